@@ -1,0 +1,21 @@
+"""Interactive parallel computing for Python: a controller, engines, and clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.4.0.dev0"
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext ipython1`` makes ``%px``, ``%autopx`` and ``%result`` known."""
+    from ipython1.kernel import magic
+
+    magic.load_ipython_extension(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext ipython1`` undoes that."""
+    from ipython1.kernel import magic
+
+    magic.unload_ipython_extension(shell)
