@@ -1,0 +1,15 @@
+"""Configuration by ini files, one for each subpackage.
+
+A subpackage describes its settings in its own ``config`` package and makes a :class:`ConfigManager`
+of them there::
+
+    from ipython1.kernel.config import config_manager
+    config_manager.write_default_config_file()
+"""
+
+from ipython1.config import kinds
+from ipython1.config.error import ConfigError
+from ipython1.config.manager import ConfigManager
+from ipython1.config.schema import Option, Section
+
+__all__ = ["ConfigError", "ConfigManager", "Option", "Section", "kinds"]

@@ -1,0 +1,160 @@
+"""One configuration file of one subpackage: its defaults, what a user's file changes, and a file to
+start from.
+
+``<ipython dir>/<package>.ini`` is read by ConfigObj and validated. Nothing of that is imported, and
+nothing parsed, when there is no such file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ipython1.config.error import ConfigError
+from ipython1.config.kinds import TEXT, format_value
+from ipython1.config.paths import find_ipython_dir
+from ipython1.config.schema import Option, Section, root_section
+
+_WIDTH = 92
+
+
+class ConfigManager:
+    """The configuration of one subpackage.
+
+    :param package: its dotted name; with ``.ini`` behind it, the name of the file.
+    :param sections: what can be set.
+    """
+
+    def __init__(self, package: str, sections: tuple[Section, ...]) -> None:
+        self.package = package
+        self.root = root_section(sections)
+
+    def path(self, ipython_dir: str | os.PathLike[str] | None = None) -> Path:
+        """Where the file is, or would be."""
+        return find_ipython_dir(ipython_dir) / f"{self.package}.ini"
+
+    def get_config(self, ipython_dir: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """The settings: a dict of sections by name, each a dict of values and subsections.
+
+        Every setting is there, with its default where the file says nothing.
+
+        :raises ConfigError: when the file cannot be read or has a wrong value or an unknown name in
+            it.
+        """
+        values = self.root.defaults()
+        path = self.path(ipython_dir)
+        try:
+            _check_not_writable_by_others(path)
+            text = path.read_text("utf-8-sig")
+        except (FileNotFoundError, NotADirectoryError):
+            return values
+        except UnicodeDecodeError as exception:
+            raise ConfigError(f"{path} is not a text file in UTF-8: {exception}") from exception
+        except OSError as exception:
+            raise ConfigError(f"cannot read {path}: {exception.strerror}") from exception
+        from ipython1.config.reading import read_ini
+
+        _merge(values, read_ini(text, path, self.root), self.root)
+        return values
+
+    def write_default_config_file(
+        self, ipython_dir: str | os.PathLike[str] | None = None, overwrite: bool = False
+    ) -> Path:
+        """Write a file that explains every setting, with the defaults as comments, and say where it
+        is.
+
+        :returns: its path.
+        :raises ConfigError: when there is a file already and ``overwrite`` is false, or it cannot
+            be written.
+        """
+        path = self.path(ipython_dir)
+        data = self.default_text().encode("utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(os.open(path, flags, 0o600), "wb") as file:
+                file.write(data)
+        except FileExistsError as exception:
+            raise ConfigError(
+                f"{path} exists already; change it with an editor, or give overwrite=True to get the "
+                "defaults back (what you changed in it will be lost)"
+            ) from exception
+        except OSError as exception:
+            raise ConfigError(f"cannot write {path}: {exception.strerror}") from exception
+        print(f"The default configuration is in {path}; change what you need there.")
+        return path
+
+    def default_text(self) -> str:
+        """The text of the file that explains every setting."""
+        head = (
+            f"Configuration of {self.package}\n\n"
+            "Every setting stands here as a comment with its default. To change one, remove the '# ' in "
+            "front of it and write another value. What is given on a command line goes over what is "
+            "written here. Put a text in quotes when there is a comma or a # in it."
+        )
+        return "\n".join([*_comment(head), "", *_render(self.root)]).rstrip("\n") + "\n"
+
+
+def _merge(values: dict[str, Any], given: dict[str, Any], section: Section) -> None:
+    for name, value in given.items():
+        if not isinstance(value, dict):
+            values[name] = value
+            continue
+        subsection = section.section(name)
+        if subsection is not None:
+            _merge(values.setdefault(name, subsection.defaults()), value, subsection)
+
+
+def _check_not_writable_by_others(path: Path) -> None:
+    """Settings name code that is run, so whoever can write the file can run code as its reader."""
+    found = path.stat()
+    if not hasattr(os, "geteuid"):
+        return
+    if found.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(
+            f"{path} belongs to another user (uid {found.st_uid}); use a file of your own"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"{path} can be written by other users; close it: chmod go-w '{path}'")
+
+
+def _render(section: Section, depth: int = 1) -> Iterator[str]:
+    for option in section.options:
+        allowed = "" if option.kind is TEXT else f" Allowed: {option.kind.allowed}."
+        yield from _comment(f"{option.help}{allowed}", mark="## ")
+        yield from _setting(option)
+        yield ""
+    if section.any_option is not None:
+        yield from _comment(section.any_option.help, mark="## ")
+        yield from _setting(section.any_option)
+        yield ""
+    for subsection in section.sections:
+        yield from _heading(subsection.name, subsection.help, depth)
+        yield from _render(subsection, depth + 1)
+    if section.any_section is not None:
+        yield from _comment(section.any_section.help, mark="## ")
+        yield f"# {'[' * depth}{section.any_section.name}{']' * depth}"
+        for option in section.any_section.options:
+            yield from _setting(option)
+        yield ""
+
+
+def _heading(name: str, help: str, depth: int) -> Iterator[str]:
+    yield f"{'[' * depth}{name}{']' * depth}"
+    yield from _comment(help, mark="## ")
+    yield ""
+
+
+def _setting(option: Option) -> Iterator[str]:
+    for line in f"{option.name} = {format_value(option.shown, option.kind)}".split("\n"):
+        yield f"# {line}"
+
+
+def _comment(text: str, mark: str = "# ") -> Iterator[str]:
+    for paragraph in text.split("\n"):
+        for line in textwrap.wrap(paragraph, _WIDTH, break_on_hyphens=False) or [""]:
+            yield f"{mark}{line}".rstrip()
