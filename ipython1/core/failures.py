@@ -1,0 +1,262 @@
+"""Exceptions of user code, made fit for travelling.
+
+:func:`record_exception` turns an exception into plain data on the engine, whatever its methods do;
+:func:`rebuild_exception` makes the exception again, usually in another process.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ipython1.core.texts import message_of, short_repr, type_name
+from ipython1.core.tracebacks import format_exception
+
+MAX_PICKLE: Final = 1 << 20
+"""An exception whose pickle is larger than this, in bytes, travels as text only."""
+
+_MAX_CHAIN: Final = 10
+_MAX_ARGS: Final = 20
+_SIMPLE_TYPES: Final = frozenset((str, int, float, bool, bytes, type(None)))
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRecord:
+    """An exception as plain data.
+
+    :ivar ename: the name of its type.
+    :ivar evalue: its message; at most :data:`ipython1.core.texts.MAX_MESSAGE` characters.
+    :ivar traceback: plain text with the user's source lines; ends with type and message.
+    :ivar pickled: the exception itself for :func:`rebuild_exception`, or None when it cannot travel.
+    :ivar args_repr: a short ``repr`` of each of its first twenty arguments.
+    """
+
+    ename: str
+    evalue: str
+    traceback: str
+    pickled: bytes | None = None
+    args_repr: tuple[str, ...] = ()
+
+
+def record_exception(exc: BaseException) -> ExceptionRecord:
+    """An exception as plain data.  Never raises, whatever the exception's own methods do."""
+    ename = type_name(exc)
+    evalue = message_of(exc)
+    try:
+        text = format_exception(exc, ename, evalue)
+    except BaseException as problem:
+        text = f"{ename}: {evalue}\n<its traceback could not be shown: {type_name(problem)}>"
+    try:
+        args_repr = tuple(short_repr(value) for value in _arguments(exc)[:_MAX_ARGS])
+    except BaseException:
+        args_repr = ()
+    try:
+        pickled = _pickle_chain(exc)
+    except BaseException:
+        pickled = None
+    return ExceptionRecord(ename, evalue, text, pickled, args_repr)
+
+
+def rebuild_exception(record: ExceptionRecord) -> BaseException | None:
+    """The exception of a record, with the engine's traceback as its last note, or None if it cannot be made here.
+
+    Unpickles, so the record must come from an engine that the user trusts.  The caller decides what stands in for
+    an exception that cannot be rebuilt, for example because its class is not importable here.
+    """
+    if record.pickled is None:
+        return None
+    try:
+        links = pickle.loads(record.pickled)
+        exc = _loads(links[0][0])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return None
+    if not isinstance(exc, BaseException):
+        return None
+    try:
+        _restore_chain(exc, links)
+    except Exception:
+        pass
+    try:
+        exc.add_note(record.traceback)
+    except Exception:
+        pass
+    return exc
+
+
+class _TooLarge(Exception):
+    """The pickle of an exception passes :data:`MAX_PICKLE`."""
+
+
+class _BoundedBuffer(io.BytesIO):
+    def write(self, data: Any) -> int:
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        if self.tell() + size > MAX_PICKLE:
+            raise _TooLarge
+        return super().write(data)
+
+
+def _dumps(value: object) -> bytes:
+    import cloudpickle
+
+    buffer = _BoundedBuffer()
+    cloudpickle.Pickler(buffer, protocol=5).dump(value)
+    return buffer.getvalue()
+
+
+def _loads(data: bytes) -> object:
+    return _Unpickler(io.BytesIO(data)).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Leaves classes that this process already has as they are.
+
+    cloudpickle sends a class of ``__main__`` by value and, on loading, finds the class again if it began here, but
+    then writes every attribute anew, with methods that see a copy of their globals.  Looking at an exception must
+    not change the user's own class.
+    """
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self._known: set[int] = set()
+        self._cloudpickle: Any = None
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if module.partition(".")[0] != "cloudpickle":
+            return found
+        if name == "_class_setstate":
+            return lambda cls, state: cls if id(cls) in self._known else found(cls, state)
+        if name == "_make_skeleton_class":
+            return lambda *args: self._skeleton(found, args, args[4])
+        if name == "_make_skeleton_enum":
+            return lambda *args: self._skeleton(found, args, args[5])
+        return found
+
+    def _skeleton(self, make: Any, args: tuple[Any, ...], tracker_id: object) -> Any:
+        import cloudpickle.cloudpickle as internals
+
+        tracked = getattr(internals, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+        known = tracker_id is not None and tracker_id in tracked
+        cls = make(*args)
+        if known:
+            self._known.add(id(cls))
+        return cls
+
+
+def _arguments(exc: BaseException) -> tuple[Any, ...]:
+    """``exc.args`` without calling anything of the user's."""
+    args: tuple[Any, ...] = BaseException.args.__get__(exc)  # type: ignore[attr-defined]
+    return args
+
+
+def _builtin_base(cls: type[BaseException]) -> type[BaseException]:
+    for base in cls.__mro__:
+        if base.__module__ == "builtins" and issubclass(base, BaseException):
+            return base
+    return BaseException
+
+
+def _make_from_parts(
+    cls: type[BaseException], args: tuple[object, ...], state: dict[str, object]
+) -> BaseException:
+    """An exception of ``cls`` without calling its own ``__init__``, which may want other arguments.
+
+    The built-in class beneath it is initialised, as that one keeps data outside ``__dict__`` (``OSError.errno``).
+    """
+    base = _builtin_base(cls)
+    exc = base.__new__(cls, *args)
+    base.__init__(exc, *args)
+    exc.__dict__.update(state)
+    return exc
+
+
+class _Parts:
+    """Stands for an exception in a pickle and becomes it when loaded."""
+
+    def __init__(
+        self, cls: type[BaseException], args: tuple[object, ...], state: dict[str, object]
+    ) -> None:
+        self.parts = (cls, args, state)
+
+    def __reduce__(self) -> Any:
+        return _make_from_parts, self.parts
+
+
+def _same(exc: BaseException, other: object) -> bool:
+    """Whether a copy is faithful: an ``__init__`` that rewrites its arguments would have run twice."""
+    if type(other) is not type(exc) or not isinstance(other, BaseException):
+        return False
+    args, others = _arguments(exc), _arguments(other)
+    return len(args) == len(others) and all(
+        type(one) is type(two) and (type(one) not in _SIMPLE_TYPES or one == two or one != one)
+        for one, two in zip(args, others, strict=True)
+    )
+
+
+def _pickle_one(exc: BaseException) -> bytes | None:
+    """One exception without its chain: in its own way if that gives it back, else by its parts."""
+    cls = type(exc)
+    simple = cls.__module__ == "builtins" and not exc.__dict__
+    if simple and all(type(value) in _SIMPLE_TYPES for value in _arguments(exc)):
+        data = pickle.dumps(exc, protocol=5)
+        return data if len(data) <= MAX_PICKLE else None
+    try:
+        plain = _dumps(exc)
+        if _same(exc, _loads(plain)):
+            return plain
+    except _TooLarge:
+        return None
+    except BaseException:
+        pass
+    try:
+        reduced: Any = _builtin_base(cls).__reduce__(exc)
+        state = reduced[2] if len(reduced) > 2 and isinstance(reduced[2], dict) else {}
+        parts = _dumps(_Parts(cls, reduced[1], state))
+        if _same(exc, _loads(parts)):
+            return parts
+    except BaseException:
+        pass
+    return None
+
+
+def _pickle_chain(exc: BaseException) -> bytes | None:
+    """A pickled tuple of ``(pickle of the exception, how it leads to the one before, suppress_context)``.
+
+    Each link is pickled by itself, so that a link that cannot travel costs only those behind it.
+    """
+    links: list[tuple[bytes, str, bool]] = []
+    current: BaseException | None = exc
+    relation = ""
+    size = 0
+    while current is not None and len(links) < _MAX_CHAIN:
+        blob = _pickle_one(current)
+        if blob is None or size + len(blob) > MAX_PICKLE:
+            break
+        size += len(blob)
+        links.append((blob, relation, current.__suppress_context__))
+        if current.__cause__ is not None:
+            current, relation = current.__cause__, "cause"
+        elif not current.__suppress_context__:
+            current, relation = current.__context__, "context"
+        else:
+            current = None
+    return pickle.dumps(tuple(links), protocol=5) if links else None
+
+
+def _restore_chain(exc: BaseException, links: tuple[tuple[bytes, str, bool], ...]) -> None:
+    current = exc
+    exc.__suppress_context__ = links[0][2]
+    for blob, relation, suppress in links[1:]:
+        earlier = _loads(blob)
+        if not isinstance(earlier, BaseException):
+            return
+        if relation == "cause":
+            current.__cause__ = earlier
+        else:
+            current.__context__ = earlier
+        earlier.__suppress_context__ = suppress
+        current = earlier

@@ -1,0 +1,416 @@
+"""An engine's session: runs commands and tasks, and keeps the names they define.
+
+Plain Python takes a fast path (parse, compile, run); whatever only IPython understands, which shows as a syntax
+error, an undefined first word or a coroutine, is handed to IPython.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, TracebackType
+from typing import Any, Final, Protocol
+
+from ipython1.core.capture import OutputCapture
+from ipython1.core.failures import ExceptionRecord, record_exception
+from ipython1.core.forks import leave
+from ipython1.core.interrupt import InterruptGate
+from ipython1.core.planner import Plan, Planner
+from ipython1.core.results import CallOutcome, CommandResult, ResultHistory
+from ipython1.core.shell import open_shell
+from ipython1.core.tracebacks import is_internal
+
+__all__ = ["CallOutcome", "CommandResult", "Interpreter"]
+
+DEFAULT_HISTORY_BYTES: Final = 64 << 20
+
+
+class _Capture(Protocol):
+    """The part of :class:`~ipython1.core.capture.OutputCapture` that a session needs."""
+
+    def take(self) -> tuple[str, str]: ...
+
+    def close(self) -> None: ...
+
+
+class Interpreter:
+    """The session of this process, of which there can be one.  All methods belong to the main thread, except
+    :meth:`get_result` and :meth:`keys`, which any thread may call.
+
+    :param capture: where output goes; None makes an :class:`~ipython1.core.capture.OutputCapture`, closed with this.
+    :param history_size: how many results, inputs and ``Out`` values are kept.
+    :param history_bytes: how much memory the kept results may take.
+    :param gate: closed (``gate.current = None``) when user code has ended, so that a late interrupt cannot hit the
+        bookkeeping after it.
+
+    :ivar user_ns: the namespace of user code, which is that of the module ``__main__``.
+    """
+
+    def __init__(
+        self,
+        capture: _Capture | None = None,
+        *,
+        history_size: int = 1000,
+        history_bytes: int = DEFAULT_HISTORY_BYTES,
+        gate: InterruptGate | None = None,
+    ) -> None:
+        if history_size < 1:
+            raise ValueError(f"history_size is {history_size}; it must be at least 1")
+        self._own_capture = capture is None
+        self._capture: _Capture = capture if capture is not None else OutputCapture()
+        self._gate = gate if gate is not None else InterruptGate()
+        try:
+            shell = self._shell = open_shell(history_size)
+        except BaseException:
+            if self._own_capture:
+                self._capture.close()
+            raise
+        self._history_size = history_size
+        self._results = ResultHistory(history_size, history_bytes)
+        self._planner = Planner(shell)
+        self._take = self._capture.take
+        self._sink = shell.sink
+        self._pre_callbacks = shell.events.callbacks["pre_execute"]
+        self._post_callbacks = shell.events.callbacks["post_execute"]
+        self._usual_pre_callbacks = len(self._pre_callbacks)
+        self._closed = False
+        self._in_child = False
+
+    @property
+    def user_ns(self) -> dict[str, Any]:
+        namespace: dict[str, Any] = self._shell.user_ns
+        return namespace
+
+    @property
+    def number(self) -> int:
+        """The number of the next command."""
+        return self._shell.execution_count
+
+    def forked(self) -> None:
+        """This process was forked by user code: it ends where that code ends (see ``ipython1.core.forks``)."""
+        self._in_child = True
+        self._take = lambda: leave(None)
+
+    def close(self) -> None:
+        """Give the process back its streams, its ``__main__`` and its hooks; calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._planner.close()
+        self._shell.close()
+        if self._own_capture:
+            self._capture.close()
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def execute(self, source: str) -> CommandResult:
+        """Run a command as if it had been typed at IPython's prompt.
+
+        What it raises, ``SystemExit`` and ``KeyboardInterrupt`` included, ends up in the result's ``failure``.
+
+        :raises TypeError: when ``source`` is not a string.
+        """
+        if not isinstance(source, str):
+            raise TypeError(f"a command is a str, not {type(source).__name__}")
+        shell = self._shell
+        number = shell.execution_count
+        shell.execution_count = number + 1
+        started = begin = 0.0
+        error: BaseException | None = None
+        try:
+            try:
+                self._note_input(source)
+                shell.translated = source
+                started = time.time()
+                begin = time.perf_counter()
+                plan = self._planner.command(source, number)
+                if plan is None:
+                    error = shell.run_ipython(source)
+                    self._planner.logging = bool(getattr(shell.logger, "log_active", False))
+                else:
+                    self._run_plan(plan)
+            except BaseException as exc:
+                error = exc
+            self._gate.current = None
+        except KeyboardInterrupt as exc:  # it arrived after the end of user code
+            error = exc
+            self._gate.current = None
+        duration = time.perf_counter() - begin
+        if shell.has_problems:
+            problem = shell.take_problems()
+            error = error or problem
+        failure = None if error is None else self._record(error, remember=True)
+        error = None  # it refers to this very frame
+        stdout, stderr = self._take()
+        display, result = self._sink.take()
+        outcome = CommandResult(
+            number,
+            source,
+            self._translated(source),
+            stdout,
+            stderr,
+            None if result is None else result[0],
+            display,
+            started,
+            started + duration,
+            duration,
+            failure,
+            None if result is None or not result[1] else result[1],
+        )
+        self._results.add(outcome)
+        return outcome
+
+    def _note_input(self, source: str) -> None:
+        history = self._shell.history_manager
+        for kept in (history.input_hist_parsed, history.input_hist_raw):
+            kept.append(source)
+            if len(kept) > self._history_size + 1:
+                kept[-self._history_size - 1] = ""  # In[N] keeps its place, not its text
+
+    def _translated(self, source: str) -> str:
+        translated: str = self._shell.translated or source
+        if translated.endswith("\n") and not source.endswith("\n"):
+            translated = translated[:-1]
+        return translated
+
+    def _run_plan(self, plan: Plan) -> None:
+        statements, expression = plan
+        shell = self._shell
+        namespace = shell.user_ns
+        namespace.pop("__warningregistry__", None)
+        if len(self._pre_callbacks) > self._usual_pre_callbacks:
+            shell.events.trigger("pre_execute")
+        try:
+            if statements is not None:
+                exec(statements, namespace)
+            if expression is not None:
+                value = eval(expression, namespace)
+                if value is not None:
+                    sys.displayhook(value)
+        finally:
+            if self._post_callbacks:
+                shell.events.trigger("post_execute")
+
+    def _record(self, error: BaseException, *, remember: bool) -> ExceptionRecord:
+        """An exception as plain data; ``remember`` makes it the one that ``%tb`` shows."""
+        if self._in_child:
+            leave(error.with_traceback(_user_part(error.__traceback__)))
+        record = record_exception(error)
+        if remember:
+            tb = _user_part(error.__traceback__)
+            sys.last_type, sys.last_value, sys.last_traceback = type(error), error, tb
+            if sys.version_info >= (3, 12):
+                sys.last_exc = error
+            try:
+                error.__traceback__ = tb
+            except Exception:  # a class may forbid it
+                pass
+        return record
+
+    # -- tasks ------------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> CallOutcome:
+        """Call a function as a task: no command number, nothing remembered."""
+        started = begin = 0.0
+        try:
+            started = time.time()
+            begin = time.perf_counter()
+            value = function(*args, **kwargs) if kwargs else function(*args)
+            if self._post_callbacks:
+                self._shell.events.trigger("post_execute")
+            self._gate.current = None
+        except BaseException as exc:
+            return self._failed(exc, started, begin)
+        duration = time.perf_counter() - begin
+        stdout, stderr = self._take()
+        if self._sink.bundles or self._shell.has_problems:
+            return self._unusual(value, stdout, stderr, started, duration)
+        return CallOutcome(value, stdout, stderr, (), started, started + duration, duration, None)
+
+    def run_source(self, source: str) -> CallOutcome:
+        """Run source text as a task: no command number, nothing remembered, no value.
+
+        Plain Python is compiled once per text; magics, shell commands and top-level ``await`` go to IPython.
+
+        :raises TypeError: when ``source`` is not a string.
+        """
+        if not isinstance(source, str):
+            raise TypeError(f"a task's source is a str, not {type(source).__name__}")
+        started = begin = 0.0
+        try:
+            started = time.time()
+            begin = time.perf_counter()
+            code = self._planner.task(source)
+            if code is not None:
+                exec(code, self._shell.user_ns)
+                if self._post_callbacks:
+                    self._shell.events.trigger("post_execute")
+            else:
+                error = self._shell.run_ipython_task(source, self._planner.task_sources)
+                if error is not None:
+                    return self._failed(error, started, begin)
+            self._gate.current = None
+        except BaseException as exc:
+            return self._failed(exc, started, begin)
+        duration = time.perf_counter() - begin
+        stdout, stderr = self._take()
+        if self._sink.bundles or self._shell.has_problems:
+            return self._unusual(None, stdout, stderr, started, duration)
+        return CallOutcome(None, stdout, stderr, (), started, started + duration, duration, None)
+
+    def _failed(self, exc: BaseException, started: float, begin: float) -> CallOutcome:
+        self._gate.current = None
+        duration = time.perf_counter() - begin
+        if self._shell.has_problems:
+            self._shell.take_problems()
+        failure = self._record(exc, remember=False)
+        stdout, stderr = self._take()
+        display, _ = self._sink.take()
+        return CallOutcome(
+            None, stdout, stderr, display, started, started + duration, duration, failure
+        )
+
+    def _unusual(
+        self, value: Any, stdout: str, stderr: str, started: float, duration: float
+    ) -> CallOutcome:
+        """A task that displayed something, or after which something went wrong."""
+        problem = self._shell.take_problems()
+        failure = None if problem is None else self._record(problem, remember=False)
+        more_out, more_err = self._take()
+        display, _ = self._sink.take()
+        return CallOutcome(
+            None if failure else value,
+            stdout + more_out,
+            stderr + more_err,
+            display,
+            started,
+            started + duration,
+            duration,
+            failure,
+        )
+
+    # -- names and results ------------------------------------------------------------------------------------------
+
+    def push(self, namespace: Mapping[str, object]) -> None:
+        """Set names.
+
+        :raises TypeError: when ``namespace`` is not a mapping, or a name is not a string; nothing is set then.
+        """
+        self._shell.user_ns.update(_checked(namespace))
+
+    def pull(self, keys: str | Sequence[str]) -> Any:
+        """The object of one name, or the list of the objects of several.
+
+        :raises NameError: when a name is not defined.
+        :raises TypeError: when ``keys`` is neither a string nor strings.
+        """
+        if isinstance(keys, str):
+            return self._get(keys)
+        return [self._get(key) for key in keys]
+
+    def _get(self, key: str) -> Any:
+        if not isinstance(key, str):
+            raise TypeError(f"a name is a str, not {type(key).__name__}")
+        try:
+            return self._shell.user_ns[key]
+        except KeyError:
+            raise NameError(f"name {key!r} is not defined", name=key) from None
+
+    def push_function(self, namespace: Mapping[str, Callable[..., Any]]) -> None:
+        """Set names to functions; those that come from a session use this session's names as their globals.
+
+        :raises TypeError: when a value cannot be called.
+        """
+        bound = {}
+        for key, function in _checked(namespace).items():
+            if not callable(function):
+                raise TypeError(f"{key!r} is {_described(function)}, not a function")
+            bound[key] = self._bind(function)
+        self._shell.user_ns.update(bound)
+
+    def _bind(self, function: Any) -> Any:
+        namespace = self._shell.user_ns
+        if not isinstance(function, FunctionType) or function.__globals__ is namespace:
+            return function
+        if function.__globals__.get("__name__") != "__main__":
+            return function
+        bound = FunctionType(
+            function.__code__,
+            namespace,
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
+        bound.__kwdefaults__ = function.__kwdefaults__
+        bound.__annotations__ = function.__annotations__
+        bound.__doc__ = function.__doc__
+        bound.__qualname__ = function.__qualname__
+        bound.__module__ = function.__module__
+        bound.__dict__.update(function.__dict__)
+        return bound
+
+    def pull_function(self, keys: str | Sequence[str]) -> Any:
+        """As :meth:`pull`, for functions.
+
+        :raises NameError: when a name is not defined.
+        :raises TypeError: when an object cannot be called.
+        """
+        found = self.pull(keys)
+        pairs = [(keys, found)] if isinstance(keys, str) else zip(keys, found, strict=True)
+        for key, function in pairs:
+            if not callable(function):
+                raise TypeError(f"{key!r} is {_described(function)}, not a function")
+        return found
+
+    def keys(self) -> list[str]:
+        """The names that user code and pushes have set, sorted; none that begins with an underscore."""
+        namespace = self._shell.user_ns
+        hidden = self._shell.user_ns_hidden
+        missing = object()
+        return sorted(
+            name
+            for name, value in list(namespace.items())
+            if isinstance(name, str)
+            and not name.startswith("_")
+            and value is not hidden.get(name, missing)
+        )
+
+    def reset(self) -> None:
+        """Forget all names and ``Out``; the count of commands and :meth:`get_result` go on."""
+        self._shell.reset(new_session=False)
+        self._planner.forget_tasks()
+
+    def get_result(self, i: int | None = None) -> CommandResult:
+        """The result of command ``i``, or of the last one.
+
+        :raises IndexError: when there is no such command, or its result is no longer kept.
+        """
+        return self._results.get(i)
+
+
+def _checked(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(namespace, Mapping):
+        raise TypeError(f"names and values come as a mapping, not as {_described(namespace)}")
+    for key in namespace:
+        if not isinstance(key, str):
+            raise TypeError(f"a name is a str, not {type(key).__name__}")
+    return namespace
+
+
+def _described(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+
+
+def _user_part(tb: TracebackType | None) -> TracebackType | None:
+    """A traceback from its first user frame on, so that what is kept of it holds none of this package's frames."""
+    rest = tb
+    while rest is not None and is_internal(rest.tb_frame.f_code.co_filename):
+        rest = rest.tb_next
+    return rest if rest is not None else tb

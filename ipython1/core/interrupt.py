@@ -1,0 +1,171 @@
+"""Interrupting exactly the command that was meant.
+
+A signal arrives when the operating system gets to it, perhaps when the command it was meant for has ended and the
+next one runs.  The gate compares ids at the moment of arrival, in the main thread, where nothing can come between.
+
+============  ==============================  =========================================================
+state         event                           what happens
+============  ==============================  =========================================================
+idle          request(any)                    refused (False)
+idle          SIGINT                          absorbed
+A runs        request(B)                      refused (False)
+A runs        request(A)                      SIGINT is sent to the main thread (True)
+A runs        SIGINT requested for A          KeyboardInterrupt in the main thread, once per request
+A runs        SIGINT requested for B          absorbed: it came late
+A runs        SIGINT nobody requested         absorbed, or KeyboardInterrupt if ``terminal_interrupts``
+============  ==============================  =========================================================
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType, TracebackType
+from typing import Final
+
+from ipython1.core.lowlevel import interrupt_main_thread
+
+_FIRST_DELAY: Final = 0.01
+_LAST_DELAY: Final = 1.0
+"""How long a request waits to be seen before its signal is sent again, at first and at last, in seconds."""
+
+
+class InterruptGate:
+    """The process's handler of SIGINT.
+
+    :param terminal_interrupts: whether a SIGINT that nobody requested, such as Ctrl-C in a terminal that the process
+        shares with others, interrupts what runs.
+    :param send: sends SIGINT to the main thread, whose ident it gets.
+
+    :ivar current: the id of what runs now, or None.  Set and cleared by the main thread.  Assigning it is the cheap
+        form of :meth:`running`, for tasks; whoever does so must clear it in a ``finally``.
+    """
+
+    __slots__ = (
+        "_handler",
+        "_main_thread",
+        "_previous",
+        "_send",
+        "_wanted",
+        "current",
+        "terminal_interrupts",
+    )
+
+    def __init__(
+        self,
+        *,
+        terminal_interrupts: bool = False,
+        send: Callable[[int], None] = interrupt_main_thread,
+    ) -> None:
+        self.current: Hashable | None = None
+        self.terminal_interrupts = terminal_interrupts
+        self._wanted: Hashable | None = None
+        self._send = send
+        self._main_thread = threading.main_thread().ident or 0
+        self._previous: object = None
+        self._handler = self._arrived  # one object, so that it can be recognised
+
+    def install(self) -> None:
+        """Become the process's SIGINT handler.
+
+        :raises ValueError: when called from another than the main thread.
+        """
+        previous = signal.signal(signal.SIGINT, self._handler)
+        if previous is not self._handler:
+            self._previous = previous
+
+    def uninstall(self) -> None:
+        """Put back the handler that was there before :meth:`install`."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)  # type: ignore[arg-type]
+            self._previous = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether this is the process's SIGINT handler now (user code can take it away)."""
+        return signal.getsignal(signal.SIGINT) is self._handler
+
+    def running(self, run_id: Hashable) -> AbstractContextManager[None]:
+        """``with gate.running(run_id):`` around what may be interrupted; main thread only.
+
+        Takes the handler back if user code of an earlier command replaced it.
+        """
+        return _Running(self, run_id)
+
+    def request(self, run_id: Hashable) -> bool:
+        """Interrupt ``run_id`` if it runs now; from any thread.
+
+        :return: whether it was running and the signal was sent.  It may still end by itself before the signal
+            arrives, and code that holds the interpreter lock is interrupted only when it gives it up.
+        """
+        if run_id is None or self.current != run_id:
+            return False
+        self._wanted = run_id
+        self._send(self._main_thread)
+        if self._wanted == run_id:
+            threading.Thread(target=self._insist, args=(run_id,), daemon=True).start()
+        return True
+
+    def _insist(self, run_id: Hashable) -> None:
+        """Send again until the signal has been seen or the run is over.
+
+        One that arrives just before a blocking system call, after Python looked for signals, does not end the call.
+        """
+        delay = _FIRST_DELAY
+        while True:
+            time.sleep(delay)
+            if self._wanted != run_id or self.current != run_id:
+                return
+            self._send(self._main_thread)
+            delay = min(2 * delay, _LAST_DELAY)
+
+    def _arrived(self, signum: int, frame: FrameType | None) -> None:
+        wanted, self._wanted = self._wanted, None
+        if self.current is None:
+            return
+        if wanted is None:
+            if not self.terminal_interrupts:
+                return
+        elif wanted != self.current:
+            return
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Hold back SIGINT meanwhile; what arrived is handled at the end.  Does nothing in other than the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda signum, frame: arrived.append(signum))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if arrived and callable(handler):
+            handler(signal.SIGINT, None)
+
+
+class _Running:
+    __slots__ = ("_gate", "_run_id")
+
+    def __init__(self, gate: InterruptGate, run_id: Hashable) -> None:
+        self._gate = gate
+        self._run_id = run_id
+
+    def __enter__(self) -> None:
+        if not self._gate.installed:
+            self._gate.install()
+        self._gate.current = self._run_id
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._gate.current = None

@@ -1,0 +1,186 @@
+"""Deciding how source text is run: compiled here when it is plain Python, else left to IPython.
+
+Plain Python is what parses and compiles, holds no top-level ``await``, and cannot be meant for a magic.  The decision
+costs nothing beyond the compiling that has to be done anyway.
+"""
+
+from __future__ import annotations
+import __future__ as future
+
+import ast
+import builtins
+import inspect
+import keyword
+import re
+from collections import OrderedDict
+from functools import reduce
+from operator import or_
+from types import CodeType
+from typing import Final, NamedTuple
+
+from IPython.core.autocall import IPyAutocall
+from IPython.core.macro import Macro
+
+from ipython1.core.shell import EngineShell
+from ipython1.core.sources import SourceRegister
+from ipython1.core.tracebacks import TASK_PREFIX
+
+_KEPT_TASKS: Final = 1024
+_LARGEST_KEPT_TASK: Final = 64 << 10
+_ASYNC_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_FUTURES: Final = reduce(
+    or_, (getattr(future, name).compiler_flag for name in future.all_feature_names)
+)
+_TOP_LEVEL_AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_FOR_IPYTHON: Final = (
+    SyntaxError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+)
+"""What parsing and compiling raises for source that IPython should judge."""
+
+_IPYTHON_STARTS: Final = ("%", "!", "?", "In [")
+_FIRST_WORD: Final = re.compile(r"""\s*([^\W\d]\w*+)\s*+(?![=(.\[,:;+*/%^&|<>!)\w"'])""")
+"""The first word of what may be a magic, like ``ls`` or ``ls -l``: nothing that only Python has follows."""
+
+
+class Plan(NamedTuple):
+    """A command that is plain Python: its statements, and its last expression, whose value is shown."""
+
+    statements: CodeType | None
+    expression: CodeType | None
+
+
+class Planner:
+    """Compiles commands and tasks for a shell.
+
+    :ivar logging: whether IPython keeps a log of commands (``%logstart``), which then have to go through it.
+    """
+
+    def __init__(self, shell: EngineShell) -> None:
+        self._shell = shell
+        self._compiler = shell.compile
+        self._sources: SourceRegister = shell.compile.register
+        self.task_sources = SourceRegister(TASK_PREFIX, _KEPT_TASKS)
+        self._tasks: OrderedDict[str, CodeType] = OrderedDict()
+        self._usual_transforms = self._count_transforms()
+        self.logging = False
+
+    def command(self, source: str, number: int) -> Plan | None:
+        """The code of a command, or None if IPython should run it.
+
+        :raises SyntaxError: when the source is no valid Unicode.
+        """
+        if not self._is_usual() or self._may_be_magic(source):
+            return None
+        flags = self._compiler.flags & _FUTURES | _TOP_LEVEL_AWAIT
+        name = self._sources.add(source, number)
+        statements = expression = None
+        try:
+            tree = compile(source, name, "exec", flags | ast.PyCF_ONLY_AST, True)
+            last = tree.body[-1] if tree.body else None
+            if isinstance(last, ast.Expr):
+                tree.body.pop()
+                expression = compile(ast.Expression(last.value), name, "eval", flags, True)
+            if tree.body:
+                statements = compile(tree, name, "exec", flags, True)
+        except UnicodeEncodeError:
+            raise _not_unicode(name) from None
+        except _FOR_IPYTHON:
+            self._sources.drop(name)
+            return None
+        for code in (statements, expression):
+            if code is not None and code.co_flags & _ASYNC_FLAGS:
+                self._sources.drop(name)
+                return None
+        if statements is not None:
+            futures = statements.co_flags & _FUTURES
+            if futures & ~self._compiler.flags:
+                self._compiler.flags |= futures  # in force from now on, as at IPython's prompt
+                self._tasks.clear()
+        return Plan(statements, expression)
+
+    def task(self, source: str) -> CodeType | None:
+        """The code of a task, compiled once per text, or None if IPython should run it.
+
+        :raises SyntaxError: when the source is no valid Unicode.
+        """
+        code = self._tasks.get(source)
+        if code is not None:
+            return code
+        if self._may_be_magic(source):
+            return None
+        name = self.task_sources.add(source, 0)
+        try:
+            flags = self._compiler.flags & _FUTURES | _TOP_LEVEL_AWAIT
+            code = compile(source, name, "exec", flags, True)
+        except UnicodeEncodeError:
+            raise _not_unicode(name) from None
+        except _FOR_IPYTHON:
+            code = None
+        if code is None or code.co_flags & _ASYNC_FLAGS:
+            self.task_sources.drop(name)
+            return None
+        if len(source) <= _LARGEST_KEPT_TASK:
+            self._tasks[source] = code
+            if len(self._tasks) > _KEPT_TASKS:
+                self._tasks.popitem(last=False)
+        return code
+
+    def forget_tasks(self) -> None:
+        """Drop the compiled code of tasks."""
+        self._tasks.clear()
+
+    def close(self) -> None:
+        """Drop all source text."""
+        self._tasks.clear()
+        self._sources.clear()
+        self.task_sources.clear()
+
+    def _count_transforms(self) -> int:
+        manager = self._shell.input_transformer_manager
+        return (
+            len(manager.cleanup_transforms)
+            + len(manager.line_transforms)
+            + len(manager.token_transformers)
+        )
+
+    def _is_usual(self) -> bool:
+        """Whether nobody changed how cells are run, so that compiling them does the same as IPython."""
+        shell = self._shell
+        callbacks = shell.events.callbacks
+        return not (
+            shell.ast_transformers
+            or shell.input_transformers_post
+            or shell.custom_exceptions
+            or callbacks["pre_run_cell"]
+            or callbacks["post_run_cell"]
+            or self.logging
+            or self._count_transforms() != self._usual_transforms
+            or shell.autocall
+            or shell.ast_node_interactivity != "last_expr"
+        )
+
+    def _may_be_magic(self, source: str) -> bool:
+        """Whether text that might be valid Python is meant for IPython.
+
+        That is so when it begins like IPython's own syntax, and when it is one line whose first word is no name that
+        Python knows, or names an object that calls itself.
+        """
+        if source.lstrip().startswith(_IPYTHON_STARTS):
+            return True
+        match = _FIRST_WORD.match(source)
+        if match is None or "\n" in source.strip():
+            return False
+        word = match[1]
+        namespace = self._shell.user_ns
+        if word in namespace:
+            return isinstance(namespace[word], (IPyAutocall, Macro))
+        return not (word in builtins.__dict__ or keyword.iskeyword(word))
+
+
+def _not_unicode(name: str) -> SyntaxError:
+    return SyntaxError("the source has characters that UTF-8 cannot encode", (name, 1, None, None))

@@ -1,0 +1,73 @@
+"""Source text of commands and tasks by invented file names, so that tracebacks can show it."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from IPython.core.compilerop import CachingCompiler
+
+_SOURCE_BYTES: Final = 16 << 20
+"""How much text a register keeps, apart from the latest."""
+
+
+class SourceRegister:
+    """Source text of commands or tasks by an invented file name, for tracebacks; the latest of it only.
+
+    :param prefix: what the names start with; they are unique among all engines, because functions travel.
+    :param max_count: of how many the text is kept.
+    """
+
+    def __init__(self, prefix: str, max_count: int) -> None:
+        self._prefix = prefix
+        self._token = os.urandom(5).hex()
+        self._max_count = max_count
+        # In order of arrival.
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._bytes = 0
+        self._serial = 0
+
+    def add(self, source: str, number: int) -> str:
+        """Keep ``source``; returns the file name to compile it under."""
+        self._serial += 1
+        name = f"{self._prefix}{number}-{self._token}{self._serial:x}>"
+        size = len(source)
+        linecache.cache[name] = (size, None, source.splitlines(keepends=True), name)
+        sizes = self._sizes
+        sizes[name] = size
+        self._bytes += size
+        while len(sizes) > self._max_count or (self._bytes > _SOURCE_BYTES and len(sizes) > 1):
+            oldest, size = sizes.popitem(last=False)
+            self._bytes -= size
+            linecache.cache.pop(oldest, None)
+        return name
+
+    def drop(self, name: str) -> None:
+        """Forget one text."""
+        size = self._sizes.pop(name, None)
+        if size is not None:
+            self._bytes -= size
+            linecache.cache.pop(name, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        for name in list(self._sizes):
+            self.drop(name)
+
+
+class EngineCompiler(CachingCompiler):
+    """Names cells as this package does, and keeps a bounded number of their texts."""
+
+    register: SourceRegister
+    number: Callable[[], int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Python's default flags would call every unclosed bracket "incomplete input".
+        self.reset_compiler_flags()
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        return self.register.add(transformed_code, self.number())

@@ -1,0 +1,338 @@
+"""Exceptions on their way from an engine to a client."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.core import failures
+from ipython1.core.failures import ExceptionRecord, rebuild_exception, record_exception
+from ipython1.core.tests.support import SessionCase
+from ipython1.core.texts import MAX_MESSAGE
+from ipython1.core.tracebacks import MAX_TEXT
+
+
+class NeedsTwo(Exception):
+    """Its ``__init__`` wants what pickling does not give it."""
+
+    def __init__(self, code: int, where: str) -> None:
+        super().__init__(f"{code} at {where}")
+        self.code = code
+        self.where = where
+
+
+class Rewrites(Exception):
+    """Pickles without an error, and comes back with another message."""
+
+    def __init__(self, what: object = "nothing") -> None:
+        super().__init__(f"got {what}")
+
+
+class OwnFile(OSError):
+    def __init__(self, path: str) -> None:
+        super().__init__(2, "gone", path)
+        self.extra = "kept"
+
+
+class StrFails(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class ReprFails(Exception):
+    def __repr__(self) -> str:
+        raise SystemExit
+
+    __str__ = __repr__
+
+
+class ReduceFails(Exception):
+    def __reduce__(self) -> str:
+        raise RuntimeError("no pickle")
+
+
+class ReduceExits(Exception):
+    def __reduce__(self) -> str:
+        raise SystemExit(3)
+
+
+class BecomesSomethingElse(Exception):
+    def __reduce__(self) -> object:
+        return int, ("5",)
+
+
+def _fail_loading() -> None:
+    raise RuntimeError("not here")
+
+
+class LoadingFails(Exception):
+    def __reduce__(self) -> object:
+        return _fail_loading, ()
+
+
+class EverythingFails(Exception):
+    def __getattribute__(self, name: str) -> object:
+        raise KeyError(name)
+
+
+class HostileMeta(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError("nameless")
+
+
+class Nameless(Exception, metaclass=HostileMeta):
+    __test__ = False  # nose would ask for the name otherwise
+
+
+class WithSlots(Exception):
+    __slots__ = ("extra",)
+
+
+def record_raised(exc: BaseException, cause: BaseException | None = None) -> ExceptionRecord:
+    try:
+        if cause is not None:
+            raise exc from cause
+        raise exc
+    except BaseException as caught:
+        return record_exception(caught)
+
+
+class RebuildingTests(SynchronousTestCase):
+    def rebuilt(self, exc: BaseException) -> BaseException:
+        record = pickle.loads(pickle.dumps(record_raised(exc)))
+        again = rebuild_exception(record)
+        if again is None:
+            self.fail(f"{exc!r} was not rebuilt")
+        self.assertIs(type(again), type(exc))
+        self.assertEqual(str(again), str(exc))
+        self.assertEqual(again.args, exc.args)
+        self.assertEqual(again.__notes__[-1], record.traceback)
+        self.assertIsNone(again.__traceback__)
+        return again
+
+    def test_of_the_language(self) -> None:
+        for exc in (
+            ZeroDivisionError("division by zero"),
+            KeyError("k"),
+            ValueError(),
+            ValueError(1, "two", None),
+            SystemExit(3),
+            KeyboardInterrupt(),
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+            StopIteration(4),
+            SyntaxError("wrong", ("f.py", 1, 2, "a = = 1", 1, 3)),
+        ):
+            self.rebuilt(exc)
+        self.assertEqual(self.rebuilt(FileNotFoundError(2, "gone", "/x")).filename, "/x")
+        self.assertEqual(self.rebuilt(ImportError("no", name="m", path="p")).name, "m")
+        self.assertEqual(self.rebuilt(StopIteration(4)).value, 4)
+
+    def test_of_libraries(self) -> None:
+        self.rebuilt(socket.gaierror(-2, "Name or service not known"))
+        error = self.rebuilt(subprocess.CalledProcessError(3, ["false"], output=b"out"))
+        self.assertEqual((error.returncode, error.output), (3, b"out"))
+        self.rebuilt(numpy.linalg.LinAlgError("Singular matrix"))
+
+    def test_needing_arguments(self) -> None:
+        error = self.rebuilt(NeedsTwo(7, "home"))
+        self.assertEqual((error.code, error.where), (7, "home"))
+
+    def test_initialised_once(self) -> None:
+        self.rebuilt(Rewrites(5))
+
+    def test_data_outside_the_dict(self) -> None:
+        error = self.rebuilt(OwnFile("/x"))
+        self.assertEqual((error.errno, error.filename, error.extra), (2, "/x", "kept"))
+
+    def test_arguments_that_compare_oddly(self) -> None:
+        record = record_raised(ValueError(numpy.arange(3), float("nan"), object))
+        again = rebuild_exception(record)
+        self.assertIsInstance(again, ValueError)
+        self.assertEqual(list(again.args[0]), [0, 1, 2])
+
+    def test_notes(self) -> None:
+        error = ValueError("x")
+        error.add_note("remember")
+        record = record_raised(error)
+        self.assertTrue(record.traceback.endswith("ValueError: x\nremember"))
+        self.assertEqual(rebuild_exception(record).__notes__, ["remember", record.traceback])
+
+    def test_causes(self) -> None:
+        again = rebuild_exception(record_raised(NeedsTwo(1, "a"), cause=KeyError("inner")))
+        self.assertIsInstance(again.__cause__, KeyError)
+        try:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise NeedsTwo(2, "b")  # noqa: B904
+        except NeedsTwo as caught:
+            again = rebuild_exception(record_exception(caught))
+        self.assertIsInstance(again.__context__, KeyError)
+        self.assertFalse(again.__suppress_context__)
+        try:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise ValueError("second") from None
+        except ValueError as caught:
+            again = rebuild_exception(record_exception(caught))
+        self.assertTrue(again.__suppress_context__)
+
+    def test_a_cause_that_cannot_travel_costs_only_itself(self) -> None:
+        record = record_raised(ValueError("outer"), cause=ValueError(threading.Lock()))
+        again = rebuild_exception(record)
+        self.assertEqual(str(again), "outer")
+        self.assertIsNone(again.__cause__)
+
+    def test_groups(self) -> None:
+        record = record_raised(ExceptionGroup("both", [ValueError(1), NeedsTwo(2, "c")]))
+        again = rebuild_exception(record)
+        if again is not None:
+            self.assertEqual([type(each) for each in again.exceptions], [ValueError, NeedsTwo])
+        self.assertIn("ExceptionGroup: both (2 sub-exceptions)", record.traceback)
+        self.assertIn("NeedsTwo: 2 at c", record.traceback)
+        simple = rebuild_exception(
+            record_raised(ExceptionGroup("both", [ValueError(1), KeyError(2)]))
+        )
+        self.assertEqual([type(each) for each in simple.exceptions], [ValueError, KeyError])
+
+
+class HostileTests(SynchronousTestCase):
+    """Nothing that an exception's methods do reaches the engine."""
+
+    def test_all_are_recorded(self) -> None:
+        for exc, ename in (
+            (StrFails("a"), "StrFails"),
+            (ReprFails("b"), "ReprFails"),
+            (ReduceFails("c"), "ReduceFails"),
+            (ReduceExits("d"), "ReduceExits"),
+            (BecomesSomethingElse("e"), "BecomesSomethingElse"),
+            (LoadingFails("f"), "LoadingFails"),
+            (EverythingFails("g"), "EverythingFails"),
+            (Nameless("h"), "object"),
+            (WithSlots("i"), "WithSlots"),
+            (ValueError(threading.Lock()), "ValueError"),
+            (ValueError(ReprFails()), "ValueError"),
+        ):
+            record = record_raised(exc)
+            self.assertEqual(record.ename, ename)
+            self.assertIn(ename, record.traceback)
+            self.assertEqual(len(record.args_repr), 1)
+            pickle.dumps(record)
+            rebuild_exception(record)
+
+    def test_no_text(self) -> None:
+        record = record_raised(StrFails("a"))
+        self.assertEqual(
+            record.evalue, "<its message could not be shown: __str__ raised RuntimeError>"
+        )
+        self.assertEqual(record.args_repr, ("'a'",))
+
+    def test_rebuilt_without_its_own_reduce(self) -> None:
+        for exc in (
+            ReduceFails("c"),
+            ReduceExits("d"),
+            BecomesSomethingElse("e"),
+            LoadingFails("f"),
+        ):
+            again = rebuild_exception(record_raised(exc))
+            self.assertIs(type(again), type(exc))
+            self.assertEqual(again.args, exc.args)
+
+    def test_what_cannot_travel(self) -> None:
+        record = record_raised(ValueError("text", threading.Lock()))
+        self.assertIsNone(record.pickled)
+        self.assertIsNone(rebuild_exception(record))
+        self.assertIn("text", record.evalue)
+
+    def test_large_ones_travel_as_text(self) -> None:
+        for exc in (
+            ValueError("x" * (failures.MAX_PICKLE + 1)),
+            ValueError(numpy.zeros(failures.MAX_PICKLE)),
+            NeedsTwo(1, "y" * (failures.MAX_PICKLE + 1)),
+        ):
+            record = record_raised(exc)
+            self.assertIsNone(record.pickled)
+            self.assertLess(len(record.evalue), MAX_MESSAGE + 100)
+            self.assertLess(len(record.traceback), MAX_TEXT + 100)
+            self.assertLess(len(record.args_repr[0]), 1200)
+
+    def test_a_damaged_record(self) -> None:
+        good = record_raised(ValueError("x"))
+        for pickled in (
+            b"",
+            b"garbage",
+            good.pickled[:-5],
+            pickle.dumps(()),
+            pickle.dumps(((b"x", "", False),)),
+        ):
+            record = ExceptionRecord("ValueError", "x", "text", pickled)
+            self.assertIsNone(rebuild_exception(record))
+
+    def test_loading_that_raises_in_the_client(self) -> None:
+        blob = pickle.dumps(LoadingFails())
+        record = ExceptionRecord("E", "e", "text", pickle.dumps(((blob, "", False),)))
+        self.assertIsNone(rebuild_exception(record))
+
+    def test_text_is_always_valid(self) -> None:
+        record = record_raised(ValueError("lone \udc80 surrogate"))
+        self.assertEqual(record.evalue, "lone \\udc80 surrogate")
+        record.traceback.encode()
+
+    def test_a_cycle_of_causes(self) -> None:
+        one, two = ValueError("one"), ValueError("two")
+        one.__cause__, two.__cause__ = two, one
+        record = record_exception(one)
+        self.assertEqual(rebuild_exception(record).args, ("one",))
+        self.assertIn("ValueError: two", record.traceback)
+
+
+class SessionFailureTests(SessionCase):
+    """Exceptions whose classes exist only in a session."""
+
+    def test_rebuilt_in_another_process(self) -> None:
+        result = self.run_bad(
+            "class Mine(Exception):\n"
+            "    def __init__(self, a, b):\n"
+            "        super().__init__(f'{a} and {b}')\n"
+            "        self.a = a\n"
+            "    def twice(self): return self.a * 2\n"
+            "raise Mine(4, 5)",
+            "Mine",
+        )
+        program = (
+            "import pickle, sys\n"
+            "from ipython1.core.failures import rebuild_exception\n"
+            "exc = rebuild_exception(pickle.load(sys.stdin.buffer))\n"
+            "print(type(exc).__name__, exc, exc.a, exc.twice(), exc.__notes__[-1][-13:])\n"
+            "print('IPython' in sys.modules)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            input=pickle.dumps(result.failure),
+            stdout=subprocess.PIPE,
+            check=True,
+            env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+        )
+        self.assertEqual(done.stdout.decode(), "Mine 4 and 5 4 8 Mine: 4 and 5\nFalse\n")
+
+    def test_the_users_class_is_left_alone(self) -> None:
+        self.run_ok(
+            "setting = 1\nclass Mine(Exception):\n    count = 0\n    def look(self): return setting"
+        )
+        cls = self.session.pull("Mine")
+        look = cls.look
+        result = self.run_bad("raise Mine('x')", "Mine")
+        self.assertIs(cls.look, look)
+        again = rebuild_exception(result.failure)
+        self.assertIs(type(again), cls)
+        self.assertIs(cls.look, look)
+        self.run_ok("setting = 2")
+        self.assertEqual(again.look(), 2)

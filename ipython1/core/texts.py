@@ -1,0 +1,59 @@
+"""Text from objects that may be hostile: nothing here raises, whatever their own methods do."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Final
+
+MAX_MESSAGE: Final = 100_000
+"""The longest message of an exception, in characters."""
+
+
+def clean_text(text: object) -> str:
+    """``text`` as a plain string that UTF-8 can encode (lone surrogates are escaped)."""
+    plain = str.__str__(text) if isinstance(text, str) else ""
+    return plain if plain.isascii() else plain.encode("utf-8", "backslashreplace").decode()
+
+
+def shorten(text: str, limit: int) -> str:
+    """``text``, or its beginning and end with a mark between them when it is longer than ``limit`` characters."""
+    if len(text) <= limit:
+        return text
+    head = limit // 4
+    cut = len(text) - limit
+    return f"{text[:head]}\n[... {cut} characters were cut here ...]\n{text[-(limit - head) :]}"
+
+
+def type_name(value: object) -> str:
+    """The name of an object's type."""
+    try:
+        return clean_text(type(value).__name__) or "object"
+    except BaseException:
+        return "object"
+
+
+def message_of(exc: BaseException) -> str:
+    """``str(exc)``, or a stand-in when that raises; never longer than :data:`MAX_MESSAGE` and a mark."""
+    try:
+        text = clean_text(str(exc))
+    except BaseException as problem:
+        return f"<its message could not be shown: __str__ raised {type_name(problem)}>"
+    return shorten(text, MAX_MESSAGE)
+
+
+class _ShortRepr(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 1000
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 50
+
+
+_short_repr: Final = _ShortRepr()
+
+
+def short_repr(value: object) -> str:
+    """``repr(value)``, shortened to about a thousand characters."""
+    try:
+        return clean_text(_short_repr.repr(value))
+    except BaseException:
+        return f"<{type_name(value)} whose repr failed>"

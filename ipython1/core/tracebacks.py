@@ -1,0 +1,296 @@
+"""Tracebacks and stacks as plain text, with the user's source lines and without the interpreter's own frames.
+
+The look is that of IPython's context tracebacks.  They are written here, not by IPython, because a failing task
+must not cost a millisecond, because IPython's formatter keeps a parsed copy of every cell it ever showed, and
+because the text must be the same whichever IPython an engine has.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from types import CodeType, FrameType, TracebackType
+from typing import Final, NamedTuple
+
+from ipython1.core.texts import message_of, shorten, type_name
+
+MAX_TEXT: Final = 64 << 10
+"""The longest traceback text, in characters; the middle of a longer one is cut."""
+
+CONTEXT_LINES: Final = 2
+MAX_FRAMES: Final = 40
+_HEAD_FRAMES: Final = 12
+_REPEATS: Final = 3
+_MAX_CHAIN: Final = 10
+_RULE: Final = "-" * 75
+
+CELL_PREFIX: Final = "<ipython-input-"
+TASK_PREFIX: Final = "<ipython-task-"
+_CELL_NAME: Final = re.compile(r"<ipython-(input|task)-(\d+)-\w+>")
+_CELL_REFERENCE: Final = re.compile(r'File "<ipython-(input|task)-(\d+)-\w+>"')
+
+_CORE_FOLDER: Final = os.path.dirname(os.path.abspath(__file__))
+
+
+_SESSION_FILE: Final = os.path.join(_CORE_FOLDER, "interpreter.py")
+
+
+def _library_folders() -> tuple[str, ...]:
+    from importlib.util import find_spec
+
+    spec = find_spec("IPython")  # found, not imported: clients use this module too
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    return tuple(os.path.join(folder, "") for folder in folders)
+
+
+_COMPILERS: Final = (os.path.join("core", "compilerop.py"), "codeop.py")
+_IPYTHON_FOLDERS: Final = _library_folders()
+
+
+class Place(NamedTuple):
+    """Where a frame is: its code, and the line in its file (1-based; 0 when unknown)."""
+
+    code: CodeType
+    line: int
+
+
+def is_cell(filename: str) -> bool:
+    """Whether this is the name of source text that came in a command or a task."""
+    return filename.startswith((CELL_PREFIX, TASK_PREFIX))
+
+
+def is_core(filename: str) -> bool:
+    """Whether a file is one of this package's modules (its tests are not)."""
+    return os.path.dirname(filename) == _CORE_FOLDER
+
+
+def is_internal(filename: str) -> bool:
+    """Whether a file belongs to the interpreter around user code."""
+    return is_core(filename) or filename.startswith(_IPYTHON_FOLDERS)
+
+
+def _hidden(frame: FrameType) -> bool:
+    if is_internal(frame.f_code.co_filename):
+        return True
+    if "__tracebackhide__" not in frame.f_code.co_varnames:
+        return False
+    return bool(frame.f_locals.get("__tracebackhide__", False))
+
+
+def visible_places(tb: TracebackType | None) -> list[Place]:
+    """The user's frames of a traceback, outermost first.
+
+    When none is the user's, all frames; but none if the source could not even be compiled.
+    """
+    everything: list[Place] = []
+    shown: list[Place] = []
+    while tb is not None:
+        place = Place(tb.tb_frame.f_code, tb.tb_lineno or 0)
+        everything.append(place)
+        if not _hidden(tb.tb_frame):
+            shown.append(place)
+        tb = tb.tb_next
+    if shown or not everything or everything[-1].code.co_filename.endswith(_COMPILERS):
+        return shown
+    return everything
+
+
+def stack_places(frame: FrameType | None) -> list[Place] | None:
+    """The user's frames of a running stack, outermost first; None when the session runs nothing.
+
+    User code begins below the outermost frame of the session, and at the first command's or task's source text if
+    there is one: what is above that leads to it.
+    """
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    frames.reverse()
+    for index, each in enumerate(frames):
+        if each.f_code.co_filename == _SESSION_FILE:
+            places = [Place(f.f_code, f.f_lineno or 0) for f in frames[index:] if not _hidden(f)]
+            texts = [n for n, place in enumerate(places) if is_cell(place.code.co_filename)]
+            return places[texts[0] :] if texts else places
+    return None
+
+
+def coroutine_places(coroutine: object) -> list[Place]:
+    """The user's frames of a suspended coroutine and of those it awaits, outermost first."""
+    places: list[Place] = []
+    seen = 0
+    while coroutine is not None and seen < 1000:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None and not _hidden(frame):
+            places.append(Place(frame.f_code, frame.f_lineno or 0))
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        seen += 1
+    return places
+
+
+def place_name(filename: str) -> str:
+    """``Cell In[3]`` for a command's source, ``Task`` for a task's, ``File ~/x.py`` for files."""
+    match = _CELL_NAME.fullmatch(filename)
+    if match:
+        return f"Cell In[{match[2]}]" if match[1] == "input" else "Task"
+    home = os.path.expanduser("~")
+    if home != "~" and filename.startswith(home + os.sep):
+        filename = "~" + filename[len(home) :]
+    return f"File {filename}"
+
+
+def _title(place: Place) -> str:
+    code = place.code
+    where = place_name(code.co_filename)
+    title = f"{where}, line {place.line}" if is_cell(code.co_filename) else f"{where}:{place.line}"
+    if code.co_name == "<module>":
+        return title
+    count = code.co_argcount + code.co_kwonlyargcount
+    if code.co_name.startswith("<"):
+        return f"{title}, in {code.co_name}"
+    return f"{title}, in {code.co_name}({', '.join(code.co_varnames[:count])})"
+
+
+def _format_place(place: Place, context: int) -> str:
+    code = place.code
+    lines = linecache.getlines(code.co_filename)
+    text = [_title(place)]
+    if 0 < place.line <= len(lines):
+        begin = place.line - context
+        if code.co_name != "<module>":
+            begin = max(begin, code.co_firstlineno)
+        for number in range(max(begin, 1), min(place.line + context, len(lines)) + 1):
+            label = str(number)
+            if number == place.line:
+                label = "-" * max(5 - len(label), 0) + "> " + label
+            text.append(f"{label:>7} {lines[number - 1].rstrip()}".rstrip())
+    return "\n".join(text)
+
+
+def _grouped(places: Sequence[Place]) -> Iterator[tuple[Place, int]]:
+    """Runs of the same place as (place, how often)."""
+    previous: Place | None = None
+    count = 0
+    for place in places:
+        if place == previous:
+            count += 1
+            continue
+        if previous is not None:
+            yield previous, count
+        previous, count = place, 1
+    if previous is not None:
+        yield previous, count
+
+
+def format_places(places: Sequence[Place], context: int = CONTEXT_LINES) -> str:
+    """Frames with their source lines, one paragraph each; recursion and deep stacks are shortened."""
+    parts: list[str] = []
+    groups = list(_grouped(places))
+    skipped = len(groups) - MAX_FRAMES
+    for index, (place, count) in enumerate(groups):
+        if skipped > 0 and index == _HEAD_FRAMES:
+            parts.append(f"    [... skipping {skipped} frames]")
+        if skipped > 0 and _HEAD_FRAMES <= index < _HEAD_FRAMES + skipped:
+            continue
+        parts.append(_format_place(place, context))
+        parts.extend(_format_place(place, context) for _ in range(min(count, _REPEATS) - 1))
+        if count > _REPEATS:
+            name = place.code.co_name
+            parts.append(
+                f"    [... skipping similar frames: {name} at line {place.line} ({count - _REPEATS} times)]"
+            )
+    return "\n\n".join(parts)
+
+
+def _message_lines(exc: BaseException, ename: str, evalue: str) -> list[str]:
+    """The last lines of a traceback: source and caret for syntax errors, type and message, notes."""
+    if isinstance(exc, SyntaxError):
+        try:
+            _add_source_line(exc)
+            text = "".join(traceback.format_exception_only(type(exc), exc)).rstrip("\n")
+        except BaseException:
+            pass
+        else:
+            return _name_cells(text).split("\n")
+    lines = [f"{ename}: {evalue}" if evalue else ename]
+    try:
+        notes = exc.__notes__
+        lines.extend(str(note) for note in notes)
+    except BaseException:  # none, or not what they should be
+        pass
+    return lines
+
+
+def _add_source_line(exc: SyntaxError) -> None:
+    """Errors that the compiler finds after parsing, such as a ``return`` outside a function, know only the number."""
+    if exc.text is None and isinstance(exc.filename, str) and isinstance(exc.lineno, int):
+        exc.text = linecache.getline(exc.filename, exc.lineno) or None
+
+
+def _name_cells(text: str) -> str:
+    def name(match: re.Match[str]) -> str:
+        return f"Cell In[{match[2]}]" if match[1] == "input" else "Task"
+
+    return _CELL_REFERENCE.sub(name, text)
+
+
+def _format_one(exc: BaseException, ename: str, evalue: str) -> str:
+    message = "\n".join(_message_lines(exc, ename, evalue))
+    if ename == "UsageError":  # of a magic: its message says everything
+        return message
+    places = visible_places(exc.__traceback__)
+    if isinstance(exc, SyntaxError) and is_cell(str(exc.filename)):
+        places = []  # the command itself is wrong, and nothing of it ran
+    header = f"{_RULE}\n{ename:<42}Traceback (most recent call last)"
+    if not places:
+        return f"{header}\n{message}"
+    return f"{header}\n{format_places(places)}\n\n{message}"
+
+
+def _chain(exc: BaseException) -> Iterable[tuple[BaseException, str]]:
+    """An exception and what led to it, innermost last, each with the sentence that joins it to the one before."""
+    seen: set[int] = set()
+    current: BaseException | None = exc
+    sentence = ""
+    while current is not None and id(current) not in seen and len(seen) < _MAX_CHAIN:
+        seen.add(id(current))
+        yield current, sentence
+        if current.__cause__ is not None:
+            current = current.__cause__
+            sentence = "The above exception was the direct cause of the following exception:"
+        elif not current.__suppress_context__:
+            current = current.__context__
+            sentence = "During handling of the above exception, another exception occurred:"
+        else:
+            current = None
+
+
+def _format_group(exc: BaseException) -> str:
+    """A tree of exceptions, in Python's own form, which can show one."""
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_next is not None and _hidden(tb.tb_frame):
+        tb = tb.tb_next
+    return _name_cells("".join(traceback.format_exception(type(exc), exc, tb)).rstrip("\n"))
+
+
+def format_exception(exc: BaseException, ename: str, evalue: str) -> str:
+    """The whole traceback of an exception and of those that led to it.
+
+    :param ename: the exception type's name.
+    :param evalue: its message, already fetched with care.
+    :raises BaseException: whatever the user's own classes raise; see :func:`ipython1.core.failures.record_exception`.
+    """
+    links = list(_chain(exc))
+    if any(isinstance(link, BaseExceptionGroup) for link, _ in links):
+        return shorten(_format_group(exc), MAX_TEXT)
+    parts: list[str] = []
+    for link, sentence in reversed(links):
+        if link is exc:
+            parts.append(_format_one(exc, ename, evalue))
+        else:
+            parts.append(_format_one(link, type_name(link), message_of(link)))
+        if sentence:
+            parts.append(sentence)
+    return shorten("\n\n".join(parts), MAX_TEXT)
