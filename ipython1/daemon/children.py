@@ -1,0 +1,265 @@
+"""One process that a nanny starts: how it is forked, and how its end is read.
+
+Kept apart from the nanny's loop because everything after the fork runs in another process, where the rules are
+different: nothing of the nanny may be used any more, and what goes wrong is written to the child's own log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from ipython1.daemon import osprocess
+from ipython1.daemon.protocol import Spawn
+from ipython1.daemon.ready import READY_VARIABLE
+from ipython1.daemon.renew import (
+    renew_main_module,
+    renew_random,
+    renew_reactor,
+    renew_signals,
+)
+
+OWNER_VARIABLE = "IPYTHON1_PROCESS"
+"""Names, in every descendant's environment, the supervised process it belongs to."""
+
+TAIL_BYTES = 16384
+TAIL_LINES = 20
+
+
+class SpawnError(Exception):
+    """A process could not be started; the message is one line for the user."""
+
+
+class BecomeProgram(BaseException):
+    """Raised in a forked child to leave the nanny's loop and run a program instead.
+
+    A BaseException, so that no handler on the way takes it for an error.
+    """
+
+    def __init__(self, module: str, argv: Sequence[str]) -> None:
+        super().__init__(module)
+        self.module = module
+        self.argv = list(argv)
+
+
+@dataclass(slots=True)
+class Child:
+    """A process that was started.
+
+    :ivar ready: the reading end of its ready pipe, or -1.
+    :ivar log_start: how long its log file was before it began.
+    """
+
+    key: str
+    pid: int
+    owner: str
+    log: str
+    log_start: int
+    ready: int = -1
+    stopping: bool = False
+
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines that it wrote to its log; why there are none, if the disk is full."""
+        if not self.log:
+            return ()
+        lines = tail(self.log, TAIL_LINES, start=self.log_start)
+        if not lines and osprocess.disk_is_full(self.log):
+            lines = [f"no space is left on the disk of its log {self.log}"]
+        return tuple(lines)
+
+
+def tail(path: str, lines: int, *, start: int = 0) -> list[str]:
+    """The last lines of a file, of what came after byte ``start``; empty when there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            begin = max(start if start <= end else 0, end - TAIL_BYTES)
+            file.seek(begin)
+            data = file.read()
+    except OSError:
+        return []
+    return [line for line in data.decode(errors="replace").splitlines() if line.strip()][-lines:]
+
+
+def import_program(name: str) -> ModuleType:
+    """Import the module of a program, with what it says it will need (its ``preload()``, if it has one).
+
+    :raises SpawnError: when that fails.
+    """
+    try:
+        module = importlib.import_module(name)
+        preload = getattr(module, "preload", None)
+        if preload is not None:
+            preload()
+    except Exception as problem:
+        raise SpawnError(f"cannot import {name}: {type(problem).__name__}: {problem}") from problem
+    return module
+
+
+def package_root() -> str:
+    """The directory that holds the ``ipython1`` package that is running."""
+    return str(Path(__file__).resolve().parents[2])
+
+
+def python_command(module: str, argv: Sequence[str], *, python: str = "") -> list[str]:
+    """The command line that runs ``module.main(argv[1:])`` in a fresh Python, under the name ``argv[0]``.
+
+    The package is found also when it is not installed, and the current directory is not searched for it.
+
+    :param python: the interpreter; empty for this one.
+    """
+    code = (
+        f"import sys; sys.path.append({package_root()!r}); sys.argv[0] = {argv[0]!r}; "
+        f"from {module} import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return [python or sys.executable, "-P", "-c", code, *argv[1:]]
+
+
+def _open_log(path: str) -> tuple[int, int]:
+    """The descriptor of a log file opened for appending, and its length."""
+    if not path:
+        return os.open(os.devnull, os.O_WRONLY), 0
+    try:
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return descriptor, os.fstat(descriptor).st_size
+    except OSError as problem:
+        raise SpawnError(f"cannot open the log file {path}: {problem.strerror}") from problem
+
+
+def _environment(request: Spawn, owner: str) -> dict[str, str]:
+    environment = dict(os.environ)
+    for name, value in request.env.items():
+        if value is None:
+            environment.pop(name, None)
+        else:
+            environment[name] = value
+    environment[OWNER_VARIABLE] = owner
+    return environment
+
+
+def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
+    """Start a process in a session of its own, which the kernel kills if this process dies.
+
+    :param warm: fork a module's program instead of running a new Python.
+    :param close: descriptors of this process that the child must not keep.
+    :raises SpawnError: when that is not possible.
+    :raises BecomeProgram: in the child, when the program is forked.
+    """
+    if warm and request.module:
+        import_program(request.module)
+    argv = list(request.argv)
+    if request.module and not warm:
+        argv = python_command(request.module, argv)
+    parent = os.getpid()
+    owner = f"{parent}/{request.key}"
+    environment = _environment(request, owner)
+    cwd = os.path.expanduser(request.cwd or ".")
+    if not os.path.isdir(cwd):
+        raise SpawnError(f"there is no directory {cwd} to start {request.argv[0]} in")
+    if not request.module:
+        found = shutil.which(argv[0], path=environment.get("PATH"))
+        if found is None:
+            raise SpawnError(f"there is no program {argv[0]!r} on this host (PATH is searched)")
+    log_path = os.path.expanduser(request.log)
+    log, log_start = _open_log(log_path)
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    gc.freeze()  # what is there by now stays shared: no child's collector touches it
+    # A signal that comes right after the fork must not run this process's handlers in the child.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+    except OSError as problem:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for descriptor in (log, reader, writer):
+            os.close(descriptor)
+        raise SpawnError(f"cannot start another process: {problem.strerror}") from problem
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(log)
+        os.close(writer)
+        os.set_blocking(reader, False)
+        return Child(request.key, pid, owner, log_path, log_start, ready=reader)
+    _in_child(request, argv, environment, cwd, parent, log, writer, (*close, reader), warm)
+    raise AssertionError("not reached")
+
+
+def _in_child(
+    request: Spawn,
+    argv: list[str],
+    environment: dict[str, str],
+    cwd: str,
+    parent: int,
+    log: int,
+    ready: int,
+    close: Iterable[int],
+    warm: bool,
+) -> None:
+    try:
+        renew_signals()
+        os.setsid()
+        osprocess.end_with_parent(parent)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        for descriptor in (null, log, *close):
+            if descriptor > 2:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        os.chdir(cwd)
+        # A foreign program would hand the variable down to processes that do not have the pipe.
+        environment.pop(READY_VARIABLE, None)
+        if request.module:
+            environment[READY_VARIABLE] = str(ready)
+        if warm and request.module:
+            osprocess.set_name(request.argv[0])
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
+            os.environ.update(environment)
+            raise BecomeProgram(request.module, argv)
+        os.set_inheritable(ready, bool(request.module))
+        for name in ("SIGINT", "SIGPIPE"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        os.execvpe(argv[0], argv, environment)
+    except BecomeProgram:
+        raise
+    except BaseException as problem:
+        message = f"cannot run {argv[0]}: {problem}\n"
+        os.write(2, message.encode(errors="replace"))
+        os._exit(127)
+
+
+def run_program(task: BecomeProgram) -> int:
+    """Be the program, in the forked child; returns its exit status."""
+    renew_random()
+    renew_reactor()
+    renew_main_module()
+    sys.argv = list(task.argv)
+    # The template's files are objects over descriptors that now lead elsewhere.
+    for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        mode = "w" if descriptor else "r"
+        stream = open(  # noqa: SIM115 - they last as long as the process
+            descriptor, mode, buffering=1, errors="backslashreplace", closefd=False
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    gc.enable()
+    status = importlib.import_module(task.module).main(task.argv[1:])
+    return 0 if status is None else int(status)
+
+
+def end_code(status: int) -> tuple[int | None, int | None]:
+    """``(exit status, signal)`` of what ``waitpid`` said, one of them None."""
+    code = os.waitstatus_to_exitcode(status)
+    return (None, -code) if code < 0 else (code, None)

@@ -1,0 +1,528 @@
+"""The nanny: the one process of a host below which every process of a cluster runs.
+
+It starts processes when told to, tells when they end and what they wrote last, and sees to it that nothing is left:
+
+* It is a *warm template*: it has imported what engines and controllers need and forks them in milliseconds.
+* It holds a lifeline to its supervisor.  When that ends, in whatever way, the nanny ends every process below it.
+* It adopts the orphans of its processes, so nothing can slip away from it; when a process dies, what that one
+  had started is ended too.  The kernel kills its processes should the nanny itself be killed.
+
+It runs a plain selector loop and no reactor, has one thread (forking needs that), and its loop never waits on anything
+but its descriptors.  States: *serving* -> *ending* (everything is told to end, at once, with a time for it) ->
+*killing* (until no descendant is left) -> gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ipython1
+from ipython1.daemon import osprocess
+from ipython1.daemon.children import (
+    OWNER_VARIABLE,
+    BecomeProgram,
+    Child,
+    SpawnError,
+    end_code,
+    import_program,
+    python_command,
+    run_program,
+    start_child,
+    tail,
+)
+from ipython1.daemon.protocol import (
+    AtEnd,
+    End,
+    Ended,
+    Failed,
+    FileText,
+    Goodbye,
+    Hello,
+    LineBuffer,
+    Message,
+    ReadFile,
+    Ready,
+    Signal,
+    Spawn,
+    Started,
+    Warm,
+    WriteFile,
+    Written,
+    decode,
+    encode,
+)
+from ipython1.kernel.error import ProtocolError
+
+GRACE_AFTER_LOSS = 1.0
+"""Seconds that processes get to end by themselves when the supervisor is gone."""
+
+END_COMMANDS_LIMIT = 20.0
+"""Seconds that the commands of :class:`AtEnd` get."""
+
+KILL_LIMIT = 10.0
+"""Seconds after which a process that survives SIGKILL (in the kernel's hands) is given up."""
+
+MODULE = "ipython1.daemon.nanny"
+
+
+class Nanny:
+    """The loop; see the module's text.
+
+    :param reader: descriptor that requests come from; its end is the end of everything.
+    :param writer: descriptor that events go to (the same one for a socket).
+    :param silence: end everything when nothing came for this many seconds; 0 for never.
+    :param keep: descriptors to hold open as long as the nanny lives, and to keep from its processes.
+    """
+
+    def __init__(
+        self,
+        reader: int,
+        writer: int,
+        *,
+        silence: float = 0.0,
+        keep: Sequence[int] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._keep = tuple(keep)
+        self._silence = silence
+        self._clock = clock
+        self._heard = clock()
+        self._lines = LineBuffer()
+        self._outbox = bytearray()
+        self._children: dict[int, Child] = {}
+        self._enders: set[int] = set()
+        self._reads: list[tuple[float, ReadFile]] = []
+        self._warm: list[str] = []
+        self._were_ready: set[str] = set()
+        self._held_back: list[Spawn] = []
+        self._end_commands: tuple[tuple[str, ...], ...] = ()
+        self._deadline: float | None = None
+        self._enders_deadline = 0.0
+        self._killing = False
+        self._killed = 0
+        self._finished = False
+        self._lost = False
+        self._adopts = False
+        selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+        self._selector: selectors.BaseSelector = selector()
+        self._wake_reader, self._wake_writer = os.pipe()
+
+    # -- the loop
+
+    def run(self) -> int:
+        """Serve until everything is ended.
+
+        :raises BecomeProgram: in a forked child.
+        """
+        self._set_up()
+        while not self._finished:
+            for key, _ in self._selector.select(self._timeout()):
+                key.data()
+            self._reap()
+            self._tick()
+        self._flush_blocking()
+        return 0
+
+    def _set_up(self) -> None:
+        # Collections while importing cost time, and would unshare the pages of forked children.
+        gc.disable()
+        self._adopts = osprocess.adopt_orphans()
+        osprocess.set_name("ipython1-nanny")
+        for descriptor in (self._reader, self._writer, self._wake_reader, self._wake_writer):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._begin_end(GRACE_AFTER_LOSS))
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
+        self._selector.register(self._reader, selectors.EVENT_READ, self._on_readable)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+        self._send(
+            Hello(
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                home=os.path.expanduser("~"),
+                python=".".join(map(str, sys.version_info[:2])),
+                version=ipython1.__version__,
+                forks=osprocess.can_fork_warm(),
+            )
+        )
+
+    def _timeout(self) -> float | None:
+        if self._finished or (self._warm and self._deadline is None):
+            return 0.0
+        moments = [0.02] if self._reads or self._killing else []
+        if self._deadline is not None:
+            moments.append(max(0.0, min(self._deadline - self._clock(), 0.2)))
+        if self._silence and self._deadline is None:
+            moments.append(max(0.0, self._heard + self._silence - self._clock()))
+        return min(moments) if moments else None
+
+    def _tick(self) -> None:
+        now = self._clock()
+        if self._deadline is None:
+            if self._silence and now - self._heard >= self._silence:
+                self._begin_end(GRACE_AFTER_LOSS)
+            elif self._warm:
+                with contextlib.suppress(SpawnError):  # told when the module is really needed
+                    import_program(self._warm.pop(0))
+        self._answer_reads(now)
+        if self._deadline is not None:
+            self._go_on_ending(now)
+
+    def _on_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_reader, 4096)
+
+    # -- talking
+
+    def _on_readable(self) -> None:
+        try:
+            data = os.read(self._reader, 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(self._reader)
+            self._lost = True
+            self._begin_end(GRACE_AFTER_LOSS)
+            return
+        self._heard = self._clock()
+        try:
+            for line in self._lines.feed(data):
+                self._handle(decode(line))
+        except ProtocolError as problem:
+            self._send(Failed("", str(problem)))
+
+    def _send(self, message: Message) -> None:
+        if self._lost:
+            return
+        empty = not self._outbox
+        self._outbox += encode(message)
+        if empty:
+            self._on_writable()
+
+    def _on_writable(self) -> None:
+        try:
+            del self._outbox[: os.write(self._writer, self._outbox)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._lost = True
+            self._outbox.clear()
+            self._begin_end(GRACE_AFTER_LOSS)
+        self._watch_writable()
+
+    def _watch_writable(self) -> None:
+        wanted = selectors.EVENT_WRITE if self._outbox else 0
+        if self._writer != self._reader:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._writer)
+            if wanted:
+                self._selector.register(self._writer, wanted, self._on_writable)
+            return
+        if self._reader not in self._selector.get_map():
+            return
+
+        def on_either() -> None:
+            if self._outbox:
+                self._on_writable()
+            self._on_readable()
+
+        callback = on_either if wanted else self._on_readable
+        self._selector.modify(self._reader, selectors.EVENT_READ | wanted, callback)
+
+    def _flush_blocking(self) -> None:
+        with contextlib.suppress(OSError):
+            os.set_blocking(self._writer, True)
+            while self._outbox and not self._lost:
+                del self._outbox[: os.write(self._writer, self._outbox)]
+
+    # -- requests
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Spawn():
+                self._spawn(message)
+            case Signal():
+                for child in self._children.values():
+                    if child.key == message.key:
+                        child.stopping = True
+                        osprocess.send_signal(child.pid, message.number, group=message.group)
+            case Warm():
+                if osprocess.can_fork_warm():
+                    self._warm.extend(message.modules)
+            case WriteFile():
+                self._write_file(message)
+            case ReadFile():
+                self._reads.append((self._clock() + message.wait, message))
+            case AtEnd():
+                self._end_commands = message.commands
+            case End():
+                self._held_back.clear()
+                self._begin_end(message.grace)
+
+    def _spawn(self, request: Spawn) -> None:
+        if self._deadline is not None:
+            self._send(Failed(request.key, "the cluster is being stopped"))
+            return
+        if request.after and request.after not in self._were_ready:
+            if any(child.key == request.after for child in self._children.values()):
+                self._held_back.append(request)
+            else:
+                self._send(Failed(request.key, f"{request.after} did not start"))
+            return
+        if request.module in self._warm:
+            self._warm.remove(request.module)
+        mine = [self._reader, self._writer, self._wake_reader, self._wake_writer, *self._keep]
+        mine += [child.ready for child in self._children.values() if child.ready >= 0]
+        try:
+            child = start_child(request, warm=osprocess.can_fork_warm(), close=mine)
+        except SpawnError as problem:
+            self._send(Failed(request.key, str(problem)))
+            return
+        self._children[child.pid] = child
+        self._selector.register(child.ready, selectors.EVENT_READ, lambda: self._on_ready(child))
+        entry = osprocess.process_entry(child.pid)
+        self._send(Started(request.key, child.pid, entry.started if entry else 0.0))
+
+    def _on_ready(self, child: Child) -> None:
+        if child.ready < 0:
+            return
+        try:
+            data = os.read(child.ready, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._send(Ready(child.key, data.decode(errors="replace").strip()))
+            self._were_ready.add(child.key)
+        self._forget_ready(child)
+        self._release_held_back(child.key)
+
+    def _release_held_back(self, key: str) -> None:
+        released = [request for request in self._held_back if request.after == key]
+        self._held_back = [request for request in self._held_back if request.after != key]
+        for request in released:
+            self._spawn(request)
+
+    def _forget_ready(self, child: Child) -> None:
+        if child.ready >= 0:
+            self._selector.unregister(child.ready)
+            os.close(child.ready)
+            child.ready = -1
+
+    def _write_file(self, request: WriteFile) -> None:
+        path = Path(os.path.expanduser(request.path))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w") as file:
+                file.write(request.text)
+                file.flush()
+                os.fsync(descriptor)
+            temporary.replace(path)
+        except OSError as problem:
+            self._send(Failed(request.key, f"cannot write {path}: {problem.strerror}"))
+        else:
+            self._send(Written(request.key))
+
+    def _answer_reads(self, now: float) -> None:
+        waiting, self._reads = self._reads, []
+        for until, request in waiting:
+            path = os.path.expanduser(request.path)
+            try:
+                if request.lines:
+                    os.stat(path)
+                    text = "\n".join(tail(path, request.lines))
+                else:
+                    text = Path(path).read_text()
+            except OSError as problem:
+                if now < until and self._deadline is None:
+                    self._reads.append((until, request))
+                else:
+                    self._send(Failed(request.key, f"cannot read {path}: {problem.strerror}"))
+            else:
+                self._send(FileText(request.key, text))
+
+    # -- ends of processes
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._enders.discard(pid)
+            child = self._children.pop(pid, None)
+            if child is None:
+                continue  # an adopted orphan
+            if child.ready >= 0:
+                self._on_ready(child)
+                self._forget_ready(child)
+            self._were_ready.discard(child.key)
+            self._release_held_back(child.key)
+            self._end_orphans_of(child)
+            code, number = end_code(status)
+            self._send(Ended(child.key, pid, code, number, child.last_lines()))
+
+    def _end_orphans_of(self, child: Child) -> None:
+        """Kill what a dead process left behind: the rest of its session, and what bears its mark."""
+        for _ in range(5):  # again, for what was being forked meanwhile
+            table = osprocess.process_table()
+            left = [
+                pid
+                for pid in self._below(table)
+                if table[pid].session == child.pid
+                or osprocess.environment_of(pid).get(OWNER_VARIABLE) == child.owner
+            ]
+            if not left:
+                return
+            for pid in left:
+                self._killed += osprocess.send_signal(pid, signal.SIGKILL)
+            time.sleep(0.002)
+
+    def _below(self, table: dict[int, osprocess.ProcessEntry]) -> list[int]:
+        """Everything that descends from this process, as far as the system lets that be known."""
+        below = osprocess.descendants(os.getpid(), table)
+        if not self._adopts:
+            # Orphans went elsewhere; what they inherited tells where they come from.
+            mark = f"{os.getpid()}/"
+            below += [
+                pid
+                for pid, entry in table.items()
+                if pid not in below
+                and entry.state != "Z"
+                and osprocess.environment_of(pid).get(OWNER_VARIABLE, "").startswith(mark)
+            ]
+        return below
+
+    # -- the end of everything
+
+    def _begin_end(self, grace: float) -> None:
+        now = self._clock()
+        if self._deadline is not None:
+            self._deadline = min(self._deadline, now + grace)
+            return
+        self._deadline = now + grace
+        self._enders_deadline = now + END_COMMANDS_LIMIT
+        for command in self._end_commands:
+            with contextlib.suppress(OSError):
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                process.returncode = 0  # reaped by our own loop
+                self._enders.add(process.pid)
+        for child in list(self._children.values()):
+            child.stopping = True
+            osprocess.send_signal(child.pid, signal.SIGTERM)
+            osprocess.send_signal(child.pid, signal.SIGCONT)  # a stopped process cannot end
+
+    def _go_on_ending(self, now: float) -> None:
+        assert self._deadline is not None
+        if self._children and now < self._deadline:
+            return
+        self._killing = True
+        below = self._below(osprocess.process_table())
+        if now > self._enders_deadline:
+            self._enders.clear()
+        spared = {pid for ender in self._enders for pid in (ender, *osprocess.descendants(ender))}
+        left = [pid for pid in below if pid not in spared]
+        for pid in left:
+            self._killed += osprocess.send_signal(pid, signal.SIGKILL)
+        stuck = now > max(self._deadline, self._enders_deadline) + KILL_LIMIT
+        if stuck or not (left or self._enders or self._children):
+            self._send(Goodbye(self._killed))
+            self._finished = True
+
+    def kill_everything(self) -> None:
+        """Kill all descendants at once: for when the loop itself has failed."""
+        for pid in self._below(osprocess.process_table()):
+            osprocess.send_signal(pid, signal.SIGKILL)
+
+
+def start_nanny(*, keep: Sequence[int] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Start a nanny for this process on this host.
+
+    :param keep: further descriptors that the nanny holds open until it ends (a lock, so that it stays locked).
+    :returns: the connection to it, and the process.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        kept = ",".join(map(str, keep))
+        options = ["--fd", str(theirs.fileno()), *(["--keep", kept] if kept else [])]
+        command = python_command(MODULE, ["nanny", *options])
+        process = subprocess.Popen(
+            command,
+            pass_fds=(theirs.fileno(), *keep),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return ours, process
+
+
+def _private_stdio() -> tuple[int, int]:
+    """Move the connection from stdin and stdout to descriptors that no program can write to by accident."""
+    reader, writer = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    return reader, writer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a nanny: ``--fd N`` (a socket) or ``--stdio``, ``--silence SECONDS``, ``--keep N,N``."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    over_pipes = "--stdio" in arguments
+    if over_pipes:
+        arguments.remove("--stdio")
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    if over_pipes:
+        reader, writer = _private_stdio()
+    else:
+        reader = writer = int(options["--fd"])
+    keep = [int(number) for number in options.get("--keep", "").split(",") if number]
+    for descriptor in (reader, writer, *keep):
+        os.set_inheritable(descriptor, False)
+    nanny = Nanny(reader, writer, silence=float(options.get("--silence", 0)), keep=keep)
+    try:
+        return nanny.run()
+    except BecomeProgram as program:
+        task = program.with_traceback(None)
+    except BaseException:
+        nanny.kill_everything()
+        raise
+    del nanny
+    sys.exit(run_program(task))
+
+
+if __name__ == "__main__":
+    # Imported under its own name, so that there is only one copy of its classes.
+    from ipython1.daemon.nanny import main as _main
+
+    sys.exit(_main())

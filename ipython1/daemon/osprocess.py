@@ -1,0 +1,259 @@
+"""Everything the supervision of processes asks of one operating system, in one place.
+
+Linux gives the whole: a process can adopt the orphans below it (``PR_SET_CHILD_SUBREAPER``), can be ended by the
+kernel when its parent dies (``PR_SET_PDEATHSIG``), and ``/proc`` tells who descends from whom.  Elsewhere each call
+falls back to what ``psutil`` can do, or to doing nothing and saying so by its return value; ``IPYTHON1_PORTABLE=1`` in
+the environment forces the fallbacks, which is how they are tested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+PORTABLE_VARIABLE = "IPYTHON1_PORTABLE"
+NO_FORK_VARIABLE = "IPYTHON1_NO_FORK"
+
+
+def is_linux() -> bool:
+    """Whether the Linux calls may be used."""
+    return sys.platform.startswith("linux") and os.environ.get(PORTABLE_VARIABLE) != "1"
+
+
+def can_fork_warm() -> bool:
+    """Whether a process that has imported Python libraries may be forked and go on in the child.
+
+    Not on Windows (no fork) and not on macOS, whose system libraries do not survive it.
+    """
+    if os.environ.get(NO_FORK_VARIABLE) == "1" or not hasattr(os, "fork"):
+        return False
+    return sys.platform != "darwin"
+
+
+def _prctl(option: int, argument: int | bytes) -> bool:
+    import ctypes
+
+    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    zero = ctypes.c_ulong(0)
+    try:
+        return ctypes.CDLL(None).prctl(option, value, zero, zero, zero) == 0
+    except (OSError, AttributeError):
+        return False
+
+
+def adopt_orphans() -> bool:
+    """Make every orphan below this process a child of it; False where the system cannot."""
+    return is_linux() and _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(parent_pid: int) -> bool:
+    """Have the kernel kill this process when its parent dies; False where the system cannot.
+
+    To be called in the child.  ``parent_pid`` closes the race in which the parent is gone already.
+    """
+    if not is_linux() or not _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL)):
+        return False
+    if os.getppid() != parent_pid:
+        os._exit(1)
+    return True
+
+
+MPI_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
+
+
+def end_with_mpi_launcher() -> bool:
+    """Have the kernel kill this process with its parent if an MPI launcher started it.
+
+    Not every launcher sees to it that its ranks end when it is killed itself.
+    """
+    if not any(name in os.environ for name in MPI_RANK_VARIABLES):
+        return False
+    return end_with_parent(os.getppid())
+
+
+def set_name(name: str) -> bool:
+    """Set the short name that ``ps -o comm`` and ``top`` show (at most 15 bytes of it)."""
+    return is_linux() and _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEntry:
+    """One line of the process table.
+
+    :ivar started: when it started, in the system's own unit; with the pid it names a process for ever.
+    """
+
+    pid: int
+    parent: int
+    session: int
+    state: str
+    started: float
+
+
+def _read_stat(pid: int) -> ProcessEntry | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    # The command name is in parentheses and may itself hold spaces and parentheses.
+    fields = data[data.rindex(b")") + 2 :].split()
+    return ProcessEntry(
+        pid=pid,
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        state=fields[0].decode(),
+        started=float(fields[19]),
+    )
+
+
+def _psutil_entry(pid: int) -> ProcessEntry | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            state = "Z" if process.status() == psutil.STATUS_ZOMBIE else "S"
+            entry = ProcessEntry(
+                pid, process.ppid() or 0, _session_of(pid), state, process.create_time()
+            )
+    except psutil.Error:
+        return None
+    return entry
+
+
+def _session_of(pid: int) -> int:
+    if not hasattr(os, "getsid"):
+        return 0
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def process_entry(pid: int) -> ProcessEntry | None:
+    """The table's line for one process, or None when there is none."""
+    return _read_stat(pid) if is_linux() else _psutil_entry(pid)
+
+
+def process_table() -> dict[int, ProcessEntry]:
+    """All processes that this user can see, by pid."""
+    if is_linux():
+        pids: Iterable[int] = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    else:
+        import psutil
+
+        pids = psutil.pids()
+    found = (process_entry(pid) for pid in pids)
+    return {entry.pid: entry for entry in found if entry is not None}
+
+
+def descendants(root: int, table: Mapping[int, ProcessEntry] | None = None) -> list[int]:
+    """The pids of all children, grandchildren, ... of ``root``, parents first; zombies left out."""
+    known = process_table() if table is None else table
+    children: dict[int, list[int]] = {}
+    for entry in known.values():
+        children.setdefault(entry.parent, []).append(entry.pid)
+    found: list[int] = []
+    waiting = [root]
+    while waiting:
+        for pid in children.get(waiting.pop(), ()):
+            waiting.append(pid)
+            if known[pid].state != "Z":
+                found.append(pid)
+    return found
+
+
+def kill_descendants() -> int:
+    """Kill everything below this process, also what is forked meanwhile; gives how many were killed."""
+    killed = 0
+    for _ in range(20):
+        left = descendants(os.getpid())
+        if not left:
+            break
+        for pid in left:
+            killed += send_signal(pid, signal.SIGKILL)
+        time.sleep(0.005)
+    return killed
+
+
+def is_alive(pid: int, started: float | None = None) -> bool:
+    """Whether that process lives (a zombie does not); with ``started``, whether it is still the same one."""
+    entry = process_entry(pid)
+    if entry is None or entry.state == "Z":
+        return False
+    return started is None or abs(entry.started - started) < 0.05
+
+
+def environment_of(pid: int) -> Mapping[str, str]:
+    """The environment that a process was started with; empty when it cannot be read."""
+    if is_linux():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                items = file.read().split(b"\0")
+        except OSError:
+            return {}
+        pairs = (item.decode(errors="replace").partition("=") for item in items if item)
+        return {name: value for name, _, value in pairs}
+    import psutil
+
+    try:
+        return dict(psutil.Process(pid).environ())
+    except (psutil.Error, OSError):
+        return {}
+
+
+def send_signal(pid: int, number: int, *, group: bool = False) -> bool:
+    """Send a signal to a process, or with ``group`` to its whole process group; False when it is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if group and hasattr(os, "killpg"):
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+        return True
+    return False
+
+
+def disk_is_full(path: str) -> bool:
+    """Whether nothing more can be written to the file system of ``path``, where that can be told."""
+    if not hasattr(os, "statvfs"):
+        return False
+    try:
+        return os.statvfs(path).f_bavail == 0
+    except OSError:
+        return False
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9; the number itself for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def signal_number(which: int | str) -> int:
+    """The number of a signal given as ``15``, ``"15"``, ``"TERM"`` or ``"SIGTERM"``.
+
+    :raises ValueError: when there is no such signal.
+    """
+    text = str(which).strip().upper()
+    if text.isdigit():
+        number = int(text)
+    else:
+        name = text if text.startswith("SIG") else f"SIG{text}"
+        number = int(getattr(signal, name, -1)) if name.isalpha() or name.isalnum() else -1
+    if number not in signal.valid_signals() and number != 0:
+        raise ValueError(
+            f"{which!r} is not a signal of this system (give a name such as TERM, or a number)"
+        )
+    return number

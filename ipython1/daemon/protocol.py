@@ -1,0 +1,242 @@
+"""The words between a supervisor and a nanny: one JSON object a line.
+
+The supervisor sends requests, the nanny events.  Both sides run the same version of this package on behalf of the same
+user, over a socket pair or the pipes of an ``ssh``; a line that does not fit is a :class:`ProtocolError` all the same,
+because an ssh login script may print anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ipython1.kernel.error import ProtocolError
+
+LINE_LIMIT = 1 << 20
+"""The longest line either side accepts, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Base of everything that is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn(Message):
+    """Start a process.
+
+    :ivar key: the supervisor's name for it, used in every later message.
+    :ivar argv: the command line; with ``module``, ``argv[0]`` is only the name to show.
+    :ivar module: a module whose ``main(argv[1:])`` is the program: forked warm where possible, else run anew.
+    :ivar env: variables to set; the value None removes one.
+    :ivar cwd: the directory to start in; empty for the nanny's own.
+    :ivar log: the file that takes its output; ``~`` is the nanny's home.
+    :ivar after: the key of a process of the same nanny that must be ready first.
+    """
+
+    key: str
+    argv: tuple[str, ...]
+    module: str = ""
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    cwd: str = ""
+    log: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal(Message):
+    """Send a signal to a process, or with ``group`` to all processes of its session."""
+
+    key: str
+    number: int
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warm(Message):
+    """Import these modules when there is nothing else to do."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile(Message):
+    """Create or replace a text file, readable for its owner only; the directory is made if missing."""
+
+    key: str
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile(Message):
+    """Ask for the text of a small file, or for its last ``lines`` lines when that is not 0.
+
+    :ivar wait: how long to wait for the file to appear, in seconds.
+    """
+
+    key: str
+    path: str
+    lines: int = 0
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AtEnd(Message):
+    """Commands to run when everything is ended, however that comes; replaces the earlier ones.
+
+    This is how batch jobs are cancelled when the supervisor was killed.
+    """
+
+    commands: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alive(Message):
+    """The supervisor lives; sent at intervals where a dead connection would not be noticed otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class End(Message):
+    """End every process, wait ``grace`` seconds before killing, then exit."""
+
+    grace: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """The nanny's first line.
+
+    :ivar forks: whether it forks warm processes.
+    """
+
+    pid: int
+    host: str
+    home: str
+    python: str
+    version: str
+    forks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Message):
+    """A process was started."""
+
+    key: str
+    pid: int
+    started: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Message):
+    """A request could not be done."""
+
+    key: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Message):
+    """A process said that it is ready for use."""
+
+    key: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Message):
+    """A process ended.
+
+    :ivar status: its exit status, or None when a signal ended it.
+    :ivar signal: that signal, or None.
+    :ivar lines: the last lines of its output.
+    """
+
+    key: str
+    pid: int
+    status: int | None
+    signal: int | None
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Message):
+    """A file was written."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileText(Message):
+    """The text of a file that was asked for."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye(Message):
+    """The nanny's last line: nothing that it started lives any more."""
+
+    killed: int = 0
+
+
+_TYPES: dict[str, type[Message]] = {
+    cls.__name__: cls
+    for cls in (
+        *(Spawn, Signal, Warm, WriteFile, ReadFile, AtEnd, Alive, End),
+        *(Hello, Started, Failed, Ready, Ended, Written, FileText, Goodbye),
+    )
+}
+
+
+def encode(message: Message) -> bytes:
+    """The line for a message, with its newline."""
+    content: dict[str, Any] = {"type": type(message).__name__}
+    for each in fields(message):
+        content[each.name] = getattr(message, each.name)
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def decode(line: bytes) -> Message:
+    """The message of a line.
+
+    :raises ProtocolError: when it is none.
+    """
+    try:
+        content = json.loads(line)
+        cls = _TYPES[content.pop("type")]
+        return cls(**{name: _as_tuples(value) for name, value in content.items()})
+    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        shown = line[:200].decode(errors="replace").strip()
+        raise ProtocolError(f"not a message between supervisor and nanny: {shown!r}") from problem
+
+
+class LineBuffer:
+    """Cuts a stream of bytes into lines."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The complete lines, without their newlines.
+
+        :raises ProtocolError: when a line grows beyond :data:`LINE_LIMIT`.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_LIMIT:
+            raise ProtocolError(
+                f"a line of more than {LINE_LIMIT} bytes between supervisor and nanny"
+            )
+        yield from lines
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last newline."""
+        return self._rest

@@ -1,0 +1,371 @@
+"""Which process is in what state, and what to do about it: the supervisor's decisions, without any I/O.
+
+Events come in as method calls with the time; instructions come out as a list.  The states of one process:
+
+==========  ==========================  ==========  =============================================================
+state       event                       next        instructions
+==========  ==========================  ==========  =============================================================
+(none)      ``add``                     requested   :class:`Start`
+requested   ``started``                 starting
+requested   ``failed``                  ended       :class:`Report`
+starting    ``ready``                   running     :class:`Report`
+starting    ``ended``                   ended       :class:`Report` (it was never usable, so it is not restarted,
+                                                    unless it was running in an earlier life)
+running     ``ended``, status 0         ended       :class:`Report` (it ended itself, on purpose)
+running     ``ended``, otherwise        waiting     :class:`Report`, :class:`WakeAt`; or *ended* when the policy's
+                                                    restarts are used up
+waiting     ``tick`` when due           requested   :class:`Start`
+any living  ``stop``                    stopping    :class:`Deliver` SIGTERM, :class:`WakeAt` (the end of its grace)
+requested   ``stop``                    stopping    SIGTERM follows when it has started
+stopping    ``tick`` after the grace    stopping    :class:`Deliver` SIGKILL to its whole session
+stopping    ``ended`` or ``failed``     ended       :class:`Report`
+waiting     ``stop``                    ended       :class:`Report`
+any         ``host_lost``               ended       :class:`Report`
+ended       ``restart``                 requested   :class:`Start`
+any living  ``restart``                 stopping    as ``stop``; when it has ended: requested, :class:`Start`
+==========  ==========================  ==========  =============================================================
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ipython1.daemon.osprocess import signal_name
+from ipython1.daemon.protocol import Spawn
+
+
+class State(enum.Enum):
+    """The states of a supervised process; see the table above."""
+
+    REQUESTED = "requested"
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """How often and how fast a process that died is started again.
+
+    :ivar limit: restarts allowed within ``window`` seconds; 0 for never.
+    :ivar first_delay: seconds before the first restart; each further one within the window waits ``factor`` times as
+        long, up to ``max_delay``.
+    """
+
+    limit: int = 0
+    window: float = 60.0
+    first_delay: float = 0.1
+    factor: float = 2.0
+    max_delay: float = 15.0
+
+    def delay(self, recent: int) -> float:
+        """Seconds to wait before a restart when there were ``recent`` ones within the window."""
+        return float(min(self.first_delay * self.factor**recent, self.max_delay))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A process to supervise.
+
+    :ivar spawn: how to start it; its ``key`` names it.
+    :ivar title: what users call it (``engine 3``).
+    :ivar host: the name of the nanny that starts it; empty for this host's.
+    :ivar restart_spawn: how to start it again, where that differs.
+    :ivar grace: seconds between SIGTERM and SIGKILL.
+    """
+
+    spawn: Spawn
+    title: str
+    host: str = ""
+    policy: RestartPolicy = RestartPolicy()
+    restart_spawn: Spawn | None = None
+    grace: float = 2.0
+
+    @property
+    def key(self) -> str:
+        """The name in all messages."""
+        return self.spawn.key
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """What is known of a supervised process.
+
+    :ivar was_ready: it has been usable in this life.
+    :ivar restarts: how often it was started again.
+    :ivar status: exit status of its last end, or None.
+    :ivar signal: the signal that ended it, or None.
+    :ivar error: why it could not be started, or why nothing is known of it any more.
+    :ivar lines: the last lines of its output when it ended.
+    :ivar asked: whether its end had been asked for.
+    """
+
+    key: str
+    title: str
+    host: str = ""
+    state: State = State.REQUESTED
+    pid: int = 0
+    started: float = 0.0
+    was_ready: bool = False
+    restarts: int = 0
+    status: int | None = None
+    signal: int | None = None
+    error: str = ""
+    lines: tuple[str, ...] = ()
+    asked: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is, or is about to be, such a process."""
+        return self.state not in (State.ENDED, State.WAITING)
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, as the end of a sentence that begins with its title."""
+        if self.error:
+            return self.error
+        if self.signal is not None:
+            return f"was ended by signal {signal_name(self.signal)}"
+        if self.status is not None:
+            return f"ended with exit status {self.status}"
+        return "has not ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """Base of what the supervision wants done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Instruction):
+    """Start a process on a host."""
+
+    host: str
+    spawn: Spawn
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver(Instruction):
+    """Send a signal to a process, or to its whole session."""
+
+    host: str
+    key: str
+    number: int
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt(Instruction):
+    """Call ``tick`` at this time."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Instruction):
+    """Something changed that users may want to know."""
+
+    status: ProcessStatus
+
+
+@dataclass(slots=True)
+class _Record:
+    spec: ProcessSpec
+    status: ProcessStatus
+    due: float = 0.0
+    restart_times: list[float] = field(default_factory=list)
+    ever_ready: bool = False
+    start_again: bool = False
+
+
+class Supervision:
+    """All supervised processes; every method gives the instructions that follow from one event."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+
+    # -- wishes
+
+    def add(self, spec: ProcessSpec) -> list[Instruction]:
+        """Start a new process.
+
+        :raises ValueError: when there is a living one of that key.
+        """
+        known = self._records.get(spec.key)
+        if known is not None and known.status.state is not State.ENDED:
+            raise ValueError(f"{spec.title} is there already")
+        self._records[spec.key] = _Record(spec, ProcessStatus(spec.key, spec.title, spec.host))
+        return [Start(spec.host, spec.spawn)]
+
+    def stop(self, key: str, now: float) -> list[Instruction]:
+        """End a process; nothing happens when it has ended."""
+        record = self._records[key]
+        record.start_again = False
+        return self._stop(record, now)
+
+    def restart(self, key: str, now: float) -> list[Instruction]:
+        """End a process, if it lives, and start it again."""
+        record = self._records[key]
+        if record.status.state in (State.ENDED, State.WAITING):
+            return self._start_again(record)
+        instructions = self._stop(record, now)
+        record.start_again = True
+        return instructions
+
+    def signal(self, key: str, number: int) -> list[Instruction]:
+        """Send a signal to a process that lives."""
+        record = self._records[key]
+        if not record.status.alive or not record.status.pid:
+            return []
+        return [Deliver(record.spec.host, key, number)]
+
+    def forget(self, key: str) -> None:
+        """Drop a process that has ended."""
+        if self._records[key].status.state is State.ENDED:
+            del self._records[key]
+
+    # -- events
+
+    def started(self, key: str, pid: int, started: float) -> list[Instruction]:
+        """The process exists."""
+        record = self._records.get(key)
+        if record is None:
+            return []
+        self._set(record, pid=pid, started=started)
+        if record.status.state is State.STOPPING:
+            return [Deliver(record.spec.host, key, signal.SIGTERM)]
+        if record.status.state is State.REQUESTED:
+            self._set(record, state=State.STARTING)
+        return []
+
+    def ready(self, key: str) -> list[Instruction]:
+        """The process said that it is usable."""
+        record = self._records.get(key)
+        if record is None or record.status.state is not State.STARTING:
+            return []
+        record.ever_ready = True
+        self._set(record, state=State.RUNNING, was_ready=True)
+        return [Report(record.status)]
+
+    def failed(self, key: str, error: str) -> list[Instruction]:
+        """The process could not be started."""
+        record = self._records.get(key)
+        if record is None or record.status.state is State.ENDED:
+            return []
+        self._set(record, state=State.ENDED, error=error, pid=0)
+        return [Report(record.status)]
+
+    def ended(
+        self,
+        key: str,
+        pid: int,
+        status: int | None,
+        number: int | None,
+        lines: tuple[str, ...],
+        now: float,
+    ) -> list[Instruction]:
+        """The process ended."""
+        record = self._records.get(key)
+        if record is None or record.status.pid != pid:
+            return []
+        stopping = record.status.state is State.STOPPING
+        self._set(
+            record, state=State.ENDED, status=status, signal=number, lines=lines, asked=stopping
+        )
+        if stopping and record.start_again:
+            return [Report(record.status), *self._start_again(record)]
+        if stopping or status == 0 or not record.ever_ready:
+            return [Report(record.status)]
+        return self._maybe_wait(record, now)
+
+    def host_lost(self, host: str, error: str) -> list[Instruction]:
+        """The nanny of a host is gone, and its processes with it."""
+        instructions: list[Instruction] = []
+        for record in self._records.values():
+            if record.spec.host == host and record.status.state is not State.ENDED:
+                asked = record.status.state is State.STOPPING
+                self._set(record, state=State.ENDED, error=error, asked=asked)
+                instructions.append(Report(record.status))
+        return instructions
+
+    def tick(self, now: float) -> list[Instruction]:
+        """Time has passed."""
+        instructions: list[Instruction] = []
+        for record in self._records.values():
+            state = record.status.state
+            if state is State.WAITING and now >= record.due:
+                instructions += self._start_again(record)
+            elif state is State.STOPPING and record.due and now >= record.due:
+                if not record.status.pid:  # asked for, and not there yet
+                    record.due = now + record.spec.grace
+                    instructions.append(WakeAt(record.due))
+                    continue
+                record.due = 0.0
+                number = int(signal.SIGKILL)
+                instructions.append(Deliver(record.spec.host, record.spec.key, number, group=True))
+            elif state in (State.WAITING, State.STOPPING) and record.due:
+                instructions.append(WakeAt(record.due))
+        return instructions
+
+    # -- questions
+
+    def status(self) -> dict[str, ProcessStatus]:
+        """Every process by its key, in the order in which they were added."""
+        return {key: record.status for key, record in self._records.items()}
+
+    @property
+    def specs(self) -> Mapping[str, ProcessSpec]:
+        """What each process was asked to be."""
+        return {key: record.spec for key, record in self._records.items()}
+
+    # -- inside
+
+    @staticmethod
+    def _set(record: _Record, **changes: object) -> None:
+        record.status = replace(record.status, **changes)  # type: ignore[arg-type]
+
+    def _stop(self, record: _Record, now: float) -> list[Instruction]:
+        state = record.status.state
+        if state in (State.ENDED, State.STOPPING):
+            return []
+        if state is State.WAITING:
+            self._set(record, state=State.ENDED, asked=True)
+            return [Report(record.status)]
+        self._set(record, state=State.STOPPING)
+        record.due = now + record.spec.grace
+        instructions: list[Instruction] = [WakeAt(record.due)]
+        if state is not State.REQUESTED:
+            instructions.insert(0, Deliver(record.spec.host, record.spec.key, signal.SIGTERM))
+        return instructions
+
+    def _start_again(self, record: _Record) -> list[Instruction]:
+        record.start_again = False
+        record.due = 0.0
+        self._set(
+            record,
+            state=State.REQUESTED,
+            pid=0,
+            was_ready=False,
+            restarts=record.status.restarts + 1,
+            status=None,
+            signal=None,
+            error="",
+            lines=(),
+            asked=False,
+        )
+        return [Start(record.spec.host, record.spec.restart_spawn or record.spec.spawn)]
+
+    def _maybe_wait(self, record: _Record, now: float) -> list[Instruction]:
+        policy = record.spec.policy
+        recent = [moment for moment in record.restart_times if moment > now - policy.window]
+        if len(recent) >= policy.limit:
+            return [Report(record.status)]
+        record.restart_times = [*recent, now]
+        record.due = now + policy.delay(len(recent))
+        self._set(record, state=State.WAITING)
+        return [Report(record.status), WakeAt(record.due)]

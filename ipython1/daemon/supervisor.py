@@ -1,0 +1,183 @@
+"""Carries out what the supervision decides: the shell around :mod:`ipython1.daemon.supervision`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from ipython1.daemon.protocol import Ended, Failed, Message, Ready, Signal, Spawn, Started
+from ipython1.daemon.supervision import (
+    Deliver,
+    Instruction,
+    ProcessSpec,
+    ProcessStatus,
+    Report,
+    Start,
+    State,
+    Supervision,
+    WakeAt,
+)
+
+
+class Host(Protocol):
+    """What the supervisor needs of the link to a nanny."""
+
+    def send(self, message: Message) -> None:
+        """Send a request."""
+
+
+class ProcessSupervisor:
+    """Supervises processes on any number of hosts, each with its nanny.
+
+    :param clock: for back-off and grace.
+    :param supervision: decisions taken before the reactor was there are continued.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, supervision: Supervision | None = None) -> None:
+        self._clock = clock
+        self._supervision = supervision or Supervision()
+        self._hosts: dict[str, Host] = {}
+        self._lost_hosts: dict[str, str] = {}
+        self._observers: list[Callable[[ProcessStatus], object]] = []
+        self._calls: set[IDelayedCall] = set()
+        self._end_waiters: dict[str, list[Deferred[ProcessStatus]]] = {}
+
+    # -- hosts
+
+    def add_host(self, name: str, host: Host) -> None:
+        """Make a nanny's link known under the name that specs use; the empty name is this host."""
+        self._hosts[name] = host
+        self._lost_hosts.pop(name, None)
+
+    def host_lost(self, name: str, error: str) -> None:
+        """The link to a nanny is gone, or could not be made; ``error`` is said of all that was to run there."""
+        self._hosts.pop(name, None)
+        self._lost_hosts[name] = error
+        self._carry_out(self._supervision.host_lost(name, error))
+
+    def on_event(self, message: Message) -> None:
+        """Take an event of a nanny."""
+        now = self._clock.seconds()
+        match message:
+            case Started():
+                todo = self._supervision.started(message.key, message.pid, message.started)
+            case Ready():
+                todo = self._supervision.ready(message.key)
+            case Failed():
+                todo = self._supervision.failed(message.key, message.error)
+            case Ended():
+                todo = self._supervision.ended(
+                    message.key, message.pid, message.status, message.signal, message.lines, now
+                )
+            case _:
+                return
+        self._carry_out(todo)
+
+    # -- wishes
+
+    def on_report(self, observer: Callable[[ProcessStatus], object]) -> None:
+        """Call ``observer`` with the status of a process whenever that matters to users."""
+        self._observers.append(observer)
+
+    def add(self, spec: ProcessSpec) -> None:
+        """Start a process and supervise it."""
+        self._carry_out(self._supervision.add(spec))
+
+    def stop(self, key: str) -> Deferred[ProcessStatus]:
+        """End a process; fires with its last status when it has ended."""
+        waiter = self.when_ended(key)
+        self._carry_out(self._supervision.stop(key, self._clock.seconds()))
+        return waiter
+
+    def restart(self, key: str) -> None:
+        """End a process, if it lives, and start it again."""
+        self._carry_out(self._supervision.restart(key, self._clock.seconds()))
+
+    def signal(self, key: str, number: int) -> None:
+        """Send a signal to a process."""
+        self._carry_out(self._supervision.signal(key, number))
+
+    def forget(self, key: str) -> None:
+        """Drop a process that has ended."""
+        self._supervision.forget(key)
+
+    def when_ended(self, key: str) -> Deferred[ProcessStatus]:
+        """Fires with the status of a process when it has ended for good."""
+        waiter: Deferred[ProcessStatus] = Deferred()
+        status = self.status()[key]
+        if status.state is State.ENDED:
+            waiter.callback(status)
+        else:
+            self._end_waiters.setdefault(key, []).append(waiter)
+        return waiter
+
+    def status(self) -> dict[str, ProcessStatus]:
+        """Every process by its key."""
+        return self._supervision.status()
+
+    def spec(self, key: str) -> ProcessSpec:
+        """What a process was asked to be."""
+        return self._supervision.specs[key]
+
+    def close(self) -> None:
+        """Forget all timers."""
+        for call in self._calls:
+            if call.active():
+                call.cancel()
+        self._calls.clear()
+
+    # -- carrying out
+
+    def _carry_out(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Start():
+                    self._start(instruction.host, instruction.spawn)
+                case Deliver():
+                    self._send(
+                        instruction.host,
+                        Signal(instruction.key, instruction.number, instruction.group),
+                    )
+                case WakeAt():
+                    self._wake_at(instruction.time)
+                case Report():
+                    self._report(instruction.status)
+
+    def _start(self, host: str, spawn: Spawn) -> None:
+        if host in self._hosts:
+            self._hosts[host].send(spawn)
+        else:
+            error = self._lost_hosts.get(host) or (
+                "could not be started: there is no connection to its host"
+            )
+            self._carry_out(self._supervision.failed(spawn.key, error))
+
+    def _send(self, host: str, message: Message) -> None:
+        if host in self._hosts:
+            self._hosts[host].send(message)
+
+    def _wake_at(self, time: float) -> None:
+        holder: list[Any] = []
+
+        def wake() -> None:
+            self._calls.discard(holder[0])
+            self._carry_out(self._supervision.tick(self._clock.seconds()))
+
+        holder.append(self._clock.callLater(max(0.0, time - self._clock.seconds()), wake))
+        self._calls.add(holder[0])
+
+    def _report(self, status: ProcessStatus) -> None:
+        if status.state is State.ENDED:
+            for waiter in self._end_waiters.pop(status.key, ()):
+                waiter.callback(status)
+        for observer in list(self._observers):
+            try:
+                observer(status)
+            except Exception:
+                self.log.failure("an observer of processes failed")

@@ -1,0 +1,100 @@
+"""Small programs for the tests of the nanny, run the way engines and controllers are run."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from ipython1.daemon.ready import announce_ready
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the first argument says."""
+    what, *rest = argv
+    if what == "say":
+        print(*rest)
+        announce_ready(" ".join(rest))
+        return 0
+    if what == "fail":
+        print("first line of output")
+        print("a problem: " + " ".join(rest), file=sys.stderr)
+        return 3
+    if what == "random":
+        announce_ready(str(random.random()))
+        return 0
+    if what == "main-module":
+        announce_ready(
+            repr(sorted(name for name in vars(sys.modules["__main__"]) if name[0] != "_"))
+        )
+        return 0
+    if what == "reactor":
+        return _run_reactor()
+    if what == "parents":
+        _make_grandchildren()
+    if what == "stubborn":
+        import signal
+
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    announce_ready(str(os.getpid()))
+    time.sleep(120)
+    return 0
+
+
+def _make_grandchildren() -> None:
+    """One in this session, one in its own session, one orphaned in its own session."""
+    pids = [subprocess.Popen(["sleep", "120"]).pid]
+    pids.append(subprocess.Popen(["sleep", "120"], start_new_session=True).pid)
+    shell = subprocess.run(
+        ["setsid", "sh", "-c", "sleep 120 >/dev/null 2>&1 & echo $!"],
+        capture_output=True,
+        check=True,
+    )
+    pids.append(int(shell.stdout))
+    announce_ready(" ".join(map(str, [os.getpid(), *pids])))
+
+
+def _run_reactor() -> int:
+    """Use the reactor's timers, threads and sockets in this process."""
+    from twisted.internet import protocol, reactor, threads  # type: ignore[attr-defined]
+    from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+
+    outcome: list[str] = []
+
+    class Echo(protocol.Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            assert self.transport is not None
+            self.transport.write(data)
+
+    class Ask(protocol.Protocol):
+        def connectionMade(self) -> None:
+            assert self.transport is not None
+            self.transport.write(b"hello")
+
+        def dataReceived(self, data: bytes) -> None:
+            outcome.append(data.decode())
+            threads.deferToThread(lambda: outcome.append("thread")).addCallback(
+                lambda _: reactor.stop()
+            )
+
+    factory = protocol.Factory.forProtocol(Echo)
+
+    def listening(port: object) -> object:
+        address = port.getHost()  # type: ignore[attr-defined]
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", address.port)
+        return connectProtocol(endpoint, Ask())
+
+    endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    reactor.callLater(0.01, lambda: endpoint.listen(factory).addCallback(listening))
+    reactor.callLater(20, reactor.stop)
+    reactor.run()
+    announce_ready(" ".join(outcome))
+    return 0
+
+
+def preload() -> None:
+    """What the warm template imports for this program."""
+    import twisted.internet.reactor  # noqa: F401

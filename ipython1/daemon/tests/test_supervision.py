@@ -1,0 +1,262 @@
+"""The supervisor's decisions, event by event."""
+
+from __future__ import annotations
+
+import random
+import signal
+
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from ipython1.daemon.protocol import Ended, Failed, Message, Ready, Signal, Spawn, Started
+from ipython1.daemon.supervision import (
+    Deliver,
+    Instruction,
+    ProcessSpec,
+    ProcessStatus,
+    Report,
+    RestartPolicy,
+    Start,
+    State,
+    Supervision,
+    WakeAt,
+)
+from ipython1.daemon.supervisor import ProcessSupervisor
+
+TERM = int(signal.SIGTERM)
+KILL = int(signal.SIGKILL)
+
+
+def spec(key: str = "e", *, limit: int = 0, grace: float = 2.0) -> ProcessSpec:
+    spawn = Spawn(key, ("ipengine",))
+    again = Spawn(key, ("ipengine", "--again"))
+    policy = RestartPolicy(limit=limit, window=60.0, first_delay=1.0, factor=2.0, max_delay=5.0)
+    return ProcessSpec(spawn, f"engine {key}", policy=policy, restart_spawn=again, grace=grace)
+
+
+def running(supervision: Supervision, wanted: ProcessSpec, pid: int = 10) -> None:
+    supervision.add(wanted)
+    supervision.started(wanted.key, pid, 1.0)
+    supervision.ready(wanted.key)
+
+
+class SupervisionTests(unittest.SynchronousTestCase):
+    def setUp(self) -> None:
+        self.supervision = Supervision()
+
+    def state(self, key: str = "e") -> State:
+        return self.supervision.status()[key].state
+
+    def test_a_process_comes_up(self) -> None:
+        one = spec()
+        self.assertEqual(self.supervision.add(one), [Start("", one.spawn)])
+        self.assertEqual(self.state(), State.REQUESTED)
+        self.supervision.started("e", 10, 1.5)
+        self.assertEqual(self.state(), State.STARTING)
+        (report,) = self.supervision.ready("e")
+        assert isinstance(report, Report)
+        self.assertEqual(report.status.state, State.RUNNING)
+        self.assertEqual((report.status.pid, report.status.started), (10, 1.5))
+
+    def test_an_engine_that_never_came_up_is_reported_and_not_started_again(self) -> None:
+        self.supervision.add(spec(limit=5))
+        self.supervision.started("e", 10, 1.0)
+        (report,) = self.supervision.ended("e", 10, 1, None, ("no such file",), 3.0)
+        assert isinstance(report, Report)
+        self.assertEqual(report.status.state, State.ENDED)
+        self.assertFalse(report.status.was_ready)
+        self.assertEqual(report.status.reason, "ended with exit status 1")
+        self.assertEqual(report.status.lines, ("no such file",))
+
+    def test_what_could_not_be_started_is_reported(self) -> None:
+        self.supervision.add(spec(limit=5))
+        (report,) = self.supervision.failed("e", "there is no program")
+        assert isinstance(report, Report)
+        self.assertEqual(
+            (report.status.state, report.status.reason), (State.ENDED, "there is no program")
+        )
+
+    def test_a_killed_process_comes_back_later_and_later_until_the_cap(self) -> None:
+        running(self.supervision, spec(limit=3))
+        now = 100.0
+        for pid, delay in ((10, 1.0), (11, 2.0), (12, 4.0)):
+            _, wake = self.supervision.ended("e", pid, None, KILL, (), now)
+            self.assertEqual(self.state(), State.WAITING)
+            self.assertEqual(wake, WakeAt(now + delay))
+            self.assertEqual(self.supervision.tick(now + delay / 2), [WakeAt(now + delay)])
+            now += delay
+            (start,) = self.supervision.tick(now)
+            assert isinstance(start, Start)
+            self.assertEqual(start.spawn.argv, ("ipengine", "--again"))
+            self.supervision.started("e", pid + 1, now)
+            self.supervision.ready("e")
+        self.supervision.ended("e", 13, None, KILL, (), now)
+        self.assertEqual(self.state(), State.ENDED)
+        self.assertEqual(self.supervision.status()["e"].restarts, 3)
+
+    def test_restarts_long_ago_do_not_count(self) -> None:
+        running(self.supervision, spec(limit=1))
+        for pid, now in ((10, 0.0), (11, 100.0), (12, 200.0)):
+            self.supervision.ended("e", pid, None, KILL, (), now)
+            self.assertEqual(self.state(), State.WAITING)
+            self.supervision.tick(now + 1)
+            self.supervision.started("e", pid + 1, now + 1)
+
+    def test_a_process_that_ended_itself_stays_ended(self) -> None:
+        running(self.supervision, spec(limit=3))
+        self.supervision.ended("e", 10, 0, None, (), 1.0)
+        self.assertEqual(self.state(), State.ENDED)
+
+    def test_stopping_is_polite_first(self) -> None:
+        running(self.supervision, spec(limit=3, grace=2.0))
+        self.assertEqual(self.supervision.stop("e", 5.0), [Deliver("", "e", TERM), WakeAt(7.0)])
+        self.assertEqual(self.supervision.stop("e", 5.5), [])
+        self.assertEqual(self.supervision.tick(6.0), [WakeAt(7.0)])
+        self.assertEqual(self.supervision.tick(7.0), [Deliver("", "e", KILL, group=True)])
+        (report,) = self.supervision.ended("e", 10, None, KILL, (), 7.1)
+        assert isinstance(report, Report)
+        self.assertEqual((report.status.state, report.status.asked), (State.ENDED, True))
+
+    def test_stopping_before_it_exists(self) -> None:
+        self.supervision.add(spec())
+        self.assertEqual(self.supervision.stop("e", 5.0), [WakeAt(7.0)])
+        self.assertEqual(self.supervision.started("e", 10, 5.1), [Deliver("", "e", TERM)])
+
+    def test_stopping_while_it_waits_to_be_restarted(self) -> None:
+        running(self.supervision, spec(limit=3))
+        self.supervision.ended("e", 10, None, KILL, (), 1.0)
+        self.supervision.stop("e", 1.5)
+        self.assertEqual(self.state(), State.ENDED)
+        self.assertEqual(self.supervision.tick(50.0), [])
+
+    def test_restart_on_demand(self) -> None:
+        running(self.supervision, spec())
+        self.assertEqual(self.supervision.restart("e", 5.0)[0], Deliver("", "e", TERM))
+        _, start = self.supervision.ended("e", 10, None, TERM, (), 5.2)
+        self.assertIsInstance(start, Start)
+        self.supervision.started("e", 11, 6.0)
+        self.supervision.ready("e")
+        self.supervision.ended("e", 11, None, KILL, (), 7.0)
+        (start,) = self.supervision.restart("e", 8.0)
+        self.assertIsInstance(start, Start)
+
+    def test_the_end_of_an_earlier_life_is_ignored(self) -> None:
+        running(self.supervision, spec(), pid=10)
+        self.assertEqual(self.supervision.ended("e", 9, 1, None, (), 1.0), [])
+        self.assertEqual(self.state(), State.RUNNING)
+
+    def test_a_lost_host_ends_its_processes_only(self) -> None:
+        running(self.supervision, spec("a"))
+        far = ProcessSpec(Spawn("b", ("x",)), "engine b", host="node1")
+        running(self.supervision, far)
+        (report,) = self.supervision.host_lost("node1", "its connection ended")
+        assert isinstance(report, Report)
+        self.assertEqual((report.status.key, report.status.reason), ("b", "its connection ended"))
+        self.assertEqual(self.state("a"), State.RUNNING)
+
+    def test_a_key_is_used_once_at_a_time(self) -> None:
+        running(self.supervision, spec())
+        self.assertRaises(ValueError, self.supervision.add, spec())
+        self.supervision.ended("e", 10, 0, None, (), 1.0)
+        self.assertEqual(len(self.supervision.add(spec())), 1)
+
+    def test_any_order_of_events_keeps_the_invariants(self) -> None:
+        """At most one life at a time, and after a stop only an end."""
+        for seed in range(200):
+            self._random_walk(random.Random(seed))
+
+    def _random_walk(self, chance: random.Random) -> None:
+        supervision = Supervision()
+        pid, now, alive, stopped = 9, 0.0, False, False
+        spawned = len(supervision.add(spec(limit=2)))
+        for _ in range(40):
+            now += chance.random()
+            todo: list[Instruction] = []
+            match chance.randrange(6):
+                case 0 if spawned and not alive:
+                    pid, alive, spawned = pid + 1, True, 0
+                    todo = supervision.started("e", pid, now)
+                case 1 if alive:
+                    todo = supervision.ready("e")
+                case 2 if alive:
+                    alive = False
+                    todo = supervision.ended("e", pid, None, KILL, (), now)
+                case 3 if not stopped and chance.random() < 0.2:
+                    stopped = True
+                    todo = supervision.stop("e", now)
+                case 4 if not stopped and chance.random() < 0.2:
+                    todo = supervision.restart("e", now)
+                case _:
+                    todo = supervision.tick(now)
+            for instruction in todo:
+                if isinstance(instruction, Start):
+                    self.assertFalse(alive or spawned or stopped)
+                    spawned = 1
+                if isinstance(instruction, Deliver):
+                    self.assertTrue(alive)
+            status = supervision.status()["e"]
+            if stopped:
+                self.assertIn(status.state, (State.STOPPING, State.ENDED))
+            self.assertEqual(status.state in (State.STARTING, State.RUNNING) and not alive, False)
+
+
+class RecordingHost:
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+class ProcessSupervisorTests(unittest.SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.host = RecordingHost()
+        self.supervisor = ProcessSupervisor(self.clock)
+        self.supervisor.add_host("", self.host)
+        self.reports: list[ProcessStatus] = []
+        self.supervisor.on_report(self.reports.append)
+        self.addCleanup(self.supervisor.close)
+
+    def up(self, wanted: ProcessSpec, pid: int = 10) -> None:
+        self.supervisor.add(wanted)
+        self.supervisor.on_event(Started(wanted.key, pid, 1.0))
+        self.supervisor.on_event(Ready(wanted.key))
+
+    def test_a_crash_is_healed_after_the_back_off(self) -> None:
+        self.up(spec(limit=1))
+        self.supervisor.on_event(Ended("e", 10, None, KILL, ("last words",)))
+        self.assertEqual(self.reports[-1].lines, ("last words",))
+        self.assertEqual(len(self.host.sent), 1)
+        self.clock.advance(1.0)
+        self.assertEqual(self.host.sent[1], Spawn("e", ("ipengine", "--again")))
+
+    def test_a_stop_escalates_and_fires_when_it_ended(self) -> None:
+        self.up(spec(grace=2.0))
+        done = self.supervisor.stop("e")
+        self.assertEqual(self.host.sent[-1], Signal("e", TERM))
+        self.clock.advance(2.0)
+        self.assertEqual(self.host.sent[-1], Signal("e", KILL, True))
+        self.assertNoResult(done)
+        self.supervisor.on_event(Ended("e", 10, None, KILL))
+        self.assertEqual(self.successResultOf(done).state, State.ENDED)
+        self.assertEqual(self.successResultOf(self.supervisor.stop("e")).state, State.ENDED)
+
+    def test_an_unknown_host_is_a_failed_start(self) -> None:
+        self.supervisor.add(ProcessSpec(Spawn("b", ("x",)), "engine b", host="node1"))
+        self.assertIn("there is no connection to its host", self.reports[-1].reason)
+        self.supervisor.host_lost("node1", "could not be started: node1: Permission denied")
+        self.supervisor.restart("b")
+        self.assertIn("Permission denied", self.reports[-1].reason)
+
+    def test_a_failing_observer_does_not_stop_the_others(self) -> None:
+        def bad(status: ProcessStatus) -> None:
+            raise RuntimeError("observer")
+
+        self.supervisor.on_report(bad)
+        seen: list[ProcessStatus] = []
+        self.supervisor.on_report(seen.append)
+        self.supervisor.add(spec())
+        self.supervisor.on_event(Failed("e", "no"))
+        self.assertEqual(len(seen), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
