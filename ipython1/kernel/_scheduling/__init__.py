@@ -1,0 +1,21 @@
+"""The scheduler of the task interface: a state machine without I/O.
+
+Events are method calls on :class:`~ipython1.kernel._scheduling.machine.TaskMachine`, with the time passed in;
+what is to be done about them comes out as a list of instructions (:mod:`~ipython1.kernel._scheduling.instructions`).
+
+================  ==========================================================================================
+module            holds
+================  ==========================================================================================
+``machine``       the events and the one hot path: submit, assign, result
+``records``       what is known of a task, an engine, a client
+``instructions``  what the machine asks its shell to do
+``queues``        tasks waiting, in the order of a scheduler, grouped by what constrains them
+``assigners``     which engine gets which task: in bulk, or by a user's scheduler one by one
+``prefetch``      how much an engine is given ahead: measured durations
+``balance``       what an idle engine takes back from a busy one
+``faults``        retries, recovery tasks, blame, quarantine, aborts, timeouts
+``retention``     finished tasks: what is kept, for how long, and who was told
+``accounts``      clients: leased ids, credits, what was submitted before
+``invariants``    what must hold after every event (for tests, and for the story of a failure)
+================  ==========================================================================================
+"""

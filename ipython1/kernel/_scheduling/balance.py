@@ -1,0 +1,59 @@
+"""What an idle engine takes back from a busy one.
+
+Tasks are given ahead on the strength of an estimate.  Where it was wrong, or where the end of the queue is
+reached, one engine has tasks waiting behind a long one while another has nothing to do.  It is asked to give
+back half of what it has not begun, unless it is about to run them anyhow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ipython1.kernel._scheduling.instructions import Retract
+from ipython1.kernel._scheduling.records import ASSIGNED, TaskRecord, WorkerRecord
+
+if TYPE_CHECKING:
+    from ipython1.kernel._scheduling.machine import TaskMachine
+
+WORTH: Final = 0.003
+"""Seconds of work waiting on an engine that are worth the trouble."""
+
+STALLED: Final = 0.005
+"""Seconds without progress after which the estimates of what waits do not count."""
+
+
+def take_back(machine: TaskMachine, now: float) -> None:
+    """Have busy engines give back what idle ones could run."""
+    idle = [worker for worker in machine.roomy.values() if not worker.outstanding]
+    if not idle or len(machine.workers) == len(idle):
+        return
+    look_again = False
+    for victim in machine.workers.values():
+        number = len(victim.outstanding)
+        if number < 2 or victim.retracting or not victim.usable:
+            continue
+        stalled = now - victim.progress >= STALLED
+        head = victim.first()
+        assert head is not None
+        if not stalled and victim.work - head.estimate < WORTH:
+            look_again = True
+            continue
+        chosen = _choose(victim, idle, number // 2)
+        if chosen:
+            victim.retracting.update(record.id for record in chosen)
+            machine.say(Retract(victim.id, tuple((record.id, record.attempt) for record in chosen)))
+            idle.pop()
+            if not idle:
+                return
+    if look_again:
+        machine.timers.at(now + STALLED, "balance")
+
+
+def _choose(victim: WorkerRecord, idle: list[WorkerRecord], number: int) -> list[TaskRecord]:
+    chosen: list[TaskRecord] = []
+    for record in victim.waiting():
+        if record.state is ASSIGNED and any(worker.verdict(record.constraint) for worker in idle):
+            chosen.append(record)
+            if len(chosen) == number:
+                break
+    return chosen

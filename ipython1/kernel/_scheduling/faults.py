@@ -1,0 +1,294 @@
+"""What becomes of a task that does not simply succeed.
+
+**Retries** are used up by failures, timeouts and deaths of engines; then the **recovery task** takes over,
+under the same id, with its own retries; what it gives is the result, and nothing is said of the failure
+before.  A rejection uses no retry; the task goes to an engine that it has not rejected, or waits until one
+comes, or until the properties of one that it rejected change.
+
+**Blame.**  An engine runs its tasks in order and tells results in batches, so when it dies, what it ran at
+that moment may not be known.  It tells at once when it begins a *guarded* task (one that was never measured,
+has had trouble, or has a time limit), after it has told all results before; and it tells when a task takes
+long.  So the task it ran is known for certain, or it is one of a row of *suspects*, each of which is short
+and of a kind that has run well before.  Suspects run again, guarded, at no cost; if one then kills another
+engine, both deaths count against it.  A task that has killed ``max_deaths`` engines is not run again,
+whatever its retries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipython1.kernel._scheduling.instructions import Kill, Retract, Stop
+from ipython1.kernel._scheduling.records import (
+    ABORTING,
+    ASSIGNED,
+    QUEUED,
+    Error,
+    Status,
+    TaskRecord,
+    WorkerRecord,
+)
+
+if TYPE_CHECKING:
+    from ipython1.kernel._scheduling.machine import TaskMachine
+
+
+def withdrawn_error(task_id: int) -> Error:
+    """What a task ends with that its client took back."""
+    return ("TaskAborted", f"task {task_id} was taken back before it began")
+
+
+class Faults:
+    """Decides; the machine carries out."""
+
+    def __init__(self, machine: TaskMachine) -> None:
+        self._machine = machine
+
+    # -- an attempt ended
+
+    def ended(
+        self,
+        worker: WorkerRecord,
+        record: TaskRecord,
+        status: Status,
+        duration: float,
+        payload: bytes,
+        now: float,
+    ) -> None:
+        """A run ended, well or not, that was not a plain success without a history."""
+        machine = self._machine
+        settled = record.state is ABORTING
+        machine.detach(worker, record)
+        if settled:
+            self._settle_verdict(record, worker.id, now, duration)
+        elif status is Status.OK:
+            machine.finish(record, status, worker.id, now, duration, payload)
+        elif status is Status.REJECTED:
+            trouble = record.note(f"rejected engine {worker.id}")
+            trouble.rejected |= {worker.id}
+            machine.assigner.put_back([record])
+        elif status is Status.STOPPED:
+            record.note(f"engine {worker.id} let go of it")
+            machine.assigner.put_back([record])
+        else:
+            record.note(f"attempt {record.attempt} failed on engine {worker.id}")
+            self._failed(record, worker.id, now, status, 1, duration, payload)
+
+    def _failed(
+        self,
+        record: TaskRecord,
+        engine: int,
+        now: float,
+        status: Status,
+        charge: int,
+        duration: float = 0.0,
+        payload: bytes = b"",
+        error: Error | None = None,
+        retry: bool = True,
+    ) -> None:
+        """A run failed: once more, the recovery task, or the end."""
+        machine = self._machine
+        trouble = record.in_trouble()
+        trouble.used += charge
+        if retry and trouble.used <= record.options.retries:
+            machine.assigner.put_many([record])
+            return
+        if trouble.recovery:
+            record.client.released_size += len(record.payload)
+            record.options, record.payload = trouble.recovery.pop(0)
+            trouble.used = 0
+            trouble.killed.clear()
+            trouble.suspected.clear()
+            trouble.rejected = frozenset()
+            record.note("its recovery task takes over")
+            machine.assigner.put_many([record])
+            return
+        machine.finish(record, status, engine, now, duration, payload, error)
+
+    # -- tasks come back
+
+    def given_back(
+        self, worker: WorkerRecord, records: list[TaskRecord], now: float, why: str = ""
+    ) -> None:
+        """An engine does not have ``records``, which it has not begun."""
+        back: list[TaskRecord] = []
+        for record in records:
+            settled = record.state is ABORTING
+            trouble = record.trouble
+            wanted_back = trouble is not None and trouble.wanted_back == record.attempt
+            self._machine.detach(worker, record)
+            if settled:
+                self._settle_verdict(record, worker.id, now, 0.0)
+            elif wanted_back:
+                self._withdrawn(record, now)
+            else:
+                back.append(record)
+                if why:
+                    record.note(why)
+        self._machine.assigner.put_back(back)
+
+    # -- an engine died
+
+    def died(self, worker: WorkerRecord, now: float, reason: str, other_work: bool) -> None:
+        """An engine is gone with all it had."""
+        records = list(worker.outstanding.values())
+        states = [record.state for record in records]
+        guilty, suspects = self._suspects(worker, records, other_work)
+        for record in records:
+            self._machine.detach(worker, record)
+        clean: list[TaskRecord] = []
+        for record, state in zip(records, states, strict=True):
+            if state is ABORTING:
+                self._settle_verdict(record, worker.id, now, 0.0)
+            elif record is guilty:
+                self._blame(record, worker.id, now, reason)
+            else:
+                if record in suspects:
+                    trouble = record.note(
+                        f"one of {len(suspects)} suspects of the death of engine {worker.id}"
+                    )
+                    trouble.suspected.append(worker.id)
+                clean.append(record)
+        self._machine.assigner.put_back(clean)
+
+    @staticmethod
+    def _suspects(
+        worker: WorkerRecord, records: list[TaskRecord], other_work: bool
+    ) -> tuple[TaskRecord | None, list[TaskRecord]]:
+        """The task that the engine died of, if that is certain, and else those that it may have died of."""
+        if not records or worker.doomed:
+            return None, []
+        head = records[0]
+        if worker.running == (head.id, head.attempt):
+            return head, []
+        row: list[TaskRecord] = []
+        for record in records:
+            if record.id in worker.guarded:
+                break
+            row.append(record)
+        if len(row) == 1 and not other_work:
+            return head, []
+        return None, row
+
+    def _blame(self, record: TaskRecord, engine: int, now: float, reason: str) -> None:
+        """An engine died of a task."""
+        machine = self._machine
+        trouble = record.note(f"engine {engine} died of it")
+        charge = 1 + len(trouble.suspected)
+        trouble.killed += [*trouble.suspected, engine]
+        trouble.suspected.clear()
+        deaths = len(trouble.killed)
+        how = f": {reason}" if reason else ""
+        if deaths >= machine.settings.max_deaths:
+            engines = ", ".join(map(str, trouble.killed))
+            message = (
+                f"task {record.id} is quarantined: {deaths} engines died while they ran it ({engines}), "
+                f"so it is not given to another one; the last was engine {engine}{how}"
+            )
+        else:
+            message = f"engine {engine} died while it ran task {record.id}{how}"
+            if record.options.retries:
+                message += f" (all {record.options.retries} retries are used up)"
+        self._failed(
+            record,
+            engine,
+            now,
+            Status.REFUSED,
+            charge,
+            error=("EngineDied", message),
+            retry=deaths < machine.settings.max_deaths,
+        )
+
+    # -- aborts and timeouts
+
+    def withdraw(self, record: TaskRecord, now: float) -> bool | None:
+        """A client wants a task to end if it has not begun; see :meth:`TaskMachine.withdraw`."""
+        machine = self._machine
+        if record.state is QUEUED:
+            machine.assigner.remove(record)
+            self._withdrawn(record, now)
+            return True
+        worker = record.worker
+        assert worker is not None
+        key = (record.id, record.attempt)
+        if record.state is ABORTING or worker.running == key:
+            return False
+        trouble = record.in_trouble()
+        if trouble.wanted_back != record.attempt:
+            trouble.wanted_back = record.attempt
+            machine.say(Retract(worker.id, (key,)))
+        return None
+
+    def _withdrawn(self, record: TaskRecord, now: float) -> None:
+        error = withdrawn_error(record.id)
+        self._machine.finish(record, Status.REFUSED, -1, now, error=error)
+
+    def abort(self, record: TaskRecord, now: float, by_force: bool = True) -> None:
+        """A user wants a task to end."""
+        machine = self._machine
+        verdict = ("TaskAborted", f"task {record.id} was aborted")
+        if record.state is QUEUED:
+            machine.assigner.remove(record)
+            machine.finish(record, Status.REFUSED, -1, now, error=verdict)
+        else:
+            self._stop(record, verdict, True, now, by_force)
+
+    def time_is_up(self, record: TaskRecord, attempt: int, now: float) -> None:
+        """A run has taken as long as it may."""
+        if record.state is not ASSIGNED or record.attempt != attempt or record.worker is None:
+            return
+        verdict = (
+            "TaskTimeout",
+            f"task {record.id} ran longer than its timeout of {record.options.timeout:g} s "
+            f"on engine {record.worker.id}",
+        )
+        self._stop(record, verdict, False, now)
+
+    def _stop(
+        self,
+        record: TaskRecord,
+        verdict: Error,
+        final: bool,
+        now: float,
+        by_force: bool = True,
+    ) -> None:
+        """Have its engine let go of a task."""
+        worker = record.worker
+        assert worker is not None
+        trouble = record.note(verdict[1])
+        trouble.verdict, trouble.final = verdict, final
+        if record.state is ABORTING:
+            return
+        record.state = ABORTING
+        machine = self._machine
+        machine.say(Stop(worker.id, record.id, record.attempt))
+        if by_force:
+            machine.timers.at(now + machine.settings.grace, "kill", record, record.attempt)
+
+    def grace_is_up(self, record: TaskRecord, attempt: int, now: float) -> None:
+        """An engine has had time enough to let go of a task."""
+        worker = record.worker
+        if record.state is not ABORTING or record.attempt != attempt or worker is None:
+            return
+        machine = self._machine
+        if worker.first() is not record or worker.away:
+            # It runs something else that keeps it from answering; that is not to suffer.
+            machine.timers.at(now + machine.settings.grace, "kill", record, attempt)
+            return
+        if not worker.doomed:
+            worker.doomed = (
+                f"it did not let go of task {record.id} within {machine.settings.grace:g} s"
+            )
+            record.note(f"engine {worker.id} is killed: {worker.doomed}")
+            machine.unusable(worker)
+            machine.say(Kill(worker.id, worker.doomed))
+
+    def _settle_verdict(self, record: TaskRecord, engine: int, now: float, duration: float) -> None:
+        """A task that was being stopped is off its engine."""
+        trouble = record.trouble
+        assert trouble is not None and trouble.verdict is not None
+        verdict, trouble.verdict = trouble.verdict, None
+        if trouble.final:
+            self._machine.finish(record, Status.REFUSED, engine, now, duration, error=verdict)
+        else:
+            self._failed(record, engine, now, Status.REFUSED, 1, duration, error=verdict)

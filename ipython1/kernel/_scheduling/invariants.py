@@ -1,0 +1,127 @@
+"""What must hold between any two events.
+
+:func:`check` is for tests; it looks at everything and takes its time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipython1.kernel._scheduling.records import ABORTING, ASSIGNED, QUEUED, TaskRecord
+
+if TYPE_CHECKING:
+    from ipython1.kernel._scheduling.machine import TaskMachine
+
+
+class BrokenInvariant(AssertionError):
+    """The machine is in a state that must not be; tells the story of the task concerned."""
+
+
+def _demand(condition: bool, what: str, record: TaskRecord | None = None) -> None:
+    if not condition:
+        raise BrokenInvariant(what if record is None else f"{what}: {record.story()}")
+
+
+def check(machine: TaskMachine) -> None:
+    """Check everything.
+
+    :raises BrokenInvariant: with what does not hold.
+    """
+    places = _check_queue(machine)
+    _check_workers(machine, places)
+    for task_id, record in machine.tasks.items():
+        _demand(record.id == task_id, "a task is filed under another's number", record)
+        _demand(task_id in places, "a task is neither queued nor assigned", record)
+        _demand(not machine.store.knows(task_id), "a task is done and not done", record)
+    _demand(len(places) == len(machine.tasks), "there are tasks that nobody knows")
+    _check_store(machine)
+    _check_accounts(machine)
+
+
+def _check_queue(machine: TaskMachine) -> set[int]:
+    places: set[int] = set()
+    for record in machine.assigner.records():
+        _demand(record.state is QUEUED, "a task in the queue has another state", record)
+        _demand(record.worker is None, "a task in the queue has an engine", record)
+        settled = record.trouble is not None and record.trouble.verdict is not None
+        _demand(not settled, "a task in the queue is to be aborted", record)
+        _demand(record.id not in places, "a task is queued twice", record)
+        _demand(machine.tasks.get(record.id) is record, "a task in the queue is not known", record)
+        places.add(record.id)
+    _demand(len(machine.assigner) == len(places), "the queue's length is wrong")
+    return places
+
+
+def _check_workers(machine: TaskMachine, places: set[int]) -> None:
+    for engine, worker in machine.workers.items():
+        _demand(worker.id == engine, f"engine {engine} is filed under another's number")
+        work = 0.0
+        for task_id, record in worker.outstanding.items():
+            _demand(task_id == record.id, "a task is filed under another's number", record)
+            _demand(task_id not in places, "a task is in two places", record)
+            _demand(
+                record.state in (ASSIGNED, ABORTING), "an engine's task has another state", record
+            )
+            _demand(record.worker is worker, "a task is not where it thinks it is", record)
+            _demand(record.attempt > 0, "a task runs that was never assigned", record)
+            _demand(machine.tasks.get(task_id) is record, "an engine's task is not known", record)
+            verdict = record.trouble.verdict if record.trouble is not None else None
+            _demand(
+                (record.state is ABORTING) == (verdict is not None),
+                "a verdict without an abort",
+                record,
+            )
+            work += record.estimate
+            places.add(task_id)
+        _demand(
+            abs(work - worker.work) < 1e-6,
+            f"the load of engine {engine} is {worker.work}, not {work}",
+        )
+        _demand(
+            worker.guarded <= worker.outstanding.keys(),
+            f"engine {engine} guards what it does not have",
+        )
+        _demand(
+            len(worker.outstanding) <= machine.settings.prefetch.most,
+            f"engine {engine} has too many tasks",
+        )
+        if engine in machine.roomy:
+            _demand(worker.usable, f"engine {engine} is offered and cannot be used")
+        else:
+            _demand(
+                not worker.usable or bool(worker.outstanding),
+                f"engine {engine} idles and is not offered",
+            )
+    _demand(machine.roomy.keys() <= machine.workers.keys(), "an engine is offered that is gone")
+
+
+def _check_store(machine: TaskMachine) -> None:
+    store = machine.store
+    for task_id, finished in store.results.items():
+        _demand(finished.id == task_id, f"result {task_id} is filed under another's number")
+        _demand(store.knows(task_id), f"task {task_id} has a result and is not known to be done")
+        _demand(task_id not in machine.tasks, f"task {task_id} has a result and is not done")
+    both = set(store.succeeded) & set(store.failed)
+    _demand(not both, f"tasks {sorted(both)} have both succeeded and failed")
+
+
+def _check_accounts(machine: TaskMachine) -> None:
+    live: dict[bytes, int] = dict.fromkeys(machine.clients, 0)
+    for record in machine.tasks.values():
+        uuid = record.client.uuid
+        _demand(machine.clients.get(uuid) is record.client, "a task's client is not known", record)
+        live[uuid] += 1
+    for uuid, account in machine.clients.items():
+        unread = machine.undelivered(uuid) + sum(
+            len(batch) for _, batch in account.unconfirmed.values()
+        )
+        _demand(
+            account.accepted == account.released + live[uuid] + unread,
+            f"client {account.name}: {account.accepted} tasks accepted, {account.released} confirmed, "
+            f"{unread} unread and {live[uuid]} live do not add up",
+        )
+        _demand(account.unread_size >= 0, f"client {account.name} has read more than there was")
+        for lease in account.leases:
+            _demand(
+                lease.start <= lease.next <= lease.stop, f"client {account.name} has a broken lease"
+            )

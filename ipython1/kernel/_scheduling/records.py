@@ -1,0 +1,308 @@
+"""What the machine knows of a task, an engine and a client.
+
+These are plain slotted objects, not frozen ones: there is one per task and they are changed on the hot path.
+
+Places of a task::
+
+    state       it is in
+    ==========  =====================================================================
+    QUEUED      the assigner (waiting its turn, or for an engine that it may run on)
+    ASSIGNED    ``outstanding`` of one engine (running there, or waiting in its inbox)
+    ABORTING    the same, and its fate is settled: the engine is to let go of it
+    DONE        the store of finished tasks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ipython1.kernel._scheduling.prefetch import Measured
+from ipython1.kernel.taskwire import Status as Status
+
+if TYPE_CHECKING:
+    from ipython1.kernel._scheduling.accounts import Account
+
+
+class State(IntEnum):
+    """Where a task is; see the table above."""
+
+    QUEUED = 0
+    ASSIGNED = 1
+    ABORTING = 2
+    DONE = 3
+
+
+QUEUED: Final = State.QUEUED
+ASSIGNED: Final = State.ASSIGNED
+ABORTING: Final = State.ABORTING
+DONE: Final = State.DONE
+
+
+Digest: TypeAlias = bytes
+Error: TypeAlias = tuple[str, str]
+"""Name and message of one of the kernel's errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """What many tasks have in common; one object serves all of them.
+
+    :ivar measured: durations of the tasks that do the same.
+    :ivar retries: how often the task is run again when it fails.
+    :ivar priority: larger runs earlier, under the priority scheduler.
+    :ivar timeout: seconds a run may take, 0 for any time.
+    :ivar weight: number of items in it; durations are measured per item.
+    :ivar depend: digest of the function of an engine's properties that says whether the task may run there,
+        b"" for none.
+    :ivar functions: digests of the functions that an engine must have been sent.
+    """
+
+    measured: Measured
+    retries: int = 0
+    priority: int = 0
+    timeout: float = 0.0
+    weight: int = 1
+    depend: Digest = b""
+    functions: tuple[Digest, ...] = ()
+
+
+Constraint: TypeAlias = tuple[Digest, frozenset[int]]
+"""What keeps a task from some engines: its ``depend``, and the engines that it rejected."""
+
+FREE: Final[Constraint] = (b"", frozenset())
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What went wrong with a task so far; only tasks with trouble, a dependency or a recovery task have one.
+
+    :ivar used: retries used up, by failures and by engines' deaths.
+    :ivar killed: engines that died of it for certain.
+    :ivar suspected: engines of whose deaths it is one of several suspects.
+    :ivar rejected: engines that it rejected.
+    :ivar recovery: (options, payload) of the tasks to run instead, in order, when the retries are used up.
+    :ivar verdict: the error that a task being aborted will end with.
+    :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
+    :ivar notes: its story, for people.
+    """
+
+    used: int = 0
+    killed: list[int] = field(default_factory=list)
+    suspected: list[int] = field(default_factory=list)
+    rejected: frozenset[int] = frozenset()
+    recovery: list[tuple[TaskOptions, bytes]] = field(default_factory=list)
+    verdict: Error | None = None
+    final: bool = False
+    wanted_back: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class TaskRecord:
+    """One task.
+
+    :ivar id: the number users see.
+    :ivar client: the account of the client that submitted it.
+    :ivar payload: opaque.
+    :ivar submitted: when it came, in the machine's time.
+    :ivar order: its place among its equals; smaller is earlier.
+    :ivar attempt: the number of times it was assigned; with ``id`` it names one run for ever.
+    :ivar worker: the engine it is assigned to.
+    :ivar estimate: the seconds it is expected to take there.
+    """
+
+    __slots__ = (
+        "attempt",
+        "client",
+        "estimate",
+        "id",
+        "options",
+        "order",
+        "payload",
+        "state",
+        "submitted",
+        "trouble",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        task_id: int,
+        client: Account,
+        options: TaskOptions,
+        payload: bytes,
+        submitted: float,
+    ) -> None:
+        self.id = task_id
+        self.client = client
+        self.options = options
+        self.payload = payload
+        self.submitted = submitted
+        self.order = 0
+        self.attempt = 0
+        self.worker: WorkerRecord | None = None
+        self.state: State = QUEUED
+        self.estimate = 0.0
+        self.trouble: Trouble | None = None
+
+    @property
+    def constraint(self) -> Constraint:
+        """What keeps it from some engines."""
+        trouble = self.trouble
+        depend = self.options.depend
+        if trouble is None:
+            return (depend, frozenset()) if depend else FREE
+        return (depend, trouble.rejected)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether engines have died of it, or may have."""
+        trouble = self.trouble
+        return trouble is not None and bool(trouble.killed or trouble.suspected)
+
+    def in_trouble(self) -> Trouble:
+        """What went wrong so far, to be added to."""
+        if self.trouble is None:
+            self.trouble = Trouble()
+        return self.trouble
+
+    def note(self, text: str) -> Trouble:
+        """Add to its story."""
+        trouble = self.in_trouble()
+        if len(trouble.notes) < 100:
+            trouble.notes.append(text)
+        return trouble
+
+    def story(self) -> str:
+        """What happened to it, for people."""
+        lines = [f"task {self.id} of client {self.client.name}, submitted at {self.submitted:.3f}"]
+        if self.trouble is not None:
+            lines += self.trouble.notes
+        where = f" on engine {self.worker.id}" if self.worker is not None else ""
+        lines.append(f"now {self.state.name}{where}, attempt {self.attempt}")
+        return "; ".join(lines)
+
+    # The view that a user's scheduler gets (``ipython1.kernel.task.IScheduledTask``).
+
+    @property
+    def taskid(self) -> int:
+        """The number users see."""
+        return self.id
+
+    @property
+    def priority(self) -> int:
+        """Larger runs earlier, for schedulers that look at it."""
+        return self.options.priority
+
+    def check_depend(self, properties: WorkerRecord) -> bool:
+        """Whether it may run on the worker whose ``properties`` these are, for all that is known."""
+        return properties.may_run(self.constraint)
+
+    def __repr__(self) -> str:
+        return f"<{self.story()}>"
+
+
+class WorkerRecord:
+    """One engine.
+
+    :ivar outstanding: the tasks it has, in the order in which it runs them.
+    :ivar work: the seconds they are expected to take.
+    :ivar running: (task id, attempt) that the engine itself reported to have begun.
+    :ivar progress: when it was last seen to get on with its tasks.
+    :ivar properties_version: counts the changes of its properties.
+    :ivar answers: what the dependency functions said of it, by digest, at that version.
+    :ivar asked: those that it has been asked about and has not answered.
+    :ivar guarded: ids of tasks whose begin it reports before it begins them.
+    :ivar retracting: ids that it has been asked to give back.
+    :ivar doomed: why it is being killed, or "".
+    :ivar away: its connection is lost, and it may come back.
+    """
+
+    __slots__ = (
+        "_ask",
+        "answers",
+        "asked",
+        "away",
+        "doomed",
+        "guarded",
+        "id",
+        "outstanding",
+        "progress",
+        "properties_version",
+        "retracting",
+        "running",
+        "work",
+    )
+
+    def __init__(
+        self,
+        engine_id: int,
+        properties_version: int,
+        now: float,
+        ask: Callable[[WorkerRecord, Digest], None],
+    ) -> None:
+        self.id = engine_id
+        self._ask = ask
+        self.properties_version = properties_version
+        self.outstanding: dict[int, TaskRecord] = {}
+        self.work = 0.0
+        self.running: tuple[int, int] | None = None
+        self.progress = now
+        self.answers: dict[Digest, bool] = {}
+        self.asked: set[Digest] = set()
+        self.guarded: set[int] = set()
+        self.retracting: set[int] = set()
+        self.doomed = ""
+        self.away = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be given tasks."""
+        return not self.doomed and not self.away
+
+    def first(self) -> TaskRecord | None:
+        """The task that it runs now, or the next one it will."""
+        return next(iter(self.outstanding.values()), None)
+
+    def waiting(self) -> Iterator[TaskRecord]:
+        """What it has not begun for all that is known, the last first."""
+        head = self.first()
+        return (record for record in reversed(self.outstanding.values()) if record is not head)
+
+    def verdict(self, constraint: Constraint) -> bool | None:
+        """Whether a task with this constraint may run here; None when the engine must be asked."""
+        depend, rejected = constraint
+        if self.id in rejected:
+            return False
+        if not depend:
+            return True
+        return self.answers.get(depend)
+
+    def may_run(self, constraint: Constraint) -> bool:
+        """Whether a task with this constraint is known to run here; asks the engine where it is not known."""
+        verdict = self.verdict(constraint)
+        if verdict is None:
+            self._ask(self, constraint[0])
+        return bool(verdict)
+
+    # The view that a user's scheduler gets (``ipython1.kernel.task.IWorker``).
+
+    @property
+    def properties(self) -> WorkerRecord:
+        """What a task's ``check_depend`` takes."""
+        return self
+
+    @property
+    def workerid(self) -> int:
+        """The engine's id."""
+        return self.id
+
+    @property
+    def load(self) -> int:
+        """How many tasks it has."""
+        return len(self.outstanding)
+
+    def __repr__(self) -> str:
+        return f"<engine {self.id}: {len(self.outstanding)} tasks, {self.work:.4f} s>"

@@ -1,0 +1,8 @@
+"""The configuration of the kernel: ``ipython1.kernel.ini`` in the IPython directory."""
+
+from ipython1.config import ConfigManager
+from ipython1.kernel.config.settings import SETTINGS
+
+__all__ = ["config_manager"]
+
+config_manager = ConfigManager("ipython1.kernel", SETTINGS)

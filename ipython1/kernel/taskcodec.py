@@ -1,0 +1,254 @@
+"""What tasks' and results' payloads hold; read and written by engines and clients only, because it unpickles.
+
+A task's payload is a head and three sections; a result's is empty for "nothing to say", a bare pickle for a
+value without output, or a head and sections.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from ipython1.core.failures import record_exception
+from ipython1.core.results import CallOutcome, Displayed
+from ipython1.kernel.calls import exception_of
+from ipython1.kernel.error import KernelError, MessageSizeError, ProtocolError
+from ipython1.kernel.payload import join_inline, split_inline
+from ipython1.kernel.serialize import dumps, loads
+from ipython1.kernel.taskobjects import TaskValue
+from ipython1.kernel.taskwire import DIGEST_SIZE, MOST_BYTES
+
+_HEAD: Final = struct.Struct("<BBIII")
+CLEAR_BEFORE: Final = 1
+CLEAR_AFTER: Final = 2
+
+_ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
+_PICKLE: Final = b"\x80\x05"
+"""How a pickle of protocol 5 begins, and nothing that ``join_inline`` makes."""
+
+
+def digest(data: bytes | str) -> bytes:
+    """The name of some bytes."""
+    return blake2b(
+        data.encode(errors="surrogatepass") if isinstance(data, str) else data,
+        digest_size=DIGEST_SIZE,
+    ).digest()
+
+
+def pack_object(value: object, snapshot: bool = False) -> bytes:
+    """Any object as bytes.
+
+    :raises SerializationError: when it cannot be pickled.
+    """
+    if type(value) in _ATOMS:
+        return pickle.dumps(value, 5)
+    buffers = dumps(value, snapshot=snapshot).buffers
+    if len(buffers) == 1:
+        stream = bytes(buffers[0])
+        if stream[:2] == _PICKLE and b"_make_function" not in stream:
+            return stream
+    return join_inline(buffers)
+
+
+def unpack_object(data: bytes, namespace: dict[str, Any] | None = None) -> Any:
+    """What :func:`pack_object` packed.
+
+    :param namespace: where functions of ``__main__`` shall run.
+    :raises SerializationError: when it cannot be rebuilt.
+    """
+    if data[:2] != _PICKLE:
+        return loads(split_inline(data), namespace)
+    try:
+        return pickle.loads(data)
+    except Exception:
+        return loads((data,), namespace)  # says what is wrong
+
+
+# -- tasks ---------------------------------------------------------------------------------------------------------
+
+
+class Kind(IntEnum):
+    """What a task's payload holds."""
+
+    SOURCE = 1
+    CALL = 2
+    ITEMS = 3
+    OBJECT = 4
+    CALL_WITH = 5
+
+
+def pack_task(kind: Kind, flags: int, body: bytes, extra: bytes = b"", push: bytes = b"") -> bytes:
+    """A task's payload.
+
+    ==========  =======================  ===================================
+    kind        body                     extra
+    ==========  =======================  ===================================
+    SOURCE      the code, UTF-8          the names to pull, one on each line
+    CALL        the function's digest    pickled (args, kwargs)
+    CALL_WITH   the pickled function     pickled (args, kwargs)
+    ITEMS       the function's digest    pickled list of args
+    OBJECT      the pickled task         --
+    ==========  =======================  ===================================
+
+    :raises MessageSizeError: when it is too large to be sent at all.
+    """
+    size = _HEAD.size + len(body) + len(extra) + len(push)
+    if size > MOST_BYTES:
+        raise MessageSizeError(
+            f"the task is {size} bytes, and none can have more than {MOST_BYTES}; send it in parts, or through files"
+        )
+    return _HEAD.pack(kind, flags, len(body), len(extra), len(push)) + body + extra + push
+
+
+class TaskBody(NamedTuple):
+    """A task's payload, cut into its sections."""
+
+    kind: int
+    flags: int
+    body: bytes
+    extra: bytes
+    push: bytes
+
+
+def unpack_task(data: bytes) -> TaskBody:
+    """What :func:`pack_task` packed.
+
+    :raises ProtocolError: when it is malformed.
+    """
+    if len(data) < _HEAD.size:
+        raise ProtocolError("a task is cut short")
+    kind, flags, one, two, three = _HEAD.unpack_from(data, 0)
+    first = _HEAD.size + one
+    second = first + two
+    if second + three != len(data):
+        raise ProtocolError("the sections of a task do not add up")
+    return TaskBody(kind, flags, data[_HEAD.size : first], data[first:second], data[second:])
+
+
+def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """The arguments of a call.
+
+    :raises SerializationError: when they cannot be pickled.
+    """
+    args = tuple(args)
+    if kwargs:
+        return pack_object([args, dict(kwargs)])
+    for argument in args:
+        if type(argument) not in _ATOMS:
+            return pack_object(args)
+    return pickle.dumps(args, 5)
+
+
+def unpack_arguments(data: bytes, namespace: dict[str, Any]) -> tuple[Any, Any]:
+    """Positional and keyword arguments (or None)."""
+    value = unpack_object(data, namespace)
+    return (value, None) if type(value) is tuple else value
+
+
+# -- results -------------------------------------------------------------------------------------------------------
+
+_NO_VALUE: Final = pickle.dumps(None, 5)
+_RESULT: Final = struct.Struct("<BII")
+_VALUE: Final = 1
+_NAMED: Final = 2
+_FAILURE: Final = 4
+_ITEMS: Final = 8
+_DISPLAY: Final = 16
+
+
+class Partly(list[tuple[bool, bytes]]):
+    """The results of a group of items some of which failed: for each whether it went well, and its value or
+    record, packed."""
+
+
+def pack_result(outcome: CallOutcome, value: Any, named: bool) -> tuple[bool, bytes]:
+    """A result's payload, and whether it is one of success.
+
+    :param value: what the task gives, if it did not fail.
+    :param named: ``value`` is a dict of names.
+    """
+    if outcome.failure is not None:
+        return False, _pack_sections(outcome, _FAILURE, pack_object(outcome.failure))
+    plain = not (outcome.stdout or outcome.stderr or outcome.display)
+    if plain and value is None:
+        return True, b"" if named else _NO_VALUE
+    try:
+        if isinstance(value, Partly):
+            return True, _pack_sections(outcome, _ITEMS, pack_object(list(value)))
+        data = pack_object(value)
+    except KernelError as problem:
+        failed = outcome._replace(failure=record_exception(problem))
+        return False, _pack_sections(failed, _FAILURE, pack_object(failed.failure))
+    if plain and not named and data[:2] == _PICKLE:
+        return True, data
+    return True, _pack_sections(outcome, _NAMED if named else _VALUE, data)
+
+
+def _pack_sections(outcome: CallOutcome, flags: int, body: bytes) -> bytes:
+    stdout = outcome.stdout.encode(errors="surrogatepass")
+    stderr = outcome.stderr.encode(errors="surrogatepass")
+    if outcome.display:
+        flags |= _DISPLAY
+        body = pack_object((body, pack_object(outcome.display)))
+    return _RESULT.pack(flags, len(stdout), len(stderr)) + stdout + stderr + body
+
+
+def unpack_result(data: bytes) -> TaskValue:
+    """What :func:`pack_result` packed, rebuilt.
+
+    :raises KernelError: when it cannot be rebuilt here.
+    """
+    if not data:
+        return TaskValue(named=True)
+    if data[:2] == _PICKLE:
+        return TaskValue(None if data == _NO_VALUE else unpack_object(data))
+    flags, one, two = _RESULT.unpack_from(data, 0)
+    first = _RESULT.size + one
+    second = first + two
+    stdout = data[_RESULT.size : first].decode(errors="surrogatepass")
+    stderr = data[first:second].decode(errors="surrogatepass")
+    body = data[second:]
+    display: Sequence[Displayed] = ()
+    if flags & _DISPLAY:
+        body, shown = unpack_object(body)
+        display = unpack_object(shown)
+    value = unpack_object(body)
+    if flags & _FAILURE:
+        return TaskValue(None, False, exception_of(value), stdout, stderr, display)
+    if flags & _ITEMS:
+        value = Partly(value)
+    return TaskValue(value, bool(flags & _NAMED), None, stdout, stderr, display)
+
+
+def unpack_item(good: bool, data: bytes) -> Any:
+    """The value, or the exception, of one of the items of :class:`Partly`."""
+    value = unpack_object(data)
+    return value if good else exception_of(value)
+
+
+def pack_items(results: Sequence[tuple[bool, Any]]) -> Any:
+    """What a group of items gives: the list of values, or :class:`Partly` if not all of them went well.
+
+    :param results: for each item whether it went well, and its value or
+        :class:`~ipython1.core.failures.ExceptionRecord`.
+    """
+    if all(good for good, _ in results):
+        values = [value for _, value in results]
+        try:
+            pack_object(values)
+        except KernelError:
+            pass
+        else:
+            return values
+    return Partly(_pack_item(good, value) for good, value in results)
+
+
+def _pack_item(good: bool, value: Any) -> tuple[bool, bytes]:
+    try:
+        return good, pack_object(value)
+    except KernelError as problem:
+        return False, pack_object(record_exception(problem))

@@ -1,0 +1,402 @@
+"""Tasks to bytes, in a client."""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from ipython1.kernel.taskcodec import (
+    CLEAR_AFTER,
+    CLEAR_BEFORE,
+    Kind,
+    digest,
+    pack_arguments,
+    pack_object,
+    pack_task,
+)
+from ipython1.kernel.taskobjects import (
+    BaseTask,
+    MapTask,
+    StringTask,
+    check_task,
+    pull_names,
+    template_of,
+)
+from ipython1.kernel.taskwire import OptionsSpec
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_UNCHANGING: Final = (
+    int,
+    float,
+    complex,
+    bool,
+    str,
+    bytes,
+    type(None),
+    types.ModuleType,
+    types.BuiltinFunctionType,
+    type,
+)
+_MAIN: Final = "__main__"
+_STEPS: Final = ("pre_task", "submit_task", "post_task")
+
+
+class Recent(OrderedDict[K, V], Generic[K, V]):
+    """A dict that forgets what was set first, beyond a number of entries."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        if len(self) > self._most:
+            self.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A function as bytes.
+
+    :ivar template: names what it does, whatever it has closed over.
+    """
+
+    digest: bytes
+    data: bytes
+    template: bytes
+
+
+class Encoded(NamedTuple):
+    """A task as bytes; a tuple because one is made for each task.
+
+    :ivar functions: what must be sent before it, if it was not yet.
+    """
+
+    options: bytes
+    payload: bytes
+    recovery: Sequence[tuple[bytes, bytes]] = ()
+    functions: Sequence[Packed] = ()
+
+
+class _Kept:
+    """A packed function, good as long as nothing it was packed with has changed."""
+
+    __slots__ = ("_cells", "_globals", "function", "packed")
+
+    def __init__(self, function: Any, packed: Packed) -> None:
+        self.function = function
+        self.packed = packed
+        self._cells: list[tuple[Any, Any]] = []
+        self._globals: list[tuple[dict[str, Any], str, Any]] = []
+
+    def depend_on(self, function: types.FunctionType, seen: set[int]) -> bool:
+        """Note what ``function`` takes along; False when some of that can change unnoticed."""
+        if id(function) in seen:
+            return True
+        seen.add(id(function))
+        for cell in function.__closure__ or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                return False
+            self._cells.append((cell, value))
+            if not self._steady(value, seen):
+                return False
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            if not self._steady(value, seen):
+                return False
+        if function.__dict__:
+            return False
+        namespace = function.__globals__
+        for name in _global_names(function.__code__):
+            if name in namespace:
+                value = namespace[name]
+                self._globals.append((namespace, name, value))
+                if isinstance(value, types.FunctionType) and not self._steady(value, seen):
+                    return False
+        return True
+
+    def _steady(self, value: Any, seen: set[int]) -> bool:
+        if isinstance(value, types.FunctionType):
+            return not travels_by_value(value) or self.depend_on(value, seen)
+        return isinstance(value, _UNCHANGING)
+
+    def good(self) -> bool:
+        """Whether all is as it was."""
+        for cell, value in self._cells:
+            if cell.cell_contents is not value:
+                return False
+        for namespace, name, value in self._globals:  # noqa: SIM110 (this is on the hot path)
+            if namespace.get(name) is not value:
+                return False
+        return True
+
+
+def travels_by_value(function: types.FunctionType) -> bool:
+    """Whether a function is sent as code, and not as the name of a module and a function in it."""
+    return function.__module__ == _MAIN or "<" in function.__qualname__
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)
+
+
+class FunctionPacker:
+    """Packs functions, each once as long as it stays the same."""
+
+    def __init__(self) -> None:
+        self._kept: Recent[int, _Kept] = Recent(256)
+        self._templates: Recent[int, tuple[Any, bytes]] = Recent(1024)
+
+    def pack(self, function: Any) -> tuple[Packed, bool]:
+        """A function's bytes, and whether this very function was packed before.
+
+        :raises SerializationError: when it cannot be pickled.
+        """
+        kept = self._kept.get(id(function))
+        if kept is not None and kept.function is function and kept.good():
+            return kept.packed, True
+        data = pack_object(function)
+        packed = Packed(digest(data), data, self.template(function))
+        kept = _Kept(function, packed)
+        if not isinstance(function, types.FunctionType):
+            steady = isinstance(function, (types.BuiltinFunctionType, type))
+        else:
+            steady = not travels_by_value(function) or kept.depend_on(function, set())
+        if steady:
+            self._kept[id(function)] = kept
+        else:
+            self._kept.pop(id(function), None)
+        return packed, False
+
+    def template(self, function: Any) -> bytes:
+        """Names what a function does, by its code alone."""
+        code = getattr(function, "__code__", None) or type(function)
+        known = self._templates.get(id(code))
+        if known is not None and known[0] is code:
+            return known[1]
+        if isinstance(code, types.CodeType):
+            text = f"{code.co_filename}\n{code.co_firstlineno}\n{code.co_name}\n".encode()
+            name = digest(text + code.co_code)
+        else:
+            name = digest(f"{code.__module__}.{code.__qualname__}.{function!r:.200}")
+        self._templates[id(code)] = (code, name)
+        return name
+
+
+class TaskEncoder:
+    """Turns tasks into bytes."""
+
+    def __init__(self) -> None:
+        self.functions = FunctionPacker()
+        self._options: Recent[tuple[Any, ...], bytes] = Recent(4096)
+        self._templates: Recent[str, bytes] = Recent(4096)
+        self._seen: Recent[bytes, None] = Recent(4096)
+        self._again: Recent[tuple[Any, ...], Encoded] = Recent(1024)
+
+    def encode(self, task: Any) -> Encoded:
+        """A task and its recovery tasks as bytes.
+
+        :raises TypeError, ValueError: when something is wrong with it.
+        :raises SerializationError: when something in it cannot be pickled.
+        """
+        kind = task.__class__
+        if (kind is StringTask or kind is MapTask) and task.recovery_task is None:
+            # Options are checked where they are packed, which happens once for many tasks.
+            return self._source(task) if kind is StringTask else self._call(task)
+        check_task(task)
+        encoded = self._one(task)
+        recovery: list[tuple[bytes, bytes]] = []
+        functions = list(encoded.functions)
+        following = task.recovery_task
+        while following is not None:
+            one = self._one(following)
+            recovery.append((one.options, one.payload))
+            functions += one.functions
+            following = following.recovery_task
+        return Encoded(encoded.options, encoded.payload, recovery, functions)
+
+    def _one(self, task: Any) -> Encoded:
+        kind = type(task)
+        if kind is StringTask or _runs_like(kind, StringTask):
+            return self._source(task)
+        if kind is MapTask or _runs_like(kind, MapTask):
+            return self._call(task)
+        return self._object(task)
+
+    def _source(self, task: Any) -> Encoded:
+        expression = task.expression
+        if not isinstance(expression, str):
+            raise TypeError(f"the code of a task must be a str, not {type(expression).__name__}")
+        template = self._templates.get(expression)
+        pull = task.pull
+        key = None
+        if template is None:
+            template = self._templates[expression] = digest(template_of(expression))
+        elif (
+            not task.push
+            and task.depend is None
+            and (pull is None or pull.__class__ is str)
+            and len(expression) < 4096
+        ):
+            # The same code as before: most probably all of it is the same.
+            key = (
+                expression,
+                pull,
+                task.clear_before,
+                task.clear_after,
+                task.retries,
+                task.priority,
+                task.timeout,
+            )
+            again = self._find_again(key, task)
+            if again is not None:
+                return again
+        names = b"" if pull is None else "\n".join(pull_names(pull)).encode()
+        payload = pack_task(
+            Kind.SOURCE,
+            _flags(task),
+            expression.encode(errors="surrogatepass"),
+            names,
+            _push(task),
+        )
+        options, functions = self._pack_options(task, template)
+        encoded = Encoded(options, payload, (), functions)
+        if key is not None:
+            self._again[key] = encoded
+        return encoded
+
+    def _find_again(self, key: tuple[Any, ...], task: Any) -> Encoded | None:
+        try:
+            return self._again.get(key)
+        except TypeError:  # something in it cannot be hashed, and is certainly wrong
+            check_task(task)
+            raise
+
+    def _call(self, task: Any) -> Encoded:
+        function = task.function
+        if not callable(function):
+            raise TypeError(f"{function!r} cannot be called")
+        packed, again = self.functions.pack(function)
+        push = _push(task)
+        if again or packed.digest in self._seen:
+            # It is used again, so it is sent once and named from then on.
+            payload = pack_task(
+                Kind.CALL,
+                _flags(task),
+                packed.digest,
+                pack_arguments(task.args, task.kwargs),
+                push,
+            )
+            options, functions = self._pack_options(task, packed.template, (packed,))
+            return Encoded(options, payload, (), functions)
+        # A function that is used once is not worth keeping everywhere.
+        self._seen[packed.digest] = None
+        payload = pack_task(
+            Kind.CALL_WITH,
+            _flags(task),
+            packed.data,
+            pack_arguments(task.args, task.kwargs),
+            push,
+        )
+        options, functions = self._pack_options(task, packed.template)
+        return Encoded(options, payload, (), functions)
+
+    def _object(self, task: Any) -> Encoded:
+        template = self.functions.template(task)
+        options, functions = self._pack_options(task, template)
+        shipped = _without_client_parts(task)
+        return Encoded(options, pack_task(Kind.OBJECT, 0, pack_object(shipped)), (), functions)
+
+    def encode_items(self, task: Any, packed: Packed, items: Sequence[Sequence[Any]]) -> Encoded:
+        """A call of a function with each of several lists of arguments.
+
+        :param task: gives the options.
+        """
+        payload = pack_task(Kind.ITEMS, _flags(task), packed.digest, pack_object(list(items)))
+        options, functions = self._pack_options(task, packed.template, (packed,), len(items))
+        return Encoded(options, payload, (), functions)
+
+    def _pack_options(
+        self, task: Any, template: bytes, functions: tuple[Packed, ...] = (), weight: int = 1
+    ) -> tuple[bytes, tuple[Packed, ...]]:
+        depend = b""
+        sent = functions
+        if task.depend is not None:
+            packed, _ = self.functions.pack(task.depend)
+            depend = packed.digest
+            sent = (*functions, packed)
+        digests = tuple([function.digest for function in functions]) if functions else ()
+        key = (
+            template,
+            task.retries,
+            task.priority,
+            task.timeout,
+            weight,
+            depend,
+            digests,
+        )
+        try:
+            options = self._options.get(key)
+        except TypeError:  # something in it cannot be hashed, and is certainly wrong
+            check_task(task)
+            raise
+        if options is None:
+            # What was checked before under the same key is not checked again.
+            check_task(task)
+            options = self._options[key] = OptionsSpec(
+                template,
+                task.retries,
+                task.priority,
+                float(task.timeout or 0.0),
+                weight,
+                depend,
+                digests,
+            ).pack()
+        return options, sent
+
+
+def _runs_like(kind: type, base: type) -> bool:
+    """Whether a class does on the engine just what ``base`` does."""
+    return issubclass(kind, base) and all(
+        getattr(kind, name) is getattr(base, name) for name in _STEPS
+    )
+
+
+def _flags(task: Any) -> int:
+    return (CLEAR_BEFORE if task.clear_before else 0) | (CLEAR_AFTER if task.clear_after else 0)
+
+
+def _push(task: Any) -> bytes:
+    push = task.push
+    if not push:
+        return b""
+    if not isinstance(push, dict):
+        try:
+            push = dict(push)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"push must be a dict of names and objects, not {type(push).__name__}"
+            ) from None
+    pull_names(list(push))
+    return pack_object(push)
+
+
+def _without_client_parts(task: Any) -> Any:
+    """What the engine needs of a task object."""
+    if not isinstance(task, BaseTask):
+        return task
+    import copy
+
+    shipped = copy.copy(task)
+    shipped.recovery_task = None
+    shipped.depend = None
+    return shipped

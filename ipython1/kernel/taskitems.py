@@ -1,0 +1,355 @@
+"""An executor's items as tasks: the reactor's side of ``TaskClient.executor()``.
+
+All items are submitted at once, as the controller knows best which engine is free, unless a number is set for those
+that may be on their way at the same time; the others then wait here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from ipython1.kernel import taskwire
+from ipython1.kernel.clienttasks import ClientTasks, Waiter
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Item
+from ipython1.kernel.engineitems import failed
+from ipython1.kernel.error import BrokenEnginePool, ConnectionError, TaskAborted, compress_ids
+from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.taskencoder import Encoded, TaskEncoder
+from ipython1.kernel.taskmethods import read_value
+from ipython1.kernel.taskobjects import MapTask
+from ipython1.kernel.taskwire import DONE_HEAD
+from ipython1.kernel.twistedutil import blockingCallFromThread, in_reactor_thread
+
+ASK_AGAIN: Final = 0.002
+"""Seconds after which it is asked again whether a task is back."""
+
+ASK_AT_MOST: Final = 1000
+
+AT_ONCE: Final = 512
+"""Questions to the controller that are under way together."""
+
+
+def read_result(status: int, payload: bytes, engine: int) -> Answer:
+    """A task's result, unpickled."""
+    value = read_value(status, payload, engine, None)
+    problem = value.failure
+    if problem is not None and status == taskwire.Status.FAILED:
+        notes: list[str] = getattr(problem, "__notes__", [])
+        if notes:
+            show_traceback(problem, notes[-1])
+    ran_on = engine if engine >= 0 else None
+    return Answer(ran_on, value.result, problem, value.stdout, value.stderr)
+
+
+class TaskItems:
+    """The items of one executor.
+
+    :param options: a task that has the options of all.
+    :param most: items that may be on their way or running at the same time.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        tasks: ClientTasks,
+        encoder: TaskEncoder,
+        options: MapTask,
+        most: int | None,
+        completions: Completions,
+    ) -> None:
+        self._end = connection.end
+        self._reactor = connection.reactor
+        self._tasks = tasks
+        self._encoder = encoder
+        self._options = options
+        self._most = most
+        self._completions = completions
+        self._lock = threading.Lock()
+        """Held by whoever changes an item's state, and for what follows."""
+        self._waiting: deque[Item] = deque()
+        self._handed: dict[int, Item] = {}
+        self._under_way = 0
+        self._known = sorted(self._end.ids)
+        self._waiter = _Waiter(self)
+        self.broken = ""
+        """Why it cannot be used any more."""
+        self._end.on_lost.append(self._link_lost)
+        self._reactor.callFromThread(self._watch_engines)
+
+    @property
+    def engines(self) -> list[int]:
+        """The ids of the engines that there are."""
+        return sorted(self._end.ids)
+
+    # -- from any thread
+
+    def pack(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Encoded, object]:
+        """A call as bytes, and what names its kind.
+
+        :raises SerializationError: when it cannot be pickled.
+        """
+        options = self._options
+        task = MapTask(
+            function,
+            args,
+            kwargs,
+            clear_before=options.clear_before,
+            clear_after=options.clear_after,
+            retries=options.retries,
+            recovery_task=options.recovery_task,
+            depend=options.depend,
+            timeout=options.timeout,
+            priority=options.priority,
+        )
+        return self._encoder.encode(task), None
+
+    def put(self, item: Item) -> None:
+        """Run an item when its turn comes; waits only when very many tasks wait to be sent."""
+        with self._lock:
+            if self._most is not None and self._under_way >= self._most:
+                self._waiting.append(item)
+                return
+            self._under_way += 1
+        self._send(item)
+
+    def _send(self, item: Item) -> None:
+        """Submit it as a task; its place is counted already."""
+        while True:
+            try:
+                with self._lock:
+                    if item.state is not WAITING:
+                        break
+                    if self.broken:
+                        raise ConnectionError(self.broken)
+                    task_id = self._tasks.submit(item.work)
+                    if task_id is not None:
+                        item.number = task_id
+                        item.state = HANDED
+                        item.work = None
+                        self._handed[task_id] = item
+            except ConnectionError as problem:
+                self._break(str(problem))
+                self._fail([item])
+                return
+            except Exception as problem:
+                self._fail([item], problem)
+                break
+            if task_id is not None:
+                done = self._tasks.watch(self._waiter, [task_id])
+                if done:
+                    self.told(done)
+                if not self._end.connected:
+                    self._break("the controller is gone")
+                return
+            if in_reactor_thread():
+                self._tasks.when_room(lambda: self._send(item))
+                return
+            room = threading.Event()
+            self._tasks.when_room(room.set)
+            room.wait()
+        self._left(1)
+
+    def _left(self, number: int) -> None:
+        """So many are not under way any more; those that wait move up."""
+        with self._lock:
+            self._under_way -= number
+            following: list[Item] = []
+            while self._waiting and (self._most is None or self._under_way < self._most):
+                item = self._waiting.popleft()
+                if item.state is WAITING:
+                    self._under_way += 1
+                    following.append(item)
+        for item in following:
+            self._send(item)
+
+    def take_back(self, items: Sequence[Item]) -> list[Item]:
+        """Those of ``items`` that have not begun, and will not; may have to ask the controller."""
+        taken: list[Item] = []
+        handed: list[Item] = []
+        with self._lock:
+            for item in items:
+                if item.state is WAITING:
+                    item.state = OVER
+                    item.work = None
+                    taken.append(item)
+                elif item.state is HANDED:
+                    item.cancelling = True
+                    handed.append(item)
+        if handed:
+            numbers = [item.number for item in handed if item.number is not None]
+            here = self._tasks.take_back_many(numbers)
+            self._return([item for item in handed if item.number in here], taken)
+            handed = [item for item in handed if item.number not in here]
+        if handed and not in_reactor_thread():
+            blockingCallFromThread(self._take_back_handed, handed)
+        with self._lock:
+            for item in handed:
+                item.cancelling = False
+            back = [item for item in handed if item.taken_back]
+        self._return(back, taken)
+        return taken
+
+    def _return(self, back: Sequence[Item], taken: list[Item]) -> None:
+        """These are not with the controller any more, and have not run."""
+        number = 0
+        with self._lock:
+            for item in back:
+                # What is not in the table came back as a result that says so.
+                if self._handed.pop(item.number or 0, None) is not None:
+                    number += 1
+                item.state = OVER
+        self._waiter.missing.difference_update(item.number or 0 for item in back)
+        taken.extend(back)
+        if number:
+            self._left(number)
+
+    def has_begun(self, item: Item) -> bool:
+        """Whether an engine is at it, by what the controller says."""
+        if item.state is not HANDED or in_reactor_thread():
+            return False
+        try:
+            return bool(blockingCallFromThread(self._end.call, "has_begun", taskid=item.number))
+        except ConnectionError:
+            return False
+
+    def interrupt(self, items: Sequence[Item]) -> None:
+        """End those that run, and those that wait; engines are not killed for it."""
+        numbers = [item.number for item in items if item.state is HANDED]
+        self._reactor.callFromThread(self._interrupt, numbers)
+
+    def release(self) -> None:
+        """It is not used any more."""
+        self._reactor.callFromThread(self._release)
+
+    # -- what comes of items; in the reactor's thread, or in one that submits
+
+    def told(self, task_ids: Sequence[int]) -> None:
+        """Tasks are done."""
+        get = self._tasks.results.get
+        number = 0
+        for task_id in task_ids:
+            place = get(task_id)
+            if place is None:
+                continue
+            data, offset = place
+            head = DONE_HEAD.unpack_from(data, offset)
+            begin = offset + DONE_HEAD.size
+            payload = data[begin : begin + head[1]]
+            aborted = head[2] == taskwire.Status.REFUSED and _was_aborted(payload)
+            with self._lock:
+                item = self._handed.pop(task_id, None)
+                if item is None:
+                    continue
+                item.state = OVER
+                number += 1
+                if aborted and item.cancelling:
+                    item.taken_back = True
+                    continue
+            read = partial(read_result, head[2], payload, head[3])
+            self._completions.put(item.future, read, head[2] == taskwire.Status.OK)
+        self._tasks.forget(task_ids)
+        if number:
+            self._left(number)
+
+    # -- in the reactor's thread
+
+    def _watch_engines(self) -> None:
+        self._end.on_ids_changed(self._ids_changed)
+        self._ids_changed(sorted(self._end.ids))
+
+    def _release(self) -> None:
+        if self._link_lost in self._end.on_lost:
+            self._end.on_lost.remove(self._link_lost)
+            self._end.remove_ids_callback(self._ids_changed)
+        self._tasks.remove_waiter(self._waiter)
+
+    def _ids_changed(self, ids: list[int]) -> None:
+        if ids:
+            self._known = ids
+        elif self._known and not self.broken:
+            # What the engines were running fails first: the answer comes after it.
+            self._end.call("engines").addCallbacks(self._check_engines, lambda failure: None)
+
+    def _check_engines(self, number: int) -> None:
+        if number or self._end.ids:
+            return
+        self._break(
+            f"all engines are gone (the last was engine {compress_ids(self._known)}). "
+            "Start engines, and make a new executor"
+        )
+
+    def _link_lost(self, reason: str) -> None:
+        self._break(
+            f"the controller is gone ({reason}). Start it again if it ended, and create a new client and executor"
+        )
+
+    def _break(self, reason: str) -> None:
+        with self._lock:
+            if not self.broken:
+                self.broken = reason
+            items = [*self._waiting, *self._handed.values()]
+            numbers = list(self._handed)
+            self._waiting.clear()
+            self._handed.clear()
+        self._fail(items)
+        if self._end.connected:
+            # They must not run when engines come.
+            self._reactor.callFromThread(self._interrupt, numbers)
+
+    def _fail(self, items: Sequence[Item], problem: Exception | None = None) -> None:
+        with self._lock:
+            items = [item for item in items if item.state is not OVER]
+            for item in items:
+                item.state = OVER
+        for item in items:
+            reason = problem or BrokenEnginePool(self.broken)
+            self._completions.put(item.future, failed(reason))
+
+    def _interrupt(self, task_ids: Sequence[int | None]) -> None:
+        for task_id in task_ids:
+            self._end.call("abort", taskid=task_id, by_force=False).addErrback(lambda failure: None)
+
+    async def _take_back_handed(self, items: list[Item]) -> None:
+        for start in range(0, len(items), AT_ONCE):
+            part = items[start : start + AT_ONCE]
+            for asked in [Deferred.fromCoroutine(self._ask_back(item)) for item in part]:
+                await asked
+
+    async def _ask_back(self, item: Item) -> None:
+        """Have the controller end it if it has not begun, and note whether it has so ended."""
+        for _ in range(ASK_AT_MOST):
+            if item.state is not HANDED:
+                return
+            try:
+                answer = await self._end.call("withdraw", taskid=item.number)
+            except ConnectionError:
+                return
+            if answer is not None:
+                if answer:
+                    item.taken_back = True
+                return
+            await deferLater(self._reactor, ASK_AGAIN)
+
+
+def _was_aborted(payload: bytes) -> bool:
+    return isinstance(read_value(taskwire.Status.REFUSED, payload, -1, None).failure, TaskAborted)
+
+
+class _Waiter(Waiter):
+    """Hears of the executor's tasks."""
+
+    def __init__(self, items: TaskItems) -> None:
+        super().__init__(set(), items.told)
+
+    def fail(self, problem: Exception) -> None:
+        """The executor hears of it by itself."""

@@ -1,0 +1,416 @@
+"""Maps over tasks: short items are grouped, values come back in order, errors stay with their items.
+
+How long items take is not known before, so a map begins with single items and makes groups as it learns
+(:class:`MapPlan`).  An item whose group was lost as a whole (its engine died) is run again by itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface, implementer
+
+from ipython1.kernel.clienttasks import ClientTasks, Waiter
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.error import CompositeError, TaskAborted
+from ipython1.kernel.mapper import IMapper
+from ipython1.kernel.pendingresult import PendingResult
+from ipython1.kernel.taskcodec import Partly, unpack_item
+from ipython1.kernel.taskencoder import Packed, TaskEncoder
+from ipython1.kernel.taskmethods import read_value
+from ipython1.kernel.taskobjects import MapTask, check_task
+from ipython1.kernel.taskwire import DONE_HEAD
+
+GROUP = 0.010
+"""Seconds of work that a group of items should be."""
+
+SMALLEST_GROUP = 0.001
+"""Seconds of work below which items are not worth being separate, even at the end."""
+
+PROBES = 4
+"""Single items for each engine to begin with."""
+
+UNDER_WAY = 8
+"""Groups for each engine that are submitted ahead."""
+
+
+class ITaskMapperFactory(Interface):
+    """Makes mappers that share items out among engines."""
+
+    def mapper(
+        clear_before: bool = False,
+        clear_after: bool = False,
+        retries: int = 0,
+        recovery_task: Any = None,
+        depend: Callable[[dict[str, Any]], Any] | None = None,
+        block: bool = True,
+    ) -> Any:
+        """A mapper with these options."""
+
+
+class ITaskParallelDecorator(Interface):
+    """Makes parallel functions whose items are shared out among engines."""
+
+    def parallel(
+        clear_before: bool = False,
+        clear_after: bool = False,
+        retries: int = 0,
+        recovery_task: Any = None,
+        depend: Callable[[dict[str, Any]], Any] | None = None,
+        block: bool = True,
+    ) -> Any:
+        """A decorator with these options."""
+
+
+@implementer(IMapper)
+class TaskMapper:
+    """Maps over tasks.
+
+    :param client: a task client, blocking or not.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        clear_before: bool = False,
+        clear_after: bool = False,
+        retries: int = 0,
+        recovery_task: Any = None,
+        depend: Callable[[dict[str, Any]], Any] | None = None,
+        block: bool = True,
+    ) -> None:
+        self.client = client
+        self.block = block
+        self.options = MapTask(
+            _nothing,
+            clear_before=clear_before,
+            clear_after=clear_after,
+            retries=retries,
+            recovery_task=recovery_task,
+            depend=depend,
+        )
+
+    def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
+        return self.client.run_map(func, sequences, self.options, self.block)
+
+
+def _nothing() -> None:
+    """Stands for the function in a mapper's options."""
+
+
+class MapPlan:
+    """Decides which items make a task, without I/O.
+
+    :param total: the number of items.
+    :param engines: the number of engines.
+    :param grouping: False to keep items separate.
+    """
+
+    def __init__(self, total: int, engines: int, grouping: bool) -> None:
+        self._total = total
+        self._engines = max(1, engines)
+        self._grouping = grouping
+        self._next = 0
+        self._under_way = 0
+        self._items = 0
+        self._seconds = 0.0
+        self._again: deque[tuple[int, int]] = deque()
+
+    def next_group(self) -> tuple[int, int] | None:
+        """The items (from, up to) to submit next; None when there is nothing to submit now."""
+        if self._again:
+            self._under_way += 1
+            return self._again.popleft()
+        if self._next >= self._total:
+            return None
+        limit = self._engines * (UNDER_WAY if self._items else PROBES)
+        if self._under_way >= limit and self._grouping:
+            return None
+        start = self._next
+        self._next = min(self._total, start + self._size())
+        self._under_way += 1
+        return start, self._next
+
+    def _size(self) -> int:
+        if not self._items or not self._grouping:
+            return 1
+        each = max(self._seconds / self._items, 1e-7)
+        fair = (self._total - self._next) // (3 * self._engines)
+        least = int(SMALLEST_GROUP / each)
+        return max(1, min(int(GROUP / each), max(fair, least)))
+
+    def done(self, start: int, stop: int, seconds: float) -> None:
+        """A group is done; it took ``seconds`` on its engine."""
+        self._under_way -= 1
+        self._items += stop - start
+        self._seconds += seconds
+
+    def lost(self, start: int, stop: int) -> None:
+        """A group was lost as a whole; its items run again, one by one."""
+        self._under_way -= 1
+        self._again.extend((index, index + 1) for index in range(start, stop))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    start: int
+    stop: int
+    single: bool
+
+
+class MapRun:
+    """A map under way; lives in the reactor's thread until it is done.
+
+    :ivar finished: fires with this object when everything is here.
+    """
+
+    def __init__(
+        self,
+        tasks: ClientTasks,
+        encoder: TaskEncoder,
+        connection: Connection,
+        function: Any,
+        columns: Sequence[Any],
+        options: MapTask,
+    ) -> None:
+        self._tasks = tasks
+        self._encoder = encoder
+        self._connection = connection
+        self._function = function
+        self._columns = columns
+        self._options = options
+        self.total = min(len(column) for column in columns)
+        self.completed = 0
+        self.finished: Deferred[MapRun] = Deferred()
+        self._packed: Packed | None = None
+        self._plan = MapPlan(0, 1, False)
+        self._groups: dict[int, _Group] = {}
+        self._places: list[tuple[_Group, bytes, int]] = []
+        self._waiter = Waiter(set(), self._told)
+        self._over = False
+        self._waiting_for_room = False
+
+    async def begin(self) -> None:
+        """Find out how many engines there are, and submit the first items."""
+        try:
+            engines = await self._connection.end.call("engines")
+            options = self._options
+            plain = not (
+                options.retries
+                or options.recovery_task
+                or options.clear_before
+                or options.clear_after
+            )
+            if plain:
+                self._packed, _ = self._encoder.functions.pack(self._function)
+            self._plan = MapPlan(self.total, engines, plain)
+            self._go_on()
+        except Exception as problem:
+            self._fail(problem)
+
+    def _go_on(self) -> None:
+        """Submit what the plan says."""
+        if self._over or self._waiting_for_room:
+            return
+        done: list[int] = []
+        while True:
+            group = self._plan.next_group()
+            if group is None:
+                break
+            task_id = self._submit(*group)
+            if task_id is None:
+                return
+            self._groups[task_id] = _Group(*group, single=self._packed is None)
+            done += self._tasks.watch(self._waiter, [task_id])
+        if done:
+            self._told(done)
+        elif self.completed == self.total:
+            self._finish()
+
+    def _submit(self, start: int, stop: int) -> int | None:
+        items = [tuple(column[index] for column in self._columns) for index in range(start, stop)]
+        if self._packed is not None:
+            encoded = self._encoder.encode_items(self._options, self._packed, items)
+        else:
+            options = self._options
+            encoded = self._encoder.encode(
+                MapTask(
+                    self._function,
+                    items[0],
+                    clear_before=options.clear_before,
+                    clear_after=options.clear_after,
+                    retries=options.retries,
+                    recovery_task=options.recovery_task,
+                    depend=options.depend,
+                )
+            )
+        task_id = self._tasks.submit(encoded)
+        if task_id is None:
+            self._plan.lost(start, stop)
+            self._waiting_for_room = True
+            self._tasks.when_room(self._has_room)
+        return task_id
+
+    def _has_room(self) -> None:
+        self._waiting_for_room = False
+        try:
+            self._go_on()
+        except Exception as problem:
+            self._fail(problem)
+
+    def _told(self, task_ids: list[int]) -> None:
+        """Tasks are done, or no more will come."""
+        if self._over:
+            return
+        if self._waiter.failure is not None:
+            self._fail(self._waiter.failure)
+            return
+        try:
+            for task_id in task_ids:
+                self._take(task_id)
+            self._go_on()
+        except Exception as problem:
+            self._fail(problem)
+
+    def _take(self, task_id: int) -> None:
+        group = self._groups.pop(task_id, None)
+        place = self._tasks.results.get(task_id)
+        if group is None or place is None:
+            return
+        data, offset = place
+        head = DONE_HEAD.unpack_from(data, offset)
+        self._tasks.forget([task_id])
+        if head[2] and group.stop - group.start > 1:
+            self._plan.lost(group.start, group.stop)
+            return
+        self._plan.done(group.start, group.stop, head[7])
+        self._places.append((group, data, offset))
+        self.completed += group.stop - group.start
+
+    def _finish(self) -> None:
+        if not self._over:
+            self._over = True
+            self._tasks.remove_waiter(self._waiter)
+            self.finished.callback(self)
+
+    def _fail(self, problem: Exception) -> None:
+        if not self._over:
+            self._over = True
+            self._tasks.remove_waiter(self._waiter)
+            self.finished.errback(problem)
+
+    def abort(self) -> None:
+        """End it; what runs is interrupted."""
+        task_ids = list(self._groups)
+        self._fail(TaskAborted("the map was aborted"))
+        for task_id in task_ids:
+            if not self._tasks.take_back(task_id) and self._connection.end.connected:
+                self._connection.end.call("abort", taskid=task_id).addErrback(lambda failure: None)
+
+    def collect(self) -> list[Any]:
+        """The values in order.
+
+        :raises CompositeError: when calls failed.
+        """
+        values: list[Any] = [None] * self.total
+        failures: list[tuple[int, BaseException, int | None]] = []
+        for group, data, offset in self._places:
+            head = DONE_HEAD.unpack_from(data, offset)
+            begin = offset + DONE_HEAD.size
+            engine = head[3] if head[3] >= 0 else None
+            value = read_value(head[2], data[begin : begin + head[1]], head[3], None)
+            if value.failure is not None:
+                values[group.start] = value.failure
+                failures.append((group.start, value.failure, engine))
+            elif group.single:
+                values[group.start] = value.result
+            elif isinstance(value.result, Partly):
+                for index, (good, item) in enumerate(value.result, group.start):
+                    values[index] = unpack_item(good, item)
+                    if not good:
+                        failures.append((index, values[index], engine))
+            else:
+                values[group.start : group.stop] = value.result
+        if failures:
+            failures.sort(key=lambda failure: failure[0])
+            raise CompositeError(
+                "map",
+                [(type(problem), problem, _traceback_of(problem)) for _, problem, _ in failures],
+                [engine for _, _, engine in failures],
+                values,
+            )
+        return values
+
+
+def _traceback_of(problem: BaseException) -> str:
+    notes: Iterable[str] = getattr(problem, "__notes__", ())
+    return "\n".join([*notes]) or f"{type(problem).__name__}: {problem}\n"
+
+
+def columns_of(sequences: Sequence[Any]) -> list[Any]:
+    """The sequences of a map as things that have a length and items.
+
+    :raises TypeError: when there are none, or they cannot be iterated over.
+    """
+    if not sequences:
+        raise TypeError("map needs a function and at least one sequence")
+    return [
+        sequence
+        if hasattr(sequence, "__len__")
+        and hasattr(sequence, "__getitem__")
+        and not isinstance(sequence, dict)
+        else list(sequence)
+        for sequence in sequences
+    ]
+
+
+def check_map(func: object, options: MapTask) -> None:
+    """:raises TypeError, ValueError: when a map with these options cannot be."""
+    if not callable(func):
+        raise TypeError(f"{func!r} cannot be called")
+    check_task(options)
+
+
+class PendingMap(PendingResult):
+    """A map that may not be finished: a ``PendingResult`` of the list of values."""
+
+    _run: MapRun
+
+    @classmethod
+    def start(
+        cls,
+        tasks: ClientTasks,
+        encoder: TaskEncoder,
+        connection: Connection,
+        func: Callable[..., Any],
+        sequences: Sequence[Any],
+        options: MapTask,
+    ) -> PendingMap:
+        """Begin a map; from any thread.
+
+        :raises TypeError, ValueError: when something is wrong with the arguments.
+        """
+        check_map(func, options)
+        run = MapRun(tasks, encoder, connection, func, columns_of(sequences), options)
+        pending = cls(lambda finished: finished.collect(), "map")
+        pending._run = run
+
+        def begin() -> None:
+            pending.follow_deferred(run.finished)
+            Deferred.fromCoroutine(run.begin())
+
+        connection.reactor.callFromThread(begin)
+        return pending
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many items are done, and how many there are."""
+        return self._run.completed, self._run.total
+
+    def abort(self) -> None:
+        """End it: what has not begun is dropped, what runs is interrupted."""
+        self._run._connection.reactor.callFromThread(self._run.abort)

@@ -1,0 +1,151 @@
+"""What the blocking and the asynchronous task client share."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from ipython1.kernel import messages
+from ipython1.kernel.clienttasks import ClientTasks
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.error import from_wire
+from ipython1.kernel.taskcodec import unpack_result
+from ipython1.kernel.taskencoder import TaskEncoder
+from ipython1.kernel.taskobjects import BaseTask, TaskResult, TaskValue
+from ipython1.kernel.taskwire import DONE_HEAD, Status
+
+REFUSED = Status.REFUSED
+
+IDS_AT_ONCE = 10_000
+"""Ids that fit into one control call."""
+
+
+def chunks(task_ids: list[int] | None) -> Iterator[list[int] | None]:
+    """``task_ids`` in parts that fit into control calls; None, for all, is one part."""
+    if task_ids is None:
+        yield None
+        return
+    for start in range(0, len(task_ids), IDS_AT_ONCE):
+        yield task_ids[start : start + IDS_AT_ONCE]
+
+
+class QueueStatus(dict[str, Any]):
+    """How many tasks, or which, are in each state: ``scheduled``, ``pending``, ``succeeded``, ``failed``.
+
+    :ivar unsatisfied: those of the scheduled ones that no present engine may run: their ``depend`` gave false
+        on all of them, or they have rejected all of them.
+    """
+
+    def __init__(self, states: Mapping[str, Any], unsatisfied: Any) -> None:
+        super().__init__(states)
+        self.unsatisfied = unsatisfied
+
+
+def check_id(taskid: Any) -> int:
+    """A task id.
+
+    :raises TypeError: when it is not an int.
+    :raises IndexError: when it is negative.
+    """
+    if isinstance(taskid, bool) or not hasattr(taskid, "__index__"):
+        raise TypeError(f"a task id is an int (run returns it), not {taskid!r}")
+    number = operator.index(taskid)
+    if not 0 <= number < 2**63:
+        raise IndexError(f"there is no task {number}")
+    return number
+
+
+def check_ids(taskids: Any) -> list[int]:
+    """One id, or several, as a list.
+
+    :raises TypeError: when they are not ints.
+    """
+    if hasattr(taskids, "__index__"):
+        return [check_id(taskids)]
+    try:
+        return [check_id(taskid) for taskid in taskids]
+    except TypeError as problem:
+        if isinstance(taskids, Iterable):
+            raise
+        raise TypeError(f"a task id or a list of them is needed, not {taskids!r}") from problem
+
+
+def read_value(
+    status: int, payload: bytes, engine: int, process: Callable[[Any, int], Any] | None
+) -> TaskValue:
+    """What a result's payload says; never raises."""
+    try:
+        if status == REFUSED:
+            name, message = messages.unpack_json(payload)
+            return TaskValue(failure=from_wire(name, message))
+        value = unpack_result(payload)
+        if process is not None and value.failure is None:
+            value.result = process(value.result, engine)
+            value.named = isinstance(value.result, dict)
+        return value
+    except Exception as problem:
+        return TaskValue(failure=problem)
+
+
+class TaskMethods:
+    """Base of the task clients."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._tasks = ClientTasks(connection.end, connection.reactor.callFromThread)
+        self._encoder = TaskEncoder()
+        self._processors: dict[int, Callable[[Any, int], Any]] = {}
+
+    def __repr__(self) -> str:
+        state = "" if self._connection.end.connected else ", not connected"
+        return f"<{type(self).__name__}: controller at {self._connection.location}{state}>"
+
+    def _submitted(self, task_id: int, task: Any) -> None:
+        """Note what has to be known about a task when its result comes."""
+        if (
+            not isinstance(task, BaseTask)
+            or type(task).process_result is not BaseTask.process_result
+        ):
+            self._processors[task_id] = task.process_result
+
+    def _read(self, task_id: int) -> TaskResult | None:
+        """The result of a task, if it is here."""
+        place = self._tasks.results.get(task_id)
+        if place is None:
+            return None
+        data, offset = place
+        head = DONE_HEAD.unpack_from(data, offset)
+        begin = offset + DONE_HEAD.size
+        engine = head[3]
+        process = self._processors.get(task_id) if self._processors else None
+        return TaskResult(
+            task_id,
+            engine if engine >= 0 else None,
+            head[5],
+            head[6],
+            head[7],
+            read_value,
+            head[2],
+            data[begin : begin + head[1]],
+            process,
+        )
+
+    def _status(self, verbose: bool, told: Mapping[str, Any]) -> QueueStatus:
+        """What the controller tells of the queue, with what has not left this client."""
+        states = dict(told)
+        unsatisfied = states.pop("unsatisfied")
+        unsent = self._tasks.unsent()
+        if verbose:
+            states["scheduled"] = sorted([*states["scheduled"], *unsent])
+        else:
+            states["scheduled"] += len(unsent)
+        return QueueStatus(states, unsatisfied)
+
+    def _forget(self, task_ids: Iterable[int] | None) -> None:
+        self._tasks.forget(task_ids)
+        if task_ids is None:
+            self._processors.clear()
+        else:
+            for task_id in task_ids:
+                self._processors.pop(task_id, None)

@@ -1,0 +1,63 @@
+"""A line that shows how far a long wait is, for a person at a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+SHOW_AFTER = 1.0
+"""Seconds of waiting after which the line appears."""
+
+INTERVAL = 0.2
+
+
+def progress_line(
+    wanted: bool | None,
+    wait: Callable[[float | None], bool],
+    progress: Callable[[], tuple[int, int]],
+    timeout: float | None,
+    file: TextIO | None = None,
+) -> bool:
+    """Wait, and show progress while it takes long.
+
+    :param wanted: True, False, or None for "when ``file`` is a terminal".
+    :param wait: waits so many seconds (None: for ever); gives true when it is over.
+    :param progress: how many are done, and how many there are.
+    :param timeout: seconds to wait at most.
+    :returns: whether it is over.
+    """
+    out = sys.stderr if file is None else file
+    if wanted is None:
+        wanted = bool(getattr(out, "isatty", lambda: False)())
+    if not wanted:
+        return wait(timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    begin = time.monotonic()
+    width = 0
+    pause = SHOW_AFTER
+    try:
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if wait(pause if left is None else max(0.0, min(pause, left))):
+                return True
+            if left is not None and left <= pause:
+                return False
+            pause = INTERVAL
+            text = describe(*progress(), time.monotonic() - begin)
+            out.write("\r" + text.ljust(width))
+            out.flush()
+            width = len(text)
+    finally:
+        if width:
+            out.write("\r" + " " * width + "\r")
+            out.flush()
+
+
+def describe(done: int, total: int, seconds: float) -> str:
+    """``120 of 2000 tasks done, 12 s, about 188 s to go``."""
+    text = f"{done} of {total} tasks done, {seconds:.0f} s"
+    if done:
+        text += f", about {seconds / done * (total - done):.0f} s to go"
+    return text

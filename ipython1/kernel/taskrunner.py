@@ -1,0 +1,193 @@
+"""Runs tasks in an engine's main thread: unpacks one, does all of it, packs what it came to."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from ipython1.core.failures import record_exception
+from ipython1.core.results import CallOutcome
+from ipython1.kernel.engineworker import EngineService
+from ipython1.kernel.error import MessageSizeError, NotDefined, ProtocolError, TaskRejectError
+from ipython1.kernel.serialize import BROUGHT_KEY
+from ipython1.kernel.taskcodec import (
+    CLEAR_AFTER,
+    CLEAR_BEFORE,
+    Kind,
+    TaskBody,
+    pack_items,
+    pack_result,
+    unpack_arguments,
+    unpack_object,
+    unpack_task,
+)
+from ipython1.kernel.taskwire import MOST_BYTES, Status
+
+_CALL: Final = int(Kind.CALL)
+_SOURCE: Final = int(Kind.SOURCE)
+_REJECTED: Final = TaskRejectError.__name__
+_INTERRUPTED: Final = KeyboardInterrupt.__name__
+_NOTHING: Final = CallOutcome(None, "", "", (), 0.0, 0.0, 0.0, None)
+
+
+class TaskRunner:
+    """Runs tasks with the engine's session.
+
+    :param service: the engine.
+    :ivar most_bytes: larger results are refused here.
+    """
+
+    def __init__(self, service: EngineService) -> None:
+        self._service = service
+        self._interpreter = service.interpreter
+        self._packed: dict[bytes, bytes] = {}
+        self._functions: dict[bytes, Any] = {}
+        self._brought: object = None
+        self.most_bytes = MOST_BYTES
+
+    def add_function(self, digest: bytes, data: bytes) -> None:
+        """Get to know a function; from any thread."""
+        self._packed[digest] = data
+
+    def forget_function(self, digest: bytes) -> None:
+        """It is not used any more; from any thread."""
+        self._packed.pop(digest, None)
+        self._functions.pop(digest, None)
+
+    def run(self, payload: bytes, stopping: Any) -> tuple[Status, bytes, float]:
+        """Run one task; never raises.
+
+        :param stopping: called after an interrupt; tells whether the task was to be stopped.
+        :returns: how it ended, its result, and the seconds it took.
+        """
+        begin = time.perf_counter()
+        value: Any = None
+        named = True
+        task: TaskBody | None = None
+        try:
+            task = unpack_task(payload)
+            if task.flags & CLEAR_BEFORE:
+                self._service.reset()
+            if task.push:
+                self._service.push(unpack_object(task.push, self._interpreter.user_ns))
+            kind = task.kind
+            if kind == _CALL:
+                outcome = self._call(task, self._function(task.body))
+                value, named = outcome.value, False
+            elif kind == Kind.CALL_WITH:
+                outcome = self._call(task, unpack_object(task.body, self._interpreter.user_ns))
+                value, named = outcome.value, False
+            elif kind == _SOURCE:
+                outcome = self._interpreter.run_source(task.body.decode(errors="surrogatepass"))
+                if task.extra and outcome.failure is None:
+                    outcome, value = self._pull(outcome, task.extra.decode().split("\n"))
+            elif kind == Kind.ITEMS:
+                outcome, value = self._items(task)
+                named = False
+            elif kind == Kind.OBJECT:
+                outcome = self._object(task)
+                value, named = outcome.value, False
+            else:
+                raise ProtocolError(f"an engine does not know tasks of kind {kind}")
+        except BaseException as problem:
+            outcome = _NOTHING._replace(failure=record_exception(problem))
+        try:
+            if task is not None and task.flags & CLEAR_AFTER:
+                self._service.reset()
+            good, data = pack_result(outcome, value, named)
+            if len(data) > self.most_bytes:
+                raise MessageSizeError(
+                    f"the result is {len(data)} bytes, the controller takes at most {self.most_bytes} "
+                    "(max_message_size in ipython1.kernel.ini); fetch it in parts, or through files"
+                )
+        except BaseException as problem:
+            outcome = _NOTHING._replace(failure=record_exception(problem))
+            good, data = pack_result(outcome, None, named)
+        duration = time.perf_counter() - begin
+        if good:
+            return Status.OK, data, duration
+        failure = outcome.failure
+        if failure is not None:
+            if failure.ename == _REJECTED:
+                return Status.REJECTED, b"", duration
+            if failure.ename == _INTERRUPTED and stopping():
+                return Status.STOPPED, b"", duration
+        return Status.FAILED, data, duration
+
+    def depends(self, digest: bytes) -> bool:
+        """Whether a dependency function holds for this engine's properties; an exception counts as no."""
+        try:
+            function = self._function(digest)
+            outcome = self._interpreter.call(function, (dict(self._service.properties),))
+            return outcome.failure is None and bool(outcome.value)
+        except BaseException:
+            return False
+
+    def _function(self, digest: bytes) -> Any:
+        user_ns = self._interpreter.user_ns
+        brought = user_ns.get(BROUGHT_KEY)
+        if brought is not self._brought:
+            # The namespace was cleared, and with it what functions had brought along.
+            self._functions.clear()
+        function = self._functions.get(digest)
+        if function is None:
+            data = self._packed.get(digest)
+            if data is None:
+                raise ProtocolError("the function of a task did not reach the engine")
+            function = self._functions[digest] = unpack_object(data, user_ns)
+            self._brought = user_ns.get(BROUGHT_KEY)
+        return function
+
+    def _call(self, task: TaskBody, function: Any) -> CallOutcome:
+        args, kwargs = unpack_arguments(task.extra, self._interpreter.user_ns)
+        return self._interpreter.call(function, args, kwargs)
+
+    def _items(self, task: TaskBody) -> tuple[CallOutcome, Any]:
+        """Call a function with each of several lists of arguments."""
+        function = self._function(task.body)
+        call = self._interpreter.call
+        results: list[tuple[bool, Any]] = []
+        stdout: list[str] = []
+        stderr: list[str] = []
+        display: list[Any] = []
+        for args in unpack_object(task.extra, self._interpreter.user_ns):
+            outcome = call(function, args)
+            failure = outcome.failure
+            if failure is None:
+                results.append((True, outcome.value))
+            elif failure.ename in (_REJECTED, _INTERRUPTED):
+                return outcome, None
+            else:
+                results.append((False, failure))
+            if outcome.stdout or outcome.stderr or outcome.display:
+                stdout.append(outcome.stdout)
+                stderr.append(outcome.stderr)
+                display.extend(outcome.display)
+        whole = _NOTHING._replace(
+            stdout="".join(stdout), stderr="".join(stderr), display=tuple(display)
+        )
+        return whole, pack_items(results)
+
+    def _object(self, task: TaskBody) -> CallOutcome:
+        """A task of a type of the user's own."""
+        own = unpack_object(task.body, self._interpreter.user_ns)
+        service = self._service
+
+        def all_of_it() -> Any:
+            try:
+                own.pre_task(service)
+                return own.submit_task(service)
+            finally:
+                own.post_task(service)
+
+        return self._interpreter.call(all_of_it)
+
+    def _pull(
+        self, outcome: CallOutcome, names: list[str]
+    ) -> tuple[CallOutcome, dict[str, Any] | None]:
+        user_ns = self._interpreter.user_ns
+        missing = [name for name in names if name not in user_ns]
+        if not missing:
+            return outcome, {name: user_ns[name] for name in names}
+        problem = NotDefined(f"name {missing[0]!r} is not defined, so it cannot be pulled")
+        return outcome._replace(failure=record_exception(problem)), None

@@ -1,0 +1,493 @@
+"""What the frames of the task interface say.
+
+Payloads of tasks and of results are opaque here and are passed on as they are; what they hold is the business of
+``taskcodec`` in clients and engines.  Everything is packed, a whole batch in each frame.
+
+=================  =====================  ===============  ==========================================================
+kind               from, to               ident            says
+=================  =====================  ===============  ==========================================================
+``FUNCTION``       client, controller,    --               meta: digest; payload: a function's bytes
+                   engine
+``SUBMIT``         client, controller     --               payload: options, a table of tasks, their payloads
+``CONFIRM``        client, controller     batch number     a batch of results has arrived
+``DONE``           controller, client     batch number     payload: results, each with its header
+``CREDIT``         controller, client     accepted         meta: tasks and bytes that may be submitted in all
+``RUN``            controller, engine     --               payload: a table of runs, their payloads
+``RETRACT``        controller, engine     --               payload: runs to give back
+``STOP``           controller, engine     task id          meta: attempt
+``ASK_DEPEND``     controller, engine     version          meta: digest of a function of the engine's properties
+``RESULTS_SEEN``   controller, engine     batch number     a batch of results has arrived
+``RESULTS``        engine, controller     batch number     payload: a table of results, their payloads
+``BEGUN``          engine, controller     task id          meta: attempt
+``GIVEN_BACK``     engine, controller     --               payload: runs
+``FORGET``         controller, engine     --               meta: digest of a function that is not used any more
+``HELD``           engine, controller     --               payload: runs that it has, finished or not
+``DEPENDS``        engine, controller     version          meta: digest and answer
+=================  =====================  ===============  ==========================================================
+
+With the flag ``frames.BULK`` the meta part of ``SUBMIT``, ``RUN``, ``RESULTS`` and ``DONE`` holds what is else at
+the head of the payload, for one task, and a bulk transfer brings the task's own payload.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, NamedTuple, TypeAlias
+
+from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.frames import HEADER, PIECE_SIZE, Buffer
+
+FUNCTION: Final = 48
+SUBMIT: Final = 49
+CONFIRM: Final = 50
+DONE: Final = 51
+CREDIT: Final = 52
+RUN: Final = 56
+RETRACT: Final = 57
+STOP: Final = 58
+ASK_DEPEND: Final = 59
+RESULTS_SEEN: Final = 60
+RESULTS: Final = 61
+BEGUN: Final = 62
+GIVEN_BACK: Final = 63
+HELD: Final = 64
+DEPENDS: Final = 65
+FORGET: Final = 66
+
+DIGEST_SIZE: Final = 16
+NO_DIGEST: Final = bytes(DIGEST_SIZE)
+
+INLINE: Final = PIECE_SIZE // 2
+"""Bytes.  A task's or result's payload that is larger travels as a bulk transfer."""
+
+MOST_BYTES: Final = 2**32 - 1
+"""Bytes.  A larger task or result has no form on the wire."""
+
+_FULL: Final = PIECE_SIZE // 4
+"""Bytes.  A frame that has reached this size is closed."""
+
+Frame: TypeAlias = tuple[list[Buffer], int]
+"""A whole frame, and its length in bytes, as ``FrameLink.send_packed`` takes it."""
+
+GUARDED: Final = 1
+"""Flag of a run: tell results before it begins, that it begins, and its result as soon as it is there."""
+
+
+class Status(IntEnum):
+    """How an attempt, or in the end a task, came out.
+
+    ``OK`` and ``FAILED`` come with the engine's opaque payload; ``REFUSED`` is an error of the kernel itself.
+    """
+
+    OK = 0
+    FAILED = 1
+    REFUSED = 2
+    REJECTED = 3
+    STOPPED = 4
+    """The engine let go of it as it was told to, before or while it ran."""
+
+
+# -- options -------------------------------------------------------------------------------------------------------
+
+_OPTIONS: Final = struct.Struct("<IidI16s16sB")
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsSpec:
+    """The options of a task on the wire; see ``TaskOptions``.
+
+    :ivar template: digest of what it does, by which durations are averaged.
+    """
+
+    template: bytes
+    retries: int = 0
+    priority: int = 0
+    timeout: float = 0.0
+    weight: int = 1
+    depend: bytes = b""
+    functions: tuple[bytes, ...] = ()
+
+    def pack(self) -> bytes:
+        return _OPTIONS.pack(
+            self.retries,
+            self.priority,
+            self.timeout,
+            self.weight,
+            self.template,
+            self.depend or NO_DIGEST,
+            len(self.functions),
+        ) + b"".join(self.functions)
+
+    @classmethod
+    def unpack(cls, data: Buffer) -> OptionsSpec:
+        """:raises ProtocolError: when they are malformed."""
+        if len(data) < _OPTIONS.size:
+            raise ProtocolError("the options of a task are cut short")
+        head = _OPTIONS.unpack_from(data, 0)
+        retries, priority, timeout, weight, template, depend, count = head
+        rest = bytes(data[_OPTIONS.size :])
+        if len(rest) != count * DIGEST_SIZE or not weight or not timeout >= 0:
+            raise ProtocolError("the options of a task are malformed")
+        functions = tuple(
+            rest[start : start + DIGEST_SIZE] for start in range(0, len(rest), DIGEST_SIZE)
+        )
+        depend = b"" if depend == NO_DIGEST else depend
+        return cls(template, retries, priority, timeout, weight, depend, functions)
+
+
+# -- submissions ---------------------------------------------------------------------------------------------------
+
+_SUBMIT_HEAD: Final = struct.Struct("<HI")
+_OPTION_SIZE: Final = struct.Struct("<H")
+_ENTRY: Final = struct.Struct("<QIHH")
+
+
+class Entry(NamedTuple):
+    """A task to submit.
+
+    :ivar options: packed :class:`OptionsSpec`.
+    :ivar recovery: (options, payload) of the recovery tasks.
+    """
+
+    task_id: int
+    options: bytes
+    payload: bytes
+    recovery: Sequence[tuple[bytes, bytes]] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all payloads."""
+        return len(self.payload) + sum(len(payload) for _, payload in self.recovery)
+
+
+class Submitted(NamedTuple):
+    """A task that was submitted; ``options`` are what the reader made of the packed ones."""
+
+    task_id: int
+    options: object
+    payload: bytes
+    recovery: Sequence[tuple[object, bytes]] = ()
+
+
+def _frame(kind: int, ident: int, head: list[Buffer], bodies: list[bytes], size: int) -> Frame:
+    return (
+        [HEADER.pack(kind, 0, 0, size, ident), *head, *bodies],
+        HEADER.size + size,
+    )
+
+
+class _SubmitFrame:
+    """A ``SUBMIT`` frame in the making."""
+
+    def __init__(self) -> None:
+        self.options: dict[bytes, int] = {}
+        self.table: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.size = 0
+
+    def add(self, task_id: int, options: bytes, payload: bytes, followers: int) -> None:
+        index = self.options.setdefault(options, len(self.options))
+        self.table.append(_ENTRY.pack(task_id, len(payload), index, followers))
+        self.bodies.append(payload)
+        self.size += len(payload)
+
+    def head(self) -> list[Buffer]:
+        parts: list[Buffer] = [_SUBMIT_HEAD.pack(len(self.options), len(self.table))]
+        for options in self.options:
+            parts.append(_OPTION_SIZE.pack(len(options)))
+            parts.append(options)
+        parts.append(b"".join(self.table))
+        return parts
+
+    def finish(self) -> Frame:
+        head = self.head()
+        return _frame(SUBMIT, 0, head, self.bodies, sum(map(len, head)) + self.size)
+
+
+def pack_submissions(entries: Iterable[Entry]) -> Iterator[Frame]:
+    """``SUBMIT`` frames; each entry must be smaller than ``INLINE``."""
+    frame = _SubmitFrame()
+    for entry in entries:
+        recovery = entry.recovery
+        frame.add(entry.task_id, entry.options, entry.payload, len(recovery))
+        for options, payload in recovery:
+            frame.add(entry.task_id, options, payload, 0)
+        if frame.size + 64 * len(frame.table) >= _FULL or len(frame.options) > 1000:
+            yield frame.finish()
+            frame = _SubmitFrame()
+    if frame.table:
+        yield frame.finish()
+
+
+def pack_submission_head(entry: Entry) -> tuple[bytes, list[bytes]]:
+    """The meta part of a ``SUBMIT`` frame with a bulk transfer, and the payloads that this brings."""
+    frame = _SubmitFrame()
+    frame.add(entry.task_id, entry.options, entry.payload, len(entry.recovery))
+    for options, payload in entry.recovery:
+        frame.add(entry.task_id, options, payload, 0)
+    return b"".join(frame.head()), frame.bodies
+
+
+def unpack_submissions(
+    data: Buffer, read_options: Callable[[bytes], object], bodies: Buffer | None = None
+) -> list[Submitted]:
+    """The tasks of a ``SUBMIT`` frame.
+
+    :param read_options: makes something of packed options.
+    :param bodies: the payloads, if they came as a bulk transfer.
+    :raises ProtocolError: when it is malformed.
+    """
+    try:
+        count, number = _SUBMIT_HEAD.unpack_from(data, 0)
+        position = _SUBMIT_HEAD.size
+        options = []
+        for _ in range(count):
+            (size,) = _OPTION_SIZE.unpack_from(data, position)
+            position += _OPTION_SIZE.size
+            options.append(read_options(bytes(data[position : position + size])))
+            position += size
+        end = position + number * _ENTRY.size
+        table = _ENTRY.iter_unpack(data[position:end])
+        if bodies is None:
+            bodies, position = data, end
+        else:
+            position = 0
+        tasks: list[Submitted] = []
+        waiting = 0
+        recovery: list[tuple[object, bytes]] = []
+        for task_id, size, index, followers in table:
+            payload = bytes(bodies[position : position + size])
+            position += size
+            if waiting:
+                waiting -= 1
+                recovery.append((options[index], payload))
+            else:
+                waiting = followers
+                recovery = [] if followers else _NONE
+                tasks.append(Submitted(task_id, options[index], payload, recovery))
+    except (struct.error, IndexError) as problem:
+        raise ProtocolError(f"a submission of tasks is malformed: {problem}") from None
+    if position != len(bodies) or waiting:
+        raise ProtocolError("the payloads of a submission of tasks do not add up")
+    return tasks
+
+
+_NONE: list[tuple[object, bytes]] = []
+
+
+# -- runs and results ----------------------------------------------------------------------------------------------
+
+_COUNT: Final = struct.Struct("<I")
+_RUN: Final = struct.Struct("<QIIB")
+_RESULT: Final = struct.Struct("<QIIBd")
+
+
+def _pack_table(
+    kind: int, rows: Iterable[tuple[bytes, bytes]], ident: Callable[[], int]
+) -> Iterator[Frame]:
+    """Frames of rows, each a packed entry and a payload."""
+    table: list[bytes] = []
+    bodies: list[bytes] = []
+    size = 0
+    for entry, payload in rows:
+        table.append(entry)
+        if payload:
+            bodies.append(payload)
+        size += len(entry) + len(payload)
+        if size >= _FULL:
+            head: list[Buffer] = [_COUNT.pack(len(table)), *table]
+            yield _frame(kind, ident(), head, bodies, size + _COUNT.size)
+            table, bodies, size = [], [], 0
+    if table:
+        head = [_COUNT.pack(len(table)), *table]
+        yield _frame(kind, ident(), head, bodies, size + _COUNT.size)
+
+
+def _table(data: Buffer, entry: struct.Struct, what: str) -> tuple[Iterator[tuple[int, ...]], int]:
+    """The entries of a table, and where the payloads begin."""
+    if len(data) < _COUNT.size:
+        raise ProtocolError(f"{what} have no count")
+    (count,) = _COUNT.unpack_from(data, 0)
+    end = _COUNT.size + count * entry.size
+    if end > len(data):
+        raise ProtocolError(f"{what} are cut short")
+    return entry.iter_unpack(data[_COUNT.size : end]), end
+
+
+def pack_run(task_id: int, attempt: int, size: int, flags: int) -> bytes:
+    """One entry of a table of runs."""
+    return _RUN.pack(task_id, attempt, size, flags)
+
+
+def pack_runs(runs: Iterable[tuple[int, int, int, bytes]]) -> Iterator[Frame]:
+    """``RUN`` frames, of (task id, attempt, flags, payload)."""
+    pack = _RUN.pack
+    return _pack_table(
+        RUN,
+        (
+            (pack(task_id, attempt, len(payload), flags), payload)
+            for task_id, attempt, flags, payload in runs
+        ),
+        lambda: 0,
+    )
+
+
+def unpack_runs(data: Buffer) -> list[tuple[int, int, int, bytes]]:
+    """What :func:`pack_runs` packed.
+
+    :raises ProtocolError: when it is malformed.
+    """
+    rows, position = _table(data, _RUN, "runs")
+    runs = []
+    for task_id, attempt, size, flags in rows:
+        runs.append((task_id, attempt, flags, bytes(data[position : position + size])))
+        position += size
+    if position != len(data):
+        raise ProtocolError("the payloads of runs do not add up")
+    return runs
+
+
+def unpack_run(data: Buffer) -> tuple[int, int, int]:
+    """Task id, attempt and flags of the one run with a bulk transfer."""
+    if len(data) != _RUN.size:
+        raise ProtocolError("a run is malformed")
+    task_id, attempt, _, flags = _RUN.unpack(data)
+    return task_id, attempt, flags
+
+
+Result: TypeAlias = tuple[int, int, int, float, bytes]
+"""Task id, attempt, status, seconds it took, payload."""
+
+
+def pack_results(results: Iterable[Result], next_batch: Callable[[], int]) -> Iterator[Frame]:
+    """``RESULTS`` frames."""
+    pack = _RESULT.pack
+    return _pack_table(
+        RESULTS,
+        (
+            (pack(task_id, attempt, len(payload), status, duration), payload)
+            for task_id, attempt, status, duration, payload in results
+        ),
+        next_batch,
+    )
+
+
+def pack_result_head(task_id: int, attempt: int, status: int, duration: float) -> bytes:
+    """The meta part of a ``RESULTS`` frame with a bulk transfer."""
+    return _RESULT.pack(task_id, attempt, 0, status, duration)
+
+
+def unpack_result_head(data: Buffer) -> tuple[int, int, int, float]:
+    """Task id, attempt, status and duration.
+
+    :raises ProtocolError: when it is malformed.
+    """
+    if len(data) != _RESULT.size:
+        raise ProtocolError("a result is malformed")
+    task_id, attempt, _, status, duration = _RESULT.unpack(data)
+    return task_id, attempt, status, duration
+
+
+def unpack_results(data: Buffer) -> list[Result]:
+    """What :func:`pack_results` packed.
+
+    :raises ProtocolError: when it is malformed.
+    """
+    rows, position = _table(data, _RESULT, "results")
+    results: list[Result] = []
+    append = results.append
+    for task_id, attempt, size, status, duration in rows:
+        if size:
+            end = position + size
+            append((task_id, attempt, status, duration, bytes(data[position:end])))
+            position = end
+        else:
+            append((task_id, attempt, status, duration, b""))
+    if position != len(data):
+        raise ProtocolError("the payloads of results do not add up")
+    return results
+
+
+# -- finished tasks ------------------------------------------------------------------------------------------------
+
+DONE_HEAD: Final = struct.Struct("<QIBiIddd")
+"""Task id, size of the payload, status, engine, attempt; submitted and completed as seconds since the epoch;
+duration."""
+
+
+def pack_done(kinds: Iterable[tuple[bytes, bytes]], batch: int) -> Iterator[Frame]:
+    """``DONE`` frames of (packed ``DONE_HEAD``, payload); only the last has the number of the batch, the others 0."""
+    parts: list[Buffer] = []
+    size = 0
+    for head, payload in kinds:
+        if size >= _FULL:
+            yield [HEADER.pack(DONE, 0, 0, size, 0), *parts], HEADER.size + size
+            parts, size = [], 0
+        parts.append(head)
+        if payload:
+            parts.append(payload)
+        size += len(head) + len(payload)
+    yield [HEADER.pack(DONE, 0, 0, size, batch), *parts], HEADER.size + size
+
+
+# -- small ones ----------------------------------------------------------------------------------------------------
+
+_CREDIT: Final = struct.Struct("<QQ")
+_ATTEMPT: Final = struct.Struct("<I")
+_KEY: Final = struct.Struct("<QI")
+
+
+def pack_credit(tasks: int, size: int) -> bytes:
+    """The meta part of ``CREDIT``."""
+    return _CREDIT.pack(tasks, size)
+
+
+def unpack_credit(meta: Buffer) -> tuple[int, int]:
+    """Tasks and bytes."""
+    if len(meta) != _CREDIT.size:
+        raise ProtocolError("a credit is malformed")
+    tasks, size = _CREDIT.unpack(meta)
+    return tasks, size
+
+
+def pack_attempt(attempt: int) -> bytes:
+    """The meta part of ``STOP`` and ``BEGUN``."""
+    return _ATTEMPT.pack(attempt)
+
+
+def unpack_attempt(meta: Buffer) -> int:
+    """The number of an attempt."""
+    if len(meta) != _ATTEMPT.size:
+        raise ProtocolError("the number of an attempt is malformed")
+    attempt: int = _ATTEMPT.unpack(meta)[0]
+    return attempt
+
+
+def pack_keys(keys: Iterable[tuple[int, int]]) -> bytes:
+    """Runs, as (task id, attempt)."""
+    return b"".join(_KEY.pack(task_id, attempt) for task_id, attempt in keys)
+
+
+def unpack_keys(data: Buffer) -> list[tuple[int, int]]:
+    """What :func:`pack_keys` packed.
+
+    :raises ProtocolError: when it is malformed.
+    """
+    if len(data) % _KEY.size:
+        raise ProtocolError("a list of runs is cut short")
+    return list(_KEY.iter_unpack(data))
+
+
+def pack_depends(depend: bytes, answer: bool) -> bytes:
+    """The meta part of ``DEPENDS``."""
+    return depend + bytes((answer,))
+
+
+def unpack_depends(meta: Buffer) -> tuple[bytes, bool]:
+    """The digest and the answer."""
+    if len(meta) != DIGEST_SIZE + 1:
+        raise ProtocolError("the answer about a dependency is malformed")
+    return bytes(meta[:DIGEST_SIZE]), bool(meta[DIGEST_SIZE])
