@@ -1,0 +1,376 @@
+"""The dialects of batch systems: how a job array is submitted, asked for and cancelled.  Pure text, no processes.
+
+The job script itself comes over standard input, which all of them accept; what concerns the array goes on the command
+line, where it overrides the directives of a user's own script.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ipython1.kernel.clusterconfig import BatchOptions, ClusterError
+
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """One engine's place in the batch system.
+
+    :ivar waiting: it is in the queue and does not run yet.
+    :ivar reason: why it waits, in the system's own words.
+    :ivar error: the system holds it back because it failed.
+    """
+
+    waiting: bool
+    reason: str = ""
+    error: bool = False
+
+
+class BatchSystem(ABC):
+    """One batch system.
+
+    :cvar name: the kind's name.
+    :cvar first: the lowest index of a job array.
+    :cvar programs: what must be installed.
+    """
+
+    name: ClassVar[str]
+    first: ClassVar[int]
+    programs: ClassVar[Command]
+    index: ClassVar[str]
+    """The shell's word for the index of the array's member."""
+    preamble: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
+        """The command that submits an array named ``job`` of ``count`` members, its script on standard input."""
+
+    @abstractmethod
+    def job_id(self, output: str) -> str:
+        """The id in what the submission has printed.
+
+        :raises ClusterError: when there is none.
+        """
+
+    @abstractmethod
+    def output_pattern(self, directory: str, stem: str) -> str:
+        """Where members write, in the system's own pattern."""
+
+    @abstractmethod
+    def output_name(self, stem: str, job_id: str, index: int) -> str:
+        """The name of the file that :meth:`output_pattern` gives."""
+
+    @abstractmethod
+    def query(self, job_id: str) -> Command:
+        """The command that tells the states of an array's members."""
+
+    @abstractmethod
+    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
+        """By index, the members that have not ended, from what the query has printed."""
+
+    @abstractmethod
+    def cancel(self, job_id: str) -> Command:
+        """The command that cancels an array."""
+
+    @abstractmethod
+    def cancel_member(self, job_id: str, index: int) -> Command:
+        """The command that cancels one member."""
+
+    @abstractmethod
+    def cancel_name(self, job: str) -> Command:
+        """The command that cancels by name, for the moment in which the id is not known yet."""
+
+    def signal(self, job_id: str, index: int, number: int) -> Command | None:
+        """The command that sends a member a signal; None where the system cannot."""
+        return None
+
+    def gone(self, output: str) -> bool:
+        """Whether a query that failed says by that that the job has ended."""
+        return False
+
+
+def _found(pattern: str, output: str, name: str) -> str:
+    match = re.search(pattern, output, re.M)
+    if match is None:
+        said = " ".join(output.split())[:300] or "nothing"
+        raise ClusterError(f"{name} gave no job id; it said: {said}")
+    return match.group(1)
+
+
+class Slurm(BatchSystem):
+    """Slurm."""
+
+    name = "slurm"
+    first = 0
+    programs = ("sbatch", "squeue", "scancel")
+    index = "$SLURM_ARRAY_TASK_ID"
+
+    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
+        return (
+            *("sbatch", "--parsable", f"--job-name={job}", f"--array=0-{count - 1}"),
+            f"--output={output}",
+            *_option("--partition=", options.queue),
+            *_option("--account=", options.account),
+            *_option("--time=", options.time),
+            *_words(options.options),
+        )
+
+    def job_id(self, output: str) -> str:
+        return _found(r"^(\d+)(?:;.*)?$", output, "sbatch")
+
+    def output_pattern(self, directory: str, stem: str) -> str:
+        return f"{directory}/{stem}-%A-%a.out"
+
+    def output_name(self, stem: str, job_id: str, index: int) -> str:
+        return f"{stem}-{job_id}-{index}.out"
+
+    def query(self, job_id: str) -> Command:
+        return ("squeue", "--noheader", "--array", f"--jobs={job_id}", "--format=%K|%T|%r")
+
+    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
+        found = {}
+        for line in output.splitlines():
+            index, state, reason = (*line.strip().split("|"), "", "")[:3]
+            if index.isdigit() and state not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"):
+                waiting = state in ("PENDING", "CONFIGURING", "REQUEUED")
+                found[int(index)] = TaskState(waiting, reason if waiting else "")
+        return found
+
+    def gone(self, output: str) -> bool:
+        return "Invalid job id" in output
+
+    def cancel(self, job_id: str) -> Command:
+        return ("scancel", job_id)
+
+    def cancel_member(self, job_id: str, index: int) -> Command:
+        return ("scancel", f"{job_id}_{index}")
+
+    def cancel_name(self, job: str) -> Command:
+        return ("scancel", f"--name={job}")
+
+    def signal(self, job_id: str, index: int, number: int) -> Command:
+        return ("scancel", f"--signal={number}", "--full", f"{job_id}_{index}")
+
+
+class Sge(BatchSystem):
+    """Grid Engine, in any of its lines."""
+
+    name = "sge"
+    first = 1
+    programs = ("qsub", "qstat", "qdel")
+    index = "$SGE_TASK_ID"
+
+    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
+        return (
+            *("qsub", "-terse", "-N", job, "-t", f"1-{count}", "-o", output, "-j", "y"),
+            *("-S", "/bin/sh", "-cwd", "-V"),
+            *_option("-q", options.queue),
+            *_option("-P", options.account),
+            *_option("-l", options.time and f"h_rt={options.time}"),
+            *_words(options.options),
+        )
+
+    def job_id(self, output: str) -> str:
+        return _found(r"^(\d+)(?:\.\d+-\d+:\d+)?$", output, "qsub")
+
+    def output_pattern(self, directory: str, stem: str) -> str:
+        return f"{directory}/{stem}-$JOB_ID-$TASK_ID.out"
+
+    def output_name(self, stem: str, job_id: str, index: int) -> str:
+        return f"{stem}-{job_id}-{index}.out"
+
+    def query(self, job_id: str) -> Command:
+        return ("qstat",)
+
+    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
+        found = {}
+        for line in output.splitlines():
+            words = line.split()
+            # job-ID prior name user state date time [queue] slots [tasks]
+            if len(words) < 8 or words[0] != job_id:
+                continue
+            state = words[4]
+            waiting = "q" in state or "h" in state
+            tasks = words[-1] if not waiting or len(words) > 8 else "1"
+            for index in _ranges(tasks):
+                found[index] = TaskState(waiting, state if waiting else "", "E" in state)
+        return found
+
+    def cancel(self, job_id: str) -> Command:
+        return ("qdel", job_id)
+
+    def cancel_member(self, job_id: str, index: int) -> Command:
+        return ("qdel", f"{job_id}.{index}")
+
+    def cancel_name(self, job: str) -> Command:
+        return ("qdel", job)
+
+
+class Pbs(BatchSystem):
+    """PBS Professional and OpenPBS."""
+
+    name = "pbs"
+    first = 0
+    programs = ("qsub", "qstat", "qdel")
+    index = "${PBS_ARRAY_INDEX:-0}"
+    preamble = ('cd "$PBS_O_WORKDIR" || exit 1',)
+
+    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
+        # PBS refuses an array of one.
+        array = ("-J", f"0-{count - 1}") if count > 1 else ()
+        return (
+            *("qsub", "-N", job, *array, "-o", output, "-j", "oe", "-S", "/bin/sh", "-V"),
+            *_option("-q", options.queue),
+            *_option("-A", options.account),
+            *_option("-l", options.time and f"walltime={options.time}"),
+            *_words(options.options),
+        )
+
+    def job_id(self, output: str) -> str:
+        return _found(r"^(\d+(?:\[\])?(?:\.\S+)?)$", output, "qsub")
+
+    def output_pattern(self, directory: str, stem: str) -> str:
+        return f"{directory}/{stem}-^array_index^.out"
+
+    def output_name(self, stem: str, job_id: str, index: int) -> str:
+        return f"{stem}-{index}.out"
+
+    def query(self, job_id: str) -> Command:
+        return ("qstat", "-t", job_id)
+
+    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
+        found = {}
+        number = job_id.partition("[")[0].partition(".")[0]
+        for line in output.splitlines():
+            words = line.split()
+            match = re.match(rf"{number}(?:\[(\d+)\])?(?:\.|$)", words[0]) if words else None
+            if match is None or len(words) < 5:
+                continue
+            state = words[4]
+            if state in ("F", "X", "E"):
+                continue
+            waiting = state in ("Q", "H", "W", "T", "S")
+            found[int(match.group(1) or 0)] = TaskState(waiting, state if waiting else "")
+        return found
+
+    def gone(self, output: str) -> bool:
+        return "Unknown Job Id" in output or "has finished" in output
+
+    def cancel(self, job_id: str) -> Command:
+        return ("qdel", job_id)
+
+    def cancel_member(self, job_id: str, index: int) -> Command:
+        if "[]" not in job_id:
+            return ("qdel", job_id)
+        return ("qdel", job_id.replace("[]", f"[{index}]"))
+
+    def cancel_name(self, job: str) -> Command:
+        return ("sh", "-c", f"qselect -N {shlex.quote(job)} | xargs -r qdel")
+
+    def signal(self, job_id: str, index: int, number: int) -> Command:
+        member = job_id.replace("[]", f"[{index}]")
+        return ("qsig", "-s", str(number), member)
+
+
+class Lsf(BatchSystem):
+    """IBM Spectrum LSF."""
+
+    name = "lsf"
+    first = 1
+    programs = ("bsub", "bjobs", "bkill")
+    index = "$LSB_JOBINDEX"
+
+    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
+        return (
+            *("bsub", "-J", f"{job}[1-{count}]", "-o", output),
+            *_option("-q", options.queue),
+            *_option("-P", options.account),
+            *_option("-W", options.time),
+            *_words(options.options),
+        )
+
+    def job_id(self, output: str) -> str:
+        return _found(r"Job <(\d+)>", output, "bsub")
+
+    def output_pattern(self, directory: str, stem: str) -> str:
+        return f"{directory}/{stem}-%J-%I.out"
+
+    def output_name(self, stem: str, job_id: str, index: int) -> str:
+        return f"{stem}-{job_id}-{index}.out"
+
+    def query(self, job_id: str) -> Command:
+        return ("bjobs", "-noheader", "-o", "jobindex stat pend_reason delimiter='|'", job_id)
+
+    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
+        found = {}
+        for line in output.splitlines():
+            index, state, reason = (*line.strip().split("|"), "", "")[:3]
+            if index.isdigit() and state not in ("DONE", "EXIT", "ZOMBI"):
+                waiting = state in ("PEND", "PSUSP", "WAIT")
+                found[int(index)] = TaskState(waiting, reason.strip() if waiting else "")
+        return found
+
+    def gone(self, output: str) -> bool:
+        return "is not found" in output or "No unfinished job" in output
+
+    def cancel(self, job_id: str) -> Command:
+        return ("bkill", job_id)
+
+    def cancel_member(self, job_id: str, index: int) -> Command:
+        return ("bkill", f"{job_id}[{index}]")
+
+    def cancel_name(self, job: str) -> Command:
+        return ("bkill", "-J", job, "0")
+
+    def signal(self, job_id: str, index: int, number: int) -> Command:
+        return ("bkill", "-s", str(number), f"{job_id}[{index}]")
+
+
+def _option(name: str, value: str) -> Command:
+    if not value:
+        return ()
+    return (f"{name}{value}",) if name.endswith("=") else (name, value)
+
+
+def _words(options: tuple[str, ...]) -> Command:
+    return tuple(word for option in options for word in shlex.split(option))
+
+
+def _ranges(text: str) -> list[int]:
+    """``1-3:1,7`` as ``[1, 2, 3, 7]``."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if match is not None:
+            first, last, step = (int(each) if each else None for each in match.groups())
+            assert first is not None
+            found += range(first, (last or first) + 1, step or 1)
+    return found
+
+
+DEFAULT_SCRIPT = """\
+#!/bin/sh
+{setup}
+exec {engine}
+"""
+
+PLACEHOLDERS = ("engine", "setup", "n", "job", "output", "queue", "account", "time")
+
+
+def render_script(template: str, values: dict[str, str], source: str) -> str:
+    """A job script from a template, in which ``{engine}`` and the like are replaced and everything else is kept.
+
+    :param source: where the template comes from, for messages.
+    :raises ClusterError: when it does not start an engine.
+    """
+    if "{engine}" not in template:
+        raise ClusterError(
+            f"the job script {source} does not start an engine: it needs a line with {{engine}}"
+        )
+    pattern = "|".join(PLACEHOLDERS)
+    return re.sub(rf"(?<!\$)\{{({pattern})\}}", lambda match: values[match.group(1)], template)

@@ -1,0 +1,199 @@
+"""The file that says which host runs what: Python, or an ini file with the same content.
+
+As Python::
+
+    controller = dict(host='myhost', engine_port=None, control_port=None)
+    engines = dict(node1=2, node2=dict(n=4, python='/opt/python/bin/python3'))
+    defaults = dict(env=dict(OMP_NUM_THREADS='1'))
+
+As an ini file (its name ends in ``.ini``)::
+
+    [controller]
+    host = myhost
+    [engines]
+    node1 = 2
+    [[node2]]
+    n = 4
+    python = /opt/python/bin/python3
+    [defaults]
+    [[env]]
+    OMP_NUM_THREADS = 1
+
+Where there is no controller, or its host is empty or ``localhost``, it runs on the host of ``ipcluster``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ipython1.kernel.clusterconfig import ClusterError
+
+LOCAL = ("", "localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """A host that is reached over ssh.
+
+    :ivar host: as ``ssh`` understands it: a name, ``user@name``, or a ``Host`` of ``~/.ssh/config``.
+    :ivar n: the number of engines.
+    :ivar python: the interpreter there; empty for the path of this one where that exists, else ``python3``.
+    :ivar ipython_dir: the IPython directory there; empty for the same as here, seen from the home directory.
+    :ivar cwd: where engines start.
+    :ivar env: variables for the engines.
+    :ivar setup: shell lines before Python is started (``module load python``).
+    """
+
+    host: str
+    n: int = 1
+    python: str = ""
+    ipython_dir: str = ""
+    cwd: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSpec:
+    """The controller's host.
+
+    :ivar host: how it is reached over ssh; None for this host.
+    :ivar engine_port: where it listens for engines; None for any port.
+    :ivar control_port: where it listens for clients; None for any port.
+    :ivar location: how engines and clients reach it, where that is not its primary address.
+    """
+
+    host: HostSpec | None = None
+    engine_port: int | None = None
+    control_port: int | None = None
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFile:
+    """Everything that the file says."""
+
+    controller: ControllerSpec
+    engines: tuple[HostSpec, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of engines."""
+        return sum(host.n for host in self.engines)
+
+
+_HOST_FIELDS = tuple(each.name for each in fields(HostSpec) if each.name != "host")
+
+
+class _Wrong(Exception):
+    """The file says something that makes no sense; the message says what."""
+
+
+def read_cluster_file(path: str) -> ClusterFile:
+    """Read it.
+
+    :raises ClusterError: naming the file and what is wrong in it.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except OSError as problem:
+        raise ClusterError(f"cannot read the cluster file {path}: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ClusterError(f"the cluster file {path} is not text in UTF-8") from None
+    try:
+        content = _from_ini(text) if path.endswith(".ini") else _from_python(text, path)
+        return _cluster_file(content)
+    except _Wrong as problem:
+        raise ClusterError(f"the cluster file {path}: {problem}") from None
+
+
+def _from_python(text: str, path: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    try:
+        exec(compile(text, path, "exec"), namespace)
+    except SyntaxError as problem:
+        raise _Wrong(f"line {problem.lineno}: {problem.msg}") from None
+    except Exception as problem:
+        line = problem.__traceback__
+        while line is not None and line.tb_next is not None:
+            line = line.tb_next
+        where = f"line {line.tb_lineno}: " if line is not None else ""
+        raise _Wrong(f"{where}{type(problem).__name__}: {problem}") from None
+    return {
+        name: namespace[name] for name in ("controller", "engines", "defaults") if name in namespace
+    }
+
+
+def _from_ini(text: str) -> dict[str, Any]:
+    from configobj import ConfigObj, ConfigObjError
+
+    try:
+        content = ConfigObj(text.splitlines(), interpolation=False).dict()
+    except ConfigObjError as problem:
+        raise _Wrong(str(problem)) from None
+    unknown = set(content) - {"controller", "engines", "defaults"}
+    if unknown:
+        raise _Wrong(
+            f"there is no section {sorted(unknown)[0]!r}; there are controller, engines, defaults"
+        )
+    return dict(content)
+
+
+def _cluster_file(content: dict[str, Any]) -> ClusterFile:
+    defaults = _options(content.get("defaults", {}), "defaults", _HOST_FIELDS)
+    engines = content.get("engines")
+    if not isinstance(engines, Mapping) or not engines:
+        raise _Wrong("engines must say how many each host has: engines = dict(node1=2, node2=2)")
+    hosts = tuple(_host(str(name), value, defaults) for name, value in engines.items())
+    return ClusterFile(_controller(content.get("controller"), defaults), hosts)
+
+
+def _controller(value: Any, defaults: dict[str, Any]) -> ControllerSpec:
+    own = ("engine_port", "control_port", "location")
+    known = ("host", *own, *_HOST_FIELDS)
+    options = _options({} if value is None else value, "controller", known)
+    host = str(options.pop("host", None) or "")
+    mine = {name: options.pop(name) for name in own if options.get(name) not in (None, "", "None")}
+    for name in ("engine_port", "control_port"):
+        options.pop(name, None)
+        if name in mine:
+            mine[name] = _number(mine[name], f"controller: {name}", 65535)
+    options.pop("location", None)
+    where = None if host in LOCAL else _host(host, {**options, "n": 0}, defaults)
+    return ControllerSpec(where, **mine)
+
+
+def _host(name: str, value: Any, defaults: dict[str, Any]) -> HostSpec:
+    if not name or name.startswith("-") or any(c.isspace() for c in name):
+        raise _Wrong(f"{name!r} cannot be a host")
+    given = value if isinstance(value, Mapping) else {"n": value}
+    options = {**defaults, **_options(given, f"engines: {name}", _HOST_FIELDS)}
+    n = _number(options.pop("n", 1), f"engines: {name}: n", 100_000)
+    env = options.pop("env", {})
+    if not isinstance(env, Mapping):
+        raise _Wrong(f"engines: {name}: env must be a dict of variables")
+    setup = options.pop("setup", ())
+    lines = (setup,) if isinstance(setup, str) else tuple(map(str, setup))
+    variables = {str(key): str(each) for key, each in env.items()}
+    plain = {key: "" if each is None else str(each) for key, each in options.items()}
+    return HostSpec(name, n, env=variables, setup=lines, **plain)
+
+
+def _options(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _Wrong(f"{where} must be a dict")
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        raise _Wrong(f"{where} has no option {unknown[0]!r}; there are: {', '.join(known)}")
+    return dict(value)
+
+
+def _number(value: Any, where: str, most: int) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise _Wrong(f"{where} must be a number from 0 to {most}, not {value!r}")
+    return value

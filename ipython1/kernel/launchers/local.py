@@ -1,0 +1,167 @@
+"""Controller and engines on this host, forked from the warm process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from ipython1.daemon.link import NannyError, NannyLink
+from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.launchers.interfaces import (
+    Context,
+    IControllerLauncher,
+    IEngineLauncher,
+    Unit,
+)
+from ipython1.kernel.launchers.programs import (
+    CONTROLLER_KEY,
+    controller_spec,
+    engine_key,
+    engine_spec,
+)
+
+_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
+
+
+def describe_failure(status: ProcessStatus) -> str:
+    """One line on why a process is not there: its own last words where there are any."""
+    said = [line for line in status.lines if not _LOG_LINE.match(line)]
+    words = said[-1] if said and status.status != 0 else ""
+    return f"{status.title} {status.reason}" + (f": {words}" if words else "")
+
+
+@implementer(IControllerLauncher)
+class LocalController:
+    """The controller on this host."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._listens: Deferred[None] = Deferred()
+        context.supervisor.on_report(self._on_report)
+
+    def check(self) -> None:
+        """There is nothing that could be missing."""
+
+    async def start(self) -> None:
+        """Start it, unless that was done before the reactor was there; fires when it listens."""
+        status = self.context.supervisor.status().get(CONTROLLER_KEY)
+        if status is None:
+            self.context.supervisor.add(controller_spec(self.context.config, self.context.files))
+        else:
+            self._on_report(status)
+        await self._listens
+
+    def _on_report(self, status: ProcessStatus) -> None:
+        if status.key != CONTROLLER_KEY or self._listens.called:
+            return
+        if status.state is State.RUNNING:
+            self._listens.callback(None)
+        elif status.state is State.ENDED:
+            self._listens.errback(ClusterError(describe_failure(status)))
+
+    async def close(self, grace: float) -> None:
+        """It is not elsewhere."""
+
+    async def logs(self, lines: int) -> list[str]:
+        """The last lines of its log."""
+        return await read_log(self.context.nanny, str(self.context.files.controller_log), lines)
+
+
+async def read_log(nanny: NannyLink, path: str, lines: int) -> list[str]:
+    """The last lines of a log file on a nanny's host; none when there is no such file yet."""
+    try:
+        return (await nanny.read_file(path, lines=lines)).splitlines()
+    except NannyError:
+        return []
+
+
+@implementer(IEngineLauncher)
+class HostedEngines:
+    """Engines that each are one supervised process, on hosts that have a nanny."""
+
+    kind = "local"
+    early = False
+    waits_in_queue = False
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def check(self) -> None:
+        """There is nothing that could be missing."""
+
+    def default_count(self) -> int:
+        """One for each core."""
+        return self.context.config.count
+
+    async def prepare(self) -> None:
+        """Nothing is needed."""
+
+    async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
+        """Start them."""
+        units = []
+        for engine_id in ids:
+            self.start_one(engine_id)
+            units.append(Unit(engine_key(engine_id), 1, (engine_id,)))
+        return units
+
+    def start_one(self, engine_id: int) -> None:
+        """Start one engine; where depends on the kind."""
+        raise NotImplementedError
+
+    def nanny_of(self, unit: Unit) -> NannyLink:
+        """The link to the nanny that has a unit's process."""
+        raise NotImplementedError
+
+    async def remove(self, unit: Unit) -> None:
+        """End one engine and forget it."""
+        await self.context.supervisor.stop(unit.key)
+        self.context.supervisor.forget(unit.key)
+
+    async def restart(self, unit: Unit) -> None:
+        """End one engine and start it again."""
+        self.context.supervisor.restart(unit.key)
+
+    def signal(self, unit: Unit, number: int) -> None:
+        """Send a signal to one engine."""
+        self.context.supervisor.signal(unit.key, number)
+
+    async def logs(self, unit: Unit, engine_id: int, lines: int) -> list[str]:
+        """The last lines of its log."""
+        log = self.context.supervisor.spec(unit.key).spawn.log
+        return await read_log(self.nanny_of(unit), log, lines)
+
+    def jobs(self) -> Sequence[str]:
+        """There are none."""
+        return ()
+
+    async def close(self, grace: float) -> None:
+        """Nothing is elsewhere."""
+
+
+class LocalEngines(HostedEngines):
+    """Engines on this host."""
+
+    early = True
+
+    def start_one(self, engine_id: int) -> None:
+        """Start it here, as soon as the controller listens."""
+        spec = engine_spec(
+            self.context.config,
+            engine_id,
+            self.context.files.engine_log(engine_id),
+            after=CONTROLLER_KEY if self.controller_is_coming() else "",
+        )
+        self.context.supervisor.add(spec)
+
+    def controller_is_coming(self) -> bool:
+        """Whether the controller is being started on this host and does not listen yet."""
+        controller = self.context.supervisor.status().get(CONTROLLER_KEY)
+        return controller is not None and controller.state in (State.REQUESTED, State.STARTING)
+
+    def nanny_of(self, unit: Unit) -> NannyLink:
+        """This host's."""
+        return self.context.nanny

@@ -1,0 +1,81 @@
+"""The command lines of controllers and engines.
+
+Light on imports: the controller is started before the long ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import PurePath
+
+from ipython1.daemon.protocol import Spawn
+from ipython1.daemon.supervision import ProcessSpec, RestartPolicy
+from ipython1.kernel.clusterconfig import ClusterConfig
+from ipython1.kernel.security import ClusterFiles
+
+CONTROLLER_KEY = "controller"
+CONTROLLER_MODULE = "ipython1.kernel.scripts.ipcontroller"
+ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
+
+
+def controller_spec(
+    config: ClusterConfig, files: ClusterFiles, *, host: str = "", common: list[str] | None = None
+) -> ProcessSpec:
+    """The controller, on this host or another one.
+
+    :param common: ``--ipython-dir`` and the like, where they differ from this host's.
+    """
+    arguments = [*(config.common_arguments() if common is None else common)]
+    own = config.controller.arguments()
+    log = str(files.controller_log)
+    spawn = Spawn(
+        CONTROLLER_KEY, ("ipcontroller", *arguments, *own), module=CONTROLLER_MODULE, log=log
+    )
+    # A restarted one keeps its FURLs, by which engines and clients find it again.
+    again = spawn if "-r" in own else replace(spawn, argv=(*spawn.argv, "-r"))
+    return ProcessSpec(
+        spawn,
+        "the controller",
+        host=host,
+        policy=RestartPolicy(limit=config.restart_controller),
+        restart_spawn=again,
+        grace=config.stop_timeout,
+    )
+
+
+def engine_key(engine_id: int) -> str:
+    """The name of the process that is to be engine ``engine_id``."""
+    return f"engine-{engine_id}"
+
+
+def engine_spec(
+    config: ClusterConfig,
+    engine_id: int,
+    log: PurePath | str,
+    *,
+    host: str = "",
+    common: list[str] | None = None,
+    after: str = "",
+    env: dict[str, str | None] | None = None,
+    cwd: str = "",
+) -> ProcessSpec:
+    """An engine with a process of its own."""
+    arguments = [*(config.common_arguments() if common is None else common)]
+    arguments += [f"--engine-id={engine_id}", *config.engine_arguments]
+    spawn = Spawn(
+        engine_key(engine_id),
+        ("ipengine", *arguments),
+        module=ENGINE_MODULE,
+        log=str(log),
+        after=after,
+        env=env or {},
+        cwd=cwd,
+    )
+    return ProcessSpec(
+        spawn,
+        f"engine {engine_id}",
+        host=host,
+        policy=RestartPolicy(limit=config.restart_engines),
+        restart_spawn=replace(spawn, after=""),
+        grace=config.stop_timeout,
+    )

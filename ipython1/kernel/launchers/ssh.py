@@ -1,0 +1,314 @@
+"""Engines, and the controller if wanted, on other hosts over ssh."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    DeferredSemaphore,
+    FirstError,
+    gatherResults,
+)
+from zope.interface import implementer
+
+from ipython1.daemon.link import NannyError, NannyLink
+from ipython1.daemon.protocol import Warm
+from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
+from ipython1.kernel.error import ConnectionError, KernelError
+from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
+from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
+from ipython1.kernel.launchers.local import (
+    HostedEngines,
+    LocalController,
+    describe_failure,
+    read_log,
+)
+from ipython1.kernel.launchers.programs import (
+    CONTROLLER_KEY,
+    CONTROLLER_MODULE,
+    ENGINE_MODULE,
+    controller_spec,
+    engine_spec,
+)
+from ipython1.kernel.launchers.sshhost import SshHost
+from ipython1.kernel.private_files import write_private
+from ipython1.kernel.security import ClusterFiles
+
+LOGINS_AT_A_TIME = 8
+"""Below what sshd, and a jump host that all logins go through, accepts by default."""
+
+CONTROLLER_HOST = "controller of "
+
+
+class RemoteFiles:
+    """Where a cluster's files are on another host."""
+
+    def __init__(self, files: ClusterFiles, spec: HostSpec) -> None:
+        self.directory = PurePosixPath(spec.ipython_dir or _seen_from_home(files.dirs.ipython_dir))
+        self._files = files
+
+    def security(self, path: Path) -> str:
+        """The counterpart of a file of this host's security directory."""
+        return str(self.directory / "security" / path.name)
+
+    def log(self, path: Path) -> str:
+        """The counterpart of a file of this host's log directory."""
+        return str(self.directory / "log" / path.name)
+
+    def common_arguments(self, config: ClusterConfig) -> list[str]:
+        """What controller and engines there are told."""
+        found = [
+            each for each in config.common_arguments() if not each.startswith("--ipython-dir=")
+        ]
+        return [f"--ipython-dir={self.directory}", *found]
+
+
+def _seen_from_home(path: Path) -> str:
+    try:
+        return str(PurePosixPath("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
+
+
+@implementer(IEngineLauncher)
+class SshEngines(HostedEngines):
+    """Engines on the hosts of a cluster file."""
+
+    kind = "ssh"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._file = read_cluster_file(context.config.ssh.cluster_file)
+        self._hosts: dict[str, SshHost] = {}
+        self._logins = DeferredSemaphore(LOGINS_AT_A_TIME)
+        self._placed: dict[int, str] = {}
+
+    def controller_launcher(self) -> LocalController | SshController:
+        """Where the file wants the controller."""
+        context = self.context
+        spec = self._file.controller
+        options = context.config.controller
+        if spec.engine_port is not None and options.engine_port is None:
+            options = replace(options, engine_port=spec.engine_port)
+        if spec.control_port is not None and options.client_port is None:
+            options = replace(options, client_port=spec.control_port)
+        if spec.location and options.client_location is None:
+            options = replace(options, client_location=spec.location)
+        config = replace(context.config, controller=options)
+        if spec.host is None:
+            return LocalController(replace(context, config=config))
+        return SshController(replace(context, config=config), spec, self._logins)
+
+    def check(self) -> None:
+        """``ssh`` must be there."""
+        program = self.context.config.ssh.command[0]
+        if shutil.which(program) is None:
+            raise ClusterError(f"there is no program {program!r}; install an OpenSSH client")
+
+    def default_count(self) -> int:
+        """What was asked for, else what the file says."""
+        return self.context.config.n or self._file.count
+
+    async def prepare(self) -> None:
+        """Log in everywhere at the same time, a few at a time; fails only when no host can be reached."""
+        wanted = self._slots(self.default_count())
+        names = list(dict.fromkeys(wanted))
+        results = await DeferredList(
+            [Deferred.fromCoroutine(self._connect(self._spec_of(name))) for name in names],
+            consumeErrors=True,
+        )
+        problems: list[str] = []
+        for well, result in results:
+            if not well:
+                failure: Any = result
+                failure.trap(KernelError)
+                problems.append(str(failure.value))
+        if len(problems) == len(names):
+            raise ClusterError("; ".join(problems))
+
+    def _spec_of(self, name: str) -> HostSpec:
+        return next(spec for spec in self._file.engines if spec.host == name)
+
+    async def _connect(self, spec: HostSpec) -> None:
+        name = spec.host
+        host = SshHost(
+            spec,
+            self.context.config.ssh.command,
+            self.context.reactor,
+            self.context.supervisor.on_event,
+            lambda reason: self._lost(name, reason),
+        )
+        self._hosts[name] = host
+        try:
+            link = await host.connect(self._logins, self.context.config.start_timeout)
+        except BaseException as problem:
+            del self._hosts[name]
+            self.context.supervisor.host_lost(name, f"could not be started: {problem}")
+            raise
+        self.context.supervisor.add_host(name, link)
+        link.send(Warm((ENGINE_MODULE,)))
+
+    def _lost(self, name: str, reason: str) -> None:
+        self._hosts.pop(name, None)
+        self.context.observer.say(f"the connection to {name} is lost: {reason}")
+        self.context.supervisor.host_lost(name, f"ended with the connection to {name}")
+
+    def _slots(self, count: int) -> list[str]:
+        """A host for each engine: filled in the order of the file, then from its beginning again."""
+        once = [spec.host for spec in self._file.engines for _ in range(spec.n)]
+        if not once:
+            raise ClusterError(
+                f"the cluster file {self.context.config.ssh.cluster_file} has no engines"
+            )
+        return [once[index % len(once)] for index in range(count)]
+
+    async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
+        """Bring the FURL file to each host and start the engines there; those of other hosts count as failed."""
+        hosts = self._choose_hosts(len(ids))
+        reached = [name for name in dict.fromkeys(hosts) if name in self._hosts]
+        sending = [self._send_furl(name) for name in reached]
+        try:
+            await gatherResults(sending, consumeErrors=True)
+        except FirstError as first:
+            first.subFailure.trap(NannyError, ConnectionError)
+            raise ClusterError(
+                f"the FURL file could not be brought to a host: {first.subFailure.value}"
+            ) from None
+        self._placed.update(zip(ids, hosts, strict=True))
+        return await super().start(ids)
+
+    def _choose_hosts(self, count: int) -> list[str]:
+        """Hosts for new engines: the free places of the file first."""
+        taken = [host for each, host in self._placed.items() if self._is_there(each)]
+        places = self._slots(max(self._file.count, len(taken) + count))
+        for host in taken:
+            if host in places:
+                places.remove(host)
+        return (places + self._slots(count))[:count]
+
+    def _is_there(self, engine_id: int) -> bool:
+        status = self.context.supervisor.status().get(f"engine-{engine_id}")
+        return status is not None and status.state is not State.ENDED
+
+    def _send_furl(self, name: str) -> Deferred[None]:
+        link = self._hosts[name].link
+        assert link is not None
+        files = self.context.files
+        target = RemoteFiles(files, self._hosts[name].spec).security(files.engine_furl)
+        return link.write_file(target, files.engine_furl.read_text())
+
+    def start_one(self, engine_id: int) -> None:
+        """Start it on the host that was chosen for it."""
+        name = self._placed[engine_id]
+        spec = self._spec_of(name)
+        remote = RemoteFiles(self.context.files, spec)
+        self.context.supervisor.add(
+            engine_spec(
+                self.context.config,
+                engine_id,
+                remote.log(self.context.files.engine_log(engine_id)),
+                host=name,
+                common=remote.common_arguments(self.context.config),
+                env=dict(spec.env),
+                cwd=spec.cwd or "~",
+            )
+        )
+
+    async def restart(self, unit: Unit) -> None:
+        """End one engine and start it again; logs in again where the connection was lost."""
+        name = self._placed[unit.ids[0]]
+        if name not in self._hosts:
+            await self._connect(self._spec_of(name))
+            await self._send_furl(name)
+        await super().restart(unit)
+
+    def nanny_of(self, unit: Unit) -> NannyLink:
+        """The link to the engine's host."""
+        host = self._hosts.get(self._placed[unit.ids[0]])
+        if host is None or host.link is None:
+            raise ClusterError(f"the connection to {self._placed[unit.ids[0]]} is lost")
+        return host.link
+
+    async def close(self, grace: float) -> None:
+        """End everything on all hosts."""
+        hosts, self._hosts = list(self._hosts.values()), {}
+        await gatherResults([Deferred.fromCoroutine(host.close(grace)) for host in hosts])
+
+
+@implementer(IControllerLauncher)
+class SshController:
+    """The controller on another host; its FURL files are brought here."""
+
+    def __init__(self, context: Context, spec: ControllerSpec, logins: DeferredSemaphore) -> None:
+        assert spec.host is not None
+        self.context = context
+        self._logins = logins
+        self._spec = spec.host
+        self._listens: Deferred[None] = Deferred()
+        self._remote = RemoteFiles(context.files, spec.host)
+        self._name = f"{CONTROLLER_HOST}{spec.host.host}"
+        self._host = SshHost(
+            spec.host,
+            context.config.ssh.command,
+            context.reactor,
+            context.supervisor.on_event,
+            self._lost,
+        )
+        context.supervisor.on_report(self._on_report)
+
+    def check(self) -> None:
+        """There is nothing more that could be missing."""
+
+    async def start(self) -> None:
+        """Log in, start it, and bring its FURL files here."""
+        link = await self._host.connect(self._logins, self.context.config.start_timeout)
+        self.context.supervisor.add_host(self._name, link)
+        link.send(Warm((CONTROLLER_MODULE,)))
+        files, config = self.context.files, self.context.config
+        common = self._remote.common_arguments(config)
+        spec = controller_spec(config, files, host=self._name, common=common)
+        log, env = self._remote.log(files.controller_log), dict(self._spec.env)
+        assert spec.restart_spawn is not None
+        self.context.supervisor.add(
+            replace(
+                spec,
+                title=f"the controller on {self._spec.host}",
+                spawn=replace(spec.spawn, log=log, env=env),
+                restart_spawn=replace(spec.restart_spawn, log=log, env=env),
+            )
+        )
+        await self._listens
+        for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
+            text = await link.read_file(self._remote.security(path), wait=5.0)
+            write_private(path, text.encode())
+
+    def _on_report(self, status: ProcessStatus) -> None:
+        if status.key != CONTROLLER_KEY or self._listens.called:
+            return
+        if status.state is State.RUNNING:
+            self._listens.callback(None)
+        elif status.state is State.ENDED:
+            self._listens.errback(ClusterError(describe_failure(status)))
+
+    def _lost(self, reason: str) -> None:
+        self.context.observer.say(f"the connection to {self._spec.host} is lost: {reason}")
+        self.context.supervisor.host_lost(
+            self._name, f"ended with the connection to {self._spec.host}"
+        )
+
+    async def logs(self, lines: int) -> list[str]:
+        """The last lines of its log."""
+        assert self._host.link is not None
+        path = self._remote.log(self.context.files.controller_log)
+        return await read_log(self._host.link, path, lines)
+
+    async def close(self, grace: float) -> None:
+        """End it."""
+        await self._host.close(grace)

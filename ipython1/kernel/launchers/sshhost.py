@@ -1,0 +1,207 @@
+"""One host reached over ssh: a nanny runs there, its pipes are those of one ``ssh`` process here.
+
+Everything that happens on the host goes through that one connection, however many engines it has: starting them, their
+FURL file, their logs, their end.  When the connection ends, the nanny ends all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
+
+from ipython1.daemon.children import package_root
+from ipython1.daemon.link import NannyLink
+from ipython1.daemon.nanny import MODULE
+from ipython1.daemon.protocol import End, Message
+from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.error import ConnectionError
+from ipython1.kernel.launchers.clusterfile import HostSpec
+
+SILENCE = 120.0
+"""Seconds without a word from here after which a nanny takes the connection for dead."""
+
+ALIVE_INTERVAL = 20.0
+OPTIONS = ("-T", "-x", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=5")
+ATTEMPTS = 4
+REFUSALS = ("kex_exchange_identification", "Connection reset", "Connection closed by")
+"""What ``ssh`` says when the other side has too many logins at a time."""
+
+
+class SshProcess(ProcessProtocol):
+    """The ``ssh`` process that carries a link."""
+
+    def __init__(self, link: NannyLink) -> None:
+        self._link = link
+        self._errors = b""
+
+    @property
+    def errors(self) -> list[str]:
+        """The last lines that it has written on standard error."""
+        return self._errors.decode(errors="replace").strip().splitlines()[-20:]
+
+    def connectionMade(self) -> None:
+        self._link.makeConnection(self.transport)
+
+    def outReceived(self, data: bytes) -> None:
+        self._link.dataReceived(data)
+
+    def errReceived(self, data: bytes) -> None:
+        self._errors = (self._errors + data)[-8192:]
+
+    def processEnded(self, reason: Failure) -> None:
+        self._link.connectionLost(reason)
+
+
+def remote_command(spec: HostSpec) -> str:
+    """The command line for the host's shell, whichever that is: it starts a nanny."""
+    code = (
+        f"import sys; sys.path.append({package_root()!r}); from {MODULE} import main; "
+        f"sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = shlex.join(["-P", "-c", code, "--stdio", "--silence", str(SILENCE)])
+    python = shlex.quote(spec.python) if spec.python else '"$p"'
+    lines = list(spec.setup)
+    if not spec.python:
+        own = shlex.quote(sys.executable)
+        lines.append(f"p={own}; [ -x {own} ] || p=python3")
+    lines.append(f"exec {python} {arguments}")
+    return "exec sh -c " + shlex.quote("; ".join(lines))
+
+
+class SshHost:
+    """A host with a nanny.
+
+    :param command: ``ssh`` and the user's options.
+    :param on_event: takes the events of the processes there.
+    :param on_lost: called with why, when the connection ends unasked.
+    """
+
+    def __init__(
+        self,
+        spec: HostSpec,
+        command: tuple[str, ...],
+        reactor: Any,
+        on_event: Callable[[Message], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self.spec = spec
+        self.link: NannyLink | None = None
+        self.home = ""
+        self._command = command
+        self._reactor = reactor
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._process: SshProcess | None = None
+        self._alive: LoopingCall | None = None
+        self._closing = False
+
+    async def connect(self, logins: DeferredSemaphore, timeout: float) -> NannyLink:
+        """Log in and start the nanny.
+
+        :param logins: how many may be logging in at a time.
+        :param timeout: seconds for each attempt; 0 for no limit.
+        :raises ClusterError: when that fails, with what ``ssh`` or the host has said.
+        """
+        for attempt in range(ATTEMPTS):
+            await logins.acquire()
+            try:
+                return await self._log_in(timeout)
+            except ConnectionError:
+                errors = self._process.errors if self._process is not None else []
+                busy = any(sign in line for sign in REFUSALS for line in errors)
+                if not busy or attempt == ATTEMPTS - 1:
+                    raise ClusterError(self._why_not(errors)) from None
+            finally:
+                logins.release()
+            await deferLater(self._reactor, 0.5 * 2**attempt, lambda: None)
+        raise AssertionError("not reached")
+
+    async def _log_in(self, timeout: float) -> NannyLink:
+        link = NannyLink(self._on_event)
+        self.link = link
+        self._process = SshProcess(link)
+        program, *options = self._command
+        quiet = [] if _has_terminal() else ["-o", "BatchMode=yes"]
+        argv = [
+            program,
+            *options,
+            *OPTIONS,
+            *quiet,
+            "--",
+            self.spec.host,
+            remote_command(self.spec),
+        ]
+        transport = self._reactor.spawnProcess(self._process, program, argv, env=None)
+        hello: Deferred[Any] = link.hello
+        if timeout:
+            hello.addTimeout(timeout, self._reactor)
+        try:
+            greeting = await hello
+        except DeferredTimeout:
+            transport.signalProcess("KILL")
+            raise ClusterError(
+                f"{self.spec.host}: no answer over ssh within {timeout:g} s"
+            ) from None
+        here = ".".join(map(str, sys.version_info[:2]))
+        if greeting.python != here:
+            link.close()
+            raise ClusterError(
+                f"{self.spec.host} would run its engines in Python {greeting.python}, and this is {here}; both "
+                "must be the same: name another interpreter in the cluster file (python='...')"
+            )
+        self.home = greeting.home
+        self._alive = LoopingCall(link.keep_alive)
+        self._alive.clock = self._reactor
+        self._alive.start(ALIVE_INTERVAL, now=False)
+        link.lost.addCallback(lambda _: self._lost())
+        return link
+
+    def _why_not(self, errors: list[str]) -> str:
+        strays = self.link.strays if self.link is not None else []
+        said = [line for line in (*strays, *errors) if line.strip()]
+        if any("No module named 'ipython1'" in line for line in said):
+            return (
+                f"{self.spec.host}: ipython1 is not installed for the Python there; install it, or name another "
+                "interpreter in the cluster file (python='...')"
+            )
+        return f"{self.spec.host}: " + (said[-1].strip() if said else "ssh ended without a word")
+
+    def _lost(self) -> None:
+        if self._alive is not None and self._alive.running:
+            self._alive.stop()
+        if not self._closing:
+            errors = self._process.errors if self._process is not None else []
+            self._on_lost(errors[-1] if errors else "the ssh connection ended")
+
+    async def close(self, grace: float) -> None:
+        """End everything on the host; fires when the connection has ended."""
+        self._closing = True
+        link = self.link
+        if link is None:
+            return
+        link.send(End(grace))
+        gone: Deferred[None] = Deferred()
+        link.lost.addBoth(lambda _: None if gone.called else gone.callback(None))
+        gone.addTimeout(grace + 15.0, self._reactor)
+        try:
+            await gone
+        except DeferredTimeout:
+            link.close()
+
+
+def _has_terminal() -> bool:
+    """Whether ``ssh`` could ask the user for a password."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDWR))
+    except OSError:
+        return False
+    return True

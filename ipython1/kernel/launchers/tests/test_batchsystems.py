@@ -1,0 +1,212 @@
+"""What is said to batch systems, and what is made of their answers: against recorded forms."""
+
+from __future__ import annotations
+
+from twisted.trial import unittest
+
+from ipython1.kernel.clusterconfig import BatchOptions, ClusterError
+from ipython1.kernel.launchers.batchsystems import (
+    DEFAULT_SCRIPT,
+    PLACEHOLDERS,
+    BatchSystem,
+    Lsf,
+    Pbs,
+    Sge,
+    Slurm,
+    TaskState,
+    render_script,
+)
+
+ALL = BatchOptions(
+    queue="main", account="physics", time="1:00:00", options=("--mem=4G", "-l x=1 -b"), setup=()
+)
+NONE = BatchOptions()
+
+
+class SlurmTests(unittest.SynchronousTestCase):
+    system = Slurm()
+
+    def test_submission(self) -> None:
+        self.assertEqual(
+            " ".join(self.system.submit("ip-a", 4, "/l/o-%A-%a.out", NONE)),
+            "sbatch --parsable --job-name=ip-a --array=0-3 --output=/l/o-%A-%a.out",
+        )
+        self.assertEqual(
+            self.system.submit("ip-a", 1, "o", ALL)[4:],
+            (
+                *("--output=o", "--partition=main", "--account=physics", "--time=1:00:00"),
+                *("--mem=4G", "-l", "x=1", "-b"),
+            ),
+        )
+
+    def test_job_id(self) -> None:
+        self.assertEqual(self.system.job_id("317\n"), "317")
+        self.assertEqual(self.system.job_id("317;cluster2\n"), "317")
+        self.assertEqual(self.system.job_id("sbatch: note: all is well\n317\n"), "317")
+        with self.assertRaisesRegex(ClusterError, "sbatch gave no job id; it said: weird"):
+            self.system.job_id("weird")
+
+    def test_states(self) -> None:
+        output = (
+            "0|RUNNING|None\n1|PENDING|Resources\n2|COMPLETING|None\n3|FAILED|NonZeroExitCode\n"
+        )
+        self.assertEqual(
+            self.system.states("317", output),
+            {0: TaskState(False), 1: TaskState(True, "Resources"), 2: TaskState(False)},
+        )
+        self.assertTrue(self.system.gone("slurm_load_jobs error: Invalid job id specified\n"))
+        self.assertFalse(self.system.gone("slurm_load_jobs error: Unable to contact controller\n"))
+
+    def test_cancelling(self) -> None:
+        self.assertEqual(self.system.cancel("317"), ("scancel", "317"))
+        self.assertEqual(self.system.cancel_member("317", 2), ("scancel", "317_2"))
+        self.assertEqual(self.system.cancel_name("ip-a"), ("scancel", "--name=ip-a"))
+
+
+SGE_QSTAT = """\
+job-ID  prior   name       user         state submit/start at     queue                          slots ja-task-ID
+-----------------------------------------------------------------------------------------------------------------
+     12 0.50000 ip-engines ada          r     11/23/2026 03:11:11 all.q@node1                        1 1
+     12 0.50000 ip-engines ada          r     11/23/2026 03:11:11 all.q@node2                        1 2
+     12 0.00000 ip-engines ada          qw    11/23/2026 03:11:10                                    1 3-5:1,8
+     13 0.00000 other      ada          qw    11/23/2026 03:11:10                                    1 6
+     14 0.50000 alone      ada          Eqw   11/23/2026 03:11:10                                    1
+"""
+
+
+class SgeTests(unittest.SynchronousTestCase):
+    system = Sge()
+
+    def test_submission(self) -> None:
+        self.assertEqual(
+            " ".join(self.system.submit("ip-a", 4, "/l/o", NONE)),
+            "qsub -terse -N ip-a -t 1-4 -o /l/o -j y -S /bin/sh -cwd -V",
+        )
+        words = " ".join(self.system.submit("ip-a", 4, "/l/o", ALL))
+        self.assertIn(" -q main -P physics -l h_rt=1:00:00 --mem=4G -l x=1 -b", words)
+
+    def test_job_id(self) -> None:
+        self.assertEqual(self.system.job_id("12.1-4:1\n"), "12")
+        self.assertEqual(self.system.job_id("12\n"), "12")
+
+    def test_states(self) -> None:
+        waiting = TaskState(True, "qw")
+        expected = {
+            1: TaskState(False),
+            2: TaskState(False),
+            3: waiting,
+            4: waiting,
+            5: waiting,
+            8: waiting,
+        }
+        self.assertEqual(self.system.states("12", SGE_QSTAT), expected)
+        self.assertEqual(self.system.states("14", SGE_QSTAT), {1: TaskState(True, "Eqw", True)})
+        self.assertEqual(self.system.states("1", SGE_QSTAT), {})
+
+    def test_cancelling(self) -> None:
+        self.assertEqual(self.system.cancel_member("12", 2), ("qdel", "12.2"))
+        self.assertEqual(self.system.cancel_name("ip-a"), ("qdel", "ip-a"))
+
+
+PBS_QSTAT = """\
+Job id            Name             User              Time Use S Queue
+----------------  ---------------- ----------------  -------- - -----
+123[].head        ip-engines       ada                      0 B workq
+123[0].head       ip-engines       ada               00:00:01 R workq
+123[1].head       ip-engines       ada                      0 Q workq
+123[2].head       ip-engines       ada               00:00:01 X workq
+"""
+PBS_QSTAT_ONE = """\
+Job id            Name             User              Time Use S Queue
+----------------  ---------------- ----------------  -------- - -----
+124.head          ip-engines       ada               00:00:01 R workq
+"""
+
+
+class PbsTests(unittest.SynchronousTestCase):
+    system = Pbs()
+
+    def test_submission(self) -> None:
+        self.assertEqual(
+            " ".join(self.system.submit("ip-a", 4, "/l/o", NONE)),
+            "qsub -N ip-a -J 0-3 -o /l/o -j oe -S /bin/sh -V",
+        )
+        words = " ".join(self.system.submit("ip-a", 1, "/l/o", ALL))
+        self.assertNotIn("-J", words)
+        self.assertIn(" -q main -A physics -l walltime=1:00:00 --mem=4G -l x=1 -b", words)
+
+    def test_job_id(self) -> None:
+        self.assertEqual(self.system.job_id("123[].head.example.org\n"), "123[].head.example.org")
+        self.assertEqual(self.system.job_id("124.head\n"), "124.head")
+
+    def test_states(self) -> None:
+        states = self.system.states("123[].head", PBS_QSTAT)
+        self.assertEqual(states[0], TaskState(False))
+        self.assertEqual(states[1], TaskState(True, "Q"))
+        self.assertNotIn(2, states)
+        self.assertEqual(self.system.states("124.head", PBS_QSTAT_ONE), {0: TaskState(False)})
+        self.assertTrue(self.system.gone("qstat: Unknown Job Id 124.head\n"))
+        self.assertTrue(self.system.gone("qstat: 124.head Job has finished, use -x or -H\n"))
+
+    def test_cancelling(self) -> None:
+        self.assertEqual(self.system.cancel("123[].head"), ("qdel", "123[].head"))
+        self.assertEqual(self.system.cancel_member("123[].head", 2), ("qdel", "123[2].head"))
+        self.assertEqual(self.system.cancel_member("124.head", 0), ("qdel", "124.head"))
+        self.assertEqual(self.system.cancel_name("ip-a")[2], "qselect -N ip-a | xargs -r qdel")
+
+
+class LsfTests(unittest.SynchronousTestCase):
+    system = Lsf()
+
+    def test_submission(self) -> None:
+        self.assertEqual(
+            self.system.submit("ip-a", 4, "/l/o-%J-%I.out", NONE),
+            ("bsub", "-J", "ip-a[1-4]", "-o", "/l/o-%J-%I.out"),
+        )
+        words = " ".join(self.system.submit("ip-a", 4, "/l/o", ALL))
+        self.assertIn(" -q main -P physics -W 1:00:00 --mem=4G -l x=1 -b", words)
+
+    def test_job_id(self) -> None:
+        self.assertEqual(
+            self.system.job_id("Job <771> is submitted to default queue <normal>.\n"), "771"
+        )
+
+    def test_states(self) -> None:
+        output = "1|RUN|-\n2|PEND|Job slot limit reached; \n3|EXIT|-\n"
+        self.assertEqual(
+            self.system.states("771", output),
+            {1: TaskState(False), 2: TaskState(True, "Job slot limit reached;")},
+        )
+        self.assertTrue(self.system.gone("Job <771> is not found\n"))
+
+    def test_cancelling(self) -> None:
+        self.assertEqual(self.system.cancel_member("771", 2), ("bkill", "771[2]"))
+        self.assertEqual(self.system.signal("771", 2, 10), ("bkill", "-s", "10", "771[2]"))
+
+
+class ScriptTests(unittest.SynchronousTestCase):
+    values = {name: f"<{name}>" for name in PLACEHOLDERS}
+
+    def test_only_placeholders_are_replaced(self) -> None:
+        template = "#!/bin/sh\n#SBATCH --mem={mem}\necho ${HOME} ${n} $(( {n} )) {x}\n{engine}\n"
+        self.assertEqual(
+            render_script(template, self.values, "x.sh"),
+            "#!/bin/sh\n#SBATCH --mem={mem}\necho ${HOME} ${n} $(( <n> )) {x}\n<engine>\n",
+        )
+
+    def test_a_script_without_an_engine_is_refused(self) -> None:
+        with self.assertRaisesRegex(ClusterError, r"x\.sh does not start an engine.*\{engine\}"):
+            render_script("#!/bin/sh\necho\n", self.values, "x.sh")
+
+    def test_the_built_in_script(self) -> None:
+        self.assertEqual(
+            render_script(DEFAULT_SCRIPT, self.values, ""), "#!/bin/sh\n<setup>\nexec <engine>\n"
+        )
+
+    def test_each_member_has_a_word_for_its_index(self) -> None:
+        systems: list[BatchSystem] = [Slurm(), Sge(), Pbs(), Lsf()]
+        words = [system.index for system in systems]
+        self.assertEqual(
+            words,
+            ["$SLURM_ARRAY_TASK_ID", "$SGE_TASK_ID", "${PBS_ARRAY_INDEX:-0}", "$LSB_JOBINDEX"],
+        )
