@@ -1,0 +1,182 @@
+"""Waiting for a call: with live output where a person waits, and a Ctrl-C that ends the waiting and not the call."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from ipython1.kernel.error import CompositeError, WaitInterrupted, compress_ids
+from ipython1.kernel.liveoutput import STREAMS, Key, LiveLines
+from ipython1.kernel.resultlist import ResultList, session_styles
+from ipython1.notebook.frontend import name_of, person_waits, present_moment
+from ipython1.notebook.progress import make_bar
+
+if TYPE_CHECKING:
+    from ipython1.kernel.pendingresult import PendingResult
+
+LIVE_AFTER: Final = 1.0
+"""Seconds of waiting after which output is shown as it comes."""
+
+TICK: Final = 0.25
+"""Seconds between looks at lines that have no end yet."""
+
+
+class LiveView:
+    """Shows a person what a call's engines print."""
+
+    def __init__(self, pending: PendingResult) -> None:
+        self._pending = pending
+        self._lines = LiveLines(time.monotonic)
+        self._positions: dict[Key, int] = {}
+        self._styles = session_styles()
+        self._used = False
+
+    def update(self) -> None:
+        """Show what has come since the last time."""
+        for key in self._pending.streams():
+            text, dropped = self._pending.output_since(key, self._positions.get(key, 0))
+            if text or dropped:
+                self._positions[key] = self._positions.get(key, 0) + dropped + len(text)
+                self._print(self._lines.feed(key, text, dropped))
+        self._print(self._lines.tick())
+
+    def finish(self, value: Any) -> None:
+        """The call is over; if anything was shown, show the rest too, and note that it was."""
+        if not self._used:
+            return
+        shown = self._lines.shown
+        for result in results_in(value):
+            for stream in STREAMS:
+                key = (result["id"], stream)
+                self._print(self._lines.close(key, shown.rest(*key, result.get(stream, ""))))
+        self._print(self._lines.end())
+        shown.moment = present_moment()
+        if isinstance(value, (ResultList, CompositeError)):
+            value.shown = shown
+
+    def _print(self, lines: Iterable[tuple[Key, str]]) -> None:
+        styles = self._styles
+        for (engine_id, stream), line in lines:
+            self._used = True
+            before = styles.before_out if stream == "stdout" else styles.before_err
+            file = sys.stdout if stream == "stdout" else sys.stderr
+            file.write(f"{before}[{engine_id}]{styles.after} {line}\n")
+            file.flush()
+
+
+def results_in(value: Any) -> Iterator[dict[str, Any]]:
+    """What commands came to on engines, of a result or of an error that engines raised."""
+    found: list[Any] = []
+    if isinstance(value, ResultList):
+        found = list(value)
+    elif isinstance(value, CompositeError):
+        infos = [getattr(each, "_ipython_engine_info", {}) for each in value.exceptions]
+        found = [*value.results, *(info.get("result") for info in infos)]
+    for result in found:
+        if isinstance(result, dict) and "input" in result:
+            yield result
+
+
+def attend(pending: PendingResult, timeout: float | None) -> LiveView | None:
+    """Wait until ``pending`` is done.
+
+    :returns: the view that showed its output, to be told the result.
+    :raises TimeoutError: after ``timeout`` seconds.
+    :raises WaitInterrupted: on Ctrl-C.
+    """
+    try:
+        if not person_waits():
+            Future.exception(pending, timeout)
+            return None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with suppress(TimeoutError):
+            Future.exception(pending, LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER))
+        return None if pending.done() else _watch(pending, deadline)
+    except KeyboardInterrupt:
+        raise interrupted([pending]) from None
+
+
+def _watch(pending: PendingResult, deadline: float | None) -> LiveView:
+    changes: SimpleQueue[None] = SimpleQueue()
+    view = LiveView(pending)
+
+    def changed(*_: object) -> None:
+        changes.put(None)
+
+    pending.on_output(changed)
+    pending.add_done_callback(changed)
+    try:
+        while not pending.done():
+            view.update()
+            left = TICK if deadline is None else min(TICK, deadline - time.monotonic())
+            if left <= 0:
+                raise TimeoutError
+            with suppress(Empty):
+                changes.get(timeout=left)
+                while True:
+                    changes.get_nowait()
+    finally:
+        pending.remove_output_listener(changed)
+    return view
+
+
+def watch_progress(pending: PendingResult, timeout: float | None, interval: float) -> bool:
+    """Wait until ``pending`` is done or ``timeout`` seconds are over, with a progress bar where somebody sees it.
+
+    :returns: whether it is done.
+    :raises WaitInterrupted: on Ctrl-C.
+    """
+    bar = make_bar(pending.name)
+    begun = time.monotonic()
+    try:
+        while True:
+            over = pending.done()
+            waited = time.monotonic() - begun
+            if bar is not None:
+                bar.show(*pending.progress, waited)
+            left = interval if timeout is None else min(interval, timeout - waited)
+            if over or left <= 0:
+                return over
+            with suppress(TimeoutError):
+                Future.exception(pending, left)
+    except KeyboardInterrupt:
+        raise interrupted([pending]) from None
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def interrupted(pending_results: Sequence[PendingResult]) -> WaitInterrupted:
+    """What Ctrl-C makes of waiting for ``pending_results``: one line that says what goes on, and what can be done."""
+    going_on = [pending for pending in pending_results if not pending.done()]
+    if not going_on:
+        return WaitInterrupted("KeyboardInterrupt")
+    pending = going_on[0]
+    calls = getattr(pending.client, "pending", [])
+    if pending not in calls:
+        return WaitInterrupted(
+            f"KeyboardInterrupt: {pending.name} goes on; abort() of this call ends it, r waits for it again"
+        )
+    client = name_of(pending.client, "mec")
+    if len(going_on) > 1:
+        return WaitInterrupted(
+            f"KeyboardInterrupt: {len(going_on)} calls go on. {client}.pending lists them: .abort() ends one, "
+            f".r waits for it; {client}.interrupt() interrupts what runs now"
+        )
+    ids = pending.unfinished
+    if not ids:
+        who = f"{pending.name} goes on"
+    elif len(ids) == 1:
+        who = f"engine {ids[0]} goes on with {pending.name}"
+    else:
+        who = f"engines {compress_ids(ids)} go on with {pending.name}"
+    place = -1 if pending is calls[-1] else calls.index(pending)
+    return WaitInterrupted(
+        f"KeyboardInterrupt: {who}. {client}.pending[{place}] is this call: "
+        f".abort() ends it, .r waits again; {client}.interrupt() interrupts what runs now"
+    )

@@ -1,0 +1,205 @@
+"""Reading and writing the pieces of Banana, Foolscap's encoding, that :mod:`ipython1.kernel.fastbroker` needs.
+
+A token is a number in little-endian base 128 (bytes below 0x80), a type byte (0x80 and above), and for some types as
+many bytes as the number says.  A top-level item begins with OPEN and ends with the CLOSE that belongs to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from foolscap.tokens import BananaError
+
+Part: TypeAlias = bytes | bytearray | memoryview
+Target: TypeAlias = Callable[[bytes], object]
+
+DELIVER = "deliver"
+"""The name of the method whose calls take the short way."""
+
+MAX_DEPTH = 16
+MAX_PREFIX = 64
+MAX_LONG_INTEGER = 1000
+SMALL_CHUNK = 4096
+"""Bytes; arriving pieces of less are gathered instead of being kept as an object each."""
+
+INT, STRING, FLOAT, LONGINT, LONGNEG = b"\x81", b"\x82", b"\x84", b"\x85", b"\x86"
+VOCAB, OPEN, CLOSE, ERROR = b"\x87", b"\x88", b"\x89", b"\x8d"
+
+DIGIT = tuple(bytes([number]) for number in range(0x80))
+_find_token = re.compile(rb"([\x00-\x7f]{0,%d})[\x80-\xff]" % MAX_PREFIX).match
+
+
+def b128(number: int) -> bytes:
+    """``number`` as Banana writes it before a type byte."""
+    if number < 0x80:
+        return DIGIT[number]
+    digits = bytearray()
+    while number:
+        digits.append(number & 0x7F)
+        number >>= 7
+    return bytes(digits)
+
+
+def from_b128(digits: bytes) -> int:
+    """The number that :func:`b128` wrote; 0 for no digits."""
+    number = 0
+    for digit in reversed(digits):
+        number = number << 7 | digit
+    return number
+
+
+def _word(text: bytes, vocabulary: Mapping[bytes, int]) -> bytes:
+    index = vocabulary.get(text)
+    if index is None:
+        return b128(len(text)) + STRING + text
+    return b128(index) + VOCAB
+
+
+def header_pieces(vocabulary: Mapping[bytes, int]) -> list[bytes]:
+    """The literal bytes between the four numbers of a header: open, clid, open, size."""
+    return [
+        OPEN + _word(b"call", vocabulary) + DIGIT[0] + INT,
+        INT + _word(DELIVER.encode(), vocabulary),
+        OPEN + _word(b"arguments", vocabulary) + DIGIT[1] + INT,
+        STRING,
+    ]
+
+
+class Header:
+    """Recognises a header, or the beginning of one, in a stream that uses ``vocabulary``."""
+
+    __slots__ = ("longest", "match", "match_beginning")
+
+    def __init__(self, vocabulary: Mapping[bytes, int]) -> None:
+        digits = (10, 10, 10, 5)
+        pieces = header_pieces(vocabulary)
+        number = rb"[\x00-\x7f]{1,%d}"
+        whole = b"".join(
+            b"(" + number % most + b")" + re.escape(piece)
+            for most, piece in zip(digits, pieces, strict=True)
+        )
+        # The beginning of a header: every unit optional, nested so that none comes without those before it.
+        units: list[bytes] = []
+        for most, piece in zip(digits, pieces, strict=True):
+            units += [number % most, *(re.escape(bytes([byte])) for byte in piece)]
+        beginning = b"".join(b"(?:" + unit for unit in units) + b")?" * len(units)
+        self.longest = sum(digits) + sum(map(len, pieces))
+        self.match = re.compile(whole).match
+        self.match_beginning = re.compile(beginning).fullmatch
+
+
+class Incoming:
+    """A message whose header was recognised and whose end is not here yet."""
+
+    __slots__ = ("head", "missing", "parts", "target", "trailer")
+
+    def __init__(self, target: Target, head: bytes, trailer: bytes, missing: int) -> None:
+        self.target = target
+        self.head = head
+        self.trailer = trailer
+        self.missing = missing
+        self.parts: list[Part] = []
+
+    def add(self, data: bytes, start: int) -> int:
+        """Take what belongs to the payload; returns where it ends in ``data``."""
+        stop = min(len(data), start + self.missing)
+        self.missing -= stop - start
+        if stop - start >= SMALL_CHUNK:
+            whole = start == 0 and stop == len(data)
+            self.parts.append(data if whole else memoryview(data)[start:stop])
+        elif self.parts and type(self.parts[-1]) is bytearray:
+            # A peer that sends single bytes must not cost an object for each.
+            self.parts[-1] += data[start:stop]
+        else:
+            self.parts.append(bytearray(data[start:stop]))
+        return stop
+
+    def payload(self) -> bytes:
+        """The batch, when nothing of it is missing."""
+        return b"".join(self.parts)
+
+
+class Extent:
+    """Follows a Banana stream just far enough to know where a top-level item ends, and bounds it.
+
+    Foolscap itself bounds neither strings without a schema nor nesting.
+    """
+
+    __slots__ = ("_body", "_depth", "_prefix", "_used")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._body = 0
+        self._prefix = b""
+        self._used = 0
+
+    @property
+    def between_items(self) -> bool:
+        """Whether the next byte begins a top-level item."""
+        return not (self._depth or self._body or self._prefix)
+
+    def scan(self, data: bytes, start: int, limit: int) -> int:
+        """Where the current item ends, or the end of ``data``.
+
+        :raises BananaError: the item is longer than ``limit`` bytes, too deep, or not Banana.
+        """
+        position = start
+        end = len(data)
+        while position < end:
+            if self._body:
+                step = min(self._body, end - position)
+                self._body -= step
+                position += step
+            else:
+                position = self._token(data, position, limit)
+            if self.between_items:
+                self._used = 0
+                break
+        return position
+
+    def _token(self, data: bytes, position: int, limit: int) -> int:
+        found = _find_token(data, position)
+        stop = found.end() if found else len(data)
+        length = stop - position
+        if len(self._prefix) + length > MAX_PREFIX + 1:
+            raise BananaError(f"token prefix is limited to {MAX_PREFIX} bytes")
+        self._used += length
+        if found is None:
+            self._prefix += data[position:]
+            return stop
+        value = from_b128(self._prefix + found[1])
+        self._prefix = b""
+        token = data[stop - 1 : stop]
+        if token == OPEN:
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
+                raise BananaError(f"objects are nested more than {MAX_DEPTH} deep")
+        elif token == CLOSE:
+            self._depth = max(0, self._depth - 1)
+        elif token in (STRING, ERROR):
+            self._body = value
+        elif token in (LONGINT, LONGNEG):
+            if value > MAX_LONG_INTEGER:
+                raise BananaError(f"an integer has more than {MAX_LONG_INTEGER} bytes")
+            self._body = value
+        elif token == FLOAT:
+            self._body = 8
+        self._used += self._body
+        if self._used > limit:
+            raise BananaError(f"a message has more than {limit} bytes")
+        return stop
+
+
+_headers: dict[tuple[tuple[bytes, int], ...], Header] = {}
+
+
+def header_for(vocabulary: tuple[tuple[bytes, int], ...]) -> Header:
+    """The Header for a vocabulary, given as sorted pairs."""
+    # There are two vocabularies in the world, and compiling an expression takes a millisecond.
+    if vocabulary not in _headers:
+        if len(_headers) > 8:
+            _headers.clear()
+        _headers[vocabulary] = Header(dict(vocabulary))
+    return _headers[vocabulary]

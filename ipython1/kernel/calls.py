@@ -1,0 +1,338 @@
+"""One call to several engines, from the client's side: what is asked, what has come back, and what it comes to.
+
+A :class:`Request` says what to ask and how to read the answers.  A :class:`Call` is one of them under way; it
+lives in the reactor's thread.  :meth:`Request.finish` reads the answers (and unpickles them) in the user's thread.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+
+from ipython1.core.failures import ExceptionRecord, rebuild_exception
+from ipython1.kernel import messages
+from ipython1.kernel.clientlink import ClientEnd, EngineOutcome
+from ipython1.kernel.error import (
+    CompositeError,
+    InvalidEngineID,
+    KernelError,
+    NoEnginesRegistered,
+    NotStarted,
+    QueueCleared,
+    UnpickleableException,
+)
+from ipython1.kernel.payload import Buffers
+from ipython1.kernel.serialize import loads
+
+log = Logger()
+
+Targets = int | Sequence[int] | slice | str | None
+
+
+def normalize_targets(targets: Targets, known: Sequence[int] = ()) -> tuple[int, ...] | None:
+    """The ids that ``targets`` stands for; None for all.
+
+    :param known: the ids that a slice picks from.
+    :raises TypeError: for something that does not name engines.
+    :raises InvalidEngineID: for an empty list, a negative id, or an id given twice.
+    """
+    if isinstance(targets, str):
+        if targets == "all":
+            return None
+        raise TypeError(f"targets cannot be {targets!r}: give an id, a list of ids, or 'all'")
+    if isinstance(targets, slice):
+        ids = list(sorted(known)[targets])
+    elif (single := _as_id(targets)) is not None:
+        ids = [single]
+    else:
+        if isinstance(targets, (bool, dict, bytes)) or not isinstance(targets, Iterable):
+            raise TypeError(
+                f"targets cannot be of type {type(targets).__name__}: give an id, a list of ids, or 'all'"
+            )
+        items = sorted(targets) if isinstance(targets, Set) else list(targets)
+        ids = []
+        for item in items:
+            engine_id = _as_id(item)
+            if engine_id is None:
+                raise TypeError(f"targets must be ids (ints), not {items!r}")
+            ids.append(engine_id)
+    if not ids:
+        raise InvalidEngineID("targets is empty: name at least one engine, or use 'all'")
+    if len(ids) > messages.MOST_TARGETS:
+        raise InvalidEngineID(
+            f"targets names {len(ids)} engines; one call names at most {messages.MOST_TARGETS}, or 'all'"
+        )
+    for engine_id in ids:
+        if not 0 <= engine_id < 2**32:
+            raise InvalidEngineID(f"there is no engine {engine_id}: ids are 0 or more, and small")
+    if len(set(ids)) < len(ids):
+        raise InvalidEngineID(f"targets names an engine twice: {ids}")
+    return tuple(ids)
+
+
+def _as_id(value: object) -> int | None:
+    """``value`` as an int if it is a whole number, of Python or of numpy, and not a truth value."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _identity(values: list[Any]) -> Any:
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call to engines.
+
+    :ivar name: the client's method, as errors show it.
+    :ivar command: the engine's method.
+    :ivar buffers: its arguments, the same for all engines.
+    :ivar for_targets: instead, gives the arguments of each engine: called with the targets' ids, it gives a list of
+        ``(id, buffers)``; engines that it leaves out take no part.
+    :ivar read: one engine's value, from the buffers of its answer.
+    :ivar combine: what the call returns, from the engines' values in the order of the targets.
+    :ivar stream: have output sent while it runs.
+    """
+
+    name: str
+    command: str
+    buffers: Buffers = ()
+    for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]] | None = None
+    read: Callable[[Buffers], Any] = lambda buffers: None
+    combine: Callable[[list[Any]], Any] = _identity
+    stream: bool = False
+
+    def finish(self, outcomes: Sequence[EngineOutcome]) -> Any:
+        """What the call returns.
+
+        :raises CompositeError: when any engine failed.
+        """
+        values: list[Any] = []
+        failures: list[tuple[type[BaseException], BaseException, str]] = []
+        failed_ids: list[int] = []
+        for outcome in outcomes:
+            try:
+                values.append(self._read_one(outcome))
+            except _EngineFailure as failure:
+                failures.append((type(failure.exception), failure.exception, failure.text))
+                failed_ids.append(outcome.engine_id)
+        if failures:
+            raise CompositeError(self.name, failures, failed_ids, values)
+        return self.combine(values)
+
+    def without_data(self) -> Request:
+        """The same without what it sends: for whoever only reads the answers, and shall not keep the data alive."""
+        return replace(self, buffers=(), for_targets=None)
+
+    def problem_of(self, outcome: EngineOutcome) -> BaseException | None:
+        """What an engine raised; None when it did not fail."""
+        if outcome.error is None and outcome.status == messages.OK:
+            return None
+        try:
+            self._read_one(outcome)
+        except _EngineFailure as failure:
+            return failure.exception
+        return None
+
+    def _read_one(self, outcome: EngineOutcome) -> Any:
+        if outcome.error is not None:
+            raise _EngineFailure(
+                outcome.error, f"{type(outcome.error).__name__}: {outcome.error}\n"
+            )
+        try:
+            if outcome.status == messages.OK:
+                return self.read(outcome.buffers)
+            record, result = loads(outcome.buffers)
+        except KernelError as problem:
+            raise _EngineFailure(problem, f"{type(problem).__name__}: {problem}\n") from None
+        exception = exception_of(record)
+        info = {"engineid": outcome.engine_id, "method": self.name, "result": result}
+        try:
+            exception._ipython_engine_info = info  # type: ignore[attr-defined]
+        except Exception:
+            log.debug("a {kind} takes no attributes", kind=type(exception).__name__)
+        raise _EngineFailure(exception, record.traceback)
+
+
+class _EngineFailure(Exception):
+    def __init__(self, exception: BaseException, text: str) -> None:
+        super().__init__()
+        self.exception = exception
+        self.text = text
+
+
+def exception_of(record: ExceptionRecord) -> BaseException:
+    """An engine's exception, of its real type if it can be rebuilt here."""
+    exception = rebuild_exception(record)
+    if exception is None:
+        text = f"{record.ename}: {record.evalue}" if record.evalue else record.ename
+        exception = UnpickleableException(text)
+        exception.add_note(record.traceback)
+    return exception
+
+
+@dataclass(slots=True)
+class Call:
+    """A request under way.
+
+    ============  ==================================================
+    state         ends with
+    ============  ==================================================
+    submitting    the targets are known (:attr:`accepted` fires) or refused
+    running       every target's outcome is here (:attr:`done` fires)
+    done          --
+    ============  ==================================================
+
+    :ivar accepted: a Deferred of the targets' ids.
+    :ivar done: a Deferred of the outcomes, in the order of the targets.
+    """
+
+    request: Request
+    end: ClientEnd
+    on_output: Callable[[int, str, str], None] | None = None
+    accepted: Deferred[list[int]] = field(default_factory=Deferred)
+    done: Deferred[list[EngineOutcome]] = field(default_factory=Deferred)
+    ids: list[int] = field(default_factory=list)
+    outcomes: dict[int, EngineOutcome] = field(default_factory=dict)
+    numbers: dict[int, int | None] = field(default_factory=dict)
+    _unaccepted: int = 0
+    _announce: bool = True
+    _aborted: bool = False
+    _over: bool = False
+
+    def start(self, targets: Sequence[int] | None, announce: bool = True) -> None:
+        """Send it.
+
+        :param announce: False when nobody waits for :attr:`accepted`.
+        """
+        self._announce = announce
+        request = self.request
+        try:
+            if request.for_targets is None:
+                self._unaccepted = 1
+                self._submit(request.buffers, targets, None)
+                return
+            # With engines that are known here it begins at once, and keeps its place before later calls.
+            ids = self.end.resolve(targets)
+            if ids is not None:
+                self._start_each(ids, request.for_targets)
+                return
+        except Exception as problem:
+            self._fail(problem)
+            return
+        asking = ensureDeferred(self._ask_and_start(targets, request.for_targets))
+        asking.addErrback(
+            lambda failure: self._fail(failure.value or KernelError("the call failed"))
+        )
+
+    async def _ask_and_start(
+        self,
+        targets: Sequence[int] | None,
+        for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]],
+    ) -> None:
+        ids = await self.end.call("resolve", targets=targets)
+        if self._aborted:
+            raise QueueCleared(f"{self.request.name}: it was aborted before it began")
+        self._start_each(ids, for_targets)
+
+    def _start_each(
+        self,
+        ids: Sequence[int],
+        for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]],
+    ) -> None:
+        parts = for_targets(ids)
+        self.ids = [engine_id for engine_id, _ in parts]
+        self._unaccepted = len(parts)
+        for engine_id, buffers in parts:
+            self._submit(buffers, (engine_id,), engine_id)
+        if not parts:
+            self._accept()
+
+    def _submit(
+        self, buffers: Buffers, targets: Sequence[int] | None, engine_id: int | None
+    ) -> None:
+        part = _Part(self, engine_id)
+        number = self.end.submit(
+            self.request.command, buffers, targets, part, self.request.stream, self._announce
+        )
+        if number is not None:
+            self.numbers[number] = engine_id
+
+    def _accept(self) -> None:
+        if not self.accepted.called:
+            self.accepted.callback(self.ids)
+        self._finish_if_complete()
+
+    def _finish_if_complete(self) -> None:
+        if not self._over and not self._unaccepted and len(self.outcomes) == len(self.ids):
+            self._over = True
+            self.request = self.request.without_data()
+            self.done.callback([self.outcomes[engine_id] for engine_id in self.ids])
+
+    def _fail(self, problem: BaseException) -> None:
+        if self._over:
+            return
+        self._over = True
+        self.request = self.request.without_data()
+        if not self.accepted.called:
+            self.accepted.errback(problem)
+        self.done.errback(problem)
+
+    def abort(self) -> None:
+        """End it on the engines where it is not done: not begun, it fails with ``QueueCleared``; begun, it
+        is interrupted."""
+        if self._over or not self.end.connected:
+            return
+        self._aborted = True
+        for number in self.numbers:
+            self.end.call("abort", number=number).addErrback(lambda failure: None)
+
+
+class _Part:
+    """Hears what becomes of one submission of a call."""
+
+    def __init__(self, call: Call, engine_id: int | None) -> None:
+        self._call = call
+        self._engine_id = engine_id
+        self._waiting = True
+
+    def accepted(self, ids: Sequence[int]) -> None:
+        if self._engine_id is None:
+            self._call.ids = list(ids)
+        self._no_longer_waiting()
+
+    def _no_longer_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._call._unaccepted -= 1
+        if not self._call._unaccepted:
+            self._call._accept()
+
+    def outcome(self, outcome: EngineOutcome) -> None:
+        self._call.outcomes[outcome.engine_id] = outcome
+        self._call._finish_if_complete()
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        if self._call.on_output is not None:
+            self._call.on_output(engine_id, stream, text)
+
+    def failed(self, problem: Exception) -> None:
+        call = self._call
+        if self._engine_id is None or not isinstance(
+            problem, (InvalidEngineID, NoEnginesRegistered)
+        ):
+            call._fail(problem)
+            return
+        # The engine went away since the targets were resolved; the others go on.
+        gone = NotStarted(f"engine {self._engine_id} went away before it got its part")
+        call.outcomes[self._engine_id] = EngineOutcome(self._engine_id, messages.REFUSED, (), gone)
+        self._no_longer_waiting()

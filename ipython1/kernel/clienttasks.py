@@ -1,0 +1,522 @@
+"""A client's tasks: their ids, what is to be sent of them, what has come back.
+
+:class:`ClientTasks` is shared by the blocking client's threads and the reactor's thread.  A task is numbered
+    and put into the outbox
+by whoever submits it; the reactor's thread sends what the controller's credit allows, and stores what comes back.
+
+=============  =========================================  =====================
+a task that is  on                                        becomes
+=============  =========================================  =====================
+(new)          :meth:`~ClientTasks.submit`                in the outbox
+in the outbox  credit                                     sent
+in the outbox  :meth:`~ClientTasks.take_back`             (gone)
+sent           its result                                 done
+done           :meth:`~ClientTasks.forget`                (gone)
+=============  =========================================  =====================
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from ipython1.kernel import frames, messages, taskwire
+from ipython1.kernel.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.clientlink import ClientEnd
+from ipython1.kernel.error import ConnectionError, KernelError, MessageSizeError
+from ipython1.kernel.frames import Buffer
+from ipython1.kernel.taskencoder import Encoded, Packed
+from ipython1.kernel.taskwire import DONE_HEAD, Entry
+
+log = Logger()
+
+OUTBOX_TASKS: Final = 65536
+"""Tasks that may wait to be sent; whoever submits more has to wait."""
+
+OUTBOX_SIZE: Final = 64 * 1024 * 1024
+"""The same in bytes."""
+
+MOST_AT_ONCE: Final = 4096
+"""Tasks that are sent before others get the reactor's thread, and the outbox's lock."""
+
+_PAGE: Final = 1024
+_SEGMENT_BITS: Final = 32
+_OFFSET_MASK: Final = (1 << _SEGMENT_BITS) - 1
+
+
+class ResultBook:
+    """Results by task id, as they came: batches of bytes, and where in them each result begins."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, array[int]] = {}
+        self._segments: dict[int, bytes] = {}
+        self._left: dict[int, int] = {}
+        self._next = 1
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, data: bytes, places: Sequence[tuple[int, int]]) -> list[int]:
+        """Keep ``data``, with results of tasks at offsets ``places``; returns the ids that are new."""
+        segment = self._next
+        self._next += 1
+        pages = self._pages
+        base = segment << _SEGMENT_BITS
+        new = []
+        for task_id, offset in places:
+            number, index = divmod(task_id, _PAGE)
+            page = pages.get(number)
+            if page is None:
+                page = pages[number] = array("Q", bytes(8 * _PAGE))
+            if not page[index]:
+                page[index] = base | offset
+                new.append(task_id)
+        if new:
+            self._segments[segment] = data
+            self._left[segment] = len(new)
+            self._count += len(new)
+        return new
+
+    def get(self, task_id: int) -> tuple[bytes, int] | None:
+        """The bytes in which a task's result begins at an offset."""
+        page = self._pages.get(task_id // _PAGE)
+        place = page[task_id % _PAGE] if page is not None else 0
+        if not place:
+            return None
+        return self._segments[place >> _SEGMENT_BITS], place & _OFFSET_MASK
+
+    def __contains__(self, task_id: int) -> bool:
+        page = self._pages.get(task_id // _PAGE)
+        return page is not None and page[task_id % _PAGE] != 0
+
+    def missing(self, task_ids: Iterable[int]) -> set[int]:
+        """Those that have no result."""
+        pages = self._pages
+        none: array[int] = array("Q", bytes(8 * _PAGE))
+        return {
+            task_id
+            for task_id in task_ids
+            if not pages.get(task_id // _PAGE, none)[task_id % _PAGE]
+        }
+
+    def discard(self, task_id: int) -> None:
+        """Let go of a result."""
+        page = self._pages.get(task_id // _PAGE)
+        place = page[task_id % _PAGE] if page is not None else 0
+        if page is None or not place:
+            return
+        page[task_id % _PAGE] = 0
+        self._count -= 1
+        segment = place >> _SEGMENT_BITS
+        self._left[segment] -= 1
+        if not self._left[segment]:
+            del self._left[segment], self._segments[segment]
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self._pages.clear()
+        self._segments.clear()
+        self._left.clear()
+        self._count = 0
+
+
+class Waiter:
+    """Waits for tasks.
+
+    :param missing: the ids that are not done.
+    :param tell: called with the ids of those that are done, in the reactor's thread; with an empty list when
+        no more will come.
+    """
+
+    def __init__(self, missing: set[int], tell: Callable[[list[int]], None]) -> None:
+        self.missing = missing
+        self.failure: Exception | None = None
+        self._tell = tell
+
+    def done(self, task_ids: list[int]) -> None:
+        """Some tasks are done, of whoever."""
+        mine = self.missing.intersection(task_ids)
+        if mine:
+            self.missing -= mine
+            self._tell([task_id for task_id in task_ids if task_id in mine])
+
+    def fail(self, problem: Exception) -> None:
+        """No more will come."""
+        self.failure = problem
+        self._tell([])
+
+
+class ClientTasks:
+    """The tasks of one client.
+
+    :param end: its connection.
+    :param call_in_reactor: calls something in the reactor's thread (``reactor.callFromThread``).
+    """
+
+    def __init__(self, end: ClientEnd, call_in_reactor: Callable[..., Any]) -> None:
+        self._end = end
+        self._call_in_reactor = call_in_reactor
+        self._lock = threading.Lock()
+        self._outbox: deque[Entry | Packed] = deque()
+        self._outbox_tasks = 0
+        self._outbox_size = 0
+        self._sending = False
+        self._functions: set[bytes] = set()
+        self._blocks: deque[tuple[int, int]] = deque()
+        self._own: list[tuple[int, int]] = []
+        self._next_id = 0
+        self._stop_id = 0
+        self._leasing = False
+        self._room: list[Callable[[], None]] = []
+        self._sent_tasks = 0
+        self._sent_size = 0
+        self._credit = (0, 0)
+        self._accepted = 0
+        self._flushing: list[tuple[int, Deferred[None]]] = []
+        self._waiters: set[Waiter] = set()
+        self._lost: ConnectionError | None = None
+        self.submitted = 0
+        self.results = ResultBook()
+        end.handlers[taskwire.DONE] = self._done_received
+        end.handlers[taskwire.CREDIT] = self._credit_received
+        end.on_lost.append(self._link_lost)
+
+    async def begin(self) -> None:
+        """Get the first ids and credit; in the reactor's thread.
+
+        :raises ConnectionError: when the controller is gone.
+        """
+        block, credit = await self._end.call("begin")
+        self._next_id, self._stop_id = block
+        self._own.append((block[0], block[1]))
+        self._credit = (credit[0], credit[1])
+
+    # -- submitting, in any thread
+
+    def submit(self, encoded: Encoded) -> int | None:
+        """Put a task into the outbox; returns its id, or None when there is no room now (see :meth:`when_room`).
+
+        :raises ConnectionError: when the controller is gone.
+        :raises MessageSizeError: when it is larger than the controller takes.
+        """
+        payload = encoded.payload
+        size = len(payload)
+        for _, more in encoded.recovery:
+            size += len(more)
+        largest = size
+        for function in encoded.functions:
+            largest = max(largest, len(function.data))
+        limit = min(self._end.max_message or taskwire.MOST_BYTES, taskwire.MOST_BYTES)
+        if largest > limit:
+            raise MessageSizeError(
+                f"the task is {largest} bytes, the controller takes at most {limit} (max_message_size in "
+                "ipython1.kernel.ini); send it in parts, or through files"
+            )
+        with self._lock:
+            task_id = self._next_id
+            if (
+                self._lost is not None
+                or task_id >= self._stop_id
+                or self._outbox_tasks >= OUTBOX_TASKS
+                or self._outbox_size >= OUTBOX_SIZE
+            ):
+                return self._no_room()
+            self._next_id = task_id + 1
+            for function in encoded.functions:
+                if function.digest not in self._functions:
+                    self._functions.add(function.digest)
+                    self._outbox.append(function)
+            self._outbox.append(Entry(task_id, encoded.options, payload, encoded.recovery))
+            self._outbox_tasks += 1
+            self._outbox_size += size
+            self.submitted += 1
+            wake = not self._sending
+            self._sending = True
+        if wake:
+            self._call_in_reactor(self._send)
+        return task_id
+
+    def _no_room(self) -> int | None:
+        if self._lost is not None:
+            raise self._lost
+        if self._next_id >= self._stop_id and self._blocks:
+            self._next_id, self._stop_id = self._blocks.popleft()
+            self._own.append((self._next_id, self._stop_id))
+        elif not self._sending:
+            self._sending = True
+            self._call_in_reactor(self._send)
+        return None
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once, in the reactor's thread, when it is worth trying to submit again."""
+        with self._lock:
+            has_ids = self._next_id < self._stop_id or bool(self._blocks)
+            blocked = (
+                not has_ids
+                or self._outbox_tasks >= OUTBOX_TASKS
+                or self._outbox_size >= OUTBOX_SIZE
+            )
+            if blocked and self._lost is None:
+                self._room.append(call)
+                return
+        self._call_in_reactor(call)
+
+    def is_own(self, task_id: int) -> bool:
+        """Whether this client has submitted a task of this number."""
+        with self._lock:
+            return any(
+                start <= task_id < (self._next_id if stop == self._stop_id else stop)
+                for start, stop in self._own
+            )
+
+    def take_back(self, task_id: int) -> bool:
+        """Take a task out of the outbox; False when it is not in it."""
+        return bool(self.take_back_many([task_id]))
+
+    def take_back_many(self, task_ids: Iterable[int]) -> set[int]:
+        """Take tasks out of the outbox; returns those that were in it."""
+        wanted = set(task_ids)
+        with self._lock:
+            found = [
+                item for item in self._outbox if isinstance(item, Entry) and item.task_id in wanted
+            ]
+            if not found:
+                return set()
+            taken = {item.task_id for item in found}
+            self._outbox = deque(
+                item
+                for item in self._outbox
+                if isinstance(item, Packed) or item.task_id not in taken
+            )
+            number = len(taken)
+            self._outbox_tasks -= number
+            self._outbox_size -= sum(item.size for item in found)
+            self.submitted -= number
+            self._flushing = [(goal - number, each) for goal, each in self._flushing]
+            return taken
+
+    def unsent(self) -> list[int]:
+        """The ids of the tasks in the outbox."""
+        with self._lock:
+            return [item.task_id for item in self._outbox if isinstance(item, Entry)]
+
+    # -- sending, in the reactor's thread
+
+    def _send(self) -> None:
+        """Send what credit allows, and see to it that there are ids."""
+        batch: list[Entry] = []
+        with self._lock:
+            self._sending = False
+            ready: list[Callable[[], None]] = []
+            outbox = self._outbox
+            tasks, size = self._credit
+            left = MOST_AT_ONCE
+            while outbox and left and self._lost is None:
+                left -= 1
+                item = outbox[0]
+                if isinstance(item, Packed):
+                    outbox.popleft()
+                    self._send_entries(batch)
+                    batch = []
+                    self._send_function(item)
+                    continue
+                if self._sent_tasks >= tasks or self._sent_size >= size:
+                    break
+                outbox.popleft()
+                item_size = item.size
+                self._outbox_tasks -= 1
+                self._outbox_size -= item_size
+                self._sent_tasks += 1
+                self._sent_size += item_size
+                if item_size > taskwire.INLINE:
+                    self._send_entries(batch)
+                    batch = []
+                    self._send_large(item)
+                else:
+                    batch.append(item)
+            if not left and not self._sending:
+                self._sending = True
+                self._call_in_reactor(self._send)
+            lease = self._wants_ids()
+            has_ids = self._next_id < self._stop_id or bool(self._blocks)
+            has_room = (
+                self._outbox_tasks < OUTBOX_TASKS // 2 and self._outbox_size < OUTBOX_SIZE // 2
+            )
+            if has_ids and has_room:
+                ready, self._room = self._room, []
+        self._send_entries(batch)
+        if lease:
+            self._lease()
+        for call in ready:
+            call()
+
+    def _send_entries(self, entries: list[Entry]) -> None:
+        if entries and self._end.connected:
+            link = self._end.link
+            for parts, size in taskwire.pack_submissions(entries):
+                link.send_packed(parts, size)
+
+    def _send_large(self, entry: Entry) -> None:
+        if self._end.connected:
+            link = self._end.link
+            head, bodies = taskwire.pack_submission_head(entry)
+            transfer = link.bulk.start(bodies, lambda reason: None)
+            link.send(taskwire.SUBMIT, 0, head, pack_reference(transfer), frames.BULK)
+
+    def _send_function(self, function: Packed) -> None:
+        if not self._end.connected:
+            return
+        link = self._end.link
+        if len(function.data) <= taskwire.INLINE:
+            link.send(taskwire.FUNCTION, 0, function.digest, function.data)
+        else:
+            transfer = link.bulk.start([function.data], lambda reason: None)
+            link.send(taskwire.FUNCTION, 0, function.digest, pack_reference(transfer), frames.BULK)
+
+    def _wants_ids(self) -> bool:
+        """Whether to lease a block of ids: when less than half of the last one is left."""
+        if self._leasing or self._blocks or self._lost is not None or not self._own:
+            return False
+        start, stop = self._own[-1]
+        if self._stop_id - self._next_id > (stop - start) // 2:
+            return False
+        self._leasing = True
+        return True
+
+    def _lease(self) -> None:
+        def leased(block: list[int]) -> None:
+            with self._lock:
+                self._leasing = False
+                self._blocks.append((block[0], block[1]))
+            self._send()
+
+        self._end.call("lease").addCallbacks(leased, lambda failure: None)
+
+    # -- what comes back, in the reactor's thread
+
+    def _done_received(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        if flags & frames.BULK:
+            head = bytes(meta)
+
+            def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
+                if buffers is not None:
+                    self._store(b"".join((head, *buffers)))
+
+            self._end.link.bulk.take(unpack_reference(payload), complete)
+        elif len(payload):
+            self._store(bytes(payload))
+        if number and self._end.connected:
+            self._end.link.send(taskwire.CONFIRM, number)
+
+    def _store(self, data: bytes) -> None:
+        places = []
+        position = 0
+        end = len(data)
+        unpack = DONE_HEAD.unpack_from
+        head_size = DONE_HEAD.size
+        while position < end:
+            head = unpack(data, position)
+            places.append((head[0], position))
+            position += head_size + head[1]
+        self.store(data, places)
+
+    def store(self, data: bytes, places: Sequence[tuple[int, int]]) -> None:
+        """Keep results."""
+        with self._lock:
+            new = self.results.add(data, places)
+            waiters = list(self._waiters)
+        for waiter in waiters:
+            waiter.done(new)
+
+    def watch(self, waiter: Waiter, task_ids: Iterable[int]) -> list[int]:
+        """Have ``waiter`` wait for more tasks; returns those that are done already."""
+        wanted = list(task_ids)
+        with self._lock:
+            missing = self.results.missing(wanted)
+            waiter.missing |= missing
+            self._waiters.add(waiter)
+        return [task_id for task_id in wanted if task_id not in missing]
+
+    def _credit_received(self, flags: int, accepted: int, meta: Buffer, payload: Buffer) -> None:
+        self._credit = taskwire.unpack_credit(meta)
+        self._accepted = accepted
+        self._send()
+        while self._flushing and self._flushing[0][0] <= accepted:
+            self._flushing.pop(0)[1].callback(None)
+
+    def _link_lost(self, reason: str) -> None:
+        problem = ConnectionError(
+            f"the controller is gone ({reason}); tasks whose results had not come are lost to this client. "
+            "Start the controller again if it ended, and create a new client"
+        )
+        with self._lock:
+            self._lost = problem
+            self._outbox.clear()
+            self._outbox_tasks = self._outbox_size = 0
+            waiters, self._waiters = self._waiters, set()
+            ready, self._room = self._room, []
+        for waiter in waiters:
+            waiter.fail(problem)
+        for call in ready:
+            call()
+        flushing, self._flushing = self._flushing, []
+        for _, deferred in flushing:
+            deferred.errback(problem)
+
+    # -- waiting
+
+    def add_waiter(self, task_ids: Iterable[int], tell: Callable[[list[int]], None]) -> Waiter:
+        """Be told of tasks as they are done; those that are done already are not in ``waiter.missing``.
+
+        :raises ConnectionError: when the controller is gone and not all are done.
+        """
+        with self._lock:
+            waiter = Waiter(self.results.missing(task_ids), tell)
+            if waiter.missing:
+                if self._lost is not None:
+                    raise self._lost
+                self._waiters.add(waiter)
+        return waiter
+
+    def remove_waiter(self, waiter: Waiter) -> None:
+        """It is not wanted any more."""
+        with self._lock:
+            self._waiters.discard(waiter)
+
+    def flushed(self) -> Deferred[None]:
+        """Fires when all that was submitted so far has reached the controller; in the reactor's thread."""
+        deferred: Deferred[None] = Deferred()
+        with self._lock:
+            lost, wanted = self._lost, self.submitted
+        if lost is not None:
+            deferred.errback(lost)
+        elif self._accepted >= wanted:
+            deferred.callback(None)
+        else:
+            self._flushing.append((wanted, deferred))
+        return deferred
+
+    def aborted_here(self, task_id: int, problem: KernelError) -> None:
+        """Store the end of a task that never left; in any thread."""
+        import time
+
+        payload = messages.pack_json((type(problem).__name__, str(problem)))
+        now = time.time()
+        head = DONE_HEAD.pack(task_id, len(payload), taskwire.Status.REFUSED, -1, 0, now, now, 0.0)
+        self._call_in_reactor(self.store, head + payload, [(task_id, 0)])
+
+    def forget(self, task_ids: Iterable[int] | None) -> None:
+        """Let go of results; None for all."""
+        with self._lock:
+            if task_ids is None:
+                self.results.clear()
+            else:
+                for task_id in task_ids:
+                    self.results.discard(task_id)

@@ -1,0 +1,205 @@
+"""Orders to a running cluster: one JSON object a line, over a socket that only its user can open.
+
+A request is ``{"id": 1, "do": "add", "count": 2}``; its answer ``{"id": 1, "value": ...}`` or ``{"id": 1, "error":
+[name, text]}``.  A side that asked to ``watch`` also gets ``{"event": "say", "text": ...}`` and ``{"event":
+"progress", ...}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import select
+import socket
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ipython1.kernel import error
+from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.error import ConnectionError, ProtocolError, ResultNotCompleted
+
+LINE_LIMIT = 8 << 20
+_PATH_LIMIT = 100  # bytes; the systems' own limits begin at 104
+
+
+def encode(content: dict[str, Any]) -> bytes:
+    """The line for a message."""
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The message of a line.
+
+    :raises ProtocolError: when it is none.
+    """
+    try:
+        content = json.loads(line)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ProtocolError("this is not a cluster's control connection")
+    return content
+
+
+class Lines:
+    """Cuts a stream into lines of bounded length."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The complete lines.
+
+        :raises ProtocolError: when one grows too long.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_LIMIT:
+            raise ProtocolError("an endless line on a cluster's control connection")
+        yield from lines
+
+
+def error_to_wire(problem: BaseException) -> list[str]:
+    """The name and text under which an error travels."""
+    if isinstance(problem, ClusterError):
+        return ["ClusterError", str(problem)]
+    return list(error.to_wire(problem))
+
+
+def error_from_wire(content: Any) -> Exception:
+    """The error for what :func:`error_to_wire` gave."""
+    try:
+        name, text = content
+    except (TypeError, ValueError):
+        return ProtocolError("a malformed error came over a cluster's control connection")
+    if name == "ClusterError":
+        return ClusterError(str(text))
+    return error.from_wire(str(name), str(text))
+
+
+# -- where the socket is
+
+
+def choose_socket_path(wanted: Path) -> Path:
+    """Where to listen: ``wanted``, or a new private directory where that path is too long for the system."""
+    if len(os.fsencode(wanted)) <= _PATH_LIMIT:
+        return wanted
+    return Path(tempfile.mkdtemp(prefix="ipython1-")) / "ipcluster.sock"
+
+
+def remove_socket(path: Path, wanted: Path) -> None:
+    """Remove a socket, and the directory that was made for it."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    if path != wanted and path.name == "ipcluster.sock":
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+
+def connect_control(path: str, timeout: float = 5.0) -> socket.socket:
+    """Connect to a cluster's control socket.
+
+    :raises ConnectionError: when nobody answers there.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(path)
+    except OSError as problem:
+        connection.close()
+        raise ConnectionError(
+            f"the cluster does not answer at {path}: {problem.strerror}"
+        ) from None
+    return connection
+
+
+class BlockingControl:
+    """The asking side, for code that blocks.
+
+    :param on_event: takes the events that come while an answer is waited for.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        on_event: Callable[[dict[str, Any]], object] = lambda event: None,
+    ) -> None:
+        self._connection = connection
+        self._connection.setblocking(False)
+        self.on_event = on_event
+        self._lines = Lines()
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._answers: dict[int, dict[str, Any]] = {}
+
+    def call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+        """Give an order and wait for the answer.
+
+        :raises ResultNotCompleted: when none comes in time.
+        :raises ConnectionError: when the cluster is gone.
+        """
+        with self._lock:
+            number = next(self._numbers)
+            until = None if timeout is None else time.monotonic() + timeout
+            self._send(encode({"id": number, "do": do, **arguments}), until)
+            while number not in self._answers:
+                self._receive(until, do)
+            answer = self._answers.pop(number)
+        if "error" in answer:
+            raise error_from_wire(answer["error"])
+        return answer.get("value")
+
+    def wait_closed(self, timeout: float) -> bool:
+        """Wait until the other side has closed; False when it has not in time."""
+        until = time.monotonic() + timeout
+        try:
+            while True:
+                self._receive(until, "its end")
+        except ResultNotCompleted:
+            return False
+        except ConnectionError:
+            return True
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def _wait(self, reading: bool, until: float | None, what: str) -> None:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        sockets = [self._connection]
+        ready = select.select(sockets if reading else [], [] if reading else sockets, [], left)
+        if not any(ready):
+            raise ResultNotCompleted(f"the cluster did not answer in time: {what}")
+
+    def _send(self, data: bytes, until: float | None) -> None:
+        view = memoryview(data)
+        while view:
+            self._wait(False, until, "sending")
+            try:
+                view = view[self._connection.send(view) :]
+            except OSError:
+                raise ConnectionError("the cluster is gone") from None
+
+    def _receive(self, until: float | None, what: str) -> None:
+        self._wait(True, until, what)
+        try:
+            data = self._connection.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            raise ConnectionError("the cluster is gone")
+        for line in self._lines.feed(data):
+            content = decode(line)
+            if "event" in content:
+                self.on_event(content)
+            else:
+                self._answers[int(content.get("id", 0))] = content

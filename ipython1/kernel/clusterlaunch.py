@@ -1,0 +1,146 @@
+"""Starting the process of ``ipcluster`` from Python, as something that belongs to this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from ipython1.daemon.children import python_command
+from ipython1.kernel.clusterconfig import ClusterError
+
+MODULE = "ipython1.kernel.scripts.ipcluster"
+
+_WORD_OPTIONS = {
+    "mpi": "--mpi",
+    "cluster_file": "--cluster-file",
+    "batch_file": "--batch-file",
+    "queue": "--queue",
+    "account": "--account",
+    "time": "--time",
+    "batch_python": "--batch-python",
+    "restart_engines": "--restart-engines",
+    "start_timeout": "--start-timeout",
+    "client_ip": "--client-ip",
+    "client_port": "--client-port",
+    "client_location": "--client-location",
+    "engine_ip": "--engine-ip",
+    "engine_port": "--engine-port",
+    "engine_location": "--engine-location",
+    "log_file": "--logfile",
+    "log_level": "--log-level",
+}
+_COMMAND_OPTIONS = {"mpiexec": "--mpiexec", "ssh": "--ssh"}
+_LIST_OPTIONS = {
+    "batch_options": "--batch-option",
+    "setup": "--setup",
+    "engine_arguments": "--engine-argument",
+}
+_FLAGS = {"reuse_furls": "--reuse-furls"}
+
+OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS)
+
+
+def command_options(options: Mapping[str, Any]) -> list[str]:
+    """The command line for keyword arguments.
+
+    :raises TypeError: for a keyword that there is not.
+    """
+    found = []
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise TypeError(
+                f"a cluster has no option {name!r}; besides n, kind, cluster_id, ipython_dir and detach "
+                f"there are: {', '.join(sorted(OPTIONS))}"
+            )
+        if value is None:
+            continue
+        if name in _WORD_OPTIONS:
+            found.append(
+                f"{_WORD_OPTIONS[name]}={os.fspath(value) if name.endswith('file') else value}"
+            )
+        elif name in _COMMAND_OPTIONS:
+            words = value if isinstance(value, str) else shlex.join(value)
+            found.append(f"{_COMMAND_OPTIONS[name]}={words}")
+        elif name in _LIST_OPTIONS:
+            items = [value] if isinstance(value, str) else value
+            found += [f"{_LIST_OPTIONS[name]}={item}" for item in items]
+        elif value:
+            found.append(_FLAGS[name])
+    return found
+
+
+def new_cluster_id() -> str:
+    """An id that no other cluster has."""
+    return f"py-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+# A forked child holds copies of our connections, and would keep clusters alive that way.
+_connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    for connection in list(_connections):
+        with contextlib.suppress(OSError):
+            os.close(connection.detach())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+class OwnedProcess:
+    """A process of ``ipcluster`` that ends when this process does.
+
+    :param arguments: its command line.
+    :ivar connection: over which it takes orders.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.connection, theirs = socket.socketpair()
+        _connections.add(self.connection)
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        with theirs:
+            options = [*arguments, f"--owner-fd={theirs.fileno()}"]
+            self.process = subprocess.Popen(
+                python_command(MODULE, ["ipcluster", *options]),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                # A Ctrl-C is for the program that uses the cluster; it decides what ends.
+                start_new_session=True,
+            )
+
+    def error(self) -> ClusterError:
+        """Why it ended: what it said last."""
+        self.process.wait()
+        if self._errors.closed:
+            return ClusterError("the cluster is gone")
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        words = [line.removeprefix("ipcluster: ") for line in lines]
+        return ClusterError(
+            "\n".join(words) or f"ipcluster ended with exit status {self.process.returncode}"
+        )
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for its end; false when it has not in time."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        self._errors.close()
+        return True
+
+    def detach(self) -> None:
+        """Let it go on: it is nobody's child that would have to be waited for."""
+        self.process.returncode = 0
+        self._errors.close()

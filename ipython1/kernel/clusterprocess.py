@@ -1,0 +1,351 @@
+"""The process of ``ipcluster``: the service, its control socket and state file, and what the user sees."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ipython1.daemon import osprocess
+from ipython1.daemon.link import adopt_socket
+from ipython1.daemon.supervision import Supervision
+from ipython1.daemon.supervisor import ProcessSupervisor
+from ipython1.kernel import logs
+from ipython1.kernel.clusterconfig import ClusterConfig, title_of
+from ipython1.kernel.clustercontrol import choose_socket_path, remove_socket
+from ipython1.kernel.clusterprogress import StartProgress, UnitFailure
+from ipython1.kernel.clusterserver import ControlServer, Orders, progress_to_json
+from ipython1.kernel.clusterservice import ClusterService
+from ipython1.kernel.clusterstatus import write_state
+from ipython1.kernel.error import KernelError, compress_ids
+from ipython1.kernel.security import ClusterFiles
+from ipython1.kernel.steadyclock import keep_steady
+
+STATE_DELAY = 0.1
+"""Seconds for which changes are collected before the state file is written."""
+
+PROGRESS_INTERVAL = 1.0
+"""Seconds between two lines about the progress where lines cannot be overwritten."""
+
+
+class Screen:
+    """What the user sees: lines, and on a terminal one line that is overwritten."""
+
+    def __init__(self, out: IO[str], err: IO[str]) -> None:
+        self._out = out
+        self._err = err
+        self._terminal = out.isatty()
+        self._passing = False
+        self._settings = self._save_terminal()
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self._write(self._out, f"{text}\n")
+
+    def problem(self, text: str) -> None:
+        """A line on standard error."""
+        self._write(self._err, f"ipcluster: {text}\n")
+
+    def passing(self, text: str) -> bool:
+        """A line that the next one replaces; False where that is not possible."""
+        if self._terminal:
+            self._write(self._out, f"{text}", passing=True)
+        return self._terminal
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+        self._write(self._out, "")
+        if self._settings is not None:
+            import termios
+
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._settings)
+
+    def _write(self, file: IO[str], text: str, passing: bool = False) -> None:
+        # A closed terminal or a broken pipe must not keep processes from being ended.
+        with contextlib.suppress(OSError, ValueError):
+            if self._passing:
+                self._out.write("\r\x1b[K")
+                self._out.flush()
+            self._passing = passing
+            file.write(text)
+            file.flush()
+
+    @staticmethod
+    def _save_terminal() -> Any:
+        try:
+            import termios
+
+            return termios.tcgetattr(sys.stdin.fileno()) if sys.stdin.isatty() else None
+        except (ImportError, OSError, ValueError, AttributeError):
+            return None
+
+
+def connecting_lines(config: ClusterConfig) -> list[str]:
+    """The Python lines that connect to the cluster."""
+    found = []
+    if config.ipython_dir:
+        files = config.files()
+        mec, tc = repr(str(files.multiengine_furl)), repr(str(files.task_furl))
+    else:
+        mec = tc = repr(config.cluster_id) if config.cluster_id else ""
+    found.append("from ipython1.kernel import client")
+    found.append(f"mec = client.MultiEngineClient({mec})")
+    found.append(f"tc = client.TaskClient({tc})")
+    return found
+
+
+def failure_lines(failures: Sequence[UnitFailure]) -> list[str]:
+    """What to say about engines that did not come up."""
+    found = []
+    for failure in failures[:5]:
+        ids = compress_ids(failure.unit.ids)
+        who = f"engine {ids}" if ids else failure.unit.key
+        found.append(
+            f"{who} {failure.reason}; its last lines:"
+            if failure.lines
+            else f"{who} {failure.reason}"
+        )
+        found += [f"    {line}" for line in failure.lines[-10:]]
+    if len(failures) > 5:
+        found.append(f"and {len(failures) - 5} more like these")
+    return found
+
+
+class ClusterProcess:
+    """Runs one cluster until it is over.
+
+    :param connection: the socket to this host's nanny.
+    :param supervision: with what was started before the reactor was there.
+    :param owner: the descriptor of a connection to the process that the cluster belongs to; -1 for none.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        files: ClusterFiles,
+        reactor: Any,
+        connection: socket.socket,
+        supervision: Supervision,
+        owner: int,
+    ) -> None:
+        self.config = config
+        self.files = files
+        self.screen = Screen(sys.stdout, sys.stderr)
+        self.status = 0
+        self._reactor = reactor
+        self._owner = owner
+        supervisor = ProcessSupervisor(reactor, supervision)
+        nanny = adopt_socket(reactor, connection, supervisor.on_event)
+        nanny.hello.addErrback(lambda failure: None)
+        supervisor.add_host("", nanny)
+        self.service = ClusterService(
+            config,
+            files,
+            reactor,
+            supervisor,
+            nanny,
+            say=self._say,
+            on_change=self._on_change,
+        )
+        self.server = ControlServer(Orders(self.service))
+        self._socket_path = files.security_file("ipcluster.sock")
+        self._writing: Any = None
+        self._shown = -1
+        self._interrupts = 0
+        self._over = False
+
+    # -- the life
+
+    async def live(self) -> None:
+        """Everything from the start to the end."""
+        self._listen()
+        started = Deferred.fromCoroutine(self.service.start())
+        try:
+            progress = await started
+        except Exception as problem:
+            await self._failed_to_start(problem)
+        else:
+            self._started(progress)
+            if progress.outcome == "failed":
+                self.status = 1
+                await self.service.stop()
+            ended = await self.service.finished
+            self.status = self.status or ended
+            await self.service.stop()
+        await self._close()
+
+    def _listen(self) -> None:
+        if self.config.with_controller:
+            self._socket_path = choose_socket_path(self._socket_path)
+            self.server.listen(self._reactor, self._socket_path)
+            self.service.socket_path = str(self._socket_path)
+        if self._owner >= 0:
+            self.server.adopt_owner(self._reactor, self._owner, self._owner_ended)
+        self._on_change()
+
+    def _started(self, progress: StartProgress) -> None:
+        failures = list(progress.failures.values())
+        for text in failure_lines(failures):
+            self.screen.problem(text)
+        # Whoever hears that it is up finds so in the state file.
+        self._write_state_now()
+        self.server.orders.set_started(progress)
+        usable = len(progress.usable)
+        if progress.outcome == "failed":
+            self.screen.problem("no engine could be started")
+            return
+        if progress.outcome == "waiting":
+            late = progress.wanted - progress.failed - usable
+            self.screen.problem(
+                f"{late} of {progress.wanted} engines did not come up within {self.config.start_timeout:g} s"
+            )
+        if self._owner < 0:
+            self._tell_how_to_connect(progress)
+
+    def _tell_how_to_connect(self, progress: StartProgress) -> None:
+        usable, wanted = len(progress.usable), progress.wanted
+        what = f"{usable} engines" if usable != 1 else "1 engine"
+        share = "" if usable == wanted else f" of {wanted}"
+        ids = f" ({compress_ids(progress.usable)})" if usable else ""
+        title = title_of(self.config.cluster_id)
+        self.screen.line(f"{title} is up: {what}{share}{ids}.")
+        self.screen.line("To use it, in Python:")
+        self.screen.line("")
+        for line in connecting_lines(self.config):
+            self.screen.line(f"    {line}")
+        self.screen.line("")
+        self.screen.line("Ctrl-C ends it.")
+
+    async def _failed_to_start(self, problem: Exception) -> None:
+        if self._interrupts:
+            self.status = 1
+        elif isinstance(problem, KernelError):
+            self.status = 1
+            self.screen.problem(str(problem))
+        else:
+            self.status = 1
+            self.log.failure("the cluster could not be started")
+            self.screen.problem(
+                f"failed unexpectedly, see {self.files.cluster_log}: {type(problem).__name__}: {problem}"
+            )
+        self.server.orders.set_started(Failure(problem))
+        await self.service.stop()
+
+    async def _close(self) -> None:
+        self._over = True
+        if self._writing is not None and self._writing.active():
+            self._writing.cancel()
+        await self.server.close()
+        wanted = self.files.security_file("ipcluster.sock")
+        if self.config.with_controller:
+            remove_socket(self._socket_path, wanted)
+            self.files.state.unlink(missing_ok=True)
+        self.screen.close()
+
+    # -- what ends it
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the first ends everything in good order, the second at once."""
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self.screen.line("")
+            self.screen.passing("stopping; Ctrl-C again to kill what is left")
+            self.service.stop()
+        else:
+            self.service.stop(0.0)
+
+    def terminate(self) -> None:
+        """SIGTERM, SIGHUP: end in good order."""
+        self._interrupts = max(self._interrupts, 1)
+        self.service.stop()
+
+    def _owner_ended(self) -> None:
+        self.log.info("the process that this cluster belongs to has ended")
+        self.service.stop()
+
+    # -- what the user sees
+
+    def _say(self, text: str) -> None:
+        self.log.info("{text}", text=text)
+        self.screen.problem(text)
+        self.server.tell({"event": "say", "text": text})
+
+    def _on_change(self) -> None:
+        if self._over:
+            return
+        progress = self.service.progress
+        if progress is not None and progress.wanted:
+            usable = len(progress.usable)
+            self.server.tell({"event": "progress", **progress_to_json(progress)})
+            if usable != self._shown and self._owner < 0:
+                self._shown = usable
+                self.screen.passing(f"starting engines: {usable} of {progress.wanted}")
+        if self.config.with_controller and self._writing is None:
+            self._writing = self._reactor.callLater(STATE_DELAY, self._write_state)
+
+    def _write_state_now(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._write_state()
+
+    def _write_state(self) -> None:
+        self._writing = None
+        try:
+            write_state(self.files.state, self.service.status())
+        except KernelError as problem:
+            self.log.error("{problem}", problem=problem)
+
+
+def run_cluster(
+    config: ClusterConfig,
+    files: ClusterFiles,
+    connection: socket.socket,
+    supervision: Supervision,
+    owner: int,
+) -> int:
+    """Run a cluster in this process; gives the exit status."""
+    from twisted.internet import reactor as installed_reactor
+
+    reactor: Any = installed_reactor
+    keep_steady(reactor)
+    log_file = Path(config.log_file) if config.log_file else files.cluster_log
+    options = logs.LogOptions(
+        None if config.log_file == "-" else log_file, config.log_level or "info", config.log_size
+    )
+    running_log = logs.start_logging(options)
+    # Should the nanny be killed, what its processes had started comes here.
+    osprocess.adopt_orphans()
+    process = ClusterProcess(config, files, reactor, connection, supervision, owner)
+
+    def over(result: Any) -> None:
+        if isinstance(result, Failure):
+            process.status = 1
+            process.log.failure("the cluster failed", result)
+            process.screen.problem(f"failed unexpectedly: {result.getErrorMessage()}")
+        reactor.stop()
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, lambda *_: reactor.callFromThread(process.interrupt))
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                handler: Any = lambda *_: reactor.callFromThread(process.terminate)  # noqa: E731
+                signal.signal(getattr(signal, name), handler)
+        Deferred.fromCoroutine(process.live()).addBoth(over)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    running_log.close()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    return process.status

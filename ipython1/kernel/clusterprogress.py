@@ -1,0 +1,99 @@
+"""How far the start of a cluster is: engines that were asked for, that are usable, that failed.
+
+Pure: units are added, ids of usable engines and ends of units come in; :attr:`StartProgress.outcome` is one of
+
+============  ================================================================
+outcome       meaning
+============  ================================================================
+``waiting``   some that were asked for have neither come up nor failed
+``complete``  all are usable
+``partial``   some are usable, all others have failed
+``failed``    none is usable and all have failed
+============  ================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ipython1.kernel.launchers.interfaces import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFailure:
+    """A unit that ended before all its engines were usable."""
+
+    unit: Unit
+    reason: str
+    lines: tuple[str, ...] = ()
+
+
+class StartProgress:
+    """See the module's text.
+
+    :param foreign: engines that were there before and do not count.
+    """
+
+    def __init__(self, foreign: Iterable[int] = ()) -> None:
+        self._foreign = frozenset(foreign)
+        self._units: dict[str, Unit] = {}
+        self._ids: frozenset[int] = frozenset()
+        self._expected_more = True
+        self.failures: dict[str, UnitFailure] = {}
+
+    def add(self, units: Iterable[Unit]) -> None:
+        """Engines that were asked for."""
+        self._units.update((unit.key, unit) for unit in units)
+
+    def all_added(self) -> None:
+        """Everything was asked for; before this the outcome is ``waiting``."""
+        self._expected_more = False
+
+    def ids_changed(self, ids: Iterable[int]) -> None:
+        """Engines that are usable now."""
+        self._ids = frozenset(ids) - self._foreign
+
+    def unit_ended(self, key: str, reason: str, lines: Sequence[str] = ()) -> bool:
+        """A unit came to its end; gives whether this is the failure of a start."""
+        unit = self._units.get(key)
+        if unit is None or key in self.failures:
+            return False
+        self.failures[key] = UnitFailure(unit, reason, tuple(lines))
+        return True
+
+    @property
+    def wanted(self) -> int:
+        """How many engines were asked for."""
+        return sum(unit.count for unit in self._units.values())
+
+    @property
+    def usable(self) -> list[int]:
+        """The ids of those that are usable."""
+        return sorted(self._ids)
+
+    @property
+    def failed(self) -> int:
+        """How many will not come."""
+        lost = 0
+        for failure in self.failures.values():
+            unit = failure.unit
+            if unit.ids:
+                lost += sum(1 for each in unit.ids if each not in self._ids)
+            else:
+                lost += unit.count
+        return min(lost, max(0, self.wanted - len(self._ids)))
+
+    @property
+    def outcome(self) -> str:
+        """See the table."""
+        if self._expected_more or len(self._ids) + self.failed < self.wanted:
+            return "waiting"
+        if not self.failed:
+            return "complete"
+        return "partial" if self._ids else "failed"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.outcome != "waiting"

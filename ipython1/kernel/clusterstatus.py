@@ -1,0 +1,193 @@
+"""What is known of a running cluster, as it is kept in its state file and told over its control socket."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipython1.daemon import osprocess
+from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.kernel.clusterconfig import ClusterError, title_of
+from ipython1.kernel.error import ResultNotCompleted
+from ipython1.kernel.lockfile import LockFile
+from ipython1.kernel.private_files import read_private_if_there, write_private
+from ipython1.kernel.security import ClusterFiles
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """One engine.
+
+    :ivar state: ``queued`` (in a batch system), ``starting``, ``running``, ``stopping``, ``waiting`` (to be started
+        again) or ``ended``.
+    :ivar pid: 0 where it is not known.
+    :ivar host: empty for the host of ``ipcluster``.
+    :ivar reason: why it ended.
+    :ivar lines: the last lines of its output, when it has ended.
+    """
+
+    id: int
+    state: str
+    pid: int = 0
+    host: str = ""
+    restarts: int = 0
+    reason: str = ""
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerInfo:
+    """The controller; the fields are those of :class:`EngineInfo`."""
+
+    state: str
+    pid: int = 0
+    host: str = ""
+    restarts: int = 0
+    reason: str = ""
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """A cluster.
+
+    :ivar state: ``starting``, ``running`` or ``stopping``.
+    :ivar host: where its ``ipcluster`` runs.
+    :ivar pid: the process of ``ipcluster``.
+    :ivar pid_started: what tells that process from a later one with its number.
+    :ivar started: when it was started, in seconds since 1970.
+    :ivar socket: where it takes orders.
+    :ivar ids: the engines that are usable now.
+    :ivar jobs: ids of its batch jobs.
+    :ivar end_commands: what cancels those jobs.
+    :ivar n: how many engines were asked for.
+    """
+
+    cluster_id: str
+    kind: str
+    state: str
+    host: str
+    pid: int
+    pid_started: float
+    started: float
+    ipython_dir: str
+    socket: str = ""
+    n: int = 0
+    ids: tuple[int, ...] = ()
+    controller: ControllerInfo | None = None
+    engines: tuple[EngineInfo, ...] = ()
+    jobs: tuple[str, ...] = ()
+    end_commands: tuple[tuple[str, ...], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain lists and dicts."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ClusterStatus:
+        """From what :meth:`to_json` gave.
+
+        :raises ClusterError: when it is something else.
+        """
+        try:
+            known = {field.name for field in dataclasses.fields(cls)}
+            values: dict[str, Any] = {
+                name: value for name, value in content.items() if name in known
+            }
+            values["engines"] = tuple(_info(EngineInfo, each) for each in values.get("engines", ()))
+            if values.get("controller") is not None:
+                values["controller"] = _info(ControllerInfo, values["controller"])
+            for name in ("ids", "jobs"):
+                values[name] = tuple(values.get(name, ()))
+            values["end_commands"] = tuple(map(tuple, values.get("end_commands", ())))
+            return cls(**values)
+        except (TypeError, KeyError, AttributeError) as problem:
+            raise ClusterError(f"this is not the state of a cluster: {problem}") from None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its ``ipcluster`` was started on this host."""
+        return self.host == os.uname().nodename if hasattr(os, "uname") else True
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its ``ipcluster`` lives; only to be asked on its host."""
+        return osprocess.is_alive(self.pid, self.pid_started)
+
+
+def _info(cls: Any, content: dict[str, Any]) -> Any:
+    return cls(**{**content, "lines": tuple(content.get("lines", ()))})
+
+
+def controller_info(status: ProcessStatus) -> ControllerInfo:
+    """The controller, as its supervisor sees it."""
+    return ControllerInfo(
+        _state_name(status), status.pid, status.host, status.restarts, _reason(status), status.lines
+    )
+
+
+def engine_info(engine_id: int, status: ProcessStatus) -> EngineInfo:
+    """An engine, as its supervisor sees it."""
+    return EngineInfo(
+        engine_id,
+        _state_name(status),
+        status.pid,
+        status.host,
+        status.restarts,
+        _reason(status),
+        status.lines,
+    )
+
+
+def _state_name(status: ProcessStatus) -> str:
+    return "starting" if status.state is State.REQUESTED else status.state.value
+
+
+def _reason(status: ProcessStatus) -> str:
+    return status.reason if status.state in (State.ENDED, State.WAITING) else ""
+
+
+def write_state(path: Path, status: ClusterStatus) -> None:
+    """Write the state file."""
+    write_private(path, json.dumps(status.to_json(), indent=1).encode() + b"\n")
+
+
+def read_state(path: Path) -> ClusterStatus | None:
+    """What a state file says; None when there is none.
+
+    :raises KernelError: when it is damaged, or open to others.
+    """
+    data = read_private_if_there(path, "state file")
+    if data is None:
+        return None
+    try:
+        content = json.loads(data)
+    except ValueError:
+        raise ClusterError(
+            f"the state file {path} is damaged; remove it when that cluster is gone: rm {path}"
+        ) from None
+    return ClusterStatus.from_json(content)
+
+
+def wait_until_gone(files: ClusterFiles, limit: float) -> None:
+    """Wait until nothing is left of a cluster of this host.
+
+    Its lock is free when neither ``ipcluster`` nor the process that has all others below it is there.
+
+    :param limit: seconds.
+    :raises ResultNotCompleted: when the time is over.
+    """
+    lock = LockFile(files.security_file("ipcluster.lock"))
+    until = time.monotonic() + limit
+    while not lock.acquire():
+        if time.monotonic() > until:
+            raise ResultNotCompleted(
+                f"the processes of {title_of(files.cluster_id)} did not end within {limit:g} s"
+            )
+        time.sleep(0.02)
+    lock.release()

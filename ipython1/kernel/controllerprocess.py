@@ -1,0 +1,190 @@
+"""A controller's process: the service, its interfaces, their FURLs, and the port they are reached at."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+from twisted.python.reflect import namedAny
+
+from ipython1.kernel import messages, tubs
+from ipython1.kernel.certificates import load_or_make_certificate
+from ipython1.kernel.controllerservice import ControllerService
+from ipython1.kernel.enginefc import FCEngines
+from ipython1.kernel.error import ClientError, SecurityError
+from ipython1.kernel.gate import Gate
+from ipython1.kernel.hosts import host_identity
+from ipython1.kernel.link import TurnFlusher
+from ipython1.kernel.lockfile import LockFile
+from ipython1.kernel.multienginefc import IFCSessions
+from ipython1.kernel.security import Furl, read_furl, write_furl
+
+if TYPE_CHECKING:
+    from ipython1.kernel.scripts.options import ControllerConfig, InterfaceSpec
+
+log = Logger()
+
+
+def end_process_by_force(hello: messages.Hello) -> None:
+    """End the process that sent ``hello`` if it runs on this host and is this user's."""
+    if hello.host == host_identity():
+        try:
+            os.kill(hello.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+        except OSError as problem:
+            log.info("process {pid} cannot be ended: {problem}", pid=hello.pid, problem=problem)
+
+
+@dataclass(slots=True)
+class RunningController:
+    """A controller that listens.
+
+    :ivar furl_files: where its FURLs are, by interface; ``'engine'`` is that of the engines.
+    """
+
+    service: ControllerService
+    port: int
+    furl_files: dict[str, Path]
+    _tubs: list[Any] = field(default_factory=list)
+    _lock: LockFile | None = None
+
+    async def stop(self) -> None:
+        """Stop listening, close all connections."""
+        for tub in self._tubs:
+            await tubs.close(tub)
+        if self._lock is not None:
+            self._lock.release()
+
+
+async def start_controller(
+    config: ControllerConfig, reactor: Any, request_stop: Any
+) -> RunningController:
+    """Start a controller.
+
+    :param request_stop: called when a client asks the controller to end.
+    :raises KernelError: one clear error for whatever is in the way.
+    """
+    files = config.files
+    files.dirs.prepare()
+    lock = LockFile(files.security_file("ipcontroller.lock"))
+    if not lock.acquire():
+        which = f" with the cluster id {files.cluster_id!r}" if files.cluster_id else ""
+        raise ClientError(
+            f"a controller{which} already runs in {files.dirs.ipython_dir} (process {lock.holder() or 'unknown'}); "
+            "stop it first, or choose another --cluster-id"
+        )
+    running = RunningController(
+        ControllerService(
+            reactor,
+            end_process_by_force,
+            request_stop,
+            max_message=config.max_message_size,
+            task_config=config.task,
+        ),
+        0,
+        {},
+        _lock=lock,
+    )
+    try:
+        await _open_gates(running, config, reactor)
+    except BaseException:
+        await running.stop()
+        raise
+    return running
+
+
+async def _open_gates(running: RunningController, config: ControllerConfig, reactor: Any) -> None:
+    service = running.service
+    flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush))
+    paths = {"engine": config.engine_furl_file}
+    paths |= {spec.name: spec.furl_file for spec in config.interfaces}
+    old = {name: _old_furl(path) for name, path in paths.items()} if config.reuse_furls else {}
+
+    client_port = config.client_port or _old_port(old, [spec.name for spec in config.interfaces])
+    client_tub = await _listen(
+        running, config.client_cert_file, config.client_ip, client_port, config.client_location
+    )
+    if config.one_port and config.engine_location == config.client_location:
+        engine_tub = client_tub
+    else:
+        engine_tub = await _listen(
+            running,
+            config.engine_cert_file,
+            config.engine_ip,
+            config.engine_port or _old_port(old, ["engine"]),
+            config.engine_location,
+        )
+    engines = Gate(FCEngines(service).accept, flusher)
+    _publish(running, engine_tub, "engine", engines, paths["engine"], old.get("engine"))
+    for spec in config.interfaces:
+        face = _adapt(spec, service)
+        target = Gate(face.accept, flusher) if IFCSessions.providedBy(face) else face
+        _publish(running, client_tub, spec.name, target, paths[spec.name], old.get(spec.name))
+
+
+def _old_furl(path: Path) -> Furl | None:
+    return read_furl(path) if path.exists() else None
+
+
+def _old_port(old: dict[str, Furl | None], names: list[str]) -> int:
+    """The port in the FURLs that shall stay valid."""
+    for name in names:
+        furl = old.get(name)
+        if furl is not None:
+            return furl.hints[0][1]
+    return 0
+
+
+async def _listen(
+    running: RunningController,
+    cert_file: Path,
+    ip: str,
+    port: int,
+    location: str,
+) -> Any:
+    pem = load_or_make_certificate(cert_file)
+    tub = tubs.make_tub(pem)
+    running._tubs.append(tub)
+    actual = await tubs.listen(tub, ip, port, location or None)
+    running.port = running.port or actual
+    log.info("listening on port {port} of {ip}", port=actual, ip=ip or "all addresses")
+    return tub
+
+
+def _adapt(spec: InterfaceSpec, service: ControllerService) -> Any:
+    """The Foolscap face of an interface that the configuration names."""
+    adapted: Any = service
+    for name in (spec.controller_adapter, spec.fc_adapter):
+        try:
+            adapter = namedAny(name)
+        except Exception as problem:
+            raise ClientError(
+                f"the interface {spec.name!r} in ipython1.kernel.ini names {name}, which cannot be imported: "
+                f"{type(problem).__name__}: {problem}"
+            ) from None
+        try:
+            adapted = adapter(adapted)
+        except TypeError as problem:
+            raise ClientError(
+                f"the interface {spec.name!r} in ipython1.kernel.ini names {name}, which does not adapt "
+                f"{type(adapted).__name__}: {problem}"
+            ) from None
+    return adapted
+
+
+def _publish(
+    running: RunningController, tub: Any, name: str, target: Any, path: Path, old: Furl | None
+) -> None:
+    furl_name = None
+    if old is not None:
+        if old.tub_id != tub.getTubID():
+            raise SecurityError(
+                f"the FURL in {path} belongs to another certificate and cannot be used again; "
+                "start without -r to replace it"
+            )
+        furl_name = old.name
+    write_furl(path, tubs.register(tub, target, furl_name))
+    running.furl_files[name] = path

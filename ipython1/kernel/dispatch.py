@@ -1,0 +1,303 @@
+"""Which engine gets which item of an executor: a queue in the client, and few items in the hands of each engine.
+
+:class:`Dispatcher` is pure: it is told what happens and says where the next item goes.  Items wait here and not in the
+engines' queues, so that they can be cancelled, and so that a slow one holds up no other.
+
+===========  ===============================================  ==================================
+an item is   on                                               becomes
+===========  ===============================================  ==================================
+(new)        :meth:`Dispatcher.add`                           WAITING
+WAITING      :meth:`Dispatcher.hand_over`, an engine is free  HANDED to that engine
+WAITING      it is cancelled (its state is set to OVER)       (dropped when its turn comes)
+HANDED       :meth:`Dispatcher.over`: it has an outcome       OVER
+HANDED       :meth:`Dispatcher.give_back`: it has not begun   WAITING, before all others
+HANDED       :meth:`Dispatcher.forget`: cancelled in time     OVER
+===========  ===============================================  ==================================
+
+An engine has one item at a time, and one more at hand if items like these were short before.  Where an item may be
+waiting although another engine is idle (its own engine is busy with something else, or with an item that takes longer
+than usual), :meth:`Dispatcher.to_take_back` names it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any, Final
+
+SHORT: Final = 0.05
+"""Seconds below which an item is short: worth having the next one at hand."""
+
+LOOK_AFTER: Final = 0.05
+"""Seconds after which it is asked whether an item has begun, if an engine is idle; then at growing intervals."""
+
+LOOK_LESS_OFTEN: Final = 4.0
+LOOK_AT_LEAST: Final = 5.0
+
+_KINDS: Final = 1024
+_NEWEST: Final = 0.25
+
+
+class State(IntEnum):
+    """Where an item is; see the table above."""
+
+    WAITING = 0
+    HANDED = 1
+    OVER = 2
+
+
+WAITING: Final = State.WAITING
+HANDED: Final = State.HANDED
+OVER: Final = State.OVER
+
+
+class Item:
+    """One call.
+
+    :ivar future: what tells the user of it.
+    :ivar work: it, packed.
+    :ivar kind: the same for items that do the same, as far as is known; hashable.
+    :ivar number: what it is called on the way to its engine.
+    :ivar cancelling: its user wants it back.
+    :ivar asked: how often the controller is being asked for it back just now.
+    :ivar taken_back: it is back, and will not run.
+    :ivar dropped: its future was cancelled.
+    """
+
+    __slots__ = (
+        "asked",
+        "avoid",
+        "cancelling",
+        "dropped",
+        "future",
+        "kind",
+        "load",
+        "look_at",
+        "look_gap",
+        "number",
+        "sent",
+        "state",
+        "taken_back",
+        "work",
+    )
+
+    def __init__(self, future: Any, work: Any, kind: object) -> None:
+        self.future = future
+        self.work = work
+        self.kind = kind
+        self.state: State = WAITING
+        self.number: int | None = None
+        self.cancelling = False
+        self.asked = 0
+        self.taken_back = False
+        self.dropped = False
+        self.load: _Load | None = None
+        self.avoid: _Load | None = None
+        self.sent = 0.0
+        self.look_at = 0.0
+        self.look_gap = LOOK_AFTER
+
+
+class _Load:
+    """What one engine has.
+
+    :ivar items: in the order in which it runs them.
+    :ivar free_since: when it ended the last one.
+    :ivar stuck: an item was taken back from it because it was busy with something else.
+    """
+
+    __slots__ = ("engine", "free_since", "gone", "items", "stuck")
+
+    def __init__(self, engine: int) -> None:
+        self.engine = engine
+        self.items: list[Item] = []
+        self.free_since = 0.0
+        self.stuck = False
+        self.gone = False
+
+
+class Dispatcher:
+    """The queue and the engines of one executor.
+
+    :param most: items that may be in the engines' hands, all together; None for no limit but theirs.
+    """
+
+    def __init__(self, engines: Iterable[int], most: int | None = None) -> None:
+        self._loads: dict[int, _Load] = {}
+        self._idle: dict[int, _Load] = {}
+        self._with_room: dict[int, _Load] = {}
+        """Those that have one item, which was short when it was handed over."""
+        self._most = most
+        self._waiting: deque[Item] = deque()
+        self._seconds: OrderedDict[object, float] = OrderedDict()
+        self._handed = 0
+        self.set_engines(engines)
+
+    @property
+    def engines(self) -> list[int]:
+        """The ids of the engines, sorted."""
+        return sorted(self._loads)
+
+    @property
+    def handed(self) -> int:
+        """The number of items in the engines' hands."""
+        return self._handed
+
+    def set_engines(self, ids: Iterable[int]) -> None:
+        """These are the engines from now on.
+
+        What those have that are gone stays with them until it is :meth:`over` or :meth:`given back <give_back>`.
+        """
+        ids = set(ids)
+        for engine in self._loads.keys() - ids:
+            self._loads.pop(engine).gone = True
+            self._idle.pop(engine, None)
+            self._with_room.pop(engine, None)
+        for engine in sorted(ids - self._loads.keys()):
+            self._loads[engine] = self._idle[engine] = _Load(engine)
+
+    # -- items
+
+    def add(self, item: Item) -> None:
+        """A new item waits."""
+        self._waiting.append(item)
+
+    def next_item(self) -> Item | None:
+        """The item whose turn it is, if any waits."""
+        waiting = self._waiting
+        while waiting:
+            if waiting[0].state is WAITING:
+                return waiting[0]
+            waiting.popleft()
+        return None
+
+    def engine_for(self, item: Item) -> int | None:
+        """The engine that has room for ``item``; None when all have enough to do."""
+        if self._most is not None and self._handed >= self._most:
+            return None
+        second_best: int | None = None
+        for engine, load in self._idle.items():
+            if not load.stuck and load is not item.avoid:
+                return engine
+            if second_best is None or load is not item.avoid:
+                second_best = engine
+        if second_best is not None:
+            return second_best
+        if self._is_short(item):
+            while self._with_room:
+                engine, load = next(iter(self._with_room.items()))
+                if self._is_short(load.items[0]):
+                    return engine
+                del self._with_room[engine]
+        return None
+
+    def _is_short(self, item: Item) -> bool:
+        return self._seconds.get(item.kind, SHORT) < SHORT
+
+    def hand_over(self, item: Item, engine: int, now: float) -> None:
+        """The item whose turn it is goes to ``engine``."""
+        self._waiting.popleft()
+        load = item.load = self._loads[engine]
+        item.sent = now
+        item.look_at = now + item.look_gap
+        load.items.append(item)
+        self._handed += 1
+        self._file(load)
+
+    def _file(self, load: _Load) -> None:
+        """Note how much room there is with an engine."""
+        engine = load.engine
+        number = len(load.items)
+        if load.gone:
+            return
+        if number == 0:
+            self._idle[engine] = load
+            self._with_room.pop(engine, None)
+            return
+        self._idle.pop(engine, None)
+        if number == 1 and self._is_short(load.items[0]):
+            self._with_room[engine] = load
+        else:
+            self._with_room.pop(engine, None)
+
+    def _leave(self, item: Item) -> _Load | None:
+        load = item.load
+        if load is not None:
+            load.items.remove(item)
+            item.load = None
+            self._handed -= 1
+        return load
+
+    def over(self, item: Item, now: float) -> None:
+        """An engine is done with an item."""
+        load = self._leave(item)
+        item.state = OVER
+        if load is None:
+            return
+        seconds = now - max(item.sent, load.free_since)
+        load.free_since = now
+        load.stuck = False
+        known = self._seconds.pop(item.kind, None)
+        if known is not None and seconds < SHORT:
+            seconds = known + (seconds - known) * _NEWEST
+        self._seconds[item.kind] = seconds
+        if len(self._seconds) > _KINDS:
+            self._seconds.popitem(last=False)
+        self._file(load)
+
+    def give_back(self, item: Item, stuck: bool) -> None:
+        """An item has not begun, and will not on the engine that it was handed to.
+
+        :param stuck: that engine is there, but busy with something else.
+        """
+        load = self._leave(item)
+        item.avoid = load if stuck else None
+        item.number = None
+        item.state = WAITING
+        self._waiting.appendleft(item)
+        if load is not None:
+            load.stuck = stuck and not load.items
+            self._file(load)
+
+    def forget(self, item: Item) -> None:
+        """An item that was handed over was cancelled before it began."""
+        load = self._leave(item)
+        item.state = OVER
+        if load is not None:
+            self._file(load)
+
+    def take_all(self) -> list[Item]:
+        """Take out all items that wait."""
+        items = [item for item in self._waiting if item.state is WAITING]
+        self._waiting.clear()
+        return items
+
+    # -- items that wait although they need not
+
+    def next_look(self) -> float | None:
+        """When :meth:`to_take_back` has something to say; None for never, as things are."""
+        if not self._idle or self.next_item() is not None:
+            return None
+        return min(
+            (item.look_at for load in self._loads.values() for item in load.items), default=None
+        )
+
+    def to_take_back(self, now: float) -> list[Item]:
+        """The items to take back if they have not begun, because there is an idle engine for them."""
+        if self.next_look() is None:
+            return []
+        chosen: list[Item] = []
+        for load in self._loads.values():
+            for item in load.items:
+                if item.look_at <= now:
+                    item.look_gap = min(item.look_gap * LOOK_LESS_OFTEN, LOOK_AT_LEAST)
+                    item.look_at = now + item.look_gap
+                    chosen.append(item)
+        return chosen
+
+
+def is_first(item: Item) -> bool:
+    """Whether it is what its engine has first; from any thread."""
+    load = item.load
+    return load is not None and load.items[:1] == [item]

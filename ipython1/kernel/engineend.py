@@ -1,0 +1,292 @@
+"""The engine's end of its link with the controller; lives in the reactor's thread.
+
+:class:`EngineEnd` takes commands and sends answers; :class:`EngineConnection` makes the link, and makes it again when
+it is lost, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from ipython1.core.interrupt import InterruptGate
+from ipython1.core.stacks import main_thread_stack
+from ipython1.core.texts import shorten
+from ipython1.kernel import frames, messages
+from ipython1.kernel.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.engineworker import Answer, CommandJob, Worker
+from ipython1.kernel.error import ConnectionError, KernelError, MessageSizeError, to_wire
+from ipython1.kernel.frames import Buffer
+from ipython1.kernel.link import FrameLink, ThreadOutbox
+from ipython1.kernel.payload import fits_inline, join_inline, split_inline, total_size
+
+log = Logger()
+
+STREAM_INTERVAL = 0.05
+"""Seconds between looks at the output of a running command."""
+
+STREAM_MOST = 60_000
+"""Characters that are sent of what came between two looks; fit into one frame.  The result itself has all of it."""
+
+INTERRUPT_AGAIN = 0.005
+"""Seconds after which an interrupt is tried again for a command that has not begun."""
+
+EXIT_DELAY = 0.05
+"""Seconds that user code gets to end by itself when the engine is to end."""
+
+RECONNECT_DELAYS = (0.05, 0.2, 0.5, 1.0, 2.0, 3.0)
+"""Seconds to wait before each attempt to reach the controller again; the last is repeated."""
+
+
+class OutputSource(Protocol):
+    """Gives what a running command has written and not yet shown."""
+
+    def peek(self) -> tuple[str, str]: ...
+
+
+class EngineEnd:
+    """The engine's end of the link; lives in the reactor's thread.
+
+    :param exit_now: ends the process without waiting for user code.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        gate: InterruptGate,
+        output: OutputSource,
+        reactor: Any,
+        exit_now: Callable[[], None],
+    ) -> None:
+        self._worker = worker
+        self._gate = gate
+        self._output = output
+        self._reactor = reactor
+        self._exit_now = exit_now
+        self._link: FrameLink | None = None
+        self._unanswered: tuple[bytes, int] | None = None
+        self._watching: CommandJob | None = None
+        self._watch_call: Any = None
+        self._begun = time.monotonic()
+        self.outbox = ThreadOutbox(reactor.callFromThread)
+        self.lost: Deferred[str] = Deferred()
+        self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}
+        self.stopping = False
+        self.max_message = 0
+
+    def attach(self, link: FrameLink, max_message: int = 0) -> None:
+        """Answer through ``link`` from now on.
+
+        :param max_message: bytes; larger answers are refused here.  0 for no limit.
+        """
+        self.max_message = max_message
+        self.lost = Deferred()
+        if link.lost:
+            self.lost.callback("the connection was lost while it was made")
+            return
+        self._link = link
+        self.outbox.link = link
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        handler = self.handlers.get(kind)
+        if handler is not None:
+            handler(flags, ident, meta, payload)
+        elif kind == frames.COMMAND:
+            self._command(flags, ident, messages.CommandMeta.unpack(meta), payload)
+        elif kind == frames.INTERRUPT:
+            self._interrupt(bytes(meta), ident)
+        elif kind == frames.STATUS:
+            self._status(ident, messages.unpack_json(payload))
+        elif kind == frames.STOP:
+            self.stop()
+        else:
+            log.warn("the controller sent a frame of unknown kind {kind}", kind=kind)
+
+    def link_lost(self, reason: str) -> None:
+        self._link = None
+        self.outbox.link = None
+        if not self.lost.called:
+            self.lost.callback(reason)
+
+    def stop(self) -> None:
+        """End the process: at once if user code runs, else in good order."""
+        self.stopping = True
+        self._worker.stop()
+        # What was sent in this turn still goes out.
+        self._reactor.callLater(EXIT_DELAY, self._exit_if_busy)
+
+    def _exit_if_busy(self) -> None:
+        if self._worker.busy:
+            self._exit_now()
+
+    # -- commands
+
+    def _command(
+        self, flags: int, number: int, meta: messages.CommandMeta, payload: Buffer
+    ) -> None:
+        self._unanswered = (meta.origin, number)
+        if not flags & frames.BULK:
+            self._queue(CommandJob(number, meta, split_inline(payload)))
+            return
+        assert self._link is not None
+
+        def arrived(buffers: list[WritableBuffer] | None, reason: str) -> None:
+            if buffers is None:
+                problem = ConnectionError(f"its data did not arrive: {reason}")
+                self._queue(CommandJob(number, meta, (), problem))
+            else:
+                self._queue(CommandJob(number, meta, buffers))
+
+        self._link.bulk.take(unpack_reference(payload), arrived)
+
+    def _queue(self, job: CommandJob) -> None:
+        if job.meta.stream:
+            self._watching = job
+            if self._watch_call is None:
+                self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
+        self._worker.put(job)
+
+    def _watch(self) -> None:
+        """Send what the watched command has written since the last look."""
+        self._watch_call = None
+        job = self._watching
+        if job is None:
+            return
+        if self._worker.running is job:
+            for stream, text in zip(("stdout", "stderr"), self._output.peek(), strict=True):
+                if text:
+                    data = shorten(text, STREAM_MOST).encode(errors="replace")
+                    self._send_output(job, stream, data)
+        self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
+
+    def _send_output(self, job: CommandJob, stream: str, data: bytes) -> None:
+        if self._link is not None:
+            self._link.send(frames.OUTPUT, job.number, job.meta.origin + stream.encode(), data)
+
+    def answer(self, job: CommandJob, answer: Answer) -> None:
+        """Send a command's answer; called in the main thread."""
+        if self._unanswered == job.key:
+            self._unanswered = None
+        size = total_size(answer.buffers)
+        if self.max_message and size > self.max_message:
+            problem = MessageSizeError(
+                f"the result is {size} bytes, the controller takes at most {self.max_message} (max_message_size in "
+                "ipython1.kernel.ini); fetch it in parts, or through files"
+            )
+            answer = Answer(messages.REFUSED, error=to_wire(problem))
+        meta = job.meta.origin + bytes((answer.status,))
+        if answer.error is not None:
+            meta += messages.pack_json(answer.error)
+        if self._watching is job:
+            self._watching = None
+        buffers = answer.buffers
+        if not buffers:
+            frame = frames.pack_frame(frames.OUTCOME, job.number, meta)
+        elif fits_inline(buffers):
+            frame = frames.pack_frame(frames.OUTCOME, job.number, meta, join_inline(buffers))
+        else:
+            self._reactor.callFromThread(self._answer_in_bulk, job.number, meta, buffers)
+            return
+        self.outbox.post([frame], len(frame))
+
+    def _answer_in_bulk(self, number: int, meta: bytes, buffers: Any) -> None:
+        link = self._link
+        if link is None:
+            return
+        transfer = link.bulk.start(buffers, lambda reason: None)
+        link.send(frames.OUTCOME, number, meta, pack_reference(transfer), frames.BULK)
+
+    # -- control
+
+    def _interrupt(self, origin: bytes, number: int) -> None:
+        key = self._unanswered
+        if key is not None and (not origin or key == (origin, number)):
+            self._interrupt_command(key)
+
+    def _interrupt_command(self, key: tuple[bytes, int]) -> None:
+        # A command that has come but not begun cannot be interrupted yet, and must not escape by that.
+        if self._unanswered == key and not self._gate.request(key):
+            self._reactor.callLater(INTERRUPT_AGAIN, self._interrupt_command, key)
+
+    def _status(self, number: int, request: dict[str, Any]) -> None:
+        running = self._worker.running
+        answer: dict[str, Any] = {
+            "running": None if running is None else running.meta.method,
+            "pid": os.getpid(),
+            "uptime": time.monotonic() - self._begun,
+        }
+        if running is not None:
+            answer["command"] = (running.meta.origin.hex(), running.number)
+            answer["seconds"] = time.monotonic() - self._worker.running_since
+        else:
+            self._status_of_task(answer, bool(request.get("interrupt")))
+        if request.get("stack"):
+            answer["stack"] = main_thread_stack() if "seconds" in answer or "task" in answer else ""
+        if self._link is not None:
+            self._link.send(frames.REPLY, number, b"", messages.pack_json(answer))
+
+    def _status_of_task(self, answer: dict[str, Any], interrupt: bool) -> None:
+        source = self._worker.source
+        task = None if source is None else source.running_key
+        if source is not None and task is not None:
+            answer["task"] = list(task)
+            if interrupt:
+                source.interrupt()
+
+
+class EngineConnection:
+    """Keeps the engine connected.
+
+    :param open_link: makes a connection and registers; gives the welcome.
+    :param give_up_after: seconds without a controller after which ``run`` ends with an error.
+    """
+
+    def __init__(
+        self,
+        open_link: Callable[[], Awaitable[messages.Welcome]],
+        end: EngineEnd,
+        clock: IReactorTime,
+        give_up_after: float,
+    ) -> None:
+        self._open_link = open_link
+        self._end = end
+        self._clock = clock
+        self._give_up_after = give_up_after
+
+    async def run(self, on_registered: Callable[[messages.Welcome], None]) -> None:
+        """Stay connected; returns when the engine is to stop.
+
+        :raises KernelError: when the first attempt fails, or the controller is gone for too long.
+        """
+        welcome = await self._open_link()
+        while not self._end.stopping:
+            on_registered(welcome)
+            reason = await self._end.lost
+            if self._end.stopping:
+                return
+            log.info("the controller is out of reach: {reason}", reason=reason)
+            welcome = await self._connect_again()
+
+    async def _connect_again(self) -> messages.Welcome:
+        deadline = self._clock.seconds() + self._give_up_after
+        delays = iter(RECONNECT_DELAYS)
+        delay = 0.0
+        while True:
+            delay = next(delays, delay)
+            await deferLater(self._clock, delay)
+            try:
+                return await self._open_link()
+            except KernelError as problem:
+                if self._clock.seconds() + delay > deadline:
+                    raise ConnectionError(
+                        f"the controller was out of reach for {self._give_up_after:g} s ({problem}); the engine ends"
+                    ) from None

@@ -1,0 +1,346 @@
+"""An executor's items on explicit engines: the reactor's side of ``MultiEngineClient.executor()``.
+
+What goes where is decided by :class:`~ipython1.kernel.dispatch.Dispatcher`; this sends it, and tells it what
+came of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from ipython1.kernel import messages
+from ipython1.kernel.calls import exception_of
+from ipython1.kernel.clientlink import EngineOutcome
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
+from ipython1.kernel.error import (
+    BrokenEnginePool,
+    ConnectionError,
+    EngineDied,
+    InvalidEngineID,
+    NoEnginesRegistered,
+    NotStarted,
+    QueueCleared,
+    compress_ids,
+)
+from ipython1.kernel.executorcalls import run_chunk
+from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.payload import Buffers, fits_inline
+from ipython1.kernel.serialize import dumps, loads
+from ipython1.kernel.twistedutil import blockingCallFromThread, in_reactor_thread
+
+
+def read_outcome(outcome: EngineOutcome) -> Answer:
+    """What an engine answered, unpickled."""
+    engine = outcome.engine_id
+    if outcome.error is not None:
+        return Answer(engine, problem=outcome.error)
+    if outcome.status == messages.OK:
+        value, output = loads(outcome.buffers)
+        return Answer(engine, value, None, output.get("stdout", ""), output.get("stderr", ""))
+    record, _ = loads(outcome.buffers)
+    problem = exception_of(record)
+    show_traceback(problem, record.traceback)
+    return Answer(engine, problem=problem)
+
+
+def kind_of(function: Any, args: Sequence[Any]) -> object:
+    """What items have in common that probably take the same time."""
+    if function is run_chunk:
+        return len(args[1]), kind_of(args[0], ())
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__code__", None) or type(function)
+
+
+def failed(problem: BaseException) -> Callable[[], Answer]:
+    """Reads as a failure in the client or on the way."""
+    return lambda: Answer(None, problem=problem)
+
+
+class EngineItems:
+    """The items of one executor.
+
+    :param ids: the engines that may be used; None for all that there are at any time.
+    :param most: items that may be on their way or running at the same time.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        ids: Sequence[int] | None,
+        most: int | None,
+        completions: Completions,
+    ) -> None:
+        self._connection = connection
+        self._end = connection.end
+        self._reactor = connection.reactor
+        self._wanted = None if ids is None else frozenset(ids)
+        self._completions = completions
+        self._lock = threading.Lock()
+        """Held by whoever takes an item out of the state WAITING, and for the inbox."""
+        self._inbox: list[Item] = []
+        self._awake = False
+        self._look: Any = None
+        self._last_loss = ""
+        self.broken = ""
+        """Why it cannot be used any more."""
+        self._dispatcher = Dispatcher(self._usable(self._end.ids), most)
+        self._known = self._dispatcher.engines
+        self._end.on_lost.append(self._link_lost)
+        self._reactor.callFromThread(self._watch_engines)
+
+    def _usable(self, ids: Iterable[int]) -> set[int]:
+        present = set(ids)
+        return present if self._wanted is None else present & self._wanted
+
+    @property
+    def engines(self) -> list[int]:
+        """The ids of the engines that it uses."""
+        return self._dispatcher.engines
+
+    # -- from any thread
+
+    @staticmethod
+    def pack(
+        function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Buffers, object]:
+        """A call as bytes, and what names its kind.
+
+        :raises SerializationError: when it cannot be pickled.
+        """
+        buffers: Buffers = dumps((function, args, kwargs)).buffers
+        if len(buffers) > 1 and fits_inline(buffers):
+            # Small arrays are copied, so that they may be changed at once.
+            buffers = [bytes(buffer) for buffer in buffers]
+        return buffers, kind_of(function, args)
+
+    def put(self, item: Item) -> None:
+        """Run an item when its turn comes."""
+        with self._lock:
+            self._inbox.append(item)
+            wake = not self._awake
+            self._awake = True
+        if wake:
+            self._reactor.callFromThread(self._turn)
+
+    def take_back(self, items: Sequence[Item]) -> list[Item]:
+        """Those of ``items`` that have not begun, and will not; may have to ask the controller."""
+        taken: list[Item] = []
+        handed: list[Item] = []
+        with self._lock:
+            for item in items:
+                if item.state is WAITING:
+                    item.state = OVER
+                    item.work = None
+                    taken.append(item)
+                elif item.state is HANDED:
+                    handed.append(item)
+        if handed and not in_reactor_thread():
+            taken += blockingCallFromThread(self._take_back_handed, handed)
+        return taken
+
+    @staticmethod
+    def has_begun(item: Item) -> bool:
+        """Whether it is the first thing that its engine has of this executor."""
+        return is_first(item)
+
+    def interrupt(self, items: Sequence[Item]) -> None:
+        """Interrupt those that run, and remove those that wait in an engine's queue."""
+        self._reactor.callFromThread(self._interrupt, list(items))
+
+    def release(self) -> None:
+        """It is not used any more."""
+        self._reactor.callFromThread(self._release)
+
+    # -- in the reactor's thread
+
+    def _watch_engines(self) -> None:
+        self._end.on_ids_changed(self._ids_changed)
+        self._ids_changed(sorted(self._end.ids))
+
+    def _release(self) -> None:
+        if self._link_lost in self._end.on_lost:
+            self._end.on_lost.remove(self._link_lost)
+            self._end.remove_ids_callback(self._ids_changed)
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+
+    def _turn(self) -> None:
+        with self._lock:
+            items, self._inbox = self._inbox, []
+            self._awake = False
+        for item in items:
+            self._dispatcher.add(item)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Hand over what there is room for."""
+        dispatcher = self._dispatcher
+        if self.broken:
+            self._fail_waiting()
+            return
+        while (item := dispatcher.next_item()) is not None:
+            engine = dispatcher.engine_for(item)
+            if engine is None:
+                break
+            with self._lock:
+                mine = item.state is WAITING
+                if mine:
+                    item.state = HANDED
+            if mine:
+                dispatcher.hand_over(item, engine, self._reactor.seconds())
+                observer = _Observer(self, item)
+                number = self._end.submit("apply", item.work, (engine,), observer, False, False)
+                if item.state is HANDED:
+                    item.number = number
+        self._look_later()
+
+    def _ids_changed(self, ids: list[int]) -> None:
+        usable = self._usable(ids)
+        self._dispatcher.set_engines(usable)
+        if usable:
+            self._known = sorted(usable)
+            self._go_on()
+        elif not self.broken:
+            # What the engines were running fails first, and tells how they went.
+            self._reactor.callLater(0, self._check_engines)
+
+    def _check_engines(self) -> None:
+        if not self._dispatcher.engines:
+            how = self._last_loss or f"the last was engine {compress_ids(self._known)}"
+            self._break(
+                f"all engines of this executor are gone ({how}). Start engines, and make a new executor"
+            )
+
+    def _link_lost(self, reason: str) -> None:
+        self._break(
+            f"the controller is gone ({reason}). Start it again if it ended, and create a new client and executor"
+        )
+
+    def _break(self, reason: str) -> None:
+        if not self.broken:
+            self.broken = reason
+            self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        with self._lock:
+            items = self._dispatcher.take_all()
+            for item in items:
+                item.state = OVER
+        for item in items:
+            self._completions.put(item.future, failed(BrokenEnginePool(self.broken)))
+
+    # -- what comes of items
+
+    def ended(self, item: Item, outcome: EngineOutcome) -> None:
+        """An engine is done with it, or will not do it."""
+        error = outcome.error
+        if isinstance(error, NotStarted):
+            self._give_back(item, False)
+        elif isinstance(error, QueueCleared) and item.cancelling:
+            self._dispatcher.forget(item)
+            item.taken_back = True
+        elif isinstance(error, QueueCleared) and item.asked:
+            self._give_back(item, True)
+        else:
+            if isinstance(error, EngineDied):
+                self._last_loss = str(error)
+            good = outcome.status == messages.OK and error is None
+            self._over(item, partial(read_outcome, outcome), good)
+        self._go_on()
+
+    def refused(self, item: Item, problem: Exception) -> None:
+        """It did not get as far as an engine."""
+        if isinstance(problem, (InvalidEngineID, NoEnginesRegistered)):
+            self._give_back(item, False)
+            self._go_on()
+        elif isinstance(problem, ConnectionError):
+            self._over(item, failed(BrokenEnginePool(str(problem))))
+        else:
+            self._over(item, failed(problem))
+
+    def _give_back(self, item: Item, stuck: bool) -> None:
+        self._dispatcher.give_back(item, stuck)
+
+    def _over(self, item: Item, read: Callable[[], Answer], good: bool = False) -> None:
+        self._dispatcher.over(item, self._reactor.seconds())
+        item.work = None
+        self._completions.put(item.future, read, good)
+
+    # -- taking back
+
+    async def _take_back_handed(self, items: list[Item]) -> list[Item]:
+        for item in items:
+            item.cancelling = True
+        await DeferredList([self._ask_back(item) for item in items])
+        taken: list[Item] = []
+        for item in items:
+            item.cancelling = False
+            with self._lock:
+                if item.state is WAITING:
+                    item.state = OVER
+                    item.taken_back = True
+            if item.taken_back:
+                item.work = None
+                taken.append(item)
+        self._go_on()
+        return taken
+
+    def _ask_back(self, item: Item) -> Deferred[Any]:
+        """Have the controller remove it from its engine's queue; never fails."""
+        if item.state is not HANDED or item.number is None:
+            return DeferredList([])
+        item.asked += 1
+
+        def answered(_: Any) -> None:
+            item.asked -= 1
+
+        return self._end.call("withdraw", number=item.number).addBoth(answered)
+
+    def _look_later(self) -> None:
+        if self._look is None:
+            due = self._dispatcher.next_look()
+            if due is not None:
+                delay = max(0.0, due - self._reactor.seconds())
+                self._look = self._reactor.callLater(delay, self._look_now)
+
+    def _look_now(self) -> None:
+        """See whether something waits although an engine is idle."""
+        self._look = None
+        for item in self._dispatcher.to_take_back(self._reactor.seconds()):
+            self._ask_back(item)
+        self._look_later()
+
+    def _interrupt(self, items: list[Item]) -> None:
+        for item in items:
+            if item.state is HANDED and item.number is not None:
+                self._end.call("abort", number=item.number).addErrback(lambda failure: None)
+
+
+class _Observer:
+    """Hears what becomes of one item."""
+
+    __slots__ = ("_item", "_items")
+
+    def __init__(self, items: EngineItems, item: Item) -> None:
+        self._items = items
+        self._item = item
+
+    def accepted(self, ids: Sequence[int]) -> None:
+        pass
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        pass
+
+    def outcome(self, outcome: EngineOutcome) -> None:
+        self._items.ended(self._item, outcome)
+
+    def failed(self, problem: Exception) -> None:
+        self._items.refused(self._item, problem)

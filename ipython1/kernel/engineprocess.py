@@ -1,0 +1,175 @@
+"""An engine's process: the reactor in a background thread, user code in the main thread."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ipython1.core.capture import OutputCapture
+from ipython1.core.interpreter import Interpreter
+from ipython1.core.interrupt import InterruptGate
+from ipython1.daemon.ready import announce_ready
+from ipython1.kernel import logs, messages, sockets, tubs
+from ipython1.kernel.engineend import EngineConnection, EngineEnd
+from ipython1.kernel.engineworker import CommandRunner, EngineService, Worker
+from ipython1.kernel.error import ClientError, ConnectionError
+from ipython1.kernel.gate import register
+from ipython1.kernel.hosts import host_identity
+from ipython1.kernel.link import FrameLink, TurnFlusher
+from ipython1.kernel.security import wait_for_furl
+from ipython1.kernel.stackdump import offer_stack_dump
+from ipython1.kernel.steadyclock import keep_steady
+from ipython1.kernel.taskengine import EngineTasks
+from ipython1.kernel.taskrunner import TaskRunner
+from ipython1.kernel.taskwire import MOST_BYTES
+
+if TYPE_CHECKING:
+    from ipython1.kernel.scripts.options import EngineConfig
+
+log = Logger()
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which user code lets the reactor's thread have the interpreter."""
+
+
+async def open_engine_link(
+    config: EngineConfig, hello: messages.Hello, end: EngineEnd, reactor: Any
+) -> messages.Welcome:
+    """Find the controller's FURL, connect and register.
+
+    :raises KernelError: one clear error for whatever is in the way.
+    """
+    path = config.furl_file
+    furl = await wait_for_furl(path, config.connect_timeout, reactor)
+    furl = furl.with_location(config.controller_ip, config.controller_port)
+    tub = tubs.make_tub()
+    try:
+        gate = await tubs.connect(tub, str(furl), config.connect_timeout, reactor, source=str(path))
+        link = FrameLink(TurnFlusher(lambda flush: reactor.callLater(0, flush)), end)
+        welcome = await register(gate, hello, link, config.connect_timeout, reactor)
+    except BaseException:
+        await tubs.close(tub)
+        raise
+    end.attach(link, welcome.max_message)
+    end.lost.addCallback(lambda reason: _close_and_pass(tub, reason))
+    return welcome
+
+
+def _close_and_pass(tub: Any, reason: str) -> str:
+    Deferred.fromCoroutine(tubs.close(tub)).addErrback(lambda failure: None)
+    return reason
+
+
+def set_up_mpi(name: str, code: str) -> int:
+    """Run the code that sets MPI up, in the main thread and before any other thread is there.
+
+    :param name: what it is called in the ``[mpi]`` section of the ini file.
+    :returns: this process's rank.
+    :raises ClientError: when it fails, or does not define ``mpi`` with a ``rank``.
+    """
+    namespace: dict[str, Any] = {}
+    try:
+        exec(compile(code, f"<[mpi] {name}>", "exec"), namespace)
+    except Exception as problem:
+        raise ClientError(
+            f"MPI cannot be set up with --mpi={name}: {type(problem).__name__}: {problem}; "
+            "install that package for this Python, or change the [mpi] section of ipython1.kernel.ini"
+        ) from None
+    rank = getattr(namespace.get("mpi"), "rank", None)
+    if not isinstance(rank, int):
+        raise ClientError(
+            f"the code of {name!r} in the [mpi] section of ipython1.kernel.ini defines no 'mpi' with a rank"
+        )
+    return rank
+
+
+def run_engine(config: EngineConfig) -> None:
+    """Run an engine in this process; returns when it is to end.
+
+    :raises KernelError: why it cannot run, or cannot go on.
+    """
+    wanted_id = config.engine_id
+    if config.mpi_code:
+        rank = set_up_mpi(config.mpi, config.mpi_code)
+        wanted_id = rank if wanted_id is None else wanted_id
+    from twisted.internet import reactor as installed_reactor
+
+    reactor: Any = installed_reactor
+    keep_steady(reactor)
+    config.files.dirs.prepare()
+    logs.start_logging(config.log_options())
+    capture = OutputCapture(config.output_size)
+    gate = InterruptGate()
+    interpreter = Interpreter(
+        capture, history_size=config.history_length, history_bytes=config.history_size, gate=gate
+    )
+    service = EngineService(interpreter)
+    end: EngineEnd
+    worker = Worker(CommandRunner(service), gate, lambda job, answer: end.answer(job, answer))
+    service.stop = worker.stop
+    failures: list[BaseException] = []
+
+    def exit_now() -> None:
+        os._exit(0)
+
+    end = EngineEnd(worker, gate, capture, reactor, exit_now)
+    runner = TaskRunner(service)
+    tasks = EngineTasks(runner, gate, end.outbox, reactor, worker.wake)
+    worker.source = tasks
+    end.handlers.update(tasks.handlers)
+    service.properties.on_change = tasks.properties_changed
+    hello = messages.Hello(
+        uuid=uuid.uuid4().hex,
+        pid=os.getpid(),
+        host=host_identity(),
+        role=messages.ENGINE,
+        wanted_id=wanted_id,
+    )
+
+    def registered(welcome: messages.Welcome) -> None:
+        service.id = welcome.engine_id if welcome.engine_id is not None else -1
+        log.info("registered as engine {id}", id=service.id)
+        runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
+        tasks.registered(False)
+        announce_ready(f"engine {service.id}")
+
+    async def live() -> None:
+        connection = EngineConnection(
+            lambda: open_engine_link(config, hello, end, reactor),
+            end,
+            reactor,
+            config.reconnect_timeout,
+        )
+        await connection.run(registered)
+
+    def ended(result: Any) -> None:
+        if isinstance(result, Failure):
+            failures.append(result.value or ConnectionError("the engine failed"))
+        worker.stop()
+
+    def in_reactor_thread() -> None:
+        reactor.callWhenRunning(lambda: Deferred.fromCoroutine(live()).addBoth(ended))
+        reactor.run(installSignalHandlers=False)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=interpreter.forked)
+    sockets.let_go_in_children(reactor)
+    offer_stack_dump()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    thread = threading.Thread(target=in_reactor_thread, name="ipython1-reactor", daemon=True)
+    thread.start()
+    try:
+        worker.loop()
+    finally:
+        capture.close()
+    reactor.callFromThread(reactor.stop)
+    thread.join(1.0)
+    if failures:
+        raise failures[0]

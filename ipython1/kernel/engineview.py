@@ -1,0 +1,34 @@
+"""What a running cluster sees of its controller: which engines there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+
+class EnginesView(Protocol):
+    """What the service needs of the controller: an asynchronous MultiEngine client."""
+
+    def get_ids(self) -> Deferred[list[int]]:
+        """The ids of the registered engines."""
+
+    def on_engines_changed(self, callback: Callable[[list[int]], None]) -> None:
+        """Tell whenever those change."""
+
+    def on_connection_lost(self, callback: Callable[[str], None]) -> None:
+        """Tell when the controller is gone."""
+
+    def kill(self, controller: bool = False, targets: Any = None) -> Deferred[Any]:
+        """End engines."""
+
+    def close(self) -> Deferred[Any]:
+        """End the connection."""
+
+
+def connect_to_controller(furl_file: str, timeout: float) -> Deferred[EnginesView]:
+    """An asynchronous client, for the service."""
+    from ipython1.kernel.asyncclient import get_multiengine_client
+
+    return get_multiengine_client(furl_file, timeout)

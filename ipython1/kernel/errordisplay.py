@@ -1,0 +1,55 @@
+"""How IPython shows the kernel's errors: the user's own lines, then the message; nothing of the kernel's inside.
+
+The traceback itself is cut at the user's last line, so that ``%debug`` stops there too.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from types import FrameType, TracebackType
+from typing import Any, Final
+
+import ipython1
+from ipython1.kernel.error import CompositeError
+from ipython1.notebook.frontend import session_shell
+
+_OURS: Final = os.path.join(os.path.dirname(os.path.abspath(ipython1.__file__)), "")
+_TESTS: Final = os.sep + "tests" + os.sep
+
+
+def render_error(error: BaseException) -> list[str]:
+    """The lines that IPython's ``_render_traceback_`` returns: one string, in the colours and mode of the session."""
+    cut_at_user(error)
+    shell = session_shell()
+    if shell is None:
+        return ["".join(traceback.format_exception(error)).rstrip("\n")]
+    # The session's own formatter would add everything that led to the error; it is given one that nothing led to.
+    stand_in = type(type(error).__name__, (Exception,), {"__module__": "builtins"})(str(error))
+    formatter = shell.InteractiveTB
+    text = "\n".join(formatter.structured_traceback(type(stand_in), stand_in, error.__traceback__))
+    if isinstance(error, CompositeError) and getattr(formatter, "mode", "") == "Verbose":
+        text = "\n\n".join([text, *(f"{label}:\n{each}" for label, each in error.tracebacks())])
+    return [text]
+
+
+def cut_at_user(error: BaseException) -> None:
+    """Let the traceback end where the user's code called the kernel; one of the kernel alone stays as it is."""
+    last_of_user: TracebackType | None = None
+    entry = error.__traceback__
+    while entry is not None and not _is_ours(entry.tb_frame):
+        if not _is_of_ipython(entry.tb_frame):
+            last_of_user = entry
+        entry = entry.tb_next
+    if last_of_user is not None and entry is not None:
+        last_of_user.tb_next = None
+
+
+def _is_ours(frame: FrameType) -> bool:
+    filename = frame.f_code.co_filename
+    return filename.startswith(_OURS) and _TESTS not in filename[len(_OURS) - 1 :]
+
+
+def _is_of_ipython(frame: FrameType) -> bool:
+    name: Any = frame.f_globals.get("__name__", "")
+    return isinstance(name, str) and (name == "IPython" or name.startswith("IPython."))

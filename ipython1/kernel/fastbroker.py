@@ -1,0 +1,457 @@
+"""Foolscap's Broker with a short way for the one message shape that flows between our processes.
+
+``FastBroker`` writes and reads exactly the bytes that stock Foolscap writes and reads, so either end may be stock.  For
+``rref.callRemoteOnly("deliver", batch)`` it joins a header and the batch instead of walking slicers, and recognises
+such a message with one regular expression instead of a state machine per token.  Everything else goes through the
+stock code, one top-level item at a time, and the order of both ways is kept.
+
+On the wire a message is ``OPEN(n) call 0 CLID "deliver" OPEN(n+1) arguments 1 STRING(size) batch CLOSE(n+1) CLOSE(n)``;
+numbers are little-endian base 128 in front of a type byte above 0x7f, and ``call`` and ``arguments`` are words of
+the negotiated vocabulary.
+
+Receiving, by the state of the connection:
+
+===========  ======================================================================================
+state        what the next bytes are
+===========  ======================================================================================
+top level    a header (go to *payload*), the beginning of one (keep it), or anything else (*stock*)
+payload      bytes of a batch; they are kept as they arrive and joined once
+trailer      the two CLOSE tokens; anything else sends the whole message to *stock*
+stock        given to Foolscap up to the end of this top-level item, which is bounded in size
+===========  ======================================================================================
+
+The target of a message is an object of ours that the peer holds a reference to and whose ``remote_deliver`` takes one
+``bytes`` argument; it runs before the next message is read.  An exception in it is logged and changes nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from foolscap.banana import Banana
+from foolscap.broker import Broker, PBOpenRegistry, PBRootUnslicer
+from foolscap.call import InboundDelivery
+from foolscap.referenceable import Referenceable, RemoteReference
+from foolscap.slicer import UnslicerRegistry
+from foolscap.tokens import BananaError
+from twisted.internet import defer, error
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ipython1.kernel.bananawire import (
+    CLOSE,
+    DELIVER,
+    SMALL_CHUNK,
+    STRING,
+    Extent,
+    Incoming,
+    Part,
+    Target,
+    b128,
+    from_b128,
+    header_for,
+    header_pieces,
+)
+from ipython1.kernel.error import MessageSizeError
+
+log = Logger()
+
+MAX_BATCH = 2**20 + 2**16
+"""Bytes; a longer batch is not sent, and a connection that announces one is dropped."""
+
+MAX_UNSENT = 256 * 2**20
+"""Bytes that may wait for a peer that does not read, before its connection is aborted."""
+
+CLOSE_GRACE = 2.0
+"""Seconds that a peer gets to take part in closing a connection."""
+
+
+class _RootUnslicer(PBRootUnslicer):
+    """Without references to third parties: their FURLs would be connected to, or logged."""
+
+    openRegistries = [
+        UnslicerRegistry,
+        {name: kind for name, kind in PBOpenRegistry.items() if name != ("their-reference",)},
+    ]
+
+
+class FastBroker(Broker):
+    """To be used as ``Tub.brokerClass``.
+
+    :cvar max_batch: bytes; see :data:`MAX_BATCH`.
+    :cvar message_limit: bytes of one top-level item on the stock way.
+    :cvar max_unsent: bytes; see :data:`MAX_UNSENT`.
+    :ivar lost_reason: why the connection was lost, in words; empty while it is there.
+    """
+
+    unslicerClass = _RootUnslicer
+    max_batch = MAX_BATCH
+    message_limit = MAX_BATCH + 4096
+    max_unsent = MAX_UNSENT
+    clock: Any = None
+    transport: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.lost_reason = ""
+        self._targets: dict[int, Target] = {}
+        self._extent = Extent()
+        self._incoming: Incoming | None = None
+        self._kept = b""
+        self._consuming = False
+        self._unread: list[bytes] = []
+        self._aborting: Any = None
+        super().__init__(*args, **kwargs)
+        self._outgoing_changed()
+        self._incoming_changed()
+
+    def setTub(self, tub: Any) -> None:
+        super().setTub(tub)
+        self.max_unsent = getattr(tub, "max_unsent", self.max_unsent)
+
+    # The vocabulary decides how "call" and "arguments" are spelled.
+
+    def outgoingVocabTableWasReplaced(self, newTable: dict[bytes, int]) -> None:
+        super().outgoingVocabTableWasReplaced(newTable)
+        self._outgoing_changed()
+
+    def outgoingVocabTableWasAmended(self, index: int, value: bytes) -> None:
+        super().outgoingVocabTableWasAmended(index, value)
+        self._outgoing_changed()
+
+    def replaceIncomingVocabulary(self, vocabDict: dict[int, bytes]) -> None:
+        super().replaceIncomingVocabulary(vocabDict)
+        self._incoming_changed()
+
+    def addIncomingVocabulary(self, key: int, value: bytes) -> None:
+        super().addIncomingVocabulary(key, value)
+        self._incoming_changed()
+
+    def _outgoing_changed(self) -> None:
+        self._call, self._method, self._arguments, _ = header_pieces(self.outgoingVocabulary)
+        self._to: dict[int, bytes] = {}
+        self._longest_word = max(map(len, self.outgoingVocabulary), default=0)
+
+    def _incoming_changed(self) -> None:
+        spelled = {word: index for index, word in self.incomingVocabulary.items()}
+        self._header = header_for(tuple(sorted(spelled.items())))
+
+    # Sending
+
+    def send_batch(self, reference: Any, batch: Part | Sequence[Part]) -> bool:
+        """See :func:`send_batch`."""
+        if self.disconnected or self.connectionAbandoned:
+            return False
+        if isinstance(batch, (bytes, bytearray, memoryview)):
+            batch = (batch,)
+        size = 0
+        for part in batch:
+            size += len(part) if type(part) is bytes else memoryview(part).nbytes
+        if size > self.max_batch:
+            raise MessageSizeError(f"a batch of {size} bytes is over the limit of {self.max_batch}")
+        tracker = reference.tracker
+        root = self.rootSlicer
+        if (
+            root.producingDeferred is None  # stock code is in the middle of sending something
+            or root.sendQueue
+            or len(self.slicerStack) != 1
+            or self.paused
+            or self.debugSend
+            or tracker.clid <= 0
+            or tracker.interface is not None
+            or type(reference) is not RemoteReference
+            or (size <= self._longest_word and b"".join(batch) in self.outgoingVocabulary)
+        ):
+            reference.callRemoteOnly(DELIVER, b"".join(batch))
+            return True
+        first = b128(self.openCount)
+        second = b128(self.openCount + 1)
+        self.openCount += 2
+        to = self._to.get(tracker.clid)
+        if to is None:
+            to = self._to[tracker.clid] = self._call + b128(tracker.clid) + self._method
+        head = (first, to, second, self._arguments, b128(size), STRING)
+        self.transport.write(b"".join((*head, *batch, second, CLOSE, first, CLOSE)))
+        # Looking costs more than a small message, so at those it is done now and then.
+        looking = size > SMALL_CHUNK or not self.openCount & 0x7E
+        if looking and self.unsent_bytes() > self.max_unsent:
+            log.warn("{peer} does not read; ending its connection", peer=self.peer_name())
+            self.abort("it did not read what was sent")
+            return False
+        return True
+
+    def unsent_bytes(self) -> int:
+        """What was written and waits in this process because the peer does not read fast enough."""
+        transport = self.transport
+        waiting: int = getattr(transport, "_tempDataLen", 0)
+        return (
+            waiting + len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+        )
+
+    # Receiving
+
+    def dataReceived(self, chunk: bytes) -> None:
+        # A connection that is being closed may still be read from for a while.
+        if not self.disconnected:
+            super().dataReceived(chunk)
+
+    def handleData(self, chunk: bytes) -> None:
+        """Bytes arrived, in whatever pieces."""
+        self._unread.append(chunk)
+        if self._consuming:
+            return  # from within a delivery, over a transport that calls back at once
+        self._consuming = True
+        try:
+            while self._unread and not self.disconnected:
+                self._consume(self._unread.pop(0))
+        finally:
+            self._consuming = False
+
+    def _consume(self, data: bytes) -> None:
+        position = 0
+        incoming = self._incoming
+        if incoming is not None and incoming.missing:
+            position = incoming.add(data, 0)
+        elif self._kept:
+            data = self._kept + data
+            self._kept = b""
+        by_stock = False
+        while position < len(data) and not (self.disconnected or self.connectionAbandoned):
+            incoming = self._incoming
+            if incoming is not None:
+                if data.startswith(incoming.trailer, position):
+                    position += len(incoming.trailer)
+                    self._incoming = None
+                    self._hand_over(incoming.target, incoming.payload())
+                elif incoming.trailer.startswith(data[position : position + len(incoming.trailer)]):
+                    self._kept = data[position:]
+                    return
+                else:
+                    # Legal, such as a PING in between or one more argument, or not: stock code knows.
+                    data = incoming.head + incoming.payload() + data[position:]
+                    position = 0
+                    self._incoming = None
+                    by_stock = True
+            elif by_stock or not self._at_top_level():
+                position = self._stock(data, position)
+                by_stock = False
+            else:
+                position = self._message(data, position)
+
+    def _at_top_level(self) -> bool:
+        return (
+            self._extent.between_items
+            and len(self.receiveStack) == 1
+            and not self.discardCount
+            and not self.inOpen
+        )
+
+    def _message(self, data: bytes, position: int) -> int:
+        """Read one item that begins at ``position``; returns where to go on."""
+        found = self._header.match(data, position)
+        if found is None:
+            rest = len(data) - position
+            if rest < self._header.longest and self._header.match_beginning(data, position):
+                self._kept = data[position:]
+                return len(data)
+            return self._stock(data, position)
+        first, clid, second, digits = found.groups()
+        target = self._target(from_b128(clid))
+        if target is None:
+            return self._stock(data, position)
+        size = from_b128(digits)
+        if size > self.max_batch:
+            raise BananaError(f"a batch of {size} bytes is over the limit of {self.max_batch}")
+        start = found.end()
+        stop = start + size
+        trailer = second + CLOSE + first + CLOSE
+        if data.startswith(trailer, stop):
+            self._hand_over(target, data[start:stop])
+            return stop + len(trailer)
+        self._incoming = incoming = Incoming(target, data[position:start], trailer, size)
+        return incoming.add(data, start)
+
+    def _stock(self, data: bytes, position: int) -> int:
+        """Let Foolscap read to the end of this item, or of ``data``; returns where that is."""
+        stop = self._extent.scan(data, position, self.message_limit)
+        Banana.handleData(self, data[position:stop])
+        return stop
+
+    def _target(self, clid: int) -> Target | None:
+        target = self._targets.get(clid)
+        if target is None:
+            tracker = self.myReferenceByCLID.get(clid)
+            served = None if tracker is None else tracker.obj
+            if (
+                isinstance(served, Referenceable)
+                and type(served).doRemoteCall is Referenceable.doRemoteCall
+                and served.getInterface() is None
+            ):
+                target = getattr(served, "remote_" + DELIVER, None)
+                if target is not None:
+                    self._targets[clid] = target
+        return target
+
+    def _hand_over(self, target: Target, payload: bytes) -> None:
+        self.objectCounter += 2
+        if self.inboundDeliveryQueue or self._waiting_for_call_to_be_ready:
+            # Stock code runs calls in a later turn; this one must not overtake them.
+            call = partial(self._deliver, target)
+            queued = InboundDelivery(self, 0, call, None, None, None, _Arguments(payload))
+            self.scheduleCall(queued, None)
+        else:
+            self._deliver(target, payload)
+
+    def _deliver(self, target: Target, payload: bytes) -> None:
+        try:
+            result = target(payload)
+        except Exception:
+            log.failure("a batch from {peer} could not be handled", peer=self.peer_name())
+        else:
+            if isinstance(result, defer.Deferred):
+                result.addErrback(self._log_failure)
+
+    def _log_failure(self, failure: Failure) -> None:
+        log.failure("a batch from {peer} could not be handled", failure, peer=self.peer_name())
+
+    def callFailed(self, f: Failure, reqID: int, delivery: Any = None) -> None:
+        # Nobody is told of a failed one-way call, so it is logged on either way.
+        if delivery is not None and reqID == 0:
+            self._log_failure(f)
+        super().callFailed(f, reqID, delivery)
+
+    def remote_decref(self, clid: int, count: int) -> None:
+        super().remote_decref(clid, count)
+        if clid not in self.myReferenceByCLID:
+            self._targets.pop(clid, None)
+
+    # The end of a connection
+
+    def peer_name(self) -> str:
+        """The peer's address, for messages."""
+        peer = self.transport.getPeer() if self.transport is not None else None
+        host, port = getattr(peer, "host", None), getattr(peer, "port", None)
+        return f"{host}:{port}" if host is not None else "the other side"
+
+    def abort(self, reason: str) -> None:
+        """Give the connection up at once, whatever is still unsent; ``reason`` becomes ``lost_reason``."""
+        if not self.disconnected:
+            self.lost_reason = reason
+        self.finish(Failure(error.ConnectionLost(reason)))
+        self._abort_transport()
+
+    def shutdown(self, why: Failure, fireDisconnectWatchers: bool = True) -> None:
+        if not self.disconnected:
+            closed = bool(why.check(error.ConnectionDone))
+            self.lost_reason = "it was closed on this side" if closed else str(why.value)
+        super().shutdown(why, fireDisconnectWatchers)
+        self._abort_soon()
+
+    def sendError(self, msg: str) -> None:
+        super().sendError(msg)
+        self._abort_soon()
+
+    def handleError(self, msg: bytes) -> None:
+        log.warn("{peer} ended the connection: {text!r}", peer=self.peer_name(), text=msg[:200])
+        self.transport.loseConnection()
+        self._abort_soon()
+
+    def reportReceiveError(self, f: Failure) -> None:
+        if f.check(BananaError):
+            reason = str(f.value)[:80]
+            log.warn(
+                "dropped the connection to {peer}: {reason}", peer=self.peer_name(), reason=reason
+            )
+        else:
+            log.failure("what {peer} sent could not be read", f, peer=self.peer_name())
+
+    def _abort_soon(self) -> None:
+        # Closing TLS waits for the peer's part in it, which a dead or stuck peer never does.
+        if self._aborting is None and not self._transport_lost:
+            self._aborting = self._clock().callLater(CLOSE_GRACE, self._abort_transport)
+
+    def _abort_transport(self) -> None:
+        abort = getattr(self.transport, "abortConnection", self.transport.loseConnection)
+        abort()
+
+    def _clock(self) -> Any:
+        if self.clock is not None:
+            return self.clock
+        from twisted.internet import reactor
+
+        return reactor
+
+    _transport_lost = False
+
+    def connectionLost(self, why: Failure = connectionDone) -> None:
+        self._transport_lost = True
+        if self._aborting is not None and self._aborting.active():
+            self._aborting.cancel()
+        if why.check(error.ConnectionAborted):
+            # Foolscap expects ConnectionLost or ConnectionDone, and logs its own unanswered calls otherwise.
+            self.lost_reason = self.lost_reason or "it was aborted on this side"
+            why = Failure(error.ConnectionLost())
+        super().connectionLost(why)
+
+    def finish(self, why: Failure) -> None:
+        if not self.lost_reason:
+            self.lost_reason = _describe_loss(why)
+        super().finish(why)
+        self._targets.clear()
+        self._unread.clear()
+        self._incoming = None
+        self._kept = b""
+
+
+class _Arguments:
+    """What an ``InboundDelivery`` needs of its arguments."""
+
+    __slots__ = ("args", "kwargs")
+
+    def __init__(self, payload: bytes) -> None:
+        self.args = [payload]
+        self.kwargs: dict[str, object] = {}
+
+
+def send_batch(reference: Any, batch: Part | Sequence[Part]) -> bool:
+    """Send ``batch`` (bytes, or parts to be joined) to the ``remote_deliver`` of ``reference``.
+
+    Nothing comes back.  False means that the connection is gone, which its disconnect notification tells as well;
+    True means that the bytes were handed to the transport.
+
+    :raises MessageSizeError: the batch is longer than the broker's ``max_batch``.
+    """
+    broker = reference.tracker.broker
+    if isinstance(broker, FastBroker):
+        return broker.send_batch(reference, batch)
+    if broker.disconnected:
+        return False
+    if not isinstance(batch, bytes):
+        batch = bytes(batch) if isinstance(batch, (bytearray, memoryview)) else b"".join(batch)
+    reference.callRemoteOnly(DELIVER, batch)
+    return True
+
+
+def unsent_bytes(reference: Any) -> int:
+    """Bytes that were sent to the peer of ``reference`` and still wait in this process."""
+    return int(reference.tracker.broker.unsent_bytes())
+
+
+def abort(reference: Any, reason: str) -> None:
+    """End the connection of ``reference`` at once; disconnect notifications follow."""
+    reference.tracker.broker.abort(reason)
+
+
+def connection_lost_reason(reference: Any) -> str:
+    """Why the connection of ``reference`` was lost, for a message; empty while it is there."""
+    return str(getattr(reference.tracker.broker, "lost_reason", ""))
+
+
+def _describe_loss(why: Failure) -> str:
+    if why.check(error.ConnectionDone):
+        return "the other side closed the connection"
+    if why.check(error.ConnectionLost):
+        return "the other side or the network went away"
+    return why.getErrorMessage()

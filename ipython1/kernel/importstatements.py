@@ -1,0 +1,158 @@
+"""The import statements of a ``with`` block, read from its compiled code.
+
+Compiled code is there wherever the block runs (a file, a notebook, a plain prompt, ``exec``), and nothing of the import
+system has to be replaced for it.
+"""
+
+from __future__ import annotations
+
+import dis
+import importlib.util
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+from ipython1.kernel.error import ClientError
+
+_NOTHING: Final = frozenset({"NOP", "CACHE", "RESUME", "EXTENDED_ARG", "PRECALL", "NOT_TAKEN"})
+_CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImportStatement:
+    """One module that is imported.
+
+    :ivar module: its full name.
+    :ivar names: pairs of a name in the module and what it is called here; None for ``import module``.
+    :ivar alias: what the module is called here; None for its own name.
+    """
+
+    module: str
+    names: tuple[tuple[str, str], ...] | None = None
+    alias: str | None = None
+
+    def __str__(self) -> str:
+        if self.names is None:
+            return f"import {_renamed(self.module, self.alias)}"
+        names = ", ".join(_renamed(name, alias) for name, alias in self.names)
+        return f"from {self.module} import {names}"
+
+
+def _renamed(name: str, alias: str | None) -> str:
+    return name if alias is None or alias == name else f"{name} as {alias}"
+
+
+class _NotAnImport(Exception):
+    """The block holds something else."""
+
+
+class _Reader:
+    """Reads instructions one after the other."""
+
+    def __init__(self, instructions: list[dis.Instruction], code: dis.Bytecode) -> None:
+        self._rest = iter(instructions)
+        self._handlers: Any = getattr(code, "exception_entries", ())
+        self.now: dis.Instruction | None = next(self._rest, None)
+        self._handler = self._handler_now()
+
+    def _handler_now(self) -> int | None:
+        """Where an exception in the next instruction leads."""
+        for entry in self._handlers:
+            if self.now is not None and entry.start <= self.now.offset < entry.end:
+                return int(entry.target)
+        return None
+
+    def _is(self, start: str) -> bool:
+        return self.now is not None and self.now.opname.startswith(start)
+
+    def take(self, start: str) -> Any:
+        """The argument of the next instruction, whose name begins so.
+
+        :raises _NotAnImport: when it does not.
+        """
+        now = self.now
+        if now is None or not now.opname.startswith(start):
+            raise _NotAnImport
+        self.now = next(self._rest, None)
+        return now.argval
+
+    def constant(self) -> Any:
+        """The constant that is loaded next."""
+        if self.now is None or self.now.opname not in _CONSTANTS:
+            raise _NotAnImport
+        return self.take("LOAD_")
+
+    def statement(self) -> tuple[int, ImportStatement] | None:
+        """The next import, and its level; None at the end of the block."""
+        level = self.constant()
+        names = self.constant()
+        if level is None and names is None:
+            if self.constant() is not None:
+                raise _NotAnImport
+            return None
+        if self._handler_now() != self._handler:
+            # It stands in a "try" of its own, whose handlers are somewhere behind the block.
+            raise _NotAnImport
+        module = self.take("IMPORT_NAME")
+        if names is None:
+            return level, self._module(module)
+        if names == ("*",):
+            self.take("IMPORT_STAR" if self._is("IMPORT_STAR") else "CALL_INTRINSIC_1")
+            if self._is("POP_TOP"):
+                self.take("POP_TOP")
+            return level, ImportStatement(module, (("*", "*"),))
+        pairs = []
+        while self._is("IMPORT_FROM"):
+            pairs.append((self.take("IMPORT_FROM"), self.take("STORE_")))
+        self.take("POP_TOP")
+        return level, ImportStatement(module, tuple(pairs))
+
+    def _module(self, module: str) -> ImportStatement:
+        if self._is("STORE_"):
+            alias = self.take("STORE_")
+            return ImportStatement(module, None, None if alias == module.split(".")[0] else alias)
+        # import a.b.c as d: takes b from a, and c from b.
+        while self._is("IMPORT_FROM"):
+            self.take("IMPORT_FROM")
+            if self._is("SWAP"):
+                self.take("SWAP")
+                self.take("POP_TOP")
+        alias = self.take("STORE_")
+        self.take("POP_TOP")
+        return ImportStatement(module, None, alias)
+
+
+def imports_of_block(frame: FrameType) -> list[ImportStatement]:
+    """The imports in the ``with`` block that ``frame`` enters right now; relative ones with their full names.
+
+    :raises ClientError: when there is anything else in it.
+    """
+    code = dis.Bytecode(frame.f_code)
+    instructions = [
+        each for each in code if each.offset > frame.f_lasti and each.opname not in _NOTHING
+    ]
+    reader = _Reader(instructions, code)
+    found: list[ImportStatement] = []
+    try:
+        # What the block is bound to by "as".
+        reader.take("POP_TOP" if reader._is("POP_TOP") else "STORE_")
+        while (read := reader.statement()) is not None:
+            level, statement = read
+            found.append(_absolute(statement, level, frame) if level else statement)
+    except _NotAnImport:
+        raise ClientError(
+            "a `with mec.sync_imports():` block holds import statements and nothing else, and has a `with` statement "
+            "of its own; use mec.execute('...') for other code"
+        ) from None
+    if not found:
+        raise ClientError("a `with mec.sync_imports():` block needs at least one import statement")
+    return found
+
+
+def _absolute(statement: ImportStatement, level: int, frame: FrameType) -> ImportStatement:
+    package = frame.f_globals.get("__package__") or ""
+    try:
+        module = importlib.util.resolve_name("." * level + statement.module, package)
+    except ImportError as problem:
+        raise ClientError(f"{problem}: {statement}") from None
+    return ImportStatement(module, statement.names, statement.alias)

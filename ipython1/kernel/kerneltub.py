@@ -1,0 +1,443 @@
+"""Foolscap's Tub, Negotiation, Listener and TubConnector with the limits that this kernel wants.
+
+Only :mod:`ipython1.kernel.tubs` imports this module, and does so late, because Foolscap imports the reactor.
+
+What differs from stock Foolscap: TLS 1.3 only, with one context for all connections of a Tub; the kernel of the host
+notices dead peers (:mod:`ipython1.kernel.sockets`); connections are closed with an abort when the peer takes no part;
+accepted connections are strangers (:mod:`ipython1.kernel.strangers`) until they name a capability; no FURL ever
+crosses the wire or reaches a log; tables keyed by the peer's certificate stay small; a failed attempt to connect
+tells what each location hint answered and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from foolscap import crypto
+from foolscap.connection import TubConnector
+from foolscap.ipb import IConnectionHintHandler, InvalidHintError
+from foolscap.logging import log as foolscap_log
+from foolscap.negotiate import PLAINTEXT, Negotiation
+from foolscap.pb import Listener, Tub
+from foolscap.referenceable import TubRef
+from foolscap.tokens import BananaError
+from twisted.application.service import Service
+from twisted.internet import defer, endpoints, error, ssl, task
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ipython1.kernel import sockets
+from ipython1.kernel.fastbroker import MAX_UNSENT, FastBroker
+from ipython1.kernel.strangers import Doorkeeper
+
+log = Logger()
+
+BACKLOG = 1024
+STRANGER_LIMIT = 64 * 1024
+WRONG_NAMES = 8
+PEERS_REMEMBERED = 1024
+SPARE_INTERVAL = sockets.DEAD_AFTER / 3
+
+# Nobody reads these; formatting them costs more than the rest of a negotiation.
+for _facility in ("negotiation", "connection", "listener", "tub"):
+    foolscap_log.set_generation_threshold(foolscap_log.SCARY, f"foolscap.{_facility}")
+
+
+class OtherTub(BananaError):
+    """What listens there has another certificate than the FURL says."""
+
+
+class NotFoolscap(BananaError):
+    """What listens there speaks another protocol."""
+
+
+class AttemptsFailed(Exception):
+    """No location hint led to the Tub; ``failures`` maps each to its Failure."""
+
+    def __init__(self, failures: dict[str, Failure]) -> None:
+        super().__init__(", ".join(failures))
+        self.failures = failures
+
+
+class ContextFactory(crypto.FoolscapContextFactory):
+    """TLS 1.3 with Foolscap's check of the peer's certificate, made once."""
+
+    _made: Any = None
+
+    def getContext(self) -> Any:
+        if self._made is None:
+            self._made = super().getContext()
+        return self._made
+
+
+class StrangerBroker(FastBroker):
+    """The Broker of an accepted connection: it may send little until it has named a capability.
+
+    :param leave: called once, when it has, or is gone.
+    """
+
+    message_limit = STRANGER_LIMIT
+
+    def __init__(self, *args: Any, leave: Callable[[], object], **kwargs: Any) -> None:
+        self._leave = leave
+        self._wrong_names = 0
+        self.trusted = False
+        super().__init__(*args, **kwargs)
+
+    def remote_getReferenceByName(self, name: bytes) -> Any:
+        try:
+            found = super().remote_getReferenceByName(name)
+        except Exception:
+            self._wrong_names += 1
+            if self._wrong_names >= WRONG_NAMES and not self.trusted:
+                self.abort("it asked for too many names that do not exist")
+            raise
+        if not self.trusted:
+            self.trusted = True
+            self.message_limit = FastBroker.message_limit
+            self._leave()
+        return found
+
+    def reportReceiveError(self, f: Failure) -> None:
+        if self.trusted:
+            super().reportReceiveError(f)
+        else:
+            log.info("dropped a connection from {peer} that is no peer", peer=self.peer_name())
+            self._abort_transport()
+
+    def connectionLost(self, why: Failure = connectionDone) -> None:
+        self._leave()
+        super().connectionLost(why)
+
+
+class KernelNegotiation(Negotiation):
+    """Also keeps the books of its Tub's open connections."""
+
+    SERVER_TIMEOUT = 0  # the listener's Doorkeeper has a deadline for all phases
+    _books: KernelTub
+    transport: Any
+    tub: Any
+    brokerClass: Any
+
+    def log(self, *args: Any, **kwargs: Any) -> int:
+        return 0
+
+    def initClient(self, connector: Any, targetHost: str, connectionInfo: Any) -> None:
+        super().initClient(connector, targetHost, connectionInfo)
+        self._books = connector.tub
+
+    def initServer(self, listener: Any, connectionInfo: Any) -> None:
+        super().initServer(listener, connectionInfo)
+        self._books = listener._tub
+
+    def connectionMade(self) -> None:
+        self._books.connection_opened(self)
+        sockets.tune(self.transport.socket)
+        if not self.isClient:
+            self.listener.doorkeeper.arrived(self, self.transport.abortConnection)
+        super().connectionMade()
+
+    def dataReceived(self, chunk: bytes) -> None:
+        # Stock code keeps what a peer sends after it was refused.
+        if self.failureReason is not None:
+            return
+        if self.isClient and self.receive_phase == PLAINTEXT:
+            begin = (self.buffer + chunk)[:5]
+            if not b"HTTP/".startswith(begin):
+                self.failureReason = Failure(NotFoolscap("it does not answer in Foolscap's way"))
+        if self.failureReason is None:
+            super().dataReceived(chunk)
+        if self.isClient and self.failureReason is not None:
+            # Nothing more to say, and closing TLS would wait for the other side.
+            self.transport.abortConnection()
+
+    def handlePLAINTEXTClient(self, header: bytes) -> None:
+        first = header.split(b"\r\n", 1)[0]
+        if first.split()[1:2] != [b"101"]:
+            if b"unknown TubID" in first:
+                raise OtherTub("it does not know this identity")
+            raise NotFoolscap("it answers as a web server does")
+        super().handlePLAINTEXTClient(header)
+
+    def evaluateHello(self, offer: dict[str, str]) -> Any:
+        # Stock code compares the certificate with the FURL too, but not in words that can be told apart.
+        if self.isClient:
+            them = self.theirCertificate
+            if them is None or crypto.digest32(them.digest("sha1")) != self.target.getTubID():
+                raise OtherTub("it has another certificate")
+        return super().evaluateHello(offer)
+
+    def startTLS(self, cert: Any) -> None:
+        if self.buffer:
+            # Stock code would take it for the beginning of what comes encrypted.
+            raise NotFoolscap("it sent more before TLS than belongs there")
+        self.transport.startTLS(self.tub.context_factory)
+
+    def switchToBanana(self, params: Any) -> None:
+        if not self.isClient:
+            leave = partial(self.listener.doorkeeper.left, self)
+            self.brokerClass = partial(self.tub.accepted_broker_class, leave=leave)
+        try:
+            super().switchToBanana(params)
+        finally:
+            # From here the transport tells the Broker and not us.
+            lost = self.connectionLost
+
+            def connection_lost(reason: Failure = connectionDone) -> None:
+                lost(reason)
+                self._books.connection_closed(self)
+
+            self.connectionLost = connection_lost  # type: ignore[method-assign]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.isClient:
+            self.listener.doorkeeper.left(self)
+        super().connectionLost(reason)
+        self._books.connection_closed(self)
+
+
+class KernelConnector(TubConnector):
+    """Remembers what each hint answered."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.failures: dict[str, Failure] = {}
+
+    def _connectionFailed(self, reason: Failure, hint: str, lp: Any) -> None:
+        self.failures[hint] = reason
+        super()._connectionFailed(reason, hint, lp)
+
+    def connectorNegotiationFailed(self, n: Any, location: str, reason: Failure) -> None:
+        self.failures[location] = reason
+        super().connectorNegotiationFailed(n, location, reason)
+
+    def cancelRemainingConnections(self) -> None:
+        # Closing TLS in the middle of its handshake waits for the peer, without a limit.
+        for negotiation in self.pendingNegotiations:
+            negotiation.transport.abortConnection()
+        super().cancelRemainingConnections()
+
+    def failed(self) -> None:
+        self.failureReason = Failure(AttemptsFailed(self.failures))
+        self.tub.connectorFinished(self)  # before those who wait are told
+        super().failed()
+
+
+@implementer(IConnectionHintHandler)  # type: ignore[misc]
+class TCPHints:
+    """Connects to ``tcp:host:port``; an address needs no name resolver and thus no thread."""
+
+    def hint_to_endpoint(
+        self, hint: str, reactor: Any, update_status: Callable[[str], None]
+    ) -> tuple[Any, str]:
+        address, _, port = hint.removeprefix("tcp:").rpartition(":")
+        if not (address and port.isdecimal()):
+            raise InvalidHintError("it is not of the form tcp:host:port")
+        host = address.strip("[]")
+        if not sockets.is_ip_address(host):
+            return endpoints.HostnameEndpoint(reactor, host, int(port)), host
+        kind = endpoints.TCP6ClientEndpoint if ":" in host else endpoints.TCP4ClientEndpoint
+        return kind(reactor, host, int(port)), host
+
+    def describe(self) -> str:
+        return "tcp"
+
+
+class KernelListener(Listener):
+    """A Listener that reports whether it could listen, and keeps a door."""
+
+    noisy = False
+
+    def __init__(self, tub: KernelTub, endpoint: Any, doorkeeper: Doorkeeper) -> None:
+        super().__init__(tub, endpoint, negotiationClass=tub.negotiationClass)
+        self.doorkeeper = doorkeeper
+
+    def startService(self) -> None:
+        Service.startService(self)
+
+    async def open(self) -> int:
+        """Listen; returns the port.
+
+        :raises twisted.internet.error.CannotListenError: the port is in use or not ours to take.
+        """
+        port: Any = await self._ep.listen(self)
+        self._lp = port
+        return int(port.getHost().port)
+
+
+class _Sequence(dict[str, int]):
+    """Stands for Foolscap's table of the last connection's number of each peer.
+
+    The numbers of one peer's connections must only rise, so one counter serves all peers.
+    """
+
+    _latest = 0
+
+    def get(self, key: str, default: Any = None) -> int:
+        return self._latest
+
+    def __setitem__(self, key: str, value: int) -> None:
+        self._latest = value
+
+
+class _Latest(dict[str, Any]):
+    """Keeps the newest :data:`PEERS_REMEMBERED` entries."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.pop(key, None)
+        super().__setitem__(key, value)
+        if len(self) > PEERS_REMEMBERED:
+            del self[next(iter(self))]
+
+
+class KernelTub(Tub):
+    """See the module's description; made by :func:`ipython1.kernel.tubs.make_tub`."""
+
+    brokerClass = FastBroker
+    accepted_broker_class: type[FastBroker] = StrangerBroker
+    negotiationClass = KernelNegotiation
+    unsafeTracebacks = False
+    # A process that is busy in C code answers no message of ours; its kernel answers (sockets.tune).
+    keepaliveTimeout: Any = None
+    max_unsent = MAX_UNSENT
+    disconnectTimeout = None
+
+    def setup(self, _test_options: dict[str, Any]) -> None:
+        super().setup(_test_options)
+        self.setOption("accept-gifts", False)
+        self.setOption("expose-remote-exception-types", False)
+        self.master_table = _Sequence()
+        self.slave_table = _Latest()
+        self._connectionHandlers = {"tcp": TCPHints()}
+        self._open: set[object] = set()
+        self._all_closed: defer.Deferred[None] | None = None
+        self._reaching: Counter[TubRef] = Counter()
+        self._sparing: task.LoopingCall | None = None
+
+    def setupEncryption(self, certData: bytes) -> None:
+        super().setupEncryption(certData)
+        self.context_factory = ContextFactory(
+            privateKey=self.myCertificate.privateKey.original.to_cryptography_key(),
+            certificate=self.myCertificate.original.to_cryptography(),
+            raiseMinimumTo=ssl.TLSVersion.TLSv1_3,
+        )
+        self.context_factory.getContext()  # so that a key that does not fit is told now
+
+    def getOrCreateURLForReference(self, ref: Any) -> None:
+        """None: a peer needs no FURL of what it holds a reference to."""
+
+    def startService(self) -> None:
+        if not self.running:  # stock code breaks when it is told twice
+            super().startService()
+
+    # The books of open connections
+
+    def connection_opened(self, connection: object) -> None:
+        """A socket was connected or accepted."""
+        self._open.add(connection)
+
+    def connection_closed(self, connection: object) -> None:
+        """Its socket is closed."""
+        self._open.discard(connection)
+        self._tell_if_all_closed()
+
+    def connectorFinished(self, c: Any) -> None:
+        super().connectorFinished(c)
+        self._tell_if_all_closed()
+
+    def _tell_if_all_closed(self) -> None:
+        if not self._open and not self._activeConnectors and self._all_closed is not None:
+            done, self._all_closed = self._all_closed, None
+            done.callback(None)
+
+    def all_closed(self) -> defer.Deferred[None]:
+        """Fires when no socket of this Tub is open and no attempt to connect is under way."""
+        if not self._open and not self._activeConnectors:
+            return defer.succeed(None)
+        if self._all_closed is None:
+            self._all_closed = defer.Deferred()
+        waiting: defer.Deferred[None] = defer.Deferred()
+        self._all_closed.chainDeferred(waiting)
+        return waiting
+
+    # Busy peers
+
+    def brokerAttached(self, tubref: TubRef, broker: Any, isClient: bool) -> None:
+        super().brokerAttached(tubref, broker, isClient)
+        if self._sparing is None:
+            self._sparing = task.LoopingCall(self._spare_busy_peers)
+            self._sparing.start(SPARE_INTERVAL, now=False)
+
+    def brokerDetached(self, broker: Any, why: Failure) -> None:
+        super().brokerDetached(broker, why)
+        if not self.brokers and self._sparing is not None:
+            self._sparing.stop()
+            self._sparing = None
+
+    def _spare_busy_peers(self) -> None:
+        for broker in self.brokers.values():
+            sock = getattr(broker.transport, "socket", None)
+            if sock is not None:
+                sockets.spare_busy_peer(sock)
+
+    # Connecting
+
+    async def reach(self, tubref: TubRef, name: str) -> Any:
+        """The reference of that name in that Tub; cancelling or failing leaves nothing behind."""
+        self._reaching[tubref] += 1
+        waiting = self.getBrokerForTubRef(tubref)
+        try:
+            broker = await waiting
+            return await broker.getYourReferenceByName(name)
+        finally:
+            self._stop_waiting(tubref, waiting)
+            self._reaching[tubref] -= 1
+            if not self._reaching[tubref]:
+                del self._reaching[tubref]
+                self._leave_unused(tubref)
+
+    def _stop_waiting(self, tubref: TubRef, waiting: object) -> None:
+        hopeful = self.waitingForBrokers.get(tubref, [])
+        if waiting in hopeful:
+            hopeful.remove(waiting)
+            if not hopeful:
+                del self.waitingForBrokers[tubref]
+                connector = self.tubConnectors.pop(tubref, None)
+                if connector is not None:
+                    connector.shutdown()
+
+    def _leave_unused(self, tubref: TubRef) -> None:
+        broker = self.brokers.get(tubref)
+        if broker is not None and not broker.yourReferenceByCLID and not broker.myReferenceByCLID:
+            broker.shutdown(Failure(error.ConnectionDone("nothing there is used")))
+
+    def getBrokerForTubRef(self, tubref: TubRef) -> defer.Deferred[Any]:
+        ready = tubref in self.brokers or tubref.getTubID() == self.tubID
+        if not ready and tubref not in self.tubConnectors:
+            connector = KernelConnector(self, tubref, self._connectionHandlers)
+            self.tubConnectors[tubref] = connector
+            waiting: defer.Deferred[Any] = defer.Deferred()
+            self.waitingForBrokers.setdefault(tubref, []).append(waiting)
+            connector.connect()
+            return waiting
+        found: defer.Deferred[Any] = super().getBrokerForTubRef(tubref)
+        return found
+
+    def attempt_status(self, tub_id: str) -> dict[str, str]:
+        """What each location hint of an attempt that is under way has come to."""
+        connector = self.tubConnectors.get(TubRef(tub_id))
+        return {} if connector is None else connector.getConnectionInfo().connectorStatuses
+
+    async def close(self) -> None:
+        """Close every listener and connection; returns when all sockets are closed."""
+        for listener in self.getListeners():
+            await defer.maybeDeferred(self.stopListeningOn, listener)
+            listener.doorkeeper.close()
+        if self.running:
+            await self.stopService()
+        await self.all_closed()

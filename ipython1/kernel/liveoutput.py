@@ -1,0 +1,201 @@
+"""What running commands print, while they run: kept within bounds, and made into lines marked by engine.
+
+:class:`StreamedText` keeps what came of one stream of one engine.  :class:`LiveLines` decides what of it is shown to a
+person who waits; neither does any I/O.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+MAX_KEPT: Final = 1 << 20
+"""Characters of one stream of one engine that a client keeps while a command runs; older ones are dropped."""
+
+LINES_OF_ONE: Final = (100, 20)
+"""Lines of one stream that may be shown at once, and per second once those are used up."""
+
+LINES_OF_ALL: Final = (400, 100)
+"""The same for all engines together."""
+
+MAX_LINE: Final = 2000
+"""Characters; what is longer is shortened when it is shown."""
+
+PARTIAL_AFTER: Final = 1.0
+"""Seconds after which a line that has no end yet is shown all the same."""
+
+STREAMS: Final = ("stdout", "stderr")
+
+Key = tuple[int, str]
+"""An engine's id and the name of a stream."""
+
+_CUT: Final = re.compile(r"\[\.\.\. \d+ (bytes of output|characters) were cut here \.\.\.\]")
+
+
+class StreamedText:
+    """The last :data:`MAX_KEPT` characters of a text that grows; from any thread."""
+
+    def __init__(self, most: int = MAX_KEPT) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._pieces: deque[str] = deque()
+        self._begin = 0
+        self._end = 0
+
+    def add(self, text: str) -> None:
+        """It grows."""
+        with self._lock:
+            self._pieces.append(text)
+            self._end += len(text)
+            while self._pieces and self._end - self._begin - len(self._pieces[0]) >= self._most:
+                self._begin += len(self._pieces.popleft())
+
+    def since(self, position: int) -> tuple[str, int]:
+        """What came after ``position``, which counts characters, and how many of those were dropped."""
+        with self._lock:
+            text = "".join(self._pieces)
+            begin = self._begin
+        return text[max(position - begin, 0) :], max(begin - position, 0)
+
+    def __str__(self) -> str:
+        text, dropped = self.since(0)
+        return f"[... {dropped} characters were cut here ...]\n{text}" if dropped else text
+
+
+@dataclass(slots=True)
+class Shown:
+    """What of a command's output a person has seen already.
+
+    :ivar counts: how many characters of each stream.
+    :ivar cut: the streams of which something was left out.
+    :ivar moment: during which input of the session that was; later, everything is shown again.
+    """
+
+    counts: dict[Key, int] = field(default_factory=dict)
+    cut: set[Key] = field(default_factory=set)
+    moment: object = None
+
+    def rest(self, engine_id: int, stream: str, text: str) -> str:
+        """What is left to show of ``text``, the whole output."""
+        key = (engine_id, stream)
+        if key in self.cut:
+            return ""
+        return text[self.counts.get(key, 0) :]
+
+
+class _Allowance:
+    """So many at once, and so many more each second."""
+
+    def __init__(self, burst: int, per_second: int) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self.left = float(burst)
+
+    def refill(self, seconds: float) -> None:
+        self.left = min(self._burst, self.left + seconds * self._per_second)
+
+
+class _Stream:
+    """One engine's stdout or stderr: the line that has no end yet, and how many were left out."""
+
+    def __init__(self) -> None:
+        self.partial = ""
+        self.partial_since = 0.0
+        self.left_out = 0
+        self.allowance = _Allowance(*LINES_OF_ONE)
+
+
+class LiveLines:
+    """Makes lines for a person of what engines print, not more than can be read.
+
+    A flood is cut: what comes too fast is left out, with a mark that counts the lines.  One engine's flood leaves room
+    for the others.
+
+    :param clock: gives seconds.
+    :ivar shown: what was used up so far.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._now = clock()
+        self._streams: dict[Key, _Stream] = {}
+        self._allowance = _Allowance(*LINES_OF_ALL)
+        self.shown = Shown()
+
+    def feed(self, key: Key, text: str, dropped: int = 0) -> Iterator[tuple[Key, str]]:
+        """The lines to show when ``text`` has come, before which ``dropped`` characters were lost."""
+        self._refill()
+        stream = self._streams.setdefault(key, _Stream())
+        if dropped or _CUT.search(text):
+            self.shown.cut.add(key)
+        *lines, rest = (stream.partial + text).split("\n")
+        if lines or not stream.partial:
+            stream.partial_since = self._now
+        stream.partial = rest
+        for line in lines:
+            yield from self._line(key, stream, line, len(line) + 1)
+
+    def close(self, key: Key, rest: str) -> Iterator[tuple[Key, str]]:
+        """The stream is complete; ``rest`` is all of it that was not shown."""
+        if key in self._streams:
+            self._streams[key].partial = ""
+        if rest:
+            yield from self.feed(key, rest if rest.endswith("\n") else rest + "\n")
+
+    def tick(self) -> Iterator[tuple[Key, str]]:
+        """Lines to show because time has passed: those that wait for their end, and marks of what was left out."""
+        self._refill()
+        for key, stream in self._streams.items():
+            if stream.partial and self._now - stream.partial_since >= PARTIAL_AFTER:
+                line, stream.partial = stream.partial, ""
+                yield from self._line(key, stream, line, len(line))
+            elif stream.left_out and self._allows(stream):
+                yield key, self._mark(stream)
+
+    def end(self) -> Iterator[tuple[Key, str]]:
+        """Marks of what was left out and not told yet."""
+        for key, stream in self._streams.items():
+            if stream.left_out:
+                yield key, self._mark(stream)
+
+    def _refill(self) -> None:
+        now = self._clock()
+        self._allowance.refill(now - self._now)
+        for stream in self._streams.values():
+            stream.allowance.refill(now - self._now)
+        self._now = now
+
+    def _allows(self, stream: _Stream) -> bool:
+        return self._allowance.left >= 1 and stream.allowance.left >= 1
+
+    def _line(self, key: Key, stream: _Stream, line: str, size: int) -> Iterator[tuple[Key, str]]:
+        self.shown.counts[key] = self.shown.counts.get(key, 0) + size
+        if not self._allows(stream):
+            stream.left_out += 1
+            self.shown.cut.add(key)
+            return
+        if stream.left_out:
+            yield key, self._mark(stream)
+        self._allowance.left -= 1
+        stream.allowance.left -= 1
+        yield key, _as_seen(line)
+
+    @staticmethod
+    def _mark(stream: _Stream) -> str:
+        count, stream.left_out = stream.left_out, 0
+        return (
+            f"[... {count} line{'' if count == 1 else 's'} not shown here; the result has all ...]"
+        )
+
+
+def _as_seen(line: str) -> str:
+    """A line as a terminal would leave it: what a carriage return overwrites is gone, and a giant is shortened."""
+    if "\r" in line:
+        line = next((part for part in reversed(line.split("\r")) if part), "")
+    if len(line) > MAX_LINE:
+        line = f"{line[: MAX_LINE // 2]} [... {len(line) - MAX_LINE} characters ...] {line[-MAX_LINE // 2 :]}"
+    return line

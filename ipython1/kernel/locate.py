@@ -1,0 +1,102 @@
+"""From what a user names (nothing, a file, a cluster, an address) to the FURL of a controller's interface."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipython1.kernel.error import SecurityError
+from ipython1.kernel.security import (
+    ClusterFiles,
+    Furl,
+    IPythonDirs,
+    check_host,
+    check_port,
+    parse_furl,
+    read_furl,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a controller's interface is.
+
+    :ivar description: for people; holds no secret.
+    """
+
+    furl: Furl
+    description: str
+
+
+def furl_path(interface: str, cluster_id: str = "") -> Path:
+    """The FURL file of an interface of a cluster of this user: ``'multiengine'``, ``'task'``, or a user's own."""
+    files = ClusterFiles(IPythonDirs.resolve(), cluster_id)
+    if interface == "multiengine":
+        return files.multiengine_furl
+    if interface == "task":
+        return files.task_furl
+    return files.security_file(f"ipcontroller-{interface}.furl")
+
+
+def locate(furl_or_file: Any, interface: str) -> Place:
+    """What ``furl_or_file`` leads to.
+
+    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty.
+    :raises SecurityError: naming the file and what to do.
+    :raises TypeError: for anything else.
+    """
+    if isinstance(furl_or_file, tuple):
+        return _at_address(furl_or_file, interface)
+    if isinstance(furl_or_file, Furl):
+        return Place(furl_or_file, _hosts(furl_or_file))
+    if not isinstance(furl_or_file, (str, os.PathLike)):
+        raise TypeError(
+            "a FURL, a FURL file, a cluster id, a tuple (host, port) or nothing is needed, "
+            f"not an object of type {type(furl_or_file).__name__}"
+        )
+    text = os.fspath(furl_or_file)
+    if text.startswith("pb://"):
+        furl = parse_furl(text)
+        return Place(furl, _hosts(furl))
+    if not text:
+        return _from_file(furl_path(interface), "start a cluster with: ipcluster -n 4")
+    looks_like_file = os.sep in text or text.startswith(("~", ".")) or text.endswith(".furl")
+    path = Path(text).expanduser()
+    if looks_like_file or isinstance(furl_or_file, os.PathLike) or path.is_file():
+        return _from_file(path, "check the name, or copy the file from the controller's host")
+    return _from_file(
+        furl_path(interface, text), f"start that cluster with: ipcluster -n 4 --cluster-id={text}"
+    )
+
+
+def _hosts(furl: Furl) -> str:
+    return ", ".join(f"{host}:{port}" for host, port in furl.hints)
+
+
+def _from_file(path: Path, remedy: str) -> Place:
+    if not path.exists():
+        raise SecurityError(f"there is no FURL file {path}: {remedy}")
+    furl = read_furl(path)
+    return Place(furl, f"{_hosts(furl)} ({path})")
+
+
+def _at_address(address: tuple[Any, ...], interface: str) -> Place:
+    if len(address) != 2:
+        raise TypeError(f"an address is a tuple (host, port), not {address!r}")
+    host, port = check_host(address[0]), check_port(address[1])
+    place = _from_file(furl_path(interface), "start a cluster with: ipcluster -n 4")
+    furl = place.furl.with_location(host, port)
+    return Place(furl, f"{_hosts(furl)} (capability of {furl_path(interface)})")
+
+
+def default_address(interface: str) -> tuple[str, int]:
+    """Host and port in the default FURL file.
+
+    :raises SecurityError: when there is none.
+    """
+    place = locate("", interface)
+    if not place.furl.hints:
+        raise SecurityError(f"the FURL in {furl_path(interface)} names no location")
+    return place.furl.hints[0]

@@ -1,0 +1,75 @@
+"""A file lock that ends with the process that holds it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ipython1.kernel.error import ClientError
+
+
+class LockFile:
+    """Held by at most one process; the file says which."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock; False when another process has it.
+
+        :raises ClientError: when its file cannot be written.
+        """
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        fd = None
+        try:
+            fd = os.open(self._path, flags, 0o600)
+            if not _try_lock(fd):
+                os.close(fd)
+                return False
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
+        except OSError as problem:
+            if fd is not None:
+                os.close(fd)
+            raise ClientError(
+                f"cannot write the lock file {self._path}: {problem.strerror}"
+            ) from None
+        self._fd = fd
+        return True
+
+    def holder(self) -> int | None:
+        """The process that has it, if the file says."""
+        try:
+            return int(self._path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def fileno(self) -> int:
+        """The descriptor by which it is held; whoever inherits that holds it too."""
+        assert self._fd is not None, "the lock is not held"
+        return self._fd
+
+    def release(self) -> None:
+        """Give it back; the file stays."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""The parts of a command line that all commands have: the parser, common options, and kinds of
+values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import ipython1
+from ipython1.config import ConfigError
+from ipython1.kernel.config import config_manager
+from ipython1.kernel.config.settings import LOG_LEVELS
+from ipython1.kernel.error import KernelError
+from ipython1.kernel.furl import check_host, check_location
+from ipython1.kernel.security import check_cluster_id
+
+STANDARD_ERROR = "-"
+"""What is given for ``--logfile`` to log to standard error."""
+
+T = TypeVar("T")
+
+
+class UsageError(Exception):
+    """The command line does not fit together, or not with the ini file."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Tells wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def make_parser(name: str, description: str) -> OneLineParser:
+    """A parser with the options that all commands have."""
+    # An abbreviation that works today would break when a longer option comes.
+    parser = OneLineParser(name, description=description, allow_abbrev=False)
+    add_common_options(parser)
+    return parser
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """``--ipython-dir``, ``--cluster-id``, ``-l/--logfile``, ``--log-level`` and ``--version``."""
+    parser.add_argument(
+        "--ipython-dir",
+        type=directory,
+        metavar="DIR",
+        help="where configuration, keys and logs are (default: $IPYTHONDIR or ~/.ipython)",
+    )
+    parser.add_argument(
+        "--cluster-id",
+        type=cluster_id,
+        default="",
+        metavar="ID",
+        help="tells several clusters in one directory apart",
+    )
+    parser.add_argument(
+        "-l",
+        "--logfile",
+        type=log_file,
+        metavar="FILE",
+        help="log to this file and not to the directory's log/; - for standard error",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=LOG_LEVELS,
+        metavar="LEVEL",
+        help=f"the least severe messages to log: {', '.join(LOG_LEVELS)}",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {ipython1.__version__}")
+
+
+def read_settings(
+    parser: argparse.ArgumentParser,
+    given: argparse.Namespace,
+    build: Callable[[argparse.Namespace, dict[str, Any]], T],
+) -> T:
+    """What ``build`` makes of the command line and the kernel's ini file.
+
+    :raises SystemExit: with one line on standard error, with 1 when the ini file is wrong, and with
+        2 when ``build`` raises :class:`UsageError`.
+    """
+    try:
+        return build(given, config_manager.get_config(given.ipython_dir))
+    except UsageError as problem:
+        parser.error(str(problem))
+    except ConfigError as problem:
+        print(f"{parser.prog}: {problem}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def file(text: str) -> Path:
+    """A file's path, absolute."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be a file")
+    try:
+        return Path(os.path.abspath(Path(text).expanduser()))
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"the home directory in {text!r} is not known") from None
+
+
+def log_file(text: str) -> Path:
+    """A file's path, or ``-``."""
+    return Path(text) if text == STANDARD_ERROR else file(text)
+
+
+def directory(text: str) -> Path:
+    """A directory's path, absolute; a file of that name is refused."""
+    path = file(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a directory")
+    return path
+
+
+def cluster_id(text: str) -> str:
+    """An id that can be part of a file's name."""
+    return _checked(check_cluster_id, text)
+
+
+def port(text: str) -> int:
+    """A port to listen on; 0 is any."""
+    if not _is_number(text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def port_of_controller(text: str) -> int:
+    """A port to connect to."""
+    number = port(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("'0' is not a port from 1 to 65535")
+    return number
+
+
+def host(text: str) -> str:
+    """A host name or address."""
+    return _checked(check_host, text)
+
+
+def address(text: str) -> str:
+    """An address to listen on; the empty text stands for all."""
+    return "" if text == "" else host(text)
+
+
+def location(text: str) -> str:
+    """``HOST`` or ``HOST:PORT``, or several with commas between them."""
+    return _checked(check_location, text)
+
+
+def engine_id(text: str) -> int:
+    """The id of an engine."""
+    if not _is_number(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time; not below zero, and not for ever."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    # NaN compares false, too.
+    if not 0 <= value <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return value
+
+
+def _checked(check: Callable[[str], str], text: str) -> str:
+    try:
+        return check(text)
+    except KernelError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 9

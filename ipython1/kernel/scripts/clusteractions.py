@@ -1,0 +1,236 @@
+"""What ``ipcluster`` does besides running a cluster: ``stop``, ``status``, ``list``, ``engines``, ``--daemonize``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError, title_of
+from ipython1.kernel.clustercontrol import BlockingControl
+from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_gone
+from ipython1.kernel.error import ConnectionError, KernelError, compress_ids
+from ipython1.kernel.scripts.clusteroptions import ClusterCommand
+from ipython1.kernel.security import ClusterFiles, IPythonDirs
+
+STOP_LIMIT = 90.0
+COMMAND_LIMIT = 30.0
+
+
+def run(command: ClusterCommand, argv: Sequence[str]) -> int:
+    """Do it; gives the exit status.
+
+    :raises KernelError: why it cannot be done.
+    """
+    if command.daemonize:
+        return daemonize(command.config, argv)
+    actions: dict[str, Any] = {
+        "stop": lambda: stop(command.config),
+        "status": lambda: status(command.config, command.as_json),
+        "list": lambda: list_clusters(command.config, command.as_json),
+        "engines": lambda: engines(command),
+    }
+    return int(actions[command.action]())
+
+
+# -- stop
+
+
+def stop(config: ClusterConfig) -> int:
+    """End a cluster, or tidy up after one that was killed."""
+    files = config.files()
+    name = title_of(config.cluster_id)
+    state = read_state(files.state)
+    if state is None:
+        raise ClusterError(f"there is no {name.removeprefix('the ')} in {files.dirs.ipython_dir}")
+    if not state.is_here:
+        raise ClusterError(
+            f"{name} runs on {state.host}; stop it there: ssh {state.host} ipcluster stop"
+        )
+    if state.is_alive:
+        control = BlockingControl(_connect(files))
+        try:
+            control.call("stop", STOP_LIMIT)
+        except ConnectionError:
+            pass
+        wait_until_gone(files, STOP_LIMIT)
+        print(f"{name} is stopped")
+        return 0
+    return _tidy_up(files, state, name)
+
+
+def _connect(files: ClusterFiles) -> Any:
+    from ipython1.kernel.cluster import connect_to
+
+    return connect_to(files)
+
+
+def _tidy_up(files: ClusterFiles, state: ClusterStatus, name: str) -> int:
+    wait_until_gone(files, STOP_LIMIT)
+    for command in state.end_commands:
+        try:
+            subprocess.run(command, check=False, timeout=COMMAND_LIMIT, capture_output=True)
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            print(f"ipcluster: {' '.join(command)}: {problem}", file=sys.stderr)
+    jobs = f" (jobs {', '.join(state.jobs)} cancelled)" if state.jobs else ""
+    files.state.unlink(missing_ok=True)
+    files.security_file("ipcluster.sock").unlink(missing_ok=True)
+    print(f"{name} was gone already; tidied up{jobs}")
+    return 0
+
+
+# -- status and list
+
+
+def status(config: ClusterConfig, as_json: bool) -> int:
+    """Show one cluster; exit status 1 when it does not run."""
+    files = config.files()
+    control = BlockingControl(_connect(files))
+    try:
+        found = ClusterStatus.from_json(control.call("status"))
+    finally:
+        control.close()
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+        return 0
+    print(f"{title_of(found.cluster_id)}: {summary(found)}")
+    if found.controller is not None:
+        print(f"  controller: {_process_text(found.controller)}")
+    for engine in found.engines:
+        print(f"  engine {engine.id}: {_process_text(engine)}")
+        for line in engine.lines[-3:] if engine.state == "ended" else ():
+            print(f"      {line}")
+    if found.jobs:
+        print(f"  jobs: {', '.join(found.jobs)}")
+    return 0
+
+
+def summary(found: ClusterStatus) -> str:
+    """One line about a cluster."""
+    count = len(found.ids)
+    ids = f" ({compress_ids(found.ids)})" if count else ""
+    number = f"{count} engines" if count != 1 else "1 engine"
+    return (
+        f"{found.state}, {found.kind}, {number}{ids}, for {_duration(time.time() - found.started)}, "
+        f"process {found.pid} on {found.host}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if whole >= 2 * size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def _process_text(info: Any) -> str:
+    parts = [info.state]
+    if info.pid and info.state != "ended":
+        parts.append(f"process {info.pid}" + (f" on {info.host}" if info.host else ""))
+    if info.restarts:
+        parts.append(f"restarted {info.restarts} times" if info.restarts > 1 else "restarted once")
+    if info.reason:
+        parts.append(info.reason)
+    return ", ".join(parts)
+
+
+def list_clusters(config: ClusterConfig, as_json: bool) -> int:
+    """Show all clusters of the directory."""
+    directory = IPythonDirs.resolve(config.ipython_dir)
+    found = []
+    for path in sorted(directory.security.glob("ipcluster*.json")):
+        try:
+            state = read_state(path)
+        except KernelError as problem:
+            print(f"ipcluster: {problem}", file=sys.stderr)
+            continue
+        if state is not None:
+            if state.is_here and not state.is_alive:
+                state = replace(state, state="gone", ids=())
+            found.append(state)
+    if as_json:
+        print(json.dumps([state.to_json() for state in found], indent=1))
+    elif not found:
+        print(f"no clusters in {directory.ipython_dir}")
+    for state in found if not as_json else ():
+        print(f"{state.cluster_id or '(default)'}: {summary(state)}")
+    return 0
+
+
+# -- engines and daemonize
+
+
+def engines(command: ClusterCommand) -> int:
+    """Add engines to the cluster that runs, or start some for a controller that was started by itself."""
+    config = command.config
+    files = config.files()
+    state = read_state(files.state)
+    if state is not None and state.is_here and state.is_alive:
+        return _add(files, config.n or 1)
+    if not files.engine_furl.exists():
+        raise ClusterError(
+            f"there is no controller in {files.dirs.ipython_dir}: {files.engine_furl.name} is missing; "
+            "start a cluster with: ipcluster -n 4"
+        )
+    from ipython1.kernel.scripts.ipcluster import start
+
+    return start(replace(command, config=replace(config, with_controller=False)))
+
+
+def _add(files: ClusterFiles, count: int) -> int:
+    from ipython1.kernel.cluster import _failure_text
+
+    control = BlockingControl(_connect(files))
+    outcome = control.call("add", None, count=count)
+    for failure in outcome["failures"]:
+        print(f"ipcluster: {_failure_text(failure)}", file=sys.stderr)
+    if outcome["ids"]:
+        print(f"added: engines {compress_ids(outcome['ids'])}")
+    return 0 if len(outcome["ids"]) == outcome["wanted"] else 1
+
+
+def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
+    """Start a cluster that goes on by itself; returns when its engines are up."""
+    from ipython1.kernel.cluster import _failure_text
+    from ipython1.kernel.clusterlaunch import OwnedProcess
+    from ipython1.kernel.clusterprocess import Screen, connecting_lines
+
+    owned = OwnedProcess([word for word in argv if word != "--daemonize"])
+    screen = Screen(sys.stdout, sys.stderr)
+
+    def show(event: dict[str, Any]) -> None:
+        if event["event"] == "progress" and event["wanted"]:
+            screen.passing(f"starting engines: {len(event['ids'])} of {event['wanted']}")
+        elif event["event"] == "say":
+            screen.problem(event["text"])
+
+    control = BlockingControl(owned.connection, show)
+    try:
+        control.call("watch", None)
+        outcome = control.call("started", None)
+        for failure in outcome["failures"]:
+            screen.problem(_failure_text(failure))
+        if not outcome["ids"]:
+            screen.problem("no engine could be started")
+            control.wait_closed(STOP_LIMIT)
+            return 1
+        control.call("detach")
+        owned.detach()
+    except ConnectionError:
+        screen.close()
+        raise owned.error() from None
+    count = len(outcome["ids"])
+    what = f"{count} engines" if count != 1 else "1 engine"
+    screen.line(f"{title_of(config.cluster_id)} is up: {what} ({compress_ids(outcome['ids'])}).")
+    screen.line("To use it, in Python:\n")
+    for line in connecting_lines(config):
+        screen.line(f"    {line}")
+    option = f" --cluster-id={config.cluster_id}" if config.cluster_id else ""
+    screen.line(f"\nEnd it with: ipcluster stop{option}")
+    screen.close()
+    return 0

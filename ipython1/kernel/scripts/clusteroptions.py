@@ -1,0 +1,263 @@
+"""What ``ipcluster`` is told: the command line, over the ini file, over the defaults."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ipython1.kernel.clusterconfig import (
+    BatchOptions,
+    ClusterConfig,
+    ControllerOptions,
+    MpiOptions,
+    SshOptions,
+)
+from ipython1.kernel.scripts import arguments
+
+ACTIONS = ("stop", "status", "list", "engines")
+"""Words in place of a kind that do something else than starting a cluster."""
+
+DESCRIPTION = """\
+Start a controller and engines, and end them together.
+
+  ipcluster -n 4                    four engines on this host
+  ipcluster mpiexec -n 4 --mpi=mpi4py
+  ipcluster ssh -f hosts.py         or just: ipcluster -f hosts.py
+  ipcluster slurm -n 64 --queue=main --time=1:00:00
+                                    also sge, pbs, lsf, and kinds that other packages add
+
+  ipcluster status                  what runs
+  ipcluster list                    all clusters of this directory
+  ipcluster engines -n 2            two more engines
+  ipcluster stop                    end it, from any shell of its host
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCommand:
+    """A command line of ``ipcluster``.
+
+    :ivar action: ``start``, or one of :data:`ACTIONS`.
+    :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
+    """
+
+    action: str
+    config: ClusterConfig
+    daemonize: bool = False
+    owner: int = -1
+    as_json: bool = False
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser."""
+    parser = arguments.OneLineParser(
+        "ipcluster",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "action",
+        nargs="?",
+        metavar="KIND | stop | status | list | engines",
+        help="how engines are started (default: local), or what to do with a cluster that runs",
+    )
+    parser.add_argument(
+        "-n", "--n", "--engines", dest="n", type=_count, metavar="N", help="the number of engines"
+    )
+    parser.add_argument(
+        "--daemonize", action="store_true", help="go on in the background once the engines are up"
+    )
+    parser.add_argument(
+        "--restart-engines",
+        type=_number,
+        metavar="N",
+        help="start an engine that died again, at most N times a minute",
+    )
+    parser.add_argument(
+        "--start-timeout",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="how long engines may take to come up; 0 for no limit",
+    )
+    parser.add_argument(
+        "--engine-argument",
+        action="append",
+        metavar="OPTION",
+        help="a further option for ipengine (--engine-argument=--connect-timeout=300)",
+    )
+    parser.add_argument("--json", action="store_true", help="status and list as JSON")
+    parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    arguments.add_common_options(parser)
+    _add_controller_options(parser.add_argument_group("where the controller is reached"))
+    _add_kind_options(parser)
+    return parser
+
+
+def _add_controller_options(group: Any) -> None:
+    for side, who in (("client", "clients"), ("engine", "engines")):
+        group.add_argument(f"--{side}-ip", type=arguments.address, metavar="IP")
+        group.add_argument(f"--{side}-port", type=arguments.port, metavar="PORT")
+        group.add_argument(
+            f"--{side}-location",
+            type=arguments.location,
+            metavar="HOST[:PORT]",
+            help=f"where {who} find the controller",
+        )
+    group.add_argument(
+        "-r", "--reuse-furls", action="store_true", help="keep the FURLs of the last run"
+    )
+
+
+def _add_kind_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("mpiexec, mpirun")
+    group.add_argument(
+        "--mpi", metavar="NAME", help="initialise MPI in the engines: mpi4py, pytrilinos, ..."
+    )
+    group.add_argument(
+        "--mpiexec",
+        type=_command,
+        metavar="COMMAND",
+        help="the command with its own options ('mpirun --oversubscribe')",
+    )
+    group = parser.add_argument_group("ssh")
+    group.add_argument(
+        "-f",
+        "--cluster-file",
+        "--clusterfile",
+        type=arguments.file,
+        metavar="FILE",
+        help="which host runs the controller, and which how many engines",
+    )
+    group.add_argument(
+        "--ssh", type=_command, metavar="COMMAND", help="the command with its own options"
+    )
+    group = parser.add_argument_group("slurm, sge, pbs, lsf")
+    group.add_argument(
+        "--batch-file", type=arguments.file, metavar="FILE", help="a job script to use as template"
+    )
+    group.add_argument("--queue", metavar="NAME", help="queue or partition")
+    group.add_argument("--account", metavar="NAME")
+    group.add_argument("--time", metavar="TIME", help="time limit, in the batch system's own form")
+    group.add_argument(
+        "--batch-option", action="append", metavar="OPTION", help="a further option for the job"
+    )
+    group.add_argument(
+        "--setup", action="append", metavar="LINE", help="a shell line before the engine"
+    )
+    group.add_argument("--batch-python", metavar="FILE", help="the Python interpreter on the nodes")
+
+
+def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
+    """The command line, with the ini file behind it.
+
+    :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
+    """
+    parser = make_parser()
+    given = parser.parse_args(argv)
+    command = arguments.read_settings(parser, given, _command_of)
+    config = command.config
+    if given.mpi and config.kind not in ("mpiexec", "mpirun"):
+        parser.error(f"--mpi is for engines that mpiexec or mpirun starts, not for {config.kind!r}")
+    if (
+        config.kind == "ssh"
+        and not config.ssh.cluster_file
+        and command.action in ("start", "engines")
+    ):
+        parser.error("ssh needs a file that says which host runs what: give -f FILE")
+    if command.action != "start" and command.daemonize:
+        parser.error(f"--daemonize does not go with {command.action}")
+    return command
+
+
+def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
+    action = given.action if given.action in ACTIONS else "start"
+    config = cluster_config(given, settings, given.action if action == "start" else None)
+    return ClusterCommand(action, config, given.daemonize, given.owner_fd, given.json)
+
+
+def cluster_config(
+    given: argparse.Namespace, settings: dict[str, Any], kind: str | None
+) -> ClusterConfig:
+    """The cluster that the command line and the ini file describe."""
+    section = settings["cluster"]
+
+    def chosen(value: Any, default: Any) -> Any:
+        return default if value is None else value
+
+    if kind is None:
+        kind = section["kind"]
+        if given.cluster_file:
+            kind = "ssh"
+        elif given.mpi:
+            kind = "mpiexec"
+    mpi = section["mpi"]
+    command = chosen(given.mpiexec, tuple(mpi["command"]))
+    if given.mpiexec is None and kind == "mpirun" and command == ("mpiexec",):
+        command = ("mpirun",)
+    ssh = section["ssh"]
+    batch = section["batch"]
+    return ClusterConfig(
+        kind=kind,
+        n=chosen(given.n, section["n"]),
+        ipython_dir=str(given.ipython_dir or ""),
+        cluster_id=given.cluster_id,
+        controller=ControllerOptions(
+            client_ip=given.client_ip,
+            client_port=given.client_port,
+            client_location=given.client_location,
+            engine_ip=given.engine_ip,
+            engine_port=given.engine_port,
+            engine_location=given.engine_location,
+            reuse_furls=given.reuse_furls,
+        ),
+        mpi=MpiOptions(command, chosen(given.mpi, mpi["use"])),
+        ssh=SshOptions(
+            chosen(given.ssh, tuple(ssh["command"])),
+            str(chosen(given.cluster_file, ssh["cluster_file"])),
+        ),
+        batch=BatchOptions(
+            template=str(chosen(given.batch_file, batch["template"])),
+            queue=chosen(given.queue, batch["queue"]),
+            account=chosen(given.account, batch["account"]),
+            time=chosen(given.time, batch["time"]),
+            options=(*batch["options"], *(given.batch_option or ())),
+            setup=(*batch["setup"], *(given.setup or ())),
+            python=chosen(given.batch_python, batch["python"]),
+        ),
+        restart_controller=section["restart_controller"],
+        restart_engines=chosen(given.restart_engines, section["restart_engines"]),
+        start_timeout=chosen(given.start_timeout, section["start_timeout"]),
+        stop_timeout=section["stop_timeout"],
+        engine_arguments=(*section["engine_arguments"], *(given.engine_argument or ())),
+        log_file=str(given.logfile or ""),
+        log_level=given.log_level or "",
+        log_size=section["log_size"],
+        owned=given.owner_fd >= 0,
+    )
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    number = _number(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("'0' is not a number of engines, which is 1 or more")
+    return number
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a command: {problem}") from None
+    if not words:
+        raise argparse.ArgumentTypeError("an empty text is not a command")
+    return words

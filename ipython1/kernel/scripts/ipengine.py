@@ -1,0 +1,58 @@
+"""``ipengine``: start an engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run an engine until it is told to end, or its controller is gone for too long.
+
+    :returns: the exit status: 0, or 1 for a failure at run time.
+    """
+    from ipython1.daemon.osprocess import end_with_mpi_launcher
+    from ipython1.kernel.error import KernelError
+    from ipython1.kernel.scripts.options import parse_engine
+
+    try:
+        config = parse_engine(argv)
+        end_with_mpi_launcher()
+        add_working_directory()
+        from ipython1.kernel.engineprocess import run_engine
+
+        run_engine(config)
+    except KernelError as problem:
+        print(f"ipengine: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def add_working_directory() -> None:
+    """Let user code import modules of the directory that the engine was started in, as IPython does.
+
+    The directory stands behind the standard library, so that no file in it takes the place of a module of that.
+    """
+    if "" in sys.path:
+        return
+    places = [
+        number
+        for number, path in enumerate(sys.path)
+        if path.rstrip("/\\").endswith(("site-packages", "dist-packages"))
+    ]
+    sys.path.insert(places[0] if places else len(sys.path), "")
+
+
+def preload() -> None:
+    """Import what an engine will need, in the process that it is forked from."""
+    import twisted.internet.reactor  # noqa: F401
+
+    import ipython1.kernel.certificates
+    import ipython1.kernel.engineprocess
+    import ipython1.kernel.kerneltub
+    import ipython1.kernel.logs
+    import ipython1.kernel.scripts.options  # noqa: F401
+
+
+if __name__ == "__main__":
+    sys.exit(main())

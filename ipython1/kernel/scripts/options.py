@@ -1,0 +1,396 @@
+"""What ``ipcontroller`` and ``ipengine`` are told: the command line, over the ini file, over the
+defaults.
+
+Wrong usage ends the process with exit status 2, a wrong ini file with 1, each with one line on
+standard error. What comes out is a frozen dataclass in which every path is absolute, so it holds in
+another directory and in a forked process too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipython1.config import ConfigError
+from ipython1.core.config import config_manager as core_config_manager
+from ipython1.kernel.config import config_manager
+from ipython1.kernel.logs import LogOptions
+from ipython1.kernel.scripts import arguments
+from ipython1.kernel.security import ClusterFiles, IPythonDirs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonConfig:
+    """What all commands can be told.
+
+    :ivar ipython_dir: absolute.
+    :ivar log_file: absolute; ``None`` for the usual place; ``Path("-")`` for standard error.
+    :ivar log_size: bytes at which a log file is put aside.
+    """
+
+    ipython_dir: Path
+    cluster_id: str = ""
+    log_file: Path | None = None
+    log_level: str = "info"
+    log_size: int = 5 * 1024 * 1024
+
+    @property
+    def files(self) -> ClusterFiles:
+        """The names of the cluster's files."""
+        return ClusterFiles(IPythonDirs(self.ipython_dir), self.cluster_id)
+
+    def log_options(self, name: str) -> LogOptions:
+        """For ``logs.start_logging``; ``name`` is the log file's without ``.log``, such as
+        ``ipcontroller``.
+        """
+        path = self.log_file or self.files.log_file(f"{name}.log")
+        return LogOptions(
+            None if str(path) == arguments.STANDARD_ERROR else path, self.log_level, self.log_size
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceSpec:
+    """An interface that a controller offers to clients.
+
+    :ivar controller_adapter: dotted name of the interface that the controller is adapted to.
+    :ivar fc_adapter: dotted name of the interface that this is adapted to in turn, for Foolscap.
+    :ivar furl_file: absolute.
+    """
+
+    name: str
+    controller_adapter: str
+    fc_adapter: str
+    furl_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """The Task interface.
+
+    :ivar scheduler: dotted name of the scheduler's class.
+    :ivar kill_limit: a task during which so many engines died is not tried again.
+    :ivar abort_grace: seconds that an aborted task may go on before its engine is killed.
+    :ivar prefetch_seconds: seconds of work that an engine is given ahead, within ``prefetch_min``
+        and ``prefetch_max`` tasks.
+    :ivar result_age: seconds that results which their client has are kept for others, up to
+        ``result_size`` bytes.
+    """
+
+    scheduler: str
+    kill_limit: int
+    abort_grace: float
+    prefetch_seconds: float
+    prefetch_min: int
+    prefetch_max: int
+    result_age: float
+    result_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerConfig(CommonConfig):
+    """What ``ipcontroller`` is told.
+
+    :ivar client_ip: the address to listen on; empty for all of this host's.
+    :ivar client_port: 0 for any free one.
+    :ivar client_location: ``HOST[:PORT]``, with commas between several; empty for this host's
+        address.
+    :ivar client_cert_file: the key file; made when it is missing.
+    :ivar engine_ip: as ``client_ip``, and the same when nothing else was said; so the other three.
+    :ivar engine_port: 0 for the clients' port, or any free one when address or key file differ.
+    :ivar max_message_size: bytes.
+    """
+
+    client_ip: str
+    client_port: int
+    client_location: str
+    client_cert_file: Path
+    engine_ip: str
+    engine_port: int
+    engine_location: str
+    engine_cert_file: Path
+    engine_furl_file: Path
+    reuse_furls: bool
+    interfaces: tuple[InterfaceSpec, ...]
+    task: TaskConfig
+    max_message_size: int
+
+    @property
+    def one_port(self) -> bool:
+        """Whether engines and clients connect to the same port."""
+        return (
+            self.engine_ip == self.client_ip
+            and self.engine_cert_file == self.client_cert_file
+            and self.engine_port in (0, self.client_port)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig(CommonConfig):
+    """What ``ipengine`` is told.
+
+    :ivar furl_file: the controller's FURL file for engines.
+    :ivar controller_ip: goes in place of the FURL's host; ``None`` leaves it.
+    :ivar controller_port: goes in place of the FURL's port; ``None`` leaves it.
+    :ivar engine_id: the id to ask for; ``None`` leaves it to the controller.
+    :ivar mpi: the name of the MPI set-up; empty for none.
+    :ivar mpi_code: Python code that defines ``mpi`` with ``mpi.rank`` and ``mpi.size``; empty for
+        none.
+    :ivar connect_timeout: seconds to wait for the FURL file and for the controller.
+    :ivar reconnect_timeout: seconds to look for a controller that was lost.
+    :ivar history_length: the number of commands that the session keeps, as long as they take no more
+        than ``history_size`` bytes.
+    :ivar output_size: bytes that are kept of what one command prints.
+    """
+
+    furl_file: Path
+    controller_ip: str | None = None
+    controller_port: int | None = None
+    engine_id: int | None = None
+    mpi: str = ""
+    mpi_code: str = ""
+    connect_timeout: float = 60.0
+    reconnect_timeout: float = 600.0
+    history_length: int = 1000
+    history_size: int = 64 * 1024**2
+    output_size: int = 8 * 1024**2
+
+    def log_options(self, name: str = "ipengine") -> LogOptions:
+        """For ``logs.start_logging``; the file is numbered by the id asked for, else by the
+        process.
+        """
+        number = os.getpid() if self.engine_id is None else self.engine_id
+        return CommonConfig.log_options(self, f"{name}-{number}")
+
+
+def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
+    """The configuration of a controller.
+
+    :param argv: the arguments; ``sys.argv[1:]`` by default.
+    :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
+    """
+    parser = arguments.make_parser(
+        "ipcontroller", "Start a controller: the process that engines and clients connect to."
+    )
+    for side, who in (("client", "clients"), ("engine", "engines")):
+        like = "" if side == "client" else "; the clients' unless given"
+        group = parser.add_argument_group(f"where {who} connect")
+        group.add_argument(
+            f"--{side}-ip",
+            type=arguments.address,
+            metavar="IP",
+            help=f"the address to listen on; all of this host's if empty{like}",
+        )
+        group.add_argument(
+            f"--{side}-port",
+            type=arguments.port,
+            metavar="PORT",
+            help=f"the port to listen on; 0 is any free one{like}",
+        )
+        group.add_argument(
+            f"--{side}-location",
+            type=arguments.location,
+            metavar="HOST[:PORT]",
+            help=f"where {who} find this host, as the FURL shall say it{like}",
+        )
+        group.add_argument(
+            f"--{side}-cert-file",
+            type=arguments.file,
+            metavar="FILE",
+            help=f"the key file; made when it is missing{like}",
+        )
+    group = parser.add_argument_group("FURL files")
+    group.add_argument(
+        "--multiengine-furl-file",
+        type=arguments.file,
+        metavar="FILE",
+        help="for clients of MultiEngine",
+    )
+    group.add_argument(
+        "--task-furl-file", type=arguments.file, metavar="FILE", help="for clients of Task"
+    )
+    group.add_argument(
+        "--engine-furl-file", type=arguments.file, metavar="FILE", help="for engines"
+    )
+    group.add_argument(
+        "-r",
+        "--reuse-furls",
+        action="store_true",
+        default=None,
+        help="keep the FURLs of the last run, so that copies of the files stay good",
+    )
+    given = parser.parse_args(argv)
+    return arguments.read_settings(parser, given, _controller_config)
+
+
+def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
+    """The configuration of an engine.
+
+    :param argv: the arguments; ``sys.argv[1:]`` by default.
+    :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
+    """
+    parser = arguments.make_parser(
+        "ipengine", "Start an engine: a process that runs Python code for a controller."
+    )
+    parser.add_argument(
+        "--furl-file",
+        type=arguments.file,
+        metavar="FILE",
+        help="the controller's FURL file for engines",
+    )
+    parser.add_argument(
+        "--controller-ip",
+        type=arguments.host,
+        metavar="HOST",
+        help="reach the controller at this host and not at the one in the FURL",
+    )
+    parser.add_argument(
+        "--controller-port",
+        type=arguments.port_of_controller,
+        metavar="PORT",
+        help="reach the controller at this port and not at the one in the FURL",
+    )
+    parser.add_argument(
+        "--mpi",
+        metavar="NAME",
+        help="set MPI up first: mpi4py, pytrilinos, or a name from the [mpi] section of the ini file",
+    )
+    parser.add_argument(
+        "--engine-id",
+        type=arguments.engine_id,
+        metavar="N",
+        help="ask for this id; a free one otherwise",
+    )
+    parser.add_argument(
+        "--connect-timeout",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="how long to wait for the FURL file and the controller",
+    )
+    given = parser.parse_args(argv)
+    return arguments.read_settings(parser, given, _engine_config)
+
+
+def _common(given: argparse.Namespace, section: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "ipython_dir": IPythonDirs.resolve(given.ipython_dir).ipython_dir,
+        "cluster_id": given.cluster_id,
+        "log_file": given.logfile,
+        "log_level": given.log_level or section["log_level"],
+        "log_size": section["log_size"],
+    }
+
+
+def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> ControllerConfig:
+    section = settings["controller"]
+    common = _common(given, section)
+    files = ClusterFiles(IPythonDirs(common["ipython_dir"]), common["cluster_id"])
+
+    def chosen(name: str) -> Any:
+        value = getattr(given, name)
+        return section[name] if value is None else value
+
+    given_furls = {"multiengine": given.multiengine_furl_file, "task": given.task_furl_file}
+    client_cert_file = _in_security(chosen("client_cert_file"), files) or files.certificate
+    config = ControllerConfig(
+        **common,
+        client_ip=chosen("client_ip"),
+        client_port=chosen("client_port"),
+        client_location=chosen("client_location"),
+        client_cert_file=client_cert_file,
+        engine_ip=chosen("engine_ip") or chosen("client_ip"),
+        engine_port=chosen("engine_port"),
+        engine_location=chosen("engine_location") or chosen("client_location"),
+        engine_cert_file=_in_security(chosen("engine_cert_file"), files) or client_cert_file,
+        engine_furl_file=given.engine_furl_file or files.engine_furl,
+        reuse_furls=chosen("reuse_furls"),
+        interfaces=_interfaces(section["controller_interfaces"], given_furls, files),
+        task=TaskConfig(**settings["task"]),
+        max_message_size=section["max_message_size"],
+    )
+    _check_files_differ(config)
+    same_place = config.engine_ip == config.client_ip and config.engine_port == config.client_port
+    if same_place and config.engine_port and not config.one_port:
+        raise arguments.UsageError(
+            "one port cannot have two key files; choose another --engine-port"
+        )
+    return config
+
+
+def _interfaces(
+    section: dict[str, Any], given_furls: dict[str, Path | None], files: ClusterFiles
+) -> tuple[InterfaceSpec, ...]:
+    found = []
+    for name, values in section.items():
+        if not values["enabled"]:
+            continue
+        for key in ("controller_interface", "fc_interface"):
+            if not values[key]:
+                raise ConfigError(
+                    f"{config_manager.path(files.dirs.ipython_dir)}: [controller] [[controller_interfaces]] "
+                    f"[[[{name}]]] {key} is missing: a dotted name such as package.module.ClassName is needed"
+                )
+        furl_file = given_furls.get(name) or _in_security(
+            values["furl_file"] or f"ipcontroller-{name}.furl", files
+        )
+        assert furl_file is not None
+        found.append(
+            InterfaceSpec(name, values["controller_interface"], values["fc_interface"], furl_file)
+        )
+    return tuple(found)
+
+
+def _check_files_differ(config: ControllerConfig) -> None:
+    owners: dict[Path, str] = {}
+    for name, path in (
+        ("engine", config.engine_furl_file),
+        *((spec.name, spec.furl_file) for spec in config.interfaces),
+    ):
+        if path in owners:
+            raise arguments.UsageError(
+                f"the FURL file {path} would be that of {owners[path]} and of {name}; choose two names"
+            )
+        owners[path] = name
+
+
+def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> EngineConfig:
+    section = settings["engine"]
+    common = _common(given, section)
+    files = ClusterFiles(IPythonDirs(common["ipython_dir"]), common["cluster_id"])
+    mpi = section["mpi"] if given.mpi is None else given.mpi
+    if mpi and mpi not in settings["mpi"]:
+        message = f"there is no MPI set-up {mpi!r}; known are {', '.join(sorted(settings['mpi']))}"
+        if given.mpi is not None:
+            raise arguments.UsageError(f"argument --mpi: {message}")
+        raise ConfigError(
+            f"{config_manager.path(files.dirs.ipython_dir)}: [engine] mpi = {mpi}: {message}"
+        )
+    timeout = section["connect_timeout"] if given.connect_timeout is None else given.connect_timeout
+    return EngineConfig(
+        **common,
+        furl_file=given.furl_file or _in_security(section["furl_file"], files) or files.engine_furl,
+        controller_ip=given.controller_ip,
+        controller_port=given.controller_port,
+        engine_id=given.engine_id,
+        mpi=mpi,
+        mpi_code=settings["mpi"][mpi] if mpi else "",
+        connect_timeout=timeout,
+        reconnect_timeout=section["reconnect_timeout"],
+        **core_config_manager.get_config(common["ipython_dir"])["interpreter"],
+    )
+
+
+def _in_security(name: str | Path, files: ClusterFiles) -> Path | None:
+    """The path that a file's name stands for: a bare name is one in the security directory."""
+    if not name:
+        return None
+    path = Path(name).expanduser()
+    if path.is_absolute():
+        return path
+    if path.parent == Path():
+        return files.security_file(path.name)
+    return files.dirs.ipython_dir / path

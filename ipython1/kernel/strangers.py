@@ -1,0 +1,81 @@
+"""Connections that have not shown a capability yet, and how little they may have.
+
+A Tub's id is not secret, so anybody who reaches the port gets as far as asking for a reference by name.  Until a
+connection has named one that exists it is a stranger: it has a deadline, and strangers are bounded in number.
+
+=========  ==================================================  =====================================
+state      event                                               becomes
+=========  ==================================================  =====================================
+(new)      ``arrived``                                         stranger; the oldest goes at the cap
+stranger   ``left``: it named a capability, or its             not known here any more
+           connection was lost
+stranger   its deadline                                        dropped
+=========  ==================================================  =====================================
+
+At the cap the oldest stranger goes and not the newcomer: an honest peer needs milliseconds, so a flood of idle
+connections never keeps one out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+
+from ipython1.kernel import sockets
+
+PATIENCE = 10.0
+"""Seconds from being accepted to showing a capability."""
+
+MOST_STRANGERS = 2048
+"""At most so many strangers at a time; fewer where the process may open few files."""
+
+
+class Clock(Protocol):
+    """The part of a reactor that is used here."""
+
+    def callLater(self, delay: float, function: Callable[[], object], /) -> IDelayedCall: ...
+
+
+class Doorkeeper:
+    """Keeps the strangers of one listening port.
+
+    :param clock: the reactor, or a ``task.Clock``.
+    :param most: the cap; None for the default, which leaves half of the process's files to trusted connections.
+    :param patience: seconds.
+    """
+
+    def __init__(self, clock: Clock, most: int | None = None, patience: float = PATIENCE) -> None:
+        self._clock = clock
+        self._most = (
+            min(MOST_STRANGERS, max(16, sockets.file_limit() // 2)) if most is None else most
+        )
+        self._patience = patience
+        self._strangers: dict[Hashable, tuple[Callable[[], object], IDelayedCall]] = {}
+
+    def __len__(self) -> int:
+        return len(self._strangers)
+
+    def arrived(self, stranger: Hashable, drop: Callable[[], object]) -> None:
+        """A connection was accepted; ``drop`` ends it at once."""
+        if len(self._strangers) >= self._most:
+            self._drop(next(iter(self._strangers)))
+        timer = self._clock.callLater(self._patience, lambda: self._drop(stranger))
+        self._strangers[stranger] = (drop, timer)
+
+    def left(self, stranger: Hashable) -> None:
+        """The connection is trusted, or lost; nothing happens when it is not known here."""
+        _, timer = self._strangers.pop(stranger, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def close(self) -> None:
+        """Drop every stranger."""
+        for stranger in list(self._strangers):
+            self._drop(stranger)
+
+    def _drop(self, stranger: Hashable) -> None:
+        drop, _ = self._strangers[stranger]
+        self.left(stranger)
+        drop()

@@ -1,0 +1,487 @@
+"""The blocking client and its pending results on a cluster in memory whose reactor runs in a thread.
+
+``test_pendingresult`` runs these in a process of their own, as a test runner has the reactor for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import threading
+import time
+import unittest
+import weakref
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import numpy
+from twisted.internet import reactor
+
+from ipython1.kernel import client
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.error import (
+    ClientError,
+    CompositeError,
+    ConnectionError,
+    EngineDied,
+    InvalidDeferredID,
+    InvalidEngineID,
+    NotAPendingResult,
+    QueueCleared,
+    ResultNotCompleted,
+    SerializationError,
+)
+from ipython1.kernel.multiengineclient import MultiEngineClient, PendingResult, ResultList
+from ipython1.kernel.twistedutil import blockingCallFromThread
+from ipython1.testing import InMemoryCluster, ReactorPump
+
+SOON = 10.0
+"""Seconds within which what must happen has happened, also on a loaded machine."""
+
+
+class BlockingCase(unittest.TestCase):
+    engines = 3
+
+    def setUp(self) -> None:
+        self.cluster: InMemoryCluster = blockingCallFromThread(
+            lambda: InMemoryCluster(self.engines, ReactorPump())
+        )
+        self.mec = self.new_client()
+
+    def new_client(self) -> MultiEngineClient:
+        connection, end = blockingCallFromThread(
+            self.cluster.connect, self.cluster.multiengine_face
+        )
+        connection = Connection(reactor, None, end, "memory")
+        mec = MultiEngineClient(connection)
+        self.addCleanup(mec.close)
+        return mec
+
+    def in_reactor(self, function: Any) -> Any:
+        return blockingCallFromThread(function)
+
+    def hold(self) -> None:
+        for engine in self.cluster.engines:
+            engine.worker.held = True
+        self.addCleanup(self.release)
+
+    def release(self) -> None:
+        for engine in self.cluster.engines:
+            self.in_reactor(engine.worker.release)
+
+
+class CallsTest(BlockingCase):
+    def test_the_whole_table(self) -> None:
+        """Every method, blocking and not, gives the same."""
+        mec = self.mec
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "script.py")
+            path.write_text("# -*- coding: latin-1 -*-\nword = 'caf\xe9'\n", encoding="latin-1")
+            mec.run(str(path))
+            self.assertEqual(mec.pull("word"), ["caf\xe9"] * 3)
+            path.write_text("word = 'na\xefve'\n", encoding="utf-8")
+            mec.run(path)
+            self.assertEqual(mec.pull("word"), ["na\xefve"] * 3)
+            self.assertRaises(OSError, mec.run, str(path) + "x")
+        mec.push({"a": 1, "b": [2]})
+        mec.push_function({"f": lambda x: x + 1})
+        mec.set_properties({"fast": True})
+        (serialized, *_) = mec.pull_serialized("b")
+        calls = [
+            ("execute", ("print(a)",), lambda r: [each["stdout"] for each in r] == ["1\n"] * 3),
+            ("push", ({"c": 3},), [None] * 3),
+            ("pull", ("c",), [3] * 3),
+            ("pull", (["a", "c"],), [[1, 3]] * 3),
+            ("zip_pull", (("a", "c"),), [(1,) * 3, (3,) * 3]),
+            ("push_function", ({"g": lambda x: x * 2},), [None] * 3),
+            ("pull_function", ("g",), lambda r: [g(2) for g in r] == [4] * 3),
+            (
+                "pull_function",
+                (("f", "g"),),
+                lambda r: [[h(2) for h in each] for each in r] == [[3, 4]] * 3,
+            ),
+            ("push_serialized", ({"d": serialized},), [None] * 3),
+            ("pull", ("d",), [[2]] * 3),
+            ("pull_serialized", ("d",), lambda r: len(r) == 3),
+            ("scatter", ("s", range(7)), [None] * 3),
+            ("gather", ("s",), list(range(7))),
+            ("raw_map", (abs, [[-1, 2, -3]]), [1, 2, 3]),
+            ("get_result", (), lambda r: len({each["number"] for each in r}) == 1),
+            ("get_result", (1,), lambda r: [each["number"] for each in r] == [1] * 3),
+            ("keys", (), lambda r: all("a" in each for each in r)),
+            ("get_properties", (), [{"fast": True}] * 3),
+            ("get_properties", ("fast",), [{"fast": True}] * 3),
+            ("has_properties", (["fast", "slow"],), [[True, False]] * 3),
+            ("queue_status", (), [(n, {"pending": None, "queue": []}) for n in range(3)]),
+            ("clear_queue", (), None),
+            ("del_properties", (["fast"],), [None] * 3),
+            ("clear_properties", (), [None] * 3),
+            ("reset", (), [None] * 3),
+        ]
+        for name, arguments, expected in calls:
+            if name == "del_properties":
+                mec.set_properties({"fast": True})
+            for block in (True, False):
+                if name == "del_properties" and not block:
+                    mec.set_properties({"fast": True})
+                with self.subTest(name, block=block):
+                    answer = getattr(mec, name)(*arguments, block=block)
+                    if not block:
+                        self.assertIsInstance(answer, PendingResult)
+                        answer = answer.get_result(timeout=SOON)
+                    if callable(expected):
+                        self.assertTrue(expected(answer), answer)
+                    else:
+                        self.assertEqual(answer, expected)
+
+    def test_attributes_and_arguments(self) -> None:
+        mec = self.mec
+        self.assertEqual((mec.targets, mec.block), ("all", True))
+        mec.targets = [0, 2]
+        self.assertEqual(len(mec.push({"a": 1})), 2)
+        self.assertEqual(len(mec.push({"a": 1}, targets="all")), 3)
+        mec.block = False
+        self.assertIsInstance(mec.map(abs, [1]), PendingResult)
+        self.assertIsInstance(mec.execute("a", block=True), ResultList)
+        mec["x"] = 7
+        self.assertEqual(mec["x"], [7, 7])
+        mec.block = True
+        self.assertEqual(mec.pull("x", targets=slice(0, 1)), [7])
+        self.assertIn("targets=[0, 2]", repr(mec))
+
+    def test_bad_arguments_raise_at_once(self) -> None:
+        self.assertRaises(InvalidEngineID, self.mec.execute, "a", targets=[0, 9])
+        self.assertRaises(InvalidEngineID, self.mec.execute, "a", targets=9, block=False)
+        self.assertRaises(InvalidEngineID, self.mec.scatter, "a", [1], targets=[0, 9])
+        self.assertRaises(TypeError, self.mec.execute, "a", targets=True)
+        self.assertRaises(TypeError, self.mec.execute, "a", block="no")
+        self.assertRaises(TypeError, self.mec.execute, None)
+        self.assertRaises(SerializationError, self.mec.push, {"a": threading.Lock()})
+        self.assertRaises(SerializationError, self.mec.scatter, "a", [threading.Lock()])
+        self.assertEqual(self.mec.keys(), [[]] * 3)
+
+    def test_non_blocking_pushes_copy_what_they_send(self) -> None:
+        array = numpy.zeros(300_000)
+        self.hold()
+        pending = [
+            self.mec.push({"a": array}, block=False),
+            self.mec.scatter("s", array, block=False),
+            self.mec.raw_map(float, [array[:3000]], block=False),
+        ]
+        array[:] = 1
+        self.release()
+        self.assertEqual(sum(pending[2].get_result(timeout=SOON)), 0)
+        self.assertEqual([float(each.sum()) for each in self.mec.pull("a")], [0.0] * 3)
+        self.assertEqual(float(self.mec.gather("s").sum()), 0.0)
+
+    def test_calls_from_several_threads(self) -> None:
+        def work(number: int) -> list[Any]:
+            return [self.mec.pull("a", block=bool(i % 2)) for i in range(30)] and self.mec.map(
+                lambda x: x * number, range(10)
+            )
+
+        self.mec.push({"a": 1})
+        with futures.ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(work, range(6)))
+        self.assertEqual(answers, [[x * n for x in range(10)] for n in range(6)])
+
+    def test_it_is_refused_in_the_reactors_thread(self) -> None:
+        for call in (
+            lambda: self.mec.execute("a"),
+            lambda: self.mec.execute("a", block=False),
+            self.mec.get_ids,
+            lambda: self.mec.barrier([]),
+            self.mec.close,
+        ):
+            self.assertRaises(ClientError, self.in_reactor, call)
+
+    def test_kill(self) -> None:
+        self.assertIsNone(self.mec.kill(targets=1))
+        self.assertEqual(self.mec.get_ids(), [0, 2])
+        self.assertIsNone(self.mec.kill(targets=0, block=False).get_result(timeout=SOON))
+        self.assertEqual(self.mec.get_ids(), [2])
+        self.assertRaises(InvalidEngineID, self.mec.kill, targets=0)
+        self.assertRaises(TypeError, self.mec.kill, [2])
+
+
+class PendingResultTest(BlockingCase):
+    def test_while_it_runs_and_afterwards(self) -> None:
+        self.hold()
+        pending = self.mec.execute("a = 1", block=False)
+        self.assertEqual((pending.ready, pending.progress), (False, (0, 3)))
+        self.assertEqual((pending.engine_ids, pending.unfinished), ([0, 1, 2], [0, 1, 2]))
+        self.assertIsNone(pending.get_result(block=False))
+        self.assertEqual(pending.get_result("none yet", block=False), "none yet")
+        begun = time.monotonic()
+        with self.assertRaises(ResultNotCompleted):
+            pending.get_result(timeout=0.05)
+        with self.assertRaises(TimeoutError):
+            pending.result(0.05)
+        self.assertLess(time.monotonic() - begun, SOON)
+        self.assertIn("0 of 3 engines", repr(pending))
+        self.in_reactor(self.cluster.engines[1].worker.release)
+        deadline = time.monotonic() + SOON
+        while pending.progress != (1, 3) and time.monotonic() < deadline:
+            self.mec.get_ids()
+        self.assertEqual((pending.progress, pending.unfinished), ((1, 3), [0, 2]))
+        self.release()
+        self.assertEqual([each["id"] for each in pending.r], [0, 1, 2])
+        self.assertIs(pending.r, pending.get_result())
+        self.assertTrue(pending.ready)
+        self.assertIn("finished", repr(pending))
+
+    def test_a_time_out_of_the_users_own_code_is_not_mistaken(self) -> None:
+        pending = self.mec.execute("raise TimeoutError('mine')", block=False)
+        self.assertRaises(CompositeError, pending.get_result, timeout=SOON)
+
+    def test_it_is_a_future_of_concurrent_futures(self) -> None:
+        self.hold()
+        pending = [self.mec.execute(f"x{n} = 1", targets=n, block=False) for n in range(3)]
+        done, running = futures.wait(pending, timeout=0.05)
+        self.assertEqual((len(done), len(running)), (0, 3))
+        with self.assertRaises(TimeoutError):
+            next(futures.as_completed(pending, timeout=0.05))
+        self.in_reactor(self.cluster.engines[2].worker.release)
+        done, running = futures.wait(pending, SOON, return_when=futures.FIRST_COMPLETED)
+        self.assertEqual((done, running), ({pending[2]}, set(pending[:2])))
+        self.release()
+        self.assertEqual(set(futures.as_completed(pending, timeout=SOON)), set(pending))
+        self.assertIsNone(pending[0].exception())
+        self.assertFalse(pending[0].cancelled())
+        failing = self.mec.execute("1/0", block=False)
+        self.assertIsInstance(failing.exception(SOON), CompositeError)
+        heard: futures.Future[Any] = futures.Future()
+        failing.add_done_callback(heard.set_result)
+        self.assertIs(heard.result(SOON), failing)
+
+    def test_callbacks(self) -> None:
+        heard: list[Any] = []
+        told = threading.Event()
+
+        def callback(value: Any, *args: Any, **kwargs: Any) -> None:
+            heard.append((value, args, kwargs))
+            told.set()
+
+        self.mec.push({"a": 1}, block=False).add_callback(callback, "x", y=2)
+        self.assertTrue(told.wait(SOON))
+        self.assertEqual(heard, [([None] * 3, ("x",), {"y": 2})])
+        told.clear()
+        self.mec.execute("1/0", block=False).add_callback(callback)
+        self.assertTrue(told.wait(SOON))
+        self.assertIsInstance(heard[1][0], CompositeError)
+
+    def test_it_can_be_awaited(self) -> None:
+        async def main() -> Any:
+            self.hold()
+            first = self.mec.pull("a", block=False)
+            second = self.mec.execute("1/0", block=False)
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.02, lambda: threading.Thread(target=self.release).start())
+            try:
+                await second
+            except CompositeError:
+                pass
+            else:
+                raise AssertionError("no error")
+            both = await asyncio.gather(first, asyncio.sleep(0, "other"))
+            aborted = self.mec.execute("b = 1", block=False)
+            async with asyncio.timeout(SOON):
+                return both, await aborted
+
+        self.mec.push({"a": 5})
+        both, last = asyncio.run(main())
+        self.assertEqual(both, [[5, 5, 5], "other"])
+        self.assertEqual(len(last), 3)
+
+    def test_a_task_that_is_cancelled_aborts_the_call(self) -> None:
+        self.hold()
+        self.mec.execute("first = 1", block=False)
+
+        async def main() -> PendingResult:
+            pending = self.mec.execute("second = 1", block=False)
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(pending, 0.05)
+            return pending
+
+        pending = asyncio.run(main())
+        error = pending.exception(SOON)
+        self.assertEqual({type(each) for each in error.exceptions}, {QueueCleared})
+
+    def test_abort(self) -> None:
+        self.hold()
+        running, waiting = (self.mec.execute("a = 1", block=False) for _ in range(2))
+        waiting.abort()
+        self.assertFalse(running.cancel())
+        self.assertIsInstance(waiting.exception(SOON).exceptions[0], QueueCleared)
+        self.assertIsInstance(running.exception(SOON).exceptions[0], KeyboardInterrupt)
+        running.abort()
+
+    def test_flush(self) -> None:
+        self.hold()
+        unfinished = self.mec.execute("a = 1", block=False)
+        status = self.mec.queue_status(block=False)
+        futures.wait([status], SOON)
+        blocked = threading.Event()
+        outcome: list[BaseException] = []
+
+        def wait() -> None:
+            blocked.set()
+            try:
+                unfinished.get_result(timeout=SOON)
+            except Exception as problem:
+                outcome.append(problem)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        blocked.wait()
+        self.mec.flush()
+        # What is not finished says so at once, and does not wait first.
+        self.assertRaises(InvalidDeferredID, unfinished.get_result)
+        self.assertRaises(InvalidDeferredID, unfinished.exception)
+        self.assertRaises(InvalidDeferredID, status.get_result)
+        self.release()
+        thread.join(SOON)
+        self.assertIsInstance(outcome[0], InvalidDeferredID)
+        self.assertRaises(InvalidDeferredID, lambda: unfinished.r)
+        later = self.mec.push({"b": 1}, block=False)
+        later.get_result(timeout=SOON)
+        self.mec.flush()
+        self.assertEqual(later.r, [None] * 3)
+
+    def test_barrier(self) -> None:
+        self.mec.barrier([])
+        pending = [self.mec.execute("a = 1", block=False), self.mec.execute("1/0", block=False)]
+        self.mec.barrier(pending)
+        self.mec.barrier(pending[0])
+        self.assertTrue(all(each.ready for each in pending))
+        self.hold()
+        unfinished = self.mec.execute("a = 1", block=False)
+        self.assertRaises(
+            ResultNotCompleted, self.mec.barrier, [*pending, unfinished], timeout=0.05
+        )
+        for wrong in ([5], [pending[0], None]):
+            self.assertRaises(NotAPendingResult, self.mec.barrier, wrong)
+
+    def test_errors_do_not_grow_when_they_are_raised_again(self) -> None:
+        import traceback
+
+        pending = self.mec.execute("1/0", block=False)
+        depths = set()
+        for _ in range(3):
+            try:
+                pending.get_result(timeout=SOON)
+            except CompositeError as error:
+                depths.add(len(traceback.extract_tb(error.__traceback__)))
+        self.assertEqual(len(depths), 1)
+
+    def test_a_listener_that_fails_disturbs_nobody(self) -> None:
+        self.hold()
+        pending = self.mec.execute("a = 1", block=False)
+        heard: list[Any] = []
+        pending.on_output(lambda *output: 1 / 0)
+        pending.on_output(lambda *output: heard.append(output))
+
+        def write() -> None:
+            engine = self.cluster.controller.engines[1]
+            self.assertIsNotNone(engine)
+            pending._output(1, "stdout", "text")
+
+        self.in_reactor(write)
+        self.assertEqual(heard, [(1, "stdout", "text")])
+        self.assertEqual(pending.stdout, {1: "text"})
+        self.assertEqual(self.mec.get_ids(), [0, 1, 2])
+
+    def test_data_that_was_sent_is_let_go_of(self) -> None:
+        class Array(numpy.ndarray):
+            pass
+
+        array = numpy.zeros(300_000).view(Array)
+        reference = weakref.ref(array)
+        pending = self.mec.raw_map(float, [array[:3]], block=False)
+        scattered = self.mec.scatter("s", array, block=False)
+        pending.get_result(timeout=SOON)
+        scattered.get_result(timeout=SOON)
+        del array
+        deadline = time.monotonic() + SOON
+        while reference() is not None and time.monotonic() < deadline:
+            self.mec.get_ids()
+            gc.collect()
+        self.assertIsNone(reference())
+
+
+class LossTest(BlockingCase):
+    def test_all_calls_fail_when_the_controller_is_lost_and_none_waits(self) -> None:
+        self.hold()
+        pending = [
+            self.mec.execute("a = 1", block=False),
+            self.mec.push({"big": numpy.zeros(10**6)}, block=False),
+            self.mec.raw_map(abs, [range(9)], block=False),
+        ]
+        blocked = threading.Thread(target=lambda: pending.append(self.failing_call()))
+        blocked.start()
+        deadline = time.monotonic() + SOON
+        while len(self.mec.pending) < 4 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.in_reactor(lambda: self.mec._connection.end.link.abort("the cable was cut"))
+        blocked.join(SOON)
+        self.assertFalse(blocked.is_alive())
+        for each in pending[:3]:
+            error = each.exception(SOON)
+            self.assertIsInstance(error, ConnectionError)
+            self.assertIn("the cable was cut", str(error))
+        self.assertIsInstance(pending[3], ConnectionError)
+        self.assertEqual(self.mec.pending, [])
+        for call in (
+            self.mec.get_ids,
+            lambda: self.mec.execute("a"),
+            lambda: self.mec.execute("a", block=False),
+            lambda: self.mec.scatter("a", [1]),
+            lambda: self.mec.kill(targets=0),
+        ):
+            self.assertRaises(ConnectionError, call)
+
+    def failing_call(self) -> BaseException | None:
+        try:
+            self.mec.execute("b = 1")
+        except Exception as problem:
+            return problem
+        return None
+
+    def test_engines_that_die_fail_alone(self) -> None:
+        self.hold()
+        pending = self.mec.execute("a = 1", block=False)
+        self.in_reactor(self.cluster.engines[1].kill)
+        self.release()
+        error = pending.exception(SOON)
+        self.assertEqual(error.engine_ids, [1])
+        self.assertIsInstance(error.exceptions[0], EngineDied)
+        self.assertEqual(len(error.results), 2)
+        self.assertEqual(self.mec.get_ids(), [0, 2])
+
+    def test_a_closed_client(self) -> None:
+        self.hold()
+        pending = self.mec.execute("a = 1", block=False)
+        other = self.new_client()
+        self.mec.close()
+        self.assertIsInstance(pending.exception(SOON), ConnectionError)
+        self.assertRaises(ConnectionError, self.mec.get_ids)
+        self.assertEqual(other.get_ids(), [0, 1, 2])
+        self.mec.close()
+
+
+class ClientModuleTest(unittest.TestCase):
+    def test_everything_that_is_promised_can_be_imported(self) -> None:
+        for name in client.__all__:
+            if not name.startswith("default_"):
+                self.assertIsNotNone(getattr(client, name))
+        self.assertIs(client.PendingResult, PendingResult)
+        self.assertIs(client.MultiEngineClient, MultiEngineClient)
+        with self.assertRaises(AttributeError):
+            client.no_such_name
+        self.assertLessEqual(set(client.__all__), set(dir(client)))
+
+
+if __name__ == "__main__":
+    unittest.main()

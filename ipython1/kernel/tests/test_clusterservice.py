@@ -1,0 +1,407 @@
+"""A cluster without processes: what it makes of what nanny and controller say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial import unittest
+
+from ipython1.daemon.link import NannyLink
+from ipython1.daemon.protocol import (
+    AtEnd,
+    End,
+    Ended,
+    LineBuffer,
+    Message,
+    Ready,
+    Signal,
+    Spawn,
+    Started,
+    decode,
+)
+from ipython1.daemon.supervisor import ProcessSupervisor
+from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
+from ipython1.kernel.clusterprogress import StartProgress
+from ipython1.kernel.clusterservice import ClusterService
+from ipython1.kernel.clusterstatus import ClusterStatus, read_state, write_state
+from ipython1.kernel.error import ConnectionError, InvalidEngineID, ResultNotCompleted
+from ipython1.kernel.launchers.interfaces import Unit
+from ipython1.testing.folders import temporary_path
+
+
+class FakeController:
+    """What the service sees of a controller."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.killed: list[Any] = []
+        self._changed: list[Callable[[list[int]], None]] = []
+        self._lost: list[Callable[[str], None]] = []
+
+    def get_ids(self) -> Deferred[list[int]]:
+        return succeed(list(self.ids))
+
+    def on_engines_changed(self, callback: Callable[[list[int]], None]) -> None:
+        self._changed.append(callback)
+
+    def on_connection_lost(self, callback: Callable[[str], None]) -> None:
+        self._lost.append(callback)
+
+    def kill(self, controller: bool = False, targets: Any = None) -> Deferred[Any]:
+        self.killed.append(targets)
+        return succeed(None)
+
+    def close(self) -> Deferred[Any]:
+        return succeed(None)
+
+    def set_ids(self, *ids: int) -> None:
+        self.ids = list(ids)
+        for callback in list(self._changed):
+            callback(list(ids))
+
+    def lose(self) -> None:
+        lost, self._lost, self._changed = self._lost, [], []
+        for callback in lost:
+            callback("it was killed")
+
+
+class ServiceCase(unittest.SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.controller = FakeController()
+        self.reachable = True
+        self.said: list[str] = []
+        self.pid = 100
+
+    def make(self, **options: Any) -> ClusterService:
+        directory = str(Path(temporary_path(self)).absolute())
+        config = ClusterConfig(
+            **{"ipython_dir": directory, "n": 2, "start_timeout": 60.0, **options}
+        )
+        self.supervisor = ProcessSupervisor(self.clock)
+        self.nanny = NannyLink(self.supervisor.on_event)
+        self.nanny.hello.addErrback(lambda failure: None)
+        self.transport = StringTransport()
+        self.nanny.makeConnection(self.transport)
+        self.supervisor.add_host("", self.nanny)
+        self.service = ClusterService(
+            config,
+            config.files(),
+            self.clock,
+            self.supervisor,
+            self.nanny,
+            connect=self.connect,
+            say=self.said.append,
+        )
+        return self.service
+
+    def connect(self, furl_file: str, timeout: float) -> Deferred[Any]:
+        deferred: Deferred[Any] = Deferred()
+        if self.reachable:
+            deferred.callback(self.controller)
+        else:
+            deferred.errback(ConnectionError("nobody listens"))
+        return deferred
+
+    def run_it(self, coroutine: Coroutine[Any, Any, Any]) -> Deferred[Any]:
+        return Deferred.fromCoroutine(coroutine)
+
+    def sent(self) -> list[Message]:
+        lines = list(LineBuffer().feed(self.transport.value()))
+        self.transport.clear()
+        return [decode(line) for line in lines]
+
+    def started(self, key: str, ready: bool = False) -> int:
+        self.pid += 1
+        self.supervisor.on_event(Started(key, self.pid, 1.0))
+        if ready:
+            self.supervisor.on_event(Ready(key))
+        return self.pid
+
+    def ended(
+        self, key: str, status: int | None = 1, number: int | None = None, *lines: str
+    ) -> None:
+        pid = self.supervisor.status()[key].pid
+        self.supervisor.on_event(Ended(key, pid, status, number, lines))
+
+    def up(self, **options: Any) -> ClusterService:
+        """A running cluster of two engines."""
+        service = self.make(**options)
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        self.started("engine-0")
+        self.started("engine-1")
+        self.controller.set_ids(0, 1)
+        self.assertEqual(self.successResultOf(result).outcome, "complete")
+        self.sent()
+        return service
+
+
+class StartTests(ServiceCase):
+    def test_a_good_start(self) -> None:
+        service = self.make()
+        result = self.run_it(service.start())
+        keys = [each.key for each in self.sent() if isinstance(each, Spawn)]
+        self.assertEqual(keys, ["controller", "engine-0", "engine-1"])
+        self.started("controller", ready=True)
+        self.started("engine-0", ready=True)
+        self.controller.set_ids(0)
+        self.assertNoResult(result)
+        self.started("engine-1")
+        self.controller.set_ids(0, 1)
+        progress = self.successResultOf(result)
+        self.assertEqual((progress.usable, progress.outcome), ([0, 1], "complete"))
+        status = service.status()
+        self.assertEqual((status.state, status.ids, status.n), ("running", (0, 1), 2))
+        self.assertEqual([each.state for each in status.engines], ["running", "running"])
+
+    def test_an_engine_that_fails_settles_the_start_at_once(self) -> None:
+        service = self.make()
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        self.started("engine-0")
+        self.started("engine-1")
+        self.controller.set_ids(1)
+        self.ended("engine-0", 1, None, "no such package")
+        progress = self.successResultOf(result)
+        self.assertEqual((progress.outcome, progress.usable), ("partial", [1]))
+        (failure,) = progress.failures.values()
+        self.assertEqual(failure.reason, "ended with exit status 1")
+        self.assertEqual(failure.lines, ("no such package",))
+        self.assertEqual(self.said, [])  # it is the start's to tell
+
+    def test_all_engines_fail(self) -> None:
+        service = self.make()
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        for key in ("engine-0", "engine-1"):
+            self.started(key)
+            self.ended(key)
+        self.assertEqual(self.successResultOf(result).outcome, "failed")
+
+    def test_a_controller_that_fails(self) -> None:
+        service = self.make()
+        result = self.run_it(service.start())
+        self.started("controller")
+        self.ended(
+            "controller", 1, None, "2026-01-01T00:00:00+0000 [-] log", "ipcontroller: no port"
+        )
+        problem = self.failureResultOf(result, ClusterError).value
+        self.assertEqual(
+            str(problem), "the controller ended with exit status 1: ipcontroller: no port"
+        )
+
+    def test_engines_that_take_too_long(self) -> None:
+        service = self.make(start_timeout=5.0)
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        self.started("engine-0")
+        self.controller.set_ids(0)
+        self.clock.advance(5.0)
+        progress = self.successResultOf(result)
+        self.assertEqual((progress.outcome, progress.usable), ("waiting", [0]))
+
+    def test_stopping_while_it_starts(self) -> None:
+        service = self.make()
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        service.stop()
+        self.failureResultOf(result, ClusterError)
+
+
+class ChangeTests(ServiceCase):
+    def test_added_engines_get_free_ids(self) -> None:
+        service = self.up()
+        self.controller.set_ids(0, 1, 2)  # somebody else's engine
+        result = self.run_it(service.add_engines(2))
+        keys = [each.key for each in self.sent() if isinstance(each, Spawn)]
+        self.assertEqual(keys, ["engine-3", "engine-4"])
+        self.started("engine-3")
+        self.started("engine-4")
+        self.controller.set_ids(0, 1, 2, 3, 4)
+        self.assertEqual(self.successResultOf(result).usable, [3, 4])
+
+    def test_a_removed_engine_is_ended_and_forgotten(self) -> None:
+        service = self.up()
+        result = self.run_it(service.remove_engines([1]))
+        self.assertEqual(self.sent(), [Signal("engine-1", 15)])
+        self.ended("engine-1", None, 15)
+        self.assertNoResult(result)  # the controller still lists it
+        self.controller.set_ids(0)
+        self.successResultOf(result)
+        self.assertEqual([each.id for each in service.status().engines], [0])
+        self.assertEqual(self.said, [])
+
+    def test_somebody_else_s_engine_is_removed_through_the_controller(self) -> None:
+        service = self.up()
+        self.controller.set_ids(0, 1, 7)
+        result = self.run_it(service.remove_engines([7]))
+        self.assertEqual(self.controller.killed, [[7]])
+        self.controller.set_ids(0, 1)
+        self.successResultOf(result)
+
+    def test_a_restarted_engine_is_usable_only_when_it_has_come_back(self) -> None:
+        service = self.up()
+        result = self.run_it(service.restart_engine(1))
+        self.ended("engine-1", None, 15)
+        self.started("engine-1")
+        self.controller.set_ids(0, 1)  # still the old one
+        self.assertNoResult(result)
+        self.controller.set_ids(0)
+        self.controller.set_ids(0, 1)
+        self.successResultOf(result)
+
+    def test_a_restart_that_fails(self) -> None:
+        service = self.up()
+        result = self.run_it(service.restart_engine(1))
+        self.ended("engine-1", None, 15)
+        self.started("engine-1")
+        self.ended("engine-1", 1, None, "ipengine: no disk")
+        problem = self.failureResultOf(result, ClusterError).value
+        self.assertEqual(str(problem), "engine 1 ended with exit status 1: ipengine: no disk")
+
+    def test_waiting(self) -> None:
+        service = self.up()
+        self.assertEqual(
+            self.successResultOf(self.run_it(service.wait_for_engines(2, 1.0))), [0, 1]
+        )
+        self.failureResultOf(self.run_it(service.wait_for_engines(3, None)), ClusterError)
+        adding = self.run_it(service.add_engines(1))
+        waiting = self.run_it(service.wait_for_engines(3, 1.0))
+        later = self.run_it(service.wait_for_engines(None, 9.0))
+        self.clock.advance(1.0)
+        self.failureResultOf(waiting, ResultNotCompleted)
+        self.started("engine-2")
+        self.controller.set_ids(0, 1, 2)
+        self.assertEqual(self.successResultOf(later), [0, 1, 2])
+        self.successResultOf(adding)
+
+    def test_unknown_engines(self) -> None:
+        service = self.up()
+        problem = self.failureResultOf(self.run_it(service.remove_engines([9])), InvalidEngineID)
+        self.assertIn("there are: 0-1", str(problem.value))
+        self.assertRaises(InvalidEngineID, service.signal, [9], 15)
+        service.signal(None, 10)
+        self.assertEqual(self.sent(), [Signal("engine-0", 10), Signal("engine-1", 10)])
+
+
+class LossTests(ServiceCase):
+    def test_a_dead_engine_is_told(self) -> None:
+        service = self.up()
+        self.ended("engine-1", None, 11, "Segmentation fault")
+        self.controller.set_ids(0)
+        self.assertEqual(self.said, ["engine 1 was ended by signal SIGSEGV: Segmentation fault"])
+        engine = service.status().engines[1]
+        self.assertEqual((engine.state, engine.lines), ("ended", ("Segmentation fault",)))
+
+    def test_a_dead_engine_is_started_again_when_asked_for(self) -> None:
+        self.up(restart_engines=1)
+        self.ended("engine-1", None, 11)
+        self.assertIn("it is started again", self.said[0])
+        self.clock.advance(0.1)
+        self.assertEqual([type(each) for each in self.sent()], [Spawn])
+
+    def test_a_controller_that_comes_back(self) -> None:
+        service = self.up()
+        self.reachable = False
+        self.ended("controller", None, 9)
+        self.controller.lose()
+        self.assertEqual(service.ids, [])
+        self.clock.advance(0.1)
+        (spawn,) = self.sent()
+        assert isinstance(spawn, Spawn)
+        self.assertEqual(spawn.argv[-1], "-r")
+        self.started("controller", ready=True)
+        self.clock.pump([0.5, 0.5])
+        self.reachable = True
+        self.clock.advance(0.5)
+        self.assertEqual(service.ids, [0, 1])
+        self.assertEqual(self.said[-1], "the controller is back")
+
+    def test_a_controller_that_was_told_to_end_ends_the_cluster(self) -> None:
+        service = self.up()
+        self.ended("controller", 0)
+        self.assertEqual(self.successResultOf(service.finished), 0)
+        self.assertEqual(self.sent(), [End(10.0)])
+
+    def test_a_controller_that_dies_too_often_ends_the_cluster(self) -> None:
+        service = self.up(restart_controller=1)
+        self.ended("controller", None, 9)
+        self.clock.advance(0.1)
+        self.started("controller", ready=True)
+        self.ended("controller", None, 9)
+        self.assertEqual(self.successResultOf(service.finished), 1)
+        self.assertRegex(self.said[-1], "the controller was ended by signal SIGKILL")
+
+    def test_stopping_waits_for_the_nanny_and_can_be_hurried(self) -> None:
+        service = self.up()
+        done = service.stop()
+        service.stop(0.0)
+        self.assertEqual(self.sent(), [End(10.0), End(0.0)])
+        self.ended("engine-0", None, 15)
+        self.assertEqual(self.said, [])
+        self.assertNoResult(done)
+        self.nanny.connectionLost()
+        self.successResultOf(done)
+        self.assertEqual(self.successResultOf(service.finished), 0)
+
+    def test_end_commands_reach_the_nanny(self) -> None:
+        service = self.up()
+        service.set_end_commands("a", [["scancel", "1"]])
+        service.set_end_commands("b", [["scancel", "2"]])
+        service.set_end_commands("a", [])
+        self.assertEqual(self.sent()[-1], AtEnd((("scancel", "2"),)))
+        self.assertEqual(service.status().end_commands, (("scancel", "2"),))
+
+
+class ProgressTests(unittest.SynchronousTestCase):
+    def test_engines_without_ids_known_beforehand(self) -> None:
+        progress = StartProgress(foreign=[0])
+        progress.add([Unit("mpiexec-1", 3)])
+        progress.ids_changed([0, 1])
+        self.assertEqual((progress.usable, progress.outcome), ([1], "waiting"))
+        progress.all_added()
+        self.assertEqual(progress.outcome, "waiting")
+        progress.ids_changed([0, 1, 2, 5])
+        self.assertEqual(progress.outcome, "complete")
+
+    def test_a_job_that_ends_halfway(self) -> None:
+        progress = StartProgress()
+        progress.add([Unit("mpiexec-1", 3)])
+        progress.all_added()
+        progress.ids_changed([0])
+        self.assertTrue(progress.unit_ended("mpiexec-1", "ended", ["x"]))
+        self.assertFalse(progress.unit_ended("mpiexec-1", "ended", ["x"]))
+        self.assertEqual((progress.failed, progress.outcome), (2, "partial"))
+
+
+class StateFileTests(ServiceCase):
+    def test_it_survives_writing_and_reading(self) -> None:
+        service = self.up(cluster_id="x")
+        files = service.files
+        files.dirs.prepare()
+        write_state(files.state, service.status())
+        self.assertEqual(files.state.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(read_state(files.state), service.status())
+        self.assertTrue(service.status().is_here)
+        self.assertTrue(service.status().is_alive)
+
+    def test_a_damaged_one_is_refused(self) -> None:
+        service = self.make()
+        files = service.files
+        files.dirs.prepare()
+        self.assertIsNone(read_state(files.state))
+        for text in ("{", "[]", '{"pid": 1}'):
+            files.state.write_text(text)
+            files.state.chmod(0o600)
+            self.assertRaises(ClusterError, read_state, files.state)
+
+    def test_what_a_later_version_adds_is_ignored(self) -> None:
+        content = self.up().status().to_json()
+        content["colour"] = "red"
+        self.assertEqual(ClusterStatus.from_json(content).state, "running")

@@ -1,0 +1,339 @@
+"""The engine's end of its link: answers, output, ending, and connecting again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.kernel import frames, messages
+from ipython1.kernel.bulk import pack_reference
+from ipython1.kernel.engineend import (
+    EXIT_DELAY,
+    RECONNECT_DELAYS,
+    STREAM_INTERVAL,
+    EngineConnection,
+    EngineEnd,
+)
+from ipython1.kernel.engineworker import Answer, CommandJob
+from ipython1.kernel.error import ConnectionError, SecurityError, VersionMismatch
+from ipython1.kernel.link import FrameLink
+from ipython1.kernel.payload import join_inline, split_inline
+from ipython1.kernel.tests.wiresupport import Recorder
+from ipython1.testing.memory import Pump, connect_in_memory
+
+CLIENT = b"c" * 16
+
+
+class Worker:
+    """Plays the main thread: takes jobs and does nothing."""
+
+    def __init__(self) -> None:
+        self.jobs: list[CommandJob] = []
+        self.running: CommandJob | None = None
+        self.running_since = 0.0
+        self.stopped = 0
+
+    @property
+    def busy(self) -> bool:
+        return self.running is not None
+
+    def put(self, job: CommandJob) -> None:
+        self.jobs.append(job)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def request(self, run_id: object) -> bool:
+        return True
+
+
+class Output:
+    def __init__(self) -> None:
+        self.new: tuple[str, str] = ("", "")
+
+    def peek(self) -> tuple[str, str]:
+        new, self.new = self.new, ("", "")
+        return new
+
+
+class EndCase(SynchronousTestCase):
+    def setUp(self):
+        self.pump = Pump()
+        self.worker, self.output = Worker(), Output()
+        self.exits: list[float] = []
+        self.end = EngineEnd(
+            self.worker,
+            self.worker,
+            self.output,
+            self.pump,
+            lambda: self.exits.append(self.pump.seconds()),
+        )
+        self.controller = Recorder()
+        self.link, self.there = connect_in_memory(self.pump, self.end, self.controller)
+        self.end.attach(self.link, max_message=10**6)
+
+    def command(self, number: int, *buffers: bytes, stream: bool = False) -> None:
+        meta = messages.CommandMeta(CLIENT, "push", stream).pack()
+        self.there.send(frames.COMMAND, number, meta, join_inline(buffers))
+        self.pump.run()
+
+    def sent(self, kind: int) -> list[tuple[int, int, int, bytes, bytes]]:
+        self.pump.run()
+        return [frame for frame in self.controller.frames if frame[0] == kind]
+
+
+class CommandsTest(EndCase):
+    def test_a_command_comes_to_the_main_thread_as_it_was_sent(self):
+        self.command(5, b"head", b"array")
+        (job,) = self.worker.jobs
+        self.assertEqual((job.key, job.meta.method), ((CLIENT, 5), "push"))
+        self.assertEqual([bytes(buffer) for buffer in job.buffers], [b"head", b"array"])
+
+    def test_large_data_comes_before_its_command_does(self):
+        transfer = self.there.bulk.start([b"head", bytes(10**6)], lambda reason: None)
+        meta = messages.CommandMeta(CLIENT, "push").pack()
+        self.there.send(frames.COMMAND, 1, meta, pack_reference(transfer), frames.BULK)
+        self.assertEqual(self.worker.jobs, [])
+        self.pump.run()
+        (job,) = self.worker.jobs
+        self.assertEqual([len(buffer) for buffer in job.buffers], [4, 10**6])
+        self.assertEqual(self.link.bulk.active, 0)
+
+    def test_data_that_does_not_arrive_is_a_problem_of_its_command(self):
+        transfer = self.there.bulk.start([bytes(10**7)], lambda reason: None)
+        meta = messages.CommandMeta(CLIENT, "push").pack()
+        self.there.send(frames.COMMAND, 1, meta, pack_reference(transfer), frames.BULK)
+        for _ in range(5):
+            self.pump.step()
+        self.there.bulk.cancel(transfer, "its client is gone")
+        self.pump.run()
+        (job,) = self.worker.jobs
+        self.assertIsInstance(job.problem, ConnectionError)
+        self.assertIn("its client is gone", str(job.problem))
+
+    def test_small_and_large_answers(self):
+        self.command(1)
+        job = self.worker.jobs[0]
+        for buffers in ((), (b"stream", b"x" * 100), (b"stream", bytes(300_000))):
+            self.end.answer(job, Answer(messages.OK, buffers))
+        self.pump.run()
+        empty, small, large = self.sent(frames.OUTCOME)
+        self.assertEqual(empty[2:], (1, CLIENT + b"\x00", b""))
+        self.assertEqual([bytes(b) for b in split_inline(small[4])], [b"stream", b"x" * 100])
+        self.assertEqual(large[1], frames.BULK)
+        taken: list[Any] = []
+        self.there.bulk.take(1, lambda parts, reason: taken.append(parts))
+        self.pump.run()
+        self.assertEqual([len(part) for part in taken[0]], [6, 300_000])
+
+    def test_an_answer_that_is_too_large_is_refused_with_its_size(self):
+        self.command(1)
+        self.end.answer(self.worker.jobs[0], Answer(messages.OK, (bytes(2 * 10**6),)))
+        (outcome,) = self.sent(frames.OUTCOME)
+        self.assertEqual(outcome[3][16], messages.REFUSED)
+        name, message = messages.unpack_json(outcome[3][17:])
+        self.assertEqual(name, "MessageSizeError")
+        self.assertIn("2000000 bytes", message)
+
+    def test_answers_without_a_link_are_dropped(self):
+        self.command(1)
+        self.link.abort("gone")
+        for buffers in ((), (bytes(300_000),)):
+            self.end.answer(self.worker.jobs[0], Answer(messages.OK, buffers))
+        self.pump.run()
+        self.assertEqual(self.sent(frames.OUTCOME), [])
+
+    def test_status_is_answered_while_user_code_runs(self):
+        self.command(1)
+        self.worker.running = self.worker.jobs[0]
+        self.there.send(frames.STATUS, 9, b"", b"{}")
+        (reply,) = self.sent(frames.REPLY)
+        self.assertEqual(reply[2], 9)
+        self.assertEqual(messages.unpack_json(reply[4])["running"], "push")
+
+    def test_frames_of_unknown_kinds_are_ignored(self):
+        self.there.send(99, 1)
+        self.there.send(frames.CALL, 1)
+        self.pump.run()
+        self.assertFalse(self.link.lost)
+
+    def test_kinds_can_be_handled_by_others(self):
+        seen: list[Any] = []
+        self.end.handlers[77] = lambda *frame: seen.append(frame)
+        self.there.send(77, 1, b"m", b"p", 3)
+        self.pump.run()
+        self.assertEqual(seen, [(3, 1, b"m", b"p")])
+
+
+class OutputTest(EndCase):
+    def tick(self) -> None:
+        self.pump.advance(STREAM_INTERVAL)
+        self.pump.run()
+
+    def test_output_is_sent_while_the_command_runs_and_not_after(self):
+        self.command(1, stream=True)
+        job = self.worker.jobs[0]
+        self.output.new = ("before it began", "")
+        self.tick()
+        self.assertEqual(self.sent(frames.OUTPUT), [])
+        self.worker.running = job
+        self.output.new = ("out é", "err")
+        self.tick()
+        texts = [(frame[2], frame[3][16:], frame[4].decode()) for frame in self.sent(frames.OUTPUT)]
+        self.assertEqual(texts, [(1, b"stdout", "out é"), (1, b"stderr", "err")])
+        self.tick()
+        self.assertEqual(len(self.sent(frames.OUTPUT)), 2)
+        self.worker.running = None
+        self.end.answer(job, Answer(messages.OK))
+        self.output.new = ("late", "")
+        self.tick()
+        self.assertEqual(len(self.sent(frames.OUTPUT)), 2)
+        self.assertEqual(self.pump.getDelayedCalls(), [])
+
+    def test_without_being_asked_nothing_is_sent(self):
+        self.command(1)
+        self.worker.running = self.worker.jobs[0]
+        self.output.new = ("out", "err")
+        self.tick()
+        self.assertEqual(self.sent(frames.OUTPUT), [])
+
+    def test_a_flood_fits_into_frames(self):
+        self.command(1, stream=True)
+        self.worker.running = self.worker.jobs[0]
+        self.output.new = ("😀" * 500_000, "")
+        self.tick()
+        for frame in self.sent(frames.OUTPUT):
+            self.assertLessEqual(len(frame[4]), frames.PIECE_SIZE)
+            frame[4].decode()
+        self.assertFalse(self.link.lost)
+
+
+class EndingTest(EndCase):
+    def stop(self) -> None:
+        self.there.send(frames.STOP, 0)
+        self.pump.run()
+
+    def test_an_idle_engine_ends_in_good_order(self):
+        self.stop()
+        self.assertEqual(self.worker.stopped, 1)
+        self.pump.advance(10)
+        self.assertEqual(self.exits, [])
+
+    def test_a_busy_engine_is_ended_without_waiting_for_user_code(self):
+        self.command(1)
+        self.worker.running = self.worker.jobs[0]
+        self.stop()
+        self.assertEqual(self.exits, [])
+        self.pump.advance(EXIT_DELAY)
+        self.assertEqual(self.exits, [EXIT_DELAY])
+
+    def test_a_command_that_begins_at_that_very_moment_does_not_keep_it(self):
+        self.stop()
+        self.command(1)
+        self.worker.running = self.worker.jobs[0]
+        self.pump.advance(EXIT_DELAY)
+        self.assertEqual(len(self.exits), 1)
+
+
+class ConnectionTest(EndCase):
+    """Connecting again, on a clock of the test's own."""
+
+    def setUp(self):
+        super().setUp()
+        self.attempts: list[float] = []
+        self.answers: list[Any] = []
+        self.links: list[FrameLink] = []
+        self.registered: list[messages.Welcome] = []
+        self.connection = EngineConnection(self.open_link, self.end, self.pump, give_up_after=10.0)
+
+    async def open_link(self) -> messages.Welcome:
+        self.attempts.append(self.pump.seconds())
+        answer = self.answers.pop(0) if self.answers else messages.Welcome(engine_id=0)
+        if isinstance(answer, Exception):
+            raise answer
+        link, _ = connect_in_memory(self.pump, self.end, Recorder())
+        self.links.append(link)
+        self.end.attach(link)
+        return answer
+
+    def run_connection(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.connection.run(self.registered.append))
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.05)):
+            self.pump.advance(0.05)
+
+    def test_the_first_attempt_must_succeed(self):
+        self.answers = [SecurityError("no such FURL")]
+        self.failureResultOf(self.run_connection(), SecurityError)
+        self.assertEqual(len(self.attempts), 1)
+
+    def test_it_connects_again_after_each_loss_and_soon_at_first(self):
+        running = self.run_connection()
+        for number in range(1, 4):
+            self.assertEqual(len(self.registered), number)
+            self.links[-1].abort("the controller was stopped")
+            self.advance(RECONNECT_DELAYS[0] + 0.05)
+        self.assertEqual(len(self.registered), 4)
+        self.assertNoResult(running)
+        self.end.stopping = True
+        self.links[-1].abort("it is to end")
+        self.successResultOf(running)
+
+    def test_it_waits_longer_each_time_and_gives_up_in_the_end(self):
+        running = self.run_connection()
+        self.answers = [ConnectionError("nobody listens")] * 100
+        begun = self.pump.seconds()
+        self.links[0].abort("the controller was killed")
+        self.advance(30)
+        error = self.failureResultOf(running, ConnectionError).value
+        self.assertIn("out of reach for 10 s (nobody listens)", str(error))
+        waits = [
+            b - a for a, b in zip([begun, *self.attempts[1:]], self.attempts[1:], strict=False)
+        ]
+        for waited, delay in zip(waits, RECONNECT_DELAYS, strict=False):
+            self.assertLess(abs(waited - delay), 0.06)
+        self.assertLessEqual(self.attempts[-1] - begun, 10.0)
+        self.assertGreater(self.attempts[-1] - begun, 5.0)
+        self.assertEqual(self.pump.getDelayedCalls(), [])
+
+    def test_it_finds_a_controller_that_comes_back_late(self):
+        running = self.run_connection()
+        self.answers = [ConnectionError("nobody listens")] * 5
+        self.links[0].abort("the controller was killed")
+        self.advance(9)
+        self.assertEqual(len(self.registered), 2)
+        self.assertNoResult(running)
+        # The patience begins anew with the next loss.
+        self.answers = [VersionMismatch("another version")] * 4
+        self.links[-1].abort("killed again")
+        self.advance(8)
+        self.assertEqual(len(self.registered), 3)
+
+    def test_a_connection_that_is_lost_while_it_is_made_counts_as_lost(self):
+        async def lost_at_once() -> messages.Welcome:
+            self.attempts.append(self.pump.seconds())
+            link, _ = connect_in_memory(self.pump, self.end, Recorder())
+            if len(self.attempts) == 2:
+                link.connection_lost("in between")
+            self.end.attach(link)
+            self.links.append(link)
+            return messages.Welcome(engine_id=0)
+
+        self.connection = EngineConnection(lost_at_once, self.end, self.pump, 10.0)
+        running = self.run_connection()
+        self.links[0].abort("lost")
+        self.advance(1)
+        self.assertEqual(len(self.attempts), 3)
+        self.assertFalse(self.links[-1].lost)
+        self.assertNoResult(running)
+
+    def test_what_is_asked_to_end_while_it_is_connected_does_not_connect_again(self):
+        running = self.run_connection()
+        self.end.frame_received(frames.STOP, 0, 0, b"", b"")
+        self.links[0].abort("the controller saw it end")
+        self.successResultOf(running)
+        self.advance(5)
+        self.assertEqual(len(self.attempts), 1)

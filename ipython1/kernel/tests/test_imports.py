@@ -1,0 +1,200 @@
+"""What is loaded and what can be reached: no unpickling in the controller, nothing heavy in a client's first import."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import ipython1
+from ipython1.kernel.tests.wiresupport import run_program
+
+CONTROLLER = (
+    "ipython1.kernel.controllerprocess",
+    "ipython1.kernel.controllerservice",
+    "ipython1.kernel.enginefc",
+    "ipython1.kernel.fastbroker",
+    "ipython1.kernel.gate",
+    "ipython1.kernel.kerneltub",
+    "ipython1.kernel.multienginefc",
+    "ipython1.kernel.taskfc",
+    "ipython1.kernel.tubs",
+    "ipython1.kernel.scripts.ipcontroller",
+    "ipython1.kernel.scripts.options",
+)
+MODULES = (
+    "asyncclient",
+    "asynclient",
+    "bulk",
+    "calls",
+    "client",
+    "clientlink",
+    "connect",
+    "controllerservice",
+    "engineend",
+    "enginefc",
+    "engineservice",
+    "engineworker",
+    "error",
+    "frames",
+    "gate",
+    "hosts",
+    "link",
+    "locate",
+    "lockfile",
+    "map",
+    "mapper",
+    "messages",
+    "multiengine",
+    "multiengineclient",
+    "multienginefc",
+    "multienginemethods",
+    "parallelfunction",
+    "payload",
+    "pendingresult",
+    "requests",
+    "resultlist",
+    "serialize",
+    "twistedutil",
+)
+UNPICKLERS = ("pickle", "_pickle", "cloudpickle", "marshal", "dill", "shelve", "jsonpickle")
+RUNNERS = frozenset({"eval", "exec", "__import__"})
+DISPLAY = ("ipython1", "ipython1.kernel.errordisplay", "ipython1.notebook.html")
+"""What only the display of an IPython session calls, which a controller does not have."""
+
+
+def source_of(module: str) -> Path | None:
+    """The file of a module of ours."""
+    base = Path(ipython1.__file__).parent.parent.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.exists():
+            return path
+    return None
+
+
+class Imports(ast.NodeVisitor):
+    """All imports of a module, also those inside of functions, but not those for type checkers."""
+
+    def __init__(self, module: str) -> None:
+        self.found: set[str] = set()
+        self.calls: set[str] = set()
+        path = source_of(module)
+        assert path is not None, module
+        self.visit(ast.parse(path.read_text()))
+
+    def visit_If(self, node: ast.If) -> None:
+        if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found |= {name.name for name in node.names}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        assert node.level == 0 and node.module is not None
+        self.found.add(node.module)
+        self.found |= {f"{node.module}.{name.name}" for name in node.names}
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name):
+            self.calls.add(node.func.id)
+        self.generic_visit(node)
+
+
+def reachable(roots: tuple[str, ...]) -> Iterator[tuple[str, Imports, str]]:
+    """Each module of ours that can be imported from ``roots``, what it imports, and how it is reached."""
+    waiting = {root: root for root in roots}
+    seen: set[str] = set()
+    while waiting:
+        module, way = waiting.popitem()
+        seen.add(module)
+        imports = Imports(module)
+        yield module, imports, way
+        for name in imports.found:
+            ours = name.startswith("ipython1.") and source_of(name) is not None
+            if ours and name not in seen and name not in DISPLAY:
+                waiting[name] = f"{way} > {name}"
+
+
+class ControllerTest(SynchronousTestCase):
+    def test_no_unpickling_is_loaded(self):
+        """In a process that has imported all of the controller, no module of ours holds anything that unpickles."""
+        run_program(
+            f"""
+            import importlib, sys
+            for name in {CONTROLLER!r}:
+                importlib.import_module(name)
+            for name in ("cloudpickle", "dill", "numpy", "IPython"):
+                assert name not in sys.modules, name
+            import marshal, pickle
+            forbidden = [pickle, marshal, pickle.loads, pickle.load, pickle.Unpickler, pickle._Unpickler,
+                         pickle._loads, pickle._load, marshal.loads, marshal.load]
+            ours = [name for name in sys.modules if name.split(".")[0] == "ipython1"]
+            assert len(ours) > 30, ours
+            for name in ours:
+                for attribute, value in vars(sys.modules[name]).items():
+                    assert not any(value is each for each in forbidden), (name, attribute)
+            """
+        )
+
+    def test_no_unpickling_can_be_reached(self):
+        """Also not by an import inside of a function, which comes only when that is called."""
+        for module, imports, way in reachable(CONTROLLER):
+            for name in imports.found:
+                self.assertNotIn(name.split(".")[0], UNPICKLERS, f"{module} imports {name}: {way}")
+
+    def test_nothing_that_arrives_is_run(self):
+        for module, imports, way in reachable(CONTROLLER):
+            self.assertEqual(imports.calls & RUNNERS, set(), f"{module}: {way}")
+
+    def test_the_list_above_names_modules_that_exist(self):
+        for name in CONTROLLER:
+            self.assertIsNotNone(importlib.util.find_spec(name))
+
+
+class ClientTest(SynchronousTestCase):
+    def test_importing_the_client_module_loads_nothing_heavy(self):
+        run_program(
+            """
+            import sys
+            from ipython1.kernel import client
+            heavy = ("twisted", "foolscap", "IPython", "numpy", "cloudpickle", "zope", "asyncio", "OpenSSL")
+            assert not [name for name in heavy if name in sys.modules]
+            client.CompositeError, client.InvalidEngineID
+            assert not [name for name in heavy if name in sys.modules]
+            assert "MultiEngineClient" in dir(client)
+            """
+        )
+
+    def test_the_client_itself_needs_neither_numpy_nor_ipython(self):
+        run_program(
+            """
+            import sys
+            from ipython1.kernel.client import MultiEngineClient
+            import ipython1.kernel.asyncclient
+            assert not [name for name in ("IPython", "numpy", "matplotlib", "pandas") if name in sys.modules]
+            """
+        )
+
+    def test_each_module_can_be_imported_alone(self):
+        """No module needs another one of ours to have been imported first."""
+        run_program(
+            f"""
+            import os, sys, tempfile
+            import cloudpickle, foolscap.api, twisted.internet.ssl, twisted.internet.reactor  # the slow part, once
+            with tempfile.TemporaryDirectory() as sys.pycache_prefix:
+                sys.dont_write_bytecode = False
+                for name in {MODULES!r}:
+                    pid = os.fork()
+                    if pid == 0:
+                        status = 1
+                        try:
+                            __import__("ipython1.kernel." + name)
+                            status = 0
+                        finally:
+                            os._exit(status)
+                    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, name
+            """
+        )

@@ -1,0 +1,136 @@
+"""Live output: what is kept, what is shown, and that a flood is neither."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.core.capture import cut_mark
+from ipython1.core.texts import shorten
+from ipython1.kernel.liveoutput import (
+    LINES_OF_ALL,
+    LINES_OF_ONE,
+    MAX_LINE,
+    PARTIAL_AFTER,
+    LiveLines,
+    Shown,
+    StreamedText,
+)
+
+OUT, ERR, OTHER = (0, "stdout"), (0, "stderr"), (1, "stdout")
+
+
+class StreamedTextTests(SynchronousTestCase):
+    def test_everything_and_what_is_new(self) -> None:
+        text = StreamedText()
+        text.add("one\n")
+        text.add("two\n")
+        self.assertEqual(text.since(0), ("one\ntwo\n", 0))
+        self.assertEqual(text.since(4), ("two\n", 0))
+        self.assertEqual(text.since(8), ("", 0))
+        self.assertEqual(str(text), "one\ntwo\n")
+
+    def test_it_is_bounded(self) -> None:
+        """Old pieces go; whoever reads on is told how many characters are missing."""
+        text = StreamedText(most=10)
+        for number in range(100):
+            text.add(f"{number:04}\n")
+        kept, dropped = text.since(0)
+        self.assertEqual((kept, dropped), ("0098\n0099\n", 490))
+        self.assertEqual(text.since(495), ("0099\n", 0))
+        self.assertEqual(str(text), "[... 490 characters were cut here ...]\n0098\n0099\n")
+
+    def test_a_single_piece_is_kept_whole(self) -> None:
+        text = StreamedText(most=10)
+        text.add("x" * 50)
+        self.assertEqual(text.since(0), ("x" * 50, 0))
+
+
+class LiveLinesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.lines = LiveLines(self.clock.seconds)
+
+    def fed(self, key: tuple[int, str], text: str, dropped: int = 0) -> list[str]:
+        shown = list(self.lines.feed(key, text, dropped))
+        self.assertTrue(all(each == key for each, _ in shown))
+        return [line for _, line in shown]
+
+    def test_whole_lines(self) -> None:
+        self.assertEqual(self.fed(OUT, "a\n\nb\nc"), ["a", "", "b"])
+        self.assertEqual(self.fed(ERR, "x\n"), ["x"])
+        self.assertEqual(self.fed(OUT, "d\n"), ["cd"])
+
+    def test_a_line_without_end_is_shown_after_a_while(self) -> None:
+        self.assertEqual(self.fed(OUT, "so far"), [])
+        self.clock.advance(PARTIAL_AFTER / 2)
+        self.assertEqual(self.fed(OUT, "..."), [])
+        self.assertEqual(list(self.lines.tick()), [])
+        self.clock.advance(PARTIAL_AFTER / 2)
+        self.assertEqual(list(self.lines.tick()), [(OUT, "so far...")])
+        self.assertEqual(self.fed(OUT, " done\n"), [" done"])
+
+    def test_progress_bars_show_their_last_state(self) -> None:
+        self.assertEqual(self.fed(OUT, "10%\r20%\r"), [])
+        self.clock.advance(PARTIAL_AFTER)
+        self.assertEqual(list(self.lines.tick()), [(OUT, "20%")])
+        self.assertEqual(self.fed(OUT, "30%\r99%\n"), ["99%"])
+        self.assertEqual(self.fed(OUT, "\r\n"), [""])
+
+    def test_giants_are_shortened(self) -> None:
+        (line,) = self.fed(OUT, "x" * 10 * MAX_LINE + "\n")
+        self.assertLess(len(line), MAX_LINE + 100)
+        self.assertIn(f"[... {9 * MAX_LINE} characters ...]", line)
+
+    def test_a_flood_is_cut_and_marked(self) -> None:
+        burst, per_second = LINES_OF_ONE
+        self.assertEqual(len(self.fed(OUT, "line\n" * 5000)), burst)
+        self.assertEqual(self.fed(OUT, "more\n"), [])
+        self.clock.advance(1.0)
+        mark = f"[... {5000 - burst + 1} lines not shown here; the result has all ...]"
+        self.assertEqual(list(self.lines.tick()), [(OUT, mark)])
+        self.assertEqual(self.fed(OUT, "later\n" * 5000), ["later"] * per_second)
+        self.assertEqual([key for key, _ in self.lines.end()], [OUT])
+        self.assertEqual(list(self.lines.end()), [])
+
+    def test_a_flood_leaves_room_for_the_others(self) -> None:
+        self.fed(OUT, "line\n" * 5000)
+        self.assertEqual(self.fed(OTHER, "heard\n"), ["heard"])
+
+    def test_many_engines_together_are_bounded(self) -> None:
+        shown = sum(len(self.fed((engine, "stdout"), "line\n" * 100)) for engine in range(50))
+        self.assertEqual(shown, LINES_OF_ALL[0])
+
+    def test_the_rest_at_the_end(self) -> None:
+        """The last piece comes with the result; a line that was waiting for its end is not shown twice."""
+        self.fed(OUT, "a\nhalf")
+        rest = self.lines.shown.rest(*OUT, "a\nhalf a line")
+        self.assertEqual(rest, "half a line")
+        self.assertEqual(list(self.lines.close(OUT, rest)), [(OUT, "half a line")])
+        self.assertEqual(self.lines.shown.rest(*OUT, "a\nhalf a line"), "")
+        self.assertEqual(list(self.lines.close(ERR, "")), [])
+
+
+class ShownTests(SynchronousTestCase):
+    """What was shown is known by its length, unless something was left out."""
+
+    def shown_after(self, text: str, dropped: int = 0) -> Shown:
+        lines = LiveLines(Clock().seconds)
+        list(lines.feed(OUT, text, dropped))
+        return lines.shown
+
+    def test_the_rest_follows_what_was_shown(self) -> None:
+        shown = self.shown_after("a\nb\nc")
+        self.assertEqual(shown.rest(0, "stdout", "a\nb\nc\nd\n"), "c\nd\n")
+        self.assertEqual(shown.rest(0, "stderr", "e\n"), "e\n")
+        self.assertEqual(shown.rest(1, "stdout", "a\n"), "a\n")
+
+    def test_nothing_follows_a_cut(self) -> None:
+        """Characters cannot be counted any more, so nothing is shown instead of something twice."""
+        for shown in (
+            self.shown_after("line\n" * 5000),
+            self.shown_after("a\n", dropped=5),
+            self.shown_after("a" + cut_mark(7) + "b\n"),
+            self.shown_after(shorten("x\n" * 5000, 100)),
+        ):
+            self.assertEqual(shown.rest(0, "stdout", "x\n" * 10_000), "")

@@ -1,0 +1,97 @@
+"""From what a user names to the FURL of a controller; no connection is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.kernel.error import SecurityError
+from ipython1.kernel.locate import default_address, furl_path, locate
+from ipython1.kernel.security import Furl, IPythonDirs, write_furl
+from ipython1.testing.folders import temporary_path
+
+TUB = "a" * 32
+SECRET = "s" * 32
+
+
+class LocateTest(SynchronousTestCase):
+    def setUp(self):
+        self.directory = Path(temporary_path(self)).absolute()
+        self.patch(os, "environ", {**os.environ, "IPYTHONDIR": str(self.directory)})
+        IPythonDirs.resolve().prepare()
+
+    def write(
+        self, interface: str = "multiengine", cluster_id: str = "", port: int = 10105
+    ) -> Path:
+        path = furl_path(interface, cluster_id)
+        write_furl(path, Furl(TUB, (("10.0.0.1", port), ("::1", port)), SECRET))
+        return path
+
+    def test_the_files_of_interfaces_and_clusters(self):
+        folder = self.directory / "security"
+        self.assertEqual(furl_path("multiengine"), folder / "ipcontroller-mec.furl")
+        self.assertEqual(furl_path("task"), folder / "ipcontroller-tc.furl")
+        self.assertEqual(furl_path("multiengine", "x"), folder / "ipcontroller-x-mec.furl")
+        self.assertEqual(furl_path("race"), folder / "ipcontroller-race.furl")
+
+    def test_nothing_means_the_default_cluster(self):
+        path = self.write()
+        place = locate("", "multiengine")
+        self.assertEqual(place.furl.hints[0], ("10.0.0.1", 10105))
+        self.assertIn(str(path), place.description)
+
+    def test_each_interface_has_its_own(self):
+        self.write("multiengine", port=1111)
+        self.write("task", port=2222)
+        self.assertEqual(locate("", "task").furl.hints[0][1], 2222)
+        self.assertEqual(locate("", "multiengine").furl.hints[0][1], 1111)
+
+    def test_a_cluster_id(self):
+        self.write(cluster_id="mine", port=3333)
+        self.assertEqual(locate("mine", "multiengine").furl.hints[0][1], 3333)
+
+    def test_a_file_in_every_spelling(self):
+        path = self.write()
+        home = self.directory / "home"
+        home.mkdir()
+        write_furl(home / "copy.furl", path.read_text().strip())
+        self.patch(os, "environ", {**os.environ, "HOME": str(home)})
+        for name in (str(path), path, "~/copy.furl"):
+            self.assertEqual(locate(name, "multiengine").furl.name, SECRET)
+        here = Path.cwd()
+        os.chdir(home)
+        self.addCleanup(os.chdir, here)
+        write_furl(home / "plain", path.read_text().strip())
+        for name in ("copy.furl", "./copy.furl", "plain", Path("plain")):
+            self.assertEqual(locate(name, "multiengine").furl.name, SECRET)
+
+    def test_an_address_keeps_the_capability(self):
+        self.write()
+        place = locate(("192.168.1.1", 10113), "multiengine")
+        self.assertEqual(place.furl, Furl(TUB, (("192.168.1.1", 10113),), SECRET))
+        self.assertEqual(locate(default_address("multiengine"), "multiengine").furl.name, SECRET)
+
+    def test_a_default_address_needs_a_location(self):
+        self.assertRaises(SecurityError, default_address, "multiengine")
+        write_furl(furl_path("multiengine"), Furl(TUB, (), SECRET))
+        self.assertRaises(SecurityError, default_address, "multiengine")
+        self.write()
+        self.assertEqual(default_address("multiengine"), ("10.0.0.1", 10105))
+
+    def test_no_description_and_no_error_shows_the_secret(self):
+        path = self.write()
+        shown = [repr(locate("", "multiengine")), locate(("1.2.3.4", 5), "multiengine").description]
+        path.write_text(f"pb://short@tcp:1.2.3.4:5/{SECRET}\n")
+        path.chmod(0o600)
+        shown.append(str(self.assertRaises(SecurityError, locate, "", "multiengine")))
+        shown.append(str(self.assertRaises(SecurityError, locate, f"pb://x@y/{SECRET}", "task")))
+        for text in shown:
+            self.assertNotIn(SECRET, text)
+
+    def test_a_file_that_others_can_read_is_refused(self):
+        path = self.write()
+        path.chmod(0o644)
+        error = self.assertRaises(SecurityError, locate, "", "multiengine")
+        self.assertIn("chmod", str(error))

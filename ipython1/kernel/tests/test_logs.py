@@ -1,0 +1,147 @@
+"""Log files: what gets in, what never does, and that they stay small."""
+
+import io
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.kernel.error import KernelError
+from ipython1.kernel.logs import LOG_FILES_KEPT, make_observer, open_log_file
+from ipython1.testing.folders import temporary_path
+
+SECRET = "s3cr3t" * 6
+FURL = f"pb://abcdefghijklmnopqrstuvwxyz234567@tcp:127.0.0.1:10105/{SECRET}"
+
+
+class ObserverTests(SynchronousTestCase):
+    def log(self, level="info"):
+        self.file = io.StringIO()
+        return Logger("here", observer=make_observer(self.file, level))
+
+    def test_messages_from_the_level_up(self):
+        log = self.log("warn")
+        for level in LogLevel.iterconstants():
+            log.emit(level, "a {what} message", what=level.name)
+        lines = self.file.getvalue().splitlines()
+        self.assertEqual([line.split()[-2] for line in lines], ["warn", "error", "critical"])
+
+    def test_secrets_in_messages_and_in_tracebacks_are_hidden(self):
+        log = self.log("debug")
+        log.info("connecting to {furl}", furl=FURL)
+        try:
+            raise KeyError(f"no reference for {SECRET}")
+        except KeyError:
+            log.failure("while looking up {furl}", Failure(), furl=FURL)
+        text = self.file.getvalue()
+        self.assertNotIn("s3cr3t", text)
+        self.assertIn(
+            "connecting to pb://abcdefghijklmnopqrstuvwxyz234567@tcp:127.0.0.1:10105/", text
+        )
+        self.assertIn("KeyError", text)
+        self.assertIn("Traceback", text)
+
+
+class FileTests(SynchronousTestCase):
+    def setUp(self):
+        self.path = Path(temporary_path(self)) / "log" / "ipengine-0.log"
+
+    def open(self, path=None, size=1000):
+        file = open_log_file(path or self.path, size)
+        self.addCleanup(file.close)
+        return file
+
+    def test_directory_and_file_are_made_for_their_owner(self):
+        self.open()
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path.parent).st_mode), 0o700)
+
+    def test_lines_are_added_behind_old_ones(self):
+        for line in ("first\n", "second é\n"):
+            self.open().write(line)
+        self.assertEqual(self.path.read_text("utf-8"), "first\nsecond é\n")
+
+    def test_files_stay_small_and_few(self):
+        file = self.open(size=1000)
+        for number in range(200):
+            file.write(f"{number:099}\n")
+        found = sorted(path.name for path in self.path.parent.iterdir())
+        self.assertEqual(
+            found,
+            [self.path.name, *(f"{self.path.name}.{n}" for n in range(1, LOG_FILES_KEPT + 1))],
+        )
+        for name in found:
+            path = self.path.parent / name
+            self.assertLessEqual(path.stat().st_size, 1100)
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        self.assertIn(f"{199:099}", self.path.read_text())
+
+    def test_device_is_written_and_left_as_it_is(self):
+        before = os.stat("/dev/null").st_mode
+        self.open(Path("/dev/null")).write(b"x\n")
+        self.assertEqual(os.stat("/dev/null").st_mode, before)
+
+    def test_full_disk_does_not_stop_the_process(self):
+        file = self.open(Path("/dev/full"))
+        log = Logger("here", observer=make_observer(file, "info"))
+        self.assertRaises(OSError, log.info, "lost")
+        # What such an observer is part of in a running process.
+        everything = LogPublisher(make_observer(file, "info"))
+        Logger("here", observer=everything).info("lost, and the process goes on")
+
+    def test_file_that_cannot_be_opened_is_one_clear_error(self):
+        blocked = Path(temporary_path(self))
+        blocked.write_text("")
+        for path in (blocked / "x.log", Path("/")):
+            message = str(self.assertRaises(KernelError, open_log_file, path, 1000))
+            self.assertIn(str(path), message)
+            self.assertIn("--logfile", message)
+
+
+class ProcessTests(SynchronousTestCase):
+    def run_python(self, code, *arguments):
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+
+    def test_process_logs_what_it_said_before_and_after_and_keeps_its_output(self):
+        path = Path(temporary_path(self)).absolute()
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from twisted.logger import Logger\n"
+            "from ipython1.kernel.logs import LogOptions, start_logging\n"
+            "log = Logger('here'); log.info('early {f}', f=sys.argv[2])\n"
+            "running = start_logging(LogOptions(Path(sys.argv[1])))\n"
+            "log.info('middle'); log.debug('unseen'); print('printed'); running.close(); log.info('late')\n"
+            "again = start_logging(LogOptions(Path(sys.argv[1]))); log.info('again')\n"
+        )
+        result = self.run_python(code, str(path), FURL)
+        self.assertEqual((result.stdout, result.stderr), ("printed\n", ""))
+        text = path.read_text()
+        self.assertNotIn(SECRET, text)
+        self.assertEqual(
+            [line.split("]")[1].split()[0] for line in text.splitlines()],
+            ["early", "middle", "again"],
+        )
+
+    def test_standard_error_when_no_file_is_wanted(self):
+        code = (
+            "from twisted.logger import Logger\n"
+            "from ipython1.kernel.logs import LogOptions, start_logging\n"
+            "start_logging(LogOptions(None)); Logger('here').info('shown')\n"
+        )
+        result = self.run_python(code)
+        self.assertIn("shown", result.stderr)
+
+    def test_importing_it_does_not_import_twisted(self):
+        code = "import sys, ipython1.kernel.logs; print('twisted' in sys.modules)"
+        self.assertEqual(self.run_python(code).stdout, "False\n")

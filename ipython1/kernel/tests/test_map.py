@@ -1,0 +1,230 @@
+"""Distributions, and maps over engines: the same as the built-in ``map``, whatever is given."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from ipython1.kernel import map as map_module
+from ipython1.kernel.error import ClientError, CompositeError, SerializationError
+from ipython1.kernel.map import Block, RoundRobin, get_distribution, register_distribution
+from ipython1.kernel.mapper import IMapper
+from ipython1.kernel.parallelfunction import IParallelFunction
+from ipython1.kernel.tests.wiresupport import main_function, quick
+from ipython1.testing import InMemoryCluster
+
+sequences = st.one_of(
+    st.lists(st.integers()),
+    st.lists(st.integers()).map(tuple),
+    st.text(),
+    st.binary(),
+    st.binary().map(bytearray),
+    st.integers(0, 40).map(range),
+    st.integers(0, 40).map(lambda n: numpy.arange(n * 3.0).reshape(n, 3)),
+    st.integers(0, 40).map(lambda n: numpy.arange(n)),
+)
+
+
+def same(one: Any, two: Any) -> bool:
+    if isinstance(one, numpy.ndarray):
+        return type(two) is type(one) and one.shape == two.shape and bool((one == two).all())
+    return type(one) is type(two) and one == two
+
+
+class DistributionTest(SynchronousTestCase):
+    @quick
+    @given(sequences, st.integers(1, 7), st.sampled_from("br"))
+    def test_joining_the_parts_gives_the_whole(self, sequence, n, dist):
+        distribution = get_distribution(dist)
+        parts = distribution.partition(sequence, n)
+        whole = list(sequence) if isinstance(sequence, range) else sequence
+        self.assertEqual(len(parts), n)
+        self.assertTrue(same(distribution.join(parts), whole), parts)
+        lengths = [len(part) for part in parts]
+        self.assertLessEqual(max(lengths) - min(lengths), 1)
+        self.assertEqual(lengths, sorted(lengths, reverse=True))
+
+    def test_blocks_are_contiguous(self):
+        self.assertEqual(Block().partition(range(10), 4), [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9]])
+        self.assertEqual(Block().partition("abcde", 2), ["abc", "de"])
+
+    def test_round_robin_deals_out_one_by_one(self):
+        parts = RoundRobin().partition(range(10), 4)
+        self.assertEqual(parts, [[0, 4, 8], [1, 5, 9], [2, 6], [3, 7]])
+
+    def test_parts_that_were_changed_on_the_engines_are_still_joined(self):
+        self.assertEqual(Block().join([[1], [], [2, 3]]), [1, 2, 3])
+        self.assertEqual(RoundRobin().join([[1, 2, 3], [], [4]]), [1, 4, 2, 3])
+        joined = RoundRobin().join([numpy.array([1, 2, 3]), numpy.array([4])])
+        self.assertEqual(joined.tolist(), [1, 4, 2, 3])
+
+    def test_single_objects_become_a_list(self):
+        for dist in "br":
+            self.assertEqual(get_distribution(dist).join([1, "two", None]), [1, "two", None])
+            self.assertEqual(get_distribution(dist).join([]), [])
+            self.assertEqual(get_distribution(dist).join([5.0]), [5.0])
+
+    def test_iterables_are_taken_in_their_order(self):
+        self.assertEqual(Block().partition(iter("abc"), 2), [["a", "b"], ["c"]])
+
+    def test_what_has_no_order_is_refused(self):
+        for value in ({"a": 1}, 5, None):
+            self.assertRaises(TypeError, Block().partition, value, 2)
+            self.assertRaises(TypeError, RoundRobin().partition, value, 2)
+
+    def test_an_unknown_distribution_is_named_with_those_that_there_are(self):
+        for name in ("x", "", None, ["b"]):
+            error = self.assertRaises(ClientError, get_distribution, name)
+            self.assertIn("'b', 'r'", str(error))
+
+
+class MapTest(SynchronousTestCase):
+    def setUp(self):
+        self.cluster = InMemoryCluster(4)
+        self.mec = self.cluster.multiengine()
+
+    def check(self, function, *sequences, **options):
+        """The same as the built-in, in both distributions."""
+        for dist in "br":
+            result = self.mec.raw_map(function, sequences, dist)
+            self.assertEqual(result, list(map(function, *sequences)))
+            self.assertEqual(type(result), list)
+
+    def test_it_equals_the_built_in_map(self):
+        self.check(lambda x: x**10, range(32))
+        self.check(lambda x, y: (x, y), range(9), "abcdefghi")
+        self.check(str, [1, "a", None, [2], {"b": 3}])
+        self.check(len, ["a", "bc", "def"])
+        self.check(lambda x: x + 1, (1, 2, 3))
+        self.check(lambda c: c * 2, "hello world")
+        self.check(lambda b: b + 1, b"hello")
+        self.check(lambda row: float(row.sum()), numpy.arange(21.0).reshape(7, 3))
+        self.check(lambda x: [x] * x, range(5))
+        self.check(lambda x: (x, [x]), range(5))
+
+    def test_unequal_lengths_end_with_the_shortest(self):
+        self.check(lambda x, y: x + y, range(10), range(7))
+        self.check(lambda x, y, z: (x, y, z), "abcdef", range(3), numpy.arange(5))
+        self.check(lambda x, y: (x, y), [1, 2], [])
+
+    def test_fewer_items_than_engines_and_none_at_all(self):
+        for n in range(6):
+            self.check(lambda x: -x, range(n))
+        self.check(lambda x: x, [])
+        self.check(lambda x: x, "")
+
+    def test_iterables_of_every_kind(self):
+        for dist in "br":
+            for make in (
+                lambda: iter(range(7)),
+                lambda: {3: "a", 1: "b"},
+                lambda: {5},
+                lambda: {"a": 1}.items(),
+                lambda: (x * x for x in range(5)),
+            ):
+                self.assertEqual(self.mec.raw_map(str, [make()], dist), list(map(str, make())))
+
+    def test_an_endless_sequence_beside_a_finite_one(self):
+        result = self.mec.map(lambda x, i: (x, i), "abc", itertools.count())
+        self.assertEqual(result, [("a", 0), ("b", 1), ("c", 2)])
+
+    @quick
+    @given(
+        st.lists(st.lists(st.integers(), max_size=9), min_size=1, max_size=3), st.sampled_from("br")
+    )
+    def test_any_lists(self, lists, dist):
+        self.assertEqual(
+            self.mec.raw_map(lambda *items: items, lists, dist),
+            list(map(lambda *items: items, *lists)),
+        )
+
+    def test_it_runs_in_the_engines_namespaces(self):
+        self.mec.scatter("offset", [10, 20, 30, 40], flatten=True)
+        self.assertEqual(
+            self.mec.map(main_function("def f(x): return x + offset"), range(4)), [10, 21, 32, 43]
+        )
+
+    def test_targets_and_mappers(self):
+        self.mec.execute("calls = []")
+        f = main_function("def f(x):\n    calls.append(x)\n    return x")
+        mapper = self.mec.mapper(dist="r", targets=[1, 3])
+        self.assertTrue(verifyObject(IMapper, mapper))
+        self.assertEqual(self.mec._settle(mapper.map(f, range(5))), list(range(5)))
+        self.assertEqual(self.mec.pull("calls"), [[], [0, 2, 4], [], [1, 3]])
+        self.mec.targets = [0]
+        self.assertEqual(self.mec.map(f, "ab"), ["a", "b"])
+        self.assertEqual(self.mec.pull("calls", targets=0), [["a", "b"]])
+
+    def test_parallel_functions(self):
+        @self.mec.parallel(dist="r", targets=[0, 2])
+        def double(x):
+            "Twice as much."
+            return 2 * x
+
+        self.assertTrue(verifyObject(IParallelFunction, double))
+        self.assertEqual(self.mec._settle(double(range(5))), [0, 2, 4, 6, 8])
+        self.assertEqual((double.__name__, double.__doc__), ("double", "Twice as much."))
+        self.assertEqual(double.__wrapped__(4), 8)
+
+    def test_errors_of_items_name_their_engines(self):
+        error = self.assertRaises(CompositeError, self.mec.map, lambda x: 1 // x, [1, 1, 0, 1])
+        self.assertEqual(error.engine_ids, [2])
+        self.assertEqual(
+            str(error).splitlines(),
+            [
+                "one or more exceptions from call to method: map",
+                "[2:map]: ZeroDivisionError: integer division or modulo by zero",
+            ],
+        )
+        self.assertRaises(ZeroDivisionError, error.raise_exception)
+
+    def test_what_cannot_be_mapped_is_said_at_once(self):
+        import threading
+
+        for arguments in ((5, [1]), (None, [1]), (str,), (str, 5), (str, [1], None)):
+            self.assertRaises(TypeError, self.mec.map, *arguments)
+        self.assertRaises(ClientError, self.mec.raw_map, str, [[1]], "x")
+        self.assertRaises(SerializationError, self.mec.map, threading.Lock().acquire, [1])
+        self.assertRaises(SerializationError, self.mec.map, str, [threading.Lock()])
+        self.assertRaises(CompositeError, self.mec.map, lambda x: threading.Lock(), [1])
+        self.assertEqual(self.mec.map(str, [1]), ["1"])
+
+    def test_functions_that_hold_large_arrays(self):
+        import functools
+
+        table = numpy.arange(100_000.0)
+        f = functools.partial(lambda table, i: float(table[i]), table)
+        self.check(f, range(5))
+
+    def test_large_items(self):
+        items = [numpy.full(50_000, n) for n in range(6)]
+        self.assertEqual(
+            self.mec.map(lambda a: int(a.sum()), items), [50_000 * n for n in range(6)]
+        )
+        result = self.mec.map(lambda a: a + 1, items)
+        self.assertEqual([int(a[0]) for a in result], [1, 2, 3, 4, 5, 6])
+        result[0][0] = 99
+
+    def test_a_distribution_of_the_users_own(self):
+        class Ends:
+            """The first engine gets all but the last item, the last engine that one."""
+
+            def partition(self, sequence, n):
+                return [sequence[:-1], *[sequence[:0]] * (n - 2), sequence[-1:]]
+
+            def join(self, parts):
+                assert len(parts) == 4, parts
+                return [*parts[0], *parts[-1]]
+
+        register_distribution("ends", Ends())
+        self.addCleanup(map_module._distributions.pop, "ends")
+        self.assertEqual(self.mec.raw_map(lambda x: x * x, [[1, 2, 3]], "ends"), [1, 4, 9])
+        self.mec.scatter("a", [1, 2, 3], dist="ends")
+        self.assertEqual(self.mec.pull("a"), [[1, 2], [], [], [3]])
+        self.assertEqual(self.mec.gather("a", dist="ends"), [1, 2, 3])

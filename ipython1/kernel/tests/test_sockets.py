@@ -1,0 +1,106 @@
+"""Options of sockets, on real ones."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.kernel import sockets
+
+
+def connected_pair(case: SynchronousTestCase) -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    case.addCleanup(near.close)
+    case.addCleanup(far.close)
+    return near, far
+
+
+def limit_of(sock: socket.socket) -> int:
+    """Its ``TCP_USER_TIMEOUT`` in milliseconds."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+
+class TuneTests(SynchronousTestCase):
+    def test_a_dead_host_is_noticed_within_the_bound(self) -> None:
+        sock, _ = connected_pair(self)
+        sockets.tune(sock, 30)
+        self.assertTrue(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        self.assertTrue(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        if sys.platform != "linux":
+            return
+        idle = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        step = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        count = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+        self.assertLessEqual(idle + step * count, 30)
+        self.assertTrue(20_000 <= limit_of(sock) <= 30_000)
+
+    def test_it_does_without_what_the_platform_lacks(self) -> None:
+        for name in ("_TCP_USER_TIMEOUT", "_KEEP_IDLE", "_TCP_INFO"):
+            self.patch(sockets, name, None)
+        sock, _ = connected_pair(self)
+        sockets.tune(sock)
+        self.assertTrue(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        self.assertFalse(sockets.spare_busy_peer(sock))
+
+    def test_another_kind_of_socket_does_no_harm(self) -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sockets.tune(sock)
+            self.assertFalse(sockets.spare_busy_peer(sock))
+
+
+class SpareTests(SynchronousTestCase):
+    if sys.platform != "linux":
+        skip = "the option that needs it is Linux's"
+
+    def watch(self, sock: socket.socket, busy: bool) -> None:
+        """Ask until the answer is ``busy``; the kernel probes a shut window after some tenths of a second."""
+        until = time.monotonic() + 10
+        while sockets.spare_busy_peer(sock, 30) is not busy:
+            self.assertLess(time.monotonic(), until)
+            select.select([], [], [], 0.02)
+
+    def test_a_peer_that_reads_nothing_for_long_is_kept(self) -> None:
+        near, far = connected_pair(self)
+        sockets.tune(near, 30)
+        limit = limit_of(near)
+        near.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                near.send(bytes(65536))
+        self.watch(near, True)
+        self.assertEqual(limit_of(near), 0)
+        far.settimeout(0.2)
+        with self.assertRaises(TimeoutError):
+            while True:
+                far.recv(1 << 20)
+        self.watch(near, False)
+        self.assertEqual(limit_of(near), limit)
+
+    def test_a_quiet_connection_keeps_its_limit(self) -> None:
+        near, _ = connected_pair(self)
+        sockets.tune(near, 30)
+        self.assertFalse(sockets.spare_busy_peer(near, 30))
+        self.assertGreater(limit_of(near), 0)
+
+
+class AddressTests(SynchronousTestCase):
+    def test_local_and_loopback(self) -> None:
+        self.assertTrue(sockets.is_local_address("127.0.0.1"))
+        self.assertFalse(sockets.is_local_address("192.0.2.77"))
+        self.assertFalse(sockets.is_local_address("localhost"))
+        self.assertTrue(sockets.is_loopback("localhost"))
+        self.assertTrue(sockets.is_loopback("::1"))
+        self.assertFalse(sockets.is_loopback("192.0.2.77"))
+
+    def test_the_primary_address_is_one_of_this_host(self) -> None:
+        for found in (sockets.primary_address(), sockets._first_interface_address()):
+            if found is not None:
+                self.assertTrue(sockets.is_local_address(found))
+                self.assertFalse(sockets.is_loopback(found))

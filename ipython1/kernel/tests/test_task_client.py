@@ -1,0 +1,416 @@
+"""The task client and service over a cluster in memory."""
+
+from __future__ import annotations
+
+import io
+import random
+import threading
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.kernel import bulk, clienttasks, frames
+from ipython1.kernel._scheduling.machine import TaskSettings
+from ipython1.kernel.clienttasks import ResultBook
+from ipython1.kernel.error import (
+    CompositeError,
+    ConnectionError,
+    EngineDied,
+    MessageSizeError,
+    ResultNotCompleted,
+    TaskAborted,
+)
+from ipython1.kernel.taskmap import MapPlan
+from ipython1.kernel.taskobjects import BaseTask, MapTask, StringTask, Task, TaskResult, TaskValue
+from ipython1.kernel.taskprogress import describe, progress_line
+from ipython1.testing import InMemoryCluster
+
+
+def hold(cluster: InMemoryCluster) -> None:
+    for engine in cluster.engines:
+        engine.worker.held = True
+
+
+def release(cluster: InMemoryCluster) -> None:
+    for engine in cluster.engines:
+        engine.worker.release()
+    cluster.pump.run()
+
+
+class TaskTests(SynchronousTestCase):
+    """Tasks from the client to the engine and back."""
+
+    def setUp(self) -> None:
+        self.cluster = InMemoryCluster(2)
+        self.tc = self.cluster.task()
+
+    def test_results(self) -> None:
+        result = self.tc.run(Task("a = 1; b = 2", pull=["a", "b"]), block=True)
+        self.assertEqual(repr(result), "TaskResult[ID:0]:{'a': 1, 'b': 2}")
+        self.assertEqual((result.ns.a, result["b"], result.keys), (1, 2, ["a", "b"]))
+        self.assertIn(result.engineid, (0, 1))
+        self.assertEqual(self.tc.run(Task("a = 1"), block=True).results, {})
+        none = self.tc.run(MapTask(print), block=True)
+        self.assertEqual((none.result, none.results), (None, {"result": None}))
+        mapping = self.tc.run(MapTask(dict, (), {"a": 1}), block=True)
+        self.assertEqual((mapping.result, mapping.results), ({"a": 1}, {"result": {"a": 1}}))
+
+    def test_a_result_that_the_controller_has_no_memory_for(self) -> None:
+        def refuse(*_: object) -> bytearray:
+            raise MemoryError("there is no memory")
+
+        self.patch(bulk, "allocate", refuse)
+        result = self.tc.run(MapTask(bytes, [frames.PIECE_SIZE * 3]), block=True)
+        self.assertIsInstance(result.failure, MessageSizeError)
+        self.assertIn("did not arrive", str(result.failure))
+        self.assertEqual(self.tc.run(Task("a = 1", pull="a"), block=True)["a"], 1)
+
+    def test_failures(self) -> None:
+        result = self.tc.run(Task("1/0", pull="a"), block=True)
+        self.assertEqual(repr(result), "TaskResult[ID:0]:ZeroDivisionError: division by zero")
+        self.assertIsInstance(result.failure, ZeroDivisionError)
+        self.assertRaises(ZeroDivisionError, result.raise_exception)
+        self.assertRaises(ZeroDivisionError, lambda: result.ns)
+        self.assertRaises(ZeroDivisionError, lambda: result["a"])
+        self.assertEqual((result.results, result.keys), ({}, []))
+
+    def test_a_result_that_cannot_be_read_is_a_failure(self) -> None:
+        def read(*args: Any) -> TaskValue:
+            return TaskValue(failure=ValueError("x"))
+
+        result = TaskResult(3, None, 0.0, 1.5, 0.1, read)
+        self.assertEqual(repr(result), "TaskResult[ID:3]:ValueError: x")
+        self.assertEqual(result.duration, 1.5)
+
+    def test_process_result(self) -> None:
+        class Counting(StringTask):
+            def process_result(self, result: Any, engineid: int) -> Any:
+                return {**result, "engine": engineid}
+
+        result = self.tc.run(Counting("a = 1", pull="a"), block=True)
+        self.assertEqual(result.results, {"a": 1, "engine": result.engineid})
+
+        class Broken(BaseTask):
+            def submit_task(self, engine: Any) -> Any:
+                return 1
+
+            def process_result(self, result: Any, engineid: int) -> Any:
+                raise ValueError("cannot process it")
+
+        result = self.tc.run(Broken(), block=True)
+        self.assertRaisesRegex(ValueError, "cannot process it", result.raise_exception)
+
+    def test_states(self) -> None:
+        hold(self.cluster)
+        ids = [self.tc.run(Task("a = 1", pull="a")) for _ in range(5)]
+        self.tc.flush()
+        status = self.tc.queue_status()
+        self.assertEqual(status, {"scheduled": 3, "pending": 2, "succeeded": 0, "failed": 0})
+        self.assertIsNone(self.tc.get_task_result(ids[0]))
+        self.assertRaises(TimeoutError, self.tc.barrier, ids)
+        release(self.cluster)
+        self.tc.barrier(ids)
+        self.assertEqual(self.tc.queue_status(verbose=True)["succeeded"], ids)
+        self.tc.clear(ids[:2])
+        self.assertRaises(IndexError, self.tc.clear, ids[:1])
+        self.assertEqual(self.tc.queue_status(True)["succeeded"], ids[2:])
+        self.tc.clear()
+        self.assertEqual(self.tc.queue_status()["succeeded"], 0)
+
+    def test_clear_of_what_is_not_done(self) -> None:
+        hold(self.cluster)
+        task_id = self.tc.run(Task("a"))
+        self.tc.flush()
+        self.assertRaises(ResultNotCompleted, self.tc.clear, [task_id])
+
+    def test_abort_of_a_queued_task(self) -> None:
+        hold(self.cluster)
+        ids = [self.tc.run(Task("a = 1")) for _ in range(6)]
+        self.tc.flush()
+        last = self.tc.queue_status(verbose=True)["scheduled"][-1]
+        self.tc.abort(last)
+        self.assertIsInstance(self.tc.get_task_result(last).failure, TaskAborted)
+        release(self.cluster)
+        self.tc.barrier(ids)
+        self.assertRaises(IndexError, self.tc.abort, last)
+
+    def test_engines_come_and_go(self) -> None:
+        for engine in self.cluster.engines:
+            engine.kill()
+        self.cluster.pump.run()
+        ids = [self.tc.run(Task("a = 1", pull="a")) for _ in range(10)]
+        self.assertIsNone(self.tc.get_task_result(ids[0]))
+        self.cluster.add_engine()
+        self.cluster.pump.run()
+        self.assertEqual([self.tc.get_task_result(each)["a"] for each in ids], [1] * 10)
+
+    def test_an_engine_that_dies(self) -> None:
+        hold(self.cluster)
+        ids = [self.tc.run(Task("a = 1")) for _ in range(2)]
+        self.tc.flush()
+        # Each engine has one; that it has begun is not known of a held one, but it is all it has.
+        self.cluster.task_face.tasks.machine.workers[0].guarded.clear()
+        self.cluster.engines[0].kill()
+        self.cluster.pump.run()
+        release(self.cluster)
+        results = [self.tc.get_task_result(each) for each in ids]
+        failures = [result.failure for result in results if result.failure is not None]
+        self.assertEqual(len(failures), 1)
+        self.assertIsInstance(failures[0], EngineDied)
+        self.assertIn("engine 0", str(failures[0]))
+
+    def test_two_clients(self) -> None:
+        other = self.cluster.task()
+        mine, theirs = self.tc.run(Task("a = 1", pull="a")), other.run(Task("a = 2", pull="a"))
+        self.assertNotEqual(mine, theirs)
+        self.assertEqual(self.tc.get_task_result(theirs, block=True)["a"], 2)
+        self.assertEqual(other.get_task_result(mine)["a"], 1)
+        hold(self.cluster)
+        mine = self.tc.run(Task("a = 3", pull="a"))
+        self.tc.flush()
+        self.assertIsNone(other.get_task_result(mine))
+        waiting = other.asynchronous.barrier([mine])
+        release(self.cluster)
+        self.assertTrue(waiting.called)
+        self.assertEqual(other.get_task_result(mine)["a"], 3)
+        self.assertRaises(IndexError, other.barrier, [10**6])
+
+    def test_many_ids(self) -> None:
+        """More than one block of ids is used up."""
+        ids = self.tc.run_many([Task("a = 1")] * 3000)
+        self.assertEqual(ids, list(range(3000)))
+        self.tc.barrier(ids)
+        self.assertEqual(self.tc.queue_status()["succeeded"], 3000)
+
+    def test_back_pressure(self) -> None:
+        """What the controller does not take waits with the client, and whoever submits more waits too."""
+        self.patch(clienttasks, "OUTBOX_TASKS", 50)
+        machine = self.cluster.task_face.tasks.machine
+        machine.settings = TaskSettings(window_tasks=100)
+        tc = self.cluster.task()
+        hold(self.cluster)
+        submitting = tc.asynchronous.run_many([Task("a = 1")] * 500)
+        self.cluster.pump.run()
+        self.assertFalse(submitting.called)
+        self.assertLessEqual(len(machine.tasks), 100)
+        status = tc.queue_status()
+        self.assertEqual(status["scheduled"] + status["pending"], 150)
+        release(self.cluster)
+        self.assertEqual(len(self.successResultOf(submitting)), 500)
+        self.assertEqual(tc.queue_status()["succeeded"], 500)
+
+    def test_what_was_sent_takes_no_room(self) -> None:
+        """The room in the outbox is given back in full, also that of tasks with large functions."""
+        table = list(range(3000))
+
+        def look_up(index: int) -> int:
+            return table[index]
+
+        tasks = self.tc.asynchronous._tasks
+        for n in range(20):
+            self.assertEqual(self.tc.run(MapTask(look_up, (n,)), block=True).result, n)
+        self.assertEqual((tasks._outbox_tasks, tasks._outbox_size), (0, 0))
+
+    def test_functions_go_with_their_clients(self) -> None:
+        """Neither the controller nor an engine keeps the functions of clients that are gone."""
+        other = self.cluster.task()
+
+        def function(x: int) -> int:
+            return -x
+
+        self.assertEqual(other.map(function, range(5)), [0, -1, -2, -3, -4])
+        tasks = self.cluster.task_face.tasks
+        runners = [engine.tasks._runner for engine in self.cluster.engines]
+        self.assertEqual(len(tasks._functions), 1)
+        self.assertTrue(any(runner._packed for runner in runners))
+        other.asynchronous._connection.end.link.abort("it is gone")
+        self.cluster.pump.run()
+        self.assertEqual(tasks._functions, {})
+        self.assertFalse(any(runner._packed or runner._functions for runner in runners))
+
+    def test_very_many_ids_in_one_call(self) -> None:
+        ids = self.tc.run_many([Task("a = 1")] * 30_000)
+        self.tc.barrier(ids)
+        self.assertEqual(self.tc.queue_status(verbose=True)["succeeded"], ids)
+        self.tc.clear(ids)
+        self.assertEqual(self.tc.queue_status()["succeeded"], 0)
+
+    def test_arguments_that_can_be_read_once(self) -> None:
+        for _ in range(3):
+            task = MapTask(max, iter([1, 5, 2]))
+            self.assertEqual(self.tc.run(task, block=True).result, 5)
+
+    def test_abort_of_what_was_not_sent(self) -> None:
+        machine = self.cluster.task_face.tasks.machine
+        machine.settings = TaskSettings(window_tasks=10)
+        tc = self.cluster.task()
+        hold(self.cluster)
+        ids = tc.run_many([Task("a = 1")] * 20)
+        self.assertNotIn(ids[-1], machine.tasks)
+        tc.abort(ids[-1])
+        self.assertIsInstance(tc.get_task_result(ids[-1]).failure, TaskAborted)
+        release(self.cluster)
+        tc.barrier(ids)
+        tc.flush()
+        self.assertEqual(tc.queue_status()["succeeded"], 19)
+
+    def test_the_connection_is_lost(self) -> None:
+        hold(self.cluster)
+        task_id = self.tc.run(Task("a = 1"))
+        waiting = self.tc.asynchronous.barrier(task_id)
+        self.cluster.pump.run()
+        self.tc.asynchronous._connection.end.link.abort("the network is gone")
+        self.cluster.pump.run()
+        self.failureResultOf(waiting, ConnectionError)
+        self.assertRaises(ConnectionError, self.tc.run, Task("a = 1"))
+        self.assertRaises(ConnectionError, self.tc.get_task_result, task_id)
+        release(self.cluster)
+        other = self.cluster.task()
+        self.assertEqual(other.get_task_result(task_id).results, {})
+
+    def test_a_client_that_does_not_keep_to_the_protocol_is_cut_off(self) -> None:
+        from ipython1.kernel import taskwire
+
+        link = self.tc.asynchronous._connection.end.link
+        link.send(taskwire.SUBMIT, 0, b"", b"nonsense")
+        self.cluster.pump.run()
+        self.assertRaises(ConnectionError, self.tc.run, Task("a = 1"))
+        self.flushLoggedErrors()
+        self.assertEqual(self.cluster.task().run(Task("a = 1"), block=True).results, {})
+
+    def test_large_tasks_keep_their_place(self) -> None:
+        data = bytes(1_000_000)
+        ids = self.tc.run_many(
+            [Task("b = len(a)", push={"a": data[:n]}, pull="b") for n in (10, 900_000, 20, 500_000)]
+        )
+        self.assertEqual(
+            [self.tc.get_task_result(each)["b"] for each in ids], [10, 900_000, 20, 500_000]
+        )
+        big = self.tc.run(Task("c = bytes(3_000_000)", pull="c"), block=True)
+        self.assertEqual(len(big["c"]), 3_000_000)
+
+
+class MapTests(SynchronousTestCase):
+    """Maps."""
+
+    def test_values_and_errors(self) -> None:
+        tc = InMemoryCluster(2).task()
+        self.assertEqual(tc.map(lambda x: x * x, range(300)), [x * x for x in range(300)])
+        self.assertEqual(tc.map(lambda x, y: x + y, [1, 2, 3], iter([4, 5])), [5, 7])
+        self.assertEqual(tc.map(len, []), [])
+        with self.assertRaises(CompositeError) as caught:
+            tc.map(lambda x: 1 / x, [1, 0, 2, 0])
+        results = caught.exception.results
+        self.assertEqual((results[0], results[2]), (1.0, 0.5))
+        self.assertIsInstance(results[1], ZeroDivisionError)
+        self.assertEqual(len(caught.exception.elist), 2)
+
+    def test_options(self) -> None:
+        cluster = InMemoryCluster(2)
+        tc = cluster.task()
+        cluster.multiengine().set_properties({"ok": True}, targets=[1])
+        values = tc.mapper(depend=lambda properties: properties["ok"]).map(abs, range(-20, 0))
+        self.assertEqual(values, list(range(20, 0, -1)))
+        saved = tc.mapper(retries=1, recovery_task=MapTask(lambda: "saved")).map(
+            lambda x: 1 // x, [1, 0]
+        )
+        self.assertEqual(saved, [1, "saved"])
+
+    def test_the_plan_covers_everything_once(self) -> None:
+        rng = random.Random(5)
+        for total in (0, 1, 7, 5000):
+            plan = MapPlan(total, 4, True)
+            seen: list[int] = []
+            under_way: list[tuple[int, int]] = []
+            while True:
+                while (group := plan.next_group()) is not None:
+                    under_way.append(group)
+                if not under_way:
+                    break
+                group = under_way.pop(rng.randrange(len(under_way)))
+                if rng.random() < 0.1:
+                    plan.lost(*group)
+                else:
+                    seen += range(*group)
+                    plan.done(*group, 0.0001 * (group[1] - group[0]))
+            self.assertEqual(sorted(seen), list(range(total)))
+
+    def test_the_plan_groups_short_items_and_not_long_ones(self) -> None:
+        def groups(seconds: float) -> list[int]:
+            plan = MapPlan(1000, 4, True)
+            sizes = []
+            under_way = []
+            while True:
+                while (group := plan.next_group()) is not None:
+                    under_way.append(group)
+                if not under_way:
+                    return sizes
+                start, stop = under_way.pop(0)
+                sizes.append(stop - start)
+                plan.done(start, stop, seconds * (stop - start))
+
+        self.assertLess(len(groups(0.00001)), 100)
+        self.assertEqual(set(groups(0.02)), {1})
+        self.assertLessEqual(max(groups(0.002)), 5)
+
+
+class ResultBookTests(SynchronousTestCase):
+    """Results by id."""
+
+    def test_it_is_a_dict_that_lets_go(self) -> None:
+        rng = random.Random(2)
+        book, model = ResultBook(), {}
+        for number in range(400):
+            ids = rng.sample(range(5000), 5)
+            data = b"%d" % number
+            new = book.add(data, [(each, offset) for offset, each in enumerate(ids)])
+            self.assertEqual(new, [each for each in ids if each not in model])
+            model.update({each: (data, ids.index(each)) for each in new})
+            for each in rng.sample(sorted(model), min(4, len(model))):
+                if rng.random() < 0.7:
+                    book.discard(each)
+                    del model[each]
+            self.assertEqual(len(book), len(model))
+        for each in range(5000):
+            self.assertEqual(book.get(each), model.get(each))
+            self.assertEqual(each in book, each in model)
+        self.assertEqual(book.missing(range(5000)), set(range(5000)) - model.keys())
+        self.assertEqual(len(book._segments), len({data for data, _ in model.values()}))
+        book.clear()
+        self.assertEqual((len(book), book.get(3)), (0, None))
+
+
+class ProgressTests(SynchronousTestCase):
+    """The line for people who wait."""
+
+    def test_the_line(self) -> None:
+        self.assertEqual(
+            describe(120, 2000, 12.0), "120 of 2000 tasks done, 12 s, about 188 s to go"
+        )
+        self.assertEqual(describe(0, 5, 1.2), "0 of 5 tasks done, 1 s")
+
+    def test_it_is_shown_only_when_it_takes_long_and_is_wanted(self) -> None:
+        for wanted, looks, shown in (
+            (None, 3, False),
+            (True, 3, True),
+            (True, 0, False),
+            (False, 3, False),
+        ):
+            answers = iter([False] * looks + [True] * 5)
+            out = io.StringIO()
+            over = progress_line(
+                wanted,
+                lambda timeout: True if timeout is None else next(answers),
+                lambda: (1, 2),
+                None,
+                out,
+            )
+            self.assertTrue(over)
+            self.assertEqual("1 of 2" in out.getvalue(), shown, (wanted, looks))
+            if shown:
+                self.assertTrue(out.getvalue().endswith("\r"), "nothing is left on the line")
+
+    def test_a_timeout(self) -> None:
+        self.assertFalse(
+            progress_line(True, threading.Event().wait, lambda: (0, 1), 0.01, io.StringIO())
+        )

@@ -1,0 +1,52 @@
+"""Running tasks in an engine: sizes that the wire has no room for."""
+
+from __future__ import annotations
+
+import pickle
+
+from twisted.trial import unittest
+
+from ipython1.kernel import taskcodec
+from ipython1.kernel.engineworker import EngineService
+from ipython1.kernel.error import MessageSizeError
+from ipython1.kernel.taskcodec import Kind, pack_task, unpack_result, unpack_task
+from ipython1.kernel.taskencoder import TaskEncoder
+from ipython1.kernel.taskobjects import StringTask
+from ipython1.kernel.taskrunner import TaskRunner
+from ipython1.kernel.taskwire import Status
+from ipython1.testing.cluster import PlainInterpreter
+
+
+class _Interpreter(PlainInterpreter):
+    def run_source(self, source: str) -> object:
+        return self.call(lambda: exec(source, self.user_ns))
+
+
+class SizeTests(unittest.SynchronousTestCase):
+    def test_a_result_over_the_limit_fails_with_a_clear_error(self) -> None:
+        """The controller is not asked to hold it, and the next task runs."""
+        runner = TaskRunner(EngineService(_Interpreter()))  # type: ignore[arg-type]
+        runner.most_bytes = 1000
+        source = b"a = b'x' * 2000; b = 3"
+        task = pack_task(Kind.SOURCE, 0, source, b"a")
+        status, data, _ = runner.run(task, lambda: False)
+        self.assertIs(status, Status.FAILED)
+        failure = unpack_result(data).failure
+        self.assertIsInstance(failure, MessageSizeError)
+        self.assertIn("max_message_size", str(failure))
+        status, data, _ = runner.run(pack_task(Kind.SOURCE, 0, source, b"b"), lambda: False)
+        self.assertIs(status, Status.OK)
+        self.assertEqual(unpack_result(data).result, {"b": 3})
+
+    def test_a_task_too_large_for_the_wire(self) -> None:
+        """It is refused by name, where a number would not fit into its field."""
+        self.patch(taskcodec, "MOST_BYTES", 1000)
+        with self.assertRaises(MessageSizeError):
+            pack_task(Kind.CALL, 0, b"digest", pickle.dumps(b"x" * 2000))
+
+
+class SourceTests(unittest.SynchronousTestCase):
+    def test_code_with_characters_that_utf8_cannot_encode(self) -> None:
+        """It travels, and fails where it is compiled."""
+        payload = TaskEncoder().encode(StringTask("x = '\ud800'")).payload
+        self.assertEqual(unpack_task(payload).body.decode(errors="surrogatepass"), "x = '\ud800'")

@@ -1,0 +1,82 @@
+"""What tests share: receivers that remember, functions of ``__main__``, programs, settings of property tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import settings
+
+from ipython1.kernel.frames import Buffer
+
+quick = settings(max_examples=100, deadline=None, database=None, derandomize=True)
+"""Property tests that take about a second and are the same in every run."""
+
+
+class Recorder:
+    """A receiver of frames that remembers what came.
+
+    :ivar frames: tuples of kind, flags, ident, meta and payload, as bytes.
+    :ivar lost: the reasons for which the link was lost; one, if all is well.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[int, int, int, bytes, bytes]] = []
+        self.lost: list[str] = []
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        self.frames.append((kind, flags, ident, bytes(meta), bytes(payload)))
+
+    def link_lost(self, reason: str) -> None:
+        self.lost.append(reason)
+
+
+class Batches:
+    """A transport that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.aborted = 0
+        self.broken = False
+
+    def send_batch(self, parts: list[Buffer]) -> None:
+        if self.broken:
+            raise OSError("the transport is broken")
+        self.sent.append(b"".join(parts))
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+
+def main_function(source: str, name: str = "f", **names: Any) -> Callable[..., Any]:
+    """A function as if the user had defined it at the prompt, in a ``__main__`` that also holds ``names``."""
+    namespace: dict[str, Any] = {"__name__": "__main__", **names}
+    exec(source, namespace)
+    function: Callable[..., Any] = namespace[name]
+    return function
+
+
+def run_program(source: str, timeout: float = 60.0) -> str:
+    """Run a Python program of its own, in which no test runner has the reactor; returns what it printed.
+
+    :raises AssertionError: with all that it printed, when it fails.
+    """
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    ended = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(source)],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if ended.returncode:
+        raise AssertionError(f"status {ended.returncode}\n{ended.stdout}\n{ended.stderr}")
+    return ended.stdout
