@@ -1,0 +1,474 @@
+"""A whole cluster in one process and thread, for tests: real controller, real wire format, real clients, no network.
+
+    >>> from ipython1.testing import InMemoryCluster
+    >>> cluster = InMemoryCluster(2)
+    >>> mec = cluster.multiengine()
+    >>> mec.push({'a': 1})
+    [None, None]
+    >>> mec.pull('a')
+    [1, 1]
+
+Code on the engines runs when a call is made, in a plain namespace per engine: no IPython syntax, no capture of
+C output. For those, start a real cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time
+import types
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from ipython1.core.failures import record_exception
+from ipython1.core.interrupt import InterruptGate
+from ipython1.core.results import CallOutcome, CommandResult
+from ipython1.kernel import messages
+from ipython1.kernel.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
+from ipython1.kernel.asynctaskclient import AsyncTaskClient
+from ipython1.kernel.calls import Request, Targets
+from ipython1.kernel.clientlink import ClientEnd
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.controllerservice import ControllerService
+from ipython1.kernel.engineend import EngineEnd
+from ipython1.kernel.enginefc import EngineSession, FCEngines
+from ipython1.kernel.engineworker import (
+    Answer,
+    CommandJob,
+    CommandRunner,
+    EngineService,
+    WorkSource,
+    failed,
+)
+from ipython1.kernel.gate import Session
+from ipython1.kernel.hosts import host_identity
+from ipython1.kernel.link import FrameLink
+from ipython1.kernel.multiengine import IMultiEngine
+from ipython1.kernel.multienginefc import IFCMultiEngine
+from ipython1.kernel.multienginemethods import MultiEngineMethods
+from ipython1.kernel.task import ITaskController
+from ipython1.kernel.taskengine import EngineTasks
+from ipython1.kernel.taskfc import IFCTaskController
+from ipython1.kernel.taskmap import TaskMapper
+from ipython1.kernel.taskrunner import TaskRunner
+from ipython1.testing.memory import Pump, connect_in_memory
+
+
+class PlainInterpreter:
+    """Enough of ``ipython1.core.interpreter.Interpreter`` for plain Python in a namespace of its own."""
+
+    def __init__(self) -> None:
+        self.user_ns: dict[str, Any] = {"__name__": "__main__"}
+        self._results: list[CommandResult] = []
+
+    def execute(self, source: str) -> CommandResult:
+        started = time.time()
+        out, err = io.StringIO(), io.StringIO()
+        failure = None
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                exec(compile(source, "<command>", "exec"), self.user_ns)
+            except BaseException as problem:
+                failure = record_exception(problem)
+        now = time.time()
+        result = CommandResult(
+            len(self._results) + 1,
+            source,
+            source,
+            out.getvalue(),
+            err.getvalue(),
+            None,
+            (),
+            started,
+            now,
+            now - started,
+            failure,
+        )
+        self._results.append(result)
+        return result
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> CallOutcome:
+        started = time.time()
+        value, failure = None, None
+        try:
+            value = function(*args, **(kwargs or {}))
+        except BaseException as problem:
+            failure = record_exception(problem)
+        now = time.time()
+        return CallOutcome(value, "", "", (), started, now, now - started, failure)
+
+    def run_source(self, source: str) -> CallOutcome:
+        result = self.execute(source)
+        self._results.pop()
+        return CallOutcome(
+            None,
+            result.stdout,
+            result.stderr,
+            (),
+            result.started,
+            result.completed,
+            result.duration,
+            result.failure,
+        )
+
+    def push(self, namespace: Mapping[str, object]) -> None:
+        self.user_ns.update(namespace)
+
+    def pull(self, keys: str | Sequence[str]) -> Any:
+        if isinstance(keys, str):
+            if keys not in self.user_ns:
+                raise NameError(f"name {keys!r} is not defined")
+            return self.user_ns[keys]
+        return [self.pull(key) for key in keys]
+
+    def push_function(self, namespace: Mapping[str, Any]) -> None:
+        self.push(namespace)
+
+    def pull_function(self, keys: str | Sequence[str]) -> Any:
+        value = self.pull(keys)
+        for function in [value] if isinstance(keys, str) else value:
+            if not isinstance(function, (types.FunctionType, types.BuiltinFunctionType)):
+                raise TypeError(f"{keys!r} is not a function")
+        return value
+
+    def get_result(self, i: int | None = None) -> CommandResult:
+        if not self._results or (i is not None and not 1 <= i <= len(self._results)):
+            raise IndexError(f"there is no result of command {i}")
+        return self._results[-1 if i is None else i - 1]
+
+    def keys(self) -> list[str]:
+        return sorted(name for name in self.user_ns if not name.startswith("_"))
+
+    def reset(self) -> None:
+        self.user_ns.clear()
+        self.user_ns["__name__"] = "__main__"
+
+
+class _NoOutput:
+    def peek(self) -> tuple[str, str]:
+        return "", ""
+
+
+class InlineWorker:
+    """Runs each command as soon as its turn comes, unless it is held.
+
+    :ivar held: queue commands and run none; an engine that is busy with the first of them.
+    :ivar on_stop: ends the engine.
+    """
+
+    def __init__(self, runner: CommandRunner, pump: Pump) -> None:
+        self._runner = runner
+        self._pump = pump
+        self._queue: list[CommandJob] = []
+        self.end: EngineEnd | None = None
+        self.running_since = 0.0
+        self.held = False
+        self.stopped = False
+        self.source: WorkSource | None = None
+        self.on_stop: Callable[[], None] = lambda: None
+
+    @property
+    def running(self) -> CommandJob | None:
+        """What it is busy with."""
+        return self._queue[0] if self.held and self._queue else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is busy."""
+        return self.running is not None
+
+    def put(self, job: CommandJob) -> None:
+        self._queue.append(job)
+        self._pump.soon(self._work)
+
+    def wake(self) -> None:
+        self._pump.soon(self._work)
+
+    def release(self) -> None:
+        """Go on with what was held."""
+        self.held = False
+        self._pump.soon(self._work)
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self.running is None:
+            self._pump.soon(self.on_stop)
+
+    def request(self, run_id: object) -> bool:
+        """What an ``InterruptGate`` does: the command that it is busy with raises ``KeyboardInterrupt``."""
+        job = self.running
+        if job is None or job.key != run_id:
+            return False
+        self._queue.remove(job)
+        self._answer(job, failed(record_exception(KeyboardInterrupt())))
+        return True
+
+    def _work(self) -> None:
+        while self._queue and not self.held and not self.stopped:
+            job = self._queue.pop(0)
+            self._answer(job, self._runner.run(job))
+        if self.source is not None:
+            while not self.held and not self.stopped and self.source.run_one():
+                pass
+            self.source.idle()
+
+    def _answer(self, job: CommandJob, answer: Answer) -> None:
+        if self.end is not None:
+            self.end.answer(job, answer)
+
+
+class _NoGate(InterruptGate):
+    """Nothing in this process is to be interrupted."""
+
+    __slots__ = ()
+
+    def request(self, run_id: object) -> bool:
+        return False
+
+
+class InlineTasks(EngineTasks):
+    """The tasks of an engine whose threads are one."""
+
+    def _sync(self) -> None:
+        if self._link is not None:
+            self._link.flush()
+
+
+class InMemoryEngine:
+    """One engine of an :class:`InMemoryCluster`.
+
+    :ivar interpreter: its namespace is ``interpreter.user_ns``.
+    :ivar worker: its ``held`` makes the engine busy until ``release()``.
+    :ivar link: its end of the link.
+    :ivar controller_link: the controller's end.
+    """
+
+    link: FrameLink
+    controller_link: FrameLink
+
+    def __init__(self, cluster: InMemoryCluster, wanted_id: int | None = None) -> None:
+        self.interpreter = PlainInterpreter()
+        self._cluster = cluster
+        self._service = EngineService(self.interpreter)  # type: ignore[arg-type]
+        self.worker = InlineWorker(CommandRunner(self._service), cluster.pump)
+        self.end = EngineEnd(
+            self.worker,  # type: ignore[arg-type]
+            self.worker,  # type: ignore[arg-type]
+            _NoOutput(),
+            cluster.pump,
+            self.kill,
+        )
+        self.worker.end = self.end
+        self.worker.on_stop = self.kill
+        self.tasks = InlineTasks(
+            TaskRunner(self._service), _NoGate(), self.end.outbox, cluster.pump, self.worker.wake
+        )
+        self.worker.source = self.tasks
+        self.end.handlers.update(self.tasks.handlers)
+        self._service.properties.on_change = self.tasks.properties_changed
+        self.hello = messages.Hello(
+            uuid=uuid.uuid4().hex,
+            pid=os.getpid(),
+            host=host_identity(),
+            role=messages.ENGINE,
+            wanted_id=wanted_id,
+        )
+        self.register()
+
+    def register(self) -> None:
+        """Register with the controller; again, when the connection was lost."""
+        session: EngineSession = self._cluster.engines_face.accept(self.hello)
+        self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
+        welcome = session.attach(self.controller_link)
+        self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1
+        self.end.attach(self.link, welcome.max_message)
+        session.opened()
+
+    def kill(self) -> None:
+        """Die, as by kill -9: the connection breaks."""
+        self.worker.held = True
+        self.link.abort("it was killed")
+
+
+class InMemoryTaskClient:
+    """A task client of a cluster in memory that gives results instead of Deferreds.
+
+    :ivar asynchronous: the client that it stands upon, whose methods it has.
+    """
+
+    def __init__(self, client: AsyncTaskClient, pump: Pump) -> None:
+        self.asynchronous = client
+        self._pump = pump
+        settle(pump, Deferred.fromCoroutine(client.begin()))
+
+    def mapper(self, *args: Any, **kwargs: Any) -> TaskMapper:
+        """An object whose ``map`` has these options."""
+        return TaskMapper(self, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.asynchronous, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return settle(self._pump, attribute(*args, **kwargs))
+
+        return call
+
+
+class InMemoryPendingResult:
+    """An :class:`AsyncPendingResult` that gives results instead of Deferreds."""
+
+    def __init__(self, pending: AsyncPendingResult, settle: Callable[[Any], Any]) -> None:
+        self.asynchronous = pending
+        self._settle = settle
+
+    def get_result(self, default: Any = None, block: bool = True) -> Any:
+        """The result; raises what the call would have raised."""
+        return self._settle(self.asynchronous.get_result(default, block))
+
+    @property
+    def r(self) -> Any:
+        """The result."""
+        return self.get_result()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.asynchronous, name)
+
+
+class SyncMultiEngine(MultiEngineMethods):
+    """A client of a cluster in memory that gives results instead of Deferreds.
+
+    :ivar asynchronous: the client that it stands upon.
+    """
+
+    def __init__(self, client: AsyncMultiEngineClient, pump: Pump) -> None:
+        super().__init__(client._connection)
+        self.asynchronous = client
+        self._pump = pump
+
+    def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
+        chosen = self.targets if targets is None else targets
+        blocks = self._block(block)
+        result = self._settle(self.asynchronous._run(request, chosen, blocks))
+        return result if blocks else InMemoryPendingResult(result, self._settle)
+
+    def _control(
+        self,
+        name: str,
+        block: bool | None,
+        finish: Callable[[Any], Any] = lambda value: value,
+        **args: Any,
+    ) -> Any:
+        return self._settle(self.asynchronous._control(name, block, finish, **args))
+
+    def get_ids(self) -> list[int]:
+        """The ids of all registered engines, sorted."""
+        return list(self._settle(self.asynchronous.get_ids()))
+
+    def kill(
+        self, controller: bool = False, targets: Targets = None, block: bool | None = None
+    ) -> None:
+        """End engines; with ``controller=True`` the controller as well."""
+        chosen = self.targets if targets is None else targets
+        self._settle(self.asynchronous.kill(controller, chosen, block))
+
+    def flush(self) -> None:
+        """Drop the results of non-blocking calls that were not read."""
+        self._settle(self.asynchronous.flush())
+
+    def barrier(self, pending_results: Any) -> None:
+        """Wait until all ``pending_results`` are finished, well or not."""
+        if isinstance(pending_results, InMemoryPendingResult):
+            pending_results = [pending_results]
+        unwrapped = [getattr(each, "asynchronous", each) for each in pending_results]
+        self._settle(self.asynchronous.barrier(unwrapped))
+
+    def close(self) -> None:
+        """End the connection."""
+        self._settle(self.asynchronous.close())
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.push({key: value}, block=True)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.pull(key, block=True)
+
+    def _settle(self, value: Any) -> Any:
+        return settle(self._pump, value)
+
+
+def settle(pump: Pump, value: Any) -> Any:
+    """What a Deferred gives when everything has happened that can; other values as they are.
+
+    :raises TimeoutError: when it has not fired even then.
+    """
+    if not isinstance(value, Deferred):
+        return value
+    pump.run()
+    results: list[Any] = []
+    failures: list[Any] = []
+    value.addCallbacks(results.append, failures.append)
+    if failures:
+        failures[0].raiseException()
+    if not results:
+        raise TimeoutError("the call waits for something that is held back")
+    return results[0]
+
+
+class InMemoryCluster:
+    """A controller with ``n`` engines.
+
+    :param pump: instead of one that waits for its ``run()``.
+    :ivar pump: runs everything; ``pump.run()`` lets it all happen.
+    """
+
+    def __init__(self, n: int = 4, pump: Pump | None = None) -> None:
+        self.pump = pump if pump is not None else Pump()
+        self.controller = ControllerService(self.pump)
+        self.engines_face = FCEngines(self.controller)
+        self.multiengine_face = IFCMultiEngine(IMultiEngine(self.controller))
+        self.task_face = IFCTaskController(ITaskController(self.controller))
+        self.engines = [self.add_engine() for _ in range(n)]
+
+    def add_engine(self, wanted_id: int | None = None) -> InMemoryEngine:
+        """One more engine."""
+        return InMemoryEngine(self, wanted_id)
+
+    def connect(self, face: Any, role: str = messages.MULTIENGINE) -> tuple[Connection, ClientEnd]:
+        """A new connection of a client to one face of the controller."""
+        origin = uuid.uuid4()
+        end = ClientEnd(origin.bytes)
+        session: Session = face.accept(
+            messages.Hello(uuid=origin.hex, pid=os.getpid(), host=host_identity(), role=role)
+        )
+        link, there = connect_in_memory(self.pump, end, session)
+        end.attach(link, session.attach(there))
+        session.opened()
+        return Connection(self.pump, None, end, "memory"), end
+
+    def async_multiengine(self) -> AsyncMultiEngineClient:
+        """An asynchronous client; run ``pump`` to have things happen."""
+        return AsyncMultiEngineClient(self.connect(self.multiengine_face)[0])
+
+    def multiengine(self) -> SyncMultiEngine:
+        """A client whose calls run the cluster until they have a result."""
+        return SyncMultiEngine(self.async_multiengine(), self.pump)
+
+    def async_task(self) -> AsyncTaskClient:
+        """An asynchronous task client; ``begin`` it, and run ``pump`` to have things happen."""
+        return AsyncTaskClient(self.connect(self.task_face, messages.TASK)[0])
+
+    def task(self) -> InMemoryTaskClient:
+        """A task client whose calls run the cluster until they have a result."""
+        return InMemoryTaskClient(self.async_task(), self.pump)
