@@ -1,0 +1,235 @@
+"""What the tests of interactive sessions share: a cluster, an IPython in a pseudo-terminal, and transcripts of it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+import IPython
+import pexpect
+from twisted.trial import unittest
+
+from ipython1.testing import RealCluster
+
+TRANSCRIPTS = Path(__file__).resolve().parent.parent / "docs" / "transcripts"
+PROGRAMS = Path(__file__).resolve().parent / "programs"
+REWRITE = "IPYTHON1_WRITE_TRANSCRIPTS"
+"""With this variable in the environment, transcripts are written instead of compared."""
+
+TIMEOUT = 60.0
+"""Seconds that a prompt may take to come back on a busy machine."""
+
+
+class OnSharedCluster(unittest.SynchronousTestCase):
+    """Tests of one class on one cluster, which the first test starts; it ends after the last, or with the process.
+
+    (Trial does not run ``setUpClass`` and ``setUpModule``.)
+    """
+
+    if not sys.platform.startswith("linux"):
+        skip = "these sessions are driven and looked at by means of Linux"
+
+    engines: ClassVar[int] = 4
+    cluster: ClassVar[RealCluster | None] = None
+    _left: ClassVar[set[str]] = set()
+
+    def setUp(self) -> None:
+        cls = type(self)
+        if cls.cluster is None:
+            cls.cluster = RealCluster(cls.engines).start()
+            cls._left = {name for name in dir(cls) if name.startswith("test")}
+            atexit.register(cls.stop_cluster)
+        self.addCleanup(self._one_less)
+
+    def _one_less(self) -> None:
+        cls = type(self)
+        cls._left.discard(self._testMethodName)
+        if not cls._left:
+            cls.stop_cluster()
+
+    @classmethod
+    def stop_cluster(cls) -> None:
+        cluster, cls.cluster = cls.cluster, None
+        if cluster is not None:
+            cluster.stop()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a session that finds the cluster, with a private place for everything else."""
+        assert self.cluster is not None
+        return {**self.cluster.environ, "TERM": "dumb", "NO_COLOR": "1", "PYTHONSAFEPATH": "1"}
+
+    def prompt(self) -> PromptSession:
+        """A new IPython session, ended when the test ends."""
+        session = PromptSession(self.environ)
+        self.addCleanup(session.close)
+        return session
+
+    def recorded_prompt(self) -> PromptSession:
+        """The same for a transcript: it does not show what tests before this one did to the engines."""
+        self.align_engines()
+        return self.prompt()
+
+    def align_engines(self) -> None:
+        """Let the engines begin anew, with the same number for their next command."""
+        assert self.cluster is not None
+        self.cluster.run_program(PROGRAMS / "align_engines.py")
+
+    def check_transcript(self, name: str, title: str, seen: str) -> None:
+        """What a person saw must be what the page ``transcripts/NAME.txt`` of the documentation shows."""
+        if IPython.version_info[0] < 9:
+            return
+        path = TRANSCRIPTS / f"{name}.txt"
+        page = transcript_page(title, normalized(seen))
+        if os.environ.get(REWRITE):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(page)
+            return
+        self.maxDiff = None
+        self.assertEqual(
+            path.read_text() if path.exists() else "",
+            page,
+            f"{path.name} is not what a person sees now; set {REWRITE}=1 to write it anew",
+        )
+
+
+def transcript_page(title: str, text: str) -> str:
+    """A page of the documentation that shows ``text``."""
+    line = "=" * len(title)
+    indented = "".join(f"    {each}".rstrip() + "\n" for each in text.splitlines())
+    return f"{line}\n{title}\n{line}\n\n.. code-block:: text\n\n{indented}"
+
+
+class PromptSession:
+    """IPython with its simple prompt, typed at as a person would.
+
+    :ivar seen: everything that the terminal showed so far, the first prompt included.
+    """
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._folder = tempfile.mkdtemp(prefix="ipython1-prompt-")
+        colors = "nocolor" if IPython.version_info[0] >= 9 else "NoColor"
+        self.child = pexpect.spawn(
+            sys.executable,
+            [
+                "-m",
+                "IPython",
+                "--simple-prompt",
+                "--no-banner",
+                "--no-confirm-exit",
+                f"--colors={colors}",
+                "--HistoryManager.enabled=False",
+            ],
+            env=environ,
+            cwd=self._folder,
+            encoding="utf-8",
+            timeout=TIMEOUT,
+            dimensions=(50, 120),
+        )
+        self.child.delaybeforesend = None
+        self.seen = ""
+        self._number = 1
+        self._expect_prompt()
+        self.type("from ipython1.kernel import client")
+        self.type("mec = client.MultiEngineClient()")
+
+    def _expect_prompt(self) -> str:
+        """Wait until IPython wants the next input; returns what it showed before."""
+        at_start = "" if not self.seen else "\r\n"
+        which = self.child.expect(
+            [rf"{at_start}In \[{self._number}\]: ", r"ipdb> ", r"(?<=\n) +\.\.\.: "]
+        )
+        before = self.child.before.replace("\r\n", "\n")
+        after = self.child.after.replace("\r\n", "\n")
+        self.seen += before + after
+        if which == 0:
+            self._number += 1
+        return before
+
+    def type(self, text: str) -> str:
+        """Type one line or a block, and Enter; returns what came before the next prompt, without the echo.
+
+        A block is ended with an empty line, or with two where it is a cell magic.
+        """
+        lines = text.split("\n")
+        shown = ""
+        for line in lines:
+            self.child.sendline(line)
+            shown = self._expect_prompt()
+        return shown.split("\n", 1)[1] if "\n" in shown else ""
+
+    def start(self, line: str, until: str = "") -> None:
+        """Type a line whose prompt does not come back yet; wait until ``until`` is shown."""
+        self.child.sendline(line)
+        if until:
+            self.child.expect_exact(until)
+            self.seen += (self.child.before + self.child.after).replace("\r\n", "\n")
+
+    def finish(self) -> str:
+        """Wait for the prompt that :meth:`start` left away."""
+        return self._expect_prompt()
+
+    def interrupt(self) -> str:
+        """Ctrl-C; returns what is shown then."""
+        self.child.sendintr()
+        return self._expect_prompt()
+
+    def close(self) -> None:
+        """End it."""
+        try:
+            self.child.close(force=True)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def normalized(text: str) -> str:
+    """A transcript without what is different each time: times, addresses, numbers of processes and of commands."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    text = re.sub(r"^.*\r(?=.)", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\bIn \[\d+\]: $", "", text).strip() + "\n"
+    text = re.sub(r"\b\d+\.\d s\b", "0.0 s", text)
+    text = re.sub(r"\bprocess \d+\b", "process 12345", text)
+    text = re.sub(r"<ipython-input-(\d+)-\w+>", r"<ipython-input-\1>", text)
+    text = re.sub(r"(<MultiEngineClient of )[^)]*\)", r"\1127.0.0.1:12345 (...)", text)
+    # How far a call is when it is shown depends on the machine.
+    state = r"(<PendingResult of \w+: )(?:\d+ of (\d+) engines done|finished)>"
+    text = re.sub(state, lambda m: f"{m[1]}0 of {m[2] or 4} engines done>", text)
+    text = re.sub(r"File [^\n:]*[/\\](\w+\.py):\d+", r"File \1:1", text)
+    text = re.sub(r"(of \w+\.py, line) \d+", r"\1 1", text)
+    text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    return _renumbered(text)
+
+
+def _renumbered(text: str) -> str:
+    """Number the engines' commands as on a cluster where nothing was run before."""
+    label = re.compile(r"^\[(\d+)[\d,-]*\] (?:In |Out|Err)\[(\d+)\]:", re.MULTILINE)
+    first: dict[str, int] = {}
+    for engine, number in label.findall(text):
+        first[engine] = min(first.get(engine, int(number)), int(number))
+
+    def renumber(match: re.Match[str]) -> str:
+        number = int(match[2])
+        return match[0].replace(f"[{number}]:", f"[{number - first[match[1]] + 1}]:")
+
+    text = label.sub(renumber, text)
+    # Cells of engines are told of in tracebacks that stand below an engine's label, and in the middle of lines.
+    below_label = re.compile(r"^\[[\d,-]+:\w+\]:?\n(?:.+\n|\n(?!\n?In \[))+", re.MULTILINE)
+    cell = re.compile(r"(?<=[ (])Cell In\[(\d+)\]")
+    parts = [match[0] for match in below_label.finditer(text)]
+    numbers = sorted(
+        {int(each) for each in cell.findall(text)}
+        | {int(each) for part in parts for each in re.findall(r"Cell In\[(\d+)\]", part)}
+    )
+    places = {number: place for place, number in enumerate(numbers, 1)}
+
+    def replace(match: re.Match[str]) -> str:
+        return f"Cell In[{places[int(match[1])]}]"
+
+    text = below_label.sub(lambda match: re.sub(r"Cell In\[(\d+)\]", replace, match[0]), text)
+    return cell.sub(replace, text)

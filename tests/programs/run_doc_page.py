@@ -1,0 +1,130 @@
+"""Run pages of the documentation: every example in order, and compare what it shows with what the page says.
+
+Usage: ``run_doc_page.py PAGE ...``, with a cluster that is found as the default one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import linecache
+import os
+import sys
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+# This program's own directory is the first place where Python looks for modules.
+from doc_examples import Example, find_examples
+
+USUAL_DIRECTORY = "~/.ipython"
+MOST_MISTAKES = 5
+"""After so many there is no use in going on: most follow from the first."""
+
+
+class Session:
+    """What a user's session would show.
+
+    The examples run in a module that takes the place of ``__main__``, so that functions and classes that they
+    define travel as a user's do.
+    """
+
+    def __init__(self, page: str) -> None:
+        self.page = page
+        self.module = types.ModuleType("__main__")
+        sys.modules["__main__"] = self.module
+        self._shell: Any = None
+
+    def run(self, example: Example) -> tuple[str, BaseException | None]:
+        """What the example prints, and what it raises."""
+        printed = io.StringIO()
+        problem: BaseException | None = None
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            if example.language == "ipython":
+                result = self.shell.run_cell(self.from_home(example.source))
+                problem = result.error_before_exec or result.error_in_exec
+            else:
+                try:
+                    self._run_plain(example)
+                except (Exception, KeyboardInterrupt) as raised:
+                    problem = raised
+        return self.at_home(printed.getvalue()), problem
+
+    @staticmethod
+    def at_home(text: str) -> str:
+        """The text as it is for a user whose IPython directory is the usual one."""
+        return text.replace(os.environ["IPYTHONDIR"], USUAL_DIRECTORY)
+
+    @staticmethod
+    def from_home(text: str) -> str:
+        """The reverse of :meth:`at_home`."""
+        return text.replace(USUAL_DIRECTORY, os.environ["IPYTHONDIR"])
+
+    def _run_plain(self, example: Example) -> None:
+        name = f"<{self.page}, line {example.line}>"
+        # So that tools which look for the source find it, as they do at a prompt.
+        linecache.cache[name] = (
+            len(example.source),
+            None,
+            example.source.splitlines(keepends=True),
+            name,
+        )
+        mode = "exec" if example.language == "python" else "single"
+        exec(compile(self.from_home(example.source), name, mode), vars(self.module))
+
+    @property
+    def shell(self) -> Any:
+        """An IPython shell over the same names."""
+        if self._shell is None:
+            from IPython.core.interactiveshell import InteractiveShell
+            from traitlets.config import Config
+
+            config = Config()
+            config.HistoryManager.enabled = False
+            config.InteractiveShell.colors = "nocolor"
+            self._shell = InteractiveShell.instance(config=config, user_module=self.module)
+        return self._shell
+
+
+def described(example: Example, printed: str, problem: BaseException | None) -> str | None:
+    """What is wrong with an example, or None."""
+    got = printed.rstrip()
+    if problem is not None:
+        name, message = type(problem).__name__, Session.at_home(str(problem))
+        if example.matches_error(name, message):
+            return None
+        got += "\n" + "".join(traceback.format_exception(problem)).rstrip()
+    elif example.matches(printed):
+        return None
+    return (
+        f"line {example.line}:\n{example.source.rstrip()}\n"
+        f"--- the page says\n{example.want or '(nothing)'}\n--- it shows\n{got or '(nothing)'}\n"
+    )
+
+
+def run(page: Path) -> bool:
+    """Run a page; returns whether all is as it says."""
+    examples = find_examples(page.read_text(encoding="utf-8"))
+    session = Session(page.name)
+    wrong: list[str] = []
+    for example in examples:
+        problem = described(example, *session.run(example))
+        if problem is not None:
+            wrong.append(problem)
+        if len(wrong) == MOST_MISTAKES:
+            break
+    for text in wrong:
+        print(text)
+    print(f"{page.name}: {len(wrong)} of {len(examples)} examples are not as the page says")
+    return bool(examples) and not wrong
+
+
+def main() -> int:
+    """Run the pages that are named, in order; the exit status says whether all is as they say."""
+    good = [run(Path(name)) for name in sys.argv[1:]]
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""``Cluster``: started, changed and ended from Python."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import warnings
+
+from ipython1.daemon import osprocess
+from ipython1.kernel.cluster import Cluster, own_files
+from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.error import ConnectionError, InvalidEngineID, ResultNotCompleted
+from tests.test_ipcluster import LIMIT, IpclusterCase, until
+
+
+class ClusterCase(IpclusterCase):
+    """Clusters that are started in this process are marked, too."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("IPYTHONDIR", "IPYTHON1_TEST_MARK"):
+            before = os.environ.get(name)
+            os.environ[name] = self.environ[name]
+            self.addCleanup(self.restore, name, before)
+
+    @staticmethod
+    def restore(name: str, value: str | None) -> None:
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+    def started(self, *arguments: object, **options: object) -> Cluster:
+        cluster = Cluster(*arguments, **options).start()  # type: ignore[arg-type]
+        self.addCleanup(cluster.stop)
+        return cluster
+
+    def program(self, text: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(text)],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done
+
+
+class EnginesTests(ClusterCase):
+    KILLED = "was ended by signal SIGKILL"
+
+    def ended(self, cluster: Cluster) -> dict[int, str]:
+        """Why engines ended."""
+        engines = cluster.status().engines
+        return {each.id: each.reason for each in engines if each.state == "ended"}
+
+    def test_engines_come_and_go(self) -> None:
+        with Cluster(n=2) as cluster:
+            self.assertEqual(cluster.ids, [0, 1])
+            self.assertEqual(cluster.add_engines(2), [2, 3])
+            self.assertEqual(cluster.wait_for_engines(4, timeout=1), [0, 1, 2, 3])
+            cluster.remove_engines([0, 2])
+            self.assertEqual(cluster.ids, [1, 3])
+            self.assertEqual(cluster.add_engines(), [0])
+            before = {each.id: each.pid for each in cluster.status().engines}
+            cluster.restart_engine(1)
+            after = {each.id: each.pid for each in cluster.status().engines}
+            self.assertEqual(cluster.ids, [0, 1, 3])
+            self.assertNotEqual(after[1], before[1])
+            self.assertEqual((after[0], after[3]), (before[0], before[3]))
+            self.assertIn("registered as engine 1", cluster.logs(1))
+            self.assertIn("listening on port", cluster.logs())
+            self.assertEqual(len(cluster.logs(lines=1).splitlines()), 1)
+            self.assertRaises(InvalidEngineID, cluster.remove_engines, 7)
+            self.assertRaises(InvalidEngineID, cluster.logs, 2)
+            self.assertRaises(TypeError, cluster.remove_engines, "1")
+            self.assertRaises(ValueError, cluster.signal, 1, "NONSENSE")
+            with self.assertRaises(ClusterError):
+                cluster.wait_for_engines(5, timeout=LIMIT)  # at once: nobody starts a fifth one
+            cluster.signal([1, 3], "KILL")
+            until(lambda: self.ended(cluster) == {1: self.KILLED, 3: self.KILLED})
+            self.assertEqual(cluster.ids, [0])
+            cluster.restart_engine(3)
+            self.assertEqual(cluster.ids, [0, 3])
+        self.assertEqual(self.processes(), [])
+        self.assertEqual(own_files(cluster), [])
+        with self.assertRaisesRegex(ClusterError, "is not started"):
+            cluster.status()
+
+    def test_a_stopped_engine_is_waited_for_no_longer_than_asked(self) -> None:
+        cluster = self.started(1)
+        (engine,) = cluster.status().engines
+        cluster.files.engine_furl.unlink()
+        adding = subprocess.Popen(
+            self.command("engines", "-n", "1", f"--cluster-id={cluster.cluster_id}"),
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+        )
+        self.addCleanup(adding.wait)
+        self.addCleanup(adding.kill)
+        until(lambda: len(cluster.status().engines) == 2)
+        with self.assertRaisesRegex(ResultNotCompleted, "1 engines were usable after 0.3 s"):
+            cluster.wait_for_engines(2, timeout=0.3)
+        self.assertEqual(cluster.ids, [engine.id])
+
+
+class LifeTests(ClusterCase):
+    def test_clients_and_tasks(self) -> None:
+        printed = self.program(
+            """
+            from ipython1.kernel.client import Cluster
+            with Cluster(n=2) as cluster:
+                mec = cluster.multiengine()
+                print(mec.get_ids(), mec.map(lambda x: x * x, range(4)))
+            """
+        ).stdout
+        self.assertEqual(printed, "[0, 1] [0, 1, 4, 9]\n")
+        self.assertEqual(self.processes(), [])
+
+    def test_nothing_is_left_when_the_program_ends_without_stopping(self) -> None:
+        self.program("from ipython1.kernel.client import Cluster; cluster = Cluster(n=1).start()")
+        self.assertEqual(self.processes(), [])
+
+    def test_nothing_is_left_when_the_program_is_killed(self) -> None:
+        code = """
+            import os, signal
+            from ipython1.kernel.client import Cluster
+            cluster = Cluster(n=1).start()
+            if os.fork() == 0:
+                os.closerange(0, 3)
+                signal.pause()  # a forked child does not keep the cluster alive
+            os.kill(os.getpid(), signal.SIGKILL)
+            """
+        self.program(code, status=-signal.SIGKILL)
+        until(lambda: len(self.processes()) == 1)
+
+    def test_an_error_in_the_with_block_ends_it(self) -> None:
+        error = self.program(
+            """
+            from ipython1.kernel.client import Cluster
+            with Cluster(n=1) as cluster:
+                1 / 0
+            """,
+            status=1,
+        ).stderr
+        self.assertIn("ZeroDivisionError", error)
+        self.assertEqual(self.processes(), [])
+
+    def test_detached_and_attached(self) -> None:
+        """A detached cluster outlives its program; another one attaches, uses and stops it."""
+        self.program(
+            """
+            from ipython1.kernel.client import Cluster
+            with Cluster(n=1, cluster_id="far", detach=True) as cluster:
+                pass
+            """
+        )
+        with Cluster.attach("far") as cluster:
+            self.assertEqual((cluster.kind, cluster.ids), ("local", [0]))
+            self.assertEqual(cluster.add_engines(1), [1])
+        with Cluster.attach("far") as cluster:
+            self.assertEqual(cluster.ids, [0, 1])
+            cluster.stop()
+        self.assertEqual(self.processes(), [])
+        with self.assertRaisesRegex(ClusterError, "there is no cluster 'far'"):
+            Cluster.attach("far")
+
+    def test_two_at_the_same_time(self) -> None:
+        with Cluster(n=1) as one, Cluster(n=1) as two:
+            self.assertNotEqual(one.cluster_id, two.cluster_id)
+            self.assertEqual((one.ids, two.ids), ([0], [0]))
+
+    def test_the_ini_file_says_what_is_not_said(self) -> None:
+        (self.directory / "ipython1.kernel.ini").write_text("[cluster]\nn = 2\n")
+        with Cluster() as cluster:
+            self.assertEqual(cluster.ids, [0, 1])
+
+
+class FailureTests(ClusterCase):
+    def test_bad_arguments(self) -> None:
+        self.assertRaises(ValueError, Cluster, 0)
+        self.assertRaises(ValueError, Cluster, True)
+        with self.assertRaisesRegex(TypeError, "no option 'colour'.*queue"):
+            Cluster(2, colour="red")
+        with self.assertRaisesRegex(ClusterError, "no way 'magic' to start engines"):
+            Cluster(1, "magic").start()
+        with self.assertRaisesRegex(ClusterError, "--start-timeout"):
+            Cluster(1, start_timeout="soon").start()
+
+    def test_engines_that_do_not_start_raise_with_their_last_words(self) -> None:
+        with self.assertRaisesRegex(ClusterError, "no engine.*\n.*\n.*arguments: --nonsense"):
+            Cluster(2, engine_arguments=["--nonsense"]).start()
+        self.assertEqual(self.processes(), [])
+
+    def test_engines_that_fail_later_are_warned_of(self) -> None:
+        cluster = self.started(1)
+        # What an added engine needs is gone.
+        cluster.files.log_file("ipengine-1.log").mkdir()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with self.assertRaisesRegex(ClusterError, "cannot open the log file"):
+                cluster.add_engines(1)
+        self.assertEqual(caught, [])
+        self.assertEqual(cluster.ids, [0])
+
+    def test_the_end_of_ipcluster_is_told(self) -> None:
+        cluster = self.started(1)
+        osprocess.send_signal(cluster.status().pid, signal.SIGKILL)
+        with self.assertRaisesRegex(ConnectionError, "the cluster is gone"):
+            cluster.wait_for_engines(3)
+        cluster.stop()
+        self.nothing_is_left()
+
+
+class AsyncTests(ClusterCase):
+    def test_under_asyncio(self) -> None:
+        printed = self.program(
+            """
+            import asyncio
+            from twisted.internet import asyncioreactor
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            asyncioreactor.install(loop)
+            from ipython1.kernel.asynccluster import AsyncCluster
+
+            async def main():
+                async with AsyncCluster(n=1) as cluster:
+                    mec = await cluster.multiengine()
+                    await mec.push({"a": 3})
+                    print(await cluster.add_engines(1), await cluster.ids(), await mec.pull("a", targets=0))
+                    await cluster.restart_engine(1)
+                    await cluster.signal(1, "KILL")
+                    other = await AsyncCluster.attach(cluster.cluster_id)
+                    print((await other.status()).kind)
+                    other.close()
+                    await mec.close()
+                try:
+                    await cluster.ids()
+                except Exception as problem:
+                    print(type(problem).__name__)
+
+            from twisted.internet import reactor
+            async def run():
+                await main()
+                reactor.callLater(0, reactor.stop)
+            loop.call_soon(lambda: loop.create_task(run()))
+            reactor.run()
+            """
+        ).stdout
+        self.assertEqual(printed, "[1] [0, 1] [3]\nlocal\nClusterError\n")
+        self.assertEqual(self.processes(), [])

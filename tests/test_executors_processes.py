@@ -1,0 +1,56 @@
+"""Executors, joblib, and modules for engines, over real clusters; each program is a user's."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from ipython1.testing import RealCluster
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+class ExecutorProgramsTests(unittest.SynchronousTestCase):
+    """Programs that leave their cluster as it was share one."""
+
+    def run_on(self, cluster: RealCluster, program: str, *args: str) -> list[str]:
+        result = cluster.run_program(PROGRAMS / program, *args)
+        return result.stdout.splitlines()
+
+    def test_what_executors_promise(self) -> None:
+        """Both executors do what the documentation of ``concurrent.futures`` says."""
+        with RealCluster(4) as cluster:
+            for kind in ("mec", "tc"):
+                lines = self.run_on(cluster, "executors_session.py", kind)
+                self.assertEqual(lines[-1], f"the {kind} executor keeps its promises")
+
+    def test_multiengine_executor_in_trouble(self) -> None:
+        """Engines and controllers that die fail what they must, and nothing else."""
+        with RealCluster(4) as cluster:
+            lines = self.run_on(cluster, "executors_faults.py", "mec")
+        self.assertEqual(lines[-1], "the mec executor survives, or says why not")
+
+    def test_task_executor_in_trouble(self) -> None:
+        """The same for the one on tasks."""
+        with RealCluster(4) as cluster:
+            lines = self.run_on(cluster, "executors_faults.py", "tc")
+        self.assertEqual(lines[-1], "the tc executor survives, or says why not")
+
+    def test_joblib(self) -> None:
+        """Programs that use joblib give on engines what they give on threads."""
+        if importlib.util.find_spec("joblib") is None:
+            raise unittest.SkipTest("joblib is not installed")
+        with RealCluster(4) as cluster:
+            for kind in ("mec", "tc"):
+                lines = self.run_on(cluster, "joblib_session.py", kind)
+                self.assertEqual(lines[-1], "joblib on engines gives what it gives on threads")
+
+    def test_modules_and_files(self) -> None:
+        """Engines get what they lack, and nothing of it is left when they have ended."""
+        with RealCluster(4) as cluster:
+            *sources, last = self.run_on(cluster, "modules_session.py")
+        self.assertEqual(last, "engines have the modules they need")
+        self.assertEqual(len(sources), 4)
+        self.assertEqual([path for path in sources if Path(path).parent.exists()], [])

@@ -1,0 +1,370 @@
+"""Interactive sessions as a person has them: a real IPython in a pseudo-terminal, on a real cluster.
+
+What the documentation shows of them (``docs/transcripts``) is compared with what they look like.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pexpect
+
+from tests.interactive import OnSharedCluster, PromptSession
+
+
+class MagicTests(OnSharedCluster):
+    def test_magics(self) -> None:
+        """The session of the reference."""
+        session = self.recorded_prompt()
+        session.type("mec.activate()")
+        shown = session.type("%px import math")
+        self.assertEqual(shown.split("\n")[0], "Executing command on Controller")
+        self.assertRegex(
+            shown, r"Out\[4\]:\s*\n<Results List>\n\[0\] In \[\d+\]: import math\n\[1\] In"
+        )
+        session.type("%px a = math.sqrt(16)")
+        self.assertIn("] Out[", session.type("%px print(a)"))
+        self.assertRegex(
+            session.type("%result"), r"^Out\[7\]:\s*\n<Results List>\n\[0\] In \[\d+\]: print\(a\)"
+        )
+        session.type("px print(1)")
+        self.assertIn("[2] Out", session.type("%px --targets 0,2 1+1"))
+        session.type("%%px --targets 1:3\nfor i in range(2):\n    print(i)\ni * 10\n\n")
+        self.assertIn("<PendingResult of execute:", session.type("%px --noblock a"))
+        session.type("_.r")
+        self.assertIn("3\n", session.type("%px --local a = 3\na"))
+        self.check_transcript("magics", "%px, %%px and %result", session.seen)
+
+    def test_autopx(self) -> None:
+        """Loops, await, cell magics and syntax errors all go to the engines; the magics stay here."""
+        session = self.recorded_prompt()
+        session.type("mec.activate(); mec.targets = [0, 1]")
+        self.assertEqual(
+            session.type("%autopx").strip(), "Auto Parallel Enabled\nType %autopx to disable"
+        )
+        session.type("total = 0")
+        session.type("for i in range(3):\n    total += i\n")
+        self.assertIn("Out", session.type("total"))
+        session.type("await __import__('asyncio').sleep(0, 'awaited')")
+        self.assertIn("from bash", session.type("%%bash\necho from bash\n\n"))
+        self.assertIn("SyntaxError: invalid syntax (line 1)", session.type("x = = 1"))
+        self.assertIn("NameError: name 'undefined' is not defined", session.type("undefined"))
+        self.assertEqual(session.type("total;").strip(), "")
+        self.assertIn("Executing command on Controller", session.type("%px total"))
+        self.assertEqual(session.type("%autopx").strip(), "Auto Parallel Disabled")
+        self.assertIn("NameError: name 'total' is not defined", session.type("total"))
+        self.check_transcript("autopx", "%autopx", session.seen)
+
+    def test_blocks(self) -> None:
+        """The body of a block runs on the engines and not here."""
+        session = self.recorded_prompt()
+        session.type("mec.targets = [0, 1]")
+        session.type("with mec as block:\n    client.remote()\n    c = 10\n    d = c + 30\n    d\n")
+        session.type("block.result")
+        self.assertIn("NameError", session.type("c"))
+        code = [
+            "def work(n):",
+            "    with mec:",
+            "        client.remote()",
+            "        e = 1",
+            "        !echo from $e program",
+            "    return n",
+            "",
+        ]
+        session.type("\n".join(code))
+        self.assertIn("Out[8]: 5", session.type("work(5)"))
+        session.type("mec.block = False")
+        session.type("with mec as block:\n    client.remote()\n    c\n")
+        session.type("block.result.r")
+        self.check_transcript("blocks", "Blocks: with mec", session.seen)
+
+    def test_mistakes(self) -> None:
+        """Each gets one clear error, and the session goes on."""
+        session = self.prompt()
+        session.type("%load_ext ipython1")
+        self.assertIn("Executing command", session.type("%px 1"))
+        for line, text in (
+            ("%px", "UsageError: there is no code to run"),
+            (
+                "%px --target 0 1",
+                "UsageError: there is no option --target; the options are --targets",
+            ),
+            ("%px --targets", "UsageError: --targets needs a value"),
+            ("%px --targets zero 1", "UsageError: --targets cannot be zero: give all, an id"),
+            ("%px --targets 9 1", "InvalidEngineID: there is no engine 9; the engines are 0-3"),
+            ("%px --targets [] 1", "InvalidEngineID: targets is empty"),
+            (
+                "%px --timeout soon 1",
+                "UsageError: --timeout needs a number of seconds above 0, not soon",
+            ),
+            ("%px --noblock --timeout 1 1", "UsageError: --noblock does not wait"),
+            (
+                "%%px --targets 0 1+1\n2\n\n",
+                "UsageError: what follows %%px on its line must be options",
+            ),
+            ("%autopx on", "UsageError: %autopx takes no arguments"),
+            ("%result last", "UsageError: %result takes the number of a command, not 'last'"),
+            ("%px --local 1/0", "ClientError: it failed here, so it was not run on the engines"),
+            (
+                "client.remote()",
+                "ClientError: client.remote() was called outside of a client's block",
+            ),
+            ("with mec:\n    pass\n", "UserWarning: the body of this `with` block ran here"),
+            (
+                "exec('with mec:\\n  client.remote()\\n  1')",
+                "ClientError: the source of this `with` block",
+            ),
+            ("mec.kill([0])", "TypeError: controller is True or False"),
+            ("mec.stacks(timeout=0)", "ValueError: timeout must be a number of seconds"),
+            ("%px print({1}, '$x {y}', f'{2}')", "{1} $x {y} 2"),
+        ):
+            self.assertIn(text, session.type(line))
+        session.type("%unload_ext ipython1")
+        self.assertIn("%px` not found", session.type("%px 1"))
+
+    def test_errors(self) -> None:
+        """A short display, the engines' tracebacks when asked for, and a debugger in the user's own frame."""
+        session = self.recorded_prompt()
+        session.type("mec.targets = [0, 1]")
+        session.type("def invert(name):\n    wanted = name\n    return mec.execute('1/' + name)\n")
+        shown = session.type("invert('0')")
+        self.assertIn(
+            "----> 3     return mec.execute('1/' + name)\n\nCompositeError: one or more", shown
+        )
+        self.assertNotIn("multiengineclient", shown)
+        session.type("%debug")
+        self.assertEqual(session.type("p wanted").strip(), "'0'")
+        session.type("q")
+        shown = session.type("%tb Verbose")
+        self.assertIn("[1:execute]:\n-----", shown)
+        self.assertRegex(shown, r"Cell In\[\d+\], line 1\n----> 1 1/0\n")
+        self.check_transcript("errors", "Errors of engines", session.seen)
+        session.type("%xmode Context")
+        shown = session.type(
+            "try:\n    invert('0')\nexcept client.CompositeError as e:\n    e.raise_exception()\n"
+        )
+        self.assertNotIn("CompositeError: one or more", shown)
+        self.assertIn("ZeroDivisionError: division by zero", shown)
+
+    def test_output_before_an_error(self) -> None:
+        """What engines printed before they failed, and what the others gave, is not lost."""
+        session = self.prompt()
+        session.type("mec.activate(); mec.scatter('rank', range(4), flatten=True)")
+        shown = session.type("%px print('rank', rank); 1/(rank - 2)")
+        self.assertIn("Out[", shown)
+        for rank in range(4):
+            self.assertRegex(shown, rf"\[{rank}\] Out\[\d+\]: rank {rank}\n")
+        self.assertTrue(
+            shown.rstrip().endswith("[2:execute]: ZeroDivisionError: division by zero"), shown
+        )
+
+    def test_live_output(self) -> None:
+        """What runs for longer than a second shows its output as it comes, once."""
+        session = self.recorded_prompt()
+        session.type(
+            "mec.activate(); mec.targets = [0, 1]; mec.scatter('rank', [0, 1], flatten=True)"
+        )
+        code = [
+            "%%px",
+            "import time, sys, os",
+            "time.sleep(0.3 * rank)",
+            "print('started')",
+            "time.sleep(1.2)",
+            "os.system('echo a program')",
+            "time.sleep(0.8)",
+            "print('to stderr', file=sys.stderr)",
+            "'the value'",
+            "\n",
+        ]
+        shown = session.type("\n".join(code))
+        for line in ("started", "a program", "to stderr"):
+            for engine in (0, 1):
+                self.assertEqual(shown.count(f"[{engine}] {line}\n"), 1, shown)
+        self.assertNotIn("Out[4]: started", shown)
+        self.assertRegex(shown, r"\[1\] Out\[\d+\]: 'the value'")
+        shown = session.type("_[1]['stdout']")
+        self.assertEqual(shown.strip(), r"Out[5]: 'started\na program\n'")
+        self.check_transcript("live", "Live output", session.seen)
+
+    def test_flood(self) -> None:
+        """A flood is cut in what is shown, marked, and complete in the data."""
+        session = self.prompt()
+        session.type("mec.activate(); mec.targets = 0")
+        shown = session.type(
+            "%%px\nimport time\nfor i in range(40000):\n    print('line', i)\n    if not i % 2000: time.sleep(0.1)\n\n"
+        )
+        self.assertLess(shown.count("line"), 2000)
+        self.assertRegex(
+            shown, r"\[0\] \[\.\.\. \d+ lines not shown here; the result has all \.\.\.\]"
+        )
+        self.assertEqual(session.type("len(_[0]['stdout'].splitlines())").strip(), "Out[5]: 40000")
+        shown = session.type("mec.execute('print(\"x\\\\n\" * 5000)')")
+        self.assertLess(shown.count("x\n"), 1100)
+        self.assertIn("lines are not shown; result[0]['stdout'] has all of it", shown)
+
+    def test_interrupt(self) -> None:
+        """Ctrl-C gives the prompt back; the command goes on until it is interrupted, and names survive."""
+        session = self.recorded_prompt()
+        session.type("mec.activate(); mec.targets = [0, 1]")
+        session.type("%px import time; kept = 11")
+        session.start("%px print('waiting', flush=True); time.sleep(600)", until="[1] waiting")
+        shown = session.interrupt()
+        self.assertIn(
+            "KeyboardInterrupt: engines 0-1 go on with execute. mec.pending[-1] is this call:",
+            shown,
+        )
+        self.assertNotIn("Traceback", shown)
+        session.type("mec.pending")
+        session.type("after = mec.execute('done = time.time()', block=False)")
+        session.type("mec.queue_status()")
+        shown = session.type("mec.interrupt(targets=0)")
+        self.assertRegex(shown, r"\[0\] execute\(.* was interrupted")
+        session.type("mec.pending[0].abort()")
+        session.type("after.r")
+        session.type("mec['kept']")
+        self.assertIn("[0] nothing was running", session.type("mec.interrupt()"))
+        self.check_transcript("interrupt", "Ctrl-C, and what goes on", session.seen)
+
+    def interrupted(self, session: PromptSession, line: str) -> str:
+        """Run a line that waits, press Ctrl-C when it does; returns what is shown then."""
+        session.start(f"print('n' 'ow'); {line}", until="\r\nnow")
+        # That it waits cannot be seen from outside, only that it does not end.
+        with self.assertRaises(pexpect.TIMEOUT):
+            session.child.expect("never shown", timeout=0.2)
+        return session.interrupt()
+
+    def test_interrupt_of_other_waits(self) -> None:
+        """Every blocking call gives the prompt back, and the same call can be waited for again."""
+        session = self.prompt()
+        session.type("mec.execute('import time')")
+        session.type(
+            "pr = [mec.execute('time.sleep(600)', block=False, targets=i) for i in (0, 1)]"
+        )
+        for line, text in (
+            ("pr[0].r", "engine 0 goes on with execute. mec.pending[0] is this call"),
+            ("pr[1].get_result()", "engine 1 goes on with execute. mec.pending[-1] is this call"),
+            ("mec.barrier(pr)", "2 calls go on. mec.pending lists them"),
+            ("pr[0].wait_interactive()", "engine 0 goes on with execute"),
+            ("mec.map(abs, [1, 2])", "engines 0-1 go on with map"),
+        ):
+            self.assertIn(f"KeyboardInterrupt: {text}", self.interrupted(session, line))
+        session.type("mec.interrupt()")
+        self.assertIn(": []", session.type("mec.barrier(mec.pending); mec.pending"))
+        self.assertIn("[1:execute]: KeyboardInterrupt", session.type("pr[1].r"))
+
+    def test_tasks(self) -> None:
+        """Waiting for tasks is interrupted in the same way; where a task is can be seen, and it can be interrupted."""
+        session = self.prompt()
+        session.type("tc = client.TaskClient()")
+        session.type("task = tc.run(client.StringTask('import time; time.sleep(600)'))")
+        shown = self.interrupted(session, "tc.barrier(task)")
+        self.assertIn("KeyboardInterrupt: 1 of 1 tasks are not done and go on; tc.abort(", shown)
+        shown = session.type("mec.stacks()")
+        self.assertEqual((shown.count("a task is running"), shown.count("] idle")), (1, 3), shown)
+        self.assertIn("1 import time; time.sleep(600)", shown)
+        shown = session.type("mec.interrupt()")
+        self.assertIn("a task was interrupted", shown)
+        shown = session.type("tc.get_task_result(task, block=True).failure")
+        self.assertIn("KeyboardInterrupt", shown)
+
+    def test_timeout_report(self) -> None:
+        """It tells who failed, who is done, and where the others wait."""
+        session = self.recorded_prompt()
+        session.type("mec.activate(); mec.scatter('rank', range(4), flatten=True)")
+        session.type("%px import threading; everybody = threading.Lock(); everybody.acquire();")
+        code = [
+            "%%px --timeout 1",
+            "def barrier():",
+            "    everybody.acquire(timeout=60)",
+            "",
+            "if rank == 3:",
+            "    1/0",
+            "if rank < 2:",
+            "    barrier()",
+            "\n",
+        ]
+        shown = session.type("\n".join(code))
+        session.type("mec.stacks()")
+        session.type("mec.interrupt()")
+        self.assertIn(
+            "NotFinished: execute is not finished after 1 s; it goes on\n"
+            "[3] failed: ZeroDivisionError: division by zero\n"
+            "[0-1] still running: everybody.acquire(timeout=60)  (line 2, in barrier())\n"
+            "[2] done\n",
+            shown,
+        )
+        self.check_transcript("timeout", "Who waits for whom", session.seen)
+        shown = session.type("%px --targets 0 --timeout 0.5 threading.Event().wait(60)")
+        session.type("mec.interrupt()")
+        self.assertRegex(
+            shown,
+            r"still running: threading.Event\(\).wait\(60\)  \(line 1\), inside wait of threading.py, line",
+        )
+
+    def test_progress(self) -> None:
+        """One line that is written again and again; it ends with all engines done."""
+        session = self.recorded_prompt()
+        session.type("mec.scatter('rank', range(4), flatten=True)")
+        session.type("pr = mec.execute('import time; time.sleep(rank / 5)', block=False)")
+        shown = session.type("pr.wait_interactive()")
+        self.assertIn("\r[##############################] execute: 4 of 4 engines done", shown)
+        self.assertTrue(shown.rstrip().endswith("Out[5]: True"))
+        self.check_transcript("progress", "Waiting with a progress bar", session.seen)
+
+    def test_plain_python(self) -> None:
+        """Python's own prompt: live output and Ctrl-C work as well; blocks say why they do not."""
+        child = pexpect.spawn(
+            sys.executable,
+            ["-q"],
+            env={**self.environ, "PYTHON_BASIC_REPL": "1"},
+            encoding="utf-8",
+            timeout=60,
+        )
+        self.addCleanup(child.close, force=True)
+        child.delaybeforesend = None
+
+        def run(line: str) -> str:
+            child.sendline(line)
+            child.expect_exact(">>> ")
+            return str(child.before)
+
+        child.expect_exact(">>> ")
+        run("from ipython1.kernel import client; mec = client.MultiEngineClient(); mec.targets = 0")
+        shown = run("mec.execute('import time; print(1); time.sleep(1.5); print(2)')")
+        self.assertIn("[0] 1\r\n[0] 2\r\n<Results List>\r\n[0] In [", shown)
+        self.assertNotIn("Out[", shown)
+        self.assertIn("ClientError: activate() is for IPython and notebooks", run("mec.activate()"))
+        child.sendline("print('n' 'ow'); mec.execute('time.sleep(600)')")
+        child.expect_exact("\r\nnow")
+        with self.assertRaises(pexpect.TIMEOUT):
+            child.expect(">>> ", timeout=0.3)
+        child.sendintr()
+        child.expect_exact(">>> ")
+        self.assertIn("engine 0 goes on with execute", child.before)
+        run("pr = mec.pending[-1]; pr.abort(); pr.exception()")
+
+
+class StuckTests(OnSharedCluster):
+    """Engines that only a signal ends; they are gone afterwards."""
+
+    engines = 2
+
+    def test_stuck_in_c_code(self) -> None:
+        """It is said that it cannot be interrupted, and where it is; it can be killed."""
+        session = self.recorded_prompt()
+        session.type("mec.activate()")
+        session.type(
+            "%px import ctypes; libc = ctypes.PyDLL(None); lock = ctypes.create_string_buffer(64)"
+        )
+        session.type("%px --targets 1 libc.pthread_mutex_lock(lock)")
+        session.type("def hang():\n    libc.pthread_mutex_lock(lock)\n")
+        session.type("mec.push_function({'hang': hang})")
+        shown = session.type("%px --timeout 1 hang()")
+        self.assertIn(
+            "[1] still running: line 2, in hang, in C code that holds its interpreter", shown
+        )
+        session.type("mec.stacks()")
+        session.type("mec.interrupt(targets=1)")
+        session.type("mec.kill(targets=1)")
+        session.type("mec.get_ids()")
+        self.check_transcript("stuck", "An engine that is stuck in C code", session.seen)

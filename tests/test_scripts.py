@@ -1,0 +1,111 @@
+"""The scripts that run the suite and the main job."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from twisted.trial import unittest
+
+from ipython1.testing.folders import temporary_path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load_script(name: str) -> ModuleType:
+    """The module of a Python script in ``scripts``."""
+    spec = importlib.util.spec_from_file_location(
+        f"ipython1_script_{name}", ROOT / "scripts" / f"{name}.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class SuiteTests(unittest.SynchronousTestCase):
+    def setUp(self) -> None:
+        self.suite = load_script("suite")
+
+    def counts(self, output: str, status: int) -> str:
+        return str(self.suite.read_summary(output, status))
+
+    def test_counts_are_those_of_trial(self) -> None:
+        """What trial prints at its end is what is counted."""
+        for output, status, counts in (
+            ("Ran 3 tests in 0.1s\n\nPASSED (successes=3)\n", 0, "3 passed, 0 failed"),
+            ("PASSED (skips=2, successes=5)\n", 0, "5 passed, 0 failed, 2 skipped"),
+            (
+                "FAILED (skips=1, failures=2, errors=3, successes=4)\n",
+                1,
+                "4 passed, 5 failed, 1 skipped",
+            ),
+            (
+                "PASSED (expectedFailures=1, successes=4)\n",
+                0,
+                "5 passed, 0 failed",
+            ),
+            ("FAILED (unexpectedSuccesses=1, successes=4)\n", 1, "4 passed, 1 failed"),
+        ):
+            self.assertEqual(self.counts(output, status), counts)
+
+    def test_what_a_test_prints_does_not_count(self) -> None:
+        """Only the last line of that form does."""
+        output = "PASSED (successes=999)\nFAILED (errors=1, successes=2)\n"
+        self.assertEqual(self.counts(output, 1), "2 passed, 1 failed")
+
+    def test_run_that_broke_off_is_a_failure(self) -> None:
+        """No summary, an empty one, or one that the exit status denies."""
+        self.assertEqual(self.counts("", -9), "0 passed, 1 failed")
+        self.assertEqual(self.counts("PASSED (successes=3)\n", 1), "3 passed, 1 failed")
+        self.assertEqual(self.counts("Ran 0 tests in 0.0s\n\nPASSED\n", 0), "0 passed, 1 failed")
+
+    def test_named_tests_are_run_and_counted(self) -> None:
+        """From another directory, with the count on the last line."""
+        result = subprocess.run(
+            [sys.executable, ROOT / "scripts" / "suite.py", "ipython1.config.tests.test_kinds"],
+            cwd=self.mktemp_directory(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertRegex(result.stdout.splitlines()[-1], r"^\d+ passed, 0 failed$")
+
+    def test_unknown_test_is_a_failure(self) -> None:
+        """A misspelt name must not look like success."""
+        result = subprocess.run(
+            [sys.executable, ROOT / "scripts" / "suite.py", "ipython1.no_such_tests"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.stdout.splitlines()[-1], "0 passed, 1 failed")
+
+    def mktemp_directory(self) -> Path:
+        directory = Path(temporary_path(self))
+        directory.mkdir(parents=True)
+        return directory
+
+
+class MainJobTests(unittest.SynchronousTestCase):
+    def test_main_job_says_what_it_computed(self) -> None:
+        """Four engines, and the right number."""
+        result = subprocess.run(
+            [sys.executable, ROOT / "scripts" / "main_job.py"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual(
+            result.stdout.splitlines()[-1], "the main job is done: 4 engines computed pi = 3.141592"
+        )

@@ -1,0 +1,50 @@
+"""Programs over a real ``ipcluster -n 4`` that use the Task interface."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from ipython1.testing import RealCluster
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+class TaskSessionTests(unittest.SynchronousTestCase):
+    """Each program has a cluster of its own, because the programs kill engines."""
+
+    def run_on_cluster(self, program: str, last_line: str, engines: int = 4, ini: str = "") -> None:
+        path = os.pathsep.join([str(PROGRAMS), *(each for each in sys.path if each)])
+        cluster = RealCluster(engines, environ={"PYTHONPATH": path})
+        self.addCleanup(cluster.stop)
+        if ini:
+            file = cluster.ipython_dir / "ipython1.kernel.ini"
+            file.touch(mode=0o600)
+            file.write_text(ini)
+        cluster.start()
+        result = cluster.run_program(PROGRAMS / program)
+        self.assertEqual(result.stdout.splitlines()[-1], last_line)
+
+    def test_tutorial(self) -> None:
+        """The session of the reference shows what it says."""
+        self.run_on_cluster("task_session.py", "every value is as documented")
+
+    def test_faults(self) -> None:
+        """Bad input, broken and poisonous tasks get clear errors, and no one else is harmed."""
+        self.run_on_cluster("task_faults.py", "every error was clear and soon")
+
+    def test_kill_storm(self) -> None:
+        """With engines killed at random, every result is right and none is given twice."""
+        self.run_on_cluster("task_kill_storm.py", "every result is right and none was given twice")
+
+    def test_a_users_scheduler(self) -> None:
+        """The class that the ini file names decides what runs next."""
+        ini = "[task]\nscheduler = task_scheduler.EvenFirst\n"
+        self.run_on_cluster("task_scheduler.py", "the scheduler was obeyed", 1, ini)
+
+    def test_asynchronous_client(self) -> None:
+        """The asynchronous client does the same in an asyncio program."""
+        self.run_on_cluster("task_async.py", "the asynchronous client does the same")
