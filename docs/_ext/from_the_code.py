@@ -1,0 +1,229 @@
+"""Directives whose text comes out of the code, so that it cannot differ from it.
+
+``.. settings:: ipython1.kernel`` lists every setting of a subpackage's ini file, ``.. options:: ipcontroller``
+every option of a command, and ``.. zopeinterface:: package.module.IName`` the methods of an interface.
+
+Names in docstrings are looked for in the reference, also by their last part.  One that is not there but in the code is
+shown as text; one that is nowhere is a mistake, and is warned about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.directives.other import TocTree
+from zope.interface import Attribute
+from zope.interface.interface import Method
+
+import ipython1
+
+_DEFINITION = re.compile(r"^ *(?:async )?(?:class|def) (\w+)", re.MULTILINE)
+
+
+class FromTheCode(Directive):
+    """A directive that writes reStructuredText and has it parsed in its place."""
+
+    required_arguments = 1
+    has_content = False
+
+    def lines(self, name: str) -> Iterator[str]:
+        """The text for the directive's argument."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        container = nodes.container()
+        text = StringList(list(self.lines(self.arguments[0])), source=self.name)
+        self.state.nested_parse(text, self.content_offset, container)
+        return container.children
+
+
+class Settings(FromTheCode):
+    """Every setting of a subpackage's configuration file."""
+
+    def lines(self, name: str) -> Iterator[str]:
+        manager = importlib.import_module(f"{name}.config").config_manager
+        for section in manager.root.sections:
+            yield from self._section(section, 1)
+
+    def _section(self, section: Any, depth: int) -> Iterator[str]:
+        heading = "[" * depth + section.name + "]" * depth
+        yield from (f"**{heading}**", "", *_paragraph(section.help), "")
+        options = [(option, False) for option in section.options]
+        if section.any_option is not None:
+            options.append((section.any_option, True))
+        for option, is_example in options:
+            yield from self._option(option, is_example)
+        for subsection in section.sections:
+            yield from self._section(subsection, depth + 1)
+        if section.any_section is not None:
+            example = section.any_section
+            yield from (f"**{'[' * (depth + 1)}name of your choice{']' * (depth + 1)}**", "")
+            yield from (*_paragraph(example.help), "", "The settings are the same as above.", "")
+
+    def _option(self, option: Any, is_example: bool) -> Iterator[str]:
+        from ipython1.config.kinds import format_value
+
+        yield f"``{'name of your choice' if is_example else option.name}``"
+        yield f"    {option.help} Allowed: {option.kind.allowed}."
+        value = format_value(option.default, option.kind)
+        if "\n" in value:
+            yield from ("    Default:", "", "    .. code-block:: text", "")
+            yield from (f"        {line}" for line in value.strip('"').strip().split("\n"))
+        elif not is_example:
+            shown = f"``{value}``" if value.strip('",') else "nothing"
+            yield f"    Default: {shown}."
+        yield ""
+
+
+def _paragraph(text: str) -> list[str]:
+    return text.split("\n")
+
+
+PARSERS = {
+    "ipcontroller": ("ipython1.kernel.scripts.options", "parse_controller"),
+    "ipengine": ("ipython1.kernel.scripts.options", "parse_engine"),
+    "ipcluster": ("ipython1.kernel.scripts.clusteroptions", "make_parser"),
+}
+
+
+class _Caught(Exception):
+    """Carries a parser out of the function that makes and uses it."""
+
+
+class Options(FromTheCode):
+    """Every option of a command."""
+
+    def lines(self, name: str) -> Iterator[str]:
+        for group in command_parser(name)._action_groups:
+            for action in group._group_actions:
+                if action.help == argparse.SUPPRESS:
+                    continue
+                yield f"``{self._shown(action)}``"
+                yield f"    {self._help(action)}"
+                yield ""
+
+    @staticmethod
+    def _shown(action: argparse.Action) -> str:
+        if not action.option_strings:
+            return str(action.metavar or action.dest)
+        value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+        return ", ".join(action.option_strings) + value
+
+    @staticmethod
+    def _help(action: argparse.Action) -> str:
+        text = (action.help or "").replace("%(prog)s", "the command").replace("%%", "%")
+        return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The argparse parser of one of the commands."""
+    module, function = PARSERS[name]
+    parse: Callable[[], Any] = getattr(importlib.import_module(module), function)
+    used = argparse.ArgumentParser.parse_args
+
+    def caught(self: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+        raise _Caught(self)
+
+    argparse.ArgumentParser.parse_args = caught  # type: ignore[assignment]
+    try:
+        found = parse()
+    except _Caught as caught_parser:
+        found = caught_parser.args[0]
+    finally:
+        argparse.ArgumentParser.parse_args = used  # type: ignore[method-assign]
+    assert isinstance(found, argparse.ArgumentParser)
+    return found
+
+
+class ZopeInterface(FromTheCode):
+    """The methods and attributes of a ``zope.interface`` interface, which autodoc does not know."""
+
+    def lines(self, name: str) -> Iterator[str]:
+        module, _, last = name.rpartition(".")
+        interface = getattr(importlib.import_module(module), last)
+        yield f".. py:class:: {name}"
+        yield ""
+        bases = [base for base in interface.__bases__ if base.__name__ != "Interface"]
+        if bases:
+            listed = ", ".join(f"``{base.__name__}``" for base in bases)
+            yield from (f"    Extends {listed}.", "")
+        yield from (f"    {line}".rstrip() for line in _doc(interface))
+        yield ""
+        for name_of_part, description in interface.namesAndDescriptions(all=False):
+            yield from self._part(name_of_part, description)
+
+    @staticmethod
+    def _part(name: str, description: Attribute) -> Iterator[str]:
+        if isinstance(description, Method):
+            yield f"    .. py:method:: {name}{description.getSignatureString()}"
+        else:
+            yield f"    .. py:attribute:: {name}"
+        yield ""
+        yield from (f"        {line}".rstrip() for line in _doc(description))
+        yield ""
+
+
+def _doc(described: Any) -> list[str]:
+    return inspect.cleandoc(described.__doc__ or "").split("\n")
+
+
+def resolve(app: Sphinx, env: Any, node: Any, text: nodes.TextElement) -> nodes.Node | None:
+    """What a reference leads to that Sphinx itself cannot follow."""
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"].lstrip(".")
+    domain = env.domains["py"]
+    found = [name for name in domain.objects if name.endswith(f".{target}")]
+    if len(found) == 1:
+        node["reftarget"] = found[0]
+        link: nodes.Node | None = domain.resolve_xref(
+            env, node["refdoc"], app.builder, domain.objects[found[0]].objtype, found[0], node, text
+        )
+        return link
+    return text if target.rpartition(".")[2] in names_in_the_code() else None
+
+
+@cache
+def names_in_the_code() -> frozenset[str]:
+    """Every name of a module, class or function of the package."""
+    folder = Path(ipython1.__file__).parent
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        names.add(path.parent.name if path.stem == "__init__" else path.stem)
+        names.update(_DEFINITION.findall(path.read_text(encoding="utf-8")))
+    return frozenset(names)
+
+
+class Pages(TocTree):
+    """A ``toctree`` of those of its pages that are there."""
+
+    def run(self) -> list[nodes.Node]:
+        there = [
+            name for name in self.env.found_docs if any(fnmatch(name, p) for p in self.content)
+        ]
+        order = {pattern: number for number, pattern in enumerate(self.content)}
+        there.sort(key=lambda name: (order.get(name, len(order)), name))
+        self.content = StringList(there, source="pages")
+        return super().run() if there else []
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("pages", Pages)
+    app.connect("missing-reference", resolve)
+    app.add_directive("settings", Settings)
+    app.add_directive("options", Options)
+    app.add_directive("zopeinterface", ZopeInterface)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,39 @@
+"""How Sphinx builds the documentation: ``sphinx-build -W -n docs docs/_build``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+import ipython1  # noqa: E402
+
+project = "ipython1"
+copyright = "the ipython1 developers"
+version = release = ipython1.__version__
+
+extensions = ["sphinx.ext.autodoc", "from_the_code"]
+source_suffix = {".txt": "restructuredtext"}
+root_doc = "index"
+exclude_patterns = ["_build", "examples"]
+
+html_theme = "classic"
+html_theme_options = {"collapsiblesidebar": True, "body_max_width": "60em"}
+html_copy_source = False
+html_use_index = True
+
+default_role = None
+highlight_language = "none"
+
+# Signatures stay short; the docstrings say what is taken and given.
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+# Names in docstrings that are no part of the public reference.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(builtins\.)?[a-z]+"),
+    (r"py:.*", r"(twisted|foolscap|zope|concurrent|asyncio|numpy|IPython|configobj)\..*"),
+]
+nitpicky = True
