@@ -44,6 +44,9 @@ SPOOL_IN_MEMORY: Final = 16 * PIECE_SIZE
 LARGE_BUFFER: Final = 1024 * 1024
 """Bytes from which a received buffer gets memory of its own from the system."""
 
+_PRIVATE: Final = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+"""Where there is a choice: faster, and processes that user code forks do not write to each other's arrays."""
+
 WritableBuffer: TypeAlias = bytearray | memoryview
 
 _TRANSFER: Final = struct.Struct("<Q")
@@ -228,7 +231,7 @@ def allocate(size: int) -> WritableBuffer:
     try:
         if size < LARGE_BUFFER:
             return bytearray(size)
-        return memoryview(mmap.mmap(-1, size))
+        return memoryview(mmap.mmap(-1, size, flags=_PRIVATE) if _PRIVATE else mmap.mmap(-1, size))
     except (MemoryError, OSError, OverflowError, ValueError):
         raise MemoryError(f"there is no memory for {size} bytes on the receiving side") from None
 

@@ -41,6 +41,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ipython1.kernel import directwrite
 from ipython1.kernel.bananawire import (
     CLOSE,
     DELIVER,
@@ -173,7 +174,7 @@ class FastBroker(Broker):
         if to is None:
             to = self._to[tracker.clid] = self._call + b128(tracker.clid) + self._method
         head = (first, to, second, self._arguments, b128(size), STRING)
-        self.transport.write(b"".join((*head, *batch, second, CLOSE, first, CLOSE)))
+        directwrite.write(self.transport, b"".join((*head, *batch, second, CLOSE, first, CLOSE)))
         # Looking costs more than a small message, so at those it is done now and then.
         looking = size > SMALL_CHUNK or not self.openCount & 0x7E
         if looking and self.unsent_bytes() > self.max_unsent:

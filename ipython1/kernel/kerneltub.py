@@ -31,7 +31,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ipython1.kernel import sockets
+from ipython1.kernel import directwrite, sockets
 from ipython1.kernel.fastbroker import MAX_UNSENT, FastBroker
 from ipython1.kernel.strangers import Doorkeeper
 
@@ -177,6 +177,7 @@ class KernelNegotiation(Negotiation):
             # Stock code would take it for the beginning of what comes encrypted.
             raise NotFoolscap("it sent more before TLS than belongs there")
         self.transport.startTLS(self.tub.context_factory)
+        directwrite.write_through(self.transport)
 
     def switchToBanana(self, params: Any) -> None:
         if not self.isClient:

@@ -217,6 +217,31 @@ class TalkTests(TubCase):
             self.assertTrue(send_batch(server_inbox.peer, [batch, b"!"]))
             self.assertEqual(await arrived, batch + b"!")
 
+    async def test_batches_and_calls_of_all_sizes_keep_their_order(self) -> None:
+        """Short and long ones, faster than the socket takes them, and calls that go foolscap's own way."""
+        _, inbox, furl = await self.serve()
+        reference = await self.connect(self.make_tub(), furl)
+        sizes = [0, 1, 5000, 2**14 - 1, 2**14, 2**14 + 1, 2**16, 2**18, 2**20, 3]
+        sent = [bytes([n % 251]) * size for n, size in enumerate(sizes * 8)]
+        for number, batch in enumerate(sent):
+            if number % 3:
+                self.assertTrue(send_batch(reference, batch))
+            else:
+                reference.callRemoteOnly("deliver", batch)
+        await self.assertFailure(reference.callRemote("fail"), RemoteException)
+        self.assertEqual([len(batch) for batch in inbox.got], [len(batch) for batch in sent])
+        self.assertEqual(inbox.got, sent)
+
+    async def test_what_was_sent_before_closing_arrives(self) -> None:
+        _, inbox, furl = await self.serve()
+        client = self.make_tub()
+        reference = await self.connect(client, furl)
+        arrived = inbox.next()
+        self.assertTrue(send_batch(reference, b"x" * 2**20))
+        await tubs.close(client)
+        self.assertEqual(len(await arrived), 2**20)
+        self.assertFalse(send_batch(reference, b"too late"))
+
     async def test_the_connection_is_as_it_should_be(self) -> None:
         server, _, furl = await self.serve()
         client = self.make_tub()
