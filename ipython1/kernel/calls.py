@@ -77,7 +77,7 @@ def normalize_targets(targets: Targets, known: Sequence[int] = ()) -> tuple[int,
 
 def _as_id(value: object) -> int | None:
     """``value`` as an int if it is a whole number, of Python or of numpy, and not a truth value."""
-    if isinstance(value, bool):
+    if type(value).__name__ in ("bool", "bool_"):
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]

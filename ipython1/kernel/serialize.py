@@ -179,7 +179,9 @@ def _room_left(value: object, room: int) -> int:
 
 def _importable(value: object) -> bool:
     """Whether a module defines it under a name, as numpy does with its functions, which are of many types."""
-    found: object = sys.modules.get(getattr(value, "__module__", None) or "")
+    # numpy's functions had no module of their own before its version 2.
+    module = getattr(value, "__module__", None) or type(value).__module__
+    found: object = sys.modules.get(module)
     if found is None or found is sys.modules.get(_MAIN):
         return False
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)

@@ -160,7 +160,7 @@ class ClientTest(SynchronousTestCase):
             """
             import sys
             from ipython1.kernel import client
-            heavy = ("twisted", "foolscap", "IPython", "numpy", "cloudpickle", "zope", "asyncio", "OpenSSL")
+            heavy = ("twisted", "foolscap", "IPython", "numpy", "cloudpickle", "zope.interface", "asyncio", "OpenSSL")
             assert not [name for name in heavy if name in sys.modules]
             client.CompositeError, client.InvalidEngineID
             assert not [name for name in heavy if name in sys.modules]
