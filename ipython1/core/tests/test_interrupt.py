@@ -145,6 +145,15 @@ class GateTests(SynchronousTestCase):
         self.assertLessEqual(hit, asked)
 
 
+def running_with_argument(argument: str) -> list[psutil.Process]:
+    """The processes that have this argument and have not ended; one that waits to be collected has."""
+    return [
+        each
+        for each in psutil.process_iter(["cmdline", "status"])
+        if argument in (each.info["cmdline"] or ()) and each.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
 class SessionInterruptTests(SessionCase):
     def interrupt(self, source: str, when: str = "", times: int = 1) -> CommandResult:
         """Run a command and interrupt it as soon as it runs and ``when`` is in its stack."""
@@ -212,14 +221,10 @@ class SessionInterruptTests(SessionCase):
         ):
             result = self.check(source, when)
             self.assertEqual(result.stdout, "")
-        # One that waits to be collected has ended.
-        left = [
-            each.pid
-            for each in psutil.process_iter(["cmdline", "status"])
-            if time_of_ours in (each.info["cmdline"] or ())
-            and each.info["status"] != psutil.STATUS_ZOMBIE
-        ]
-        self.assertEqual(left, [])
+        left = running_with_argument(time_of_ours)
+        # What was killed takes a moment to end.
+        psutil.wait_procs(left, timeout=PATIENCE)
+        self.assertEqual(running_with_argument(time_of_ours), [])
 
     def test_magics(self) -> None:
         self.run_ok("import time")
