@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:  # slow to import, and many sessions never start a program
 
 _CHILD_GRACE: Final = 2.0
 """How long a program may take to end after an interrupt, in seconds."""
+
+_STOP_TIME: Final = 0.2
+"""How long the system may take to stop a program, in seconds; longer only where the program waits for a device."""
 
 
 def run_program(command: str) -> int:
@@ -78,6 +82,17 @@ def _frozen(roots: list[Any]) -> list[Any]:
             continue
         tree.append(each)
         with suppress(psutil.Error):
-            each.suspend()
+            _stop(each)
             waiting.extend(each.children())
     return tree
+
+
+def _stop(process: Any) -> None:
+    """Return when the process stands still: until then it may be in the middle of starting another one."""
+    import psutil
+
+    still = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
+    process.suspend()
+    deadline = time.monotonic() + _STOP_TIME
+    while process.status() not in still and time.monotonic() < deadline:
+        time.sleep(0.0005)
