@@ -150,21 +150,25 @@ class EngineTasks:
                 run = self._inbox.popleft()
             except IndexError:
                 return False
+            # It is current before it stops waiting, so that a stop finds it at any time.
+            self._current = run
             # Whoever takes it out of ``_waiting`` has it; the reactor's thread may have been first.
             if waiting.pop((run.task_id, run.attempt), None) is not None:
                 break
+            self._current = None
         if run.guarded:
             self._flush()
             run.reported = True
             self._send_now(taskwire.BEGUN, run)
-        self._current = run
         gate = self._gate
+        status, payload, duration = Status.STOPPED, b"", 0.0
         try:
             gate.current = run.key
-            status, payload, duration = self._runner.run(run.payload, run.stopping)
+            # It may have been told to end while it was beginning.
+            if not run.stop:
+                status, payload, duration = self._runner.run(run.payload, run.stopping)
         except KeyboardInterrupt:
-            # It came between two lines of ours.
-            status, payload, duration = Status.STOPPED, b"", 0.0
+            pass  # it came between two lines of ours
         finally:
             gate.current = None
         self._current = None

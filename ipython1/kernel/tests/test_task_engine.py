@@ -213,6 +213,22 @@ class EngineTasksTests(SynchronousTestCase):
             ],
         )
 
+    def test_stopping_what_is_about_to_begin(self) -> None:
+        """Between its taking and its beginning the main thread waits for the network."""
+
+        def stop_as_it_begins() -> None:
+            if ("begun", 1, 1) in self.told.log:
+                self.deliver(taskwire.STOP, 0, 1, taskwire.pack_attempt(1), b"")
+
+        self.receive((1, taskwire.GUARDED, b"a"), (2, 0, b"b"))
+        self.clock.callFromThread = lambda function, *args: (function(*args), stop_as_it_begins())  # type: ignore[method-assign]
+        self.patch(taskengine, "SYNC_LIMIT", 0.0)
+        self.run_all()
+        self.assertEqual(
+            self.told.log[:3],
+            [("begun", 1, 1), ("result", 1, Status.STOPPED), ("run", b"b")],
+        )
+
     def test_questions_come_first_and_are_about_present_properties(self) -> None:
         self.receive((1, 0, b"a"))
         self.deliver(taskwire.ASK_DEPEND, 0, 0, b"yes" + bytes(13), b"")
