@@ -203,10 +203,10 @@ class PendingResult(Future[Any]):
         return self._outcome(timeout)[1]
 
     def _outcome(self, timeout: float | None) -> tuple[Any, BaseException | None]:
-        if self._dropped:
-            raise self._gone()
         view = None
         if not self.done():
+            if self._dropped:
+                raise self._gone()
             refuse_in_reactor_thread()
             view = attend(self, timeout)
         value: Any = None
@@ -220,7 +220,7 @@ class PendingResult(Future[Any]):
     def _decode(self, raw: Any) -> tuple[Any, BaseException | None]:
         with self._decode_lock:
             if self._dropped:
-                raise self._gone()
+                return None, self._gone()
             if self._decoded is None:
                 try:
                     self._decoded = (self._finish(raw), None)

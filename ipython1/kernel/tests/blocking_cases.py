@@ -350,6 +350,20 @@ class PendingResultTest(BlockingCase):
         self.mec.flush()
         self.assertEqual(later.r, [None] * 3)
 
+    def test_flush_ends_the_waiting_of_asyncio(self) -> None:
+        """A future of asyncio that follows a call hears that the result was dropped, too."""
+        self.hold()
+        pending = self.mec.execute("a = 1", block=False)
+
+        async def wait() -> None:
+            following = asyncio.wrap_future(pending)
+            self.mec.flush()
+            self.release()
+            await asyncio.wait_for(following, SOON)
+
+        self.assertRaises(InvalidDeferredID, asyncio.run, wait())
+        self.assertIsInstance(pending.exception(), InvalidDeferredID)
+
     def test_barrier(self) -> None:
         self.mec.barrier([])
         pending = [self.mec.execute("a = 1", block=False), self.mec.execute("1/0", block=False)]
