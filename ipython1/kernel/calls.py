@@ -274,15 +274,19 @@ class Call:
 
     def _finish_if_complete(self) -> None:
         if not self._over and not self._unaccepted and len(self.outcomes) == len(self.ids):
-            self._over = True
-            self.request = self.request.without_data()
+            self._let_go()
             self.done.callback([self.outcomes[engine_id] for engine_id in self.ids])
+
+    def _let_go(self) -> None:
+        """It is over: keep nothing alive that only a call under way needs."""
+        self._over = True
+        self.request = self.request.without_data()
+        self.on_output = None
 
     def _fail(self, problem: BaseException) -> None:
         if self._over:
             return
-        self._over = True
-        self.request = self.request.without_data()
+        self._let_go()
         if not self.accepted.called:
             self.accepted.errback(problem)
         self.done.errback(problem)

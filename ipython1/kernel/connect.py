@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,15 +36,19 @@ class Connection:
         self.end = end
         self.location = location
         self._tub = tub
+        self._closer: weakref.finalize[..., Connection] | None = None
 
     async def close(self) -> None:
         """End the connection."""
-        from ipython1.kernel import tubs
-
+        if self._closer is not None:
+            self._closer.detach()
         tub, self._tub = self._tub, None
-        if tub is not None:
-            await tubs.close(tub)
-        self.end.close()
+        await _close(tub, self.end)
+
+    def close_when_unused(self) -> None:
+        """End the connection when nobody has this object any more; what is under way has it."""
+        self._closer = weakref.finalize(self, _close_soon, self.reactor, self._tub, self.end)
+        self._closer.atexit = False
 
     def close_blocking(self) -> None:
         """End the connection, from any thread but the reactor's."""
@@ -82,6 +87,19 @@ class Connection:
         finally:
             end.remove_ids_callback(changed)
             end.on_lost.remove(lost)
+
+
+async def _close(tub: Any, end: ClientEnd) -> None:
+    from ipython1.kernel import tubs
+
+    if tub is not None:
+        await tubs.close(tub)
+    end.close()
+
+
+def _close_soon(reactor: Any, tub: Any, end: ClientEnd) -> None:
+    """End a connection, from any thread and in the middle of anything, as the garbage collector does."""
+    reactor.callFromThread(lambda: Deferred.fromCoroutine(_close(tub, end)))
 
 
 async def open_connection(

@@ -39,13 +39,17 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     :raises SecurityError: when the FURL cannot be found, read, or is refused.
     :raises ConnectionError: when nobody answers.
 
-    With ``block=False`` calls return a :class:`PendingResult`.
+    With ``block=False`` calls return a :class:`PendingResult`.  A client that nobody has any more closes its
+    connection when its last call is finished.
 
     In a ``with`` statement, :func:`~ipython1.kernel.contexts.remote` sends the rest of the block to the engines.
     """
 
     def __init__(self, furl_or_file: Any = "", timeout: float = 10.0) -> None:
-        super().__init__(connect_blocking(furl_or_file, "multiengine", timeout))
+        connection = connect_blocking(furl_or_file, "multiengine", timeout)
+        if connection is not furl_or_file:
+            connection.close_when_unused()
+        super().__init__(connection)
         self._unread: weakref.WeakSet[PendingResult] = weakref.WeakSet()
         self._unread_lock = threading.Lock()
         self._under_way: dict[PendingResult, None] = {}

@@ -72,6 +72,39 @@ class BlockingCase(unittest.TestCase):
             self.in_reactor(engine.worker.release)
 
 
+class UnusedClientTest(BlockingCase):
+    def test_its_connection_ends_after_its_last_call(self) -> None:
+        connection, end = blockingCallFromThread(
+            self.cluster.connect, self.cluster.multiengine_face
+        )
+        connection = Connection(reactor, None, end, "memory")
+        connection.close_when_unused()
+        lost = threading.Event()
+        end.on_lost.append(lambda reason: lost.set())
+        mec = MultiEngineClient(connection)
+        self.hold()
+        mec.execute("mark = 1", block=False)
+        del connection, mec
+        gc.collect()
+        # The call keeps its client alive, so another one's answer comes over the same connection.
+        self.assertEqual(self.in_reactor(lambda: end.call("get_ids")), [0, 1, 2])
+        self.release()
+        self.assertTrue(lost.wait(SOON))
+        self.assertEqual(self.mec.pull("mark"), [1] * 3)
+
+    def test_an_executor_keeps_it(self) -> None:
+        connection, end = blockingCallFromThread(
+            self.cluster.connect, self.cluster.multiengine_face
+        )
+        connection = Connection(reactor, None, end, "memory")
+        connection.close_when_unused()
+        executor = MultiEngineClient(connection).executor()
+        self.addCleanup(executor.shutdown)
+        del connection
+        gc.collect()
+        self.assertEqual(executor.submit(abs, -3).result(SOON), 3)
+
+
 class CallsTest(BlockingCase):
     def test_the_whole_table(self) -> None:
         """Every method, blocking and not, gives the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from pathlib import Path
@@ -125,6 +126,25 @@ class ConnectingTest(ConnectCase):
         self.assertEqual(await second.get_ids(), [0, 1])
         with self.assertRaises(ConnectionError):
             await first.get_ids()
+
+    async def test_a_connection_that_nobody_has_ends(self) -> None:
+        connection = await open_connection(reactor, "", messages.MULTIENGINE, PATIENT)
+        connection.close_when_unused()
+        gone: Deferred[str] = Deferred()
+        connection.end.on_lost.append(gone.callback)
+        del connection
+        gc.collect()
+        await gone
+
+    async def test_a_connection_that_was_closed_is_not_closed_again(self) -> None:
+        connection = await open_connection(reactor, "", messages.MULTIENGINE, PATIENT)
+        connection.close_when_unused()
+        await connection.close()
+        called: list[Any] = []
+        self.patch(reactor, "callFromThread", called.append)
+        del connection
+        gc.collect()
+        self.assertEqual(called, [])
 
     async def test_the_controller_goes_away(self) -> None:
         client = await self.client()
