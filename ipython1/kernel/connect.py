@@ -9,6 +9,7 @@ import os
 import uuid
 import weakref
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,9 @@ from ipython1.kernel.twistedutil import blockingCallFromThread, reactor_in_threa
 
 KILL_WAIT = 10.0
 """Seconds to wait for killed engines to be gone."""
+
+LONGEST_TIMEOUT = 1e6
+"""Seconds; what is longer is a mistake, and more than some event loops take."""
 
 
 class Connection:
@@ -102,6 +106,15 @@ def _close_soon(reactor: Any, tub: Any, end: ClientEnd) -> None:
     reactor.callFromThread(lambda: Deferred.fromCoroutine(_close(tub, end)))
 
 
+def _check_timeout(timeout: object) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not 0 <= float(timeout) <= LONGEST_TIMEOUT:
+        raise ValueError(
+            f"timeout must be a number of seconds from 0 to {LONGEST_TIMEOUT:g}, not {timeout!r}"
+        )
+
+
 async def open_connection(
     reactor: Any, furl_or_file: Any, interface: str, timeout: float
 ) -> Connection:
@@ -109,7 +122,9 @@ async def open_connection(
 
     :param timeout: seconds for all of it.
     :raises KernelError: one clear error for whatever is in the way.
+    :raises TypeError, ValueError: when ``timeout`` is not such a number.
     """
+    _check_timeout(timeout)
     from ipython1.kernel import tubs
     from ipython1.kernel.gate import register
     from ipython1.kernel.link import FrameLink, TurnFlusher

@@ -127,6 +127,14 @@ class ConnectingTest(ConnectCase):
         with self.assertRaises(ConnectionError):
             await first.get_ids()
 
+    async def test_timeouts_that_are_none(self) -> None:
+        for wrong in (-1, float("nan"), float("inf")):
+            said = await self.refused("", ValueError, timeout=wrong)
+            self.assertIn("timeout must be a number of seconds from 0", said)
+        for wrong in (None, "10", True):
+            said = await self.refused("", TypeError, timeout=wrong)  # type: ignore[arg-type]
+            self.assertIn("timeout must be a number of seconds", said)
+
     async def test_a_connection_that_nobody_has_ends(self) -> None:
         connection = await open_connection(reactor, "", messages.MULTIENGINE, PATIENT)
         connection.close_when_unused()
