@@ -407,13 +407,17 @@ class FailureTests(IpclusterCase):
         self.assertEqual(self.status().engines[0].restarts, 1)
 
     def test_a_killed_controller_comes_back_with_its_engines(self) -> None:
-        self.start("-n", "2")
+        process = self.start("-n", "2")
         self.run_python(
             "from ipython1.kernel import client; client.MultiEngineClient().push({'kept': 5})"
         )
         before = self.status()
         assert before.controller is not None
         os.kill(before.controller.pid, signal.SIGKILL)
+        self.assertEqual(
+            process.stdout.readline(),  # type: ignore[union-attr]
+            "ipcluster: the controller was ended by signal SIGKILL; it is started again\n",
+        )
         until(lambda: self.controller_pid() not in (0, before.controller.pid))
         until(lambda: self.status().ids == (0, 1))
         self.assertEqual([e.pid for e in self.status().engines], [e.pid for e in before.engines])

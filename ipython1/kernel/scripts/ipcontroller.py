@@ -69,11 +69,12 @@ def run(config: Any) -> int:
     async def live() -> None:
         running: RunningController = await start_controller(config, reactor, request_stop)
         running.service.startService()
-        print(f"ipcontroller: listening on port {running.port}; FURL files:", file=sys.stdout)
-        for name, path in running.furl_files.items():
-            print(f"  {name}: {path}", file=sys.stdout)
-        sys.stdout.flush()
-        announce_ready(f"port {running.port}")
+        # Where a nanny waits this would go to the log, and be taken for the last words of a controller that is killed.
+        if not announce_ready(f"port {running.port}"):
+            print(f"ipcontroller: listening on port {running.port}; FURL files:", file=sys.stdout)
+            for name, path in running.furl_files.items():
+                print(f"  {name}: {path}", file=sys.stdout)
+            sys.stdout.flush()
         await stop
         await running.service.stopService()
         await running.stop()
