@@ -51,14 +51,15 @@ class ReactorInThread:
                 keep_steady(reactor)
                 started = threading.Event()
                 reactor.callWhenRunning(started.set)
-                self._pid = os.getpid()
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=reactor.run,
                     kwargs={"installSignalHandlers": False},
                     name="ipython1-reactor",
                     daemon=True,
                 )
-                self._thread.start()
+                thread.start()
+                # Only now, as other threads take one that is not alive for one that has ended.
+                self._pid, self._thread = os.getpid(), thread
                 let_go_in_children(reactor)
                 atexit.register(self.stop)
                 while not started.wait(0.05):

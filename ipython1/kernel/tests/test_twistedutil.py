@@ -70,6 +70,32 @@ class SeamTest(SynchronousTestCase):
             """
         )
 
+    def test_threads_that_come_while_it_is_started_are_served(self):
+        run_program(
+            """
+            import threading
+            from ipython1.kernel.twistedutil import blockingCallFromThread
+
+            answers, others = [], []
+
+            class Watched(threading.Thread):
+                def start(self):
+                    # Others come when the reactor's thread is there and does not run yet, and it runs only when
+                    # each of them has got an answer or waits for the one that starts it.
+                    for n in range(4):
+                        other = plain(target=lambda: answers.append(blockingCallFromThread(lambda: 1)))
+                        others.append(other)
+                        other.start()
+                        other.join(0.05)
+                    super().start()
+
+            plain, threading.Thread = threading.Thread, Watched
+            assert blockingCallFromThread(lambda: 1) == 1
+            for other in others: other.join()
+            assert answers == [1] * 4, answers
+            """
+        )
+
     def test_ctrl_c_gets_through_and_the_call_goes_on(self):
         run_program(
             """
