@@ -431,6 +431,60 @@ class FailureTests(IpclusterCase):
         return controller.pid if controller is not None and controller.state == "running" else 0
 
 
+class ByHandTests(IpclusterCase):
+    """Engines that somebody has started in a terminal."""
+
+    def ipengine(self) -> pexpect.spawn:
+        child = pexpect.spawn(
+            self.python,
+            ["-P", "-m", "ipython1.kernel.scripts.ipengine"],
+            env=self.environ,
+            timeout=LIMIT,
+        )
+        self.addCleanup(child.close, force=True)
+        return child
+
+    def ends_with_ctrl_c(self, child: pexpect.spawn) -> None:
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.close()
+        self.assertEqual((child.exitstatus, child.signalstatus), (0, None), child.before)
+
+    def test_ctrl_c_ends_them(self) -> None:
+        controller = subprocess.Popen(
+            [self.python, "-P", "-m", "ipython1.kernel.scripts.ipcontroller"],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(controller.stdout.close)  # type: ignore[union-attr]
+        self.addCleanup(controller.wait)
+        self.addCleanup(controller.kill)
+        self.assertIn("listening", controller.stdout.readline())  # type: ignore[union-attr]
+        idle, busy = self.ipengine(), self.ipengine()
+        log = "registered as engine {}"
+        logs = self.directory / "log"
+        until(
+            lambda: all(any(log.format(n) in f.read_text() for f in logs.iterdir()) for n in (0, 1))
+        )
+        self.run_python(
+            "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
+            f"pid, = [r['id'] for r in mec.execute('import os; os.getpid() == {busy.pid}')"
+            " if r['result']['text/plain'] == 'True']\n"
+            "mec.execute('import time; time.sleep(1000)', targets=pid, block=False)"
+        )
+        self.ends_with_ctrl_c(idle)
+        self.ends_with_ctrl_c(busy)
+
+    def test_ctrl_c_ends_one_that_waits_for_a_controller(self) -> None:
+        child = self.ipengine()
+        logs = self.directory / "log"
+        until(lambda: logs.is_dir() and any(logs.iterdir()))
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        self.assertNotIn(b"Traceback", child.before)
+
+
 class StartTimeTests(IpclusterCase):
     def usable_after(self, count: str) -> float:
         begin = time.monotonic()

@@ -13,6 +13,8 @@ A runs        request(A)                      SIGINT is sent to the main thread 
 A runs        SIGINT requested for A          KeyboardInterrupt in the main thread, once per request
 A runs        SIGINT requested for B          absorbed: it came late
 A runs        SIGINT nobody requested         absorbed, or KeyboardInterrupt if ``terminal_interrupts``
+any           SIGINT nobody requested, long   ``on_terminal`` is called instead, where there is one
+              after those that were sent
 ============  ==============================  =========================================================
 """
 
@@ -32,6 +34,9 @@ _FIRST_DELAY: Final = 0.01
 _LAST_DELAY: Final = 1.0
 """How long a request waits to be seen before its signal is sent again, at first and at last, in seconds."""
 
+_LATEST: Final = 1.0
+"""Seconds after the last signal that was sent here during which one more may be of the same request."""
+
 
 class InterruptGate:
     """The process's handler of SIGINT.
@@ -39,18 +44,23 @@ class InterruptGate:
     :param terminal_interrupts: whether a SIGINT that nobody requested, such as Ctrl-C in a terminal that the process
         shares with others, interrupts what runs.
     :param send: sends SIGINT to the main thread, whose ident it gets.
+    :param clock: the time in seconds.
 
+    :ivar on_terminal: called in the main thread, wherever that is, when a SIGINT came that was not sent here.
     :ivar current: the id of what runs now, or None.  Set and cleared by the main thread.  Assigning it is the cheap
         form of :meth:`running`, for tasks; whoever does so must clear it in a ``finally``.
     """
 
     __slots__ = (
+        "_clock",
         "_handler",
+        "_last_sent",
         "_main_thread",
         "_previous",
         "_send",
         "_wanted",
         "current",
+        "on_terminal",
         "terminal_interrupts",
     )
 
@@ -59,11 +69,15 @@ class InterruptGate:
         *,
         terminal_interrupts: bool = False,
         send: Callable[[int], None] = interrupt_main_thread,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.current: Hashable | None = None
+        self.on_terminal: Callable[[], None] | None = None
         self.terminal_interrupts = terminal_interrupts
         self._wanted: Hashable | None = None
         self._send = send
+        self._clock = clock
+        self._last_sent = -_LATEST
         self._main_thread = threading.main_thread().ident or 0
         self._previous: object = None
         self._handler = self._arrived  # one object, so that it can be recognised
@@ -104,10 +118,14 @@ class InterruptGate:
         if run_id is None or self.current != run_id:
             return False
         self._wanted = run_id
-        self._send(self._main_thread)
+        self._send_now()
         if self._wanted == run_id:
             threading.Thread(target=self._insist, args=(run_id,), daemon=True).start()
         return True
+
+    def _send_now(self) -> None:
+        self._last_sent = self._clock()
+        self._send(self._main_thread)
 
     def _insist(self, run_id: Hashable) -> None:
         """Send again until the signal has been seen or the run is over.
@@ -119,11 +137,15 @@ class InterruptGate:
             time.sleep(delay)
             if self._wanted != run_id or self.current != run_id:
                 return
-            self._send(self._main_thread)
+            self._send_now()
             delay = min(2 * delay, _LAST_DELAY)
 
     def _arrived(self, signum: int, frame: FrameType | None) -> None:
         wanted, self._wanted = self._wanted, None
+        if wanted is None and self.on_terminal is not None:
+            if self._clock() - self._last_sent >= _LATEST:
+                self.on_terminal()
+            return
         if self.current is None:
             return
         if wanted is None:

@@ -12,14 +12,19 @@ import os
 READY_VARIABLE = "IPYTHON1_READY_FD"
 
 
+def is_awaited() -> bool:
+    """Whether a nanny waits to be told, which it was not yet."""
+    return os.environ.get(READY_VARIABLE, "").isdigit()
+
+
 def announce_ready(text: str = "") -> bool:
     """Tell once that this process is ready (the controller listens, the engine is registered).
 
     :param text: one line about it, shown in the cluster's status.
     :returns: whether somebody was waiting to be told.
     """
-    number = os.environ.pop(READY_VARIABLE, "")
-    if not number.isdigit():
+    awaited, number = is_awaited(), os.environ.pop(READY_VARIABLE, "")
+    if not awaited:
         return False
     descriptor = int(number)
     with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
-from ipython1.daemon.ready import announce_ready
+from ipython1.daemon.ready import announce_ready, is_awaited
 from ipython1.kernel import logs, messages, sockets, tubs
 from ipython1.kernel.engineend import EngineConnection, EngineEnd
 from ipython1.kernel.engineworker import CommandRunner, EngineService, Worker
@@ -102,6 +102,8 @@ def run_engine(config: EngineConfig) -> None:
     from twisted.internet import reactor as installed_reactor
 
     reactor: Any = installed_reactor
+    # What user code reads is another thing, and so is an engine that something else has started and ends.
+    in_terminal = os.isatty(0) and not is_awaited()
     keep_steady(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
@@ -120,6 +122,8 @@ def run_engine(config: EngineConfig) -> None:
         os._exit(0)
 
     end = EngineEnd(worker, gate, capture, reactor, exit_now)
+    if in_terminal:
+        gate.on_terminal = lambda: reactor.callFromThread(end.stop)
     runner = TaskRunner(service)
     tasks = EngineTasks(runner, gate, end.outbox, reactor, worker.wake)
     worker.source = tasks

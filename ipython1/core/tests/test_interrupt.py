@@ -86,6 +86,25 @@ class GateTests(SynchronousTestCase):
         self.assertRaises(KeyboardInterrupt, self.deliver)
         gate.current = None
 
+    def test_the_terminals_signals(self) -> None:
+        """They are told from those of requests, of which one more may come after the one that was seen."""
+        now = 100.0
+        told: list[object] = []
+        gate = self.open_gate(clock=lambda: now)
+        gate.on_terminal = lambda: told.append(gate.current)
+        self.deliver()
+        with gate.running(1):
+            self.deliver()
+        self.assertEqual(told, [None, 1])
+        gate.current = 2
+        self.assertRaises(KeyboardInterrupt, lambda: (gate.request(2), time.sleep(PATIENCE)))
+        gate.current = None
+        self.deliver()
+        self.assertEqual(told, [None, 1])
+        now += 1.0
+        self.deliver()
+        self.assertEqual(told, [None, 1, None])
+
     def test_handler_taken_away(self) -> None:
         gate = self.open_gate()
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KernelError as problem:
         print(f"ipengine: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # Ctrl-C before it is set up ends it as well.
+        return 0
     return 0
 
 
