@@ -250,6 +250,9 @@ class Call:
         for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]],
     ) -> None:
         parts = for_targets(ids)
+        # Before any engine gets its part, so that a call that is refused changes nothing.
+        for _, buffers in parts:
+            self.end.check_size(buffers)
         self.ids = [engine_id for engine_id, _ in parts]
         self._unaccepted = len(parts)
         for engine_id, buffers in parts:

@@ -154,7 +154,7 @@ class ClientEnd:
         """
         try:
             link = self.link
-            self._check_size(buffers)
+            self.check_size(buffers)
         except (ConnectionError, MessageSizeError) as problem:
             observer.failed(problem)
             return None
@@ -173,7 +173,8 @@ class ClientEnd:
             link.send(frames.SUBMIT, number, meta, pack_reference(submission.transfer), frames.BULK)
         return number
 
-    def _check_size(self, buffers: Buffers) -> None:
+    def check_size(self, buffers: Buffers) -> None:
+        """:raises MessageSizeError: when they are more than the controller takes."""
         size = total_size(buffers)
         if self.max_message and size > self.max_message:
             raise MessageSizeError(

@@ -18,6 +18,7 @@ from ipython1.kernel.error import (
     ConnectionError,
     EngineDied,
     InvalidEngineID,
+    MessageSizeError,
     NoEnginesRegistered,
     QueueCleared,
     SerializationError,
@@ -246,6 +247,21 @@ class CallTest(SynchronousTestCase):
             self.cluster.pump.run()
             self.failureResultOf(call.accepted, SerializationError)
             self.failureResultOf(call.done, SerializationError)
+
+    def test_a_part_that_is_too_large_keeps_all_others_back(self):
+        self.end.max_message = 1000
+
+        def parts(ids):
+            return [(ids[0], [b"small"]), (ids[1], [bytes(2000)])]
+
+        for known in (self.end.ids, frozenset()):
+            self.end.ids = known
+            call = Call(Request("scatter", "push", for_targets=parts), self.end)
+            call.start(None)
+            self.cluster.pump.run()
+            self.failureResultOf(call.accepted, MessageSizeError)
+            self.failureResultOf(call.done, MessageSizeError)
+            self.assertEqual(call.numbers, {})
 
     def test_a_request_that_cannot_be_packed_fails_the_call(self):
         call = Call(Request("x" * 300, "x" * 300), self.end)
