@@ -213,6 +213,7 @@ class _EngineFace:
         task_id, attempt, status, duration = taskwire.unpack_result_head(meta)
         link = self.engine.link
         assert link is not None
+        self._tasks.machine.arriving(self.engine.id, task_id, attempt, self._tasks.now())
 
         def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
             if buffers is not None:

@@ -34,7 +34,8 @@ def take_back(machine: TaskMachine, now: float) -> None:
             continue
         stalled = now - victim.progress >= STALLED
         head = victim.first()
-        assert head is not None
+        if head is None:
+            continue
         if not stalled and victim.work - head.estimate < WORTH:
             look_again = True
             continue

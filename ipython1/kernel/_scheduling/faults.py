@@ -9,9 +9,9 @@ comes, or until the properties of one that it rejected change.
 that moment may not be known.  It tells at once when it begins a *guarded* task (one that was never measured,
 has had trouble, or has a time limit), after it has told all results before; and it tells when a task takes
 long.  So the task it ran is known for certain, or it is one of a row of *suspects*, each of which is short
-and of a kind that has run well before.  Suspects run again, guarded, at no cost; if one then kills another
-engine, both deaths count against it.  A task that has killed ``max_deaths`` engines is not run again,
-whatever its retries.
+and of a kind that has run well before.  A task whose large result was on its way had ended, and is neither.
+Suspects run again, guarded, at no cost; if one then kills another engine, both deaths count against it.  A
+task that has killed ``max_deaths`` engines is not run again, whatever its retries.
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ class Faults:
         worker: WorkerRecord, records: list[TaskRecord], other_work: bool
     ) -> tuple[TaskRecord | None, list[TaskRecord]]:
         """The task that the engine died of, if that is certain, and else those that it may have died of."""
+        records = [record for record in records if record.id not in worker.arriving]
         if not records or worker.doomed:
             return None, []
         head = records[0]
@@ -211,7 +212,7 @@ class Faults:
         worker = record.worker
         assert worker is not None
         key = (record.id, record.attempt)
-        if record.state is ABORTING or worker.running == key:
+        if record.state is ABORTING or worker.running == key or record.id in worker.arriving:
             return False
         trouble = record.in_trouble()
         if trouble.wanted_back != record.attempt:
@@ -236,6 +237,8 @@ class Faults:
     def time_is_up(self, record: TaskRecord, attempt: int, now: float) -> None:
         """A run has taken as long as it may."""
         if record.state is not ASSIGNED or record.attempt != attempt or record.worker is None:
+            return
+        if record.id in record.worker.arriving:
             return
         verdict = (
             "TaskTimeout",
@@ -269,6 +272,8 @@ class Faults:
         """An engine has had time enough to let go of a task."""
         worker = record.worker
         if record.state is not ABORTING or record.attempt != attempt or worker is None:
+            return
+        if record.id in worker.arriving:
             return
         machine = self._machine
         if worker.first() is not record or worker.away:

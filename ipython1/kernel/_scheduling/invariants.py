@@ -82,6 +82,10 @@ def _check_workers(machine: TaskMachine, places: set[int]) -> None:
             f"engine {engine} guards what it does not have",
         )
         _demand(
+            worker.arriving <= worker.outstanding.keys(),
+            f"results arrive from engine {engine} that it does not have",
+        )
+        _demand(
             len(worker.outstanding) <= machine.settings.prefetch.most,
             f"engine {engine} has too many tasks",
         )

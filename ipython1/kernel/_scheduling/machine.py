@@ -17,6 +17,7 @@ ASSIGNED                result REJECTED                             QUEUED, not 
 ASSIGNED                retracted; its engine died before it began  QUEUED, in its old place
 ASSIGNED                its engine died of it                       QUEUED (retry, recovery) or DONE: EngineDied
 ASSIGNED                its engine died, it is one of the suspects  QUEUED, guarded from now on
+ASSIGNED                its engine died, its result was on its way  QUEUED, in its old place
 ASSIGNED                abort, its time is up                       ABORTING
 ABORTING                any result; its engine died                 DONE, or QUEUED for a retry after a timeout
 DONE                    clear, too old, too much                    (gone)
@@ -341,7 +342,22 @@ class TaskMachine:
         worker.progress = now
         if worker.guarded:
             worker.guarded &= outstanding.keys()
+        if worker.arriving:
+            worker.arriving &= outstanding.keys()
         self._consider(worker)
+
+    def arriving(self, engine: int, task_id: int, attempt: int, now: float) -> None:
+        """A run has ended, and its result, which is large, is on its way; :meth:`results` follows.
+
+        From now on it is not what the engine runs: not what it dies of, nor what runs out of time.
+        """
+        worker = self.workers.get(engine)
+        record = worker.outstanding.get(task_id) if worker is not None else None
+        if worker is None or record is None or record.attempt != attempt:
+            self.dropped += 1
+            return
+        worker.arriving.add(task_id)
+        worker.progress = now
 
     def running(self, engine: int, task_id: int, attempt: int, now: float) -> None:
         """An engine tells that it has begun a run."""
@@ -483,7 +499,7 @@ class TaskMachine:
 
     def counts(self) -> dict[str, int]:
         """The number of tasks in each state, as in :meth:`status`."""
-        pending = sum(1 for worker in self.workers.values() if worker.outstanding)
+        pending = sum(1 for worker in self.workers.values() if worker.first() is not None)
         return {
             "scheduled": len(self.tasks) - pending,
             "pending": pending,
@@ -597,6 +613,7 @@ class TaskMachine:
         del worker.outstanding[record.id]
         worker.work = max(0.0, worker.work - record.estimate) if worker.outstanding else 0.0
         worker.guarded.discard(record.id)
+        worker.arriving.discard(record.id)
         worker.retracting.discard(record.id)
         record.worker = None
         record.state = QUEUED

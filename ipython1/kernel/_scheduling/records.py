@@ -215,6 +215,7 @@ class WorkerRecord:
     :ivar answers: what the dependency functions said of it, by digest, at that version.
     :ivar asked: those that it has been asked about and has not answered.
     :ivar guarded: ids of tasks whose begin it reports before it begins them.
+    :ivar arriving: ids of tasks that have ended there, whose results are on their way.
     :ivar retracting: ids that it has been asked to give back.
     :ivar doomed: why it is being killed, or "".
     :ivar away: its connection is lost, and it may come back.
@@ -223,6 +224,7 @@ class WorkerRecord:
     __slots__ = (
         "_ask",
         "answers",
+        "arriving",
         "asked",
         "away",
         "doomed",
@@ -253,6 +255,7 @@ class WorkerRecord:
         self.answers: dict[Digest, bool] = {}
         self.asked: set[Digest] = set()
         self.guarded: set[int] = set()
+        self.arriving: set[int] = set()
         self.retracting: set[int] = set()
         self.doomed = ""
         self.away = False
@@ -264,12 +267,21 @@ class WorkerRecord:
 
     def first(self) -> TaskRecord | None:
         """The task that it runs now, or the next one it will."""
-        return next(iter(self.outstanding.values()), None)
+        return next(self._not_ended(), None)
 
     def waiting(self) -> Iterator[TaskRecord]:
         """What it has not begun for all that is known, the last first."""
         head = self.first()
-        return (record for record in reversed(self.outstanding.values()) if record is not head)
+        arriving = self.arriving
+        return (
+            record
+            for record in reversed(self.outstanding.values())
+            if record is not head and record.id not in arriving
+        )
+
+    def _not_ended(self) -> Iterator[TaskRecord]:
+        arriving = self.arriving
+        return (record for record in self.outstanding.values() if record.id not in arriving)
 
     def verdict(self, constraint: Constraint) -> bool | None:
         """Whether a task with this constraint may run here; None when the engine must be asked."""

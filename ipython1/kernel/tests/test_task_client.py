@@ -159,6 +159,19 @@ class TaskTests(SynchronousTestCase):
         self.assertIsInstance(failures[0], EngineDied)
         self.assertIn("engine 0", str(failures[0]))
 
+    def test_an_engine_that_dies_while_a_result_is_on_its_way(self) -> None:
+        waiting = self.tc.asynchronous.run(MapTask(bytes, [frames.PIECE_SIZE * 20]), block=True)
+        workers = self.cluster.task_face.tasks.machine.workers
+        while not any(worker.arriving for worker in workers.values()):
+            self.assertTrue(self.cluster.pump.step(), "it arrived unseen")
+        [engine] = [worker.id for worker in workers.values() if worker.arriving]
+        self.assertFalse(waiting.called)
+        self.cluster.engines[engine].kill()
+        self.cluster.pump.run()
+        result = self.successResultOf(waiting)
+        self.assertIsNone(result.failure)
+        self.assertEqual(result.engineid, 1 - engine)
+
     def test_two_clients(self) -> None:
         other = self.cluster.task()
         mine, theirs = self.tc.run(Task("a = 1", pull="a")), other.run(Task("a = 2", pull="a"))

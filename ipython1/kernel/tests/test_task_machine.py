@@ -241,6 +241,28 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(name, "TaskTimeout")
         self.assertIn("5 s on engine 0", message)
 
+    def test_a_result_on_its_way_takes_as_long_as_it_takes(self) -> None:
+        desk = Desk(1, grace=2.0)
+        [first] = desk.submit(timeout=1.0)
+        desk.begin(0)
+        run = desk.sent[0][0]
+        desk.machine.arriving(0, *run, desk.now)
+        desk.machine.arriving(0, run[0], run[1] + 1, desk.now)
+        desk.machine.arriving(7, *run, desk.now)
+        self.assertEqual(desk.machine.dropped, 2)
+        desk.wait(1.5)
+        self.assertIs(desk.machine.withdraw(first, desk.now), False)
+        desk.end(0)
+        self.assertEqual(desk.done[first].status, OK)
+        [second] = desk.submit()
+        desk.begin(0)
+        desk.machine.arriving(0, *desk.sent[0][0], desk.now)
+        desk.machine.abort(second, desk.now)
+        desk.wait(2.5)
+        self.assertFalse([each for each in desk.other if isinstance(each, Kill)])
+        desk.end(0)
+        self.assertEqual(desk.error(second)[0], "TaskAborted")
+
     def test_time_limits_leave_nothing_behind(self) -> None:
         desk = Desk(1)
         for _ in range(500):
@@ -309,6 +331,31 @@ class BlameTests(SynchronousTestCase):
         self.assertNotIn(waiting, desk.done)
         desk.join(1)
         self.assertEqual(desk.engine_of(waiting), 1)
+
+    def test_one_whose_result_is_on_its_way_has_ended(self) -> None:
+        desk = Desk(1, known=False)
+        ended, running = desk.submit(2)
+        desk.begin(0)
+        desk.machine.arriving(0, *desk.sent[0].pop(0), desk.now)
+        desk.begin(0)
+        self.assertEqual(desk.machine.status()["pending"], [running])
+        desk.lose(0)
+        self.assertEqual(desk.error(running)[0], "EngineDied")
+        self.assertNotIn(ended, desk.done, "it runs again, at no cost")
+        desk.join(1)
+        desk.end(1)
+        self.assertEqual(desk.done[ended].status, OK)
+
+    def test_nobody_is_blamed_while_results_are_on_their_way(self) -> None:
+        desk = Desk(1, known=False)
+        [ended] = desk.submit()
+        desk.begin(0)
+        desk.machine.arriving(0, *desk.sent[0].pop(0), desk.now)
+        desk.lose(0)
+        self.assertEqual(desk.done, {})
+        desk.join(1)
+        desk.end(1)
+        self.assertEqual(desk.done[ended].status, OK)
 
     def test_one_alone(self) -> None:
         desk = Desk(1)

@@ -58,6 +58,7 @@ class TaskStory(RuleBasedStateMachine):
         self.endings: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()
         self.blamed: dict[int, list[int]] = {}
+        self.announced: set[tuple[int, int]] = set()
         self.submitted: dict[int, bytes] = {}
         self.succeeded: dict[int, set[int]] = {}
         self.aborted: set[int] = set()
@@ -142,10 +143,11 @@ class TaskStory(RuleBasedStateMachine):
         self.away.discard(number)
         if engine.current is not None:
             self.blamed.setdefault(engine.current.task_id, []).append(number)
-        for task_id, *_ in engine.unsent:
+        untold = [entry for entry in engine.unsent if entry[:2] not in self.announced]
+        for task_id, *_ in untold:
             # Computed and never told: it counts as possibly running.
             self.blamed.setdefault(task_id, []).append(number)
-        if engine.current is None and not engine.unsent and engine.inbox:
+        if engine.current is None and not untold and engine.inbox:
             # A real engine would have begun it at once; nobody can know that this one had not.
             self.blamed.setdefault(engine.inbox[0].task_id, []).append(number)
         self.machine.worker_lost(number, self.now, "it was killed")
@@ -263,6 +265,19 @@ class TaskStory(RuleBasedStateMachine):
     @rule(data=st.data())
     def engine_tells(self, data: st.DataObject) -> None:
         self.tell(self.some_engine(data))
+
+    @precondition(lambda self: self.engines)
+    @rule(data=st.data())
+    def engine_announces(self, data: st.DataObject) -> None:
+        engine = self.some_engine(data)
+        if engine.id in self.away:
+            return
+        for task_id, attempt, *_ in engine.unsent:
+            self.announced.add((task_id, attempt))
+            self.machine.arriving(engine.id, task_id, attempt, self.now)
+            self.settle()
+            if engine.id not in self.engines:
+                break
 
     def tell(self, engine: PretendedEngine) -> None:
         if engine.id in self.away or engine.id not in self.engines:
