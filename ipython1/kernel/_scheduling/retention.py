@@ -29,6 +29,7 @@ class Finished:
     :ivar duration: seconds that the last run took on its engine.
     :ivar payload: opaque; with ``REFUSED``, empty.
     :ivar error: with ``REFUSED``, the kernel's error.
+    :ivar read: its client has it, or is gone for good.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Finished:
         "error",
         "id",
         "payload",
+        "read",
         "status",
         "submitted",
     )
@@ -67,6 +69,7 @@ class Finished:
         self.duration = duration
         self.payload = payload
         self.error = error
+        self.read = False
 
     @property
     def size(self) -> int:
@@ -160,7 +163,10 @@ class ResultStore:
 
     def confirmed(self, batch: list[Finished], now: float) -> None:
         """Their client has these, or is gone for good."""
-        size = sum(finished.size for finished in batch)
+        size = 0
+        for finished in batch:
+            finished.read = True
+            size += finished.size
         self._read.append((now, size, batch))
         self._read_size += size
         while self._read_size > self.max_size and self._read:
@@ -188,9 +194,9 @@ class ResultStore:
         return None
 
     def clear(self, task_id: int) -> None:
-        """Forget that it ever was."""
+        """Forget that it ever was.  Its client gets it all the same if it is on its way there."""
         finished = self.results.pop(task_id, None)
-        if finished is not None:
+        if finished is not None and finished.read:
             finished.payload = b""
         self.succeeded.discard(task_id)
         self.failed.discard(task_id)

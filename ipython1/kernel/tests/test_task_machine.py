@@ -563,6 +563,16 @@ class ClientTests(SynchronousTestCase):
         self.assertRaises(IndexError, fetch, BOB, 10**6, False)
         self.assertEqual(desk.machine.counts()["succeeded"], 10)
 
+    def test_clearing_leaves_what_is_on_its_way_whole(self) -> None:
+        desk = Desk(1)
+        [task] = desk.submit()
+        run = desk.sent[0].pop()
+        desk.machine.results(0, [(*run, int(OK), 0.05, b"r")], desk.now)
+        desk.machine.clear(ALICE, None, desk.now)
+        self.assertRaises(IndexError, desk.machine.fetch, ALICE, task, False)
+        desk.settle()
+        self.assertEqual(desk.done[task].payload, b"r")
+
     def test_unread_results_wait_for_their_client(self) -> None:
         desk = Desk(1, keep_size=0)
         [task] = desk.submit()
