@@ -147,11 +147,11 @@ class AsyncTaskClient(TaskMethods):
         result = self._read(task_id)
         if result is not None:
             return result
-        if self._tasks.is_own(task_id):
-            if not block:
-                self._connection.end.link  # noqa: B018 (raises the error that says why)
+        if self._tasks.to_ask_for([task_id]):
+            if not await self._fetch([task_id], block) and not block:
                 return None
-        elif not await self._fetch(task_id, block) and not block:
+        elif not block:
+            self._connection.end.link  # noqa: B018 (raises the error that says why)
             return None
         await self._wait([task_id], None)
         return self._read(task_id)
@@ -170,9 +170,8 @@ class AsyncTaskClient(TaskMethods):
     async def _known(self, taskids: Any) -> list[int]:
         """Ids all of whose results will come here."""
         wanted = list(dict.fromkeys(check_ids(taskids)))
-        for task_id in self._tasks.results.missing(wanted):
-            if not self._tasks.is_own(task_id):
-                await self._fetch(task_id, True)
+        missing = self._tasks.results.missing(wanted)
+        await self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
         return wanted
 
     async def as_completed(self, taskids: Any) -> AsyncIterator[TaskResult]:
@@ -187,9 +186,10 @@ class AsyncTaskClient(TaskMethods):
             while waiting:
                 waiting.pop().callback(None)
 
-        waiter = self._tasks.add_waiter(wanted, tell)
+        waiter = Waiter(tell)
         try:
-            news.extend(task_id for task_id in wanted if task_id not in waiter.missing)
+            missing = self._tasks.add_waiter(waiter, wanted)
+            news.extend(task_id for task_id in wanted if task_id not in missing)
             outstanding = len(wanted)
             while outstanding:
                 while news:
@@ -206,19 +206,19 @@ class AsyncTaskClient(TaskMethods):
         finally:
             self._tasks.remove_waiter(waiter)
 
-    def _fetch(self, task_id: int, wait: bool) -> Deferred[Any]:
-        return self._connection.end.call("fetch", taskid=task_id, wait=wait)
+    async def _fetch(self, task_ids: list[int], wait: bool) -> bool:
+        done = [await self._call("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
+        return all(done)
 
     async def _wait(self, task_ids: Sequence[int], timeout: float | None) -> None:
         done: Deferred[None] = Deferred()
-        waiter: Waiter | None = None
 
         def tell(ids: list[int]) -> None:
-            if waiter is not None and (not waiter.missing or waiter.failure) and not done.called:
+            if (not waiter.missing or waiter.failure) and not done.called:
                 done.callback(None)
 
-        waiter = self._tasks.add_waiter(task_ids, tell)
-        if not waiter.missing:
+        waiter = Waiter(tell)
+        if not self._tasks.add_waiter(waiter, task_ids):
             return
         if timeout is not None:
             done.addTimeout(timeout, self._connection.reactor)
@@ -275,7 +275,7 @@ class AsyncTaskClient(TaskMethods):
         wanted = None if taskids is None else check_ids(taskids)
         for part in chunks(wanted):
             await self._call("clear", taskids=part)
-            self._forget(part)
+            self._cleared(part)
 
     # -- maps
 

@@ -130,13 +130,13 @@ class ResultBook:
 class Waiter:
     """Waits for tasks.
 
-    :param missing: the ids that are not done.
     :param tell: called with the ids of those that are done, in the reactor's thread; with an empty list when
         no more will come.
+    :ivar missing: the ids that are not done; it changes in the reactor's thread.
     """
 
-    def __init__(self, missing: set[int], tell: Callable[[list[int]], None]) -> None:
-        self.missing = missing
+    def __init__(self, tell: Callable[[list[int]], None]) -> None:
+        self.missing: set[int] = set()
         self.failure: Exception | None = None
         self._tell = tell
 
@@ -182,6 +182,7 @@ class ClientTasks:
         self._flushing: list[tuple[int, Deferred[None]]] = []
         self._waiters: set[Waiter] = set()
         self._lost: ConnectionError | None = None
+        self._doubtful_below = 0
         self.submitted = 0
         self.results = ResultBook()
         end.handlers[taskwire.DONE] = self._done_received
@@ -268,13 +269,24 @@ class ClientTasks:
                 return
         self._call_in_reactor(call)
 
-    def is_own(self, task_id: int) -> bool:
-        """Whether this client has submitted a task of this number."""
+    def to_ask_for(self, task_ids: Iterable[int]) -> list[int]:
+        """Those that the controller must be asked for: other clients' tasks, and what may have been cleared."""
         with self._lock:
-            return any(
-                start <= task_id < (self._next_id if stop == self._stop_id else stop)
+            own = [
+                (start, self._next_id if stop == self._stop_id else stop)
                 for start, stop in self._own
-            )
+            ]
+            unsent = self._first_unsent()
+            doubtful = self._doubtful_below if unsent is None else min(self._doubtful_below, unsent)
+            return [
+                task_id
+                for task_id in task_ids
+                if task_id < doubtful or not any(start <= task_id < stop for start, stop in own)
+            ]
+
+    def _first_unsent(self) -> int | None:
+        """The id of the first task in the outbox, where they are in rising order."""
+        return next((item.task_id for item in self._outbox if isinstance(item, Entry)), None)
 
     def take_back(self, task_id: int) -> bool:
         """Take a task out of the outbox; False when it is not in it."""
@@ -284,6 +296,9 @@ class ClientTasks:
         """Take tasks out of the outbox; returns those that were in it."""
         wanted = set(task_ids)
         with self._lock:
+            unsent = self._first_unsent()
+            if unsent is None or all(task_id < unsent for task_id in wanted):
+                return set()
             found = [
                 item for item in self._outbox if isinstance(item, Entry) and item.task_id in wanted
             ]
@@ -472,18 +487,19 @@ class ClientTasks:
 
     # -- waiting
 
-    def add_waiter(self, task_ids: Iterable[int], tell: Callable[[list[int]], None]) -> Waiter:
-        """Be told of tasks as they are done; those that are done already are not in ``waiter.missing``.
+    def add_waiter(self, waiter: Waiter, task_ids: Iterable[int]) -> frozenset[int]:
+        """Have ``waiter`` told of tasks as they are done; returns those that are not done already.
 
         :raises ConnectionError: when the controller is gone and not all are done.
         """
         with self._lock:
-            waiter = Waiter(self.results.missing(task_ids), tell)
-            if waiter.missing:
+            missing = frozenset(self.results.missing(task_ids))
+            if missing:
                 if self._lost is not None:
                     raise self._lost
+                waiter.missing |= missing
                 self._waiters.add(waiter)
-        return waiter
+        return missing
 
     def remove_waiter(self, waiter: Waiter) -> None:
         """It is not wanted any more."""
@@ -512,11 +528,22 @@ class ClientTasks:
         head = DONE_HEAD.pack(task_id, len(payload), taskwire.Status.REFUSED, -1, 0, now, now, 0.0)
         self._call_in_reactor(self.store, head + payload, [(task_id, 0)])
 
-    def forget(self, task_ids: Iterable[int] | None) -> None:
-        """Let go of results; None for all."""
+    def forget(self, task_ids: Iterable[int]) -> None:
+        """Let go of results."""
+        with self._lock:
+            for task_id in task_ids:
+                self.results.discard(task_id)
+
+    def cleared(self, task_ids: Sequence[int] | None) -> None:
+        """The controller has forgotten tasks (None: all that were done); in the reactor's thread.
+
+        Which of the earlier tasks there still are, only the controller knows from now on.
+        """
         with self._lock:
             if task_ids is None:
+                self._doubtful_below = self._next_id
                 self.results.clear()
             else:
                 for task_id in task_ids:
                     self.results.discard(task_id)
+                self._doubtful_below = max([self._doubtful_below, *(each + 1 for each in task_ids)])

@@ -107,11 +107,11 @@ class TaskClient(TaskMethods):
         result = self._read(task_id)
         if result is not None:
             return result
-        if self._tasks.is_own(task_id):
-            if not block:
-                self._raise_if_lost()
+        if self._tasks.to_ask_for([task_id]):
+            if not self._fetch([task_id], block) and not block:
                 return None
-        elif not self._fetch(task_id, block) and not block:
+        elif not block:
+            self._raise_if_lost()
             return None
         self._wait([task_id], None, "task")
         return self._read(task_id)
@@ -125,9 +125,7 @@ class TaskClient(TaskMethods):
         """
         wanted = check_ids(taskids)
         missing = self._tasks.results.missing(wanted)
-        for task_id in sorted(missing):
-            if not self._tasks.is_own(task_id):
-                self._fetch(task_id, True)
+        self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
         if missing:
             self._wait(missing, timeout, "barrier")
 
@@ -140,9 +138,8 @@ class TaskClient(TaskMethods):
         """
         reactor_in_thread.check()
         wanted = list(dict.fromkeys(check_ids(taskids)))
-        for task_id in self._tasks.results.missing(wanted):
-            if not self._tasks.is_own(task_id):
-                self._fetch(task_id, True)
+        missing = self._tasks.results.missing(wanted)
+        self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
         return self._as_completed(wanted, timeout)
 
     def _as_completed(self, wanted: list[int], timeout: float | None) -> Iterator[TaskResult]:
@@ -151,9 +148,9 @@ class TaskClient(TaskMethods):
 
         deadline = None if timeout is None else time.monotonic() + timeout
         news: SimpleQueue[list[int]] = SimpleQueue()
-        waiter = self._tasks.add_waiter(wanted, news.put)
+        waiter = Waiter(news.put)
         try:
-            left = set(waiter.missing)
+            left = self._tasks.add_waiter(waiter, wanted)
             ready = [task_id for task_id in wanted if task_id not in left]
             outstanding = len(wanted)
             while True:
@@ -177,9 +174,10 @@ class TaskClient(TaskMethods):
         finally:
             self._tasks.remove_waiter(waiter)
 
-    def _fetch(self, task_id: int, wait: bool) -> bool:
-        """Have the result of another client's task sent; False when it is not done yet."""
-        return bool(self._call("fetch", taskid=task_id, wait=wait))
+    def _fetch(self, task_ids: list[int], wait: bool) -> bool:
+        """Have results sent that do not come by themselves; False when not all tasks are done yet."""
+        done = [self._call("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
+        return all(done)
 
     def _raise_if_lost(self) -> None:
         if not self._connection.end.connected:
@@ -190,14 +188,13 @@ class TaskClient(TaskMethods):
         reactor_in_thread.check()
         wanted = set(task_ids)
         done = threading.Event()
-        waiter: Waiter | None = None
 
         def tell(ids: list[int]) -> None:
-            if waiter is None or not waiter.missing or waiter.failure is not None:
+            if not waiter.missing or waiter.failure is not None:
                 done.set()
 
-        waiter = self._tasks.add_waiter(wanted, tell)
-        if not waiter.missing:
+        waiter = Waiter(tell)
+        if not self._tasks.add_waiter(waiter, wanted):
             return
         try:
             if not self._wait_for(done, waiter, len(wanted), timeout):
@@ -300,7 +297,8 @@ class TaskClient(TaskMethods):
         wanted = None if taskids is None else check_ids(taskids)
         for part in chunks(wanted):
             self._call("clear", taskids=part)
-            self._forget(part)
+            # There, so that nobody who is told of a result finds it gone.
+            blockingCallFromThread(self._cleared, part)
 
     # -- maps
 

@@ -163,13 +163,12 @@ class TaskSession:
         if self._link is not None:
             send_reply(self._link, number, answer)
 
-    def _fetch(self, taskid: int, wait: bool) -> bool:
-        """Deliver the result of a task; False when it is not done."""
-        finished = self._tasks.fetch(self._uuid, taskid, wait)
-        if finished is None:
-            return False
-        self.deliver(0, [finished])
-        return True
+    def _fetch(self, taskids: list[int], wait: bool) -> bool:
+        """Deliver the results of tasks; False when not all of them are done."""
+        fetched = [self._tasks.fetch(self._uuid, task_id, wait) for task_id in taskids]
+        done = [finished for finished in fetched if finished is not None]
+        self.deliver(0, done)
+        return len(done) == len(taskids)
 
     # -- out
 

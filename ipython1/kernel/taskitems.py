@@ -349,7 +349,7 @@ class _Waiter(Waiter):
     """Hears of the executor's tasks."""
 
     def __init__(self, items: TaskItems) -> None:
-        super().__init__(set(), items.told)
+        super().__init__(items.told)
 
     def fail(self, problem: Exception) -> None:
         """The executor hears of it by itself."""

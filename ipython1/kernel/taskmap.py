@@ -190,7 +190,7 @@ class MapRun:
         self._plan = MapPlan(0, 1, False)
         self._groups: dict[int, _Group] = {}
         self._places: list[tuple[_Group, bytes, int]] = []
-        self._waiter = Waiter(set(), self._told)
+        self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False
 

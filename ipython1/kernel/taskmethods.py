@@ -142,8 +142,8 @@ class TaskMethods:
             states["scheduled"] += len(unsent)
         return QueueStatus(states, unsatisfied)
 
-    def _forget(self, task_ids: Iterable[int] | None) -> None:
-        self._tasks.forget(task_ids)
+    def _cleared(self, task_ids: list[int] | None) -> None:
+        self._tasks.cleared(task_ids)
         if task_ids is None:
             self._processors.clear()
         else:

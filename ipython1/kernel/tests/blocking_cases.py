@@ -19,7 +19,7 @@ from typing import Any
 import numpy
 from twisted.internet import reactor
 
-from ipython1.kernel import client
+from ipython1.kernel import client, messages
 from ipython1.kernel.connect import Connection
 from ipython1.kernel.error import (
     ClientError,
@@ -516,6 +516,47 @@ class LossTest(BlockingCase):
         self.assertRaises(ConnectionError, self.mec.get_ids)
         self.assertEqual(other.get_ids(), [0, 1, 2])
         self.mec.close()
+
+
+class TaskWaitTest(BlockingCase):
+    """Results that come while a wait is being set up are each noticed, once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.hold()
+        _, end = blockingCallFromThread(self.cluster.connect, self.cluster.task_face, messages.TASK)
+        self.tc = client.TaskClient(Connection(reactor, None, end, "memory"))
+        self.addCleanup(self.tc.close)
+        self.ids = self.tc.run_many([client.Task("a = 1", pull="a")] * self.engines)
+        self.tc.flush()
+
+    def let_come(self, number: int) -> None:
+        """Have results come in the moment after the waiter is added."""
+        tasks = self.tc._tasks
+        add_waiter = tasks.add_waiter
+
+        def add_and_lose_the_processor(waiter: Any, task_ids: Any) -> Any:
+            missing = add_waiter(waiter, task_ids)
+            for engine in self.cluster.engines[:number]:
+                self.in_reactor(engine.worker.release)
+            deadline = time.monotonic() + SOON
+            while len(tasks.results) < number and time.monotonic() < deadline:
+                self.in_reactor(lambda: None)
+            return missing
+
+        tasks.add_waiter = add_and_lose_the_processor  # type: ignore[method-assign]
+
+    def test_as_completed(self) -> None:
+        self.let_come(1)
+        results = self.tc.as_completed(self.ids, timeout=SOON)
+        first = next(results).taskid
+        self.release()
+        self.assertEqual(sorted([first, *(result.taskid for result in results)]), self.ids)
+
+    def test_barrier(self) -> None:
+        self.let_come(1)
+        with self.assertRaisesRegex(ResultNotCompleted, "2 of 3 tasks"):
+            self.tc.barrier(self.ids, timeout=0.1)
 
 
 class ClientModuleTest(unittest.TestCase):

@@ -123,6 +123,44 @@ class TaskTests(SynchronousTestCase):
         self.tc.flush()
         self.assertRaises(ResultNotCompleted, self.tc.clear, [task_id])
 
+    def test_what_was_cleared_is_unknown(self) -> None:
+        old = self.tc.run(Task("a = 1", pull="a"))
+        self.assertEqual(self.tc.get_task_result(old)["a"], 1)
+        hold(self.cluster)
+        running = self.tc.run(Task("a = 2", pull="a"))
+        self.tc.flush()
+        for cleared in (None, [old]):
+            if cleared:
+                release(self.cluster)
+                old = self.tc.run(Task("a = 1", pull="a"))
+                self.tc.barrier(old)
+                hold(self.cluster)
+                running = self.tc.run(Task("a = 2", pull="a"))
+            self.tc.clear(None if cleared is None else [old])
+            for block in (False, True):
+                self.assertRaises(IndexError, self.tc.get_task_result, old, block)
+            self.assertRaises(IndexError, self.tc.barrier, [running, old])
+            self.assertIsNone(self.tc.get_task_result(running))
+        waiting = self.tc.asynchronous.barrier(running)
+        release(self.cluster)
+        self.successResultOf(waiting)
+        self.assertEqual(self.tc.get_task_result(running)["a"], 2)
+
+    def test_what_was_cleared_is_told_from_what_was_not_sent(self) -> None:
+        self.cluster.task_face.tasks.machine.settings = TaskSettings(window_tasks=10)
+        tc = self.cluster.task()
+        first = tc.run(Task("a = 1"))
+        tc.barrier(first)
+        hold(self.cluster)
+        ids = tc.run_many([Task("a = 2", pull="a")] * 20)
+        tc.clear()
+        self.assertEqual([tc.get_task_result(each) for each in ids], [None] * 20)
+        self.assertRaises(IndexError, tc.get_task_result, first)
+        waiting = tc.asynchronous.barrier(ids)
+        release(self.cluster)
+        self.successResultOf(waiting)
+        self.assertEqual([tc.get_task_result(each)["a"] for each in ids], [2] * 20)
+
     def test_abort_of_a_queued_task(self) -> None:
         hold(self.cluster)
         ids = [self.tc.run(Task("a = 1")) for _ in range(6)]
