@@ -16,7 +16,14 @@ from zope.interface import Interface, implementer
 
 from ipython1.kernel.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.connect import Connection
-from ipython1.kernel.error import CompositeError, TaskAborted
+from ipython1.kernel.error import (
+    CompositeError,
+    KernelError,
+    MessageSizeError,
+    SerializationError,
+    TaskAborted,
+)
+from ipython1.kernel.map import is_array
 from ipython1.kernel.mapper import IMapper
 from ipython1.kernel.pendingresult import PendingResult
 from ipython1.kernel.taskcodec import Partly, unpack_item
@@ -149,6 +156,10 @@ class MapPlan:
         self._items += stop - start
         self._seconds += seconds
 
+    def dropped(self) -> None:
+        """A group is done with that was never sent."""
+        self._under_way -= 1
+
     def lost(self, start: int, stop: int) -> None:
         """A group was lost as a whole; its items run again, one by one."""
         self._under_way -= 1
@@ -190,6 +201,7 @@ class MapRun:
         self._plan = MapPlan(0, 1, False)
         self._groups: dict[int, _Group] = {}
         self._places: list[tuple[_Group, bytes, int]] = []
+        self._unsendable: list[tuple[int, KernelError]] = []
         self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False
@@ -205,8 +217,11 @@ class MapRun:
                 or options.clear_before
                 or options.clear_after
             )
+            # What is the same for all items is wrong with all of them, and tried here.
+            packed, _ = self._encoder.functions.pack(self._function)
+            self._encoder.encode(options)
             if plain:
-                self._packed, _ = self._encoder.functions.pack(self._function)
+                self._packed = packed
             self._plan = MapPlan(self.total, engines, plain)
             self._go_on()
         except Exception as problem:
@@ -221,7 +236,11 @@ class MapRun:
             group = self._plan.next_group()
             if group is None:
                 break
-            task_id = self._submit(*group)
+            try:
+                task_id = self._submit(*group)
+            except (SerializationError, MessageSizeError) as problem:
+                self._cannot_be_sent(*group, problem)
+                continue
             if task_id is None:
                 return
             self._groups[task_id] = _Group(*group, single=self._packed is None)
@@ -254,6 +273,15 @@ class MapRun:
             self._waiting_for_room = True
             self._tasks.when_room(self._has_room)
         return task_id
+
+    def _cannot_be_sent(self, start: int, stop: int, problem: KernelError) -> None:
+        """An item fails alone; of a group, it is to be found out which."""
+        if stop - start > 1:
+            self._plan.lost(start, stop)
+            return
+        self._plan.dropped()
+        self._unsendable.append((start, problem))
+        self.completed += 1
 
     def _has_room(self) -> None:
         self._waiting_for_room = False
@@ -317,15 +345,21 @@ class MapRun:
         :raises CompositeError: when calls failed.
         """
         values: list[Any] = [None] * self.total
-        failures: list[tuple[int, BaseException, int | None]] = []
+        failures: list[tuple[int, BaseException, int | None]] = [
+            (index, problem, None) for index, problem in self._unsendable
+        ]
+        for index, problem in self._unsendable:
+            values[index] = problem
         for group, data, offset in self._places:
             head = DONE_HEAD.unpack_from(data, offset)
             begin = offset + DONE_HEAD.size
             engine = head[3] if head[3] >= 0 else None
             value = read_value(head[2], data[begin : begin + head[1]], head[3], None)
             if value.failure is not None:
-                values[group.start] = value.failure
-                failures.append((group.start, value.failure, engine))
+                # A group that cannot be read here is lost as a whole.
+                for index in range(group.start, group.stop):
+                    values[index] = value.failure
+                    failures.append((index, value.failure, engine))
             elif group.single:
                 values[group.start] = value.result
             elif isinstance(value.result, Partly):
@@ -352,20 +386,23 @@ def _traceback_of(problem: BaseException) -> str:
 
 
 def columns_of(sequences: Sequence[Any]) -> list[Any]:
-    """The sequences of a map as things that have a length and items.
+    """The sequences of a map as things that have a length and items by number.
+
+    Of what must be iterated over, no more is taken than the built-in ``map`` would take, as some never end.
 
     :raises TypeError: when there are none, or they cannot be iterated over.
     """
     if not sequences:
         raise TypeError("map needs a function and at least one sequence")
-    return [
-        sequence
-        if hasattr(sequence, "__len__")
-        and hasattr(sequence, "__getitem__")
-        and not isinstance(sequence, dict)
-        else list(sequence)
-        for sequence in sequences
-    ]
+    if all(_has_items_by_number(sequence) for sequence in sequences):
+        return list(sequences)
+    rows = list(zip(*sequences, strict=False))
+    return [[row[number] for row in rows] for number in range(len(sequences))]
+
+
+def _has_items_by_number(sequence: object) -> bool:
+    """Whether item ``i`` is ``sequence[i]``, which is not so for dicts and the like."""
+    return isinstance(sequence, Sequence) or is_array(sequence)
 
 
 def check_map(func: object, options: MapTask) -> None:

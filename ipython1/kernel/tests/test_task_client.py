@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import io
+import itertools
 import random
 import threading
+import types
 from typing import Any
 
+import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import bulk, clienttasks, frames
@@ -18,12 +22,20 @@ from ipython1.kernel.error import (
     EngineDied,
     MessageSizeError,
     ResultNotCompleted,
+    SerializationError,
     TaskAborted,
 )
 from ipython1.kernel.taskmap import MapPlan
 from ipython1.kernel.taskobjects import BaseTask, MapTask, StringTask, Task, TaskResult, TaskValue
 from ipython1.kernel.taskprogress import describe, progress_line
 from ipython1.testing import InMemoryCluster
+
+
+class Unreadable:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return int, ("x",)
 
 
 def hold(cluster: InMemoryCluster) -> None:
@@ -282,6 +294,13 @@ class TaskTests(SynchronousTestCase):
     def test_very_many_ids_in_one_call(self) -> None:
         ids = self.tc.run_many([Task("a = 1")] * 30_000)
         self.tc.barrier(ids)
+        other = self.cluster.task()
+        end = other.asynchronous._connection.end
+        calls: list[str] = []
+        call = end.call
+        self.patch(end, "call", lambda name, **args: calls.append(name) or call(name, **args))
+        other.barrier(ids)
+        self.assertEqual(calls, ["fetch"] * 3, "they are not asked for one by one")
         self.assertEqual(self.tc.queue_status(verbose=True)["succeeded"], ids)
         self.tc.clear(ids)
         self.assertEqual(self.tc.queue_status()["succeeded"], 0)
@@ -355,6 +374,54 @@ class MapTests(SynchronousTestCase):
         self.assertEqual((results[0], results[2]), (1.0, 0.5))
         self.assertIsInstance(results[1], ZeroDivisionError)
         self.assertEqual(len(caught.exception.elist), 2)
+
+    def test_whatever_can_be_iterated_over(self) -> None:
+        tc = InMemoryCluster(2).task()
+        self.assertEqual(tc.map(max, [1, 2, 3], itertools.count()), [1, 2, 3])
+        self.assertEqual(tc.map(max, itertools.count(), range(4, 6)), [4, 5])
+        for sequence in (
+            types.MappingProxyType({"a": 1, "b": 2}),
+            collections.ChainMap({"a": 1}, {"b": 2}),
+            collections.deque("ab"),
+            {"a": 1, "b": 2},
+            numpy.array(["a", "b"]),
+        ):
+            self.assertEqual(tc.map(str, sequence), list(map(str, sequence)))
+        taken = iter(range(10))
+        self.assertEqual(tc.map(max, [5, 6], taken), [5, 6])
+        self.assertEqual(next(taken), 2, "no more is taken than is needed")
+
+    def test_items_that_cannot_be_sent_fail_alone(self) -> None:
+        tc = InMemoryCluster(2).task()
+        items: list[Any] = list(range(200))
+        items[3] = items[150] = threading.Lock()
+        for options in ({}, {"retries": 1}):
+            with self.assertRaises(CompositeError) as caught:
+                tc.mapper(**options).map(lambda x: x, items)
+            results = caught.exception.results
+            for index, value in enumerate(results):
+                if index in (3, 150):
+                    self.assertIsInstance(value, SerializationError)
+                    self.assertIn("lock", str(value))
+                else:
+                    self.assertEqual(value, index)
+            self.assertEqual(caught.exception.engine_ids, [None, None])
+        with self.assertRaises(CompositeError) as caught:
+            tc.map(len, [threading.Lock()])
+        lock = threading.Lock()
+        self.assertRaises(SerializationError, tc.map, lambda x: lock, [1])
+        self.assertRaises(
+            SerializationError, tc.mapper(retries=1, depend=lambda properties: lock).map, abs, [1]
+        )
+
+    def test_a_group_that_cannot_be_read_is_a_failure_of_all_its_items(self) -> None:
+        tc = InMemoryCluster(2).task()
+        with self.assertRaises(CompositeError) as caught:
+            tc.map(lambda x: Unreadable() if x == 150 else x, range(200))
+        results = caught.exception.results
+        self.assertIsInstance(results[150], SerializationError)
+        for index, value in enumerate(results):
+            self.assertTrue(value == index or value is results[150], (index, value))
 
     def test_options(self) -> None:
         cluster = InMemoryCluster(2)
