@@ -21,7 +21,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -31,6 +31,7 @@ from ipython1.kernel.bulk import WritableBuffer, pack_reference, unpack_referenc
 from ipython1.kernel.clientlink import ClientEnd
 from ipython1.kernel.error import ConnectionError, KernelError, MessageSizeError
 from ipython1.kernel.frames import Buffer
+from ipython1.kernel.sentfunctions import SentFunctions
 from ipython1.kernel.taskencoder import Encoded, Packed
 from ipython1.kernel.taskwire import DONE_HEAD, Entry
 
@@ -48,6 +49,15 @@ MOST_AT_ONCE: Final = 4096
 _PAGE: Final = 1024
 _SEGMENT_BITS: Final = 32
 _OFFSET_MASK: Final = (1 << _SEGMENT_BITS) - 1
+
+
+class Forgotten(NamedTuple):
+    """A function that no task refers to any more."""
+
+    digest: bytes
+
+
+Item: TypeAlias = Entry | Packed | Forgotten
 
 
 class ResultBook:
@@ -164,11 +174,11 @@ class ClientTasks:
         self._end = end
         self._call_in_reactor = call_in_reactor
         self._lock = threading.Lock()
-        self._outbox: deque[Entry | Packed] = deque()
+        self._outbox: deque[Item] = deque()
         self._outbox_tasks = 0
         self._outbox_size = 0
         self._sending = False
-        self._functions: set[bytes] = set()
+        self._functions = SentFunctions()
         self._blocks: deque[tuple[int, int]] = deque()
         self._own: list[tuple[int, int]] = []
         self._next_id = 0
@@ -201,9 +211,10 @@ class ClientTasks:
 
     # -- submitting, in any thread
 
-    def submit(self, encoded: Encoded) -> int | None:
+    def submit(self, encoded: Encoded, borrowed: Packed | None = None) -> int | None:
         """Put a task into the outbox; returns its id, or None when there is no room now (see :meth:`when_room`).
 
+        :param borrowed: a function that was put there before, by :meth:`borrow`.
         :raises ConnectionError: when the controller is gone.
         :raises MessageSizeError: when it is larger than the controller takes.
         """
@@ -214,12 +225,7 @@ class ClientTasks:
         largest = size
         for function in encoded.functions:
             largest = max(largest, len(function.data))
-        limit = min(self._end.max_message or taskwire.MOST_BYTES, taskwire.MOST_BYTES)
-        if largest > limit:
-            raise MessageSizeError(
-                f"the task is {largest} bytes, the controller takes at most {limit} (max_message_size in "
-                "ipython1.kernel.ini); send it in parts, or through files"
-            )
+        self._check_size(largest)
         with self._lock:
             task_id = self._next_id
             if (
@@ -231,8 +237,7 @@ class ClientTasks:
                 return self._no_room()
             self._next_id = task_id + 1
             for function in encoded.functions:
-                if function.digest not in self._functions:
-                    self._functions.add(function.digest)
+                if function is not borrowed and self._functions.add(function):
                     self._outbox.append(function)
             self._outbox.append(Entry(task_id, encoded.options, payload, encoded.recovery))
             self._outbox_tasks += 1
@@ -243,6 +248,34 @@ class ClientTasks:
         if wake:
             self._call_in_reactor(self._send)
         return task_id
+
+    def _check_size(self, size: int) -> None:
+        limit = min(self._end.max_message or taskwire.MOST_BYTES, taskwire.MOST_BYTES)
+        if size > limit:
+            raise MessageSizeError(
+                f"the task is {size} bytes, the controller takes at most {limit} (max_message_size in "
+                "ipython1.kernel.ini); send it in parts, or through files"
+            )
+
+    def borrow(self, function: Packed) -> None:
+        """Have the controller know a function until it is released.
+
+        :raises MessageSizeError: when it is larger than the controller takes.
+        """
+        self._check_size(len(function.data))
+        with self._lock:
+            if self._functions.add(function, borrowed=True):
+                self._outbox.append(function)
+
+    def release(self, function: Packed) -> None:
+        """All tasks are done for which a function was borrowed."""
+        with self._lock:
+            forgotten = self._functions.release(function)
+            self._outbox.extend(Forgotten(digest) for digest in forgotten)
+            wake = bool(forgotten) and not self._sending
+            self._sending = self._sending or wake
+        if wake:
+            self._call_in_reactor(self._send)
 
     def _no_room(self) -> int | None:
         if self._lost is not None:
@@ -308,7 +341,7 @@ class ClientTasks:
             self._outbox = deque(
                 item
                 for item in self._outbox
-                if isinstance(item, Packed) or item.task_id not in taken
+                if not isinstance(item, Entry) or item.task_id not in taken
             )
             number = len(taken)
             self._outbox_tasks -= number
@@ -336,7 +369,7 @@ class ClientTasks:
             while outbox and left and self._lost is None:
                 left -= 1
                 item = outbox[0]
-                if isinstance(item, Packed):
+                if not isinstance(item, Entry):
                     outbox.popleft()
                     self._send_entries(batch)
                     batch = []
@@ -385,10 +418,13 @@ class ClientTasks:
             transfer = link.bulk.start(bodies, lambda reason: None)
             link.send(taskwire.SUBMIT, 0, head, pack_reference(transfer), frames.BULK)
 
-    def _send_function(self, function: Packed) -> None:
+    def _send_function(self, function: Packed | Forgotten) -> None:
         if not self._end.connected:
             return
         link = self._end.link
+        if isinstance(function, Forgotten):
+            link.send(taskwire.FORGET, 0, function.digest)
+            return
         if len(function.data) <= taskwire.INLINE:
             link.send(taskwire.FUNCTION, 0, function.digest, function.data)
         else:

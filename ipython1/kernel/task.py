@@ -330,6 +330,18 @@ class TaskController:
             function = self._functions[digest] = _Function(data)
         function.clients.add(uuid)
 
+    def forget_function(self, uuid: bytes, digest: bytes) -> None:
+        function = self._functions.get(digest)
+        if function is not None:
+            self._drop_clients(digest, function, {uuid})
+
+    def _drop_clients(self, digest: bytes, function: _Function, gone: set[bytes]) -> None:
+        function.clients -= gone
+        if not function.clients:
+            del self._functions[digest]
+            for face in self._faces.values():
+                face.forget_function(digest)
+
     def options(self, packed: bytes) -> TaskOptions:
         """What the machine takes for packed options.
 
@@ -465,11 +477,7 @@ class TaskController:
             return
         self._leaving -= gone
         for digest, function in list(self._functions.items()):
-            function.clients -= gone
-            if not function.clients:
-                del self._functions[digest]
-                for face in self._faces.values():
-                    face.forget_function(digest)
+            self._drop_clients(digest, function, gone)
 
     def epoch(self) -> float:
         """What to add to the machine's times to get seconds since the epoch."""

@@ -116,6 +116,11 @@ class TaskSession:
                     self._uuid, digest, bytes(payload) if data is None else data
                 ),
             )
+        elif kind == taskwire.FORGET:
+            forgotten = bytes(meta)
+            self._in_turn(
+                0, b"", lambda nothing: self._tasks.forget_function(self._uuid, forgotten)
+            )
         elif kind == frames.CALL:
             self._in_turn(0, b"", lambda nothing: self._call(ident, payload))
         else:

@@ -63,6 +63,9 @@ class ITaskController(Interface):
     def add_function(uuid: bytes, digest: bytes, data: bytes) -> None:
         """A function that the client's tasks will refer to by its digest."""
 
+    def forget_function(uuid: bytes, digest: bytes) -> None:
+        """All of the client's tasks that refer to a function are done; it is sent again before others do."""
+
     def submit(uuid: bytes, submissions: Iterable[Any]) -> None:
         """Queue tasks."""
 

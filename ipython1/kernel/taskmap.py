@@ -221,6 +221,7 @@ class MapRun:
             packed, _ = self._encoder.functions.pack(self._function)
             self._encoder.encode(options)
             if plain:
+                self._tasks.borrow(packed)
                 self._packed = packed
             self._plan = MapPlan(self.total, engines, plain)
             self._go_on()
@@ -267,7 +268,7 @@ class MapRun:
                     depend=options.depend,
                 )
             )
-        task_id = self._tasks.submit(encoded)
+        task_id = self._tasks.submit(encoded, self._packed)
         if task_id is None:
             self._plan.lost(start, stop)
             self._waiting_for_room = True
@@ -323,6 +324,8 @@ class MapRun:
         if not self._over:
             self._over = True
             self._tasks.remove_waiter(self._waiter)
+            if self._packed is not None:
+                self._tasks.release(self._packed)
             self.finished.callback(self)
 
     def _fail(self, problem: Exception) -> None:

@@ -20,7 +20,8 @@ kind               from, to               ident            says
 ``RESULTS``        engine, controller     batch number     payload: a table of results, their payloads
 ``BEGUN``          engine, controller     task id          meta: attempt
 ``GIVEN_BACK``     engine, controller     --               payload: runs
-``FORGET``         controller, engine     --               meta: digest of a function that is not used any more
+``FORGET``         client, controller,    --               meta: digest of a function that is not used any more
+                   engine
 ``HELD``           engine, controller     --               payload: runs that it has, finished or not
 ``DEPENDS``        engine, controller     version          meta: digest and answer
 =================  =====================  ===============  ==========================================================

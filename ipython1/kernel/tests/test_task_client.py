@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import bulk, clienttasks, frames
+from ipython1.kernel import bulk, clienttasks, frames, sentfunctions
 from ipython1.kernel._scheduling.machine import TaskSettings
 from ipython1.kernel.clienttasks import ResultBook
 from ipython1.kernel.error import (
@@ -25,6 +25,8 @@ from ipython1.kernel.error import (
     SerializationError,
     TaskAborted,
 )
+from ipython1.kernel.sentfunctions import SentFunctions
+from ipython1.kernel.taskencoder import Packed
 from ipython1.kernel.taskmap import MapPlan
 from ipython1.kernel.taskobjects import BaseTask, MapTask, StringTask, Task, TaskResult, TaskValue
 from ipython1.kernel.taskprogress import describe, progress_line
@@ -291,6 +293,33 @@ class TaskTests(SynchronousTestCase):
         self.assertEqual(tasks._functions, {})
         self.assertFalse(any(runner._packed or runner._functions for runner in runners))
 
+    def test_functions_of_maps_go_with_time(self) -> None:
+        """A closure made for one map is not kept for ever; one that is used on and on is not sent on and on."""
+
+        def add(n: int) -> Any:
+            return lambda x: x + n
+
+        def steady(x: int) -> int:
+            return -x
+
+        cluster, tc = self.cluster, self.tc
+        self.assertEqual(tc.run(MapTask(steady, (1,)), block=True).result, -1)
+        self.assertEqual(tc.run(MapTask(steady, (2,)), block=True).result, -2)
+        tasks = cluster.task_face.tasks
+        runners = [engine.tasks._runner for engine in cluster.engines]
+        most = sentfunctions.MOST_IDLE + 2
+        for n in range(2 * most):
+            self.assertEqual(tc.map(add(n), range(5)), list(range(n, n + 5)))
+        cluster.pump.run()
+        self.assertLessEqual(len(tasks._functions), most)
+        for runner in runners:
+            self.assertLessEqual(len(runner._packed), most)
+            self.assertLessEqual(len(runner._functions), most)
+        self.assertEqual(
+            tc.map(add(0), range(5)), list(range(5)), "what was forgotten is sent again"
+        )
+        self.assertEqual(tc.run(MapTask(steady, (3,)), block=True).result, -3)
+
     def test_very_many_ids_in_one_call(self) -> None:
         ids = self.tc.run_many([Task("a = 1")] * 30_000)
         self.tc.barrier(ids)
@@ -496,6 +525,63 @@ class ResultBookTests(SynchronousTestCase):
         self.assertEqual(len(book._segments), len({data for data, _ in model.values()}))
         book.clear()
         self.assertEqual((len(book), book.get(3)), (0, None))
+
+
+class SentFunctionsTests(SynchronousTestCase):
+    """Which functions are kept."""
+
+    def packed(self, number: int, size: int = 10) -> Packed:
+        return Packed(bytes([number]), bytes(size), b"")
+
+    def test_those_of_tasks_are_kept(self) -> None:
+        functions = SentFunctions()
+        one = self.packed(1)
+        self.assertTrue(functions.add(one))
+        self.assertFalse(functions.add(one))
+        self.assertFalse(functions.add(one, borrowed=True))
+        for number in range(10, 200):
+            self.assertTrue(functions.add(self.packed(number), borrowed=True))
+            functions.release(self.packed(number))
+        self.assertFalse(functions.add(one))
+
+    def test_a_task_keeps_what_a_map_brought(self) -> None:
+        functions = SentFunctions()
+        one, two = self.packed(1), self.packed(2)
+        functions.add(one, borrowed=True)
+        self.assertFalse(functions.add(one))
+        functions.add(two, borrowed=True)
+        functions.release(two)
+        self.assertFalse(functions.add(two))
+        functions.release(one)
+        for number in range(10, 200):
+            functions.add(self.packed(number), borrowed=True)
+            forgotten = functions.release(self.packed(number))
+            self.assertNotIn(one.digest, forgotten)
+            self.assertNotIn(two.digest, forgotten)
+
+    def test_the_last_ones_of_maps_are_kept(self) -> None:
+        functions = SentFunctions()
+        used, twice = self.packed(0), self.packed(1)
+        functions.add(used, borrowed=True)
+        for _ in range(2):
+            functions.add(twice, borrowed=True)
+        self.assertEqual(functions.release(twice), [])
+        forgotten = []
+        for number in range(2, 2 + sentfunctions.MOST_IDLE + 1):
+            functions.add(self.packed(number), borrowed=True)
+            forgotten += functions.release(self.packed(number))
+        self.assertEqual(forgotten, [bytes([2])], "the oldest that no map uses")
+        self.assertFalse(functions.add(self.packed(3), borrowed=True))
+        self.assertTrue(functions.add(self.packed(2), borrowed=True))
+
+    def test_large_ones_go_sooner(self) -> None:
+        functions = SentFunctions()
+        forgotten = []
+        for number in range(10):
+            large = self.packed(number, sentfunctions.MOST_IDLE_SIZE)
+            functions.add(large, borrowed=True)
+            forgotten += functions.release(large)
+        self.assertEqual(len(forgotten), 10 - sentfunctions.FEWEST_IDLE)
 
 
 class ProgressTests(SynchronousTestCase):
