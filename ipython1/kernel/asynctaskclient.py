@@ -11,7 +11,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from ipython1.kernel.asyncclient import AwaitableDeferred, awaitable
 from ipython1.kernel.clienttasks import Waiter
 from ipython1.kernel.connect import Connection
-from ipython1.kernel.error import ResultNotCompleted, TaskAborted
+from ipython1.kernel.error import ResultNotCompleted
 from ipython1.kernel.parallelfunction import ParallelFunction
 from ipython1.kernel.taskmap import MapRun, TaskMapper, check_map, columns_of
 from ipython1.kernel.taskmethods import QueueStatus, TaskMethods, check_id, check_ids, chunks
@@ -250,18 +250,19 @@ class AsyncTaskClient(TaskMethods):
 
         return awaitable(self._call("queue_status", verbose=bool(verbose)).addCallback(finish))
 
-    def abort(self, taskid: int) -> AwaitableDeferred:
-        """End a task; the Deferred fails with IndexError when it is done, or unknown."""
+    def abort(self, taskid: Any) -> AwaitableDeferred:
+        """End a task, or several; the Deferred fails with IndexError when the one is done, or unknown."""
         return awaitable(self._abort(taskid))
 
-    async def _abort(self, taskid: int) -> None:
-        task_id = check_id(taskid)
-        if self._tasks.take_back(task_id):
-            self._tasks.aborted_here(task_id, TaskAborted(f"task {task_id} was aborted"))
-        elif task_id in self._tasks.results:
-            raise IndexError(f"task {task_id} is completed already; it cannot be aborted")
-        else:
-            await self._call("abort", taskid=task_id)
+    async def _abort(self, taskid: Any) -> None:
+        wanted = check_ids(taskid)
+        alone = hasattr(taskid, "__index__")
+        left = self._to_abort(wanted, alone)
+        for part in chunks(left):
+            if alone:
+                await self._call("abort", taskid=left[0])
+            else:
+                await self._call("abort_many", taskids=part)
 
     def spin(self) -> AwaitableDeferred:
         """Have the controller try everything again."""

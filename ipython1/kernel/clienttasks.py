@@ -29,7 +29,7 @@ from twisted.logger import Logger
 from ipython1.kernel import frames, messages, taskwire
 from ipython1.kernel.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.clientlink import ClientEnd
-from ipython1.kernel.error import ConnectionError, KernelError, MessageSizeError
+from ipython1.kernel.error import ConnectionError, MessageSizeError, TaskAborted
 from ipython1.kernel.frames import Buffer
 from ipython1.kernel.sentfunctions import SentFunctions
 from ipython1.kernel.taskencoder import Encoded, Packed
@@ -555,14 +555,25 @@ class ClientTasks:
             self._flushing.append((wanted, deferred))
         return deferred
 
-    def aborted_here(self, task_id: int, problem: KernelError) -> None:
-        """Store the end of a task that never left; in any thread."""
+    def abort_unsent(self, task_ids: Iterable[int]) -> set[int]:
+        """End those tasks that are in the outbox; returns them."""
         import time
 
-        payload = messages.pack_json((type(problem).__name__, str(problem)))
+        taken = self.take_back_many(task_ids)
+        if not taken:
+            return taken
         now = time.time()
-        head = DONE_HEAD.pack(task_id, len(payload), taskwire.Status.REFUSED, -1, 0, now, now, 0.0)
-        self._call_in_reactor(self.store, head + payload, [(task_id, 0)])
+        data = bytearray()
+        places = []
+        for task_id in sorted(taken):
+            places.append((task_id, len(data)))
+            payload = messages.pack_json((TaskAborted.__name__, f"task {task_id} was aborted"))
+            data += DONE_HEAD.pack(
+                task_id, len(payload), taskwire.Status.REFUSED, -1, 0, now, now, 0.0
+            )
+            data += payload
+        self._call_in_reactor(self.store, bytes(data), places)
+        return taken
 
     def forget(self, task_ids: Iterable[int]) -> None:
         """Let go of results."""

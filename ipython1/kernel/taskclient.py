@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ipython1.kernel.clienttasks import Waiter
 from ipython1.kernel.connect import connect_blocking
-from ipython1.kernel.error import ResultNotCompleted, TaskAborted, WaitInterrupted
+from ipython1.kernel.error import ResultNotCompleted, WaitInterrupted
 from ipython1.kernel.parallelfunction import ParallelFunction
 from ipython1.kernel.taskmap import PendingMap, TaskMapper
 from ipython1.kernel.taskmethods import QueueStatus, TaskMethods, check_id, check_ids, chunks
@@ -171,6 +171,8 @@ class TaskClient(TaskMethods):
                     ) from None
                 if waiter.failure is not None:
                     raise waiter.failure
+        except KeyboardInterrupt:
+            raise self._interrupted(set(waiter.missing), len(wanted)) from None
         finally:
             self._tasks.remove_waiter(waiter)
 
@@ -202,15 +204,24 @@ class TaskClient(TaskMethods):
                     f"{len(waiter.missing)} of {len(wanted)} tasks are not done after {timeout:g} s; they go on"
                 )
         except KeyboardInterrupt:
-            name = name_of(self, "tc")
-            raise WaitInterrupted(
-                f"KeyboardInterrupt: {len(waiter.missing)} of {len(wanted)} tasks are not done and go on; "
-                f"{name}.abort(taskid) ends one, {name}.queue_status(verbose=True) lists them"
-            ) from None
+            raise self._interrupted(waiter.missing, len(wanted)) from None
         finally:
             self._tasks.remove_waiter(waiter)
         if waiter.failure is not None:
             raise waiter.failure
+
+    def _interrupted(self, missing: Collection[int], total: int) -> WaitInterrupted:
+        """What Ctrl-C makes of waiting for tasks."""
+        name = name_of(self, "tc")
+        if len(missing) == 1:
+            [task_id] = missing
+            text = f"task {task_id} is not done and goes on; {name}.abort({task_id}) ends it"
+        else:
+            text = (
+                f"{len(missing)} of {total} tasks are not done and go on; "
+                f"{name}.abort(taskids) ends them, {name}.queue_status(verbose=True) lists them"
+            )
+        return WaitInterrupted(f"KeyboardInterrupt: {text}")
 
     def _wait_for(
         self, done: threading.Event, waiter: Waiter, total: int, timeout: float | None
@@ -271,18 +282,20 @@ class TaskClient(TaskMethods):
         """
         return self._status(verbose, self._call("queue_status", verbose=bool(verbose)))
 
-    def abort(self, taskid: int) -> None:
+    def abort(self, taskid: Any) -> None:
         """End a task: one that has not begun fails with ``TaskAborted``, one that runs is interrupted and does so too.
 
+        :param taskid: its id, or those of several tasks; of several, those that are done are left alone.
         :raises IndexError: when it is done, or there is none of this id.
         """
-        task_id = check_id(taskid)
-        if self._tasks.take_back(task_id):
-            self._tasks.aborted_here(task_id, TaskAborted(f"task {task_id} was aborted"))
-            return
-        if task_id in self._tasks.results:
-            raise IndexError(f"task {task_id} is completed already; it cannot be aborted")
-        self._call("abort", taskid=task_id)
+        wanted = check_ids(taskid)
+        alone = hasattr(taskid, "__index__")
+        left = self._to_abort(wanted, alone)
+        for part in chunks(left):
+            if alone:
+                self._call("abort", taskid=left[0])
+            else:
+                self._call("abort_many", taskids=part)
 
     def spin(self) -> None:
         """Have the controller try everything again: dependencies are asked for anew, rejections are forgotten."""
@@ -357,5 +370,8 @@ class TaskClient(TaskMethods):
             progress_line(self.progress, finished.wait, lambda: pending.progress, None)
         except KeyboardInterrupt:
             pending.abort()
-            raise
+            done, total = pending.progress
+            raise WaitInterrupted(
+                f"KeyboardInterrupt: the map was aborted when {done} of {total} items were done"
+            ) from None
         return pending.result()

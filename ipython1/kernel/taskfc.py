@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,6 +59,7 @@ class TaskSession:
             "lease": lambda: self._tasks.lease(self._uuid),
             "engines": lambda: self._tasks.engines,
             "abort": self._tasks.abort,
+            "abort_many": self._abort_many,
             "withdraw": self._tasks.withdraw,
             "has_begun": self._tasks.has_begun,
             "fetch": self._fetch,
@@ -167,6 +169,12 @@ class TaskSession:
             answer = {"error": to_wire(unclear)}
         if self._link is not None:
             send_reply(self._link, number, answer)
+
+    def _abort_many(self, taskids: list[int]) -> None:
+        """End those tasks that are not done."""
+        for task_id in taskids:
+            with contextlib.suppress(IndexError):
+                self._tasks.abort(task_id)
 
     def _fetch(self, taskids: list[int], wait: bool) -> bool:
         """Deliver the results of tasks; False when not all of them are done."""

@@ -131,6 +131,18 @@ class TaskMethods:
             process,
         )
 
+    def _to_abort(self, task_ids: list[int], alone: bool) -> list[int]:
+        """End tasks that have not left this client, and return those that the controller is to end.
+
+        :raises IndexError: when there is but one, and it is done.
+        """
+        taken = self._tasks.abort_unsent(task_ids)
+        results = self._tasks.results
+        left = [each for each in task_ids if each not in taken and each not in results]
+        if alone and not taken and not left:
+            raise IndexError(f"task {task_ids[0]} is completed already; it cannot be aborted")
+        return left
+
     def _status(self, verbose: bool, told: Mapping[str, Any]) -> QueueStatus:
         """What the controller tells of the queue, with what has not left this client."""
         states = dict(told)

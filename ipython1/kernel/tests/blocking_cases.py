@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -32,6 +34,7 @@ from ipython1.kernel.error import (
     QueueCleared,
     ResultNotCompleted,
     SerializationError,
+    WaitInterrupted,
 )
 from ipython1.kernel.multiengineclient import MultiEngineClient, PendingResult, ResultList
 from ipython1.kernel.twistedutil import blockingCallFromThread
@@ -518,8 +521,8 @@ class LossTest(BlockingCase):
         self.mec.close()
 
 
-class TaskWaitTest(BlockingCase):
-    """Results that come while a wait is being set up are each noticed, once."""
+class BlockingTaskCase(BlockingCase):
+    """Three tasks that wait on three engines."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -529,6 +532,10 @@ class TaskWaitTest(BlockingCase):
         self.addCleanup(self.tc.close)
         self.ids = self.tc.run_many([client.Task("a = 1", pull="a")] * self.engines)
         self.tc.flush()
+
+
+class TaskWaitTest(BlockingTaskCase):
+    """Results that come while a wait is being set up are each noticed, once."""
 
     def let_come(self, number: int) -> None:
         """Have results come in the moment after the waiter is added."""
@@ -557,6 +564,44 @@ class TaskWaitTest(BlockingCase):
         self.let_come(1)
         with self.assertRaisesRegex(ResultNotCompleted, "2 of 3 tasks"):
             self.tc.barrier(self.ids, timeout=0.1)
+
+
+class TaskInterruptTest(BlockingTaskCase):
+    """Ctrl-C ends a wait with one line that says what goes on."""
+
+    def interrupt(self, wait: Any) -> str:
+        """Press Ctrl-C once ``wait`` waits."""
+        main = threading.main_thread().ident
+        assert main is not None
+
+        def press() -> None:
+            waits = sys._current_frames()[main].f_code.co_name in ("wait", "_as_completed")
+            if waits and self.tc._tasks._waiters:
+                signal.pthread_kill(main, signal.SIGINT)
+            else:
+                reactor.callLater(0, press)  # type: ignore[attr-defined]
+
+        reactor.callFromThread(press)  # type: ignore[attr-defined]
+        with self.assertRaises(WaitInterrupted) as caught:
+            wait()
+        return str(caught.exception)
+
+    def test_waits(self) -> None:
+        one, ids = self.ids[0], self.ids
+        alone = f"KeyboardInterrupt: task {one} is not done and goes on; "
+        self.assertIn(alone, self.interrupt(lambda: self.tc.barrier(one)))
+        self.assertIn(alone, self.interrupt(lambda: self.tc.get_task_result(one, block=True)))
+        several = "KeyboardInterrupt: 3 of 3 tasks are not done and go on; "
+        self.assertIn(several, self.interrupt(lambda: self.tc.barrier(ids)))
+        self.assertIn(several, self.interrupt(lambda: list(self.tc.as_completed(ids))))
+        self.release()
+        self.tc.barrier(ids, timeout=SOON)
+
+    def test_a_map(self) -> None:
+        said = self.interrupt(lambda: self.tc.map(abs, range(20)))
+        self.assertEqual(
+            said, "KeyboardInterrupt: the map was aborted when 0 of 20 items were done"
+        )
 
 
 class ClientModuleTest(unittest.TestCase):

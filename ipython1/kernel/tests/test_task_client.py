@@ -353,6 +353,25 @@ class TaskTests(SynchronousTestCase):
         tc.flush()
         self.assertEqual(tc.queue_status()["succeeded"], 19)
 
+    def test_abort_of_several(self) -> None:
+        machine = self.cluster.task_face.tasks.machine
+        machine.settings = TaskSettings(window_tasks=10)
+        tc = self.cluster.task()
+        done = tc.run(Task("a = 1"))
+        tc.barrier(done)
+        hold(self.cluster)
+        ids = tc.run_many([Task("a = 1")] * 20)
+        waiting = tc.asynchronous.barrier(ids)
+        tc.abort([done, *ids, 10**9])
+        release(self.cluster)
+        self.successResultOf(waiting)
+        for each in ids:
+            self.assertIsInstance(tc.get_task_result(each).failure, TaskAborted)
+        self.assertIsNone(tc.get_task_result(done).failure)
+        self.assertEqual(tc.abort(ids), None, "they are done")
+        self.assertRaises(TypeError, tc.abort, ["a"])
+        self.assertRaises(IndexError, tc.abort, ids[0])
+
     def test_the_connection_is_lost(self) -> None:
         hold(self.cluster)
         task_id = self.tc.run(Task("a = 1"))
