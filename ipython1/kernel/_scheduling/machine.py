@@ -224,7 +224,8 @@ class TaskMachine:
     # -- engines
 
     def worker_joined(self, engine: int, properties_version: int, now: float) -> None:
-        """An engine can be used from now on."""
+        """An engine can be used from now on; one that had its id before is forgotten."""
+        self._forgive(engine)
         worker = WorkerRecord(engine, properties_version, now, self._ask)
         self.workers[engine] = worker
         self.roomy[engine] = worker
@@ -677,13 +678,16 @@ class TaskMachine:
 
     def _forgive(self, engine: int | None) -> None:
         """Rejections of an engine (None: of all) do not count any more."""
+        for worker in self.workers.values():
+            for record in worker.outstanding.values():
+                if record.trouble is not None and record.trouble.rejected:
+                    record.trouble.forgive(engine)
         forgiven = [
             record
             for record in self.assigner.rejecting()
             if engine is None or engine in record.in_trouble().rejected
         ]
         for record in forgiven:
-            trouble = record.in_trouble()
-            trouble.rejected = frozenset() if engine is None else trouble.rejected - {engine}
+            record.in_trouble().forgive(engine)
         if forgiven:
             self.assigner.regroup()

@@ -99,6 +99,10 @@ class Trouble:
     wanted_back: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def forgive(self, engine: int | None) -> None:
+        """Its rejection of an engine (None: of any) does not count any more."""
+        self.rejected = frozenset() if engine is None else self.rejected - {engine}
+
 
 class TaskRecord:
     """One task.

@@ -182,6 +182,24 @@ class LifeTests(SynchronousTestCase):
         desk.settle()
         self.assertEqual(desk.engine_of(task), 0)
 
+    def test_a_new_engine_under_an_old_id_was_rejected_by_nobody(self) -> None:
+        desk = Desk(1)
+        [task] = desk.submit()
+        desk.end(0, REJECTED)
+        desk.lose(0)
+        desk.join(0)
+        self.assertEqual(desk.engine_of(task), 0)
+
+    def test_rejections_are_forgotten_while_a_task_runs_elsewhere(self) -> None:
+        desk = Desk(2)
+        [task] = desk.submit()
+        first = desk.engine_of(task)
+        desk.end(first, REJECTED)
+        self.assertEqual(desk.engine_of(task), 1 - first)
+        desk.machine.properties_changed(first, 1, desk.now)
+        desk.end(1 - first, REJECTED)
+        self.assertEqual(desk.engine_of(task), first)
+
     def test_abort_of_a_queued_task(self) -> None:
         desk = Desk(0)
         first, second = desk.submit(2)
