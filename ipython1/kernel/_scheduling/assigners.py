@@ -7,7 +7,8 @@ pair of task and engine at a time.  The machine does not see the difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 from twisted.logger import Logger
@@ -92,7 +93,8 @@ class SchedulerAssigner:
     """Lets a scheduler (``ipython1.kernel.task.IScheduler``) choose.
 
     What it chooses is checked: a task that may not run on the chosen engine, or may not yet, goes back, and
-    the scheduler is asked again at the next event.
+    the scheduler is asked again at the next event.  When it fails, it is told again of all tasks and workers, as it
+    may have lost some.
     """
 
     def __init__(self, scheduler: Any, policy: Prefetch) -> None:
@@ -100,6 +102,7 @@ class SchedulerAssigner:
         self._policy = policy
         self._offered: dict[int, WorkerRecord] = {}
         self._waiting: dict[int, TaskRecord] = {}
+        self._failed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -107,26 +110,56 @@ class SchedulerAssigner:
     def put_many(self, records: list[TaskRecord]) -> None:
         for record in records:
             self._waiting[record.id] = record
-            self._scheduler.add_task(record)
+            self._tell(self._scheduler.add_task, record)
 
     put_back = put_many
 
     def remove(self, record: TaskRecord) -> None:
-        self._scheduler.pop_task(record.id)
+        self._tell(self._scheduler.pop_task, record.id)
         del self._waiting[record.id]
         record.state = DONE
+
+    def _tell(self, call: Callable[[Any], object], what: Any) -> None:
+        """Tell the scheduler something; what it makes of it concerns nobody else."""
+        try:
+            call(what)
+        except Exception:
+            self._note_failure()
+
+    def _note_failure(self) -> None:
+        self._failed = True
+        log.failure(
+            "the configured scheduler failed; it is told again of what waits, and asked again"
+        )
+
+    def _tell_all_again(self) -> None:
+        self._failed = False
+        scheduler = self._scheduler
+        for task_id, record in self._waiting.items():
+            with suppress(Exception):
+                scheduler.pop_task(task_id)
+            self._tell(scheduler.add_task, record)
+        for worker_id, worker in self._offered.items():
+            with suppress(Exception):
+                scheduler.pop_worker(worker_id)
+            self._tell(scheduler.add_worker, worker)
 
     def assign(self, workers: list[WorkerRecord]) -> Iterator[Assignment]:
         for worker in workers:
             if worker.id not in self._offered:
                 self._offered[worker.id] = worker
-                self._scheduler.add_worker(worker)
+                self._tell(self._scheduler.add_worker, worker)
         batches: dict[int, Assignment] = {}
-        try:
-            self._choose(batches)
-        except Exception:
-            # What it has given out before it failed is run all the same.
-            log.failure("the configured scheduler failed; it is asked again at the next event")
+        for _ in range(2):
+            if self._failed:
+                self._tell_all_again()
+            try:
+                self._choose(batches)
+            except Exception:
+                # What it has given out before it failed is run all the same.
+                self._note_failure()
+            else:
+                break
         return iter(batches.values())
 
     def _choose(self, batches: dict[int, Assignment]) -> None:
@@ -154,7 +187,7 @@ class SchedulerAssigner:
 
     def withdraw(self, worker: WorkerRecord) -> None:
         if self._offered.pop(worker.id, None) is not None:
-            self._scheduler.pop_worker(worker.id)
+            self._tell(self._scheduler.pop_worker, worker.id)
 
     def unsatisfied(self, workers: list[WorkerRecord]) -> Iterator[TaskRecord]:
         for record in self._waiting.values():

@@ -136,6 +136,53 @@ class Broken(FIFOScheduler):
         return super().schedule()
 
 
+class Forgetful(FIFOScheduler):
+    """Fails when it has taken out a task and a worker."""
+
+    calls = 0
+
+    def schedule(self) -> tuple[Any, Any]:
+        chosen = super().schedule()
+        self.calls += 1
+        if self.calls % 5 == 0:
+            raise RuntimeError("it has forgotten what it chose")
+        return chosen
+
+
+class Repeating(FIFOScheduler):
+    """Gives out now and then what it gave out before."""
+
+    last: Any = None
+
+    def schedule(self) -> tuple[Any, Any]:
+        worker, task = super().schedule()
+        before, self.last = self.last, None if self.last is not None else task
+        return worker, task if before is None else before
+
+
+class Refusing(FIFOScheduler):
+    """Takes not everything it is told of, and lets go of nothing when asked."""
+
+    calls = 0
+
+    def _sometimes(self) -> None:
+        self.calls += 1
+        if self.calls % 7 == 0:
+            raise RuntimeError("it does not want to")
+
+    def add_task(self, task: Any, **flags: Any) -> None:
+        self._sometimes()
+        super().add_task(task)
+
+    def add_worker(self, worker: Any, **flags: Any) -> None:
+        self._sometimes()
+        super().add_worker(worker)
+
+    def pop_task(self, taskid: int | None = None) -> Any:
+        self._sometimes()
+        return super().pop_task(taskid)
+
+
 class UsersTests(SynchronousTestCase):
     """A user's scheduler in the machine."""
 
@@ -149,6 +196,27 @@ class UsersTests(SynchronousTestCase):
         world.run_all(ids)
         ended = sorted(ids, key=lambda task_id: world.finished[task_id].completed)
         self.assertEqual([durations[ids.index(each)] for each in ended], sorted(durations))
+
+    def test_one_that_loses_tasks_and_workers_is_told_again(self) -> None:
+        for kind in (Forgetful, Repeating, Refusing):
+            world = self.world(kind())
+            ids = world.submit([(world.options(), b"0.001")] * 30)
+            world.machine.abort(ids[-1], world.now)
+            for _ in range(1000):
+                if world._events:
+                    world.run(lambda world=world: not world._events)  # type: ignore[misc]
+                else:
+                    world._settle()  # the next event
+                check(world.machine)
+            self.assertEqual(sorted(world.finished), ids, kind)
+            self.assertTrue(self.flushLoggedErrors(RuntimeError, KeyError, IndexError), kind)
+
+    def test_one_that_fails_when_nothing_else_happens_is_asked_again(self) -> None:
+        scheduler = Forgetful()
+        scheduler.calls = 4
+        world = self.world(scheduler)
+        world.run_all(world.submit([(world.options(), b"0.001")]))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_one_that_fails_loses_nothing(self) -> None:
         random.seed(4)
