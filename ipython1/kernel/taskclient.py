@@ -367,7 +367,9 @@ class TaskClient(TaskMethods):
         finished = threading.Event()
         pending.add_done_callback(lambda future: finished.set())
         try:
-            progress_line(self.progress, finished.wait, lambda: pending.progress, None)
+            progress_line(
+                self.progress, finished.wait, lambda: pending.progress, None, what="items"
+            )
         except KeyboardInterrupt:
             pending.abort()
             done, total = pending.progress

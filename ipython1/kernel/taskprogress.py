@@ -19,6 +19,7 @@ def progress_line(
     progress: Callable[[], tuple[int, int]],
     timeout: float | None,
     file: TextIO | None = None,
+    what: str = "tasks",
 ) -> bool:
     """Wait, and show progress while it takes long.
 
@@ -26,6 +27,7 @@ def progress_line(
     :param wait: waits so many seconds (None: for ever); gives true when it is over.
     :param progress: how many are done, and how many there are.
     :param timeout: seconds to wait at most.
+    :param what: what they are.
     :returns: whether it is over.
     """
     out = sys.stderr if file is None else file
@@ -45,7 +47,7 @@ def progress_line(
             if left is not None and left <= pause:
                 return False
             pause = INTERVAL
-            text = describe(*progress(), time.monotonic() - begin)
+            text = describe(*progress(), time.monotonic() - begin, what)
             out.write("\r" + text.ljust(width))
             out.flush()
             width = len(text)
@@ -55,9 +57,9 @@ def progress_line(
             out.flush()
 
 
-def describe(done: int, total: int, seconds: float) -> str:
+def describe(done: int, total: int, seconds: float, what: str = "tasks") -> str:
     """``120 of 2000 tasks done, 12 s, about 188 s to go``."""
-    text = f"{done} of {total} tasks done, {seconds:.0f} s"
+    text = f"{done} of {total} {what} done, {seconds:.0f} s"
     if done:
         text += f", about {seconds / done * (total - done):.0f} s to go"
     return text

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import io
 import signal
 import sys
 import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
 import weakref
 from concurrent import futures
 from pathlib import Path
@@ -21,7 +24,7 @@ from typing import Any
 import numpy
 from twisted.internet import reactor
 
-from ipython1.kernel import client, messages
+from ipython1.kernel import client, messages, taskprogress
 from ipython1.kernel.connect import Connection
 from ipython1.kernel.error import (
     ClientError,
@@ -569,14 +572,14 @@ class TaskWaitTest(BlockingTaskCase):
 class TaskInterruptTest(BlockingTaskCase):
     """Ctrl-C ends a wait with one line that says what goes on."""
 
-    def interrupt(self, wait: Any) -> str:
-        """Press Ctrl-C once ``wait`` waits."""
+    def interrupt(self, wait: Any, ready: Any = lambda: True) -> str:
+        """Press Ctrl-C once ``wait`` waits, and ``ready()``."""
         main = threading.main_thread().ident
         assert main is not None
 
         def press() -> None:
             waits = sys._current_frames()[main].f_code.co_name in ("wait", "_as_completed")
-            if waits and self.tc._tasks._waiters:
+            if waits and self.tc._tasks._waiters and ready():
                 signal.pthread_kill(main, signal.SIGINT)
             else:
                 reactor.callLater(0, press)  # type: ignore[attr-defined]
@@ -598,7 +601,14 @@ class TaskInterruptTest(BlockingTaskCase):
         self.tc.barrier(ids, timeout=SOON)
 
     def test_a_map(self) -> None:
-        said = self.interrupt(lambda: self.tc.map(abs, range(20)))
+        self.tc.progress = True
+        shown = io.StringIO()
+        with (
+            unittest.mock.patch.object(taskprogress, "SHOW_AFTER", 0.0),
+            contextlib.redirect_stderr(shown),
+        ):
+            said = self.interrupt(lambda: self.tc.map(abs, range(20)), shown.getvalue)
+        self.assertIn("0 of 20 items done", shown.getvalue())
         self.assertEqual(
             said, "KeyboardInterrupt: the map was aborted when 0 of 20 items were done"
         )

@@ -611,6 +611,7 @@ class ProgressTests(SynchronousTestCase):
             describe(120, 2000, 12.0), "120 of 2000 tasks done, 12 s, about 188 s to go"
         )
         self.assertEqual(describe(0, 5, 1.2), "0 of 5 tasks done, 1 s")
+        self.assertEqual(describe(0, 5, 1.2, "items"), "0 of 5 items done, 1 s")
 
     def test_it_is_shown_only_when_it_takes_long_and_is_wanted(self) -> None:
         for wanted, looks, shown in (
