@@ -236,11 +236,13 @@ class EngineEnd:
 
     def _status_of_task(self, answer: dict[str, Any], interrupt: bool) -> None:
         source = self._worker.source
-        task = None if source is None else source.running_key
-        if source is not None and task is not None:
+        if source is None:
+            return
+        task = source.running_key
+        if task is not None:
             answer["task"] = list(task)
-            if interrupt:
-                source.interrupt()
+        if interrupt:
+            source.interrupt()
 
 
 class EngineConnection:

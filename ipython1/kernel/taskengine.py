@@ -47,6 +47,9 @@ run, so that it is certain which run a process died of; shorter ones are not wor
 STOP_AGAIN: Final = 0.01
 """Seconds after which a run that was just beginning is interrupted again."""
 
+DEPEND_LIMIT: Final = 5.0
+"""Seconds that a dependency function may take; then it is interrupted, which means no."""
+
 SYNC_LIMIT: Final = 1.0
 """Seconds that the main thread waits at most for the reactor's thread to send something."""
 
@@ -86,6 +89,10 @@ class Run:
         return self.stop
 
 
+class _Question:
+    """An evaluation of a dependency function; a new object each time."""
+
+
 class EngineTasks:
     """The tasks of an engine.
 
@@ -112,6 +119,8 @@ class EngineTasks:
         self._inbox: deque[Run] = deque()
         self._waiting: dict[tuple[int, int], Run] = {}
         self._questions: deque[bytes] = deque()
+        self._question: _Question | None = None
+        self._limit_call: Any = None
         self._current: Run | None = None
         self._arriving = Arrivals()
         self._stop_on_arrival: set[tuple[int, int]] = set()
@@ -188,9 +197,29 @@ class EngineTasks:
     def _answer(self, digest: bytes) -> None:
         # Properties may have changed since it was asked; the answer is about the present ones.
         version = self.properties_version
-        answer = self._runner.depends(digest)
+        question = self._question = _Question()
+        self._reactor.callFromThread(self._limit, question)
+        try:
+            self._gate.current = question
+            answer = self._runner.depends(digest)
+        except KeyboardInterrupt:
+            # It came between two lines of ours.
+            answer = False
+        finally:
+            self._gate.current = self._question = None
         frame = frames.pack_frame(taskwire.DEPENDS, version, taskwire.pack_depends(digest, answer))
         self._outbox.post([frame], len(frame))
+
+    def _limit(self, question: _Question) -> None:
+        """Have a dependency function end in time."""
+        if self._limit_call is not None and self._limit_call.active():
+            self._limit_call.cancel()
+        if self._question is question:
+            self._limit_call = self._reactor.callLater(DEPEND_LIMIT, self._end, question)
+
+    def _end(self, question: _Question) -> None:
+        if self._question is question and not self._gate.request(question):
+            self._limit_call = self._reactor.callLater(STOP_AGAIN, self._end, question)
 
     def _send_now(self, kind: int, run: Run) -> None:
         frame = frames.pack_frame(kind, run.task_id, taskwire.pack_attempt(run.attempt))
@@ -366,8 +395,13 @@ class EngineTasks:
         return None if run is None else run.key
 
     def interrupt(self) -> bool:
-        """Interrupt the task that runs, if one does; it fails with ``KeyboardInterrupt``."""
-        run = self._current
+        """Interrupt the task that runs, if one does; it fails with ``KeyboardInterrupt``.
+
+        A dependency function is interrupted as well, which means no.
+        """
+        run, question = self._current, self._question
+        if question is not None:
+            return self._gate.request(question)
         return run is not None and self._gate.request(run.key)
 
     def registered(self, resumed: bool) -> None:

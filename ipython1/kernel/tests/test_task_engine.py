@@ -60,6 +60,10 @@ class Runner:
         return Status.OK, payload, 0.001
 
     def depends(self, digest: bytes) -> bool:
+        try:
+            self.during.get(digest.rstrip(bytes(1)), lambda: None)()
+        except KeyboardInterrupt:
+            return False
         return digest.startswith(b"y")
 
     def add_function(self, digest: bytes, data: bytes) -> None:
@@ -244,6 +248,21 @@ class EngineTasksTests(SynchronousTestCase):
                 ("run", b"a"),
             ],
         )
+
+    def test_a_question_takes_no_longer_than_it_may(self) -> None:
+        self.runner.during[b"yes, in time"] = lambda: self.clock.advance(
+            taskengine.DEPEND_LIMIT - 0.1
+        )
+        self.runner.during[b"yes, at last"] = lambda: self.clock.advance(
+            taskengine.DEPEND_LIMIT + 0.1
+        )
+        self.runner.during[b"yes, perhaps"] = lambda: [self.tasks.interrupt()]  # type: ignore[assignment, return-value]
+        for question in (b"yes, in time", b"yes, at last", b"yes, in time", b"yes, perhaps"):
+            self.deliver(taskwire.ASK_DEPEND, 0, 0, question + bytes(4), b"")
+        self.run_all()
+        self.assertEqual([entry[3] for entry in self.told.log], [True, False, True, False])
+        self.clock.advance(2 * taskengine.DEPEND_LIMIT)
+        self.assertEqual(self.clock.getDelayedCalls(), [], "nobody is interrupted later")
 
     def test_results_are_kept_until_they_are_confirmed(self) -> None:
         self.receive((1, 0, b"a"), (2, 0, b"b"))
