@@ -29,6 +29,7 @@ is counted and dropped.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -118,6 +119,7 @@ class TaskMachine:
         self.dropped = 0
         """Repeated or late deliveries."""
         self._next_id = 0
+        self._deadly: Counter[Digest] = Counter()
         self._out: list[Instruction] = []
         self._deliveries: dict[bytes, list[Finished]] = {}
         self._watchers: dict[int, list[bytes]] = {}
@@ -242,6 +244,12 @@ class TaskMachine:
         if worker is None:
             return
         self.unusable(worker)
+        head = worker.first()
+        if head is None or worker.running != (head.id, head.attempt):
+            # It may have died of a dependency function instead of a task.
+            other_work = other_work or bool(worker.asked)
+            if not worker.doomed:
+                self._deadly.update(worker.asked)
         self.faults.died(worker, now, reason, other_work)
 
     def worker_away(self, engine: int, now: float) -> None:
@@ -276,6 +284,7 @@ class TaskMachine:
         worker.properties_version = version
         worker.answers.clear()
         worker.asked.clear()
+        self._deadly.clear()
         self._forgive(engine)
         self._consider(worker)
 
@@ -287,6 +296,7 @@ class TaskMachine:
         if worker is None or worker.properties_version != version:
             self.dropped += 1
             return
+        self._deadly.pop(depend, None)
         worker.asked.discard(depend)
         worker.answers[depend] = answer
 
@@ -482,6 +492,7 @@ class TaskMachine:
         """Try everything again: engines are asked anew about dependencies, and rejections are forgotten."""
         for worker in self.workers.values():
             worker.answers.clear()
+        self._deadly.clear()
         self._forgive(None)
 
     def status(self) -> dict[str, list[int]]:
@@ -672,7 +683,10 @@ class TaskMachine:
                         self._out.append(Deliver(uuid, 0, [finished]))
 
     def _ask(self, worker: WorkerRecord, depend: Digest) -> None:
-        if depend not in worker.asked and worker.usable:
+        if self._deadly[depend] >= self.settings.max_deaths:
+            # So many engines died instead of answering; the others are spared.
+            worker.answers[depend] = False
+        elif depend not in worker.asked and worker.usable:
             worker.asked.add(depend)
             self._out.append(AskDepend(worker.id, depend, worker.properties_version))
 

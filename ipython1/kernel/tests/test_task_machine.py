@@ -486,6 +486,43 @@ class DependencyTests(SynchronousTestCase):
         self.answer(desk, engine0=True)
         self.assertEqual(desk.engine_of(task), 0)
 
+    def test_what_engines_die_of_is_not_asked_on_and_on(self) -> None:
+        desk = Desk(0, max_deaths=2)
+        [task] = desk.submit(depend=b"deadly")
+
+        def asked() -> int:
+            return len([each for each in desk.other if isinstance(each, AskDepend)])
+
+        for number in range(2):
+            desk.join(number)
+            desk.lose(number)
+        self.assertEqual(asked(), 2)
+        desk.join(2)
+        self.assertEqual(asked(), 2)
+        self.assertEqual(desk.machine.status()["unsatisfied"], [task])
+        desk.machine.spin(desk.now)
+        desk.settle()
+        self.assertEqual(asked(), 3, "whoever insists gets it asked again")
+        desk.machine.depend_answer(2, b"deadly", 0, True, desk.now)
+        desk.settle()
+        self.assertEqual(desk.engine_of(task), 2)
+
+    def test_a_task_is_not_blamed_for_what_a_dependency_may_have_done(self) -> None:
+        desk = Desk(1)
+        [innocent] = desk.submit()
+        desk.submit(depend=b"deadly")
+        desk.lose(0)
+        self.assertEqual(desk.done, {})
+        desk.join(1)
+        desk.begin(1)
+        for number in (1, 2, 3):
+            desk.lose(number)
+            desk.submit()
+            desk.join(number + 1)
+            desk.begin(number + 1)
+        self.assertEqual(desk.machine.status()["unsatisfied"], [], "it was not at fault either")
+        self.assertEqual(desk.error(innocent)[0], "EngineDied")
+
     def test_an_answer_about_old_properties_does_not_count(self) -> None:
         desk = Desk(1)
         [task] = desk.submit(depend=b"d")
