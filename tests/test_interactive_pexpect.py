@@ -258,7 +258,7 @@ class MagicTests(OnSharedCluster):
         session.type("tc = client.TaskClient()")
         session.type("task = tc.run(client.StringTask('import time; time.sleep(600)'))")
         shown = self.interrupted(session, "tc.barrier(task)")
-        self.assertIn("KeyboardInterrupt: 1 of 1 tasks are not done and go on; tc.abort(", shown)
+        self.assertIn("is not done and goes on; tc.abort(", shown)
         shown = session.type("mec.stacks()")
         self.assertEqual((shown.count("a task is running"), shown.count("] idle")), (1, 3), shown)
         self.assertIn("1 import time; time.sleep(600)", shown)
@@ -266,6 +266,41 @@ class MagicTests(OnSharedCluster):
         self.assertIn("a task was interrupted", shown)
         shown = session.type("tc.get_task_result(task, block=True).failure")
         self.assertIn("KeyboardInterrupt", shown)
+
+    def test_executors(self) -> None:
+        """Ctrl-C tells in one line what goes on; a ``with`` statement that it leaves ends its calls."""
+        session = self.prompt()
+        session.type("tc = client.TaskClient(); import time")
+        for maker in ("mec", "tc"):
+            session.type(f"executor = {maker}.executor()")
+            session.type("future = executor.submit(time.sleep, 600)")
+            shown = self.interrupted(session, "future.result()")
+            self.assertIn("KeyboardInterrupt: the call goes on; abort() of its future", shown)
+            shown = self.interrupted(session, "executor.shutdown()")
+            self.assertIn("KeyboardInterrupt: 1 call of the executor goes on; abort() of", shown)
+            session.type("future.abort(); failure = future.exception()")
+            session.type(
+                "def use(executor):\n"
+                "    with executor:\n"
+                "        return list(executor.map(time.sleep, [600] * 9))\n"
+            )
+            shown = self.interrupted(session, f"use({maker}.executor())")
+            self.assertIn("KeyboardInterrupt: the call goes on", shown)
+            # The engines are free at once.
+            self.assertIn("[1, 1, 1, 1]", session.type("mec.push({'x': 1}); mec['x']"))
+
+    def test_maps_of_tasks(self) -> None:
+        """Ctrl-C ends a map, and waiting for some tasks, with one line."""
+        session = self.prompt()
+        session.type("tc = client.TaskClient(); import time")
+        shown = self.interrupted(session, "tc.map(time.sleep, [600] * 9)")
+        self.assertIn("KeyboardInterrupt: the map was aborted when", shown)
+        self.assertNotIn("Traceback", shown)
+        session.type("task = tc.run(client.MapTask(time.sleep, (600,)))")
+        shown = self.interrupted(session, "list(tc.as_completed([task]))")
+        self.assertIn("KeyboardInterrupt: 1 of 1 tasks are not done and go on", shown)
+        self.assertNotIn("Traceback", shown)
+        session.type("tc.abort(task)")
 
     def test_timeout_report(self) -> None:
         """It tells who failed, who is done, and where the others wait."""

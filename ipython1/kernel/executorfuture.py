@@ -9,6 +9,7 @@ from concurrent.futures import Future, InvalidStateError
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from ipython1.kernel.error import WaitInterrupted
 from ipython1.kernel.twistedutil import in_reactor_thread, refuse_in_reactor_thread
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ def show_traceback(exception: BaseException, traceback: str) -> None:
     if not exception.__notes__:
         del exception.__notes__
     exception.__cause__ = RemoteTraceback(traceback)
+
+
+def was_remote(exception: BaseException) -> bool:
+    """Whether it was raised on an engine, and :func:`show_traceback` was called for it."""
+    return isinstance(exception.__cause__, RemoteTraceback) or bool(
+        getattr(exception, "__notes__", None)
+    )
 
 
 class Answer:
@@ -181,7 +189,13 @@ class EngineFuture(Future):
     def _await(self, timeout: float | None) -> Answer:
         if not self.done():
             refuse_in_reactor_thread()
-        problem = super().exception(timeout)
+        try:
+            problem = super().exception(timeout)
+        except KeyboardInterrupt:
+            raise WaitInterrupted(
+                "KeyboardInterrupt: the call goes on; abort() of its future ends it, and abort() of the executor "
+                "ends all of its calls"
+            ) from None
         with self._reading:
             if self._answer is None:
                 if self._read is None:
@@ -292,12 +306,20 @@ class Completions:
         """Return when no future is outstanding, and all their callbacks are through.
 
         :raises RuntimeError: in a callback, which would wait for itself.
+        :raises WaitInterrupted: on Ctrl-C.
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a callback of a future cannot wait for the executor to end")
-        with self._changed:
-            while self._outstanding:
-                self._changed.wait()
+        try:
+            with self._changed:
+                while self._outstanding:
+                    self._changed.wait()
+        except KeyboardInterrupt:
+            number = self._outstanding
+            raise WaitInterrupted(
+                f"KeyboardInterrupt: {number} call{'' if number == 1 else 's'} of the executor "
+                f"go{'es' if number == 1 else ''} on; abort() of the executor ends {'it' if number == 1 else 'them'}"
+            ) from None
 
     def _run(self) -> None:
         while True:

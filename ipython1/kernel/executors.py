@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ipython1.kernel.calls import exception_of
@@ -36,6 +37,7 @@ from ipython1.kernel.executorfuture import (
     EngineFuture,
     RemoteTraceback,
     show_traceback,
+    was_remote,
 )
 from ipython1.kernel.serialize import dumps
 from ipython1.kernel.taskobjects import MapTask, check_task
@@ -202,6 +204,17 @@ class EngineExecutor(Executor):
         if wait:
             self._completions.wait_idle()
         self._at_end()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for all calls; but after a Ctrl-C end them, as nobody wants to wait for them any more."""
+        if isinstance(problem, KeyboardInterrupt) and not was_remote(problem):
+            self.abort()
+        self.shutdown(wait=True)
 
     def _unfinished(self) -> list[EngineFuture]:
         with self._lock:
