@@ -302,6 +302,21 @@ class MagicTests(OnSharedCluster):
         self.assertNotIn("Traceback", shown)
         session.type("tc.abort(task)")
 
+    def test_lines_of_what_was_typed_here(self) -> None:
+        """Engines' tracebacks show the source of functions that only this session knows."""
+        session = self.prompt()
+        session.type("def invert(x):\n    return 1 / x  # here\n")
+        session.type("mec.map(invert, [1, 0])")
+        line = "----> 2     return 1 / x  # here\n"
+        self.assertIn(line, session.type("%tb Verbose"))
+        session.type("future = mec.executor().submit(invert, 0); e = future.exception()")
+        self.assertIn(line, session.type("print(e.__cause__.tb)"))
+        session.type("tc = client.TaskClient()")
+        session.type("tc.map(invert, [1, 0])")
+        shown = session.type("%tb Verbose")
+        self.assertIn(line, shown)
+        self.assertNotIn("engineworker.py", shown)
+
     def test_timeout_report(self) -> None:
         """It tells who failed, who is done, and where the others wait."""
         session = self.recorded_prompt()

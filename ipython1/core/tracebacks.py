@@ -162,6 +162,9 @@ def _format_place(place: Place, context: int) -> str:
         if code.co_name != "<module>":
             begin = max(begin, code.co_firstlineno)
         for number in range(max(begin, 1), min(place.line + context, len(lines)) + 1):
+            if not lines[number - 1]:
+                # Only some functions of a text may be known; every line that is has an end.
+                break
             label = str(number)
             if number == place.line:
                 label = "-" * max(5 - len(label), 0) + "> " + label

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import implementer
@@ -338,7 +339,8 @@ class CommandRunner:
 
 def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
     """One engine's part of a map."""
-    return [function(*items) for items in zip(*parts, strict=True)]
+    __tracebackhide__ = True
+    return list(starmap(function, zip(*parts, strict=True)))
 
 
 class WorkSource(Protocol):

@@ -31,6 +31,7 @@ from zope.interface import Interface, implementer
 from ipython1.kernel.error import SerializationError
 from ipython1.kernel.frames import Buffer
 from ipython1.kernel.payload import ISerialized, Serialized
+from ipython1.kernel.sourcelines import code_with_lines, lines_of
 
 PROTOCOL: Final = 5
 OUT_OF_BAND_FROM: Final = 1024
@@ -197,9 +198,12 @@ _FILENAME: Final = 10
 
 
 def _reduce_code(code: types.CodeType) -> Any:
-    """As cloudpickle does it, but with the name of the file, which it leaves out since 3.1.3: tracebacks need it."""
+    """As cloudpickle does it, but with what tracebacks need: the name of the file, which it leaves out since 3.1.3, and
+    the source lines of what is in no file."""
     make, args = _cp._code_reduce(code)
-    return make, (*args[:_FILENAME], code.co_filename, *args[_FILENAME + 1 :])
+    args = (*args[:_FILENAME], code.co_filename, *args[_FILENAME + 1 :])
+    lines = lines_of(code)
+    return (make, args) if lines is None else (code_with_lines, (tuple(lines), args))
 
 
 class _Pickler(cloudpickle.Pickler):
