@@ -285,7 +285,7 @@ class MagicTests(OnSharedCluster):
                 "        return list(executor.map(time.sleep, [600] * 9))\n"
             )
             shown = self.interrupted(session, f"use({maker}.executor())")
-            self.assertIn("KeyboardInterrupt: the call goes on", shown)
+            self.assertIn("KeyboardInterrupt: the calls of the executor are ended", shown)
             # The engines are free at once.
             self.assertIn("[1, 1, 1, 1]", session.type("mec.push({'x': 1}); mec['x']"))
 

@@ -24,6 +24,16 @@ LINGER: Final = 0.2
 """Seconds that the thread stays when there is nothing to do."""
 
 
+CALL_GOES_ON: Final = (
+    "KeyboardInterrupt: the call goes on; abort() of its future ends it, and abort() of the executor "
+    "ends all of its calls"
+)
+"""What Ctrl-C says."""
+
+CALLS_ENDED: Final = "KeyboardInterrupt: the calls of the executor are ended"
+"""What it says when it leaves the executor's ``with`` statement too."""
+
+
 class RemoteTraceback(Exception):
     """Stands for where an exception was raised on an engine; the ``__cause__`` of exceptions that have no other.
 
@@ -192,10 +202,7 @@ class EngineFuture(Future):
         try:
             problem = super().exception(timeout)
         except KeyboardInterrupt:
-            raise WaitInterrupted(
-                "KeyboardInterrupt: the call goes on; abort() of its future ends it, and abort() of the executor "
-                "ends all of its calls"
-            ) from None
+            raise WaitInterrupted(CALL_GOES_ON) from None
         with self._reading:
             if self._answer is None:
                 if self._read is None:

@@ -33,6 +33,8 @@ from ipython1.kernel.error import (
 )
 from ipython1.kernel.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.executorfuture import (
+    CALL_GOES_ON,
+    CALLS_ENDED,
     Completions,
     EngineFuture,
     RemoteTraceback,
@@ -214,6 +216,8 @@ class EngineExecutor(Executor):
         """Wait for all calls; but after a Ctrl-C end them, as nobody wants to wait for them any more."""
         if isinstance(problem, KeyboardInterrupt) and not was_remote(problem):
             self.abort()
+            if problem.args == (CALL_GOES_ON,):
+                problem.args = (CALLS_ENDED,)
         self.shutdown(wait=True)
 
     def _unfinished(self) -> list[EngineFuture]:
