@@ -117,6 +117,9 @@ def locate_module(module: Any) -> tuple[str, list[Path]]:
         raise TypeError(
             f"a module, its name or its path is needed, not an object of type {type(module).__name__}"
         )
+    if module == "":
+        # As a path that would be the working directory.
+        raise ValueError("the name of a module is needed, not an empty string")
     path = Path(module).expanduser()
     dotted = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
     if path.exists() and not (dotted and path.is_dir() and not _has_source(path)):
@@ -222,6 +225,7 @@ def push_files(files: Any, directory: Any = None) -> Request:
     :param files: a path, or several; directories with all that is in them.
     :param directory: where to, on the engines.
     :raises OSError: when one cannot be read.
+    :raises ValueError: when there are none, or two would be one there.
     """
     if isinstance(files, (str, os.PathLike)):
         files = [files]
@@ -230,12 +234,20 @@ def push_files(files: Any, directory: Any = None) -> Request:
     if directory is not None:
         directory = os.fspath(directory)
     found: dict[str, tuple[bytes, int]] = {}
+    origins: dict[str, Path] = {}
     for each in files:
-        path = Path(each).expanduser()
+        if each == "":
+            raise ValueError("a path is needed, not an empty string")
+        # Without ".." and ".", so that it has a name of its own.
+        path = Path(os.path.abspath(Path(each).expanduser()))
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
             if not file.is_dir():
                 name = file.relative_to(path.parent).as_posix()
+                if origins.setdefault(name, file) != file:
+                    raise ValueError(
+                        f"{origins[name]} and {file} would both be {name} on the engines; push them to two directories"
+                    )
                 found[name] = (file.read_bytes(), file.stat().st_mode & 0o777)
     if not found:
         raise ValueError("there are no files to push")

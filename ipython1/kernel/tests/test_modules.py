@@ -100,6 +100,7 @@ class LocateTests(FolderCase):
             (types.ModuleType("__main__"), ValueError, "__main__"),
             (b"bytes", TypeError, "bytes"),
             (None, TypeError, "NoneType"),
+            ("", ValueError, "empty"),
         ):
             raised = self.assertRaises(problem, push_module, named)
             self.assertIn(text, str(raised))
@@ -203,6 +204,20 @@ class PushFilesTests(FolderCase):
         self.assertRaises(FileNotFoundError, push_files, self.folder / "missing")
         self.assertRaises(TypeError, push_files, 5)
         self.assertRaises(ValueError, push_files, [])
+        self.assertRaises(ValueError, push_files, "")
+
+    def test_files_of_the_same_name(self) -> None:
+        one, other = self.write("one/table.csv", "1"), self.write("other/table.csv", "2")
+        problem = self.assertRaises(ValueError, push_files, [one, other])
+        self.assertIn("would both be table.csv", str(problem))
+        push_files([one, str(one)])
+
+    def test_a_folder_named_by_dots(self) -> None:
+        self.write("data/a.txt", "A")
+        client = InMemoryCluster(1).multiengine()
+        there = self.folder / "there"
+        [paths] = client.push_files(self.folder / "data/deep/..", directory=str(there))
+        self.assertEqual(paths, [str(there / "data/a.txt")])
 
 
 class SyncImportsTests(SynchronousTestCase):
