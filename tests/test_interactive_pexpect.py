@@ -122,6 +122,18 @@ class MagicTests(OnSharedCluster):
         session.type("%unload_ext ipython1")
         self.assertIn("%px` not found", session.type("%px 1"))
 
+    def test_a_client_of_their_own(self) -> None:
+        """Without an active client the magics make one, and another one when its connection is lost."""
+        session = self.prompt()
+        session.type("%load_ext ipython1")
+        self.assertIn("[3] Out[", session.type("%px 'there'"))
+        session.type("magics = get_ipython().magics_manager.registry['ParallelMagics']")
+        session.type("magics.client.close()")
+        self.assertIn("[3] Out[", session.type("%px 'there'"))
+        # One that the user made stays as it is.
+        session.type("mec.activate(); mec.close()")
+        self.assertIn("ConnectionError: ", session.type("%px 'there'"))
+
     def test_errors(self) -> None:
         """A short display, the engines' tracebacks when asked for, and a debugger in the user's own frame."""
         session = self.recorded_prompt()

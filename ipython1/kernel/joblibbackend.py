@@ -36,15 +36,19 @@ from ipython1.kernel.executors import EngineExecutor, EngineFuture
 
 
 class _Client:
-    """The client that the backends of one registration share; made when it is first needed."""
+    """The client that the backends of one registration share.
+
+    :param client: None to make one when it is first needed, and again when its connection is lost.
+    """
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._own = client is None
         self._lock = threading.Lock()
 
     def get(self) -> Any:
         with self._lock:
-            if self._client is None:
+            if self._client is None or (self._own and not self._client.connected):
                 from ipython1.kernel.multiengineclient import MultiEngineClient
 
                 self._client = MultiEngineClient()

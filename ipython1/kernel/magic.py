@@ -131,18 +131,21 @@ class ParallelMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.client: MultiEngineClient | None = None
+        self._own: MultiEngineClient | None = None
         self.auto = AutoParallel(shell)
 
     def active(self) -> MultiEngineClient:
-        """The active client; without one, a new client of the default cluster becomes it.
+        """The active client; without one, a new client of the default cluster becomes it, and another when its
+        connection is lost.
 
         :raises ClientError: when that cannot be reached.
         """
-        if self.client is None:
+        lost = self.client is not None and self.client is self._own and not self.client.connected
+        if self.client is None or lost:
             from ipython1.kernel.multiengineclient import MultiEngineClient
 
             try:
-                self.client = MultiEngineClient()
+                self.client = self._own = MultiEngineClient()
             except KernelError as problem:
                 raise ClientError(
                     f"no client is active, and the default cluster cannot be used ({problem}); start one with "

@@ -59,6 +59,11 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         """This client's calls that are not finished, oldest first; also those that Ctrl-C stopped waiting for."""
         return [call for call in list(self._under_way) if not call.done()]
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the controller; one that is lost does not come back."""
+        return self._connection.end.connected
+
     def close(self) -> None:
         """End the connection; engines and what they run are not touched."""
         self._connection.close_blocking()
