@@ -86,7 +86,7 @@ def loads(
 ) -> Any:
     """The object that :func:`dumps` made bytes of.
 
-    :param namespace: where functions of ``__main__`` shall run; None for ``__main__`` here.
+    :param namespace: on an engine, where functions of ``__main__`` shall run; None for ``__main__`` here.
     :raises SerializationError: when it cannot be rebuilt.
     """
     parts = list(buffers.buffers if isinstance(buffers, Serialized) else buffers)
@@ -94,16 +94,23 @@ def loads(
     try:
         if _MADE_BY_VALUE not in (bytes(stream) if isinstance(stream, memoryview) else stream):
             return pickle.loads(stream, buffers=rest)
-        if namespace is None:
+        names = namespace
+        if names is None:
             import __main__
 
-            namespace = vars(__main__)
-        return _Unpickler(io.BytesIO(stream), rest, namespace).load()
+            names = vars(__main__)
+        return _Unpickler(io.BytesIO(stream), rest, names).load()
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
+        # Whoever reads it may be at the other side.
+        where, hint = "here", ""
+        if namespace is not None:
+            where = "on the engine"
+            if isinstance(problem, ModuleNotFoundError):
+                hint = "; install it there, or send it with push_module()"
         raise SerializationError(
-            f"an object cannot be rebuilt here: {type(problem).__name__}: {_text(problem)}"
+            f"an object cannot be rebuilt {where}: {type(problem).__name__}: {_text(problem)}{hint}"
         ) from problem
 
 

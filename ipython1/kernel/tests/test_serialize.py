@@ -115,7 +115,7 @@ class ValuesTest(SynchronousTestCase):
                 "    def __getstate__(self): return 1"
             )()
             error = self.assertRaises(SerializationError, over_the_wire, value, {})
-            self.assertIn("cannot be rebuilt here", str(error))
+            self.assertIn("cannot be rebuilt on the engine", str(error))
 
     def test_ctrl_c_while_an_object_is_pickled_or_rebuilt_gets_through(self):
         for method in ("__getstate__(self)", "__setstate__(self, state)"):
@@ -157,6 +157,18 @@ class AdaptersTest(SynchronousTestCase):
         for interface, value in ((ISerialized, packed), (IUnSerialized, wrapped)):
             self.assertTrue(verifyObject(interface, value))
             self.assertIs(interface(value), value)
+
+    def test_engines_say_that_it_is_they_who_lack_something(self):
+        stream = b"cno_such_module\nname\n."
+        error = self.assertRaises(SerializationError, loads, (stream,), {})
+        self.assertEqual(
+            str(error),
+            "an object cannot be rebuilt on the engine: ModuleNotFoundError: No module named 'no_such_module'; "
+            "install it there, or send it with push_module()",
+        )
+        error = self.assertRaises(SerializationError, loads, (stream,))
+        self.assertIn("cannot be rebuilt here: ModuleNotFoundError", str(error))
+        self.assertNotIn("push_module", str(error))
 
     def test_types_of_the_users_own(self):
         class Text:
