@@ -22,6 +22,9 @@ LINES_OF_ONE: Final = (100, 20)
 LINES_OF_ALL: Final = (400, 100)
 """The same for all engines together."""
 
+RESUME_WITH: Final = 10
+"""Lines that must be allowed before a flood is shown again: pieces can be read, single lines between marks cannot."""
+
 MAX_LINE: Final = 2000
 """Characters; what is longer is shortened when it is shown."""
 
@@ -170,7 +173,8 @@ class LiveLines:
         self._now = now
 
     def _allows(self, stream: _Stream) -> bool:
-        return self._allowance.left >= 1 and stream.allowance.left >= 1
+        least = RESUME_WITH if stream.left_out else 1
+        return self._allowance.left >= least and stream.allowance.left >= least
 
     def _line(self, key: Key, stream: _Stream, line: str, size: int) -> Iterator[tuple[Key, str]]:
         self.shown.counts[key] = self.shown.counts.get(key, 0) + size

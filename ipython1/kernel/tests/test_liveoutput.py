@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +14,7 @@ from ipython1.kernel.liveoutput import (
     LINES_OF_ONE,
     MAX_LINE,
     PARTIAL_AFTER,
+    RESUME_WITH,
     LiveLines,
     Shown,
     StreamedText,
@@ -92,6 +95,20 @@ class LiveLinesTests(SynchronousTestCase):
         self.assertEqual(self.fed(OUT, "later\n" * 5000), ["later"] * per_second)
         self.assertEqual([key for key, _ in self.lines.end()], [OUT])
         self.assertEqual(list(self.lines.end()), [])
+
+    def test_a_flood_that_goes_on_is_shown_in_pieces(self) -> None:
+        seen: list[str] = []
+        for _ in range(300):
+            self.clock.advance(0.01)
+            seen += self.fed(OUT, "line\n" * 50)
+        marks = [index for index, line in enumerate(seen) if line.startswith("[...")]
+        self.assertGreater(len(marks), 3)
+        self.assertEqual({b - a for a, b in pairwise(marks)}, {RESUME_WITH + 1})
+        # Where it ends, the mark comes after a moment.
+        self.assertEqual(list(self.lines.tick()), [])
+        self.clock.advance(RESUME_WITH / LINES_OF_ONE[1])
+        [(_, mark)] = self.lines.tick()
+        self.assertTrue(mark.startswith("[..."))
 
     def test_a_flood_leaves_room_for_the_others(self) -> None:
         self.fed(OUT, "line\n" * 5000)
