@@ -313,6 +313,14 @@ class MagicTests(OnSharedCluster):
         self.assertIn("KeyboardInterrupt: 1 of 1 tasks are not done and go on", shown)
         self.assertNotIn("Traceback", shown)
         session.type("tc.abort(task)")
+        session.type("pending = tc.mapper(block=False).map(time.sleep, [600] * 5)")
+        self.assertIn("<PendingResult of map: 0 of 5 calls done>", session.type("pending"))
+        session.type("pending.abort()")
+        shown = session.type(
+            "tc.mapper(block=False).map(abs, range(5)).wait_interactive(interval=0)"
+        )
+        self.assertIn("map: 5 of 5 calls done", shown)
+        self.assertIn("True", shown)
 
     def test_lines_of_what_was_typed_here(self) -> None:
         """Engines' tracebacks show the source of functions that only this session knows."""

@@ -25,6 +25,9 @@ LIVE_AFTER: Final = 1.0
 TICK: Final = 0.25
 """Seconds between looks at lines that have no end yet."""
 
+LEAST_INTERVAL: Final = 0.02
+"""Seconds between two states of a progress bar, at least."""
+
 
 class LiveView:
     """Shows a person what a call's engines print."""
@@ -131,7 +134,7 @@ def watch_progress(pending: PendingResult, timeout: float | None, interval: floa
     :returns: whether it is done.
     :raises WaitInterrupted: on Ctrl-C.
     """
-    bar = make_bar(pending.name)
+    bar = make_bar(pending.name, pending.unit)
     begun = time.monotonic()
     try:
         while True:
@@ -139,11 +142,12 @@ def watch_progress(pending: PendingResult, timeout: float | None, interval: floa
             waited = time.monotonic() - begun
             if bar is not None:
                 bar.show(*pending.progress, waited)
-            left = interval if timeout is None else min(interval, timeout - waited)
-            if over or left <= 0:
+            left = None if timeout is None else timeout - waited
+            if over or (left is not None and left <= 0):
                 return over
+            pause = max(interval, LEAST_INTERVAL)
             with suppress(TimeoutError):
-                Future.exception(pending, left)
+                Future.exception(pending, pause if left is None else min(pause, left))
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
     finally:

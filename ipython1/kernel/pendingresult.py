@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +21,7 @@ from ipython1.kernel.clientlink import EngineOutcome
 from ipython1.kernel.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.liveoutput import Key, StreamedText
 from ipython1.kernel.twistedutil import refuse_in_reactor_thread
+from ipython1.notebook.progress import done_of
 
 log = Logger()
 
@@ -39,6 +40,9 @@ class PendingResult(Future[Any]):
     :ivar client: the client that made the call.
     """
 
+    unit: ClassVar[str] = "engine"
+    """What :attr:`progress` counts."""
+
     def __init__(self, finish: Finish, name: str, client: Any = None) -> None:
         super().__init__()
         self._finish = finish
@@ -55,9 +59,7 @@ class PendingResult(Future[Any]):
         self.engine_ids: list[int] = []
 
     def __repr__(self) -> str:
-        state = (
-            "finished" if self.done() else f"{self.progress[0]} of {self.progress[1]} engines done"
-        )
+        state = "finished" if self.done() else done_of(*self.progress, self.unit)
         return f"<PendingResult of {self.name}: {state}>"
 
     # -- what users call

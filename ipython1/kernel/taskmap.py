@@ -418,6 +418,8 @@ def check_map(func: object, options: MapTask) -> None:
 class PendingMap(PendingResult):
     """A map that may not be finished: a ``PendingResult`` of the list of values."""
 
+    unit = "call"
+
     _run: MapRun
 
     @classmethod

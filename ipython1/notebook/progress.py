@@ -21,25 +21,29 @@ class Bar(Protocol):
         """It will not be shown again; what was shown last stays."""
 
 
-def describe(label: str, done: int, total: int, seconds: float) -> str:
+def describe(label: str, done: int, total: int, seconds: float, unit: str = "engine") -> str:
     """``execute: 2 of 4 engines done, 3.2 s``."""
-    return (
-        f"{label}: {done} of {total} {'engine' if total == 1 else 'engines'} done, {seconds:.1f} s"
-    )
+    return f"{label}: {done_of(done, total, unit)}, {seconds:.1f} s"
+
+
+def done_of(done: int, total: int, unit: str) -> str:
+    """``2 of 4 engines done``."""
+    return f"{done} of {total} {unit}{'' if total == 1 else 's'} done"
 
 
 class TerminalBar:
     """A line that is written again and again."""
 
-    def __init__(self, label: str, file: TextIO) -> None:
+    def __init__(self, label: str, unit: str, file: TextIO) -> None:
         self._label = label
+        self._unit = unit
         self._file = file
         self._length = 0
 
     def show(self, done: int, total: int, seconds: float) -> None:
         filled = WIDTH * done // total if total else 0
         bar = "#" * filled + "." * (WIDTH - filled)
-        line = f"[{bar}] {describe(self._label, done, total, seconds)}"
+        line = f"[{bar}] {describe(self._label, done, total, seconds, self._unit)}"
         self._file.write("\r" + line.ljust(self._length))
         self._file.flush()
         self._length = len(line)
@@ -53,8 +57,9 @@ class TerminalBar:
 class NotebookBar:
     """A bar of HTML that is updated in its place."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, unit: str) -> None:
         self._label = label
+        self._unit = unit
         self._handle: Any = None
 
     def show(self, done: int, total: int, seconds: float) -> None:
@@ -62,7 +67,9 @@ class NotebookBar:
 
         from ipython1.notebook.html import progress_html
 
-        page = HTML(progress_html(done, total, describe(self._label, done, total, seconds)))
+        page = HTML(
+            progress_html(done, total, describe(self._label, done, total, seconds, self._unit))
+        )
         if self._handle is None:
             self._handle = display(page, display_id=True)
         else:
@@ -72,10 +79,13 @@ class NotebookBar:
         """Nothing is left to do."""
 
 
-def make_bar(label: str) -> Bar | None:
-    """A bar that suits where this process shows things; None where nobody looks."""
+def make_bar(label: str, unit: str = "engine") -> Bar | None:
+    """A bar that suits where this process shows things; None where nobody looks.
+
+    :param unit: what is counted, in the singular.
+    """
     if front_end() is FrontEnd.NOTEBOOK:
-        return NotebookBar(label)
+        return NotebookBar(label, unit)
     if sys.stderr is not None and sys.stderr.isatty():
-        return TerminalBar(label, sys.stderr)
+        return TerminalBar(label, unit, sys.stderr)
     return None
