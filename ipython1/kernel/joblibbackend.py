@@ -86,6 +86,10 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         client = self._clients.get()
         if self._targets is None:
             executor: EngineExecutor = client.executor(max_workers=most)
+        elif not hasattr(client, "targets"):
+            raise TypeError(
+                "targets are for a MultiEngineClient; the controller chooses the engines of a TaskClient's tasks"
+            )
         else:
             executor = client.executor(self._targets, max_workers=most)
         return executor

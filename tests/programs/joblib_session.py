@@ -234,6 +234,13 @@ def test_grid_search() -> None:
     assert np.allclose(found["threading"][1], found["ipython1"][1])
 
 
+def test_targets_are_not_for_tasks() -> None:
+    if KIND == "tc":
+        with raises(TypeError, "targets are for a MultiEngineClient"):
+            with joblib.parallel_config("ipython1", targets=[0]):
+                Parallel(n_jobs=2)(delayed(abs)(n) for n in range(4))
+
+
 def test_a_client_that_is_lost() -> None:
     if KIND == "none":
         joblib.parallel.BACKENDS["ipython1"].args[0].get().close()
