@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import json
 import os
-import select
+import selectors
 import socket
 import stat
 import tempfile
@@ -121,7 +121,9 @@ def connect_control(path: str, timeout: float = 5.0) -> socket.socket:
 
 
 class BlockingControl:
-    """The asking side, for code that blocks.
+    """The asking side, for code that blocks; any number of threads may ask at the same time.
+
+    One of the threads that wait reads for all of them.
 
     :param on_event: takes the events that come while an answer is waited for.
     """
@@ -136,7 +138,10 @@ class BlockingControl:
         self.on_event = on_event
         self._lines = Lines()
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+        self._reading = False
+        self._waiting: set[int] = set()
         self._answers: dict[int, dict[str, Any]] = {}
 
     def call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
@@ -145,50 +150,76 @@ class BlockingControl:
         :raises ResultNotCompleted: when none comes in time.
         :raises ConnectionError: when the cluster is gone.
         """
-        with self._lock:
-            number = next(self._numbers)
-            until = None if timeout is None else time.monotonic() + timeout
+        number = next(self._numbers)
+        until = None if timeout is None else time.monotonic() + timeout
+        self._waiting.add(number)
+        try:
             self._send(encode({"id": number, "do": do, **arguments}), until)
-            while number not in self._answers:
-                self._receive(until, do)
-            answer = self._answers.pop(number)
+            self._read_until(lambda: number in self._answers, until, do)
+        finally:
+            self._waiting.discard(number)
+            answer = self._answers.pop(number, {})
         if "error" in answer:
             raise error_from_wire(answer["error"])
         return answer.get("value")
 
     def wait_closed(self, timeout: float) -> bool:
         """Wait until the other side has closed; False when it has not in time."""
-        until = time.monotonic() + timeout
         try:
-            while True:
-                self._receive(until, "its end")
+            self._read_until(lambda: False, time.monotonic() + timeout, "its end")
         except ResultNotCompleted:
             return False
         except ConnectionError:
             return True
+        raise AssertionError("not reached")
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; who waits for an answer is told that the cluster is gone."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
-    def _wait(self, reading: bool, until: float | None, what: str) -> None:
+    def _read_until(self, condition: Callable[[], bool], until: float | None, what: str) -> None:
+        while True:
+            with self._changed:
+                while self._reading and not condition():
+                    left = None if until is None else until - time.monotonic()
+                    if left is not None and left <= 0:
+                        raise _no_answer(what)
+                    self._changed.wait(left)
+                if condition():
+                    return
+                self._reading = True
+            try:
+                self._receive(until, what)
+            finally:
+                with self._changed:
+                    self._reading = False
+                    self._changed.notify_all()
+
+    def _wait(self, event: int, until: float | None, what: str) -> None:
         left = None if until is None else max(0.0, until - time.monotonic())
-        sockets = [self._connection]
-        ready = select.select(sockets if reading else [], [] if reading else sockets, [], left)
-        if not any(ready):
-            raise ResultNotCompleted(f"the cluster did not answer in time: {what}")
+        # Not select(), which knows no descriptors from 1024 on.
+        with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
+            try:
+                selector.register(self._connection, event)
+            except ValueError:  # it was closed here
+                raise ConnectionError("the cluster is gone") from None
+            if not selector.select(left):
+                raise _no_answer(what)
 
     def _send(self, data: bytes, until: float | None) -> None:
         view = memoryview(data)
-        while view:
-            self._wait(False, until, "sending")
-            try:
-                view = view[self._connection.send(view) :]
-            except OSError:
-                raise ConnectionError("the cluster is gone") from None
+        with self._sending:
+            while view:
+                self._wait(selectors.EVENT_WRITE, until, "sending")
+                try:
+                    view = view[self._connection.send(view) :]
+                except OSError:
+                    raise ConnectionError("the cluster is gone") from None
 
     def _receive(self, until: float | None, what: str) -> None:
-        self._wait(True, until, what)
+        self._wait(selectors.EVENT_READ, until, what)
         try:
             data = self._connection.recv(1 << 16)
         except BlockingIOError:
@@ -199,7 +230,12 @@ class BlockingControl:
             raise ConnectionError("the cluster is gone")
         for line in self._lines.feed(data):
             content = decode(line)
+            number = int(content.get("id", 0))
             if "event" in content:
                 self.on_event(content)
-            else:
-                self._answers[int(content.get("id", 0))] = content
+            elif number in self._waiting:
+                self._answers[number] = content
+
+
+def _no_answer(what: str) -> ResultNotCompleted:
+    return ResultNotCompleted(f"the cluster did not answer in time: {what}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import resource
 import socket
 import stat
 import threading
@@ -176,6 +178,63 @@ class ClientTests(unittest.SynchronousTestCase):
         thread.join()
         self.assertTrue(self.control.wait_closed(1.0))
         self.assertRaises(ConnectionError, self.control.call, "status", 5.0)
+
+    def asked(self, do: str, found: list[Any]) -> threading.Thread:
+        """Ask in a thread of its own; returns when the other side has the request."""
+
+        def ask() -> None:
+            try:
+                found.append(self.control.call(do, None))
+            except KernelError as problem:
+                found.append(problem)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        self.other.settimeout(30.0)
+        self.assertEqual(json.loads(self.other.recv(1000))["do"], do)
+        return thread
+
+    def test_several_threads_ask_at_the_same_time(self) -> None:
+        found: list[Any] = []
+        one, two, three = (self.asked(do, found) for do in ("wait", "add", "status"))
+        self.answer({"id": 2, "value": "two"})
+        two.join(30.0)
+        self.answer({"id": 1, "value": "one"})
+        one.join(30.0)
+        self.answer({"id": 3, "value": "three"})
+        three.join(30.0)
+        self.assertEqual(found, ["two", "one", "three"])
+
+    def test_a_time_is_kept_while_another_thread_reads(self) -> None:
+        found: list[Any] = []
+        thread = self.asked("wait", found)
+        self.assertRaises(ResultNotCompleted, self.control.call, "status", 0.05)
+        self.answer({"id": 2, "value": "late"}, {"id": 1, "value": "one"})
+        thread.join(30.0)
+        self.assertEqual(found, ["one"])
+
+    def test_closing_ends_what_other_threads_wait_for(self) -> None:
+        found: list[Any] = []
+        threads = [self.asked("wait", found), self.asked("add", found)]
+        self.control.close()
+        for thread in threads:
+            thread.join(30.0)
+        self.assertEqual([type(each) for each in found], [ConnectionError, ConnectionError])
+
+    def test_a_program_with_many_open_files(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < 2048:
+            raise unittest.SkipTest("this system does not allow that many")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        ours, self.other = socket.socketpair()
+        self.addCleanup(self.other.close)
+        high = fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD_CLOEXEC, 2000)
+        ours.close()
+        control = BlockingControl(socket.socket(fileno=high))
+        self.addCleanup(control.close)
+        self.answer({"id": 1, "value": 3})
+        self.assertEqual(control.call("status", 5.0), 3)
 
     def test_nonsense(self) -> None:
         self.answer(b"nonsense\n")
