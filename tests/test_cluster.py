@@ -80,6 +80,11 @@ class EnginesTests(ClusterCase):
             self.assertRaises(InvalidEngineID, cluster.logs, 2)
             self.assertRaises(TypeError, cluster.remove_engines, "1")
             self.assertRaises(ValueError, cluster.signal, 1, "NONSENSE")
+            self.assertRaises(ValueError, cluster.add_engines, 1.5)
+            self.assertRaises(ValueError, cluster.add_engines, 0)
+            self.assertRaises(ValueError, cluster.wait_for_engines, "2")
+            self.assertRaises(ValueError, cluster.logs, 1, lines=0)
+            self.assertRaises(TypeError, cluster.restart_engine, "1")
             with self.assertRaises(ClusterError):
                 cluster.wait_for_engines(5, timeout=LIMIT)  # at once: nobody starts a fifth one
             cluster.signal([1, 3], "KILL")
@@ -138,6 +143,22 @@ class LifeTests(ClusterCase):
             """
         self.program(code, status=-signal.SIGKILL)
         until(lambda: len(self.processes()) == 1)
+
+    def test_a_forked_child_that_ends_takes_nothing_with_it(self) -> None:
+        printed = self.program(
+            """
+            import os, sys
+            from ipython1.kernel.client import Cluster
+            from ipython1.kernel.cluster import own_files
+            with Cluster(n=1) as cluster, Cluster.attach(cluster.cluster_id) as other:
+                files = own_files(cluster)
+                child = os.fork()
+                if child == 0:
+                    sys.exit(0)
+                print(os.waitpid(child, 0)[1], own_files(cluster) == files, cluster.ids, other.ids)
+            """
+        ).stdout
+        self.assertEqual(printed, "0 True [0] [0]\n")
 
     def test_an_error_in_the_with_block_ends_it(self) -> None:
         error = self.program(
@@ -214,7 +235,7 @@ class FailureTests(ClusterCase):
         with self.assertRaisesRegex(ConnectionError, "the cluster is gone"):
             cluster.wait_for_engines(3)
         cluster.stop()
-        self.nothing_is_left()
+        self.assertEqual(self.processes(), [])
 
 
 class AsyncTests(ClusterCase):

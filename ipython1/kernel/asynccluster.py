@@ -23,7 +23,14 @@ from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.asyncclient import AwaitableDeferred, awaitable, get_multiengine_client
-from ipython1.kernel.cluster import STOP_LIMIT, BaseCluster, connect_to, id_list
+from ipython1.kernel.cluster import (
+    STOP_LIMIT,
+    BaseCluster,
+    check_number,
+    connect_to,
+    engine_id,
+    id_list,
+)
 from ipython1.kernel.clusterconfig import ClusterError, title_of
 from ipython1.kernel.clustercontrol import Lines, decode, encode, error_from_wire
 from ipython1.kernel.clusterlaunch import OwnedProcess
@@ -152,7 +159,7 @@ class AsyncCluster(BaseCluster):
             control.close()
         if owned is not None:
             await deferToThread(owned.wait, STOP_LIMIT)
-        elif control is not None:
+        if control is not None and (owned is None or owned.was_killed):
             await deferToThread(wait_until_gone, self.files, STOP_LIMIT)
         if control is not None:
             self._remove_own_files()
@@ -224,7 +231,7 @@ class AsyncCluster(BaseCluster):
             self._check_started(outcome)
             return list(outcome["ids"])
 
-        return self._call("add", check, count=n)
+        return self._call("add", check, count=check_number(n, "n is the number of engines"))
 
     def remove_engines(self, ids: int | Iterable[int]) -> AwaitableDeferred:
         """End engines; fires when they are gone."""
@@ -232,12 +239,14 @@ class AsyncCluster(BaseCluster):
 
     def restart_engine(self, id: int) -> AwaitableDeferred:
         """End an engine and start it again under its id; fires when it is usable."""
-        return self._call("restart", engine=id)
+        return self._call("restart", engine=engine_id(id))
 
     def wait_for_engines(
         self, n: int | None = None, timeout: float | None = None
     ) -> AwaitableDeferred:
         """Fires with all ids when ``n`` engines are usable; see the blocking method."""
+        if n is not None:
+            check_number(n, "n is the number of engines", 0)
         return self._call("wait", count=n, seconds=timeout)
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> AwaitableDeferred:
@@ -247,7 +256,9 @@ class AsyncCluster(BaseCluster):
 
     def logs(self, id: int | None = None, lines: int = 100) -> AwaitableDeferred:
         """Fires with the last lines that an engine, or without an id the controller, has logged."""
-        return self._call("logs", "\n".join, engine=id, lines=lines)
+        check_number(lines, "lines is how many to show")
+        chosen = None if id is None else engine_id(id)
+        return self._call("logs", "\n".join, engine=chosen, lines=lines)
 
     def _call(
         self, do: str, finish: Callable[[Any], Any] = lambda value: value, **arguments: Any

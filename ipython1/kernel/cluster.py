@@ -53,8 +53,8 @@ class BaseCluster:
         detach: bool = False,
         **options: Any,
     ) -> None:
-        if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-            raise ValueError(f"n is the number of engines, 1 or more, not {n!r}")
+        if n is not None:
+            check_number(n, "n is the number of engines")
         self.detach = detach
         self.kind = kind
         self._own_id = cluster_id is None
@@ -156,7 +156,7 @@ class Cluster(BaseCluster):
                 f"the processes of {title_of(self.cluster_id)} did not end within {STOP_LIMIT:g} s"
             )
         if control is not None:
-            if owned is None:
+            if owned is None or owned.was_killed:
                 wait_until_gone(self.files, STOP_LIMIT)
             self._remove_own_files()
 
@@ -195,6 +195,7 @@ class Cluster(BaseCluster):
         cluster._arguments = []
         cluster._attached = True
         cluster._control = BlockingControl(connect_to(cluster.files))
+        _running.add(cluster)
         cluster.kind = cluster.status().kind
         return cluster
 
@@ -225,7 +226,7 @@ class Cluster(BaseCluster):
 
     def add_engines(self, n: int = 1) -> list[int]:
         """Start more engines; gives the ids of those that came up."""
-        outcome = self._call("add", None, count=n)
+        outcome = self._call("add", None, count=check_number(n, "n is the number of engines"))
         self._check_started(outcome)
         return list(outcome["ids"])
 
@@ -235,7 +236,7 @@ class Cluster(BaseCluster):
 
     def restart_engine(self, id: int) -> None:
         """End an engine and start it again under its id; returns when it is usable."""
-        self._call("restart", None, engine=id)
+        self._call("restart", None, engine=engine_id(id))
 
     def wait_for_engines(self, n: int | None = None, timeout: float | None = None) -> list[int]:
         """Wait until ``n`` engines are usable (by default all that were asked for); gives all their ids.
@@ -244,6 +245,8 @@ class Cluster(BaseCluster):
         :raises ResultNotCompleted: when the time is over.
         :raises ClusterError: as soon as it is sure that they do not come.
         """
+        if n is not None:
+            check_number(n, "n is the number of engines", 0)
         limit = None if timeout is None else timeout + ANSWER_MARGIN
         return list(self._call("wait", limit, count=n, seconds=timeout))
 
@@ -258,7 +261,10 @@ class Cluster(BaseCluster):
 
     def logs(self, id: int | None = None, lines: int = 100) -> str:
         """The last lines that an engine has logged; those of the controller without an id."""
-        return "\n".join(self._call("logs", engine=id, lines=lines))
+        check_number(lines, "lines is how many to show")
+        return "\n".join(
+            self._call("logs", engine=None if id is None else engine_id(id), lines=lines)
+        )
 
     def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
         if self._control is None:
@@ -291,6 +297,27 @@ def connect_to(files: ClusterFiles) -> socket.socket:
     return connect_control(state.socket)
 
 
+def check_number(value: Any, what: str, least: int = 1) -> int:
+    """A whole number.
+
+    :param what: what it is, for the message.
+    :raises ValueError: when it is something else, or less than ``least``.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{what}, {least} or more, not {value!r}")
+    return value
+
+
+def engine_id(value: Any) -> int:
+    """The id of one engine.
+
+    :raises TypeError: when it is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"an engine id is needed, not {value!r}")
+    return value
+
+
 def id_list(ids: Any) -> list[int]:
     """One id, or several, as a list.
 
@@ -313,6 +340,17 @@ def _failure_text(failure: dict[str, Any]) -> str:
 def own_files(cluster: BaseCluster) -> list[Path]:
     """The files that :meth:`Cluster.stop` removes; for tests."""
     return sorted(cluster.files.dirs.security.glob(f"ip*-{cluster.cluster_id}[-.]*"))
+
+
+def _disown_in_child() -> None:
+    """A forked child has no clusters: it must neither end those of its parent nor remove their files."""
+    for cluster in list(_running):
+        cluster._control = cluster._owned = None
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_in_child)
 
 
 @atexit.register

@@ -140,6 +140,11 @@ class OwnedProcess:
         self._errors.close()
         return True
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal has ended it, so that it has not waited for what it had started."""
+        return (self.process.returncode or 0) < 0
+
     def detach(self) -> None:
         """Let it go on: it is nobody's child that would have to be waited for."""
         self.process.returncode = 0

@@ -76,7 +76,9 @@ class Orders:
 
     async def wait(self, count: int | None, seconds: float | None) -> Any:
         """Wait for engines."""
-        return await self._service.wait_for_engines(count, seconds)
+        number = None if count is None else int(count)
+        limit = None if seconds is None else float(seconds)
+        return await self._service.wait_for_engines(number, limit)
 
 
 def progress_to_json(progress: StartProgress) -> dict[str, Any]:

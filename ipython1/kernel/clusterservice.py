@@ -333,10 +333,10 @@ class ClusterService:
                 done.callback(None)
 
         self._watchers.append(look)
-        look()
-        if timeout is not None and not done.called:
-            done.addTimeout(timeout, self._reactor)
         try:
+            look()
+            if timeout is not None and not done.called:
+                done.addTimeout(timeout, self._reactor)
             await done
         except DeferredTimeout:
             raise ResultNotCompleted(

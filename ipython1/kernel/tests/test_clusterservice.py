@@ -281,6 +281,13 @@ class ChangeTests(ServiceCase):
         self.assertEqual(self.successResultOf(later), [0, 1, 2])
         self.successResultOf(adding)
 
+    def test_a_wait_that_makes_no_sense_leaves_nothing_behind(self) -> None:
+        service = self.up()
+        nonsense: Any = "many"
+        self.failureResultOf(self.run_it(service.wait_for_engines(nonsense, None)), TypeError)
+        self.controller.set_ids(0, 1, 7)
+        self.assertEqual(service.ids, [0, 1, 7])
+
     def test_unknown_engines(self) -> None:
         service = self.up()
         problem = self.failureResultOf(self.run_it(service.remove_engines([9])), InvalidEngineID)
