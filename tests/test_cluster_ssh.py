@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 from ipython1.daemon import osprocess
@@ -150,3 +151,51 @@ class SshTests(IpclusterCase):
         self.assertRegex(
             error, r"^ipcluster: the cluster file \S+: line 2: keyword argument repeated"
         )
+
+    def test_ctrl_c_in_the_terminal_is_not_for_ssh(self) -> None:
+        """It goes to all processes of the terminal; the connections are needed for an orderly end."""
+        process = self.start(*self.options(f"engines = dict({self.node(1, 1)}, {self.node(2, 1)})"))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout is not None
+        self.assertNotIn("lost", process.stdout.read())
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.nothing_is_left()
+
+
+class LoginTests(IpclusterCase):
+    """Hosts that do not answer: an ``ssh`` that hangs, and cares for nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.hosts = self.directory / "hosts.py"
+        self.hosts.write_text("engines = dict.fromkeys(map('host{}'.format, range(10)), 1)")
+        self.ssh = self.directory / "ssh"
+        self.ssh.write_text(
+            "#!/bin/sh\ntrap '' HUP INT TERM\n: > \"$TMPDIR/login.$$\"\nexec sleep 300\n"
+        )
+        self.ssh.chmod(0o700)
+
+    def logging_in(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            self.command("-f", str(self.hosts), f"--ssh={self.ssh}", "--start-timeout=0"),
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        until(lambda: len(list((self.directory / "tmp").glob("login.*"))) == 8)
+        return process
+
+    def test_they_do_not_hold_up_the_end(self) -> None:
+        process = self.logging_in()
+        process.terminate()
+        self.assertEqual(process.wait(LIMIT), 1)
+        self.assertEqual(self.processes(), [])
+
+    def test_nothing_is_left_after_kill_9(self) -> None:
+        process = self.logging_in()
+        process.kill()
+        self.nothing_is_left()

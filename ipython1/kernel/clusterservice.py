@@ -397,6 +397,10 @@ class ClusterService:
             self._stopping = Deferred.fromCoroutine(self._stop(grace))
         else:
             self._nanny.send(End(grace))
+            for each in self._elsewhere():
+                Deferred.fromCoroutine(each.close(grace)).addErrback(
+                    lambda failure: self.log.failure("the launcher cannot be hurried", failure)
+                )
         waiter: Deferred[None] = Deferred()
 
         def pass_on(result: Any) -> Any:

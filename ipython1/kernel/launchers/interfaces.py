@@ -94,7 +94,10 @@ class IEngineLauncher(Interface):
         """The ids of batch jobs, for the state file."""
 
     async def close(grace: float) -> None:
-        """End what this host's nanny does not end: processes on other hosts, within ``grace`` seconds."""
+        """End what this host's nanny does not end: processes on other hosts, within ``grace`` seconds.
+
+        It is called again, with a shorter time, when the user is in a hurry.
+        """
 
 
 class IControllerLauncher(Interface):
@@ -110,4 +113,4 @@ class IControllerLauncher(Interface):
         """The last lines that it has logged."""
 
     async def close(grace: float) -> None:
-        """End it where this host's nanny does not."""
+        """End it where this host's nanny does not; may be called again, as that of engines."""

@@ -149,7 +149,7 @@ class SshEngines(HostedEngines):
         try:
             link = await host.connect(self._logins, self.context.config.start_timeout)
         except BaseException as problem:
-            del self._hosts[name]
+            self._hosts.pop(name, None)
             self.context.supervisor.host_lost(name, f"could not be started: {problem}")
             raise
         self.context.supervisor.add_host(name, link)
@@ -238,7 +238,7 @@ class SshEngines(HostedEngines):
 
     async def close(self, grace: float) -> None:
         """End everything on all hosts."""
-        hosts, self._hosts = list(self._hosts.values()), {}
+        hosts = list(self._hosts.values())
         await gatherResults([Deferred.fromCoroutine(host.close(grace)) for host in hosts])
 
 

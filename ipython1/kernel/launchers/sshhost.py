@@ -6,6 +6,7 @@ FURL file, their logs, their end.  When the connection ends, the nanny ends all 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -14,11 +15,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from ipython1.daemon.children import package_root
+from ipython1.daemon.companion import companion_command
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.nanny import MODULE
 from ipython1.daemon.protocol import End, Message
@@ -30,6 +33,10 @@ SILENCE = 120.0
 """Seconds without a word from here after which a nanny takes the connection for dead."""
 
 ALIVE_INTERVAL = 20.0
+
+ANSWER_LIMIT = 15.0
+"""Seconds after its grace within which a host must have ended everything, or its connection is taken for dead."""
+
 OPTIONS = ("-T", "-x", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=5")
 ATTEMPTS = 4
 REFUSALS = ("kex_exchange_identification", "Connection reset", "Connection closed by")
@@ -42,6 +49,12 @@ class SshProcess(ProcessProtocol):
     def __init__(self, link: NannyLink) -> None:
         self._link = link
         self._errors = b""
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.transport is not None:
+            with contextlib.suppress(ProcessExitedAlready):
+                self.transport.signalProcess("KILL")
 
     @property
     def errors(self) -> list[str]:
@@ -114,10 +127,14 @@ class SshHost:
         for attempt in range(ATTEMPTS):
             await logins.acquire()
             try:
+                if self._closing:
+                    raise ClusterError(f"{self.spec.host}: the cluster is being stopped")
                 return await self._log_in(timeout)
             except ConnectionError:
                 errors = self._process.errors if self._process is not None else []
-                busy = any(sign in line for sign in REFUSALS for line in errors)
+                busy = not self._closing and any(
+                    sign in line for sign in REFUSALS for line in errors
+                )
                 if not busy or attempt == ATTEMPTS - 1:
                     raise ClusterError(self._why_not(errors)) from None
             finally:
@@ -140,14 +157,15 @@ class SshHost:
             self.spec.host,
             remote_command(self.spec),
         ]
-        transport = self._reactor.spawnProcess(self._process, program, argv, env=None)
+        argv = companion_command(package_root(), argv)
+        self._reactor.spawnProcess(self._process, argv[0], argv, env=None)
         hello: Deferred[Any] = link.hello
         if timeout:
             hello.addTimeout(timeout, self._reactor)
         try:
             greeting = await hello
         except DeferredTimeout:
-            transport.signalProcess("KILL")
+            self._process.kill()
             raise ClusterError(
                 f"{self.spec.host}: no answer over ssh within {timeout:g} s"
             ) from None
@@ -183,19 +201,25 @@ class SshHost:
             self._on_lost(errors[-1] if errors else "the ssh connection ended")
 
     async def close(self, grace: float) -> None:
-        """End everything on the host; fires when the connection has ended."""
+        """End everything on the host; fires when the connection has ended.
+
+        Called again with a shorter ``grace`` it hurries that up.
+        """
         self._closing = True
-        link = self.link
-        if link is None:
+        link, process = self.link, self._process
+        if link is None or process is None:
             return
         link.send(End(grace))
         gone: Deferred[None] = Deferred()
         link.lost.addBoth(lambda _: None if gone.called else gone.callback(None))
-        gone.addTimeout(grace + 15.0, self._reactor)
+        if not link.hello.called:
+            process.kill()  # nothing of ours is there yet
+        gone.addTimeout(grace + ANSWER_LIMIT, self._reactor)
         try:
             await gone
         except DeferredTimeout:
-            link.close()
+            # When the connection ends, the nanny ends what is left.
+            process.kill()
 
 
 def _has_terminal() -> bool:
