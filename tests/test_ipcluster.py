@@ -244,6 +244,12 @@ class TerminalTests(IpclusterCase):
         self.assertEqual((terminal.exitstatus, terminal.signalstatus), (0, None))
         self.assertEqual(self.processes(), [])
 
+    def test_engines_that_others_add_are_shown(self) -> None:
+        terminal = self.spawn("-n", "1")
+        terminal.expect_exact("Ctrl-C ends it.")
+        self.run_ipcluster("engines", "-n", "2")
+        terminal.expect(r"\r\x1b\[Kengines that are usable: 0-2\r\n")
+
     def test_a_second_ctrl_c_does_not_wait(self) -> None:
         terminal = self.spawn("-n", "1")
         terminal.expect_exact("Ctrl-C ends it.")

@@ -162,6 +162,7 @@ class ClusterProcess:
         self._socket_path = files.security_file("ipcluster.sock")
         self._writing: Any = None
         self._shown = -1
+        self._up = False
         self._interrupts = 0
         self._over = False
 
@@ -198,6 +199,7 @@ class ClusterProcess:
         failures = list(progress.failures.values())
         for text in failure_lines(failures):
             self.screen.problem(text)
+        self._up, self._shown = True, -1
         # Whoever hears that it is up finds so in the state file.
         self._write_state_now()
         self.server.orders.set_started(progress)
@@ -291,6 +293,10 @@ class ClusterProcess:
             if usable != self._shown and self._owner < 0:
                 self._shown = usable
                 self.screen.passing(f"starting engines: {usable} of {progress.wanted}")
+        elif progress is None and self._up and self._shown >= 0:
+            # Engines were added, by somebody else; the passing line about them is over.
+            self._shown = -1
+            self.screen.line(f"engines that are usable: {compress_ids(self.service.ids) or 'none'}")
         if self.config.with_controller and self._writing is None:
             self._writing = self._reactor.callLater(STATE_DELAY, self._write_state)
 

@@ -63,6 +63,11 @@ class StartProgress:
         return True
 
     @property
+    def units(self) -> list[Unit]:
+        """What was asked for."""
+        return list(self._units.values())
+
+    @property
     def wanted(self) -> int:
         """How many engines were asked for."""
         return sum(unit.count for unit in self._units.values())

@@ -82,6 +82,7 @@ class ClusterService:
         self._ids: list[int] = []
         self._stale_ids: set[int] = set()
         self._units: dict[str, Unit] = {}
+        self._job_ids: dict[str, frozenset[int]] = {}
         self._ended_engines: dict[int, EngineInfo] = {}
         self._progresses: list[StartProgress] = []
         self._watchers: list[Callable[[], None]] = []
@@ -181,6 +182,13 @@ class ClusterService:
             pass
         finally:
             self._progresses.remove(progress)
+        self._learn_ids(progress)
+
+    def _learn_ids(self, progress: StartProgress) -> None:
+        """Note whose the new engines are, where a unit got its ids from the controller."""
+        units = progress.units
+        if len(units) == 1 and not units[0].ids and units[0].key in self._units:
+            self._job_ids[units[0].key] = frozenset(progress.usable)
 
     def _free_ids(self, count: int) -> list[int]:
         taken = {*self._ids, *(each for unit in self._units.values() for each in unit.ids)}
@@ -211,11 +219,22 @@ class ClusterService:
             self._progresses.remove(progress)
             raise
         await self._settle(progress)
+        self._changed()
         return progress
 
     async def remove_engines(self, ids: Iterable[int]) -> None:
         """End engines; returns when the controller does not list them any more."""
         chosen = [self._checked_id(each) for each in ids]
+        jobs = [key for key, engines in self._job_ids.items() if engines & set(chosen)]
+        for key in jobs:
+            left = (self._job_ids[key] & set(self._ids)) - set(chosen)
+            if left:
+                raise ClusterError(
+                    f"the engines of {key} end together: they cannot be removed without {compress_ids(left)}"
+                )
+        for key in jobs:
+            chosen = [each for each in chosen if each not in self._job_ids[key]]
+            await self._remove_job(key)
         others = [each for each in chosen if self._unit_of(each) is None and each in self._ids]
         for each in chosen:
             unit = self._unit_of(each)
@@ -228,12 +247,26 @@ class ClusterService:
         await self.wait_until(lambda: not set(chosen) & set(self._ids), 30.0)
         self._changed()
 
+    async def _remove_job(self, key: str) -> None:
+        """End a unit with all its engines."""
+        engines = self._job_ids[key]
+        await self._launcher.remove(self._units[key])
+        self._forget_unit(key)
+        await self.wait_until(lambda: not engines & set(self._ids), 30.0)
+
+    def _forget_unit(self, key: str) -> Unit | None:
+        self._job_ids.pop(key, None)
+        return self._units.pop(key, None)
+
     async def restart_engine(self, engine_id: int) -> None:
         """End an engine and start it again under its id; returns when it is usable.
 
         :raises ClusterError: when it was started in a way that cannot do this, or does not come up.
         """
         unit = self._unit_of(self._checked_id(engine_id))
+        job = self._job_of(engine_id)
+        if job is not None:
+            await self._launcher.restart(job)  # says why it cannot
         if unit is None:
             raise ClusterError(
                 f"engine {engine_id} was not started as a process of its own, so it cannot be restarted; "
@@ -275,7 +308,7 @@ class ClusterService:
             return list(await self._controller.logs(lines))
         unit = self._unit_of(self._checked_id(engine_id))
         if unit is None:
-            unit = next((each for each in self._units.values() if not each.ids), None)
+            unit = self._job_of(engine_id)
         if unit is None:
             raise ClusterError(f"where engine {engine_id} logs to is not known")
         return list(await self._launcher.logs(unit, engine_id, lines))
@@ -491,7 +524,7 @@ class ClusterService:
             self._say(text)
         unit = self._units.get(key)
         if unit is not None and not unit.ids:
-            del self._units[key]
+            self._forget_unit(key)
 
     def _ids_changed(self, ids: Sequence[int]) -> None:
         self._ids = sorted(ids)
@@ -541,7 +574,7 @@ class ClusterService:
         """A job that is no process of ours came to its end."""
         if not asked and self._state != "stopping":
             self._lost(key, reason, lines, f"{key} {reason}" + (f": {lines[-1]}" if lines else ""))
-        unit = self._units.pop(key, None)
+        unit = self._forget_unit(key)
         if unit is not None and not asked:
             for engine_id in unit.ids:
                 self._ended_engines[engine_id] = EngineInfo(
@@ -579,6 +612,11 @@ class ClusterService:
 
     def _unit_of(self, engine_id: int) -> Unit | None:
         return next((unit for unit in self._units.values() if engine_id in unit.ids), None)
+
+    def _job_of(self, engine_id: int) -> Unit | None:
+        """The unit of an engine that has its id from the controller."""
+        found = (key for key, engines in self._job_ids.items() if engine_id in engines)
+        return next((self._units[key] for key in found), None)
 
 
 async def _first_error(waiting: list[Deferred[Any]]) -> None:

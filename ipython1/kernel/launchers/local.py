@@ -24,12 +24,13 @@ from ipython1.kernel.launchers.programs import (
     engine_spec,
 )
 
+_WORD = re.compile(r"\w")
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 def describe_failure(status: ProcessStatus) -> str:
     """One line on why a process is not there: its own last words where there are any."""
-    said = [line for line in status.lines if not _LOG_LINE.match(line)]
+    said = [line for line in status.lines if _WORD.search(line) and not _LOG_LINE.match(line)]
     words = said[-1] if said and status.status != 0 else ""
     return f"{status.title} {status.reason}" + (f": {words}" if words else "")
 

@@ -25,7 +25,7 @@ from ipython1.daemon.protocol import (
     decode,
 )
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
+from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError, MpiOptions
 from ipython1.kernel.clusterprogress import StartProgress
 from ipython1.kernel.clusterservice import ClusterService
 from ipython1.kernel.clusterstatus import ClusterStatus, read_state, write_state
@@ -295,6 +295,59 @@ class ChangeTests(ServiceCase):
         self.assertRaises(InvalidEngineID, service.signal, [9], 15)
         service.signal(None, 10)
         self.assertEqual(self.sent(), [Signal("engine-0", 10), Signal("engine-1", 10)])
+
+
+class JobTests(ServiceCase):
+    """Engines of MPI jobs, which have their ids from the controller."""
+
+    def up(self, **options: Any) -> ClusterService:
+        # Any program will do, as nothing is started.
+        service = self.make(kind="mpiexec", mpi=MpiOptions(("sh",)), **options)
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        self.started("sh-1")
+        self.controller.set_ids(0, 1)
+        self.assertEqual(self.successResultOf(result).outcome, "complete")
+        self.sent()
+        return service
+
+    def test_they_are_removed_together(self) -> None:
+        service = self.up()
+        adding = self.run_it(service.add_engines(2))
+        self.started("sh-2")
+        self.controller.set_ids(0, 1, 2, 3)
+        self.successResultOf(adding)
+        self.sent()
+        problem = self.failureResultOf(self.run_it(service.remove_engines([0, 2])), ClusterError)
+        self.assertEqual(
+            str(problem.value), "the engines of sh-1 end together: they cannot be removed without 1"
+        )
+        self.assertEqual((self.sent(), self.controller.killed), ([], []))
+        removing = self.run_it(service.remove_engines([3, 2]))
+        self.assertEqual(self.sent(), [Signal("sh-2", 15)])
+        self.ended("sh-2", None, 15)
+        self.assertNoResult(removing)
+        self.controller.set_ids(0, 1)
+        self.successResultOf(removing)
+        self.assertEqual((service.status().n, self.said), (2, []))
+
+    def test_one_cannot_be_restarted(self) -> None:
+        service = self.up()
+        problem = self.failureResultOf(self.run_it(service.restart_engine(1)), ClusterError)
+        self.assertIn("cannot be restarted alone", str(problem.value))
+
+    def test_what_a_job_says_last_is_told(self) -> None:
+        service = self.up()
+        self.ended("sh-1", 1, None, "rank 1 has aborted", "-----")
+        self.controller.set_ids()
+        self.assertEqual(self.said, ["sh-1 ended with exit status 1: rank 1 has aborted"])
+        self.assertEqual(service.status().n, 0)
+
+    def test_somebody_else_s_engine_can_be_removed(self) -> None:
+        service = self.up()
+        self.controller.set_ids(0, 1, 7)
+        self.run_it(service.remove_engines([7]))
+        self.assertEqual(self.controller.killed, [[7]])
 
 
 class LossTests(ServiceCase):
