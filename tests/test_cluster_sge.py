@@ -46,6 +46,12 @@ class SgeTests(IpclusterCase):
             "cluster = Cluster.attach()\n"
             "cluster.remove_engines(1)\n"
             "assert cluster.ids == [0, 2, 3]\n"
+            "try:\n"
+            "    cluster.restart_engine(2)\n"
+            "except Exception as problem:\n"
+            "    assert 'remove it and add another one' in str(problem), problem\n"
+            "else:\n"
+            "    raise AssertionError('it was restarted')\n"
         )
         self.assertEqual(len(self.status().jobs), 2)
         process.send_signal(signal.SIGINT)

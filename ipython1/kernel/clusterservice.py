@@ -272,7 +272,11 @@ class ClusterService:
                 f"engine {engine_id} was not started as a process of its own, so it cannot be restarted; "
                 "remove it and add another one"
             )
-        before = self._supervisor.status()[unit.key].restarts
+        known = self._supervisor.status().get(unit.key)
+        if known is None:
+            await self._launcher.restart(unit)  # a batch system has it: says why it cannot
+            return
+        before = known.restarts
         self._ended_engines.pop(engine_id, None)
         await self._launcher.restart(unit)
 

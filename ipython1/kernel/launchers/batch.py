@@ -107,7 +107,7 @@ class BatchEngines:
         count = len(ids)
         # Members have consecutive ids, so those above all that are in use when there are gaps.
         first_id = ids[0] if list(ids) == list(range(ids[0], ids[0] + count)) else ids[-1] + 1
-        name = f"ip-{self.context.files.cluster_id or 'engines'}-{secrets.token_hex(3)}"[:60]
+        name = job_name(self.context.files.cluster_id)
         stem = self.context.files.log_file(f"ipengine-{self.kind}").name
         if "^" in self.system.output_pattern("", stem):
             stem = f"{stem}-{name[-6:]}"
@@ -311,6 +311,11 @@ class BatchEngines:
         self._closed = True
         if self._call is not None and self._call.active():
             self._call.cancel()
+
+
+def job_name(cluster_id: str) -> str:
+    """A name that no other job has, as jobs are also cancelled by name, and no longer than systems allow."""
+    return f"ip-{(cluster_id or 'engines')[:48]}-{secrets.token_hex(3)}"
 
 
 def _one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial import unittest
 
 from ipython1.kernel.clusterconfig import BatchOptions, ClusterError
+from ipython1.kernel.launchers.batch import job_name
 from ipython1.kernel.launchers.batchsystems import (
     DEFAULT_SCRIPT,
     PLACEHOLDERS,
@@ -185,6 +186,13 @@ class LsfTests(unittest.SynchronousTestCase):
 
 
 class ScriptTests(unittest.SynchronousTestCase):
+    def test_names_of_jobs_differ_however_long_the_cluster_s_is(self) -> None:
+        self.assertRegex(job_name(""), r"^ip-engines-[0-9a-f]{6}$")
+        self.assertRegex(job_name("a.b"), r"^ip-a\.b-[0-9a-f]{6}$")
+        long = "x" * 64
+        self.assertNotEqual(job_name(long), job_name(long))
+        self.assertLessEqual(len(job_name(long)), 60)
+
     values = {name: f"<{name}>" for name in PLACEHOLDERS}
 
     def test_only_placeholders_are_replaced(self) -> None:
