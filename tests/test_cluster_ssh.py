@@ -96,7 +96,7 @@ class SshTests(IpclusterCase):
         process = self.start(*self.options(text))
         status = self.status()
         assert status.controller is not None
-        self.assertEqual(status.controller.host, "controller of node4")
+        self.assertEqual(status.controller.host, "node4")
         printed = self.run_python(
             "from ipython1.kernel import client; print(client.MultiEngineClient().get_ids())"
         )
@@ -134,13 +134,18 @@ class SshTests(IpclusterCase):
         done = self.start(
             *self.options(
                 f"engines = {{'node1': dict(n=1, ipython_dir={str(self.far['node1'])!r}), "
-                "'no-such-host.invalid': 1, 'node2': dict(n=1, python='/no/such/python')}"
+                "'no-such-host.invalid': 1, 'node2': dict(n=1, python='/no/such/python'), "
+                "'node3': dict(n=1, ipython_dir='/proc/no/such'), 'node4': dict(n=1, cwd='/no/such')}"
             )
         )
         text = "".join(self.printed)
-        self.assertIn("the cluster is up: 1 engine of 3 (0).", text)
+        self.assertIn("the cluster is up: 1 engine of 5 (0).", text)
         self.assertRegex(text, "engine 1 could not be started: no-such-host.invalid: .*resolve")
         self.assertRegex(text, "engine 2 could not be started: node2: .*/no/such/python")
+        self.assertRegex(
+            text, "engine 3 could not be started: the FURL file .* node3: .*/proc/no/such"
+        )
+        self.assertRegex(text, "engine 4 could not be started: there is no directory /no/such ")
         done.terminate()
         done.wait(LIMIT)
         error = self.run_ipcluster(*self.options("engines = dict(nowhere=2)"), status=1).stderr

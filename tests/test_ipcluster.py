@@ -339,6 +339,13 @@ class UseTests(IpclusterCase):
         self.assertEqual(engines.wait(LIMIT), 0)
         self.assertIsNone(controller.poll())
         self.assertEqual(self.run_python(code), "[]\n")
+        controller.kill()
+        controller.wait()
+        error = self.run_ipcluster("engines", "-n", "2", status=1).stderr
+        self.assertRegex(
+            error, r"^ipcluster: nobody listens at \S+ .*is the controller running\?.*\n$"
+        )
+        self.nothing_is_left()
 
     def test_engines_import_from_where_they_were_started(self) -> None:
         """But nothing in that directory takes the place of the standard library."""

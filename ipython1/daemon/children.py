@@ -165,11 +165,15 @@ def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
     environment = _environment(request, owner)
     cwd = os.path.expanduser(request.cwd or ".")
     if not os.path.isdir(cwd):
-        raise SpawnError(f"there is no directory {cwd} to start {request.argv[0]} in")
+        raise SpawnError(
+            f"could not be started: there is no directory {cwd} to start {request.argv[0]} in"
+        )
     if not request.module:
         found = shutil.which(argv[0], path=environment.get("PATH"))
         if found is None:
-            raise SpawnError(f"there is no program {argv[0]!r} on this host (PATH is searched)")
+            raise SpawnError(
+                f"could not be started: there is no program {argv[0]!r} on this host (PATH is searched)"
+            )
     log_path = os.path.expanduser(request.log)
     log, log_start = _open_log(log_path)
     reader, writer = os.pipe()

@@ -280,10 +280,12 @@ def connect_to(files: ClusterFiles) -> socket.socket:
     :raises ClusterError: when it does not run, or not on this host.
     """
     name = title_of(files.cluster_id)
+    option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
     state = read_state(files.state)
     if state is None:
         raise ClusterError(
-            f"there is no {name.removeprefix('the ')} in {files.dirs.ipython_dir}; start one with: ipcluster -n 4"
+            f"there is no {name.removeprefix('the ')} in {files.dirs.ipython_dir}; "
+            f"start one with: ipcluster -n 4{option}"
         )
     if not state.is_here:
         raise ClusterError(
@@ -291,8 +293,7 @@ def connect_to(files: ClusterFiles) -> socket.socket:
         )
     if not state.is_alive:
         raise ClusterError(
-            f"{name} is gone: its ipcluster (process {state.pid}) was killed; tidy up with: ipcluster stop"
-            + (f" --cluster-id={files.cluster_id}" if files.cluster_id else "")
+            f"{name} is gone: its ipcluster (process {state.pid}) was killed; tidy up with: ipcluster stop{option}"
         )
     return connect_control(state.socket)
 

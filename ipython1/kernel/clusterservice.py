@@ -112,9 +112,7 @@ class ClusterService:
         count = self._launcher.default_count()
         prepared = Deferred.fromCoroutine(self._launcher.prepare())
         if not self.config.with_controller:
-            await gatherResults(
-                [prepared, Deferred.fromCoroutine(self._join())], consumeErrors=True
-            )
+            await _first_error([prepared, Deferred.fromCoroutine(self._join())])
             await self._start_engines(progress, count)
         else:
             controller = Deferred.fromCoroutine(self._start_controller())

@@ -18,6 +18,9 @@ from ipython1.kernel.lockfile import LockFile
 from ipython1.kernel.private_files import read_private_if_there, write_private
 from ipython1.kernel.security import ClusterFiles
 
+CONTROLLER_HOST = "controller of "
+"""What the name of a host begins with when it is reached a second time, for the controller."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
@@ -127,7 +130,12 @@ def _info(cls: Any, content: dict[str, Any]) -> Any:
 def controller_info(status: ProcessStatus) -> ControllerInfo:
     """The controller, as its supervisor sees it."""
     return ControllerInfo(
-        _state_name(status), status.pid, status.host, status.restarts, _reason(status), status.lines
+        _state_name(status),
+        status.pid,
+        status.host.removeprefix(CONTROLLER_HOST),
+        status.restarts,
+        _reason(status),
+        status.lines,
     )
 
 

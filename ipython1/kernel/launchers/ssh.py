@@ -12,7 +12,6 @@ from twisted.internet.defer import (
     Deferred,
     DeferredList,
     DeferredSemaphore,
-    FirstError,
     gatherResults,
 )
 from zope.interface import implementer
@@ -21,6 +20,7 @@ from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.protocol import Warm
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
+from ipython1.kernel.clusterstatus import CONTROLLER_HOST
 from ipython1.kernel.error import ConnectionError, KernelError
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
@@ -43,8 +43,6 @@ from ipython1.kernel.security import ClusterFiles
 
 LOGINS_AT_A_TIME = 8
 """Below what sshd, and a jump host that all logins go through, accepts by default."""
-
-CONTROLLER_HOST = "controller of "
 
 
 class RemoteFiles:
@@ -173,16 +171,27 @@ class SshEngines(HostedEngines):
         """Bring the FURL file to each host and start the engines there; those of other hosts count as failed."""
         hosts = self._choose_hosts(len(ids))
         reached = [name for name in dict.fromkeys(hosts) if name in self._hosts]
-        sending = [self._send_furl(name) for name in reached]
-        try:
-            await gatherResults(sending, consumeErrors=True)
-        except FirstError as first:
-            first.subFailure.trap(NannyError, ConnectionError)
-            raise ClusterError(
-                f"the FURL file could not be brought to a host: {first.subFailure.value}"
-            ) from None
+        results = await DeferredList(
+            [self._send_furl(name) for name in reached], consumeErrors=True
+        )
+        for name, (well, result) in zip(reached, results, strict=True):
+            if not well:
+                failure: Any = result
+                failure.trap(NannyError, ConnectionError)
+                await self._give_up(name, str(failure.value))
         self._placed.update(zip(ids, hosts, strict=True))
         return await super().start(ids)
+
+    async def _give_up(self, name: str, problem: str) -> None:
+        """Do without a host that did not take the FURL file, unless it has engines and so the file, too."""
+        living = [each for each, host in self._placed.items() if host == name]
+        if name not in self._hosts or any(self._is_there(each) for each in living):
+            return
+        host = self._hosts.pop(name)
+        self.context.supervisor.host_lost(
+            name, f"could not be started: the FURL file could not be brought to {name}: {problem}"
+        )
+        await host.close(0.0)
 
     def _choose_hosts(self, count: int) -> list[str]:
         """Hosts for new engines: the free places of the file first."""
