@@ -275,3 +275,38 @@ class AsyncTests(ClusterCase):
         ).stdout
         self.assertEqual(printed, "[1] [0, 1] [3]\nlocal\nClusterError\n")
         self.assertEqual(self.processes(), [])
+
+    def test_a_start_that_is_cancelled_leaves_nothing(self) -> None:
+        printed = self.program(
+            """
+            import asyncio
+            from twisted.internet import asyncioreactor
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            asyncioreactor.install(loop)
+            from ipython1.kernel.asynccluster import AsyncCluster
+            from ipython1.kernel.cluster import own_files
+
+            async def main():
+                cluster = AsyncCluster(n=1)
+                try:
+                    async with asyncio.timeout(0.01):
+                        async with cluster:
+                            print("not reached")
+                except TimeoutError:
+                    print("cancelled", own_files(cluster))
+                try:
+                    await cluster.ids()
+                except Exception as problem:
+                    print(type(problem).__name__)
+
+            from twisted.internet import reactor
+            async def run():
+                await main()
+                reactor.callLater(0, reactor.stop)
+            loop.call_soon(lambda: loop.create_task(run()))
+            reactor.run()
+            """
+        ).stdout
+        self.assertEqual(printed, "cancelled []\nClusterError\n")
+        self.assertEqual(self.processes(), [])

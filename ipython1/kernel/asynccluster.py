@@ -166,7 +166,12 @@ class AsyncCluster(BaseCluster):
 
     async def __aenter__(self) -> AsyncCluster:
         if self._control is None:
-            await self.start()
+            try:
+                await self.start()
+            except BaseException:
+                # Who was cancelled does not wait for the start any more, but it went on.
+                await self.stop()
+                raise
         return self
 
     async def __aexit__(
