@@ -76,10 +76,10 @@ class IpclusterCase(unittest.SynchronousTestCase):
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start it; returns when it has printed that it is up."""
+    def start(self, *arguments: str, program: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start it, by a program that runs it if wanted; returns when it has printed that it is up."""
         process = subprocess.Popen(
-            self.command(*arguments),
+            [*program, *self.command(*arguments)],
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -204,6 +204,14 @@ class EndTests(IpclusterCase):
         terminal.ptyproc.fileobj.close()
         self.check_gone()
         os.waitpid(terminal.pid, 0)
+
+    def test_a_closed_terminal_under_nohup(self) -> None:
+        process = self.start("-n", "1", program=("nohup",))
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(self.status().state, "running")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.check_gone()
 
     def test_ipcluster_stop(self) -> None:
         process = self.up()

@@ -344,9 +344,11 @@ def run_cluster(
     def begin() -> None:
         signal.signal(signal.SIGINT, lambda *_: reactor.callFromThread(process.interrupt))
         for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
+            number = getattr(signal, name, None)
+            # One that is ignored stays so: that is how nohup works.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 handler: Any = lambda *_: reactor.callFromThread(process.terminate)  # noqa: E731
-                signal.signal(getattr(signal, name), handler)
+                signal.signal(number, handler)
         Deferred.fromCoroutine(process.live()).addBoth(over)
 
     reactor.callWhenRunning(begin)

@@ -496,6 +496,8 @@ class ClusterService:
         self._changed()
 
     def _controller_report(self, status: ProcessStatus) -> None:
+        if self._state == "stopping":
+            return
         if status.state is State.WAITING:
             self._say(f"{describe_failure(status)}; it is started again")
         elif status.state is State.RUNNING and status.restarts:

@@ -37,6 +37,9 @@ ALIVE_INTERVAL = 20.0
 ANSWER_LIMIT = 15.0
 """Seconds after its grace within which a host must have ended everything, or its connection is taken for dead."""
 
+HURRIED_LIMIT = 2.0
+"""The same when nothing is given time to end."""
+
 OPTIONS = ("-T", "-x", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=5")
 ATTEMPTS = 4
 REFUSALS = ("kex_exchange_identification", "Connection reset", "Connection closed by")
@@ -214,7 +217,7 @@ class SshHost:
         link.lost.addBoth(lambda _: None if gone.called else gone.callback(None))
         if not link.hello.called:
             process.kill()  # nothing of ours is there yet
-        gone.addTimeout(grace + ANSWER_LIMIT, self._reactor)
+        gone.addTimeout(grace + ANSWER_LIMIT if grace else HURRIED_LIMIT, self._reactor)
         try:
             await gone
         except DeferredTimeout:

@@ -404,6 +404,7 @@ class LossTests(ServiceCase):
         service.stop(0.0)
         self.assertEqual(self.sent(), [End(10.0), End(0.0)])
         self.ended("engine-0", None, 15)
+        self.ended("controller", None, 9)
         self.assertEqual(self.said, [])
         self.assertNoResult(done)
         self.nanny.connectionLost()
