@@ -143,6 +143,7 @@ class LifeTests(ClusterCase):
             """
         self.program(code, status=-signal.SIGKILL)
         until(lambda: len(self.processes()) == 1)
+        self.assertEqual(list((self.directory / "security").iterdir()), [])
 
     def test_a_forked_child_that_ends_takes_nothing_with_it(self) -> None:
         printed = self.program(

@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 from ipython1.daemon import osprocess
 from ipython1.kernel.clusterconfig import ClusterError, title_of
 from ipython1.kernel.clustercontrol import BlockingControl, connect_control
-from ipython1.kernel.clusterlaunch import OwnedProcess, command_options, new_cluster_id
+from ipython1.kernel.clusterlaunch import (
+    OwnedProcess,
+    command_options,
+    files_of,
+    new_cluster_id,
+    remove_files,
+)
 from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.error import ConnectionError, ResultNotCompleted
 from ipython1.kernel.security import ClusterFiles, IPythonDirs
@@ -66,6 +72,7 @@ class BaseCluster:
             *([f"--engines={n}"] if n else []),
             f"--ipython-dir={self.files.dirs.ipython_dir}",
             f"--cluster-id={self.cluster_id}",
+            *(["--temporary"] if self._own_id else []),
             *command_options(options),
         ]
 
@@ -84,8 +91,7 @@ class BaseCluster:
     def _remove_own_files(self) -> None:
         """Remove what nobody will need: the keys and FURLs of a cluster whose id was made up for it."""
         if self._own_id:
-            for path in self.files.dirs.security.glob(f"ip*-{self.cluster_id}[-.]*"):
-                path.unlink(missing_ok=True)
+            remove_files(self.files)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.cluster_id!r} in {self.files.dirs.ipython_dir}>"
@@ -340,7 +346,7 @@ def _failure_text(failure: dict[str, Any]) -> str:
 
 def own_files(cluster: BaseCluster) -> list[Path]:
     """The files that :meth:`Cluster.stop` removes; for tests."""
-    return sorted(cluster.files.dirs.security.glob(f"ip*-{cluster.cluster_id}[-.]*"))
+    return files_of(cluster.files)
 
 
 def _disown_in_child() -> None:

@@ -11,10 +11,12 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from ipython1.daemon.children import python_command
 from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.security import ClusterFiles
 
 MODULE = "ipython1.kernel.scripts.ipcluster"
 
@@ -80,6 +82,17 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
 def new_cluster_id() -> str:
     """An id that no other cluster has."""
     return f"py-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def files_of(files: ClusterFiles) -> list[Path]:
+    """The keys, FURLs and the like of a cluster that has an id."""
+    return sorted(files.dirs.security.glob(f"ip*-{files.cluster_id}[-.]*"))
+
+
+def remove_files(files: ClusterFiles) -> None:
+    """Remove what nobody will need of a cluster whose id was made up for it."""
+    for path in files_of(files):
+        path.unlink(missing_ok=True)
 
 
 # A forked child holds copies of our connections, and would keep clusters alive that way.

@@ -42,6 +42,7 @@ class ClusterCommand:
 
     :ivar action: ``start``, or one of :data:`ACTIONS`.
     :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
+    :ivar temporary: whether its id was made up for it, so that nobody needs its keys and FURLs later.
     """
 
     action: str
@@ -49,6 +50,7 @@ class ClusterCommand:
     daemonize: bool = False
     owner: int = -1
     as_json: bool = False
+    temporary: bool = False
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -91,6 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="status and list as JSON")
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
     arguments.add_common_options(parser)
     _add_controller_options(parser.add_argument_group("where the controller is reached"))
     _add_kind_options(parser)
@@ -176,7 +179,9 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
     action = given.action if given.action in ACTIONS else "start"
     config = cluster_config(given, settings, given.action if action == "start" else None)
-    return ClusterCommand(action, config, given.daemonize, given.owner_fd, given.json)
+    return ClusterCommand(
+        action, config, given.daemonize, given.owner_fd, given.json, given.temporary
+    )
 
 
 def cluster_config(

@@ -69,6 +69,11 @@ def start(command: ClusterCommand) -> int:
         return run_cluster(config, files, connection, supervision, command.owner)
     finally:
         wait_for_nanny(process)
+        if command.temporary:
+            from ipython1.kernel.clusterlaunch import remove_files
+
+            # The program that would do this may have been killed.
+            remove_files(files)
 
 
 def starts_controller_here(config: ClusterConfig) -> bool:
