@@ -94,6 +94,9 @@ class EngineShell(InteractiveShell):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         super().__init__(**kwargs)
+        if self._temporary is not None:
+            # Nothing uses it any more, and a process that is killed could not remove it.
+            self._temporary.cleanup()
 
     # -- what IPython would set up and an engine does not have ------------------------------------------------------
 
@@ -164,8 +167,6 @@ class EngineShell(InteractiveShell):
         for path in list(self.tempfiles):
             with suppress(OSError):
                 path.unlink()
-        if self._temporary is not None:
-            self._temporary.cleanup()
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
