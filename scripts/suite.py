@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TIME_LIMIT = 1800.0
 """Seconds after which tests that still run are taken to hang."""
 
+STOP_TIME = 60.0
+"""Seconds that tests get to clean up after an interrupt."""
+
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[^()\n]*)\))?\s*$", re.MULTILINE)
 _TAIL = 4000
 
@@ -104,7 +107,12 @@ def run_tests(names: Sequence[str], directory: Path) -> Counts:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the tests; they get some time to end what they have started."""
     with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIME)
+            return
         os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -139,6 +147,8 @@ def main() -> int:
     parser.add_argument("--checks", action="store_true", help="lint, format, types and docs too")
     parser.add_argument("names", nargs="*", help="tests as trial names them; all by default")
     given = parser.parse_args()
+    # Tests that are started in the background are interrupted in the same way.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="ipython1-suite-"))
     try:
         counts = run_tests(given.names or ["ipython1", "tests"], directory)
