@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import IPython
 import pexpect
@@ -41,11 +41,19 @@ class OnSharedCluster(unittest.SynchronousTestCase):
 
     def setUp(self) -> None:
         cls = type(self)
-        if cls.cluster is None:
-            cls.cluster = RealCluster(cls.engines).start()
+        if not cls._left:
             cls._left = {name for name in dir(cls) if name.startswith("test")}
             atexit.register(cls.stop_cluster)
+        if cls.cluster is None:
+            cls.cluster = RealCluster(cls.engines).start()
         self.addCleanup(self._one_less)
+
+    def run(self, result: Any) -> None:
+        """What a test that fails has left running must not be in the way of the others."""
+        before = _failures(result)
+        super().run(result)
+        if _failures(result) > before:
+            self.stop_cluster()
 
     def _one_less(self) -> None:
         cls = type(self)
@@ -97,6 +105,10 @@ class OnSharedCluster(unittest.SynchronousTestCase):
             page,
             f"{path.name} is not what a person sees now; set {REWRITE}=1 to write it anew",
         )
+
+
+def _failures(result: Any) -> int:
+    return len(getattr(result, "errors", ())) + len(getattr(result, "failures", ()))
 
 
 def transcript_page(title: str, text: str) -> str:
