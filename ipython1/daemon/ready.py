@@ -1,7 +1,10 @@
-"""How a program tells the nanny that started it that it is ready for use.
+"""What a program tells those who started it: that it is ready for use, and that it ends because it was to end.
 
 The nanny leaves the number of a pipe in the environment; a program writes one line to it.  Started by hand there is no
 such pipe, and telling does nothing.
+
+A program that runs code of others cannot tell its own end by exit status 0, which that code can give as well.  It ends
+with the status that the environment names.
 """
 
 from __future__ import annotations
@@ -10,6 +13,10 @@ import contextlib
 import os
 
 READY_VARIABLE = "IPYTHON1_READY_FD"
+LEAVE_VARIABLE = "IPYTHON1_LEAVE_STATUS"
+
+LEFT = 86
+"""The exit status of a program that ends because it was to end, where something else may end it with 0."""
 
 
 def is_awaited() -> bool:
@@ -32,3 +39,9 @@ def announce_ready(text: str = "") -> bool:
         os.close(descriptor)
         return True
     return False
+
+
+def take_leave_status() -> int:
+    """The status with which this process is to end when it was told to end; called once, before code of others."""
+    text = os.environ.pop(LEAVE_VARIABLE, "")
+    return int(text) if text.isdigit() else 0

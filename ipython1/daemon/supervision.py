@@ -11,7 +11,7 @@ requested   ``failed``                  ended       :class:`Report`
 starting    ``ready``                   running     :class:`Report`
 starting    ``ended``                   ended       :class:`Report` (it was never usable, so it is not restarted,
                                                     unless it was running in an earlier life)
-running     ``ended``, status 0         ended       :class:`Report` (it ended itself, on purpose)
+running     ``ended``, as it leaves     ended       :class:`Report` (it was told to end, by a client perhaps)
 running     ``ended``, otherwise        waiting     :class:`Report`, :class:`WakeAt`; or *ended* when the policy's
                                                     restarts are used up
 waiting     ``tick`` when due           requested   :class:`Start`
@@ -77,6 +77,7 @@ class ProcessSpec:
     :ivar host: the name of the nanny that starts it; empty for this host's.
     :ivar restart_spawn: how to start it again, where that differs.
     :ivar grace: seconds between SIGTERM and SIGKILL.
+    :ivar leaves_with: the exit status by which it tells that it was to end; any other is a loss.
     """
 
     spawn: Spawn
@@ -85,6 +86,7 @@ class ProcessSpec:
     policy: RestartPolicy = RestartPolicy()
     restart_spawn: Spawn | None = None
     grace: float = 2.0
+    leaves_with: int = 0
 
     @property
     def key(self) -> str:
@@ -274,12 +276,14 @@ class Supervision:
         if record is None or record.status.pid != pid:
             return []
         stopping = record.status.state is State.STOPPING
+        left = status == record.spec.leaves_with
+        shown = 0 if left else status
         self._set(
-            record, state=State.ENDED, status=status, signal=number, lines=lines, asked=stopping
+            record, state=State.ENDED, status=shown, signal=number, lines=lines, asked=stopping
         )
         if stopping and record.start_again:
             return [Report(record.status), *self._start_again(record)]
-        if stopping or status == 0 or not record.ever_ready:
+        if stopping or left or not record.ever_ready:
             return [Report(record.status)]
         return self._maybe_wait(record, now)
 

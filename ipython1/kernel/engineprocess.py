@@ -90,9 +90,10 @@ def set_up_mpi(name: str, code: str) -> int:
     return rank
 
 
-def run_engine(config: EngineConfig) -> None:
+def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     """Run an engine in this process; returns when it is to end.
 
+    :param leave_status: the exit status with which it ends where it cannot return.
     :raises KernelError: why it cannot run, or cannot go on.
     """
     wanted_id = config.engine_id
@@ -119,7 +120,7 @@ def run_engine(config: EngineConfig) -> None:
     failures: list[BaseException] = []
 
     def exit_now() -> None:
-        os._exit(0)
+        os._exit(leave_status)
 
     end = EngineEnd(worker, gate, capture, reactor, exit_now)
     if in_terminal:

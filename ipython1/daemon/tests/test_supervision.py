@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from dataclasses import replace
 
 from twisted.internet.task import Clock
 from twisted.trial import unittest
@@ -93,6 +94,19 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.supervision.ended("e", 13, None, KILL, (), now)
         self.assertEqual(self.state(), State.ENDED)
         self.assertEqual(self.supervision.status()["e"].restarts, 3)
+
+    def test_what_leaves_with_a_status_of_its_own_is_lost_with_any_other(self) -> None:
+        """An engine ends with 86 when it is told to end; with 0 it was user code that ended it."""
+        for status, state, shown in (
+            (86, State.ENDED, 0),
+            (0, State.WAITING, 0),
+            (3, State.WAITING, 3),
+        ):
+            self.supervision = Supervision()
+            running(self.supervision, replace(spec(limit=1), leaves_with=86))
+            self.supervision.ended("e", 10, status, None, (), 5.0)
+            self.assertEqual(self.state(), state)
+            self.assertEqual(self.supervision.status()["e"].status, shown)
 
     def test_restarts_long_ago_do_not_count(self) -> None:
         running(self.supervision, spec(limit=1))

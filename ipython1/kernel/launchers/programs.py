@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from ipython1.daemon.protocol import Spawn
+from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT
 from ipython1.daemon.supervision import ProcessSpec, RestartPolicy
 from ipython1.kernel.clusterconfig import ClusterConfig
 from ipython1.kernel.security import ClusterFiles
@@ -68,7 +69,7 @@ def engine_spec(
         module=ENGINE_MODULE,
         log=str(log),
         after=after,
-        env=env or {},
+        env={**(env or {}), LEAVE_VARIABLE: str(LEFT)},
         cwd=cwd,
     )
     return ProcessSpec(
@@ -78,4 +79,5 @@ def engine_spec(
         policy=RestartPolicy(limit=config.restart_engines),
         restart_spawn=replace(spawn, after=""),
         grace=config.stop_timeout,
+        leaves_with=LEFT,
     )

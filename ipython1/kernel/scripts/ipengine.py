@@ -9,26 +9,28 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Run an engine until it is told to end, or its controller is gone for too long.
 
-    :returns: the exit status: 0, or 1 for a failure at run time.
+    :returns: the exit status: 0 (or what those who started it want instead), or 1 for a failure at run time.
     """
     from ipython1.daemon.osprocess import end_with_mpi_launcher
+    from ipython1.daemon.ready import take_leave_status
     from ipython1.kernel.error import KernelError
     from ipython1.kernel.scripts.options import parse_engine
 
+    leave_status = take_leave_status()
     try:
         config = parse_engine(argv)
         end_with_mpi_launcher()
         add_working_directory()
         from ipython1.kernel.engineprocess import run_engine
 
-        run_engine(config)
+        run_engine(config, leave_status)
     except KernelError as problem:
         print(f"ipengine: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         # Ctrl-C before it is set up ends it as well.
-        return 0
-    return 0
+        return leave_status
+    return leave_status
 
 
 def add_working_directory() -> None:
