@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
 from ipython1.kernel.furl import check_host, check_location
+from ipython1.kernel.launchers import BUILT_IN, known_kind
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 
@@ -25,6 +26,11 @@ _LOCATION = kinds.Kind(
     check_location,
 )
 _SECONDS = kinds.number(0, unit="seconds")
+_LAUNCHER = kinds.Kind(
+    "launcher(",
+    f"{', '.join(BUILT_IN)}, or the name of a launcher that an installed package adds",
+    known_kind,
+)
 
 _LOGGING = (
     Option(
@@ -284,7 +290,7 @@ CLUSTER = Section(
     (
         Option(
             "kind",
-            kinds.TEXT,
+            _LAUNCHER,
             "local",
             "How engines are started when nothing is said: local, mpiexec, ssh, slurm, sge, pbs, lsf, or "
             "the name of a launcher that a package of yours adds.",

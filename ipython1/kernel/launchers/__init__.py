@@ -37,6 +37,18 @@ def launcher_kinds() -> list[str]:
     return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
 
 
+def known_kind(kind: object) -> str:
+    """``kind`` if there is such a one.
+
+    :raises ValueError: when there is none.
+    """
+    if kind in BUILT_IN or kind in launcher_kinds():
+        return str(kind)
+    raise ValueError(
+        f"{kind!r} is no way to start engines; there are: {', '.join(launcher_kinds())}"
+    )
+
+
 def launcher_class(kind: str) -> Any:
     """The class for a kind.
 
