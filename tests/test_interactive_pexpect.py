@@ -207,7 +207,7 @@ class MagicTests(OnSharedCluster):
         )
         self.assertLess(shown.count("line"), 2000)
         self.assertRegex(
-            shown, r"\[0\] \[\.\.\. \d+ lines not shown here; the result has all \.\.\.\]"
+            shown, r"\[0\] \[\.\.\. \d+ lines not shown here; the result has more \.\.\.\]"
         )
         self.assertEqual(session.type("len(_[0]['stdout'].splitlines())").strip(), "Out[5]: 40000")
         shown = session.type("mec.execute('print(\"x\\\\n\" * 5000)')")

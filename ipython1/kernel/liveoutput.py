@@ -192,7 +192,7 @@ class LiveLines:
     def _mark(stream: _Stream) -> str:
         count, stream.left_out = stream.left_out, 0
         return (
-            f"[... {count} line{'' if count == 1 else 's'} not shown here; the result has all ...]"
+            f"[... {count} line{'' if count == 1 else 's'} not shown here; the result has more ...]"
         )
 
 

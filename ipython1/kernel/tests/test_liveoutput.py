@@ -90,7 +90,7 @@ class LiveLinesTests(SynchronousTestCase):
         self.assertEqual(len(self.fed(OUT, "line\n" * 5000)), burst)
         self.assertEqual(self.fed(OUT, "more\n"), [])
         self.clock.advance(1.0)
-        mark = f"[... {5000 - burst + 1} lines not shown here; the result has all ...]"
+        mark = f"[... {5000 - burst + 1} lines not shown here; the result has more ...]"
         self.assertEqual(list(self.lines.tick()), [(OUT, mark)])
         self.assertEqual(self.fed(OUT, "later\n" * 5000), ["later"] * per_second)
         self.assertEqual([key for key, _ in self.lines.end()], [OUT])
