@@ -181,8 +181,10 @@ class AsyncPendingResult:
 class AsyncMultiEngineClient(MultiEngineMethods):
     """The methods of ``MultiEngineClient``, each giving a Deferred of what that returns.
 
+    Cancelling one, as ``asyncio.wait_for`` does after its time, ends the call on the engines like ``abort``.
+
     With ``block=False`` it is a Deferred of an :class:`AsyncPendingResult`, as soon as the controller has
-    queued the call.
+    queued the call.  That is ended by its ``abort`` only.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -204,11 +206,17 @@ class AsyncMultiEngineClient(MultiEngineMethods):
     def _run(self, request: Request, targets: Targets, block: bool | None) -> AwaitableDeferred:
         ids, blocks = self._options(targets, block)
         call = Call(request, self._connection.end)
-        result = AwaitableDeferred()
+        # Who gives up waiting for a call that nobody else has, gives the call up.
+        result = AwaitableDeferred((lambda _: call.abort()) if blocks else None)
         if blocks:
             call.accepted.addErrback(lambda failure: None)
             finish = request.without_data().finish
-            call.done.addCallback(finish).addCallbacks(result.callback, result.errback)
+
+            def tell(outcome: Any) -> None:
+                if not result.called:  # else it was cancelled
+                    result.callback(outcome)
+
+            call.done.addCallback(finish).addBoth(tell)
         else:
             pending = AsyncPendingResult(request, call)
             self._unread.add(pending)

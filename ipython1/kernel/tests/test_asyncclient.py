@@ -6,7 +6,7 @@ import gc
 import inspect
 import weakref
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -239,6 +239,32 @@ class PendingTest(AsyncClientCase):
         self.assertEqual(names, ["QueueCleared"] * 2)
         names = [type(each).__name__ for each in self.problem(running.r, CompositeError).exceptions]
         self.assertEqual(names, ["KeyboardInterrupt"] * 2)
+
+    def test_cancelling_a_call_ends_it_and_no_other(self):
+        self.hold()
+        running = self.mec.execute("a = 1")
+        waiting = self.mec.execute("a = 2")
+        last = self.mec.execute("b = 3")
+        self.cluster.pump.run()
+        waiting.cancel()
+        running.cancel()
+        for cancelled in (waiting, running):
+            self.failureResultOf(cancelled, CancelledError)
+        self.cluster.pump.run()
+        for engine in self.cluster.engines:
+            engine.worker.release()
+        self.assertEqual(len(self.result(last)), 2)
+        self.assertEqual(self.result(self.mec.keys()), [["b"]] * 2)
+
+    def test_giving_up_a_result_that_others_may_have_ends_nothing(self):
+        self.hold()
+        pending = self.start()
+        waiting = pending.get_result()
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        for engine in self.cluster.engines:
+            engine.worker.release()
+        self.assertEqual(len(self.result(pending.r)), 2)
 
 
 class LossTest(AsyncClientCase):
