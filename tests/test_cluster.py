@@ -10,8 +10,9 @@ import textwrap
 import warnings
 
 from ipython1.daemon import osprocess
-from ipython1.kernel.cluster import Cluster, own_files
+from ipython1.kernel.cluster import Cluster
 from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.clusterlaunch import files_of
 from ipython1.kernel.error import ConnectionError, InvalidEngineID, ResultNotCompleted
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 
@@ -93,7 +94,7 @@ class EnginesTests(ClusterCase):
             cluster.restart_engine(3)
             self.assertEqual(cluster.ids, [0, 3])
         self.assertEqual(self.processes(), [])
-        self.assertEqual(own_files(cluster), [])
+        self.assertEqual(files_of(cluster.files), [])
         with self.assertRaisesRegex(ClusterError, "is not started"):
             cluster.status()
 
@@ -150,13 +151,13 @@ class LifeTests(ClusterCase):
             """
             import os, sys
             from ipython1.kernel.client import Cluster
-            from ipython1.kernel.cluster import own_files
+            from ipython1.kernel.clusterlaunch import files_of
             with Cluster(n=1) as cluster, Cluster.attach(cluster.cluster_id) as other:
-                files = own_files(cluster)
+                files = files_of(cluster.files)
                 child = os.fork()
                 if child == 0:
                     sys.exit(0)
-                print(os.waitpid(child, 0)[1], own_files(cluster) == files, cluster.ids, other.ids)
+                print(os.waitpid(child, 0)[1], files_of(cluster.files) == files, cluster.ids, other.ids)
             """
         ).stdout
         self.assertEqual(printed, "0 True [0] [0]\n")
@@ -286,7 +287,7 @@ class AsyncTests(ClusterCase):
             asyncio.set_event_loop(loop)
             asyncioreactor.install(loop)
             from ipython1.kernel.asynccluster import AsyncCluster
-            from ipython1.kernel.cluster import own_files
+            from ipython1.kernel.clusterlaunch import files_of
 
             async def main():
                 cluster = AsyncCluster(n=1)
@@ -295,7 +296,7 @@ class AsyncTests(ClusterCase):
                         async with cluster:
                             print("not reached")
                 except TimeoutError:
-                    print("cancelled", own_files(cluster))
+                    print("cancelled", files_of(cluster.files))
                 try:
                     await cluster.ids()
                 except Exception as problem:

@@ -15,7 +15,6 @@ import socket
 import warnings
 import weakref
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from ipython1.kernel.clustercontrol import BlockingControl, connect_control
 from ipython1.kernel.clusterlaunch import (
     OwnedProcess,
     command_options,
-    files_of,
     new_cluster_id,
     remove_files,
 )
@@ -342,11 +340,6 @@ def _failure_text(failure: dict[str, Any]) -> str:
     ids: Sequence[int] = failure["ids"]
     who = f"engine {ids[0]}" if len(ids) == 1 else failure["key"]
     return "\n    ".join([f"{who} {failure['reason']}", *failure["lines"][-10:]])
-
-
-def own_files(cluster: BaseCluster) -> list[Path]:
-    """The files that :meth:`Cluster.stop` removes; for tests."""
-    return files_of(cluster.files)
 
 
 def _disown_in_child() -> None:

@@ -172,7 +172,7 @@ class TaskClient(TaskMethods):
                 if waiter.failure is not None:
                     raise waiter.failure
         except KeyboardInterrupt:
-            raise self._interrupted(set(waiter.missing), len(wanted)) from None
+            raise self._interrupted(waiter.missing, len(wanted)) from None
         finally:
             self._tasks.remove_waiter(waiter)
 
@@ -213,6 +213,7 @@ class TaskClient(TaskMethods):
     def _interrupted(self, missing: Collection[int], total: int) -> WaitInterrupted:
         """What Ctrl-C makes of waiting for tasks."""
         name = name_of(self, "tc")
+        missing = set(missing)  # what a waiter misses changes in the reactor's thread
         if len(missing) == 1:
             [task_id] = missing
             text = f"task {task_id} is not done and goes on; {name}.abort({task_id}) ends it"

@@ -271,7 +271,7 @@ class EngineTasks:
         link = self._link
         if link is not None:
             link.flush()
-        # The transport writes to the socket in the next turn.
+        # What the socket did not take at once is written in the next turn.
         later = self._reactor.callLater
         later(0, lambda: later(0, written.set))
         self._look_soon()

@@ -37,16 +37,13 @@ def launcher_kinds() -> list[str]:
     return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
 
 
-def known_kind(kind: object) -> str:
+def known_kind(kind: str) -> str:
     """``kind`` if there is such a one.
 
-    :raises ValueError: when there is none.
+    :raises ClusterError: when there is none.
     """
-    if kind in BUILT_IN or kind in launcher_kinds():
-        return str(kind)
-    raise ValueError(
-        f"{kind!r} is no way to start engines; there are: {', '.join(launcher_kinds())}"
-    )
+    _target(kind)
+    return kind
 
 
 def launcher_class(kind: str) -> Any:
@@ -54,7 +51,7 @@ def launcher_class(kind: str) -> Any:
 
     :raises ClusterError: when there is none, or it cannot be imported.
     """
-    target = BUILT_IN.get(kind) or _entry_point(kind)
+    target = _target(kind)
     module, _, name = target.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -64,7 +61,9 @@ def launcher_class(kind: str) -> Any:
         ) from None
 
 
-def _entry_point(kind: str) -> str:
+def _target(kind: str) -> str:
+    if kind in BUILT_IN:
+        return BUILT_IN[kind]
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=GROUP, name=kind):
