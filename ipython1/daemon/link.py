@@ -25,7 +25,7 @@ from ipython1.daemon.protocol import (
     decode,
     encode,
 )
-from ipython1.kernel.error import ConnectionError, KernelError, ProtocolError
+from ipython1.kernel.basics.error import ConnectionError, KernelError, ProtocolError
 
 
 class NannyError(KernelError):

@@ -61,7 +61,7 @@ from ipython1.daemon.protocol import (
     decode,
     encode,
 )
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 
 GRACE_AFTER_LOSS = 1.0
 """Seconds that processes get to end by themselves when the supervisor is gone."""

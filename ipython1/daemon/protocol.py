@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 
 LINE_LIMIT = 1 << 20
 """The longest line either side accepts, in bytes."""

@@ -17,10 +17,10 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
 from ipython1.kernel.calls import Call, Request, Targets
 from ipython1.kernel.clientlink import EngineOutcome
 from ipython1.kernel.connect import Connection, open_connection
-from ipython1.kernel.error import InvalidDeferredID, NotAPendingResult
 from ipython1.kernel.multienginemethods import MultiEngineMethods
 
 

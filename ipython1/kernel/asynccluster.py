@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.asyncclient import AwaitableDeferred, awaitable, get_multiengine_client
+from ipython1.kernel.basics.error import ConnectionError, ProtocolError
 from ipython1.kernel.cluster import (
     STOP_LIMIT,
     BaseCluster,
@@ -35,7 +36,6 @@ from ipython1.kernel.clusterconfig import ClusterError, title_of
 from ipython1.kernel.clustercontrol import Lines, decode, encode, error_from_wire
 from ipython1.kernel.clusterlaunch import OwnedProcess
 from ipython1.kernel.clusterstatus import ClusterStatus, wait_until_gone
-from ipython1.kernel.error import ConnectionError, ProtocolError
 
 
 class ControlProtocol(Protocol):

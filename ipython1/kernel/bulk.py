@@ -28,7 +28,7 @@ from itertools import count
 from typing import Final, Protocol, TypeAlias
 
 from ipython1.kernel import frames
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.payload import Buffers, pack_sizes, total_size, unpack_sizes
 

@@ -16,8 +16,7 @@ from twisted.logger import Logger
 
 from ipython1.core.failures import ExceptionRecord, rebuild_exception
 from ipython1.kernel import messages
-from ipython1.kernel.clientlink import ClientEnd, EngineOutcome
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     CompositeError,
     InvalidEngineID,
     KernelError,
@@ -26,6 +25,7 @@ from ipython1.kernel.error import (
     QueueCleared,
     UnpickleableException,
 )
+from ipython1.kernel.clientlink import ClientEnd, EngineOutcome
 from ipython1.kernel.payload import Buffers
 from ipython1.kernel.serialize import loads
 

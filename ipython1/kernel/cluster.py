@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ipython1.daemon import osprocess
+from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
 from ipython1.kernel.clusterconfig import ClusterError, title_of
 from ipython1.kernel.clustercontrol import BlockingControl, connect_control
 from ipython1.kernel.clusterlaunch import (
@@ -28,7 +29,6 @@ from ipython1.kernel.clusterlaunch import (
     remove_files,
 )
 from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_gone
-from ipython1.kernel.error import ConnectionError, ResultNotCompleted
 from ipython1.kernel.security import ClusterFiles, IPythonDirs
 
 if TYPE_CHECKING:

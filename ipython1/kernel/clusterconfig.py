@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from ipython1.kernel.error import ClientError
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.security import ClusterFiles, IPythonDirs
 
 

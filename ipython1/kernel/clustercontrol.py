@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ipython1.kernel import error
+from ipython1.kernel.basics import error
+from ipython1.kernel.basics.error import ConnectionError, ProtocolError, ResultNotCompleted
 from ipython1.kernel.clusterconfig import ClusterError
-from ipython1.kernel.error import ConnectionError, ProtocolError, ResultNotCompleted
 
 LINE_LIMIT = 8 << 20
 _PATH_LIMIT = 100  # bytes; the systems' own limits begin at 104

@@ -14,10 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
+from ipython1.kernel.basics.error import KernelError, ProtocolError
 from ipython1.kernel.clustercontrol import Lines, decode, encode, error_to_wire
 from ipython1.kernel.clusterprogress import StartProgress
 from ipython1.kernel.clusterservice import ClusterService
-from ipython1.kernel.error import KernelError, ProtocolError
 
 ORDERS = ("status", "started", "stop", "add", "remove", "restart", "signal", "logs", "wait")
 

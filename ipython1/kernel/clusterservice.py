@@ -21,6 +21,12 @@ from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import AtEnd, End, Ready
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.daemon.supervisor import ProcessSupervisor
+from ipython1.kernel.basics.error import (
+    InvalidEngineID,
+    KernelError,
+    ResultNotCompleted,
+    compress_ids,
+)
 from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
 from ipython1.kernel.clusterprogress import StartProgress
 from ipython1.kernel.clusterstatus import (
@@ -31,7 +37,6 @@ from ipython1.kernel.clusterstatus import (
     engine_info,
 )
 from ipython1.kernel.engineview import EnginesView, connect_to_controller
-from ipython1.kernel.error import InvalidEngineID, KernelError, ResultNotCompleted, compress_ids
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.interfaces import Context, Unit
 from ipython1.kernel.launchers.local import LocalController, describe_failure

@@ -12,8 +12,8 @@ from typing import Any
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.clusterconfig import ClusterError, title_of
-from ipython1.kernel.error import ResultNotCompleted
 from ipython1.kernel.lockfile import LockFile
 from ipython1.kernel.private_files import read_private_if_there, write_private
 from ipython1.kernel.security import ClusterFiles

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from ipython1.kernel.error import ClientError
+from ipython1.kernel.basics.error import ClientError
 
 _HOW = "write client.remote() as the first statement of a `with mec:` block"
 

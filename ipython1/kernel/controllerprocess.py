@@ -12,10 +12,10 @@ from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 
 from ipython1.kernel import messages, tubs
+from ipython1.kernel.basics.error import ClientError, SecurityError
 from ipython1.kernel.certificates import load_or_make_certificate
 from ipython1.kernel.controllerservice import ControllerService
 from ipython1.kernel.enginefc import FCEngines
-from ipython1.kernel.error import ClientError, SecurityError
 from ipython1.kernel.gate import Gate
 from ipython1.kernel.hosts import host_identity
 from ipython1.kernel.link import TurnFlusher

@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from ipython1.kernel import messages
+from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.engineservice import QueuedEngine
-from ipython1.kernel.error import IdInUse
 
 log = Logger()
 

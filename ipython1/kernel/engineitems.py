@@ -14,11 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from ipython1.kernel import messages
-from ipython1.kernel.calls import exception_of
-from ipython1.kernel.clientlink import EngineOutcome
-from ipython1.kernel.connect import Connection
-from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     ConnectionError,
     EngineDied,
@@ -28,6 +24,10 @@ from ipython1.kernel.error import (
     QueueCleared,
     compress_ids,
 )
+from ipython1.kernel.calls import exception_of
+from ipython1.kernel.clientlink import EngineOutcome
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
 from ipython1.kernel.executorcalls import run_chunk
 from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.payload import Buffers, fits_inline

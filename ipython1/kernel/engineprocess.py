@@ -17,9 +17,9 @@ from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.daemon.ready import announce_ready, is_awaited
 from ipython1.kernel import logs, messages, sockets, tubs
+from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engineend import EngineConnection, EngineEnd
 from ipython1.kernel.engineworker import CommandRunner, EngineService, Worker
-from ipython1.kernel.error import ClientError, ConnectionError
 from ipython1.kernel.gate import register
 from ipython1.kernel.hosts import host_identity
 from ipython1.kernel.link import FrameLink, TurnFlusher

@@ -19,8 +19,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from ipython1.kernel import frames, messages
-from ipython1.kernel.bulk import BulkRelay, pack_reference, unpack_reference
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     EngineDied,
     KernelError,
     NotStarted,
@@ -28,6 +27,7 @@ from ipython1.kernel.error import (
     QueueCleared,
     to_wire,
 )
+from ipython1.kernel.bulk import BulkRelay, pack_reference, unpack_reference
 from ipython1.kernel.frames import Buffer
 from ipython1.kernel.link import FrameLink
 from ipython1.kernel.payload import ISerialized, Serialized, join_inline, split_inline

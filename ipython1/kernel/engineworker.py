@@ -18,14 +18,14 @@ from zope.interface import implementer
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.interrupt import InterruptGate
 from ipython1.kernel import messages
-from ipython1.kernel.engineservice import IEngineBase, pack_named, unpack_named
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     InvalidProperty,
     NotDefined,
     ProtocolError,
     SerializationError,
     to_wire,
 )
+from ipython1.kernel.engineservice import IEngineBase, pack_named, unpack_named
 from ipython1.kernel.payload import Buffers, Serialized
 from ipython1.kernel.serialize import dumps, loads
 

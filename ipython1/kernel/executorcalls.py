@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipython1.core.failures import ExceptionRecord, record_exception
-from ipython1.kernel.error import TaskRejectError
+from ipython1.kernel.basics.error import TaskRejectError
 
 
 @dataclass(frozen=True, slots=True)

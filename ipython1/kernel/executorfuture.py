@@ -9,7 +9,7 @@ from concurrent.futures import Future, InvalidStateError
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from ipython1.kernel.error import WaitInterrupted
+from ipython1.kernel.basics.error import WaitInterrupted
 from ipython1.kernel.twistedutil import in_reactor_thread, refuse_in_reactor_thread
 
 if TYPE_CHECKING:

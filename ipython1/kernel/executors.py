@@ -20,17 +20,17 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ipython1.kernel.calls import exception_of
-from ipython1.kernel.connect import Connection
-from ipython1.kernel.dispatch import Item
-from ipython1.kernel.engineitems import EngineItems, failed
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     InvalidEngineID,
     NoEnginesRegistered,
     SerializationError,
     compress_ids,
 )
+from ipython1.kernel.calls import exception_of
+from ipython1.kernel.connect import Connection
+from ipython1.kernel.dispatch import Item
+from ipython1.kernel.engineitems import EngineItems, failed
 from ipython1.kernel.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.executorfuture import (
     CALL_GOES_ON,

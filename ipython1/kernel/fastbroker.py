@@ -56,7 +56,7 @@ from ipython1.kernel.bananawire import (
     header_for,
     header_pieces,
 )
-from ipython1.kernel.error import MessageSizeError
+from ipython1.kernel.basics.error import MessageSizeError
 
 log = Logger()
 

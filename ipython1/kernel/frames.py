@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 
 PROTOCOL_VERSION: Final = 1
 """Two parties with different protocol versions refuse each other when they register."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from ipython1.kernel.error import SecurityError
+from ipython1.kernel.basics.error import SecurityError
 
 MAX_FURL_LENGTH = 4096
 """Characters; a longer text is not a FURL."""

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ipython1.kernel import messages
-from ipython1.kernel.error import ClientError, ConnectionError, KernelError
+from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
 from ipython1.kernel.link import FoolscapLink, FrameLink, FrameReceiver, TurnFlusher
 
 log = Logger()

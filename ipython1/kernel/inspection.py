@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.engineservice import QueuedEngine
-from ipython1.kernel.error import KernelError
 from ipython1.kernel.hosts import host_identity
 from ipython1.kernel.stackdump import stack_dump
 

@@ -31,7 +31,7 @@ except ImportError as problem:
         name="joblib",
     ) from problem
 
-from ipython1.kernel.error import NoEnginesRegistered
+from ipython1.kernel.basics.error import NoEnginesRegistered
 from ipython1.kernel.executors import EngineExecutor, EngineFuture
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipython1.kernel.error import SecurityError
+from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.security import (
     ClusterFiles,
     Furl,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ipython1.kernel.error import ClientError
+from ipython1.kernel.basics.error import ClientError
 
 
 class LockFile:

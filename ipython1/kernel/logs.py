@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from ipython1.kernel.error import KernelError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.furl import redact
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Protocol
 
-from ipython1.kernel.error import ClientError
+from ipython1.kernel.basics.error import ClientError
 
 
 class Distribution(Protocol):

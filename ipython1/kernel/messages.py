@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ipython1 import __version__
 from ipython1.kernel import frames
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     ProtocolError,
     SecurityError,
     VersionMismatch,

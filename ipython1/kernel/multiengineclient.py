@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ipython1.kernel import requests
 from ipython1.kernel.attendance import interrupted
+from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.calls import Call, Request, Targets
 from ipython1.kernel.connect import connect_blocking
 from ipython1.kernel.contexts import RemoteContext
-from ipython1.kernel.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.multienginemethods import MultiEngineMethods
 from ipython1.kernel.pendingresult import PendingResult
 from ipython1.kernel.resultlist import QueueStatusList, ResultList

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from ipython1.kernel import frames, messages
+from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
 from ipython1.kernel.bulk import BulkRelay, pack_reference, unpack_reference
 from ipython1.kernel.engineservice import Outcome
-from ipython1.kernel.error import KernelError, ProtocolError, to_wire
 from ipython1.kernel.frames import Buffer
 from ipython1.kernel.gate import Session
 from ipython1.kernel.link import FrameLink

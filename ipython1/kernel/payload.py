@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from zope.interface import Attribute, Interface, implementer
 
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.frames import PIECE_SIZE, Buffer
 
 Buffers: TypeAlias = Sequence[Buffer]

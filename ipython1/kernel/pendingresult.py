@@ -16,9 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.kernel.attendance import attend, watch_progress
+from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls import Call
 from ipython1.kernel.clientlink import EngineOutcome
-from ipython1.kernel.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.liveoutput import Key, StreamedText
 from ipython1.kernel.twistedutil import refuse_in_reactor_thread
 from ipython1.notebook.progress import done_of

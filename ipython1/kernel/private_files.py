@@ -19,7 +19,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipython1.kernel.error import SecurityError
+from ipython1.kernel.basics.error import SecurityError
 
 POSIX = hasattr(os, "geteuid")
 """Whether files have an owner and an access mode here."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipython1.config.paths import find_ipython_dir
-from ipython1.kernel.error import ClientError, FileTimeoutError, SecurityError
+from ipython1.kernel.basics.error import ClientError, FileTimeoutError, SecurityError
 from ipython1.kernel.furl import (
     HIDDEN,
     Furl,

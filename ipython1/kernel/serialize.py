@@ -28,7 +28,7 @@ from cloudpickle import cloudpickle as _cp
 from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
-from ipython1.kernel.error import SerializationError
+from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.frames import Buffer
 from ipython1.kernel.payload import ISerialized, Serialized
 from ipython1.kernel.sourcelines import code_with_lines, lines_of

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ipython1.core.tracebacks import place_name
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     InvalidEngineID,
     NoEnginesRegistered,
     ResultNotCompleted,

@@ -31,10 +31,10 @@ from ipython1.kernel._scheduling.machine import Submission, TaskMachine, TaskSet
 from ipython1.kernel._scheduling.prefetch import Prefetch
 from ipython1.kernel._scheduling.records import TaskOptions
 from ipython1.kernel._scheduling.retention import Finished
+from ipython1.kernel.basics.error import ClientError, MessageSizeError, ProtocolError, to_wire
 from ipython1.kernel.bulk import WritableBuffer, collect, pack_reference, unpack_reference
 from ipython1.kernel.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.engineservice import QueuedEngine
-from ipython1.kernel.error import ClientError, MessageSizeError, ProtocolError, to_wire
 from ipython1.kernel.frames import Buffer
 from ipython1.kernel.taskinterfaces import (
     IScheduledTask,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted
 from ipython1.kernel.clienttasks import Waiter
 from ipython1.kernel.connect import connect_blocking
-from ipython1.kernel.error import ResultNotCompleted, WaitInterrupted
 from ipython1.kernel.parallelfunction import ParallelFunction
 from ipython1.kernel.taskmap import PendingMap, TaskMapper
 from ipython1.kernel.taskmethods import QueueStatus, TaskMethods, check_id, check_ids, chunks

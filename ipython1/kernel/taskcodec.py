@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
+from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
 from ipython1.kernel.calls import exception_of
-from ipython1.kernel.error import KernelError, MessageSizeError, ProtocolError
 from ipython1.kernel.payload import join_inline, split_inline
 from ipython1.kernel.serialize import dumps, loads
 from ipython1.kernel.taskobjects import TaskValue

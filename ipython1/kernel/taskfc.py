@@ -13,8 +13,8 @@ from zope.interface import implementer
 from ipython1.kernel import frames, messages, taskwire
 from ipython1.kernel._scheduling.retention import Finished
 from ipython1.kernel.arrivals import Arrivals
+from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
 from ipython1.kernel.bulk import pack_reference
-from ipython1.kernel.error import KernelError, ProtocolError, to_wire
 from ipython1.kernel.frames import Buffer
 from ipython1.kernel.gate import Session
 from ipython1.kernel.link import FrameLink

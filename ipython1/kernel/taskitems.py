@@ -16,11 +16,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from ipython1.kernel import taskwire
+from ipython1.kernel.basics.error import (
+    BrokenEnginePool,
+    ConnectionError,
+    TaskAborted,
+    compress_ids,
+)
 from ipython1.kernel.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.connect import Connection
 from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Item
 from ipython1.kernel.engineitems import failed
-from ipython1.kernel.error import BrokenEnginePool, ConnectionError, TaskAborted, compress_ids
 from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.taskencoder import Encoded, TaskEncoder
 from ipython1.kernel.taskmethods import read_value

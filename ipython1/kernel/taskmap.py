@@ -14,15 +14,15 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from ipython1.kernel.clienttasks import ClientTasks, Waiter
-from ipython1.kernel.connect import Connection
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     CompositeError,
     KernelError,
     MessageSizeError,
     SerializationError,
     TaskAborted,
 )
+from ipython1.kernel.clienttasks import ClientTasks, Waiter
+from ipython1.kernel.connect import Connection
 from ipython1.kernel.map import is_array
 from ipython1.kernel.mapper import IMapper
 from ipython1.kernel.pendingresult import PendingResult

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ipython1.kernel import messages
+from ipython1.kernel.basics.error import from_wire
 from ipython1.kernel.clienttasks import ClientTasks
 from ipython1.kernel.connect import Connection
-from ipython1.kernel.error import from_wire
 from ipython1.kernel.taskcodec import unpack_result
 from ipython1.kernel.taskencoder import TaskEncoder
 from ipython1.kernel.taskobjects import BaseTask, TaskResult, TaskValue

@@ -7,8 +7,13 @@ from typing import Any, Final
 
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome
+from ipython1.kernel.basics.error import (
+    MessageSizeError,
+    NotDefined,
+    ProtocolError,
+    TaskRejectError,
+)
 from ipython1.kernel.engineworker import EngineService
-from ipython1.kernel.error import MessageSizeError, NotDefined, ProtocolError, TaskRejectError
 from ipython1.kernel.serialize import BROUGHT_KEY
 from ipython1.kernel.taskcodec import (
     CLEAR_AFTER,

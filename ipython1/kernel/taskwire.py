@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.frames import HEADER, PIECE_SIZE, Buffer
 
 FUNCTION: Final = 48

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ipython1.kernel import error, sockets
+from ipython1.kernel import sockets
+from ipython1.kernel.basics import error
 from ipython1.kernel.furl import Furl, check_host, check_port, format_hint, parse_furl
 
 if TYPE_CHECKING:

@@ -13,7 +13,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ipython1.kernel.error import ClientError, KernelError, ResultNotCompleted, WaitInterrupted
+from ipython1.kernel.basics.error import (
+    ClientError,
+    KernelError,
+    ResultNotCompleted,
+    WaitInterrupted,
+)
 from ipython1.kernel.sockets import let_go_in_children
 from ipython1.kernel.steadyclock import keep_steady
 

@@ -23,7 +23,7 @@ from ipython1.daemon.protocol import (
     decode,
     encode,
 )
-from ipython1.kernel.error import ConnectionError, ProtocolError
+from ipython1.kernel.basics.error import ConnectionError, ProtocolError
 
 HELLO = Hello(pid=5, host="node1", home="/home/u", python="3.11", version="0.4", forks=True)
 

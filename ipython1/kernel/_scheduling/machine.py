@@ -60,7 +60,7 @@ from ipython1.kernel._scheduling.records import (
 )
 from ipython1.kernel._scheduling.retention import Finished, ResultStore
 from ipython1.kernel._scheduling.timers import Timers
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     InvalidClientID,
     ProtocolError,
     ResultAlreadyRetrieved,

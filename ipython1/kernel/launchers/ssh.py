@@ -19,9 +19,9 @@ from zope.interface import implementer
 from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.protocol import Warm
 from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.kernel.basics.error import ConnectionError, KernelError
 from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
 from ipython1.kernel.clusterstatus import CONTROLLER_HOST
-from ipython1.kernel.error import ConnectionError, KernelError
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import (

@@ -13,9 +13,9 @@ from typing import Any, NoReturn, TypeVar
 
 import ipython1
 from ipython1.config import ConfigError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.config.settings import LOG_LEVELS
-from ipython1.kernel.error import KernelError
 from ipython1.kernel.furl import check_host, check_location
 from ipython1.kernel.security import check_cluster_id
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ipython1.kernel.basics.error import ConnectionError, KernelError, compress_ids
 from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError, title_of
 from ipython1.kernel.clustercontrol import BlockingControl
 from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_gone
-from ipython1.kernel.error import ConnectionError, KernelError, compress_ids
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
 from ipython1.kernel.security import ClusterFiles, IPythonDirs
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
-    from ipython1.kernel.error import KernelError
+    from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.clusteroptions import parse_cluster
 
     try:

@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
-    from ipython1.kernel.error import KernelError
+    from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.options import parse_controller
 
     try:
@@ -45,8 +45,8 @@ def run(config: Any) -> int:
 
     from ipython1.daemon.ready import announce_ready
     from ipython1.kernel import logs
+    from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.controllerprocess import RunningController, start_controller
-    from ipython1.kernel.error import KernelError
     from ipython1.kernel.steadyclock import keep_steady
 
     reactor: Any = installed_reactor

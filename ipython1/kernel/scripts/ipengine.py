@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from ipython1.daemon.osprocess import end_with_mpi_launcher
     from ipython1.daemon.ready import take_leave_status
-    from ipython1.kernel.error import KernelError
+    from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.options import parse_engine
 
     leave_status = take_leave_status()

@@ -25,8 +25,7 @@ import numpy
 from twisted.internet import reactor
 
 from ipython1.kernel import client, messages, taskprogress
-from ipython1.kernel.connect import Connection
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     ClientError,
     CompositeError,
     ConnectionError,
@@ -39,6 +38,7 @@ from ipython1.kernel.error import (
     SerializationError,
     WaitInterrupted,
 )
+from ipython1.kernel.connect import Connection
 from ipython1.kernel.multiengineclient import MultiEngineClient, PendingResult, ResultList
 from ipython1.kernel.twistedutil import blockingCallFromThread
 from ipython1.testing import InMemoryCluster, ReactorPump

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.kernel import asyncclient, asynclient
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
     InvalidDeferredID,
@@ -328,7 +328,7 @@ class AsyncioTest(SynchronousTestCase):
             asyncio.set_event_loop(loop)
             asyncioreactor.install(loop)
             from twisted.internet.defer import Deferred, ensureDeferred
-            from ipython1.kernel.error import CompositeError, InvalidEngineID
+            from ipython1.kernel.basics.error import CompositeError, InvalidEngineID
             from ipython1.testing import InMemoryCluster, ReactorPump
 
             async def twisted_way(mec):

@@ -11,9 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.kernel import messages
-from ipython1.kernel.calls import Call, Request, normalize_targets
-from ipython1.kernel.clientlink import EngineOutcome
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
     EngineDied,
@@ -24,6 +22,8 @@ from ipython1.kernel.error import (
     SerializationError,
     UnpickleableException,
 )
+from ipython1.kernel.calls import Call, Request, normalize_targets
+from ipython1.kernel.clientlink import EngineOutcome
 from ipython1.kernel.serialize import dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function
 from ipython1.testing import InMemoryCluster

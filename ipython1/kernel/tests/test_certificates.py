@@ -8,6 +8,7 @@ from foolscap.api import Tub
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import certificates
+from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.certificates import (
     check_certificate,
     load_certificate,
@@ -15,7 +16,6 @@ from ipython1.kernel.certificates import (
     make_certificate,
     tub_id,
 )
-from ipython1.kernel.error import SecurityError
 from ipython1.testing.folders import temporary_path
 
 

@@ -16,6 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
+from ipython1.kernel.basics.error import (
+    ConnectionError,
+    InvalidEngineID,
+    KernelError,
+    ProtocolError,
+    ResultNotCompleted,
+)
 from ipython1.kernel.clusterconfig import ClusterError
 from ipython1.kernel.clustercontrol import (
     LINE_LIMIT,
@@ -28,13 +35,6 @@ from ipython1.kernel.clustercontrol import (
 )
 from ipython1.kernel.clusterprogress import StartProgress
 from ipython1.kernel.clusterserver import ControlServer, Orders
-from ipython1.kernel.error import (
-    ConnectionError,
-    InvalidEngineID,
-    KernelError,
-    ProtocolError,
-    ResultNotCompleted,
-)
 from ipython1.kernel.launchers.interfaces import Unit
 
 

@@ -16,16 +16,16 @@ from twisted.trial.unittest import TestCase
 
 from ipython1.kernel import messages, tubs
 from ipython1.kernel.asyncclient import AsyncMultiEngineClient, get_multiengine_client
-from ipython1.kernel.certificates import make_certificate
-from ipython1.kernel.connect import open_connection
-from ipython1.kernel.enginefc import FCEngines
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     ClientError,
     CompositeError,
     ConnectionError,
     KernelError,
     SecurityError,
 )
+from ipython1.kernel.certificates import make_certificate
+from ipython1.kernel.connect import open_connection
+from ipython1.kernel.enginefc import FCEngines
 from ipython1.kernel.gate import Gate
 from ipython1.kernel.link import TurnFlusher
 from ipython1.kernel.security import IPythonDirs, parse_furl, write_furl

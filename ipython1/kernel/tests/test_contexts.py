@@ -15,8 +15,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import contexts
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.contexts import RemoteContext, remote
-from ipython1.kernel.error import ClientError
 
 
 class Recorder(RemoteContext):

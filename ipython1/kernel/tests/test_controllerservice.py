@@ -11,15 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.kernel import controllerservice, messages
-from ipython1.kernel.controllerservice import ControllerService, IControllerBase, IControllerCore
-from ipython1.kernel.enginefc import FCEngines
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     ClientError,
     IdInUse,
     ProtocolError,
     SecurityError,
     VersionMismatch,
 )
+from ipython1.kernel.controllerservice import ControllerService, IControllerBase, IControllerCore
+from ipython1.kernel.enginefc import FCEngines
 from ipython1.kernel.gate import Gate, register
 from ipython1.kernel.link import FrameLink
 from ipython1.kernel.multiengine import IEngineMultiplexer, IMultiEngine, MultiEngine

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import frames, messages
+from ipython1.kernel.basics.error import ConnectionError, SecurityError, VersionMismatch
 from ipython1.kernel.bulk import pack_reference
 from ipython1.kernel.engineend import (
     EXIT_DELAY,
@@ -17,7 +18,6 @@ from ipython1.kernel.engineend import (
     EngineEnd,
 )
 from ipython1.kernel.engineworker import Answer, CommandJob
-from ipython1.kernel.error import ConnectionError, SecurityError, VersionMismatch
 from ipython1.kernel.link import FrameLink
 from ipython1.kernel.payload import join_inline, split_inline
 from ipython1.kernel.tests.wiresupport import Recorder

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.kernel import frames, messages
+from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
 from ipython1.kernel.bulk import pack_reference
 from ipython1.kernel.engineservice import (
     Command,
@@ -23,7 +24,6 @@ from ipython1.kernel.engineservice import (
     unpack_named,
 )
 from ipython1.kernel.engineworker import EngineService
-from ipython1.kernel.error import EngineDied, ProtocolError, QueueCleared
 from ipython1.kernel.payload import Serialized, join_inline, split_inline
 from ipython1.kernel.tests.wiresupport import Recorder, quick
 from ipython1.testing.memory import Pump, connect_in_memory

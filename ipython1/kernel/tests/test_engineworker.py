@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
 from ipython1.kernel import engineworker, messages
+from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined
 from ipython1.kernel.engineservice import IEngineBase, pack_named
 from ipython1.kernel.engineworker import (
     Answer,
@@ -21,7 +22,6 @@ from ipython1.kernel.engineworker import (
     Properties,
     Worker,
 )
-from ipython1.kernel.error import ConnectionError, InvalidProperty, NotDefined
 from ipython1.kernel.serialize import dumps, loads
 from ipython1.testing.cluster import PlainInterpreter
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     EngineDied,
     InvalidEngineID,

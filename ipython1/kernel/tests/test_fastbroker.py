@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from ipython1.kernel import fastbroker
 from ipython1.kernel.bananawire import CLOSE, LONGINT, OPEN, STRING, Extent, b128, from_b128
-from ipython1.kernel.error import MessageSizeError
+from ipython1.kernel.basics.error import MessageSizeError
 from ipython1.kernel.fastbroker import FastBroker, send_batch
 
 PARAMETERS = {"banana-decision-version": 3, "initial-vocab-table-index": 1}

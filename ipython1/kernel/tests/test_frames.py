@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import frames
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.tests.wiresupport import quick
 
 a_frame = st.tuples(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.error import SecurityError
+from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.furl import Furl, parse_furl, redact
 
 TUB = "abcdefghijklmnopqrstuvwxyz234567"

@@ -29,7 +29,7 @@ CONTROLLER = (
 )
 UNPICKLERS = ("pickle", "_pickle", "cloudpickle", "marshal", "dill", "shelve", "jsonpickle")
 RUNNERS = frozenset({"eval", "exec", "__import__"})
-DISPLAY = ("ipython1", "ipython1.kernel.errordisplay", "ipython1.notebook.html")
+DISPLAY = ("ipython1", "ipython1.kernel.basics.errordisplay", "ipython1.notebook.html")
 """What only the display of an IPython session calls, which a controller does not have."""
 
 

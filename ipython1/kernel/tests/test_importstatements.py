@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 from unittest import TestCase
 
-from ipython1.kernel.error import ClientError
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.importstatements import imports_of_block
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.error import ClientError
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.hosts import host_identity
 from ipython1.kernel.lockfile import LockFile
 from ipython1.kernel.tests.wiresupport import run_program

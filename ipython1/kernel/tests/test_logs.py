@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.error import KernelError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.logs import LOG_FILES_KEPT, make_observer, open_log_file
 from ipython1.testing.folders import temporary_path
 

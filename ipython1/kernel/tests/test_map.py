@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.kernel import map as map_module
-from ipython1.kernel.error import ClientError, CompositeError, SerializationError
+from ipython1.kernel.basics.error import ClientError, CompositeError, SerializationError
 from ipython1.kernel.map import Block, RoundRobin, get_distribution, register_distribution
 from ipython1.kernel.mapper import IMapper
 from ipython1.kernel.parallelfunction import IParallelFunction

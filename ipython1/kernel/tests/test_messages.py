@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import frames, messages
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     InvalidEngineID,
     KernelError,
     ProtocolError,

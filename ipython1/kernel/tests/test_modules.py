@@ -13,8 +13,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.kernel.basics.error import ClientError, CompositeError
 from ipython1.kernel.enginemodules import digest_of, files_of_module, write_files
-from ipython1.kernel.error import ClientError, CompositeError
 from ipython1.kernel.modules import SyncImports, locate_module, push_files, push_module
 from ipython1.testing import InMemoryCluster
 

@@ -16,15 +16,15 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import bulk, frames, messages, payload
-from ipython1.kernel.bulk import pack_reference
-from ipython1.kernel.clientlink import ClientEnd
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
     EngineDied,
     KernelError,
     ProtocolError,
 )
+from ipython1.kernel.bulk import pack_reference
+from ipython1.kernel.clientlink import ClientEnd
 from ipython1.kernel.payload import join_inline
 from ipython1.kernel.tests.wiresupport import quick
 from ipython1.testing import InMemoryCluster, InMemoryEngine

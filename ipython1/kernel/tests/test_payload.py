@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.error import ProtocolError
+from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.frames import PIECE_SIZE
 from ipython1.kernel.payload import (
     Serialized,

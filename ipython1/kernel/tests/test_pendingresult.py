@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.error import ConnectionError, InvalidDeferredID, SerializationError
+from ipython1.kernel.basics.error import ConnectionError, InvalidDeferredID, SerializationError
 from ipython1.kernel.pendingresult import PendingResult
 from ipython1.kernel.tests.wiresupport import run_program
 

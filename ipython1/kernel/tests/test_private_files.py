@@ -10,7 +10,7 @@ from unittest import skipUnless
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import private_files
-from ipython1.kernel.error import SecurityError
+from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.private_files import (
     ensure_private_dir,
     read_private,

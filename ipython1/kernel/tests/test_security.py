@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.config import ConfigError
-from ipython1.kernel.error import ClientError, FileTimeoutError, SecurityError
+from ipython1.kernel.basics.error import ClientError, FileTimeoutError, SecurityError
 from ipython1.kernel.security import (
     BAD_FILE_SECONDS,
     ClusterFiles,

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.kernel import serialize
-from ipython1.kernel.error import SerializationError
+from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.payload import ISerialized, Serialized, join_inline, split_inline
 from ipython1.kernel.serialize import IUnSerialized, UnSerialized, dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function, quick

@@ -15,8 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import bulk, clienttasks, frames, sentfunctions
 from ipython1.kernel._scheduling.machine import TaskSettings
-from ipython1.kernel.clienttasks import ResultBook
-from ipython1.kernel.error import (
+from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
     EngineDied,
@@ -25,6 +24,7 @@ from ipython1.kernel.error import (
     SerializationError,
     TaskAborted,
 )
+from ipython1.kernel.clienttasks import ResultBook
 from ipython1.kernel.sentfunctions import SentFunctions
 from ipython1.kernel.taskencoder import Packed
 from ipython1.kernel.taskmap import MapPlan

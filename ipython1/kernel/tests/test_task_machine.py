@@ -24,7 +24,7 @@ from ipython1.kernel._scheduling.prefetch import Measured, Prefetch, Templates
 from ipython1.kernel._scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
 from ipython1.kernel._scheduling.records import Status, TaskOptions
 from ipython1.kernel._scheduling.retention import Finished, IdSet
-from ipython1.kernel.error import InvalidClientID, ProtocolError, ResultAlreadyRetrieved
+from ipython1.kernel.basics.error import InvalidClientID, ProtocolError, ResultAlreadyRetrieved
 from ipython1.kernel.tests.taskworld import World
 
 ALICE, BOB = b"a" * 16, b"b" * 16

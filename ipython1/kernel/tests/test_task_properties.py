@@ -25,7 +25,7 @@ from ipython1.kernel._scheduling.machine import TaskMachine, TaskSettings
 from ipython1.kernel._scheduling.prefetch import Prefetch
 from ipython1.kernel._scheduling.queues import FIFOLine, LIFOLine, PriorityLine
 from ipython1.kernel._scheduling.records import Status, TaskOptions
-from ipython1.kernel.error import KernelError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.task import FIFOScheduler, PriorityScheduler
 from ipython1.kernel.tests.taskworld import PretendedEngine
 

@@ -12,8 +12,8 @@ from zope.interface.verify import verifyClass, verifyObject
 from ipython1.kernel._scheduling.assigners import BulkAssigner, SchedulerAssigner
 from ipython1.kernel._scheduling.invariants import check
 from ipython1.kernel._scheduling.prefetch import Prefetch
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.controllerservice import ControllerService
-from ipython1.kernel.error import ClientError
 from ipython1.kernel.mapper import IMapper
 from ipython1.kernel.multienginefc import IFCSessions
 from ipython1.kernel.task import (

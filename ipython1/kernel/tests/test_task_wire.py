@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome
 from ipython1.kernel import frames, taskcodec, taskwire
-from ipython1.kernel.error import ProtocolError, SerializationError
+from ipython1.kernel.basics.error import ProtocolError, SerializationError
 from ipython1.kernel.taskencoder import FunctionPacker, TaskEncoder
 from ipython1.kernel.taskobjects import BaseTask, MapTask, StringTask, template_of
 from ipython1.kernel.taskwire import Entry, OptionsSpec

@@ -21,8 +21,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from ipython1.kernel import fastbroker, strangers, tubs
+from ipython1.kernel.basics.error import ConnectionError, ProtocolError, SecurityError
 from ipython1.kernel.certificates import make_certificate
-from ipython1.kernel.error import ConnectionError, ProtocolError, SecurityError
 from ipython1.kernel.fastbroker import FastBroker, send_batch
 from ipython1.kernel.furl import parse_furl
 from ipython1.kernel.kerneltub import ContextFactory, KernelTub, TCPHints

@@ -15,7 +15,7 @@ class SeamTest(SynchronousTestCase):
             """
             import threading
             from twisted.internet.defer import Deferred, fail, succeed
-            from ipython1.kernel.error import ClientError, ResultNotCompleted
+            from ipython1.kernel.basics.error import ClientError, ResultNotCompleted
             from ipython1.kernel.twistedutil import (
                 blockingCallFromThread, in_reactor_thread, reactor_in_thread, refuse_in_reactor_thread)
 
@@ -133,7 +133,7 @@ class SeamTest(SynchronousTestCase):
             import atexit
 
             def at_the_very_end():
-                from ipython1.kernel.error import ClientError
+                from ipython1.kernel.basics.error import ClientError
                 for call in (mec.get_ids, lambda: mec.execute("a"), lambda: mec.execute("a", block=False),
                              lambda: mec.queue_status(block=False), lambda: mec.kill(block=False)):
                     try:
@@ -161,7 +161,7 @@ class SeamTest(SynchronousTestCase):
         run_program(
             """
             from twisted.internet import reactor
-            from ipython1.kernel.error import ClientError
+            from ipython1.kernel.basics.error import ClientError
             from ipython1.kernel.twistedutil import blockingCallFromThread
             import threading
             reactor.callWhenRunning(reactor.stop)
@@ -189,7 +189,7 @@ class SeamTest(SynchronousTestCase):
             import os, sys
             from twisted.internet import reactor
             from ipython1.kernel.connect import Connection
-            from ipython1.kernel.error import ClientError
+            from ipython1.kernel.basics.error import ClientError
             from ipython1.kernel.multiengineclient import MultiEngineClient
             from ipython1.kernel.twistedutil import blockingCallFromThread
             from ipython1.testing import InMemoryCluster, ReactorPump

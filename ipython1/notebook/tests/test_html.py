@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.error import CompositeError
+from ipython1.kernel.basics.error import CompositeError
 from ipython1.notebook.html import (
     bundle_html,
     error_html,

@@ -10,16 +10,16 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import errordisplay
-from ipython1.kernel.calls import normalize_targets
-from ipython1.kernel.contexts import remote
-from ipython1.kernel.error import (
+from ipython1.kernel.basics import errordisplay
+from ipython1.kernel.basics.error import (
     ClientError,
     CompositeError,
     KernelError,
     WaitInterrupted,
     describe_exception,
 )
+from ipython1.kernel.calls import normalize_targets
+from ipython1.kernel.contexts import remote
 
 
 class Formatter:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import error, frames, messages
-from ipython1.kernel.error import (
+from ipython1.kernel import frames, messages
+from ipython1.kernel.basics import error
+from ipython1.kernel.basics.error import (
     CompositeError,
     compress_ids,
     describe_exception,

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 import ipython1
-from ipython1.kernel.error import CompositeError
+from ipython1.kernel.basics.error import CompositeError
 from ipython1.notebook.frontend import session_shell
 
 _OURS: Final = os.path.join(os.path.dirname(os.path.abspath(ipython1.__file__)), "")
