@@ -29,7 +29,7 @@ from ipython1.kernel.clusterlaunch import (
     remove_files,
 )
 from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_gone
-from ipython1.kernel.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 
 if TYPE_CHECKING:
     from ipython1.kernel.multiengineclient import MultiEngineClient

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 
 from ipython1.kernel.basics.error import ClientError
-from ipython1.kernel.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from ipython1.daemon.children import python_command
 from ipython1.kernel.clusterconfig import ClusterError
-from ipython1.kernel.security import ClusterFiles
+from ipython1.kernel.host.security import ClusterFiles
 
 MODULE = "ipython1.kernel.scripts.ipcluster"
 

@@ -37,11 +37,11 @@ from ipython1.kernel.clusterstatus import (
     engine_info,
 )
 from ipython1.kernel.engineview import EnginesView, connect_to_controller
+from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.interfaces import Context, Unit
 from ipython1.kernel.launchers.local import LocalController, describe_failure
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
-from ipython1.kernel.security import ClusterFiles
 
 RECONNECT_DELAY = 0.5
 END_LIMIT = 40.0

@@ -14,9 +14,9 @@ from ipython1.daemon import osprocess
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.clusterconfig import ClusterError, title_of
-from ipython1.kernel.lockfile import LockFile
-from ipython1.kernel.private_files import read_private_if_there, write_private
-from ipython1.kernel.security import ClusterFiles
+from ipython1.kernel.host.lockfile import LockFile
+from ipython1.kernel.host.private_files import read_private_if_there, write_private
+from ipython1.kernel.host.security import ClusterFiles
 
 CONTROLLER_HOST = "controller of "
 """What the name of a host begins with when it is reached a second time, for the controller."""

@@ -18,7 +18,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from ipython1.kernel import messages
 from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
 from ipython1.kernel.clientlink import ClientEnd
-from ipython1.kernel.hosts import host_identity
+from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.locate import locate
 from ipython1.kernel.twistedutil import blockingCallFromThread, reactor_in_thread
 

@@ -13,15 +13,15 @@ from twisted.python.reflect import namedAny
 
 from ipython1.kernel import messages, tubs
 from ipython1.kernel.basics.error import ClientError, SecurityError
-from ipython1.kernel.certificates import load_or_make_certificate
 from ipython1.kernel.controllerservice import ControllerService
 from ipython1.kernel.enginefc import FCEngines
 from ipython1.kernel.gate import Gate
-from ipython1.kernel.hosts import host_identity
+from ipython1.kernel.host.certificates import load_or_make_certificate
+from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.host.lockfile import LockFile
+from ipython1.kernel.host.security import Furl, read_furl, write_furl
 from ipython1.kernel.link import TurnFlusher
-from ipython1.kernel.lockfile import LockFile
 from ipython1.kernel.multienginefc import IFCSessions
-from ipython1.kernel.security import Furl, read_furl, write_furl
 
 if TYPE_CHECKING:
     from ipython1.kernel.scripts.options import ControllerConfig, InterfaceSpec

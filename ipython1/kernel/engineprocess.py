@@ -16,16 +16,17 @@ from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.daemon.ready import announce_ready, is_awaited
-from ipython1.kernel import logs, messages, sockets, tubs
+from ipython1.kernel import messages, tubs
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engineend import EngineConnection, EngineEnd
 from ipython1.kernel.engineworker import CommandRunner, EngineService, Worker
 from ipython1.kernel.gate import register
-from ipython1.kernel.hosts import host_identity
+from ipython1.kernel.host import logs, sockets
+from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.host.security import wait_for_furl
+from ipython1.kernel.host.stackdump import offer_stack_dump
+from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.link import FrameLink, TurnFlusher
-from ipython1.kernel.security import wait_for_furl
-from ipython1.kernel.stackdump import offer_stack_dump
-from ipython1.kernel.steadyclock import keep_steady
 from ipython1.kernel.taskengine import EngineTasks
 from ipython1.kernel.taskrunner import TaskRunner
 from ipython1.kernel.taskwire import MOST_BYTES

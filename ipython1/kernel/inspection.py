@@ -14,8 +14,8 @@ from twisted.internet.task import deferLater
 
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.engineservice import QueuedEngine
-from ipython1.kernel.hosts import host_identity
-from ipython1.kernel.stackdump import stack_dump
+from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.host.stackdump import stack_dump
 
 STACKS_TIMEOUT: Final = 1.0
 """Seconds that an engine has to say where it is; its interpreter may be held by C code for longer."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipython1.kernel.basics.error import SecurityError
-from ipython1.kernel.security import (
+from ipython1.kernel.host.security import (
     ClusterFiles,
     Furl,
     IPythonDirs,

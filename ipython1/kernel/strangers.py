@@ -23,7 +23,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 
-from ipython1.kernel import sockets
+from ipython1.kernel.host import sockets
 
 PATIENCE = 10.0
 """Seconds from being accepted to showing a capability."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ipython1.kernel import sockets
 from ipython1.kernel.basics import error
-from ipython1.kernel.furl import Furl, check_host, check_port, format_hint, parse_furl
+from ipython1.kernel.host import sockets
+from ipython1.kernel.host.furl import Furl, check_host, check_port, format_hint, parse_furl
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -39,7 +39,7 @@ def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) ->
     from ipython1.kernel.kerneltub import KernelTub
 
     if cert_pem is None:
-        from ipython1.kernel.certificates import make_certificate
+        from ipython1.kernel.host.certificates import make_certificate
 
         cert_pem = make_certificate()
     tub: KernelTub

@@ -19,8 +19,8 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
     WaitInterrupted,
 )
-from ipython1.kernel.sockets import let_go_in_children
-from ipython1.kernel.steadyclock import keep_steady
+from ipython1.kernel.host.sockets import let_go_in_children
+from ipython1.kernel.host.steadyclock import keep_steady
 
 T = TypeVar("T")
 

@@ -46,7 +46,7 @@ from ipython1.kernel.engineworker import (
     failed,
 )
 from ipython1.kernel.gate import Session
-from ipython1.kernel.hosts import host_identity
+from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.link import FrameLink
 from ipython1.kernel.multiengine import IMultiEngine
 from ipython1.kernel.multienginefc import IFCMultiEngine

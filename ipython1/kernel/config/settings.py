@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
-from ipython1.kernel.furl import check_host, check_location
+from ipython1.kernel.host.furl import check_host, check_location
 from ipython1.kernel.launchers import BUILT_IN, known_kind
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")

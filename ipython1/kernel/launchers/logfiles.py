@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ipython1.daemon.children import tail
-from ipython1.kernel.security import ClusterFiles
+from ipython1.kernel.host.security import ClusterFiles
 
 MOST_FILES = 2000
 _HEAD = 65536

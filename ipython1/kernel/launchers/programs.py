@@ -12,7 +12,7 @@ from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT
 from ipython1.daemon.supervision import ProcessSpec, RestartPolicy
 from ipython1.kernel.clusterconfig import ClusterConfig
-from ipython1.kernel.security import ClusterFiles
+from ipython1.kernel.host.security import ClusterFiles
 
 CONTROLLER_KEY = "controller"
 CONTROLLER_MODULE = "ipython1.kernel.scripts.ipcontroller"

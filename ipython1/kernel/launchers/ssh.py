@@ -22,6 +22,8 @@ from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.basics.error import ConnectionError, KernelError
 from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
 from ipython1.kernel.clusterstatus import CONTROLLER_HOST
+from ipython1.kernel.host.private_files import write_private
+from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import (
@@ -38,8 +40,6 @@ from ipython1.kernel.launchers.programs import (
     engine_spec,
 )
 from ipython1.kernel.launchers.sshhost import SshHost
-from ipython1.kernel.private_files import write_private
-from ipython1.kernel.security import ClusterFiles
 
 LOGINS_AT_A_TIME = 8
 """Below what sshd, and a jump host that all logins go through, accepts by default."""

@@ -14,8 +14,8 @@ from ipython1.kernel.basics.error import ConnectionError, KernelError, compress_
 from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError, title_of
 from ipython1.kernel.clustercontrol import BlockingControl
 from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_gone
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
-from ipython1.kernel.security import ClusterFiles, IPythonDirs
 
 STOP_LIMIT = 90.0
 COMMAND_LIMIT = 30.0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipython1.kernel.clusterconfig import ClusterConfig
-    from ipython1.kernel.lockfile import LockFile
+    from ipython1.kernel.host.lockfile import LockFile
+    from ipython1.kernel.host.security import ClusterFiles
     from ipython1.kernel.scripts.clusteroptions import ClusterCommand
-    from ipython1.kernel.security import ClusterFiles
 
 LOCK_WAIT = 5.0
 """Seconds to wait for the processes of a cluster that was killed a moment ago to be gone."""
@@ -98,7 +98,7 @@ def take_lock(config: ClusterConfig, files: ClusterFiles) -> LockFile:
     """
     from ipython1.kernel.clusterconfig import ClusterError, title_of
     from ipython1.kernel.clusterstatus import read_state
-    from ipython1.kernel.lockfile import LockFile
+    from ipython1.kernel.host.lockfile import LockFile
 
     lock = LockFile(files.security_file("ipcluster.lock"))
     until = time.monotonic() + LOCK_WAIT

@@ -52,10 +52,10 @@ def preload() -> None:
     """Import what an engine will need, in the process that it is forked from."""
     import twisted.internet.reactor  # noqa: F401
 
-    import ipython1.kernel.certificates
     import ipython1.kernel.engineprocess
+    import ipython1.kernel.host.certificates
+    import ipython1.kernel.host.logs
     import ipython1.kernel.kerneltub
-    import ipython1.kernel.logs
     import ipython1.kernel.scripts.options  # noqa: F401
 
 

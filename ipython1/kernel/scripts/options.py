@@ -18,9 +18,9 @@ from typing import Any
 from ipython1.config import ConfigError
 from ipython1.core.config import config_manager as core_config_manager
 from ipython1.kernel.config import config_manager
-from ipython1.kernel.logs import LogOptions
+from ipython1.kernel.host.logs import LogOptions
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.scripts import arguments
-from ipython1.kernel.security import ClusterFiles, IPythonDirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,12 @@ from ipython1.kernel.basics.error import (
     KernelError,
     SecurityError,
 )
-from ipython1.kernel.certificates import make_certificate
 from ipython1.kernel.connect import open_connection
 from ipython1.kernel.enginefc import FCEngines
 from ipython1.kernel.gate import Gate
+from ipython1.kernel.host.certificates import make_certificate
+from ipython1.kernel.host.security import IPythonDirs, parse_furl, write_furl
 from ipython1.kernel.link import TurnFlusher
-from ipython1.kernel.security import IPythonDirs, parse_furl, write_furl
 from ipython1.testing import InMemoryCluster, ReactorPump
 from ipython1.testing.folders import temporary_path
 

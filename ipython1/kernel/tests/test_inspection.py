@@ -11,9 +11,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from ipython1.kernel.host.stackdump import stack_dump
 from ipython1.kernel.inspection import INTERRUPT_WAIT, STACKS_TIMEOUT
 from ipython1.kernel.multiengine import IMultiEngine
-from ipython1.kernel.stackdump import stack_dump
 from ipython1.kernel.stacklist import StackList, dumped_frames
 from ipython1.testing import InMemoryCluster
 
@@ -195,7 +195,7 @@ class InterruptTests(InspectionCase):
 
 STUCK = """
 import ctypes, sys
-from ipython1.kernel.stackdump import offer_stack_dump
+from ipython1.kernel.host.stackdump import offer_stack_dump
 offer_stack_dump()
 names = {}
 exec(compile(

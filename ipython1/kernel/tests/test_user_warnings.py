@@ -9,7 +9,7 @@ from typing import Any
 import twisted.logger
 from twisted.trial import unittest
 
-from ipython1.kernel import logs
+from ipython1.kernel.host import logs
 from ipython1.testing.folders import temporary_path
 
 

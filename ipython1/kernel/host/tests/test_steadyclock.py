@@ -8,7 +8,7 @@ from twisted.internet import base
 from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.steadyclock import keep_steady
+from ipython1.kernel.host.steadyclock import keep_steady
 
 
 class SteadyClockTests(SynchronousTestCase):

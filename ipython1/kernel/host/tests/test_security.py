@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.config import ConfigError
 from ipython1.kernel.basics.error import ClientError, FileTimeoutError, SecurityError
-from ipython1.kernel.security import (
+from ipython1.kernel.host.security import (
     BAD_FILE_SECONDS,
     ClusterFiles,
     IPythonDirs,
@@ -219,7 +219,7 @@ class WaitTests(FurlFileTestCase):
 class ImportTests(SynchronousTestCase):
     def test_importing_it_brings_neither_reactor_nor_network(self):
         code = (
-            "import sys, ipython1.kernel.security\n"
+            "import sys, ipython1.kernel.host.security\n"
             "print([m for m in ('twisted', 'foolscap', 'OpenSSL', 'cryptography', 'configobj')"
             " if m in sys.modules])"
         )

@@ -1,6 +1,6 @@
 """The log file of a process: bounded in size, for its owner only, and without secrets.
 
-Every line goes through :func:`ipython1.kernel.furl.redact`, tracebacks too, so a FURL that a
+Every line goes through :func:`ipython1.kernel.host.furl.redact`, tracebacks too, so a FURL that a
 library logs does not get into the file as one that works.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.furl import redact
+from ipython1.kernel.host.furl import redact
 
 if TYPE_CHECKING:
     from twisted.logger import ILogObserver, LogEvent

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import SecurityError
-from ipython1.kernel.furl import Furl, parse_furl, redact
+from ipython1.kernel.host.furl import Furl, parse_furl, redact
 
 TUB = "abcdefghijklmnopqrstuvwxyz234567"
 SECRET = "s3cr3t" + "q" * 26

@@ -9,7 +9,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import sockets
+from ipython1.kernel.host import sockets
 
 
 def connected_pair(case: SynchronousTestCase) -> tuple[socket.socket, socket.socket]:

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.logs import LOG_FILES_KEPT, make_observer, open_log_file
+from ipython1.kernel.host.logs import LOG_FILES_KEPT, make_observer, open_log_file
 from ipython1.testing.folders import temporary_path
 
 SECRET = "s3cr3t" * 6
@@ -118,7 +118,7 @@ class ProcessTests(SynchronousTestCase):
         code = (
             "import sys; from pathlib import Path\n"
             "from twisted.logger import Logger\n"
-            "from ipython1.kernel.logs import LogOptions, start_logging\n"
+            "from ipython1.kernel.host.logs import LogOptions, start_logging\n"
             "log = Logger('here'); log.info('early {f}', f=sys.argv[2])\n"
             "running = start_logging(LogOptions(Path(sys.argv[1])))\n"
             "log.info('middle'); log.debug('unseen'); print('printed'); running.close(); log.info('late')\n"
@@ -136,12 +136,12 @@ class ProcessTests(SynchronousTestCase):
     def test_standard_error_when_no_file_is_wanted(self):
         code = (
             "from twisted.logger import Logger\n"
-            "from ipython1.kernel.logs import LogOptions, start_logging\n"
+            "from ipython1.kernel.host.logs import LogOptions, start_logging\n"
             "start_logging(LogOptions(None)); Logger('here').info('shown')\n"
         )
         result = self.run_python(code)
         self.assertIn("shown", result.stderr)
 
     def test_importing_it_does_not_import_twisted(self):
-        code = "import sys, ipython1.kernel.logs; print('twisted' in sys.modules)"
+        code = "import sys, ipython1.kernel.host.logs; print('twisted' in sys.modules)"
         self.assertEqual(self.run_python(code).stdout, "False\n")

@@ -7,9 +7,9 @@ from pathlib import Path
 from foolscap.api import Tub
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import certificates
 from ipython1.kernel.basics.error import SecurityError
-from ipython1.kernel.certificates import (
+from ipython1.kernel.host import certificates
+from ipython1.kernel.host.certificates import (
     check_certificate,
     load_certificate,
     load_or_make_certificate,

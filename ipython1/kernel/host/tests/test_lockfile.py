@@ -11,15 +11,15 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ClientError
-from ipython1.kernel.hosts import host_identity
-from ipython1.kernel.lockfile import LockFile
+from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.tests.wiresupport import run_program
 from ipython1.testing.folders import temporary_path
 
 HOLDER = """
 import sys
 from pathlib import Path
-from ipython1.kernel.lockfile import LockFile
+from ipython1.kernel.host.lockfile import LockFile
 lock = LockFile(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 sys.stdin.read()
@@ -90,6 +90,6 @@ class LockFileTest(SynchronousTestCase):
 class HostIdentityTest(SynchronousTestCase):
     def test_processes_of_one_host_agree(self):
         there = run_program(
-            "from ipython1.kernel.hosts import host_identity; print(host_identity())"
+            "from ipython1.kernel.host.hosts import host_identity; print(host_identity())"
         )
         self.assertEqual(there.strip(), host_identity())

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ipython1.kernel.basics.error import SecurityError
-from ipython1.kernel.private_files import read_private_if_there, write_private
+from ipython1.kernel.host.private_files import read_private_if_there, write_private
 
 # The dates span all clocks that a host may have, and the end is the one that stands for "none" (RFC
 # 5280, 4.1.2.5).

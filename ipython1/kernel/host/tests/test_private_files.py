@@ -9,9 +9,9 @@ from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import private_files
 from ipython1.kernel.basics.error import SecurityError
-from ipython1.kernel.private_files import (
+from ipython1.kernel.host import private_files
+from ipython1.kernel.host.private_files import (
     ensure_private_dir,
     read_private,
     read_private_if_there,

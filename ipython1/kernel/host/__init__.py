@@ -1,0 +1,1 @@
+"""This machine: files and keys that only their owner can read, sockets, clocks, logs."""

@@ -1,0 +1,293 @@
+"""Where the kernel's private files are, and how FURLs are read from them.
+
+``<ipython dir>/security`` (mode 0700) holds the key, the FURLs and the state of each cluster,
+``<ipython dir>/log`` the logs. Several clusters share one IPython directory under different cluster
+ids, which become part of the names of their files.
+
+The pieces that do the work, :mod:`ipython1.kernel.host.private_files` and :mod:`ipython1.kernel.host.furl`,
+are to be had from here too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ipython1.config.paths import find_ipython_dir
+from ipython1.kernel.basics.error import ClientError, FileTimeoutError, SecurityError
+from ipython1.kernel.host.furl import (
+    HIDDEN,
+    Furl,
+    check_host,
+    check_location,
+    check_port,
+    format_hint,
+    parse_furl,
+    redact,
+)
+from ipython1.kernel.host.private_files import (
+    ensure_private_dir,
+    read_private,
+    read_private_if_there,
+    write_private,
+)
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+__all__ = [
+    "HIDDEN",
+    "ClusterFiles",
+    "Furl",
+    "IPythonDirs",
+    "check_cluster_id",
+    "check_host",
+    "check_location",
+    "check_port",
+    "ensure_private_dir",
+    "format_hint",
+    "parse_furl",
+    "read_furl",
+    "read_private",
+    "read_private_if_there",
+    "redact",
+    "wait_for_furl",
+    "write_furl",
+    "write_private",
+]
+
+POLL_SECONDS = 0.02
+SLOW_POLL_SECONDS = 0.25
+FAST_POLLING_SECONDS = 3.0
+"""A file that is about to appear is found within 20 ms; after this many seconds a quarter of a
+second is soon enough.
+"""
+
+BAD_FILE_SECONDS = 2.0
+"""A file that stays unusable for this long is not one that somebody is still writing."""
+
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class IPythonDirs:
+    """The directories of one user.
+
+    :ivar ipython_dir: an absolute path.
+    """
+
+    ipython_dir: Path
+
+    @classmethod
+    def resolve(
+        cls,
+        ipython_dir: str | os.PathLike[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> IPythonDirs:
+        """The option when it is given, else ``$IPYTHONDIR``, else ``~/.ipython``; nothing is
+        created.
+
+        :raises ConfigError: when there is no home directory to start from.
+        """
+        return cls(find_ipython_dir(ipython_dir, environ))
+
+    @property
+    def security(self) -> Path:
+        """Keys, FURLs and state."""
+        return self.ipython_dir / "security"
+
+    @property
+    def log(self) -> Path:
+        """Logs."""
+        return self.ipython_dir / "log"
+
+    def prepare(self) -> IPythonDirs:
+        """Make the directories that are missing, and refuse a security directory that others can
+        get at.
+
+        :raises SecurityError: see :func:`ensure_private_dir`.
+        """
+        ensure_private_dir(self.security)
+        try:
+            self.log.mkdir(mode=0o700, exist_ok=True)
+        except OSError as exception:
+            raise SecurityError(
+                f"cannot create the directory {self.log}: {exception.strerror}"
+            ) from exception
+        return self
+
+
+def check_cluster_id(cluster_id: str) -> str:
+    """Give a cluster id back that can be part of a file's name; the empty one is the default
+    cluster's.
+
+    :raises ClientError: when it cannot.
+    """
+    if cluster_id == "" or _CLUSTER_ID.fullmatch(cluster_id):
+        return cluster_id
+    raise ClientError(
+        f"{cluster_id!r} cannot be a cluster id: use up to 64 letters, digits and the characters - _ . "
+        "beginning with a letter or digit"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFiles:
+    """The names of one cluster's files; with the cluster id ``X`` they have ``-X`` behind their
+    first word.
+
+    :raises ClientError: when the cluster id has characters that it must not have.
+    """
+
+    dirs: IPythonDirs
+    cluster_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_cluster_id(self.cluster_id)
+
+    @property
+    def certificate(self) -> Path:
+        """``ipcontroller.pem``: the controller's key and certificate."""
+        return self.security_file("ipcontroller.pem")
+
+    @property
+    def engine_furl(self) -> Path:
+        """``ipcontroller-engine.furl``: for engines."""
+        return self.security_file("ipcontroller-engine.furl")
+
+    @property
+    def multiengine_furl(self) -> Path:
+        """``ipcontroller-mec.furl``: for clients of the MultiEngine interface."""
+        return self.security_file("ipcontroller-mec.furl")
+
+    @property
+    def task_furl(self) -> Path:
+        """``ipcontroller-tc.furl``: for clients of the Task interface."""
+        return self.security_file("ipcontroller-tc.furl")
+
+    @property
+    def state(self) -> Path:
+        """``ipcluster.json``: what ``ipcluster`` started."""
+        return self.security_file("ipcluster.json")
+
+    @property
+    def controller_log(self) -> Path:
+        """``ipcontroller.log``."""
+        return self.log_file("ipcontroller.log")
+
+    @property
+    def cluster_log(self) -> Path:
+        """``ipcluster.log``."""
+        return self.log_file("ipcluster.log")
+
+    def engine_log(self, number: int | str) -> Path:
+        """``ipengine-N.log``."""
+        return self.log_file(f"ipengine-{number}.log")
+
+    def security_file(self, name: str) -> Path:
+        """A file of the security directory, such as ``ipcontroller-mec.furl``, under this cluster's
+        name for it.
+        """
+        return self.dirs.security / self._named(name)
+
+    def log_file(self, name: str) -> Path:
+        """A file of the log directory, such as ``ipcontroller.log``, under this cluster's name for
+        it.
+        """
+        return self.dirs.log / self._named(name)
+
+    def _named(self, name: str) -> str:
+        if not self.cluster_id:
+            return name
+        end = re.search(r"[-.]", name)
+        at = end.start() if end else len(name)
+        return f"{name[:at]}-{self.cluster_id}{name[at:]}"
+
+
+def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:
+    """Write a FURL file: mode 0600, never seen half written."""
+    return write_private(path, f"{furl}\n".encode("ascii"))
+
+
+def read_furl(path: str | os.PathLike[str]) -> Furl:
+    """The FURL in a file.
+
+    :raises SecurityError: naming the file and what to do, when it is missing, open to others, or
+        holds no FURL.
+    """
+    furl = _read_furl_if_there(Path(path))
+    if furl is None:
+        raise SecurityError(
+            f"the FURL file {path} does not exist; start a controller (ipcluster -n 4), or copy the file from the host "
+            "where the controller runs"
+        )
+    return furl
+
+
+def _read_furl_if_there(path: Path) -> Furl | None:
+    data = read_private_if_there(path, "FURL file")
+    if data is None:
+        return None
+    try:
+        return parse_furl(data.decode("ascii"))
+    except UnicodeDecodeError as exception:
+        raise _bad_furl_file(path, "not a FURL: it is not plain text") from exception
+    except SecurityError as exception:
+        raise _bad_furl_file(path, str(exception)) from exception
+
+
+def _bad_furl_file(path: Path, why: str) -> SecurityError:
+    return SecurityError(
+        f"the FURL file {path} is damaged ({why}); copy it again from the host where the controller runs, "
+        "or remove it and restart the controller"
+    )
+
+
+async def wait_for_furl(path: str | os.PathLike[str], timeout: float, clock: IReactorTime) -> Furl:
+    """The FURL in a file that may not be there yet, or not complete.
+
+    :param timeout: seconds to wait for the file.
+    :param clock: a reactor, or a ``task.Clock``.
+    :raises FileTimeoutError: when there is no such file in time.
+    :raises SecurityError: when the file is there and stays unusable for :data:`BAD_FILE_SECONDS`,
+        or until the time is over.
+    """
+    from twisted.internet.task import deferLater
+
+    file = Path(path)
+    begin = clock.seconds()
+    bad_since: float | None = None
+    while True:
+        now = clock.seconds()
+        try:
+            furl = _read_furl_if_there(file)
+            if furl is not None:
+                return furl
+            bad_since = None
+        except SecurityError:
+            bad_since = now if bad_since is None else bad_since
+            if now - bad_since >= BAD_FILE_SECONDS or now - begin >= timeout:
+                raise
+        waited = now - begin
+        if waited >= timeout:
+            raise FileTimeoutError(
+                f"the FURL file {file} did not appear within {timeout:g} s; start the controller, copy the file "
+                "from its host, or name the right file"
+            )
+        _look_again(file.parent)
+        pause = POLL_SECONDS if waited < FAST_POLLING_SECONDS else SLOW_POLL_SECONDS
+        await deferLater(clock, min(pause, max(timeout - waited, 0.001)), lambda: None)
+
+
+def _look_again(directory: Path) -> None:
+    """Open the directory: on NFS only that makes this host ask again for a file that it knows to be
+    missing.
+    """
+    try:
+        os.scandir(directory).close()
+    except OSError:
+        return
