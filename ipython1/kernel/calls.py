@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from ipython1.core.failures import ExceptionRecord, rebuild_exception
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import (
     CompositeError,
     InvalidEngineID,
@@ -26,8 +25,9 @@ from ipython1.kernel.basics.error import (
     UnpickleableException,
 )
 from ipython1.kernel.clientlink import ClientEnd, EngineOutcome
-from ipython1.kernel.payload import Buffers
 from ipython1.kernel.serialize import loads
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.payload import Buffers
 
 log = Logger()
 

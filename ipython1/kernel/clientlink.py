@@ -15,12 +15,12 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics.error import ConnectionError, EngineDied, MessageSizeError, from_wire
-from ipython1.kernel.bulk import WritableBuffer, pack_reference, unpack_reference
-from ipython1.kernel.frames import Buffer
-from ipython1.kernel.link import FrameLink
-from ipython1.kernel.payload import Buffers, fits_inline, join_inline, split_inline, total_size
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline, split_inline, total_size
 
 log = Logger()
 

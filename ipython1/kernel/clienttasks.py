@@ -26,14 +26,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from ipython1.kernel import frames, messages, taskwire
 from ipython1.kernel.basics.error import ConnectionError, MessageSizeError, TaskAborted
-from ipython1.kernel.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.clientlink import ClientEnd
-from ipython1.kernel.frames import Buffer
 from ipython1.kernel.sentfunctions import SentFunctions
 from ipython1.kernel.taskencoder import Encoded, Packed
-from ipython1.kernel.taskwire import DONE_HEAD, Entry
+from ipython1.kernel.wire import frames, messages, taskwire
+from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.taskwire import DONE_HEAD, Entry
 
 log = Logger()
 

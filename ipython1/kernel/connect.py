@@ -15,12 +15,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
 from ipython1.kernel.clientlink import ClientEnd
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.locate import locate
 from ipython1.kernel.twistedutil import blockingCallFromThread, reactor_in_thread
+from ipython1.kernel.wire import messages
 
 KILL_WAIT = 10.0
 """Seconds to wait for killed engines to be gone."""
@@ -127,7 +127,7 @@ async def open_connection(
     _check_timeout(timeout)
     from ipython1.kernel import tubs
     from ipython1.kernel.gate import register
-    from ipython1.kernel.link import FrameLink, TurnFlusher
+    from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 
     place = locate(furl_or_file, interface)
     tub = tubs.make_tub()

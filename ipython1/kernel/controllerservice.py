@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.engineservice import QueuedEngine
+from ipython1.kernel.wire import messages
 
 log = Logger()
 

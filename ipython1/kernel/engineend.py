@@ -19,13 +19,13 @@ from twisted.logger import Logger
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.stacks import main_thread_stack
 from ipython1.core.texts import shorten
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics.error import ConnectionError, KernelError, MessageSizeError, to_wire
-from ipython1.kernel.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.engineworker import Answer, CommandJob, Worker
-from ipython1.kernel.frames import Buffer
-from ipython1.kernel.link import FrameLink, ThreadOutbox
-from ipython1.kernel.payload import fits_inline, join_inline, split_inline, total_size
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.payload import fits_inline, join_inline, split_inline, total_size
 
 log = Logger()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from ipython1.kernel import messages
 from ipython1.kernel.controllerservice import ControllerService
 from ipython1.kernel.engineservice import QueuedEngine
-from ipython1.kernel.link import FrameLink
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.link import FrameLink
 
 
 class FCEngines:

@@ -13,7 +13,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     ConnectionError,
@@ -30,9 +29,10 @@ from ipython1.kernel.connect import Connection
 from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
 from ipython1.kernel.executorcalls import run_chunk
 from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
-from ipython1.kernel.payload import Buffers, fits_inline
 from ipython1.kernel.serialize import dumps, loads
 from ipython1.kernel.twistedutil import blockingCallFromThread, in_reactor_thread
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.payload import Buffers, fits_inline
 
 
 def read_outcome(outcome: EngineOutcome) -> Answer:

@@ -16,7 +16,7 @@ from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.daemon.ready import announce_ready, is_awaited
-from ipython1.kernel import messages, tubs
+from ipython1.kernel import tubs
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engineend import EngineConnection, EngineEnd
 from ipython1.kernel.engineworker import CommandRunner, EngineService, Worker
@@ -26,10 +26,11 @@ from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.security import wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
-from ipython1.kernel.link import FrameLink, TurnFlusher
 from ipython1.kernel.taskengine import EngineTasks
 from ipython1.kernel.taskrunner import TaskRunner
-from ipython1.kernel.taskwire import MOST_BYTES
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.link import FrameLink, TurnFlusher
+from ipython1.kernel.wire.taskwire import MOST_BYTES
 
 if TYPE_CHECKING:
     from ipython1.kernel.scripts.options import EngineConfig

@@ -18,7 +18,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics.error import (
     EngineDied,
     KernelError,
@@ -27,10 +26,11 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
     to_wire,
 )
-from ipython1.kernel.bulk import BulkRelay, pack_reference, unpack_reference
-from ipython1.kernel.frames import Buffer
-from ipython1.kernel.link import FrameLink
-from ipython1.kernel.payload import ISerialized, Serialized, join_inline, split_inline
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import ISerialized, Serialized, join_inline, split_inline
 
 log = Logger()
 

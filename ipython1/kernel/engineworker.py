@@ -17,7 +17,6 @@ from zope.interface import implementer
 
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.interrupt import InterruptGate
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import (
     InvalidProperty,
     NotDefined,
@@ -26,8 +25,9 @@ from ipython1.kernel.basics.error import (
     to_wire,
 )
 from ipython1.kernel.engineservice import IEngineBase, pack_named, unpack_named
-from ipython1.kernel.payload import Buffers, Serialized
 from ipython1.kernel.serialize import dumps, loads
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.payload import Buffers, Serialized
 
 if TYPE_CHECKING:
     from ipython1.core.interpreter import Interpreter

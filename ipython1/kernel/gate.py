@@ -15,9 +15,9 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
-from ipython1.kernel.link import FoolscapLink, FrameLink, FrameReceiver, TurnFlusher
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.link import FoolscapLink, FrameLink, FrameReceiver, TurnFlusher
 
 log = Logger()
 

@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.components import registerAdapter
 from zope.interface import Attribute, Interface, implementer
 
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered, compress_ids
-from ipython1.kernel.bulk import BulkRelay
 from ipython1.kernel.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.engineservice import Command, Outcome, QueuedEngine
-from ipython1.kernel.frames import Buffer
 from ipython1.kernel.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.bulk import BulkRelay
+from ipython1.kernel.wire.frames import Buffer
 
 
 class IEngineMultiplexer(Interface):

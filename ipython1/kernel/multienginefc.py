@@ -11,14 +11,14 @@ from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
-from ipython1.kernel.bulk import BulkRelay, pack_reference, unpack_reference
 from ipython1.kernel.engineservice import Outcome
-from ipython1.kernel.frames import Buffer
 from ipython1.kernel.gate import Session
-from ipython1.kernel.link import FrameLink
 from ipython1.kernel.multiengine import IMultiEngine, MultiEngine
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
 
 KILL_WAIT = 3.0
 """Seconds that engines have to end before their controller ends."""

@@ -18,9 +18,9 @@ from ipython1.kernel.calls import Request, Targets, normalize_targets
 from ipython1.kernel.connect import Connection
 from ipython1.kernel.mapper import IMultiEngineMapperFactory, MultiEngineMapper
 from ipython1.kernel.parallelfunction import IMultiEngineParallelDecorator, ParallelFunction
-from ipython1.kernel.payload import Serialized
 from ipython1.kernel.resultlist import QueueStatusList
 from ipython1.kernel.stacklist import InterruptList, StackList
+from ipython1.kernel.wire.payload import Serialized
 
 
 @implementer(IMultiEngineMapperFactory, IMultiEngineParallelDecorator)

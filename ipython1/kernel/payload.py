@@ -1,96 +1,25 @@
-"""Payloads: an object's bytes as a list of buffers, laid out so that they can be cut, joined and forwarded unread.
+"""Payloads: an object's bytes as a list of buffers."""
 
-The first buffer is the pickle stream, the others are its out-of-band buffers.  Nothing here looks into them.
-"""
+from ipython1.kernel.wire.payload import (
+    Buffers,
+    ISerialized,
+    Serialized,
+    fits_inline,
+    join_inline,
+    pack_sizes,
+    split_inline,
+    total_size,
+    unpack_sizes,
+)
 
-from __future__ import annotations
-
-import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
-
-from zope.interface import Attribute, Interface, implementer
-
-from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.frames import PIECE_SIZE, Buffer
-
-Buffers: TypeAlias = Sequence[Buffer]
-
-_COUNT = struct.Struct("<I")
-
-
-class ISerialized(Interface):
-    """An object's bytes; what is adaptable to this can be given to ``push_serialized``."""
-
-    buffers: Buffers = Attribute("The pickle stream, then its out-of-band buffers.")
-    size: int = Attribute("All bytes together.")
-
-
-@implementer(ISerialized)
-@dataclass(frozen=True, slots=True)
-class Serialized:
-    """An object's bytes.
-
-    :ivar buffers: the pickle stream, then its out-of-band buffers.
-    """
-
-    buffers: tuple[Buffer, ...]
-
-    @property
-    def size(self) -> int:
-        """All bytes together."""
-        return total_size(self.buffers)
-
-
-def total_size(buffers: Buffers) -> int:
-    """The length of all buffers together, in bytes."""
-    return sum(len(buffer) for buffer in buffers)
-
-
-def pack_sizes(buffers: Buffers) -> bytes:
-    """The number of buffers and the length of each."""
-    return struct.pack(f"<I{len(buffers)}Q", len(buffers), *map(len, buffers))
-
-
-def unpack_sizes(data: Buffer) -> tuple[int, ...]:
-    """The lengths that :func:`pack_sizes` wrote.
-
-    :raises ProtocolError: when there are fewer than it says.
-    """
-    if len(data) < _COUNT.size:
-        raise ProtocolError("a payload has no count of its buffers")
-    (count,) = _COUNT.unpack_from(data, 0)
-    if len(data) < _COUNT.size + 8 * count:
-        raise ProtocolError(f"a payload ends before the lengths of its {count} buffers")
-    return struct.unpack_from(f"<{count}Q", data, _COUNT.size)
-
-
-def fits_inline(buffers: Buffers) -> bool:
-    """True when the buffers go into one frame; False when they need a bulk transfer."""
-    return total_size(buffers) + _COUNT.size + 8 * len(buffers) <= PIECE_SIZE
-
-
-def join_inline(buffers: Buffers) -> bytes:
-    """The buffers as one frame's payload: their lengths, then their bytes."""
-    return b"".join((pack_sizes(buffers), *buffers))
-
-
-def split_inline(data: Buffer) -> list[Buffer]:
-    """The buffers that :func:`join_inline` joined.
-
-    All but the first are copied into writable memory, because arrays are rebuilt upon them and users expect to be
-    able to write into their arrays.
-
-    :raises ProtocolError: when the lengths do not add up.
-    """
-    sizes = unpack_sizes(data)
-    position = _COUNT.size + 8 * len(sizes)
-    if position + sum(sizes) != len(data):
-        raise ProtocolError(f"a payload of {len(data)} bytes has buffers of {sum(sizes)} bytes")
-    buffers: list[Buffer] = []
-    for index, size in enumerate(sizes):
-        part = data[position : position + size]
-        buffers.append(part if index == 0 else bytearray(part))
-        position += size
-    return buffers
+__all__ = [
+    "Buffers",
+    "ISerialized",
+    "Serialized",
+    "fits_inline",
+    "join_inline",
+    "pack_sizes",
+    "split_inline",
+    "total_size",
+    "unpack_sizes",
+]

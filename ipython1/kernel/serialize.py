@@ -29,9 +29,9 @@ from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
 from ipython1.kernel.basics.error import SerializationError
-from ipython1.kernel.frames import Buffer
-from ipython1.kernel.payload import ISerialized, Serialized
 from ipython1.kernel.sourcelines import code_with_lines, lines_of
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.payload import ISerialized, Serialized
 
 PROTOCOL: Final = 5
 OUT_OF_BAND_FROM: Final = 1024

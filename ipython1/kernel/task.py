@@ -16,7 +16,6 @@ from twisted.python.components import registerAdapter
 from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
-from ipython1.kernel import frames, messages, taskwire
 from ipython1.kernel._scheduling.instructions import (
     AskDepend,
     Credit,
@@ -32,10 +31,8 @@ from ipython1.kernel._scheduling.prefetch import Prefetch
 from ipython1.kernel._scheduling.records import TaskOptions
 from ipython1.kernel._scheduling.retention import Finished
 from ipython1.kernel.basics.error import ClientError, MessageSizeError, ProtocolError, to_wire
-from ipython1.kernel.bulk import WritableBuffer, collect, pack_reference, unpack_reference
 from ipython1.kernel.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.engineservice import QueuedEngine
-from ipython1.kernel.frames import Buffer
 from ipython1.kernel.taskinterfaces import (
     IScheduledTask,
     IScheduler,
@@ -50,6 +47,9 @@ from ipython1.kernel.taskschedulers import (
     PriorityScheduler,
     assigner_for,
 )
+from ipython1.kernel.wire import frames, messages, taskwire
+from ipython1.kernel.wire.bulk import WritableBuffer, collect, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
 
 __all__ = [
     "FIFOScheduler",

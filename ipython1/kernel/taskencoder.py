@@ -25,7 +25,7 @@ from ipython1.kernel.taskobjects import (
     pull_names,
     template_of,
 )
-from ipython1.kernel.taskwire import OptionsSpec
+from ipython1.kernel.wire.taskwire import OptionsSpec
 
 K = TypeVar("K")
 V = TypeVar("V")

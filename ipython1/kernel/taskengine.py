@@ -25,12 +25,12 @@ from typing import Any, Final, Protocol
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
-from ipython1.kernel import frames, taskwire
-from ipython1.kernel.arrivals import Arrivals
-from ipython1.kernel.bulk import pack_reference
-from ipython1.kernel.frames import Buffer
-from ipython1.kernel.link import FrameLink, ThreadOutbox
-from ipython1.kernel.taskwire import Result, Status
+from ipython1.kernel.wire import frames, taskwire
+from ipython1.kernel.wire.arrivals import Arrivals
+from ipython1.kernel.wire.bulk import pack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.taskwire import Result, Status
 
 log = Logger()
 

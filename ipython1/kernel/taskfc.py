@@ -10,18 +10,18 @@ from typing import Any
 from twisted.python.components import registerAdapter
 from zope.interface import implementer
 
-from ipython1.kernel import frames, messages, taskwire
 from ipython1.kernel._scheduling.retention import Finished
-from ipython1.kernel.arrivals import Arrivals
 from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
-from ipython1.kernel.bulk import pack_reference
-from ipython1.kernel.frames import Buffer
 from ipython1.kernel.gate import Session
-from ipython1.kernel.link import FrameLink
 from ipython1.kernel.multienginefc import IFCSessions, send_reply
 from ipython1.kernel.task import TaskController
 from ipython1.kernel.taskinterfaces import ITaskController, ITaskObserver
-from ipython1.kernel.taskwire import Status
+from ipython1.kernel.wire import frames, messages, taskwire
+from ipython1.kernel.wire.arrivals import Arrivals
+from ipython1.kernel.wire.bulk import pack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.taskwire import Status
 
 MOST_OPTIONS = 4096
 """Different options that a session remembers."""

@@ -15,7 +15,6 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from ipython1.kernel import taskwire
 from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     ConnectionError,
@@ -30,8 +29,9 @@ from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.taskencoder import Encoded, TaskEncoder
 from ipython1.kernel.taskmethods import read_value
 from ipython1.kernel.taskobjects import MapTask
-from ipython1.kernel.taskwire import DONE_HEAD
 from ipython1.kernel.twistedutil import blockingCallFromThread, in_reactor_thread
+from ipython1.kernel.wire import taskwire
+from ipython1.kernel.wire.taskwire import DONE_HEAD
 
 ASK_AGAIN: Final = 0.002
 """Seconds after which it is asked again whether a task is back."""

@@ -30,7 +30,7 @@ from ipython1.kernel.taskcodec import Partly, unpack_item
 from ipython1.kernel.taskencoder import Packed, TaskEncoder
 from ipython1.kernel.taskmethods import read_value
 from ipython1.kernel.taskobjects import MapTask, check_task
-from ipython1.kernel.taskwire import DONE_HEAD
+from ipython1.kernel.wire.taskwire import DONE_HEAD
 
 GROUP = 0.010
 """Seconds of work that a group of items should be."""

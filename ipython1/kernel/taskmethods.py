@@ -6,14 +6,14 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import from_wire
 from ipython1.kernel.clienttasks import ClientTasks
 from ipython1.kernel.connect import Connection
 from ipython1.kernel.taskcodec import unpack_result
 from ipython1.kernel.taskencoder import TaskEncoder
 from ipython1.kernel.taskobjects import BaseTask, TaskResult, TaskValue
-from ipython1.kernel.taskwire import DONE_HEAD, Status
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 
 REFUSED = Status.REFUSED
 

@@ -26,7 +26,7 @@ from ipython1.kernel.taskcodec import (
     unpack_object,
     unpack_task,
 )
-from ipython1.kernel.taskwire import MOST_BYTES, Status
+from ipython1.kernel.wire.taskwire import MOST_BYTES, Status
 
 _CALL: Final = int(Kind.CALL)
 _SOURCE: Final = int(Kind.SOURCE)

@@ -28,7 +28,6 @@ from twisted.internet.defer import Deferred
 from ipython1.core.failures import record_exception
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.results import CallOutcome, CommandResult
-from ipython1.kernel import messages
 from ipython1.kernel.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
 from ipython1.kernel.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.calls import Request, Targets
@@ -47,7 +46,6 @@ from ipython1.kernel.engineworker import (
 )
 from ipython1.kernel.gate import Session
 from ipython1.kernel.host.hosts import host_identity
-from ipython1.kernel.link import FrameLink
 from ipython1.kernel.multiengine import IMultiEngine
 from ipython1.kernel.multienginefc import IFCMultiEngine
 from ipython1.kernel.multienginemethods import MultiEngineMethods
@@ -56,6 +54,8 @@ from ipython1.kernel.taskengine import EngineTasks
 from ipython1.kernel.taskfc import IFCTaskController
 from ipython1.kernel.taskmap import TaskMapper
 from ipython1.kernel.taskrunner import TaskRunner
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.link import FrameLink
 from ipython1.testing.memory import Pump, connect_in_memory
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from ipython1.kernel.frames import Buffer
-from ipython1.kernel.link import FrameLink, FrameReceiver, TurnFlusher
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
 
 
 class Pump(Clock):

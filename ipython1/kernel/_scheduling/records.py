@@ -20,7 +20,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ipython1.kernel._scheduling.prefetch import Measured
-from ipython1.kernel.taskwire import Status as Status
+from ipython1.kernel.wire.taskwire import Status as Status
 
 if TYPE_CHECKING:
     from ipython1.kernel._scheduling.accounts import Account

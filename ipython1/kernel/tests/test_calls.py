@@ -10,7 +10,6 @@ import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.failures import ExceptionRecord, record_exception
-from ipython1.kernel import messages
 from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
@@ -26,6 +25,7 @@ from ipython1.kernel.calls import Call, Request, normalize_targets
 from ipython1.kernel.clientlink import EngineOutcome
 from ipython1.kernel.serialize import dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function
+from ipython1.kernel.wire import messages
 from ipython1.testing import InMemoryCluster
 
 

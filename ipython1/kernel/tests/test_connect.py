@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from ipython1.kernel import messages, tubs
+from ipython1.kernel import tubs
 from ipython1.kernel.asyncclient import AsyncMultiEngineClient, get_multiengine_client
 from ipython1.kernel.basics.error import (
     ClientError,
@@ -28,7 +28,8 @@ from ipython1.kernel.enginefc import FCEngines
 from ipython1.kernel.gate import Gate
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.security import IPythonDirs, parse_furl, write_furl
-from ipython1.kernel.link import TurnFlusher
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.link import TurnFlusher
 from ipython1.testing import InMemoryCluster, ReactorPump
 from ipython1.testing.folders import temporary_path
 

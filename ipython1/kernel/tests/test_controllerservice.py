@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
-from ipython1.kernel import controllerservice, messages
+from ipython1.kernel import controllerservice
 from ipython1.kernel.basics.error import (
     ClientError,
     IdInUse,
@@ -21,10 +21,11 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.controllerservice import ControllerService, IControllerBase, IControllerCore
 from ipython1.kernel.enginefc import FCEngines
 from ipython1.kernel.gate import Gate, register
-from ipython1.kernel.link import FrameLink
 from ipython1.kernel.multiengine import IEngineMultiplexer, IMultiEngine, MultiEngine
 from ipython1.kernel.multienginefc import FCMultiEngine, IFCMultiEngine
 from ipython1.kernel.tests.wiresupport import Recorder
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.link import FrameLink
 from ipython1.testing.memory import Pump
 
 

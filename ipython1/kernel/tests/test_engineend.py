@@ -7,9 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics.error import ConnectionError, SecurityError, VersionMismatch
-from ipython1.kernel.bulk import pack_reference
 from ipython1.kernel.engineend import (
     EXIT_DELAY,
     RECONNECT_DELAYS,
@@ -18,9 +16,11 @@ from ipython1.kernel.engineend import (
     EngineEnd,
 )
 from ipython1.kernel.engineworker import Answer, CommandJob
-from ipython1.kernel.link import FrameLink
-from ipython1.kernel.payload import join_inline, split_inline
 from ipython1.kernel.tests.wiresupport import Recorder
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import pack_reference
+from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import join_inline, split_inline
 from ipython1.testing.memory import Pump, connect_in_memory
 
 CLIENT = b"c" * 16

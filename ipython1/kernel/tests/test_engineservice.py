@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
-from ipython1.kernel.bulk import pack_reference
 from ipython1.kernel.engineservice import (
     Command,
     CommandQueue,
@@ -24,8 +22,10 @@ from ipython1.kernel.engineservice import (
     unpack_named,
 )
 from ipython1.kernel.engineworker import EngineService
-from ipython1.kernel.payload import Serialized, join_inline, split_inline
 from ipython1.kernel.tests.wiresupport import Recorder, quick
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import pack_reference
+from ipython1.kernel.wire.payload import Serialized, join_inline, split_inline
 from ipython1.testing.memory import Pump, connect_in_memory
 
 HELLO = messages.Hello(uuid="0e" * 16, pid=4321, host="somewhere", role=messages.ENGINE)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
-from ipython1.kernel import engineworker, messages
+from ipython1.kernel import engineworker
 from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined
 from ipython1.kernel.engineservice import IEngineBase, pack_named
 from ipython1.kernel.engineworker import (
@@ -23,6 +23,7 @@ from ipython1.kernel.engineworker import (
     Worker,
 )
 from ipython1.kernel.serialize import dumps, loads
+from ipython1.kernel.wire import messages
 from ipython1.testing.cluster import PlainInterpreter
 
 SOON = 10.0

@@ -23,10 +23,10 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     UnpickleableException,
 )
-from ipython1.kernel.payload import Serialized
 from ipython1.kernel.resultlist import QueueStatusList, ResultList
 from ipython1.kernel.serialize import UnSerialized, dumps
 from ipython1.kernel.tests.wiresupport import main_function, quick
+from ipython1.kernel.wire.payload import Serialized
 from ipython1.testing import InMemoryCluster
 
 

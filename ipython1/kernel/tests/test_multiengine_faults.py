@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import bulk, frames, messages, payload
 from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
@@ -23,10 +22,11 @@ from ipython1.kernel.basics.error import (
     KernelError,
     ProtocolError,
 )
-from ipython1.kernel.bulk import pack_reference
 from ipython1.kernel.clientlink import ClientEnd
-from ipython1.kernel.payload import join_inline
 from ipython1.kernel.tests.wiresupport import quick
+from ipython1.kernel.wire import bulk, frames, messages, payload
+from ipython1.kernel.wire.bulk import pack_reference
+from ipython1.kernel.wire.payload import join_inline
 from ipython1.testing import InMemoryCluster, InMemoryEngine
 
 ARRAY = numpy.arange(400.0)

@@ -21,9 +21,9 @@ from zope.interface.verify import verifyObject
 
 from ipython1.kernel import serialize
 from ipython1.kernel.basics.error import SerializationError
-from ipython1.kernel.payload import ISerialized, Serialized, join_inline, split_inline
 from ipython1.kernel.serialize import IUnSerialized, UnSerialized, dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function, quick
+from ipython1.kernel.wire.payload import ISerialized, Serialized, join_inline, split_inline
 
 plain = st.recursive(
     st.none()

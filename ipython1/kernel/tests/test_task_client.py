@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import bulk, clienttasks, frames, sentfunctions
+from ipython1.kernel import clienttasks, sentfunctions
 from ipython1.kernel._scheduling.machine import TaskSettings
 from ipython1.kernel.basics.error import (
     CompositeError,
@@ -30,6 +30,7 @@ from ipython1.kernel.taskencoder import Packed
 from ipython1.kernel.taskmap import MapPlan
 from ipython1.kernel.taskobjects import BaseTask, MapTask, StringTask, Task, TaskResult, TaskValue
 from ipython1.kernel.taskprogress import describe, progress_line
+from ipython1.kernel.wire import bulk, frames
 from ipython1.testing import InMemoryCluster
 
 
@@ -387,7 +388,7 @@ class TaskTests(SynchronousTestCase):
         self.assertEqual(other.get_task_result(task_id).results, {})
 
     def test_a_client_that_does_not_keep_to_the_protocol_is_cut_off(self) -> None:
-        from ipython1.kernel import taskwire
+        from ipython1.kernel.wire import taskwire
 
         link = self.tc.asynchronous._connection.end.link
         link.send(taskwire.SUBMIT, 0, b"", b"nonsense")

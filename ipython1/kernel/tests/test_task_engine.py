@@ -10,10 +10,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.interrupt import InterruptGate
-from ipython1.kernel import frames, taskengine, taskwire
-from ipython1.kernel.link import FrameLink, ThreadOutbox, TurnFlusher
+from ipython1.kernel import taskengine
 from ipython1.kernel.taskengine import EngineTasks
-from ipython1.kernel.taskwire import Status
+from ipython1.kernel.wire import frames, taskwire
+from ipython1.kernel.wire.link import FrameLink, ThreadOutbox, TurnFlusher
+from ipython1.kernel.wire.taskwire import Status
 
 
 class Told:

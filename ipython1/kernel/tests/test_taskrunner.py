@@ -13,7 +13,7 @@ from ipython1.kernel.taskcodec import Kind, pack_task, unpack_result, unpack_tas
 from ipython1.kernel.taskencoder import TaskEncoder
 from ipython1.kernel.taskobjects import StringTask
 from ipython1.kernel.taskrunner import TaskRunner
-from ipython1.kernel.taskwire import Status
+from ipython1.kernel.wire.taskwire import Status
 from ipython1.testing.cluster import PlainInterpreter
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import settings
 
-from ipython1.kernel.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer
 
 quick = settings(max_examples=100, deadline=None, database=None, derandomize=True)
 """Property tests that take about a second and are the same in every run."""

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics import error
 from ipython1.kernel.basics.error import (
     CompositeError,
@@ -23,6 +22,7 @@ from ipython1.kernel.basics.error import (
     to_wire,
 )
 from ipython1.kernel.tests.wiresupport import quick
+from ipython1.kernel.wire import frames, messages
 
 PUBLIC = [
     "KernelError",

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.frames import PIECE_SIZE
-from ipython1.kernel.payload import (
+from ipython1.kernel.tests.wiresupport import quick
+from ipython1.kernel.wire.frames import PIECE_SIZE
+from ipython1.kernel.wire.payload import (
     Serialized,
     fits_inline,
     join_inline,
@@ -17,7 +18,6 @@ from ipython1.kernel.payload import (
     total_size,
     unpack_sizes,
 )
-from ipython1.kernel.tests.wiresupport import quick
 
 some_buffers = st.lists(st.binary(max_size=30), min_size=1, max_size=5)
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import frames, messages
 from ipython1.kernel.basics.error import (
     InvalidEngineID,
     KernelError,
@@ -18,6 +17,7 @@ from ipython1.kernel.basics.error import (
     VersionMismatch,
 )
 from ipython1.kernel.tests.wiresupport import quick
+from ipython1.kernel.wire import frames, messages
 
 HELLO = messages.Hello(uuid="ab" * 16, pid=7, host="here", role=messages.ENGINE, wanted_id=3)
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import bulk, frames
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.bulk import SLACK, WINDOW, BulkPort, cut, number_of_pieces
 from ipython1.kernel.tests.wiresupport import quick
+from ipython1.kernel.wire import bulk, frames
+from ipython1.kernel.wire.bulk import SLACK, WINDOW, BulkPort, cut, number_of_pieces
 from ipython1.testing.folders import temporary_path
 
 SMALL_PIECE = 8

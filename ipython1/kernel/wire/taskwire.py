@@ -39,7 +39,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.frames import HEADER, PIECE_SIZE, Buffer
+from ipython1.kernel.wire.frames import HEADER, PIECE_SIZE, Buffer
 
 FUNCTION: Final = 48
 SUBMIT: Final = 49

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from ipython1.kernel.bulk import WritableBuffer, unpack_reference
-from ipython1.kernel.frames import Buffer
-from ipython1.kernel.link import FrameLink
+from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
 
 
 class _Place:

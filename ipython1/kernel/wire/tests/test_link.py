@@ -6,9 +6,9 @@ import threading
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import frames
-from ipython1.kernel.link import FoolscapLink, FrameLink, ThreadOutbox, TurnFlusher
 from ipython1.kernel.tests.wiresupport import Batches, Recorder
+from ipython1.kernel.wire import frames
+from ipython1.kernel.wire.link import FoolscapLink, FrameLink, ThreadOutbox, TurnFlusher
 from ipython1.testing.memory import Pump, connect_in_memory
 
 

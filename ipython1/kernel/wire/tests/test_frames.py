@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import frames
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.tests.wiresupport import quick
+from ipython1.kernel.wire import frames
 
 a_frame = st.tuples(
     st.integers(0, 255),

@@ -1,0 +1,100 @@
+"""Frames: what every message between two parties is made of.
+
+A batch is a concatenation of frames and travels as one bytes argument.  A frame is a fixed header, a short
+part that the receiver reads (``meta``), and a payload that only its final receiver understands::
+
+    kind  u8 | flags u8 | length of meta u16 | length of payload u32 | ident u64 | meta | payload
+
+All numbers are little-endian.  ``ident`` is the number of a request, command, task or transfer, as its kind says.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from ipython1.kernel.basics.error import ProtocolError
+
+PROTOCOL_VERSION: Final = 1
+"""Two parties with different protocol versions refuse each other when they register."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+FrameHandler: TypeAlias = Callable[[int, int, int, Buffer, Buffer], None]
+"""Called with kind, flags, ident, meta and payload."""
+
+HEADER: Final = struct.Struct("<BBHIQ")
+HEADER_SIZE: Final = HEADER.size
+MAX_META: Final = 0xFFFF
+PIECE_SIZE: Final = 256 * 1024
+"""Bytes.  No payload in a frame is larger; what is larger travels as a bulk transfer in pieces of this size."""
+
+BATCH_SIZE: Final = PIECE_SIZE
+"""Bytes.  A batch is closed when it has reached this size."""
+
+MAX_BATCH: Final = BATCH_SIZE + PIECE_SIZE + MAX_META + 2 * HEADER_SIZE
+"""Bytes.  No well-behaved party sends a longer batch."""
+
+# Flags
+BULK: Final = 1
+"""The payload is the number (u64) of a bulk transfer on the same link that carries the real payload."""
+
+# Kinds: bulk transfers, on every link
+BULK_OPEN: Final = 1
+BULK_PIECE: Final = 2
+BULK_ACK: Final = 3
+BULK_ABORT: Final = 4
+BULK_REFUSE: Final = 5
+BULK_FORGET: Final = 6
+
+# Kinds: a client and the controller
+SUBMIT: Final = 16
+CALL: Final = 17
+ACCEPTED: Final = 18
+REFUSED: Final = 19
+OUTCOME: Final = 20
+REPLY: Final = 21
+ENGINES: Final = 22
+OUTPUT: Final = 23
+
+# Kinds: the controller and an engine (OUTCOME and OUTPUT serve here too)
+COMMAND: Final = 32
+INTERRUPT: Final = 33
+STATUS: Final = 34
+STOP: Final = 35
+PROPERTIES: Final = 36
+WATCH: Final = 37
+DROP: Final = 38
+
+# Kinds from 48 on belong to the task interface; see :mod:`ipython1.kernel.wire.taskwire`.
+
+
+def pack_frame(
+    kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
+) -> bytes:
+    """One whole frame as bytes."""
+    return b"".join((HEADER.pack(kind, flags, len(meta), len(payload), ident), meta, payload))
+
+
+def dispatch(batch: Buffer, handler: FrameHandler) -> None:
+    """Call ``handler`` for each frame of ``batch``, in order.
+
+    ``meta`` and ``payload`` are slices of ``batch``: of the same type, and valid as long as it is kept.
+
+    :raises ProtocolError: when the batch is cut short.
+    """
+    unpack = HEADER.unpack_from
+    position = 0
+    end = len(batch)
+    while position < end:
+        if end - position < HEADER_SIZE:
+            raise ProtocolError(f"a batch ends in the middle of a frame's header ({end} bytes)")
+        kind, flags, meta_size, payload_size, ident = unpack(batch, position)
+        body = position + HEADER_SIZE
+        after_meta = body + meta_size
+        position = after_meta + payload_size
+        if position > end:
+            raise ProtocolError(
+                f"a batch ends in the middle of a frame of kind {kind} ({end} bytes)"
+            )
+        handler(kind, flags, ident, batch[body:after_meta], batch[after_meta:position])

@@ -1,0 +1,258 @@
+"""A link: two parties that send each other frames.
+
+:class:`FrameLink` collects the frames of one reactor turn into batches and hands incoming frames to its receiver; it
+knows no network.  :class:`FoolscapLink` connects one to a Foolscap reference.  ``ipython1.testing`` connects
+two in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from foolscap.referenceable import Referenceable
+from twisted.logger import Logger
+
+from ipython1.kernel.wire import frames
+from ipython1.kernel.wire.bulk import BulkPort
+from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
+
+log = Logger()
+
+
+class FrameReceiver(Protocol):
+    """What a link calls."""
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        """A frame arrived that is not part of a bulk transfer."""
+
+    def link_lost(self, reason: str) -> None:
+        """The other side is gone; called once, and nothing is received afterwards."""
+
+
+class BatchTransport(Protocol):
+    """What a link sends through."""
+
+    def send_batch(self, parts: list[Buffer]) -> None:
+        """Send the concatenation of ``parts`` as one batch."""
+
+    def abort(self) -> None:
+        """Give the connection up at once."""
+
+
+class CallSoon(Protocol):
+    """Something like ``reactor.callLater(0, ...)``."""
+
+    def __call__(self, function: Callable[[], None], /) -> Any: ...
+
+
+class TurnFlusher:
+    """Flushes every link that was written to in a reactor turn, once, when the turn is over."""
+
+    def __init__(self, call_soon: CallSoon) -> None:
+        self.call_soon = call_soon
+        self._dirty: list[FrameLink] = []
+
+    def mark(self, link: FrameLink) -> None:
+        """``link`` has frames to send."""
+        if not self._dirty:
+            self.call_soon(self.flush)
+        self._dirty.append(link)
+
+    def flush(self) -> None:
+        """Send what the marked links hold."""
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            link.flush()
+
+
+class FrameLink:
+    """One end of a link; give it a transport with :meth:`connected`.
+
+    ===========  ==================================================
+    state        meaning
+    ===========  ==================================================
+    new          frames are kept until there is a transport
+    open         frames are sent at the end of the turn
+    lost         frames are dropped, nothing is received any more
+    ===========  ==================================================
+    """
+
+    def __init__(self, flusher: TurnFlusher, receiver: FrameReceiver) -> None:
+        self._flusher = flusher
+        self._receiver = receiver
+        self._transport: BatchTransport | None = None
+        self._parts: list[Buffer] = []
+        self._size = 0
+        self._marked = False
+        self.lost = False
+        self.bulk = BulkPort(self.send)
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call ``function`` in the next turn."""
+        self._flusher.call_soon(function)
+
+    def connected(self, transport: BatchTransport) -> None:
+        """Begin to send through ``transport``."""
+        self._transport = transport
+        self.flush()
+
+    def send(
+        self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
+    ) -> None:
+        """Send one frame with the others of this turn."""
+        if self.lost:
+            return
+        size = HEADER_SIZE + len(meta) + len(payload)
+        if self._size + size > frames.MAX_BATCH:
+            self._send_now()
+        self._parts.append(HEADER.pack(kind, flags, len(meta), len(payload), ident))
+        if meta:
+            self._parts.append(meta)
+        if payload:
+            self._parts.append(payload)
+        self._grown(size)
+
+    def send_packed(self, parts: list[Buffer], size: int) -> None:
+        """Send whole frames that are packed already; ``size`` is their length in bytes, below ``BATCH_SIZE``."""
+        if self.lost:
+            return
+        if self._size + size > frames.MAX_BATCH:
+            self._send_now()
+        self._parts += parts
+        self._grown(size)
+
+    def _grown(self, size: int) -> None:
+        self._size += size
+        if self._size >= frames.BATCH_SIZE:
+            self._send_now()
+        elif not self._marked:
+            self._marked = True
+            self._flusher.mark(self)
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        self._marked = False
+        if self._parts:
+            self._send_now()
+
+    def _send_now(self) -> None:
+        if self._transport is not None and self._parts:
+            parts, self._parts, self._size = self._parts, [], 0
+            try:
+                self._transport.send_batch(parts)
+            except Exception:
+                # The links that are to be flushed after this one must not suffer.
+                log.failure("a batch could not be sent; ending the connection")
+                self.abort("a message could not be sent")
+
+    def deliver(self, batch: Buffer) -> None:
+        """A batch arrived.  A batch that is not in the protocol ends the connection."""
+        if self.lost:
+            return
+        try:
+            frames.dispatch(batch, self._frame_received)
+        except Exception:
+            log.failure("a batch could not be handled; ending the connection")
+            self.abort("the other side sent something that is not in the protocol")
+
+    def _frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        if self.lost:
+            return
+        if kind <= frames.BULK_FORGET:
+            self.bulk.frame_received(kind, ident, meta, payload)
+        else:
+            self._receiver.frame_received(kind, flags, ident, meta, payload)
+
+    def abort(self, reason: str) -> None:
+        """Give the link up from this side."""
+        transport = self._transport
+        self.connection_lost(reason)
+        if transport is not None:
+            transport.abort()
+
+    def connection_lost(self, reason: str) -> None:
+        """The connection is gone."""
+        if self.lost:
+            return
+        self.lost = True
+        self._parts = []
+        self._transport = None
+        self.bulk.connection_lost(reason)
+        self._receiver.link_lost(reason)
+
+
+class FoolscapLink(Referenceable):
+    """Connects a :class:`FrameLink` to the other side's Foolscap reference of the same kind.
+
+    What arrives before this side is connected, and knows who it is, waits until then.
+    """
+
+    def __init__(self, link: FrameLink) -> None:
+        self._link = link
+        self._remote: Any = None
+        self._early: list[Buffer] | None = []
+
+    def connect(self, remote: Any) -> None:
+        """Send to ``remote`` from now on; its loss is the loss of the link."""
+        self._remote = remote
+        remote.notifyOnDisconnect(self._link.connection_lost, "the connection was lost")
+        self._link.connected(self)
+        self._link.call_soon(self._open)
+
+    def _open(self) -> None:
+        early, self._early = self._early or [], None
+        for batch in early:
+            self._link.deliver(batch)
+
+    def send_batch(self, parts: list[Buffer]) -> None:
+        from ipython1.kernel.fastbroker import send_batch
+
+        send_batch(self._remote, parts)
+
+    def abort(self) -> None:
+        broker = self._remote.tracker.broker
+        if broker is not None and broker.transport is not None:
+            broker.transport.abortConnection()
+
+    def remote_deliver(self, batch: Buffer) -> None:
+        """A batch from the other side."""
+        if self._early is None:
+            self._link.deliver(batch)
+        else:
+            self._early.append(batch)
+
+
+class ThreadOutbox:
+    """Lets any thread send through a link; wakes the reactor only when there was nothing waiting.
+
+    :param call_from_thread: the reactor's ``callFromThread``.
+    """
+
+    def __init__(self, call_from_thread: Callable[..., Any]) -> None:
+        self._call_from_thread = call_from_thread
+        self._waiting: deque[tuple[list[Buffer], int]] = deque()
+        self._awake = False
+        self.link: FrameLink | None = None
+
+    def post(self, parts: list[Buffer], size: int) -> None:
+        """Send whole frames, ``size`` bytes together; from any thread."""
+        self._waiting.append((parts, size))
+        if not self._awake:
+            self._awake = True
+            self._call_from_thread(self._drain)
+
+    def _drain(self) -> None:
+        # The flag goes down first: whoever appends after that wakes the reactor again.
+        self._awake = False
+        waiting = self._waiting
+        link = self.link
+        while waiting:
+            parts, size = waiting.popleft()
+            if link is not None:
+                link.send_packed(parts, size)

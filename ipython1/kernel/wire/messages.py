@@ -1,0 +1,280 @@
+"""What the frames of registration, of commands and of control calls say.
+
+Small structured parts are JSON; what is on a hot path is packed.  Nothing here unpickles.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from ipython1 import __version__
+from ipython1.kernel.basics.error import (
+    ProtocolError,
+    SecurityError,
+    VersionMismatch,
+    from_wire,
+    to_wire,
+)
+from ipython1.kernel.wire import frames
+from ipython1.kernel.wire.frames import Buffer
+
+ORIGIN_SIZE: Final = 16
+"""Bytes in the uuid of a client."""
+
+# Status of an outcome
+OK: Final = 0
+FAILED: Final = 1
+"""The engine ran it and it raised; the payload tells."""
+REFUSED: Final = 2
+"""The kernel itself failed it; the meta part names the error."""
+
+
+ENGINE: Final = "engine"
+MULTIENGINE: Final = "multiengine"
+TASK: Final = "task"
+ROLES: Final = {
+    ENGINE: "engines",
+    MULTIENGINE: "MultiEngine clients",
+    TASK: "Task clients",
+}
+_FILES: Final = (
+    ("ipcontroller-engine.furl", ROLES[ENGINE]),
+    ("ipcontroller-mec.furl", ROLES[MULTIENGINE]),
+    ("ipcontroller-tc.furl", ROLES[TASK]),
+)
+
+
+def pack_json(value: object) -> bytes:
+    """``value`` as compact JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def unpack_json(data: Buffer) -> Any:
+    """The value of some JSON.
+
+    :raises ProtocolError: when it is not JSON.
+    """
+    try:
+        return json.loads(bytes(data))
+    except ValueError as problem:
+        raise ProtocolError(f"a message is not JSON: {problem}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What an engine or client says of itself when it registers.
+
+    :ivar uuid: 16 random bytes as hex; the same for all connections of one process.
+    :ivar role: what it wants to be: ``'engine'`` or the name of a client interface.
+    :ivar wanted_id: the id an engine asks for.
+    :ivar host: names the machine and its process-id space, so that equal hosts can signal each other's processes.
+    """
+
+    uuid: str
+    pid: int
+    host: str
+    role: str
+    wanted_id: int | None = None
+    protocol: int = frames.PROTOCOL_VERSION
+    python: tuple[int, int] = field(
+        default_factory=lambda: (sys.version_info[0], sys.version_info[1])
+    )
+    version: str = __version__
+
+    def pack(self) -> bytes:
+        return pack_json(asdict(self))
+
+    @classmethod
+    def unpack(cls, data: Buffer) -> Hello:
+        """:raises ProtocolError: when it is malformed."""
+        value = unpack_json(data)
+        try:
+            uuid = str(value["uuid"])
+            wanted = value["wanted_id"]
+            if len(bytes.fromhex(uuid)) != ORIGIN_SIZE:
+                raise ValueError("a uuid has 16 bytes")
+            pid = int(value["pid"])
+            if pid < 1:
+                raise ValueError("0 and negative numbers stand for groups of processes")
+            major, minor = value["python"]
+            return cls(
+                uuid=uuid,
+                pid=pid,
+                host=str(value["host"]),
+                role=str(value["role"]),
+                wanted_id=None if wanted is None else int(wanted),
+                protocol=int(value["protocol"]),
+                python=(int(major), int(minor)),
+                version=str(value["version"]),
+            )
+        except (KeyError, TypeError, ValueError) as problem:
+            raise ProtocolError(f"a greeting is malformed: {problem!r}") from None
+
+    def check_role(self, role: str) -> None:
+        """:raises SecurityError: when the FURL that led here is that of something else."""
+        if self.role != role:
+            raise SecurityError(
+                f"this is the FURL for {ROLES.get(role, role)}, and it was used for {ROLES.get(self.role, self.role)}; "
+                f"use the other file: {', '.join(f'{name} is for {who}' for name, who in _FILES)}"
+            )
+
+    def check_versions(self, who: str) -> None:
+        """:raises VersionMismatch: when this process and the sender of the greeting cannot work together."""
+        here = (sys.version_info[0], sys.version_info[1])
+        if self.python != here:
+            raise VersionMismatch(
+                f"{who} runs Python {self.python[0]}.{self.python[1]}, the controller Python {here[0]}.{here[1]}: "
+                f"code and objects cannot be exchanged between them; start both with the same Python"
+            )
+        if self.protocol != frames.PROTOCOL_VERSION:
+            raise VersionMismatch(
+                f"{who} is ipython1 {self.version} (protocol {self.protocol}), the controller ipython1 {__version__} "
+                f"(protocol {frames.PROTOCOL_VERSION}); install the same version on both sides"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The controller's answer to a greeting.
+
+    :ivar engine_id: the id an engine got.
+    :ivar max_message: bytes; nothing larger is accepted.
+    """
+
+    engine_id: int | None = None
+    max_message: int = 0
+    pid: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        return pack_json(asdict(self))
+
+
+def pack_refusal(problem: BaseException) -> bytes:
+    """An answer to a greeting that says why not."""
+    return pack_json({"error": to_wire(problem)})
+
+
+def unpack_welcome(data: Buffer) -> Welcome:
+    """The answer to a greeting.
+
+    :raises KernelError: the one with which the controller refused.
+    """
+    value = unpack_json(data)
+    try:
+        refusal = from_wire(*value["error"]) if "error" in value else None
+        if refusal is None:
+            return Welcome(**value)
+    except TypeError as problem:
+        raise ProtocolError(f"the controller's answer is malformed: {problem}") from None
+    raise refusal
+
+
+_SUBMIT: Final = struct.Struct("<BBH")
+
+MOST_TARGETS: Final = 16_000
+"""Engines that one submission can name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """The meta part of ``SUBMIT``: which method, on which engines (None: all that there are).
+
+    :ivar stream: send output while the command runs.
+    :ivar announce: tell the targets' ids as soon as it is queued.
+    """
+
+    method: str
+    targets: tuple[int, ...] | None
+    stream: bool = False
+    announce: bool = True
+
+    def pack(self) -> bytes:
+        name = self.method.encode()
+        options = self.stream | self.announce << 1
+        if self.targets is None:
+            return _SUBMIT.pack(len(name), options, 0xFFFF) + name
+        return _SUBMIT.pack(len(name), options, len(self.targets)) + name + pack_ids(self.targets)
+
+    @classmethod
+    def unpack(cls, meta: Buffer) -> Submit:
+        """:raises ProtocolError: when it is malformed."""
+        try:
+            name_size, options, count = _SUBMIT.unpack_from(meta, 0)
+            after = _SUBMIT.size + name_size
+            method = bytes(meta[_SUBMIT.size : after]).decode()
+        except (struct.error, UnicodeDecodeError) as problem:
+            raise ProtocolError(f"a submission is malformed: {problem}") from None
+        targets = None if count == 0xFFFF else unpack_ids(meta[after:])
+        return cls(method, targets, bool(options & 1), bool(options & 2))
+
+
+def pack_ids(ids: Sequence[int]) -> bytes:
+    """Engine ids, packed."""
+    return struct.pack(f"<{len(ids)}I", *ids)
+
+
+def unpack_ids(data: Buffer) -> tuple[int, ...]:
+    """:raises ProtocolError: when they are not what :func:`pack_ids` made."""
+    if len(data) % 4:
+        raise ProtocolError("a list of engine ids is cut short")
+    return struct.unpack(f"<{len(data) // 4}I", data)
+
+
+_OUTCOME: Final = struct.Struct("<IB")
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeMeta:
+    """The meta part of ``OUTCOME`` towards a client.
+
+    :ivar error: name and message of the kernel's error when the status is ``REFUSED``.
+    """
+
+    engine_id: int
+    status: int
+    error: tuple[str, str] | None = None
+
+    def pack(self) -> bytes:
+        head = _OUTCOME.pack(self.engine_id, self.status)
+        return head if self.error is None else head + pack_json(self.error)
+
+    @classmethod
+    def unpack(cls, meta: Buffer) -> OutcomeMeta:
+        """:raises ProtocolError: when it is malformed."""
+        if len(meta) < _OUTCOME.size:
+            raise ProtocolError("an outcome is cut short")
+        engine_id, status = _OUTCOME.unpack_from(meta, 0)
+        rest = meta[_OUTCOME.size :]
+        if not len(rest):
+            return cls(engine_id, status)
+        name, message = unpack_json(rest)
+        return cls(engine_id, status, (str(name), str(message)))
+
+
+@dataclass(frozen=True, slots=True)
+class CommandMeta:
+    """The meta part of ``COMMAND``: whose it is and which method it calls.
+
+    :ivar stream: send output while it runs.
+    """
+
+    origin: bytes
+    method: str
+    stream: bool = False
+
+    def pack(self) -> bytes:
+        return self.origin + bytes((self.stream,)) + self.method.encode()
+
+    @classmethod
+    def unpack(cls, meta: Buffer) -> CommandMeta:
+        """:raises ProtocolError: when it is cut short."""
+        if len(meta) <= ORIGIN_SIZE:
+            raise ProtocolError("a command is cut short")
+        data = bytes(meta)
+        return cls(data[:ORIGIN_SIZE], data[ORIGIN_SIZE + 1 :].decode(), bool(data[ORIGIN_SIZE]))
