@@ -94,7 +94,7 @@ class Connection:
 
 
 async def _close(tub: Any, end: ClientEnd) -> None:
-    from ipython1.kernel import tubs
+    from ipython1.kernel.tub import tubs
 
     if tub is not None:
         await tubs.close(tub)
@@ -125,8 +125,8 @@ async def open_connection(
     :raises TypeError, ValueError: when ``timeout`` is not such a number.
     """
     _check_timeout(timeout)
-    from ipython1.kernel import tubs
-    from ipython1.kernel.gate import register
+    from ipython1.kernel.tub import tubs
+    from ipython1.kernel.tub.gate import register
     from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 
     place = locate(furl_or_file, interface)

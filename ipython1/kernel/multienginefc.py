@@ -13,8 +13,8 @@ from zope.interface import Interface, implementer
 
 from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
 from ipython1.kernel.engineservice import Outcome
-from ipython1.kernel.gate import Session
 from ipython1.kernel.multiengine import IMultiEngine, MultiEngine
+from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
 from ipython1.kernel.wire.frames import Buffer

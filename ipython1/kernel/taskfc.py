@@ -12,10 +12,10 @@ from zope.interface import implementer
 
 from ipython1.kernel._scheduling.retention import Finished
 from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
-from ipython1.kernel.gate import Session
 from ipython1.kernel.multienginefc import IFCSessions, send_reply
 from ipython1.kernel.task import TaskController
 from ipython1.kernel.taskinterfaces import ITaskController, ITaskObserver
+from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
 from ipython1.kernel.wire.bulk import pack_reference

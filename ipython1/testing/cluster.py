@@ -44,7 +44,6 @@ from ipython1.kernel.engineworker import (
     WorkSource,
     failed,
 )
-from ipython1.kernel.gate import Session
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.multiengine import IMultiEngine
 from ipython1.kernel.multienginefc import IFCMultiEngine
@@ -54,6 +53,7 @@ from ipython1.kernel.taskengine import EngineTasks
 from ipython1.kernel.taskfc import IFCTaskController
 from ipython1.kernel.taskmap import TaskMapper
 from ipython1.kernel.taskrunner import TaskRunner
+from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.testing.memory import Pump, connect_in_memory

@@ -30,7 +30,6 @@ def preload() -> None:
     import ipython1.kernel.controllerprocess
     import ipython1.kernel.host.certificates
     import ipython1.kernel.host.logs
-    import ipython1.kernel.kerneltub
     import ipython1.kernel.multienginefc
     import ipython1.kernel.scripts.options  # noqa: F401
 

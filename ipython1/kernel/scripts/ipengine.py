@@ -55,7 +55,6 @@ def preload() -> None:
     import ipython1.kernel.engineprocess
     import ipython1.kernel.host.certificates
     import ipython1.kernel.host.logs
-    import ipython1.kernel.kerneltub
     import ipython1.kernel.scripts.options  # noqa: F401
 
 

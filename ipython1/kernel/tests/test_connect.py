@@ -14,7 +14,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from ipython1.kernel import tubs
 from ipython1.kernel.asyncclient import AsyncMultiEngineClient, get_multiengine_client
 from ipython1.kernel.basics.error import (
     ClientError,
@@ -25,9 +24,10 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.connect import open_connection
 from ipython1.kernel.enginefc import FCEngines
-from ipython1.kernel.gate import Gate
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.security import IPythonDirs, parse_furl, write_furl
+from ipython1.kernel.tub import tubs
+from ipython1.kernel.tub.gate import Gate
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import TurnFlusher
 from ipython1.testing import InMemoryCluster, ReactorPump

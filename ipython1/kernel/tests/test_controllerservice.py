@@ -20,10 +20,10 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.controllerservice import ControllerService, IControllerBase, IControllerCore
 from ipython1.kernel.enginefc import FCEngines
-from ipython1.kernel.gate import Gate, register
 from ipython1.kernel.multiengine import IEngineMultiplexer, IMultiEngine, MultiEngine
 from ipython1.kernel.multienginefc import FCMultiEngine, IFCMultiEngine
 from ipython1.kernel.tests.wiresupport import Recorder
+from ipython1.kernel.tub.gate import Gate, register
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.testing.memory import Pump

@@ -211,7 +211,7 @@ class FoolscapLink(Referenceable):
             self._link.deliver(batch)
 
     def send_batch(self, parts: list[Buffer]) -> None:
-        from ipython1.kernel.fastbroker import send_batch
+        from ipython1.kernel.tub.fastbroker import send_batch
 
         send_batch(self._remote, parts)
 

@@ -63,7 +63,7 @@ class FramesTest(SynchronousTestCase):
         )
 
     def test_a_full_batch_fits_what_a_connection_takes(self):
-        from ipython1.kernel.fastbroker import MAX_BATCH
+        from ipython1.kernel.tub.fastbroker import MAX_BATCH
 
         self.assertLessEqual(frames.MAX_BATCH, MAX_BATCH)
 

@@ -1,4 +1,4 @@
-"""Reading and writing the pieces of Banana, Foolscap's encoding, that :mod:`ipython1.kernel.fastbroker` needs.
+"""Reading and writing the pieces of Banana, Foolscap's encoding, that :mod:`ipython1.kernel.tub.fastbroker` needs.
 
 A token is a number in little-endian base 128 (bytes below 0x80), a type byte (0x80 and above), and for some types as
 many bytes as the number says.  A top-level item begins with OPEN and ends with the CLOSE that belongs to it.

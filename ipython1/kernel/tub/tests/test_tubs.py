@@ -20,13 +20,13 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from ipython1.kernel import fastbroker, strangers, tubs
 from ipython1.kernel.basics.error import ConnectionError, ProtocolError, SecurityError
-from ipython1.kernel.fastbroker import FastBroker, send_batch
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.furl import parse_furl
 from ipython1.kernel.host.sockets import is_local_address
-from ipython1.kernel.kerneltub import ContextFactory, KernelTub, TCPHints
+from ipython1.kernel.tub import fastbroker, strangers, tubs
+from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
+from ipython1.kernel.tub.kerneltub import ContextFactory, KernelTub, TCPHints
 
 PATIENT = 30.0
 """Seconds; a test that waits for so long has failed."""

@@ -4,8 +4,8 @@ Only :mod:`ipython1.kernel.tubs` imports this module, and does so late, because 
 
 What differs from stock Foolscap: TLS 1.3 only, with one context for all connections of a Tub; the kernel of the host
 notices dead peers (:mod:`ipython1.kernel.host.sockets`); connections are closed with an abort when the peer takes no
-part; accepted connections are strangers (:mod:`ipython1.kernel.strangers`) until they name a capability; no FURL ever
-crosses the wire or reaches a log; tables keyed by the peer's certificate stay small; a failed attempt to connect
+part; accepted connections are strangers (:mod:`ipython1.kernel.tub.strangers`) until they name a capability; no FURL
+ever crosses the wire or reaches a log; tables keyed by the peer's certificate stay small; a failed attempt to connect
 tells what each location hint answered and leaves nothing behind.
 """
 
@@ -31,10 +31,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ipython1.kernel import directwrite
-from ipython1.kernel.fastbroker import MAX_UNSENT, FastBroker
 from ipython1.kernel.host import sockets
-from ipython1.kernel.strangers import Doorkeeper
+from ipython1.kernel.tub import directwrite
+from ipython1.kernel.tub.fastbroker import MAX_UNSENT, FastBroker
+from ipython1.kernel.tub.strangers import Doorkeeper
 
 log = Logger()
 

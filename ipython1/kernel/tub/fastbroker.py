@@ -41,8 +41,9 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ipython1.kernel import directwrite
-from ipython1.kernel.bananawire import (
+from ipython1.kernel.basics.error import MessageSizeError
+from ipython1.kernel.tub import directwrite
+from ipython1.kernel.tub.bananawire import (
     CLOSE,
     DELIVER,
     SMALL_CHUNK,
@@ -56,7 +57,6 @@ from ipython1.kernel.bananawire import (
     header_for,
     header_pieces,
 )
-from ipython1.kernel.basics.error import MessageSizeError
 
 log = Logger()
 

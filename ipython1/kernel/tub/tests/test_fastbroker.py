@@ -23,10 +23,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from ipython1.kernel import fastbroker
-from ipython1.kernel.bananawire import CLOSE, LONGINT, OPEN, STRING, Extent, b128, from_b128
 from ipython1.kernel.basics.error import MessageSizeError
-from ipython1.kernel.fastbroker import FastBroker, send_batch
+from ipython1.kernel.tub import fastbroker
+from ipython1.kernel.tub.bananawire import CLOSE, LONGINT, OPEN, STRING, Extent, b128, from_b128
+from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
 
 PARAMETERS = {"banana-decision-version": 3, "initial-vocab-table-index": 1}
 NO_VOCABULARY = {"banana-decision-version": 3, "initial-vocab-table-index": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.strangers import Doorkeeper
+from ipython1.kernel.tub.strangers import Doorkeeper
 
 
 class DoorkeeperTests(SynchronousTestCase):

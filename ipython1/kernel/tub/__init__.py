@@ -1,0 +1,1 @@
+"""Foolscap: connections, capabilities, and a fast codec for the one message shape of the kernel."""

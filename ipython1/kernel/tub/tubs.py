@@ -1,0 +1,321 @@
+"""Making Tubs, listening, and connecting: everything that the rest of the kernel wants of Foolscap.
+
+Importing this module imports neither Foolscap nor the reactor; calling its functions does.  They are to be called on
+the reactor's thread.  No message and no log of theirs contains a FURL: whoever reads one holds the capability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ipython1.kernel.basics import error
+from ipython1.kernel.host import sockets
+from ipython1.kernel.host.furl import Furl, check_host, check_port, format_hint, parse_furl
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from ipython1.kernel.tub.kerneltub import KernelTub
+
+START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
+
+
+def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) -> KernelTub:
+    """A running Tub; end it with :func:`close`.
+
+    :param cert_pem: certificate and private key, which are its identity; None for one that nobody needs to know
+        again, as clients and engines have.
+    :param max_unsent: bytes that may wait for a peer that does not read before its connection is aborted; None for
+        the default.
+    :raises SecurityError: ``cert_pem`` is no certificate with its key, or assertions are off.
+    """
+    if not __debug__:
+        raise error.SecurityError(
+            "Python runs with assertions off (-O or PYTHONOPTIMIZE), and Foolscap's security relies on them;"
+            " start it without"
+        )
+    from ipython1.kernel.tub.kerneltub import KernelTub
+
+    if cert_pem is None:
+        from ipython1.kernel.host.certificates import make_certificate
+
+        cert_pem = make_certificate()
+    tub: KernelTub
+    try:
+        # An empty string would silently become a new identity.
+        tub = KernelTub(certData=cert_pem or b"empty")
+    except Exception:
+        raise error.SecurityError(
+            "the certificate file does not hold a certificate and the private key that belongs to it;"
+            " restore it, or remove it together with the FURL files for a new identity"
+        ) from None
+    if max_unsent is not None:
+        tub.max_unsent = max_unsent
+    tub.startService()
+    return tub
+
+
+async def listen(
+    tub: KernelTub,
+    ip: str,
+    port: int,
+    location: str | None = None,
+    *,
+    clock: IReactorTime | None = None,
+    most_strangers: int | None = None,
+) -> int:
+    """Listen for connections to ``tub`` and set the location that its FURLs name; returns the port.
+
+    :param ip: an address of this host; ``""``, ``"0.0.0.0"`` or ``"::"`` for all interfaces.
+    :param port: 0 for any free one.
+    :param location: how others reach this host: a name or address, with ``:port`` when it differs, or several
+        with commas between.  By default ``ip``; for all interfaces this host's primary address and 127.0.0.1.
+    :param clock: for the deadline of connections that show no capability; the reactor by default.
+    :param most_strangers: how many of those there may be; see :mod:`ipython1.kernel.tub.strangers`.
+    :raises ConnectionError: the address is in use, or not this host's.
+    :raises SecurityError: ``location`` is malformed.
+    """
+    from twisted.internet import endpoints, reactor
+    from twisted.internet import error as net_error
+
+    from ipython1.kernel.tub.kerneltub import BACKLOG, KernelListener
+    from ipython1.kernel.tub.strangers import Doorkeeper
+
+    places = _places(ip, location)
+    kind = endpoints.TCP6ServerEndpoint if ":" in ip else endpoints.TCP4ServerEndpoint
+    endpoint = kind(reactor, port, BACKLOG, ip)
+    listener = KernelListener(tub, endpoint, Doorkeeper(clock or reactor, most_strangers))
+    try:
+        port = await listener.open()
+    except (net_error.CannotListenError, OverflowError) as problem:
+        cause = getattr(problem, "socketError", problem)
+        raise error.ConnectionError(
+            f"cannot listen at {ip or 'any address'}:{port}: {getattr(cause, 'strerror', None) or cause};"
+            " choose another port (0 is any free one) or address"
+        ) from None
+    tub.listeners.append(listener)
+    listener.setServiceParent(tub)
+    tub.setLocation(*(format_hint(host, given or port) for host, given in places))
+    return port
+
+
+def _places(ip: str, location: str | None) -> list[tuple[str, int | None]]:
+    """Hosts for FURLs, each with its port if that is given."""
+    if location is not None:
+        return [_place(part.strip()) for part in location.split(",")]
+    if ip in sockets.ANY_ADDRESS:
+        primary = sockets.primary_address()
+        return [(host, None) for host in (primary, "127.0.0.1") if host is not None]
+    return [(ip, None)]
+
+
+def _place(text: str) -> tuple[str, int | None]:
+    text = text.removeprefix("tcp:")
+    host, colon, port = text.rpartition(":")
+    if colon and (":" not in host or host.endswith("]")):
+        return check_host(host), check_port(int(port) if port.isdecimal() else port)
+    return check_host(text), None
+
+
+def register(tub: KernelTub, referenceable: Any, furl_name: str | None = None) -> str:
+    """The FURL by which others get a reference to ``referenceable``; :func:`listen` comes first.
+
+    :param furl_name: the capability, to keep one from an earlier run; None for 160 new random bits.
+    """
+    furl: str = tub.registerReference(referenceable, furl_name)
+    return furl
+
+
+async def connect(
+    tub: KernelTub,
+    furl: str | Furl,
+    timeout: float,
+    clock: IReactorTime | None = None,
+    *,
+    source: str | None = None,
+) -> Any:
+    """The reference that ``furl`` names, within ``timeout`` seconds; a failed attempt leaves nothing behind.
+
+    :param source: where the FURL comes from (a file name), for messages.
+    :raises SecurityError: the FURL is malformed or not known there, or another certificate is found there.
+    :raises ProtocolError: what listens there is no controller.
+    :raises ConnectionError: nobody listens or answers there.
+    """
+    from twisted.internet import defer, reactor
+
+    from ipython1.kernel.tub.kerneltub import AttemptsFailed
+
+    try:
+        target = furl if isinstance(furl, Furl) else parse_furl(furl)
+    except error.SecurityError as problem:
+        raise error.SecurityError(f"{source}: {problem}" if source else str(problem)) from None
+    if not tub.running:
+        raise error.ConnectionError("this side has been closed")
+    attempt = defer.Deferred.fromCoroutine(_reach(tub, target))
+    status: dict[str, str] | None = None
+
+    def expire() -> None:
+        nonlocal status
+        status = tub.attempt_status(target.tub_id)
+        attempt.cancel()
+
+    timer = (clock or reactor).callLater(timeout, expire)
+    try:
+        return await attempt
+    except AttemptsFailed as problem:
+        raise _explained(target, problem.failures, source) from None
+    except defer.CancelledError:
+        if status is None:
+            raise
+        raise _late(target, status, timeout) from None
+    except error.KernelError:
+        raise
+    except Exception as problem:
+        raise _refused(target, problem, source) from None
+    finally:
+        if timer.active():
+            timer.cancel()
+
+
+async def _reach(tub: KernelTub, target: Furl) -> Any:
+    from foolscap.referenceable import TubRef
+
+    from ipython1.kernel.tub.kerneltub import AttemptsFailed
+
+    failures: dict[str, Failure] = {}
+    for hints in _in_turn(target.hints):
+        written = [format_hint(host, port) for host, port in hints]
+        try:
+            return await tub.reach(TubRef(target.tub_id, written), target.name)
+        except AttemptsFailed as problem:
+            failures |= problem.failures
+    raise AttemptsFailed(failures)
+
+
+def _in_turn(hints: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
+    """Groups to be tried together, each when the one before led nowhere."""
+    # A controller of this host is reached by one connection, not by one for each of its addresses.
+    near = [place for place in hints if _is_near(place[0])][:1] if len(hints) > 1 else []
+    if near:
+        yield near
+    rest = [place for place in hints if place not in near]
+    if rest:
+        yield rest
+
+
+def _is_near(host: str) -> bool:
+    return not sockets.is_loopback(host) and sockets.is_local_address(host)
+
+
+def _shown(hint: str) -> str:
+    return hint.removeprefix("tcp:")
+
+
+def _where(target: Furl) -> str:
+    return " or ".join(_shown(format_hint(host, port)) for host, port in target.hints)
+
+
+def _only_far(failures: dict[str, Failure]) -> dict[str, Failure]:
+    # On another host the controller's loopback hint leads to this host, where anything may listen.
+    far = {
+        hint: why
+        for hint, why in failures.items()
+        if not sockets.is_loopback(_shown(hint).rpartition(":")[0].strip("[]"))
+    }
+    return far or failures
+
+
+def _explained(target: Furl, failures: dict[str, Failure], source: str | None) -> error.KernelError:
+    """One error for what the location hints answered."""
+    from OpenSSL import SSL
+    from twisted.internet import error as net_error
+
+    from ipython1.kernel.tub.kerneltub import NotFoolscap, OtherTub
+
+    failures = _only_far(failures)
+    file = source or "the FURL"
+
+    def places(*kinds: type[BaseException]) -> str:
+        return " and ".join(_shown(hint) for hint, why in failures.items() if why.check(*kinds))
+
+    if at := places(OtherTub):
+        return error.SecurityError(
+            f"what listens at {at} is not the controller that {file} was made for: it has another certificate,"
+            f" and was not told the capability; use the file of the controller that runs now"
+        )
+    if at := places(NotFoolscap):
+        return error.ProtocolError(
+            f"what listens at {at} is not a controller: it speaks another protocol; {START_ONE}"
+        )
+    if at := places(SSL.Error):
+        return error.ProtocolError(
+            f"no secure connection to {at}: TLS 1.3 could not be agreed on; is the same version of this"
+            " package installed on both sides?"
+        )
+    if at := places(net_error.ConnectionRefusedError):
+        return error.ConnectionError(f"nobody listens at {at} (connection refused): {START_ONE}")
+    if at := places(net_error.DNSLookupError):
+        return error.ConnectionError(
+            f"the host of {at} has no address: check the name, or give the controller's address"
+        )
+    if at := places(net_error.ConnectionClosed):
+        return error.ConnectionError(
+            f"{at} closed the connection while it was being made; the controller is stopping or overloaded,"
+            " or something else listens there"
+        )
+    if at := places(net_error.ConnectError):
+        reasons = {_network_reason(why) for why in failures.values()}
+        return error.ConnectionError(f"{at} cannot be reached: {', '.join(sorted(reasons))}")
+    reasons = {why.getErrorMessage() for why in failures.values()}
+    return error.ProtocolError(
+        f"no connection to the controller at {_where(target)}: {', '.join(sorted(reasons)) or 'no reason was given'}"
+    )
+
+
+def _network_reason(why: Failure) -> str:
+    cause = getattr(why.value, "osError", None)
+    return getattr(cause, "strerror", None) or why.getErrorMessage()
+
+
+def _late(target: Furl, status: dict[str, str], timeout: float) -> error.ConnectionError:
+    """What to say when the time is up."""
+    within = f"within {timeout:g} s"
+    if not status:
+        return error.ConnectionError(
+            f"the controller at {_where(target)} took the connection but did not answer {within}; it is busy or stuck"
+        )
+    if "negotiating" in status.values():
+        return error.ConnectionError(
+            f"{_where(target)} took the connection but did not answer as a controller does {within};"
+            " it is busy or stopped, or something else listens there"
+        )
+    return error.ConnectionError(
+        f"{_where(target)} did not answer {within}: is that host up, and is the port open in its firewall?"
+    )
+
+
+def _refused(target: Furl, problem: Exception, source: str | None) -> error.KernelError:
+    """The connection was made; asking for the reference failed."""
+    from foolscap.ipb import DeadReferenceError
+    from foolscap.tokens import RemoteException
+
+    if isinstance(problem, RemoteException):
+        return error.SecurityError(
+            f"the controller at {_where(target)} does not know {source or 'this FURL'}: another run made it;"
+            " use the file that the controller wrote when it was started last"
+        )
+    if isinstance(problem, DeadReferenceError):
+        return error.ConnectionError(
+            f"the controller at {_where(target)} closed the connection at once"
+        )
+    return error.ConnectionError(f"no connection to the controller at {_where(target)}: {problem}")
+
+
+async def close(tub: KernelTub) -> None:
+    """Stop listening, close every connection, and end ``tub``; returns when all its sockets are closed.
+
+    Disconnect notifications of its references are not sent.  A peer that takes no part is waited for two seconds.
+    """
+    await tub.close()
