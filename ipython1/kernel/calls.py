@@ -25,7 +25,7 @@ from ipython1.kernel.basics.error import (
     UnpickleableException,
 )
 from ipython1.kernel.clientlink import ClientEnd, EngineOutcome
-from ipython1.kernel.serialize import loads
+from ipython1.kernel.objects.serialize import loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.payload import Buffers
 

@@ -31,7 +31,6 @@ from ipython1.kernel.calls import exception_of
 from ipython1.kernel.connect import Connection
 from ipython1.kernel.dispatch import Item
 from ipython1.kernel.engineitems import EngineItems, failed
-from ipython1.kernel.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.executorfuture import (
     CALL_GOES_ON,
     CALLS_ENDED,
@@ -41,8 +40,9 @@ from ipython1.kernel.executorfuture import (
     show_traceback,
     was_remote,
 )
-from ipython1.kernel.serialize import dumps
-from ipython1.kernel.taskobjects import MapTask, check_task
+from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
+from ipython1.kernel.objects.serialize import dumps
+from ipython1.kernel.objects.taskobjects import MapTask, check_task
 from ipython1.kernel.twistedutil import refuse_in_reactor_thread
 
 if TYPE_CHECKING:

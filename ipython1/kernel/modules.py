@@ -16,8 +16,13 @@ from typing import Any, Protocol
 from ipython1.kernel import requests
 from ipython1.kernel.basics.error import compress_ids
 from ipython1.kernel.calls import Request, Targets
-from ipython1.kernel.enginemodules import digest_of, files_of_module, install_module, write_files
 from ipython1.kernel.importstatements import ImportStatement, imports_of_block
+from ipython1.kernel.objects.enginemodules import (
+    digest_of,
+    files_of_module,
+    install_module,
+    write_files,
+)
 
 # -- sync_imports
 

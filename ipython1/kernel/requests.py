@@ -13,8 +13,8 @@ from typing import Any
 from ipython1.kernel.calls import Request
 from ipython1.kernel.engineservice import pack_named, unpack_named
 from ipython1.kernel.map import as_sequence, get_distribution, is_array
+from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.resultlist import ResultList
-from ipython1.kernel.serialize import dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
 

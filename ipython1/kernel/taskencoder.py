@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from ipython1.kernel.taskcodec import (
+from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
     Kind,
@@ -17,7 +17,7 @@ from ipython1.kernel.taskcodec import (
     pack_object,
     pack_task,
 )
-from ipython1.kernel.taskobjects import (
+from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,
     StringTask,

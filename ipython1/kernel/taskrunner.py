@@ -14,8 +14,8 @@ from ipython1.kernel.basics.error import (
     TaskRejectError,
 )
 from ipython1.kernel.engineworker import EngineService
-from ipython1.kernel.serialize import BROUGHT_KEY
-from ipython1.kernel.taskcodec import (
+from ipython1.kernel.objects.serialize import BROUGHT_KEY
+from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
     Kind,

@@ -22,7 +22,7 @@ from ipython1.kernel.engineworker import (
     Properties,
     Worker,
 )
-from ipython1.kernel.serialize import dumps, loads
+from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.testing.cluster import PlainInterpreter
 

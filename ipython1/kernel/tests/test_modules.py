@@ -14,8 +14,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ClientError, CompositeError
-from ipython1.kernel.enginemodules import digest_of, files_of_module, write_files
 from ipython1.kernel.modules import SyncImports, locate_module, push_files, push_module
+from ipython1.kernel.objects.enginemodules import digest_of, files_of_module, write_files
 from ipython1.testing import InMemoryCluster
 
 
@@ -108,7 +108,7 @@ class LocateTests(FolderCase):
 
 _PROGRAM = """
 import os, sys
-from ipython1.kernel.enginemodules import digest_of, install_module
+from ipython1.kernel.objects.enginemodules import digest_of, install_module
 from ipython1.kernel.modules import _zipped
 def install(text):
     files = {"installed_for_test.py": text.encode()}

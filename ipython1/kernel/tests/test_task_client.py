@@ -25,10 +25,17 @@ from ipython1.kernel.basics.error import (
     TaskAborted,
 )
 from ipython1.kernel.clienttasks import ResultBook
+from ipython1.kernel.objects.taskobjects import (
+    BaseTask,
+    MapTask,
+    StringTask,
+    Task,
+    TaskResult,
+    TaskValue,
+)
 from ipython1.kernel.sentfunctions import SentFunctions
 from ipython1.kernel.taskencoder import Packed
 from ipython1.kernel.taskmap import MapPlan
-from ipython1.kernel.taskobjects import BaseTask, MapTask, StringTask, Task, TaskResult, TaskValue
 from ipython1.kernel.taskprogress import describe, progress_line
 from ipython1.kernel.wire import bulk, frames
 from ipython1.testing import InMemoryCluster

@@ -16,6 +16,7 @@ from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.controllerservice import ControllerService
 from ipython1.kernel.mapper import IMapper
 from ipython1.kernel.multienginefc import IFCSessions
+from ipython1.kernel.objects.taskobjects import MapTask, StringTask
 from ipython1.kernel.task import (
     FIFOScheduler,
     IScheduledTask,
@@ -31,7 +32,6 @@ from ipython1.kernel.task import (
 )
 from ipython1.kernel.taskfc import FCTaskController, IFCTaskController, TaskSession
 from ipython1.kernel.taskmap import ITaskMapperFactory, ITaskParallelDecorator, TaskMapper
-from ipython1.kernel.taskobjects import MapTask, StringTask
 from ipython1.kernel.taskschedulers import assigner_for
 from ipython1.kernel.tests.taskworld import World
 from ipython1.testing import Pump

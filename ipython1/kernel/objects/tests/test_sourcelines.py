@@ -9,8 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.failures import record_exception
-from ipython1.kernel.serialize import dumps, loads
-from ipython1.kernel.sourcelines import MOST_OF_ONE, ForeignLines, SourceLines, lines_of
+from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.objects.sourcelines import MOST_OF_ONE, ForeignLines, SourceLines, lines_of
 
 CELL = """\
 import math

@@ -19,9 +19,9 @@ from twisted.python.components import registerAdapter
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from ipython1.kernel import serialize
 from ipython1.kernel.basics.error import SerializationError
-from ipython1.kernel.serialize import IUnSerialized, UnSerialized, dumps, loads
+from ipython1.kernel.objects import serialize
+from ipython1.kernel.objects.serialize import IUnSerialized, UnSerialized, dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function, quick
 from ipython1.kernel.wire.payload import ISerialized, Serialized, join_inline, split_inline
 

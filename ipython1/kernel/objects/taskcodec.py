@@ -17,8 +17,8 @@ from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
 from ipython1.kernel.calls import exception_of
-from ipython1.kernel.serialize import dumps, loads
-from ipython1.kernel.taskobjects import TaskValue
+from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.objects.taskobjects import TaskValue
 from ipython1.kernel.wire.payload import join_inline, split_inline
 from ipython1.kernel.wire.taskwire import DIGEST_SIZE, MOST_BYTES
 

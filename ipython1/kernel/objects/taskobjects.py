@@ -1,0 +1,433 @@
+"""Tasks and their results, as users handle them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from zope.interface import implementer
+
+from ipython1.core.results import format_time
+from ipython1.kernel.basics.error import describe_exception
+from ipython1.kernel.calls import exception_of
+from ipython1.kernel.task import ITask
+
+MAX_RETRIES = 2**32 - 1
+
+
+class BaseTask:
+    """What all tasks have; base of :class:`StringTask`, :class:`MapTask` and your own types.
+
+    :param clear_before: forget all names on the engine before it begins.
+    :param clear_after: forget all names on the engine when it is done, also if it failed.
+    :param retries: how often it is run again when it fails, or its engine dies.
+    :param recovery_task: another task, run in its place when all retries have failed; its result is the result.
+    :param depend: a function of an engine's properties (a dict); the task runs only where it gives true.  An
+        exception in it counts as false.
+    :param timeout: seconds that a run may take; then it is interrupted and fails with ``TaskTimeout``.
+    :param priority: larger runs earlier, when the controller's scheduler is the ``PriorityScheduler``.
+
+    A type of your own overrides :meth:`submit_task`, and :meth:`process_result` if need be.  Its objects are
+    pickled and sent to the engine.
+    """
+
+    pull: str | Sequence[str] | None = None
+    push: Mapping[str, Any] | None = None
+
+    def __init__(
+        self,
+        clear_before: bool = False,
+        clear_after: bool = False,
+        retries: int = 0,
+        recovery_task: Any = None,
+        depend: Callable[[dict[str, Any]], Any] | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+    ) -> None:
+        self.clear_before = clear_before
+        self.clear_after = clear_after
+        self.retries = retries
+        self.recovery_task = recovery_task
+        self.depend = depend
+        self.timeout = timeout
+        self.priority = priority
+
+    def check_depend(self, properties: Mapping[str, Any]) -> bool:
+        """Whether it may run on an engine with these properties."""
+        if self.depend is None:
+            return True
+        try:
+            return bool(self.depend(dict(properties)))
+        except Exception:
+            return False
+
+    def pre_task(self, engine: Any) -> None:
+        """On the engine (an ``IEngineBase``), before :meth:`submit_task`."""
+        if self.clear_before:
+            engine.reset()
+        if self.push:
+            engine.push(self.push)
+
+    def submit_task(self, engine: Any) -> Any:
+        """On the engine (an ``IEngineBase``): do the work and return the result."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what to do in submit_task")
+
+    def post_task(self, engine: Any) -> None:
+        """On the engine, after :meth:`submit_task`, also if that failed."""
+        if self.clear_after:
+            engine.reset()
+
+    def process_result(self, result: Any, engineid: int) -> Any:
+        """In the client: what to make of what :meth:`submit_task` returned.  A dict becomes ``TaskResult.results``."""
+        return result
+
+
+@implementer(ITask)
+class StringTask(BaseTask):
+    """A task given as code, run as ``MultiEngineClient.execute`` would run it.
+
+    :param expression: Python or IPython code.
+    :param pull: the name or names whose objects are the results.
+    :param push: a dict of names to set before.
+
+    The other parameters are those of :class:`BaseTask`.  All are attributes as well.
+    """
+
+    def __init__(
+        self,
+        expression: str,
+        pull: str | Sequence[str] | None = None,
+        push: Mapping[str, Any] | None = None,
+        clear_before: bool = False,
+        clear_after: bool = False,
+        retries: int = 0,
+        recovery_task: Any = None,
+        depend: Callable[[dict[str, Any]], Any] | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+    ) -> None:
+        self.expression = expression
+        self.pull = pull
+        self.push = push
+        # Not through super(): tasks are made by the hundred thousand.
+        self.clear_before = clear_before
+        self.clear_after = clear_after
+        self.retries = retries
+        self.recovery_task = recovery_task
+        self.depend = depend
+        self.timeout = timeout
+        self.priority = priority
+
+    def submit_task(self, engine: Any) -> dict[str, Any]:
+        """Run the code and pull the names."""
+        outcome = engine.execute(self.expression)
+        if outcome.failure is not None:
+            raise exception_of(outcome.failure)
+        names = pull_names(self.pull)
+        return dict(zip(names, engine.pull(names), strict=True))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.expression!r})"
+
+
+Task = StringTask
+
+
+@implementer(ITask)
+class MapTask(BaseTask):
+    """A task given as a function and its arguments.
+
+    :param function: is called on the engine; what it returns is the result.
+    :param args: its positional arguments, a sequence.
+    :param kwargs: its keyword arguments, a dict.
+
+    The other parameters are those of :class:`BaseTask`.  All are attributes as well.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        clear_before: bool = False,
+        clear_after: bool = False,
+        retries: int = 0,
+        recovery_task: Any = None,
+        depend: Callable[[dict[str, Any]], Any] | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+    ) -> None:
+        self.function = function
+        self.args = () if args is None else args
+        self.kwargs = {} if kwargs is None else kwargs
+        self.clear_before = clear_before
+        self.clear_after = clear_after
+        self.retries = retries
+        self.recovery_task = recovery_task
+        self.depend = depend
+        self.timeout = timeout
+        self.priority = priority
+
+    def submit_task(self, engine: Any) -> Any:
+        """Call the function."""
+        return self.function(*self.args, **self.kwargs)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.function!r})"
+
+
+def pull_names(pull: object) -> list[str]:
+    """The names to pull.
+
+    :raises TypeError, ValueError: when they are not names.
+    """
+    if pull is None:
+        return []
+    if isinstance(pull, str):
+        pull = [pull]
+    if not isinstance(pull, (list, tuple, set, frozenset)):
+        raise TypeError(f"pull must be a name or a list of names, not {pull!r}")
+    for name in pull:
+        if not isinstance(name, str):
+            raise TypeError(f"a name to pull must be a str, not {name!r}")
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} cannot be the name of a variable to pull")
+    return list(pull)
+
+
+def check_task(task: Any) -> None:
+    """Check what is the same for all types of tasks, recovery tasks included.
+
+    :raises TypeError: when it is not a task, or an attribute has the wrong type.
+    :raises ValueError: when an attribute has an impossible value, or its recovery tasks form a loop.
+    """
+    seen: set[int] = set()
+    while task is not None:
+        if not isinstance(task, BaseTask) and not ITask.providedBy(task):
+            raise TypeError(
+                f"a task is needed (Task, MapTask, or an object that provides ITask), not {task!r}"
+            )
+        if id(task) in seen:
+            raise ValueError(f"the recovery tasks of {task!r} form a loop")
+        seen.add(id(task))
+        _check_attributes(task)
+        task = task.recovery_task
+
+
+def _check_attributes(task: Any) -> None:
+    retries, priority, timeout, depend = task.retries, task.priority, task.timeout, task.depend
+    if isinstance(retries, bool) or not isinstance(retries, int):
+        raise TypeError(f"retries must be an int, not {retries!r}")
+    if not 0 <= retries <= MAX_RETRIES:
+        raise ValueError(f"retries must be 0 or more, not {retries}")
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise TypeError(f"priority must be an int, not {priority!r}")
+    if not -(2**31) <= priority < 2**31:
+        raise ValueError(f"priority must fit into 32 bits, not {priority}")
+    if timeout is not None:
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+        if not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+    if depend is not None and not callable(depend):
+        raise TypeError(f"depend must be a function of the engine's properties, not {depend!r}")
+
+
+_NUMBERS = re.compile(r"\d+")
+
+
+def template_of(expression: str) -> str:
+    """What is the same in code that differs in numbers only: ``a = 1`` and ``a = 2`` take the same time."""
+    return _NUMBERS.sub("0", expression)
+
+
+class Namespace:
+    """Results as attributes."""
+
+    def __init__(self, results: Mapping[str, Any]) -> None:
+        self.__dict__.update(results)
+
+    def __repr__(self) -> str:
+        return f"Namespace({self.__dict__!r})"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+
+Process: TypeAlias = Callable[[Any, int], Any]
+"""A task's ``process_result``."""
+
+
+class ReadValue(Protocol):
+    """Reads a result's payload, given its status, the engine, and the task's ``process_result``."""
+
+    def __call__(
+        self, status: int, payload: bytes, engine: int, process: Process | None, /
+    ) -> TaskValue: ...
+
+
+class TaskResult:
+    """What became of a task.
+
+    :ivar taskid: the task's number.
+    :ivar engineid: the id of the engine it ran on last; None if it ran on none.
+    :ivar failure: the exception it ended with, of its own type if it can be rebuilt here, or None.
+    :ivar submitted, completed: local time, like ``"2008/03/08 03:41:42"``.
+    :ivar duration: seconds from submission to completion.
+    :ivar run_time: seconds that it took on the engine.
+    :ivar stdout, stderr: what it wrote.
+    :ivar display: the objects it displayed, as MIME bundles.
+    """
+
+    __slots__ = (
+        "_completed",
+        "_payload",
+        "_process",
+        "_read",
+        "_status",
+        "_submitted",
+        "_value",
+        "engineid",
+        "run_time",
+        "taskid",
+    )
+
+    def __init__(
+        self,
+        taskid: int,
+        engineid: int | None,
+        submitted: float,
+        completed: float,
+        run_time: float,
+        read: ReadValue,
+        status: int = 0,
+        payload: bytes = b"",
+        process: Process | None = None,
+    ) -> None:
+        self.taskid = taskid
+        self.engineid = engineid
+        self._submitted = submitted
+        self._completed = completed
+        self.run_time = run_time
+        self._read = read
+        self._status = status
+        self._payload = payload
+        self._process = process
+        self._value: TaskValue | None = None
+
+    def _get(self) -> TaskValue:
+        value = self._value
+        if value is None:
+            engine = -1 if self.engineid is None else self.engineid
+            value = self._value = self._read(self._status, self._payload, engine, self._process)
+        return value
+
+    @property
+    def submitted(self) -> str:
+        """When it was submitted."""
+        return format_time(self._submitted)
+
+    @property
+    def completed(self) -> str:
+        """When it was done."""
+        return format_time(self._completed)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from submission to completion."""
+        return max(0.0, self._completed - self._submitted)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The exception it ended with, or None."""
+        return self._get().failure
+
+    @property
+    def stdout(self) -> str:
+        """What it wrote to standard output."""
+        return self._get().stdout
+
+    @property
+    def stderr(self) -> str:
+        """What it wrote to standard error."""
+        return self._get().stderr
+
+    @property
+    def display(self) -> Sequence[Any]:
+        """What it displayed."""
+        return self._get().display
+
+    def raise_exception(self) -> None:
+        """Raise the exception it ended with, if it failed."""
+        failure = self.failure
+        if failure is not None:
+            raise failure
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The results by name, empty if it failed; ``{'result': value}`` for a function's return value."""
+        value = self._get()
+        if value.failure is not None:
+            return {}
+        result = value.result
+        if isinstance(result, dict) and value.named:
+            return result
+        return {} if value.named and result is None else {"result": result}
+
+    @property
+    def result(self) -> Any:
+        """What a :class:`MapTask`'s function returned; for others, the same as :attr:`results`.
+
+        Raises the task's exception if it failed.
+        """
+        value = self._get()
+        if value.failure is not None:
+            raise value.failure
+        return self.results if value.named else value.result
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the results."""
+        return list(self.results)
+
+    @property
+    def ns(self) -> Namespace:
+        """The results as attributes; raises the task's exception if it failed."""
+        self.raise_exception()
+        return Namespace(self.results)
+
+    def __getitem__(self, key: str) -> Any:
+        self.raise_exception()
+        return self.results[key]
+
+    def __repr__(self) -> str:
+        failure = self.failure
+        shown = repr(self.results) if failure is None else describe_exception(failure)
+        return f"TaskResult[ID:{self.taskid}]:{shown}"
+
+
+class TaskValue:
+    """A result, read.
+
+    :ivar result: what the task gave.
+    :ivar named: whether that is a dict of names (or nothing).
+    """
+
+    __slots__ = ("display", "failure", "named", "result", "stderr", "stdout")
+
+    def __init__(
+        self,
+        result: Any = None,
+        named: bool = False,
+        failure: BaseException | None = None,
+        stdout: str = "",
+        stderr: str = "",
+        display: Sequence[Any] = (),
+    ) -> None:
+        self.result = result
+        self.named = named
+        self.failure = failure
+        self.stdout = stdout
+        self.stderr = stderr
+        self.display = display
