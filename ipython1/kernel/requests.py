@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ipython1.kernel.calls import Request
-from ipython1.kernel.engineservice import pack_named, unpack_named
+from ipython1.kernel.controller.engineservice import pack_named, unpack_named
 from ipython1.kernel.map import as_sequence, get_distribution, is_array
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.resultlist import ResultList

@@ -82,7 +82,7 @@ class _Rows(list[tuple[int, dict[str, Any]]]):
 
 
 class StackList(_Rows):
-    """Where each engine is: pairs of an id and a dict, see :func:`~ipython1.kernel.inspection.stacks_of`."""
+    """Where each engine is: pairs of an id and a dict, see :func:`~ipython1.kernel.controller.inspection.stacks_of`."""
 
     def __repr__(self) -> str:
         lines = ["<Stacks>"]
@@ -99,7 +99,7 @@ class StackList(_Rows):
 class InterruptList(_Rows):
     """What an interrupt came to on each engine: pairs of an id and a dict.
 
-    See :func:`~ipython1.kernel.inspection.interrupt_and_look`; ``ended`` is what programs want to know.
+    See :func:`~ipython1.kernel.controller.inspection.interrupt_and_look`; ``ended`` is what programs want to know.
     """
 
     def __repr__(self) -> str:

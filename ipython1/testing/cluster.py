@@ -33,9 +33,13 @@ from ipython1.kernel.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.calls import Request, Targets
 from ipython1.kernel.clientlink import ClientEnd
 from ipython1.kernel.connect import Connection
-from ipython1.kernel.controllerservice import ControllerService
+from ipython1.kernel.controller.controllerservice import ControllerService
+from ipython1.kernel.controller.enginefc import EngineSession, FCEngines
+from ipython1.kernel.controller.multiengine import IMultiEngine
+from ipython1.kernel.controller.multienginefc import IFCMultiEngine
+from ipython1.kernel.controller.task import ITaskController
+from ipython1.kernel.controller.taskfc import IFCTaskController
 from ipython1.kernel.engineend import EngineEnd
-from ipython1.kernel.enginefc import EngineSession, FCEngines
 from ipython1.kernel.engineworker import (
     Answer,
     CommandJob,
@@ -45,12 +49,8 @@ from ipython1.kernel.engineworker import (
     failed,
 )
 from ipython1.kernel.host.hosts import host_identity
-from ipython1.kernel.multiengine import IMultiEngine
-from ipython1.kernel.multienginefc import IFCMultiEngine
 from ipython1.kernel.multienginemethods import MultiEngineMethods
-from ipython1.kernel.task import ITaskController
 from ipython1.kernel.taskengine import EngineTasks
-from ipython1.kernel.taskfc import IFCTaskController
 from ipython1.kernel.taskmap import TaskMapper
 from ipython1.kernel.taskrunner import TaskRunner
 from ipython1.kernel.tub.gate import Session

@@ -27,10 +27,10 @@ def preload() -> None:
     """Import what a controller will need, in the process that it is forked from."""
     import twisted.internet.reactor  # noqa: F401
 
-    import ipython1.kernel.controllerprocess
+    import ipython1.kernel.controller.multienginefc
+    import ipython1.kernel.controller.process
     import ipython1.kernel.host.certificates
     import ipython1.kernel.host.logs
-    import ipython1.kernel.multienginefc
     import ipython1.kernel.scripts.options  # noqa: F401
 
 
@@ -44,7 +44,7 @@ def run(config: Any) -> int:
 
     from ipython1.daemon.ready import announce_ready
     from ipython1.kernel.basics.error import KernelError
-    from ipython1.kernel.controllerprocess import RunningController, start_controller
+    from ipython1.kernel.controller.process import RunningController, start_controller
     from ipython1.kernel.host import logs
     from ipython1.kernel.host.steadyclock import keep_steady
 

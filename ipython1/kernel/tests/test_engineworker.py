@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from ipython1.core.failures import ExceptionRecord
 from ipython1.kernel import engineworker
 from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined
-from ipython1.kernel.engineservice import IEngineBase, pack_named
+from ipython1.kernel.controller.engineservice import IEngineBase, pack_named
 from ipython1.kernel.engineworker import (
     Answer,
     CommandJob,

@@ -15,14 +15,14 @@ import ipython1.kernel
 from ipython1.kernel.tests.wiresupport import run_program
 
 CONTROLLER = (
-    "ipython1.kernel.controllerprocess",
-    "ipython1.kernel.controllerservice",
-    "ipython1.kernel.enginefc",
+    "ipython1.kernel.controller.process",
+    "ipython1.kernel.controller.controllerservice",
+    "ipython1.kernel.controller.enginefc",
     "ipython1.kernel.tub.fastbroker",
     "ipython1.kernel.tub.gate",
     "ipython1.kernel.tub.kerneltub",
-    "ipython1.kernel.multienginefc",
-    "ipython1.kernel.taskfc",
+    "ipython1.kernel.controller.multienginefc",
+    "ipython1.kernel.controller.taskfc",
     "ipython1.kernel.tub.tubs",
     "ipython1.kernel.scripts.ipcontroller",
     "ipython1.kernel.scripts.options",

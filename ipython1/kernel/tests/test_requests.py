@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import requests
 from ipython1.kernel.calls import Request
-from ipython1.kernel.engineservice import pack_named, unpack_named
+from ipython1.kernel.controller.engineservice import pack_named, unpack_named
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.resultlist import ResultList
 from ipython1.kernel.wire import messages

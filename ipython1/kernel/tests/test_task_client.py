@@ -14,7 +14,6 @@ import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import clienttasks, sentfunctions
-from ipython1.kernel._scheduling.machine import TaskSettings
 from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
@@ -25,6 +24,7 @@ from ipython1.kernel.basics.error import (
     TaskAborted,
 )
 from ipython1.kernel.clienttasks import ResultBook
+from ipython1.kernel.controller.scheduling.machine import TaskSettings
 from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,

@@ -124,7 +124,7 @@ class SecretTests(SynchronousTestCase):
     def test_redact_leaves_ordinary_text_alone(self):
         for text in (
             "engine 3 registered from 127.0.0.1",
-            "ipython1.kernel.multienginefc.IFCMultiEngine_with_a_very_long_name",
+            "ipython1.kernel.controller.multienginefc.IFCMultiEngine_with_a_very_long_name",
             "sha1 da39a3ee5e6b4b0d3255bfef95601890afd80709",
             "",
         ):

@@ -142,7 +142,7 @@ class RoundTripTests(SynchronousTestCase):
         import subprocess
 
         program = (
-            "import sys, ipython1.kernel.taskfc\n"
+            "import sys, ipython1.kernel.controller.taskfc\n"
             "bad = [name for name in sys.modules if name.startswith('ipython1.kernel.') and name.rpartition('.')[2] in "
             "('taskcodec', 'serialize', 'taskobjects', 'taskencoder', 'taskrunner')]\n"
             "assert not bad and 'cloudpickle' not in sys.modules, bad"

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
-from ipython1.kernel.engineservice import (
+from ipython1.kernel.controller.engineservice import (
     Command,
     CommandQueue,
     IEngineBase,

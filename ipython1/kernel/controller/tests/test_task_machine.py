@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel._scheduling.assigners import BulkAssigner
-from ipython1.kernel._scheduling.instructions import (
+from ipython1.kernel.basics.error import InvalidClientID, ProtocolError, ResultAlreadyRetrieved
+from ipython1.kernel.controller.scheduling.assigners import BulkAssigner
+from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,
     Credit,
     Deliver,
@@ -18,14 +19,13 @@ from ipython1.kernel._scheduling.instructions import (
     Send,
     Stop,
 )
-from ipython1.kernel._scheduling.invariants import BrokenInvariant, check
-from ipython1.kernel._scheduling.machine import TaskMachine, TaskSettings
-from ipython1.kernel._scheduling.prefetch import Measured, Prefetch, Templates
-from ipython1.kernel._scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
-from ipython1.kernel._scheduling.records import Status, TaskOptions
-from ipython1.kernel._scheduling.retention import Finished, IdSet
-from ipython1.kernel.basics.error import InvalidClientID, ProtocolError, ResultAlreadyRetrieved
-from ipython1.kernel.tests.taskworld import World
+from ipython1.kernel.controller.scheduling.invariants import BrokenInvariant, check
+from ipython1.kernel.controller.scheduling.machine import TaskMachine, TaskSettings
+from ipython1.kernel.controller.scheduling.prefetch import Measured, Prefetch, Templates
+from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
+from ipython1.kernel.controller.scheduling.records import Status, TaskOptions
+from ipython1.kernel.controller.scheduling.retention import Finished, IdSet
+from ipython1.kernel.controller.tests.taskworld import World
 
 ALICE, BOB = b"a" * 16, b"b" * 16
 OK, FAILED, REJECTED, REFUSED, STOPPED = (

@@ -12,13 +12,13 @@ from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 
 from ipython1.kernel.basics.error import ClientError, SecurityError
-from ipython1.kernel.controllerservice import ControllerService
-from ipython1.kernel.enginefc import FCEngines
+from ipython1.kernel.controller.controllerservice import ControllerService
+from ipython1.kernel.controller.enginefc import FCEngines
+from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.host.certificates import load_or_make_certificate
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.security import Furl, read_furl, write_furl
-from ipython1.kernel.multienginefc import IFCSessions
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
 from ipython1.kernel.wire import messages

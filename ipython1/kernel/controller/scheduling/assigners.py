@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeAlias
 
 from twisted.logger import Logger
 
-from ipython1.kernel._scheduling.prefetch import Prefetch
-from ipython1.kernel._scheduling.queues import Line, WaitingTasks
-from ipython1.kernel._scheduling.records import DONE, TaskRecord, WorkerRecord
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch
+from ipython1.kernel.controller.scheduling.queues import Line, WaitingTasks
+from ipython1.kernel.controller.scheduling.records import DONE, TaskRecord, WorkerRecord
 
 log = Logger()
 

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ipython1.kernel._scheduling.records import Status
+from ipython1.kernel.controller.scheduling.records import Status
 
 if TYPE_CHECKING:
-    from ipython1.kernel._scheduling.accounts import Account
+    from ipython1.kernel.controller.scheduling.accounts import Account
 
 PER_RESULT = 450
 """Bytes that a kept result takes besides its payload."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ipython1.kernel._scheduling.instructions import Retract
-from ipython1.kernel._scheduling.records import ASSIGNED, TaskRecord, WorkerRecord
+from ipython1.kernel.controller.scheduling.instructions import Retract
+from ipython1.kernel.controller.scheduling.records import ASSIGNED, TaskRecord, WorkerRecord
 
 if TYPE_CHECKING:
-    from ipython1.kernel._scheduling.machine import TaskMachine
+    from ipython1.kernel.controller.scheduling.machine import TaskMachine
 
 WORTH: Final = 0.003
 """Seconds of work waiting on an engine that are worth the trouble."""

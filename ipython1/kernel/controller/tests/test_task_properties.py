@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel._scheduling.assigners import Assigner, BulkAssigner, SchedulerAssigner
-from ipython1.kernel._scheduling.instructions import (
+from ipython1.kernel.basics.error import KernelError
+from ipython1.kernel.controller.scheduling.assigners import (
+    Assigner,
+    BulkAssigner,
+    SchedulerAssigner,
+)
+from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,
     Credit,
     Deliver,
@@ -20,14 +25,13 @@ from ipython1.kernel._scheduling.instructions import (
     Send,
     Stop,
 )
-from ipython1.kernel._scheduling.invariants import check
-from ipython1.kernel._scheduling.machine import TaskMachine, TaskSettings
-from ipython1.kernel._scheduling.prefetch import Prefetch
-from ipython1.kernel._scheduling.queues import FIFOLine, LIFOLine, PriorityLine
-from ipython1.kernel._scheduling.records import Status, TaskOptions
-from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.task import FIFOScheduler, PriorityScheduler
-from ipython1.kernel.tests.taskworld import PretendedEngine
+from ipython1.kernel.controller.scheduling.invariants import check
+from ipython1.kernel.controller.scheduling.machine import TaskMachine, TaskSettings
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch
+from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, PriorityLine
+from ipython1.kernel.controller.scheduling.records import Status, TaskOptions
+from ipython1.kernel.controller.task import FIFOScheduler, PriorityScheduler
+from ipython1.kernel.controller.tests.taskworld import PretendedEngine
 
 ASSIGNERS = {
     "fifo": lambda: BulkAssigner(FIFOLine, Prefetch()),

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Protocol
 
-from ipython1.kernel._scheduling.prefetch import Prefetch
-from ipython1.kernel._scheduling.records import (
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch
+from ipython1.kernel.controller.scheduling.records import (
     DONE,
     FREE,
     QUEUED,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import TypeAlias
 
-from ipython1.kernel._scheduling.records import ABORTING, ASSIGNED, TaskRecord
+from ipython1.kernel.controller.scheduling.records import ABORTING, ASSIGNED, TaskRecord
 
 RUNNING = (ASSIGNED, ABORTING)
 

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
-from ipython1.kernel import controllerservice
 from ipython1.kernel.basics.error import (
     ClientError,
     IdInUse,
@@ -18,10 +17,15 @@ from ipython1.kernel.basics.error import (
     SecurityError,
     VersionMismatch,
 )
-from ipython1.kernel.controllerservice import ControllerService, IControllerBase, IControllerCore
-from ipython1.kernel.enginefc import FCEngines
-from ipython1.kernel.multiengine import IEngineMultiplexer, IMultiEngine, MultiEngine
-from ipython1.kernel.multienginefc import FCMultiEngine, IFCMultiEngine
+from ipython1.kernel.controller import controllerservice
+from ipython1.kernel.controller.controllerservice import (
+    ControllerService,
+    IControllerBase,
+    IControllerCore,
+)
+from ipython1.kernel.controller.enginefc import FCEngines
+from ipython1.kernel.controller.multiengine import IEngineMultiplexer, IMultiEngine, MultiEngine
+from ipython1.kernel.controller.multienginefc import FCMultiEngine, IFCMultiEngine
 from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.tub.gate import Gate, register
 from ipython1.kernel.wire import messages

@@ -34,19 +34,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ipython1.kernel._scheduling.accounts import Account, Lease
-from ipython1.kernel._scheduling.assigners import Assigner
-from ipython1.kernel._scheduling.balance import take_back
-from ipython1.kernel._scheduling.faults import Faults, withdrawn_error
-from ipython1.kernel._scheduling.instructions import (
+from ipython1.kernel.basics.error import (
+    InvalidClientID,
+    ProtocolError,
+    ResultAlreadyRetrieved,
+    ResultNotCompleted,
+)
+from ipython1.kernel.controller.scheduling.accounts import Account, Lease
+from ipython1.kernel.controller.scheduling.assigners import Assigner
+from ipython1.kernel.controller.scheduling.balance import take_back
+from ipython1.kernel.controller.scheduling.faults import Faults, withdrawn_error
+from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,
     Credit,
     Deliver,
     Instruction,
     Send,
 )
-from ipython1.kernel._scheduling.prefetch import Prefetch, Templates
-from ipython1.kernel._scheduling.records import (
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch, Templates
+from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
     DONE,
     QUEUED,
@@ -58,14 +64,8 @@ from ipython1.kernel._scheduling.records import (
     Trouble,
     WorkerRecord,
 )
-from ipython1.kernel._scheduling.retention import Finished, ResultStore
-from ipython1.kernel._scheduling.timers import Timers
-from ipython1.kernel.basics.error import (
-    InvalidClientID,
-    ProtocolError,
-    ResultAlreadyRetrieved,
-    ResultNotCompleted,
-)
+from ipython1.kernel.controller.scheduling.retention import Finished, ResultStore
+from ipython1.kernel.controller.scheduling.timers import Timers
 
 Submission: TypeAlias = tuple[int, TaskOptions, bytes, Sequence[tuple[TaskOptions, bytes]]]
 """Task id, options, payload, and (options, payload) of each recovery task."""

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipython1.kernel._scheduling.instructions import Kill, Retract, Stop
-from ipython1.kernel._scheduling.records import (
+from ipython1.kernel.controller.scheduling.instructions import Kill, Retract, Stop
+from ipython1.kernel.controller.scheduling.records import (
     ABORTING,
     ASSIGNED,
     QUEUED,
@@ -30,7 +30,7 @@ from ipython1.kernel._scheduling.records import (
 )
 
 if TYPE_CHECKING:
-    from ipython1.kernel._scheduling.machine import TaskMachine
+    from ipython1.kernel.controller.scheduling.machine import TaskMachine
 
 
 def withdrawn_error(task_id: int) -> Error:

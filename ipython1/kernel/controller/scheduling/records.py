@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ipython1.kernel._scheduling.prefetch import Measured
+from ipython1.kernel.controller.scheduling.prefetch import Measured
 from ipython1.kernel.wire.taskwire import Status as Status
 
 if TYPE_CHECKING:
-    from ipython1.kernel._scheduling.accounts import Account
+    from ipython1.kernel.controller.scheduling.accounts import Account
 
 
 class State(IntEnum):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from ipython1.kernel._scheduling.assigners import Assigner, BulkAssigner
-from ipython1.kernel._scheduling.instructions import (
+from ipython1.kernel.controller.scheduling.assigners import Assigner, BulkAssigner
+from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,
     Credit,
     Deliver,
@@ -23,11 +23,11 @@ from ipython1.kernel._scheduling.instructions import (
     Send,
     Stop,
 )
-from ipython1.kernel._scheduling.machine import TaskMachine, TaskSettings
-from ipython1.kernel._scheduling.prefetch import Prefetch
-from ipython1.kernel._scheduling.queues import FIFOLine
-from ipython1.kernel._scheduling.records import Status, TaskOptions, TaskRecord
-from ipython1.kernel._scheduling.retention import Finished
+from ipython1.kernel.controller.scheduling.machine import TaskMachine, TaskSettings
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch
+from ipython1.kernel.controller.scheduling.queues import FIFOLine
+from ipython1.kernel.controller.scheduling.records import Status, TaskOptions, TaskRecord
+from ipython1.kernel.controller.scheduling.retention import Finished
 
 CLIENT = b"c" * 16
 

@@ -1,7 +1,7 @@
 """The scheduler of the task interface: a state machine without I/O.
 
-Events are method calls on :class:`~ipython1.kernel._scheduling.machine.TaskMachine`, with the time passed in;
-what is to be done about them comes out as a list of instructions (:mod:`~ipython1.kernel._scheduling.instructions`).
+Events are method calls on :class:`~ipython1.kernel.controller.scheduling.machine.TaskMachine`, with the time passed
+in; what is to be done about them comes out as a list of instructions (see ``instructions``).
 
 ================  ==========================================================================================
 module            holds

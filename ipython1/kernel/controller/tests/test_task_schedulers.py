@@ -9,15 +9,13 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
-from ipython1.kernel._scheduling.assigners import BulkAssigner, SchedulerAssigner
-from ipython1.kernel._scheduling.invariants import check
-from ipython1.kernel._scheduling.prefetch import Prefetch
 from ipython1.kernel.basics.error import ClientError
-from ipython1.kernel.controllerservice import ControllerService
-from ipython1.kernel.mapper import IMapper
-from ipython1.kernel.multienginefc import IFCSessions
-from ipython1.kernel.objects.taskobjects import MapTask, StringTask
-from ipython1.kernel.task import (
+from ipython1.kernel.controller.controllerservice import ControllerService
+from ipython1.kernel.controller.multienginefc import IFCSessions
+from ipython1.kernel.controller.scheduling.assigners import BulkAssigner, SchedulerAssigner
+from ipython1.kernel.controller.scheduling.invariants import check
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch
+from ipython1.kernel.controller.task import (
     FIFOScheduler,
     IScheduledTask,
     IScheduler,
@@ -30,10 +28,12 @@ from ipython1.kernel.task import (
     TaskController,
     make_scheduler,
 )
-from ipython1.kernel.taskfc import FCTaskController, IFCTaskController, TaskSession
+from ipython1.kernel.controller.taskfc import FCTaskController, IFCTaskController, TaskSession
+from ipython1.kernel.controller.taskschedulers import assigner_for
+from ipython1.kernel.controller.tests.taskworld import World
+from ipython1.kernel.mapper import IMapper
+from ipython1.kernel.objects.taskobjects import MapTask, StringTask
 from ipython1.kernel.taskmap import ITaskMapperFactory, ITaskParallelDecorator, TaskMapper
-from ipython1.kernel.taskschedulers import assigner_for
-from ipython1.kernel.tests.taskworld import World
 from ipython1.testing import Pump
 
 

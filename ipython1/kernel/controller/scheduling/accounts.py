@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from ipython1.kernel._scheduling.retention import Finished
+from ipython1.kernel.controller.scheduling.retention import Finished
 
 FIRST_LEASE = 1024
 LARGEST_LEASE = 65536

@@ -12,10 +12,14 @@ from typing import Any, ClassVar
 
 from zope.interface import implementer
 
-from ipython1.kernel._scheduling.assigners import Assigner, BulkAssigner, SchedulerAssigner
-from ipython1.kernel._scheduling.prefetch import Prefetch
-from ipython1.kernel._scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
-from ipython1.kernel.taskinterfaces import IScheduler
+from ipython1.kernel.controller.scheduling.assigners import (
+    Assigner,
+    BulkAssigner,
+    SchedulerAssigner,
+)
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch
+from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
+from ipython1.kernel.controller.taskinterfaces import IScheduler
 
 
 @implementer(IScheduler)

@@ -1,0 +1,557 @@
+"""Engines as the controller and its adapters see them.
+
+An engine does what the methods of :class:`IEngineBase` say.  In the controller each engine is a
+:class:`QueuedEngine`: it holds the engine's link and a queue of commands, sends them one at a time, and gives
+    a Deferred of each one's
+:class:`Outcome`.  Outcomes are opaque: the controller forwards their bytes and never looks into them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import Attribute, Interface, implementer
+
+from ipython1.kernel.basics.error import (
+    EngineDied,
+    KernelError,
+    NotStarted,
+    ProtocolError,
+    QueueCleared,
+    to_wire,
+)
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import ISerialized, Serialized, join_inline, split_inline
+
+log = Logger()
+
+
+class IEngineCore(Interface):
+    """What every engine can do with code and objects."""
+
+    id = Attribute("The engine's id, an int >= 0.")
+
+    def execute(lines: str) -> Any:
+        """Run ``lines``, a str of Python or IPython code."""
+
+    def pull(keys: str | Sequence[str]) -> Any:
+        """The objects of the names ``keys`` (a str or a sequence of them)."""
+
+    def push_function(namespace: Mapping[str, Any]) -> Any:
+        """Define the functions of ``namespace`` (a mapping); they run in the engine's namespace."""
+
+    def pull_function(keys: str | Sequence[str]) -> Any:
+        """Like ``pull``, for functions."""
+
+    def push(namespace: Mapping[str, Any]) -> Any:
+        """Set each name of ``namespace`` to its object."""
+
+    def get_result(i: int | None = None) -> Any:
+        """The result of command number ``i``, None for the last."""
+
+    def reset() -> Any:
+        """Forget all user names."""
+
+    def keys() -> Any:
+        """The user's names, sorted."""
+
+    def kill() -> Any:
+        """End the engine's process."""
+
+
+class IEngineSerialized(Interface):
+    """Moves objects as bytes."""
+
+    def push_serialized(namespace: Mapping[str, Serialized]) -> Any:
+        """Set each name of ``namespace`` to the object whose bytes (:class:`Serialized`) it maps to."""
+
+    def pull_serialized(keys: Sequence[str]) -> Any:
+        """The bytes of the objects named ``keys``."""
+
+
+class IEngineProperties(Interface):
+    """A dictionary in which users describe the engine, for instance for tasks' dependencies."""
+
+    def set_properties(properties: Mapping[str, Any]) -> Any:
+        """Set some."""
+
+    def get_properties(keys: Sequence[str] | None = None) -> Any:
+        """All, or those named.  A missing one is an ``InvalidProperty``."""
+
+    def has_properties(keys: Sequence[str]) -> Any:
+        """A list of bools."""
+
+    def del_properties(keys: Sequence[str]) -> Any:
+        """Delete those named."""
+
+    def clear_properties() -> Any:
+        """Delete all."""
+
+
+class IEngineBase(IEngineCore, IEngineSerialized, IEngineProperties):
+    """All that an engine does."""
+
+
+class IEngineQueued(Interface):
+    """An engine in the controller: a queue of commands.
+
+    The methods that take part in the queue give a Deferred of an :class:`Outcome` and never fail.
+    """
+
+    id = Attribute("The engine's id, an int >= 0.")
+
+    def submit(command: Command) -> Deferred[Outcome]:
+        """Queue a :class:`Command`."""
+
+    def execute(lines: str) -> Any:
+        """Queue the running of ``lines``."""
+
+    def push_serialized(namespace: Mapping[str, Serialized]) -> Any:
+        """Queue a push of serialized objects."""
+
+    def pull_serialized(keys: Sequence[str]) -> Any:
+        """Queue a pull; the payload of the outcome holds the objects' bytes."""
+
+    def reset() -> Any:
+        """Queue a reset."""
+
+    def keys() -> Any:
+        """Queue a listing of the user's names."""
+
+    def clear_queue() -> int:
+        """Remove what has not begun; each of those fails with ``QueueCleared``."""
+
+    def queue_status() -> dict[str, Any]:
+        """The method and number of the command that runs and of those that wait."""
+
+    def interrupt() -> None:
+        """Interrupt what runs now."""
+
+    def kill() -> Any:
+        """End the engine's process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something for an engine to do.
+
+    :ivar origin: the uuid (16 bytes) of the client it comes from.
+    :ivar number: unique for ever with ``origin``.
+    :ivar method: a method of :class:`IEngineBase`, or ``apply``.
+    :ivar payload: its arguments, joined with :func:`~ipython1.kernel.payload.join_inline`.
+    :ivar relay: instead, the bulk transfer that brings them.
+    :ivar stream: called with the name of a stream and text while the command runs, when output shall be streamed.
+    """
+
+    origin: bytes
+    number: int
+    method: str
+    payload: Buffer = b""
+    relay: BulkRelay | None = None
+    stream: Callable[[str, bytes], None] | None = None
+
+    @property
+    def key(self) -> tuple[bytes, int]:
+        """What names it for ever."""
+        return (self.origin, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended on one engine.
+
+    :ivar status: ``messages.OK``, ``messages.FAILED`` (the user's code raised) or ``messages.REFUSED`` (the
+        kernel's error).
+    :ivar payload: opaque, inline.
+    :ivar relay: instead, the bulk transfer that brings it; a sink must be added in the same turn.
+    :ivar error: name and message of the kernel's error.
+    """
+
+    engine_id: int
+    status: int
+    payload: Buffer = b""
+    relay: BulkRelay | None = None
+    error: tuple[str, str] | None = None
+
+    @classmethod
+    def refused(cls, engine_id: int, problem: BaseException) -> Outcome:
+        """The kernel's own error."""
+        return cls(engine_id, messages.REFUSED, error=to_wire(problem))
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A queued command, and what waits for it."""
+
+    command: Command
+    done: Callable[[Outcome], None]
+    bulk: int | None
+
+
+@dataclass(slots=True)
+class CommandQueue:
+    """One engine's commands in order; no I/O.
+
+    ==========  =====================================  ============================
+    command     event                                  becomes
+    ==========  =====================================  ============================
+    waiting     nothing runs: :meth:`next_to_send`     running
+    waiting     :meth:`remove`                         gone (the caller fails it)
+    running     :meth:`finished`                       gone
+    any         :meth:`drain` (the engine is gone)     gone
+    ==========  =====================================  ============================
+    """
+
+    running: _Entry | None = None
+    waiting: deque[_Entry] = field(default_factory=deque)
+
+    def next_to_send(self) -> _Entry | None:
+        """The command to send now, if nothing runs and something waits."""
+        if self.running is not None or not self.waiting:
+            return None
+        self.running = self.waiting.popleft()
+        return self.running
+
+    def finished(self, key: tuple[bytes, int]) -> _Entry | None:
+        """The engine is done with ``key``; None when that was not running (a late or repeated answer)."""
+        entry = self.running
+        if entry is None or entry.command.key != key:
+            return None
+        self.running = None
+        return entry
+
+    def remove(self, wanted: Callable[[Command], bool]) -> list[_Entry]:
+        """Take out the waiting commands that are ``wanted``."""
+        removed = [entry for entry in self.waiting if wanted(entry.command)]
+        if removed:
+            self.waiting = deque(entry for entry in self.waiting if not wanted(entry.command))
+        return removed
+
+    def drain(self) -> list[_Entry]:
+        """Take out everything."""
+        entries = [*([self.running] if self.running else []), *self.waiting]
+        self.running = None
+        self.waiting.clear()
+        return entries
+
+
+@implementer(IEngineQueued)
+class QueuedEngine:
+    """An engine in the controller.
+
+    :param clock: for the escalation of :meth:`kill`.
+    :param signal_process: ends a process of this host by force, or does nothing when it is on another host.
+    """
+
+    def __init__(
+        self,
+        engine_id: int,
+        hello: messages.Hello,
+        clock: IReactorTime,
+        on_lost: Callable[[QueuedEngine, str], None],
+        signal_process: Callable[[messages.Hello], None] = lambda hello: None,
+    ) -> None:
+        self.id = engine_id
+        self.hello = hello
+        self.origin = bytes.fromhex(hello.uuid)
+        self.properties_version = 0
+        self.alive = True
+        self.link: FrameLink | None = None
+        self._clock = clock
+        self._on_lost = on_lost
+        self._signal_process = signal_process
+        self._queue = CommandQueue()
+        self._number = 0
+        self._handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}
+        self._reports: dict[int, Deferred[Any]] = {}
+        self._waiting_for_end: dict[tuple[bytes, int], list[Deferred[None]]] = {}
+        self._kill_timer: Any = None
+        self.loss_reason = ""
+        """How it went, once it is gone."""
+        self.lost_command = False
+        """Whether it had a command when it went."""
+
+    def attach(self, link: FrameLink) -> None:
+        """The engine is reached through ``link``."""
+        self.link = link
+        link.bulk.relaying = True
+
+    def handle(self, kind: int, handler: Callable[[int, int, Buffer, Buffer], None]) -> None:
+        """Frames of ``kind`` from this engine go to ``handler(flags, ident, meta, payload)``."""
+        self._handlers[kind] = handler
+
+    # -- the queue
+
+    def submit(self, command: Command) -> Deferred[Outcome]:
+        """Queue ``command``; the Deferred never fails."""
+        result: Deferred[Outcome] = Deferred()
+        if self.link is None or not self.alive:
+            result.callback(Outcome.refused(self.id, self._not_started("it is gone")))
+            return result
+        bulk = None if command.relay is None else command.relay.add_sink(self.link.bulk)
+        self._queue.waiting.append(_Entry(command, result.callback, bulk))
+        self._send_next()
+        return result
+
+    def _send_next(self) -> None:
+        entry = self._queue.next_to_send()
+        if entry is None:
+            return
+        assert self.link is not None
+        command = entry.command
+        meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
+        if entry.bulk is None:
+            self.link.send(frames.COMMAND, command.number, meta.pack(), command.payload)
+        else:
+            self.link.send(
+                frames.COMMAND, command.number, meta.pack(), pack_reference(entry.bulk), frames.BULK
+            )
+
+    def _local(self, method: str, payload: Sequence[Buffer]) -> Deferred[Outcome]:
+        self._number += 1
+        return self.submit(Command(self.origin, self._number, method, join_inline(payload)))
+
+    def execute(self, lines: str) -> Deferred[Outcome]:
+        return self._local("execute", [messages.pack_json({"source": lines})])
+
+    def push_serialized(self, namespace: Mapping[str, Serialized]) -> Deferred[Outcome]:
+        return self._local("push", pack_named(namespace))
+
+    def pull_serialized(self, keys: Sequence[str]) -> Deferred[Outcome]:
+        return self._local("pull", [messages.pack_json({"keys": list(keys)})])
+
+    def reset(self) -> Deferred[Outcome]:
+        return self._local("reset", [b"{}"])
+
+    def keys(self) -> Deferred[Outcome]:
+        return self._local("keys", [b"{}"])
+
+    def clear_queue(self) -> int:
+        """Remove what has not begun; returns how many that were."""
+        return self.remove(lambda command: True, "its engine's queue was cleared before it began")
+
+    def remove(self, wanted: Callable[[Command], bool], reason: str) -> int:
+        """Remove the waiting commands that are ``wanted``; each fails with ``QueueCleared``."""
+        removed = self._queue.remove(wanted)
+        for entry in removed:
+            self._drop_bulk(entry)
+            entry.done(Outcome.refused(self.id, QueueCleared(f"{entry.command.method}: {reason}")))
+        return len(removed)
+
+    def is_running(self, key: tuple[bytes, int]) -> bool:
+        """Whether the command ``key`` is what the engine has now."""
+        running = self._queue.running
+        return running is not None and running.command.key == key
+
+    @property
+    def running_key(self) -> tuple[bytes, int] | None:
+        """What names the command that the engine has now."""
+        running = self._queue.running
+        return None if running is None else running.command.key
+
+    def when_over(self, key: tuple[bytes, int]) -> Deferred[None]:
+        """A Deferred that fires when the engine is done with the running command ``key``, well or not."""
+        over: Deferred[None] = Deferred()
+        if self.is_running(key):
+            self._waiting_for_end.setdefault(key, []).append(over)
+        else:
+            over.callback(None)
+        return over
+
+    def _over(self, key: tuple[bytes, int]) -> None:
+        for waiting in self._waiting_for_end.pop(key, ()):
+            waiting.callback(None)
+
+    def _drop_bulk(self, entry: _Entry) -> None:
+        if entry.bulk is not None and entry.command.relay is not None and self.link is not None:
+            entry.command.relay.drop_sink(self.link.bulk, entry.bulk)
+            # The engine may have all of it already, and holds it for a command that will not come.
+            self.link.bulk.forget(entry.bulk)
+
+    def queue_status(self) -> dict[str, Any]:
+        running = self._queue.running
+        return {
+            "pending": None if running is None else _shown(running.command),
+            "queue": [_shown(entry.command) for entry in self._queue.waiting],
+        }
+
+    # -- control
+
+    def interrupt(self, key: tuple[bytes, int] | None = None) -> None:
+        """Interrupt the command ``key``, or whatever runs now."""
+        if self.link is not None:
+            origin, number = key if key is not None else (b"", 0)
+            self.link.send(frames.INTERRUPT, number, origin)
+
+    def report(self, request: dict[str, Any]) -> Deferred[Any]:
+        """Ask the engine's reactor something (JSON); answered also while user code runs."""
+        self._number += 1
+        number = self._number
+
+        def forget(_: Deferred[Any]) -> None:
+            self._reports.pop(number, None)
+
+        answer: Deferred[Any] = Deferred(forget)
+        if self.link is None or not self.alive:
+            answer.errback(self._died("it is gone"))
+            return answer
+        self._reports[number] = answer
+        self.link.send(frames.STATUS, number, b"", messages.pack_json(request))
+        return answer
+
+    def kill(self, grace: float = 1.0) -> None:
+        """End the engine's process; by force after ``grace`` seconds, where it runs on this host."""
+        if self.link is None or not self.alive or self._kill_timer is not None:
+            return
+        self.link.send(frames.STOP, 0)
+        self._kill_timer = self._clock.callLater(grace, self._kill_by_force)
+
+    def _kill_by_force(self) -> None:
+        self._kill_timer = None
+        log.info("engine {id} did not end by itself; ending it by force", id=self.id)
+        self._signal_process(self.hello)
+        if self.link is not None:
+            self.link.abort("it was killed")
+
+    # -- the link
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        """A frame from the engine."""
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(flags, ident, meta, payload)
+        elif kind == frames.OUTCOME:
+            self._outcome_received(flags, ident, bytes(meta), payload)
+        elif kind == frames.OUTPUT:
+            self._output_received(ident, bytes(meta), payload)
+        elif kind == frames.REPLY:
+            answer = self._reports.pop(ident, None)
+            if answer is not None:
+                answer.callback(messages.unpack_json(payload))
+        elif kind == frames.PROPERTIES:
+            self.properties_version = ident
+        else:
+            raise ProtocolError(f"an engine sent a frame of unknown kind {kind}")
+
+    def _outcome_received(self, flags: int, number: int, meta: bytes, payload: Buffer) -> None:
+        assert self.link is not None
+        if len(meta) <= messages.ORIGIN_SIZE:
+            raise ProtocolError("an engine's outcome is cut short")
+        key = (meta[: messages.ORIGIN_SIZE], number)
+        status = meta[messages.ORIGIN_SIZE]
+        rest = meta[messages.ORIGIN_SIZE + 1 :]
+        # All of it is understood before the command is taken out, so that garbage leaves it to fail with its engine.
+        error = None
+        if rest:
+            name, message = messages.unpack_json(rest)
+            error = (str(name), str(message))
+        relay = None
+        if flags & frames.BULK:
+            reference = unpack_reference(payload)
+            if not self.is_running(key):
+                self.link.bulk.refuse_relay(reference, "nobody waits for it")
+                return
+            relay = self.link.bulk.relay(reference)
+            payload = b""
+        entry = self._queue.finished(key)
+        if entry is None:
+            return
+        # The engine is free before anybody hears of the outcome, so that whoever reacts finds the queue as it is.
+        self._send_next()
+        entry.done(Outcome(self.id, status, payload, relay, error))
+        self._over(entry.command.key)
+
+    def _output_received(self, number: int, meta: bytes, payload: Buffer) -> None:
+        running = self._queue.running
+        if running is None or running.command.stream is None:
+            return
+        if running.command.key == (meta[: messages.ORIGIN_SIZE], number):
+            running.command.stream(meta[messages.ORIGIN_SIZE :].decode(), bytes(payload))
+
+    def link_lost(self, reason: str) -> None:
+        """The engine is gone; everything it had fails at once."""
+        if not self.alive:
+            return
+        self.alive = False
+        if self._kill_timer is not None:
+            self._kill_timer.cancel()
+            self._kill_timer = None
+        running = self._queue.running
+        entries = self._queue.drain()
+        self.loss_reason, self.lost_command = reason, bool(entries)
+        self._on_lost(self, reason)
+        problem = self._died(reason)
+        for entry in entries:
+            self._drop_bulk(entry)
+            outcome = problem if entry is running else self._not_started(reason)
+            entry.done(Outcome.refused(self.id, outcome))
+            self._over(entry.command.key)
+        reports, self._reports = self._reports, {}
+        for answer in reports.values():
+            answer.errback(problem)
+
+    def _died(self, reason: str) -> KernelError:
+        return EngineDied(
+            f"engine {self.id} (process {self.hello.pid}) went away: {reason}; "
+            "what it was running is lost, and so is its namespace"
+        )
+
+    def _not_started(self, reason: str) -> KernelError:
+        return NotStarted(
+            f"engine {self.id} (process {self.hello.pid}) went away before it began this: {reason}"
+        )
+
+
+def _shown(command: Command) -> str:
+    """``execute('a=5')`` or ``push(a, b)``: for people who look at a queue."""
+    if command.relay is not None:
+        return f"{command.method}(...)"
+    try:
+        head = messages.unpack_json(split_inline(command.payload)[0])
+        if "source" in head:
+            return f"{command.method}({shorten(head['source'], 60)!r})"
+        if "call" in head:
+            return f"{command.method}({shorten(head['call'], 60)})"
+        names = head.get("names", head.get("keys")) or ()
+        return f"{command.method}({shorten(', '.join(names), 60)})"
+    except (ProtocolError, LookupError, TypeError, AttributeError):
+        # Pickled arguments, which nobody reads here; or a client of its own kind.
+        return f"{command.method}(...)"
+
+
+def shorten(text: str, width: int) -> str:
+    """``text`` on at most ``width`` characters."""
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def pack_named(namespace: Mapping[str, ISerialized], **extra: Any) -> list[Buffer]:
+    """Named objects' bytes as the buffers of one payload: a JSON head, then all buffers."""
+    head = {"names": {name: len(value.buffers) for name, value in namespace.items()}, **extra}
+    buffers: list[Buffer] = [messages.pack_json(head)]
+    for value in namespace.values():
+        buffers.extend(value.buffers)
+    return buffers
+
+
+def unpack_named(buffers: Sequence[Buffer]) -> tuple[dict[str, Serialized], dict[str, Any]]:
+    """What :func:`pack_named` packed: the objects' bytes, and the head."""
+    head = messages.unpack_json(buffers[0])
+    named: dict[str, Serialized] = {}
+    position = 1
+    for name, count in head["names"].items():
+        named[name] = Serialized(tuple(buffers[position : position + count]))
+        position += count
+    if position != len(buffers):
+        raise ProtocolError("named objects and their buffers do not add up")
+    return named, head

@@ -1,0 +1,199 @@
+"""The MultiEngine interface: engines are explicit, each with its id and its queue.
+
+:class:`MultiEngine` adapts a controller.  It knows no network: a client's commands come as calls, and what
+    becomes of them
+is told through a callback for each engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.components import registerAdapter
+from zope.interface import Attribute, Interface, implementer
+
+from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered, compress_ids
+from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
+from ipython1.kernel.controller.engineservice import Command, Outcome, QueuedEngine
+from ipython1.kernel.controller.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.bulk import BulkRelay
+from ipython1.kernel.wire.frames import Buffer
+
+
+class IEngineMultiplexer(Interface):
+    """Sends one command to several engines."""
+
+    def submit(
+        origin: bytes,
+        number: int,
+        submission: messages.Submit,
+        payload: Buffer,
+        relay: BulkRelay | None,
+        on_outcome: Callable[[Outcome], None],
+        on_output: Callable[[int, str, bytes], None],
+    ) -> list[int]:
+        """Queue one command on each target; ``on_outcome`` is called with the :class:`Outcome` of each.
+
+        :returns: the ids of the targets.
+        :raises InvalidEngineID, NoEnginesRegistered: before anything is queued.
+        """
+
+
+class IMultiEngine(IEngineMultiplexer):
+    """The MultiEngine interface of a controller."""
+
+    controller = Attribute("The adapted controller.")
+
+    def get_ids() -> list[int]:
+        """The ids of all engines, sorted."""
+
+    def queue_status(targets: Sequence[int] | None) -> list[tuple[int, dict[str, Any]]]:
+        """A list of ``(id, {'pending': ..., 'queue': [...]})``."""
+
+    def clear_queue(targets: Sequence[int] | None) -> int:
+        """Remove what has not begun on the targets; returns how many commands that were."""
+
+    def abort(origin: bytes, number: int, targets: Sequence[int] | None = None) -> Any:
+        """End one command: remove it where it has not begun, interrupt it where it runs."""
+
+    def withdraw(origin: bytes, number: int) -> Any:
+        """Remove one command where it has not begun, and leave it alone where it has.
+
+        It fails with ``QueueCleared`` where it is removed; returns on how many engines that is.
+        """
+
+    def interrupt(targets: Sequence[int] | None) -> Any:
+        """Interrupt what runs on the targets now; a Deferred of what came of it.
+
+        See :func:`~ipython1.kernel.controller.inspection.interrupt_and_look`.
+        """
+
+    def stacks(targets: Sequence[int] | None, within: float) -> Any:
+        """Where the targets' code is; a Deferred, see :func:`~ipython1.kernel.controller.inspection.stacks_of`."""
+
+    def kill(targets: Sequence[int] | None) -> list[int]:
+        """End the targets' processes."""
+
+    def report(
+        targets: Sequence[int] | None, request: dict[str, Any]
+    ) -> Deferred[list[tuple[int, Any]]]:
+        """Ask the targets' reactors something; a Deferred of ``[(id, answer or None), ...]``."""
+
+
+@implementer(IMultiEngine)
+class MultiEngine:
+    """Adapts a controller to :class:`IMultiEngine`."""
+
+    def __init__(self, controller: ControllerService) -> None:
+        self.controller = controller
+
+    def get_ids(self) -> list[int]:
+        return sorted(self.controller.engines)
+
+    def resolve(self, targets: Sequence[int] | None) -> list[QueuedEngine]:
+        """The engines of ``targets`` (None: all).
+
+        :raises InvalidEngineID: naming those that are not there.
+        :raises NoEnginesRegistered: when there are none at all.
+        """
+        engines = self.controller.engines
+        if not engines:
+            raise NoEnginesRegistered(
+                "no engine is registered with the controller; start some (ipengine, or ipcluster engines -n 4)"
+            )
+        if targets is None:
+            return [engines[engine_id] for engine_id in sorted(engines)]
+        missing = [engine_id for engine_id in targets if engine_id not in engines]
+        if missing:
+            raise InvalidEngineID(
+                f"there is no engine {compress_ids(missing)}; the engines are {compress_ids(engines)}"
+            )
+        return [engines[engine_id] for engine_id in targets]
+
+    def submit(
+        self,
+        origin: bytes,
+        number: int,
+        submission: messages.Submit,
+        payload: Buffer,
+        relay: BulkRelay | None,
+        on_outcome: Callable[[Outcome], None],
+        on_output: Callable[[int, str, bytes], None],
+    ) -> list[int]:
+        targets = self.resolve(submission.targets)
+        for engine in targets:
+            stream = None
+            if submission.stream:
+                stream = _for_engine(on_output, engine.id)
+            command = Command(origin, number, submission.method, payload, relay, stream)
+            engine.submit(command).addCallback(on_outcome)
+        return [engine.id for engine in targets]
+
+    def queue_status(self, targets: Sequence[int] | None) -> list[tuple[int, dict[str, Any]]]:
+        return [(engine.id, engine.queue_status()) for engine in self.resolve(targets)]
+
+    def clear_queue(self, targets: Sequence[int] | None) -> int:
+        return sum(engine.clear_queue() for engine in self.resolve(targets))
+
+    def abort(self, origin: bytes, number: int, targets: Sequence[int] | None = None) -> int:
+        key = (origin, number)
+        touched = 0
+        for engine in list(self.controller.engines.values()):
+            if targets is not None and engine.id not in targets:
+                continue
+            touched += engine.remove(lambda command: command.key == key, "it was aborted")
+            if engine.is_running(key):
+                engine.interrupt(key)
+                touched += 1
+        return touched
+
+    def withdraw(self, origin: bytes, number: int) -> int:
+        key = (origin, number)
+        return sum(
+            engine.remove(lambda command: command.key == key, "it was taken back")
+            for engine in list(self.controller.engines.values())
+        )
+
+    def interrupt(
+        self, targets: Sequence[int] | None
+    ) -> Deferred[list[tuple[int, dict[str, Any]]]]:
+        return Deferred.fromCoroutine(
+            interrupt_and_look(self.resolve(targets), self.controller.clock)
+        )
+
+    def stacks(
+        self, targets: Sequence[int] | None, within: float = STACKS_TIMEOUT
+    ) -> Deferred[list[tuple[int, dict[str, Any]]]]:
+        return Deferred.fromCoroutine(
+            stacks_of(self.resolve(targets), self.controller.clock, within)
+        )
+
+    def kill(self, targets: Sequence[int] | None) -> list[int]:
+        engines = self.resolve(targets)
+        for engine in engines:
+            engine.kill()
+        return [engine.id for engine in engines]
+
+    def report(
+        self, targets: Sequence[int] | None, request: dict[str, Any]
+    ) -> Deferred[list[tuple[int, Any]]]:
+        engines = self.resolve(targets)
+        answers = DeferredList([engine.report(request) for engine in engines], consumeErrors=True)
+        return answers.addCallback(
+            lambda results: [
+                (engine.id, value if good else None)
+                for engine, (good, value) in zip(engines, results, strict=True)
+            ]
+        )
+
+
+def _for_engine(
+    on_output: Callable[[int, str, bytes], None], engine_id: int
+) -> Callable[[str, bytes], None]:
+    return lambda stream, text: on_output(engine_id, stream, text)
+
+
+registerAdapter(MultiEngine, IControllerBase, IMultiEngine)

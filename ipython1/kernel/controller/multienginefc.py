@@ -1,0 +1,232 @@
+"""The Foolscap face of the MultiEngine interface: unpacks frames, delegates, packs the answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
+from ipython1.kernel.controller.engineservice import Outcome
+from ipython1.kernel.controller.multiengine import IMultiEngine, MultiEngine
+from ipython1.kernel.tub.gate import Session
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+
+KILL_WAIT = 3.0
+"""Seconds that engines have to end before their controller ends."""
+
+
+def send_reply(link: FrameLink, number: int, answer: Any) -> None:
+    """Answer control call ``number``, however long the answer is."""
+    data = messages.pack_json(answer)
+    if len(data) <= frames.PIECE_SIZE:
+        link.send(frames.REPLY, number, b"", data)
+    else:
+        transfer = link.bulk.start([data], lambda reason: None)
+        link.send(frames.REPLY, number, b"", pack_reference(transfer), frames.BULK)
+
+
+class IFCClientInterface(Interface):
+    """What the controller's process needs of the Foolscap face of any client interface.
+
+    The object itself may be a ``Gate`` target (see :mod:`ipython1.kernel.gate`) or any Foolscap ``Referenceable``.
+    """
+
+
+class IFCSessions(IFCClientInterface):
+    """A face whose clients register at a gate and get a session each."""
+
+    def accept(hello: messages.Hello) -> Session:
+        """A session for the client that greets so."""
+
+
+class IFCMultiEngine(IFCSessions):
+    """The face of :class:`IMultiEngine`."""
+
+
+@implementer(IFCMultiEngine)
+class FCMultiEngine:
+    """Adapts an :class:`IMultiEngine` to sessions with clients."""
+
+    def __init__(self, multiengine: MultiEngine) -> None:
+        self.multiengine = multiengine
+
+    def accept(self, hello: messages.Hello) -> Session:
+        hello.check_role(messages.MULTIENGINE)
+        hello.check_versions("the client")
+        return MultiEngineSession(self, hello)
+
+
+class MultiEngineSession:
+    """One connected client."""
+
+    def __init__(self, face: FCMultiEngine, hello: messages.Hello) -> None:
+        self._multiengine = face.multiengine
+        self._origin = bytes.fromhex(hello.uuid)
+        self._last_number = 0
+        self._link: FrameLink | None = None
+        self._calls: dict[str, Callable[..., Any]] = {
+            "get_ids": self._multiengine.get_ids,
+            "resolve": lambda targets: [e.id for e in self._multiengine.resolve(targets)],
+            "queue_status": self._multiengine.queue_status,
+            "clear_queue": self._multiengine.clear_queue,
+            "abort": self._abort,
+            "withdraw": lambda number: self._multiengine.withdraw(self._origin, number),
+            "interrupt": self._multiengine.interrupt,
+            "kill": self._kill,
+            "report": self._multiengine.report,
+            "stacks": self._multiengine.stacks,
+        }
+
+    def attach(self, link: FrameLink) -> messages.Welcome:
+        self._link = link
+        link.bulk.relaying = True
+        controller = self._multiengine.controller
+        controller.on_register_engine_do(self._engine_came, True)
+        controller.on_unregister_engine_do(self._engine_went, True)
+        return messages.Welcome(
+            max_message=controller.max_message,
+            pid=os.getpid(),
+            extra={"ids": self._multiengine.get_ids()},
+        )
+
+    def opened(self) -> None:
+        pass
+
+    def link_lost(self, reason: str) -> None:
+        self._link = None
+        controller = self._multiengine.controller
+        controller.on_register_engine_do_not(self._engine_came)
+        controller.on_unregister_engine_do_not(self._engine_went)
+
+    def _send(
+        self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
+    ) -> None:
+        if self._link is not None:
+            self._link.send(kind, ident, meta, payload, flags)
+
+    def _engine_came(self, engine_id: int) -> None:
+        self._send(frames.ENGINES, engine_id, b"+")
+
+    def _engine_went(self, engine_id: int) -> None:
+        self._send(frames.ENGINES, engine_id, b"-")
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        if kind == frames.SUBMIT:
+            self._submit(flags, ident, meta, payload)
+        elif kind == frames.CALL:
+            self._call(ident, payload)
+        else:
+            raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
+
+    # -- commands
+
+    def _submit(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        assert self._link is not None
+        relay: BulkRelay | None = None
+        if flags & frames.BULK:
+            relay = self._link.bulk.relay(unpack_reference(payload))
+            payload = b""
+        if number <= self._last_number:
+            # It was delivered before.
+            if relay is not None:
+                relay.refuse("it was received before")
+            return
+        self._last_number = number
+
+        def on_outcome(outcome: Outcome) -> None:
+            self._outcome(number, outcome)
+
+        def on_output(engine_id: int, stream: str, text: bytes) -> None:
+            self._send(
+                frames.OUTPUT, number, messages.pack_ids((engine_id,)) + stream.encode(), text
+            )
+
+        submission = messages.Submit.unpack(meta)
+        try:
+            ids = self._multiengine.submit(
+                self._origin,
+                number,
+                submission,
+                payload,
+                relay,
+                on_outcome,
+                on_output,
+            )
+        except KernelError as problem:
+            if relay is not None:
+                relay.refuse("the command was refused")
+            self._send(frames.REFUSED, number, b"", messages.pack_json(to_wire(problem)))
+        else:
+            if submission.announce:
+                self._send(frames.ACCEPTED, number, messages.pack_ids(ids))
+
+    def _outcome(self, number: int, outcome: Outcome) -> None:
+        meta = messages.OutcomeMeta(outcome.engine_id, outcome.status, outcome.error).pack()
+        if self._link is None:
+            if outcome.relay is not None:
+                outcome.relay.refuse("its client is gone")
+        elif outcome.relay is not None:
+            transfer = outcome.relay.add_sink(self._link.bulk)
+            self._send(frames.OUTCOME, number, meta, pack_reference(transfer), frames.BULK)
+        else:
+            self._send(frames.OUTCOME, number, meta, outcome.payload)
+
+    # -- control calls
+
+    def _call(self, number: int, payload: Buffer) -> None:
+        request = messages.unpack_json(payload)
+        try:
+            function = self._calls[request["name"]]
+            answer = function(**request["args"])
+        except KernelError as problem:
+            self._answer_failed(number, problem)
+        except (KeyError, TypeError) as problem:
+            self._answer_failed(
+                number, ProtocolError(f"the call cannot be understood: {problem!r}")
+            )
+        else:
+            if isinstance(answer, Deferred):
+                answer.addCallback(lambda value: self._answer(number, value))
+                answer.addErrback(lambda failure: self._answer_failure(number, failure))
+            else:
+                self._answer(number, answer)
+
+    def _answer(self, number: int, value: Any) -> None:
+        if self._link is not None:
+            send_reply(self._link, number, {"value": value})
+
+    def _answer_failure(self, number: int, failure: Failure) -> None:
+        self._answer_failed(number, failure.value)
+
+    def _answer_failed(self, number: int, problem: BaseException | None) -> None:
+        described = to_wire(problem or KernelError("the call failed"))
+        self._send(frames.REPLY, number, b"", messages.pack_json({"error": described}))
+
+    def _abort(self, number: int, targets: list[int] | None = None) -> int:
+        return self._multiengine.abort(self._origin, number, targets)
+
+    def _kill(self, targets: list[int] | None, controller: bool = False) -> list[int]:
+        engines = self._multiengine.controller.engines
+        ids = self._multiengine.kill(targets) if engines or not controller else []
+        if controller:
+            Deferred.fromCoroutine(self._stop_controller())
+        return ids
+
+    async def _stop_controller(self) -> None:
+        controller = self._multiengine.controller
+        await controller.all_gone(KILL_WAIT)
+        controller.request_stop()
+
+
+registerAdapter(FCMultiEngine, IMultiEngine, IFCMultiEngine)
