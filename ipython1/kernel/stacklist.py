@@ -26,6 +26,7 @@ _ARROW: Final = r"(?m)^-+> \d+ ?(.*)$"
 _FILE_PLACE: Final = r"File (?P<file>.*):(?P<line>\d+)(, in (?P<name>[^(\n]*))?"
 _DUMPED: Final = r'(?m)^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$'
 _KERNEL: Final = r"[/\\](ipython1|IPython)[/\\]"
+_WORKER: Final = r"[/\\]kernel[/\\]engine[/\\]worker\.py$"
 
 
 def dumped_frames(dump: str) -> list[str]:
@@ -34,7 +35,7 @@ def dumped_frames(dump: str) -> list[str]:
         frames = list(re.finditer(_DUMPED, section))
         kernel = [index for index, frame in enumerate(frames) if re.search(_KERNEL, frame["file"])]
         # The newest frame comes first; below the oldest of the kernel there is only how the process was started.
-        if kernel and any("engineworker" in frame["file"] for frame in frames):
+        if kernel and any(re.search(_WORKER, frame["file"]) for frame in frames):
             return [
                 f"{place_name(frame['file'])}, line {frame['line']}, in {frame['name']}"
                 for frame in reversed(frames[: kernel[0]])

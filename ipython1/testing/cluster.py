@@ -39,8 +39,10 @@ from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.controller.multienginefc import IFCMultiEngine
 from ipython1.kernel.controller.task import ITaskController
 from ipython1.kernel.controller.taskfc import IFCTaskController
-from ipython1.kernel.engineend import EngineEnd
-from ipython1.kernel.engineworker import (
+from ipython1.kernel.engine.end import EngineEnd
+from ipython1.kernel.engine.taskrunner import TaskRunner
+from ipython1.kernel.engine.tasks import EngineTasks
+from ipython1.kernel.engine.worker import (
     Answer,
     CommandJob,
     CommandRunner,
@@ -50,9 +52,7 @@ from ipython1.kernel.engineworker import (
 )
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.multienginemethods import MultiEngineMethods
-from ipython1.kernel.taskengine import EngineTasks
 from ipython1.kernel.taskmap import TaskMapper
-from ipython1.kernel.taskrunner import TaskRunner
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = parse_engine(argv)
         end_with_mpi_launcher()
         add_working_directory()
-        from ipython1.kernel.engineprocess import run_engine
+        from ipython1.kernel.engine.process import run_engine
 
         run_engine(config, leave_status)
     except KernelError as problem:
@@ -52,7 +52,7 @@ def preload() -> None:
     """Import what an engine will need, in the process that it is forked from."""
     import twisted.internet.reactor  # noqa: F401
 
-    import ipython1.kernel.engineprocess
+    import ipython1.kernel.engine.process
     import ipython1.kernel.host.certificates
     import ipython1.kernel.host.logs
     import ipython1.kernel.scripts.options  # noqa: F401

@@ -11,7 +11,7 @@ from ipython1.kernel.stacklist import InterruptList, NotFinished, StackList, pla
 DUMP = """Current thread 0x00007f02 (most recent call first):
   File "<ipython-input-4-ab12>", line 3 in hang
   File "/lib/ipython1/core/interpreter.py", line 300 in _run_plan
-  File "/lib/ipython1/kernel/engineworker.py", line 390 in _run
+  File "/lib/ipython1/kernel/engine/worker.py", line 390 in _run
 """
 
 STACK = """Cell In[7], line 4

@@ -21,7 +21,7 @@ from ipython1.kernel.controller.engineservice import (
     pack_named,
     unpack_named,
 )
-from ipython1.kernel.engineworker import EngineService
+from ipython1.kernel.engine.worker import EngineService
 from ipython1.kernel.tests.wiresupport import Recorder, quick
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import pack_reference

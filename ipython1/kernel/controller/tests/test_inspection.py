@@ -202,7 +202,7 @@ exec(compile(
     "def engineworker_run(lock):\\n"
     "    print('locked', flush=True)\\n"
     "    lock(mutex)\\n"
-    "    lock(mutex)\\n", "/x/ipython1/kernel/engineworker.py", "exec"), names)
+    "    lock(mutex)\\n", "/x/ipython1/kernel/engine/worker.py", "exec"), names)
 names["mutex"] = ctypes.create_string_buffer(64)
 names["engineworker_run"](ctypes.PyDLL(None).pthread_mutex_lock)
 """
@@ -256,7 +256,7 @@ Current thread 0x00007f02 (most recent call first):
   File "<ipython-input-4-ab12>", line 3 in hang
   File "<ipython-input-5-ab12>", line 1 in <module>
   File "/lib/ipython1/core/interpreter.py", line 300 in _run_plan
-  File "/lib/ipython1/kernel/engineworker.py", line 390 in _run
+  File "/lib/ipython1/kernel/engine/worker.py", line 390 in _run
   File "/bin/ipengine", line 8 in <module>
 """
 

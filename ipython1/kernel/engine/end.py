@@ -20,7 +20,7 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.core.stacks import main_thread_stack
 from ipython1.core.texts import shorten
 from ipython1.kernel.basics.error import ConnectionError, KernelError, MessageSizeError, to_wire
-from ipython1.kernel.engineworker import Answer, CommandJob, Worker
+from ipython1.kernel.engine.worker import Answer, CommandJob, Worker
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.wire.frames import Buffer

@@ -8,8 +8,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from ipython1.kernel.engineend import INTERRUPT_AGAIN, EngineEnd
-from ipython1.kernel.engineworker import Answer, CommandJob
+from ipython1.kernel.engine.end import INTERRUPT_AGAIN, EngineEnd
+from ipython1.kernel.engine.worker import Answer, CommandJob
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.payload import join_inline
 

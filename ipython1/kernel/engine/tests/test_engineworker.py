@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
-from ipython1.kernel import engineworker
 from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined
 from ipython1.kernel.controller.engineservice import IEngineBase, pack_named
-from ipython1.kernel.engineworker import (
+from ipython1.kernel.engine import worker as engineworker
+from ipython1.kernel.engine.worker import (
     Answer,
     CommandJob,
     CommandRunner,

@@ -17,15 +17,15 @@ from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.daemon.ready import announce_ready, is_awaited
 from ipython1.kernel.basics.error import ClientError, ConnectionError
-from ipython1.kernel.engineend import EngineConnection, EngineEnd
-from ipython1.kernel.engineworker import CommandRunner, EngineService, Worker
+from ipython1.kernel.engine.end import EngineConnection, EngineEnd
+from ipython1.kernel.engine.taskrunner import TaskRunner
+from ipython1.kernel.engine.tasks import EngineTasks
+from ipython1.kernel.engine.worker import CommandRunner, EngineService, Worker
 from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.security import wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
-from ipython1.kernel.taskengine import EngineTasks
-from ipython1.kernel.taskrunner import TaskRunner
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import register
 from ipython1.kernel.wire import messages

@@ -8,14 +8,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ConnectionError, SecurityError, VersionMismatch
-from ipython1.kernel.engineend import (
+from ipython1.kernel.engine.end import (
     EXIT_DELAY,
     RECONNECT_DELAYS,
     STREAM_INTERVAL,
     EngineConnection,
     EngineEnd,
 )
-from ipython1.kernel.engineworker import Answer, CommandJob
+from ipython1.kernel.engine.worker import Answer, CommandJob
 from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import pack_reference

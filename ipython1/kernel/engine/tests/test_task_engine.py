@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.interrupt import InterruptGate
-from ipython1.kernel import taskengine
-from ipython1.kernel.taskengine import EngineTasks
+from ipython1.kernel.engine import tasks as taskengine
+from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox, TurnFlusher
 from ipython1.kernel.wire.taskwire import Status
