@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from ipython1.kernel import requests
-from ipython1.kernel.calls import Targets, normalize_targets
+from ipython1.kernel.calls.calls import Targets, normalize_targets
 from ipython1.kernel.clientlink import EngineOutcome
 from ipython1.kernel.connect import connect_blocking
 from ipython1.kernel.messages import OK

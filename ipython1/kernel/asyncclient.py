@@ -18,10 +18,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
-from ipython1.kernel.calls import Call, Request, Targets
-from ipython1.kernel.clientlink import EngineOutcome
-from ipython1.kernel.connect import Connection, open_connection
-from ipython1.kernel.multienginemethods import MultiEngineMethods
+from ipython1.kernel.calls.calls import Call, Request, Targets
+from ipython1.kernel.calls.clientlink import EngineOutcome
+from ipython1.kernel.calls.connect import Connection, open_connection
+from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 
 
 class AwaitableDeferred(Deferred[Any]):

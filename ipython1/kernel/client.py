@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
         return value
     if name in ("default_mec_address", "default_task_address"):
         # Read each time: a cluster that is started again may listen elsewhere.
-        from ipython1.kernel.locate import default_address
+        from ipython1.kernel.calls.locate import default_address
 
         return default_address("multiengine" if name == "default_mec_address" else "task")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ConnectionError, MessageSizeError, TaskAborted
-from ipython1.kernel.clientlink import ClientEnd
+from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.sentfunctions import SentFunctions
 from ipython1.kernel.taskencoder import Encoded, Packed
 from ipython1.kernel.wire import frames, messages, taskwire

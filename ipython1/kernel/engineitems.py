@@ -23,14 +23,14 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
     compress_ids,
 )
-from ipython1.kernel.calls import exception_of
-from ipython1.kernel.clientlink import EngineOutcome
-from ipython1.kernel.connect import Connection
+from ipython1.kernel.calls.calls import exception_of
+from ipython1.kernel.calls.clientlink import EngineOutcome
+from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
 from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.objects.executorcalls import run_chunk
 from ipython1.kernel.objects.serialize import dumps, loads
-from ipython1.kernel.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.payload import Buffers, fits_inline
 

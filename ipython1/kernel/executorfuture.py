@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import WaitInterrupted
-from ipython1.kernel.twistedutil import in_reactor_thread, refuse_in_reactor_thread
+from ipython1.kernel.calls.twistedutil import in_reactor_thread, refuse_in_reactor_thread
 
 if TYPE_CHECKING:
     from ipython1.kernel.dispatch import Item

@@ -27,8 +27,9 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     compress_ids,
 )
-from ipython1.kernel.calls import exception_of
-from ipython1.kernel.connect import Connection
+from ipython1.kernel.calls.calls import exception_of
+from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
 from ipython1.kernel.dispatch import Item
 from ipython1.kernel.engineitems import EngineItems, failed
 from ipython1.kernel.executorfuture import (
@@ -43,7 +44,6 @@ from ipython1.kernel.executorfuture import (
 from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.objects.serialize import dumps
 from ipython1.kernel.objects.taskobjects import MapTask, check_task
-from ipython1.kernel.twistedutil import refuse_in_reactor_thread
 
 if TYPE_CHECKING:
     from ipython1.kernel.clienttasks import ClientTasks

@@ -17,16 +17,16 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
-from ipython1.kernel.attendance import results_in
 from ipython1.kernel.basics.error import (
     ClientError,
     CompositeError,
     KernelError,
     ResultNotCompleted,
 )
-from ipython1.kernel.calls import Targets
-from ipython1.kernel.resultlist import ResultList
-from ipython1.kernel.stacklist import NotFinished
+from ipython1.kernel.calls.attendance import results_in
+from ipython1.kernel.calls.calls import Targets
+from ipython1.kernel.calls.resultlist import ResultList
+from ipython1.kernel.calls.stacklist import NotFinished
 from ipython1.notebook.frontend import FrontEnd, front_end, session_shell
 
 if TYPE_CHECKING:

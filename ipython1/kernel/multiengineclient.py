@@ -7,16 +7,16 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ipython1.kernel import requests
-from ipython1.kernel.attendance import interrupted
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
-from ipython1.kernel.calls import Call, Request, Targets
-from ipython1.kernel.connect import connect_blocking
-from ipython1.kernel.contexts import RemoteContext
-from ipython1.kernel.multienginemethods import MultiEngineMethods
-from ipython1.kernel.pendingresult import PendingResult
-from ipython1.kernel.resultlist import QueueStatusList, ResultList
-from ipython1.kernel.twistedutil import (
+from ipython1.kernel.calls import requests
+from ipython1.kernel.calls.attendance import interrupted
+from ipython1.kernel.calls.calls import Call, Request, Targets
+from ipython1.kernel.calls.connect import connect_blocking
+from ipython1.kernel.calls.contexts import RemoteContext
+from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
+from ipython1.kernel.calls.pendingresult import PendingResult
+from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
+from ipython1.kernel.calls.twistedutil import (
     blockingCallFromThread,
     reactor_in_thread,
     refuse_in_reactor_thread,
@@ -24,8 +24,8 @@ from ipython1.kernel.twistedutil import (
 from ipython1.notebook.frontend import person_waits
 
 if TYPE_CHECKING:
+    from ipython1.kernel.calls.modules import SyncImports
     from ipython1.kernel.executors import MultiEngineExecutor
-    from ipython1.kernel.modules import SyncImports
 
 __all__ = ["MultiEngineClient", "PendingResult", "QueueStatusList", "ResultList"]
 
@@ -183,7 +183,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
 
         :param quiet: do not tell what is imported.
         """
-        from ipython1.kernel.modules import SyncImports
+        from ipython1.kernel.calls.modules import SyncImports
 
         ids, _ = self._options(targets, True)
         return SyncImports(self, ids, quiet)

@@ -1,285 +1,51 @@
-"""The requests behind the methods of MultiEngine clients, blocking and asynchronous alike.
-
-Each function checks and packs its arguments, in the caller's thread, and says how the answers are read.
-"""
-
-from __future__ import annotations
-
-import keyword
-import types
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from ipython1.kernel.calls import Request
-from ipython1.kernel.controller.engineservice import pack_named, unpack_named
-from ipython1.kernel.map import as_sequence, get_distribution, is_array
-from ipython1.kernel.objects.serialize import dumps, loads
-from ipython1.kernel.resultlist import ResultList
-from ipython1.kernel.wire import messages
-from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
-
-
-def _value(buffers: Buffers) -> Any:
-    return loads(buffers)
-
-
-def check_keys(keys: str | Sequence[str]) -> tuple[list[str], bool]:
-    """The names in ``keys``, and whether it is a single one.
-
-    :raises TypeError, ValueError: when they are not names.
-    """
-    if isinstance(keys, str):
-        return [_check_name(keys)], True
-    if not isinstance(keys, (list, tuple, set, frozenset)) or not keys:
-        raise TypeError(f"keys must be a name or a list of names, not {keys!r}")
-    return [_check_name(key) for key in keys], False
-
-
-def _check_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"a name must be a str, not {name!r}")
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise ValueError(f"{name!r} cannot be the name of a variable")
-    return name
-
-
-def check_namespace(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
-    """:raises TypeError, ValueError: when it is not a mapping of names."""
-    if not isinstance(namespace, Mapping):
-        raise TypeError(
-            f"a dict of names and objects is needed, not an object of type {type(namespace).__name__}"
-        )
-    for name in namespace:
-        _check_name(name)
-    return namespace
-
-
-def execute(lines: str, stream: bool = False) -> Request:
-    if not isinstance(lines, str):
-        raise TypeError(f"the code to execute must be a str, not {type(lines).__name__}")
-    return Request(
-        "execute",
-        "execute",
-        [messages.pack_json({"source": lines})],
-        read=_value,
-        combine=ResultList,
-        stream=stream,
-    )
-
-
-def get_result(i: int | None) -> Request:
-    if i is not None and (isinstance(i, bool) or not isinstance(i, int)):
-        raise TypeError(f"the number of a command must be an int, not {i!r}")
-    return Request(
-        "get_result",
-        "get_result",
-        [messages.pack_json({"i": i})],
-        read=_value,
-        combine=ResultList,
-    )
-
-
-def push(namespace: Mapping[str, Any], snapshot: bool) -> Request:
-    check_namespace(namespace)
-    named = {name: dumps(value, snapshot=snapshot) for name, value in namespace.items()}
-    return Request("push", "push", pack_named(named))
-
-
-def push_serialized(namespace: Mapping[str, Serialized]) -> Request:
-    check_namespace(namespace)
-    packed = {name: ISerialized(value, None) for name, value in namespace.items()}
-    for name, value in packed.items():
-        if value is None:
-            raise TypeError(f"{name!r} is not Serialized; use push for objects")
-    return Request("push_serialized", "push", pack_named(packed))
-
-
-def push_function(namespace: Mapping[str, Any]) -> Request:
-    check_namespace(namespace)
-    for name, value in namespace.items():
-        if not isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
-            raise TypeError(f"{name!r} is not a function; use push for other objects")
-    named = {name: dumps(value) for name, value in namespace.items()}
-    return Request("push_function", "push_function", pack_named(named))
-
-
-def _pull(name: str, command: str, keys: str | Sequence[str], serialized: bool) -> Request:
-    names, single = check_keys(keys)
-
-    def read(buffers: Buffers) -> Any:
-        named, _ = unpack_named(buffers)
-        values = [named[key] if serialized else loads(named[key]) for key in names]
-        return values[0] if single else values
-
-    return Request(name, command, [messages.pack_json({"keys": names})], read=read)
-
-
-def pull(keys: str | Sequence[str]) -> Request:
-    return _pull("pull", "pull", keys, False)
-
-
-def pull_serialized(keys: str | Sequence[str]) -> Request:
-    return _pull("pull_serialized", "pull", keys, True)
-
-
-def pull_function(keys: str | Sequence[str]) -> Request:
-    return _pull("pull_function", "pull_function", keys, False)
-
-
-def zip_pull(keys: str | Sequence[str]) -> Request:
-    names, _ = check_keys(keys)
-    request = _pull("zip_pull", "pull", names, False)
-
-    def combine(values: list[Any]) -> Any:
-        return list(zip(*values, strict=True))
-
-    return Request(
-        request.name, request.command, request.buffers, read=request.read, combine=combine
-    )
-
-
-def keys() -> Request:
-    return Request("keys", "keys", [b"{}"], read=_value)
-
-
-def reset() -> Request:
-    return Request("reset", "reset", [b"{}"])
-
-
-def set_properties(properties: Mapping[str, Any]) -> Request:
-    if not isinstance(properties, Mapping):
-        raise TypeError(f"properties must be a dict, not {type(properties).__name__}")
-    _property_keys(list(properties))
-    packed = dumps(dict(properties), snapshot=True)
-    return Request("set_properties", "set_properties", packed.buffers)
-
-
-def _property_keys(keys: str | Sequence[str]) -> list[str]:
-    if isinstance(keys, str):
-        return [keys]
-    if not isinstance(keys, (list, tuple, set, frozenset)):
-        raise TypeError(f"keys must be a name or a list of names, not {keys!r}")
-    for key in keys:
-        if not isinstance(key, str):
-            raise TypeError(f"the name of a property must be a str, not {key!r}")
-    return list(keys)
-
-
-def get_properties(keys: str | Sequence[str] | None) -> Request:
-    names = None if keys is None else _property_keys(keys)
-    return Request(
-        "get_properties", "get_properties", [messages.pack_json({"keys": names})], read=_value
-    )
-
-
-def has_properties(keys: str | Sequence[str]) -> Request:
-    names = _property_keys(keys)
-    return Request(
-        "has_properties", "has_properties", [messages.pack_json({"keys": names})], read=_value
-    )
-
-
-def del_properties(keys: str | Sequence[str]) -> Request:
-    names = _property_keys(keys)
-    return Request("del_properties", "del_properties", [messages.pack_json({"keys": names})])
-
-
-def clear_properties() -> Request:
-    return Request("clear_properties", "clear_properties", [b"{}"])
-
-
-def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Request:
-    _check_name(key)
-    distribution = get_distribution(dist)
-    seq = as_sequence(seq)
-    # Cut once for nothing, so that what cannot be cut is said here and not in the reactor's thread.
-    distribution.partition(seq, 1)
-
-    def for_targets(ids: Sequence[int]) -> list[tuple[int, Buffers]]:
-        named: list[tuple[int, Buffers]] = []
-        for engine_id, part in zip(ids, distribution.partition(seq, len(ids)), strict=True):
-            value = part[0] if flatten and len(part) == 1 else part
-            named.append((engine_id, pack_named({key: dumps(value, snapshot=snapshot)})))
-        return named
-
-    return Request("scatter", "push", for_targets=for_targets, combine=lambda values: values)
-
-
-def gather(key: str, dist: str) -> Request:
-    distribution = get_distribution(dist)
-    request = _pull("gather", "pull", _check_name(key), False)
-    return Request(
-        request.name,
-        request.command,
-        request.buffers,
-        read=request.read,
-        combine=distribution.join,
-    )
-
-
-def apply(
-    name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Request:
-    _check_callable(function)
-    return Request(
-        name, "apply", dumps((function, tuple(args), dict(kwargs))).buffers, read=_returned
-    )
-
-
-def _returned(buffers: Buffers) -> Any:
-    value, _output = loads(buffers)
-    return value
-
-
-def _check_callable(function: object) -> None:
-    if not callable(function):
-        raise TypeError(f"{function!r} cannot be called")
-
-
-def raw_map(
-    function: Callable[..., Any], sequences: Sequence[Any], dist: str, snapshot: bool
-) -> Request:
-    """``function`` over the items of ``sequences``, each engine a part, the results in the order of the items."""
-    _check_callable(function)
-    if not sequences:
-        raise TypeError("map needs a function and at least one sequence")
-    distribution = get_distribution(dist)
-    columns = _columns(sequences)
-    # What cannot be pickled is said here, to the caller.
-    body = dumps(function, snapshot=snapshot)
-    name = str(getattr(function, "__name__", type(function).__name__))
-    takes_part: list[bool] = []
-
-    def for_targets(ids: Sequence[int]) -> list[tuple[int, Buffers]]:
-        cut = [distribution.partition(column, len(ids)) for column in columns]
-        work: list[tuple[int, Buffers]] = []
-        takes_part[:] = [len(part) > 0 for part in cut[0]]
-        for index, engine_id in enumerate(ids):
-            if takes_part[index]:
-                parts = dumps([column[index] for column in cut], snapshot=snapshot)
-                named = pack_named({"function": body, "parts": parts}, call=name)
-                work.append((engine_id, named))
-        return work
-
-    def combine(values: list[Any]) -> list[Any]:
-        results = iter(values)
-        return list(distribution.join([next(results) if part else [] for part in takes_part]))
-
-    return Request("map", "map", for_targets=for_targets, read=_returned, combine=combine)
-
-
-def _columns(sequences: Sequence[Any]) -> list[Any]:
-    """The sequences, cut to the length of the shortest, in a form that slices take parts of.
-
-    As with the built-in ``map``, some may be endless if one is not.
-    """
-    columns = [sequence if _keeps_its_form(sequence) else iter(sequence) for sequence in sequences]
-    if any(hasattr(column, "__next__") for column in columns):
-        rows = list(zip(*columns, strict=False))
-        return [list(column) for column in zip(*rows, strict=True)] if rows else [[]]
-    length = min(len(column) for column in columns)
-    return [column if len(column) == length else column[:length] for column in columns]
-
-
-def _keeps_its_form(sequence: object) -> bool:
-    return isinstance(sequence, (list, tuple, range, str, bytes, bytearray)) or is_array(sequence)
+"""The requests behind the methods of MultiEngine clients."""
+
+from ipython1.kernel.calls.requests import (
+    apply,
+    check_keys,
+    check_namespace,
+    clear_properties,
+    del_properties,
+    execute,
+    gather,
+    get_properties,
+    get_result,
+    has_properties,
+    keys,
+    pull,
+    pull_function,
+    pull_serialized,
+    push,
+    push_function,
+    push_serialized,
+    raw_map,
+    reset,
+    scatter,
+    set_properties,
+    zip_pull,
+)
+
+__all__ = [
+    "apply",
+    "check_keys",
+    "check_namespace",
+    "clear_properties",
+    "del_properties",
+    "execute",
+    "gather",
+    "get_properties",
+    "get_result",
+    "has_properties",
+    "keys",
+    "pull",
+    "pull_function",
+    "pull_serialized",
+    "push",
+    "push_function",
+    "push_serialized",
+    "raw_map",
+    "reset",
+    "scatter",
+    "set_properties",
+    "zip_pull",
+]

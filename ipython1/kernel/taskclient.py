@@ -8,18 +8,18 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted
-from ipython1.kernel.clienttasks import Waiter
-from ipython1.kernel.connect import connect_blocking
-from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskResult
-from ipython1.kernel.parallelfunction import ParallelFunction
-from ipython1.kernel.taskmap import PendingMap, TaskMapper
-from ipython1.kernel.taskmethods import QueueStatus, TaskMethods, check_id, check_ids, chunks
-from ipython1.kernel.taskprogress import progress_line
-from ipython1.kernel.twistedutil import (
+from ipython1.kernel.calls.connect import connect_blocking
+from ipython1.kernel.calls.parallelfunction import ParallelFunction
+from ipython1.kernel.calls.twistedutil import (
     blockingCallFromThread,
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.clienttasks import Waiter
+from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskResult
+from ipython1.kernel.taskmap import PendingMap, TaskMapper
+from ipython1.kernel.taskmethods import QueueStatus, TaskMethods, check_id, check_ids, chunks
+from ipython1.kernel.taskprogress import progress_line
 from ipython1.notebook.frontend import name_of
 
 if TYPE_CHECKING:

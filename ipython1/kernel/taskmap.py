@@ -21,13 +21,13 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     TaskAborted,
 )
+from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.map import is_array
+from ipython1.kernel.calls.mapper import IMapper
+from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.clienttasks import ClientTasks, Waiter
-from ipython1.kernel.connect import Connection
-from ipython1.kernel.map import is_array
-from ipython1.kernel.mapper import IMapper
 from ipython1.kernel.objects.taskcodec import Partly, unpack_item
 from ipython1.kernel.objects.taskobjects import MapTask, check_task
-from ipython1.kernel.pendingresult import PendingResult
 from ipython1.kernel.taskencoder import Packed, TaskEncoder
 from ipython1.kernel.taskmethods import read_value
 from ipython1.kernel.wire.taskwire import DONE_HEAD

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ipython1.kernel.basics.error import from_wire
+from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.clienttasks import ClientTasks
-from ipython1.kernel.connect import Connection
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
 from ipython1.kernel.taskencoder import TaskEncoder

@@ -30,9 +30,10 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.core.results import CallOutcome, CommandResult
 from ipython1.kernel.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
 from ipython1.kernel.asynctaskclient import AsyncTaskClient
-from ipython1.kernel.calls import Request, Targets
-from ipython1.kernel.clientlink import ClientEnd
-from ipython1.kernel.connect import Connection
+from ipython1.kernel.calls.calls import Request, Targets
+from ipython1.kernel.calls.clientlink import ClientEnd
+from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import EngineSession, FCEngines
 from ipython1.kernel.controller.multiengine import IMultiEngine
@@ -51,7 +52,6 @@ from ipython1.kernel.engine.worker import (
     failed,
 )
 from ipython1.kernel.host.hosts import host_identity
-from ipython1.kernel.multienginemethods import MultiEngineMethods
 from ipython1.kernel.taskmap import TaskMapper
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import messages

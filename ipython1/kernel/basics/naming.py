@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 
 def publish(module: str, *kinds: type) -> None:
@@ -16,3 +18,18 @@ def publish(module: str, *kinds: type) -> None:
     for kind in kinds:
         kind.__module__ = module
     import_module(module)
+
+
+def lazy_names(module: str, where: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` (PEP 562) for names that are loaded when they are first used.
+
+    :param module: the ``__name__`` of the module that has the names.
+    :param where: for each name the module that defines it.
+    """
+
+    def get(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return getattr(import_module(where[name]), name)
+
+    return get

@@ -38,9 +38,9 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     WaitInterrupted,
 )
-from ipython1.kernel.connect import Connection
+from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.twistedutil import blockingCallFromThread
 from ipython1.kernel.multiengineclient import MultiEngineClient, PendingResult, ResultList
-from ipython1.kernel.twistedutil import blockingCallFromThread
 from ipython1.kernel.wire import messages
 from ipython1.testing import InMemoryCluster, ReactorPump
 

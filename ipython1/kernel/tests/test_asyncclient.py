@@ -18,9 +18,9 @@ from ipython1.kernel.basics.error import (
     InvalidEngineID,
     NotAPendingResult,
 )
-from ipython1.kernel.mapper import IMultiEngineMapperFactory
+from ipython1.kernel.calls.mapper import IMultiEngineMapperFactory
+from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator
 from ipython1.kernel.multiengineclient import MultiEngineClient
-from ipython1.kernel.parallelfunction import IMultiEngineParallelDecorator
 from ipython1.kernel.tests.wiresupport import run_program
 from ipython1.testing import InMemoryCluster
 

@@ -23,8 +23,8 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     UnpickleableException,
 )
+from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
 from ipython1.kernel.objects.serialize import UnSerialized, dumps
-from ipython1.kernel.resultlist import QueueStatusList, ResultList
 from ipython1.kernel.tests.wiresupport import main_function, quick
 from ipython1.kernel.wire.payload import Serialized
 from ipython1.testing import InMemoryCluster

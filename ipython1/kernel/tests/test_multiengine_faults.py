@@ -22,7 +22,7 @@ from ipython1.kernel.basics.error import (
     KernelError,
     ProtocolError,
 )
-from ipython1.kernel.clientlink import ClientEnd
+from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tests.wiresupport import quick
 from ipython1.kernel.wire import bulk, frames, messages, payload
 from ipython1.kernel.wire.bulk import pack_reference

@@ -18,8 +18,8 @@ from ipython1.kernel.basics.error import (
     WaitInterrupted,
     describe_exception,
 )
-from ipython1.kernel.calls import normalize_targets
-from ipython1.kernel.contexts import remote
+from ipython1.kernel.calls.calls import normalize_targets
+from ipython1.kernel.calls.contexts import remote
 
 
 class Formatter:

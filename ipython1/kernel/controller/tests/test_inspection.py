@@ -11,10 +11,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from ipython1.kernel.calls.stacklist import StackList, dumped_frames
 from ipython1.kernel.controller.inspection import INTERRUPT_WAIT, STACKS_TIMEOUT
 from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.host.stackdump import stack_dump
-from ipython1.kernel.stacklist import StackList, dumped_frames
 from ipython1.testing import InMemoryCluster
 
 

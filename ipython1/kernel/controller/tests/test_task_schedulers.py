@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.controller.scheduling.assigners import BulkAssigner, SchedulerAssigner
@@ -31,7 +32,6 @@ from ipython1.kernel.controller.task import (
 from ipython1.kernel.controller.taskfc import FCTaskController, IFCTaskController, TaskSession
 from ipython1.kernel.controller.taskschedulers import assigner_for
 from ipython1.kernel.controller.tests.taskworld import World
-from ipython1.kernel.mapper import IMapper
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask
 from ipython1.kernel.taskmap import ITaskMapperFactory, ITaskParallelDecorator, TaskMapper
 from ipython1.testing import Pump

@@ -13,13 +13,13 @@ from typing import Any
 
 from zope.interface import implementer
 
-from ipython1.kernel import requests
-from ipython1.kernel.calls import Request, Targets, normalize_targets
-from ipython1.kernel.connect import Connection
-from ipython1.kernel.mapper import IMultiEngineMapperFactory, MultiEngineMapper
-from ipython1.kernel.parallelfunction import IMultiEngineParallelDecorator, ParallelFunction
-from ipython1.kernel.resultlist import QueueStatusList
-from ipython1.kernel.stacklist import InterruptList, StackList
+from ipython1.kernel.calls import requests
+from ipython1.kernel.calls.calls import Request, Targets, normalize_targets
+from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.mapper import IMultiEngineMapperFactory, MultiEngineMapper
+from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator, ParallelFunction
+from ipython1.kernel.calls.resultlist import QueueStatusList
+from ipython1.kernel.calls.stacklist import InterruptList, StackList
 from ipython1.kernel.wire.payload import Serialized
 
 
@@ -209,7 +209,7 @@ class MultiEngineMethods:
         :param module: a module, its dotted name, or the path of its file or directory.
         :returns: for each engine whether it took it; False where it had the same already.
         """
-        from ipython1.kernel.modules import push_module
+        from ipython1.kernel.calls.modules import push_module
 
         return self._run(push_module(module), targets, block)
 
@@ -226,7 +226,7 @@ class MultiEngineMethods:
         :param directory: where to put them there; None for the engine's working directory.
         :returns: for each engine the list of the paths there.
         """
-        from ipython1.kernel.modules import push_files
+        from ipython1.kernel.calls.modules import push_files
 
         return self._run(push_files(files, directory), targets, block)
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.capture import cut_mark
 from ipython1.core.texts import shorten
-from ipython1.kernel.liveoutput import (
+from ipython1.kernel.calls.liveoutput import (
     LINES_OF_ALL,
     LINES_OF_ONE,
     MAX_LINE,

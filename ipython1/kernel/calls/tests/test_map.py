@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from ipython1.kernel import map as map_module
 from ipython1.kernel.basics.error import ClientError, CompositeError, SerializationError
-from ipython1.kernel.map import Block, RoundRobin, get_distribution, register_distribution
-from ipython1.kernel.mapper import IMapper
-from ipython1.kernel.parallelfunction import IParallelFunction
+from ipython1.kernel.calls import map as map_module
+from ipython1.kernel.calls.map import Block, RoundRobin, get_distribution, register_distribution
+from ipython1.kernel.calls.mapper import IMapper
+from ipython1.kernel.calls.parallelfunction import IParallelFunction
 from ipython1.kernel.tests.wiresupport import main_function, quick
 from ipython1.testing import InMemoryCluster
 

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import TestCase
 
 from ipython1.kernel.basics.error import ClientError
-from ipython1.kernel.importstatements import imports_of_block
+from ipython1.kernel.calls.importstatements import imports_of_block
 
 
 class Block:

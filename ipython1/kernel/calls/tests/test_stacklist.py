@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.stacklist import InterruptList, NotFinished, StackList, place_of
+from ipython1.kernel.calls.stacklist import InterruptList, NotFinished, StackList, place_of
 
 DUMP = """Current thread 0x00007f02 (most recent call first):
   File "<ipython-input-4-ab12>", line 3 in hang

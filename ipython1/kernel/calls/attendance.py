@@ -11,13 +11,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from ipython1.kernel.basics.error import CompositeError, WaitInterrupted, compress_ids
-from ipython1.kernel.liveoutput import STREAMS, Key, LiveLines
-from ipython1.kernel.resultlist import ResultList, session_styles
+from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
+from ipython1.kernel.calls.resultlist import ResultList, session_styles
 from ipython1.notebook.frontend import name_of, person_waits, present_moment
 from ipython1.notebook.progress import make_bar
 
 if TYPE_CHECKING:
-    from ipython1.kernel.pendingresult import PendingResult
+    from ipython1.kernel.calls.pendingresult import PendingResult
 
 LIVE_AFTER: Final = 1.0
 """Seconds of waiting after which output is shown as it comes."""

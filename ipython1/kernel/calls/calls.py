@@ -24,7 +24,7 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
     UnpickleableException,
 )
-from ipython1.kernel.clientlink import ClientEnd, EngineOutcome
+from ipython1.kernel.calls.clientlink import ClientEnd, EngineOutcome
 from ipython1.kernel.objects.serialize import loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.payload import Buffers

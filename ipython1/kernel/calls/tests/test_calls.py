@@ -21,8 +21,8 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     UnpickleableException,
 )
-from ipython1.kernel.calls import Call, Request, normalize_targets
-from ipython1.kernel.clientlink import EngineOutcome
+from ipython1.kernel.calls.calls import Call, Request, normalize_targets
+from ipython1.kernel.calls.clientlink import EngineOutcome
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function
 from ipython1.kernel.wire import messages

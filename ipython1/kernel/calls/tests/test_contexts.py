@@ -14,9 +14,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import contexts
 from ipython1.kernel.basics.error import ClientError
-from ipython1.kernel.contexts import RemoteContext, remote
+from ipython1.kernel.calls import contexts
+from ipython1.kernel.calls.contexts import RemoteContext, remote
 
 
 class Recorder(RemoteContext):

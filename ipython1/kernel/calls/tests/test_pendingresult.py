@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ConnectionError, InvalidDeferredID, SerializationError
-from ipython1.kernel.pendingresult import PendingResult
+from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.tests.wiresupport import run_program
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ClientError, CompositeError
-from ipython1.kernel.modules import SyncImports, locate_module, push_files, push_module
+from ipython1.kernel.calls.modules import SyncImports, locate_module, push_files, push_module
 from ipython1.kernel.objects.enginemodules import digest_of, files_of_module, write_files
 from ipython1.testing import InMemoryCluster
 
@@ -109,7 +109,7 @@ class LocateTests(FolderCase):
 _PROGRAM = """
 import os, sys
 from ipython1.kernel.objects.enginemodules import digest_of, install_module
-from ipython1.kernel.modules import _zipped
+from ipython1.kernel.calls.modules import _zipped
 def install(text):
     files = {"installed_for_test.py": text.encode()}
     return install_module("installed_for_test", digest_of(files), _zipped(files))

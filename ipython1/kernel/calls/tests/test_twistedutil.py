@@ -16,7 +16,7 @@ class SeamTest(SynchronousTestCase):
             import threading
             from twisted.internet.defer import Deferred, fail, succeed
             from ipython1.kernel.basics.error import ClientError, ResultNotCompleted
-            from ipython1.kernel.twistedutil import (
+            from ipython1.kernel.calls.twistedutil import (
                 blockingCallFromThread, in_reactor_thread, reactor_in_thread, refuse_in_reactor_thread)
 
             def raises(kind, *args, **kwargs):
@@ -74,7 +74,7 @@ class SeamTest(SynchronousTestCase):
         run_program(
             """
             import threading
-            from ipython1.kernel.twistedutil import blockingCallFromThread
+            from ipython1.kernel.calls.twistedutil import blockingCallFromThread
 
             answers, others = [], []
 
@@ -101,7 +101,7 @@ class SeamTest(SynchronousTestCase):
             """
             import _thread, threading
             from twisted.internet.defer import Deferred
-            from ipython1.kernel.twistedutil import blockingCallFromThread
+            from ipython1.kernel.calls.twistedutil import blockingCallFromThread
 
             slow = Deferred()
             begun = threading.Event()
@@ -146,9 +146,9 @@ class SeamTest(SynchronousTestCase):
 
             atexit.register(at_the_very_end)  # runs after what is registered later
             from twisted.internet import reactor
-            from ipython1.kernel.connect import Connection
+            from ipython1.kernel.calls.connect import Connection
             from ipython1.kernel.multiengineclient import MultiEngineClient
-            from ipython1.kernel.twistedutil import blockingCallFromThread
+            from ipython1.kernel.calls.twistedutil import blockingCallFromThread
             from ipython1.testing import InMemoryCluster, ReactorPump
             cluster = blockingCallFromThread(lambda: InMemoryCluster(1, ReactorPump()))
             _, end = blockingCallFromThread(cluster.connect, cluster.multiengine_face)
@@ -162,7 +162,7 @@ class SeamTest(SynchronousTestCase):
             """
             from twisted.internet import reactor
             from ipython1.kernel.basics.error import ClientError
-            from ipython1.kernel.twistedutil import blockingCallFromThread
+            from ipython1.kernel.calls.twistedutil import blockingCallFromThread
             import threading
             reactor.callWhenRunning(reactor.stop)
             reactor.run()
@@ -188,10 +188,10 @@ class SeamTest(SynchronousTestCase):
             """
             import os, sys
             from twisted.internet import reactor
-            from ipython1.kernel.connect import Connection
+            from ipython1.kernel.calls.connect import Connection
             from ipython1.kernel.basics.error import ClientError
             from ipython1.kernel.multiengineclient import MultiEngineClient
-            from ipython1.kernel.twistedutil import blockingCallFromThread
+            from ipython1.kernel.calls.twistedutil import blockingCallFromThread
             from ipython1.testing import InMemoryCluster, ReactorPump
             cluster = blockingCallFromThread(lambda: InMemoryCluster(1, ReactorPump()))
             _, end = blockingCallFromThread(cluster.connect, cluster.multiengine_face)
@@ -219,7 +219,7 @@ class SeamTest(SynchronousTestCase):
         run_program(
             """
             from twisted.internet import reactor, threads
-            from ipython1.kernel.twistedutil import blockingCallFromThread
+            from ipython1.kernel.calls.twistedutil import blockingCallFromThread
 
             def work():
                 return blockingCallFromThread(lambda: "from the program's own reactor")

@@ -6,9 +6,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import resultlist
-from ipython1.kernel.liveoutput import Shown
-from ipython1.kernel.resultlist import QueueStatusList, ResultList, Styles, render
+from ipython1.kernel.calls import resultlist
+from ipython1.kernel.calls.liveoutput import Shown
+from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList, Styles, render
 from ipython1.notebook.bounds import MAX_CHARACTERS, MAX_LINES
 
 

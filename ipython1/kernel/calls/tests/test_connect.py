@@ -22,7 +22,7 @@ from ipython1.kernel.basics.error import (
     KernelError,
     SecurityError,
 )
-from ipython1.kernel.connect import open_connection
+from ipython1.kernel.calls.connect import open_connection
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.security import IPythonDirs, parse_furl, write_furl

@@ -1,0 +1,317 @@
+"""A client's end of its link with the controller; lives in the reactor's thread.
+
+:class:`ClientEnd` numbers requests and matches what comes back to them.  Nothing that it hands out is left
+    waiting when the
+link is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from ipython1.kernel.basics.error import ConnectionError, EngineDied, MessageSizeError, from_wire
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline, split_inline, total_size
+
+log = Logger()
+
+CLOSED = "the client was closed"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutcome:
+    """How a command ended on one engine, not yet unpickled.
+
+    :ivar status: ``messages.OK``, ``messages.FAILED`` or ``messages.REFUSED``.
+    :ivar error: the kernel's own error, when it was refused.
+    """
+
+    engine_id: int
+    status: int
+    buffers: Buffers = ()
+    error: Exception | None = None
+
+
+class CallObserver(Protocol):
+    """Is told what becomes of one call; every method is called in the reactor's thread."""
+
+    def accepted(self, ids: Sequence[int]) -> None:
+        """The engines that got it."""
+
+    def outcome(self, outcome: EngineOutcome) -> None:
+        """One engine is done."""
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        """Something that a running command wrote."""
+
+    def failed(self, problem: Exception) -> None:
+        """It was refused, or the controller is gone; nothing follows."""
+
+
+@dataclass(slots=True)
+class _Submission:
+    observer: CallObserver
+    expected: int | None = None
+    transfer: int | None = None
+    arrived: dict[int, EngineOutcome | None] = field(default_factory=dict)
+
+
+class ClientEnd:
+    """One connection of a client to one interface.
+
+    :param origin: the client's uuid.
+    """
+
+    def __init__(self, origin: bytes) -> None:
+        self.origin = origin
+        self._link: FrameLink | None = None
+        self._numbers = count(1)
+        self._submissions: dict[int, _Submission] = {}
+        self._calls: dict[int, Deferred[Any]] = {}
+        self._loss: str | None = None
+        self._on_ids: list[Callable[[list[int]], None]] = []
+        self.ids: frozenset[int] = frozenset()
+        self.max_message = 0
+        self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}
+        self.on_lost: list[Callable[[str], None]] = []
+
+    def attach(self, link: FrameLink, welcome: messages.Welcome) -> None:
+        """Work through ``link`` from now on."""
+        if not link.lost:
+            self._link = link
+        self.max_message = welcome.max_message
+        self.ids = self.ids.union(welcome.extra.get("ids", ()))
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link is there."""
+        return self._link is not None
+
+    @property
+    def link(self) -> FrameLink:
+        """:raises ConnectionError: when it is lost."""
+        if self._link is None:
+            raise self._gone()
+        return self._link
+
+    def close(self) -> None:
+        """Give the link up from this side."""
+        if self._link is not None:
+            self._link.abort(CLOSED)
+
+    def _gone(self) -> ConnectionError:
+        return ConnectionError(
+            f"the controller is gone ({self._loss or CLOSED}); what was not answered yet is lost to this "
+            "client. Start the controller again if it ended, and create a new client"
+        )
+
+    # -- requests
+
+    def call(self, name: str, **args: Any) -> Deferred[Any]:
+        """A control call of the controller (JSON in, JSON out)."""
+        answer: Deferred[Any] = Deferred()
+        try:
+            link = self.link
+        except ConnectionError as problem:
+            answer.errback(problem)
+            return answer
+        number = next(self._numbers)
+        self._calls[number] = answer
+        link.send(frames.CALL, number, b"", messages.pack_json({"name": name, "args": args}))
+        return answer
+
+    def resolve(self, targets: Sequence[int] | None) -> list[int] | None:
+        """The ids of ``targets`` (None: all); None when the controller must be asked, or there is none."""
+        if self._link is None or not self.ids:
+            return None
+        if targets is None:
+            return sorted(self.ids)
+        return list(targets) if self.ids.issuperset(targets) else None
+
+    def submit(
+        self,
+        method: str,
+        buffers: Buffers,
+        targets: Sequence[int] | None,
+        observer: CallObserver,
+        stream: bool = False,
+        announce: bool = True,
+    ) -> int | None:
+        """Send a command; ``observer`` hears what becomes of it.
+
+        :param announce: have the controller say when it is queued.  Without, and only with explicit ``targets``, the
+            observer takes that for granted at once, which saves a message.
+        :returns: its number, for :meth:`abort`.
+        """
+        try:
+            link = self.link
+            self.check_size(buffers)
+        except (ConnectionError, MessageSizeError) as problem:
+            observer.failed(problem)
+            return None
+        ids = None if targets is None else tuple(targets)
+        announced = announce or ids is None
+        meta = messages.Submit(method, ids, stream, announced).pack()
+        number = next(self._numbers)
+        submission = self._submissions[number] = _Submission(observer)
+        if ids is not None and not announced:
+            submission.expected = len(ids)
+            observer.accepted(ids)
+        if fits_inline(buffers):
+            link.send(frames.SUBMIT, number, meta, join_inline(buffers))
+        else:
+            submission.transfer = link.bulk.start(buffers, lambda reason: None)
+            link.send(frames.SUBMIT, number, meta, pack_reference(submission.transfer), frames.BULK)
+        return number
+
+    def check_size(self, buffers: Buffers) -> None:
+        """:raises MessageSizeError: when they are more than the controller takes."""
+        size = total_size(buffers)
+        if self.max_message and size > self.max_message:
+            raise MessageSizeError(
+                f"the object is {size} bytes, the controller takes at most {self.max_message} (max_message_size in "
+                "ipython1.kernel.ini); send it in parts, or through files"
+            )
+
+    def on_ids_changed(self, callback: Callable[[list[int]], None]) -> None:
+        """Call ``callback`` with the sorted ids of all engines whenever they change."""
+        self._on_ids.append(callback)
+
+    def remove_ids_callback(self, callback: Callable[[list[int]], None]) -> None:
+        """Undo :meth:`on_ids_changed`."""
+        self._on_ids.remove(callback)
+
+    # -- what comes back
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        handler = self.handlers.get(kind)
+        if handler is not None:
+            handler(flags, ident, meta, payload)
+        elif kind == frames.OUTCOME:
+            self._outcome(flags, ident, messages.OutcomeMeta.unpack(meta), payload)
+        elif kind == frames.ACCEPTED:
+            self._accepted(ident, messages.unpack_ids(meta))
+        elif kind == frames.REFUSED:
+            submission = self._submissions.pop(ident, None)
+            if submission is not None:
+                submission.observer.failed(from_wire(*messages.unpack_json(payload)))
+        elif kind == frames.REPLY:
+            self._reply(flags, ident, payload)
+        elif kind == frames.OUTPUT:
+            submission = self._submissions.get(ident)
+            if submission is not None:
+                stream = bytes(meta[4:]).decode()
+                text = bytes(payload).decode(errors="replace")
+                submission.observer.output(messages.unpack_ids(meta[:4])[0], stream, text)
+        elif kind == frames.ENGINES:
+            # Made anew, because other threads look at it.
+            self.ids = self.ids | {ident} if meta == b"+" else self.ids - {ident}
+            for callback in list(self._on_ids):
+                _guarded(callback, sorted(self.ids))
+        else:
+            log.warn("the controller sent a frame of unknown kind {kind}", kind=kind)
+
+    def _accepted(self, number: int, ids: Sequence[int]) -> None:
+        submission = self._submissions.get(number)
+        if submission is not None:
+            submission.expected = len(ids)
+            submission.observer.accepted(ids)
+            self._finish_if_complete(number, submission)
+
+    def _outcome(
+        self, flags: int, number: int, meta: messages.OutcomeMeta, payload: Buffer
+    ) -> None:
+        submission = self._submissions.get(number)
+        if submission is None or meta.engine_id in submission.arrived:
+            if flags & frames.BULK:
+                self.link.bulk.drop(unpack_reference(payload), "nobody waits for it")
+            return
+        if not flags & frames.BULK:
+            error = None if meta.error is None else from_wire(*meta.error)
+            buffers = split_inline(payload) if len(payload) else ()
+            self._arrived(number, EngineOutcome(meta.engine_id, meta.status, buffers, error))
+            return
+        submission.arrived[meta.engine_id] = None
+        link = self.link
+
+        def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
+            if link.lost:
+                return  # which fails the whole call
+            if parts is None:
+                problem = EngineDied(
+                    f"engine {meta.engine_id} went away while its result was on its way: {reason}"
+                )
+                outcome = EngineOutcome(meta.engine_id, messages.REFUSED, (), problem)
+            else:
+                outcome = EngineOutcome(meta.engine_id, meta.status, parts)
+            self._arrived(number, outcome)
+
+        link.bulk.take(unpack_reference(payload), complete)
+
+    def _arrived(self, number: int, outcome: EngineOutcome) -> None:
+        submission = self._submissions.get(number)
+        if submission is None:
+            return
+        submission.arrived[outcome.engine_id] = outcome
+        submission.observer.outcome(outcome)
+        self._finish_if_complete(number, submission)
+
+    def _finish_if_complete(self, number: int, submission: _Submission) -> None:
+        arrived = submission.arrived
+        if len(arrived) == submission.expected and all(arrived.values()):
+            del self._submissions[number]
+
+    def _reply(self, flags: int, number: int, payload: Buffer) -> None:
+        if not flags & frames.BULK:
+            self._answered(number, messages.unpack_json(payload))
+            return
+
+        def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
+            # Without all its parts the link is lost, which fails the call.
+            if parts is not None:
+                self._answered(number, messages.unpack_json(parts[0]))
+
+        self.link.bulk.take(unpack_reference(payload), complete)
+
+    def _answered(self, number: int, answer: dict[str, Any]) -> None:
+        waiting = self._calls.pop(number, None)
+        if waiting is None:
+            return
+        if "error" in answer:
+            waiting.errback(from_wire(*answer["error"]))
+        else:
+            waiting.callback(answer["value"])
+
+    def link_lost(self, reason: str) -> None:
+        if self._loss is not None:
+            return
+        self._link = None
+        self._loss = reason
+        problem = self._gone()
+        submissions, self._submissions = self._submissions, {}
+        calls, self._calls = self._calls, {}
+        for submission in submissions.values():
+            submission.observer.failed(problem)
+        for answer in calls.values():
+            answer.errback(problem)
+        for callback in list(self.on_lost):
+            _guarded(callback, reason)
+
+
+def _guarded(callback: Callable[[Any], None], value: Any) -> None:
+    """What the user gave to be called must not end the connection."""
+    try:
+        callback(value)
+    except Exception:
+        log.failure("a callback failed")

@@ -1,0 +1,163 @@
+"""Connections of clients: from what the user names to a registered link.
+
+A connection has a Tub, and so a network connection, of its own: closing one client leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+import weakref
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
+from ipython1.kernel.calls.clientlink import ClientEnd
+from ipython1.kernel.calls.locate import locate
+from ipython1.kernel.calls.twistedutil import blockingCallFromThread, reactor_in_thread
+from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.wire import messages
+
+KILL_WAIT = 10.0
+"""Seconds to wait for killed engines to be gone."""
+
+LONGEST_TIMEOUT = 1e6
+"""Seconds; what is longer is a mistake, and more than some event loops take."""
+
+
+class Connection:
+    """A client's registered connection to one interface of a controller.
+
+    :ivar location: where the controller is, for people.
+    """
+
+    def __init__(self, reactor: Any, tub: Any, end: ClientEnd, location: str) -> None:
+        self.reactor = reactor
+        self.end = end
+        self.location = location
+        self._tub = tub
+        self._closer: weakref.finalize[..., Connection] | None = None
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._closer is not None:
+            self._closer.detach()
+        tub, self._tub = self._tub, None
+        await _close(tub, self.end)
+
+    def close_when_unused(self) -> None:
+        """End the connection when nobody has this object any more; what is under way has it."""
+        self._closer = weakref.finalize(self, _close_soon, self.reactor, self._tub, self.end)
+        self._closer.atexit = False
+
+    def close_blocking(self) -> None:
+        """End the connection, from any thread but the reactor's."""
+        blockingCallFromThread(self.close)
+
+    async def kill(self, targets: Sequence[int] | None, controller: bool) -> None:
+        """End engines, and the controller if asked; returns when they are gone."""
+        end = self.end
+        try:
+            ids = await end.call("kill", targets=targets, controller=controller)
+        except ConnectionError:
+            if not controller:
+                raise
+            return
+        left = set(ids) & end.ids
+        gone: Deferred[None] = Deferred()
+
+        def changed(now: list[int]) -> None:
+            if not left & set(now) and not gone.called and not controller:
+                gone.callback(None)
+
+        def lost(reason: str) -> None:
+            if not gone.called:
+                gone.callback(None)
+
+        end.on_ids_changed(changed)
+        end.on_lost.append(lost)
+        changed(sorted(end.ids))
+        if not end.connected:
+            lost("")
+        gone.addTimeout(KILL_WAIT, self.reactor)
+        try:
+            await gone
+        except DeferredTimeout:
+            raise ResultNotCompleted(f"not gone after {KILL_WAIT:g} s: {sorted(left)}") from None
+        finally:
+            end.remove_ids_callback(changed)
+            end.on_lost.remove(lost)
+
+
+async def _close(tub: Any, end: ClientEnd) -> None:
+    from ipython1.kernel.tub import tubs
+
+    if tub is not None:
+        await tubs.close(tub)
+    end.close()
+
+
+def _close_soon(reactor: Any, tub: Any, end: ClientEnd) -> None:
+    """End a connection, from any thread and in the middle of anything, as the garbage collector does."""
+    reactor.callFromThread(lambda: Deferred.fromCoroutine(_close(tub, end)))
+
+
+def _check_timeout(timeout: object) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not 0 <= float(timeout) <= LONGEST_TIMEOUT:
+        raise ValueError(
+            f"timeout must be a number of seconds from 0 to {LONGEST_TIMEOUT:g}, not {timeout!r}"
+        )
+
+
+async def open_connection(
+    reactor: Any, furl_or_file: Any, interface: str, timeout: float
+) -> Connection:
+    """Connect to the interface ``'multiengine'``, ``'task'``, or one of the user's own.
+
+    :param timeout: seconds for all of it.
+    :raises KernelError: one clear error for whatever is in the way.
+    :raises TypeError, ValueError: when ``timeout`` is not such a number.
+    """
+    _check_timeout(timeout)
+    from ipython1.kernel.tub import tubs
+    from ipython1.kernel.tub.gate import register
+    from ipython1.kernel.wire.link import FrameLink, TurnFlusher
+
+    place = locate(furl_or_file, interface)
+    tub = tubs.make_tub()
+    try:
+        begun = reactor.seconds()
+        gate = await tubs.connect(tub, str(place.furl), timeout, reactor)
+        origin = uuid.uuid4()
+        end = ClientEnd(origin.bytes)
+        flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush))
+        link = FrameLink(flusher, end)
+        hello = messages.Hello(
+            uuid=origin.hex, pid=os.getpid(), host=host_identity(), role=interface
+        )
+        left = max(timeout - (reactor.seconds() - begun), 0.1)
+        end.attach(link, await register(gate, hello, link, left, reactor))
+        return Connection(reactor, tub, end, place.description)
+    except BaseException:
+        await tubs.close(tub)
+        raise
+
+
+def connect_blocking(furl_or_file: Any, interface: str, timeout: float) -> Connection:
+    """Like :func:`open_connection`, for code that blocks; starts the reactor's thread if need be.
+
+    A :class:`Connection` that is there already is taken as it is.
+    """
+    if isinstance(furl_or_file, Connection):
+        return furl_or_file
+    reactor = reactor_in_thread.start()
+    connection: Connection = blockingCallFromThread(
+        open_connection, reactor, furl_or_file, interface, timeout
+    )
+    return connection

@@ -1,0 +1,259 @@
+"""Modules and files for engines, from the client's side: ``sync_imports``, ``push_module`` and ``push_files``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import io
+import os
+import sys
+import types
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ipython1.kernel.basics.error import compress_ids
+from ipython1.kernel.calls import requests
+from ipython1.kernel.calls.calls import Request, Targets
+from ipython1.kernel.calls.importstatements import ImportStatement, imports_of_block
+from ipython1.kernel.objects.enginemodules import (
+    digest_of,
+    files_of_module,
+    install_module,
+    write_files,
+)
+
+# -- sync_imports
+
+
+class _Client(Protocol):
+    """The client, as :class:`SyncImports` needs it."""
+
+    _connection: Any
+
+    def _run(self, request: Request, targets: Targets, block: bool | None) -> Any: ...
+
+
+class SyncImports:
+    """A ``with`` block of import statements that holds here and on engines.
+
+    The statements run here first, as they stand.  If that goes well, they run on the engines, in the user's namespace.
+
+    :ivar statements: what is imported.
+    :raises ClientError: on entering, when there is anything but imports in the block.
+    :raises CompositeError: on leaving, when engines could not import something.
+    """
+
+    def __init__(self, client: Any, targets: Sequence[int] | None, quiet: bool = False) -> None:
+        self._client: _Client = client
+        self._targets = targets
+        self._quiet = quiet
+        self.statements: list[ImportStatement] = []
+
+    def __enter__(self) -> SyncImports:
+        self.statements = imports_of_block(sys._getframe(1))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if kind is not None:
+            return
+        lines = [str(statement) for statement in self.statements]
+        if not self._quiet:
+            ids = self._client._connection.end.ids if self._targets is None else self._targets
+            for line in lines:
+                print(f"{line}  # also on engines {compress_ids(ids)}")
+        self._client._run(sync_imports("\n".join(lines)), self._targets or "all", True)
+
+
+def _run_there(source: str) -> None:
+    __tracebackhide__ = True
+    exec(compile(source, "<sync_imports>", "exec"), globals())
+
+
+def sync_imports(source: str) -> Request:
+    """Run import statements in the namespace of each engine."""
+    # A function of __main__ runs in the namespace of whoever it is sent to.
+    run = types.FunctionType(_run_there.__code__, {"__name__": "__main__"}, "sync_imports")
+    run.__module__ = "__main__"
+    return requests.apply("sync_imports", run, (source,), {})
+
+
+# -- modules
+
+
+def push_module(module: Any) -> Request:
+    """Send the source of a module or package.
+
+    :param module: a module, its dotted name, or the path of its file or directory; of a module in a package, all of
+        the package is sent.
+    :raises TypeError: when it is, or has, a C extension.
+    :raises ValueError: when it has no source, or is Python's own.
+    :raises ModuleNotFoundError: when there is none.
+    """
+    name, paths = locate_module(module)
+    _refuse_own(name)
+    files: dict[str, bytes] = {}
+    compiled: list[str] = []
+    for at, path in files_of_module(paths):
+        if _is_compiled(path.name):
+            compiled.append(at)
+        else:
+            files[at] = path.read_bytes()
+    if compiled:
+        raise TypeError(
+            f"{name!r} has parts that were compiled for this host ({', '.join(compiled[:3])}"
+            f"{', ...' if len(compiled) > 3 else ''}), and only source can be sent; install it where the engines run"
+        )
+    if not files:
+        raise ValueError(f"there are no files in {paths[0]}")
+    archive = _zipped(files)
+    return requests.apply("push_module", install_module, (name, digest_of(files), archive), {})
+
+
+def locate_module(module: Any) -> tuple[str, list[Path]]:
+    """The name of a top-level module or package, and its file or its directories.
+
+    :raises TypeError, ValueError, ModuleNotFoundError: as for :func:`push_module`.
+    """
+    if isinstance(module, types.ModuleType):
+        return _locate_loaded(module)
+    if not isinstance(module, (str, os.PathLike)):
+        raise TypeError(
+            f"a module, its name or its path is needed, not an object of type {type(module).__name__}"
+        )
+    if module == "":
+        # As a path that would be the working directory.
+        raise ValueError("the name of a module is needed, not an empty string")
+    path = Path(module).expanduser()
+    dotted = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
+    if path.exists() and not (dotted and path.is_dir() and not _has_source(path)):
+        return _locate_path(path.resolve())
+    if not dotted:
+        raise ModuleNotFoundError(f"there is no module or package at {path}")
+    try:
+        return _locate_loaded(importlib.import_module(str(module)))
+    except ModuleNotFoundError as problem:
+        if problem.name is None or not str(module).startswith(problem.name):
+            raise
+        raise ModuleNotFoundError(
+            f"there is neither a module nor a file or directory {str(module)!r}", name=problem.name
+        ) from None
+
+
+def _locate_loaded(module: types.ModuleType) -> tuple[str, list[Path]]:
+    name = module.__name__.partition(".")[0]
+    if name == "__main__":
+        raise ValueError(
+            "what is defined in __main__ need not be pushed: functions and classes bring it along themselves"
+        )
+    _refuse_own(name)
+    top = module if module.__name__ == name else importlib.import_module(name)
+    folders = getattr(top, "__path__", None)
+    if folders is not None:
+        paths = [Path(folder) for folder in folders]
+    else:
+        file = getattr(top, "__file__", None)
+        if file is None:
+            raise ValueError(f"module {name!r} has no file, so there is no source to send")
+        paths = [Path(file)]
+        if _is_compiled(paths[0].name):
+            raise TypeError(
+                f"{name!r} is a C extension ({paths[0].name}), and only source can be sent; "
+                "install it where the engines run"
+            )
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"the source of {name!r} cannot be read: there is no {path}")
+    return name, paths
+
+
+def _locate_path(path: Path) -> tuple[str, list[Path]]:
+    if path.name == "__init__.py":
+        path = path.parent
+    if path.is_dir():
+        name = path.name
+        if not _has_source(path):
+            raise ValueError(f"{path} is no package: there are no .py files in it")
+        if (path.parent / "__init__.py").exists():
+            # A package in a package cannot be imported by itself.
+            return _locate_path(path.parent)
+    else:
+        name = path.stem
+        if _is_compiled(path.name):
+            raise TypeError(
+                f"{path} is a C extension, and only source can be sent; install it where the engines run"
+            )
+        if path.suffix != ".py":
+            raise ValueError(f"{path} is no Python source; use push_files for other files")
+        if (path.parent / "__init__.py").exists():
+            return _locate_path(path.parent)
+    if not name.isidentifier():
+        raise ValueError(f"{path} cannot be imported: {name!r} cannot be the name of a module")
+    return name, [path]
+
+
+def _has_source(folder: Path) -> bool:
+    return any(folder.rglob("*.py"))
+
+
+def _is_compiled(name: str) -> bool:
+    return name.endswith((*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd", ".dll", ".dylib"))
+
+
+def _refuse_own(name: str) -> None:
+    if name in sys.builtin_module_names:
+        raise ValueError(f"{name!r} is built into Python; the engines have it")
+    if name in sys.stdlib_module_names:
+        raise ValueError(
+            f"{name!r} is the name of a module of Python's standard library, which the engines have; "
+            "a module of this name would hide it"
+        )
+    if name == "ipython1":
+        raise ValueError("ipython1 cannot be pushed: the engines run it")
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return archive.getvalue()
+
+
+# -- files
+
+
+def push_files(files: Any, directory: Any = None) -> Request:
+    """Send files.
+
+    :param files: a path, or several; directories with all that is in them.
+    :param directory: where to, on the engines.
+    :raises OSError: when one cannot be read.
+    :raises ValueError: when there are none, or two would be one there.
+    """
+    if isinstance(files, (str, os.PathLike)):
+        files = [files]
+    if not isinstance(files, Iterable):
+        raise TypeError(f"a path or a list of paths is needed, not {files!r}")
+    if directory is not None:
+        directory = os.fspath(directory)
+    found: dict[str, tuple[bytes, int]] = {}
+    origins: dict[str, Path] = {}
+    for each in files:
+        if each == "":
+            raise ValueError("a path is needed, not an empty string")
+        # Without ".." and ".", so that it has a name of its own.
+        path = Path(os.path.abspath(Path(each).expanduser()))
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in inside:
+            if not file.is_dir():
+                name = file.relative_to(path.parent).as_posix()
+                if origins.setdefault(name, file) != file:
+                    raise ValueError(
+                        f"{origins[name]} and {file} would both be {name} on the engines; push them to two directories"
+                    )
+                found[name] = (file.read_bytes(), file.stat().st_mode & 0o777)
+    if not found:
+        raise ValueError("there are no files to push")
+    return requests.apply("push_files", write_files, (found, directory), {})

@@ -1,0 +1,43 @@
+"""``@parallel``: a function that maps itself over its arguments."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from zope.interface import Interface, implementer
+
+from ipython1.kernel.calls.mapper import IMapper
+
+
+class IParallelFunction(Interface):
+    """A function that runs in parallel."""
+
+    def __call__(*sequences: Any) -> Any:
+        """Apply it to the items of ``sequences``, in parallel."""
+
+
+class IMultiEngineParallelDecorator(Interface):
+    """Makes parallel functions on explicit engines."""
+
+    def parallel(
+        dist: str = "b", targets: Any = None, block: bool | None = None
+    ) -> Callable[[Callable[..., Any]], IParallelFunction]:
+        """A decorator with these options."""
+
+
+@implementer(IParallelFunction)
+class ParallelFunction:
+    """A function to be called with sequences instead of single arguments.
+
+    The function itself stays reachable as ``__wrapped__``.
+    """
+
+    def __init__(self, func: Callable[..., Any], mapper: IMapper) -> None:
+        self.func = func
+        self.mapper = mapper
+        functools.update_wrapper(self, func)
+
+    def __call__(self, *sequences: Any) -> Any:
+        return self.mapper.map(self.func, *sequences)

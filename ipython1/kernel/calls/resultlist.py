@@ -1,0 +1,136 @@
+"""How the results of commands are shown at a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ipython1.kernel.calls.liveoutput import STREAMS, Shown
+from ipython1.notebook.bounds import bounded
+from ipython1.notebook.frontend import present_moment, session_shell
+
+
+class ResultList(list[Any]):
+    """The results of one command, in order of engine id; a list of dicts that prints well.
+
+    :ivar shown: what of the output was shown while the command ran; it is not shown again right after.
+    """
+
+    shown: Shown | None = None
+
+    def _are_results(self) -> bool:
+        return bool(self) and all(isinstance(item, dict) and "input" in item for item in self)
+
+    def unseen(self) -> list[dict[str, Any]]:
+        """The results of commands, with what is left to show of their output."""
+        shown = self.shown
+        if shown is None or shown.moment != present_moment():
+            return self
+        if shown.moment is None:
+            self.shown = (
+                None  # without IPython nothing tells the moments apart, so this is for one time
+            )
+        streams = [
+            {name: shown.rest(item["id"], name, item[name]) for name in STREAMS if name in item}
+            for item in self
+        ]
+        return [{**item, **rest} for item, rest in zip(self, streams, strict=True)]
+
+    def __repr__(self) -> str:
+        if not self._are_results():
+            return super().__repr__()
+        return render(self.unseen(), plain_styles())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        if self._are_results():
+            printer.text(render(self.unseen(), session_styles()))
+        else:
+            printer.text(super().__repr__())
+
+    def _repr_html_(self) -> str | None:
+        from ipython1.notebook.html import results_html
+
+        return results_html(self.unseen()) if self._are_results() else None
+
+
+class Styles:
+    """Terminal escapes around the three kinds of labels; empty when the display has no colours."""
+
+    def __init__(
+        self, before_in: str = "", before_out: str = "", before_err: str = "", after: str = ""
+    ) -> None:
+        self.before_in = before_in
+        self.before_out = before_out
+        self.before_err = before_err
+        self.after = after
+
+
+def plain_styles() -> Styles:
+    """No colours."""
+    return Styles()
+
+
+def session_styles() -> Styles:
+    """Colours if this IPython session uses them, else none."""
+    import sys
+
+    shell = session_shell()
+    colors = str(getattr(shell, "colors", "nocolor")).lower()
+    if shell is None or colors in ("nocolor", "no_color", "bw"):
+        return Styles()
+    if not hasattr(shell, "kernel") and not sys.stdout.isatty():
+        return Styles()
+    return Styles("\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m")
+
+
+def render(results: Iterable[dict[str, Any]], styles: Styles) -> str:
+    """The results as text: ``[id] In [number]: source``, then what it gave."""
+    blocks: list[str] = []
+    for position, result in enumerate(results):
+        lines = [
+            _labelled(
+                styles.before_in, styles, result, "In ", str(result["input"]["raw"]).rstrip("\n")
+            )
+        ]
+        out = bounded(str(result.get("stdout", "")).rstrip("\n"), f"result[{position}]['stdout']")
+        value = _as_text(result.get("result"))
+        shown = "\n".join(part for part in (out, value) if part)
+        if shown:
+            lines.append(_labelled(styles.before_out, styles, result, "Out", shown))
+        for data in result.get("display", ()):
+            text = _as_text(data[0] if isinstance(data, tuple) else data)
+            if text:
+                lines.append(text)
+        err = bounded(str(result.get("stderr", "")).rstrip("\n"), f"result[{position}]['stderr']")
+        if err:
+            lines.append(_labelled(styles.before_err, styles, result, "Err", err))
+        blocks.append("\n".join(lines))
+    # Silent one-line commands stand close together; anything longer gets air around it.
+    gap = "\n\n" if any("\n" in block for block in blocks) else "\n"
+    return "<Results List>\n" + gap.join(blocks)
+
+
+def _labelled(before: str, styles: Styles, result: dict[str, Any], label: str, text: str) -> str:
+    return f"{before}[{result['id']}] {label}[{result['number']}]:{styles.after} {text}"
+
+
+def _as_text(bundle: Any) -> str:
+    if not bundle:
+        return ""
+    return str(bundle.get("text/plain", "")) if isinstance(bundle, dict) else str(bundle)
+
+
+class QueueStatusList(list[Any]):
+    """What each engine does: a list of ``(id, {'pending': ..., 'queue': [...]})`` that prints one line each."""
+
+    def __repr__(self) -> str:
+        lines = ["<Queue Status>"]
+        for engine_id, status in self:
+            lines.append(f"[{engine_id}] pending: {status['pending']}")
+            lines += [f"[{engine_id}] queued:  {command}" for command in status["queue"]]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from ipython1.notebook.html import queue_status_html
+
+        return queue_status_html(self)

@@ -1,0 +1,228 @@
+"""Where engines are, as people read it: ``mec.stacks()``, what an interrupt came to, and what waits for whom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from ipython1.core.tracebacks import place_name
+from ipython1.kernel.basics.error import (
+    InvalidEngineID,
+    NoEnginesRegistered,
+    ResultNotCompleted,
+    compress_ids,
+    describe_exception,
+)
+
+if TYPE_CHECKING:
+    from ipython1.kernel.calls.pendingresult import PendingResult
+    from ipython1.kernel.multiengineclient import MultiEngineClient
+
+_SILENT: Final = "its interpreter is held by C code, which cannot be interrupted"
+# Strings, compiled when they are first used: a client's import is waited for.
+_ARROW: Final = r"(?m)^-+> \d+ ?(.*)$"
+_FILE_PLACE: Final = r"File (?P<file>.*):(?P<line>\d+)(, in (?P<name>[^(\n]*))?"
+_DUMPED: Final = r'(?m)^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$'
+_KERNEL: Final = r"[/\\](ipython1|IPython)[/\\]"
+_WORKER: Final = r"[/\\]kernel[/\\]engine[/\\]worker\.py$"
+
+
+def dumped_frames(dump: str) -> list[str]:
+    """The user's frames of the thread that runs commands, outermost first, from a text of ``faulthandler``."""
+    for section in reversed(re.split(r"\n\s*\n", dump)):
+        frames = list(re.finditer(_DUMPED, section))
+        kernel = [index for index, frame in enumerate(frames) if re.search(_KERNEL, frame["file"])]
+        # The newest frame comes first; below the oldest of the kernel there is only how the process was started.
+        if kernel and any(re.search(_WORKER, frame["file"]) for frame in frames):
+            return [
+                f"{place_name(frame['file'])}, line {frame['line']}, in {frame['name']}"
+                for frame in reversed(frames[: kernel[0]])
+            ]
+    return []
+
+
+def shorten_command(command: object) -> str:
+    """A command as a queue tells it, fit for the middle of a line."""
+    text = str(command)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _without_cell(place: str) -> str:
+    """``line 2, in f()`` of ``Cell In[7], line 2, in f()``: the same code has another number on every engine."""
+    return re.sub(r"^Cell In\[\d+\], ", "", place)
+
+
+def place_of(row: Mapping[str, Any]) -> str:
+    """Where an engine's code is, on one line: its innermost frame, and the user's own one that led there."""
+    if row["state"] == "silent":
+        frames = dumped_frames(row.get("dump", ""))
+        where = f"{_without_cell(frames[-1])}, " if frames else ""
+        return f"{where}in C code that holds its interpreter"
+    paragraphs = str(row.get("stack", "")).split("\n\n")
+    cells = [part for part in paragraphs if part.startswith("Cell In[")]
+    innermost, own = paragraphs[-1], (cells or paragraphs)[-1]
+    if not own:
+        return ""
+    code = re.search(_ARROW, own)
+    title = _without_cell(own.splitlines()[0])
+    text = f"{code[1].strip()}  ({title})" if code else title
+    inside = re.match(_FILE_PLACE, innermost)
+    if innermost is not own and inside is not None:
+        file = re.split(r"[/\\]", inside["file"])[-1]
+        text += f", inside {inside['name'] or 'the module'} of {file}, line {inside['line']}"
+    return text
+
+
+class _Rows(list[tuple[int, dict[str, Any]]]):
+    @classmethod
+    def of(cls, rows: Iterable[Any]) -> Self:
+        """From what the controller answered."""
+        return cls((engine_id, row) for engine_id, row in rows)
+
+
+class StackList(_Rows):
+    """Where each engine is: pairs of an id and a dict, see :func:`~ipython1.kernel.controller.inspection.stacks_of`."""
+
+    def __repr__(self) -> str:
+        lines = ["<Stacks>"]
+        for engine_id, row in self:
+            lines += _labelled(engine_id, stack_lines(row))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from ipython1.notebook.html import lines_html
+
+        return lines_html((engine_id, stack_lines(row)) for engine_id, row in self)
+
+
+class InterruptList(_Rows):
+    """What an interrupt came to on each engine: pairs of an id and a dict.
+
+    See :func:`~ipython1.kernel.controller.inspection.interrupt_and_look`; ``ended`` is what programs want to know.
+    """
+
+    def __repr__(self) -> str:
+        lines = ["<Interrupt>"]
+        for engine_id, row in self:
+            lines += _labelled(engine_id, interrupt_lines(engine_id, row))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from ipython1.notebook.html import lines_html
+
+        return lines_html((engine_id, interrupt_lines(engine_id, row)) for engine_id, row in self)
+
+
+def _labelled(engine_id: int, lines: list[str]) -> list[str]:
+    return [f"[{engine_id}] {lines[0]}", *(f"    {line}".rstrip() for line in lines[1:])]
+
+
+def stack_lines(row: Mapping[str, Any]) -> list[str]:
+    """What is told of one engine; the first line is its state."""
+    command = shorten_command(row["pending"])
+    match row["state"]:
+        case "gone":
+            return ["gone"]
+        case "idle":
+            return ["idle" if row["pending"] is None else f"about to run {command}"]
+        case "silent":
+            frames = dumped_frames(row.get("dump", ""))
+            what = f"{command} does" if row["pending"] else "it does"
+            return [f"{what} not answer: {_SILENT}", *frames]
+        case _:
+            head = "a task is running"
+            if row["pending"] is not None:
+                head = f"{command} has been running for {row.get('seconds', 0.0):.1f} s"
+            return [head, *str(row.get("stack", "")).splitlines()]
+
+
+def interrupt_lines(engine_id: int, row: Mapping[str, Any]) -> list[str]:
+    """What an interrupt came to on one engine."""
+    if row["pending"] is None:
+        return ["nothing was running"]
+    command = shorten_command(row["pending"])
+    if row["ended"]:
+        return [f"{command} was interrupted"]
+    if row["state"] == "silent":
+        why = [_SILENT, *dumped_frames(row.get("dump", ""))]
+    else:
+        why = [
+            "it catches the interrupt, or waits in C code",
+            *str(row.get("stack", "")).splitlines(),
+        ]
+    return [
+        f"{command} did not end: {why[0]}",
+        *why[1:],
+        f"mec.kill(targets={engine_id}) ends the engine, and its namespace with it",
+    ]
+
+
+class NotFinished(ResultNotCompleted):
+    """A call did not end in the time that it was given; it goes on.
+
+    :ivar pending: the call.
+    :ivar done, unfinished: ids of engines.
+    :ivar failed: what engines raised, by id.
+    :ivar stacks: a :class:`StackList` of the engines that are not done.
+    """
+
+    def __init__(self, pending: PendingResult, timeout: float, stacks: StackList) -> None:
+        self.pending = pending
+        self.failed = pending.failures()
+        self.stacks = stacks
+        self.unfinished = [engine_id for engine_id, _ in stacks]
+        self.done = [
+            engine_id
+            for engine_id in pending.engine_ids
+            if engine_id not in self.failed and engine_id not in self.unfinished
+        ]
+        lines = [f"{pending.name} is not finished after {timeout:g} s; it goes on"]
+        lines += report_lines(self.done, self.failed, self.stacks)
+        super().__init__("\n".join(lines))
+
+    @classmethod
+    def of(cls, client: MultiEngineClient, pending: PendingResult, timeout: float) -> Self:
+        """The report of ``pending``, a call of ``client``; asks the engines where they are."""
+        stacks = StackList()
+        waiting = pending.unfinished
+        if waiting:
+            # An engine that went away in the meantime has failed the call by now.
+            with suppress(InvalidEngineID, NoEnginesRegistered):
+                stacks = client.stacks(targets=waiting, block=True)
+        for _, row in stacks:
+            if row["state"] == "running":
+                row["other"] = not pending.is_command(*row["command"])
+        return cls(pending, timeout, stacks)
+
+
+def _grouped(pairs: Iterable[tuple[int, str]]) -> list[tuple[str, str]]:
+    """Pairs of ids and a text, for engines that have the same text."""
+    groups: dict[str, list[int]] = {}
+    for engine_id, text in pairs:
+        groups.setdefault(text, []).append(engine_id)
+    return [(compress_ids(ids), text) for text, ids in groups.items()]
+
+
+def report_lines(
+    done: list[int], failed: Mapping[int, BaseException], stacks: StackList
+) -> list[str]:
+    """One line for all engines that have the same to tell: those that failed, those that run, then the rest."""
+    failures = _grouped((each, describe_exception(value)) for each, value in failed.items())
+    lines = [f"[{ids}] failed: {text}" for ids, text in failures]
+    lines += [
+        f"[{ids}] {text}" for ids, text in _grouped((each, _doing(row)) for each, row in stacks)
+    ]
+    if done:
+        lines.append(f"[{compress_ids(done)}] done")
+    return lines
+
+
+def _doing(row: Mapping[str, Any]) -> str:
+    if row["state"] == "gone":
+        return "gone"
+    if row.get("other"):
+        return f"waits until {shorten_command(row['pending'])} is done"
+    where = place_of(row)
+    return f"still running: {where}" if where else "still running"

@@ -1,0 +1,168 @@
+"""The seam between threads that block and the reactor's thread.
+
+A client's reactor runs in a daemon thread (:class:`ReactorInThread`).  :func:`blockingCallFromThread` is the
+one way in which blocking code waits for asynchronous code: it has a time-out, refuses to be called where it
+would block the reactor itself, and lets Ctrl-C through.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ipython1.kernel.basics.error import (
+    ClientError,
+    KernelError,
+    ResultNotCompleted,
+    WaitInterrupted,
+)
+from ipython1.kernel.host.sockets import let_go_in_children
+from ipython1.kernel.host.steadyclock import keep_steady
+
+T = TypeVar("T")
+
+
+class ReactorInThread:
+    """Runs Twisted's reactor in a daemon thread, once for the process.
+
+    =============  ==========================  ====================================
+    state          event                       becomes
+    =============  ==========================  ====================================
+    not started    :meth:`start`               running; or stays, if the program
+                                               runs the reactor itself
+    running        :meth:`stop` (at exit)      ended: nothing can be called any more
+    running        a fork                      in the child: ended
+    =============  ==========================  ====================================
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    def start(self) -> Any:
+        """Start the reactor if it does not run; returns it.
+
+        :raises ClientError: when it ran before and cannot run again.
+        """
+        from twisted.internet import reactor
+
+        self.check()
+        with self._lock:
+            if self._thread is None and not reactor.running:
+                keep_steady(reactor)
+                started = threading.Event()
+                reactor.callWhenRunning(started.set)
+                thread = threading.Thread(
+                    target=reactor.run,
+                    kwargs={"installSignalHandlers": False},
+                    name="ipython1-reactor",
+                    daemon=True,
+                )
+                thread.start()
+                # Only now, as other threads take one that is not alive for one that has ended.
+                self._pid, self._thread = os.getpid(), thread
+                let_go_in_children(reactor)
+                atexit.register(self.stop)
+                while not started.wait(0.05):
+                    self.check()
+        return reactor
+
+    def check(self) -> None:
+        """Return unless nobody would do what is handed to the reactor.
+
+        :raises ClientError: when the reactor's thread has ended, or is that of the process from which this was forked.
+        """
+        if self._thread is None:
+            return
+        if self._pid != os.getpid():
+            raise ClientError(
+                "this process was forked from one that already used an ipython1 client; "
+                "create clients in the child by spawning it, or before anything else uses them"
+            )
+        if not self._thread.is_alive():
+            raise ClientError(
+                "Twisted's reactor has ended in this process and cannot be started again; nothing can be asked of a "
+                "controller any more"
+            )
+
+    def stop(self) -> None:
+        """Stop the reactor and wait for its thread; for the end of the process."""
+        from twisted.internet import reactor
+
+        thread = self._thread
+        if thread is None or self._pid != os.getpid() or not thread.is_alive():
+            return
+        reactor.callFromThread(reactor.stop)  # type: ignore[attr-defined]
+        thread.join(2.0)
+
+
+reactor_in_thread = ReactorInThread()
+
+
+def in_reactor_thread() -> bool:
+    """Whether this is the thread in which the reactor runs."""
+    import sys
+
+    if "twisted.internet.reactor" not in sys.modules:
+        return False
+    from twisted.python.threadable import isInIOThread
+
+    return bool(isInIOThread())
+
+
+def refuse_in_reactor_thread() -> None:
+    """:raises ClientError: in the reactor's thread, which must not wait."""
+    if in_reactor_thread():
+        raise ClientError(
+            "a blocking call was made in the reactor's thread, where it would wait for ever; "
+            "use ipython1.kernel.asyncclient there"
+        )
+
+
+def blockingCallFromThread(
+    function: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any
+) -> Any:
+    """Call ``function`` in the reactor's thread and wait for what it, or its Deferred or coroutine, gives.
+
+    :param timeout: seconds to wait at most; None for no limit.
+    :raises ResultNotCompleted: when it takes longer; the call itself goes on.
+    :raises ClientError: in the reactor's own thread.
+    """
+    from concurrent.futures import Future
+
+    from twisted.internet.defer import ensureDeferred, maybeDeferred
+    from twisted.python.failure import Failure
+
+    refuse_in_reactor_thread()
+    reactor = reactor_in_thread.start()
+    future: Future[Any] = Future()
+
+    def failed(failure: Failure) -> None:
+        problem = failure.value or RuntimeError("failed")
+        # A clear error of ours needs no story of where in the reactor's thread it came up.
+        story = None if isinstance(problem, KernelError) else problem.__traceback__
+        future.set_exception(problem.with_traceback(story))
+
+    def call() -> None:
+        result = maybeDeferred(_as_deferred)
+        result.addCallbacks(future.set_result, failed)
+
+    def _as_deferred() -> Any:
+        value = function(*args, **kwargs)
+        return ensureDeferred(value) if hasattr(value, "cr_await") else value
+
+    reactor.callFromThread(call)
+    try:
+        return future.result(timeout)
+    except KeyboardInterrupt:
+        raise WaitInterrupted(
+            "KeyboardInterrupt: stopped waiting for the controller's answer"
+        ) from None
+    except TimeoutError:
+        if future.done():
+            raise
+        raise ResultNotCompleted(f"no answer within {timeout:g} s") from None
