@@ -12,10 +12,10 @@ from ipython1.kernel.asyncclient import AwaitableDeferred, awaitable
 from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.parallelfunction import ParallelFunction
-from ipython1.kernel.clienttasks import Waiter
 from ipython1.kernel.objects.taskobjects import TaskResult
-from ipython1.kernel.taskmap import MapRun, TaskMapper, check_map, columns_of
-from ipython1.kernel.taskmethods import QueueStatus, TaskMethods, check_id, check_ids, chunks
+from ipython1.kernel.tasks.clienttasks import Waiter
+from ipython1.kernel.tasks.maps import MapRun, TaskMapper, check_map, columns_of
+from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
 
 
 class AsyncPendingMap:

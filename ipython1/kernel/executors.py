@@ -46,8 +46,8 @@ from ipython1.kernel.objects.serialize import dumps
 from ipython1.kernel.objects.taskobjects import MapTask, check_task
 
 if TYPE_CHECKING:
-    from ipython1.kernel.clienttasks import ClientTasks
-    from ipython1.kernel.taskencoder import TaskEncoder
+    from ipython1.kernel.tasks.clienttasks import ClientTasks
+    from ipython1.kernel.tasks.encoder import TaskEncoder
 
 __all__ = [
     "EngineExecutor",

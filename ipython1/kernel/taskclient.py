@@ -15,11 +15,11 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
-from ipython1.kernel.clienttasks import Waiter
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskResult
-from ipython1.kernel.taskmap import PendingMap, TaskMapper
-from ipython1.kernel.taskmethods import QueueStatus, TaskMethods, check_id, check_ids, chunks
-from ipython1.kernel.taskprogress import progress_line
+from ipython1.kernel.tasks.clienttasks import Waiter
+from ipython1.kernel.tasks.maps import PendingMap, TaskMapper
+from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
+from ipython1.kernel.tasks.progress import progress_line
 from ipython1.notebook.frontend import name_of
 
 if TYPE_CHECKING:

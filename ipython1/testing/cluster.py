@@ -52,7 +52,7 @@ from ipython1.kernel.engine.worker import (
     failed,
 )
 from ipython1.kernel.host.hosts import host_identity
-from ipython1.kernel.taskmap import TaskMapper
+from ipython1.kernel.tasks.maps import TaskMapper
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink

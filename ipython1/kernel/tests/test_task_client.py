@@ -13,7 +13,6 @@ from typing import Any
 import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel import clienttasks, sentfunctions
 from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
@@ -23,7 +22,6 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     TaskAborted,
 )
-from ipython1.kernel.clienttasks import ResultBook
 from ipython1.kernel.controller.scheduling.machine import TaskSettings
 from ipython1.kernel.objects.taskobjects import (
     BaseTask,
@@ -33,10 +31,12 @@ from ipython1.kernel.objects.taskobjects import (
     TaskResult,
     TaskValue,
 )
-from ipython1.kernel.sentfunctions import SentFunctions
-from ipython1.kernel.taskencoder import Packed
-from ipython1.kernel.taskmap import MapPlan
-from ipython1.kernel.taskprogress import describe, progress_line
+from ipython1.kernel.tasks import clienttasks, sentfunctions
+from ipython1.kernel.tasks.clienttasks import ResultBook
+from ipython1.kernel.tasks.encoder import Packed
+from ipython1.kernel.tasks.maps import MapPlan
+from ipython1.kernel.tasks.progress import describe, progress_line
+from ipython1.kernel.tasks.sentfunctions import SentFunctions
 from ipython1.kernel.wire import bulk, frames
 from ipython1.testing import InMemoryCluster
 

@@ -12,7 +12,7 @@ from ipython1.kernel.engine.worker import EngineService
 from ipython1.kernel.objects import taskcodec
 from ipython1.kernel.objects.taskcodec import Kind, pack_task, unpack_result, unpack_task
 from ipython1.kernel.objects.taskobjects import StringTask
-from ipython1.kernel.taskencoder import TaskEncoder
+from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.wire.taskwire import Status
 from ipython1.testing.cluster import PlainInterpreter
 

@@ -17,7 +17,7 @@ from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.error import ProtocolError, SerializationError
 from ipython1.kernel.objects import taskcodec
 from ipython1.kernel.objects.taskobjects import BaseTask, MapTask, StringTask, template_of
-from ipython1.kernel.taskencoder import FunctionPacker, TaskEncoder
+from ipython1.kernel.tasks.encoder import FunctionPacker, TaskEncoder
 from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.taskwire import Entry, OptionsSpec
 

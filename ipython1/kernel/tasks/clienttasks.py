@@ -28,8 +28,8 @@ from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ConnectionError, MessageSizeError, TaskAborted
 from ipython1.kernel.calls.clientlink import ClientEnd
-from ipython1.kernel.sentfunctions import SentFunctions
-from ipython1.kernel.taskencoder import Encoded, Packed
+from ipython1.kernel.tasks.encoder import Encoded, Packed
+from ipython1.kernel.tasks.sentfunctions import SentFunctions
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.wire.frames import Buffer

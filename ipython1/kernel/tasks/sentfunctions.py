@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import Final
 
-from ipython1.kernel.taskencoder import Packed
+from ipython1.kernel.tasks.encoder import Packed
 
 FEWEST_IDLE: Final = 4
 """So many are kept however large they are."""

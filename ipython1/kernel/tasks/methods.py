@@ -8,10 +8,10 @@ from typing import Any
 
 from ipython1.kernel.basics.error import from_wire
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.clienttasks import ClientTasks
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
-from ipython1.kernel.taskencoder import TaskEncoder
+from ipython1.kernel.tasks.clienttasks import ClientTasks
+from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 

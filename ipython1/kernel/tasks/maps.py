@@ -25,11 +25,11 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.map import is_array
 from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.calls.pendingresult import PendingResult
-from ipython1.kernel.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.objects.taskcodec import Partly, unpack_item
 from ipython1.kernel.objects.taskobjects import MapTask, check_task
-from ipython1.kernel.taskencoder import Packed, TaskEncoder
-from ipython1.kernel.taskmethods import read_value
+from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
+from ipython1.kernel.tasks.encoder import Packed, TaskEncoder
+from ipython1.kernel.tasks.methods import read_value
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 
 GROUP = 0.010

@@ -1,0 +1,1 @@
+"""A client's tasks: encoding them, sending them, mapping over them."""
