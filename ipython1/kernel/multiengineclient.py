@@ -25,7 +25,7 @@ from ipython1.notebook.frontend import person_waits
 
 if TYPE_CHECKING:
     from ipython1.kernel.calls.modules import SyncImports
-    from ipython1.kernel.executors import MultiEngineExecutor
+    from ipython1.kernel.futures.executors import MultiEngineExecutor
 
 __all__ = ["MultiEngineClient", "PendingResult", "QueueStatusList", "ResultList"]
 
@@ -173,7 +173,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         :param targets: ``'all'`` means also engines that come later.
         :param max_workers: calls that may run at the same time; None for as many as there are engines.
         """
-        from ipython1.kernel.executors import MultiEngineExecutor
+        from ipython1.kernel.futures.executors import MultiEngineExecutor
 
         ids, _ = self._options(targets, True)
         return MultiEngineExecutor(self._connection, ids, max_workers)

@@ -23,7 +23,7 @@ from ipython1.kernel.tasks.progress import progress_line
 from ipython1.notebook.frontend import name_of
 
 if TYPE_CHECKING:
-    from ipython1.kernel.executors import TaskExecutor
+    from ipython1.kernel.futures.executors import TaskExecutor
 
 __all__ = ["MapTask", "StringTask", "Task", "TaskClient", "TaskResult"]
 
@@ -253,7 +253,7 @@ class TaskClient(TaskMethods):
 
         :param max_workers: calls that may be with the controller at the same time; None for any number.
         """
-        from ipython1.kernel.executors import TaskExecutor, no_call
+        from ipython1.kernel.futures.executors import TaskExecutor, no_call
 
         options = MapTask(
             no_call,

@@ -1,6 +1,6 @@
 """An executor's items on explicit engines: the reactor's side of ``MultiEngineClient.executor()``.
 
-What goes where is decided by :class:`~ipython1.kernel.dispatch.Dispatcher`; this sends it, and tells it what
+What goes where is decided by :class:`~ipython1.kernel.futures.dispatch.Dispatcher`; this sends it, and tells it what
 came of it.
 """
 
@@ -27,8 +27,8 @@ from ipython1.kernel.calls.calls import exception_of
 from ipython1.kernel.calls.clientlink import EngineOutcome
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
-from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
-from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
+from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.objects.executorcalls import run_chunk
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages

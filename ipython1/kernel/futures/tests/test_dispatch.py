@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.dispatch import (
+from ipython1.kernel.futures.dispatch import (
     HANDED,
     LOOK_AFTER,
     OVER,

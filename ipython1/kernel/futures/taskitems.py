@@ -23,9 +23,9 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
-from ipython1.kernel.dispatch import HANDED, OVER, WAITING, Item
-from ipython1.kernel.engineitems import failed
-from ipython1.kernel.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
+from ipython1.kernel.futures.engineitems import failed
+from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.objects.taskobjects import MapTask
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder

@@ -16,8 +16,13 @@ from ipython1.kernel.basics.error import (
     NoEnginesRegistered,
     SerializationError,
 )
-from ipython1.kernel.executorfuture import Answer, Completions, EngineFuture, RemoteTraceback
-from ipython1.kernel.executors import MultiEngineExecutor
+from ipython1.kernel.futures.executorfuture import (
+    Answer,
+    Completions,
+    EngineFuture,
+    RemoteTraceback,
+)
+from ipython1.kernel.futures.executors import MultiEngineExecutor
 from ipython1.testing import InMemoryCluster
 
 

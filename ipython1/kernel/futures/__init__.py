@@ -1,0 +1,1 @@
+"""Engines behind ``concurrent.futures`` and joblib."""

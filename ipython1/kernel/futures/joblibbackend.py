@@ -1,0 +1,190 @@
+"""joblib on engines: programs that use ``joblib.Parallel``, and libraries that do, run on a cluster unchanged.
+
+    >>> from ipython1.kernel.futures.joblibbackend import register_joblib_backend
+    >>> register_joblib_backend()
+    >>> with joblib.parallel_config('ipython1'):
+    ...     joblib.Parallel(n_jobs=4)(joblib.delayed(pow)(2, n) for n in range(4))
+    [1, 2, 4, 8]
+
+joblib (1.4 or newer) must be installed here and where the engines run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import Empty
+from typing import Any
+
+try:
+    from joblib import register_parallel_backend
+    from joblib.parallel import (
+        AutoBatchingMixin,
+        FallbackToBackend,
+        ParallelBackendBase,
+        SequentialBackend,
+    )
+except ImportError as problem:
+    raise ImportError(
+        f"the joblib backend needs joblib 1.4 or newer ({problem}); install it with: pip install 'joblib>=1.4'",
+        name="joblib",
+    ) from problem
+
+from ipython1.kernel.basics.error import NoEnginesRegistered
+from ipython1.kernel.futures.executors import EngineExecutor, EngineFuture
+
+
+class _Client:
+    """The client that the backends of one registration share.
+
+    :param client: None to make one when it is first needed, and again when its connection is lost.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._own = client is None
+        self._lock = threading.Lock()
+
+    def get(self) -> Any:
+        with self._lock:
+            if self._client is None or (self._own and not self._client.connected):
+                from ipython1.kernel.multiengineclient import MultiEngineClient
+
+                self._client = MultiEngineClient()
+            return self._client
+
+
+class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
+    """Runs the batches of one ``joblib.Parallel`` through an executor.
+
+    What is nested inside runs on the engine, in threads, and sequentially below that.
+
+    :param client: where the client is found.
+    :param targets: the engines; None for all.
+    """
+
+    supports_retrieve_callback = True
+    supports_sharedmem = False
+    uses_threads = False
+    default_n_jobs = -1
+
+    def __init__(
+        self,
+        client: _Client,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        targets: Any = None,
+    ) -> None:
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        self._clients = client
+        self._targets = targets
+        self._executor: EngineExecutor | None = None
+        self.parallel: Any = None
+
+    def _make_executor(self, most: int | None) -> EngineExecutor:
+        client = self._clients.get()
+        if self._targets is None:
+            executor: EngineExecutor = client.executor(max_workers=most)
+        elif not hasattr(client, "targets"):
+            raise TypeError(
+                "targets are for a MultiEngineClient; the controller chooses the engines of a TaskClient's tasks"
+            )
+        else:
+            executor = client.executor(self._targets, max_workers=most)
+        return executor
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """How many batches run at the same time: all engines for -1, all but one for -2, and so on."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None:
+            return 1
+        if n_jobs > 0:
+            return n_jobs
+        executor = self._executor or self._make_executor(None)
+        engines = len(executor.engine_ids)
+        if executor is not self._executor:
+            executor.shutdown(wait=False)
+        if not engines:
+            raise NoEnginesRegistered(
+                "no engine is registered with the controller; start some (ipengine, or ipcluster engines -n 4)"
+            )
+        if engines == 1 and n_jobs == -1:
+            # joblib runs everything here where there is one job; but this asks for the engine.
+            return 2
+        return max(engines + 1 + n_jobs, 1)
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        prefer: Any = None,
+        require: Any = None,
+        **options: Any,
+    ) -> int:
+        """Prepare for a ``Parallel``; returns the number of jobs."""
+        number = self.effective_n_jobs(n_jobs)
+        if number == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._executor = self._make_executor(None if n_jobs == -1 else number)
+        return number
+
+    def start_call(self) -> None:
+        """A call of the ``Parallel`` begins.
+
+        A call that failed may have left batches that were ready to be submitted; joblib would run them now.
+        """
+        ready = getattr(self.parallel, "_ready_batches", None)
+        while ready is not None:
+            try:
+                ready.get(block=False)
+            except Empty:
+                break
+
+    def submit(self, func: Callable[[], Any], callback: Any = None) -> EngineFuture:
+        """Run a batch on an engine."""
+        assert self._executor is not None
+        future = self._executor.submit(func)
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future
+
+    def apply_async(self, func: Callable[[], Any], callback: Any = None) -> EngineFuture:
+        """What joblib 1.4 calls instead of :meth:`submit`."""
+        return self.submit(func, callback)
+
+    def retrieve_result_callback(self, out: EngineFuture) -> Any:
+        """The results of a batch; raises what its function raised."""
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Cancel what has not begun, and interrupt what has."""
+        executor = self._executor
+        if executor is not None:
+            executor.abort()
+        self.terminate()
+        if ensure_ready:
+            self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
+
+    def terminate(self) -> None:
+        """The ``Parallel`` is done; engines and client stay."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
+        self.reset_batch_stats()
+
+
+def register_joblib_backend(
+    client: Any = None, name: str = "ipython1", make_default: bool = False
+) -> None:
+    """Make engines known to joblib under a name.
+
+    :param client: a ``MultiEngineClient`` or ``TaskClient``; None for a ``MultiEngineClient`` of the default cluster,
+        made when the backend is first used.
+    :param make_default: use it wherever no other backend is named.
+    """
+    if client is not None and not hasattr(client, "executor"):
+        raise TypeError(f"a MultiEngineClient or a TaskClient is needed, not {client!r}")
+    register_parallel_backend(name, partial(ClusterBackend, _Client(client)), make_default)
