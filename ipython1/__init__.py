@@ -9,13 +9,13 @@ __version__ = "0.4.0.dev0"
 
 def load_ipython_extension(shell: Any) -> None:
     """``%load_ext ipython1`` makes ``%px``, ``%autopx`` and ``%result`` known."""
-    from ipython1.kernel import magic
+    from ipython1.kernel.clients import magic
 
     magic.load_ipython_extension(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext ipython1`` undoes that."""
-    from ipython1.kernel import magic
+    from ipython1.kernel.clients import magic
 
     magic.unload_ipython_extension(shell)

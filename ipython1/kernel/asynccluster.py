@@ -22,8 +22,8 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
-from ipython1.kernel.asyncclient import AwaitableDeferred, awaitable, get_multiengine_client
 from ipython1.kernel.basics.error import ConnectionError, ProtocolError
+from ipython1.kernel.clients.asyncclient import AwaitableDeferred, awaitable, get_multiengine_client
 from ipython1.kernel.cluster import (
     STOP_LIMIT,
     BaseCluster,
@@ -217,7 +217,7 @@ class AsyncCluster(BaseCluster):
 
     def task(self, timeout: float = 10.0) -> AwaitableDeferred:
         """Fires with an asynchronous task client for it."""
-        from ipython1.kernel.asyncclient import get_task_client
+        from ipython1.kernel.clients.asyncclient import get_task_client
 
         return get_task_client(str(self.files.task_furl), timeout)
 

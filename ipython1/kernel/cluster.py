@@ -32,8 +32,8 @@ from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 
 if TYPE_CHECKING:
-    from ipython1.kernel.multiengineclient import MultiEngineClient
-    from ipython1.kernel.taskclient import TaskClient
+    from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+    from ipython1.kernel.clients.taskclient import TaskClient
 
 STOP_LIMIT = 60.0
 """Seconds that a cluster may take to end."""
@@ -207,13 +207,13 @@ class Cluster(BaseCluster):
 
     def multiengine(self, timeout: float = 10.0) -> MultiEngineClient:
         """A ``MultiEngineClient`` for it."""
-        from ipython1.kernel.multiengineclient import MultiEngineClient
+        from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 
         return MultiEngineClient(str(self.files.multiengine_furl), timeout)
 
     def task(self, timeout: float = 10.0) -> TaskClient:
         """A ``TaskClient`` for it."""
-        from ipython1.kernel.taskclient import TaskClient
+        from ipython1.kernel.clients.taskclient import TaskClient
 
         return TaskClient(str(self.files.task_furl), timeout)
 

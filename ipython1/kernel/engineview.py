@@ -29,6 +29,6 @@ class EnginesView(Protocol):
 
 def connect_to_controller(furl_file: str, timeout: float) -> Deferred[EnginesView]:
     """An asynchronous client, for the service."""
-    from ipython1.kernel.asyncclient import get_multiengine_client
+    from ipython1.kernel.clients.asyncclient import get_multiengine_client
 
     return get_multiengine_client(furl_file, timeout)

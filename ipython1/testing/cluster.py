@@ -28,12 +28,12 @@ from twisted.internet.defer import Deferred
 from ipython1.core.failures import record_exception
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.results import CallOutcome, CommandResult
-from ipython1.kernel.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
-from ipython1.kernel.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
+from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
+from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import EngineSession, FCEngines
 from ipython1.kernel.controller.multiengine import IMultiEngine

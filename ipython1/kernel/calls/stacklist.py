@@ -18,7 +18,7 @@ from ipython1.kernel.basics.error import (
 
 if TYPE_CHECKING:
     from ipython1.kernel.calls.pendingresult import PendingResult
-    from ipython1.kernel.multiengineclient import MultiEngineClient
+    from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 
 _SILENT: Final = "its interpreter is held by C code, which cannot be interrupted"
 # Strings, compiled when they are first used: a client's import is waited for.

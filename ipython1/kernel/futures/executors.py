@@ -265,7 +265,7 @@ class EngineExecutor(Executor):
 class MultiEngineExecutor(EngineExecutor):
     """Calls on explicit engines, each on the one that has least to do.
 
-    Made by :meth:`MultiEngineClient.executor() <ipython1.kernel.multiengineclient.MultiEngineClient.executor>`.
+    Made by :meth:`MultiEngineClient.executor() <ipython1.kernel.clients.multiengineclient.MultiEngineClient.executor>`.
 
     :param ids: the engines; None for all, also those that come later.
     :param max_workers: calls that may run at the same time; None for as many as there are engines.
@@ -296,7 +296,7 @@ class MultiEngineExecutor(EngineExecutor):
 class TaskExecutor(EngineExecutor):
     """Calls as tasks, shared out among all engines by the controller.
 
-    Made by :meth:`TaskClient.executor() <ipython1.kernel.taskclient.TaskClient.executor>`.
+    Made by :meth:`TaskClient.executor() <ipython1.kernel.clients.taskclient.TaskClient.executor>`.
 
     :param options: a task whose options all calls get.
     :param max_workers: calls that may be with the controller at the same time; None for any number.

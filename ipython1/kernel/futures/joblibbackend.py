@@ -49,7 +49,7 @@ class _Client:
     def get(self) -> Any:
         with self._lock:
             if self._client is None or (self._own and not self._client.connected):
-                from ipython1.kernel.multiengineclient import MultiEngineClient
+                from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 
                 self._client = MultiEngineClient()
             return self._client

@@ -140,7 +140,7 @@ class ClientTest(SynchronousTestCase):
             """
             import sys
             from ipython1.kernel.client import MultiEngineClient
-            import ipython1.kernel.asyncclient
+            import ipython1.kernel.clients.asyncclient
             assert not [name for name in ("IPython", "numpy", "matplotlib", "pandas") if name in sys.modules]
             """
         )

@@ -14,7 +14,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from ipython1.kernel.asyncclient import AsyncMultiEngineClient, get_multiengine_client
 from ipython1.kernel.basics.error import (
     ClientError,
     CompositeError,
@@ -23,6 +22,7 @@ from ipython1.kernel.basics.error import (
     SecurityError,
 )
 from ipython1.kernel.calls.connect import open_connection
+from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, get_multiengine_client
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.security import IPythonDirs, parse_furl, write_furl

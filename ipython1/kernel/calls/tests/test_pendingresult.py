@@ -39,7 +39,7 @@ class BlockingClientTest(SynchronousTestCase):
         run_program(
             """
             import sys, unittest
-            from ipython1.kernel.tests import blocking_cases
+            from ipython1.kernel.clients.tests import blocking_cases
             sys.argv = ["cases"]
             unittest.main(blocking_cases, verbosity=2)
             """

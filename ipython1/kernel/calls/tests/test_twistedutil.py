@@ -147,7 +147,7 @@ class SeamTest(SynchronousTestCase):
             atexit.register(at_the_very_end)  # runs after what is registered later
             from twisted.internet import reactor
             from ipython1.kernel.calls.connect import Connection
-            from ipython1.kernel.multiengineclient import MultiEngineClient
+            from ipython1.kernel.clients.multiengineclient import MultiEngineClient
             from ipython1.kernel.calls.twistedutil import blockingCallFromThread
             from ipython1.testing import InMemoryCluster, ReactorPump
             cluster = blockingCallFromThread(lambda: InMemoryCluster(1, ReactorPump()))
@@ -190,7 +190,7 @@ class SeamTest(SynchronousTestCase):
             from twisted.internet import reactor
             from ipython1.kernel.calls.connect import Connection
             from ipython1.kernel.basics.error import ClientError
-            from ipython1.kernel.multiengineclient import MultiEngineClient
+            from ipython1.kernel.clients.multiengineclient import MultiEngineClient
             from ipython1.kernel.calls.twistedutil import blockingCallFromThread
             from ipython1.testing import InMemoryCluster, ReactorPump
             cluster = blockingCallFromThread(lambda: InMemoryCluster(1, ReactorPump()))

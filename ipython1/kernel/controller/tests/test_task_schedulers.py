@@ -264,8 +264,8 @@ class InterfaceTests(SynchronousTestCase):
         verifyObject(IScheduledTask, record, tentative=True)
         verifyObject(IWorker, world.machine.workers[0], tentative=True)
         verifyObject(IMapper, TaskMapper(None))
-        from ipython1.kernel.asynctaskclient import AsyncTaskClient
-        from ipython1.kernel.taskclient import TaskClient
+        from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
+        from ipython1.kernel.clients.taskclient import TaskClient
 
         for client in (TaskClient, AsyncTaskClient):
             verifyClass(ITaskMapperFactory, client, tentative=True)

@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.inputtransformer2 import TransformerManager
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.magic import AutoParallel, PxOptions, parse_options
+from ipython1.kernel.clients.magic import AutoParallel, PxOptions, parse_options
 
 
 class OptionTests(SynchronousTestCase):

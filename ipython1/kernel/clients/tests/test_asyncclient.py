@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from ipython1.kernel import asyncclient, asynclient
+from ipython1.kernel import asynclient
 from ipython1.kernel.basics.error import (
     CompositeError,
     ConnectionError,
@@ -20,7 +20,8 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.calls.mapper import IMultiEngineMapperFactory
 from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator
-from ipython1.kernel.multiengineclient import MultiEngineClient
+from ipython1.kernel.clients import asyncclient
+from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.tests.wiresupport import run_program
 from ipython1.testing import InMemoryCluster
 

@@ -40,7 +40,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread
-from ipython1.kernel.multiengineclient import MultiEngineClient, PendingResult, ResultList
+from ipython1.kernel.clients.multiengineclient import MultiEngineClient, PendingResult, ResultList
 from ipython1.kernel.tasks import progress as taskprogress
 from ipython1.kernel.wire import messages
 from ipython1.testing import InMemoryCluster, ReactorPump

@@ -1,0 +1,1 @@
+"""The classes that users work with: blocking and asynchronous clients, and the magics."""

@@ -1,0 +1,365 @@
+"""IPython's ``%px``, ``%%px``, ``%autopx`` and ``%result``: what is typed runs on the engines.
+
+``%load_ext ipython1`` or :meth:`MultiEngineClient.activate` makes them known; the client that was activated last is
+used.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.display import display
+
+from ipython1.kernel.basics.error import (
+    ClientError,
+    CompositeError,
+    KernelError,
+    ResultNotCompleted,
+)
+from ipython1.kernel.calls.attendance import results_in
+from ipython1.kernel.calls.calls import Targets
+from ipython1.kernel.calls.resultlist import ResultList
+from ipython1.kernel.calls.stacklist import NotFinished
+from ipython1.notebook.frontend import FrontEnd, front_end, session_shell
+
+if TYPE_CHECKING:
+    from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+
+ANNOUNCEMENT: Final = "Executing command on Controller"
+
+_OPTION: Final = re.compile(r"\s*--(?P<name>[A-Za-z]*)(?P<rest>.*)", re.DOTALL)
+_VALUE: Final = re.compile(
+    r"[=\s]\s*(?P<value>\[[^]]*\]|\([^)]*\)|[^\s\[(]\S*)(?P<rest>.*)", re.DOTALL
+)
+_SHOWABLE: Final = ("stdout", "stderr", "result", "display")
+
+_OWN_MAGIC: Final = re.compile(
+    r"\s*(%%?(px|autopx|result)\b|autopx\s*$|px\s+(?!(?:in|is|if|and|or|not|for|else)\b)[\w'\"{])"
+)
+"""Cells that begin so stay here while ``%autopx`` is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PxOptions:
+    """The options of ``%px``.
+
+    :ivar targets: the engines; None for those of the client.
+    :ivar noblock: return a ``PendingResult``.
+    :ivar local: run the code here too, before the engines.
+    :ivar timeout: seconds after which waiting ends with a report.
+    """
+
+    targets: Targets = None
+    noblock: bool = False
+    local: bool = False
+    timeout: float | None = None
+
+
+def parse_options(line: str, namespace: Mapping[str, Any]) -> tuple[PxOptions, str]:
+    """The options at the beginning of ``line``, and the rest of it.
+
+    :param namespace: where a name given as ``--targets`` is looked up.
+    :raises UsageError: for an option that does not exist, or lacks a good value.
+    """
+    options = PxOptions()
+    while match := _OPTION.fullmatch(line):
+        name, rest = match["name"], match["rest"]
+        if name in ("noblock", "local"):
+            if rest[:1].strip():
+                raise UsageError(f"--{name} takes no value")
+            options, line = replace(options, **{name: True}), rest
+            continue
+        if name not in ("targets", "timeout"):
+            raise UsageError(
+                f"there is no option --{name}; the options are --targets, --noblock, --local, --timeout"
+            )
+        value = _VALUE.fullmatch(rest)
+        if value is None:
+            raise UsageError(f"--{name} needs a value")
+        line = value["rest"]
+        if name == "targets":
+            options = replace(options, targets=parse_targets(value["value"], namespace))
+        else:
+            options = replace(options, timeout=_parse_timeout(value["value"]))
+    if options.noblock and options.timeout is not None:
+        raise UsageError("--noblock does not wait, so there is nothing for --timeout to end")
+    return options, line.lstrip(" \t")
+
+
+def parse_targets(text: str, namespace: Mapping[str, Any]) -> Targets:
+    """``all``, ``0``, ``0,2``, ``1:3``, ``[0, 2]``, or the name of something of that kind.
+
+    :raises UsageError: when it is none of these.
+    """
+    if text == "all":
+        return "all"
+    if text in namespace:
+        found: Targets = namespace[text]
+        return found
+    if re.fullmatch(r"-?\d*:-?\d*(:-?\d*)?", text):
+        return slice(*(int(part) if part else None for part in text.split(":")))
+    try:
+        value: Targets = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        raise UsageError(
+            f"--targets cannot be {text}: give all, an id, ids as 0,2 or 0:4, or a variable that holds them"
+        ) from None
+    return value
+
+
+def _parse_timeout(text: str) -> float:
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = 0.0
+    if not 0 < timeout < float("inf"):
+        raise UsageError(f"--timeout needs a number of seconds above 0, not {text}")
+    return timeout
+
+
+@magics_class
+class ParallelMagics(Magics):
+    """The magics of one IPython session.
+
+    :ivar client: the active client.
+    """
+
+    shell: Any
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.client: MultiEngineClient | None = None
+        self._own: MultiEngineClient | None = None
+        self.auto = AutoParallel(shell)
+
+    def active(self) -> MultiEngineClient:
+        """The active client; without one, a new client of the default cluster becomes it, and another when its
+        connection is lost.
+
+        :raises ClientError: when that cannot be reached.
+        """
+        lost = self.client is not None and self.client is self._own and not self.client.connected
+        if self.client is None or lost:
+            from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+
+            try:
+                self.client = self._own = MultiEngineClient()
+            except KernelError as problem:
+                raise ClientError(
+                    f"no client is active, and the default cluster cannot be used ({problem}); start one with "
+                    "`ipcluster -n 4`, or make a client and call its activate()"
+                ) from None
+        return self.client
+
+    @no_var_expand
+    @line_cell_magic
+    def px(self, line: str, cell: str | None = None) -> Any:
+        """Run code on the engines.
+
+        ``%px [options] code`` runs the rest of the line, ``%%px [options]`` the cell below it.
+
+        ``--targets``
+            all, an id, ids as ``0,2`` or ``0:4``, or a variable that holds them; else those of the client.
+        ``--noblock``
+            Do not wait; gives a PendingResult.
+        ``--local``
+            Run the code here first, and on the engines if that goes well.
+        ``--timeout SECONDS``
+            Wait so long at most, then tell which engines are done, which failed, and where the others are.
+        """
+        options, rest = parse_options(line, self.shell.user_ns)
+        if cell is not None and rest.strip():
+            raise UsageError(f"what follows %%px on its line must be options, not {rest.strip()!r}")
+        code = rest if cell is None else cell.rstrip("\n")
+        if not code.strip():
+            raise UsageError("there is no code to run: give it behind %px, or below %%px")
+        client = self.active()
+        print(ANNOUNCEMENT)
+        if options.local:
+            self._run_here(code)
+        return self._execute(client, code, options)
+
+    def _run_here(self, code: str) -> None:
+        with self.auto.paused():
+            cell = self.shell.transform_cell(code)
+            runs_loop = self.shell.should_run_async(code, transformed_cell=cell)
+            if runs_loop and front_end() is FrontEnd.NOTEBOOK:
+                raise ClientError(
+                    "code with await cannot be run by a magic in a notebook, whose own loop runs already; "
+                    "leave --local out, and run it here in a cell of its own"
+                )
+            if not self.shell.run_cell(code, store_history=False).success:
+                raise ClientError("it failed here, so it was not run on the engines")
+
+    @line_magic
+    def result(self, line: str) -> Any:
+        """Show what the last command gave on each engine.
+
+        ``%result N`` shows that of command number N; the options are those of ``%px``.
+        """
+        options, rest = parse_options(line, self.shell.user_ns)
+        number = None
+        if rest.strip():
+            try:
+                number = int(rest)
+            except ValueError:
+                raise UsageError(
+                    f"%result takes the number of a command, not {rest.strip()!r}"
+                ) from None
+        return self.active().get_result(number, targets=options.targets, block=not options.noblock)
+
+    @no_var_expand
+    @line_cell_magic
+    def autopx(self, line: str, cell: str | None = None) -> Any:
+        """Run everything that is typed on the engines, until the next ``%autopx``.
+
+        ``%px``, ``%result`` and ``%autopx`` themselves still work as usual.
+        """
+        if cell is not None:
+            return self._execute(self.active(), cell.rstrip("\n"), PxOptions())
+        if line.strip():
+            raise UsageError("%autopx takes no arguments")
+        if self.auto.on:
+            self.auto.disable()
+            print("Auto Parallel Disabled")
+        else:
+            self.active()
+            self.auto.enable()
+            print("Auto Parallel Enabled\nType %autopx to disable")
+        return None
+
+    def _execute(self, client: MultiEngineClient, code: str, options: PxOptions) -> Any:
+        block = options.timeout is None and not options.noblock and client.block
+        try:
+            if options.timeout is None:
+                return client.execute(code, targets=options.targets, block=block)
+            pending = client.execute(code, targets=options.targets, block=False)
+            try:
+                return pending.get_result(timeout=options.timeout)
+            except ResultNotCompleted:
+                raise NotFinished.of(client, pending, options.timeout) from None
+        except CompositeError as error:
+            show_results_of(error)
+            raise
+
+
+def show_results_of(error: CompositeError) -> None:
+    """Display what engines printed and gave, also those that failed then; the error alone would hide it."""
+    shown = [each for each in results_in(error) if any(each.get(key) for key in _SHOWABLE)]
+    results = ResultList(sorted(shown, key=lambda each: each["id"]))
+    results.shown = error.shown
+    if any(any(each.get(key) for key in _SHOWABLE) for each in results.unseen()):
+        display(results)
+
+
+class AutoParallel:
+    """While it is on, turns cells into calls of ``%%autopx``, before IPython looks for magics in them."""
+
+    has_side_effects = True
+    """IPython asks transformers without side effects whether input is complete; this one has no say in that."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+
+    @property
+    def _transformers(self) -> list[Any]:
+        found: list[Any] = self._shell.input_transformer_manager.cleanup_transforms
+        return found
+
+    @property
+    def on(self) -> bool:
+        """Whether cells are turned."""
+        return self in self._transformers
+
+    def enable(self) -> None:
+        """Turn cells from the next one on."""
+        transformers = self._transformers
+        names = [getattr(each, "__name__", "") for each in transformers]
+        place = names.index("cell_magic") if "cell_magic" in names else len(transformers)
+        transformers.insert(place, self)
+
+    def disable(self) -> None:
+        """Leave cells alone."""
+        if self.on:
+            self._transformers.remove(self)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave cells alone for now."""
+        was_on = self.on
+        self.disable()
+        try:
+            yield
+        finally:
+            if was_on:
+                self.enable()
+
+    def __call__(self, lines: list[str]) -> list[str]:
+        text = "".join(lines)
+        if not text.strip() or _OWN_MAGIC.match(text) or self._is_of_front_end():
+            return lines
+        for index, line in enumerate(lines):
+            if line.strip() == "%autopx":
+                return [*self._turned("".join(lines[:index])), *lines[index:]]
+        return self._turned(text)
+
+    @staticmethod
+    def _turned(text: str) -> list[str]:
+        # A semicolon at the end hides the value here as well as there.
+        end = ";" if text.rstrip().endswith(";") else ""
+        return [f"get_ipython().run_cell_magic('autopx', '', {text!r}){end}\n"]
+
+    def _is_of_front_end(self) -> bool:
+        """Whether a front end asks something on its own account, not the user."""
+        if front_end() is not FrontEnd.NOTEBOOK:
+            return False
+        try:
+            content = self._shell.get_parent()["content"]
+        except (AttributeError, KeyError, TypeError, LookupError):
+            return False
+        return bool(content.get("silent")) or not content.get("store_history", True)
+
+
+def _magics_of(shell: Any) -> ParallelMagics:
+    """The session's magics, made when they are needed first."""
+    found = shell.magics_manager.registry.get(ParallelMagics.__name__)
+    if not isinstance(found, ParallelMagics):
+        found = ParallelMagics(shell)
+        shell.register_magics(found)
+    return found
+
+
+def activate(client: MultiEngineClient) -> None:
+    """Make ``client`` the one that the magics of this session use.
+
+    :raises ClientError: outside of IPython.
+    """
+    shell = session_shell()
+    if shell is None:
+        raise ClientError(
+            "activate() is for IPython and notebooks; elsewhere call execute() and the other methods"
+        )
+    _magics_of(shell).client = client
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext ipython1``: make the magics known."""
+    _magics_of(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext ipython1``: stop ``%autopx``, and forget the magics."""
+    magics = _magics_of(shell)
+    magics.auto.disable()
+    table: dict[str, dict[str, Callable[..., Any]]] = shell.magics_manager.magics
+    for kind in table:
+        for name in ("px", "autopx", "result"):
+            table[kind].pop(name, None)
+    shell.magics_manager.registry.pop(ParallelMagics.__name__, None)
