@@ -12,7 +12,7 @@ import warnings
 from ipython1.daemon import osprocess
 from ipython1.kernel.cluster import Cluster
 from ipython1.kernel.clusterconfig import ClusterError
-from ipython1.kernel.clusterlaunch import files_of
+from ipython1.kernel.clusters.launch import files_of
 from ipython1.kernel.error import ConnectionError, InvalidEngineID, ResultNotCompleted
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 
@@ -151,7 +151,7 @@ class LifeTests(ClusterCase):
             """
             import os, sys
             from ipython1.kernel.client import Cluster
-            from ipython1.kernel.clusterlaunch import files_of
+            from ipython1.kernel.clusters.launch import files_of
             with Cluster(n=1) as cluster, Cluster.attach(cluster.cluster_id) as other:
                 files = files_of(cluster.files)
                 child = os.fork()
@@ -287,7 +287,7 @@ class AsyncTests(ClusterCase):
             asyncio.set_event_loop(loop)
             asyncioreactor.install(loop)
             from ipython1.kernel.asynccluster import AsyncCluster
-            from ipython1.kernel.clusterlaunch import files_of
+            from ipython1.kernel.clusters.launch import files_of
 
             async def main():
                 cluster = AsyncCluster(n=1)

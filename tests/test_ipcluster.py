@@ -19,7 +19,7 @@ import pexpect
 from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
-from ipython1.kernel.clusterstatus import ClusterStatus
+from ipython1.kernel.clusters.status import ClusterStatus
 
 LIMIT = 60.0
 MARK = "IPYTHON1_TEST_MARK"

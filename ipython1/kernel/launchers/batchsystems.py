@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ipython1.kernel.clusterconfig import BatchOptions, ClusterError
+from ipython1.kernel.clusters.config import BatchOptions, ClusterError
 
 Command = tuple[str, ...]
 

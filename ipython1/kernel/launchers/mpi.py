@@ -19,7 +19,7 @@ from zope.interface import implementer
 from ipython1.daemon.children import python_command
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.supervision import ProcessSpec, ProcessStatus, State
-from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.clusters.config import ClusterError
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import read_log

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT
 from ipython1.daemon.supervision import ProcessSpec, RestartPolicy
-from ipython1.kernel.clusterconfig import ClusterConfig
+from ipython1.kernel.clusters.config import ClusterConfig
 from ipython1.kernel.host.security import ClusterFiles
 
 CONTROLLER_KEY = "controller"

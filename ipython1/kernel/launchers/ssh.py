@@ -20,8 +20,8 @@ from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.protocol import Warm
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.basics.error import ConnectionError, KernelError
-from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
-from ipython1.kernel.clusterstatus import CONTROLLER_HOST
+from ipython1.kernel.clusters.config import ClusterConfig, ClusterError
+from ipython1.kernel.clusters.status import CONTROLLER_HOST
 from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file

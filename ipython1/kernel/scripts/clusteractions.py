@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from ipython1.kernel.basics.error import ConnectionError, KernelError, compress_ids
-from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError, title_of
-from ipython1.kernel.clustercontrol import BlockingControl
-from ipython1.kernel.clusterstatus import ClusterStatus, read_state, wait_until_gone
+from ipython1.kernel.clusters.config import ClusterConfig, ClusterError, title_of
+from ipython1.kernel.clusters.control import BlockingControl
+from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
 
@@ -64,7 +64,7 @@ def stop(config: ClusterConfig) -> int:
 
 
 def _connect(files: ClusterFiles) -> Any:
-    from ipython1.kernel.cluster import connect_to
+    from ipython1.kernel.clusters.cluster import connect_to
 
     return connect_to(files)
 
@@ -183,7 +183,7 @@ def engines(command: ClusterCommand) -> int:
 
 
 def _add(files: ClusterFiles, count: int) -> int:
-    from ipython1.kernel.cluster import _failure_text
+    from ipython1.kernel.clusters.cluster import _failure_text
 
     control = BlockingControl(_connect(files))
     outcome = control.call("add", None, count=count)
@@ -196,9 +196,9 @@ def _add(files: ClusterFiles, count: int) -> int:
 
 def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
     """Start a cluster that goes on by itself; returns when its engines are up."""
-    from ipython1.kernel.cluster import _failure_text
-    from ipython1.kernel.clusterlaunch import OwnedProcess
-    from ipython1.kernel.clusterprocess import Screen, connecting_lines
+    from ipython1.kernel.clusters.cluster import _failure_text
+    from ipython1.kernel.clusters.launch import OwnedProcess
+    from ipython1.kernel.clusters.process import Screen, connecting_lines
 
     owned = OwnedProcess([word for word in argv if word != "--daemonize"])
     screen = Screen(sys.stdout, sys.stderr)

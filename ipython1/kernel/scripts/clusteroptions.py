@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ipython1.kernel.clusterconfig import (
+from ipython1.kernel.clusters.config import (
     BatchOptions,
     ClusterConfig,
     ControllerOptions,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipython1.kernel.clusterconfig import ClusterConfig
+    from ipython1.kernel.clusters.config import ClusterConfig
     from ipython1.kernel.host.lockfile import LockFile
     from ipython1.kernel.host.security import ClusterFiles
     from ipython1.kernel.scripts.clusteroptions import ClusterCommand
@@ -64,13 +64,13 @@ def start(command: ClusterCommand) -> int:
                 connection.sendall(encode(instruction.spawn))
         if config.kind == "local":
             connection.sendall(encode(Warm((ENGINE_MODULE,))))
-        from ipython1.kernel.clusterprocess import run_cluster
+        from ipython1.kernel.clusters.process import run_cluster
 
         return run_cluster(config, files, connection, supervision, command.owner)
     finally:
         wait_for_nanny(process)
         if command.temporary:
-            from ipython1.kernel.clusterlaunch import remove_files
+            from ipython1.kernel.clusters.launch import remove_files
 
             # The program that would do this may have been killed.
             remove_files(files)
@@ -96,8 +96,8 @@ def take_lock(config: ClusterConfig, files: ClusterFiles) -> LockFile:
 
     :raises ClusterError: when there is a living one.
     """
-    from ipython1.kernel.clusterconfig import ClusterError, title_of
-    from ipython1.kernel.clusterstatus import read_state
+    from ipython1.kernel.clusters.config import ClusterError, title_of
+    from ipython1.kernel.clusters.status import read_state
     from ipython1.kernel.host.lockfile import LockFile
 
     lock = LockFile(files.security_file("ipcluster.lock"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from ipython1.kernel.clusterconfig import BatchOptions, ClusterError
+from ipython1.kernel.clusters.config import BatchOptions, ClusterError
 from ipython1.kernel.launchers.batch import job_name
 from ipython1.kernel.launchers.batchsystems import (
     DEFAULT_SCRIPT,

@@ -14,7 +14,12 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.daemon.protocol import Message, Ready, Spawn, Started
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError, ControllerOptions, SshOptions
+from ipython1.kernel.clusters.config import (
+    ClusterConfig,
+    ClusterError,
+    ControllerOptions,
+    SshOptions,
+)
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.launchers import BUILT_IN, launcher_class, launcher_kinds
 from ipython1.kernel.launchers.clusterfile import HostSpec, read_cluster_file

@@ -13,7 +13,7 @@ from typing import Any
 from ipython1.daemon import osprocess
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.basics.error import ResultNotCompleted
-from ipython1.kernel.clusterconfig import ClusterError, title_of
+from ipython1.kernel.clusters.config import ClusterError, title_of
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
 from ipython1.kernel.host.security import ClusterFiles

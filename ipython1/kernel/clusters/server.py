@@ -1,4 +1,4 @@
-"""The side of the control connection that carries out orders; see :mod:`ipython1.kernel.clustercontrol`."""
+"""The side of the control connection that carries out orders; see :mod:`ipython1.kernel.clusters.control`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.error import KernelError, ProtocolError
-from ipython1.kernel.clustercontrol import Lines, decode, encode, error_to_wire
-from ipython1.kernel.clusterprogress import StartProgress
-from ipython1.kernel.clusterservice import ClusterService
+from ipython1.kernel.clusters.control import Lines, decode, encode, error_to_wire
+from ipython1.kernel.clusters.progress import StartProgress
+from ipython1.kernel.clusters.service import ClusterService
 
 ORDERS = ("status", "started", "stop", "add", "remove", "restart", "signal", "logs", "wait")
 

@@ -19,12 +19,12 @@ from ipython1.daemon.link import adopt_socket
 from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import KernelError, compress_ids
-from ipython1.kernel.clusterconfig import ClusterConfig, title_of
-from ipython1.kernel.clustercontrol import choose_socket_path, remove_socket
-from ipython1.kernel.clusterprogress import StartProgress, UnitFailure
-from ipython1.kernel.clusterserver import ControlServer, Orders, progress_to_json
-from ipython1.kernel.clusterservice import ClusterService
-from ipython1.kernel.clusterstatus import write_state
+from ipython1.kernel.clusters.config import ClusterConfig, title_of
+from ipython1.kernel.clusters.control import choose_socket_path, remove_socket
+from ipython1.kernel.clusters.progress import StartProgress, UnitFailure
+from ipython1.kernel.clusters.server import ControlServer, Orders, progress_to_json
+from ipython1.kernel.clusters.service import ClusterService
+from ipython1.kernel.clusters.status import write_state
 from ipython1.kernel.host import logs
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.host.steadyclock import keep_steady

@@ -27,16 +27,16 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
     compress_ids,
 )
-from ipython1.kernel.clusterconfig import ClusterConfig, ClusterError
-from ipython1.kernel.clusterprogress import StartProgress
-from ipython1.kernel.clusterstatus import (
+from ipython1.kernel.clusters.config import ClusterConfig, ClusterError
+from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
+from ipython1.kernel.clusters.progress import StartProgress
+from ipython1.kernel.clusters.status import (
     ClusterStatus,
     ControllerInfo,
     EngineInfo,
     controller_info,
     engine_info,
 )
-from ipython1.kernel.engineview import EnginesView, connect_to_controller
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.interfaces import Context, Unit

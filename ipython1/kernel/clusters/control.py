@@ -23,7 +23,7 @@ from typing import Any
 
 from ipython1.kernel.basics import error
 from ipython1.kernel.basics.error import ConnectionError, ProtocolError, ResultNotCompleted
-from ipython1.kernel.clusterconfig import ClusterError
+from ipython1.kernel.clusters.config import ClusterError
 
 LINE_LIMIT = 8 << 20
 _PATH_LIMIT = 100  # bytes; the systems' own limits begin at 104

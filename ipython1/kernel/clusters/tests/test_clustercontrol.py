@@ -23,8 +23,8 @@ from ipython1.kernel.basics.error import (
     ProtocolError,
     ResultNotCompleted,
 )
-from ipython1.kernel.clusterconfig import ClusterError
-from ipython1.kernel.clustercontrol import (
+from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.clusters.control import (
     LINE_LIMIT,
     BlockingControl,
     choose_socket_path,
@@ -33,8 +33,8 @@ from ipython1.kernel.clustercontrol import (
     error_to_wire,
     remove_socket,
 )
-from ipython1.kernel.clusterprogress import StartProgress
-from ipython1.kernel.clusterserver import ControlServer, Orders
+from ipython1.kernel.clusters.progress import StartProgress
+from ipython1.kernel.clusters.server import ControlServer, Orders
 from ipython1.kernel.launchers.interfaces import Unit
 
 

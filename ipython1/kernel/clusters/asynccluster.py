@@ -1,0 +1,278 @@
+"""A cluster from asynchronous Python; the counterpart of :mod:`ipython1.kernel.cluster`.
+
+    async with AsyncCluster(n=4) as cluster:
+        mec = await cluster.multiengine()
+        print(await mec.get_ids())
+
+It runs in whatever reactor the program runs, asyncio's by way of ``twisted.internet.asyncioreactor`` included.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+
+from ipython1.daemon import osprocess
+from ipython1.kernel.basics.error import ConnectionError, ProtocolError
+from ipython1.kernel.clients.asyncclient import AwaitableDeferred, awaitable, get_multiengine_client
+from ipython1.kernel.clusters.cluster import (
+    STOP_LIMIT,
+    BaseCluster,
+    check_number,
+    connect_to,
+    engine_id,
+    id_list,
+)
+from ipython1.kernel.clusters.config import ClusterError, title_of
+from ipython1.kernel.clusters.control import Lines, decode, encode, error_from_wire
+from ipython1.kernel.clusters.launch import OwnedProcess
+from ipython1.kernel.clusters.status import ClusterStatus, wait_until_gone
+
+
+class ControlProtocol(Protocol):
+    """The asking side of the control connection.
+
+    :ivar closed: fires when the cluster is gone.
+    """
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, Deferred[Any]] = {}
+        self._gone = False
+        self.closed: Deferred[None] = Deferred()
+
+    def call(self, do: str, **arguments: Any) -> Deferred[Any]:
+        """Give an order; fires with the answer."""
+        answer: Deferred[Any] = Deferred()
+        if self._gone or self.transport is None:
+            answer.errback(ConnectionError("the cluster is gone"))
+            return answer
+        number = next(self._numbers)
+        self._waiting[number] = answer
+        self.transport.write(encode({"id": number, "do": do, **arguments}))
+        return answer
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            for line in self._lines.feed(data):
+                self._take(decode(line))
+        except ProtocolError:
+            self.close()
+
+    def _take(self, content: dict[str, Any]) -> None:
+        answer = self._waiting.pop(content.get("id", 0), None)
+        if answer is None:
+            return
+        if "error" in content:
+            answer.errback(error_from_wire(content["error"]))
+        else:
+            answer.callback(content.get("value"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.errback(ConnectionError("the cluster is gone"))
+        self.closed.callback(None)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+def adopt(reactor: Any, connection: socket.socket) -> ControlProtocol:
+    """The protocol over a connected socket, which the reactor takes over."""
+    protocol = ControlProtocol()
+
+    class One(Factory):
+        noisy = False
+
+        def buildProtocol(self, addr: object) -> ControlProtocol:
+            return protocol
+
+    connection.setblocking(False)
+    reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, One())
+    connection.close()
+    return protocol
+
+
+class AsyncCluster(BaseCluster):
+    """As :class:`~ipython1.kernel.cluster.Cluster`, with methods that give Deferreds; asyncio can await them, too."""
+
+    _owned: OwnedProcess | None = None
+    _control: ControlProtocol | None = None
+    _attached = False
+
+    # -- life
+
+    def start(self) -> AwaitableDeferred:
+        """Start it; fires with the cluster when every engine is usable or has failed."""
+        return awaitable(self._start())
+
+    async def _start(self) -> AsyncCluster:
+        from twisted.internet import reactor
+
+        if self._control is not None:
+            raise ClusterError(f"{title_of(self.cluster_id)} is started already")
+        owned = self._owned = OwnedProcess(self._arguments)
+        self._control = adopt(reactor, owned.connection)
+        try:
+            outcome = await self._control.call("started")
+            self._check_started(outcome)
+            if self.detach:
+                await self._control.call("detach")
+                owned.detach()
+                self._owned = None
+        except ConnectionError:
+            problem = await deferToThread(owned.error)
+            await self._stop()
+            raise problem from None
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    def stop(self) -> AwaitableDeferred:
+        """End it and everything that it started; fires when that is gone."""
+        return awaitable(self._stop())
+
+    async def _stop(self) -> None:
+        control, self._control = self._control, None
+        owned, self._owned = self._owned, None
+        if control is not None:
+            try:
+                await control.call("stop")
+                await control.closed
+            except ConnectionError:
+                pass  # it has ended
+            control.close()
+        if owned is not None:
+            await deferToThread(owned.wait, STOP_LIMIT)
+        if control is not None and (owned is None or owned.was_killed):
+            await deferToThread(wait_until_gone, self.files, STOP_LIMIT)
+        if control is not None:
+            self._remove_own_files()
+
+    async def __aenter__(self) -> AsyncCluster:
+        if self._control is None:
+            try:
+                await self.start()
+            except BaseException:
+                # Who was cancelled does not wait for the start any more, but it went on.
+                await self.stop()
+                raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._attached or self.detach:
+            self.close()
+        else:
+            await self.stop()
+
+    def close(self) -> None:
+        """Give up the connection; the cluster goes on if it is detached or was attached to."""
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+
+    @classmethod
+    def attach(
+        cls, cluster_id: str = "", *, ipython_dir: str | os.PathLike[str] | None = None
+    ) -> AwaitableDeferred:
+        """Fires with a cluster that runs already on this host; it goes on when this process ends."""
+
+        async def attach() -> AsyncCluster:
+            from twisted.internet import reactor
+
+            cluster = cls(cluster_id=cluster_id, ipython_dir=ipython_dir)
+            cluster._attached = True
+            cluster._control = adopt(reactor, connect_to(cluster.files))
+            # Not by the method, whose result would be asyncio's where asyncio called this.
+            cluster.kind = (await cluster._control.call("status"))["kind"]
+            return cluster
+
+        return awaitable(attach())
+
+    # -- clients and engines
+
+    def multiengine(self, timeout: float = 10.0) -> AwaitableDeferred:
+        """Fires with an ``AsyncMultiEngineClient`` for it."""
+        return get_multiengine_client(str(self.files.multiengine_furl), timeout)
+
+    def task(self, timeout: float = 10.0) -> AwaitableDeferred:
+        """Fires with an asynchronous task client for it."""
+        from ipython1.kernel.clients.asyncclient import get_task_client
+
+        return get_task_client(str(self.files.task_furl), timeout)
+
+    def status(self) -> AwaitableDeferred:
+        """Fires with a :class:`~ipython1.kernel.clusters.status.ClusterStatus`."""
+        return self._call("status", ClusterStatus.from_json)
+
+    def ids(self) -> AwaitableDeferred:
+        """Fires with the ids of the engines that are usable now."""
+        return self._call("status", lambda status: list(status["ids"]))
+
+    def add_engines(self, n: int = 1) -> AwaitableDeferred:
+        """Start more engines; fires with the ids of those that came up."""
+
+        def check(outcome: dict[str, Any]) -> list[int]:
+            self._check_started(outcome)
+            return list(outcome["ids"])
+
+        return self._call("add", check, count=check_number(n, "n is the number of engines"))
+
+    def remove_engines(self, ids: int | Iterable[int]) -> AwaitableDeferred:
+        """End engines; fires when they are gone."""
+        return self._call("remove", ids=id_list(ids))
+
+    def restart_engine(self, id: int) -> AwaitableDeferred:
+        """End an engine and start it again under its id; fires when it is usable."""
+        return self._call("restart", engine=engine_id(id))
+
+    def wait_for_engines(
+        self, n: int | None = None, timeout: float | None = None
+    ) -> AwaitableDeferred:
+        """Fires with all ids when ``n`` engines are usable; see the blocking method."""
+        if n is not None:
+            check_number(n, "n is the number of engines", 0)
+        return self._call("wait", count=n, seconds=timeout)
+
+    def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> AwaitableDeferred:
+        """Send a signal to the processes of engines; ``'all'`` for all."""
+        chosen = None if ids == "all" else id_list(ids)
+        return self._call("signal", ids=chosen, number=osprocess.signal_number(sig))
+
+    def logs(self, id: int | None = None, lines: int = 100) -> AwaitableDeferred:
+        """Fires with the last lines that an engine, or without an id the controller, has logged."""
+        check_number(lines, "lines is how many to show")
+        chosen = None if id is None else engine_id(id)
+        return self._call("logs", "\n".join, engine=chosen, lines=lines)
+
+    def _call(
+        self, do: str, finish: Callable[[Any], Any] = lambda value: value, **arguments: Any
+    ) -> AwaitableDeferred:
+        if self._control is None:
+            problem = ClusterError(
+                f"{title_of(self.cluster_id)} is not started; await start() first"
+            )
+            result = AwaitableDeferred()
+            result.errback(problem)
+            return result
+        return awaitable(self._control.call(do, **arguments).addCallback(finish))

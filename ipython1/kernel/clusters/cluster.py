@@ -1,0 +1,362 @@
+"""A cluster from Python: started, changed and ended without a shell.
+
+>>> from ipython1.kernel.client import Cluster
+>>> with Cluster(n=4) as cluster:
+...     mec = cluster.multiengine()
+...     print(mec.get_ids())
+[0, 1, 2, 3]
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import warnings
+import weakref
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ipython1.daemon import osprocess
+from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
+from ipython1.kernel.clusters.config import ClusterError, title_of
+from ipython1.kernel.clusters.control import BlockingControl, connect_control
+from ipython1.kernel.clusters.launch import (
+    OwnedProcess,
+    command_options,
+    new_cluster_id,
+    remove_files,
+)
+from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+
+if TYPE_CHECKING:
+    from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+    from ipython1.kernel.clients.taskclient import TaskClient
+
+STOP_LIMIT = 60.0
+"""Seconds that a cluster may take to end."""
+
+ANSWER_MARGIN = 10.0
+"""Seconds that an answer may come later than the time that was given for the work."""
+
+_running: weakref.WeakSet[Cluster] = weakref.WeakSet()
+
+
+class BaseCluster:
+    """What the blocking and the asynchronous cluster have in common."""
+
+    def __init__(
+        self,
+        n: int | None = None,
+        kind: str | None = None,
+        *,
+        cluster_id: str | None = None,
+        ipython_dir: str | os.PathLike[str] | None = None,
+        detach: bool = False,
+        **options: Any,
+    ) -> None:
+        if n is not None:
+            check_number(n, "n is the number of engines")
+        self.detach = detach
+        self.kind = kind
+        self._own_id = cluster_id is None
+        self.cluster_id = new_cluster_id() if cluster_id is None else cluster_id
+        self.files = ClusterFiles(IPythonDirs.resolve(ipython_dir), self.cluster_id)
+        self._start_timeout = options.get("start_timeout")
+        self._arguments = [
+            *([kind] if kind else []),
+            *([f"--engines={n}"] if n else []),
+            f"--ipython-dir={self.files.dirs.ipython_dir}",
+            f"--cluster-id={self.cluster_id}",
+            *(["--temporary"] if self._own_id else []),
+            *command_options(options),
+        ]
+
+    def _check_started(self, outcome: dict[str, Any]) -> None:
+        """Raise or warn about engines that did not come up."""
+        failures = outcome["failures"]
+        shown = "\n".join(_failure_text(each) for each in failures[:5])
+        usable, wanted = len(outcome["ids"]), outcome["wanted"]
+        if not usable and wanted:
+            raise ClusterError(f"no engine could be started\n{shown}".rstrip())
+        if usable < wanted:
+            warnings.warn(
+                f"{usable} of {wanted} engines are usable\n{shown}".rstrip(), stacklevel=4
+            )
+
+    def _remove_own_files(self) -> None:
+        """Remove what nobody will need: the keys and FURLs of a cluster whose id was made up for it."""
+        if self._own_id:
+            remove_files(self.files)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.cluster_id!r} in {self.files.dirs.ipython_dir}>"
+
+
+class Cluster(BaseCluster):
+    """A controller and engines that end together, and with this process at the latest.
+
+    :param n: the number of engines; by default that of the ini file, else one for each core.
+    :param kind: ``'local'``, ``'mpiexec'``, ``'ssh'``, ``'slurm'``, ``'sge'``, ``'pbs'``, ``'lsf'``, or one that
+        another package adds; by default that of the ini file.
+    :param cluster_id: the name under which ``ipcluster`` and clients find it; made up when it is not given.
+    :param ipython_dir: where its files are.
+    :param detach: leave it running when this process ends.
+    :param options: what ``ipcluster`` can be told, with underscores: ``mpi='mpi4py'``, ``queue='main'``,
+        ``setup=['module load python']``, ...
+
+    In a ``with`` statement it is started and stopped; else call :meth:`start` and :meth:`stop`.
+    """
+
+    _owned: OwnedProcess | None = None
+    _control: BlockingControl | None = None
+    _attached = False
+
+    # -- life
+
+    def start(self) -> Cluster:
+        """Start it; returns when every engine is usable or has failed.
+
+        :raises ClusterError: when there is no controller, or no engine comes up; with what they said last.
+        """
+        if self._control is not None:
+            raise ClusterError(f"{title_of(self.cluster_id)} is started already")
+        owned = self._owned = OwnedProcess(self._arguments)
+        self._control = BlockingControl(owned.connection)
+        _running.add(self)
+        try:
+            outcome = self._control.call("started", None)
+            self._check_started(outcome)
+            if self.detach:
+                self._control.call("detach")
+                owned.detach()
+                self._owned = None
+        except ConnectionError:
+            problem = owned.error()
+            self.stop()
+            raise problem from None
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End it and everything that it started; returns when that is gone.  Nothing happens when it has ended."""
+        control, self._control = self._control, None
+        owned, self._owned = self._owned, None
+        _running.discard(self)
+        if control is not None:
+            try:
+                control.call("stop", STOP_LIMIT)
+                control.wait_closed(STOP_LIMIT)
+            except ConnectionError:
+                pass  # it has ended
+            finally:
+                control.close()
+        if owned is not None and not owned.wait(STOP_LIMIT):
+            raise ResultNotCompleted(
+                f"the processes of {title_of(self.cluster_id)} did not end within {STOP_LIMIT:g} s"
+            )
+        if control is not None:
+            if owned is None or owned.was_killed:
+                wait_until_gone(self.files, STOP_LIMIT)
+            self._remove_own_files()
+
+    def __enter__(self) -> Cluster:
+        return self if self._control is not None else self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._attached or self.detach:
+            self.close()
+        else:
+            self.stop()
+
+    def close(self) -> None:
+        """Give up the connection; the cluster goes on if it is detached or was attached to."""
+        control, self._control = self._control, None
+        _running.discard(self)
+        if control is not None:
+            control.close()
+
+    @classmethod
+    def attach(
+        cls, cluster_id: str = "", *, ipython_dir: str | os.PathLike[str] | None = None
+    ) -> Cluster:
+        """A cluster that runs already, started by ``ipcluster`` or another program on this host.
+
+        It goes on when this process ends.
+
+        :raises ClusterError: when there is no such cluster.
+        """
+        cluster = cls(cluster_id=cluster_id, ipython_dir=ipython_dir)
+        cluster._arguments = []
+        cluster._attached = True
+        cluster._control = BlockingControl(connect_to(cluster.files))
+        _running.add(cluster)
+        cluster.kind = cluster.status().kind
+        return cluster
+
+    # -- clients
+
+    def multiengine(self, timeout: float = 10.0) -> MultiEngineClient:
+        """A ``MultiEngineClient`` for it."""
+        from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+
+        return MultiEngineClient(str(self.files.multiengine_furl), timeout)
+
+    def task(self, timeout: float = 10.0) -> TaskClient:
+        """A ``TaskClient`` for it."""
+        from ipython1.kernel.clients.taskclient import TaskClient
+
+        return TaskClient(str(self.files.task_furl), timeout)
+
+    # -- engines
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the engines that are usable now."""
+        return list(self.status().ids)
+
+    def status(self) -> ClusterStatus:
+        """Everything that is known of it and its processes."""
+        return ClusterStatus.from_json(self._call("status"))
+
+    def add_engines(self, n: int = 1) -> list[int]:
+        """Start more engines; gives the ids of those that came up."""
+        outcome = self._call("add", None, count=check_number(n, "n is the number of engines"))
+        self._check_started(outcome)
+        return list(outcome["ids"])
+
+    def remove_engines(self, ids: int | Iterable[int]) -> None:
+        """End engines; returns when they are gone."""
+        self._call("remove", 120.0, ids=id_list(ids))
+
+    def restart_engine(self, id: int) -> None:
+        """End an engine and start it again under its id; returns when it is usable."""
+        self._call("restart", None, engine=engine_id(id))
+
+    def wait_for_engines(self, n: int | None = None, timeout: float | None = None) -> list[int]:
+        """Wait until ``n`` engines are usable (by default all that were asked for); gives all their ids.
+
+        :param timeout: seconds; None for no limit.
+        :raises ResultNotCompleted: when the time is over.
+        :raises ClusterError: as soon as it is sure that they do not come.
+        """
+        if n is not None:
+            check_number(n, "n is the number of engines", 0)
+        limit = None if timeout is None else timeout + ANSWER_MARGIN
+        return list(self._call("wait", limit, count=n, seconds=timeout))
+
+    def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> None:
+        """Send a signal to the processes of engines.
+
+        :param ids: an id, several, or ``'all'``.
+        :param sig: its number or name.
+        """
+        chosen = None if ids == "all" else id_list(ids)
+        self._call("signal", ids=chosen, number=osprocess.signal_number(sig))
+
+    def logs(self, id: int | None = None, lines: int = 100) -> str:
+        """The last lines that an engine has logged; those of the controller without an id."""
+        check_number(lines, "lines is how many to show")
+        return "\n".join(
+            self._call("logs", engine=None if id is None else engine_id(id), lines=lines)
+        )
+
+    def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+        if self._control is None:
+            raise ClusterError(
+                f"{title_of(self.cluster_id)} is not started; call start(), or use it in a with statement"
+            )
+        return self._control.call(do, timeout, **arguments)
+
+
+def connect_to(files: ClusterFiles) -> socket.socket:
+    """A connection to the cluster of these files.
+
+    :raises ClusterError: when it does not run, or not on this host.
+    """
+    name = title_of(files.cluster_id)
+    option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
+    state = read_state(files.state)
+    if state is None:
+        raise ClusterError(
+            f"there is no {name.removeprefix('the ')} in {files.dirs.ipython_dir}; "
+            f"start one with: ipcluster -n 4{option}"
+        )
+    if not state.is_here:
+        raise ClusterError(
+            f"{name} was started on {state.host}; on that host it can be asked and stopped"
+        )
+    if not state.is_alive:
+        raise ClusterError(
+            f"{name} is gone: its ipcluster (process {state.pid}) was killed; tidy up with: ipcluster stop{option}"
+        )
+    return connect_control(state.socket)
+
+
+def check_number(value: Any, what: str, least: int = 1) -> int:
+    """A whole number.
+
+    :param what: what it is, for the message.
+    :raises ValueError: when it is something else, or less than ``least``.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{what}, {least} or more, not {value!r}")
+    return value
+
+
+def engine_id(value: Any) -> int:
+    """The id of one engine.
+
+    :raises TypeError: when it is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"an engine id is needed, not {value!r}")
+    return value
+
+
+def id_list(ids: Any) -> list[int]:
+    """One id, or several, as a list.
+
+    :raises TypeError: when it is something else.
+    """
+    chosen = [ids] if isinstance(ids, int) else list(ids) if isinstance(ids, Iterable) else None
+    wrong = chosen is None or isinstance(ids, (str, bytes))
+    if wrong or any(not isinstance(each, int) or isinstance(each, bool) for each in chosen or ()):
+        raise TypeError(f"an engine id or several are needed, not {ids!r}")
+    assert chosen is not None
+    return chosen
+
+
+def _failure_text(failure: dict[str, Any]) -> str:
+    ids: Sequence[int] = failure["ids"]
+    who = f"engine {ids[0]}" if len(ids) == 1 else failure["key"]
+    return "\n    ".join([f"{who} {failure['reason']}", *failure["lines"][-10:]])
+
+
+def _disown_in_child() -> None:
+    """A forked child has no clusters: it must neither end those of its parent nor remove their files."""
+    for cluster in list(_running):
+        cluster._control = cluster._owned = None
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_in_child)
+
+
+@atexit.register
+def _stop_all() -> None:
+    for cluster in list(_running):
+        if cluster.detach or cluster._attached:
+            cluster.close()
+        else:
+            cluster.stop()
