@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__version__ = "0.4.0.dev0"
+from ipython1.version import __version__ as __version__
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -1,8 +1,9 @@
-"""Text from objects that may be hostile: nothing here raises, whatever their own methods do."""
+"""Text from objects that may be hostile, which never raises whatever their own methods do; and lists of ids."""
 
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
 from typing import Final
 
 MAX_MESSAGE: Final = 100_000
@@ -57,3 +58,14 @@ def short_repr(value: object) -> str:
         return clean_text(_short_repr.repr(value))
     except BaseException:
         return f"<{type_name(value)} whose repr failed>"
+
+
+def compress_ids(ids: Iterable[int]) -> str:
+    """``[0, 1, 2, 5]`` as ``0-2,5``."""
+    runs: list[list[int]] = []
+    for number in sorted(set(ids)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

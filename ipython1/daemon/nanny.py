@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import ipython1
 from ipython1.daemon import osprocess
 from ipython1.daemon.children import (
     OWNER_VARIABLE,
@@ -62,6 +61,7 @@ from ipython1.daemon.protocol import (
     encode,
 )
 from ipython1.kernel.basics.error import ProtocolError
+from ipython1.version import __version__
 
 GRACE_AFTER_LOSS = 1.0
 """Seconds that processes get to end by themselves when the supervisor is gone."""
@@ -155,7 +155,7 @@ class Nanny:
                 host=socket.gethostname(),
                 home=os.path.expanduser("~"),
                 python=".".join(map(str, sys.version_info[:2])),
-                version=ipython1.__version__,
+                version=__version__,
                 forks=osprocess.can_fork_warm(),
             )
         )

@@ -31,7 +31,6 @@ from ipython1.kernel.basics.error import (
     UnpickleableException,
     VersionMismatch,
     WaitInterrupted,
-    compress_ids,
     describe_exception,
 )
 
@@ -66,6 +65,5 @@ __all__ = [
     "UnpickleableException",
     "VersionMismatch",
     "WaitInterrupted",
-    "compress_ids",
     "describe_exception",
 ]

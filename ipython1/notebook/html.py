@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, Protocol
 
-from ipython1.kernel.basics.error import compress_ids
+from ipython1.core.texts import compress_ids
 from ipython1.notebook.bounds import bounded
 
 _IMAGES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")

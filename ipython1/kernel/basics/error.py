@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
+from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.naming import publish
 
 __all__ = [
@@ -45,7 +46,6 @@ __all__ = [
     "UnpickleableException",
     "VersionMismatch",
     "WaitInterrupted",
-    "compress_ids",
     "describe_exception",
     "from_wire",
     "to_wire",
@@ -275,6 +275,11 @@ class CompositeError(KernelError):
             # Raised while this error is handled, it would be shown as having come of it.
             exception.__context__ = before
 
+    def _render_traceback_(self) -> list[str]:
+        from ipython1.kernel.basics.errordisplay import render_error
+
+        return render_error(self, self.tracebacks)
+
     def _repr_html_(self) -> str:
         from ipython1.notebook.html import error_html
 
@@ -301,17 +306,6 @@ def describe_exception(exception: BaseException) -> str:
     except BaseException:  # the user's own __str__ may do anything
         text = "<its message could not be shown>"
     return f"{name}: {text}" if text else name
-
-
-def compress_ids(ids: Iterable[int]) -> str:
-    """``[0, 1, 2, 5]`` as ``0-2,5``."""
-    runs: list[list[int]] = []
-    for number in sorted(set(ids)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 _BUILTIN: dict[str, type[Exception]] = {

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-import ipython1
-from ipython1.kernel.basics.error import CompositeError
 from ipython1.notebook.frontend import session_shell
 
-_OURS: Final = os.path.join(os.path.dirname(os.path.abspath(ipython1.__file__)), "")
+_OURS: Final = os.path.join(str(Path(__file__).absolute().parents[2]), "")
 _TESTS: Final = os.sep + "tests" + os.sep
 
 
-def render_error(error: BaseException) -> list[str]:
-    """The lines that IPython's ``_render_traceback_`` returns: one string, in the colours and mode of the session."""
+def render_error(
+    error: BaseException, tracebacks: Callable[[], Iterable[tuple[str, str]]] = tuple
+) -> list[str]:
+    """The lines that IPython's ``_render_traceback_`` returns: one string, in the colours and mode of the session.
+
+    :param tracebacks: gives pairs of a label and an engine's traceback, which the mode ``Verbose`` shows too.
+    """
     cut_at_user(error)
     shell = session_shell()
     if shell is None:
@@ -28,8 +33,8 @@ def render_error(error: BaseException) -> list[str]:
     stand_in = type(type(error).__name__, (Exception,), {"__module__": "builtins"})(str(error))
     formatter = shell.InteractiveTB
     text = "\n".join(formatter.structured_traceback(type(stand_in), stand_in, error.__traceback__))
-    if isinstance(error, CompositeError) and getattr(formatter, "mode", "") == "Verbose":
-        text = "\n\n".join([text, *(f"{label}:\n{each}" for label, each in error.tracebacks())])
+    if getattr(formatter, "mode", "") == "Verbose":
+        text = "\n\n".join([text, *(f"{label}:\n{each}" for label, each in tracebacks())])
     return [text]
 
 

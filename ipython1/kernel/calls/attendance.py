@@ -10,7 +10,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from ipython1.kernel.basics.error import CompositeError, WaitInterrupted, compress_ids
+from ipython1.core.texts import compress_ids
+from ipython1.kernel.basics.error import CompositeError, WaitInterrupted
 from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
 from ipython1.kernel.calls.resultlist import ResultList, session_styles
 from ipython1.notebook.frontend import name_of, person_waits, present_moment

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ipython1.kernel.basics.error import compress_ids
+from ipython1.core.texts import compress_ids
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.importstatements import ImportStatement, imports_of_block

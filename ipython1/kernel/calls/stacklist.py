@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from ipython1.core.texts import compress_ids
 from ipython1.core.tracebacks import place_name
 from ipython1.kernel.basics.error import (
     InvalidEngineID,
     NoEnginesRegistered,
     ResultNotCompleted,
-    compress_ids,
     describe_exception,
 )
 

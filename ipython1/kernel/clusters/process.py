@@ -14,11 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ipython1.core.texts import compress_ids
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import adopt_socket
 from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.basics.error import KernelError, compress_ids
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.clusters.config import ClusterConfig, title_of
 from ipython1.kernel.clusters.control import choose_socket_path, remove_socket
 from ipython1.kernel.clusters.progress import StartProgress, UnitFailure

@@ -16,17 +16,13 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 
+from ipython1.core.texts import compress_ids
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import AtEnd, End, Ready
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.basics.error import (
-    InvalidEngineID,
-    KernelError,
-    ResultNotCompleted,
-    compress_ids,
-)
+from ipython1.kernel.basics.error import InvalidEngineID, KernelError, ResultNotCompleted
 from ipython1.kernel.clusters.config import ClusterConfig, ClusterError
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
 from ipython1.kernel.clusters.progress import StartProgress

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.components import registerAdapter
 from zope.interface import Attribute, Interface, implementer
 
-from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered, compress_ids
+from ipython1.core.texts import compress_ids
+from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.engineservice import Command, Outcome, QueuedEngine
 from ipython1.kernel.controller.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     ConnectionError,
@@ -21,7 +22,6 @@ from ipython1.kernel.basics.error import (
     NoEnginesRegistered,
     NotStarted,
     QueueCleared,
-    compress_ids,
 )
 from ipython1.kernel.calls.calls import exception_of
 from ipython1.kernel.calls.clientlink import EngineOutcome

@@ -20,12 +20,12 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     InvalidEngineID,
     NoEnginesRegistered,
     SerializationError,
-    compress_ids,
 )
 from ipython1.kernel.calls.calls import exception_of
 from ipython1.kernel.calls.connect import Connection

@@ -15,12 +15,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from ipython1.kernel.basics.error import (
-    BrokenEnginePool,
-    ConnectionError,
-    TaskAborted,
-    compress_ids,
-)
+from ipython1.core.texts import compress_ids
+from ipython1.kernel.basics.error import BrokenEnginePool, ConnectionError, TaskAborted
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import ipython1
 from ipython1.config import ConfigError
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.config.settings import LOG_LEVELS
 from ipython1.kernel.host.furl import check_host, check_location
 from ipython1.kernel.host.security import check_cluster_id
+from ipython1.version import __version__
 
 STANDARD_ERROR = "-"
 """What is given for ``--logfile`` to log to standard error."""
@@ -72,7 +72,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         metavar="LEVEL",
         help=f"the least severe messages to log: {', '.join(LOG_LEVELS)}",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {ipython1.__version__}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
 
 def read_settings(

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ipython1.kernel.basics.error import ConnectionError, KernelError, compress_ids
+from ipython1.core.texts import compress_ids
+from ipython1.kernel.basics.error import ConnectionError, KernelError
 from ipython1.kernel.clusters.config import ClusterConfig, ClusterError, title_of
 from ipython1.kernel.clusters.control import BlockingControl
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from ipython1 import __version__
 from ipython1.kernel.basics.error import (
     ProtocolError,
     SecurityError,
@@ -22,6 +21,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.frames import Buffer
+from ipython1.version import __version__
 
 ORIGIN_SIZE: Final = 16
 """Bytes in the uuid of a client."""

@@ -13,14 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics import error
-from ipython1.kernel.basics.error import (
-    CompositeError,
-    compress_ids,
-    describe_exception,
-    from_wire,
-    to_wire,
-)
+from ipython1.kernel.basics.error import CompositeError, describe_exception, from_wire, to_wire
 from ipython1.kernel.tests.wiresupport import quick
 from ipython1.kernel.wire import frames, messages
 
