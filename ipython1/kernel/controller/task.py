@@ -19,6 +19,7 @@ from zope.interface import implementer
 from ipython1.kernel.basics.error import ClientError, MessageSizeError, ProtocolError, to_wire
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.engineservice import QueuedEngine
+from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,
     Credit,
@@ -29,10 +30,10 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Send,
     Stop,
 )
-from ipython1.kernel.controller.scheduling.machine import Submission, TaskMachine, TaskSettings
+from ipython1.kernel.controller.scheduling.machine import Submission, TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.records import TaskOptions
-from ipython1.kernel.controller.scheduling.retention import Finished
+from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.taskinterfaces import (
     IScheduledTask,
     IScheduler,

@@ -22,7 +22,7 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     TaskAborted,
 )
-from ipython1.kernel.controller.scheduling.machine import TaskSettings
+from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,

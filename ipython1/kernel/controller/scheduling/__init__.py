@@ -7,6 +7,7 @@ in; what is to be done about them comes out as a list of instructions (see ``ins
 module            holds
 ================  ==========================================================================================
 ``machine``       the events and the one hot path: submit, assign, result
+``seams``         what the machine and its policies know of each other
 ``records``       what is known of a task, an engine, a client
 ``instructions``  what the machine asks its shell to do
 ``queues``        tasks waiting, in the order of a scheduler, grouped by what constrains them

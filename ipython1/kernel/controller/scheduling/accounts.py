@@ -1,4 +1,4 @@
-"""Clients: the ids they may give, what they have submitted, and how much more they may.
+"""Clients: the ids they may give, what they have submitted, what became of it, and how much more they may.
 
 A client numbers its tasks itself, from blocks of ids that it has leased, rising in each block; so what was
 seen before is recognised by one comparison.  It may submit as much as its credit says.  Credit is counted from
@@ -12,10 +12,13 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from ipython1.kernel.controller.scheduling.retention import Finished
+from ipython1.kernel.wire.taskwire import Status
 
 FIRST_LEASE = 1024
 LARGEST_LEASE = 65536
+
+PER_RESULT = 450
+"""Bytes that a kept result takes besides its payload."""
 
 
 @dataclass(slots=True)
@@ -123,3 +126,59 @@ class Account:
             or tasks - self.granted[0] >= self.window_tasks // 8
             or size - self.granted[1] >= self.window_size // 8
         )
+
+
+class Finished:
+    """How a task came out.
+
+    :ivar status: ``OK``, ``FAILED`` or ``REFUSED``.
+    :ivar engine: id of the engine it ran on last, -1 for none.
+    :ivar duration: seconds that the last run took on its engine.
+    :ivar payload: opaque; with ``REFUSED``, empty.
+    :ivar error: with ``REFUSED``, the kernel's error.
+    :ivar read: its client has it, or is gone for good.
+    """
+
+    __slots__ = (
+        "attempt",
+        "client",
+        "completed",
+        "duration",
+        "engine",
+        "error",
+        "id",
+        "payload",
+        "read",
+        "status",
+        "submitted",
+    )
+
+    def __init__(
+        self,
+        task_id: int,
+        client: Account,
+        status: Status,
+        engine: int,
+        attempt: int,
+        submitted: float,
+        completed: float,
+        duration: float,
+        payload: bytes,
+        error: tuple[str, str] | None = None,
+    ) -> None:
+        self.id = task_id
+        self.client = client
+        self.status = status
+        self.engine = engine
+        self.attempt = attempt
+        self.submitted = submitted
+        self.completed = completed
+        self.duration = duration
+        self.payload = payload
+        self.error = error
+        self.read = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that keeping it takes, about."""
+        return PER_RESULT + len(self.payload)

@@ -7,13 +7,11 @@ back half of what it has not begun, unless it is about to run them anyhow.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ipython1.kernel.controller.scheduling.instructions import Retract
 from ipython1.kernel.controller.scheduling.records import ASSIGNED, TaskRecord, WorkerRecord
-
-if TYPE_CHECKING:
-    from ipython1.kernel.controller.scheduling.machine import TaskMachine
+from ipython1.kernel.controller.scheduling.seams import MachineParts
 
 WORTH: Final = 0.003
 """Seconds of work waiting on an engine that are worth the trouble."""
@@ -22,7 +20,7 @@ STALLED: Final = 0.005
 """Seconds without progress after which the estimates of what waits do not count."""
 
 
-def take_back(machine: TaskMachine, now: float) -> None:
+def take_back(machine: MachineParts, now: float) -> None:
     """Have busy engines give back what idle ones could run."""
     idle = [worker for worker in machine.roomy.values() if not worker.outstanding]
     if not idle or len(machine.workers) == len(idle):

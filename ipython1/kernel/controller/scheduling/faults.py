@@ -16,21 +16,17 @@ task that has killed ``max_deaths`` engines is not run again, whatever its retri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ipython1.kernel.controller.scheduling.instructions import Kill, Retract, Stop
 from ipython1.kernel.controller.scheduling.records import (
     ABORTING,
     ASSIGNED,
     QUEUED,
     Error,
-    Status,
     TaskRecord,
     WorkerRecord,
 )
-
-if TYPE_CHECKING:
-    from ipython1.kernel.controller.scheduling.machine import TaskMachine
+from ipython1.kernel.controller.scheduling.seams import MachineParts
+from ipython1.kernel.wire.taskwire import Status
 
 
 def withdrawn_error(task_id: int) -> Error:
@@ -41,7 +37,7 @@ def withdrawn_error(task_id: int) -> Error:
 class Faults:
     """Decides; the machine carries out."""
 
-    def __init__(self, machine: TaskMachine) -> None:
+    def __init__(self, machine: MachineParts) -> None:
         self._machine = machine
 
     # -- an attempt ended

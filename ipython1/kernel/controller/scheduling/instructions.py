@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.records import Digest, TaskRecord
-from ipython1.kernel.controller.scheduling.retention import Finished
 
 
 @dataclass(frozen=True, slots=True)

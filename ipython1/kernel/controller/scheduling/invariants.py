@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.records import ABORTING, ASSIGNED, QUEUED, TaskRecord
-
-if TYPE_CHECKING:
-    from ipython1.kernel.controller.scheduling.machine import TaskMachine
 
 
 class BrokenInvariant(AssertionError):

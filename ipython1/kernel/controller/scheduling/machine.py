@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ipython1.kernel.basics.error import (
@@ -40,7 +39,7 @@ from ipython1.kernel.basics.error import (
     ResultAlreadyRetrieved,
     ResultNotCompleted,
 )
-from ipython1.kernel.controller.scheduling.accounts import Account, Lease
+from ipython1.kernel.controller.scheduling.accounts import Account, Finished, Lease
 from ipython1.kernel.controller.scheduling.assigners import Assigner
 from ipython1.kernel.controller.scheduling.balance import take_back
 from ipython1.kernel.controller.scheduling.faults import Faults, withdrawn_error
@@ -51,21 +50,22 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Instruction,
     Send,
 )
-from ipython1.kernel.controller.scheduling.prefetch import Prefetch, Templates
+from ipython1.kernel.controller.scheduling.prefetch import Templates
 from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
     DONE,
     QUEUED,
     Digest,
     Error,
-    Status,
     TaskOptions,
     TaskRecord,
     Trouble,
     WorkerRecord,
 )
-from ipython1.kernel.controller.scheduling.retention import Finished, ResultStore
+from ipython1.kernel.controller.scheduling.retention import ResultStore
+from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.scheduling.timers import Timers
+from ipython1.kernel.wire.taskwire import Status
 
 Submission: TypeAlias = tuple[int, TaskOptions, bytes, Sequence[tuple[TaskOptions, bytes]]]
 """Task id, options, payload, and (options, payload) of each recovery task."""
@@ -74,28 +74,6 @@ Result: TypeAlias = tuple[int, int, int, float, bytes]
 """Task id, attempt, status, seconds it took, payload."""
 
 OK = Status.OK
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSettings:
-    """Limits.
-
-    :ivar max_deaths: a task that has killed this many engines is not run again.
-    :ivar grace: seconds that an engine has to let go of a task it was told to, before it is killed.
-    :ivar window_tasks: tasks that one client may have submitted whose results it has not confirmed.
-    :ivar window_size: the same, in bytes.
-    :ivar keep_size: bytes of confirmed results that are kept for other clients.
-    :ivar keep_age: seconds for which they are kept.
-    :ivar prefetch: how much an engine is given ahead.
-    """
-
-    max_deaths: int = 3
-    grace: float = 2.0
-    window_tasks: int = 16384
-    window_size: int = 64 * 1024 * 1024
-    keep_size: int = 64 * 1024 * 1024
-    keep_age: float = 24 * 3600.0
-    prefetch: Prefetch = field(default_factory=Prefetch)
 
 
 class TaskMachine:

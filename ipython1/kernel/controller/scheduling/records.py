@@ -17,13 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
+from ipython1.kernel.controller.scheduling.accounts import Account
 from ipython1.kernel.controller.scheduling.prefetch import Measured
-from ipython1.kernel.wire.taskwire import Status as Status
-
-if TYPE_CHECKING:
-    from ipython1.kernel.controller.scheduling.accounts import Account
 
 
 class State(IntEnum):

@@ -10,71 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from ipython1.kernel.controller.scheduling.records import Status
-
-if TYPE_CHECKING:
-    from ipython1.kernel.controller.scheduling.accounts import Account
-
-PER_RESULT = 450
-"""Bytes that a kept result takes besides its payload."""
-
-
-class Finished:
-    """How a task came out.
-
-    :ivar status: ``OK``, ``FAILED`` or ``REFUSED``.
-    :ivar engine: id of the engine it ran on last, -1 for none.
-    :ivar duration: seconds that the last run took on its engine.
-    :ivar payload: opaque; with ``REFUSED``, empty.
-    :ivar error: with ``REFUSED``, the kernel's error.
-    :ivar read: its client has it, or is gone for good.
-    """
-
-    __slots__ = (
-        "attempt",
-        "client",
-        "completed",
-        "duration",
-        "engine",
-        "error",
-        "id",
-        "payload",
-        "read",
-        "status",
-        "submitted",
-    )
-
-    def __init__(
-        self,
-        task_id: int,
-        client: Account,
-        status: Status,
-        engine: int,
-        attempt: int,
-        submitted: float,
-        completed: float,
-        duration: float,
-        payload: bytes,
-        error: tuple[str, str] | None = None,
-    ) -> None:
-        self.id = task_id
-        self.client = client
-        self.status = status
-        self.engine = engine
-        self.attempt = attempt
-        self.submitted = submitted
-        self.completed = completed
-        self.duration = duration
-        self.payload = payload
-        self.error = error
-        self.read = False
-
-    @property
-    def size(self) -> int:
-        """Bytes that keeping it takes, about."""
-        return PER_RESULT + len(self.payload)
+from ipython1.kernel.controller.scheduling.accounts import Finished
 
 
 class IdSet:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.assigners import Assigner, BulkAssigner
 from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,
@@ -23,11 +24,12 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Send,
     Stop,
 )
-from ipython1.kernel.controller.scheduling.machine import TaskMachine, TaskSettings
+from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import FIFOLine
-from ipython1.kernel.controller.scheduling.records import Status, TaskOptions, TaskRecord
-from ipython1.kernel.controller.scheduling.retention import Finished
+from ipython1.kernel.controller.scheduling.records import TaskOptions, TaskRecord
+from ipython1.kernel.controller.scheduling.seams import TaskSettings
+from ipython1.kernel.wire.taskwire import Status
 
 CLIENT = b"c" * 16
 

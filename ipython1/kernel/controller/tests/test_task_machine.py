@@ -9,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import InvalidClientID, ProtocolError, ResultAlreadyRetrieved
+from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.assigners import BulkAssigner
 from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,
@@ -20,12 +21,14 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Stop,
 )
 from ipython1.kernel.controller.scheduling.invariants import BrokenInvariant, check
-from ipython1.kernel.controller.scheduling.machine import TaskMachine, TaskSettings
+from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Measured, Prefetch, Templates
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
-from ipython1.kernel.controller.scheduling.records import Status, TaskOptions
-from ipython1.kernel.controller.scheduling.retention import Finished, IdSet
+from ipython1.kernel.controller.scheduling.records import TaskOptions
+from ipython1.kernel.controller.scheduling.retention import IdSet
+from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.tests.taskworld import World
+from ipython1.kernel.wire.taskwire import Status
 
 ALICE, BOB = b"a" * 16, b"b" * 16
 OK, FAILED, REJECTED, REFUSED, STOPPED = (

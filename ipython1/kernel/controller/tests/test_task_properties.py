@@ -26,12 +26,14 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Stop,
 )
 from ipython1.kernel.controller.scheduling.invariants import check
-from ipython1.kernel.controller.scheduling.machine import TaskMachine, TaskSettings
+from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, PriorityLine
-from ipython1.kernel.controller.scheduling.records import Status, TaskOptions
+from ipython1.kernel.controller.scheduling.records import TaskOptions
+from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.task import FIFOScheduler, PriorityScheduler
 from ipython1.kernel.controller.tests.taskworld import PretendedEngine
+from ipython1.kernel.wire.taskwire import Status
 
 ASSIGNERS = {
     "fifo": lambda: BulkAssigner(FIFOLine, Prefetch()),

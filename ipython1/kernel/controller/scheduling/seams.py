@@ -1,0 +1,70 @@
+"""What the machine and its policies (``faults``, ``balance``) know of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ipython1.kernel.controller.scheduling.assigners import Assigner
+from ipython1.kernel.controller.scheduling.instructions import Instruction
+from ipython1.kernel.controller.scheduling.prefetch import Prefetch
+from ipython1.kernel.controller.scheduling.records import Error, TaskRecord, WorkerRecord
+from ipython1.kernel.controller.scheduling.timers import Timers
+from ipython1.kernel.wire.taskwire import Status
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """Limits.
+
+    :ivar max_deaths: a task that has killed this many engines is not run again.
+    :ivar grace: seconds that an engine has to let go of a task it was told to, before it is killed.
+    :ivar window_tasks: tasks that one client may have submitted whose results it has not confirmed.
+    :ivar window_size: the same, in bytes.
+    :ivar keep_size: bytes of confirmed results that are kept for other clients.
+    :ivar keep_age: seconds for which they are kept.
+    :ivar prefetch: how much an engine is given ahead.
+    """
+
+    max_deaths: int = 3
+    grace: float = 2.0
+    window_tasks: int = 16384
+    window_size: int = 64 * 1024 * 1024
+    keep_size: int = 64 * 1024 * 1024
+    keep_age: float = 24 * 3600.0
+    prefetch: Prefetch = field(default_factory=Prefetch)
+
+
+class MachineParts(Protocol):
+    """What a policy needs of the machine: what is known, and the hands to change it.
+
+    :ivar workers: the engines, by id.
+    :ivar roomy: the usable engines that can take more.
+    """
+
+    settings: TaskSettings
+    assigner: Assigner
+    timers: Timers
+    workers: dict[int, WorkerRecord]
+    roomy: dict[int, WorkerRecord]
+
+    def say(self, instruction: Instruction) -> None:
+        """Have something done."""
+
+    def unusable(self, worker: WorkerRecord) -> None:
+        """A worker cannot take more."""
+
+    def detach(self, worker: WorkerRecord, record: TaskRecord) -> None:
+        """A worker does not have a task any more; it is put somewhere else at once."""
+
+    def finish(
+        self,
+        record: TaskRecord,
+        status: Status,
+        engine: int,
+        now: float,
+        duration: float = 0.0,
+        payload: bytes = b"",
+        error: Error | None = None,
+    ) -> None:
+        """A task is done; it is neither queued nor assigned any more."""
