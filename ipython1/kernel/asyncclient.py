@@ -3,10 +3,10 @@
 from ipython1.kernel.clients.asyncclient import (
     AsyncMultiEngineClient,
     AsyncPendingResult,
-    AwaitableDeferred,
     get_multiengine_client,
     get_task_client,
 )
+from ipython1.kernel.clients.awaitable import AwaitableDeferred
 
 __all__ = [
     "AsyncMultiEngineClient",

@@ -1,8 +1,8 @@
 """IPython's ``%px``, ``%%px``, ``%autopx`` and ``%result``."""
 
+from ipython1.kernel.clients.active import activate
 from ipython1.kernel.clients.magic import (
     ParallelMagics,
-    activate,
     load_ipython_extension,
     unload_ipython_extension,
 )

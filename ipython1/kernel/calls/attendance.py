@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import CompositeError, WaitInterrupted
@@ -16,9 +15,6 @@ from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
 from ipython1.kernel.calls.resultlist import ResultList, session_styles
 from ipython1.notebook.frontend import name_of, person_waits, present_moment
 from ipython1.notebook.progress import make_bar
-
-if TYPE_CHECKING:
-    from ipython1.kernel.calls.pendingresult import PendingResult
 
 LIVE_AFTER: Final = 1.0
 """Seconds of waiting after which output is shown as it comes."""
@@ -30,10 +26,40 @@ LEAST_INTERVAL: Final = 0.02
 """Seconds between two states of a progress bar, at least."""
 
 
+class Waited(Protocol):
+    """What is waited for: a ``PendingResult``."""
+
+    name: str
+    client: Any
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def progress(self) -> tuple[int, int]: ...
+
+    @property
+    def unfinished(self) -> list[int]: ...
+
+    def done(self) -> bool: ...
+
+    def wait_done(self, timeout: float | None) -> None: ...
+
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
+
+    def on_output(self, listener: Callable[[int, str, str], None]) -> None: ...
+
+    def remove_output_listener(self, listener: Callable[[int, str, str], None]) -> None: ...
+
+    def streams(self) -> list[Key]: ...
+
+    def output_since(self, key: Key, position: int) -> tuple[str, int]: ...
+
+
 class LiveView:
     """Shows a person what a call's engines print."""
 
-    def __init__(self, pending: PendingResult) -> None:
+    def __init__(self, pending: Waited) -> None:
         self._pending = pending
         self._lines = LiveLines(time.monotonic)
         self._positions: dict[Key, int] = {}
@@ -86,7 +112,7 @@ def results_in(value: Any) -> Iterator[dict[str, Any]]:
             yield result
 
 
-def attend(pending: PendingResult, timeout: float | None) -> LiveView | None:
+def attend(pending: Waited, timeout: float | None) -> LiveView | None:
     """Wait until ``pending`` is done.
 
     :returns: the view that showed its output, to be told the result.
@@ -95,17 +121,17 @@ def attend(pending: PendingResult, timeout: float | None) -> LiveView | None:
     """
     try:
         if not person_waits():
-            Future.exception(pending, timeout)
+            pending.wait_done(timeout)
             return None
         deadline = None if timeout is None else time.monotonic() + timeout
         with suppress(TimeoutError):
-            Future.exception(pending, LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER))
+            pending.wait_done(LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER))
         return None if pending.done() else _watch(pending, deadline)
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
 
 
-def _watch(pending: PendingResult, deadline: float | None) -> LiveView:
+def _watch(pending: Waited, deadline: float | None) -> LiveView:
     changes: SimpleQueue[None] = SimpleQueue()
     view = LiveView(pending)
 
@@ -129,7 +155,7 @@ def _watch(pending: PendingResult, deadline: float | None) -> LiveView:
     return view
 
 
-def watch_progress(pending: PendingResult, timeout: float | None, interval: float) -> bool:
+def watch_progress(pending: Waited, timeout: float | None, interval: float) -> bool:
     """Wait until ``pending`` is done or ``timeout`` seconds are over, with a progress bar where somebody sees it.
 
     :returns: whether it is done.
@@ -148,7 +174,7 @@ def watch_progress(pending: PendingResult, timeout: float | None, interval: floa
                 return over
             pause = max(interval, LEAST_INTERVAL)
             with suppress(TimeoutError):
-                Future.exception(pending, pause if left is None else min(pause, left))
+                pending.wait_done(pause if left is None else min(pause, left))
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
     finally:
@@ -156,7 +182,7 @@ def watch_progress(pending: PendingResult, timeout: float | None, interval: floa
             bar.close()
 
 
-def interrupted(pending_results: Sequence[PendingResult]) -> WaitInterrupted:
+def interrupted(pending_results: Sequence[Waited]) -> WaitInterrupted:
     """What Ctrl-C makes of waiting for ``pending_results``: one line that says what goes on, and what can be done."""
     going_on = [pending for pending in pending_results if not pending.done()]
     if not going_on:

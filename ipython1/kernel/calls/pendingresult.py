@@ -1,8 +1,7 @@
 """A call that may not be finished: what non-blocking calls return.
 
-:class:`PendingResult` is a ``concurrent.futures.Future``, so everything that works with futures works with it;
-    it can also be
-awaited in asyncio.
+:class:`PendingResult` is a ``concurrent.futures.Future``, so everything that works with futures works with it.
+It can also be awaited in asyncio.
 """
 
 from __future__ import annotations
@@ -192,6 +191,13 @@ class PendingResult(Future[Any]):
     def output_since(self, key: Key, position: int) -> tuple[str, int]:
         """See :meth:`StreamedText.since <ipython1.kernel.calls.liveoutput.StreamedText.since>`."""
         return self._output_texts[key].since(position)
+
+    def wait_done(self, timeout: float | None) -> None:
+        """Wait until it is finished, without reading the answer.
+
+        :raises TimeoutError: after ``timeout`` seconds.
+        """
+        super().exception(timeout)
 
     # -- Future's own, with the answer read when it is asked for
 

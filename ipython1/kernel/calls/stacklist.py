@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from ipython1.core.texts import compress_ids
 from ipython1.core.tracebacks import place_name
@@ -18,7 +18,6 @@ from ipython1.kernel.basics.error import (
 
 if TYPE_CHECKING:
     from ipython1.kernel.calls.pendingresult import PendingResult
-    from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 
 _SILENT: Final = "its interpreter is held by C code, which cannot be interrupted"
 # Strings, compiled when they are first used: a client's import is waited for.
@@ -159,6 +158,12 @@ def interrupt_lines(engine_id: int, row: Mapping[str, Any]) -> list[str]:
     ]
 
 
+class _Client(Protocol):
+    """The client of a call."""
+
+    def stacks(self, *, targets: list[int], block: bool) -> StackList: ...
+
+
 class NotFinished(ResultNotCompleted):
     """A call did not end in the time that it was given; it goes on.
 
@@ -183,7 +188,7 @@ class NotFinished(ResultNotCompleted):
         super().__init__("\n".join(lines))
 
     @classmethod
-    def of(cls, client: MultiEngineClient, pending: PendingResult, timeout: float) -> Self:
+    def of(cls, client: _Client, pending: PendingResult, timeout: float) -> Self:
         """The report of ``pending``, a call of ``client``; asks the engines where they are."""
         stacks = StackList()
         waiting = pending.unfinished

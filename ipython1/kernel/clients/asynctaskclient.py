@@ -11,7 +11,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.parallelfunction import ParallelFunction
-from ipython1.kernel.clients.asyncclient import AwaitableDeferred, awaitable
+from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
 from ipython1.kernel.objects.taskobjects import TaskResult
 from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.maps import MapRun, TaskMapper, check_map, columns_of

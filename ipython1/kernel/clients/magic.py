@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
@@ -27,10 +27,9 @@ from ipython1.kernel.calls.attendance import results_in
 from ipython1.kernel.calls.calls import Targets
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.stacklist import NotFinished
-from ipython1.notebook.frontend import FrontEnd, front_end, session_shell
-
-if TYPE_CHECKING:
-    from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+from ipython1.kernel.clients.active import active
+from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+from ipython1.notebook.frontend import FrontEnd, front_end
 
 ANNOUNCEMENT: Final = "Executing command on Controller"
 
@@ -126,16 +125,12 @@ def _parse_timeout(text: str) -> float:
 
 @magics_class
 class ParallelMagics(Magics):
-    """The magics of one IPython session.
-
-    :ivar client: the active client.
-    """
+    """The magics of one IPython session; they act on the active client."""
 
     shell: Any
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
-        self.client: MultiEngineClient | None = None
         self._own: MultiEngineClient | None = None
         self.auto = AutoParallel(shell)
 
@@ -145,18 +140,16 @@ class ParallelMagics(Magics):
 
         :raises ClientError: when that cannot be reached.
         """
-        lost = self.client is not None and self.client is self._own and not self.client.connected
-        if self.client is None or lost:
-            from ipython1.kernel.clients.multiengineclient import MultiEngineClient
-
+        client: MultiEngineClient | None = active.client
+        if client is None or (client is self._own and not client.connected):
             try:
-                self.client = self._own = MultiEngineClient()
+                client = active.client = self._own = MultiEngineClient()
             except KernelError as problem:
                 raise ClientError(
                     f"no client is active, and the default cluster cannot be used ({problem}); start one with "
                     "`ipcluster -n 4`, or make a client and call its activate()"
                 ) from None
-        return self.client
+        return client
 
     @no_var_expand
     @line_cell_magic
@@ -336,19 +329,6 @@ def _magics_of(shell: Any) -> ParallelMagics:
     return found
 
 
-def activate(client: MultiEngineClient) -> None:
-    """Make ``client`` the one that the magics of this session use.
-
-    :raises ClientError: outside of IPython.
-    """
-    shell = session_shell()
-    if shell is None:
-        raise ClientError(
-            "activate() is for IPython and notebooks; elsewhere call execute() and the other methods"
-        )
-    _magics_of(shell).client = client
-
-
 def load_ipython_extension(shell: Any) -> None:
     """``%load_ext ipython1``: make the magics known."""
     _magics_of(shell)
@@ -358,6 +338,7 @@ def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext ipython1``: stop ``%autopx``, and forget the magics."""
     magics = _magics_of(shell)
     magics.auto.disable()
+    active.client = None
     table: dict[str, dict[str, Callable[..., Any]]] = shell.magics_manager.magics
     for kind in table:
         for name in ("px", "autopx", "result"):

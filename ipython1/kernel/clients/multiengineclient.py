@@ -21,6 +21,7 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.clients.active import activate
 from ipython1.notebook.frontend import person_waits
 
 if TYPE_CHECKING:
@@ -201,8 +202,6 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
 
         :raises ClientError: outside of IPython.
         """
-        from ipython1.kernel.clients.magic import activate
-
         activate(self)
 
     def barrier(

@@ -23,7 +23,8 @@ from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.error import ConnectionError, ProtocolError
-from ipython1.kernel.clients.asyncclient import AwaitableDeferred, awaitable, get_multiengine_client
+from ipython1.kernel.clients.asyncclient import get_multiengine_client
+from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
 from ipython1.kernel.clusters.cluster import (
     STOP_LIMIT,
     BaseCluster,
