@@ -3,13 +3,15 @@
 from ipython1.kernel.controller.engineservice import (
     Command,
     CommandQueue,
+    IEngineQueued,
+    Outcome,
+    QueuedEngine,
+)
+from ipython1.kernel.objects.engineinterfaces import (
     IEngineBase,
     IEngineCore,
     IEngineProperties,
-    IEngineQueued,
     IEngineSerialized,
-    Outcome,
-    QueuedEngine,
 )
 
 __all__ = [

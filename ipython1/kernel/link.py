@@ -1,9 +1,9 @@
 """Links: two parties that send each other frames."""
 
+from ipython1.kernel.tub.foolscaplink import FoolscapLink
 from ipython1.kernel.wire.link import (
     BatchTransport,
     CallSoon,
-    FoolscapLink,
     FrameLink,
     FrameReceiver,
     ThreadOutbox,

@@ -1,7 +1,6 @@
 """The Task interface: engines are a load-balanced pool."""
 
-from ipython1.kernel.controller.task import TaskController
-from ipython1.kernel.controller.taskinterfaces import (
+from ipython1.kernel.basics.taskinterfaces import (
     IScheduledTask,
     IScheduler,
     ITask,
@@ -9,6 +8,7 @@ from ipython1.kernel.controller.taskinterfaces import (
     ITaskObserver,
     IWorker,
 )
+from ipython1.kernel.controller.task import TaskController
 from ipython1.kernel.controller.taskschedulers import (
     FIFOScheduler,
     LIFOScheduler,

@@ -1,6 +1,6 @@
 """The interfaces of the task system."""
 
-from ipython1.kernel.controller.taskinterfaces import (
+from ipython1.kernel.basics.taskinterfaces import (
     IScheduledTask,
     IScheduler,
     ITask,

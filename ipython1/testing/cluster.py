@@ -28,6 +28,7 @@ from twisted.internet.defer import Deferred
 from ipython1.core.failures import record_exception
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.results import CallOutcome, CommandResult
+from ipython1.kernel.basics.taskinterfaces import ITaskController
 from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.connect import Connection
@@ -38,7 +39,6 @@ from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import EngineSession, FCEngines
 from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.controller.multienginefc import IFCMultiEngine
-from ipython1.kernel.controller.task import ITaskController
 from ipython1.kernel.controller.taskfc import IFCTaskController
 from ipython1.kernel.engine.end import EngineEnd
 from ipython1.kernel.engine.taskrunner import TaskRunner

@@ -14,7 +14,6 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
-from ipython1.core.failures import ExceptionRecord, rebuild_exception
 from ipython1.kernel.basics.error import (
     CompositeError,
     InvalidEngineID,
@@ -22,9 +21,9 @@ from ipython1.kernel.basics.error import (
     NoEnginesRegistered,
     NotStarted,
     QueueCleared,
-    UnpickleableException,
 )
 from ipython1.kernel.calls.clientlink import ClientEnd, EngineOutcome
+from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.serialize import loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.payload import Buffers
@@ -168,16 +167,6 @@ class _EngineFailure(Exception):
         super().__init__()
         self.exception = exception
         self.text = text
-
-
-def exception_of(record: ExceptionRecord) -> BaseException:
-    """An engine's exception, of its real type if it can be rebuilt here."""
-    exception = rebuild_exception(record)
-    if exception is None:
-        text = f"{record.ename}: {record.evalue}" if record.evalue else record.ename
-        exception = UnpickleableException(text)
-        exception.add_note(record.traceback)
-    return exception
 
 
 @dataclass(slots=True)

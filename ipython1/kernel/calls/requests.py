@@ -13,9 +13,9 @@ from typing import Any
 from ipython1.kernel.calls.calls import Request
 from ipython1.kernel.calls.map import as_sequence, get_distribution, is_array
 from ipython1.kernel.calls.resultlist import ResultList
-from ipython1.kernel.controller.engineservice import pack_named, unpack_named
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
 
 

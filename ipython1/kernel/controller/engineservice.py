@@ -30,75 +30,10 @@ from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
-from ipython1.kernel.wire.payload import ISerialized, Serialized, join_inline, split_inline
+from ipython1.kernel.wire.named import pack_named
+from ipython1.kernel.wire.payload import Serialized, join_inline, split_inline
 
 log = Logger()
-
-
-class IEngineCore(Interface):
-    """What every engine can do with code and objects."""
-
-    id = Attribute("The engine's id, an int >= 0.")
-
-    def execute(lines: str) -> Any:
-        """Run ``lines``, a str of Python or IPython code."""
-
-    def pull(keys: str | Sequence[str]) -> Any:
-        """The objects of the names ``keys`` (a str or a sequence of them)."""
-
-    def push_function(namespace: Mapping[str, Any]) -> Any:
-        """Define the functions of ``namespace`` (a mapping); they run in the engine's namespace."""
-
-    def pull_function(keys: str | Sequence[str]) -> Any:
-        """Like ``pull``, for functions."""
-
-    def push(namespace: Mapping[str, Any]) -> Any:
-        """Set each name of ``namespace`` to its object."""
-
-    def get_result(i: int | None = None) -> Any:
-        """The result of command number ``i``, None for the last."""
-
-    def reset() -> Any:
-        """Forget all user names."""
-
-    def keys() -> Any:
-        """The user's names, sorted."""
-
-    def kill() -> Any:
-        """End the engine's process."""
-
-
-class IEngineSerialized(Interface):
-    """Moves objects as bytes."""
-
-    def push_serialized(namespace: Mapping[str, Serialized]) -> Any:
-        """Set each name of ``namespace`` to the object whose bytes (:class:`Serialized`) it maps to."""
-
-    def pull_serialized(keys: Sequence[str]) -> Any:
-        """The bytes of the objects named ``keys``."""
-
-
-class IEngineProperties(Interface):
-    """A dictionary in which users describe the engine, for instance for tasks' dependencies."""
-
-    def set_properties(properties: Mapping[str, Any]) -> Any:
-        """Set some."""
-
-    def get_properties(keys: Sequence[str] | None = None) -> Any:
-        """All, or those named.  A missing one is an ``InvalidProperty``."""
-
-    def has_properties(keys: Sequence[str]) -> Any:
-        """A list of bools."""
-
-    def del_properties(keys: Sequence[str]) -> Any:
-        """Delete those named."""
-
-    def clear_properties() -> Any:
-        """Delete all."""
-
-
-class IEngineBase(IEngineCore, IEngineSerialized, IEngineProperties):
-    """All that an engine does."""
 
 
 class IEngineQueued(Interface):
@@ -533,25 +468,3 @@ def _shown(command: Command) -> str:
 def shorten(text: str, width: int) -> str:
     """``text`` on at most ``width`` characters."""
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def pack_named(namespace: Mapping[str, ISerialized], **extra: Any) -> list[Buffer]:
-    """Named objects' bytes as the buffers of one payload: a JSON head, then all buffers."""
-    head = {"names": {name: len(value.buffers) for name, value in namespace.items()}, **extra}
-    buffers: list[Buffer] = [messages.pack_json(head)]
-    for value in namespace.values():
-        buffers.extend(value.buffers)
-    return buffers
-
-
-def unpack_named(buffers: Sequence[Buffer]) -> tuple[dict[str, Serialized], dict[str, Any]]:
-    """What :func:`pack_named` packed: the objects' bytes, and the head."""
-    head = messages.unpack_json(buffers[0])
-    named: dict[str, Serialized] = {}
-    position = 1
-    for name, count in head["names"].items():
-        named[name] = Serialized(tuple(buffers[position : position + count]))
-        position += count
-    if position != len(buffers):
-        raise ProtocolError("named objects and their buffers do not add up")
-    return named, head

@@ -17,6 +17,14 @@ from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
 from ipython1.kernel.basics.error import ClientError, MessageSizeError, ProtocolError, to_wire
+from ipython1.kernel.basics.taskinterfaces import (
+    IScheduledTask,
+    IScheduler,
+    ITask,
+    ITaskController,
+    ITaskObserver,
+    IWorker,
+)
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.engineservice import QueuedEngine
 from ipython1.kernel.controller.scheduling.accounts import Finished
@@ -34,14 +42,6 @@ from ipython1.kernel.controller.scheduling.machine import Submission, TaskMachin
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.records import TaskOptions
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
-from ipython1.kernel.controller.taskinterfaces import (
-    IScheduledTask,
-    IScheduler,
-    ITask,
-    ITaskController,
-    ITaskObserver,
-    IWorker,
-)
 from ipython1.kernel.controller.taskschedulers import (
     FIFOScheduler,
     LIFOScheduler,

@@ -11,10 +11,10 @@ from twisted.python.components import registerAdapter
 from zope.interface import implementer
 
 from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
+from ipython1.kernel.basics.taskinterfaces import ITaskController, ITaskObserver
 from ipython1.kernel.controller.multienginefc import IFCSessions, send_reply
 from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.task import TaskController
-from ipython1.kernel.controller.taskinterfaces import ITaskController, ITaskObserver
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from zope.interface import implementer
 
+from ipython1.kernel.basics.taskinterfaces import IScheduler
 from ipython1.kernel.controller.scheduling.assigners import (
     Assigner,
     BulkAssigner,
@@ -19,7 +20,6 @@ from ipython1.kernel.controller.scheduling.assigners import (
 )
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
-from ipython1.kernel.controller.taskinterfaces import IScheduler
 
 
 @implementer(IScheduler)

@@ -24,9 +24,10 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     to_wire,
 )
-from ipython1.kernel.controller.engineservice import IEngineBase, pack_named, unpack_named
+from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Buffers, Serialized
 
 if TYPE_CHECKING:

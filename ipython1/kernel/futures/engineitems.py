@@ -23,12 +23,12 @@ from ipython1.kernel.basics.error import (
     NotStarted,
     QueueCleared,
 )
-from ipython1.kernel.calls.calls import exception_of
 from ipython1.kernel.calls.clientlink import EngineOutcome
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
 from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import run_chunk
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages

@@ -27,7 +27,6 @@ from ipython1.kernel.basics.error import (
     NoEnginesRegistered,
     SerializationError,
 )
-from ipython1.kernel.calls.calls import exception_of
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
 from ipython1.kernel.futures.dispatch import Item
@@ -41,6 +40,7 @@ from ipython1.kernel.futures.executorfuture import (
     show_traceback,
     was_remote,
 )
+from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.objects.serialize import dumps
 from ipython1.kernel.objects.taskobjects import MapTask, check_task

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
-from ipython1.kernel.calls.calls import exception_of
+from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.objects.taskobjects import TaskValue
 from ipython1.kernel.wire.payload import join_inline, split_inline

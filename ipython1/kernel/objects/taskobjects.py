@@ -10,8 +10,8 @@ from zope.interface import implementer
 
 from ipython1.core.results import format_time
 from ipython1.kernel.basics.error import describe_exception
-from ipython1.kernel.calls.calls import exception_of
-from ipython1.kernel.controller.task import ITask
+from ipython1.kernel.basics.taskinterfaces import ITask
+from ipython1.kernel.objects.exceptions import exception_of
 
 MAX_RETRIES = 2**32 - 1
 

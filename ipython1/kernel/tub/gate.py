@@ -16,8 +16,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
+from ipython1.kernel.tub.foolscaplink import FoolscapLink
 from ipython1.kernel.wire import messages
-from ipython1.kernel.wire.link import FoolscapLink, FrameLink, FrameReceiver, TurnFlusher
+from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
 
 log = Logger()
 

@@ -1,8 +1,8 @@
 """A link: two parties that send each other frames.
 
 :class:`FrameLink` collects the frames of one reactor turn into batches and hands incoming frames to its receiver; it
-knows no network.  :class:`FoolscapLink` connects one to a Foolscap reference.  ``ipython1.testing`` connects
-two in memory.
+knows no network.  ``FoolscapLink`` of ``ipython1.kernel.tub`` connects one to a Foolscap reference,
+``ipython1.testing`` two in memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from foolscap.referenceable import Referenceable
 from twisted.logger import Logger
 
 from ipython1.kernel.wire import frames
@@ -185,47 +184,6 @@ class FrameLink:
         self._transport = None
         self.bulk.connection_lost(reason)
         self._receiver.link_lost(reason)
-
-
-class FoolscapLink(Referenceable):
-    """Connects a :class:`FrameLink` to the other side's Foolscap reference of the same kind.
-
-    What arrives before this side is connected, and knows who it is, waits until then.
-    """
-
-    def __init__(self, link: FrameLink) -> None:
-        self._link = link
-        self._remote: Any = None
-        self._early: list[Buffer] | None = []
-
-    def connect(self, remote: Any) -> None:
-        """Send to ``remote`` from now on; its loss is the loss of the link."""
-        self._remote = remote
-        remote.notifyOnDisconnect(self._link.connection_lost, "the connection was lost")
-        self._link.connected(self)
-        self._link.call_soon(self._open)
-
-    def _open(self) -> None:
-        early, self._early = self._early or [], None
-        for batch in early:
-            self._link.deliver(batch)
-
-    def send_batch(self, parts: list[Buffer]) -> None:
-        from ipython1.kernel.tub.fastbroker import send_batch
-
-        send_batch(self._remote, parts)
-
-    def abort(self) -> None:
-        broker = self._remote.tracker.broker
-        if broker is not None and broker.transport is not None:
-            broker.transport.abortConnection()
-
-    def remote_deliver(self, batch: Buffer) -> None:
-        """A batch from the other side."""
-        if self._early is None:
-            self._link.deliver(batch)
-        else:
-            self._early.append(batch)
 
 
 class ThreadOutbox:

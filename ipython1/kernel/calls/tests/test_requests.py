@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.calls import Request
 from ipython1.kernel.calls.resultlist import ResultList
-from ipython1.kernel.controller.engineservice import pack_named, unpack_named
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Serialized, join_inline, split_inline
 
 

@@ -14,17 +14,16 @@ from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
 from ipython1.kernel.controller.engineservice import (
     Command,
     CommandQueue,
-    IEngineBase,
     IEngineQueued,
     Outcome,
     QueuedEngine,
-    pack_named,
-    unpack_named,
 )
 from ipython1.kernel.engine.worker import EngineService
+from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.tests.wiresupport import Recorder, quick
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import pack_reference
+from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Serialized, join_inline, split_inline
 from ipython1.testing.memory import Pump, connect_in_memory
 

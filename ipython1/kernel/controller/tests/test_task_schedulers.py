@@ -10,6 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.basics.taskinterfaces import (
+    IScheduledTask,
+    IScheduler,
+    ITask,
+    ITaskController,
+    ITaskObserver,
+    IWorker,
+)
 from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.multienginefc import IFCSessions
@@ -18,12 +26,6 @@ from ipython1.kernel.controller.scheduling.invariants import check
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.task import (
     FIFOScheduler,
-    IScheduledTask,
-    IScheduler,
-    ITask,
-    ITaskController,
-    ITaskObserver,
-    IWorker,
     LIFOScheduler,
     PriorityScheduler,
     TaskController,

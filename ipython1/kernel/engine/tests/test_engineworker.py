@@ -12,7 +12,6 @@ from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
 from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined
-from ipython1.kernel.controller.engineservice import IEngineBase, pack_named
 from ipython1.kernel.engine import worker as engineworker
 from ipython1.kernel.engine.worker import (
     Answer,
@@ -22,8 +21,10 @@ from ipython1.kernel.engine.worker import (
     Properties,
     Worker,
 )
+from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.named import pack_named
 from ipython1.testing.cluster import PlainInterpreter
 
 SOON = 10.0

@@ -7,8 +7,9 @@ import threading
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.tests.wiresupport import Batches, Recorder
+from ipython1.kernel.tub.foolscaplink import FoolscapLink
 from ipython1.kernel.wire import frames
-from ipython1.kernel.wire.link import FoolscapLink, FrameLink, ThreadOutbox, TurnFlusher
+from ipython1.kernel.wire.link import FrameLink, ThreadOutbox, TurnFlusher
 from ipython1.testing.memory import Pump, connect_in_memory
 
 

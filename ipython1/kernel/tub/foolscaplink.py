@@ -1,0 +1,50 @@
+"""A link over Foolscap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foolscap.referenceable import Referenceable
+
+from ipython1.kernel.tub.fastbroker import send_batch
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+
+
+class FoolscapLink(Referenceable):
+    """Connects a :class:`FrameLink` to the other side's Foolscap reference of the same kind.
+
+    What arrives before this side is connected, and knows who it is, waits until then.
+    """
+
+    def __init__(self, link: FrameLink) -> None:
+        self._link = link
+        self._remote: Any = None
+        self._early: list[Buffer] | None = []
+
+    def connect(self, remote: Any) -> None:
+        """Send to ``remote`` from now on; its loss is the loss of the link."""
+        self._remote = remote
+        remote.notifyOnDisconnect(self._link.connection_lost, "the connection was lost")
+        self._link.connected(self)
+        self._link.call_soon(self._open)
+
+    def _open(self) -> None:
+        early, self._early = self._early or [], None
+        for batch in early:
+            self._link.deliver(batch)
+
+    def send_batch(self, parts: list[Buffer]) -> None:
+        send_batch(self._remote, parts)
+
+    def abort(self) -> None:
+        broker = self._remote.tracker.broker
+        if broker is not None and broker.transport is not None:
+            broker.transport.abortConnection()
+
+    def remote_deliver(self, batch: Buffer) -> None:
+        """A batch from the other side."""
+        if self._early is None:
+            self._link.deliver(batch)
+        else:
+            self._early.append(batch)
