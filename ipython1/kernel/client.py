@@ -63,7 +63,7 @@ def register_joblib_backend(
 
     :raises ImportError: when joblib is not installed.
     """
-    from ipython1.kernel.futures import joblibbackend
+    from ipython1.kernel.clients import joblibbackend
 
     joblibbackend.register_joblib_backend(client, name, make_default)
 

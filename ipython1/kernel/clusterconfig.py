@@ -1,9 +1,9 @@
 """What a cluster is to be."""
 
-from ipython1.kernel.clusters.config import (
+from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.launchers.clusterconfig import (
     BatchOptions,
     ClusterConfig,
-    ClusterError,
     ControllerOptions,
     MpiOptions,
     SshOptions,

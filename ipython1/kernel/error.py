@@ -3,6 +3,7 @@
 from ipython1.kernel.basics.error import (
     BrokenEnginePool,
     ClientError,
+    ClusterError,
     CompositeError,
     ConnectionError,
     EngineDied,
@@ -37,6 +38,7 @@ from ipython1.kernel.basics.error import (
 __all__ = [
     "BrokenEnginePool",
     "ClientError",
+    "ClusterError",
     "CompositeError",
     "ConnectionError",
     "EngineDied",

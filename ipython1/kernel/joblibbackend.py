@@ -1,6 +1,6 @@
 """joblib on engines."""
 
-from ipython1.kernel.futures.joblibbackend import ClusterBackend, register_joblib_backend
+from ipython1.kernel.clients.joblibbackend import ClusterBackend, register_joblib_backend
 
 __all__ = [
     "ClusterBackend",

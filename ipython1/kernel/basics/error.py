@@ -18,6 +18,7 @@ from ipython1.kernel.basics.naming import publish
 __all__ = [
     "BrokenEnginePool",
     "ClientError",
+    "ClusterError",
     "CompositeError",
     "ConnectionError",
     "EngineDied",
@@ -182,6 +183,10 @@ class NotStarted(EngineDied):
 
 class BrokenEnginePool(KernelError, BrokenExecutor):
     """An executor has no engines any more, or no controller; the message says what happened."""
+
+
+class ClusterError(ClientError):
+    """A cluster could not be started, or not be asked what it was asked."""
 
 
 class CompositeError(KernelError):

@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
-from ipython1.kernel.basics.error import ConnectionError, ProtocolError
+from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
 from ipython1.kernel.clusters.cluster import (
@@ -33,10 +33,10 @@ from ipython1.kernel.clusters.cluster import (
     engine_id,
     id_list,
 )
-from ipython1.kernel.clusters.config import ClusterError, title_of
 from ipython1.kernel.clusters.control import Lines, decode, encode, error_from_wire
 from ipython1.kernel.clusters.launch import OwnedProcess
 from ipython1.kernel.clusters.status import ClusterStatus, wait_until_gone
+from ipython1.kernel.launchers.clusterconfig import title_of
 
 
 class ControlProtocol(Protocol):

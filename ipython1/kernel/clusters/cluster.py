@@ -19,8 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ipython1.daemon import osprocess
-from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
-from ipython1.kernel.clusters.config import ClusterError, title_of
+from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
 from ipython1.kernel.clusters.control import BlockingControl, connect_control
 from ipython1.kernel.clusters.launch import (
     OwnedProcess,
@@ -30,6 +29,7 @@ from ipython1.kernel.clusters.launch import (
 )
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.launchers.clusterconfig import title_of
 
 if TYPE_CHECKING:
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient

@@ -22,8 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from ipython1.kernel.basics import error
-from ipython1.kernel.basics.error import ConnectionError, ProtocolError, ResultNotCompleted
-from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.basics.error import (
+    ClusterError,
+    ConnectionError,
+    ProtocolError,
+    ResultNotCompleted,
+)
 
 LINE_LIMIT = 8 << 20
 _PATH_LIMIT = 100  # bytes; the systems' own limits begin at 104

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ipython1.daemon.children import python_command
-from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles
 
 MODULE = "ipython1.kernel.scripts.ipcluster"

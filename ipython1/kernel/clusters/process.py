@@ -20,7 +20,6 @@ from ipython1.daemon.link import adopt_socket
 from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.clusters.config import ClusterConfig, title_of
 from ipython1.kernel.clusters.control import choose_socket_path, remove_socket
 from ipython1.kernel.clusters.progress import StartProgress, UnitFailure
 from ipython1.kernel.clusters.server import ControlServer, Orders, progress_to_json
@@ -29,6 +28,7 @@ from ipython1.kernel.clusters.status import write_state
 from ipython1.kernel.host import logs
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.host.steadyclock import keep_steady
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 
 STATE_DELAY = 0.1
 """Seconds for which changes are collected before the state file is written."""

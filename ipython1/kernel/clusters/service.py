@@ -22,8 +22,12 @@ from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import AtEnd, End, Ready
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.basics.error import InvalidEngineID, KernelError, ResultNotCompleted
-from ipython1.kernel.clusters.config import ClusterConfig, ClusterError
+from ipython1.kernel.basics.error import (
+    ClusterError,
+    InvalidEngineID,
+    KernelError,
+    ResultNotCompleted,
+)
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.status import (
@@ -35,6 +39,7 @@ from ipython1.kernel.clusters.status import (
 )
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers import launcher_class
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.interfaces import Context, Unit
 from ipython1.kernel.launchers.local import LocalController, describe_failure
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY

@@ -12,14 +12,12 @@ from typing import Any
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.supervision import ProcessStatus, State
-from ipython1.kernel.basics.error import ResultNotCompleted
-from ipython1.kernel.clusters.config import ClusterError, title_of
+from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
 from ipython1.kernel.host.security import ClusterFiles
-
-CONTROLLER_HOST = "controller of "
-"""What the name of a host begins with when it is reached a second time, for the controller."""
+from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.programs import CONTROLLER_HOST
 
 
 @dataclass(frozen=True, slots=True)

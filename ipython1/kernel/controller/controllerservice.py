@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from ipython1.kernel.basics.error import IdInUse
+from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.engineservice import QueuedEngine
 from ipython1.kernel.wire import messages
 
@@ -88,7 +89,7 @@ class ControllerService(MultiService):
         signal_process: Callable[[messages.Hello], None] = lambda hello: None,
         request_stop: Callable[[], None] = lambda: None,
         max_message: int = 4 * 2**30,
-        task_config: Any = None,
+        task_config: TaskConfig | None = None,
     ) -> None:
         super().__init__()
         self.request_stop = request_stop

@@ -25,7 +25,7 @@ from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import TurnFlusher
 
 if TYPE_CHECKING:
-    from ipython1.kernel.scripts.options import ControllerConfig, InterfaceSpec
+    from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec
 
 log = Logger()
 

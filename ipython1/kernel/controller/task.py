@@ -25,6 +25,7 @@ from ipython1.kernel.basics.taskinterfaces import (
     ITaskObserver,
     IWorker,
 )
+from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.engineservice import QueuedEngine
 from ipython1.kernel.controller.scheduling.accounts import Finished
@@ -76,27 +77,6 @@ class Observer(Protocol):
     def credit(self, accepted: int, tasks: int, size: int) -> None: ...
 
 
-class TaskConfig(Protocol):
-    """What the ini file says of the Task interface; see ``ipython1.kernel.scripts.options``."""
-
-    @property
-    def scheduler(self) -> str: ...
-    @property
-    def kill_limit(self) -> int: ...
-    @property
-    def abort_grace(self) -> float: ...
-    @property
-    def prefetch_seconds(self) -> float: ...
-    @property
-    def prefetch_min(self) -> int: ...
-    @property
-    def prefetch_max(self) -> int: ...
-    @property
-    def result_age(self) -> float: ...
-    @property
-    def result_size(self) -> int: ...
-
-
 def settings_from(config: TaskConfig) -> TaskSettings:
     """The machine's settings, as the ini file gives them."""
     return TaskSettings(
@@ -127,7 +107,7 @@ def make_scheduler(name: str) -> Any:
     if not IScheduler.providedBy(scheduler):
         raise ClientError(
             f"{name}, which ipython1.kernel.ini names as the scheduler, does not provide "
-            "ipython1.kernel.controller.task.IScheduler"
+            "ipython1.kernel.task.IScheduler"
         )
     return scheduler
 
@@ -267,7 +247,7 @@ class TaskController:
 
     def __init__(self, controller: ControllerService) -> None:
         self.controller = controller
-        config: TaskConfig | None = controller.task_config
+        config = controller.task_config
         settings = TaskSettings() if config is None else settings_from(config)
         scheduler = FIFOScheduler() if config is None else make_scheduler(config.scheduler)
         self.machine = TaskMachine(assigner_for(scheduler, settings.prefetch), settings)

@@ -33,7 +33,7 @@ from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 from ipython1.kernel.wire.taskwire import MOST_BYTES
 
 if TYPE_CHECKING:
-    from ipython1.kernel.scripts.options import EngineConfig
+    from ipython1.kernel.engine.config import EngineConfig
 
 log = Logger()
 

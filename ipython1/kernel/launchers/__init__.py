@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.basics.error import ClusterError
 
 GROUP = "ipython1.launchers"
 

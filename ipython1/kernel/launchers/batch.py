@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from ipython1.daemon.children import python_command, tail
-from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batchsystems import (
     DEFAULT_SCRIPT,
     PLACEHOLDERS,

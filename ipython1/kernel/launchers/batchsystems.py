@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ipython1.kernel.clusters.config import BatchOptions, ClusterError
+from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.launchers.clusterconfig import BatchOptions
 
 Command = tuple[str, ...]
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.basics.error import ClusterError
 
 LOCAL = ("", "localhost", "127.0.0.1", "::1")
 

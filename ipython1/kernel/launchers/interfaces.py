@@ -10,8 +10,8 @@ from zope.interface import Attribute, Interface
 
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.clusters.config import ClusterConfig
 from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 
 
 @dataclass(frozen=True, slots=True)

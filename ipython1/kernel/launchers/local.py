@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.supervision import ProcessStatus, State
-from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.interfaces import (
     Context,
     IControllerLauncher,

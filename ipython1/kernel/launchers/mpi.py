@@ -19,8 +19,7 @@ from zope.interface import implementer
 from ipython1.daemon.children import python_command
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.supervision import ProcessSpec, ProcessStatus, State
-from ipython1.kernel.clusters.config import ClusterError
-from ipython1.kernel.config import config_manager
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import read_log
 from ipython1.kernel.launchers.logfiles import engine_log_lines
@@ -52,9 +51,7 @@ class MpiEngines:
         find_program(self.context.config.mpi.command[0])
         name = self.context.config.mpi.use
         if name:
-            check_mpi(
-                name, config_manager.get_config(self.context.config.ipython_dir or None)["mpi"]
-            )
+            check_mpi(name, dict(self.context.config.mpi.set_ups))
 
     def default_count(self) -> int:
         """One for each core."""

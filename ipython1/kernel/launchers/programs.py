@@ -11,11 +11,14 @@ from pathlib import PurePath
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT
 from ipython1.daemon.supervision import ProcessSpec, RestartPolicy
-from ipython1.kernel.clusters.config import ClusterConfig
 from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 
 CONTROLLER_KEY = "controller"
 CONTROLLER_MODULE = "ipython1.kernel.scripts.ipcontroller"
+CONTROLLER_HOST = "controller of "
+"""What the name of a host begins with when it is reached a second time, for the controller."""
+
 ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
 
 

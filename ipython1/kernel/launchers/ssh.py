@@ -19,11 +19,10 @@ from zope.interface import implementer
 from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.protocol import Warm
 from ipython1.daemon.supervision import ProcessStatus, State
-from ipython1.kernel.basics.error import ConnectionError, KernelError
-from ipython1.kernel.clusters.config import ClusterConfig, ClusterError
-from ipython1.kernel.clusters.status import CONTROLLER_HOST
+from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
 from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import (
@@ -33,6 +32,7 @@ from ipython1.kernel.launchers.local import (
     read_log,
 )
 from ipython1.kernel.launchers.programs import (
+    CONTROLLER_HOST,
     CONTROLLER_KEY,
     CONTROLLER_MODULE,
     ENGINE_MODULE,

@@ -25,8 +25,7 @@ from ipython1.daemon.companion import companion_command
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.nanny import MODULE
 from ipython1.daemon.protocol import End, Message
-from ipython1.kernel.basics.error import ConnectionError
-from ipython1.kernel.clusters.config import ClusterError
+from ipython1.kernel.basics.error import ClusterError, ConnectionError
 from ipython1.kernel.launchers.clusterfile import HostSpec
 
 SILENCE = 120.0

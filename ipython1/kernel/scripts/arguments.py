@@ -15,12 +15,10 @@ from ipython1.config import ConfigError
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.config.settings import LOG_LEVELS
+from ipython1.kernel.host.commonconfig import STANDARD_ERROR
 from ipython1.kernel.host.furl import check_host, check_location
 from ipython1.kernel.host.security import check_cluster_id
 from ipython1.version import __version__
-
-STANDARD_ERROR = "-"
-"""What is given for ``--logfile`` to log to standard error."""
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ipython1.kernel.clusters.config import (
+from ipython1.kernel.launchers.clusterconfig import (
     BatchOptions,
     ClusterConfig,
     ControllerOptions,
@@ -219,7 +219,7 @@ def cluster_config(
             engine_location=given.engine_location,
             reuse_furls=given.reuse_furls,
         ),
-        mpi=MpiOptions(command, chosen(given.mpi, mpi["use"])),
+        mpi=MpiOptions(command, chosen(given.mpi, mpi["use"]), tuple(settings["mpi"].items())),
         ssh=SshOptions(
             chosen(given.ssh, tuple(ssh["command"])),
             str(chosen(given.cluster_file, ssh["cluster_file"])),

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipython1.kernel.clusters.config import ClusterConfig
     from ipython1.kernel.host.lockfile import LockFile
     from ipython1.kernel.host.security import ClusterFiles
+    from ipython1.kernel.launchers.clusterconfig import ClusterConfig
     from ipython1.kernel.scripts.clusteroptions import ClusterCommand
 
 LOCK_WAIT = 5.0
@@ -96,9 +96,10 @@ def take_lock(config: ClusterConfig, files: ClusterFiles) -> LockFile:
 
     :raises ClusterError: when there is a living one.
     """
-    from ipython1.kernel.clusters.config import ClusterError, title_of
+    from ipython1.kernel.basics.error import ClusterError
     from ipython1.kernel.clusters.status import read_state
     from ipython1.kernel.host.lockfile import LockFile
+    from ipython1.kernel.launchers.clusterconfig import title_of
 
     lock = LockFile(files.security_file("ipcluster.lock"))
     until = time.monotonic() + LOCK_WAIT

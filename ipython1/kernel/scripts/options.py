@@ -9,162 +9,17 @@ another directory and in a forked process too.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ipython1.config import ConfigError
 from ipython1.core.config import config_manager as core_config_manager
 from ipython1.kernel.config import config_manager
-from ipython1.kernel.host.logs import LogOptions
+from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec, TaskConfig
+from ipython1.kernel.engine.config import EngineConfig
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.scripts import arguments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommonConfig:
-    """What all commands can be told.
-
-    :ivar ipython_dir: absolute.
-    :ivar log_file: absolute; ``None`` for the usual place; ``Path("-")`` for standard error.
-    :ivar log_size: bytes at which a log file is put aside.
-    """
-
-    ipython_dir: Path
-    cluster_id: str = ""
-    log_file: Path | None = None
-    log_level: str = "info"
-    log_size: int = 5 * 1024 * 1024
-
-    @property
-    def files(self) -> ClusterFiles:
-        """The names of the cluster's files."""
-        return ClusterFiles(IPythonDirs(self.ipython_dir), self.cluster_id)
-
-    def log_options(self, name: str) -> LogOptions:
-        """For ``logs.start_logging``; ``name`` is the log file's without ``.log``, such as
-        ``ipcontroller``.
-        """
-        path = self.log_file or self.files.log_file(f"{name}.log")
-        return LogOptions(
-            None if str(path) == arguments.STANDARD_ERROR else path, self.log_level, self.log_size
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class InterfaceSpec:
-    """An interface that a controller offers to clients.
-
-    :ivar controller_adapter: dotted name of the interface that the controller is adapted to.
-    :ivar fc_adapter: dotted name of the interface that this is adapted to in turn, for Foolscap.
-    :ivar furl_file: absolute.
-    """
-
-    name: str
-    controller_adapter: str
-    fc_adapter: str
-    furl_file: Path
-
-
-@dataclass(frozen=True, slots=True)
-class TaskConfig:
-    """The Task interface.
-
-    :ivar scheduler: dotted name of the scheduler's class.
-    :ivar kill_limit: a task during which so many engines died is not tried again.
-    :ivar abort_grace: seconds that an aborted task may go on before its engine is killed.
-    :ivar prefetch_seconds: seconds of work that an engine is given ahead, within ``prefetch_min``
-        and ``prefetch_max`` tasks.
-    :ivar result_age: seconds that results which their client has are kept for others, up to
-        ``result_size`` bytes.
-    """
-
-    scheduler: str
-    kill_limit: int
-    abort_grace: float
-    prefetch_seconds: float
-    prefetch_min: int
-    prefetch_max: int
-    result_age: float
-    result_size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerConfig(CommonConfig):
-    """What ``ipcontroller`` is told.
-
-    :ivar client_ip: the address to listen on; empty for all of this host's.
-    :ivar client_port: 0 for any free one.
-    :ivar client_location: ``HOST[:PORT]``, with commas between several; empty for this host's
-        address.
-    :ivar client_cert_file: the key file; made when it is missing.
-    :ivar engine_ip: as ``client_ip``, and the same when nothing else was said; so the other three.
-    :ivar engine_port: 0 for the clients' port, or any free one when address or key file differ.
-    :ivar max_message_size: bytes.
-    """
-
-    client_ip: str
-    client_port: int
-    client_location: str
-    client_cert_file: Path
-    engine_ip: str
-    engine_port: int
-    engine_location: str
-    engine_cert_file: Path
-    engine_furl_file: Path
-    reuse_furls: bool
-    interfaces: tuple[InterfaceSpec, ...]
-    task: TaskConfig
-    max_message_size: int
-
-    @property
-    def one_port(self) -> bool:
-        """Whether engines and clients connect to the same port."""
-        return (
-            self.engine_ip == self.client_ip
-            and self.engine_cert_file == self.client_cert_file
-            and self.engine_port in (0, self.client_port)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig(CommonConfig):
-    """What ``ipengine`` is told.
-
-    :ivar furl_file: the controller's FURL file for engines.
-    :ivar controller_ip: goes in place of the FURL's host; ``None`` leaves it.
-    :ivar controller_port: goes in place of the FURL's port; ``None`` leaves it.
-    :ivar engine_id: the id to ask for; ``None`` leaves it to the controller.
-    :ivar mpi: the name of the MPI set-up; empty for none.
-    :ivar mpi_code: Python code that defines ``mpi`` with ``mpi.rank`` and ``mpi.size``; empty for
-        none.
-    :ivar connect_timeout: seconds to wait for the FURL file and for the controller.
-    :ivar reconnect_timeout: seconds to look for a controller that was lost.
-    :ivar history_length: the number of commands that the session keeps, as long as they take no more
-        than ``history_size`` bytes.
-    :ivar output_size: bytes that are kept of what one command prints.
-    """
-
-    furl_file: Path
-    controller_ip: str | None = None
-    controller_port: int | None = None
-    engine_id: int | None = None
-    mpi: str = ""
-    mpi_code: str = ""
-    connect_timeout: float = 60.0
-    reconnect_timeout: float = 600.0
-    history_length: int = 1000
-    history_size: int = 64 * 1024**2
-    output_size: int = 8 * 1024**2
-
-    def log_options(self, name: str = "ipengine") -> LogOptions:
-        """For ``logs.start_logging``; the file is numbered by the id asked for, else by the
-        process.
-        """
-        number = os.getpid() if self.engine_id is None else self.engine_id
-        return CommonConfig.log_options(self, f"{name}-{number}")
 
 
 def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:

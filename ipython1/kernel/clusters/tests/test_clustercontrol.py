@@ -17,13 +17,13 @@ from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
 from ipython1.kernel.basics.error import (
+    ClusterError,
     ConnectionError,
     InvalidEngineID,
     KernelError,
     ProtocolError,
     ResultNotCompleted,
 )
-from ipython1.kernel.clusters.config import ClusterError
 from ipython1.kernel.clusters.control import (
     LINE_LIMIT,
     BlockingControl,

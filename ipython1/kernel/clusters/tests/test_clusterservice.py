@@ -25,11 +25,16 @@ from ipython1.daemon.protocol import (
     decode,
 )
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.basics.error import ConnectionError, InvalidEngineID, ResultNotCompleted
-from ipython1.kernel.clusters.config import ClusterConfig, ClusterError, MpiOptions
+from ipython1.kernel.basics.error import (
+    ClusterError,
+    ConnectionError,
+    InvalidEngineID,
+    ResultNotCompleted,
+)
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, write_state
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig, MpiOptions
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.testing.folders import temporary_path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from ipython1.kernel.clusters.config import BatchOptions, ClusterError
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import job_name
 from ipython1.kernel.launchers.batchsystems import (
     DEFAULT_SCRIPT,
@@ -17,6 +17,7 @@ from ipython1.kernel.launchers.batchsystems import (
     TaskState,
     render_script,
 )
+from ipython1.kernel.launchers.clusterconfig import BatchOptions
 
 ALL = BatchOptions(
     queue="main", account="physics", time="1:00:00", options=("--mem=4G", "-l x=1 -b"), setup=()

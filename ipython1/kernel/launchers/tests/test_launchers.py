@@ -14,14 +14,10 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.daemon.protocol import Message, Ready, Spawn, Started
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.clusters.config import (
-    ClusterConfig,
-    ClusterError,
-    ControllerOptions,
-    SshOptions,
-)
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.launchers import BUILT_IN, launcher_class, launcher_kinds
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig, ControllerOptions, SshOptions
 from ipython1.kernel.launchers.clusterfile import HostSpec, read_cluster_file
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher
 from ipython1.kernel.launchers.local import LocalController, LocalEngines

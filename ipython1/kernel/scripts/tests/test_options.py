@@ -10,8 +10,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import ipython1
+from ipython1.kernel.controller.config import InterfaceSpec
 from ipython1.kernel.host.logs import LogOptions
-from ipython1.kernel.scripts.options import InterfaceSpec, parse_controller, parse_engine
+from ipython1.kernel.scripts.options import parse_controller, parse_engine
 from ipython1.testing.folders import temporary_path
 
 

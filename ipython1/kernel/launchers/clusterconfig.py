@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 
 
@@ -45,10 +44,12 @@ class MpiOptions:
 
     :ivar command: ``mpiexec`` or ``mpirun`` with options of its own.
     :ivar use: the name of a setting in the ``[mpi]`` section of the ini; empty for engines that do not initialise MPI.
+    :ivar set_ups: the settings of that section: name and code.
     """
 
     command: tuple[str, ...] = ("mpiexec",)
     use: str = ""
+    set_ups: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +137,6 @@ class ClusterConfig:
         if self.log_level:
             found.append(f"--log-level={self.log_level}")
         return found
-
-
-class ClusterError(ClientError):
-    """A cluster could not be started, or not be asked what it was asked."""
 
 
 def title_of(cluster_id: str) -> str:

@@ -1,6 +1,6 @@
 """joblib on engines: programs that use ``joblib.Parallel``, and libraries that do, run on a cluster unchanged.
 
-    >>> from ipython1.kernel.futures.joblibbackend import register_joblib_backend
+    >>> from ipython1.kernel.joblibbackend import register_joblib_backend
     >>> register_joblib_backend()
     >>> with joblib.parallel_config('ipython1'):
     ...     joblib.Parallel(n_jobs=4)(joblib.delayed(pow)(2, n) for n in range(4))
@@ -32,6 +32,7 @@ except ImportError as problem:
     ) from problem
 
 from ipython1.kernel.basics.error import NoEnginesRegistered
+from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.futures.executors import EngineExecutor, EngineFuture
 
 
@@ -49,8 +50,6 @@ class _Client:
     def get(self) -> Any:
         with self._lock:
             if self._client is None or (self._own and not self._client.connected):
-                from ipython1.kernel.clients.multiengineclient import MultiEngineClient
-
                 self._client = MultiEngineClient()
             return self._client
 

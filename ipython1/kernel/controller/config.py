@@ -1,0 +1,84 @@
+"""What a controller is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipython1.kernel.host.commonconfig import CommonConfig
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceSpec:
+    """An interface that a controller offers to clients.
+
+    :ivar controller_adapter: dotted name of the interface that the controller is adapted to.
+    :ivar fc_adapter: dotted name of the interface that this is adapted to in turn, for Foolscap.
+    :ivar furl_file: absolute.
+    """
+
+    name: str
+    controller_adapter: str
+    fc_adapter: str
+    furl_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """The Task interface.
+
+    :ivar scheduler: dotted name of the scheduler's class.
+    :ivar kill_limit: a task during which so many engines died is not tried again.
+    :ivar abort_grace: seconds that an aborted task may go on before its engine is killed.
+    :ivar prefetch_seconds: seconds of work that an engine is given ahead, within ``prefetch_min``
+        and ``prefetch_max`` tasks.
+    :ivar result_age: seconds that results which their client has are kept for others, up to
+        ``result_size`` bytes.
+    """
+
+    scheduler: str
+    kill_limit: int
+    abort_grace: float
+    prefetch_seconds: float
+    prefetch_min: int
+    prefetch_max: int
+    result_age: float
+    result_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerConfig(CommonConfig):
+    """What ``ipcontroller`` is told.
+
+    :ivar client_ip: the address to listen on; empty for all of this host's.
+    :ivar client_port: 0 for any free one.
+    :ivar client_location: ``HOST[:PORT]``, with commas between several; empty for this host's
+        address.
+    :ivar client_cert_file: the key file; made when it is missing.
+    :ivar engine_ip: as ``client_ip``, and the same when nothing else was said; so the other three.
+    :ivar engine_port: 0 for the clients' port, or any free one when address or key file differ.
+    :ivar max_message_size: bytes.
+    """
+
+    client_ip: str
+    client_port: int
+    client_location: str
+    client_cert_file: Path
+    engine_ip: str
+    engine_port: int
+    engine_location: str
+    engine_cert_file: Path
+    engine_furl_file: Path
+    reuse_furls: bool
+    interfaces: tuple[InterfaceSpec, ...]
+    task: TaskConfig
+    max_message_size: int
+
+    @property
+    def one_port(self) -> bool:
+        """Whether engines and clients connect to the same port."""
+        return (
+            self.engine_ip == self.client_ip
+            and self.engine_cert_file == self.client_cert_file
+            and self.engine_port in (0, self.client_port)
+        )
