@@ -17,6 +17,7 @@ from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_unti
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
+from ipython1.kernel.scripts.clusterstart import start
 
 STOP_LIMIT = 90.0
 COMMAND_LIMIT = 30.0
@@ -178,8 +179,6 @@ def engines(command: ClusterCommand) -> int:
             f"there is no controller in {files.dirs.ipython_dir}: {files.engine_furl.name} is missing; "
             "start a cluster with: ipcluster -n 4"
         )
-    from ipython1.kernel.scripts.ipcluster import start
-
     return start(replace(command, config=replace(config, with_controller=False)))
 
 

@@ -6,20 +6,8 @@ before this one does its own.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ipython1.kernel.host.lockfile import LockFile
-    from ipython1.kernel.host.security import ClusterFiles
-    from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-    from ipython1.kernel.scripts.clusteroptions import ClusterCommand
-
-LOCK_WAIT = 5.0
-"""Seconds to wait for the processes of a cluster that was killed a moment ago to be gone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = parse_cluster(argv)
         if command.action == "start" and not command.daemonize:
+            from ipython1.kernel.scripts.clusterstart import start
+
             return start(command)
         from ipython1.kernel.scripts import clusteractions
 
@@ -42,85 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 1
-
-
-def start(command: ClusterCommand) -> int:
-    """Run a cluster in the foreground."""
-    from ipython1.daemon.nanny import start_nanny
-    from ipython1.daemon.protocol import Warm, encode
-    from ipython1.daemon.supervision import Start, Supervision
-    from ipython1.kernel.launchers.programs import ENGINE_MODULE, controller_spec
-
-    config = command.config
-    files = config.files()
-    files.dirs.prepare()
-    lock = take_lock(config, files) if config.with_controller else None
-    connection, process = start_nanny(keep=[lock.fileno()] if lock else ())
-    try:
-        supervision = Supervision()
-        if config.with_controller and starts_controller_here(config):
-            for instruction in supervision.add(controller_spec(config, files)):
-                assert isinstance(instruction, Start)
-                connection.sendall(encode(instruction.spawn))
-        if config.kind == "local":
-            connection.sendall(encode(Warm((ENGINE_MODULE,))))
-        from ipython1.kernel.clusters.process import run_cluster
-
-        return run_cluster(config, files, connection, supervision, command.owner)
-    finally:
-        wait_for_nanny(process)
-        if command.temporary:
-            from ipython1.kernel.clusters.launch import remove_files
-
-            # The program that would do this may have been killed.
-            remove_files(files)
-
-
-def starts_controller_here(config: ClusterConfig) -> bool:
-    """Whether the controller certainly runs on this host."""
-    return config.kind == "local"
-
-
-def wait_for_nanny(process: Any) -> None:
-    """End the nanny, unless that is done, and wait until nothing is left; another Ctrl-C does not wait."""
-    if process.poll() is None:
-        process.terminate()
-    with contextlib.suppress(KeyboardInterrupt):
-        process.wait()
-
-
-def take_lock(config: ClusterConfig, files: ClusterFiles) -> LockFile:
-    """The lock that there is one cluster of this id.
-
-    It is held by the nanny too, so it is free only when nothing of the cluster is left.
-
-    :raises ClusterError: when there is a living one.
-    """
-    from ipython1.kernel.basics.error import ClusterError
-    from ipython1.kernel.clusters.status import read_state
-    from ipython1.kernel.host.lockfile import LockFile
-    from ipython1.kernel.launchers.clusterconfig import title_of
-
-    lock = LockFile(files.security_file("ipcluster.lock"))
-    until = time.monotonic() + LOCK_WAIT
-    while not lock.acquire():
-        state = read_state(files.state)
-        option = f" --cluster-id={config.cluster_id}" if config.cluster_id else ""
-        alive = state is not None and (not state.is_here or state.is_alive)
-        if alive and state is not None:
-            host = "" if state.is_here else f" on {state.host}"
-            raise ClusterError(
-                f"{title_of(config.cluster_id)} runs already (process {state.pid}{host}); "
-                f"end it with: ipcluster stop{option}, or choose another --cluster-id"
-            )
-        if time.monotonic() > until:
-            raise ClusterError(
-                f"{title_of(config.cluster_id)} is just being started or ended "
-                f"by process {lock.holder() or 'unknown'}; "
-                "try again, or choose another --cluster-id"
-            )
-        time.sleep(0.02)
-    return lock
 
 
 if __name__ == "__main__":
