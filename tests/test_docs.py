@@ -273,7 +273,7 @@ def simple_command_problem(words: list[str]) -> str | None:
         return script_problem(name, arguments)
     if name == "python" and arguments and arguments[0].startswith("scripts/"):
         return script_problem(arguments[0], arguments[1:])
-    if name in ("python", "sphinx-build") or name in OTHERS:
+    if name in ("python", "sphinx-build", "lint-imports") or name in OTHERS:
         return None
     return f"{name} is not a known command"
 

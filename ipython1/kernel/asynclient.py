@@ -1,3 +1,17 @@
 """Another name of :mod:`ipython1.kernel.asyncclient`."""
 
-from ipython1.kernel.asyncclient import *  # noqa: F403
+from ipython1.kernel.clients.asyncclient import (
+    AsyncMultiEngineClient,
+    AsyncPendingResult,
+    get_multiengine_client,
+    get_task_client,
+)
+from ipython1.kernel.clients.awaitable import AwaitableDeferred
+
+__all__ = [
+    "AsyncMultiEngineClient",
+    "AsyncPendingResult",
+    "AwaitableDeferred",
+    "get_multiengine_client",
+    "get_task_client",
+]

@@ -7,79 +7,47 @@
 Names are loaded when they are first used, so that importing this module is quick.
 """
 
-from __future__ import annotations
-
-import importlib
 from typing import Any
 
-from ipython1.kernel.error import *  # noqa: F403
-from ipython1.kernel.error import CompositeError, ConnectionError
+from ipython1.kernel.basics import error as _error
+from ipython1.kernel.basics.naming import lazy_names as _lazy_names
 
+_ROOM = "ipython1.kernel."
 _WHERE = {
-    "MultiEngineClient": "ipython1.kernel.multiengineclient",
-    "PendingResult": "ipython1.kernel.pendingresult",
-    "ResultList": "ipython1.kernel.resultlist",
-    "QueueStatusList": "ipython1.kernel.resultlist",
-    "TaskClient": "ipython1.kernel.taskclient",
-    "Task": "ipython1.kernel.taskobjects",
-    "StringTask": "ipython1.kernel.taskobjects",
-    "MapTask": "ipython1.kernel.taskobjects",
-    "TaskResult": "ipython1.kernel.taskobjects",
-    "remote": "ipython1.kernel.contexts",
-    "Cluster": "ipython1.kernel.cluster",
-    "AsyncCluster": "ipython1.kernel.asynccluster",
-    "MultiEngineExecutor": "ipython1.kernel.executors",
-    "TaskExecutor": "ipython1.kernel.executors",
+    "AsyncCluster": _ROOM + "clusters.asynccluster",
+    "Cluster": _ROOM + "clusters.cluster",
+    "MapTask": _ROOM + "objects.taskobjects",
+    "MultiEngineClient": _ROOM + "clients.multiengineclient",
+    "MultiEngineExecutor": _ROOM + "futures.executors",
+    "PendingResult": _ROOM + "calls.pendingresult",
+    "QueueStatusList": _ROOM + "calls.resultlist",
+    "ResultList": _ROOM + "calls.resultlist",
+    "StringTask": _ROOM + "objects.taskobjects",
+    "Task": _ROOM + "objects.taskobjects",
+    "TaskClient": _ROOM + "clients.taskclient",
+    "TaskExecutor": _ROOM + "futures.executors",
+    "TaskResult": _ROOM + "objects.taskobjects",
+    "get_multiengine_client": _ROOM + "clients.factories",
+    "get_task_client": _ROOM + "clients.factories",
+    "register_joblib_backend": _ROOM + "clients.factories",
+    "remote": _ROOM + "calls.contexts",
+    **{name: _error.__name__ for name in _error.__all__ if name[0].isupper()},
 }
+_ADDRESSES = {"default_mec_address": "multiengine", "default_task_address": "task"}
 
-__all__ = [  # noqa: PLE0604 (its names are loaded when they are used)
-    *_WHERE,
-    "CompositeError",
-    "ConnectionError",
-    "get_multiengine_client",
-    "get_task_client",
-    "register_joblib_backend",
-]
+__all__ = sorted(_WHERE)  # noqa: PLE0605 (loaded when they are used)
 
-
-def get_multiengine_client(furl_or_file: Any = "", timeout: float = 10.0) -> Any:
-    """A blocking client of the MultiEngine interface; see :class:`MultiEngineClient`."""
-    from ipython1.kernel.multiengineclient import MultiEngineClient
-
-    return MultiEngineClient(furl_or_file, timeout)
-
-
-def get_task_client(furl_or_file: Any = "", timeout: float = 10.0) -> Any:
-    """A blocking client of the Task interface; see :class:`TaskClient`."""
-    from ipython1.kernel.taskclient import TaskClient
-
-    return TaskClient(furl_or_file, timeout)
-
-
-def register_joblib_backend(
-    client: Any = None, name: str = "ipython1", make_default: bool = False
-) -> None:
-    """Make engines known to joblib under a name; see :mod:`ipython1.kernel.joblibbackend`.
-
-    :raises ImportError: when joblib is not installed.
-    """
-    from ipython1.kernel.clients import joblibbackend
-
-    joblibbackend.register_joblib_backend(client, name, make_default)
+_load = _lazy_names(__name__, _WHERE)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        value = getattr(importlib.import_module(_WHERE[name]), name)
-        globals()[name] = value
-        return value
-    if name in ("default_mec_address", "default_task_address"):
+    if name in _ADDRESSES:
         # Read each time: a cluster that is started again may listen elsewhere.
         from ipython1.kernel.calls.locate import default_address
 
-        return default_address("multiengine" if name == "default_mec_address" else "task")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return default_address(_ADDRESSES[name])
+    return _load(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_ADDRESSES])

@@ -1,1 +1,1 @@
-"""What everything else stands on: words and errors."""
+"""Errors, words, and interfaces that nothing needs to be loaded for."""

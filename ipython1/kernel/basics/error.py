@@ -30,6 +30,7 @@ __all__ = [
     "InvalidProperty",
     "KernelError",
     "MessageSizeError",
+    "NoDefaultAddress",
     "NoEnginesRegistered",
     "NotAPendingResult",
     "NotDefined",
@@ -93,6 +94,10 @@ class VersionMismatch(KernelError):
 
 class FileTimeoutError(KernelError, TimeoutError):
     """A file that was waited for (such as a FURL file) did not appear in time."""
+
+
+class NoDefaultAddress(SecurityError, AttributeError):
+    """There is no default address of a controller: no cluster was started, or its FURL file cannot be read."""
 
 
 class InvalidEngineID(KernelError, LookupError):
@@ -165,8 +170,11 @@ class TaskRejectError(KernelError):
     """Raised inside a task to send it to another engine without using a retry."""
 
 
-class StopLocalExecution(KernelError):
-    """Ends the local run of a ``with`` block whose body runs on the engines."""
+class StopLocalExecution(BaseException):
+    """Leaves a ``with`` block whose body runs on the engines; raised by ``remote``, and caught where the block ends.
+
+    It is not an ``Exception``, so that nothing on the way out takes it for an error.
+    """
 
 
 class ClientError(KernelError):

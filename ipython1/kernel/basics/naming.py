@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -21,15 +22,17 @@ def publish(module: str, *kinds: type) -> None:
 
 
 def lazy_names(module: str, where: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` (PEP 562) for names that are loaded when they are first used.
+    """The ``__getattr__`` of a module (PEP 562) whose names are loaded when they are first used.
 
-    :param module: the ``__name__`` of the module that has the names.
+    :param module: the ``__name__`` of that module.
     :param where: for each name the module that defines it.
     """
 
     def get(name: str) -> Any:
         if name not in where:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return getattr(import_module(where[name]), name)
+        value = getattr(import_module(where[name]), name)
+        setattr(sys.modules[module], name, value)
+        return value
 
     return get

@@ -1,4 +1,4 @@
-"""A client's calls on engines that it names: requests, results, waiting, and live output.
+"""A client's calls on engines that it names: requests, results, waiting, live output.
 
 Programs find ``Call``, ``Request``, ``Targets`` and ``normalize_targets`` here.
 """

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.basics.error import ClientError, StopLocalExecution
 
 _HOW = "write client.remote() as the first statement of a `with mec:` block"
 
@@ -32,8 +32,8 @@ class BlockRunner(Protocol):
     def execute(self, lines: str) -> Any: ...
 
 
-class _StopLocalExecution(BaseException):
-    """Leaves the block.  Not an ``Exception``: nothing on the way out may take it for an error."""
+class _LeaveBlock(StopLocalExecution):
+    """Leaves ``block``; ``source`` is what its engines run."""
 
     def __init__(self, block: RemoteBlock, source: str) -> None:
         super().__init__("this leaves a `with` block whose body runs on the engines")
@@ -103,7 +103,7 @@ class RemoteBlock:
     def leave(self, signal: BaseException | None) -> bool:
         """The block is left; run its body on the engines if :func:`remote` says so."""
         self._frame = None
-        if isinstance(signal, _StopLocalExecution) and signal.block is self:
+        if isinstance(signal, _LeaveBlock) and signal.block is self:
             self.source = signal.source
             try:
                 self.result = self._client.execute(signal.source)
@@ -159,9 +159,7 @@ def remote() -> None:
     *outer, block = here
     for each in outer:
         each._holds_another = True
-    raise _StopLocalExecution(
-        block, rest_of_block(frame, block._span, [each._span for each in outer])
-    )
+    raise _LeaveBlock(block, rest_of_block(frame, block._span, [each._span for each in outer]))
 
 
 def rest_of_block(frame: FrameType, with_span: Span, outer: list[Span]) -> str:

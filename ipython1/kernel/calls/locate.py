@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipython1.kernel.basics.error import SecurityError
+from ipython1.kernel.basics.error import KernelError, NoDefaultAddress, SecurityError
 from ipython1.kernel.host.security import (
     ClusterFiles,
     Furl,
@@ -94,9 +94,12 @@ def _at_address(address: tuple[Any, ...], interface: str) -> Place:
 def default_address(interface: str) -> tuple[str, int]:
     """Host and port in the default FURL file.
 
-    :raises SecurityError: when there is none.
+    :raises NoDefaultAddress: when there is none, or the file cannot be read.
     """
-    place = locate("", interface)
+    try:
+        place = locate("", interface)
+    except KernelError as problem:
+        raise NoDefaultAddress(str(problem)) from None
     if not place.furl.hints:
-        raise SecurityError(f"the FURL in {furl_path(interface)} names no location")
+        raise NoDefaultAddress(f"the FURL in {furl_path(interface)} names no location")
     return place.furl.hints[0]

@@ -1,1 +1,1 @@
-"""The classes that users work with: blocking and asynchronous clients, and the magics."""
+"""The blocking and asynchronous clients, the magics, and the joblib backend."""

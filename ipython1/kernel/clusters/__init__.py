@@ -1,1 +1,1 @@
-"""Clusters: a controller and engines that are started, watched and ended together."""
+"""A controller and engines that are started, watched and ended together."""

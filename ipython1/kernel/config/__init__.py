@@ -1,4 +1,4 @@
-"""The configuration of the kernel: ``ipython1.kernel.ini`` in the IPython directory."""
+"""The settings in ``ipython1.kernel.ini``."""
 
 from ipython1.config import ConfigManager
 from ipython1.kernel.config.settings import SETTINGS

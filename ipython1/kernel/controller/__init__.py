@@ -1,1 +1,1 @@
-"""The controller: the registry of engines, their queues, the client interfaces, and their Foolscap faces."""
+"""The registry of engines, their queues, the client interfaces, their Foolscap faces."""

@@ -1,1 +1,1 @@
-"""An engine's process: its link with the controller, and the main thread that runs what arrives."""
+"""An engine's process: its link, and the main thread that runs what arrives."""

@@ -1,1 +1,1 @@
-"""Engines behind ``concurrent.futures`` and joblib."""
+"""Engines behind ``concurrent.futures``."""

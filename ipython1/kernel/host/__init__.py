@@ -1,1 +1,1 @@
-"""This machine: files and keys that only their owner can read, sockets, clocks, logs."""
+"""This host: private files and keys, FURLs, sockets, clocks, log files."""

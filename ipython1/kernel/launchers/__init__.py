@@ -1,4 +1,4 @@
-"""How engines are started: on this host, through MPI, over ssh, by a batch system, or in a way that you add.
+"""Starting engines and controllers: locally, by MPI, ssh, batch systems, plug-ins.
 
 A launcher is a class that implements :class:`~ipython1.kernel.launchers.interfaces.IEngineLauncher`.  It is found by
 the name of its kind among the entry points of the group ``ipython1.launchers``, so a package of your own adds a kind

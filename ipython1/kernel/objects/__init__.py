@@ -1,1 +1,1 @@
-"""Everything that pickles and unpickles, and what is pickled; for clients and engines, never for the controller."""
+"""All that pickles and unpickles, and what is pickled. Never in the controller."""

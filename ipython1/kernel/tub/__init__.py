@@ -1,1 +1,1 @@
-"""Foolscap: connections, capabilities, and a fast codec for the one message shape of the kernel."""
+"""Foolscap: connections, capabilities, and a fast codec for our one message shape."""

@@ -1,1 +1,1 @@
-"""What travels between two parties: frames, payloads, messages and bulk transfers.  Knows no network."""
+"""What travels: frames, payloads, messages, bulk transfers. Knows no network."""

@@ -69,7 +69,20 @@ class NamesTest(SynchronousTestCase):
 
         for name in PUBLIC:
             self.assertIs(getattr(client, name), getattr(error, name))
-            self.assertTrue(issubclass(getattr(error, name), error.KernelError))
+            self.assertEqual(getattr(error, name).__module__, "ipython1.kernel.error")
+            if name != "StopLocalExecution":
+                self.assertTrue(issubclass(getattr(error, name), error.KernelError))
+
+    def test_what_leaves_a_block_is_no_error_that_programs_catch(self):
+        self.assertFalse(issubclass(error.StopLocalExecution, Exception))
+
+    def test_programs_of_2008_import_errors_from_the_package(self):
+        from ipython1.kernel import CompositeError, TaskRejectError
+
+        self.assertIs(TaskRejectError, error.TaskRejectError)
+        self.assertIs(CompositeError, error.CompositeError)
+        with self.assertRaises(ImportError):
+            from ipython1.kernel import NoSuchError  # noqa: F401
 
     def test_they_are_also_what_python_programs_catch(self):
         for ours, pythons in (
@@ -98,7 +111,7 @@ class NamesTest(SynchronousTestCase):
 class WireTest(SynchronousTestCase):
     def test_errors_of_the_kernel_keep_their_type(self):
         for name in PUBLIC:
-            if name != "CompositeError":
+            if name not in ("CompositeError", "StopLocalExecution"):
                 again = from_wire(*to_wire(getattr(error, name)("why")))
                 self.assertIs(type(again), getattr(error, name))
                 self.assertEqual(str(again), "why")
