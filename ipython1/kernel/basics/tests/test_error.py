@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics import error
 from ipython1.kernel.basics.error import CompositeError, describe_exception, from_wire, to_wire
-from ipython1.kernel.tests.wiresupport import quick
+from ipython1.kernel.tests.wiresupport import quick, run_program
 from ipython1.kernel.wire import frames, messages
 
 PUBLIC = [
@@ -75,6 +75,19 @@ class NamesTest(SynchronousTestCase):
 
     def test_what_leaves_a_block_is_no_error_that_programs_catch(self):
         self.assertFalse(issubclass(error.StopLocalExecution, Exception))
+
+    def test_they_travel_by_name_in_whatever_way_they_were_loaded(self):
+        """By value, an engine's error would be of another class here than the one that programs catch."""
+        for module in ("ipython1.kernel.client", "ipython1.kernel.basics.error"):
+            run_program(
+                f"""
+                import cloudpickle, pickle
+                from {module} import EngineDied
+                data = cloudpickle.dumps(EngineDied("gone"))
+                assert b"ipython1.kernel.error" in data and len(data) < 200, data
+                assert type(pickle.loads(data)) is EngineDied
+                """
+            )
 
     def test_programs_of_2008_import_errors_from_the_package(self):
         from ipython1.kernel import CompositeError, TaskRejectError
