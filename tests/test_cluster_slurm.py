@@ -8,17 +8,16 @@ import subprocess
 from pathlib import Path
 
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
-from tests.testbeds import need_root, testbed
+from tests.testbeds import testbed
 
 
 class SlurmTests(IpclusterCase):
     """The nodes have two places each."""
 
     def setUp(self) -> None:
-        need_root()
-        configuration = testbed("slurm").output
+        slurm = testbed("slurm")
         super().setUp()
-        self.environ["SLURM_CONF"] = configuration
+        self.environ.update(slurm.environ)
 
     def squeue(self) -> list[str]:
         """State and index of each member of a job array."""

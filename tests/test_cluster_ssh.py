@@ -18,7 +18,7 @@ class SshTests(IpclusterCase):
 
     def setUp(self) -> None:
         # sshd's own default for logins at a time.
-        self.config = testbed("ssh", TESTBED_SSH_MAXSTARTUPS="10:30:100").output
+        self.config = testbed("ssh", max_startups="10:30:100").environ["SSH_CONFIG"]
         super().setUp()
         self.far = {f"node{number}": self.directory / f"home{number}" for number in (1, 2, 3, 4)}
 
