@@ -233,7 +233,21 @@ def ini_problem(text: str, name: str) -> str | None:
     return None
 
 
-OTHERS = {"ssh", "scp", "rm", "ls", "cd", "tail", "mkdir", "chmod", ".", "export", "ulimit", "git"}
+OTHERS = {
+    "ssh",
+    "scp",
+    "rm",
+    "ls",
+    "cd",
+    "tail",
+    "mkdir",
+    "chmod",
+    ".",
+    "export",
+    "eval",
+    "ulimit",
+    "git",
+}
 """Commands that a user has, which nothing here depends on."""
 
 
