@@ -78,11 +78,13 @@ def testbed(name: str, **settings: str | int) -> RunningTestbed:
 def start(name: str, **settings: str | int) -> RunningTestbed:
     """A testbed for the caller alone, who ends it; if not, it ends with this process.
 
+    :raises ValueError: when there is no such testbed, or it has no such setting.
     :raises Missing: where it cannot be had.
     :raises Failed: when it does not come up.
     """
-    directory = Path(tempfile.mkdtemp(prefix=f"ipython1-{name}-"))
-    bed = supervisor.make(name, directory, {key: str(value) for key, value in settings.items()})
+    texts = {key: str(value) for key, value in settings.items()}
+    supervisor.make(name, None, texts)  # before there is anything to tidy up
+    bed = supervisor.make(name, Path(tempfile.mkdtemp(prefix=f"ipython1-{name}-")), texts)
     try:
         running = RunningTestbed(bed, supervisor.up(bed, tied=True))
     except BaseException:
