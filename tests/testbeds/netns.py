@@ -140,7 +140,7 @@ class Netns(Testbed):
         unshare = ["unshare", *([] if switch else self._user()), *spaces]
         command = [*unshare, "sh", "-c", script, name, str(self.directory / "etc-hosts")]
         process = subprocess.Popen(
-            # All user namespaces but one's own are foreign, so there must be but one.
+            # Hosts can only be wired to each other within one user namespace: that of the switch.
             switch.command(*command) if switch and switch.unprivileged else command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -64,8 +64,8 @@ class Ssh(HostedTestbed):
     def start(self) -> dict[str, str]:
         port = self.port or free_ports(1)
         for name in ("host_key", "client_key"):
-            key = ("-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f", name)
-            output_of(["ssh-keygen", *key[:-1], str(self.directory / name)])
+            kind = ("-q", "-t", "ed25519", "-N", "", "-C", "testbed")
+            output_of(["ssh-keygen", *kind, "-f", str(self.directory / name)])
         shutil.copy(self.directory / "client_key.pub", self.directory / "authorized_keys")
         public = (self.directory / "host_key.pub").read_text().split()
         (self.directory / "known_hosts").write_text(f"testbed {public[0]} {public[1]}\n")
