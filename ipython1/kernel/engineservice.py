@@ -1,6 +1,6 @@
 """Engines as the controller and its adapters see them."""
 
-from ipython1.kernel.controller.engineservice import (
+from ipython1.kernel.controller.queuedengine import (
     Command,
     CommandQueue,
     IEngineQueued,

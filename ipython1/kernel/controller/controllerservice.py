@@ -17,7 +17,7 @@ from zope.interface import Attribute, Interface, implementer
 
 from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.controller.config import TaskConfig
-from ipython1.kernel.controller.engineservice import QueuedEngine
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.wire import messages
 
 log = Logger()

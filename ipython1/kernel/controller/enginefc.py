@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ipython1.kernel.controller.controllerservice import ControllerService
-from ipython1.kernel.controller.engineservice import QueuedEngine
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink
 

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.controller.engineservice import QueuedEngine
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.stackdump import stack_dump
 

@@ -17,8 +17,8 @@ from zope.interface import Attribute, Interface, implementer
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
-from ipython1.kernel.controller.engineservice import Command, Outcome, QueuedEngine
 from ipython1.kernel.controller.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of
+from ipython1.kernel.controller.queuedengine import Command, Outcome, QueuedEngine
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.bulk import BulkRelay
 from ipython1.kernel.wire.frames import Buffer

@@ -27,7 +27,7 @@ from ipython1.kernel.basics.taskinterfaces import (
 )
 from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
-from ipython1.kernel.controller.engineservice import QueuedEngine
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.instructions import (
     AskDepend,

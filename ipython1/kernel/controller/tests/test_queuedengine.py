@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
-from ipython1.kernel.controller.engineservice import (
+from ipython1.kernel.controller.queuedengine import (
     Command,
     CommandQueue,
     IEngineQueued,
@@ -184,7 +184,7 @@ class QueueTest(EngineCase):
             elif event == "x":
                 self.engine.link_lost("lost")
             queue = self.engine._queue
-            waiting = [entry.command.number for entry in queue.waiting]
+            waiting = [each.number for each in queue.waiting]
             self.assertEqual(waiting, sorted(waiting))
             self.assertTrue(queue.running is not None or not waiting)
             self.assertEqual(

@@ -1,16 +1,15 @@
 """Engines as the controller and its adapters see them.
 
-An engine does what the methods of :class:`IEngineBase` say.  In the controller each engine is a
-:class:`QueuedEngine`: it holds the engine's link and a queue of commands, sends them one at a time, and gives
-    a Deferred of each one's
-:class:`Outcome`.  Outcomes are opaque: the controller forwards their bytes and never looks into them.
+Each engine is a :class:`QueuedEngine` here: it holds the engine's link and a queue of :class:`Command` objects, sends
+them one at a time, and gives a Deferred of each one's :class:`Outcome`.  Both are sealed: the controller forwards their
+bytes and never looks into them, except for names and source that it shows in queues.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -77,14 +76,16 @@ class IEngineQueued(Interface):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something for an engine to do.
+    """What one engine has to do.
 
     :ivar origin: the uuid (16 bytes) of the client it comes from.
     :ivar number: unique for ever with ``origin``.
-    :ivar method: a method of :class:`IEngineBase`, or ``apply``.
+    :ivar method: the command's name, which the engine knows.
     :ivar payload: its arguments, joined with :func:`~ipython1.kernel.payload.join_inline`.
     :ivar relay: instead, the bulk transfer that brings them.
     :ivar stream: called with the name of a stream and text while the command runs, when output shall be streamed.
+    :ivar outcome: fires with the :class:`Outcome`, and never fails.
+    :ivar transfer: the number of the bulk transfer to the engine, once it is queued.
     """
 
     origin: bytes
@@ -93,6 +94,8 @@ class Command:
     payload: Buffer = b""
     relay: BulkRelay | None = None
     stream: Callable[[str, bytes], None] | None = None
+    outcome: Deferred[Outcome] = field(default_factory=Deferred, compare=False, repr=False)
+    transfer: int | None = None
 
     @property
     def key(self) -> tuple[bytes, int]:
@@ -124,15 +127,6 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Entry:
-    """A queued command, and what waits for it."""
-
-    command: Command
-    done: Callable[[Outcome], None]
-    bulk: int | None
-
-
-@dataclass(slots=True)
 class CommandQueue:
     """One engine's commands in order; no I/O.
 
@@ -146,37 +140,37 @@ class CommandQueue:
     ==========  =====================================  ============================
     """
 
-    running: _Entry | None = None
-    waiting: deque[_Entry] = field(default_factory=deque)
+    running: Command | None = None
+    waiting: deque[Command] = field(default_factory=deque)
 
-    def next_to_send(self) -> _Entry | None:
+    def next_to_send(self) -> Command | None:
         """The command to send now, if nothing runs and something waits."""
         if self.running is not None or not self.waiting:
             return None
         self.running = self.waiting.popleft()
         return self.running
 
-    def finished(self, key: tuple[bytes, int]) -> _Entry | None:
-        """The engine is done with ``key``; None when that was not running (a late or repeated answer)."""
-        entry = self.running
-        if entry is None or entry.command.key != key:
+    def finished(self, key: tuple[bytes, int]) -> Command | None:
+        """The engine is done with ``key``; None when that was not running (a late or repeated outcome)."""
+        command = self.running
+        if command is None or command.key != key:
             return None
         self.running = None
-        return entry
+        return command
 
-    def remove(self, wanted: Callable[[Command], bool]) -> list[_Entry]:
+    def remove(self, wanted: Callable[[Command], bool]) -> list[Command]:
         """Take out the waiting commands that are ``wanted``."""
-        removed = [entry for entry in self.waiting if wanted(entry.command)]
+        removed = [command for command in self.waiting if wanted(command)]
         if removed:
-            self.waiting = deque(entry for entry in self.waiting if not wanted(entry.command))
+            self.waiting = deque(command for command in self.waiting if not wanted(command))
         return removed
 
-    def drain(self) -> list[_Entry]:
+    def drain(self) -> list[Command]:
         """Take out everything."""
-        entries = [*([self.running] if self.running else []), *self.waiting]
+        commands = [*([self.running] if self.running else []), *self.waiting]
         self.running = None
         self.waiting.clear()
-        return entries
+        return commands
 
 
 @implementer(IEngineQueued)
@@ -227,29 +221,27 @@ class QueuedEngine:
     # -- the queue
 
     def submit(self, command: Command) -> Deferred[Outcome]:
-        """Queue ``command``; the Deferred never fails."""
-        result: Deferred[Outcome] = Deferred()
+        """Queue ``command``; gives its ``outcome``."""
         if self.link is None or not self.alive:
-            result.callback(Outcome.refused(self.id, self._not_started("it is gone")))
-            return result
-        bulk = None if command.relay is None else command.relay.add_sink(self.link.bulk)
-        self._queue.waiting.append(_Entry(command, result.callback, bulk))
+            command.outcome.callback(Outcome.refused(self.id, self._not_started("it is gone")))
+            return command.outcome
+        if command.relay is not None:
+            command = replace(command, transfer=command.relay.add_sink(self.link.bulk))
+        self._queue.waiting.append(command)
         self._send_next()
-        return result
+        return command.outcome
 
     def _send_next(self) -> None:
-        entry = self._queue.next_to_send()
-        if entry is None:
+        command = self._queue.next_to_send()
+        if command is None:
             return
         assert self.link is not None
-        command = entry.command
         meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
-        if entry.bulk is None:
+        if command.transfer is None:
             self.link.send(frames.COMMAND, command.number, meta.pack(), command.payload)
         else:
-            self.link.send(
-                frames.COMMAND, command.number, meta.pack(), pack_reference(entry.bulk), frames.BULK
-            )
+            reference = pack_reference(command.transfer)
+            self.link.send(frames.COMMAND, command.number, meta.pack(), reference, frames.BULK)
 
     def _local(self, method: str, payload: Sequence[Buffer]) -> Deferred[Outcome]:
         self._number += 1
@@ -277,21 +269,22 @@ class QueuedEngine:
     def remove(self, wanted: Callable[[Command], bool], reason: str) -> int:
         """Remove the waiting commands that are ``wanted``; each fails with ``QueueCleared``."""
         removed = self._queue.remove(wanted)
-        for entry in removed:
-            self._drop_bulk(entry)
-            entry.done(Outcome.refused(self.id, QueueCleared(f"{entry.command.method}: {reason}")))
+        for command in removed:
+            self._drop_transfer(command)
+            problem = QueueCleared(f"{command.method}: {reason}")
+            command.outcome.callback(Outcome.refused(self.id, problem))
         return len(removed)
 
     def is_running(self, key: tuple[bytes, int]) -> bool:
         """Whether the command ``key`` is what the engine has now."""
         running = self._queue.running
-        return running is not None and running.command.key == key
+        return running is not None and running.key == key
 
     @property
     def running_key(self) -> tuple[bytes, int] | None:
         """What names the command that the engine has now."""
         running = self._queue.running
-        return None if running is None else running.command.key
+        return None if running is None else running.key
 
     def when_over(self, key: tuple[bytes, int]) -> Deferred[None]:
         """A Deferred that fires when the engine is done with the running command ``key``, well or not."""
@@ -306,17 +299,17 @@ class QueuedEngine:
         for waiting in self._waiting_for_end.pop(key, ()):
             waiting.callback(None)
 
-    def _drop_bulk(self, entry: _Entry) -> None:
-        if entry.bulk is not None and entry.command.relay is not None and self.link is not None:
-            entry.command.relay.drop_sink(self.link.bulk, entry.bulk)
+    def _drop_transfer(self, command: Command) -> None:
+        if command.transfer is not None and command.relay is not None and self.link is not None:
+            command.relay.drop_sink(self.link.bulk, command.transfer)
             # The engine may have all of it already, and holds it for a command that will not come.
-            self.link.bulk.forget(entry.bulk)
+            self.link.bulk.forget(command.transfer)
 
     def queue_status(self) -> dict[str, Any]:
         running = self._queue.running
         return {
-            "pending": None if running is None else _shown(running.command),
-            "queue": [_shown(entry.command) for entry in self._queue.waiting],
+            "pending": None if running is None else _shown(running),
+            "queue": [_shown(command) for command in self._queue.waiting],
         }
 
     # -- control
@@ -399,20 +392,20 @@ class QueuedEngine:
                 return
             relay = self.link.bulk.relay(reference)
             payload = b""
-        entry = self._queue.finished(key)
-        if entry is None:
+        command = self._queue.finished(key)
+        if command is None:
             return
         # The engine is free before anybody hears of the outcome, so that whoever reacts finds the queue as it is.
         self._send_next()
-        entry.done(Outcome(self.id, status, payload, relay, error))
-        self._over(entry.command.key)
+        command.outcome.callback(Outcome(self.id, status, payload, relay, error))
+        self._over(key)
 
     def _output_received(self, number: int, meta: bytes, payload: Buffer) -> None:
         running = self._queue.running
-        if running is None or running.command.stream is None:
+        if running is None or running.stream is None:
             return
-        if running.command.key == (meta[: messages.ORIGIN_SIZE], number):
-            running.command.stream(meta[messages.ORIGIN_SIZE :].decode(), bytes(payload))
+        if running.key == (meta[: messages.ORIGIN_SIZE], number):
+            running.stream(meta[messages.ORIGIN_SIZE :].decode(), bytes(payload))
 
     def link_lost(self, reason: str) -> None:
         """The engine is gone; everything it had fails at once."""
@@ -423,15 +416,15 @@ class QueuedEngine:
             self._kill_timer.cancel()
             self._kill_timer = None
         running = self._queue.running
-        entries = self._queue.drain()
-        self.loss_reason, self.lost_command = reason, bool(entries)
+        commands = self._queue.drain()
+        self.loss_reason, self.lost_command = reason, bool(commands)
         self._on_lost(self, reason)
         problem = self._died(reason)
-        for entry in entries:
-            self._drop_bulk(entry)
-            outcome = problem if entry is running else self._not_started(reason)
-            entry.done(Outcome.refused(self.id, outcome))
-            self._over(entry.command.key)
+        for command in commands:
+            self._drop_transfer(command)
+            why = problem if command is running else self._not_started(reason)
+            command.outcome.callback(Outcome.refused(self.id, why))
+            self._over(command.key)
         reports, self._reports = self._reports, {}
         for answer in reports.values():
             answer.errback(problem)
