@@ -2,6 +2,7 @@
 
 from ipython1.kernel.wire.frames import (
     ACCEPTED,
+    ASK,
     BATCH_SIZE,
     BULK,
     BULK_ABORT,
@@ -10,7 +11,6 @@ from ipython1.kernel.wire.frames import (
     BULK_OPEN,
     BULK_PIECE,
     BULK_REFUSE,
-    CALL,
     COMMAND,
     DROP,
     ENGINES,
@@ -38,6 +38,7 @@ from ipython1.kernel.wire.frames import (
 
 __all__ = [
     "ACCEPTED",
+    "ASK",
     "BATCH_SIZE",
     "BULK",
     "BULK_ABORT",
@@ -46,7 +47,6 @@ __all__ = [
     "BULK_OPEN",
     "BULK_PIECE",
     "BULK_REFUSE",
-    "CALL",
     "COMMAND",
     "DROP",
     "ENGINES",

@@ -1,4 +1,4 @@
-"""What the frames of registration, of commands and of control calls hold."""
+"""What the frames of registration, of commands and of questions hold."""
 
 from ipython1.kernel.wire.messages import (
     ENGINE,

@@ -363,14 +363,14 @@ class SyncMultiEngine(MultiEngineMethods):
         result = self._settle(self.asynchronous._run(request, chosen, blocks))
         return result if blocks else InMemoryPendingResult(result, self._settle)
 
-    def _control(
+    def _ask(
         self,
         name: str,
         block: bool | None,
         finish: Callable[[Any], Any] = lambda value: value,
         **args: Any,
     ) -> Any:
-        return self._settle(self.asynchronous._control(name, block, finish, **args))
+        return self._settle(self.asynchronous._ask(name, block, finish, **args))
 
     def get_ids(self) -> list[int]:
         """The ids of all registered engines, sorted."""

@@ -228,7 +228,7 @@ class Call:
         targets: Sequence[int] | None,
         for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]],
     ) -> None:
-        ids = await self.end.call("resolve", targets=targets)
+        ids = await self.end.ask("resolve", targets=targets)
         if self._aborted:
             raise QueueCleared(f"{self.request.name}: it was aborted before it began")
         self._start_each(ids, for_targets)
@@ -290,7 +290,7 @@ class Call:
             return
         self._aborted = True
         for number in self.numbers:
-            self.end.call("abort", number=number).addErrback(lambda failure: None)
+            self.end.ask("abort", number=number).addErrback(lambda failure: None)
 
 
 class _Part:

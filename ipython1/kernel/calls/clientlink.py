@@ -1,8 +1,7 @@
 """A client's end of its link with the controller; lives in the reactor's thread.
 
-:class:`ClientEnd` numbers requests and matches what comes back to them.  Nothing that it hands out is left
-    waiting when the
-link is lost.
+:class:`ClientEnd` numbers commands and questions, and matches what comes back to them.  Nothing that it hands out is
+left waiting when the link is lost.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class ClientEnd:
         self._link: FrameLink | None = None
         self._numbers = count(1)
         self._submissions: dict[int, _Submission] = {}
-        self._calls: dict[int, Deferred[Any]] = {}
+        self._questions: dict[int, Deferred[Any]] = {}
         self._loss: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
@@ -114,10 +113,10 @@ class ClientEnd:
             "client. Start the controller again if it ended, and create a new client"
         )
 
-    # -- requests
+    # -- what is sent
 
-    def call(self, name: str, **args: Any) -> Deferred[Any]:
-        """A control call of the controller (JSON in, JSON out)."""
+    def ask(self, name: str, **args: Any) -> Deferred[Any]:
+        """Have the controller itself say or do something (JSON in, JSON out), also while engines are busy."""
         answer: Deferred[Any] = Deferred()
         try:
             link = self.link
@@ -125,8 +124,8 @@ class ClientEnd:
             answer.errback(problem)
             return answer
         number = next(self._numbers)
-        self._calls[number] = answer
-        link.send(frames.CALL, number, b"", messages.pack_json({"name": name, "args": args}))
+        self._questions[number] = answer
+        link.send(frames.ASK, number, b"", messages.pack_json({"name": name, "args": args}))
         return answer
 
     def resolve(self, targets: Sequence[int] | None) -> list[int] | None:
@@ -285,7 +284,7 @@ class ClientEnd:
         self.link.bulk.take(unpack_reference(payload), complete)
 
     def _answered(self, number: int, answer: dict[str, Any]) -> None:
-        waiting = self._calls.pop(number, None)
+        waiting = self._questions.pop(number, None)
         if waiting is None:
             return
         if "error" in answer:
@@ -300,10 +299,10 @@ class ClientEnd:
         self._loss = reason
         problem = self._gone()
         submissions, self._submissions = self._submissions, {}
-        calls, self._calls = self._calls, {}
+        questions, self._questions = self._questions, {}
         for submission in submissions.values():
             submission.observer.failed(problem)
-        for answer in calls.values():
+        for answer in questions.values():
             answer.errback(problem)
         for callback in list(self.on_lost):
             _guarded(callback, reason)

@@ -62,7 +62,7 @@ class Connection:
         """End engines, and the controller if asked; returns when they are gone."""
         end = self.end
         try:
-            ids = await end.call("kill", targets=targets, controller=controller)
+            ids = await end.ask("kill", targets=targets, controller=controller)
         except ConnectionError:
             if not controller:
                 raise

@@ -63,7 +63,7 @@ class MultiEngineMethods:
     def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
         raise NotImplementedError
 
-    def _control(
+    def _ask(
         self,
         name: str,
         block: bool | None,
@@ -113,7 +113,7 @@ class MultiEngineMethods:
         :returns: an :class:`InterruptList`, after a second at most, that tells where this had no effect.
         """
         ids, _ = self._options(targets, block)
-        return self._control("interrupt", block, InterruptList.of, targets=ids)
+        return self._ask("interrupt", block, InterruptList.of, targets=ids)
 
     def stacks(
         self, targets: Targets = None, timeout: float = 1.0, block: bool | None = None
@@ -126,7 +126,7 @@ class MultiEngineMethods:
         ids, _ = self._options(targets, block)
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
             raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
-        return self._control("stacks", block, StackList.of, targets=ids, within=timeout)
+        return self._ask("stacks", block, StackList.of, targets=ids, within=timeout)
 
     # -- moving objects
 
@@ -271,12 +271,12 @@ class MultiEngineMethods:
         def finish(rows: list[Any]) -> QueueStatusList:
             return QueueStatusList((engine_id, status) for engine_id, status in rows)
 
-        return self._control("queue_status", block, finish, targets=ids)
+        return self._ask("queue_status", block, finish, targets=ids)
 
     def clear_queue(self, targets: Targets = None, block: bool | None = None) -> Any:
         """Remove what has not begun; each of those calls fails with ``QueueCleared``."""
         ids, _ = self._options(targets, block)
-        return self._control("clear_queue", block, lambda count: None, targets=ids)
+        return self._ask("clear_queue", block, lambda count: None, targets=ids)
 
     # -- properties
 

@@ -183,18 +183,18 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         call.start(ids, announce=not blocks)
         return result
 
-    def _control(
+    def _ask(
         self,
         name: str,
         block: bool | None,
         finish: Callable[[Any], Any] = lambda value: value,
         **args: Any,
     ) -> AwaitableDeferred:
-        return awaitable(self._connection.end.call(name, **args).addCallback(finish))
+        return awaitable(self._connection.end.ask(name, **args).addCallback(finish))
 
     def get_ids(self) -> AwaitableDeferred:
         """A Deferred of the ids of all registered engines, sorted."""
-        return self._control("get_ids", True)
+        return self._ask("get_ids", True)
 
     def kill(
         self, controller: bool = False, targets: Targets = None, block: bool | None = None

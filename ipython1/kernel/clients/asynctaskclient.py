@@ -236,7 +236,7 @@ class AsyncTaskClient(TaskMethods):
     # -- the queue
 
     def _call(self, name: str, **args: Any) -> Deferred[Any]:
-        return self._connection.end.call(name, **args)
+        return self._connection.end.ask(name, **args)
 
     def flush(self) -> AwaitableDeferred:
         """A Deferred that fires with None when all tasks that were submitted have reached the controller."""

@@ -110,7 +110,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     def _streams(self) -> bool:
         return person_waits()
 
-    def _control(
+    def _ask(
         self,
         name: str,
         block: bool | None,
@@ -119,19 +119,19 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     ) -> Any:
         blocks = self._block(block)
         if blocks:
-            return finish(blockingCallFromThread(self._connection.end.call, name, **args))
+            return finish(blockingCallFromThread(self._connection.end.ask, name, **args))
         reactor_in_thread.check()
         pending = PendingResult(finish, name, self)
         end = self._connection.end
         self._connection.reactor.callFromThread(
-            lambda: pending.follow_deferred(end.call(name, **args))
+            lambda: pending.follow_deferred(end.ask(name, **args))
         )
         self._note_unread(pending)
         return pending
 
     def get_ids(self) -> list[int]:
         """The ids of all registered engines, sorted."""
-        return list(self._control("get_ids", True))
+        return list(self._ask("get_ids", True))
 
     def kill(
         self, controller: bool = False, targets: Targets = None, block: bool | None = None

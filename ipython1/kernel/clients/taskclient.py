@@ -270,7 +270,7 @@ class TaskClient(TaskMethods):
     # -- the queue
 
     def _call(self, name: str, **args: Any) -> Any:
-        return blockingCallFromThread(self._connection.end.call, name, **args)
+        return blockingCallFromThread(self._connection.end.ask, name, **args)
 
     def flush(self) -> None:
         """Wait until all tasks that were submitted have reached the controller."""

@@ -25,7 +25,7 @@ KILL_WAIT = 3.0
 
 
 def send_reply(link: FrameLink, number: int, answer: Any) -> None:
-    """Answer control call ``number``, however long the answer is."""
+    """Answer question ``number``, however long the answer is."""
     data = messages.pack_json(answer)
     if len(data) <= frames.PIECE_SIZE:
         link.send(frames.REPLY, number, b"", data)
@@ -73,7 +73,7 @@ class MultiEngineSession:
         self._origin = bytes.fromhex(hello.uuid)
         self._last_number = 0
         self._link: FrameLink | None = None
-        self._calls: dict[str, Callable[..., Any]] = {
+        self._questions: dict[str, Callable[..., Any]] = {
             "get_ids": self._multiengine.get_ids,
             "resolve": lambda targets: [e.id for e in self._multiengine.resolve(targets)],
             "queue_status": self._multiengine.queue_status,
@@ -124,8 +124,8 @@ class MultiEngineSession:
     ) -> None:
         if kind == frames.SUBMIT:
             self._submit(flags, ident, meta, payload)
-        elif kind == frames.CALL:
-            self._call(ident, payload)
+        elif kind == frames.ASK:
+            self._asked(ident, payload)
         else:
             raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
 
@@ -182,13 +182,13 @@ class MultiEngineSession:
         else:
             self._send(frames.OUTCOME, number, meta, outcome.payload)
 
-    # -- control calls
+    # -- questions
 
-    def _call(self, number: int, payload: Buffer) -> None:
-        request = messages.unpack_json(payload)
+    def _asked(self, number: int, payload: Buffer) -> None:
+        question = messages.unpack_json(payload)
         try:
-            function = self._calls[request["name"]]
-            answer = function(**request["args"])
+            function = self._questions[question["name"]]
+            answer = function(**question["args"])
         except KernelError as problem:
             self._answer_failed(number, problem)
         except (KeyError, TypeError) as problem:

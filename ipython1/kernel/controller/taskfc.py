@@ -54,7 +54,7 @@ class TaskSession:
         self._link: FrameLink | None = None
         self._options: dict[bytes, object] = {}
         self._arrivals = Arrivals()
-        self._calls: dict[str, Callable[..., Any]] = {
+        self._questions: dict[str, Callable[..., Any]] = {
             "begin": lambda: self._tasks.begin(self._uuid),
             "lease": lambda: self._tasks.lease(self._uuid),
             "engines": lambda: self._tasks.engines,
@@ -123,8 +123,8 @@ class TaskSession:
             self._in_turn(
                 0, b"", lambda nothing: self._tasks.forget_function(self._uuid, forgotten)
             )
-        elif kind == frames.CALL:
-            self._in_turn(0, b"", lambda nothing: self._call(ident, payload))
+        elif kind == frames.ASK:
+            self._in_turn(0, b"", lambda nothing: self._asked(ident, payload))
         else:
             raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
 
@@ -157,10 +157,10 @@ class TaskSession:
             options = self._options[packed] = self._tasks.options(packed)
         return options
 
-    def _call(self, number: int, payload: Buffer) -> None:
-        request = messages.unpack_json(payload)
+    def _asked(self, number: int, payload: Buffer) -> None:
+        question = messages.unpack_json(payload)
         try:
-            value = self._calls[request["name"]](**request["args"])
+            value = self._questions[question["name"]](**question["args"])
             answer: dict[str, Any] = {"value": value}
         except (KernelError, IndexError) as problem:
             answer = {"error": to_wire(problem)}

@@ -302,7 +302,7 @@ class EngineItems:
         def answered(_: Any) -> None:
             item.asked -= 1
 
-        return self._end.call("withdraw", number=item.number).addBoth(answered)
+        return self._end.ask("withdraw", number=item.number).addBoth(answered)
 
     def _look_later(self) -> None:
         if self._look is None:
@@ -321,7 +321,7 @@ class EngineItems:
     def _interrupt(self, items: list[Item]) -> None:
         for item in items:
             if item.state is HANDED and item.number is not None:
-                self._end.call("abort", number=item.number).addErrback(lambda failure: None)
+                self._end.ask("abort", number=item.number).addErrback(lambda failure: None)
 
 
 class _Observer:

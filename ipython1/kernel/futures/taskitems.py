@@ -219,7 +219,7 @@ class TaskItems:
         if item.state is not HANDED or in_reactor_thread():
             return False
         try:
-            return bool(blockingCallFromThread(self._end.call, "has_begun", taskid=item.number))
+            return bool(blockingCallFromThread(self._end.ask, "has_begun", taskid=item.number))
         except ConnectionError:
             return False
 
@@ -279,7 +279,7 @@ class TaskItems:
             self._known = ids
         elif self._known and not self.broken:
             # What the engines were running fails first: the answer comes after it.
-            self._end.call("engines").addCallbacks(self._check_engines, lambda failure: None)
+            self._end.ask("engines").addCallbacks(self._check_engines, lambda failure: None)
 
     def _check_engines(self, number: int) -> None:
         if number or self._end.ids:
@@ -318,7 +318,7 @@ class TaskItems:
 
     def _interrupt(self, task_ids: Sequence[int | None]) -> None:
         for task_id in task_ids:
-            self._end.call("abort", taskid=task_id, by_force=False).addErrback(lambda failure: None)
+            self._end.ask("abort", taskid=task_id, by_force=False).addErrback(lambda failure: None)
 
     async def _take_back_handed(self, items: list[Item]) -> None:
         for start in range(0, len(items), AT_ONCE):
@@ -332,7 +332,7 @@ class TaskItems:
             if item.state is not HANDED:
                 return
             try:
-                answer = await self._end.call("withdraw", taskid=item.number)
+                answer = await self._end.ask("withdraw", taskid=item.number)
             except ConnectionError:
                 return
             if answer is not None:

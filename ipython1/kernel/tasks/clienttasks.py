@@ -204,7 +204,7 @@ class ClientTasks:
 
         :raises ConnectionError: when the controller is gone.
         """
-        block, credit = await self._end.call("begin")
+        block, credit = await self._end.ask("begin")
         self._next_id, self._stop_id = block
         self._own.append((block[0], block[1]))
         self._credit = (credit[0], credit[1])
@@ -448,7 +448,7 @@ class ClientTasks:
                 self._blocks.append((block[0], block[1]))
             self._send()
 
-        self._end.call("lease").addCallbacks(leased, lambda failure: None)
+        self._end.ask("lease").addCallbacks(leased, lambda failure: None)
 
     # -- what comes back, in the reactor's thread
 

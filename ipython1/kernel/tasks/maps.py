@@ -209,7 +209,7 @@ class MapRun:
     async def begin(self) -> None:
         """Find out how many engines there are, and submit the first items."""
         try:
-            engines = await self._connection.end.call("engines")
+            engines = await self._connection.end.ask("engines")
             options = self._options
             plain = not (
                 options.retries
@@ -340,7 +340,7 @@ class MapRun:
         self._fail(TaskAborted("the map was aborted"))
         for task_id in task_ids:
             if not self._tasks.take_back(task_id) and self._connection.end.connected:
-                self._connection.end.call("abort", taskid=task_id).addErrback(lambda failure: None)
+                self._connection.end.ask("abort", taskid=task_id).addErrback(lambda failure: None)
 
     def collect(self) -> list[Any]:
         """The values in order.

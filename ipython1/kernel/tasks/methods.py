@@ -18,11 +18,11 @@ from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 REFUSED = Status.REFUSED
 
 IDS_AT_ONCE = 10_000
-"""Ids that fit into one control call."""
+"""Ids that fit into one question."""
 
 
 def chunks(task_ids: list[int] | None) -> Iterator[list[int] | None]:
-    """``task_ids`` in parts that fit into control calls; None, for all, is one part."""
+    """``task_ids`` in parts that fit into questions; None, for all, is one part."""
     if task_ids is None:
         yield None
         return

@@ -49,7 +49,7 @@ BULK_FORGET: Final = 6
 
 # Kinds: a client and the controller
 SUBMIT: Final = 16
-CALL: Final = 17
+ASK: Final = 17
 ACCEPTED: Final = 18
 REFUSED: Final = 19
 OUTCOME: Final = 20

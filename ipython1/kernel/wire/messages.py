@@ -1,4 +1,4 @@
-"""What the frames of registration, of commands and of control calls say.
+"""What the frames of registration, of commands and of questions say.
 
 Small structured parts are JSON; what is on a hot path is packed.  Nothing here unpickles.
 """

@@ -95,7 +95,7 @@ class UnusedClientTest(BlockingCase):
         del connection, mec
         gc.collect()
         # The call keeps its client alive, so another one's answer comes over the same connection.
-        self.assertEqual(self.in_reactor(lambda: end.call("get_ids")), [0, 1, 2])
+        self.assertEqual(self.in_reactor(lambda: end.ask("get_ids")), [0, 1, 2])
         self.release()
         self.assertTrue(lost.wait(SOON))
         self.assertEqual(self.mec.pull("mark"), [1] * 3)

@@ -86,7 +86,7 @@ class FaultsCase(SynchronousTestCase):
         for link in links:
             self.assertEqual(link.bulk.active, 0)
         for end in ends:
-            self.assertEqual((end._submissions, end._calls), ({}, {}))
+            self.assertEqual((end._submissions, end._questions), ({}, {}))
         for engine in self.cluster.controller.engines.values():
             self.assertEqual(engine.queue_status(), {"pending": None, "queue": []})
             self.assertEqual((engine._reports, engine._waiting_for_end), ({}, {}))
@@ -343,7 +343,7 @@ class RepeatedTest(FaultsCase):
         for batch in (
             b"garbage",
             frames.pack_frame(99, 1),
-            frames.pack_frame(frames.CALL, 1, b"", b"not JSON"),
+            frames.pack_frame(frames.ASK, 1, b"", b"not JSON"),
             frames.pack_frame(frames.SUBMIT, 1, b"", b""),
             frames.pack_frame(
                 frames.SUBMIT, 1, messages.Submit("x", None).pack(), pack_reference(9), frames.BULK
@@ -373,7 +373,7 @@ class RepeatedTest(FaultsCase):
             ("__init__", {}),
             ("report", {}),
         ):
-            call = self.end.call(name, **args)
+            call = self.end.ask(name, **args)
             self.cluster.pump.run()
             self.failureResultOf(call, ProtocolError)
         self.check_the_rest()

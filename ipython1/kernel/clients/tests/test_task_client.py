@@ -333,11 +333,11 @@ class TaskTests(SynchronousTestCase):
         self.tc.barrier(ids)
         other = self.cluster.task()
         end = other.asynchronous._connection.end
-        calls: list[str] = []
-        call = end.call
-        self.patch(end, "call", lambda name, **args: calls.append(name) or call(name, **args))
+        asked: list[str] = []
+        ask = end.ask
+        self.patch(end, "ask", lambda name, **args: asked.append(name) or ask(name, **args))
         other.barrier(ids)
-        self.assertEqual(calls, ["fetch"] * 3, "they are not asked for one by one")
+        self.assertEqual(asked, ["fetch"] * 3, "they are not asked for one by one")
         self.assertEqual(self.tc.queue_status(verbose=True)["succeeded"], ids)
         self.tc.clear(ids)
         self.assertEqual(self.tc.queue_status()["succeeded"], 0)

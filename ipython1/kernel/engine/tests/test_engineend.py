@@ -155,7 +155,7 @@ class CommandsTest(EndCase):
 
     def test_frames_of_unknown_kinds_are_ignored(self):
         self.there.send(99, 1)
-        self.there.send(frames.CALL, 1)
+        self.there.send(frames.ASK, 1)
         self.pump.run()
         self.assertFalse(self.link.lost)
 

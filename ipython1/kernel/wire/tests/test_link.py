@@ -29,7 +29,7 @@ class BatchingTest(SynchronousTestCase):
 
     def test_the_frames_of_a_turn_travel_together(self):
         for number in range(10):
-            self.link.send(frames.CALL, number, b"m", b"p")
+            self.link.send(frames.ASK, number, b"m", b"p")
         self.assertEqual(self.transport.sent, [])
         self.pump.run()
         self.assertEqual(len(self.transport.sent), 1)
@@ -39,8 +39,8 @@ class BatchingTest(SynchronousTestCase):
         other = FrameLink(self.link._flusher, Recorder())
         transport = Batches()
         other.connected(transport)
-        self.link.send(frames.CALL, 1)
-        other.send(frames.CALL, 2)
+        self.link.send(frames.ASK, 1)
+        other.send(frames.ASK, 2)
         self.assertTrue(self.pump.step())
         self.assertFalse(self.pump.step())
         self.assertEqual((len(self.transport.sent), len(transport.sent)), (1, 1))
@@ -59,19 +59,19 @@ class BatchingTest(SynchronousTestCase):
         self.assertEqual(len(self.transport.sent), 1)
 
     def test_packed_frames_keep_their_place_among_others(self):
-        self.link.send(frames.CALL, 1)
-        packed = frames.pack_frame(frames.CALL, 2, b"", bytes(frames.PIECE_SIZE))
+        self.link.send(frames.ASK, 1)
+        packed = frames.pack_frame(frames.ASK, 2, b"", bytes(frames.PIECE_SIZE))
         self.link.send_packed([packed], len(packed))
-        packed = frames.pack_frame(frames.CALL, 3, b"", bytes(frames.PIECE_SIZE))
+        packed = frames.pack_frame(frames.ASK, 3, b"", bytes(frames.PIECE_SIZE))
         self.link.send_packed([packed], len(packed))
-        self.link.send(frames.CALL, 4)
+        self.link.send(frames.ASK, 4)
         self.pump.run()
         self.assertEqual([frame[2] for frame in self.received()], [1, 2, 3, 4])
         self.assertLessEqual(max(map(len, self.transport.sent)), frames.MAX_BATCH)
 
     def test_frames_wait_until_there_is_a_transport(self):
         link = FrameLink(TurnFlusher(self.pump.soon), Recorder())
-        link.send(frames.CALL, 1)
+        link.send(frames.ASK, 1)
         self.pump.run()
         transport = Batches()
         link.connected(transport)
@@ -82,14 +82,14 @@ class BatchingTest(SynchronousTestCase):
         transport = Batches()
         other.connected(transport)
         self.transport.broken = True
-        self.link.send(frames.CALL, 1)
-        other.send(frames.CALL, 2)
+        self.link.send(frames.ASK, 1)
+        other.send(frames.ASK, 2)
         self.pump.run()
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.assertEqual(len(transport.sent), 1)
         self.assertEqual(len(self.receiver.lost), 1)
         self.assertEqual(self.transport.aborted, 1)
-        other.send(frames.CALL, 3)
+        other.send(frames.ASK, 3)
         self.pump.run()
         self.assertEqual(len(transport.sent), 2)
 
@@ -114,19 +114,19 @@ class LossTest(SynchronousTestCase):
         self.assertEqual(len(self.there.lost), 1)
 
     def test_nothing_is_sent_or_received_after_the_end(self):
-        self.other.send(frames.CALL, 1)
+        self.other.send(frames.ASK, 1)
         self.pump.run()
-        self.other.send(frames.CALL, 2)
+        self.other.send(frames.ASK, 2)
         self.other.flush()
         self.link.abort("enough")
-        self.link.send(frames.CALL, 3)
-        self.link.send_packed([frames.pack_frame(frames.CALL, 4)], frames.HEADER_SIZE)
+        self.link.send(frames.ASK, 3)
+        self.link.send_packed([frames.pack_frame(frames.ASK, 4)], frames.HEADER_SIZE)
         self.pump.run()
         self.assertEqual([frame[2] for frame in self.here.frames], [1])
         self.assertEqual(self.there.frames, [])
 
     def test_garbage_ends_the_connection_and_what_came_before_it_counts(self):
-        self.link.deliver(frames.pack_frame(frames.CALL, 1) + b"garbage")
+        self.link.deliver(frames.pack_frame(frames.ASK, 1) + b"garbage")
         self.pump.run()
         self.assertEqual(len(self.here.frames), 1)
         self.assertEqual(len(self.here.lost), 1)
@@ -138,7 +138,7 @@ class LossTest(SynchronousTestCase):
             raise RuntimeError("broken receiver")
 
         self.here.frame_received = fail
-        self.link.deliver(frames.pack_frame(frames.CALL, 1) * 2)
+        self.link.deliver(frames.pack_frame(frames.ASK, 1) * 2)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(len(self.here.lost), 1)
 
@@ -151,7 +151,7 @@ class ThreadOutboxTest(SynchronousTestCase):
         transport = Batches()
         link.connected(transport)
         outbox.link = link
-        frame = frames.pack_frame(frames.CALL, 1)
+        frame = frames.pack_frame(frames.ASK, 1)
         for _ in range(5):
             outbox.post([frame], len(frame))
         self.assertEqual(len(woken), 1)
@@ -181,7 +181,7 @@ class ThreadOutboxTest(SynchronousTestCase):
 
         def post(first):
             for number in range(first, first + 2000):
-                frame = frames.pack_frame(frames.CALL, number)
+                frame = frames.pack_frame(frames.ASK, number)
                 outbox.post([frame], len(frame))
 
         threads = [threading.Thread(target=post, args=(first,)) for first in (0, 10_000, 20_000)]
