@@ -13,7 +13,6 @@ from ipython1.kernel.wire.messages import (
     CommandMeta,
     Hello,
     OutcomeMeta,
-    Submit,
     Welcome,
     pack_ids,
     pack_json,
@@ -21,6 +20,9 @@ from ipython1.kernel.wire.messages import (
     unpack_ids,
     unpack_json,
     unpack_welcome,
+)
+from ipython1.kernel.wire.messages import (
+    SubmitMeta as Submit,
 )
 
 __all__ = [

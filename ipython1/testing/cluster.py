@@ -44,12 +44,10 @@ from ipython1.kernel.engine.end import EngineEnd
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.engine.worker import (
-    Answer,
-    CommandJob,
+    Command,
     CommandRunner,
     EngineService,
     WorkSource,
-    failed,
 )
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.tasks.maps import TaskMapper
@@ -169,7 +167,7 @@ class InlineWorker:
     def __init__(self, runner: CommandRunner, pump: Pump) -> None:
         self._runner = runner
         self._pump = pump
-        self._queue: list[CommandJob] = []
+        self._queue: list[Command] = []
         self.end: EngineEnd | None = None
         self.running_since = 0.0
         self.held = False
@@ -178,7 +176,7 @@ class InlineWorker:
         self.on_stop: Callable[[], None] = lambda: None
 
     @property
-    def running(self) -> CommandJob | None:
+    def running(self) -> Command | None:
         """What it is busy with."""
         return self._queue[0] if self.held and self._queue else None
 
@@ -187,8 +185,8 @@ class InlineWorker:
         """Whether it is busy."""
         return self.running is not None
 
-    def put(self, job: CommandJob) -> None:
-        self._queue.append(job)
+    def put(self, command: Command) -> None:
+        self._queue.append(command)
         self._pump.soon(self._work)
 
     def wake(self) -> None:
@@ -206,25 +204,25 @@ class InlineWorker:
 
     def request(self, run_id: object) -> bool:
         """What an ``InterruptGate`` does: the command that it is busy with raises ``KeyboardInterrupt``."""
-        job = self.running
-        if job is None or job.key != run_id:
+        command = self.running
+        if command is None or command.key != run_id:
             return False
-        self._queue.remove(job)
-        self._answer(job, failed(record_exception(KeyboardInterrupt())))
+        self._queue.remove(command)
+        self._done(command, self._runner.failed(record_exception(KeyboardInterrupt())))
         return True
 
     def _work(self) -> None:
         while self._queue and not self.held and not self.stopped:
-            job = self._queue.pop(0)
-            self._answer(job, self._runner.run(job))
+            command = self._queue.pop(0)
+            self._done(command, self._runner.run(command))
         if self.source is not None:
             while not self.held and not self.stopped and self.source.run_one():
                 pass
             self.source.idle()
 
-    def _answer(self, job: CommandJob, answer: Answer) -> None:
+    def _done(self, command: Command, outcome: messages.Outcome) -> None:
         if self.end is not None:
-            self.end.answer(job, answer)
+            self.end.send_outcome(command, outcome)
 
 
 class _NoGate(InterruptGate):

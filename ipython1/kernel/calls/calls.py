@@ -1,7 +1,7 @@
-"""One call to several engines, from the client's side: what is asked, what has come back, and what it comes to.
+"""One call to several engines, from the client's side: what is wanted, what has come back, and what it comes to.
 
-A :class:`Request` says what to ask and how to read the answers.  A :class:`Call` is one of them under way; it
-lives in the reactor's thread.  :meth:`Request.finish` reads the answers (and unpickles them) in the user's thread.
+A :class:`Request` says what the user wants and how to read what comes of it.  A :class:`Call` is one of them under way;
+it lives in the reactor's thread.  :meth:`Request.finish` reads the outcomes (and unpickles them) in the user's thread.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from ipython1.kernel.basics.error import (
     NotStarted,
     QueueCleared,
 )
-from ipython1.kernel.calls.clientlink import ClientEnd, EngineOutcome
+from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.serialize import loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
 
 log = Logger()
@@ -90,14 +91,14 @@ def _identity(values: list[Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call to engines.
+    """What the user wants of engines.
 
     :ivar name: the client's method, as errors show it.
-    :ivar command: the engine's method.
+    :ivar command: the name of the command that engines get.
     :ivar buffers: its arguments, the same for all engines.
     :ivar for_targets: instead, gives the arguments of each engine: called with the targets' ids, it gives a list of
         ``(id, buffers)``; engines that it leaves out take no part.
-    :ivar read: one engine's value, from the buffers of its answer.
+    :ivar read: one engine's value, from the buffers of its outcome.
     :ivar combine: what the call returns, from the engines' values in the order of the targets.
     :ivar stream: have output sent while it runs.
     """
@@ -110,7 +111,7 @@ class Request:
     combine: Callable[[list[Any]], Any] = _identity
     stream: bool = False
 
-    def finish(self, outcomes: Sequence[EngineOutcome]) -> Any:
+    def finish(self, outcomes: Sequence[Outcome]) -> Any:
         """What the call returns.
 
         :raises CompositeError: when any engine failed.
@@ -129,10 +130,10 @@ class Request:
         return self.combine(values)
 
     def without_data(self) -> Request:
-        """The same without what it sends: for whoever only reads the answers, and shall not keep the data alive."""
+        """The same without what it sends: for whoever only reads the outcomes, and shall not keep the data alive."""
         return replace(self, buffers=(), for_targets=None)
 
-    def problem_of(self, outcome: EngineOutcome) -> BaseException | None:
+    def problem_of(self, outcome: Outcome) -> BaseException | None:
         """What an engine raised; None when it did not fail."""
         if outcome.error is None and outcome.status == messages.OK:
             return None
@@ -142,7 +143,7 @@ class Request:
             return failure.exception
         return None
 
-    def _read_one(self, outcome: EngineOutcome) -> Any:
+    def _read_one(self, outcome: Outcome) -> Any:
         if outcome.error is not None:
             raise _EngineFailure(
                 outcome.error, f"{type(outcome.error).__name__}: {outcome.error}\n"
@@ -189,9 +190,9 @@ class Call:
     end: ClientEnd
     on_output: Callable[[int, str, str], None] | None = None
     accepted: Deferred[list[int]] = field(default_factory=Deferred)
-    done: Deferred[list[EngineOutcome]] = field(default_factory=Deferred)
+    done: Deferred[list[Outcome]] = field(default_factory=Deferred)
     ids: list[int] = field(default_factory=list)
-    outcomes: dict[int, EngineOutcome] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
     numbers: dict[int, int | None] = field(default_factory=dict)
     _unaccepted: int = 0
     _announce: bool = True
@@ -294,7 +295,7 @@ class Call:
 
 
 class _Part:
-    """Hears what becomes of one submission of a call."""
+    """Hears what becomes of one command of a call."""
 
     def __init__(self, call: Call, engine_id: int | None) -> None:
         self._call = call
@@ -313,7 +314,7 @@ class _Part:
         if not self._call._unaccepted:
             self._call._accept()
 
-    def outcome(self, outcome: EngineOutcome) -> None:
+    def outcome(self, outcome: Outcome) -> None:
         self._call.outcomes[outcome.engine_id] = outcome
         self._call._finish_if_complete()
 
@@ -330,5 +331,5 @@ class _Part:
             return
         # The engine went away since the targets were resolved; the others go on.
         gone = NotStarted(f"engine {self._engine_id} went away before it got its part")
-        call.outcomes[self._engine_id] = EngineOutcome(self._engine_id, messages.REFUSED, (), gone)
+        call.outcomes[self._engine_id] = Outcome.refused(self._engine_id, gone)
         self._no_longer_waiting()

@@ -19,6 +19,7 @@ from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline, split_inline, total_size
 
 log = Logger()
@@ -26,27 +27,13 @@ log = Logger()
 CLOSED = "the client was closed"
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOutcome:
-    """How a command ended on one engine, not yet unpickled.
-
-    :ivar status: ``messages.OK``, ``messages.FAILED`` or ``messages.REFUSED``.
-    :ivar error: the kernel's own error, when it was refused.
-    """
-
-    engine_id: int
-    status: int
-    buffers: Buffers = ()
-    error: Exception | None = None
-
-
-class CallObserver(Protocol):
-    """Is told what becomes of one call; every method is called in the reactor's thread."""
+class CommandObserver(Protocol):
+    """Is told what becomes of one command; every method is called in the reactor's thread."""
 
     def accepted(self, ids: Sequence[int]) -> None:
-        """The engines that got it."""
+        """The engines that have it in their queues."""
 
-    def outcome(self, outcome: EngineOutcome) -> None:
+    def outcome(self, outcome: Outcome) -> None:
         """One engine is done."""
 
     def output(self, engine_id: int, stream: str, text: str) -> None:
@@ -57,11 +44,16 @@ class CallObserver(Protocol):
 
 
 @dataclass(slots=True)
-class _Submission:
-    observer: CallObserver
+class _SentCommand:
+    """A command on its way, and what has come back of it.
+
+    :ivar expected: on how many engines it runs, once that is known.
+    :ivar outcomes: by engine; None while a large one arrives.
+    """
+
+    observer: CommandObserver
     expected: int | None = None
-    transfer: int | None = None
-    arrived: dict[int, EngineOutcome | None] = field(default_factory=dict)
+    outcomes: dict[int, Outcome | None] = field(default_factory=dict)
 
 
 class ClientEnd:
@@ -74,7 +66,7 @@ class ClientEnd:
         self.origin = origin
         self._link: FrameLink | None = None
         self._numbers = count(1)
-        self._submissions: dict[int, _Submission] = {}
+        self._commands: dict[int, _SentCommand] = {}
         self._questions: dict[int, Deferred[Any]] = {}
         self._loss: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
@@ -141,7 +133,7 @@ class ClientEnd:
         method: str,
         buffers: Buffers,
         targets: Sequence[int] | None,
-        observer: CallObserver,
+        observer: CommandObserver,
         stream: bool = False,
         announce: bool = True,
     ) -> int | None:
@@ -159,17 +151,17 @@ class ClientEnd:
             return None
         ids = None if targets is None else tuple(targets)
         announced = announce or ids is None
-        meta = messages.Submit(method, ids, stream, announced).pack()
+        meta = messages.SubmitMeta(method, ids, stream, announced).pack()
         number = next(self._numbers)
-        submission = self._submissions[number] = _Submission(observer)
+        command = self._commands[number] = _SentCommand(observer)
         if ids is not None and not announced:
-            submission.expected = len(ids)
+            command.expected = len(ids)
             observer.accepted(ids)
         if fits_inline(buffers):
             link.send(frames.SUBMIT, number, meta, join_inline(buffers))
         else:
-            submission.transfer = link.bulk.start(buffers, lambda reason: None)
-            link.send(frames.SUBMIT, number, meta, pack_reference(submission.transfer), frames.BULK)
+            transfer = link.bulk.start(buffers, lambda reason: None)
+            link.send(frames.SUBMIT, number, meta, pack_reference(transfer), frames.BULK)
         return number
 
     def check_size(self, buffers: Buffers) -> None:
@@ -202,17 +194,17 @@ class ClientEnd:
         elif kind == frames.ACCEPTED:
             self._accepted(ident, messages.unpack_ids(meta))
         elif kind == frames.REFUSED:
-            submission = self._submissions.pop(ident, None)
-            if submission is not None:
-                submission.observer.failed(from_wire(*messages.unpack_json(payload)))
+            command = self._commands.pop(ident, None)
+            if command is not None:
+                command.observer.failed(from_wire(*messages.unpack_json(payload)))
         elif kind == frames.REPLY:
             self._reply(flags, ident, payload)
         elif kind == frames.OUTPUT:
-            submission = self._submissions.get(ident)
-            if submission is not None:
+            command = self._commands.get(ident)
+            if command is not None:
                 stream = bytes(meta[4:]).decode()
                 text = bytes(payload).decode(errors="replace")
-                submission.observer.output(messages.unpack_ids(meta[:4])[0], stream, text)
+                command.observer.output(messages.unpack_ids(meta[:4])[0], stream, text)
         elif kind == frames.ENGINES:
             # Made anew, because other threads look at it.
             self.ids = self.ids | {ident} if meta == b"+" else self.ids - {ident}
@@ -222,26 +214,26 @@ class ClientEnd:
             log.warn("the controller sent a frame of unknown kind {kind}", kind=kind)
 
     def _accepted(self, number: int, ids: Sequence[int]) -> None:
-        submission = self._submissions.get(number)
-        if submission is not None:
-            submission.expected = len(ids)
-            submission.observer.accepted(ids)
-            self._finish_if_complete(number, submission)
+        command = self._commands.get(number)
+        if command is not None:
+            command.expected = len(ids)
+            command.observer.accepted(ids)
+            self._finish_if_complete(number, command)
 
     def _outcome(
         self, flags: int, number: int, meta: messages.OutcomeMeta, payload: Buffer
     ) -> None:
-        submission = self._submissions.get(number)
-        if submission is None or meta.engine_id in submission.arrived:
+        command = self._commands.get(number)
+        if command is None or meta.engine_id in command.outcomes:
             if flags & frames.BULK:
                 self.link.bulk.drop(unpack_reference(payload), "nobody waits for it")
             return
         if not flags & frames.BULK:
             error = None if meta.error is None else from_wire(*meta.error)
             buffers = split_inline(payload) if len(payload) else ()
-            self._arrived(number, EngineOutcome(meta.engine_id, meta.status, buffers, error))
+            self._arrived(number, Outcome(meta.engine_id, meta.status, buffers, error))
             return
-        submission.arrived[meta.engine_id] = None
+        command.outcomes[meta.engine_id] = None
         link = self.link
 
         def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
@@ -251,25 +243,25 @@ class ClientEnd:
                 problem = EngineDied(
                     f"engine {meta.engine_id} went away while its result was on its way: {reason}"
                 )
-                outcome = EngineOutcome(meta.engine_id, messages.REFUSED, (), problem)
+                outcome = Outcome.refused(meta.engine_id, problem)
             else:
-                outcome = EngineOutcome(meta.engine_id, meta.status, parts)
+                outcome = Outcome(meta.engine_id, meta.status, parts)
             self._arrived(number, outcome)
 
         link.bulk.take(unpack_reference(payload), complete)
 
-    def _arrived(self, number: int, outcome: EngineOutcome) -> None:
-        submission = self._submissions.get(number)
-        if submission is None:
+    def _arrived(self, number: int, outcome: Outcome) -> None:
+        command = self._commands.get(number)
+        if command is None:
             return
-        submission.arrived[outcome.engine_id] = outcome
-        submission.observer.outcome(outcome)
-        self._finish_if_complete(number, submission)
+        command.outcomes[outcome.engine_id] = outcome
+        command.observer.outcome(outcome)
+        self._finish_if_complete(number, command)
 
-    def _finish_if_complete(self, number: int, submission: _Submission) -> None:
-        arrived = submission.arrived
-        if len(arrived) == submission.expected and all(arrived.values()):
-            del self._submissions[number]
+    def _finish_if_complete(self, number: int, command: _SentCommand) -> None:
+        outcomes = command.outcomes
+        if len(outcomes) == command.expected and all(outcomes.values()):
+            del self._commands[number]
 
     def _reply(self, flags: int, number: int, payload: Buffer) -> None:
         if not flags & frames.BULK:
@@ -298,10 +290,10 @@ class ClientEnd:
         self._link = None
         self._loss = reason
         problem = self._gone()
-        submissions, self._submissions = self._submissions, {}
+        commands, self._commands = self._commands, {}
         questions, self._questions = self._questions, {}
-        for submission in submissions.values():
-            submission.observer.failed(problem)
+        for command in commands.values():
+            command.observer.failed(problem)
         for answer in questions.values():
             answer.errback(problem)
         for callback in list(self.on_lost):

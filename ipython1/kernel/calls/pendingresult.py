@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.attendance import attend, watch_progress
 from ipython1.kernel.calls.calls import Call
-from ipython1.kernel.calls.clientlink import EngineOutcome
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
 from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.notebook.progress import done_of
 
 log = Logger()
@@ -272,7 +272,7 @@ class PendingResult(Future[Any]):
     def _refused(self, failure: Failure) -> None:
         self._accepted.set_exception(failure.value or CancelledError())
 
-    def _done(self, raw: Sequence[EngineOutcome]) -> None:
+    def _done(self, raw: Sequence[Outcome]) -> None:
         self.set_result(raw)
 
     def _failed(self, failure: Failure) -> None:

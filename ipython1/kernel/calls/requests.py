@@ -1,6 +1,6 @@
 """The requests behind the methods of MultiEngine clients, blocking and asynchronous alike.
 
-Each function checks and packs its arguments, in the caller's thread, and says how the answers are read.
+Each function checks and packs its arguments, in the caller's thread, and says how the outcomes are read.
 """
 
 from __future__ import annotations

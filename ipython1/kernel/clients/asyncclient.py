@@ -15,10 +15,10 @@ from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
 from ipython1.kernel.calls.calls import Call, Request, Targets
-from ipython1.kernel.calls.clientlink import EngineOutcome
 from ipython1.kernel.calls.connect import Connection, open_connection
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
+from ipython1.kernel.wire.messages import Outcome
 
 
 class AsyncPendingResult:
@@ -32,7 +32,7 @@ class AsyncPendingResult:
         self._call = call
         self._waiting: list[AwaitableDeferred] = []
         self._watching: list[Deferred[None]] = []
-        self._outcomes: list[EngineOutcome] | None = None
+        self._outcomes: list[Outcome] | None = None
         self._failure: Failure | None = None
         self._read: tuple[Any, Failure | None] | None = None
         self._dropped = False
@@ -117,7 +117,7 @@ class AsyncPendingResult:
         except Exception:
             return None, Failure()
 
-    def _finished(self, outcomes: list[EngineOutcome]) -> None:
+    def _finished(self, outcomes: list[Outcome]) -> None:
         self._outcomes = outcomes
         self._tell_all()
 

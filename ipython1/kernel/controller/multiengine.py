@@ -1,8 +1,7 @@
 """The MultiEngine interface: engines are explicit, each with its id and its queue.
 
-:class:`MultiEngine` adapts a controller.  It knows no network: a client's commands come as calls, and what
-    becomes of them
-is told through a callback for each engine.
+:class:`MultiEngine` adapts a controller.  It knows no network: a client's commands are submitted by calling it, and
+what becomes of them is told through a callback for each engine.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class IEngineMultiplexer(Interface):
     def submit(
         origin: bytes,
         number: int,
-        submission: messages.Submit,
+        submission: messages.SubmitMeta,
         payload: Buffer,
         relay: BulkRelay | None,
         on_outcome: Callable[[Outcome], None],
@@ -118,7 +117,7 @@ class MultiEngine:
         self,
         origin: bytes,
         number: int,
-        submission: messages.Submit,
+        submission: messages.SubmitMeta,
         payload: Buffer,
         relay: BulkRelay | None,
         on_outcome: Callable[[Outcome], None],

@@ -152,7 +152,7 @@ class MultiEngineSession:
                 frames.OUTPUT, number, messages.pack_ids((engine_id,)) + stream.encode(), text
             )
 
-        submission = messages.Submit.unpack(meta)
+        submission = messages.SubmitMeta.unpack(meta)
         try:
             ids = self._multiengine.submit(
                 self._origin,

@@ -1,7 +1,7 @@
 """The engine's end of its link with the controller; lives in the reactor's thread.
 
-:class:`EngineEnd` takes commands and sends answers; :class:`EngineConnection` makes the link, and makes it again when
-it is lost, for a bounded time.
+:class:`EngineEnd` takes commands and sends their outcomes; :class:`EngineConnection` makes the link, and makes it again
+when it is lost, for a bounded time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -20,11 +21,12 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.core.stacks import main_thread_stack
 from ipython1.core.texts import shorten
 from ipython1.kernel.basics.error import ConnectionError, KernelError, MessageSizeError, to_wire
-from ipython1.kernel.engine.worker import Answer, CommandJob, Worker
+from ipython1.kernel.engine.worker import Command, Worker
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import fits_inline, join_inline, split_inline, total_size
 
 log = Logger()
@@ -71,8 +73,8 @@ class EngineEnd:
         self._reactor = reactor
         self._exit_now = exit_now
         self._link: FrameLink | None = None
-        self._unanswered: tuple[bytes, int] | None = None
-        self._watching: CommandJob | None = None
+        self._unfinished: tuple[bytes, int] | None = None
+        self._watching: Command | None = None
         self._watch_call: Any = None
         self._begun = time.monotonic()
         self.outbox = ThreadOutbox(reactor.callFromThread)
@@ -133,72 +135,73 @@ class EngineEnd:
     def _command(
         self, flags: int, number: int, meta: messages.CommandMeta, payload: Buffer
     ) -> None:
-        self._unanswered = (meta.origin, number)
+        command = Command(meta.origin, number, meta.method, stream=meta.stream)
+        self._unfinished = command.key
         if not flags & frames.BULK:
-            self._queue(CommandJob(number, meta, split_inline(payload)))
+            self._queue(replace(command, buffers=split_inline(payload)))
             return
         assert self._link is not None
 
         def arrived(buffers: list[WritableBuffer] | None, reason: str) -> None:
             if buffers is None:
                 problem = ConnectionError(f"its data did not arrive: {reason}")
-                self._queue(CommandJob(number, meta, (), problem))
+                self._queue(replace(command, problem=problem))
             else:
-                self._queue(CommandJob(number, meta, buffers))
+                self._queue(replace(command, buffers=buffers))
 
         self._link.bulk.take(unpack_reference(payload), arrived)
 
-    def _queue(self, job: CommandJob) -> None:
-        if job.meta.stream:
-            self._watching = job
+    def _queue(self, command: Command) -> None:
+        if command.stream:
+            self._watching = command
             if self._watch_call is None:
                 self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
-        self._worker.put(job)
+        self._worker.put(command)
 
     def _watch(self) -> None:
         """Send what the watched command has written since the last look."""
         self._watch_call = None
-        job = self._watching
-        if job is None:
+        command = self._watching
+        if command is None:
             return
-        if self._worker.running is job:
+        if self._worker.running is command:
             for stream, text in zip(("stdout", "stderr"), self._output.peek(), strict=True):
                 if text:
                     data = shorten(text, STREAM_MOST).encode(errors="replace")
-                    self._send_output(job, stream, data)
+                    self._send_output(command, stream, data)
         self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
 
-    def _send_output(self, job: CommandJob, stream: str, data: bytes) -> None:
+    def _send_output(self, command: Command, stream: str, data: bytes) -> None:
         if self._link is not None:
-            self._link.send(frames.OUTPUT, job.number, job.meta.origin + stream.encode(), data)
+            self._link.send(frames.OUTPUT, command.number, command.origin + stream.encode(), data)
 
-    def answer(self, job: CommandJob, answer: Answer) -> None:
-        """Send a command's answer; called in the main thread."""
-        if self._unanswered == job.key:
-            self._unanswered = None
-        size = total_size(answer.buffers)
+    def send_outcome(self, command: Command, outcome: Outcome) -> None:
+        """Tell how a command ended; called in the main thread."""
+        if self._unfinished == command.key:
+            self._unfinished = None
+        size = total_size(outcome.buffers)
         if self.max_message and size > self.max_message:
             problem = MessageSizeError(
                 f"the result is {size} bytes, the controller takes at most {self.max_message} (max_message_size in "
                 "ipython1.kernel.ini); fetch it in parts, or through files"
             )
-            answer = Answer(messages.REFUSED, error=to_wire(problem))
-        meta = job.meta.origin + bytes((answer.status,))
-        if answer.error is not None:
-            meta += messages.pack_json(answer.error)
-        if self._watching is job:
+            outcome = Outcome.refused(outcome.engine_id, problem)
+        meta = command.origin + bytes((outcome.status,))
+        if outcome.error is not None:
+            meta += messages.pack_json(to_wire(outcome.error))
+        if self._watching is command:
             self._watching = None
-        buffers = answer.buffers
+        buffers = outcome.buffers
         if not buffers:
-            frame = frames.pack_frame(frames.OUTCOME, job.number, meta)
+            frame = frames.pack_frame(frames.OUTCOME, command.number, meta)
         elif fits_inline(buffers):
-            frame = frames.pack_frame(frames.OUTCOME, job.number, meta, join_inline(buffers))
+            frame = frames.pack_frame(frames.OUTCOME, command.number, meta, join_inline(buffers))
         else:
-            self._reactor.callFromThread(self._answer_in_bulk, job.number, meta, buffers)
+            self._reactor.callFromThread(self._send_in_bulk, command.number, meta, buffers)
             return
         self.outbox.post([frame], len(frame))
 
-    def _answer_in_bulk(self, number: int, meta: bytes, buffers: Any) -> None:
+    def _send_in_bulk(self, number: int, meta: bytes, buffers: Any) -> None:
         link = self._link
         if link is None:
             return
@@ -208,24 +211,24 @@ class EngineEnd:
     # -- control
 
     def _interrupt(self, origin: bytes, number: int) -> None:
-        key = self._unanswered
+        key = self._unfinished
         if key is not None and (not origin or key == (origin, number)):
             self._interrupt_command(key)
 
     def _interrupt_command(self, key: tuple[bytes, int]) -> None:
         # A command that has come but not begun cannot be interrupted yet, and must not escape by that.
-        if self._unanswered == key and not self._gate.request(key):
+        if self._unfinished == key and not self._gate.request(key):
             self._reactor.callLater(INTERRUPT_AGAIN, self._interrupt_command, key)
 
     def _status(self, number: int, request: dict[str, Any]) -> None:
         running = self._worker.running
         answer: dict[str, Any] = {
-            "running": None if running is None else running.meta.method,
+            "running": None if running is None else running.method,
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._begun,
         }
         if running is not None:
-            answer["command"] = (running.meta.origin.hex(), running.number)
+            answer["command"] = (running.origin.hex(), running.number)
             answer["seconds"] = time.monotonic() - self._worker.running_since
         else:
             self._status_of_task(answer, bool(request.get("interrupt")))

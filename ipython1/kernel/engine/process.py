@@ -117,7 +117,9 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     )
     service = EngineService(interpreter)
     end: EngineEnd
-    worker = Worker(CommandRunner(service), gate, lambda job, answer: end.answer(job, answer))
+    worker = Worker(
+        CommandRunner(service), gate, lambda command, outcome: end.send_outcome(command, outcome)
+    )
     service.stop = worker.stop
     failures: list[BaseException] = []
 

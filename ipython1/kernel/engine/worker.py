@@ -22,11 +22,11 @@ from ipython1.kernel.basics.error import (
     NotDefined,
     ProtocolError,
     SerializationError,
-    to_wire,
 )
 from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Buffers, Serialized
 
@@ -188,31 +188,28 @@ class _Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class CommandJob:
-    """A command as the main thread gets it."""
+class Command:
+    """What this engine has to do.
 
+    :ivar origin: the uuid (16 bytes) of the client it comes from.
+    :ivar number: unique for ever with ``origin``.
+    :ivar method: its name.
+    :ivar buffers: its arguments.
+    :ivar stream: send output while it runs.
+    :ivar problem: why it cannot be run: its arguments did not arrive.
+    """
+
+    origin: bytes
     number: int
-    meta: messages.CommandMeta
-    buffers: Buffers
-    problem: BaseException | None = None
+    method: str
+    buffers: Buffers = ()
+    stream: bool = False
+    problem: Exception | None = None
 
     @property
     def key(self) -> tuple[bytes, int]:
-        return (self.meta.origin, self.number)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a command ended, as bytes."""
-
-    status: int
-    buffers: Buffers = ()
-    error: tuple[str, str] | None = None
-
-
-def failed(record: ExceptionRecord, result: dict[str, Any] | None = None) -> Answer:
-    """The answer that user code raised."""
-    return Answer(messages.FAILED, dumps((record, result)).buffers)
+        """What names it for ever."""
+        return (self.origin, self.number)
 
 
 class CommandRunner:
@@ -238,20 +235,24 @@ class CommandRunner:
             "clear_properties": self._clear_properties,
         }
 
-    def run(self, job: CommandJob) -> Answer:
+    def run(self, command: Command) -> Outcome:
         """Run one command; never raises."""
-        if job.problem is not None:
-            return Answer(messages.REFUSED, error=to_wire(job.problem))
-        method = self._methods.get(job.meta.method)
+        if command.problem is not None:
+            return Outcome.refused(self._service.id, command.problem)
+        method = self._methods.get(command.method)
         if method is None:
-            problem = ProtocolError(f"an engine has no method {job.meta.method!r}")
-            return Answer(messages.REFUSED, error=to_wire(problem))
+            problem = ProtocolError(f"an engine has no method {command.method!r}")
+            return Outcome.refused(self._service.id, problem)
         try:
-            return Answer(messages.OK, method(job.buffers))
-        except _Failed as problem:
-            return failed(problem.record, problem.result)
+            return Outcome(self._service.id, messages.OK, method(command.buffers))
+        except _Failed as failure:
+            return self.failed(failure.record, failure.result)
         except BaseException as problem:
-            return failed(record_exception(problem))
+            return self.failed(record_exception(problem))
+
+    def failed(self, record: ExceptionRecord, result: dict[str, Any] | None = None) -> Outcome:
+        """How a command ends whose code raised."""
+        return Outcome(self._service.id, messages.FAILED, dumps((record, result)).buffers)
 
     def _result(self, result: Any) -> Buffers:
         if result.failure is not None:
@@ -364,7 +365,7 @@ class WorkSource(Protocol):
 class Worker:
     """The main thread's loop.
 
-    :param answer: called in the main thread with each command's answer.
+    :param done: called in the main thread with each command and its outcome.
     :ivar running: the command that runs.
     :ivar busy: whether a command or a task may be running.
     """
@@ -373,24 +374,24 @@ class Worker:
         self,
         runner: CommandRunner,
         gate: InterruptGate,
-        answer: Callable[[CommandJob, Answer], None],
+        done: Callable[[Command, Outcome], None],
     ) -> None:
         self._runner = runner
         self._gate = gate
-        self._answer = answer
-        self._commands: deque[CommandJob] = deque()
+        self._done = done
+        self._commands: deque[Command] = deque()
         # Locked means that nothing was brought since the loop last looked.
         self._nothing_new = threading.Lock()
         self._nothing_new.acquire()
         self._stopping = False
         self.source: WorkSource | None = None
-        self.running: CommandJob | None = None
+        self.running: Command | None = None
         self.running_since = 0.0
         self.busy = False
 
-    def put(self, job: CommandJob) -> None:
+    def put(self, command: Command) -> None:
         """Queue a command; from any thread."""
-        self._commands.append(job)
+        self._commands.append(command)
         self.wake()
 
     def wake(self) -> None:
@@ -422,14 +423,14 @@ class Worker:
         finally:
             self.busy = False
 
-    def _run(self, job: CommandJob) -> None:
+    def _run(self, command: Command) -> None:
         self.running_since = time.monotonic()
-        self.running = job
+        self.running = command
         try:
-            with self._gate.running(job.key):
-                answer = self._runner.run(job)
+            with self._gate.running(command.key):
+                outcome = self._runner.run(command)
         except KeyboardInterrupt as late:
-            answer = failed(record_exception(late))
+            outcome = self._runner.failed(record_exception(late))
         finally:
             self.running = None
-        self._answer(job, answer)
+        self._done(command, outcome)

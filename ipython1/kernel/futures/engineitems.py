@@ -23,7 +23,6 @@ from ipython1.kernel.basics.error import (
     NotStarted,
     QueueCleared,
 )
-from ipython1.kernel.calls.clientlink import EngineOutcome
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
@@ -32,10 +31,11 @@ from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import run_chunk
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, fits_inline
 
 
-def read_outcome(outcome: EngineOutcome) -> Answer:
+def read_outcome(outcome: Outcome) -> Answer:
     """What an engine answered, unpickled."""
     engine = outcome.engine_id
     if outcome.error is not None:
@@ -239,7 +239,7 @@ class EngineItems:
 
     # -- what comes of items
 
-    def ended(self, item: Item, outcome: EngineOutcome) -> None:
+    def ended(self, item: Item, outcome: Outcome) -> None:
         """An engine is done with it, or will not do it."""
         error = outcome.error
         if isinstance(error, NotStarted):
@@ -339,7 +339,7 @@ class _Observer:
     def output(self, engine_id: int, stream: str, text: str) -> None:
         pass
 
-    def outcome(self, outcome: EngineOutcome) -> None:
+    def outcome(self, outcome: Outcome) -> None:
         self._items.ended(self._item, outcome)
 
     def failed(self, problem: Exception) -> None:

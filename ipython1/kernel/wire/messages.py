@@ -21,6 +21,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.payload import Buffers
 from ipython1.version import __version__
 
 ORIGIN_SIZE: Final = 16
@@ -178,12 +179,14 @@ def unpack_welcome(data: Buffer) -> Welcome:
 _SUBMIT: Final = struct.Struct("<BBH")
 
 MOST_TARGETS: Final = 16_000
-"""Engines that one submission can name."""
+"""Engines that one ``SUBMIT`` can name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Submit:
-    """The meta part of ``SUBMIT``: which method, on which engines (None: all that there are).
+class SubmitMeta:
+    """The meta part of ``SUBMIT``: which command, on which engines (None: all that there are).
+
+    :ivar method: the command's name.
 
     :ivar stream: send output while the command runs.
     :ivar announce: tell the targets' ids as soon as it is queued.
@@ -202,7 +205,7 @@ class Submit:
         return _SUBMIT.pack(len(name), options, len(self.targets)) + name + pack_ids(self.targets)
 
     @classmethod
-    def unpack(cls, meta: Buffer) -> Submit:
+    def unpack(cls, meta: Buffer) -> SubmitMeta:
         """:raises ProtocolError: when it is malformed."""
         try:
             name_size, options, count = _SUBMIT.unpack_from(meta, 0)
@@ -227,6 +230,26 @@ def unpack_ids(data: Buffer) -> tuple[int, ...]:
 
 
 _OUTCOME: Final = struct.Struct("<IB")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended on one engine, as the engine and the client have it.
+
+    :ivar status: :data:`OK`, :data:`FAILED` (the user's code raised) or :data:`REFUSED` (the kernel failed it).
+    :ivar buffers: what it gave, or what was raised, still pickled.
+    :ivar error: the kernel's own error, when it was refused.
+    """
+
+    engine_id: int
+    status: int
+    buffers: Buffers = ()
+    error: Exception | None = None
+
+    @classmethod
+    def refused(cls, engine_id: int, problem: Exception) -> Outcome:
+        """The kernel's own error."""
+        return cls(engine_id, REFUSED, error=problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +282,9 @@ class OutcomeMeta:
 
 @dataclass(frozen=True, slots=True)
 class CommandMeta:
-    """The meta part of ``COMMAND``: whose it is and which method it calls.
+    """The meta part of ``COMMAND``: whose it is and which it is.
 
+    :ivar method: the command's name.
     :ivar stream: send output while it runs.
     """
 

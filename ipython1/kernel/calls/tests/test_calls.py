@@ -22,10 +22,10 @@ from ipython1.kernel.basics.error import (
     UnpickleableException,
 )
 from ipython1.kernel.calls.calls import Call, Request, normalize_targets
-from ipython1.kernel.calls.clientlink import EngineOutcome
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.testing import InMemoryCluster
 
 
@@ -86,13 +86,13 @@ class TargetsTest(SynchronousTestCase):
             self.assertIn("targets", str(error))
 
 
-def outcome(engine_id: int, value: Any) -> EngineOutcome:
-    return EngineOutcome(engine_id, messages.OK, dumps(value).buffers)
+def outcome(engine_id: int, value: Any) -> Outcome:
+    return Outcome(engine_id, messages.OK, dumps(value).buffers)
 
 
-def failure(engine_id: int, exception: BaseException) -> EngineOutcome:
+def failure(engine_id: int, exception: BaseException) -> Outcome:
     record = record_exception(exception)
-    return EngineOutcome(engine_id, messages.FAILED, dumps((record, {"id": engine_id})).buffers)
+    return Outcome(engine_id, messages.FAILED, dumps((record, {"id": engine_id})).buffers)
 
 
 class FinishTest(SynchronousTestCase):
@@ -100,7 +100,7 @@ class FinishTest(SynchronousTestCase):
 
     request = Request("execute", "execute", read=lambda buffers: loads(buffers), combine=tuple)
 
-    def fail_with(self, *outcomes: EngineOutcome) -> CompositeError:
+    def fail_with(self, *outcomes: Outcome) -> CompositeError:
         return self.assertRaises(CompositeError, self.request.finish, outcomes)
 
     def test_values_in_the_order_of_the_targets(self):
@@ -122,12 +122,12 @@ class FinishTest(SynchronousTestCase):
         )
 
     def test_errors_of_the_kernel(self):
-        error = self.fail_with(EngineOutcome(3, messages.REFUSED, (), QueueCleared("cleared")))
+        error = self.fail_with(Outcome(3, messages.REFUSED, (), QueueCleared("cleared")))
         self.assertEqual(str(error).splitlines()[1], "[3:execute]: QueueCleared: cleared")
 
     def test_exceptions_that_do_not_survive_the_journey(self):
         record = ExceptionRecord("Odd", "it was odd", "Traceback\nOdd: it was odd", None)
-        answer = EngineOutcome(0, messages.FAILED, dumps((record, None)).buffers)
+        answer = Outcome(0, messages.FAILED, dumps((record, None)).buffers)
         error = self.fail_with(answer)
         self.assertIsInstance(error.exceptions[0], UnpickleableException)
         self.assertEqual(str(error.exceptions[0]), "Odd: it was odd")
@@ -144,8 +144,8 @@ class FinishTest(SynchronousTestCase):
     def test_a_result_that_cannot_be_rebuilt_fails_alone(self):
         error = self.fail_with(
             outcome(0, 5),
-            EngineOutcome(1, messages.OK, (b"garbage",)),
-            EngineOutcome(2, messages.FAILED, (b"",)),
+            Outcome(1, messages.OK, (b"garbage",)),
+            Outcome(2, messages.FAILED, (b"",)),
         )
         self.assertEqual(error.results, [5])
         self.assertEqual([type(each) for each in error.exceptions], [SerializationError] * 2)
@@ -176,7 +176,7 @@ class CallTest(SynchronousTestCase):
         call.start(targets, announce)
         return call
 
-    def finish(self, call: Call) -> list[EngineOutcome]:
+    def finish(self, call: Call) -> list[Outcome]:
         self.cluster.pump.run()
         return self.successResultOf(call.done)
 

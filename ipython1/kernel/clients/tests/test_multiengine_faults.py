@@ -86,7 +86,7 @@ class FaultsCase(SynchronousTestCase):
         for link in links:
             self.assertEqual(link.bulk.active, 0)
         for end in ends:
-            self.assertEqual((end._submissions, end._questions), ({}, {}))
+            self.assertEqual((end._commands, end._questions), ({}, {}))
         for engine in self.cluster.controller.engines.values():
             self.assertEqual(engine.queue_status(), {"pending": None, "queue": []})
             self.assertEqual((engine._reports, engine._waiting_for_end), ({}, {}))
@@ -294,7 +294,7 @@ class RepeatedTest(FaultsCase):
     """Messages that come twice, out of the blue, or are no messages at all."""
 
     def submit(self, number: int, code: str = "count = globals().get('count', 0) + 1") -> None:
-        meta = messages.Submit("execute", None).pack()
+        meta = messages.SubmitMeta("execute", None).pack()
         data = join_inline([messages.pack_json({"source": code})])
         self.end.link.send(frames.SUBMIT, number, meta, data)
 
@@ -312,7 +312,7 @@ class RepeatedTest(FaultsCase):
         for _ in range(2):
             data = [messages.pack_json({"source": "count = 1" + " " * 2000})]
             transfer = link.bulk.start(data, refused.append)
-            meta = messages.Submit("execute", None).pack()
+            meta = messages.SubmitMeta("execute", None).pack()
             link.send(frames.SUBMIT, 50, meta, pack_reference(transfer), frames.BULK)
         self.cluster.pump.run()
         self.assertEqual(sorted(refused, key=str), [None, "it was received before"])
@@ -330,7 +330,7 @@ class RepeatedTest(FaultsCase):
         call = self.mec.pull("x", block=False)
         self.cluster.engines[0].worker.held = True
         self.cluster.pump.run()
-        number = next(iter(self.end._submissions))
+        number = next(iter(self.end._commands))
         meta = messages.OutcomeMeta(1, messages.OK).pack()
         self.end.frame_received(frames.OUTCOME, 0, number, meta, b"")
         self.cluster.engines[0].worker.release()
@@ -346,7 +346,11 @@ class RepeatedTest(FaultsCase):
             frames.pack_frame(frames.ASK, 1, b"", b"not JSON"),
             frames.pack_frame(frames.SUBMIT, 1, b"", b""),
             frames.pack_frame(
-                frames.SUBMIT, 1, messages.Submit("x", None).pack(), pack_reference(9), frames.BULK
+                frames.SUBMIT,
+                1,
+                messages.SubmitMeta("x", None).pack(),
+                pack_reference(9),
+                frames.BULK,
             ),
             frames.pack_frame(frames.BULK_OPEN, 1, b"", b"\xff" * 4),
             frames.pack_frame(frames.BULK_ACK, 1, b"?"),

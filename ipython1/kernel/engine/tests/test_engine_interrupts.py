@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from ipython1.kernel.engine.end import INTERRUPT_AGAIN, EngineEnd
-from ipython1.kernel.engine.worker import Answer, CommandJob
+from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import join_inline
 
 ORIGIN = b"o" * 16
@@ -39,10 +40,10 @@ class Worker:
     running = None
 
     def __init__(self) -> None:
-        self.jobs: list[CommandJob] = []
+        self.commands: list[Command] = []
 
-    def put(self, job: CommandJob) -> None:
-        self.jobs.append(job)
+    def put(self, command: Command) -> None:
+        self.commands.append(command)
 
 
 class EngineInterruptTests(unittest.SynchronousTestCase):
@@ -80,7 +81,7 @@ class EngineInterruptTests(unittest.SynchronousTestCase):
     def test_only_the_command_that_was_meant(self) -> None:
         self.send_command(1)
         self.interrupt(ORIGIN, 1)
-        self.end.answer(self.worker.jobs[0], Answer(messages.OK))
+        self.end.send_outcome(self.worker.commands[0], Outcome(0, messages.OK))
         self.gate.current = self.send_command(2)
         self.clock.advance(1)
         self.interrupt(ORIGIN, 1)

@@ -15,11 +15,12 @@ from ipython1.kernel.engine.end import (
     EngineConnection,
     EngineEnd,
 )
-from ipython1.kernel.engine.worker import Answer, CommandJob
+from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import pack_reference
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import join_inline, split_inline
 from ipython1.testing.memory import Pump, connect_in_memory
 
@@ -27,11 +28,11 @@ CLIENT = b"c" * 16
 
 
 class Worker:
-    """Plays the main thread: takes jobs and does nothing."""
+    """Plays the main thread: takes commands and does nothing."""
 
     def __init__(self) -> None:
-        self.jobs: list[CommandJob] = []
-        self.running: CommandJob | None = None
+        self.commands: list[Command] = []
+        self.running: Command | None = None
         self.running_since = 0.0
         self.stopped = 0
 
@@ -39,8 +40,8 @@ class Worker:
     def busy(self) -> bool:
         return self.running is not None
 
-    def put(self, job: CommandJob) -> None:
-        self.jobs.append(job)
+    def put(self, command: Command) -> None:
+        self.commands.append(command)
 
     def stop(self) -> None:
         self.stopped += 1
@@ -87,18 +88,18 @@ class EndCase(SynchronousTestCase):
 class CommandsTest(EndCase):
     def test_a_command_comes_to_the_main_thread_as_it_was_sent(self):
         self.command(5, b"head", b"array")
-        (job,) = self.worker.jobs
-        self.assertEqual((job.key, job.meta.method), ((CLIENT, 5), "push"))
-        self.assertEqual([bytes(buffer) for buffer in job.buffers], [b"head", b"array"])
+        (command,) = self.worker.commands
+        self.assertEqual((command.key, command.method), ((CLIENT, 5), "push"))
+        self.assertEqual([bytes(buffer) for buffer in command.buffers], [b"head", b"array"])
 
     def test_large_data_comes_before_its_command_does(self):
         transfer = self.there.bulk.start([b"head", bytes(10**6)], lambda reason: None)
         meta = messages.CommandMeta(CLIENT, "push").pack()
         self.there.send(frames.COMMAND, 1, meta, pack_reference(transfer), frames.BULK)
-        self.assertEqual(self.worker.jobs, [])
+        self.assertEqual(self.worker.commands, [])
         self.pump.run()
-        (job,) = self.worker.jobs
-        self.assertEqual([len(buffer) for buffer in job.buffers], [4, 10**6])
+        (command,) = self.worker.commands
+        self.assertEqual([len(buffer) for buffer in command.buffers], [4, 10**6])
         self.assertEqual(self.link.bulk.active, 0)
 
     def test_data_that_does_not_arrive_is_a_problem_of_its_command(self):
@@ -109,15 +110,15 @@ class CommandsTest(EndCase):
             self.pump.step()
         self.there.bulk.cancel(transfer, "its client is gone")
         self.pump.run()
-        (job,) = self.worker.jobs
-        self.assertIsInstance(job.problem, ConnectionError)
-        self.assertIn("its client is gone", str(job.problem))
+        (command,) = self.worker.commands
+        self.assertIsInstance(command.problem, ConnectionError)
+        self.assertIn("its client is gone", str(command.problem))
 
     def test_small_and_large_answers(self):
         self.command(1)
-        job = self.worker.jobs[0]
+        command = self.worker.commands[0]
         for buffers in ((), (b"stream", b"x" * 100), (b"stream", bytes(300_000))):
-            self.end.answer(job, Answer(messages.OK, buffers))
+            self.end.send_outcome(command, Outcome(0, messages.OK, buffers))
         self.pump.run()
         empty, small, large = self.sent(frames.OUTCOME)
         self.assertEqual(empty[2:], (1, CLIENT + b"\x00", b""))
@@ -130,7 +131,7 @@ class CommandsTest(EndCase):
 
     def test_an_answer_that_is_too_large_is_refused_with_its_size(self):
         self.command(1)
-        self.end.answer(self.worker.jobs[0], Answer(messages.OK, (bytes(2 * 10**6),)))
+        self.end.send_outcome(self.worker.commands[0], Outcome(0, messages.OK, (bytes(2 * 10**6),)))
         (outcome,) = self.sent(frames.OUTCOME)
         self.assertEqual(outcome[3][16], messages.REFUSED)
         name, message = messages.unpack_json(outcome[3][17:])
@@ -141,13 +142,13 @@ class CommandsTest(EndCase):
         self.command(1)
         self.link.abort("gone")
         for buffers in ((), (bytes(300_000),)):
-            self.end.answer(self.worker.jobs[0], Answer(messages.OK, buffers))
+            self.end.send_outcome(self.worker.commands[0], Outcome(0, messages.OK, buffers))
         self.pump.run()
         self.assertEqual(self.sent(frames.OUTCOME), [])
 
     def test_status_is_answered_while_user_code_runs(self):
         self.command(1)
-        self.worker.running = self.worker.jobs[0]
+        self.worker.running = self.worker.commands[0]
         self.there.send(frames.STATUS, 9, b"", b"{}")
         (reply,) = self.sent(frames.REPLY)
         self.assertEqual(reply[2], 9)
@@ -174,11 +175,11 @@ class OutputTest(EndCase):
 
     def test_output_is_sent_while_the_command_runs_and_not_after(self):
         self.command(1, stream=True)
-        job = self.worker.jobs[0]
+        command = self.worker.commands[0]
         self.output.new = ("before it began", "")
         self.tick()
         self.assertEqual(self.sent(frames.OUTPUT), [])
-        self.worker.running = job
+        self.worker.running = command
         self.output.new = ("out é", "err")
         self.tick()
         texts = [(frame[2], frame[3][16:], frame[4].decode()) for frame in self.sent(frames.OUTPUT)]
@@ -186,7 +187,7 @@ class OutputTest(EndCase):
         self.tick()
         self.assertEqual(len(self.sent(frames.OUTPUT)), 2)
         self.worker.running = None
-        self.end.answer(job, Answer(messages.OK))
+        self.end.send_outcome(command, Outcome(0, messages.OK))
         self.output.new = ("late", "")
         self.tick()
         self.assertEqual(len(self.sent(frames.OUTPUT)), 2)
@@ -194,14 +195,14 @@ class OutputTest(EndCase):
 
     def test_without_being_asked_nothing_is_sent(self):
         self.command(1)
-        self.worker.running = self.worker.jobs[0]
+        self.worker.running = self.worker.commands[0]
         self.output.new = ("out", "err")
         self.tick()
         self.assertEqual(self.sent(frames.OUTPUT), [])
 
     def test_a_flood_fits_into_frames(self):
         self.command(1, stream=True)
-        self.worker.running = self.worker.jobs[0]
+        self.worker.running = self.worker.commands[0]
         self.output.new = ("😀" * 500_000, "")
         self.tick()
         for frame in self.sent(frames.OUTPUT):
@@ -223,7 +224,7 @@ class EndingTest(EndCase):
 
     def test_a_busy_engine_is_ended_without_waiting_for_user_code(self):
         self.command(1)
-        self.worker.running = self.worker.jobs[0]
+        self.worker.running = self.worker.commands[0]
         self.stop()
         self.assertEqual(self.exits, [])
         self.pump.advance(EXIT_DELAY)
@@ -232,7 +233,7 @@ class EndingTest(EndCase):
     def test_a_command_that_begins_at_that_very_moment_does_not_keep_it(self):
         self.stop()
         self.command(1)
-        self.worker.running = self.worker.jobs[0]
+        self.worker.running = self.worker.commands[0]
         self.pump.advance(EXIT_DELAY)
         self.assertEqual(len(self.exits), 1)
 

@@ -11,11 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
-from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined
+from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined, ProtocolError
 from ipython1.kernel.engine import worker as engineworker
 from ipython1.kernel.engine.worker import (
-    Answer,
-    CommandJob,
+    Command,
     CommandRunner,
     EngineService,
     Properties,
@@ -24,6 +23,7 @@ from ipython1.kernel.engine.worker import (
 from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.named import pack_named
 from ipython1.testing.cluster import PlainInterpreter
 
@@ -44,10 +44,10 @@ class Gate:
             raise KeyboardInterrupt
 
 
-def job(number: int, method: str = "execute", buffers: Any = None, **changes: Any) -> CommandJob:
+def command(number: int, method: str = "execute", buffers: Any = None, **changes: Any) -> Command:
     if buffers is None:
         buffers = [messages.pack_json({"source": f"x = {number}"})]
-    return CommandJob(number, messages.CommandMeta(b"c" * 16, method), buffers, **changes)
+    return Command(b"c" * 16, number, method, buffers, **changes)
 
 
 class WorkerTest(SynchronousTestCase):
@@ -56,20 +56,20 @@ class WorkerTest(SynchronousTestCase):
     def setUp(self):
         self.service = EngineService(PlainInterpreter())
         self.gate = Gate()
-        self.answers: list[tuple[int, Answer]] = []
-        self.answered = threading.Semaphore(0)
-        self.worker = Worker(CommandRunner(self.service), self.gate, self.answer)
+        self.outcomes: list[tuple[int, Outcome]] = []
+        self.ended = threading.Semaphore(0)
+        self.worker = Worker(CommandRunner(self.service), self.gate, self.done)
         self.thread = threading.Thread(target=self.worker.loop)
         self.addCleanup(self.thread.join, SOON)
         self.addCleanup(self.worker.stop)
 
-    def answer(self, job: CommandJob, answer: Answer) -> None:
-        self.answers.append((job.number, answer))
-        self.answered.release()
+    def done(self, command: Command, outcome: Outcome) -> None:
+        self.outcomes.append((command.number, outcome))
+        self.ended.release()
 
     def wait(self, count: int) -> None:
         for _ in range(count):
-            self.assertTrue(self.answered.acquire(timeout=SOON))
+            self.assertTrue(self.ended.acquire(timeout=SOON))
 
     def test_commands_run_in_order_whoever_brings_them_and_whenever(self):
         self.thread.start()
@@ -78,7 +78,7 @@ class WorkerTest(SynchronousTestCase):
 
         def bring(first: int) -> None:
             for number in range(first, first + each):
-                self.worker.put(job(number))
+                self.worker.put(command(number))
 
         threads = [threading.Thread(target=bring, args=(n * 10_000,)) for n in range(counts)]
         for thread in threads:
@@ -86,7 +86,7 @@ class WorkerTest(SynchronousTestCase):
         for thread in threads:
             thread.join()
         self.wait(counts * each)
-        numbers = [number for number, _ in self.answers]
+        numbers = [number for number, _ in self.outcomes]
         for n in range(counts):
             of_one = [number for number in numbers if number // 10_000 == n]
             self.assertEqual(of_one, list(range(n * 10_000, n * 10_000 + each)))
@@ -94,16 +94,16 @@ class WorkerTest(SynchronousTestCase):
     def test_it_wakes_for_each_command_that_comes_alone(self):
         self.thread.start()
         for number in range(300):
-            self.worker.put(job(number))
+            self.worker.put(command(number))
             self.wait(1)
-        self.assertEqual(len(self.answers), 300)
+        self.assertEqual(len(self.outcomes), 300)
 
     def test_it_is_busy_only_while_something_runs(self):
         begun, go_on = threading.Event(), threading.Event()
         self.service.interpreter.user_ns.update(begun=begun, go_on=go_on)
         self.assertFalse(self.worker.busy)
         self.thread.start()
-        self.worker.put(job(1, buffers=[b'{"source": "begun.set(); go_on.wait()"}']))
+        self.worker.put(command(1, buffers=[b'{"source": "begun.set(); go_on.wait()"}']))
         self.assertTrue(begun.wait(SOON))
         self.assertTrue(self.worker.busy)
         self.assertEqual(self.worker.running.number, 1)
@@ -114,21 +114,21 @@ class WorkerTest(SynchronousTestCase):
         self.assertIsNone(self.worker.running)
 
     def test_stopping_leaves_what_has_not_begun(self):
-        self.worker.put(job(1))
+        self.worker.put(command(1))
         self.worker.stop()
         self.thread.start()
         self.thread.join(SOON)
-        self.assertEqual(self.answers, [])
+        self.assertEqual(self.outcomes, [])
 
     def test_an_interrupt_that_comes_when_the_command_is_over_is_its_answer(self):
         self.gate.late = True
         self.thread.start()
-        self.worker.put(job(1))
-        self.worker.put(job(2))
+        self.worker.put(command(1))
+        self.worker.put(command(2))
         self.wait(2)
-        statuses = [answer.status for _, answer in self.answers]
+        statuses = [outcome.status for _, outcome in self.outcomes]
         self.assertEqual(statuses, [messages.FAILED, messages.OK])
-        record, _ = loads(self.answers[0][1].buffers)
+        record, _ = loads(self.outcomes[0][1].buffers)
         self.assertEqual(record.ename, "KeyboardInterrupt")
 
     def test_other_work_is_done_between_commands_and_told_when_there_is_none(self):
@@ -145,7 +145,7 @@ class WorkerTest(SynchronousTestCase):
                 self.left -= 1
                 log.append("task")
                 if self.left == 1:
-                    case.worker.put(job(1))
+                    case.worker.put(command(1))
                 return True
 
             def idle(self) -> None:
@@ -159,7 +159,7 @@ class WorkerTest(SynchronousTestCase):
         self.wait(1)
         self.assertTrue(told.wait(SOON))
         self.assertEqual(log[:4], ["task", "task", "task", "idle"])
-        self.assertEqual([number for number, _ in self.answers], [1])
+        self.assertEqual([number for number, _ in self.outcomes], [1])
         told.clear()
         source.left = 1
         self.worker.wake()
@@ -183,7 +183,7 @@ class WorkerTest(SynchronousTestCase):
         for _ in range(10_000):
             self.worker.wake()
         self.thread.start()
-        self.worker.put(job(1))
+        self.worker.put(command(1))
         self.wait(1)
         self.worker.stop()
         self.thread.join(SOON)
@@ -195,12 +195,12 @@ class RunnerTest(SynchronousTestCase):
         self.service = EngineService(PlainInterpreter())
         self.runner = CommandRunner(self.service)
 
-    def run_one(self, method: str, buffers: Any = ()) -> Answer:
-        return self.runner.run(job(1, method, buffers))
+    def run_one(self, method: str, buffers: Any = ()) -> Outcome:
+        return self.runner.run(command(1, method, buffers))
 
-    def record(self, answer: Answer) -> ExceptionRecord:
-        self.assertEqual(answer.status, messages.FAILED)
-        record, _ = loads(answer.buffers)
+    def record(self, outcome: Outcome) -> ExceptionRecord:
+        self.assertEqual(outcome.status, messages.FAILED)
+        record, _ = loads(outcome.buffers)
         return record
 
     def test_interfaces(self):
@@ -208,8 +208,9 @@ class RunnerTest(SynchronousTestCase):
 
     def test_unknown_methods_are_refused(self):
         for method in ("", "__class__", "stop", "push_serialized", "no such"):
-            answer = self.run_one(method)
-            self.assertEqual((answer.status, answer.error[0]), (messages.REFUSED, "ProtocolError"))
+            outcome = self.run_one(method)
+            self.assertEqual(outcome.status, messages.REFUSED)
+            self.assertIsInstance(outcome.error, ProtocolError)
 
     def test_arguments_that_are_garbage_fail_that_command(self):
         for method in self.runner._methods:
@@ -218,10 +219,9 @@ class RunnerTest(SynchronousTestCase):
         self.assertEqual(self.run_one("execute", [b'{"source": "a = 1"}']).status, messages.OK)
 
     def test_data_that_did_not_arrive(self):
-        answer = self.runner.run(job(1, problem=ConnectionError("lost")))
-        self.assertEqual(
-            (answer.status, answer.error), (messages.REFUSED, ("ConnectionError", "lost"))
-        )
+        lost = ConnectionError("lost")
+        outcome = self.runner.run(command(1, problem=lost))
+        self.assertEqual((outcome.status, outcome.error), (messages.REFUSED, lost))
 
     def test_a_push_that_cannot_be_rebuilt_sets_nothing(self):
         good, bad = dumps(1), dumps(2)

@@ -114,8 +114,8 @@ class PackedTest(SynchronousTestCase):
         st.booleans(),
     )
     def test_submissions(self, method, targets, stream, announce):
-        submission = messages.Submit(method, targets, stream, announce)
-        self.assertEqual(messages.Submit.unpack(memoryview(submission.pack())), submission)
+        submission = messages.SubmitMeta(method, targets, stream, announce)
+        self.assertEqual(messages.SubmitMeta.unpack(memoryview(submission.pack())), submission)
 
     @quick
     @given(
@@ -139,10 +139,10 @@ class PackedTest(SynchronousTestCase):
         self.assertEqual(messages.unpack_ids(messages.pack_ids(some)), tuple(some))
 
     def test_what_is_cut_short_is_refused(self):
-        submission = messages.Submit("execute", (1, 2)).pack()
+        submission = messages.SubmitMeta("execute", (1, 2)).pack()
         for data in (b"", submission[:3], submission[:-1]):
-            self.assertRaises(ProtocolError, messages.Submit.unpack, data)
-        self.assertRaises(ProtocolError, messages.Submit.unpack, b"\x01\x00\xff\xff\xff")
+            self.assertRaises(ProtocolError, messages.SubmitMeta.unpack, data)
+        self.assertRaises(ProtocolError, messages.SubmitMeta.unpack, b"\x01\x00\xff\xff\xff")
         self.assertRaises(ProtocolError, messages.CommandMeta.unpack, b"x" * 16)
         self.assertRaises(ProtocolError, messages.OutcomeMeta.unpack, b"x" * 4)
         self.assertRaises(ProtocolError, messages.unpack_ids, b"x" * 5)
