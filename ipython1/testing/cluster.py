@@ -41,12 +41,12 @@ from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.controller.multienginefc import IFCMultiEngine
 from ipython1.kernel.controller.taskfc import IFCTaskController
 from ipython1.kernel.engine.end import EngineEnd
+from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.engine.worker import (
     Command,
     CommandRunner,
-    EngineService,
     WorkSource,
 )
 from ipython1.kernel.host.hosts import host_identity

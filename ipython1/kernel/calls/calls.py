@@ -23,8 +23,8 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
 )
 from ipython1.kernel.calls.clientlink import ClientEnd
+from ipython1.kernel.objects.commands import CommandKind, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
-from ipython1.kernel.objects.serialize import loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
@@ -111,6 +111,33 @@ class Request:
     combine: Callable[[list[Any]], Any] = _identity
     stream: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        kind: CommandKind[..., Any],
+        buffers: Buffers = (),
+        *,
+        name: str = "",
+        for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]] | None = None,
+        read: Callable[[Buffers], Any] | None = None,
+        combine: Callable[[list[Any]], Any] = _identity,
+        stream: bool = False,
+    ) -> Request:
+        """A request for commands of one kind, named and read as that says where nothing else is given.
+
+        :param buffers: what ``kind.pack`` gave.
+        :param stream: have output sent while it runs, if it can be.
+        """
+        return cls(
+            name or kind.name,
+            kind.name,
+            buffers,
+            for_targets,
+            read or kind.value.read,
+            combine,
+            stream and kind.streams,
+        )
+
     def finish(self, outcomes: Sequence[Outcome]) -> Any:
         """What the call returns.
 
@@ -151,7 +178,7 @@ class Request:
         try:
             if outcome.status == messages.OK:
                 return self.read(outcome.buffers)
-            record, result = loads(outcome.buffers)
+            record, result = read_failure(outcome.buffers)
         except KernelError as problem:
             raise _EngineFailure(problem, f"{type(problem).__name__}: {problem}\n") from None
         exception = exception_of(record)

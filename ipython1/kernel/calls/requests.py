@@ -13,14 +13,27 @@ from typing import Any
 from ipython1.kernel.calls.calls import Request
 from ipython1.kernel.calls.map import as_sequence, get_distribution, is_array
 from ipython1.kernel.calls.resultlist import ResultList
+from ipython1.kernel.objects.commands import (
+    APPLY,
+    CLEAR_PROPERTIES,
+    DEL_PROPERTIES,
+    EXECUTE,
+    GET_PROPERTIES,
+    GET_RESULT,
+    HAS_PROPERTIES,
+    KEYS,
+    MAP,
+    PULL,
+    PULL_FUNCTION,
+    PUSH,
+    PUSH_FUNCTION,
+    RESET,
+    SET_PROPERTIES,
+    CommandKind,
+    ReturnValue,
+)
 from ipython1.kernel.objects.serialize import dumps, loads
-from ipython1.kernel.wire import messages
-from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
-
-
-def _value(buffers: Buffers) -> Any:
-    return loads(buffers)
 
 
 def check_keys(keys: str | Sequence[str]) -> tuple[list[str], bool]:
@@ -57,32 +70,19 @@ def check_namespace(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
 def execute(lines: str, stream: bool = False) -> Request:
     if not isinstance(lines, str):
         raise TypeError(f"the code to execute must be a str, not {type(lines).__name__}")
-    return Request(
-        "execute",
-        "execute",
-        [messages.pack_json({"source": lines})],
-        read=_value,
-        combine=ResultList,
-        stream=stream,
-    )
+    return Request.of(EXECUTE, EXECUTE.pack(lines), combine=ResultList, stream=stream)
 
 
 def get_result(i: int | None) -> Request:
     if i is not None and (isinstance(i, bool) or not isinstance(i, int)):
         raise TypeError(f"the number of a command must be an int, not {i!r}")
-    return Request(
-        "get_result",
-        "get_result",
-        [messages.pack_json({"i": i})],
-        read=_value,
-        combine=ResultList,
-    )
+    return Request.of(GET_RESULT, GET_RESULT.pack(i), combine=ResultList)
 
 
 def push(namespace: Mapping[str, Any], snapshot: bool) -> Request:
     check_namespace(namespace)
     named = {name: dumps(value, snapshot=snapshot) for name, value in namespace.items()}
-    return Request("push", "push", pack_named(named))
+    return Request.of(PUSH, PUSH.pack(named))
 
 
 def push_serialized(namespace: Mapping[str, Serialized]) -> Request:
@@ -91,7 +91,7 @@ def push_serialized(namespace: Mapping[str, Serialized]) -> Request:
     for name, value in packed.items():
         if value is None:
             raise TypeError(f"{name!r} is not Serialized; use push for objects")
-    return Request("push_serialized", "push", pack_named(packed))
+    return Request.of(PUSH, PUSH.pack(packed), name="push_serialized")
 
 
 def push_function(namespace: Mapping[str, Any]) -> Request:
@@ -100,58 +100,59 @@ def push_function(namespace: Mapping[str, Any]) -> Request:
         if not isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
             raise TypeError(f"{name!r} is not a function; use push for other objects")
     named = {name: dumps(value) for name, value in namespace.items()}
-    return Request("push_function", "push_function", pack_named(named))
+    return Request.of(PUSH_FUNCTION, PUSH_FUNCTION.pack(named))
 
 
-def _pull(name: str, command: str, keys: str | Sequence[str], serialized: bool) -> Request:
+def _pull(
+    kind: CommandKind[[Sequence[str]], dict[str, Serialized]],
+    keys: str | Sequence[str],
+    rebuild: Callable[[Serialized], Any] = loads,
+    **changes: Any,
+) -> Request:
     names, single = check_keys(keys)
 
     def read(buffers: Buffers) -> Any:
-        named, _ = unpack_named(buffers)
-        values = [named[key] if serialized else loads(named[key]) for key in names]
+        named = kind.value.read(buffers)
+        values = [rebuild(named[key]) for key in names]
         return values[0] if single else values
 
-    return Request(name, command, [messages.pack_json({"keys": names})], read=read)
+    return Request.of(kind, kind.pack(names), read=read, **changes)
 
 
 def pull(keys: str | Sequence[str]) -> Request:
-    return _pull("pull", "pull", keys, False)
+    return _pull(PULL, keys)
 
 
 def pull_serialized(keys: str | Sequence[str]) -> Request:
-    return _pull("pull_serialized", "pull", keys, True)
+    return _pull(PULL, keys, lambda value: value, name="pull_serialized")
 
 
 def pull_function(keys: str | Sequence[str]) -> Request:
-    return _pull("pull_function", "pull_function", keys, False)
+    return _pull(PULL_FUNCTION, keys)
 
 
 def zip_pull(keys: str | Sequence[str]) -> Request:
     names, _ = check_keys(keys)
-    request = _pull("zip_pull", "pull", names, False)
 
     def combine(values: list[Any]) -> Any:
         return list(zip(*values, strict=True))
 
-    return Request(
-        request.name, request.command, request.buffers, read=request.read, combine=combine
-    )
+    return _pull(PULL, names, name="zip_pull", combine=combine)
 
 
 def keys() -> Request:
-    return Request("keys", "keys", [b"{}"], read=_value)
+    return Request.of(KEYS, KEYS.pack())
 
 
 def reset() -> Request:
-    return Request("reset", "reset", [b"{}"])
+    return Request.of(RESET, RESET.pack())
 
 
 def set_properties(properties: Mapping[str, Any]) -> Request:
     if not isinstance(properties, Mapping):
         raise TypeError(f"properties must be a dict, not {type(properties).__name__}")
     _property_keys(list(properties))
-    packed = dumps(dict(properties), snapshot=True)
-    return Request("set_properties", "set_properties", packed.buffers)
+    return Request.of(SET_PROPERTIES, SET_PROPERTIES.pack(dict(properties)))
 
 
 def _property_keys(keys: str | Sequence[str]) -> list[str]:
@@ -167,25 +168,19 @@ def _property_keys(keys: str | Sequence[str]) -> list[str]:
 
 def get_properties(keys: str | Sequence[str] | None) -> Request:
     names = None if keys is None else _property_keys(keys)
-    return Request(
-        "get_properties", "get_properties", [messages.pack_json({"keys": names})], read=_value
-    )
+    return Request.of(GET_PROPERTIES, GET_PROPERTIES.pack(names))
 
 
 def has_properties(keys: str | Sequence[str]) -> Request:
-    names = _property_keys(keys)
-    return Request(
-        "has_properties", "has_properties", [messages.pack_json({"keys": names})], read=_value
-    )
+    return Request.of(HAS_PROPERTIES, HAS_PROPERTIES.pack(_property_keys(keys)))
 
 
 def del_properties(keys: str | Sequence[str]) -> Request:
-    names = _property_keys(keys)
-    return Request("del_properties", "del_properties", [messages.pack_json({"keys": names})])
+    return Request.of(DEL_PROPERTIES, DEL_PROPERTIES.pack(_property_keys(keys)))
 
 
 def clear_properties() -> Request:
-    return Request("clear_properties", "clear_properties", [b"{}"])
+    return Request.of(CLEAR_PROPERTIES, CLEAR_PROPERTIES.pack())
 
 
 def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Request:
@@ -199,36 +194,27 @@ def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Req
         named: list[tuple[int, Buffers]] = []
         for engine_id, part in zip(ids, distribution.partition(seq, len(ids)), strict=True):
             value = part[0] if flatten and len(part) == 1 else part
-            named.append((engine_id, pack_named({key: dumps(value, snapshot=snapshot)})))
+            named.append((engine_id, PUSH.pack({key: dumps(value, snapshot=snapshot)})))
         return named
 
-    return Request("scatter", "push", for_targets=for_targets, combine=lambda values: values)
+    return Request.of(PUSH, name="scatter", for_targets=for_targets)
 
 
 def gather(key: str, dist: str) -> Request:
     distribution = get_distribution(dist)
-    request = _pull("gather", "pull", _check_name(key), False)
-    return Request(
-        request.name,
-        request.command,
-        request.buffers,
-        read=request.read,
-        combine=distribution.join,
-    )
+    return _pull(PULL, _check_name(key), name="gather", combine=distribution.join)
 
 
 def apply(
     name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Request:
     _check_callable(function)
-    return Request(
-        name, "apply", dumps((function, tuple(args), dict(kwargs))).buffers, read=_returned
-    )
+    return Request.of(APPLY, APPLY.pack(function, args, kwargs), name=name, read=_returned(APPLY))
 
 
-def _returned(buffers: Buffers) -> Any:
-    value, _output = loads(buffers)
-    return value
+def _returned(kind: CommandKind[..., ReturnValue]) -> Callable[[Buffers], Any]:
+    """What the function returned, without what it wrote."""
+    return lambda buffers: kind.value.read(buffers).value
 
 
 def _check_callable(function: object) -> None:
@@ -257,15 +243,14 @@ def raw_map(
         for index, engine_id in enumerate(ids):
             if takes_part[index]:
                 parts = dumps([column[index] for column in cut], snapshot=snapshot)
-                named = pack_named({"function": body, "parts": parts}, call=name)
-                work.append((engine_id, named))
+                work.append((engine_id, MAP.pack(body, parts, name)))
         return work
 
     def combine(values: list[Any]) -> list[Any]:
         results = iter(values)
         return list(distribution.join([next(results) if part else [] for part in takes_part]))
 
-    return Request("map", "map", for_targets=for_targets, read=_returned, combine=combine)
+    return Request.of(MAP, for_targets=for_targets, read=_returned(MAP), combine=combine)
 
 
 def _columns(sequences: Sequence[Any]) -> list[Any]:

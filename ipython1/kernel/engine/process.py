@@ -18,9 +18,10 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.daemon.ready import announce_ready, is_awaited
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engine.end import EngineConnection, EngineEnd
+from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
-from ipython1.kernel.engine.worker import CommandRunner, EngineService, Worker
+from ipython1.kernel.engine.worker import CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.security import wait_for_furl

@@ -13,7 +13,7 @@ from ipython1.kernel.basics.error import (
     ProtocolError,
     TaskRejectError,
 )
-from ipython1.kernel.engine.worker import EngineService
+from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.serialize import BROUGHT_KEY
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,

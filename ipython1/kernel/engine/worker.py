@@ -8,183 +8,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import starmap
-from typing import TYPE_CHECKING, Any, Protocol
-
-from zope.interface import implementer
+from typing import Any, Protocol
 
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.interrupt import InterruptGate
-from ipython1.kernel.basics.error import (
-    InvalidProperty,
-    NotDefined,
-    ProtocolError,
-    SerializationError,
-)
-from ipython1.kernel.objects.engineinterfaces import IEngineBase
-from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.engine.service import EngineService
+from ipython1.kernel.objects.commands import COMMANDS, CommandKind, Failed
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.named import pack_named, unpack_named
-from ipython1.kernel.wire.payload import Buffers, Serialized
-
-if TYPE_CHECKING:
-    from ipython1.core.interpreter import Interpreter
-
-
-class Properties(dict[str, Any]):
-    """An engine's properties; tells ``on_change`` when they change.
-
-    Code on the engine reaches them as ``ipython1.kernel.engineworker.properties()``.
-    """
-
-    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self.on_change = on_change
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
-        self.on_change()
-
-    def __delitem__(self, key: str) -> None:
-        super().__delitem__(key)
-        self.on_change()
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        super().update(*args, **kwargs)
-        self.on_change()
-
-    def clear(self) -> None:
-        super().clear()
-        self.on_change()
-
-    def pop(self, *args: Any) -> Any:
-        value = super().pop(*args)
-        self.on_change()
-        return value
-
-    def popitem(self) -> tuple[str, Any]:
-        item = super().popitem()
-        self.on_change()
-        return item
-
-    def __ior__(self, other: Any) -> Properties:  # type: ignore[misc, override]
-        self.update(other)
-        return self
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        value = super().setdefault(key, default)
-        self.on_change()
-        return value
-
-
-_current: EngineService | None = None
-
-
-def properties() -> Properties:
-    """The properties of the engine that runs this code.
-
-    :raises RuntimeError: outside an engine.
-    """
-    if _current is None:
-        raise RuntimeError("properties() works only in code that runs on an engine")
-    return _current.properties
-
-
-@implementer(IEngineBase)
-class EngineService:
-    """What an engine does, in its main thread; the methods raise what user code raises.
-
-    :ivar stop: ends the engine's process.
-    """
-
-    def __init__(self, interpreter: Interpreter) -> None:
-        global _current
-        self.id = -1
-        self.interpreter = interpreter
-        self.properties = Properties()
-        self.stop: Callable[[], None] = lambda: None
-        _current = self
-
-    def execute(self, lines: str) -> Any:
-        return self.interpreter.execute(lines)
-
-    def push(self, namespace: Mapping[str, object]) -> None:
-        self.interpreter.push(namespace)
-
-    def pull(self, keys: str | Sequence[str]) -> Any:
-        try:
-            return self.interpreter.pull(keys)
-        except NameError as problem:
-            raise NotDefined(str(problem)) from None
-
-    def push_function(self, namespace: Mapping[str, Any]) -> None:
-        self.interpreter.push_function(namespace)
-
-    def pull_function(self, keys: str | Sequence[str]) -> Any:
-        try:
-            return self.interpreter.pull_function(keys)
-        except NameError as problem:
-            raise NotDefined(str(problem)) from None
-
-    def get_result(self, i: int | None = None) -> Any:
-        return self.interpreter.get_result(i)
-
-    def reset(self) -> None:
-        self.interpreter.reset()
-
-    def keys(self) -> list[str]:
-        return self.interpreter.keys()
-
-    def kill(self) -> None:
-        self.stop()
-
-    def push_serialized(self, namespace: Mapping[str, Serialized]) -> None:
-        # Everything is rebuilt before anything is set: a failed push changes nothing.
-        user_ns = self.interpreter.user_ns
-        self.push({name: loads(value, user_ns) for name, value in namespace.items()})
-
-    def pull_serialized(self, keys: Sequence[str]) -> list[Serialized]:
-        return [dumps(self.pull(key), snapshot=True) for key in keys]
-
-    def set_properties(self, properties: Mapping[str, Any]) -> None:
-        self.properties.update(properties)
-
-    def get_properties(self, keys: Sequence[str] | None = None) -> dict[str, Any]:
-        if keys is None:
-            return dict(self.properties)
-        return {key: self.properties[self._known(key)] for key in keys}
-
-    def has_properties(self, keys: Sequence[str]) -> list[bool]:
-        return [key in self.properties for key in keys]
-
-    def del_properties(self, keys: Sequence[str]) -> None:
-        for key in [self._known(key) for key in keys]:
-            del self.properties[key]
-
-    def clear_properties(self) -> None:
-        self.properties.clear()
-
-    def _known(self, key: str) -> str:
-        if key not in self.properties:
-            known = ", ".join(sorted(self.properties)) or "none"
-            raise InvalidProperty(f"engine {self.id} has no property {key!r}; it has: {known}")
-        return key
-
-
-class _Failed(Exception):
-    """User code raised.
-
-    :ivar record: the exception, as data.
-    :ivar result: what the command gave before, as a dict, if it has a result at all.
-    """
-
-    def __init__(self, record: ExceptionRecord, result: dict[str, Any] | None = None) -> None:
-        super().__init__()
-        self.record = record
-        self.result = result
+from ipython1.kernel.wire.payload import Buffers
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,136 +48,38 @@ class Command:
 
 
 class CommandRunner:
-    """Runs commands by name: unpacks their arguments, calls the service, packs what it gives."""
+    """Runs commands as the table says: unpacks their arguments, calls the service, packs what it gives."""
 
     def __init__(self, service: EngineService) -> None:
         self._service = service
-        self._methods: dict[str, Callable[[Buffers], Buffers]] = {
-            "execute": self._execute,
-            "push": self._push,
-            "pull": self._pull,
-            "push_function": self._push_function,
-            "pull_function": self._pull_function,
-            "apply": self._apply,
-            "map": self._map,
-            "get_result": self._get_result,
-            "reset": self._reset,
-            "keys": self._keys,
-            "set_properties": self._set_properties,
-            "get_properties": self._get_properties,
-            "has_properties": self._has_properties,
-            "del_properties": self._del_properties,
-            "clear_properties": self._clear_properties,
+        self._rows: dict[str, tuple[CommandKind[..., Any], Callable[..., Any]]] = {
+            name: (kind, getattr(service, kind.run or name)) for name, kind in COMMANDS.items()
         }
 
     def run(self, command: Command) -> Outcome:
         """Run one command; never raises."""
+        service = self._service
         if command.problem is not None:
-            return Outcome.refused(self._service.id, command.problem)
-        method = self._methods.get(command.method)
-        if method is None:
+            return Outcome.refused(service.id, command.problem)
+        row = self._rows.get(command.method)
+        if row is None:
             problem = ProtocolError(f"an engine has no method {command.method!r}")
-            return Outcome.refused(self._service.id, problem)
+            return Outcome.refused(service.id, problem)
+        kind, method = row
         try:
-            return Outcome(self._service.id, messages.OK, method(command.buffers))
-        except _Failed as failure:
-            return self.failed(failure.record, failure.result)
-        except BaseException as problem:
-            return self.failed(record_exception(problem))
+            value = method(*kind.arguments.unpack(command.buffers, service))
+            return Outcome(service.id, messages.OK, kind.value.pack(value, service))
+        except Failed as failure:
+            return self._failed(failure)
+        except BaseException as raised:
+            return self.failed(record_exception(raised))
 
-    def failed(self, record: ExceptionRecord, result: dict[str, Any] | None = None) -> Outcome:
-        """How a command ends whose code raised."""
-        return Outcome(self._service.id, messages.FAILED, dumps((record, result)).buffers)
+    def failed(self, record: ExceptionRecord) -> Outcome:
+        """How a command ends that raised."""
+        return self._failed(Failed(record))
 
-    def _result(self, result: Any) -> Buffers:
-        if result.failure is not None:
-            raise _Failed(result.failure, result.to_dict(self._service.id))
-        return dumps(result.to_dict(self._service.id)).buffers
-
-    def _execute(self, buffers: Buffers) -> Buffers:
-        return self._result(self._service.execute(messages.unpack_json(buffers[0])["source"]))
-
-    def _get_result(self, buffers: Buffers) -> Buffers:
-        return self._result(self._service.get_result(messages.unpack_json(buffers[0])["i"]))
-
-    def _push(self, buffers: Buffers) -> Buffers:
-        self._service.push_serialized(unpack_named(buffers)[0])
-        return ()
-
-    def _pull(self, buffers: Buffers) -> Buffers:
-        keys = messages.unpack_json(buffers[0])["keys"]
-        values = self._service.pull_serialized(keys)
-        return pack_named(dict(zip(keys, values, strict=True)))
-
-    def _push_function(self, buffers: Buffers) -> Buffers:
-        user_ns = self._service.interpreter.user_ns
-        named, _ = unpack_named(buffers)
-        self._service.push_function({name: loads(value, user_ns) for name, value in named.items()})
-        return ()
-
-    def _pull_function(self, buffers: Buffers) -> Buffers:
-        keys = messages.unpack_json(buffers[0])["keys"]
-        functions = {key: dumps(self._service.pull_function(key)) for key in keys}
-        return pack_named(functions)
-
-    def _apply(self, buffers: Buffers) -> Buffers:
-        return self._call(*loads(buffers, self._service.interpreter.user_ns))
-
-    def _map(self, buffers: Buffers) -> Buffers:
-        user_ns = self._service.interpreter.user_ns
-        named, _ = unpack_named(buffers)
-        function, parts = loads(named["function"], user_ns), loads(named["parts"], user_ns)
-        return self._call(map_items, (function, parts), {})
-
-    def _call(
-        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Buffers:
-        outcome = self._service.interpreter.call(function, args, kwargs)
-        if outcome.failure is not None:
-            raise _Failed(outcome.failure)
-        extra = {
-            key: value
-            for key in ("stdout", "stderr", "display")
-            if (value := getattr(outcome, key))
-        }
-        try:
-            return dumps((outcome.value, extra), snapshot=True).buffers
-        except SerializationError:
-            dumps(outcome.value)  # says what it is that cannot be sent
-            raise
-
-    def _reset(self, buffers: Buffers) -> Buffers:
-        self._service.reset()
-        return ()
-
-    def _keys(self, buffers: Buffers) -> Buffers:
-        return dumps(self._service.keys()).buffers
-
-    def _set_properties(self, buffers: Buffers) -> Buffers:
-        self._service.set_properties(loads(buffers, self._service.interpreter.user_ns))
-        return ()
-
-    def _get_properties(self, buffers: Buffers) -> Buffers:
-        return dumps(
-            self._service.get_properties(messages.unpack_json(buffers[0])["keys"]), snapshot=True
-        ).buffers
-
-    def _has_properties(self, buffers: Buffers) -> Buffers:
-        return dumps(self._service.has_properties(messages.unpack_json(buffers[0])["keys"])).buffers
-
-    def _del_properties(self, buffers: Buffers) -> Buffers:
-        self._service.del_properties(messages.unpack_json(buffers[0])["keys"])
-        return ()
-
-    def _clear_properties(self, buffers: Buffers) -> Buffers:
-        self._service.clear_properties()
-        return ()
-
-
-def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
-    """One engine's part of a map."""
-    __tracebackhide__ = True
-    return list(starmap(function, zip(*parts, strict=True)))
+    def _failed(self, failure: Failed) -> Outcome:
+        return Outcome(self._service.id, messages.FAILED, failure.pack())
 
 
 class WorkSource(Protocol):

@@ -27,9 +27,9 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
 from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.objects.commands import APPLY, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import run_chunk
-from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, fits_inline
@@ -41,9 +41,9 @@ def read_outcome(outcome: Outcome) -> Answer:
     if outcome.error is not None:
         return Answer(engine, problem=outcome.error)
     if outcome.status == messages.OK:
-        value, output = loads(outcome.buffers)
+        value, output = APPLY.value.read(outcome.buffers)
         return Answer(engine, value, None, output.get("stdout", ""), output.get("stderr", ""))
-    record, _ = loads(outcome.buffers)
+    record, _ = read_failure(outcome.buffers)
     problem = exception_of(record)
     show_traceback(problem, record.traceback)
     return Answer(engine, problem=problem)
@@ -114,7 +114,7 @@ class EngineItems:
 
         :raises SerializationError: when it cannot be pickled.
         """
-        buffers: Buffers = dumps((function, args, kwargs)).buffers
+        buffers = APPLY.pack(function, args, kwargs)
         if len(buffers) > 1 and fits_inline(buffers):
             # Small arrays are copied, so that they may be changed at once.
             buffers = [bytes(buffer) for buffer in buffers]
@@ -197,7 +197,9 @@ class EngineItems:
             if mine:
                 dispatcher.hand_over(item, engine, self._reactor.seconds())
                 observer = _Observer(self, item)
-                number = self._end.submit("apply", item.work, (engine,), observer, False, False)
+                number = self._end.submit(
+                    APPLY.name, item.work, (engine,), observer, stream=False, announce=False
+                )
                 if item.state is HANDED:
                     item.number = number
         self._look_later()

@@ -5,7 +5,7 @@ part that the receiver reads (``meta``), and a payload that only its final recei
 
     kind  u8 | flags u8 | length of meta u16 | length of payload u32 | ident u64 | meta | payload
 
-All numbers are little-endian.  ``ident`` is the number of a request, command, task or transfer, as its kind says.
+All numbers are little-endian.  ``ident`` is the number of a command, question, task or transfer, as its kind says.
 """
 
 from __future__ import annotations

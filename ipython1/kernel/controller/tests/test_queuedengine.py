@@ -18,7 +18,7 @@ from ipython1.kernel.controller.queuedengine import (
     Outcome,
     QueuedEngine,
 )
-from ipython1.kernel.engine.worker import EngineService
+from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.tests.wiresupport import Recorder, quick
 from ipython1.kernel.wire import frames, messages

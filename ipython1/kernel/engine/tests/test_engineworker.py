@@ -12,14 +12,14 @@ from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
 from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined, ProtocolError
-from ipython1.kernel.engine import worker as engineworker
+from ipython1.kernel.engine import service as engineservice
+from ipython1.kernel.engine.service import EngineService, Properties
 from ipython1.kernel.engine.worker import (
     Command,
     CommandRunner,
-    EngineService,
-    Properties,
     Worker,
 )
+from ipython1.kernel.objects.commands import COMMANDS
 from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
@@ -213,7 +213,7 @@ class RunnerTest(SynchronousTestCase):
             self.assertIsInstance(outcome.error, ProtocolError)
 
     def test_arguments_that_are_garbage_fail_that_command(self):
-        for method in self.runner._methods:
+        for method in COMMANDS:
             for buffers in ((), [b""], [b"garbage"], [b"5"], [b'{"names": {"a": 7}}']):
                 self.assertIn(self.run_one(method, buffers).status, (messages.FAILED, messages.OK))
         self.assertEqual(self.run_one("execute", [b'{"source": "a = 1"}']).status, messages.OK)
@@ -272,7 +272,7 @@ class PropertiesTest(SynchronousTestCase):
 
     def test_code_on_an_engine_reaches_them(self):
         service = EngineService(PlainInterpreter())
-        self.assertIs(engineworker.properties(), service.properties)
+        self.assertIs(engineservice.properties(), service.properties)
 
     def test_errors_name_what_there_is(self):
         service = EngineService(PlainInterpreter())

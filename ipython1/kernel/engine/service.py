@@ -1,0 +1,189 @@
+"""What an engine does: the methods behind the commands, and the properties.
+
+Which command runs which method is said in :mod:`ipython1.kernel.objects.commands`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from ipython1.core.results import CallOutcome
+from ipython1.kernel.basics.error import InvalidProperty, NotDefined
+from ipython1.kernel.objects.engineinterfaces import IEngineBase
+from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.wire.payload import Serialized
+
+if TYPE_CHECKING:
+    from ipython1.core.interpreter import Interpreter
+
+
+class Properties(dict[str, Any]):
+    """An engine's properties; tells ``on_change`` when they change.
+
+    Code on the engine reaches them as ``ipython1.kernel.engineworker.properties()``.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.on_change = on_change
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.on_change()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self.on_change()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(*args, **kwargs)
+        self.on_change()
+
+    def clear(self) -> None:
+        super().clear()
+        self.on_change()
+
+    def pop(self, *args: Any) -> Any:
+        value = super().pop(*args)
+        self.on_change()
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        item = super().popitem()
+        self.on_change()
+        return item
+
+    def __ior__(self, other: Any) -> Properties:  # type: ignore[misc, override]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        value = super().setdefault(key, default)
+        self.on_change()
+        return value
+
+
+_current: EngineService | None = None
+
+
+def properties() -> Properties:
+    """The properties of the engine that runs this code.
+
+    :raises RuntimeError: outside an engine.
+    """
+    if _current is None:
+        raise RuntimeError("properties() works only in code that runs on an engine")
+    return _current.properties
+
+
+@implementer(IEngineBase)
+class EngineService:
+    """What an engine does, in its main thread; the methods raise what user code raises.
+
+    :ivar stop: ends the engine's process.
+    """
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        global _current
+        self.id = -1
+        self.interpreter = interpreter
+        self.properties = Properties()
+        self.stop: Callable[[], None] = lambda: None
+        _current = self
+
+    @property
+    def user_ns(self) -> dict[str, Any]:
+        """The namespace of user code."""
+        return self.interpreter.user_ns
+
+    def execute(self, lines: str) -> Any:
+        return self.interpreter.execute(lines)
+
+    def push(self, namespace: Mapping[str, object]) -> None:
+        self.interpreter.push(namespace)
+
+    def pull(self, keys: str | Sequence[str]) -> Any:
+        try:
+            return self.interpreter.pull(keys)
+        except NameError as problem:
+            raise NotDefined(str(problem)) from None
+
+    def push_function(self, namespace: Mapping[str, Any]) -> None:
+        self.interpreter.push_function(namespace)
+
+    def pull_function(self, keys: str | Sequence[str]) -> Any:
+        try:
+            return self.interpreter.pull_function(keys)
+        except NameError as problem:
+            raise NotDefined(str(problem)) from None
+
+    def named(self, keys: Sequence[str]) -> dict[str, Any]:
+        """What :meth:`pull` gives, by name."""
+        return {key: self.pull(key) for key in keys}
+
+    def named_functions(self, keys: Sequence[str]) -> dict[str, Any]:
+        """What :meth:`pull_function` gives, by name."""
+        return {key: self.pull_function(key) for key in keys}
+
+    def apply(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> CallOutcome:
+        """Call a function; what it raises is in the outcome."""
+        return self.interpreter.call(function, args, kwargs)
+
+    def map(self, function: Callable[..., Any], parts: Sequence[Any]) -> CallOutcome:
+        """This engine's part of a map, as :meth:`apply` does it."""
+        return self.interpreter.call(map_items, (function, parts))
+
+    def get_result(self, i: int | None = None) -> Any:
+        return self.interpreter.get_result(i)
+
+    def reset(self) -> None:
+        self.interpreter.reset()
+
+    def keys(self) -> list[str]:
+        return self.interpreter.keys()
+
+    def kill(self) -> None:
+        self.stop()
+
+    def push_serialized(self, namespace: Mapping[str, Serialized]) -> None:
+        # Everything is rebuilt before anything is set: a failed push changes nothing.
+        self.push({name: loads(value, self.user_ns) for name, value in namespace.items()})
+
+    def pull_serialized(self, keys: Sequence[str]) -> list[Serialized]:
+        return [dumps(self.pull(key), snapshot=True) for key in keys]
+
+    def set_properties(self, properties: Mapping[str, Any]) -> None:
+        self.properties.update(properties)
+
+    def get_properties(self, keys: Sequence[str] | None = None) -> dict[str, Any]:
+        if keys is None:
+            return dict(self.properties)
+        return {key: self.properties[self._known(key)] for key in keys}
+
+    def has_properties(self, keys: Sequence[str]) -> list[bool]:
+        return [key in self.properties for key in keys]
+
+    def del_properties(self, keys: Sequence[str]) -> None:
+        for key in [self._known(key) for key in keys]:
+            del self.properties[key]
+
+    def clear_properties(self) -> None:
+        self.properties.clear()
+
+    def _known(self, key: str) -> str:
+        if key not in self.properties:
+            known = ", ".join(sorted(self.properties)) or "none"
+            raise InvalidProperty(f"engine {self.id} has no property {key!r}; it has: {known}")
+        return key
+
+
+def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
+    """One engine's part of a map."""
+    __tracebackhide__ = True
+    return list(starmap(function, zip(*parts, strict=True)))

@@ -1,0 +1,301 @@
+"""What engines can be told to do: one table, which clients and engines read alike.
+
+A row has a command's name, how its arguments travel, how its value travels, and which method of the engine's service
+runs it.  The controller does not know the table: it passes names and bytes on.
+
+A new command needs a row here, a method of ``engine.service.EngineService``, and a method of
+``calls.multienginemethods.MultiEngineMethods`` that makes a ``Request`` of the row and of what it packs.
+
+Whatever is unpickled may run code of users, so every command can be interrupted and can raise anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
+
+from ipython1.core.failures import ExceptionRecord
+from ipython1.core.results import CallOutcome, CommandResult
+from ipython1.kernel.basics.error import SerializationError
+from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.named import pack_named, unpack_named
+from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
+
+P = ParamSpec("P")
+T = TypeVar("T")
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Engine(Protocol):
+    """What is to be known of an engine, there, to unpack arguments and to pack values."""
+
+    id: int
+
+    @property
+    def user_ns(self) -> dict[str, Any]:
+        """The namespace in which functions of users run."""
+
+
+# -- how arguments travel
+
+
+class Arguments(Protocol[P]):
+    """One way for arguments to travel.
+
+    The first buffer is JSON where the controller shall show the command in queues with its ``source``, its ``call`` or
+    its ``names`` or ``keys``.
+    """
+
+    def pack(self, *args: P.args, **kwargs: P.kwargs) -> Buffers:
+        """In the client; raises what is wrong with them."""
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        """On the engine: what its method is called with."""
+
+
+class NoArguments:
+    """There are none."""
+
+    def pack(self) -> Buffers:
+        return [b"{}"]
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        return ()
+
+
+@dataclass(frozen=True)
+class Plain(Generic[T]):
+    """One of plain data, as JSON.
+
+    :ivar name: under which it stands there.
+    """
+
+    name: str
+
+    def pack(self, value: T) -> Buffers:
+        return [messages.pack_json({self.name: value})]
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        return (messages.unpack_json(buffers[0])[self.name],)
+
+
+class Pickled(Generic[T]):
+    """One object, copied when it is packed."""
+
+    def pack(self, value: T) -> Buffers:
+        return dumps(value, snapshot=True).buffers
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        return (loads(buffers, engine.user_ns),)
+
+
+class Named:
+    """Objects under names.  All are rebuilt before the engine begins, so that one that cannot be changes nothing."""
+
+    def pack(self, namespace: Mapping[str, ISerialized]) -> Buffers:
+        return pack_named(namespace)
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        named, _ = unpack_named(buffers)
+        return ({name: loads(value, engine.user_ns) for name, value in named.items()},)
+
+
+class FunctionCall:
+    """A function and its arguments, pickled together."""
+
+    def pack(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Buffers:
+        return dumps((function, tuple(args), dict(kwargs))).buffers
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        function, args, kwargs = loads(buffers, engine.user_ns)
+        return function, args, kwargs
+
+
+class PartOfMap:
+    """A function, the same for all engines, and one engine's part of each sequence; and the name that queues show."""
+
+    def pack(self, function: Serialized, parts: Serialized, call: str) -> Buffers:
+        return pack_named({"function": function, "parts": parts}, call=call)
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        named, _ = unpack_named(buffers)
+        return loads(named["function"], engine.user_ns), loads(named["parts"], engine.user_ns)
+
+
+# -- how values travel
+
+
+class Failed(Exception):
+    """On the engine: user code raised.
+
+    :ivar record: the exception, as data.
+    :ivar result: what the command gave before, if it has a result at all.
+    """
+
+    def __init__(self, record: ExceptionRecord, result: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.record = record
+        self.result = result
+
+    def pack(self) -> Buffers:
+        """The buffers of an outcome that is ``FAILED``."""
+        return dumps((self.record, self.result)).buffers
+
+
+def read_failure(buffers: Buffers) -> tuple[ExceptionRecord, dict[str, Any] | None]:
+    """In the client: the record and the result that :meth:`Failed.pack` packed.
+
+    :raises SerializationError: when they cannot be rebuilt.
+    """
+    record, result = loads(buffers)
+    return record, result
+
+
+class Value(Protocol[V_co]):
+    """One way for a value to travel."""
+
+    def pack(self, value: Any, engine: Engine) -> Buffers:
+        """On the engine: what its method gave.
+
+        :raises Failed: when that says that user code raised.
+        """
+
+    def read(self, buffers: Buffers) -> V_co:
+        """In the client.
+
+        :raises SerializationError: when it cannot be rebuilt.
+        """
+
+
+class Nothing:
+    """None."""
+
+    def pack(self, value: None, engine: Engine) -> Buffers:
+        return ()
+
+    def read(self, buffers: Buffers) -> None:
+        return None
+
+
+class Object:
+    """Any object."""
+
+    def pack(self, value: Any, engine: Engine) -> Buffers:
+        return dumps(value, snapshot=True).buffers
+
+    def read(self, buffers: Buffers) -> Any:
+        return loads(buffers)
+
+
+class NamedObjects:
+    """A dict of names and objects, each of which can be read alone."""
+
+    def pack(self, value: Mapping[str, Any], engine: Engine) -> Buffers:
+        return pack_named({name: dumps(each, snapshot=True) for name, each in value.items()})
+
+    def read(self, buffers: Buffers) -> dict[str, Serialized]:
+        named, _ = unpack_named(buffers)
+        return named
+
+
+class Result:
+    """The dict that a command of a session comes to."""
+
+    def pack(self, value: CommandResult, engine: Engine) -> Buffers:
+        result = value.to_dict(engine.id)
+        if value.failure is not None:
+            raise Failed(value.failure, result)
+        return dumps(result).buffers
+
+    def read(self, buffers: Buffers) -> dict[str, Any]:
+        result: dict[str, Any] = loads(buffers)
+        return result
+
+
+class ReturnValue(NamedTuple):
+    """What a function returned.
+
+    :ivar output: ``stdout``, ``stderr`` and ``display``, where they are not empty.
+    """
+
+    value: Any
+    output: dict[str, Any]
+
+
+class Returned:
+    """What a function returned, and what it wrote and displayed."""
+
+    def pack(self, value: CallOutcome, engine: Engine) -> Buffers:
+        if value.failure is not None:
+            raise Failed(value.failure)
+        output = {
+            key: text for key in ("stdout", "stderr", "display") if (text := getattr(value, key))
+        }
+        try:
+            return dumps((value.value, output), snapshot=True).buffers
+        except SerializationError:
+            dumps(value.value)  # says what it is that cannot be sent
+            raise
+
+    def read(self, buffers: Buffers) -> ReturnValue:
+        return ReturnValue(*loads(buffers))
+
+
+# -- the table
+
+
+@dataclass(frozen=True, slots=True)
+class CommandKind(Generic[P, V]):
+    """A row of the table.
+
+    :ivar name: by which clients and engines know it.
+    :ivar arguments: how its arguments travel.
+    :ivar value: how what it gives travels.
+    :ivar run: the method of ``EngineService`` that does it; the one of the same name if empty.
+    :ivar streams: whether its output can be had while it runs.
+    """
+
+    name: str
+    arguments: Arguments[P]
+    value: Value[V]
+    run: str = ""
+    streams: bool = False
+
+    def pack(self, *args: P.args, **kwargs: P.kwargs) -> Buffers:
+        """In the client: the arguments as bytes.
+
+        :raises SerializationError: when they cannot be sent.
+        """
+        return self.arguments.pack(*args, **kwargs)
+
+
+_KEYS: Final = Plain[Sequence[str]]("keys")
+_KEYS_OR_ALL: Final = Plain[Sequence[str] | None]("keys")
+
+# fmt: off
+EXECUTE          = CommandKind("execute",          Plain[str]("source"),      Result(), streams=True)
+GET_RESULT       = CommandKind("get_result",       Plain[int | None]("i"),    Result())
+APPLY            = CommandKind("apply",            FunctionCall(),            Returned())
+MAP              = CommandKind("map",              PartOfMap(),               Returned())
+PUSH             = CommandKind("push",             Named(),                   Nothing())
+PULL             = CommandKind("pull",             _KEYS,                     NamedObjects(), run="named")
+PUSH_FUNCTION    = CommandKind("push_function",    Named(),                   Nothing())
+PULL_FUNCTION    = CommandKind("pull_function",    _KEYS,                     NamedObjects(), run="named_functions")
+KEYS             = CommandKind("keys",             NoArguments(),             Object())
+RESET            = CommandKind("reset",            NoArguments(),             Nothing())
+SET_PROPERTIES   = CommandKind("set_properties",   Pickled[dict[str, Any]](), Nothing())
+GET_PROPERTIES   = CommandKind("get_properties",   _KEYS_OR_ALL,              Object())
+HAS_PROPERTIES   = CommandKind("has_properties",   _KEYS,                     Object())
+DEL_PROPERTIES   = CommandKind("del_properties",   _KEYS,                     Nothing())
+CLEAR_PROPERTIES = CommandKind("clear_properties", NoArguments(),             Nothing())
+# fmt: on
+
+COMMANDS: Final[Mapping[str, CommandKind[..., Any]]] = {
+    row.name: row for row in tuple(globals().values()) if isinstance(row, CommandKind)
+}
+"""The rows by their names."""
