@@ -1,5 +1,11 @@
-"""Engines as the controller and its adapters see them."""
+"""Engines as the controller and its adapters see them; and ``EngineService``, what an engine does.
 
+Extensions of the controller import this, so ``EngineService`` is loaded when it is first used: it pickles.
+"""
+
+from typing import TYPE_CHECKING
+
+from ipython1.kernel.basics.naming import lazy_names as _lazy_names
 from ipython1.kernel.controller.queuedengine import (
     Command,
     CommandQueue,
@@ -14,9 +20,13 @@ from ipython1.kernel.objects.engineinterfaces import (
     IEngineSerialized,
 )
 
+if TYPE_CHECKING:
+    from ipython1.kernel.engine.service import EngineService
+
 __all__ = [
     "Command",
     "CommandQueue",
+    "EngineService",
     "IEngineBase",
     "IEngineCore",
     "IEngineProperties",
@@ -25,3 +35,5 @@ __all__ = [
     "Outcome",
     "QueuedEngine",
 ]
+
+__getattr__ = _lazy_names(__name__, {"EngineService": "ipython1.kernel.engine.service"})

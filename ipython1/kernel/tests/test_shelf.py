@@ -170,3 +170,14 @@ class LoadingTests(unittest.SynchronousTestCase):
                 f"from ipython1.kernel.client import {name}; {name}", "controller", "engine."
             )
         self.check("import ipython1.kernel.asyncclient", "controller", "engine.")
+
+    def test_extensions_of_the_controller_load_nothing_that_pickles(self) -> None:
+        self.check("import ipython1.kernel.engineservice", "engine.", "objects.serialize")
+        run_program(
+            """
+            import sys
+            from ipython1.kernel import engineservice
+            assert "cloudpickle" not in sys.modules
+            assert engineservice.IEngineBase.implementedBy(engineservice.EngineService)
+            """
+        )
