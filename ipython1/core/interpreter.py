@@ -124,12 +124,7 @@ class Interpreter:
                 shell.translated = source
                 started = time.time()
                 begin = time.perf_counter()
-                plan = self._planner.command(source, number)
-                if plan is None:
-                    error = shell.run_ipython(source)
-                    self._planner.logging = bool(getattr(shell.logger, "log_active", False))
-                else:
-                    self._run_plan(plan)
+                error = self._run_command(source, number)
             except BaseException as exc:
                 error = exc
             self._gate.current = None
@@ -142,9 +137,31 @@ class Interpreter:
             error = error or problem
         failure = None if error is None else self._record(error, remember=True)
         error = None  # it refers to this very frame
+        outcome = self._command_result(number, source, started, duration, failure)
+        self._results.add(outcome)
+        return outcome
+
+    def _run_command(self, source: str, number: int) -> BaseException | None:
+        """Run it here or in IPython, which catches what it raises."""
+        plan = self._planner.command(source, number)
+        if plan is not None:
+            self._run_plan(plan)
+            return None
+        error = self._shell.run_ipython(source)
+        self._planner.logging = bool(getattr(self._shell.logger, "log_active", False))
+        return error
+
+    def _command_result(
+        self,
+        number: int,
+        source: str,
+        started: float,
+        duration: float,
+        failure: ExceptionRecord | None,
+    ) -> CommandResult:
         stdout, stderr = self._take()
         display, result = self._sink.take()
-        outcome = CommandResult(
+        return CommandResult(
             number,
             source,
             self._translated(source),
@@ -158,8 +175,6 @@ class Interpreter:
             failure,
             None if result is None or not result[1] else result[1],
         )
-        self._results.add(outcome)
-        return outcome
 
     def _note_input(self, source: str) -> None:
         history = self._shell.history_manager
@@ -227,11 +242,7 @@ class Interpreter:
             self._gate.current = None
         except BaseException as exc:
             return self._failed(exc, started, begin)
-        duration = time.perf_counter() - begin
-        stdout, stderr = self._take()
-        if self._sink.bundles or self._shell.has_problems:
-            return self._unusual(value, stdout, stderr, started, duration)
-        return CallOutcome(value, stdout, stderr, (), started, started + duration, duration, None)
+        return self._ended(value, started, begin)
 
     def run_source(self, source: str) -> CallOutcome:
         """Run source text as a task: no command number, nothing remembered, no value.
@@ -246,23 +257,31 @@ class Interpreter:
         try:
             started = time.time()
             begin = time.perf_counter()
-            code = self._planner.task(source)
-            if code is not None:
-                exec(code, self._shell.user_ns)
-                if self._post_callbacks:
-                    self._shell.events.trigger("post_execute")
-            else:
-                error = self._shell.run_ipython_task(source, self._planner.task_sources)
-                if error is not None:
-                    return self._failed(error, started, begin)
+            error = self._run_task_source(source)
             self._gate.current = None
         except BaseException as exc:
             return self._failed(exc, started, begin)
+        if error is not None:
+            return self._failed(error, started, begin)
+        return self._ended(None, started, begin)
+
+    def _run_task_source(self, source: str) -> BaseException | None:
+        """Run it here or in IPython, which catches what it raises."""
+        code = self._planner.task(source)
+        if code is None:
+            return self._shell.run_ipython_task(source, self._planner.task_sources)
+        exec(code, self._shell.user_ns)
+        if self._post_callbacks:
+            self._shell.events.trigger("post_execute")
+        return None
+
+    def _ended(self, value: Any, started: float, begin: float) -> CallOutcome:
+        """A task of which nothing was raised."""
         duration = time.perf_counter() - begin
         stdout, stderr = self._take()
         if self._sink.bundles or self._shell.has_problems:
-            return self._unusual(None, stdout, stderr, started, duration)
-        return CallOutcome(None, stdout, stderr, (), started, started + duration, duration, None)
+            return self._unusual(value, stdout, stderr, started, duration)
+        return CallOutcome(value, stdout, stderr, (), started, started + duration, duration, None)
 
     def _failed(self, exc: BaseException, started: float, begin: float) -> CallOutcome:
         self._gate.current = None
