@@ -25,6 +25,11 @@ def shorten(text: str, limit: int) -> str:
     return f"{text[:head]}\n[... {cut} characters were cut here ...]\n{text[-(limit - head) :]}"
 
 
+def clip(text: str, width: int) -> str:
+    """``text`` on at most ``width`` characters, for the middle of a line: its beginning and three dots."""
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
 def type_name(value: object) -> str:
     """The name of an object's type."""
     try:

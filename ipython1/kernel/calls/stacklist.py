@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from ipython1.core.texts import compress_ids
+from ipython1.core.texts import clip, compress_ids
 from ipython1.core.tracebacks import place_name
 from ipython1.kernel.basics.error import (
     InvalidEngineID,
@@ -42,10 +42,9 @@ def dumped_frames(dump: str) -> list[str]:
     return []
 
 
-def shorten_command(command: object) -> str:
-    """A command as a queue tells it, fit for the middle of a line."""
-    text = str(command)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _pending(row: Mapping[str, Any]) -> str:
+    """The command that an engine has, fit for the middle of a line."""
+    return clip(str(row["pending"]), 40)
 
 
 def _without_cell(place: str) -> str:
@@ -120,7 +119,7 @@ def _labelled(engine_id: int, lines: list[str]) -> list[str]:
 
 def stack_lines(row: Mapping[str, Any]) -> list[str]:
     """What is told of one engine; the first line is its state."""
-    command = shorten_command(row["pending"])
+    command = _pending(row)
     match row["state"]:
         case "gone":
             return ["gone"]
@@ -141,7 +140,7 @@ def interrupt_lines(engine_id: int, row: Mapping[str, Any]) -> list[str]:
     """What an interrupt came to on one engine."""
     if row["pending"] is None:
         return ["nothing was running"]
-    command = shorten_command(row["pending"])
+    command = _pending(row)
     if row["ended"]:
         return [f"{command} was interrupted"]
     if row["state"] == "silent":
@@ -228,6 +227,6 @@ def _doing(row: Mapping[str, Any]) -> str:
     if row["state"] == "gone":
         return "gone"
     if row.get("other"):
-        return f"waits until {shorten_command(row['pending'])} is done"
+        return f"waits until {_pending(row)} is done"
     where = place_of(row)
     return f"still running: {where}" if where else "still running"

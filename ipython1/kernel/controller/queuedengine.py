@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
+from ipython1.core.texts import clip
 from ipython1.kernel.basics.error import (
     EngineDied,
     KernelError,
@@ -448,16 +449,11 @@ def _shown(command: Command) -> str:
     try:
         head = messages.unpack_json(split_inline(command.payload)[0])
         if "source" in head:
-            return f"{command.method}({shorten(head['source'], 60)!r})"
+            return f"{command.method}({clip(head['source'], 60)!r})"
         if "call" in head:
-            return f"{command.method}({shorten(head['call'], 60)})"
+            return f"{command.method}({clip(head['call'], 60)})"
         names = head.get("names", head.get("keys")) or ()
-        return f"{command.method}({shorten(', '.join(names), 60)})"
+        return f"{command.method}({clip(', '.join(names), 60)})"
     except (ProtocolError, LookupError, TypeError, AttributeError):
         # Pickled arguments, which nobody reads here; or a client of its own kind.
         return f"{command.method}(...)"
-
-
-def shorten(text: str, width: int) -> str:
-    """``text`` on at most ``width`` characters."""
-    return text if len(text) <= width else text[: width - 3] + "..."

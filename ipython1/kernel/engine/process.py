@@ -103,83 +103,118 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     if config.mpi_code:
         rank = set_up_mpi(config.mpi, config.mpi_code)
         wanted_id = rank if wanted_id is None else wanted_id
-    from twisted.internet import reactor as installed_reactor
+    from twisted.internet import reactor
 
-    reactor: Any = installed_reactor
     # What user code reads is another thing, and so is an engine that something else has started and ends.
     in_terminal = os.isatty(0) and not is_awaited()
     keep_steady(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
-    capture = OutputCapture(config.output_size)
-    gate = InterruptGate()
-    interpreter = Interpreter(
-        capture, history_size=config.history_length, history_bytes=config.history_size, gate=gate
-    )
-    service = EngineService(interpreter)
-    end: EngineEnd
-    worker = Worker(
-        CommandRunner(service), gate, lambda command, outcome: end.send_outcome(command, outcome)
-    )
-    service.stop = worker.stop
-    failures: list[BaseException] = []
-
-    def exit_now() -> None:
-        os._exit(leave_status)
-
-    end = EngineEnd(worker, gate, capture, reactor, exit_now)
+    engine = EngineProcess(config, wanted_id, reactor, leave_status)
     if in_terminal:
-        gate.on_terminal = lambda: reactor.callFromThread(end.stop)
-    runner = TaskRunner(service)
-    tasks = EngineTasks(runner, gate, end.outbox, reactor, worker.wake)
-    worker.source = tasks
-    end.handlers.update(tasks.handlers)
-    service.properties.on_change = tasks.properties_changed
-    hello = messages.Hello(
-        uuid=uuid.uuid4().hex,
-        pid=os.getpid(),
-        host=host_identity(),
-        role=messages.ENGINE,
-        wanted_id=wanted_id,
-    )
-
-    def registered(welcome: messages.Welcome) -> None:
-        service.id = welcome.engine_id if welcome.engine_id is not None else -1
-        log.info("registered as engine {id}", id=service.id)
-        runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
-        tasks.registered(False)
-        announce_ready(f"engine {service.id}")
-
-    async def live() -> None:
-        connection = EngineConnection(
-            lambda: open_engine_link(config, hello, end, reactor),
-            end,
-            reactor,
-            config.reconnect_timeout,
-        )
-        await connection.run(registered)
-
-    def ended(result: Any) -> None:
-        if isinstance(result, Failure):
-            failures.append(result.value or ConnectionError("the engine failed"))
-        worker.stop()
-
-    def in_reactor_thread() -> None:
-        reactor.callWhenRunning(lambda: Deferred.fromCoroutine(live()).addBoth(ended))
-        reactor.run(installSignalHandlers=False)
-
+        engine.end_with_terminal()
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=interpreter.forked)
+        os.register_at_fork(after_in_child=engine.interpreter.forked)
     sockets.let_go_in_children(reactor)
     offer_stack_dump()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    thread = threading.Thread(target=in_reactor_thread, name="ipython1-reactor", daemon=True)
-    thread.start()
-    try:
-        worker.loop()
-    finally:
-        capture.close()
-    reactor.callFromThread(reactor.stop)
-    thread.join(1.0)
-    if failures:
-        raise failures[0]
+    engine.run()
+
+
+class EngineProcess:
+    """The parts of an engine, put together: session, worker, tasks, and its end of the link.
+
+    :param wanted_id: the id that it asks for.
+    :param leave_status: see :func:`run_engine`.
+    """
+
+    def __init__(
+        self, config: EngineConfig, wanted_id: int | None, reactor: Any, leave_status: int
+    ) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._failure: BaseException | None = None
+        self._capture = OutputCapture(config.output_size)
+        self._gate = InterruptGate()
+        self.interpreter = Interpreter(
+            self._capture,
+            history_size=config.history_length,
+            history_bytes=config.history_size,
+            gate=self._gate,
+        )
+        self._service = EngineService(self.interpreter)
+        self._worker = Worker(
+            CommandRunner(self._service),
+            self._gate,
+            lambda command, outcome: self._end.send_outcome(command, outcome),
+        )
+        self._service.stop = self._worker.stop
+        self._end = EngineEnd(
+            self._worker, self._gate, self._capture, reactor, lambda: os._exit(leave_status)
+        )
+        self._runner = TaskRunner(self._service)
+        self._tasks = EngineTasks(
+            self._runner, self._gate, self._end.outbox, reactor, self._worker.wake
+        )
+        self._worker.source = self._tasks
+        self._end.handlers.update(self._tasks.handlers)
+        self._service.properties.on_change = self._tasks.properties_changed
+        self._hello = messages.Hello(
+            uuid=uuid.uuid4().hex,
+            pid=os.getpid(),
+            host=host_identity(),
+            role=messages.ENGINE,
+            wanted_id=wanted_id,
+        )
+
+    def end_with_terminal(self) -> None:
+        """Have Ctrl-C in its terminal end it."""
+        self._gate.on_terminal = lambda: self._reactor.callFromThread(self._end.stop)
+
+    def run(self) -> None:
+        """Run what comes, in this thread, the main one; returns when the engine is to end.
+
+        :raises KernelError: why it cannot run, or cannot go on.
+        """
+        thread = threading.Thread(
+            target=self._in_reactor_thread, name="ipython1-reactor", daemon=True
+        )
+        thread.start()
+        try:
+            self._worker.loop()
+        finally:
+            self._capture.close()
+        self._reactor.callFromThread(self._reactor.stop)
+        thread.join(1.0)
+        if self._failure is not None:
+            raise self._failure
+
+    # -- in the reactor's thread
+
+    def _in_reactor_thread(self) -> None:
+        self._reactor.callWhenRunning(
+            lambda: Deferred.fromCoroutine(self._stay_connected()).addBoth(self._ended)
+        )
+        self._reactor.run(installSignalHandlers=False)
+
+    async def _stay_connected(self) -> None:
+        connection = EngineConnection(
+            lambda: open_engine_link(self._config, self._hello, self._end, self._reactor),
+            self._end,
+            self._reactor,
+            self._config.reconnect_timeout,
+        )
+        await connection.run(self._registered)
+
+    def _registered(self, welcome: messages.Welcome) -> None:
+        service = self._service
+        service.id = welcome.engine_id if welcome.engine_id is not None else -1
+        log.info("registered as engine {id}", id=service.id)
+        self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
+        self._tasks.registered(False)
+        announce_ready(f"engine {service.id}")
+
+    def _ended(self, result: Any) -> None:
+        if isinstance(result, Failure):
+            self._failure = result.value or ConnectionError("the engine failed")
+        self._worker.stop()
