@@ -207,7 +207,7 @@ class AsyncTaskClient(TaskMethods):
             self._tasks.remove_waiter(waiter)
 
     async def _fetch(self, task_ids: list[int], wait: bool) -> bool:
-        done = [await self._call("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
+        done = [await self._ask("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
         return all(done)
 
     async def _wait(self, task_ids: Sequence[int], timeout: float | None) -> None:
@@ -235,7 +235,7 @@ class AsyncTaskClient(TaskMethods):
 
     # -- the queue
 
-    def _call(self, name: str, **args: Any) -> Deferred[Any]:
+    def _ask(self, name: str, **args: Any) -> Deferred[Any]:
         return self._connection.end.ask(name, **args)
 
     def flush(self) -> AwaitableDeferred:
@@ -248,7 +248,7 @@ class AsyncTaskClient(TaskMethods):
         def finish(told: dict[str, Any]) -> QueueStatus:
             return self._status(verbose, told)
 
-        return awaitable(self._call("queue_status", verbose=bool(verbose)).addCallback(finish))
+        return awaitable(self._ask("queue_status", verbose=bool(verbose)).addCallback(finish))
 
     def abort(self, taskid: Any) -> AwaitableDeferred:
         """End a task, or several; the Deferred fails with IndexError when the one is done, or unknown."""
@@ -260,13 +260,13 @@ class AsyncTaskClient(TaskMethods):
         left = self._to_abort(wanted, alone)
         for part in chunks(left):
             if alone:
-                await self._call("abort", taskid=left[0])
+                await self._ask("abort", taskid=left[0])
             else:
-                await self._call("abort_many", taskids=part)
+                await self._ask("abort_many", taskids=part)
 
     def spin(self) -> AwaitableDeferred:
         """Have the controller try everything again."""
-        return awaitable(self._call("spin"))
+        return awaitable(self._ask("spin"))
 
     def clear(self, taskids: Any = None) -> AwaitableDeferred:
         """Forget finished tasks: those given, or all."""
@@ -275,7 +275,7 @@ class AsyncTaskClient(TaskMethods):
     async def _clear(self, taskids: Any) -> None:
         wanted = None if taskids is None else check_ids(taskids)
         for part in chunks(wanted):
-            await self._call("clear", taskids=part)
+            await self._ask("clear", taskids=part)
             self._cleared(part)
 
     # -- maps

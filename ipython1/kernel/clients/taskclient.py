@@ -178,7 +178,7 @@ class TaskClient(TaskMethods):
 
     def _fetch(self, task_ids: list[int], wait: bool) -> bool:
         """Have results sent that do not come by themselves; False when not all tasks are done yet."""
-        done = [self._call("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
+        done = [self._ask("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
         return all(done)
 
     def _raise_if_lost(self) -> None:
@@ -269,7 +269,7 @@ class TaskClient(TaskMethods):
 
     # -- the queue
 
-    def _call(self, name: str, **args: Any) -> Any:
+    def _ask(self, name: str, **args: Any) -> Any:
         return blockingCallFromThread(self._connection.end.ask, name, **args)
 
     def flush(self) -> None:
@@ -281,7 +281,7 @@ class TaskClient(TaskMethods):
 
         :param verbose: lists of ids instead of numbers.
         """
-        return self._status(verbose, self._call("queue_status", verbose=bool(verbose)))
+        return self._status(verbose, self._ask("queue_status", verbose=bool(verbose)))
 
     def abort(self, taskid: Any) -> None:
         """End a task: one that has not begun fails with ``TaskAborted``, one that runs is interrupted and does so too.
@@ -294,13 +294,13 @@ class TaskClient(TaskMethods):
         left = self._to_abort(wanted, alone)
         for part in chunks(left):
             if alone:
-                self._call("abort", taskid=left[0])
+                self._ask("abort", taskid=left[0])
             else:
-                self._call("abort_many", taskids=part)
+                self._ask("abort_many", taskids=part)
 
     def spin(self) -> None:
         """Have the controller try everything again: dependencies are asked for anew, rejections are forgotten."""
-        self._call("spin")
+        self._ask("spin")
 
     def clear(self, taskids: Any = None) -> None:
         """Forget finished tasks: those given, or all.
@@ -310,7 +310,7 @@ class TaskClient(TaskMethods):
         """
         wanted = None if taskids is None else check_ids(taskids)
         for part in chunks(wanted):
-            self._call("clear", taskids=part)
+            self._ask("clear", taskids=part)
             # There, so that nobody who is told of a result finds it gone.
             blockingCallFromThread(self._cleared, part)
 
