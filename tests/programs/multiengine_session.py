@@ -99,6 +99,30 @@ mec.execute("y = f(4.0)")
 assert [r["stdout"] for r in mec.execute("print(y)")] == ["512.0\n"] * 4
 assert [g(4.0) for g in mec.pull_function("f")] == [512.0] * 4
 
+# calling functions
+n = 100  # which the engines have, too
+mec.scatter("n", range(4), flatten=True)
+
+
+def with_n(*args: int, factor: int = 1) -> tuple[object, ...]:
+    return (factor * n, *args)
+
+
+expect(mec.apply(with_n), "[(0,), (1,), (2,), (3,)]")
+expect(mec.apply(with_n, 7, factor=10), "[(0, 7), (10, 7), (20, 7), (30, 7)]")
+mec.targets, mec.block = [3, 0], False
+pr = mec.apply(with_n, 8)
+assert isinstance(pr, client.PendingResult), pr
+expect(pr.r, "[(3, 8), (0, 8)]")
+mec.targets, mec.block = "all", True
+try:
+    mec.apply(lambda: 1 // n)
+except client.CompositeError as e:
+    assert str(e).startswith("one or more exceptions from call to method: apply\n[0:apply]: Zero")
+    assert e.results == [1, 0, 0], e.results
+else:
+    raise AssertionError("1 // 0 did not raise")
+
 # dictionary interface
 mec["a"] = ["foo", "bar"]
 expect(mec["a"], "[['foo', 'bar'], ['foo', 'bar'], ['foo', 'bar'], ['foo', 'bar']]")

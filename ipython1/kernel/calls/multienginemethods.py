@@ -230,7 +230,17 @@ class MultiEngineMethods:
 
         return self._run(push_files(files, directory), targets, block)
 
-    # -- maps
+    # -- calling functions
+
+    def apply(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call ``func(*args, **kwargs)`` on each engine of ``mec.targets``; ``mec.block`` says whether to wait.
+
+        A function of your session sees the names of the engine that it runs on.  What it writes is not shown.
+
+        :returns: what it returned, a list with a value for each target, in their order.
+        """
+        request = requests.apply("apply", func, args, kwargs, not self.block)
+        return self._run(request, None, None)
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
         """``list(map(func, *sequences))``, in parallel on ``targets``."""

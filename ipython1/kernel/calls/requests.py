@@ -206,10 +206,15 @@ def gather(key: str, dist: str) -> Request:
 
 
 def apply(
-    name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    name: str,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    snapshot: bool = False,
 ) -> Request:
     _check_callable(function)
-    return Request.of(APPLY, APPLY.pack(function, args, kwargs), name=name, read=_returned(APPLY))
+    packed = APPLY.pack(function, args, kwargs, snapshot)
+    return Request.of(APPLY, packed, name=name, read=_returned(APPLY))
 
 
 def _returned(kind: CommandKind[..., ReturnValue]) -> Callable[[Buffers], Any]:

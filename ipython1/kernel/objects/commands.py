@@ -104,12 +104,16 @@ class Named:
 
 
 class FunctionCall:
-    """A function and its arguments, pickled together."""
+    """A function and its arguments, pickled together; ``snapshot`` copies arrays."""
 
     def pack(
-        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        snapshot: bool = False,
     ) -> Buffers:
-        return dumps((function, tuple(args), dict(kwargs))).buffers
+        return dumps((function, tuple(args), dict(kwargs)), snapshot=snapshot).buffers
 
     def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
         function, args, kwargs = loads(buffers, engine.user_ns)

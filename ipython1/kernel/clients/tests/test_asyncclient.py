@@ -35,6 +35,7 @@ METHODS = (
     "pull_function",
     "scatter",
     "gather",
+    "apply",
     "map",
     "mapper",
     "raw_map",
@@ -88,6 +89,7 @@ class MethodsTest(AsyncClientCase):
         self.assertEqual(self.result(self.mec.get_ids()), [0, 1])
         self.assertEqual(self.result(self.mec.push({"a": 1})), [None, None])
         self.assertEqual(self.result(self.mec.pull("a")), [1, 1])
+        self.assertEqual(self.result(self.mec.apply(max, 3, 4)), [4, 4])
         self.assertEqual(self.result(self.mec.map(abs, [-1, -2, 3])), [1, 2, 3])
         self.assertEqual(self.result(self.mec.mapper(dist="r").map(abs, [-1, -2])), [1, 2])
         self.assertEqual(self.result(self.mec.parallel()(abs)([-5])), [5])

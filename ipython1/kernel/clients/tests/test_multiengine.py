@@ -386,6 +386,50 @@ class FunctionsTest(MultiEngineCase):
             [h(1.0) for h in self.mec.pull_function(["f", "g"], targets=0)[0]], [2.0, -1.0]
         )
 
+    def test_applied_to_arguments_on_every_target(self):
+        self.mec.scatter("n", [1, 2, 3, 4], flatten=True)
+        times = main_function("def times(x, plus=0): return x * n + plus", "times")
+        self.assertEqual(self.mec.apply(times, 10), [10, 20, 30, 40])
+        self.mec.targets = [3, 1]
+        self.assertEqual(self.mec.apply(times, 10, plus=5), [45, 25])
+        self.mec.targets = 2
+        self.assertEqual(self.mec.apply(dict), [{}])
+        self.assertEqual(self.mec.keys(targets=2), [["n"]], "it leaves no name behind")
+
+    def test_all_arguments_are_those_of_the_applied_function(self):
+        self.mec.targets = 0
+        named = {"targets": 1, "block": False, "self": 2, "func": 3, "name": 4}
+        self.assertEqual(self.mec.apply(dict, **named), [named])
+
+    def test_applied_without_waiting(self):
+        self.mec.block = False
+        array = numpy.zeros(5000)
+        self.hold()
+        pending = self.mec.apply(numpy.sum, array)
+        array[:] = 1
+        status = dict(self.mec.queue_status())
+        self.assertEqual(status[0], {"pending": "apply(...)", "queue": []})
+        self.release()
+        self.assertEqual(pending.r, [0.0] * 4, "it works on a copy")
+
+    def test_applied_functions_that_fail(self):
+        self.mec.scatter("n", [1, 0, 2, 0], flatten=True)
+        divide = main_function("def divide(x): return x // n", "divide")
+        error = self.fails(self.mec.apply, divide, 4)
+        self.assertEqual((error.engine_ids, error.results), ([1, 3], [4, 2]))
+        self.assertEqual(
+            str(error).splitlines()[:2],
+            [
+                "one or more exceptions from call to method: apply",
+                "[1:apply]: ZeroDivisionError: integer division or modulo by zero",
+            ],
+        )
+        self.assertRaises(TypeError, self.mec.apply, "divide", 4)
+        self.assertRaises(TypeError, self.mec.apply)
+        self.assertRaises(SerializationError, self.mec.apply, len, threading.Lock())
+        self.mec.targets = 9
+        self.assertRaises(InvalidEngineID, self.mec.apply, len, "x")
+
     def test_what_is_no_function_is_refused(self):
         for wrong in (5, "text", int, [len]):
             self.assertRaises(TypeError, self.mec.push_function, {"f": wrong})
