@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
@@ -11,6 +10,7 @@ from zope.interface import implementer
 from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.launchers.failures import describe_failure
 from ipython1.kernel.launchers.interfaces import (
     Context,
     IControllerLauncher,
@@ -23,16 +23,6 @@ from ipython1.kernel.launchers.programs import (
     engine_key,
     engine_spec,
 )
-
-_WORD = re.compile(r"\w")
-_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
-
-
-def describe_failure(status: ProcessStatus) -> str:
-    """One line on why a process is not there: its own last words where there are any."""
-    said = [line for line in status.lines if _WORD.search(line) and not _LOG_LINE.match(line)]
-    words = said[-1] if said and status.status != 0 else ""
-    return f"{status.title} {status.reason}" + (f": {words}" if words else "")
 
 
 @implementer(IControllerLauncher)

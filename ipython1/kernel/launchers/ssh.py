@@ -24,11 +24,11 @@ from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
+from ipython1.kernel.launchers.failures import describe_failure
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import (
     HostedEngines,
     LocalController,
-    describe_failure,
     read_log,
 )
 from ipython1.kernel.launchers.programs import (
