@@ -19,19 +19,26 @@ LEFT = 86
 """The exit status of a program that ends because it was to end, where something else may end it with 0."""
 
 
-def is_awaited() -> bool:
-    """Whether a nanny waits to be told, which it was not yet."""
-    return os.environ.get(READY_VARIABLE, "").isdigit()
+def decline_ready() -> bool:
+    """Leave it to others to tell when this process is ready: whether an engine is usable, the controller knows.
+
+    :returns: whether a nanny waited to be told.
+    """
+    number = os.environ.pop(READY_VARIABLE, "")
+    if number.isdigit():
+        with contextlib.suppress(OSError):
+            os.close(int(number))
+    return number.isdigit()
 
 
 def announce_ready(text: str = "") -> bool:
-    """Tell once that this process is ready (the controller listens, the engine is registered).
+    """Tell once that this process is ready: the controller listens.
 
     :param text: one line about it, shown in the cluster's status.
     :returns: whether somebody was waiting to be told.
     """
-    awaited, number = is_awaited(), os.environ.pop(READY_VARIABLE, "")
-    if not awaited:
+    number = os.environ.pop(READY_VARIABLE, "")
+    if not number.isdigit():
         return False
     descriptor = int(number)
     with contextlib.suppress(OSError):

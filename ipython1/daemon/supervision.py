@@ -6,7 +6,8 @@ Events come in as method calls with the time; instructions come out as a list.  
 state       event                       next        instructions
 ==========  ==========================  ==========  =============================================================
 (none)      ``add``                     requested   :class:`Start`
-requested   ``started``                 starting
+requested   ``started``                 starting    :class:`Report` and *running* where ``ready`` came before
+requested   ``ready``                   requested   (noted: it came another way than ``started``)
 requested   ``failed``                  ended       :class:`Report`
 starting    ``ready``                   running     :class:`Report`
 starting    ``ended``                   ended       :class:`Report` (it was never usable, so it is not restarted,
@@ -182,6 +183,7 @@ class _Record:
     due: float = 0.0
     restart_times: list[float] = field(default_factory=list)
     ever_ready: bool = False
+    ready_early: bool = False
     start_again: bool = False
 
 
@@ -243,11 +245,15 @@ class Supervision:
             return [Deliver(record.spec.host, key, signal.SIGTERM)]
         if record.status.state is State.REQUESTED:
             self._set(record, state=State.STARTING)
+            if record.ready_early:
+                return self.ready(key)
         return []
 
     def ready(self, key: str) -> list[Instruction]:
-        """The process said that it is usable."""
+        """The process is usable."""
         record = self._records.get(key)
+        if record is not None and record.status.state is State.REQUESTED:
+            record.ready_early = True
         if record is None or record.status.state is not State.STARTING:
             return []
         record.ever_ready = True
@@ -348,7 +354,7 @@ class Supervision:
         return instructions
 
     def _start_again(self, record: _Record) -> list[Instruction]:
-        record.start_again = False
+        record.start_again = record.ready_early = False
         record.due = 0.0
         self._set(
             record,

@@ -103,6 +103,10 @@ class ProcessSupervisor:
         """Send a signal to a process."""
         self._carry_out(self._supervision.signal(key, number))
 
+    def mark_usable(self, key: str) -> None:
+        """A process that does not announce it itself is ready for use."""
+        self._carry_out(self._supervision.ready(key))
+
     def forget(self, key: str) -> None:
         """Drop a process that has ended."""
         self._supervision.forget(key)

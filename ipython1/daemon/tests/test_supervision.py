@@ -59,6 +59,19 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.assertEqual(report.status.state, State.RUNNING)
         self.assertEqual((report.status.pid, report.status.started), (10, 1.5))
 
+    def test_its_use_may_be_known_before_its_start(self) -> None:
+        """The nanny tells of the start, and the controller of an engine that it lists."""
+        self.supervision.add(spec(limit=1))
+        self.assertEqual(self.supervision.ready("e"), [])
+        self.assertEqual(self.state(), State.REQUESTED)
+        (report,) = self.supervision.started("e", 10, 1.5)
+        assert isinstance(report, Report)
+        self.assertEqual((report.status.state, report.status.pid), (State.RUNNING, 10))
+        self.supervision.ended("e", 10, None, 9, (), 2.0)
+        self.supervision.tick(60.0)
+        self.supervision.started("e", 11, 60.0)
+        self.assertEqual(self.state(), State.STARTING)
+
     def test_an_engine_that_never_came_up_is_reported_and_not_started_again(self) -> None:
         self.supervision.add(spec(limit=5))
         self.supervision.started("e", 10, 1.0)

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import NannyLink
-from ipython1.daemon.protocol import AtEnd, End, Ready
+from ipython1.daemon.protocol import AtEnd, End
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import ClusterError, KernelError, ResultNotCompleted
@@ -419,7 +419,7 @@ class ClusterService:
                 case Say():
                     self._say(instruction.text)
                 case MarkUsable():
-                    self._supervisor.on_event(Ready(instruction.key))
+                    self._supervisor.mark_usable(instruction.key)
                 case Reconnect():
                     self._reactor.callLater(RECONNECT_DELAY, self._reconnect)
                 case GiveUp():

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
-from ipython1.daemon.ready import announce_ready, is_awaited
+from ipython1.daemon.ready import decline_ready
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engine.end import EngineConnection, EngineEnd
 from ipython1.kernel.engine.service import EngineService
@@ -106,7 +106,7 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     from twisted.internet import reactor
 
     # What user code reads is another thing, and so is an engine that something else has started and ends.
-    in_terminal = os.isatty(0) and not is_awaited()
+    in_terminal = not decline_ready() and os.isatty(0)
     keep_steady(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
@@ -212,7 +212,6 @@ class EngineProcess:
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._tasks.registered(False)
-        announce_ready(f"engine {service.id}")
 
     def _ended(self, result: Any) -> None:
         if isinstance(result, Failure):

@@ -1,0 +1,283 @@
+"""The cluster's decisions, event by event, and its invariants after each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from dataclasses import replace
+
+from twisted.trial import unittest
+
+from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
+from ipython1.kernel.clusters.machine import (
+    ClusterMachine,
+    GiveUp,
+    Instruction,
+    MarkUsable,
+    Phase,
+    Reconnect,
+    Removal,
+    Say,
+)
+from ipython1.kernel.launchers.interfaces import Unit
+
+
+class World:
+    """A machine, and a supervision that says what a test wants."""
+
+    def __init__(self, own_controller: bool = True) -> None:
+        self.processes: dict[str, ProcessStatus] = {}
+        self.machine = ClusterMachine(lambda: self.processes, own_controller)
+
+    def check(self) -> None:
+        """What must hold between any two events."""
+        machine = self.machine
+        assert machine.ids == sorted(set(machine.ids)), machine.ids
+        own = [each for unit in machine.units.values() for each in unit.ids]
+        assert len(own) == len(set(own)), own
+        assert machine._stale_ids <= set(machine.ids)
+        assert set(machine._job_ids) <= set(machine.units)
+        assert not any(machine.units[key].ids for key in machine._job_ids)
+        infos = [info.id for info in machine.engine_infos()]
+        assert infos == sorted(set(infos)) and set(machine.ids) <= set(infos), infos
+        assert not set(machine.free_ids(3)) & {*machine.ids, *own}
+
+    def start(self, *ids: int, state: State = State.STARTING) -> None:
+        """Engines with a process each are asked for, and start."""
+        progress = self.machine.begin_start()
+        for each in ids:
+            key = f"engine-{each}"
+            self.processes[key] = ProcessStatus(key, f"engine {each}", state=state)
+        self.machine.units_started(progress, [Unit(f"engine-{each}", 1, (each,)) for each in ids])
+        self.check()
+
+    def report(self, key: str, state: State, **what: object) -> list[Instruction]:
+        """The supervision reports a process."""
+        title = key.replace("engine-", "engine ").replace("controller", "the controller")
+        before = self.processes.get(key, ProcessStatus(key, title))
+        self.processes[key] = replace(before, state=state, **what)  # type: ignore[arg-type]
+        told = self.machine.process_reported(self.processes[key])
+        self.check()
+        return told
+
+    def list(self, *ids: int) -> list[Instruction]:
+        """The controller lists engines."""
+        told = self.machine.ids_listed(ids)
+        self.check()
+        return told
+
+    def up(self, *ids: int) -> None:
+        """The cluster runs with these engines."""
+        self.report("controller", State.RUNNING)
+        self.start(*ids)
+        for told in self.list(*ids):
+            assert isinstance(told, MarkUsable)
+            self.report(told.key, State.RUNNING)
+        self.machine.end_start(self.machine.progresses[0])
+        self.machine.start_settled()
+
+
+class MachineTests(unittest.SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = World()
+        self.machine = self.world.machine
+
+    def test_a_start(self) -> None:
+        world, machine = self.world, self.machine
+        world.start(0, 1)
+        self.assertTrue(machine.coming)
+        self.assertEqual(machine.free_ids(2), [2, 3])
+        self.assertEqual(world.list(1), [MarkUsable("engine-1")])
+        (progress,) = machine.progresses
+        self.assertEqual((progress.outcome, progress.usable), ("waiting", [1]))
+        self.assertEqual(world.list(0, 1), [MarkUsable("engine-0"), MarkUsable("engine-1")])
+        self.assertTrue(progress.settled)
+        machine.end_start(progress)
+        machine.start_settled()
+        self.assertEqual((machine.phase, machine.wanted), (Phase.RUNNING, 2))
+
+    def test_an_engine_that_dies_while_it_starts_is_the_start_s_to_tell(self) -> None:
+        self.world.start(0, 1)
+        self.assertEqual(self.world.report("engine-0", State.ENDED, status=1), [])
+        self.world.list(1)
+        (progress,) = self.machine.progresses
+        self.assertEqual(progress.outcome, "partial")
+        self.assertFalse([unit for unit in progress.failures if unit != "engine-0"])
+
+    def test_an_engine_that_died_before_its_start_was_noted(self) -> None:
+        self.world.start(0, state=State.ENDED)
+        (progress,) = self.machine.progresses
+        self.assertEqual(progress.outcome, "failed")
+
+    def test_an_engine_that_registers_before_its_start_was_noted(self) -> None:
+        """With MPI ranks may be there before the launcher has returned."""
+        progress = self.machine.begin_start()
+        self.assertEqual(self.world.list(0), [])
+        told = self.machine.units_started(progress, [Unit("engine-0", 1, (0,))])
+        self.assertEqual(told, [MarkUsable("engine-0")])
+        self.assertEqual(progress.outcome, "complete")
+
+    def test_an_engine_that_died_later_is_told(self) -> None:
+        self.world.up(0, 1)
+        self.assertEqual(
+            self.world.report("engine-1", State.ENDED, signal=11),
+            [Say("engine 1 was ended by signal SIGSEGV")],
+        )
+        self.assertEqual([each.state for each in self.machine.engine_infos()], ["running", "ended"])
+
+    def test_one_that_comes_back_counts_when_the_controller_has_noticed_both(self) -> None:
+        self.world.up(0, 1)
+        (said,) = self.world.report("engine-1", State.WAITING, signal=9)
+        self.assertEqual(said, Say("engine 1 was ended by signal SIGKILL; it is started again"))
+        self.world.report("engine-1", State.STARTING)
+        self.assertEqual(self.world.list(0, 1), [MarkUsable("engine-0")])  # still the old one
+        self.assertEqual(self.world.list(0), [MarkUsable("engine-0")])
+        self.assertIn(MarkUsable("engine-1"), self.world.list(0, 1))
+
+    def test_a_removal_that_was_asked_for_is_not_told(self) -> None:
+        self.world.up(0, 1)
+        unit = Unit("engine-1", 1, (1,))
+        self.assertEqual(self.machine.plan_removal([1]), Removal((), (unit,), ()))
+        self.assertEqual(self.world.report("engine-1", State.ENDED, asked=True), [])
+        self.machine.forget_unit("engine-1")
+        self.machine.forget_end(1)
+        self.world.list(0)
+        self.assertRaises(InvalidEngineID, self.machine.plan_removal, [1])
+        self.assertEqual([each.id for each in self.machine.engine_infos()], [0])
+
+    def test_a_removal_during_a_restart(self) -> None:
+        self.world.up(0)
+        self.world.report("engine-0", State.WAITING, signal=9)
+        self.assertTrue(self.machine.coming)
+        self.assertEqual(self.machine.plan_removal([0]).units, (Unit("engine-0", 1, (0,)),))
+        self.machine.forget_unit("engine-0")
+        self.world.list()
+        self.assertFalse(self.machine.coming)
+
+    def test_engines_of_others(self) -> None:
+        self.world.up(0)
+        self.world.list(0, 7)
+        self.assertEqual(self.machine.plan_removal([7]), Removal((), (), (7,)))
+        self.assertEqual(self.machine.free_ids(1), [1])
+
+    def test_a_job_has_its_engines_from_the_controller(self) -> None:
+        world, machine = self.world, self.machine
+        world.list(0)  # somebody else's
+        progress = machine.begin_start()
+        machine.units_started(progress, [Unit("mpi-1", 2)])
+        world.list(0, 1, 2)
+        self.assertEqual(progress.usable, [1, 2])
+        machine.end_start(progress)
+        self.assertEqual(machine.engines_of_job("mpi-1"), {1, 2})
+        problem = self.assertRaises(ClusterError, machine.plan_removal, [2])
+        self.assertIn("cannot be removed without 1", str(problem))
+        self.assertEqual(machine.plan_removal([1, 2]), Removal(("mpi-1",), (), ()))
+        self.assertEqual(machine.job_of(2), Unit("mpi-1", 2))
+
+    def test_a_batch_job_waits_in_its_queue_and_ends(self) -> None:
+        world, machine = self.world, self.machine
+        progress = machine.begin_start()
+        machine.units_started(progress, [Unit("job.0", 1, (0,)), Unit("job.1", 1, (1,))])
+        self.assertEqual([each.state for each in machine.engine_infos()], ["queued", "queued"])
+        world.list(0)
+        self.assertEqual([each.state for each in machine.engine_infos()], ["running", "queued"])
+        self.assertEqual(machine.job_ended("job.1", "ran out of time", ["x"], False), [])
+        world.check()
+        self.assertEqual(progress.outcome, "partial")
+        machine.end_start(progress)
+        self.assertEqual(
+            machine.job_ended("job.0", "was preempted", ["bye"], False),
+            [Say("job.0 was preempted: bye")],
+        )
+        self.assertEqual(machine.last_failure, "engine 0 was preempted")
+        self.assertEqual(machine.job_ended("job.0", "was preempted", [], False), [])
+
+    def test_a_controller_that_fails_at_the_start_is_its_starter_s_to_tell(self) -> None:
+        self.assertEqual(self.world.report("controller", State.ENDED, status=1), [])
+
+    def test_a_controller_that_dies_and_comes_back(self) -> None:
+        self.world.up(0)
+        (said,) = self.world.report("controller", State.WAITING, signal=9)
+        self.assertIn("it is started again", getattr(said, "text", ""))
+        self.assertEqual(self.machine.controller_lost("it was killed"), [Reconnect()])
+        self.world.check()
+        self.assertEqual(self.machine.ids, [])
+        self.assertEqual(
+            self.world.report("controller", State.RUNNING, restarts=1),
+            [Say("the controller is back")],
+        )
+        self.world.list(0)
+        self.assertEqual([each.state for each in self.machine.engine_infos()], ["running"])
+
+    def test_a_controller_that_is_gone_for_good(self) -> None:
+        self.world.up(0)
+        self.assertEqual(
+            self.world.report("controller", State.ENDED, status=0),
+            [GiveUp("the controller was told to end", 0)],
+        )
+        (told,) = self.world.report("controller", State.ENDED, status=None, signal=9)
+        assert isinstance(told, GiveUp)
+        self.assertEqual(told.status, 1)
+
+    def test_somebody_else_s_controller(self) -> None:
+        world = World(own_controller=False)
+        world.start(0)
+        said = world.machine.controller_lost("it was killed")
+        self.assertEqual(
+            said, [Reconnect(), Say("the connection to the controller is lost (it was killed)")]
+        )
+
+    def test_nothing_is_told_while_it_stops(self) -> None:
+        self.world.up(0, 1)
+        self.machine.stop()
+        for told in (
+            self.world.report("engine-0", State.ENDED, signal=9),
+            self.world.report("controller", State.ENDED, signal=9),
+            self.machine.controller_lost("it ended"),
+            self.machine.nanny_lost(),
+            self.machine.job_ended("engine-1", "ended", [], False),
+        ):
+            self.assertEqual(told, [])
+        self.machine.start_settled()
+        self.assertEqual(self.machine.phase, Phase.STOPPING)
+
+    def test_a_killed_nanny_ends_the_cluster(self) -> None:
+        self.world.up(0)
+        (told,) = self.machine.nanny_lost()
+        assert isinstance(told, GiveUp)
+        self.assertEqual(told.status, 1)
+
+    def test_any_order_of_events_keeps_the_invariants(self) -> None:
+        for seed in range(200):
+            self._random_life(random.Random(seed))
+
+    def _random_life(self, chance: random.Random) -> None:
+        world = World()
+        machine = world.machine
+        states = [State.STARTING, State.RUNNING, State.WAITING, State.STOPPING, State.ENDED]
+        for _ in range(60):
+            keys = list(machine.units)
+            match chance.randrange(9):
+                case 0:
+                    world.start(*machine.free_ids(chance.randint(1, 3)))
+                case 1 if machine.progresses:
+                    machine.end_start(chance.choice(machine.progresses))
+                case 2 if keys:
+                    world.report(chance.choice(keys), chance.choice(states), asked=False)
+                case 3:
+                    world.list(*chance.sample(range(6), chance.randint(0, 6)))
+                case 4 if keys:
+                    machine.job_ended(chance.choice(keys), "ended", [], chance.random() < 0.5)
+                case 5:
+                    machine.controller_lost("it was killed")
+                case 6 if machine.ids:
+                    with contextlib.suppress(ClusterError):  # those of a job end together
+                        for unit in machine.plan_removal([chance.choice(machine.ids)]).units:
+                            machine.forget_unit(unit.key)
+                case 7:
+                    progress = machine.begin_start()
+                    machine.units_started(progress, [Unit(f"mpi-{chance.random()}", 2)])
+                case 8 if chance.random() < 0.2:
+                    machine.stop()
+            world.check()
