@@ -89,6 +89,10 @@ class ProcessSupervisor:
         """Start a process and supervise it."""
         self._carry_out(self._supervision.add(spec))
 
+    def decide(self, decide: Callable[[Supervision], list[Instruction]]) -> None:
+        """Carry out what ``decide`` has the supervision decide."""
+        self._carry_out(decide(self._supervision))
+
     def stop(self, key: str) -> Deferred[ProcessStatus]:
         """End a process; fires with its last status when it has ended."""
         waiter = self.when_ended(key)

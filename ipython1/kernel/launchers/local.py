@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -19,15 +20,14 @@ from ipython1.kernel.launchers.interfaces import (
 )
 from ipython1.kernel.launchers.programs import (
     CONTROLLER_KEY,
-    controller_spec,
     engine_key,
     engine_spec,
+    request_controller,
 )
 
 
-@implementer(IControllerLauncher)
-class LocalController:
-    """The controller on this host."""
+class ControllerLauncher:
+    """What all controllers have in common that a nanny starts: they are there when the nanny says that they listen."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -37,12 +37,13 @@ class LocalController:
     def check(self) -> None:
         """There is nothing that could be missing."""
 
-    async def start(self) -> None:
-        """Start it, unless that was done before the reactor was there; fires when it listens."""
+    async def listens(self) -> None:
+        """Wait until it listens.
+
+        :raises ClusterError: when it ends instead.
+        """
         status = self.context.supervisor.status().get(CONTROLLER_KEY)
-        if status is None:
-            self.context.supervisor.add(controller_spec(self.context.config, self.context.files))
-        else:
+        if status is not None:
             self._on_report(status)
         await self._listens
 
@@ -53,6 +54,17 @@ class LocalController:
             self._listens.callback(None)
         elif status.state is State.ENDED:
             self._listens.errback(ClusterError(describe_failure(status)))
+
+
+@implementer(IControllerLauncher)
+class LocalController(ControllerLauncher):
+    """The controller on this host."""
+
+    async def start(self) -> None:
+        """Start it, unless that was done before the reactor was there; fires when it listens."""
+        config, files = self.context.config, self.context.files
+        self.context.supervisor.decide(partial(request_controller, config=config, files=files))
+        await self.listens()
 
     async def close(self, grace: float) -> None:
         """It is not elsewhere."""

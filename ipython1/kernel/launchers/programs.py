@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT
-from ipython1.daemon.supervision import ProcessSpec, RestartPolicy
+from ipython1.daemon.supervision import Instruction, ProcessSpec, RestartPolicy, Supervision
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 
@@ -45,6 +45,19 @@ def controller_spec(
         restart_spawn=again,
         grace=config.stop_timeout,
     )
+
+
+def request_controller(
+    supervision: Supervision, config: ClusterConfig, files: ClusterFiles
+) -> list[Instruction]:
+    """Have this host's controller started, unless that was done.
+
+    ``ipcluster`` does it as soon as there is a nanny, long before there is a reactor; a cluster whose launcher may have
+    the controller elsewhere, when it knows where.
+    """
+    if CONTROLLER_KEY in supervision.status():
+        return []
+    return supervision.add(controller_spec(config, files))
 
 
 def engine_key(engine_id: int) -> str:

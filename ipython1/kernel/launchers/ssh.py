@@ -18,22 +18,21 @@ from zope.interface import implementer
 
 from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.protocol import Warm
-from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.daemon.supervision import State
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
 from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
-from ipython1.kernel.launchers.failures import describe_failure
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import (
+    ControllerLauncher,
     HostedEngines,
     LocalController,
     read_log,
 )
 from ipython1.kernel.launchers.programs import (
     CONTROLLER_HOST,
-    CONTROLLER_KEY,
     CONTROLLER_MODULE,
     ENGINE_MODULE,
     controller_spec,
@@ -252,15 +251,14 @@ class SshEngines(HostedEngines):
 
 
 @implementer(IControllerLauncher)
-class SshController:
+class SshController(ControllerLauncher):
     """The controller on another host; its FURL files are brought here."""
 
     def __init__(self, context: Context, spec: ControllerSpec, logins: DeferredSemaphore) -> None:
         assert spec.host is not None
-        self.context = context
+        super().__init__(context)
         self._logins = logins
         self._spec = spec.host
-        self._listens: Deferred[None] = Deferred()
         self._remote = RemoteFiles(context.files, spec.host)
         self._name = f"{CONTROLLER_HOST}{spec.host.host}"
         self._host = SshHost(
@@ -270,10 +268,6 @@ class SshController:
             context.supervisor.on_event,
             self._lost,
         )
-        context.supervisor.on_report(self._on_report)
-
-    def check(self) -> None:
-        """There is nothing more that could be missing."""
 
     async def start(self) -> None:
         """Log in, start it, and bring its FURL files here."""
@@ -293,18 +287,10 @@ class SshController:
                 restart_spawn=replace(spec.restart_spawn, log=log, env=env),
             )
         )
-        await self._listens
+        await self.listens()
         for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
             text = await link.read_file(self._remote.security(path), wait=5.0)
             write_private(path, text.encode())
-
-    def _on_report(self, status: ProcessStatus) -> None:
-        if status.key != CONTROLLER_KEY or self._listens.called:
-            return
-        if status.state is State.RUNNING:
-            self._listens.callback(None)
-        elif status.state is State.ENDED:
-            self._listens.errback(ClusterError(describe_failure(status)))
 
     def _lost(self, reason: str) -> None:
         self.context.observer.say(f"the connection to {self._spec.host} is lost: {reason}")

@@ -25,7 +25,7 @@ def start(command: ClusterCommand) -> int:
     from ipython1.daemon.nanny import start_nanny
     from ipython1.daemon.protocol import Warm, encode
     from ipython1.daemon.supervision import Start, Supervision
-    from ipython1.kernel.launchers.programs import ENGINE_MODULE, controller_spec
+    from ipython1.kernel.launchers.programs import ENGINE_MODULE, request_controller
 
     config = command.config
     files = config.files()
@@ -35,7 +35,7 @@ def start(command: ClusterCommand) -> int:
     try:
         supervision = Supervision()
         if config.with_controller and starts_controller_here(config):
-            for instruction in supervision.add(controller_spec(config, files)):
+            for instruction in request_controller(supervision, config, files):
                 assert isinstance(instruction, Start)
                 connection.sendall(encode(instruction.spawn))
         if config.kind == "local":
