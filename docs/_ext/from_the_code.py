@@ -92,8 +92,8 @@ def _paragraph(text: str) -> list[str]:
 
 
 PARSERS = {
-    "ipcontroller": ("ipython1.kernel.scripts.options", "parse_controller"),
-    "ipengine": ("ipython1.kernel.scripts.options", "parse_engine"),
+    "ipcontroller": ("ipython1.kernel.scripts.controlleroptions", "parse_controller"),
+    "ipengine": ("ipython1.kernel.scripts.engineoptions", "parse_engine"),
     "ipcluster": ("ipython1.kernel.scripts.clusteroptions", "make_parser"),
 }
 

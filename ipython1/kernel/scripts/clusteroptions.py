@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ipython1.kernel.launchers.clusterconfig import (
@@ -187,61 +187,68 @@ def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterC
 def cluster_config(
     given: argparse.Namespace, settings: dict[str, Any], kind: str | None
 ) -> ClusterConfig:
-    """The cluster that the command line and the ini file describe."""
+    """The cluster that the command line and the ini file describe.
+
+    :param kind: how engines are started; None for what the options hint at, else the ini file's.
+    """
     section = settings["cluster"]
-
-    def chosen(value: Any, default: Any) -> Any:
-        return default if value is None else value
-
     if kind is None:
         kind = section["kind"]
         if given.cluster_file:
             kind = "ssh"
         elif given.mpi:
             kind = "mpiexec"
-    mpi = section["mpi"]
-    command = chosen(given.mpiexec, tuple(mpi["command"]))
-    if given.mpiexec is None and kind == "mpirun" and command == ("mpiexec",):
-        command = ("mpirun",)
-    ssh = section["ssh"]
-    batch = section["batch"]
     return ClusterConfig(
         kind=kind,
-        n=chosen(given.n, section["n"]),
+        n=_chosen(given.n, section["n"]),
         ipython_dir=str(given.ipython_dir or ""),
         cluster_id=given.cluster_id,
-        controller=ControllerOptions(
-            client_ip=given.client_ip,
-            client_port=given.client_port,
-            client_location=given.client_location,
-            engine_ip=given.engine_ip,
-            engine_port=given.engine_port,
-            engine_location=given.engine_location,
-            reuse_furls=given.reuse_furls,
-        ),
-        mpi=MpiOptions(command, chosen(given.mpi, mpi["use"]), tuple(settings["mpi"].items())),
+        controller=_controller_options(given),
+        mpi=_mpi_options(given, section["mpi"], settings["mpi"], kind),
         ssh=SshOptions(
-            chosen(given.ssh, tuple(ssh["command"])),
-            str(chosen(given.cluster_file, ssh["cluster_file"])),
+            _chosen(given.ssh, tuple(section["ssh"]["command"])),
+            str(_chosen(given.cluster_file, section["ssh"]["cluster_file"])),
         ),
-        batch=BatchOptions(
-            template=str(chosen(given.batch_file, batch["template"])),
-            queue=chosen(given.queue, batch["queue"]),
-            account=chosen(given.account, batch["account"]),
-            time=chosen(given.time, batch["time"]),
-            options=(*batch["options"], *(given.batch_option or ())),
-            setup=(*batch["setup"], *(given.setup or ())),
-            python=chosen(given.batch_python, batch["python"]),
-        ),
+        batch=_batch_options(given, section["batch"]),
         restart_controller=section["restart_controller"],
-        restart_engines=chosen(given.restart_engines, section["restart_engines"]),
-        start_timeout=chosen(given.start_timeout, section["start_timeout"]),
+        restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
+        start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
         stop_timeout=section["stop_timeout"],
         engine_arguments=(*section["engine_arguments"], *(given.engine_argument or ())),
         log_file=str(given.logfile or ""),
         log_level=given.log_level or "",
         log_size=section["log_size"],
         owned=given.owner_fd >= 0,
+    )
+
+
+def _chosen(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _controller_options(given: argparse.Namespace) -> ControllerOptions:
+    names = [each.name for each in fields(ControllerOptions)]
+    return ControllerOptions(**{name: getattr(given, name) for name in names})
+
+
+def _mpi_options(
+    given: argparse.Namespace, section: dict[str, Any], set_ups: dict[str, str], kind: str
+) -> MpiOptions:
+    command = _chosen(given.mpiexec, tuple(section["command"]))
+    if given.mpiexec is None and kind == "mpirun" and command == ("mpiexec",):
+        command = ("mpirun",)
+    return MpiOptions(command, _chosen(given.mpi, section["use"]), tuple(set_ups.items()))
+
+
+def _batch_options(given: argparse.Namespace, section: dict[str, Any]) -> BatchOptions:
+    return BatchOptions(
+        template=str(_chosen(given.batch_file, section["template"])),
+        queue=_chosen(given.queue, section["queue"]),
+        account=_chosen(given.account, section["account"]),
+        time=_chosen(given.time, section["time"]),
+        options=(*section["options"], *(given.batch_option or ())),
+        setup=(*section["setup"], *(given.setup or ())),
+        python=_chosen(given.batch_python, section["python"]),
     )
 
 

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
     from ipython1.kernel.basics.error import KernelError
-    from ipython1.kernel.scripts.options import parse_controller
+    from ipython1.kernel.scripts.controlleroptions import parse_controller
 
     try:
         return run(parse_controller(argv))
@@ -31,42 +31,65 @@ def preload() -> None:
     import ipython1.kernel.controller.process
     import ipython1.kernel.host.certificates
     import ipython1.kernel.host.logs
-    import ipython1.kernel.scripts.options  # noqa: F401
+    import ipython1.kernel.scripts.controlleroptions  # noqa: F401
 
 
 def run(config: Any) -> int:
     """Run a controller with ``config``, a ``ControllerConfig``; for :func:`main` and for processes forked
-    from a warm one."""
-    from twisted.internet import reactor as installed_reactor
-    from twisted.internet.defer import Deferred, ensureDeferred
-    from twisted.logger import Logger
-    from twisted.python.failure import Failure
+    from a warm one.
 
-    from ipython1.daemon.ready import announce_ready
-    from ipython1.kernel.basics.error import KernelError
-    from ipython1.kernel.controller.process import RunningController, start_controller
+    :returns: the exit status.
+    """
+    from twisted.internet import reactor as installed_reactor
+
     from ipython1.kernel.host import logs
     from ipython1.kernel.host.steadyclock import keep_steady
 
     reactor: Any = installed_reactor
     keep_steady(reactor)
-    log = Logger()
     config.files.dirs.prepare()
     logs.start_logging(config.log_options("ipcontroller"))
-    status = 0
-    stop: Deferred[None] = Deferred()
+    process = ControllerProcess(config, reactor)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: reactor.callFromThread(process.request_stop))
+    reactor.callWhenRunning(process.begin)
+    reactor.run(installSignalHandlers=False)
+    return process.status
 
-    stopping = False
 
-    def request_stop(*_: object) -> None:
-        nonlocal stopping
-        if not stopping:
-            stopping = True
-            # A client that asked for it still gets its answer.
-            reactor.callLater(0.05, stop.callback, None)
+class ControllerProcess:
+    """A controller from its start to its end.
 
-    async def live() -> None:
-        running: RunningController = await start_controller(config, reactor, request_stop)
+    :ivar status: the exit status.
+    """
+
+    def __init__(self, config: Any, reactor: Any) -> None:
+        from twisted.internet.defer import Deferred
+
+        self.status = 0
+        self._config = config
+        self._reactor = reactor
+        self._stopping = False
+        self._stop: Deferred[None] = Deferred()
+
+    def begin(self) -> None:
+        """Start the controller; the reactor ends with it."""
+        from twisted.internet.defer import Deferred
+
+        living = Deferred.fromCoroutine(self._live())
+        living.addErrback(self._failed).addBoth(lambda _: self._reactor.stop())
+
+    def request_stop(self, *_: object) -> None:
+        """End the controller; a client that asked for it still gets its answer."""
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.callLater(0.05, self._stop.callback, None)
+
+    async def _live(self) -> None:
+        from ipython1.daemon.ready import announce_ready
+        from ipython1.kernel.controller.process import start_controller
+
+        running = await start_controller(self._config, self._reactor, self.request_stop)
         running.service.startService()
         # Where a nanny waits this would go to the log, and be taken for the last words of a controller that is killed.
         if not announce_ready(f"port {running.port}"):
@@ -74,33 +97,24 @@ def run(config: Any) -> int:
             for name, path in running.furl_files.items():
                 print(f"  {name}: {path}", file=sys.stdout)
             sys.stdout.flush()
-        await stop
+        await self._stop
         await running.service.stopService()
         await running.stop()
 
-    def failed(failure: Failure) -> None:
-        nonlocal status
-        status = 1
+    def _failed(self, failure: Any) -> None:
+        from twisted.logger import Logger
+
+        from ipython1.kernel.basics.error import KernelError
+
+        self.status = 1
         if failure.check(KernelError):
             print(f"ipcontroller: {failure.value}", file=sys.stderr)
-        else:
-            log.failure("the controller failed", failure)
-            print(
-                f"ipcontroller: failed unexpectedly, see the log: {failure.getErrorMessage()}",
-                file=sys.stderr,
-            )
-
-    def begin() -> None:
-        ensureDeferred(live()).addErrback(failed).addBoth(lambda _: reactor.stop())
-
-    def on_signal(*_: object) -> None:
-        reactor.callFromThread(request_stop)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    reactor.callWhenRunning(begin)
-    reactor.run(installSignalHandlers=False)
-    return status
+            return
+        Logger().failure("the controller failed", failure)
+        print(
+            f"ipcontroller: failed unexpectedly, see the log: {failure.getErrorMessage()}",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ipython1.daemon.osprocess import end_with_mpi_launcher
     from ipython1.daemon.ready import take_leave_status
     from ipython1.kernel.basics.error import KernelError
-    from ipython1.kernel.scripts.options import parse_engine
+    from ipython1.kernel.scripts.engineoptions import parse_engine
 
     leave_status = take_leave_status()
     try:
@@ -55,7 +55,7 @@ def preload() -> None:
     import ipython1.kernel.engine.process
     import ipython1.kernel.host.certificates
     import ipython1.kernel.host.logs
-    import ipython1.kernel.scripts.options  # noqa: F401
+    import ipython1.kernel.scripts.engineoptions  # noqa: F401
 
 
 if __name__ == "__main__":

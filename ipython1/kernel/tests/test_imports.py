@@ -25,7 +25,7 @@ CONTROLLER = (
     "ipython1.kernel.controller.taskfc",
     "ipython1.kernel.tub.tubs",
     "ipython1.kernel.scripts.ipcontroller",
-    "ipython1.kernel.scripts.options",
+    "ipython1.kernel.scripts.controlleroptions",
 )
 UNPICKLERS = ("pickle", "_pickle", "cloudpickle", "marshal", "dill", "shelve", "jsonpickle")
 RUNNERS = frozenset({"eval", "exec", "__import__"})

@@ -157,7 +157,7 @@ class LoadingTests(unittest.SynchronousTestCase):
         run_program(
             f"""
             import sys
-            {statement}
+            {"; ".join(filter(None, map(str.strip, statement.splitlines())))}
             rooms = tuple(f"ipython1.kernel.{{room}}" for room in {rooms!r})
             loaded = [name for name in sys.modules if name.startswith(rooms)]
             assert not loaded, loaded
@@ -180,4 +180,21 @@ class LoadingTests(unittest.SynchronousTestCase):
             assert "cloudpickle" not in sys.modules
             assert engineservice.IEngineBase.implementedBy(engineservice.EngineService)
             """
+        )
+
+    def test_engines_load_nothing_of_the_controller_and_of_clients(self) -> None:
+        self.check(
+            "from ipython1.kernel.scripts import ipengine; ipengine.preload()",
+            *("controller", "calls", "tasks.", "futures", "clients", "clusters"),
+        )
+
+    def test_the_controller_loads_nothing_that_unpickles(self) -> None:
+        """Neither with the interfaces that it has from the beginning."""
+        self.check(
+            """
+            from ipython1.kernel.scripts import ipcontroller; ipcontroller.preload()
+            import ipython1.kernel.multiengine, ipython1.kernel.multienginefc
+            import ipython1.kernel.task, ipython1.kernel.taskfc
+            """,
+            *("objects", "engine.", "calls", "tasks.", "clients", "futures"),
         )

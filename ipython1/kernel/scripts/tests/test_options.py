@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import ipython1
 from ipython1.kernel.controller.config import InterfaceSpec
 from ipython1.kernel.host.logs import LogOptions
-from ipython1.kernel.scripts.options import parse_controller, parse_engine
+from ipython1.kernel.scripts.controlleroptions import parse_controller
+from ipython1.kernel.scripts.engineoptions import parse_engine
 from ipython1.testing.folders import temporary_path
 
 
@@ -313,7 +314,7 @@ class ImportTests(SynchronousTestCase):
     def test_parsing_brings_neither_reactor_nor_network(self):
         code = (
             "import sys\n"
-            "from ipython1.kernel.scripts.options import parse_engine\n"
+            "from ipython1.kernel.scripts.engineoptions import parse_engine\n"
             "parse_engine(['--ipython-dir', sys.argv[1]])\n"
             "print([m for m in ('configobj', 'twisted', 'foolscap', 'IPython') if m in sys.modules])"
         )

@@ -1,9 +1,8 @@
-"""What ``ipcontroller`` and ``ipengine`` are told: the command line, over the ini file, over the
-defaults.
+"""What ``ipcontroller`` is told.
 
-Wrong usage ends the process with exit status 2, a wrong ini file with 1, each with one line on
-standard error. What comes out is a frozen dataclass in which every path is absolute, so it holds in
-another directory and in a forked process too.
+The command line, over the ini file, over the defaults.  Wrong usage ends the process with exit status 2, a wrong ini
+file with 1, each with one line on standard error.  What comes out is a frozen dataclass in which every path is
+absolute, so it holds in another directory and in a forked process too.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ipython1.config import ConfigError
-from ipython1.core.config import config_manager as core_config_manager
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec, TaskConfig
-from ipython1.kernel.engine.config import EngineConfig
-from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts import arguments
+from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
 
 def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
@@ -31,6 +29,13 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     parser = arguments.make_parser(
         "ipcontroller", "Start a controller: the process that engines and clients connect to."
     )
+    _add_addresses(parser)
+    _add_furl_files(parser)
+    given = parser.parse_args(argv)
+    return arguments.read_settings(parser, given, _controller_config)
+
+
+def _add_addresses(parser: argparse.ArgumentParser) -> None:
     for side, who in (("client", "clients"), ("engine", "engines")):
         like = "" if side == "client" else "; the clients' unless given"
         group = parser.add_argument_group(f"where {who} connect")
@@ -58,6 +63,9 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
             metavar="FILE",
             help=f"the key file; made when it is missing{like}",
         )
+
+
+def _add_furl_files(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("FURL files")
     group.add_argument(
         "--multiengine-furl-file",
@@ -78,79 +86,19 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
         default=None,
         help="keep the FURLs of the last run, so that copies of the files stay good",
     )
-    given = parser.parse_args(argv)
-    return arguments.read_settings(parser, given, _controller_config)
-
-
-def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
-    """The configuration of an engine.
-
-    :param argv: the arguments; ``sys.argv[1:]`` by default.
-    :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
-    """
-    parser = arguments.make_parser(
-        "ipengine", "Start an engine: a process that runs Python code for a controller."
-    )
-    parser.add_argument(
-        "--furl-file",
-        type=arguments.file,
-        metavar="FILE",
-        help="the controller's FURL file for engines",
-    )
-    parser.add_argument(
-        "--controller-ip",
-        type=arguments.host,
-        metavar="HOST",
-        help="reach the controller at this host and not at the one in the FURL",
-    )
-    parser.add_argument(
-        "--controller-port",
-        type=arguments.port_of_controller,
-        metavar="PORT",
-        help="reach the controller at this port and not at the one in the FURL",
-    )
-    parser.add_argument(
-        "--mpi",
-        metavar="NAME",
-        help="set MPI up first: mpi4py, pytrilinos, or a name from the [mpi] section of the ini file",
-    )
-    parser.add_argument(
-        "--engine-id",
-        type=arguments.engine_id,
-        metavar="N",
-        help="ask for this id; a free one otherwise",
-    )
-    parser.add_argument(
-        "--connect-timeout",
-        type=arguments.seconds,
-        metavar="SECONDS",
-        help="how long to wait for the FURL file and the controller",
-    )
-    given = parser.parse_args(argv)
-    return arguments.read_settings(parser, given, _engine_config)
-
-
-def _common(given: argparse.Namespace, section: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "ipython_dir": IPythonDirs.resolve(given.ipython_dir).ipython_dir,
-        "cluster_id": given.cluster_id,
-        "log_file": given.logfile,
-        "log_level": given.log_level or section["log_level"],
-        "log_size": section["log_size"],
-    }
 
 
 def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> ControllerConfig:
     section = settings["controller"]
-    common = _common(given, section)
-    files = ClusterFiles(IPythonDirs(common["ipython_dir"]), common["cluster_id"])
+    common = common_settings(given, section)
+    files = files_of(common)
 
     def chosen(name: str) -> Any:
         value = getattr(given, name)
         return section[name] if value is None else value
 
     given_furls = {"multiengine": given.multiengine_furl_file, "task": given.task_furl_file}
-    client_cert_file = _in_security(chosen("client_cert_file"), files) or files.certificate
+    client_cert_file = in_security(chosen("client_cert_file"), files) or files.certificate
     config = ControllerConfig(
         **common,
         client_ip=chosen("client_ip"),
@@ -160,7 +108,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         engine_ip=chosen("engine_ip") or chosen("client_ip"),
         engine_port=chosen("engine_port"),
         engine_location=chosen("engine_location") or chosen("client_location"),
-        engine_cert_file=_in_security(chosen("engine_cert_file"), files) or client_cert_file,
+        engine_cert_file=in_security(chosen("engine_cert_file"), files) or client_cert_file,
         engine_furl_file=given.engine_furl_file or files.engine_furl,
         reuse_furls=chosen("reuse_furls"),
         interfaces=_interfaces(section["controller_interfaces"], given_furls, files),
@@ -189,7 +137,7 @@ def _interfaces(
                     f"{config_manager.path(files.dirs.ipython_dir)}: [controller] [[controller_interfaces]] "
                     f"[[[{name}]]] {key} is missing: a dotted name such as package.module.ClassName is needed"
                 )
-        furl_file = given_furls.get(name) or _in_security(
+        furl_file = given_furls.get(name) or in_security(
             values["furl_file"] or f"ipcontroller-{name}.furl", files
         )
         assert furl_file is not None
@@ -210,42 +158,3 @@ def _check_files_differ(config: ControllerConfig) -> None:
                 f"the FURL file {path} would be that of {owners[path]} and of {name}; choose two names"
             )
         owners[path] = name
-
-
-def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> EngineConfig:
-    section = settings["engine"]
-    common = _common(given, section)
-    files = ClusterFiles(IPythonDirs(common["ipython_dir"]), common["cluster_id"])
-    mpi = section["mpi"] if given.mpi is None else given.mpi
-    if mpi and mpi not in settings["mpi"]:
-        message = f"there is no MPI set-up {mpi!r}; known are {', '.join(sorted(settings['mpi']))}"
-        if given.mpi is not None:
-            raise arguments.UsageError(f"argument --mpi: {message}")
-        raise ConfigError(
-            f"{config_manager.path(files.dirs.ipython_dir)}: [engine] mpi = {mpi}: {message}"
-        )
-    timeout = section["connect_timeout"] if given.connect_timeout is None else given.connect_timeout
-    return EngineConfig(
-        **common,
-        furl_file=given.furl_file or _in_security(section["furl_file"], files) or files.engine_furl,
-        controller_ip=given.controller_ip,
-        controller_port=given.controller_port,
-        engine_id=given.engine_id,
-        mpi=mpi,
-        mpi_code=settings["mpi"][mpi] if mpi else "",
-        connect_timeout=timeout,
-        reconnect_timeout=section["reconnect_timeout"],
-        **core_config_manager.get_config(common["ipython_dir"])["interpreter"],
-    )
-
-
-def _in_security(name: str | Path, files: ClusterFiles) -> Path | None:
-    """The path that a file's name stands for: a bare name is one in the security directory."""
-    if not name:
-        return None
-    path = Path(name).expanduser()
-    if path.is_absolute():
-        return path
-    if path.parent == Path():
-        return files.security_file(path.name)
-    return files.dirs.ipython_dir / path

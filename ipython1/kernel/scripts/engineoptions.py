@@ -1,0 +1,94 @@
+"""What ``ipengine`` is told.
+
+The command line, over the ini file, over the defaults.  Wrong usage ends the process with exit status 2, a wrong ini
+file with 1, each with one line on standard error.  What comes out is a frozen dataclass in which every path is
+absolute, so it holds in another directory and in a forked process too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from ipython1.config import ConfigError
+from ipython1.core.config import config_manager as core_config_manager
+from ipython1.kernel.config import config_manager
+from ipython1.kernel.engine.config import EngineConfig
+from ipython1.kernel.scripts import arguments
+from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
+
+
+def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
+    """The configuration of an engine.
+
+    :param argv: the arguments; ``sys.argv[1:]`` by default.
+    :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
+    """
+    parser = arguments.make_parser(
+        "ipengine", "Start an engine: a process that runs Python code for a controller."
+    )
+    parser.add_argument(
+        "--furl-file",
+        type=arguments.file,
+        metavar="FILE",
+        help="the controller's FURL file for engines",
+    )
+    parser.add_argument(
+        "--controller-ip",
+        type=arguments.host,
+        metavar="HOST",
+        help="reach the controller at this host and not at the one in the FURL",
+    )
+    parser.add_argument(
+        "--controller-port",
+        type=arguments.port_of_controller,
+        metavar="PORT",
+        help="reach the controller at this port and not at the one in the FURL",
+    )
+    parser.add_argument(
+        "--mpi",
+        metavar="NAME",
+        help="set MPI up first: mpi4py, pytrilinos, or a name from the [mpi] section of the ini file",
+    )
+    parser.add_argument(
+        "--engine-id",
+        type=arguments.engine_id,
+        metavar="N",
+        help="ask for this id; a free one otherwise",
+    )
+    parser.add_argument(
+        "--connect-timeout",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="how long to wait for the FURL file and the controller",
+    )
+    given = parser.parse_args(argv)
+    return arguments.read_settings(parser, given, _engine_config)
+
+
+def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> EngineConfig:
+    section = settings["engine"]
+    common = common_settings(given, section)
+    files = files_of(common)
+    mpi = section["mpi"] if given.mpi is None else given.mpi
+    if mpi and mpi not in settings["mpi"]:
+        message = f"there is no MPI set-up {mpi!r}; known are {', '.join(sorted(settings['mpi']))}"
+        if given.mpi is not None:
+            raise arguments.UsageError(f"argument --mpi: {message}")
+        raise ConfigError(
+            f"{config_manager.path(files.dirs.ipython_dir)}: [engine] mpi = {mpi}: {message}"
+        )
+    timeout = section["connect_timeout"] if given.connect_timeout is None else given.connect_timeout
+    return EngineConfig(
+        **common,
+        furl_file=given.furl_file or in_security(section["furl_file"], files) or files.engine_furl,
+        controller_ip=given.controller_ip,
+        controller_port=given.controller_port,
+        engine_id=given.engine_id,
+        mpi=mpi,
+        mpi_code=settings["mpi"][mpi] if mpi else "",
+        connect_timeout=timeout,
+        reconnect_timeout=section["reconnect_timeout"],
+        **core_config_manager.get_config(common["ipython_dir"])["interpreter"],
+    )
