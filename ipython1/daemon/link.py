@@ -131,7 +131,7 @@ class NannyLink(Protocol):
 def adopt_socket(
     reactor: Any, connection: socket.socket, on_event: Callable[[Message], None]
 ) -> NannyLink:
-    """Make a link over the connection that :func:`ipython1.daemon.nanny.start_nanny` gave."""
+    """Make a link over the connection that :func:`ipython1.daemon.starting.start_nanny` gave."""
     from twisted.internet.protocol import Factory
 
     links: list[NannyLink] = []

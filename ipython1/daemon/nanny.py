@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.children import (
@@ -34,11 +33,10 @@ from ipython1.daemon.children import (
     SpawnError,
     end_code,
     import_program,
-    python_command,
     run_program,
     start_child,
-    tail,
 )
+from ipython1.daemon.files import read_text, write_text
 from ipython1.daemon.protocol import (
     AtEnd,
     End,
@@ -71,8 +69,6 @@ END_COMMANDS_LIMIT = 20.0
 
 KILL_LIMIT = 10.0
 """Seconds after which a process that survives SIGKILL (in the kernel's hands) is given up."""
-
-MODULE = "ipython1.daemon.nanny"
 
 
 class Nanny:
@@ -327,38 +323,24 @@ class Nanny:
             child.ready = -1
 
     def _write_file(self, request: WriteFile) -> None:
-        path = Path(os.path.expanduser(request.path))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w") as file:
-                file.write(request.text)
-                file.flush()
-                os.fsync(descriptor)
-            temporary.replace(path)
+            write_text(request.path, request.text)
         except OSError as problem:
-            self._send(Failed(request.key, f"cannot write {path}: {problem.strerror}"))
+            self._send(Failed(request.key, f"cannot write {request.path}: {problem.strerror}"))
         else:
             self._send(Written(request.key))
 
     def _answer_reads(self, now: float) -> None:
         waiting, self._reads = self._reads, []
         for until, request in waiting:
-            path = os.path.expanduser(request.path)
             try:
-                if request.lines:
-                    os.stat(path)
-                    text = "\n".join(tail(path, request.lines))
-                else:
-                    text = Path(path).read_text()
+                text = read_text(request.path, request.lines)
             except OSError as problem:
                 if now < until and self._deadline is None:
                     self._reads.append((until, request))
                 else:
-                    self._send(Failed(request.key, f"cannot read {path}: {problem.strerror}"))
+                    failed = f"cannot read {request.path}: {problem.strerror}"
+                    self._send(Failed(request.key, failed))
             else:
                 self._send(FileText(request.key, text))
 
@@ -462,27 +444,6 @@ class Nanny:
         """Kill all descendants at once: for when the loop itself has failed."""
         for pid in self._below(osprocess.process_table()):
             osprocess.send_signal(pid, signal.SIGKILL)
-
-
-def start_nanny(*, keep: Sequence[int] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Start a nanny for this process on this host.
-
-    :param keep: further descriptors that the nanny holds open until it ends (a lock, so that it stays locked).
-    :returns: the connection to it, and the process.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        kept = ",".join(map(str, keep))
-        options = ["--fd", str(theirs.fileno()), *(["--keep", kept] if kept else [])]
-        command = python_command(MODULE, ["nanny", *options])
-        process = subprocess.Popen(
-            command,
-            pass_fds=(theirs.fileno(), *keep),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    return ours, process
 
 
 def _private_stdio() -> tuple[int, int]:

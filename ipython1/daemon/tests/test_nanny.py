@@ -18,7 +18,6 @@ from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.children import python_command
-from ipython1.daemon.nanny import MODULE, start_nanny
 from ipython1.daemon.protocol import (
     AtEnd,
     End,
@@ -39,6 +38,7 @@ from ipython1.daemon.protocol import (
     decode,
     encode,
 )
+from ipython1.daemon.starting import MODULE, start_nanny
 
 SAMPLE = "ipython1.daemon.tests.sample_program"
 LIMIT = 20.0

@@ -14,7 +14,7 @@ import os
 import socket
 import warnings
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from ipython1.kernel.clusters.launch import (
     new_cluster_id,
     remove_files,
 )
+from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import title_of
@@ -77,7 +78,7 @@ class BaseCluster:
     def _check_started(self, outcome: dict[str, Any]) -> None:
         """Raise or warn about engines that did not come up."""
         failures = outcome["failures"]
-        shown = "\n".join(_failure_text(each) for each in failures[:5])
+        shown = "\n".join(failure_lines(list(map(UnitFailure.from_json, failures))))
         usable, wanted = len(outcome["ids"]), outcome["wanted"]
         if not usable and wanted:
             raise ClusterError(f"no engine could be started\n{shown}".rstrip())
@@ -334,12 +335,6 @@ def id_list(ids: Any) -> list[int]:
         raise TypeError(f"an engine id or several are needed, not {ids!r}")
     assert chosen is not None
     return chosen
-
-
-def _failure_text(failure: dict[str, Any]) -> str:
-    ids: Sequence[int] = failure["ids"]
-    who = f"engine {ids[0]}" if len(ids) == 1 else failure["key"]
-    return "\n    ".join([f"{who} {failure['reason']}", *failure["lines"][-10:]])
 
 
 def _disown_in_child() -> None:

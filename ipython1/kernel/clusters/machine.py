@@ -261,7 +261,7 @@ class ClusterMachine:
         if unit is not None and not asked:
             for engine_id in unit.ids:
                 self._ended[engine_id] = EngineInfo(
-                    engine_id, "ended", reason=reason, lines=tuple(lines)
+                    id=engine_id, state="ended", reason=reason, lines=tuple(lines)
                 )
         return said
 
@@ -358,7 +358,7 @@ class ClusterMachine:
                 if status is not None:
                     found[engine_id] = engine_info(engine_id, status)
                 elif engine_id not in self.ids:
-                    found[engine_id] = EngineInfo(engine_id, "queued")
+                    found[engine_id] = EngineInfo(id=engine_id, state="queued")
         for engine_id in self.ids:
-            found.setdefault(engine_id, EngineInfo(engine_id, "running"))
+            found.setdefault(engine_id, EngineInfo(id=engine_id, state="running"))
         return [found[engine_id] for engine_id in sorted(found)]

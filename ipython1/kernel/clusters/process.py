@@ -6,7 +6,6 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +20,8 @@ from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.clusters.control import choose_socket_path, remove_socket
-from ipython1.kernel.clusters.progress import StartProgress, UnitFailure
-from ipython1.kernel.clusters.server import ControlServer, Orders, progress_to_json
+from ipython1.kernel.clusters.progress import StartProgress, failure_lines
+from ipython1.kernel.clusters.server import ControlServer, Orders
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import write_state
 from ipython1.kernel.host import logs
@@ -101,23 +100,6 @@ def connecting_lines(config: ClusterConfig) -> list[str]:
     found.append("from ipython1.kernel import client")
     found.append(f"mec = client.MultiEngineClient({mec})")
     found.append(f"tc = client.TaskClient({tc})")
-    return found
-
-
-def failure_lines(failures: Sequence[UnitFailure]) -> list[str]:
-    """What to say about engines that did not come up."""
-    found = []
-    for failure in failures[:5]:
-        ids = compress_ids(failure.unit.ids)
-        who = f"engine {ids}" if ids else failure.unit.key
-        found.append(
-            f"{who} {failure.reason}; its last lines:"
-            if failure.lines
-            else f"{who} {failure.reason}"
-        )
-        found += [f"    {line}" for line in failure.lines[-10:]]
-    if len(failures) > 5:
-        found.append(f"and {len(failures) - 5} more like these")
     return found
 
 
@@ -290,7 +272,7 @@ class ClusterProcess:
         progress = self.service.progress
         if progress is not None and progress.wanted:
             usable = len(progress.usable)
-            self.server.tell({"event": "progress", **progress_to_json(progress)})
+            self.server.tell({"event": "progress", **progress.to_json()})
             if usable != self._shown and self._owner < 0:
                 self._shown = usable
                 self.screen.passing(f"starting engines: {usable} of {progress.wanted}")

@@ -14,10 +14,18 @@ outcome       meaning
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ipython1.core.texts import compress_ids
 from ipython1.kernel.launchers.interfaces import Unit
+
+MOST_FAILURES = 5
+"""Failures that are told one by one."""
+
+MOST_LINES = 10
+"""Lines of the output of each that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,32 @@ class UnitFailure:
     unit: Unit
     reason: str
     lines: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain lists and dicts."""
+        key, ids = self.unit.key, list(self.unit.ids)
+        return {"key": key, "ids": ids, "reason": self.reason, "lines": list(self.lines)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> UnitFailure:
+        """From what :meth:`to_json` gave."""
+        ids = tuple(content["ids"])
+        unit = Unit(content["key"], max(len(ids), 1), ids)
+        return cls(unit, content["reason"], tuple(content["lines"]))
+
+
+def failure_lines(failures: Sequence[UnitFailure]) -> list[str]:
+    """What to say about engines that did not come up."""
+    found = []
+    for failure in failures[:MOST_FAILURES]:
+        ids = compress_ids(failure.unit.ids)
+        who = f"engine {ids}" if ids else failure.unit.key
+        last = "; its last lines:" if failure.lines else ""
+        found.append(f"{who} {failure.reason}{last}")
+        found += [f"    {line}" for line in failure.lines[-MOST_LINES:]]
+    if len(failures) > MOST_FAILURES:
+        found.append(f"and {len(failures) - MOST_FAILURES} more like these")
+    return found
 
 
 class StartProgress:
@@ -102,3 +136,13 @@ class StartProgress:
     def settled(self) -> bool:
         """Whether nothing more is to come."""
         return self.outcome != "waiting"
+
+    def to_json(self) -> dict[str, Any]:
+        """What became of it, as plain lists and dicts."""
+        return {
+            "ids": self.usable,
+            "wanted": self.wanted,
+            "failed": self.failed,
+            "outcome": self.outcome,
+            "failures": [each.to_json() for each in self.failures.values()],
+        }

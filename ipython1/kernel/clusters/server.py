@@ -48,7 +48,8 @@ class Orders:
             self._waiters.append(waiter)
         else:
             waiter.callback(self._outcome)
-        return progress_to_json(await waiter)
+        progress: StartProgress = await waiter
+        return progress.to_json()
 
     async def stop(self, grace: float | None = None) -> Any:
         """End the cluster; answered when it has begun, the connection closes when it is done."""
@@ -56,7 +57,7 @@ class Orders:
 
     async def add(self, count: int) -> Any:
         """Start more engines."""
-        return progress_to_json(await self._service.add_engines(int(count)))
+        return (await self._service.add_engines(int(count))).to_json()
 
     async def remove(self, ids: list[int]) -> Any:
         """End engines."""
@@ -79,26 +80,6 @@ class Orders:
         number = None if count is None else int(count)
         limit = None if seconds is None else float(seconds)
         return await self._service.wait_for_engines(number, limit)
-
-
-def progress_to_json(progress: StartProgress) -> dict[str, Any]:
-    """What became of a start."""
-    failures = [
-        {
-            "key": each.unit.key,
-            "ids": list(each.unit.ids),
-            "reason": each.reason,
-            "lines": list(each.lines),
-        }
-        for each in progress.failures.values()
-    ]
-    return {
-        "ids": progress.usable,
-        "wanted": progress.wanted,
-        "failed": progress.failed,
-        "outcome": progress.outcome,
-        "failures": failures,
-    }
 
 
 class ControlConnection(Protocol):

@@ -33,7 +33,7 @@ from ipython1.kernel.clusters.machine import (
     Say,
 )
 from ipython1.kernel.clusters.progress import StartProgress
-from ipython1.kernel.clusters.status import ClusterStatus, ControllerInfo, controller_info
+from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
@@ -344,7 +344,7 @@ class ClusterService:
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
         )
 
-    def _controller_info(self) -> ControllerInfo | None:
+    def _controller_info(self) -> ProcessInfo | None:
         status = self._supervisor.status().get(CONTROLLER_KEY)
         if status is None:
             return None

@@ -20,37 +20,32 @@ from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.launchers.programs import CONTROLLER_HOST
 
 
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """One engine.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessInfo:
+    """The controller, or what an engine has in common with it.
 
     :ivar state: ``queued`` (in a batch system), ``starting``, ``running``, ``stopping``, ``waiting`` (to be started
         again) or ``ended``.
     :ivar pid: 0 where it is not known.
     :ivar host: empty for the host of ``ipcluster``.
+    :ivar restarts: how often it was started again.
     :ivar reason: why it ended.
     :ivar lines: the last lines of its output, when it has ended.
     """
 
+    state: str
+    pid: int = 0
+    host: str = ""
+    restarts: int = 0
+    reason: str = ""
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo(ProcessInfo):
+    """One engine."""
+
     id: int
-    state: str
-    pid: int = 0
-    host: str = ""
-    restarts: int = 0
-    reason: str = ""
-    lines: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerInfo:
-    """The controller; the fields are those of :class:`EngineInfo`."""
-
-    state: str
-    pid: int = 0
-    host: str = ""
-    restarts: int = 0
-    reason: str = ""
-    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +75,7 @@ class ClusterStatus:
     socket: str = ""
     n: int = 0
     ids: tuple[int, ...] = ()
-    controller: ControllerInfo | None = None
+    controller: ProcessInfo | None = None
     engines: tuple[EngineInfo, ...] = ()
     jobs: tuple[str, ...] = ()
     end_commands: tuple[tuple[str, ...], ...] = ()
@@ -102,7 +97,7 @@ class ClusterStatus:
             }
             values["engines"] = tuple(_info(EngineInfo, each) for each in values.get("engines", ()))
             if values.get("controller") is not None:
-                values["controller"] = _info(ControllerInfo, values["controller"])
+                values["controller"] = _info(ProcessInfo, values["controller"])
             for name in ("ids", "jobs"):
                 values[name] = tuple(values.get(name, ()))
             values["end_commands"] = tuple(map(tuple, values.get("end_commands", ())))
@@ -125,29 +120,25 @@ def _info(cls: Any, content: dict[str, Any]) -> Any:
     return cls(**{**content, "lines": tuple(content.get("lines", ()))})
 
 
-def controller_info(status: ProcessStatus) -> ControllerInfo:
+def controller_info(status: ProcessStatus) -> ProcessInfo:
     """The controller, as its supervisor sees it."""
-    return ControllerInfo(
-        _state_name(status),
-        status.pid,
-        status.host.removeprefix(CONTROLLER_HOST),
-        status.restarts,
-        _reason(status),
-        status.lines,
-    )
+    return ProcessInfo(**_known(status))
 
 
 def engine_info(engine_id: int, status: ProcessStatus) -> EngineInfo:
     """An engine, as its supervisor sees it."""
-    return EngineInfo(
-        engine_id,
-        _state_name(status),
-        status.pid,
-        status.host,
-        status.restarts,
-        _reason(status),
-        status.lines,
-    )
+    return EngineInfo(id=engine_id, **_known(status))
+
+
+def _known(status: ProcessStatus) -> dict[str, Any]:
+    return {
+        "state": _state_name(status),
+        "pid": status.pid,
+        "host": status.host.removeprefix(CONTROLLER_HOST),
+        "restarts": status.restarts,
+        "reason": _reason(status),
+        "lines": status.lines,
+    }
 
 
 def _state_name(status: ProcessStatus) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
 from ipython1.kernel.clusters.control import BlockingControl
+from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
@@ -183,12 +184,10 @@ def engines(command: ClusterCommand) -> int:
 
 
 def _add(files: ClusterFiles, count: int) -> int:
-    from ipython1.kernel.clusters.cluster import _failure_text
-
     control = BlockingControl(_connect(files))
     outcome = control.call("add", None, count=count)
-    for failure in outcome["failures"]:
-        print(f"ipcluster: {_failure_text(failure)}", file=sys.stderr)
+    for line in failure_lines(list(map(UnitFailure.from_json, outcome["failures"]))):
+        print(f"ipcluster: {line}", file=sys.stderr)
     if outcome["ids"]:
         print(f"added: engines {compress_ids(outcome['ids'])}")
     return 0 if len(outcome["ids"]) == outcome["wanted"] else 1
@@ -196,7 +195,6 @@ def _add(files: ClusterFiles, count: int) -> int:
 
 def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
     """Start a cluster that goes on by itself; returns when its engines are up."""
-    from ipython1.kernel.clusters.cluster import _failure_text
     from ipython1.kernel.clusters.launch import OwnedProcess
     from ipython1.kernel.clusters.process import Screen, connecting_lines
 
@@ -213,8 +211,8 @@ def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
     try:
         control.call("watch", None)
         outcome = control.call("started", None)
-        for failure in outcome["failures"]:
-            screen.problem(_failure_text(failure))
+        for line in failure_lines(list(map(UnitFailure.from_json, outcome["failures"]))):
+            screen.problem(line)
         if not outcome["ids"]:
             screen.problem("no engine could be started")
             control.wait_closed(STOP_LIMIT)

@@ -1,0 +1,32 @@
+"""Starting a nanny on this host."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Sequence
+
+from ipython1.daemon.children import python_command
+
+MODULE = "ipython1.daemon.nanny"
+
+
+def start_nanny(*, keep: Sequence[int] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Start a nanny for this process on this host.
+
+    :param keep: further descriptors that the nanny holds open until it ends (a lock, so that it stays locked).
+    :returns: the connection to it, and the process.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        kept = ",".join(map(str, keep))
+        options = ["--fd", str(theirs.fileno()), *(["--keep", kept] if kept else [])]
+        command = python_command(MODULE, ["nanny", *options])
+        process = subprocess.Popen(
+            command,
+            pass_fds=(theirs.fileno(), *keep),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return ours, process
