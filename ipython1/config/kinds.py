@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ipython1.checks import is_int
+
 Convert: TypeAlias = Callable[..., Any]
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?i?)b?", re.ASCII | re.IGNORECASE)
@@ -47,7 +49,7 @@ def parse_size(value: object) -> int:
 
     :raises ValueError: when it is none of these.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if is_int(value) and value >= 0:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:

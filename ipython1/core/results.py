@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ipython1.checks import check_int
 from ipython1.core.failures import ExceptionRecord
 
 MimeBundle = dict[str, Any]
@@ -142,8 +143,8 @@ class ResultHistory:
         :raises IndexError: when there is no such command, or its result is no longer kept.
         :raises TypeError: when ``number`` is not an integer.
         """
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-            raise TypeError(f"a command's number is an int, not {type(number).__name__}")
+        if number is not None:
+            check_int("the number of a command", number)
         if not self._last:
             raise IndexError("no command has been run yet")
         wanted = self._last if number is None else number

@@ -9,12 +9,12 @@ import os
 import uuid
 import weakref
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
+from ipython1.checks import is_number
 from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.locate import locate
@@ -107,7 +107,7 @@ def _close_soon(reactor: Any, tub: Any, end: ClientEnd) -> None:
 
 
 def _check_timeout(timeout: object) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+    if not is_number(timeout):
         raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
     if not 0 <= float(timeout) <= LONGEST_TIMEOUT:
         raise ValueError(

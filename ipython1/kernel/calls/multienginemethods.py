@@ -13,6 +13,7 @@ from typing import Any
 
 from zope.interface import implementer
 
+from ipython1.checks import is_number
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.calls import Request, Targets, normalize_targets
 from ipython1.kernel.calls.connect import Connection
@@ -124,9 +125,9 @@ class MultiEngineMethods:
         :returns: a :class:`StackList`.
         """
         ids, _ = self._options(targets, block)
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
+        if not is_number(timeout) or timeout <= 0:
             raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
-        return self._ask("stacks", block, StackList.of, targets=ids, within=timeout)
+        return self._ask("stacks", block, StackList.of, targets=ids, within=float(timeout))
 
     # -- moving objects
 

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ipython1.checks import check_int
 from ipython1.kernel.calls.calls import Request
 from ipython1.kernel.calls.map import as_sequence, get_distribution, is_array
 from ipython1.kernel.calls.resultlist import ResultList
@@ -74,8 +75,8 @@ def execute(lines: str, stream: bool = False) -> Request:
 
 
 def get_result(i: int | None) -> Request:
-    if i is not None and (isinstance(i, bool) or not isinstance(i, int)):
-        raise TypeError(f"the number of a command must be an int, not {i!r}")
+    if i is not None:
+        check_int("the number of a command", i)
     return Request.of(GET_RESULT, GET_RESULT.pack(i), combine=ResultList)
 
 

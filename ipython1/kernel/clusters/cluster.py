@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ipython1.checks import is_int
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
 from ipython1.kernel.clusters.control import BlockingControl, connect_control
@@ -309,7 +310,7 @@ def check_number(value: Any, what: str, least: int = 1) -> int:
     :param what: what it is, for the message.
     :raises ValueError: when it is something else, or less than ``least``.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not is_int(value) or value < least:
         raise ValueError(f"{what}, {least} or more, not {value!r}")
     return value
 
@@ -319,7 +320,7 @@ def engine_id(value: Any) -> int:
 
     :raises TypeError: when it is something else.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not is_int(value):
         raise TypeError(f"an engine id is needed, not {value!r}")
     return value
 
@@ -331,7 +332,7 @@ def id_list(ids: Any) -> list[int]:
     """
     chosen = [ids] if isinstance(ids, int) else list(ids) if isinstance(ids, Iterable) else None
     wrong = chosen is None or isinstance(ids, (str, bytes))
-    if wrong or any(not isinstance(each, int) or isinstance(each, bool) for each in chosen or ()):
+    if wrong or not all(is_int(each) for each in chosen or ()):
         raise TypeError(f"an engine id or several are needed, not {ids!r}")
     assert chosen is not None
     return chosen

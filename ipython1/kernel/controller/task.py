@@ -41,7 +41,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
 )
 from ipython1.kernel.controller.scheduling.machine import Submission, TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
-from ipython1.kernel.controller.scheduling.records import TaskOptions
+from ipython1.kernel.controller.scheduling.records import TaskTerms
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.taskschedulers import (
     FIFOScheduler,
@@ -323,7 +323,7 @@ class TaskController:
             for face in self._faces.values():
                 face.forget_function(digest)
 
-    def options(self, packed: bytes) -> TaskOptions:
+    def options(self, packed: bytes) -> TaskTerms:
         """What the machine takes for packed options.
 
         :raises ProtocolError: when they name a function that was not sent.
@@ -332,7 +332,7 @@ class TaskController:
         for digest in (*spec.functions, *((spec.depend,) if spec.depend else ())):
             if digest not in self._functions:
                 raise ProtocolError("a task refers to a function that was not sent")
-        return TaskOptions(
+        return TaskTerms(
             self.machine.templates.get(spec.template),
             spec.retries,
             spec.priority,

@@ -20,6 +20,7 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipython1.checks import check_int
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
     BrokenEnginePool,
@@ -350,7 +351,5 @@ def check_max_workers(max_workers: object) -> None:
     """:raises TypeError, ValueError: when it is not a number of workers."""
     if max_workers is None:
         return
-    if isinstance(max_workers, bool) or not isinstance(max_workers, int):
-        raise TypeError(f"max_workers must be an int, not {max_workers!r}")
-    if max_workers <= 0:
+    if check_int("max_workers", max_workers) <= 0:
         raise ValueError("max_workers must be greater than 0")

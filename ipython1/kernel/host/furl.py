@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from ipython1.checks import is_int
 from ipython1.kernel.basics.error import SecurityError
 
 MAX_FURL_LENGTH = 4096
@@ -137,7 +138,7 @@ def check_port(port: object) -> int:
 
     :raises SecurityError: when it is not an integer from 1 to 65535.
     """
-    if isinstance(port, int) and not isinstance(port, bool) and 1 <= port <= 65535:
+    if is_int(port) and 1 <= port <= 65535:
         return port
     raise SecurityError(f"{port!r} is not a port number from 1 to 65535")
 

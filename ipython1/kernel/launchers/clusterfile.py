@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ipython1.checks import is_int
 from ipython1.kernel.basics.error import ClusterError
 
 LOCAL = ("", "localhost", "127.0.0.1", "::1")
@@ -194,6 +195,6 @@ def _options(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
 def _number(value: Any, where: str, most: int) -> int:
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+    if not is_int(value) or not 0 <= value <= most:
         raise _Wrong(f"{where} must be a number from 0 to {most}, not {value!r}")
     return value

@@ -39,7 +39,9 @@ OUT_OF_BAND_FROM: Final = 1024
 
 _MAIN: Final = "__main__"
 _MAX_CONSTANT: Final = 4096
-_ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
+ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
+"""Types whose objects hold no others, and that any pickler handles alike."""
+
 _LOOK_AT: Final = 64
 _MADE_BY_VALUE: Final = b"_make_"
 """In the pickle of every function and class that travels by value."""
@@ -138,7 +140,7 @@ def _is_plain(value: object) -> bool:
         if budget < 0:
             return False
         kind = type(item)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             continue
         if kind is tuple or kind is list:
             if len(item) > budget:  # type: ignore[arg-type]
@@ -176,7 +178,7 @@ def _room_left(value: object, room: int) -> int:
             if room < 0:
                 break
         return room
-    if kind in _ATOMS or kind in (range, slice):
+    if kind in ATOMS or kind in (range, slice):
         return room - 8
     if kind.__module__.partition(".")[0] in _CONSTANTS_OF or isinstance(value, enum.Enum):
         return room - 64

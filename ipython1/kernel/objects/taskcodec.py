@@ -17,7 +17,7 @@ from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
 from ipython1.kernel.objects.exceptions import exception_of
-from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.objects.serialize import ATOMS, dumps, loads
 from ipython1.kernel.objects.taskobjects import TaskValue
 from ipython1.kernel.wire.payload import join_inline, split_inline
 from ipython1.kernel.wire.taskwire import DIGEST_SIZE, MOST_BYTES
@@ -26,7 +26,6 @@ _HEAD: Final = struct.Struct("<BBIII")
 CLEAR_BEFORE: Final = 1
 CLEAR_AFTER: Final = 2
 
-_ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _PICKLE: Final = b"\x80\x05"
 """How a pickle of protocol 5 begins, and nothing that ``join_inline`` makes."""
 
@@ -44,7 +43,7 @@ def pack_object(value: object, snapshot: bool = False) -> bytes:
 
     :raises SerializationError: when it cannot be pickled.
     """
-    if type(value) in _ATOMS:
+    if type(value) in ATOMS:
         return pickle.dumps(value, 5)
     buffers = dumps(value, snapshot=snapshot).buffers
     if len(buffers) == 1:
@@ -138,7 +137,7 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     if kwargs:
         return pack_object([args, dict(kwargs)])
     for argument in args:
-        if type(argument) not in _ATOMS:
+        if type(argument) not in ATOMS:
             return pack_object(args)
     return pickle.dumps(args, 5)
 

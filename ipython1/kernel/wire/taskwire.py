@@ -98,7 +98,7 @@ _OPTIONS: Final = struct.Struct("<IidI16s16sB")
 
 @dataclass(frozen=True, slots=True)
 class OptionsSpec:
-    """The options of a task on the wire; see ``TaskOptions``.
+    """The options of a task on the wire: what the controller has to know of them, and of the task.
 
     :ivar template: digest of what it does, by which durations are averaged.
     """

@@ -57,21 +57,18 @@ from ipython1.kernel.controller.scheduling.records import (
     QUEUED,
     Digest,
     Error,
-    TaskOptions,
     TaskRecord,
+    TaskTerms,
     Trouble,
     WorkerRecord,
 )
 from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.scheduling.timers import Timers
-from ipython1.kernel.wire.taskwire import Status
+from ipython1.kernel.wire.taskwire import Result, Status
 
-Submission: TypeAlias = tuple[int, TaskOptions, bytes, Sequence[tuple[TaskOptions, bytes]]]
+Submission: TypeAlias = tuple[int, TaskTerms, bytes, Sequence[tuple[TaskTerms, bytes]]]
 """Task id, options, payload, and (options, payload) of each recovery task."""
-
-Result: TypeAlias = tuple[int, int, int, float, bytes]
-"""Task id, attempt, status, seconds it took, payload."""
 
 OK = Status.OK
 

@@ -44,7 +44,7 @@ Error: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class TaskOptions:
+class TaskTerms:
     """What many tasks have in common; one object serves all of them.
 
     :ivar measured: durations of the tasks that do the same.
@@ -90,7 +90,7 @@ class Trouble:
     killed: list[int] = field(default_factory=list)
     suspected: list[int] = field(default_factory=list)
     rejected: frozenset[int] = frozenset()
-    recovery: list[tuple[TaskOptions, bytes]] = field(default_factory=list)
+    recovery: list[tuple[TaskTerms, bytes]] = field(default_factory=list)
     verdict: Error | None = None
     final: bool = False
     wanted_back: int = 0
@@ -132,7 +132,7 @@ class TaskRecord:
         self,
         task_id: int,
         client: Account,
-        options: TaskOptions,
+        options: TaskTerms,
         payload: bytes,
         submitted: float,
     ) -> None:

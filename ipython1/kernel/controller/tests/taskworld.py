@@ -27,7 +27,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import FIFOLine
-from ipython1.kernel.controller.scheduling.records import TaskOptions, TaskRecord
+from ipython1.kernel.controller.scheduling.records import TaskRecord, TaskTerms
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.wire.taskwire import Status
 
@@ -141,10 +141,10 @@ class World:
             self.machine.worker_joined(number, 0, 0.0)
         self._settle()
 
-    def options(self, kind: bytes = b"f", **options: Any) -> TaskOptions:
-        return TaskOptions(self.machine.templates.get(kind), **options)
+    def options(self, kind: bytes = b"f", **options: Any) -> TaskTerms:
+        return TaskTerms(self.machine.templates.get(kind), **options)
 
-    def submit(self, tasks: Iterable[tuple[TaskOptions, bytes]]) -> list[int]:
+    def submit(self, tasks: Iterable[tuple[TaskTerms, bytes]]) -> list[int]:
         submissions = []
         for options, payload in tasks:
             if not self._ids:

@@ -24,7 +24,7 @@ from ipython1.kernel.controller.scheduling.invariants import BrokenInvariant, ch
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Measured, Prefetch, Templates
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
-from ipython1.kernel.controller.scheduling.records import TaskOptions
+from ipython1.kernel.controller.scheduling.records import TaskTerms
 from ipython1.kernel.controller.scheduling.retention import IdSet
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.tests.taskworld import World
@@ -67,11 +67,11 @@ class Desk:
         self.machine.worker_joined(number, 0, self.now)
         self.settle()
 
-    def options(self, kind: bytes = b"f", **options: Any) -> TaskOptions:
+    def options(self, kind: bytes = b"f", **options: Any) -> TaskTerms:
         measured = self.machine.templates.get(kind)
         if self.known and not measured.count:
             measured.add(0.05, 50)
-        return TaskOptions(measured, **options)
+        return TaskTerms(measured, **options)
 
     def submit(self, number: int = 1, recovery: Any = (), **options: Any) -> list[int]:
         made = self.options(**options)
@@ -590,7 +590,7 @@ class ClientTests(SynchronousTestCase):
         machine.worker_joined(0, 0, 0.0)
         self.assertEqual(account.credit, (16, 1000))
         machine.lease(ALICE)
-        options = TaskOptions(machine.templates.get(b"f"))
+        options = TaskTerms(machine.templates.get(b"f"))
         machine.submit(ALICE, [(n, options, bytes(10), ()) for n in range(16)], 0.0)
         for _ in range(16):
             sends = [each for each in machine.settle(0.0) if isinstance(each, Send)]

@@ -29,7 +29,7 @@ from ipython1.kernel.controller.scheduling.invariants import check
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, PriorityLine
-from ipython1.kernel.controller.scheduling.records import TaskOptions
+from ipython1.kernel.controller.scheduling.records import TaskTerms
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.task import FIFOScheduler, PriorityScheduler
 from ipython1.kernel.controller.tests.taskworld import PretendedEngine
@@ -199,10 +199,10 @@ class TaskStory(RuleBasedStateMachine):
                 lease = machine.lease(client)
                 self.ids[client] = list(range(lease.start, lease.stop))
             task_id = self.ids[client].pop(0)
-            options = TaskOptions(
+            options = TaskTerms(
                 machine.templates.get(kind), retries, priority, timeout, depend=depend
             )
-            plain = TaskOptions(machine.templates.get(kind))
+            plain = TaskTerms(machine.templates.get(kind))
             submissions.append((task_id, options, b"payload", [(plain, b"recovery")] * recoveries))
             self.retries[task_id] = retries + recoveries
             self.submitted[task_id] = client
