@@ -50,7 +50,8 @@ from ipython1.kernel.engine.worker import (
     WorkSource,
 )
 from ipython1.kernel.host.hosts import host_identity
-from ipython1.kernel.tasks.maps import TaskMapper
+from ipython1.kernel.objects.taskoptions import TaskOptions
+from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink
@@ -298,7 +299,7 @@ class InMemoryEngine:
         self.link.abort("it was killed")
 
 
-class InMemoryTaskClient:
+class InMemoryTaskClient(MapMethods):
     """A task client of a cluster in memory that gives results instead of Deferreds.
 
     :ivar asynchronous: the client that it stands upon, whose methods it has.
@@ -309,9 +310,10 @@ class InMemoryTaskClient:
         self._pump = pump
         settle(pump, Deferred.fromCoroutine(client.begin()))
 
-    def mapper(self, *args: Any, **kwargs: Any) -> TaskMapper:
-        """An object whose ``map`` has these options."""
-        return TaskMapper(self, *args, **kwargs)
+    def run_map(
+        self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
+    ) -> Any:
+        return settle(self._pump, self.asynchronous.run_map(func, sequences, options, block))
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.asynchronous, name)

@@ -10,11 +10,11 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.calls.parallelfunction import ParallelFunction
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
 from ipython1.kernel.objects.taskobjects import TaskResult
+from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import Waiter
-from ipython1.kernel.tasks.maps import MapRun, TaskMapper, check_map, columns_of
+from ipython1.kernel.tasks.maps import MapRun, check_map, columns_of
 from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
 
 
@@ -285,38 +285,10 @@ class AsyncTaskClient(TaskMethods):
         result: AwaitableDeferred = self.mapper().map(func, *sequences)
         return result
 
-    def mapper(
-        self,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        block: bool = True,
-    ) -> TaskMapper:
-        """An object whose ``map`` has these options.
-
-        With ``block=False``, ``map`` gives a Deferred of an :class:`AsyncPendingMap`, at once.
-        """
-        return TaskMapper(self, clear_before, clear_after, retries, recovery_task, depend, block)
-
-    def parallel(
-        self,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        block: bool = True,
-    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
-        """A decorator: the function is called with sequences and applied to their items."""
-        mapper = self.mapper(clear_before, clear_after, retries, recovery_task, depend, block)
-        return lambda func: ParallelFunction(func, mapper)
-
     def run_map(
-        self, func: Callable[..., Any], sequences: Sequence[Any], options: Any, block: bool
+        self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
     ) -> AwaitableDeferred:
-        """A map with all options; for :class:`TaskMapper`."""
+        """A map with all options; for what :meth:`mapper` makes."""
         check_map(func, options)
         run = MapRun(
             self._tasks, self._encoder, self._connection, func, columns_of(sequences), options

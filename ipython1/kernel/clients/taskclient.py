@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted
 from ipython1.kernel.calls.connect import connect_blocking
-from ipython1.kernel.calls.parallelfunction import ParallelFunction
 from ipython1.kernel.calls.twistedutil import (
     blockingCallFromThread,
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskResult
+from ipython1.kernel.objects.taskoptions import OptionKeywords, TaskOptions, shows_options
 from ipython1.kernel.tasks.clienttasks import Waiter
-from ipython1.kernel.tasks.maps import PendingMap, TaskMapper
+from ipython1.kernel.tasks.maps import PendingMap
 from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
 from ipython1.kernel.tasks.progress import progress_line
 from ipython1.notebook.frontend import name_of
@@ -235,37 +235,24 @@ class TaskClient(TaskMethods):
 
     # -- as an executor
 
+    @shows_options
     def executor(
-        self,
-        max_workers: int | None = None,
-        *,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        timeout: float | None = None,
-        priority: int = 0,
+        self, max_workers: int | None = None, **options: Unpack[OptionKeywords]
     ) -> TaskExecutor:
         """The engines as a ``concurrent.futures.Executor``: each call is a task with these options.
 
-        The options are those of :class:`MapTask`.
-
-        :param max_workers: calls that may be with the controller at the same time; None for any number.
+        :param max_workers: calls that may be with the controller at the same time, 1 or more; default None, for any
+            number.
+        {options}
+        :returns: an executor, which is to be shut down (``with`` does it) and leaves the client as it is.
+        :raises TypeError, ValueError: when an option is wrong.
+        :raises ConnectionError: when the controller is gone.
         """
-        from ipython1.kernel.futures.executors import TaskExecutor, no_call
+        from ipython1.kernel.futures.executors import TaskExecutor
 
-        options = MapTask(
-            no_call,
-            clear_before=clear_before,
-            clear_after=clear_after,
-            retries=retries,
-            recovery_task=recovery_task,
-            depend=depend,
-            timeout=timeout,
-            priority=priority,
+        return TaskExecutor(
+            self._connection, self._tasks, self._encoder, TaskOptions(**options), max_workers
         )
-        return TaskExecutor(self._connection, self._tasks, self._encoder, options, max_workers)
 
     # -- the queue
 
@@ -325,39 +312,10 @@ class TaskClient(TaskMethods):
         result: list[Any] = self.mapper().map(func, *sequences)
         return result
 
-    def mapper(
-        self,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        block: bool = True,
-    ) -> TaskMapper:
-        """An object whose ``map`` has these options; see :class:`MapTask`.
-
-        With ``block=False``, ``map`` returns a ``PendingResult``.
-        """
-        return TaskMapper(self, clear_before, clear_after, retries, recovery_task, depend, block)
-
-    def parallel(
-        self,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        block: bool = True,
-    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
-        """A decorator: the function is called with sequences and applied to their items, shared out among
-        the engines."""
-        mapper = self.mapper(clear_before, clear_after, retries, recovery_task, depend, block)
-        return lambda func: ParallelFunction(func, mapper)
-
     def run_map(
-        self, func: Callable[..., Any], sequences: Sequence[Any], options: Any, block: bool
+        self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
     ) -> Any:
-        """A map with all options; for :class:`TaskMapper`."""
+        """A map with all options; for what :meth:`mapper` makes."""
         reactor_in_thread.check()
         pending = PendingMap.start(
             self._tasks, self._encoder, self._connection, func, sequences, options

@@ -44,7 +44,7 @@ from ipython1.kernel.futures.executorfuture import (
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.objects.serialize import dumps
-from ipython1.kernel.objects.taskobjects import MapTask, check_task
+from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 
 if TYPE_CHECKING:
     from ipython1.kernel.tasks.clienttasks import ClientTasks
@@ -299,7 +299,7 @@ class TaskExecutor(EngineExecutor):
 
     Made by :meth:`TaskClient.executor() <ipython1.kernel.clients.taskclient.TaskClient.executor>`.
 
-    :param options: a task whose options all calls get.
+    :param options: those of all calls.
     :param max_workers: calls that may be with the controller at the same time; None for any number.
     :raises TypeError, ValueError: when an option is wrong.
     :raises ConnectionError: when the controller is gone.
@@ -310,13 +310,13 @@ class TaskExecutor(EngineExecutor):
         connection: Connection,
         tasks: ClientTasks,
         encoder: TaskEncoder,
-        options: MapTask,
+        options: TaskOptions,
         max_workers: int | None = None,
     ) -> None:
         from ipython1.kernel.futures.taskitems import TaskItems
 
         check_max_workers(max_workers)
-        check_task(options)
+        check_options(options)
         connection.end.link  # noqa: B018 (raises the error that says why it is lost)
         super().__init__(
             lambda completions: TaskItems(
@@ -341,10 +341,6 @@ def items_of(futures: Iterable[EngineFuture]) -> list[Item]:
     """The items of those that are not done."""
     items = [future._item for future in futures if not future.done()]
     return [item for item in items if item is not None]
-
-
-def no_call() -> None:
-    """Stands for the function in the options of tasks."""
 
 
 def check_max_workers(max_workers: object) -> None:

@@ -23,6 +23,7 @@ from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
 from ipython1.kernel.futures.engineitems import failed
 from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.objects.taskobjects import MapTask
+from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.methods import read_value
@@ -53,7 +54,7 @@ def read_result(status: int, payload: bytes, engine: int) -> Answer:
 class TaskItems:
     """The items of one executor.
 
-    :param options: a task that has the options of all.
+    :param options: those of all items.
     :param most: items that may be on their way or running at the same time.
     """
 
@@ -62,7 +63,7 @@ class TaskItems:
         connection: Connection,
         tasks: ClientTasks,
         encoder: TaskEncoder,
-        options: MapTask,
+        options: TaskOptions,
         most: int | None,
         completions: Completions,
     ) -> None:
@@ -99,19 +100,7 @@ class TaskItems:
 
         :raises SerializationError: when it cannot be pickled.
         """
-        options = self._options
-        task = MapTask(
-            function,
-            args,
-            kwargs,
-            clear_before=options.clear_before,
-            clear_after=options.clear_after,
-            retries=options.retries,
-            recovery_task=options.recovery_task,
-            depend=options.depend,
-            timeout=options.timeout,
-            priority=options.priority,
-        )
+        task = MapTask(function, args, kwargs).with_options(self._options)
         return self._encoder.encode(task), None
 
     def put(self, item: Item) -> None:
@@ -188,7 +177,7 @@ class TaskItems:
                     handed.append(item)
         if handed:
             numbers = [item.number for item in handed if item.number is not None]
-            here = self._tasks.take_back_many(numbers)
+            here = self._tasks.take_back(numbers)
             self._return([item for item in handed if item.number in here], taken)
             handed = [item for item in handed if item.number not in here]
         if handed and not in_reactor_thread():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, Unpack
 
 from zope.interface import implementer
 
@@ -12,21 +12,19 @@ from ipython1.core.results import format_time
 from ipython1.kernel.basics.error import describe_exception
 from ipython1.kernel.basics.taskinterfaces import ITask
 from ipython1.kernel.objects.exceptions import exception_of
+from ipython1.kernel.objects.taskoptions import (
+    OptionAttributes,
+    OptionKeywords,
+    TaskOptions,
+    shows_options,
+)
 
-MAX_RETRIES = 2**32 - 1
 
-
-class BaseTask:
+@shows_options
+class BaseTask(OptionAttributes):
     """What all tasks have; base of :class:`StringTask`, :class:`MapTask` and your own types.
 
-    :param clear_before: forget all names on the engine before it begins.
-    :param clear_after: forget all names on the engine when it is done, also if it failed.
-    :param retries: how often it is run again when it fails, or its engine dies.
-    :param recovery_task: another task, run in its place when all retries have failed; its result is the result.
-    :param depend: a function of an engine's properties (a dict); the task runs only where it gives true.  An
-        exception in it counts as false.
-    :param timeout: seconds that a run may take; then it is interrupted and fails with ``TaskTimeout``.
-    :param priority: larger runs earlier, when the controller's scheduler is the ``PriorityScheduler``.
+    {options}
 
     A type of your own overrides :meth:`submit_task`, and :meth:`process_result` if need be.  Its objects are
     pickled and sent to the engine.
@@ -35,23 +33,9 @@ class BaseTask:
     pull: str | Sequence[str] | None = None
     push: Mapping[str, Any] | None = None
 
-    def __init__(
-        self,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        timeout: float | None = None,
-        priority: int = 0,
-    ) -> None:
-        self.clear_before = clear_before
-        self.clear_after = clear_after
-        self.retries = retries
-        self.recovery_task = recovery_task
-        self.depend = depend
-        self.timeout = timeout
-        self.priority = priority
+    def __init__(self, *options: Any, **named: Unpack[OptionKeywords]) -> None:
+        if options or named:
+            self._options = TaskOptions(*options, **named)
 
     def check_depend(self, properties: Mapping[str, Any]) -> bool:
         """Whether it may run on an engine with these properties."""
@@ -83,15 +67,17 @@ class BaseTask:
         return result
 
 
+@shows_options
 @implementer(ITask)
 class StringTask(BaseTask):
     """A task given as code, run as ``MultiEngineClient.execute`` would run it.
 
-    :param expression: Python or IPython code.
-    :param pull: the name or names whose objects are the results.
-    :param push: a dict of names to set before.
+    All parameters are attributes as well.
 
-    The other parameters are those of :class:`BaseTask`.  All are attributes as well.
+    :param expression: Python or IPython code.
+    :param pull: the name or names whose objects are the results; default None, for none.
+    :param push: a dict of names to set before; default None, for none.
+    {options}
     """
 
     def __init__(
@@ -99,25 +85,15 @@ class StringTask(BaseTask):
         expression: str,
         pull: str | Sequence[str] | None = None,
         push: Mapping[str, Any] | None = None,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        timeout: float | None = None,
-        priority: int = 0,
+        *options: Any,
+        **named: Unpack[OptionKeywords],
     ) -> None:
         self.expression = expression
         self.pull = pull
         self.push = push
         # Not through super(): tasks are made by the hundred thousand.
-        self.clear_before = clear_before
-        self.clear_after = clear_after
-        self.retries = retries
-        self.recovery_task = recovery_task
-        self.depend = depend
-        self.timeout = timeout
-        self.priority = priority
+        if options or named:
+            self._options = TaskOptions(*options, **named)
 
     def submit_task(self, engine: Any) -> dict[str, Any]:
         """Run the code and pull the names."""
@@ -134,15 +110,17 @@ class StringTask(BaseTask):
 Task = StringTask
 
 
+@shows_options
 @implementer(ITask)
 class MapTask(BaseTask):
     """A task given as a function and its arguments.
 
-    :param function: is called on the engine; what it returns is the result.
-    :param args: its positional arguments, a sequence.
-    :param kwargs: its keyword arguments, a dict.
+    All parameters are attributes as well.
 
-    The other parameters are those of :class:`BaseTask`.  All are attributes as well.
+    :param function: is called on the engine; what it returns is the result.
+    :param args: its positional arguments, a sequence; default None, for none.
+    :param kwargs: its keyword arguments, a dict; default None, for none.
+    {options}
     """
 
     def __init__(
@@ -150,24 +128,14 @@ class MapTask(BaseTask):
         function: Callable[..., Any],
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        timeout: float | None = None,
-        priority: int = 0,
+        *options: Any,
+        **named: Unpack[OptionKeywords],
     ) -> None:
         self.function = function
         self.args = () if args is None else args
         self.kwargs = {} if kwargs is None else kwargs
-        self.clear_before = clear_before
-        self.clear_after = clear_after
-        self.retries = retries
-        self.recovery_task = recovery_task
-        self.depend = depend
-        self.timeout = timeout
-        self.priority = priority
+        if options or named:
+            self._options = TaskOptions(*options, **named)
 
     def submit_task(self, engine: Any) -> Any:
         """Call the function."""
@@ -194,44 +162,6 @@ def pull_names(pull: object) -> list[str]:
         if not name.isidentifier():
             raise ValueError(f"{name!r} cannot be the name of a variable to pull")
     return list(pull)
-
-
-def check_task(task: Any) -> None:
-    """Check what is the same for all types of tasks, recovery tasks included.
-
-    :raises TypeError: when it is not a task, or an attribute has the wrong type.
-    :raises ValueError: when an attribute has an impossible value, or its recovery tasks form a loop.
-    """
-    seen: set[int] = set()
-    while task is not None:
-        if not isinstance(task, BaseTask) and not ITask.providedBy(task):
-            raise TypeError(
-                f"a task is needed (Task, MapTask, or an object that provides ITask), not {task!r}"
-            )
-        if id(task) in seen:
-            raise ValueError(f"the recovery tasks of {task!r} form a loop")
-        seen.add(id(task))
-        _check_attributes(task)
-        task = task.recovery_task
-
-
-def _check_attributes(task: Any) -> None:
-    retries, priority, timeout, depend = task.retries, task.priority, task.timeout, task.depend
-    if isinstance(retries, bool) or not isinstance(retries, int):
-        raise TypeError(f"retries must be an int, not {retries!r}")
-    if not 0 <= retries <= MAX_RETRIES:
-        raise ValueError(f"retries must be 0 or more, not {retries}")
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise TypeError(f"priority must be an int, not {priority!r}")
-    if not -(2**31) <= priority < 2**31:
-        raise ValueError(f"priority must fit into 32 bits, not {priority}")
-    if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-            raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
-    if depend is not None and not callable(depend):
-        raise TypeError(f"depend must be a function of the engine's properties, not {depend!r}")
 
 
 _NUMBERS = re.compile(r"\d+")

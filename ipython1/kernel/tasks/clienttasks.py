@@ -321,11 +321,7 @@ class ClientTasks:
         """The id of the first task in the outbox, where they are in rising order."""
         return next((item.task_id for item in self._outbox if isinstance(item, Entry)), None)
 
-    def take_back(self, task_id: int) -> bool:
-        """Take a task out of the outbox; False when it is not in it."""
-        return bool(self.take_back_many([task_id]))
-
-    def take_back_many(self, task_ids: Iterable[int]) -> set[int]:
+    def take_back(self, task_ids: Iterable[int]) -> set[int]:
         """Take tasks out of the outbox; returns those that were in it."""
         wanted = set(task_ids)
         with self._lock:
@@ -559,7 +555,7 @@ class ClientTasks:
         """End those tasks that are in the outbox; returns them."""
         import time
 
-        taken = self.take_back_many(task_ids)
+        taken = self.take_back(task_ids)
         if not taken:
             return taken
         now = time.time()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from ipython1.kernel.objects.taskcodec import (
@@ -21,9 +22,14 @@ from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,
     StringTask,
-    check_task,
     pull_names,
     template_of,
+)
+from ipython1.kernel.objects.taskoptions import (
+    TaskOptions,
+    all_values,
+    check_options,
+    options_of,
 )
 from ipython1.kernel.wire.taskwire import OptionsSpec
 
@@ -208,31 +214,30 @@ class TaskEncoder:
         :raises TypeError, ValueError: when something is wrong with it.
         :raises SerializationError: when something in it cannot be pickled.
         """
-        kind = task.__class__
-        if (kind is StringTask or kind is MapTask) and task.recovery_task is None:
+        options = options_of(task)
+        if options.recovery_task is None:
             # Options are checked where they are packed, which happens once for many tasks.
-            return self._source(task) if kind is StringTask else self._call(task)
-        check_task(task)
-        encoded = self._one(task)
+            return self._one(task, options)
+        check_options(options)
+        encoded = self._one(task, options)
         recovery: list[tuple[bytes, bytes]] = []
         functions = list(encoded.functions)
-        following = task.recovery_task
-        while following is not None:
-            one = self._one(following)
+        while (following := options.recovery_task) is not None:
+            options = options_of(following)
+            one = self._one(following, options)
             recovery.append((one.options, one.payload))
             functions += one.functions
-            following = following.recovery_task
         return Encoded(encoded.options, encoded.payload, recovery, functions)
 
-    def _one(self, task: Any) -> Encoded:
-        kind = type(task)
-        if kind is StringTask or _runs_like(kind, StringTask):
-            return self._source(task)
+    def _one(self, task: Any, options: TaskOptions) -> Encoded:
+        kind = task.__class__
         if kind is MapTask or _runs_like(kind, MapTask):
-            return self._call(task)
-        return self._object(task)
+            return self._call(task, options)
+        if kind is StringTask or _runs_like(kind, StringTask):
+            return self._source(task, options)
+        return self._object(task, options)
 
-    def _source(self, task: Any) -> Encoded:
+    def _source(self, task: StringTask, options: TaskOptions) -> Encoded:
         expression = task.expression
         if not isinstance(expression, str):
             raise TypeError(f"the code of a task must be a str, not {type(expression).__name__}")
@@ -243,125 +248,109 @@ class TaskEncoder:
             template = self._templates[expression] = digest(template_of(expression))
         elif (
             not task.push
-            and task.depend is None
+            and options.depend is None
             and (pull is None or pull.__class__ is str)
             and len(expression) < 4096
         ):
             # The same code as before: most probably all of it is the same.
-            key = (
-                expression,
-                pull,
-                task.clear_before,
-                task.clear_after,
-                task.retries,
-                task.priority,
-                task.timeout,
-            )
-            again = self._find_again(key, task)
+            key = (expression, pull, all_values(options))
+            again = self._find(self._again, key, options)
             if again is not None:
                 return again
         names = b"" if pull is None else "\n".join(pull_names(pull)).encode()
         payload = pack_task(
             Kind.SOURCE,
-            _flags(task),
+            _flags(options),
             expression.encode(errors="surrogatepass"),
             names,
             _push(task),
         )
-        options, functions = self._pack_options(task, template)
-        encoded = Encoded(options, payload, (), functions)
+        encoded = self._with_options(options, payload, template)
         if key is not None:
             self._again[key] = encoded
         return encoded
 
-    def _find_again(self, key: tuple[Any, ...], task: Any) -> Encoded | None:
+    @staticmethod
+    def _find(known: Mapping[K, V], key: K, options: TaskOptions) -> V | None:
         try:
-            return self._again.get(key)
+            return known.get(key)
         except TypeError:  # something in it cannot be hashed, and is certainly wrong
-            check_task(task)
+            options.check()
             raise
 
-    def _call(self, task: Any) -> Encoded:
+    def _call(self, task: MapTask, options: TaskOptions) -> Encoded:
         function = task.function
         if not callable(function):
             raise TypeError(f"{function!r} cannot be called")
         packed, again = self.functions.pack(function)
-        push = _push(task)
-        if again or packed.digest in self._seen:
-            # It is used again, so it is sent once and named from then on.
-            payload = pack_task(
-                Kind.CALL,
-                _flags(task),
-                packed.digest,
-                pack_arguments(task.args, task.kwargs),
-                push,
-            )
-            options, functions = self._pack_options(task, packed.template, (packed,))
-            return Encoded(options, payload, (), functions)
-        # A function that is used once is not worth keeping everywhere.
-        self._seen[packed.digest] = None
+        named = again or packed.digest in self._seen
+        if not named:
+            # A function that is used once is not worth keeping everywhere.
+            self._seen[packed.digest] = None
         payload = pack_task(
-            Kind.CALL_WITH,
-            _flags(task),
-            packed.data,
+            Kind.CALL if named else Kind.CALL_WITH,
+            _flags(options),
+            packed.digest if named else packed.data,
             pack_arguments(task.args, task.kwargs),
-            push,
+            _push(task),
         )
-        options, functions = self._pack_options(task, packed.template)
-        return Encoded(options, payload, (), functions)
+        # One that is used again is sent once, and named from then on.
+        functions = (packed,) if named else ()
+        return self._with_options(options, payload, packed.template, functions)
 
-    def _object(self, task: Any) -> Encoded:
-        template = self.functions.template(task)
-        options, functions = self._pack_options(task, template)
-        shipped = _without_client_parts(task)
-        return Encoded(options, pack_task(Kind.OBJECT, 0, pack_object(shipped)), (), functions)
+    def _object(self, task: Any, options: TaskOptions) -> Encoded:
+        payload = pack_task(Kind.OBJECT, 0, pack_object(_without_client_parts(task)))
+        return self._with_options(options, payload, self.functions.template(task))
 
-    def encode_items(self, task: Any, packed: Packed, items: Sequence[Sequence[Any]]) -> Encoded:
-        """A call of a function with each of several lists of arguments.
+    def encode_items(
+        self, options: TaskOptions, packed: Packed, items: Sequence[Sequence[Any]]
+    ) -> Encoded:
+        """A call of a function with each of several lists of arguments."""
+        payload = pack_task(Kind.ITEMS, 0, packed.digest, pack_object(list(items)))
+        return self._with_options(options, payload, packed.template, (packed,), len(items))
 
-        :param task: gives the options.
+    def _with_options(
+        self,
+        options: TaskOptions,
+        payload: bytes,
+        template: bytes,
+        functions: tuple[Packed, ...] = (),
+        weight: int = 1,
+    ) -> Encoded:
+        """What was encoded, together with its options and the functions it needs.
+
+        :param template: names what it does.
+        :param weight: how many calls it is.
         """
-        payload = pack_task(Kind.ITEMS, _flags(task), packed.digest, pack_object(list(items)))
-        options, functions = self._pack_options(task, packed.template, (packed,), len(items))
-        return Encoded(options, payload, (), functions)
-
-    def _pack_options(
-        self, task: Any, template: bytes, functions: tuple[Packed, ...] = (), weight: int = 1
-    ) -> tuple[bytes, tuple[Packed, ...]]:
         depend = b""
-        sent = functions
-        if task.depend is not None:
-            packed, _ = self.functions.pack(task.depend)
-            depend = packed.digest
-            sent = (*functions, packed)
         digests = tuple([function.digest for function in functions]) if functions else ()
+        if options.depend is not None:
+            packed, _ = self.functions.pack(options.depend)
+            depend = packed.digest
+            functions = (*functions, packed)
         key = (
             template,
-            task.retries,
-            task.priority,
-            task.timeout,
+            options.retries,
+            options.priority,
+            options.timeout,
             weight,
             depend,
             digests,
         )
-        try:
-            options = self._options.get(key)
-        except TypeError:  # something in it cannot be hashed, and is certainly wrong
-            check_task(task)
-            raise
-        if options is None:
+        spec = self._find(self._options, key, options)
+        if spec is None:
             # What was checked before under the same key is not checked again.
-            check_task(task)
-            options = self._options[key] = OptionsSpec(
+            options.check()
+            spec = self._options[key] = OptionsSpec(
                 template,
-                task.retries,
-                task.priority,
-                float(task.timeout or 0.0),
+                options.retries,
+                options.priority,
+                float(options.timeout or 0.0),
                 weight,
                 depend,
                 digests,
             ).pack()
-        return options, sent
+        return Encoded(spec, payload, (), functions)
 
 
 def _runs_like(kind: type, base: type) -> bool:
@@ -371,8 +360,10 @@ def _runs_like(kind: type, base: type) -> bool:
     )
 
 
-def _flags(task: Any) -> int:
-    return (CLEAR_BEFORE if task.clear_before else 0) | (CLEAR_AFTER if task.clear_after else 0)
+def _flags(options: TaskOptions) -> int:
+    return (CLEAR_BEFORE if options.clear_before else 0) | (
+        CLEAR_AFTER if options.clear_after else 0
+    )
 
 
 def _push(task: Any) -> bytes:
@@ -394,9 +385,5 @@ def _without_client_parts(task: Any) -> Any:
     """What the engine needs of a task object."""
     if not isinstance(task, BaseTask):
         return task
-    import copy
-
     shipped = copy.copy(task)
-    shipped.recovery_task = None
-    shipped.depend = None
-    return shipped
+    return shipped.with_options(replace(options_of(task), recovery_task=None, depend=None))

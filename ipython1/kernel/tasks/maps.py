@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface, implementer
 
 from ipython1.kernel.basics.error import (
     CompositeError,
@@ -23,10 +22,10 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.map import is_array
-from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.objects.taskcodec import Partly, unpack_item
-from ipython1.kernel.objects.taskobjects import MapTask, check_task
+from ipython1.kernel.objects.taskobjects import MapTask
+from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Packed, TaskEncoder
 from ipython1.kernel.tasks.methods import read_value
@@ -43,70 +42,6 @@ PROBES = 4
 
 UNDER_WAY = 8
 """Groups for each engine that are submitted ahead."""
-
-
-class ITaskMapperFactory(Interface):
-    """Makes mappers that share items out among engines."""
-
-    def mapper(
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        block: bool = True,
-    ) -> Any:
-        """A mapper with these options."""
-
-
-class ITaskParallelDecorator(Interface):
-    """Makes parallel functions whose items are shared out among engines."""
-
-    def parallel(
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        block: bool = True,
-    ) -> Any:
-        """A decorator with these options."""
-
-
-@implementer(IMapper)
-class TaskMapper:
-    """Maps over tasks.
-
-    :param client: a task client, blocking or not.
-    """
-
-    def __init__(
-        self,
-        client: Any,
-        clear_before: bool = False,
-        clear_after: bool = False,
-        retries: int = 0,
-        recovery_task: Any = None,
-        depend: Callable[[dict[str, Any]], Any] | None = None,
-        block: bool = True,
-    ) -> None:
-        self.client = client
-        self.block = block
-        self.options = MapTask(
-            _nothing,
-            clear_before=clear_before,
-            clear_after=clear_after,
-            retries=retries,
-            recovery_task=recovery_task,
-            depend=depend,
-        )
-
-    def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
-        return self.client.run_map(func, sequences, self.options, self.block)
-
-
-def _nothing() -> None:
-    """Stands for the function in a mapper's options."""
 
 
 class MapPlan:
@@ -186,7 +121,7 @@ class MapRun:
         connection: Connection,
         function: Any,
         columns: Sequence[Any],
-        options: MapTask,
+        options: TaskOptions,
     ) -> None:
         self._tasks = tasks
         self._encoder = encoder
@@ -210,16 +145,10 @@ class MapRun:
         """Find out how many engines there are, and submit the first items."""
         try:
             engines = await self._connection.end.ask("engines")
-            options = self._options
-            plain = not (
-                options.retries
-                or options.recovery_task
-                or options.clear_before
-                or options.clear_after
-            )
+            plain = not self._options.for_single_calls
             # What is the same for all items is wrong with all of them, and tried here.
             packed, _ = self._encoder.functions.pack(self._function)
-            self._encoder.encode(options)
+            self._encoder.encode(MapTask(_nothing).with_options(self._options))
             if plain:
                 self._tasks.borrow(packed)
                 self._packed = packed
@@ -256,18 +185,8 @@ class MapRun:
         if self._packed is not None:
             encoded = self._encoder.encode_items(self._options, self._packed, items)
         else:
-            options = self._options
-            encoded = self._encoder.encode(
-                MapTask(
-                    self._function,
-                    items[0],
-                    clear_before=options.clear_before,
-                    clear_after=options.clear_after,
-                    retries=options.retries,
-                    recovery_task=options.recovery_task,
-                    depend=options.depend,
-                )
-            )
+            task = MapTask(self._function, items[0]).with_options(self._options)
+            encoded = self._encoder.encode(task)
         task_id = self._tasks.submit(encoded, self._packed)
         if task_id is None:
             self._plan.lost(start, stop)
@@ -339,7 +258,7 @@ class MapRun:
         task_ids = list(self._groups)
         self._fail(TaskAborted("the map was aborted"))
         for task_id in task_ids:
-            if not self._tasks.take_back(task_id) and self._connection.end.connected:
+            if not self._tasks.take_back([task_id]) and self._connection.end.connected:
                 self._connection.end.ask("abort", taskid=task_id).addErrback(lambda failure: None)
 
     def collect(self) -> list[Any]:
@@ -383,6 +302,10 @@ class MapRun:
         return values
 
 
+def _nothing() -> None:
+    """Stands for a function of which only the options matter."""
+
+
 def _traceback_of(problem: BaseException) -> str:
     notes: Iterable[str] = getattr(problem, "__notes__", ())
     return "\n".join([*notes]) or f"{type(problem).__name__}: {problem}\n"
@@ -408,11 +331,11 @@ def _has_items_by_number(sequence: object) -> bool:
     return isinstance(sequence, Sequence) or is_array(sequence)
 
 
-def check_map(func: object, options: MapTask) -> None:
+def check_map(func: object, options: TaskOptions) -> None:
     """:raises TypeError, ValueError: when a map with these options cannot be."""
     if not callable(func):
         raise TypeError(f"{func!r} cannot be called")
-    check_task(options)
+    check_options(options)
 
 
 class PendingMap(PendingResult):
@@ -430,7 +353,7 @@ class PendingMap(PendingResult):
         connection: Connection,
         func: Callable[..., Any],
         sequences: Sequence[Any],
-        options: MapTask,
+        options: TaskOptions,
     ) -> PendingMap:
         """Begin a map; from any thread.
 

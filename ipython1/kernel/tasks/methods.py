@@ -12,6 +12,7 @@ from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
 from ipython1.kernel.tasks.clienttasks import ClientTasks
 from ipython1.kernel.tasks.encoder import TaskEncoder
+from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 
@@ -88,7 +89,7 @@ def read_value(
         return TaskValue(failure=problem)
 
 
-class TaskMethods:
+class TaskMethods(MapMethods):
     """Base of the task clients."""
 
     def __init__(self, connection: Connection) -> None:

@@ -490,6 +490,19 @@ class MapTests(SynchronousTestCase):
         )
         self.assertEqual(saved, [1, "saved"])
 
+    def test_options_that_concern_each_item_keep_items_apart(self) -> None:
+        tc = InMemoryCluster(2).task()
+        for options, apart in (({"priority": 3}, False), ({"timeout": 60.0}, True)):
+            self.assertEqual(tc.mapper(**options).map(abs, range(-200, 0)), [*range(200, 0, -1)])
+            succeeded = tc.queue_status()["succeeded"]
+            self.assertEqual(succeeded == 200, apart, (options, succeeded))
+            tc.clear()
+
+    def test_wrong_options(self) -> None:
+        tc = InMemoryCluster(2).task()
+        self.assertRaises(ValueError, tc.mapper(retries=-1).map, abs, [1])
+        self.assertRaises(TypeError, tc.mapper, timeouts=1)
+
     def test_the_plan_covers_everything_once(self) -> None:
         rng = random.Random(5)
         for total in (0, 1, 7, 5000):

@@ -35,7 +35,7 @@ from ipython1.kernel.controller.taskfc import FCTaskController, IFCTaskControlle
 from ipython1.kernel.controller.taskschedulers import assigner_for
 from ipython1.kernel.controller.tests.taskworld import World
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask
-from ipython1.kernel.tasks.maps import ITaskMapperFactory, ITaskParallelDecorator, TaskMapper
+from ipython1.kernel.tasks.mapper import ITaskMapperFactory, ITaskParallelDecorator, TaskMapper
 from ipython1.testing import Pump
 
 

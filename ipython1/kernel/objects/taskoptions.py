@@ -1,0 +1,203 @@
+"""The options of tasks: what they are called, their defaults, and their checks.
+
+Everything that takes options (tasks, mappers, executors) takes them as keywords and makes :class:`TaskOptions` of
+them.  A new option is added in this module, to the three classes below, and then by whoever implements it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Any, Final, Generic, Self, TypedDict, TypeVar
+
+from ipython1.checks import check_int, is_number
+from ipython1.kernel.basics.taskinterfaces import ITask
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Callable[..., Any])
+
+MAX_RETRIES: Final = 2**32 - 1
+_PRIORITIES: Final = (-(2**31), 2**31 - 1)
+
+_POSITIONAL: Final = inspect.Parameter.VAR_POSITIONAL
+_KEYWORDS: Final = inspect.Parameter.VAR_KEYWORD
+_EITHER: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """How a task is to be run.
+
+    :param clear_before: forget all names on the engine before it begins; default False.
+    :param clear_after: forget all names on the engine when it is done, also if it failed; default False.
+    :param retries: how often it is run again when it fails, or its engine dies; default 0.
+    :param recovery_task: another task, run in its place when all retries have failed. Its result is the result.
+        Default None, for none.
+    :param depend: a function of an engine's properties (a dict). The task runs only where it gives true; an
+        exception in it counts as false. Default None, for any engine.
+    :param timeout: seconds that a run may take, more than 0; then it is interrupted and fails with ``TaskTimeout``.
+        Default None, for any time.
+    :param priority: larger runs earlier, when the controller's scheduler is the ``PriorityScheduler``; an int of 32
+        bits, default 0.
+    """
+
+    clear_before: bool = False
+    clear_after: bool = False
+    retries: int = 0
+    recovery_task: Any = None
+    depend: Callable[[dict[str, Any]], Any] | None = None
+    timeout: float | None = None
+    priority: int = 0
+
+    def check(self) -> None:
+        """Check each option by itself; see :func:`check_options` for the recovery tasks.
+
+        :raises TypeError: when one has the wrong type.
+        :raises ValueError: when one has an impossible value.
+        """
+        check_int("retries", self.retries, 0, MAX_RETRIES)
+        check_int("priority", self.priority, *_PRIORITIES)
+        if self.timeout is not None:
+            if not is_number(self.timeout):
+                raise TypeError(
+                    f"timeout must be a number of seconds or None, not {self.timeout!r}"
+                )
+            if not self.timeout > 0:
+                raise ValueError(f"timeout must be more than 0 seconds, not {self.timeout}")
+        if self.depend is not None and not callable(self.depend):
+            raise TypeError(
+                f"depend must be a function of the engine's properties, not {self.depend!r}"
+            )
+
+    @property
+    def for_single_calls(self) -> bool:
+        """Whether they say something about each call of a map, which then must be a task of its own."""
+        return bool(
+            self.clear_before
+            or self.clear_after
+            or self.retries
+            or self.recovery_task is not None
+            or self.timeout is not None
+        )
+
+
+class LaterOptions(TypedDict, total=False):
+    """The keywords of those options that mappers take by keyword only."""
+
+    timeout: float | None
+    priority: int
+
+
+class OptionKeywords(LaterOptions, total=False):
+    """The keywords of all options."""
+
+    clear_before: bool
+    clear_after: bool
+    retries: int
+    recovery_task: Any
+    depend: Callable[[dict[str, Any]], Any] | None
+
+
+class _Option(Generic[T]):
+    """An option as an attribute of a task."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, task: OptionAttributes | None, owner: type) -> T:
+        value: T = getattr(DEFAULTS if task is None else task._options, self._name)
+        return value
+
+    def __set__(self, task: OptionAttributes, value: T) -> None:
+        changed: dict[str, Any] = {self._name: value}
+        task._options = replace(task._options, **changed)
+
+
+DEFAULTS: Final = TaskOptions()
+
+
+class OptionAttributes:
+    """Base of what has options, each of which is an attribute that can be set."""
+
+    _options: TaskOptions = DEFAULTS
+
+    clear_before = _Option[bool]()
+    clear_after = _Option[bool]()
+    retries = _Option[int]()
+    recovery_task = _Option[Any]()
+    depend = _Option[Callable[[dict[str, Any]], Any] | None]()
+    timeout = _Option[float | None]()
+    priority = _Option[int]()
+
+    def with_options(self, options: TaskOptions) -> Self:
+        """Give it other options.
+
+        :returns: the object itself.
+        """
+        self._options = options
+        return self
+
+
+NAMES: Final = tuple(field.name for field in fields(TaskOptions))
+"""The options, in the order in which tasks take them by position."""
+
+all_values: Final = attrgetter(*NAMES)
+"""The values of options as a tuple, which is hashed and compared many times faster than they are themselves."""
+
+
+def options_of(task: Any) -> TaskOptions:
+    """The options of a task.  What an object that merely provides ``ITask`` does not have is as by default.
+
+    :raises TypeError: when it is no task.
+    """
+    if isinstance(task, OptionAttributes):
+        return task._options
+    if not ITask.providedBy(task):
+        raise TypeError(
+            f"a task is needed (Task, MapTask, or an object that provides ITask), not {task!r}"
+        )
+    return TaskOptions(**{name: getattr(task, name, getattr(DEFAULTS, name)) for name in NAMES})
+
+
+def check_options(options: TaskOptions) -> None:
+    """Check options, and those of all recovery tasks.
+
+    :raises TypeError: when one has the wrong type, or a recovery task is no task.
+    :raises ValueError: when one has an impossible value, or the recovery tasks form a loop.
+    """
+    seen: set[int] = set()
+    options.check()
+    while (task := options.recovery_task) is not None:
+        if id(task) in seen:
+            raise ValueError(f"the recovery tasks of {task!r} form a loop")
+        seen.add(id(task))
+        options = options_of(task)
+        options.check()
+
+
+# -- what users are shown ------------------------------------------------------------------------------------------
+
+
+def shows_options(documented: D) -> D:
+    """Have ``help()`` and ``inspect.signature()`` show the options that a function or class takes as ``**keywords``.
+
+    They come after its other parameters. They can be given by position if it takes ``*options`` as well. In the
+    docstring they take the place of the line ``{options}``.
+    """
+    function = vars(documented)["__init__"] if isinstance(documented, type) else documented
+    signature = inspect.signature(function)
+    collects = {each.kind for each in signature.parameters.values()} & {_POSITIONAL, _KEYWORDS}
+    kind = _EITHER if _POSITIONAL in collects else _KEYWORD_ONLY
+    shown = [each for each in signature.parameters.values() if each.kind not in collects]
+    present = {each.name for each in shown}
+    for name, option in inspect.signature(TaskOptions).parameters.items():
+        if name not in present:
+            shown.append(option.replace(kind=kind))
+    vars(function)["__signature__"] = signature.replace(parameters=shown)
+    options, text = inspect.getdoc(TaskOptions), inspect.getdoc(documented)
+    if options and text:  # there are none under -OO
+        documented.__doc__ = text.replace("{options}", options[options.index(":param") :])
+    return documented

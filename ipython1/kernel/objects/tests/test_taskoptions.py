@@ -1,0 +1,141 @@
+"""The options of tasks: one list, whoever takes them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+from twisted.trial import unittest
+from zope.interface import implementer
+
+from ipython1.kernel.basics.taskinterfaces import ITask
+from ipython1.kernel.objects.taskobjects import BaseTask, MapTask, StringTask
+from ipython1.kernel.objects.taskoptions import (
+    DEFAULTS,
+    NAMES,
+    OptionAttributes,
+    OptionKeywords,
+    TaskOptions,
+    check_options,
+    options_of,
+    shows_options,
+)
+
+OPTIONS = (
+    "clear_before=False, clear_after=False, retries=0, recovery_task=None, depend=None, "
+    "timeout=None, priority=0"
+)
+
+
+def shown(documented: Any) -> str:
+    """A signature without its annotations."""
+    signature = inspect.signature(documented)
+    parameters = [
+        each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()
+    ]
+    bare = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    return str(bare)[1:-1]
+
+
+class ListTests(unittest.SynchronousTestCase):
+    def test_an_option_is_a_field_a_keyword_and_an_attribute(self) -> None:
+        self.assertEqual(OptionKeywords.__annotations__.keys(), set(NAMES))
+        for name in NAMES:
+            self.assertEqual(getattr(OptionAttributes, name), getattr(DEFAULTS, name))
+
+    def test_each_is_explained(self) -> None:
+        for documented in (TaskOptions, BaseTask, StringTask, MapTask):
+            for name in NAMES:
+                self.assertIn(f":param {name}: ", documented.__doc__ or "")
+            self.assertNotIn("{options}", documented.__doc__ or "")
+
+
+class SignatureTests(unittest.SynchronousTestCase):
+    def test_tasks(self) -> None:
+        self.assertEqual(shown(StringTask), f"expression, pull=None, push=None, {OPTIONS}")
+        self.assertEqual(shown(MapTask), f"function, args=None, kwargs=None, {OPTIONS}")
+        self.assertEqual(shown(BaseTask), OPTIONS)
+
+    def test_options_that_come_after_others(self) -> None:
+        @shows_options
+        def function(self: Any, retries: int = 5, **options: Any) -> None:
+            """Do it.
+
+            {options}
+            """
+
+        self.assertEqual(
+            shown(function),
+            "self, retries=5, *, clear_before=False, clear_after=False, recovery_task=None, "
+            "depend=None, timeout=None, priority=0",
+        )
+        self.assertIn(":param priority: ", function.__doc__ or "")
+
+
+class AttributeTests(unittest.SynchronousTestCase):
+    def test_by_position_and_by_name(self) -> None:
+        other = MapTask(abs)
+        task = StringTask("a", "a", {"b": 1}, True, True, 2, other, callable, 0.5, 7)
+        self.assertEqual((task.pull, task.push), ("a", {"b": 1}))
+        values = [getattr(task, name) for name in NAMES]
+        self.assertEqual(values, [True, True, 2, other, callable, 0.5, 7])
+        named = MapTask(abs, (1,), **dict(zip(NAMES, values, strict=True)))  # type: ignore[arg-type]
+        self.assertEqual(options_of(named), options_of(task))
+
+    def test_they_can_be_set_of_one_task_alone(self) -> None:
+        one, two = StringTask("a"), StringTask("a")
+        one.retries = 3
+        self.assertEqual((one.retries, two.retries, StringTask("a").retries), (3, 0, 0))
+        self.assertEqual(options_of(one), TaskOptions(retries=3))
+        with self.assertRaises(FrozenInstanceError):
+            DEFAULTS.retries = 3  # type: ignore[misc]
+
+    def test_what_is_no_option_is_refused(self) -> None:
+        self.assertRaisesRegex(TypeError, "'retry'", StringTask, "a", retry=1)
+        self.assertRaises(TypeError, MapTask, abs, None, None, True, clear_before=True)
+
+    def test_objects_that_only_provide_the_interface(self) -> None:
+        """Those that were written before an option came need not have it."""
+
+        @implementer(ITask)
+        class Own:
+            retries = 2
+            recovery_task = depend = timeout = None
+
+        self.assertEqual(options_of(Own()), TaskOptions(retries=2))
+        self.assertRaisesRegex(TypeError, "a task is needed", options_of, "a = 1")
+
+
+class CheckTests(unittest.SynchronousTestCase):
+    def test_types_and_values(self) -> None:
+        check_options(TaskOptions())
+        check_options(TaskOptions(False, True, 1, StringTask("a"), callable, 0.1, -5))
+        wrong: Any
+        for name, wrong in (
+            *(("retries", each) for each in ("1", 1.0, True, None)),
+            *(("priority", each) for each in ("1", 1.5, False)),
+            *(("timeout", each) for each in ("1", True, 1j)),
+            ("depend", {"a": 1}),
+        ):
+            problem = self.assertRaises(TypeError, check_options, TaskOptions(**{name: wrong}))
+            self.assertIn(f"{name} must be ", str(problem))
+            self.assertIn(f"not {wrong!r}", str(problem))
+        for name, wrong in (
+            *(("retries", each) for each in (-1, 2**32)),
+            *(("priority", each) for each in (2**31, -(2**31) - 1)),
+            *(("timeout", each) for each in (0, -1.0, float("nan"))),
+        ):
+            problem = self.assertRaises(ValueError, check_options, TaskOptions(**{name: wrong}))
+            self.assertIn(f"{name} must be ", str(problem))
+            self.assertIn(f"not {wrong}", str(problem))
+
+    def test_recovery_tasks_are_checked_too(self) -> None:
+        last = MapTask(abs, retries=-1)
+        first = StringTask("a", recovery_task=StringTask("b", recovery_task=last))
+        self.assertRaisesRegex(ValueError, "retries", check_options, options_of(first))
+        last.retries = 0
+        last.recovery_task = "c"
+        self.assertRaisesRegex(TypeError, "a task is needed", check_options, options_of(first))
+        last.recovery_task = first
+        self.assertRaisesRegex(ValueError, "form a loop", check_options, options_of(first))
