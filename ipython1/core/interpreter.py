@@ -242,10 +242,14 @@ class Interpreter:
             self._gate.current = None
         except BaseException as exc:
             return self._failed(exc, started, begin)
-        return self._ended(value, started, begin)
+        duration = time.perf_counter() - begin
+        stdout, stderr = self._take()
+        if self._sink.bundles or self._shell.has_problems:
+            return self._unusual(value, stdout, stderr, started, duration)
+        return CallOutcome(value, stdout, stderr, (), started, started + duration, duration, None)
 
-    def run_source(self, source: str) -> CallOutcome:
-        """Run source text as a task: no command number, nothing remembered, no value.
+    def run_source(self, source: str) -> None:
+        """Run source text in a task (see :meth:`call`), to which all belongs that the text prints, shows and raises.
 
         Plain Python is compiled once per text; magics, shell commands and top-level ``await`` go to IPython.
 
@@ -253,35 +257,13 @@ class Interpreter:
         """
         if not isinstance(source, str):
             raise TypeError(f"a task's source is a str, not {type(source).__name__}")
-        started = begin = 0.0
-        try:
-            started = time.time()
-            begin = time.perf_counter()
-            error = self._run_task_source(source)
-            self._gate.current = None
-        except BaseException as exc:
-            return self._failed(exc, started, begin)
-        if error is not None:
-            return self._failed(error, started, begin)
-        return self._ended(None, started, begin)
-
-    def _run_task_source(self, source: str) -> BaseException | None:
-        """Run it here or in IPython, which catches what it raises."""
         code = self._planner.task(source)
-        if code is None:
-            return self._shell.run_ipython_task(source, self._planner.task_sources)
-        exec(code, self._shell.user_ns)
-        if self._post_callbacks:
-            self._shell.events.trigger("post_execute")
-        return None
-
-    def _ended(self, value: Any, started: float, begin: float) -> CallOutcome:
-        """A task of which nothing was raised."""
-        duration = time.perf_counter() - begin
-        stdout, stderr = self._take()
-        if self._sink.bundles or self._shell.has_problems:
-            return self._unusual(value, stdout, stderr, started, duration)
-        return CallOutcome(value, stdout, stderr, (), started, started + duration, duration, None)
+        if code is not None:
+            exec(code, self._shell.user_ns)
+            return
+        error = self._shell.run_ipython_task(source, self._planner.task_sources)
+        if error is not None:
+            raise error
 
     def _failed(self, exc: BaseException, started: float, begin: float) -> CallOutcome:
         self._gate.current = None

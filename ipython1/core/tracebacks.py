@@ -73,8 +73,10 @@ def is_internal(filename: str) -> bool:
 
 
 def _hidden(frame: FrameType) -> bool:
-    if is_internal(frame.f_code.co_filename):
-        return True
+    return is_internal(frame.f_code.co_filename) or _hides_itself(frame)
+
+
+def _hides_itself(frame: FrameType) -> bool:
     if "__tracebackhide__" not in frame.f_code.co_varnames:
         return False
     return bool(frame.f_locals.get("__tracebackhide__", False))
@@ -83,17 +85,20 @@ def _hidden(frame: FrameType) -> bool:
 def visible_places(tb: TracebackType | None) -> list[Place]:
     """The user's frames of a traceback, outermost first.
 
-    When none is the user's, all frames; but none if the source could not even be compiled.
+    When none is the user's, all frames; but none if the source could not even be compiled, or if a frame hides
+    itself: what it calls fails with a message that says enough.
     """
     everything: list[Place] = []
     shown: list[Place] = []
+    enough = False
     while tb is not None:
         place = Place(tb.tb_frame.f_code, tb.tb_lineno or 0)
         everything.append(place)
         if not _hidden(tb.tb_frame):
             shown.append(place)
+        enough = enough or _hides_itself(tb.tb_frame)
         tb = tb.tb_next
-    if shown or not everything or everything[-1].code.co_filename.endswith(_COMPILERS):
+    if shown or enough or not everything or everything[-1].code.co_filename.endswith(_COMPILERS):
         return shown
     return everything
 

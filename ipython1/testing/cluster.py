@@ -66,30 +66,25 @@ class PlainInterpreter:
         self._results: list[CommandResult] = []
 
     def execute(self, source: str) -> CommandResult:
-        started = time.time()
-        out, err = io.StringIO(), io.StringIO()
-        failure = None
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                exec(compile(source, "<command>", "exec"), self.user_ns)
-            except BaseException as problem:
-                failure = record_exception(problem)
-        now = time.time()
+        outcome = self.call(self.run_source, (source,))
         result = CommandResult(
             len(self._results) + 1,
             source,
             source,
-            out.getvalue(),
-            err.getvalue(),
+            outcome.stdout,
+            outcome.stderr,
             None,
             (),
-            started,
-            now,
-            now - started,
-            failure,
+            outcome.started,
+            outcome.completed,
+            outcome.duration,
+            outcome.failure,
         )
         self._results.append(result)
         return result
+
+    def run_source(self, source: str) -> None:
+        exec(compile(source, "<command>", "exec"), self.user_ns)
 
     def call(
         self,
@@ -98,27 +93,16 @@ class PlainInterpreter:
         kwargs: Mapping[str, Any] | None = None,
     ) -> CallOutcome:
         started = time.time()
+        out, err = io.StringIO(), io.StringIO()
         value, failure = None, None
-        try:
-            value = function(*args, **(kwargs or {}))
-        except BaseException as problem:
-            failure = record_exception(problem)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                value = function(*args, **(kwargs or {}))
+            except BaseException as problem:
+                failure = record_exception(problem)
         now = time.time()
-        return CallOutcome(value, "", "", (), started, now, now - started, failure)
-
-    def run_source(self, source: str) -> CallOutcome:
-        result = self.execute(source)
-        self._results.pop()
-        return CallOutcome(
-            None,
-            result.stdout,
-            result.stderr,
-            (),
-            result.started,
-            result.completed,
-            result.duration,
-            result.failure,
-        )
+        said = (out.getvalue(), err.getvalue())
+        return CallOutcome(value, *said, (), started, now, now - started, failure)
 
     def push(self, namespace: Mapping[str, object]) -> None:
         self.user_ns.update(namespace)

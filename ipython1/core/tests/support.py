@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
-from ipython1.core.results import CommandResult
+from ipython1.core.results import CallOutcome, CommandResult
 
 PATIENCE = 20.0
 """How long a test waits for another thread before it fails, in seconds."""
@@ -54,6 +54,10 @@ class SessionCase(CaptureCase):
         if result.failure is not None:
             self.fail(f"{source!r} failed:\n{result.failure.traceback}")
         return result
+
+    def run_source(self, source: str) -> CallOutcome:
+        """Run source text as a task."""
+        return self.session.call(self.session.run_source, (source,))
 
     def shown(self, source: str) -> object:
         """The text of a command's result."""

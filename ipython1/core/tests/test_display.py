@@ -111,7 +111,7 @@ class FigureTests(SessionCase):
         ((data, _),) = result.display
         self.assertIn("image/png", data)
         self.assertEqual(self.run_ok("1").display, ())
-        outcome = self.session.run_source("plt.plot([3])")
+        outcome = self.run_source("plt.plot([3])")
         self.assertIn("image/png", outcome.display[0][0])
         outcome = self.session.call(lambda: self.session.user_ns["plt"].plot([3]) and None)
         self.assertIn("image/png", outcome.display[0][0])

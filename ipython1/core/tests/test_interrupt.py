@@ -266,7 +266,7 @@ class SessionInterruptTests(SessionCase):
 
         for run in (
             lambda: self.session.call(time.sleep, (60,)),
-            lambda: self.session.run_source("import time; time.sleep(60)"),
+            lambda: self.run_source("import time; time.sleep(60)"),
         ):
             self.gate.current = "task"
             with beside(ask):
@@ -281,8 +281,8 @@ class SessionInterruptTests(SessionCase):
             lambda: self.session.execute("%pwd"),
             lambda: self.session.call(int),
             lambda: self.session.call(int, ("x",)),
-            lambda: self.session.run_source("a = 1"),
-            lambda: self.session.run_source("1/0"),
+            lambda: self.run_source("a = 1"),
+            lambda: self.run_source("1/0"),
         ):
             self.gate.current = "run"
             run()

@@ -58,7 +58,7 @@ class CallTests(SessionCase):
     def test_no_traces_in_the_session(self) -> None:
         self.run_ok("1")
         self.session.call(_raise, (ValueError,))
-        self.session.run_source("1/0")
+        self.run_source("1/0")
         self.assertEqual(self.session.get_result().number, 1)
         self.assertEqual(self.run_ok("In, Out").number, 2)
 
@@ -66,21 +66,21 @@ class CallTests(SessionCase):
 class SourceTests(SessionCase):
     def test_names_are_the_sessions(self) -> None:
         self.session.push({"b": 10})
-        outcome = self.session.run_source("a = b + 1\nprint(a)")
+        outcome = self.run_source("a = b + 1\nprint(a)")
         self.assertEqual((outcome.value, outcome.stdout, outcome.failure), (None, "11\n", None))
         self.assertEqual(self.session.pull("a"), 11)
 
     def test_the_same_source_again(self) -> None:
         self.session.push({"n": 0})
         for _ in range(3):
-            self.session.run_source("n += 1")
+            self.run_source("n += 1")
         self.assertEqual(self.session.pull("n"), 3)
         self.session.reset()
-        self.assertEqual(self.session.run_source("n += 1").failure.ename, "NameError")
+        self.assertEqual(self.run_source("n += 1").failure.ename, "NameError")
 
     def test_last_values_are_not_displayed(self) -> None:
         for source in ("40 + 2", "%pwd", "import asyncio; await asyncio.sleep(0, 4)"):
-            outcome = self.session.run_source(source)
+            outcome = self.run_source(source)
             self.assertEqual(
                 (outcome.value, outcome.stdout, outcome.display, outcome.failure),
                 (None, "", (), None),
@@ -88,18 +88,18 @@ class SourceTests(SessionCase):
         self.assertEqual(self.shown("Out"), "{}")
 
     def test_what_only_ipython_understands(self) -> None:
-        self.assertEqual(self.session.run_source("!echo from a program").stdout, "from a program\n")
-        self.assertIn("/", self.session.run_source("ls -d /").stdout)
-        self.session.run_source("import asyncio\nx = await asyncio.sleep(0, 'slept')")
+        self.assertEqual(self.run_source("!echo from a program").stdout, "from a program\n")
+        self.assertIn("/", self.run_source("ls -d /").stdout)
+        self.run_source("import asyncio\nx = await asyncio.sleep(0, 'slept')")
         self.assertEqual(self.session.pull("x"), "slept")
-        self.assertEqual(self.session.run_source("%%bash\necho hi").stdout, "hi\n")
-        self.assertEqual(self.session.run_source("%nosuch").failure.ename, "UsageError")
+        self.assertEqual(self.run_source("%%bash\necho hi").stdout, "hi\n")
+        self.assertEqual(self.run_source("%nosuch").failure.ename, "UsageError")
 
     def test_failures_show_their_source(self) -> None:
-        outcome = self.session.run_source("def f(x):\n    return 1/x\nf(0)")
+        outcome = self.run_source("def f(x):\n    return 1/x\nf(0)")
         self.assertIn("Task, line 2, in f(x)", outcome.failure.traceback)
         self.assertIn("----> 2     return 1/x", outcome.failure.traceback)
-        outcome = self.session.run_source("a = = 1")
+        outcome = self.run_source("a = = 1")
         self.assertEqual(outcome.failure.ename, "SyntaxError")
         self.assertIn("Task, line 1", outcome.failure.traceback)
         self.assertIn("    a = = 1\n", outcome.failure.traceback)
@@ -107,12 +107,12 @@ class SourceTests(SessionCase):
     def test_wrong_source(self) -> None:
         self.assertRaises(TypeError, self.session.run_source, b"a = 1")
         for source in ("'\ud800'", "a\0b", "return"):
-            self.assertEqual(self.session.run_source(source).failure.ename, "SyntaxError")
-        self.assertIsNone(self.session.run_source("").failure)
+            self.assertEqual(self.run_source(source).failure.ename, "SyntaxError")
+        self.assertIsNone(self.run_source("").failure)
 
     def test_source_text_is_bounded(self) -> None:
         for number in range(3000):
-            self.session.run_source(f"a = {number}")
+            self.run_source(f"a = {number}")
         kept = [name for name in linecache.cache if name.startswith("<ipython-task-")]
         self.assertLessEqual(len(kept), 1024)
         self.assertEqual(self.session.pull("a"), 2999)

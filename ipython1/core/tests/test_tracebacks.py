@@ -127,6 +127,16 @@ class TracebackTests(SessionCase):
         self.assertNotIn("in outer()", text)
         self.assertIn("in inner()", text)
 
+    def test_a_frame_that_hides_itself_is_not_shown_for_want_of_others(self) -> None:
+        def convert() -> int:
+            __tracebackhide__ = True
+            return int("x")
+
+        failure = self.session.call(convert).failure
+        assert failure is not None
+        self.assertNotIn("File", failure.traceback)
+        self.assertIn("invalid literal", failure.traceback)
+
     def test_magics(self) -> None:
         text = self.traceback_of("%timeit -n 1 1/0")
         self.assertIn("----> 1 get_ipython().run_line_magic('timeit', '-n 1 1/0')", text)

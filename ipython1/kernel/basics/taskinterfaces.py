@@ -28,7 +28,7 @@ class ITask(Interface):
     priority = Attribute("An int; larger is to run earlier.")
 
     def pre_task(engine: Any) -> None:
-        """On the engine (``IEngineBase``), before the work."""
+        """On the engine (``ITaskEngine``), before the work."""
 
     def submit_task(engine: Any) -> Any:
         """On the engine: do the work; returns the result."""

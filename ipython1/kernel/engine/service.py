@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.error import InvalidProperty, NotDefined
-from ipython1.kernel.objects.engineinterfaces import IEngineBase
+from ipython1.kernel.objects.engineinterfaces import ITaskEngine
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire.payload import Serialized
 
@@ -80,7 +80,7 @@ def properties() -> Properties:
     return _current.properties
 
 
-@implementer(IEngineBase)
+@implementer(ITaskEngine)
 class EngineService:
     """What an engine does, in its main thread; the methods raise what user code raises.
 
@@ -103,10 +103,15 @@ class EngineService:
     def execute(self, lines: str) -> Any:
         return self.interpreter.execute(lines)
 
+    def run_source(self, source: str) -> None:
+        __tracebackhide__ = True
+        self.interpreter.run_source(source)
+
     def push(self, namespace: Mapping[str, object]) -> None:
         self.interpreter.push(namespace)
 
     def pull(self, keys: str | Sequence[str]) -> Any:
+        __tracebackhide__ = True
         try:
             return self.interpreter.pull(keys)
         except NameError as problem:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.error import (
     MessageSizeError,
-    NotDefined,
     ProtocolError,
     TaskRejectError,
 )
@@ -26,10 +26,9 @@ from ipython1.kernel.objects.taskcodec import (
     unpack_object,
     unpack_task,
 )
+from ipython1.kernel.objects.taskobjects import StringTask
 from ipython1.kernel.wire.taskwire import MOST_BYTES, Status
 
-_CALL: Final = int(Kind.CALL)
-_SOURCE: Final = int(Kind.SOURCE)
 _REJECTED: Final = TaskRejectError.__name__
 _INTERRUPTED: Final = KeyboardInterrupt.__name__
 _NOTHING: Final = CallOutcome(None, "", "", (), 0.0, 0.0, 0.0, None)
@@ -48,6 +47,13 @@ class TaskRunner:
         self._packed: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Any] = {}
         self._brought: object = None
+        self._kinds: dict[int, Callable[[TaskBody], tuple[CallOutcome, bool]]] = {
+            Kind.SOURCE: self._source,
+            Kind.CALL: self._call,
+            Kind.CALL_WITH: self._call_with,
+            Kind.ITEMS: self._items,
+            Kind.OBJECT: self._object,
+        }
         self.most_bytes = MOST_BYTES
 
     def add_function(self, digest: bytes, data: bytes) -> None:
@@ -66,47 +72,16 @@ class TaskRunner:
         :returns: how it ended, its result, and the seconds it took.
         """
         begin = time.perf_counter()
-        value: Any = None
-        named = True
-        task: TaskBody | None = None
+        outcome, named = self._attempt(payload)
         try:
-            task = unpack_task(payload)
-            if task.flags & CLEAR_BEFORE:
-                self._service.reset()
-            if task.push:
-                self._service.push(unpack_object(task.push, self._interpreter.user_ns))
-            kind = task.kind
-            if kind == _CALL:
-                outcome = self._call(task, self._function(task.body))
-                value, named = outcome.value, False
-            elif kind == Kind.CALL_WITH:
-                outcome = self._call(task, unpack_object(task.body, self._interpreter.user_ns))
-                value, named = outcome.value, False
-            elif kind == _SOURCE:
-                outcome = self._interpreter.run_source(task.body.decode(errors="surrogatepass"))
-                if task.extra and outcome.failure is None:
-                    outcome, value = self._pull(outcome, task.extra.decode().split("\n"))
-            elif kind == Kind.ITEMS:
-                outcome, value = self._items(task)
-                named = False
-            elif kind == Kind.OBJECT:
-                outcome = self._object(task)
-                value, named = outcome.value, False
-            else:
-                raise ProtocolError(f"an engine does not know tasks of kind {kind}")
-        except BaseException as problem:
-            outcome = _NOTHING._replace(failure=record_exception(problem))
-        try:
-            if task is not None and task.flags & CLEAR_AFTER:
-                self._service.reset()
-            good, data = pack_result(outcome, value, named)
+            good, data = pack_result(outcome, outcome.value, named)
             if len(data) > self.most_bytes:
                 raise MessageSizeError(
                     f"the result is {len(data)} bytes, the controller takes at most {self.most_bytes} "
                     "(max_message_size in ipython1.kernel.ini); fetch it in parts, or through files"
                 )
         except BaseException as problem:
-            outcome = _NOTHING._replace(failure=record_exception(problem))
+            outcome = _failed(problem)
             good, data = pack_result(outcome, None, named)
         duration = time.perf_counter() - begin
         if good:
@@ -118,6 +93,32 @@ class TaskRunner:
             if failure.ename == _INTERRUPTED and stopping():
                 return Status.STOPPED, b"", duration
         return Status.FAILED, data, duration
+
+    def _attempt(self, payload: bytes) -> tuple[CallOutcome, bool]:
+        """Do what a task asks for; never raises.
+
+        :returns: what it came to, and whether its value is a dict of names.
+        """
+        task: TaskBody | None = None
+        named = False
+        try:
+            task = unpack_task(payload)
+            if task.flags & CLEAR_BEFORE:
+                self._service.reset()
+            if task.push:
+                self._service.push(unpack_object(task.push, self._interpreter.user_ns))
+            run = self._kinds.get(task.kind)
+            if run is None:
+                raise ProtocolError(f"an engine does not know tasks of kind {task.kind}")
+            outcome, named = run(task)
+        except BaseException as problem:
+            outcome = _failed(problem)
+        if task is not None and task.flags & CLEAR_AFTER:
+            try:
+                self._service.reset()
+            except BaseException as problem:
+                outcome = _failed(problem)
+        return outcome, named
 
     def depends(self, digest: bytes) -> bool:
         """Whether a dependency function holds for this engine's properties; an exception counts as no."""
@@ -143,11 +144,24 @@ class TaskRunner:
             self._brought = user_ns.get(BROUGHT_KEY)
         return function
 
-    def _call(self, task: TaskBody, function: Any) -> CallOutcome:
-        args, kwargs = unpack_arguments(task.extra, self._interpreter.user_ns)
-        return self._interpreter.call(function, args, kwargs)
+    # -- the kinds of tasks
 
-    def _items(self, task: TaskBody) -> tuple[CallOutcome, Any]:
+    def _source(self, task: TaskBody) -> tuple[CallOutcome, bool]:
+        names = task.extra.decode().split("\n") if task.extra else None
+        own = StringTask(task.body.decode(errors="surrogatepass"), names)
+        return self._interpreter.call(own.submit_task, (self._service,)), True
+
+    def _call(self, task: TaskBody) -> tuple[CallOutcome, bool]:
+        return self._call_function(task, self._function(task.body))
+
+    def _call_with(self, task: TaskBody) -> tuple[CallOutcome, bool]:
+        return self._call_function(task, unpack_object(task.body, self._interpreter.user_ns))
+
+    def _call_function(self, task: TaskBody, function: Any) -> tuple[CallOutcome, bool]:
+        args, kwargs = unpack_arguments(task.extra, self._interpreter.user_ns)
+        return self._interpreter.call(function, args, kwargs), False
+
+    def _items(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         """Call a function with each of several lists of arguments."""
         function = self._function(task.body)
         call = self._interpreter.call
@@ -161,7 +175,7 @@ class TaskRunner:
             if failure is None:
                 results.append((True, outcome.value))
             elif failure.ename in (_REJECTED, _INTERRUPTED):
-                return outcome, None
+                return outcome, False
             else:
                 results.append((False, failure))
             if outcome.stdout or outcome.stderr or outcome.display:
@@ -169,30 +183,28 @@ class TaskRunner:
                 stderr.append(outcome.stderr)
                 display.extend(outcome.display)
         whole = _NOTHING._replace(
-            stdout="".join(stdout), stderr="".join(stderr), display=tuple(display)
+            value=pack_items(results),
+            stdout="".join(stdout),
+            stderr="".join(stderr),
+            display=tuple(display),
         )
-        return whole, pack_items(results)
+        return whole, False
 
-    def _object(self, task: TaskBody) -> CallOutcome:
+    def _object(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         """A task of a type of the user's own."""
         own = unpack_object(task.body, self._interpreter.user_ns)
-        service = self._service
+        outcome = self._interpreter.call(_all_steps, (own, self._service))
+        return outcome, isinstance(outcome.value, dict)
 
-        def all_of_it() -> Any:
-            try:
-                own.pre_task(service)
-                return own.submit_task(service)
-            finally:
-                own.post_task(service)
 
-        return self._interpreter.call(all_of_it)
+def _failed(problem: BaseException) -> CallOutcome:
+    return _NOTHING._replace(failure=record_exception(problem))
 
-    def _pull(
-        self, outcome: CallOutcome, names: list[str]
-    ) -> tuple[CallOutcome, dict[str, Any] | None]:
-        user_ns = self._interpreter.user_ns
-        missing = [name for name in names if name not in user_ns]
-        if not missing:
-            return outcome, {name: user_ns[name] for name in names}
-        problem = NotDefined(f"name {missing[0]!r} is not defined, so it cannot be pulled")
-        return outcome._replace(failure=record_exception(problem)), None
+
+def _all_steps(task: Any, engine: EngineService) -> Any:
+    __tracebackhide__ = True
+    try:
+        task.pre_task(engine)
+        return task.submit_task(engine)
+    finally:
+        task.post_task(engine)

@@ -74,3 +74,14 @@ class IEngineProperties(Interface):
 
 class IEngineBase(IEngineCore, IEngineSerialized, IEngineProperties):
     """All that an engine does."""
+
+
+class ITaskEngine(IEngineBase):
+    """The engine as a task that runs on it sees it."""
+
+    def run_source(source: str) -> None:
+        """Run ``source``, a str of Python or IPython code, in the task.
+
+        Other than by ``execute``, it becomes no command: what it prints and displays belongs to the task, and what
+        it raises is raised.
+        """

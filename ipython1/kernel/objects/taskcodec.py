@@ -173,7 +173,7 @@ def pack_result(outcome: CallOutcome, value: Any, named: bool) -> tuple[bool, by
     if outcome.failure is not None:
         return False, _pack_sections(outcome, _FAILURE, pack_object(outcome.failure))
     plain = not (outcome.stdout or outcome.stderr or outcome.display)
-    if plain and value is None:
+    if plain and (value is None or (named and not value)):
         return True, b"" if named else _NO_VALUE
     try:
         if isinstance(value, Partly):

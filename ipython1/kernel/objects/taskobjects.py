@@ -11,7 +11,6 @@ from zope.interface import implementer
 from ipython1.core.results import format_time
 from ipython1.kernel.basics.error import describe_exception
 from ipython1.kernel.basics.taskinterfaces import ITask
-from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.taskoptions import (
     OptionAttributes,
     OptionKeywords,
@@ -47,14 +46,14 @@ class BaseTask(OptionAttributes):
             return False
 
     def pre_task(self, engine: Any) -> None:
-        """On the engine (an ``IEngineBase``), before :meth:`submit_task`."""
+        """On the engine (an ``ITaskEngine``), before :meth:`submit_task`."""
         if self.clear_before:
             engine.reset()
         if self.push:
             engine.push(self.push)
 
     def submit_task(self, engine: Any) -> Any:
-        """On the engine (an ``IEngineBase``): do the work and return the result."""
+        """On the engine (an ``ITaskEngine``): do the work and return the result."""
         raise NotImplementedError(f"{type(self).__name__} does not say what to do in submit_task")
 
     def post_task(self, engine: Any) -> None:
@@ -97,9 +96,10 @@ class StringTask(BaseTask):
 
     def submit_task(self, engine: Any) -> dict[str, Any]:
         """Run the code and pull the names."""
-        outcome = engine.execute(self.expression)
-        if outcome.failure is not None:
-            raise exception_of(outcome.failure)
+        __tracebackhide__ = True
+        engine.run_source(self.expression)
+        if self.pull is None:
+            return {}
         names = pull_names(self.pull)
         return dict(zip(names, engine.pull(names), strict=True))
 

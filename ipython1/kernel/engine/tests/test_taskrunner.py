@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 from twisted.trial import unittest
 
-from ipython1.kernel.basics.error import MessageSizeError
+from ipython1.kernel.basics.error import MessageSizeError, NotDefined
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.worker import EngineService
 from ipython1.kernel.objects import taskcodec
@@ -17,15 +18,10 @@ from ipython1.kernel.wire.taskwire import Status
 from ipython1.testing.cluster import PlainInterpreter
 
 
-class _Interpreter(PlainInterpreter):
-    def run_source(self, source: str) -> object:
-        return self.call(lambda: exec(source, self.user_ns))
-
-
 class SizeTests(unittest.SynchronousTestCase):
     def test_a_result_over_the_limit_fails_with_a_clear_error(self) -> None:
         """The controller is not asked to hold it, and the next task runs."""
-        runner = TaskRunner(EngineService(_Interpreter()))  # type: ignore[arg-type]
+        runner = TaskRunner(EngineService(PlainInterpreter()))  # type: ignore[arg-type]
         runner.most_bytes = 1000
         source = b"a = b'x' * 2000; b = 3"
         task = pack_task(Kind.SOURCE, 0, source, b"a")
@@ -45,7 +41,44 @@ class SizeTests(unittest.SynchronousTestCase):
             pack_task(Kind.CALL, 0, b"digest", pickle.dumps(b"x" * 2000))
 
 
+class Prepared(StringTask):
+    """A type of one's own that still runs code."""
+
+    def pre_task(self, engine: Any) -> None:
+        super().pre_task(engine)
+        engine.push({"z": 5})
+
+
 class SourceTests(unittest.SynchronousTestCase):
+    def test_types_of_ones_own_run_code_as_plain_tasks_do(self) -> None:
+        """The output is the task's, the results have their names, and no command is counted."""
+        interpreter = PlainInterpreter()
+        runner = TaskRunner(EngineService(interpreter))  # type: ignore[arg-type]
+        seen = []
+        for task in (
+            StringTask("print(1); b = z", "b", {"z": 5}),
+            Prepared("print(1); b = z", "b"),
+        ):
+            status, data, _ = runner.run(TaskEncoder().encode(task).payload, lambda: False)
+            value = unpack_result(data)
+            self.assertIs(status, Status.OK, value.failure)
+            seen.append((value.result, value.named, value.stdout))
+        self.assertEqual(seen, [({"b": 5}, True, "1\n")] * 2)
+        self.assertRaises(IndexError, interpreter.get_result)
+
+    def test_a_name_that_is_missing(self) -> None:
+        """It costs the results, but not the output, and shows none of the engine's own frames."""
+        runner = TaskRunner(EngineService(PlainInterpreter()))  # type: ignore[arg-type]
+        for task in (StringTask("print(1)", "nothing"), Prepared("print(1)", "nothing")):
+            status, data, _ = runner.run(TaskEncoder().encode(task).payload, lambda: False)
+            value = unpack_result(data)
+            self.assertIs(status, Status.FAILED)
+            self.assertEqual(value.stdout, "1\n")
+            self.assertIsInstance(value.failure, NotDefined)
+            [text] = value.failure.__notes__  # type: ignore[union-attr]
+            self.assertNotIn("taskobjects.py", text)
+            self.assertNotIn("worker.py", text)
+
     def test_code_with_characters_that_utf8_cannot_encode(self) -> None:
         """It travels, and fails where it is compiled."""
         payload = TaskEncoder().encode(StringTask("x = '\ud800'")).payload
