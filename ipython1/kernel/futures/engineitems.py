@@ -6,7 +6,6 @@ came of it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,9 +23,9 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
 )
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Dispatcher, Item, is_first
 from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.futures.items import ExecutorItems, failed
 from ipython1.kernel.objects.commands import APPLY, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import run_chunk
@@ -58,12 +57,7 @@ def kind_of(function: Any, args: Sequence[Any]) -> object:
     return getattr(function, "__code__", None) or type(function)
 
 
-def failed(problem: BaseException) -> Callable[[], Answer]:
-    """Reads as a failure in the client or on the way."""
-    return lambda: Answer(None, problem=problem)
-
-
-class EngineItems:
+class EngineItems(ExecutorItems):
     """The items of one executor.
 
     :param ids: the engines that may be used; None for all that there are at any time.
@@ -77,23 +71,15 @@ class EngineItems:
         most: int | None,
         completions: Completions,
     ) -> None:
-        self._connection = connection
-        self._end = connection.end
-        self._reactor = connection.reactor
+        super().__init__(connection, completions)
         self._wanted = None if ids is None else frozenset(ids)
-        self._completions = completions
-        self._lock = threading.Lock()
-        """Held by whoever takes an item out of the state WAITING, and for the inbox."""
         self._inbox: list[Item] = []
         self._awake = False
         self._look: Any = None
         self._last_loss = ""
-        self.broken = ""
-        """Why it cannot be used any more."""
         self._dispatcher = Dispatcher(self._usable(self._end.ids), most)
         self._known = self._dispatcher.engines
-        self._end.on_lost.append(self._link_lost)
-        self._reactor.callFromThread(self._watch_engines)
+        self._begin()
 
     def _usable(self, ids: Iterable[int]) -> set[int]:
         present = set(ids)
@@ -129,22 +115,6 @@ class EngineItems:
         if wake:
             self._reactor.callFromThread(self._turn)
 
-    def take_back(self, items: Sequence[Item]) -> list[Item]:
-        """Those of ``items`` that have not begun, and will not; may have to ask the controller."""
-        taken: list[Item] = []
-        handed: list[Item] = []
-        with self._lock:
-            for item in items:
-                if item.state is WAITING:
-                    item.state = OVER
-                    item.work = None
-                    taken.append(item)
-                elif item.state is HANDED:
-                    handed.append(item)
-        if handed and not in_reactor_thread():
-            taken += blockingCallFromThread(self._take_back_handed, handed)
-        return taken
-
     @staticmethod
     def has_begun(item: Item) -> bool:
         """Whether it is the first thing that its engine has of this executor."""
@@ -154,20 +124,10 @@ class EngineItems:
         """Interrupt those that run, and remove those that wait in an engine's queue."""
         self._reactor.callFromThread(self._interrupt, list(items))
 
-    def release(self) -> None:
-        """It is not used any more."""
-        self._reactor.callFromThread(self._release)
-
     # -- in the reactor's thread
 
-    def _watch_engines(self) -> None:
-        self._end.on_ids_changed(self._ids_changed)
-        self._ids_changed(sorted(self._end.ids))
-
     def _release(self) -> None:
-        if self._link_lost in self._end.on_lost:
-            self._end.on_lost.remove(self._link_lost)
-            self._end.remove_ids_callback(self._ids_changed)
+        super()._release()
         if self._look is not None:
             self._look.cancel()
             self._look = None
@@ -221,11 +181,6 @@ class EngineItems:
                 f"all engines of this executor are gone ({how}). Start engines, and make a new executor"
             )
 
-    def _link_lost(self, reason: str) -> None:
-        self._break(
-            f"the controller is gone ({reason}). Start it again if it ended, and create a new client and executor"
-        )
-
     def _break(self, reason: str) -> None:
         if not self.broken:
             self.broken = reason
@@ -278,24 +233,16 @@ class EngineItems:
 
     # -- taking back
 
-    async def _take_back_handed(self, items: list[Item]) -> list[Item]:
-        for item in items:
-            item.cancelling = True
-        await DeferredList([self._ask_back(item) for item in items])
-        taken: list[Item] = []
-        for item in items:
-            item.cancelling = False
-            with self._lock:
-                if item.state is WAITING:
-                    item.state = OVER
-                    item.taken_back = True
-            if item.taken_back:
-                item.work = None
-                taken.append(item)
-        self._go_on()
-        return taken
+    def _take_unsent(self, handed: list[Item]) -> None:
+        pass  # what was handed over is on its way
 
-    def _ask_back(self, item: Item) -> Deferred[Any]:
+    async def _ask_back(self, handed: list[Item]) -> None:
+        await DeferredList([self._withdraw(item) for item in handed])
+
+    def _came_back(self, items: list[Item]) -> None:
+        self._go_on()
+
+    def _withdraw(self, item: Item) -> Deferred[Any]:
         """Have the controller remove it from its engine's queue; never fails."""
         if item.state is not HANDED or item.number is None:
             return DeferredList([])
@@ -317,7 +264,7 @@ class EngineItems:
         """See whether something waits although an engine is idle."""
         self._look = None
         for item in self._dispatcher.to_take_back(self._reactor.seconds()):
-            self._ask_back(item)
+            self._withdraw(item)
         self._look_later()
 
     def _interrupt(self, items: list[Item]) -> None:

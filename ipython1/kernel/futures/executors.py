@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ipython1.checks import check_int
 from ipython1.core.texts import compress_ids
@@ -31,7 +31,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
 from ipython1.kernel.futures.dispatch import Item
-from ipython1.kernel.futures.engineitems import EngineItems, failed
+from ipython1.kernel.futures.engineitems import EngineItems
 from ipython1.kernel.futures.executorfuture import (
     CALL_GOES_ON,
     CALLS_ENDED,
@@ -41,6 +41,7 @@ from ipython1.kernel.futures.executorfuture import (
     show_traceback,
     was_remote,
 )
+from ipython1.kernel.futures.items import ExecutorItems, failed
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.objects.serialize import dumps
@@ -59,36 +60,13 @@ __all__ = [
 ]
 
 
-class Items(Protocol):
-    """How items get to engines; every method may be called in any thread."""
-
-    broken: str
-
-    @property
-    def engines(self) -> list[int]: ...
-
-    def pack(
-        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, object]: ...
-
-    def put(self, item: Item) -> None: ...
-
-    def take_back(self, items: Sequence[Item]) -> list[Item]: ...
-
-    def has_begun(self, item: Item) -> bool: ...
-
-    def interrupt(self, items: Sequence[Item]) -> None: ...
-
-    def release(self) -> None: ...
-
-
 class EngineExecutor(Executor):
     """Calls functions on engines; base of the two executors.
 
     :param items: makes what brings items to engines; is called with what finishes their futures.
     """
 
-    def __init__(self, items: Callable[[Completions], Items]) -> None:
+    def __init__(self, items: Callable[[Completions], ExecutorItems]) -> None:
         self._completions = Completions(f"{type(self).__name__}-callbacks")
         self._items = items(self._completions)
         self._lock = threading.Lock()

@@ -20,8 +20,8 @@ from ipython1.kernel.basics.error import BrokenEnginePool, ConnectionError, Task
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
-from ipython1.kernel.futures.engineitems import failed
 from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
+from ipython1.kernel.futures.items import ExecutorItems, failed
 from ipython1.kernel.objects.taskobjects import MapTask
 from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
@@ -51,7 +51,7 @@ def read_result(status: int, payload: bytes, engine: int) -> Answer:
     return Answer(ran_on, value.result, problem, value.stdout, value.stderr)
 
 
-class TaskItems:
+class TaskItems(ExecutorItems):
     """The items of one executor.
 
     :param options: those of all items.
@@ -67,24 +67,17 @@ class TaskItems:
         most: int | None,
         completions: Completions,
     ) -> None:
-        self._end = connection.end
-        self._reactor = connection.reactor
+        super().__init__(connection, completions)
         self._tasks = tasks
         self._encoder = encoder
         self._options = options
         self._most = most
-        self._completions = completions
-        self._lock = threading.Lock()
-        """Held by whoever changes an item's state, and for what follows."""
         self._waiting: deque[Item] = deque()
         self._handed: dict[int, Item] = {}
         self._under_way = 0
         self._known = sorted(self._end.ids)
         self._waiter = _Waiter(self)
-        self.broken = ""
-        """Why it cannot be used any more."""
-        self._end.on_lost.append(self._link_lost)
-        self._reactor.callFromThread(self._watch_engines)
+        self._begin()
 
     @property
     def engines(self) -> list[int]:
@@ -162,47 +155,6 @@ class TaskItems:
         for item in following:
             self._send(item)
 
-    def take_back(self, items: Sequence[Item]) -> list[Item]:
-        """Those of ``items`` that have not begun, and will not; may have to ask the controller."""
-        taken: list[Item] = []
-        handed: list[Item] = []
-        with self._lock:
-            for item in items:
-                if item.state is WAITING:
-                    item.state = OVER
-                    item.work = None
-                    taken.append(item)
-                elif item.state is HANDED:
-                    item.cancelling = True
-                    handed.append(item)
-        if handed:
-            numbers = [item.number for item in handed if item.number is not None]
-            here = self._tasks.take_back(numbers)
-            self._return([item for item in handed if item.number in here], taken)
-            handed = [item for item in handed if item.number not in here]
-        if handed and not in_reactor_thread():
-            blockingCallFromThread(self._take_back_handed, handed)
-        with self._lock:
-            for item in handed:
-                item.cancelling = False
-            back = [item for item in handed if item.taken_back]
-        self._return(back, taken)
-        return taken
-
-    def _return(self, back: Sequence[Item], taken: list[Item]) -> None:
-        """These are not with the controller any more, and have not run."""
-        number = 0
-        with self._lock:
-            for item in back:
-                # What is not in the table came back as a result that says so.
-                if self._handed.pop(item.number or 0, None) is not None:
-                    number += 1
-                item.state = OVER
-        self._waiter.missing.difference_update(item.number or 0 for item in back)
-        taken.extend(back)
-        if number:
-            self._left(number)
-
     def has_begun(self, item: Item) -> bool:
         """Whether an engine is at it, by what the controller says."""
         if item.state is not HANDED or in_reactor_thread():
@@ -216,10 +168,6 @@ class TaskItems:
         """End those that run, and those that wait; engines are not killed for it."""
         numbers = [item.number for item in items if item.state is HANDED]
         self._reactor.callFromThread(self._interrupt, numbers)
-
-    def release(self) -> None:
-        """It is not used any more."""
-        self._reactor.callFromThread(self._release)
 
     # -- what comes of items; in the reactor's thread, or in one that submits
 
@@ -253,14 +201,8 @@ class TaskItems:
 
     # -- in the reactor's thread
 
-    def _watch_engines(self) -> None:
-        self._end.on_ids_changed(self._ids_changed)
-        self._ids_changed(sorted(self._end.ids))
-
     def _release(self) -> None:
-        if self._link_lost in self._end.on_lost:
-            self._end.on_lost.remove(self._link_lost)
-            self._end.remove_ids_callback(self._ids_changed)
+        super()._release()
         self._tasks.remove_waiter(self._waiter)
 
     def _ids_changed(self, ids: list[int]) -> None:
@@ -276,11 +218,6 @@ class TaskItems:
         self._break(
             f"all engines are gone (the last was engine {compress_ids(self._known)}). "
             "Start engines, and make a new executor"
-        )
-
-    def _link_lost(self, reason: str) -> None:
-        self._break(
-            f"the controller is gone ({reason}). Start it again if it ended, and create a new client and executor"
         )
 
     def _break(self, reason: str) -> None:
@@ -309,13 +246,20 @@ class TaskItems:
         for task_id in task_ids:
             self._end.ask("abort", taskid=task_id, by_force=False).addErrback(lambda failure: None)
 
-    async def _take_back_handed(self, items: list[Item]) -> None:
-        for start in range(0, len(items), AT_ONCE):
-            part = items[start : start + AT_ONCE]
-            for asked in [Deferred.fromCoroutine(self._ask_back(item)) for item in part]:
+    # -- taking back
+
+    def _take_unsent(self, handed: list[Item]) -> None:
+        unsent = self._tasks.take_back(item.number for item in handed if item.number is not None)
+        for item in handed:
+            item.taken_back = item.taken_back or item.number in unsent
+
+    async def _ask_back(self, handed: list[Item]) -> None:
+        for start in range(0, len(handed), AT_ONCE):
+            part = handed[start : start + AT_ONCE]
+            for asked in [Deferred.fromCoroutine(self._withdraw(item)) for item in part]:
                 await asked
 
-    async def _ask_back(self, item: Item) -> None:
+    async def _withdraw(self, item: Item) -> None:
         """Have the controller end it if it has not begun, and note whether it has so ended."""
         for _ in range(ASK_AT_MOST):
             if item.state is not HANDED:
@@ -329,6 +273,14 @@ class TaskItems:
                     item.taken_back = True
                 return
             await deferLater(self._reactor, ASK_AGAIN)
+
+    def _came_back(self, items: list[Item]) -> None:
+        with self._lock:
+            # What is not in the table came back as a result that says so.
+            number = sum(self._handed.pop(item.number or 0, None) is not None for item in items)
+        self._waiter.missing.difference_update(item.number or 0 for item in items)
+        if number:
+            self._left(number)
 
 
 def _was_aborted(payload: bytes) -> bool:
