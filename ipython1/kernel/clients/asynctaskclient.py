@@ -45,8 +45,12 @@ class AsyncPendingMap:
         return self.get_result()
 
     def get_result(self, default: Any = None, block: bool = True) -> AwaitableDeferred:
-        """A Deferred of the list of values; with ``block=False`` it fires at once, with ``default`` if it is
-        not there."""
+        """The values.
+
+        :param default: what stands for them when they are not there and ``block`` is false; default None.
+        :param block: wait for them; default True.
+        :returns: a Deferred of the list of values. It fails with ``CompositeError`` when calls failed.
+        """
         waiting = AwaitableDeferred()
         if self.ready:
             self._tell(waiting)
@@ -81,7 +85,13 @@ class AsyncPendingMap:
 
 
 class AsyncTaskClient(TaskMethods):
-    """The methods of ``TaskClient``, each giving a Deferred of what that returns."""
+    """The methods of ``TaskClient``, each giving a Deferred of what that returns.
+
+    The Deferreds can be awaited, in coroutines of Twisted's and of asyncio's. What the methods of ``TaskClient``
+    raise, these Deferreds fail with.
+
+    :param connection: to a controller's Task interface; ``get_task_client`` of ``asyncclient`` makes it.
+    """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -91,17 +101,29 @@ class AsyncTaskClient(TaskMethods):
         return awaitable(self._connection.close())
 
     def on_connection_lost(self, callback: Callable[[str], None]) -> None:
-        """Call ``callback(reason)`` when the controller is gone."""
+        """Have something called when the controller is gone.
+
+        :param callback: is called with the reason, a str, in the reactor's thread.
+        """
         self._connection.end.on_lost.append(callback)
 
     async def begin(self) -> None:
-        """Get ready; called once, before anything else."""
+        """Get ready; called once, before anything else.
+
+        :raises ConnectionError: when the controller is gone.
+        """
         await self._tasks.begin()
 
     # -- running
 
     def run(self, task: Any, block: bool = False) -> AwaitableDeferred:
-        """Submit a task; a Deferred of its id, or with ``block=True`` of its :class:`TaskResult`."""
+        """Submit a task.
+
+        :param task: a ``Task``, ``MapTask``, or an object of a type of your own.
+        :param block: wait until it is done; default False.
+        :returns: a Deferred of its id, an int, which rises with each task; with ``block=True`` of its
+            :class:`TaskResult`.
+        """
         return awaitable(self._run(task, block))
 
     async def _run(self, task: Any, block: bool) -> Any:
@@ -116,7 +138,11 @@ class AsyncTaskClient(TaskMethods):
         return task_id
 
     def run_many(self, tasks: Iterable[Any]) -> AwaitableDeferred:
-        """Submit several tasks; a Deferred of their ids.  When one of them cannot be sent, none is."""
+        """Submit several tasks.  When one of them is wrong or cannot be pickled, none is sent.
+
+        :param tasks: any number of what :meth:`run` takes.
+        :returns: a Deferred of their ids, a list of ints in the order of the tasks.
+        """
         return awaitable(self._run_many(list(tasks)))
 
     async def _run_many(self, tasks: list[Any]) -> list[int]:
@@ -139,7 +165,13 @@ class AsyncTaskClient(TaskMethods):
     # -- results
 
     def get_task_result(self, taskid: int, block: bool = False) -> AwaitableDeferred:
-        """A Deferred of the result of a task; of None if it is not done and ``block`` is false."""
+        """The result of a task.
+
+        :param taskid: its id, an int; it may be another client's task.
+        :param block: wait until it is done; default False.
+        :returns: a Deferred of its :class:`TaskResult`, or of None when it is not done and ``block`` is false. It
+            fails with IndexError when there is no task of this id.
+        """
         return awaitable(self._get(taskid, block))
 
     async def _get(self, taskid: int, block: bool) -> TaskResult | None:
@@ -157,9 +189,12 @@ class AsyncTaskClient(TaskMethods):
         return self._read(task_id)
 
     def barrier(self, taskids: Any, timeout: float | None = None) -> AwaitableDeferred:
-        """A Deferred that fires with None when all of some tasks (one id or several) are done, well or not.
+        """Wait until all of some tasks are done, well or not.
 
-        It fails with ``ResultNotCompleted`` after ``timeout`` seconds.
+        :param taskids: an id, or several.
+        :param timeout: seconds to wait at most; default None, for any time.
+        :returns: a Deferred of None. It fails with ``ResultNotCompleted`` after ``timeout``, and with IndexError when
+            there is no task of one of the ids.
         """
         return awaitable(self._barrier(taskids, timeout))
 
@@ -175,7 +210,13 @@ class AsyncTaskClient(TaskMethods):
         return wanted
 
     async def as_completed(self, taskids: Any) -> AsyncIterator[TaskResult]:
-        """Yield the :class:`TaskResult` of each of some tasks as soon as it is done (``async for``)."""
+        """Yield the :class:`TaskResult` of each of some tasks as soon as it is done (``async for``).
+
+        :param taskids: an id, or several; each counts once.
+        :returns: an asynchronous iterator of as many results as there are ids.
+        :raises IndexError: when there is no task of one of the ids.
+        :raises ConnectionError: when the controller is gone, and not all results had come.
+        """
         # The caller's own coroutine may be one of asyncio's.
         wanted = await awaitable(self._known(taskids))
         news: list[int] = []
@@ -243,7 +284,11 @@ class AsyncTaskClient(TaskMethods):
         return awaitable(self._tasks.flushed())
 
     def queue_status(self, verbose: bool = False) -> AwaitableDeferred:
-        """A Deferred of the tasks of all clients by state: numbers, or lists of ids."""
+        """The tasks of all clients by state: ``scheduled``, ``pending``, ``succeeded`` and ``failed``.
+
+        :param verbose: lists of ids instead of numbers; default False.
+        :returns: a Deferred of a dict by these names, as ``TaskClient.queue_status`` gives it.
+        """
 
         def finish(told: dict[str, Any]) -> QueueStatus:
             return self._status(verbose, told)
@@ -251,7 +296,11 @@ class AsyncTaskClient(TaskMethods):
         return awaitable(self._ask("queue_status", verbose=bool(verbose)).addCallback(finish))
 
     def abort(self, taskid: Any) -> AwaitableDeferred:
-        """End a task, or several; the Deferred fails with IndexError when the one is done, or unknown."""
+        """End a task: one that has not begun fails with ``TaskAborted``, one that runs is interrupted and does so too.
+
+        :param taskid: its id, or those of several tasks; of several, those that are done are left alone.
+        :returns: a Deferred of None. It fails with IndexError when the task is done, or there is none of this id.
+        """
         return awaitable(self._abort(taskid))
 
     async def _abort(self, taskid: Any) -> None:
@@ -265,11 +314,19 @@ class AsyncTaskClient(TaskMethods):
                 await self._ask("abort_many", taskids=part)
 
     def spin(self) -> AwaitableDeferred:
-        """Have the controller try everything again."""
+        """Have the controller try everything again: dependencies are asked for anew, rejections are forgotten.
+
+        :returns: a Deferred of None.
+        """
         return awaitable(self._ask("spin"))
 
     def clear(self, taskids: Any = None) -> AwaitableDeferred:
-        """Forget finished tasks: those given, or all."""
+        """Forget finished tasks, so that their results need no memory any more.
+
+        :param taskids: an id, or several; default None, for all that are done.
+        :returns: a Deferred of None. It fails with IndexError when there is no task of one of the ids, and with
+            ``ResultNotCompleted`` when one of them is not done.
+        """
         return awaitable(self._clear(taskids))
 
     async def _clear(self, taskids: Any) -> None:
@@ -281,7 +338,13 @@ class AsyncTaskClient(TaskMethods):
     # -- maps
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> AwaitableDeferred:
-        """A Deferred of ``list(map(func, *sequences))``, shared out among the engines."""
+        """``list(map(func, *sequences))``, shared out among the engines.
+
+        :param func: is called on engines with an item of each sequence.
+        :param sequences: one or more things to iterate over; the shortest ends the map.
+        :returns: a Deferred of the values, in order. It fails with ``CompositeError`` when calls failed, whose
+            ``results`` hold all values, and an exception in each failed place.
+        """
         result: AwaitableDeferred = self.mapper().map(func, *sequences)
         return result
 

@@ -59,9 +59,15 @@ class TaskClient(TaskMethods):
     # -- running
 
     def run(self, task: Any, block: bool = False) -> Any:
-        """Submit a task; returns its id at once, or with ``block=True`` its :class:`TaskResult` when it is done.
+        """Submit a task.  Waits only when very many tasks are waiting to be sent already.
 
-        Waits only when very many tasks are waiting to be sent already.
+        :param task: a :class:`Task`, :class:`MapTask`, or an object of a type of your own.
+        :param block: wait until it is done; default False.
+        :returns: its id, an int, which rises with each task; with ``block=True`` its :class:`TaskResult`.
+        :raises TypeError, ValueError: when it is no task, or an option of it is wrong.
+        :raises SerializationError: when something in it cannot be pickled.
+        :raises MessageSizeError: when it is larger than the controller takes.
+        :raises ConnectionError: when the controller is gone.
         """
         reactor_in_thread.check()
         encoded = self._encoder.encode(task)
@@ -76,7 +82,12 @@ class TaskClient(TaskMethods):
         return task_id
 
     def run_many(self, tasks: Iterable[Any]) -> list[int]:
-        """Submit several tasks; returns their ids.  When one of them cannot be sent, none is."""
+        """Submit several tasks.  When one of them is wrong or cannot be pickled, none is sent.
+
+        :param tasks: any number of what :meth:`run` takes.
+        :returns: their ids, a list of ints in the order of the tasks.
+        :raises TypeError, ValueError, SerializationError, MessageSizeError, ConnectionError: as :meth:`run` does.
+        """
         reactor_in_thread.check()
         tasks = list(tasks)
         encoded = [self._encoder.encode(task) for task in tasks]
@@ -99,9 +110,14 @@ class TaskClient(TaskMethods):
     # -- results
 
     def get_task_result(self, taskid: int, block: bool = False) -> TaskResult | None:
-        """The result of a task; None if it is not done and ``block`` is false.
+        """The result of a task.
 
+        :param taskid: its id, an int; it may be another client's task.
+        :param block: wait until it is done; default False.
+        :returns: its :class:`TaskResult`, or None when it is not done and ``block`` is false.
         :raises IndexError: when there is no task of this id.
+        :raises TypeError: when the id is not an int.
+        :raises ConnectionError: when the controller is gone, and the result had not come.
         """
         task_id = check_id(taskid)
         result = self._read(task_id)
@@ -117,11 +133,13 @@ class TaskClient(TaskMethods):
         return self._read(task_id)
 
     def barrier(self, taskids: Any, timeout: float | None = None) -> None:
-        """Wait until all of some tasks (one id or several) are done, well or not.
+        """Wait until all of some tasks are done, well or not.
 
-        :param timeout: seconds to wait at most.
+        :param taskids: an id, or several.
+        :param timeout: seconds to wait at most; default None, for any time.
         :raises ResultNotCompleted: after ``timeout``; the tasks go on.
         :raises IndexError: when there is no task of one of the ids.
+        :raises ConnectionError: when the controller is gone, and not all results had come.
         """
         wanted = check_ids(taskids)
         missing = self._tasks.results.missing(wanted)
@@ -132,9 +150,12 @@ class TaskClient(TaskMethods):
     def as_completed(self, taskids: Any, timeout: float | None = None) -> Iterator[TaskResult]:
         """Yield the :class:`TaskResult` of each of some tasks as soon as it is done.
 
-        :param timeout: seconds to wait at most, in all.
-        :raises ResultNotCompleted: after ``timeout``.
+        :param taskids: an id, or several; each counts once.
+        :param timeout: seconds to wait at most, in all; default None, for any time.
+        :returns: an iterator of as many results as there are ids.
+        :raises ResultNotCompleted: after ``timeout``; the tasks go on.
         :raises IndexError: when there is no task of one of the ids.
+        :raises ConnectionError: when the controller is gone, and not all results had come.
         """
         reactor_in_thread.check()
         wanted = list(dict.fromkeys(check_ids(taskids)))
@@ -260,13 +281,19 @@ class TaskClient(TaskMethods):
         return blockingCallFromThread(self._connection.end.ask, name, **args)
 
     def flush(self) -> None:
-        """Wait until all tasks that were submitted have reached the controller."""
+        """Wait until all tasks that were submitted have reached the controller.
+
+        :raises ConnectionError: when it is gone.
+        """
         blockingCallFromThread(self._tasks.flushed)
 
     def queue_status(self, verbose: bool = False) -> QueueStatus:
         """The tasks of all clients by state: ``scheduled``, ``pending``, ``succeeded`` and ``failed``.
 
-        :param verbose: lists of ids instead of numbers.
+        :param verbose: lists of ids instead of numbers; default False.
+        :returns: a dict by these names. Its attribute ``unsatisfied`` tells how many, or which, of the scheduled ones
+            no present engine may run.
+        :raises ConnectionError: when the controller is gone.
         """
         return self._status(verbose, self._ask("queue_status", verbose=bool(verbose)))
 
@@ -275,6 +302,7 @@ class TaskClient(TaskMethods):
 
         :param taskid: its id, or those of several tasks; of several, those that are done are left alone.
         :raises IndexError: when it is done, or there is none of this id.
+        :raises ConnectionError: when the controller is gone.
         """
         wanted = check_ids(taskid)
         alone = hasattr(taskid, "__index__")
@@ -290,10 +318,12 @@ class TaskClient(TaskMethods):
         self._ask("spin")
 
     def clear(self, taskids: Any = None) -> None:
-        """Forget finished tasks: those given, or all.
+        """Forget finished tasks, so that their results need no memory any more.
 
+        :param taskids: an id, or several; default None, for all that are done.
         :raises IndexError: when there is no task of one of the ids.
         :raises ResultNotCompleted: when one of them is not done.
+        :raises ConnectionError: when the controller is gone.
         """
         wanted = None if taskids is None else check_ids(taskids)
         for part in chunks(wanted):
@@ -306,8 +336,13 @@ class TaskClient(TaskMethods):
     def map(self, func: Callable[..., Any], *sequences: Any) -> list[Any]:
         """``list(map(func, *sequences))``, shared out among the engines.
 
+        :param func: is called on engines with an item of each sequence.
+        :param sequences: one or more things to iterate over; the shortest ends the map.
+        :returns: the values, in order.
         :raises CompositeError: when calls failed; its ``results`` hold all values, and an exception in each
             failed place.
+        :raises SerializationError: when the function cannot be pickled.
+        :raises ConnectionError: when the controller is gone before all values are here.
         """
         result: list[Any] = self.mapper().map(func, *sequences)
         return result

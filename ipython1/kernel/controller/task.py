@@ -1,8 +1,7 @@
 """The task interface of a controller: engines are a load-balanced pool.
 
-:class:`TaskController` adapts a controller.  It feeds what happens into the state machine of ``_scheduling``
-    and carries out
-what that asks for.  It runs nothing of the users' and reads none of their data.
+:class:`TaskController` adapts a controller.  It feeds what happens into the state machine of ``scheduling`` and
+carries out what that asks for.  It runs nothing of the users' and reads none of their data.
 """
 
 from __future__ import annotations

@@ -96,6 +96,8 @@ class EngineExecutor(Executor):
         What cannot be pickled makes the future fail, and nothing else.  Arrays of more than 256 KiB are read when they
         are sent: do not change them before the future is running.
 
+        :param fn: the function; ``args`` and ``kwargs`` are its arguments.
+        :returns: a ``concurrent.futures.Future`` of what it returns or raises.
         :raises RuntimeError: after :meth:`shutdown`.
         :raises BrokenEnginePool: when all engines, or the controller, are gone.
         """
@@ -129,10 +131,15 @@ class EngineExecutor(Executor):
         timeout: float | None = None,
         chunksize: int = 1,
     ) -> Iterator[Any]:
-        """Like the built-in ``map``, with all calls submitted at once; an iterator of the values in order.
+        """Like the built-in ``map``, with all calls submitted at once.
 
-        :param timeout: seconds from now after which the iterator raises ``TimeoutError``.
-        :param chunksize: how many calls are sent and run as one; more is faster for short ones.
+        :param fn: is called with an item of each of ``iterables``, of which the shortest ends the map.
+        :param timeout: seconds from now after which the iterator raises ``TimeoutError``; default None, for never.
+        :param chunksize: how many calls are sent and run as one, 1 or more; more is faster for short ones. Default 1.
+        :returns: an iterator of the values, in order. It raises the exception of the first call that failed, and then
+            cancels what has not begun.
+        :raises ValueError: when ``chunksize`` is less than 1.
+        :raises RuntimeError, BrokenEnginePool: as :meth:`submit` does.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -173,8 +180,8 @@ class EngineExecutor(Executor):
         """Take no more calls; engines and the client stay as they are.
 
         :param wait: return when all futures are done and their callbacks through; the program does not end before in
-            any case.
-        :param cancel_futures: cancel those that have not begun.
+            any case. Default True.
+        :param cancel_futures: cancel those that have not begun; default False.
         """
         if wait:
             refuse_in_reactor_thread()

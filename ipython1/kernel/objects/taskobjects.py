@@ -37,7 +37,11 @@ class BaseTask(OptionAttributes):
             self._options = TaskOptions(*options, **named)
 
     def check_depend(self, properties: Mapping[str, Any]) -> bool:
-        """Whether it may run on an engine with these properties."""
+        """Whether it may run on an engine with these properties.
+
+        :param properties: the engine's, a mapping of names and objects.
+        :returns: what ``depend`` says; True without one, False when it raises an exception.
+        """
         if self.depend is None:
             return True
         try:
@@ -46,23 +50,39 @@ class BaseTask(OptionAttributes):
             return False
 
     def pre_task(self, engine: Any) -> None:
-        """On the engine (an ``ITaskEngine``), before :meth:`submit_task`."""
+        """On the engine, before :meth:`submit_task`: forget names, and set those of ``push``, if that is asked for.
+
+        :param engine: an ``ITaskEngine``.
+        """
         if self.clear_before:
             engine.reset()
         if self.push:
             engine.push(self.push)
 
     def submit_task(self, engine: Any) -> Any:
-        """On the engine (an ``ITaskEngine``): do the work and return the result."""
+        """On the engine: do the work.
+
+        :param engine: an ``ITaskEngine``.
+        :returns: the result, which must be picklable.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not say what to do in submit_task")
 
     def post_task(self, engine: Any) -> None:
-        """On the engine, after :meth:`submit_task`, also if that failed."""
+        """On the engine, after :meth:`submit_task`, also if that failed: forget names, if that is asked for.
+
+        :param engine: an ``ITaskEngine``.
+        """
         if self.clear_after:
             engine.reset()
 
     def process_result(self, result: Any, engineid: int) -> Any:
-        """In the client: what to make of what :meth:`submit_task` returned.  A dict becomes ``TaskResult.results``."""
+        """In the client, when the result is asked for: what to make of it.
+
+        :param result: what :meth:`submit_task` returned.
+        :param engineid: the id of the engine on which it did.
+        :returns: the result that users see. A dict becomes ``TaskResult.results``. An exception makes the task a
+            failed one.
+        """
         return result
 
 
@@ -95,7 +115,11 @@ class StringTask(BaseTask):
             self._options = TaskOptions(*options, **named)
 
     def submit_task(self, engine: Any) -> dict[str, Any]:
-        """Run the code and pull the names."""
+        """Run the code and pull the names.
+
+        :returns: a dict of the names and their objects.
+        :raises NotDefined: when there is no object of a name.
+        """
         __tracebackhide__ = True
         engine.run_source(self.expression)
         if self.pull is None:
@@ -173,7 +197,10 @@ def template_of(expression: str) -> str:
 
 
 class Namespace:
-    """Results as attributes."""
+    """Results as attributes.
+
+    :param results: the objects by name.
+    """
 
     def __init__(self, results: Mapping[str, Any]) -> None:
         self.__dict__.update(results)
@@ -289,7 +316,10 @@ class TaskResult:
         return self._get().display
 
     def raise_exception(self) -> None:
-        """Raise the exception it ended with, if it failed."""
+        """Do nothing if it went well.
+
+        :raises Exception: the one that it ended with, of its own type, if it failed.
+        """
         failure = self.failure
         if failure is not None:
             raise failure
@@ -309,7 +339,7 @@ class TaskResult:
     def result(self) -> Any:
         """What a :class:`MapTask`'s function returned; for others, the same as :attr:`results`.
 
-        Raises the task's exception if it failed.
+        :raises Exception: the task's own, if it failed.
         """
         value = self._get()
         if value.failure is not None:
@@ -323,7 +353,10 @@ class TaskResult:
 
     @property
     def ns(self) -> Namespace:
-        """The results as attributes; raises the task's exception if it failed."""
+        """The results as attributes.
+
+        :raises Exception: the task's own, if it failed.
+        """
         self.raise_exception()
         return Namespace(self.results)
 

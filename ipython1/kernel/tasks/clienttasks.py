@@ -1,8 +1,8 @@
 """A client's tasks: their ids, what is to be sent of them, what has come back.
 
-:class:`ClientTasks` is shared by the blocking client's threads and the reactor's thread.  A task is numbered
-    and put into the outbox
-by whoever submits it; the reactor's thread sends what the controller's credit allows, and stores what comes back.
+:class:`ClientTasks` is shared by the blocking client's threads and the reactor's thread.  A task is numbered and put
+into the outbox by whoever submits it; the reactor's thread sends what the controller's credit allows, and stores what
+comes back.
 
 =============  =========================================  =====================
 a task that is  on                                        becomes
@@ -18,7 +18,7 @@ done           :meth:`~ClientTasks.forget`                (gone)
 from __future__ import annotations
 
 import threading
-from array import array
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -26,14 +26,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ConnectionError, MessageSizeError, TaskAborted
+from ipython1.kernel.basics.error import ConnectionError, MessageSizeError
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tasks.encoder import Encoded, Packed
+from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in
 from ipython1.kernel.tasks.sentfunctions import SentFunctions
-from ipython1.kernel.wire import frames, messages, taskwire
+from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
-from ipython1.kernel.wire.taskwire import DONE_HEAD, Entry
+from ipython1.kernel.wire.taskwire import Entry
 
 log = Logger()
 
@@ -46,10 +47,6 @@ OUTBOX_SIZE: Final = 64 * 1024 * 1024
 MOST_AT_ONCE: Final = 4096
 """Tasks that are sent before others get the reactor's thread, and the outbox's lock."""
 
-_PAGE: Final = 1024
-_SEGMENT_BITS: Final = 32
-_OFFSET_MASK: Final = (1 << _SEGMENT_BITS) - 1
-
 
 class Forgotten(NamedTuple):
     """A function that no task refers to any more."""
@@ -58,83 +55,6 @@ class Forgotten(NamedTuple):
 
 
 Item: TypeAlias = Entry | Packed | Forgotten
-
-
-class ResultBook:
-    """Results by task id, as they came: batches of bytes, and where in them each result begins."""
-
-    def __init__(self) -> None:
-        self._pages: dict[int, array[int]] = {}
-        self._segments: dict[int, bytes] = {}
-        self._left: dict[int, int] = {}
-        self._next = 1
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, data: bytes, places: Sequence[tuple[int, int]]) -> list[int]:
-        """Keep ``data``, with results of tasks at offsets ``places``; returns the ids that are new."""
-        segment = self._next
-        self._next += 1
-        pages = self._pages
-        base = segment << _SEGMENT_BITS
-        new = []
-        for task_id, offset in places:
-            number, index = divmod(task_id, _PAGE)
-            page = pages.get(number)
-            if page is None:
-                page = pages[number] = array("Q", bytes(8 * _PAGE))
-            if not page[index]:
-                page[index] = base | offset
-                new.append(task_id)
-        if new:
-            self._segments[segment] = data
-            self._left[segment] = len(new)
-            self._count += len(new)
-        return new
-
-    def get(self, task_id: int) -> tuple[bytes, int] | None:
-        """The bytes in which a task's result begins at an offset."""
-        page = self._pages.get(task_id // _PAGE)
-        place = page[task_id % _PAGE] if page is not None else 0
-        if not place:
-            return None
-        return self._segments[place >> _SEGMENT_BITS], place & _OFFSET_MASK
-
-    def __contains__(self, task_id: int) -> bool:
-        page = self._pages.get(task_id // _PAGE)
-        return page is not None and page[task_id % _PAGE] != 0
-
-    def missing(self, task_ids: Iterable[int]) -> set[int]:
-        """Those that have no result."""
-        pages = self._pages
-        none: array[int] = array("Q", bytes(8 * _PAGE))
-        return {
-            task_id
-            for task_id in task_ids
-            if not pages.get(task_id // _PAGE, none)[task_id % _PAGE]
-        }
-
-    def discard(self, task_id: int) -> None:
-        """Let go of a result."""
-        page = self._pages.get(task_id // _PAGE)
-        place = page[task_id % _PAGE] if page is not None else 0
-        if page is None or not place:
-            return
-        page[task_id % _PAGE] = 0
-        self._count -= 1
-        segment = place >> _SEGMENT_BITS
-        self._left[segment] -= 1
-        if not self._left[segment]:
-            del self._left[segment], self._segments[segment]
-
-    def clear(self) -> None:
-        """Let go of all."""
-        self._pages.clear()
-        self._segments.clear()
-        self._left.clear()
-        self._count = 0
 
 
 class Waiter:
@@ -454,28 +374,17 @@ class ClientTasks:
 
             def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
                 if buffers is not None:
-                    self._store(b"".join((head, *buffers)))
+                    self.store(b"".join((head, *buffers)))
 
             self._end.link.bulk.take(unpack_reference(payload), complete)
         elif len(payload):
-            self._store(bytes(payload))
+            self.store(bytes(payload))
         if number and self._end.connected:
             self._end.link.send(taskwire.CONFIRM, number)
 
-    def _store(self, data: bytes) -> None:
-        places = []
-        position = 0
-        end = len(data)
-        unpack = DONE_HEAD.unpack_from
-        head_size = DONE_HEAD.size
-        while position < end:
-            head = unpack(data, position)
-            places.append((head[0], position))
-            position += head_size + head[1]
-        self.store(data, places)
-
-    def store(self, data: bytes, places: Sequence[tuple[int, int]]) -> None:
+    def store(self, data: bytes) -> None:
         """Keep results."""
+        places = places_in(data)
         with self._lock:
             new = self.results.add(data, places)
             waiters = list(self._waiters)
@@ -553,22 +462,11 @@ class ClientTasks:
 
     def abort_unsent(self, task_ids: Iterable[int]) -> set[int]:
         """End those tasks that are in the outbox; returns them."""
-        import time
-
         taken = self.take_back(task_ids)
-        if not taken:
-            return taken
-        now = time.time()
-        data = bytearray()
-        places = []
-        for task_id in sorted(taken):
-            places.append((task_id, len(data)))
-            payload = messages.pack_json((TaskAborted.__name__, f"task {task_id} was aborted"))
-            data += DONE_HEAD.pack(
-                task_id, len(payload), taskwire.Status.REFUSED, -1, 0, now, now, 0.0
-            )
-            data += payload
-        self._call_in_reactor(self.store, bytes(data), places)
+        if taken:
+            now = time.time()
+            data = b"".join(aborted_result(task_id, now) for task_id in sorted(taken))
+            self._call_in_reactor(self.store, data)
         return taken
 
     def forget(self, task_ids: Iterable[int]) -> None:

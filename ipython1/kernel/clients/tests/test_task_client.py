@@ -32,10 +32,10 @@ from ipython1.kernel.objects.taskobjects import (
     TaskValue,
 )
 from ipython1.kernel.tasks import clienttasks, sentfunctions
-from ipython1.kernel.tasks.clienttasks import ResultBook
 from ipython1.kernel.tasks.encoder import Packed
 from ipython1.kernel.tasks.maps import MapPlan
 from ipython1.kernel.tasks.progress import describe, progress_line
+from ipython1.kernel.tasks.resultbook import ResultBook
 from ipython1.kernel.tasks.sentfunctions import SentFunctions
 from ipython1.kernel.wire import bulk, frames
 from ipython1.testing import InMemoryCluster

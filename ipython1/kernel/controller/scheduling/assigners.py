@@ -1,8 +1,7 @@
 """Which engine gets which task.
 
-:class:`BulkAssigner` deals out whole batches in a supplied order.  :class:`SchedulerAssigner` lets a user's
-    scheduler choose, one
-pair of task and engine at a time.  The machine does not see the difference.
+:class:`BulkAssigner` deals out whole batches in a supplied order.  :class:`SchedulerAssigner` lets a user's scheduler
+choose, one pair of task and engine at a time.  The machine does not see the difference.
 """
 
 from __future__ import annotations
