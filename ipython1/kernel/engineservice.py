@@ -18,6 +18,7 @@ from ipython1.kernel.objects.engineinterfaces import (
     IEngineCore,
     IEngineProperties,
     IEngineSerialized,
+    ITaskEngine,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "IEngineProperties",
     "IEngineQueued",
     "IEngineSerialized",
+    "ITaskEngine",
     "Outcome",
     "QueuedEngine",
 ]

@@ -119,7 +119,7 @@ class AsyncTaskClient(TaskMethods):
     def run(self, task: Any, block: bool = False) -> AwaitableDeferred:
         """Submit a task.
 
-        :param task: a ``Task``, ``MapTask``, or an object of a type of your own.
+        :param task: a ``Task``, a ``MapTask``, or an object of a type of your own.
         :param block: wait until it is done; default False.
         :returns: a Deferred of its id, an int, which rises with each task; with ``block=True`` of its
             :class:`TaskResult`.

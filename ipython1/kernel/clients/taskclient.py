@@ -61,7 +61,7 @@ class TaskClient(TaskMethods):
     def run(self, task: Any, block: bool = False) -> Any:
         """Submit a task.  Waits only when very many tasks are waiting to be sent already.
 
-        :param task: a :class:`Task`, :class:`MapTask`, or an object of a type of your own.
+        :param task: a ``Task``, a ``MapTask``, or an object of a type of your own.
         :param block: wait until it is done; default False.
         :returns: its id, an int, which rises with each task; with ``block=True`` its :class:`TaskResult`.
         :raises TypeError, ValueError: when it is no task, or an option of it is wrong.

@@ -26,7 +26,7 @@ from ipython1.kernel.objects.taskcodec import (
     unpack_object,
     unpack_task,
 )
-from ipython1.kernel.objects.taskobjects import StringTask
+from ipython1.kernel.objects.taskobjects import run_code
 from ipython1.kernel.wire.taskwire import MOST_BYTES, Status
 
 _REJECTED: Final = TaskRejectError.__name__
@@ -147,9 +147,9 @@ class TaskRunner:
     # -- the kinds of tasks
 
     def _source(self, task: TaskBody) -> tuple[CallOutcome, bool]:
-        names = task.extra.decode().split("\n") if task.extra else None
-        own = StringTask(task.body.decode(errors="surrogatepass"), names)
-        return self._interpreter.call(own.submit_task, (self._service,)), True
+        source = task.body.decode(errors="surrogatepass")
+        names = task.extra.decode().split("\n") if task.extra else ()
+        return self._interpreter.call(run_code, (self._service, source, names)), True
 
     def _call(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         return self._call_function(task, self._function(task.body))

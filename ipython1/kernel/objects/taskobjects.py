@@ -121,11 +121,7 @@ class StringTask(BaseTask):
         :raises NotDefined: when there is no object of a name.
         """
         __tracebackhide__ = True
-        engine.run_source(self.expression)
-        if self.pull is None:
-            return {}
-        names = pull_names(self.pull)
-        return dict(zip(names, engine.pull(names), strict=True))
+        return run_code(engine, self.expression, pull_names(self.pull))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.expression!r})"
@@ -167,6 +163,18 @@ class MapTask(BaseTask):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.function!r})"
+
+
+def run_code(engine: Any, source: str, names: Sequence[str]) -> dict[str, Any]:
+    """Run code in a task, and pull names.
+
+    :param engine: an ``ITaskEngine``.
+    :returns: a dict of the names and their objects.
+    :raises NotDefined: when there is no object of a name.
+    """
+    __tracebackhide__ = True
+    engine.run_source(source)
+    return dict(zip(names, engine.pull(names), strict=True)) if names else {}
 
 
 def pull_names(pull: object) -> list[str]:

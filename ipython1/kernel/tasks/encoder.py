@@ -231,10 +231,12 @@ class TaskEncoder:
 
     def _one(self, task: Any, options: TaskOptions) -> Encoded:
         kind = task.__class__
-        if kind is MapTask or _runs_like(kind, MapTask):
-            return self._call(task, options)
-        if kind is StringTask or _runs_like(kind, StringTask):
+        if kind is not StringTask and kind is not MapTask:
+            kind = _what_runs_like(kind)
+        if kind is StringTask:
             return self._source(task, options)
+        if kind is MapTask:
+            return self._call(task, options)
         return self._object(task, options)
 
     def _source(self, task: StringTask, options: TaskOptions) -> Encoded:
@@ -353,11 +355,14 @@ class TaskEncoder:
         return Encoded(spec, payload, (), functions)
 
 
-def _runs_like(kind: type, base: type) -> bool:
-    """Whether a class does on the engine just what ``base`` does."""
-    return issubclass(kind, base) and all(
-        getattr(kind, name) is getattr(base, name) for name in _STEPS
-    )
+def _what_runs_like(kind: type) -> type:
+    """The class of tasks that does on the engine just what this one does; itself if there is none."""
+    for base in (StringTask, MapTask):
+        if issubclass(kind, base) and all(
+            getattr(kind, name) is getattr(base, name) for name in _STEPS
+        ):
+            return base
+    return kind
 
 
 def _flags(options: TaskOptions) -> int:
