@@ -162,13 +162,14 @@ def options_of(task: Any) -> TaskOptions:
     return TaskOptions(**{name: getattr(task, name, getattr(DEFAULTS, name)) for name in NAMES})
 
 
-def check_options(options: TaskOptions) -> None:
+def check_options(options: TaskOptions, owner: object = None) -> None:
     """Check options, and those of all recovery tasks.
 
+    :param owner: the task that has them, if there is one already.
     :raises TypeError: when one has the wrong type, or a recovery task is no task.
     :raises ValueError: when one has an impossible value, or the recovery tasks form a loop.
     """
-    seen: set[int] = set()
+    seen = {id(owner)}
     options.check()
     while (task := options.recovery_task) is not None:
         if id(task) in seen:

@@ -218,7 +218,7 @@ class TaskEncoder:
         if options.recovery_task is None:
             # Options are checked where they are packed, which happens once for many tasks.
             return self._one(task, options)
-        check_options(options)
+        check_options(options, task)
         encoded = self._one(task, options)
         recovery: list[tuple[bytes, bytes]] = []
         functions = list(encoded.functions)

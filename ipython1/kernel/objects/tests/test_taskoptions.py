@@ -138,4 +138,5 @@ class CheckTests(unittest.SynchronousTestCase):
         last.recovery_task = "c"
         self.assertRaisesRegex(TypeError, "a task is needed", check_options, options_of(first))
         last.recovery_task = first
-        self.assertRaisesRegex(ValueError, "form a loop", check_options, options_of(first))
+        message = r"the recovery tasks of StringTask\('a'\) form a loop"
+        self.assertRaisesRegex(ValueError, message, check_options, options_of(first), first)
