@@ -2,23 +2,19 @@
 
 from ipython1.kernel.wire.bulk import (
     LARGE_BUFFER,
-    SLACK,
-    SPOOL_IN_MEMORY,
     WINDOW,
-    BulkPort,
-    BulkRelay,
     IncomingBulk,
     OutgoingBulk,
     SendFrame,
-    Spool,
     WritableBuffer,
     allocate,
-    collect,
     cut,
     number_of_pieces,
     pack_reference,
     unpack_reference,
 )
+from ipython1.kernel.wire.bulkport import BulkPort, collect
+from ipython1.kernel.wire.bulkrelay import SLACK, SPOOL_IN_MEMORY, BulkRelay, Spool
 
 __all__ = [
     "LARGE_BUFFER",

@@ -19,7 +19,7 @@ from ipython1.kernel.controller.controllerservice import ControllerService, ICon
 from ipython1.kernel.controller.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of
 from ipython1.kernel.controller.queuedengine import Command, Outcome, QueuedEngine
 from ipython1.kernel.wire import messages
-from ipython1.kernel.wire.bulk import BulkRelay
+from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 
 

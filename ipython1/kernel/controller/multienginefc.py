@@ -16,7 +16,8 @@ from ipython1.kernel.controller.multiengine import IMultiEngine, MultiEngine
 from ipython1.kernel.controller.queuedengine import Outcome
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import pack_reference, unpack_reference
+from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 

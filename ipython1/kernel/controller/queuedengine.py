@@ -27,7 +27,8 @@ from ipython1.kernel.basics.error import (
     to_wire,
 )
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import BulkRelay, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import pack_reference, unpack_reference
+from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.named import pack_named

@@ -49,7 +49,8 @@ from ipython1.kernel.controller.taskschedulers import (
     assigner_for,
 )
 from ipython1.kernel.wire import frames, messages, taskwire
-from ipython1.kernel.wire.bulk import WritableBuffer, collect, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulkport import collect
 from ipython1.kernel.wire.frames import Buffer
 
 __all__ = [

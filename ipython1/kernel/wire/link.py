@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from ipython1.kernel.wire import frames
-from ipython1.kernel.wire.bulk import BulkPort
+from ipython1.kernel.wire.bulkport import BulkPort
 from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
 
 log = Logger()

@@ -24,7 +24,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tests.wiresupport import quick
-from ipython1.kernel.wire import bulk, frames, messages, payload
+from ipython1.kernel.wire import bulk, bulkrelay, frames, messages, payload
 from ipython1.kernel.wire.bulk import pack_reference
 from ipython1.kernel.wire.payload import join_inline
 from ipython1.testing import InMemoryCluster, InMemoryEngine
@@ -35,7 +35,7 @@ ARRAY = numpy.arange(400.0)
 
 class FaultsCase(SynchronousTestCase):
     def setUp(self):
-        for module in (bulk, frames, payload):
+        for module in (bulk, bulkrelay, frames, payload):
             self.patch(module, "PIECE_SIZE", 256)
         self.patch(frames, "BATCH_SIZE", 256)
 

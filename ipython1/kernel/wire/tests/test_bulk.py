@@ -11,8 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.tests.wiresupport import quick
-from ipython1.kernel.wire import bulk, frames
-from ipython1.kernel.wire.bulk import SLACK, WINDOW, BulkPort, cut, number_of_pieces
+from ipython1.kernel.wire import bulk, bulkrelay, frames
+from ipython1.kernel.wire.bulk import WINDOW, cut, number_of_pieces
+from ipython1.kernel.wire.bulkport import BulkPort
+from ipython1.kernel.wire.bulkrelay import SLACK
 from ipython1.testing.folders import temporary_path
 
 SMALL_PIECE = 8
@@ -63,6 +65,7 @@ class Wire:
 class BulkTest(SynchronousTestCase):
     def setUp(self):
         self.patch(bulk, "PIECE_SIZE", SMALL_PIECE)
+        self.patch(bulkrelay, "PIECE_SIZE", SMALL_PIECE)
 
 
 class CutTest(BulkTest):
@@ -273,8 +276,9 @@ class RelayTest(BulkTest):
         relayed = Relayed(2, [whole])
         relayed.take(0)
         relayed.take(1)
-        self.patch(bulk, "SPOOL_IN_MEMORY", SMALL_PIECE)
-        self.patch(bulk.tempfile, "tempdir", temporary_path(self))  # there is no such directory
+        self.patch(bulkrelay, "SPOOL_IN_MEMORY", SMALL_PIECE)
+        nowhere = temporary_path(self)  # there is no such directory
+        self.patch(bulkrelay.tempfile, "tempdir", nowhere)
         for _ in range(500):
             relayed.source.step(True)
             relayed.source.step(False)
