@@ -16,11 +16,11 @@ from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ConnectionError, EngineDied, MessageSizeError, from_wire
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline, split_inline, total_size
+from ipython1.kernel.wire.payload import Buffers, split_inline, total_size
 
 log = Logger()
 
@@ -157,11 +157,7 @@ class ClientEnd:
         if ids is not None and not announced:
             command.expected = len(ids)
             observer.accepted(ids)
-        if fits_inline(buffers):
-            link.send(frames.SUBMIT, number, meta, join_inline(buffers))
-        else:
-            transfer = link.bulk.start(buffers, lambda reason: None)
-            link.send(frames.SUBMIT, number, meta, pack_reference(transfer), frames.BULK)
+        link.send_payload(frames.SUBMIT, number, meta, buffers)
         return number
 
     def check_size(self, buffers: Buffers) -> None:

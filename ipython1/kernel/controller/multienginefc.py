@@ -16,7 +16,7 @@ from ipython1.kernel.controller.multiengine import IMultiEngine, MultiEngine
 from ipython1.kernel.controller.queuedengine import Outcome
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
@@ -27,12 +27,7 @@ KILL_WAIT = 3.0
 
 def send_reply(link: FrameLink, number: int, answer: Any) -> None:
     """Answer question ``number``, however long the answer is."""
-    data = messages.pack_json(answer)
-    if len(data) <= frames.PIECE_SIZE:
-        link.send(frames.REPLY, number, b"", data)
-    else:
-        transfer = link.bulk.start([data], lambda reason: None)
-        link.send(frames.REPLY, number, b"", pack_reference(transfer), frames.BULK)
+    link.send_bytes(frames.REPLY, number, b"", messages.pack_json(answer))
 
 
 class IFCClientInterface(Interface):
@@ -178,8 +173,7 @@ class MultiEngineSession:
             if outcome.relay is not None:
                 outcome.relay.refuse("its client is gone")
         elif outcome.relay is not None:
-            transfer = outcome.relay.add_sink(self._link.bulk)
-            self._send(frames.OUTCOME, number, meta, pack_reference(transfer), frames.BULK)
+            self._link.send_relayed(frames.OUTCOME, number, meta, outcome.relay)
         else:
             self._send(frames.OUTCOME, number, meta, outcome.payload)
 

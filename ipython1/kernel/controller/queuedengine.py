@@ -27,7 +27,7 @@ from ipython1.kernel.basics.error import (
     to_wire,
 )
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
@@ -242,8 +242,7 @@ class QueuedEngine:
         if command.transfer is None:
             self.link.send(frames.COMMAND, command.number, meta.pack(), command.payload)
         else:
-            reference = pack_reference(command.transfer)
-            self.link.send(frames.COMMAND, command.number, meta.pack(), reference, frames.BULK)
+            self.link.send_reference(frames.COMMAND, command.number, meta.pack(), command.transfer)
 
     def _local(self, method: str, payload: Sequence[Buffer]) -> Deferred[Outcome]:
         self._number += 1

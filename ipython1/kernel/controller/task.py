@@ -49,7 +49,7 @@ from ipython1.kernel.controller.taskschedulers import (
     assigner_for,
 )
 from ipython1.kernel.wire import frames, messages, taskwire
-from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
 from ipython1.kernel.wire.bulkport import collect
 from ipython1.kernel.wire.frames import Buffer
 
@@ -147,11 +147,7 @@ class _EngineFace:
         if digest in self.functions or link is None:
             return
         self.functions.add(digest)
-        if len(data) <= taskwire.INLINE:
-            link.send(taskwire.FUNCTION, 0, digest, data)
-        else:
-            transfer = link.bulk.start([data], lambda reason: None)
-            link.send(taskwire.FUNCTION, 0, digest, pack_reference(transfer), frames.BULK)
+        link.send_bytes(taskwire.FUNCTION, 0, digest, data)
 
     def forget_function(self, digest: bytes) -> None:
         """No task will refer to a function any more."""
@@ -174,9 +170,8 @@ class _EngineFace:
             for parts, size in taskwire.pack_runs(rows):
                 link.send_packed(parts, size)
             rows = []
-            transfer = link.bulk.start([record.payload], lambda reason: None)
             head = taskwire.pack_run(record.id, record.attempt, 0, flags)
-            link.send(taskwire.RUN, 0, head, pack_reference(transfer), frames.BULK)
+            link.send_large(taskwire.RUN, 0, head, [record.payload])
         for parts, size in taskwire.pack_runs(rows):
             link.send_packed(parts, size)
 

@@ -18,7 +18,6 @@ from ipython1.kernel.controller.task import TaskController
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
-from ipython1.kernel.wire.bulk import pack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import Status
@@ -213,8 +212,7 @@ class TaskSession:
                 continue
             link = self._link
             if link is not None:
-                transfer = link.bulk.start([payload], lambda reason: None)
-                link.send(taskwire.DONE, 0, head, pack_reference(transfer), frames.BULK)
+                link.send_large(taskwire.DONE, 0, head, [payload])
 
     def credit(self, accepted: int, tasks: int, size: int) -> None:
         if self._link is not None:

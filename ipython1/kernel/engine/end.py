@@ -23,11 +23,11 @@ from ipython1.core.texts import shorten
 from ipython1.kernel.basics.error import ConnectionError, KernelError, MessageSizeError, to_wire
 from ipython1.kernel.engine.worker import Command, Worker
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.payload import fits_inline, join_inline, split_inline, total_size
+from ipython1.kernel.wire.payload import split_inline, total_size
 
 log = Logger()
 
@@ -191,22 +191,7 @@ class EngineEnd:
             meta += messages.pack_json(to_wire(outcome.error))
         if self._watching is command:
             self._watching = None
-        buffers = outcome.buffers
-        if not buffers:
-            frame = frames.pack_frame(frames.OUTCOME, command.number, meta)
-        elif fits_inline(buffers):
-            frame = frames.pack_frame(frames.OUTCOME, command.number, meta, join_inline(buffers))
-        else:
-            self._reactor.callFromThread(self._send_in_bulk, command.number, meta, buffers)
-            return
-        self.outbox.post([frame], len(frame))
-
-    def _send_in_bulk(self, number: int, meta: bytes, buffers: Any) -> None:
-        link = self._link
-        if link is None:
-            return
-        transfer = link.bulk.start(buffers, lambda reason: None)
-        link.send(frames.OUTCOME, number, meta, pack_reference(transfer), frames.BULK)
+        self.outbox.post_payload(frames.OUTCOME, command.number, meta, outcome.buffers)
 
     # -- control
 

@@ -27,7 +27,6 @@ from twisted.logger import Logger
 from ipython1.core.interrupt import InterruptGate
 from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
-from ipython1.kernel.wire.bulk import pack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 from ipython1.kernel.wire.taskwire import Result, Status
@@ -244,7 +243,9 @@ class EngineTasks:
                     results = []
                     number = self._take_batch()
                     self._unseen[number] = [result]
-                    self._reactor.callFromThread(self._send_large, result, number)
+                    task_id, attempt, status, duration, payload = result
+                    head = taskwire.pack_result_head(task_id, attempt, status, duration)
+                    self._outbox.post_large(taskwire.RESULTS, number, head, [payload])
                 else:
                     results.append(result)
             self._post(results)
@@ -298,14 +299,6 @@ class EngineTasks:
                     link.send(taskwire.BEGUN, run.task_id, taskwire.pack_attempt(run.attempt))
         if (run is not None and not run.reported) or self._waiting:
             self._look_soon()
-
-    def _send_large(self, result: Result, number: int) -> None:
-        link = self._link
-        task_id, attempt, status, duration, payload = result
-        if link is not None:
-            head = taskwire.pack_result_head(task_id, attempt, status, duration)
-            transfer = link.bulk.start([payload], lambda reason: None)
-            link.send(taskwire.RESULTS, number, head, pack_reference(transfer), frames.BULK)
 
     def _run_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         if flags & frames.BULK:

@@ -32,7 +32,7 @@ from ipython1.kernel.tasks.encoder import Encoded, Packed
 from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in
 from ipython1.kernel.tasks.sentfunctions import SentFunctions
 from ipython1.kernel.wire import frames, taskwire
-from ipython1.kernel.wire.bulk import WritableBuffer, pack_reference, unpack_reference
+from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.taskwire import Entry
 
@@ -329,10 +329,8 @@ class ClientTasks:
 
     def _send_large(self, entry: Entry) -> None:
         if self._end.connected:
-            link = self._end.link
             head, bodies = taskwire.pack_submission_head(entry)
-            transfer = link.bulk.start(bodies, lambda reason: None)
-            link.send(taskwire.SUBMIT, 0, head, pack_reference(transfer), frames.BULK)
+            self._end.link.send_large(taskwire.SUBMIT, 0, head, bodies)
 
     def _send_function(self, function: Packed | Forgotten) -> None:
         if not self._end.connected:
@@ -340,12 +338,8 @@ class ClientTasks:
         link = self._end.link
         if isinstance(function, Forgotten):
             link.send(taskwire.FORGET, 0, function.digest)
-            return
-        if len(function.data) <= taskwire.INLINE:
-            link.send(taskwire.FUNCTION, 0, function.digest, function.data)
         else:
-            transfer = link.bulk.start([function.data], lambda reason: None)
-            link.send(taskwire.FUNCTION, 0, function.digest, pack_reference(transfer), frames.BULK)
+            link.send_bytes(taskwire.FUNCTION, 0, function.digest, function.data)
 
     def _wants_ids(self) -> bool:
         """Whether to lease a block of ids: when less than half of the last one is left."""

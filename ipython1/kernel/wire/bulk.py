@@ -1,11 +1,12 @@
 """Bulk transfers: payloads too large for a frame, in pieces, with the receiver setting the pace.
 
-A sender opens a transfer (``BULK_OPEN``, with the lengths of its buffers), then sends pieces of up to 256 KiB, never
-more than ``WINDOW`` beyond what the receiver has acknowledged.  The controller relays pieces to one or several
-receivers as they come, at the pace of the receivers, so it holds little more than a window of any transfer in memory.
+A sender opens a transfer (``BULK_OPEN``, with the lengths of its buffers) and sends the frame of another kind that
+names it (a command, an outcome).  Then it sends pieces of up to 256 KiB, never more than ``WINDOW`` beyond what the
+receiver has acknowledged.  As the frame comes before the pieces, the controller knows where they go when they arrive:
+it relays them at once, at the receivers' pace, and keeps only what one receiver is behind the others.
 
-Each transfer is named by one frame of another kind (a command, an outcome), whose receiver then takes it.  A
-sender that will not send that frame after all says so with ``BULK_FORGET``.
+A command that waits in an engine's queue is the exception: its pieces go to the engine before the frame that names
+them, which is sent when its turn comes.  A sender that will not send that frame after all says so with ``BULK_FORGET``.
 
 ======================  =========================================  =======================
 side of one transfer    events                                     ends with
@@ -94,14 +95,15 @@ def cut(buffers: Buffers) -> Iterator[bytes | memoryview]:
         yield b"".join(pending)
 
 
-class OutgoingBulk:
-    """A transfer from here.
+OnSent: TypeAlias = Callable[[str | None], None]
+"""Called once, with None when a whole transfer was acknowledged, else with the reason it was not."""
 
-    :param on_end: called once, with None when everything was acknowledged, else with the reason it was not.
-    """
+
+class OutgoingBulk:
+    """A transfer from here; it is announced at once, and sent from :meth:`send_pieces` on."""
 
     def __init__(
-        self, send: SendFrame, number: int, buffers: Buffers, on_end: Callable[[str | None], None]
+        self, send: SendFrame, number: int, buffers: Buffers, on_end: OnSent | None = None
     ) -> None:
         self.number = number
         self._send = send
@@ -109,11 +111,11 @@ class OutgoingBulk:
         self._total = number_of_pieces(total_size(buffers))
         self._sent = 0
         self._acknowledged = 0
-        self._on_end: Callable[[str | None], None] | None = on_end
+        self._on_end = on_end
         send(frames.BULK_OPEN, number, b"", pack_sizes(buffers))
-        self._pump()
 
-    def _pump(self) -> None:
+    def send_pieces(self) -> None:
+        """Send as many pieces as the receiver's acknowledgements allow."""
         while self._sent < min(self._total, self._acknowledged + WINDOW):
             self._send(frames.BULK_PIECE, self.number, b"", next(self._pieces, b""))
             self._sent += 1
@@ -121,7 +123,7 @@ class OutgoingBulk:
     def acknowledged(self, pieces: int) -> bool:
         """``pieces`` have arrived in all; True when that was the last."""
         self._acknowledged = max(self._acknowledged, pieces)
-        self._pump()
+        self.send_pieces()
         if self._acknowledged >= self._total:
             self.end(None)
             return True

@@ -10,6 +10,7 @@ from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import (
     ACKNOWLEDGED,
     IncomingBulk,
+    OnSent,
     OutgoingBulk,
     SendFrame,
     WritableBuffer,
@@ -46,14 +47,20 @@ class BulkPort:
             len(self.relays_in) + len(self.relays_out) + len(self._incoming) + len(self._outgoing)
         )
 
-    def start(self, buffers: Buffers, on_end: Callable[[str | None], None]) -> int:
-        """Send ``buffers``; the caller leaves them unchanged until ``on_end``.
+    def open(self, buffers: Buffers, on_end: OnSent | None = None) -> int:
+        """Announce ``buffers``, which :meth:`begin` sends; the caller leaves them unchanged until ``on_end``.
 
-        :returns: the transfer's number, for :func:`pack_reference`.
+        :returns: the transfer's number, for the frame that names it.
         """
         number = self.next_number()
         self._outgoing[number] = OutgoingBulk(self.send, number, buffers, on_end)
         return number
+
+    def begin(self, number: int) -> None:
+        """Send the pieces of transfer ``number``, now that it has been named."""
+        outgoing = self._outgoing.get(number)
+        if outgoing is not None:
+            outgoing.send_pieces()
 
     def cancel(self, number: int, reason: str) -> None:
         """Stop sending transfer ``number``."""

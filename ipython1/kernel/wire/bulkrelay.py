@@ -85,9 +85,9 @@ class BulkRelay:
         self._spool = Spool()
 
     def add_sink(self, port: RelayPort) -> int:
-        """Relay to ``port`` as well; call it before the turn ends in which the transfer was opened.
+        """Relay to ``port`` as well; call it when the frame arrives that names the transfer, before any piece.
 
-        :returns: the transfer's number on that port.
+        :returns: the transfer's number on that port, for the frame that names it there.
         """
         number = port.next_number()
         sink = self._sinks[port, number] = _Sink()

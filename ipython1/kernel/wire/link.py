@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 
 from ipython1.kernel.wire import frames
+from ipython1.kernel.wire.bulk import OnSent, pack_reference
 from ipython1.kernel.wire.bulkport import BulkPort
+from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
+from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline
 
 log = Logger()
 
@@ -124,6 +128,48 @@ class FrameLink:
         self._parts += parts
         self._grown(size)
 
+    def send_payload(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
+        """Send a frame with any number of buffers, of any size, as its payload; without buffers it has none.
+
+        They are joined with :func:`~ipython1.kernel.payload.join_inline` where they fit into the frame, else a bulk
+        transfer brings them, and the caller leaves them unchanged until it is over.
+        """
+        if not buffers:
+            self.send(kind, ident, meta)
+        elif fits_inline(buffers):
+            self.send(kind, ident, meta, join_inline(buffers))
+        else:
+            self.send_large(kind, ident, meta, buffers)
+
+    def send_bytes(self, kind: int, ident: int, meta: Buffer, data: Buffer) -> None:
+        """Send a frame with ``data``, of any size, as its payload."""
+        if len(data) <= frames.PIECE_SIZE:
+            self.send(kind, ident, meta, data)
+        else:
+            self.send_large(kind, ident, meta, [data])
+
+    def send_large(
+        self, kind: int, ident: int, meta: Buffer, buffers: Buffers, on_end: OnSent | None = None
+    ) -> int:
+        """Send a frame whose payload is a bulk transfer of ``buffers``; they stay unchanged until ``on_end``.
+
+        The frame goes out before the first piece, so the other side knows where the pieces go when they come.
+
+        :returns: the transfer's number.
+        """
+        number = self.bulk.open(buffers, on_end)
+        self.send_reference(kind, ident, meta, number)
+        self.bulk.begin(number)
+        return number
+
+    def send_relayed(self, kind: int, ident: int, meta: Buffer, relay: BulkRelay) -> None:
+        """Send a frame whose payload is a bulk transfer that comes in on another link."""
+        self.send_reference(kind, ident, meta, relay.add_sink(self.bulk))
+
+    def send_reference(self, kind: int, ident: int, meta: Buffer, transfer: int) -> None:
+        """Send a frame whose payload is bulk transfer number ``transfer`` of this link, which is open already."""
+        self.send(kind, ident, meta, pack_reference(transfer), frames.BULK)
+
     def _grown(self, size: int) -> None:
         self._size += size
         if self._size >= frames.BATCH_SIZE:
@@ -186,6 +232,16 @@ class FrameLink:
         self._receiver.link_lost(reason)
 
 
+@dataclass(frozen=True, slots=True)
+class _Large:
+    """A frame for :meth:`FrameLink.send_large`."""
+
+    kind: int
+    ident: int
+    meta: Buffer
+    buffers: Buffers
+
+
 class ThreadOutbox:
     """Lets any thread send through a link; wakes the reactor only when there was nothing waiting.
 
@@ -194,13 +250,28 @@ class ThreadOutbox:
 
     def __init__(self, call_from_thread: Callable[..., Any]) -> None:
         self._call_from_thread = call_from_thread
-        self._waiting: deque[tuple[list[Buffer], int]] = deque()
+        self._waiting: deque[tuple[list[Buffer], int] | _Large] = deque()
         self._awake = False
         self.link: FrameLink | None = None
 
     def post(self, parts: list[Buffer], size: int) -> None:
         """Send whole frames, ``size`` bytes together; from any thread."""
-        self._waiting.append((parts, size))
+        self._post((parts, size))
+
+    def post_payload(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
+        """Do what :meth:`FrameLink.send_payload` does; from any thread, in which small buffers are joined."""
+        if buffers and not fits_inline(buffers):
+            self.post_large(kind, ident, meta, buffers)
+            return
+        frame = frames.pack_frame(kind, ident, meta, join_inline(buffers) if buffers else b"")
+        self._post(([frame], len(frame)))
+
+    def post_large(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
+        """Do what :meth:`FrameLink.send_large` does; from any thread."""
+        self._post(_Large(kind, ident, meta, buffers))
+
+    def _post(self, item: tuple[list[Buffer], int] | _Large) -> None:
+        self._waiting.append(item)
         if not self._awake:
             self._awake = True
             self._call_from_thread(self._drain)
@@ -211,6 +282,10 @@ class ThreadOutbox:
         waiting = self._waiting
         link = self.link
         while waiting:
-            parts, size = waiting.popleft()
-            if link is not None:
-                link.send_packed(parts, size)
+            item = waiting.popleft()
+            if link is None:
+                continue
+            if isinstance(item, _Large):
+                link.send_large(item.kind, item.ident, item.meta, item.buffers)
+            else:
+                link.send_packed(*item)

@@ -311,9 +311,8 @@ class RepeatedTest(FaultsCase):
         refused: list[str | None] = []
         for _ in range(2):
             data = [messages.pack_json({"source": "count = 1" + " " * 2000})]
-            transfer = link.bulk.start(data, refused.append)
             meta = messages.SubmitMeta("execute", None).pack()
-            link.send(frames.SUBMIT, 50, meta, pack_reference(transfer), frames.BULK)
+            link.send_large(frames.SUBMIT, 50, meta, data, refused.append)
         self.cluster.pump.run()
         self.assertEqual(sorted(refused, key=str), [None, "it was received before"])
         self.check_the_rest()

@@ -113,8 +113,9 @@ class QueueTest(EngineCase):
 
     def test_a_large_answer_that_nobody_waits_for_is_refused(self):
         ended = []
-        transfer = self.link.bulk.start([bytes(10**7)], ended.append)
-        self.answer(9, payload=pack_reference(transfer), flags=frames.BULK)
+        meta = CLIENT + bytes((messages.OK,))
+        self.link.send_large(frames.OUTCOME, 9, meta, [bytes(10**7)], ended.append)
+        self.pump.run()
         self.assertEqual(ended, ["nobody waits for it"])
         self.assertEqual(self.engine.link.bulk.active, 0)
 

@@ -18,7 +18,6 @@ from ipython1.kernel.engine.end import (
 from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import pack_reference
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import join_inline, split_inline
@@ -92,20 +91,32 @@ class CommandsTest(EndCase):
         self.assertEqual((command.key, command.method), ((CLIENT, 5), "push"))
         self.assertEqual([bytes(buffer) for buffer in command.buffers], [b"head", b"array"])
 
-    def test_large_data_comes_before_its_command_does(self):
-        transfer = self.there.bulk.start([b"head", bytes(10**6)], lambda reason: None)
+    def test_a_command_waits_for_its_large_data(self):
         meta = messages.CommandMeta(CLIENT, "push").pack()
-        self.there.send(frames.COMMAND, 1, meta, pack_reference(transfer), frames.BULK)
+        self.there.send_large(frames.COMMAND, 1, meta, [b"head", bytes(10**6)])
+        while not self.link.bulk.active:
+            self.assertTrue(self.pump.step())
         self.assertEqual(self.worker.commands, [])
         self.pump.run()
         (command,) = self.worker.commands
         self.assertEqual([len(buffer) for buffer in command.buffers], [4, 10**6])
         self.assertEqual(self.link.bulk.active, 0)
 
-    def test_data_that_does_not_arrive_is_a_problem_of_its_command(self):
-        transfer = self.there.bulk.start([bytes(10**7)], lambda reason: None)
+    def test_large_data_can_come_before_its_command_does(self):
+        transfer = self.there.bulk.open([b"head", bytes(10**6)])
+        self.there.bulk.begin(transfer)
+        self.pump.run()
+        self.assertEqual(self.worker.commands, [])
         meta = messages.CommandMeta(CLIENT, "push").pack()
-        self.there.send(frames.COMMAND, 1, meta, pack_reference(transfer), frames.BULK)
+        self.there.send_reference(frames.COMMAND, 1, meta, transfer)
+        self.pump.run()
+        (command,) = self.worker.commands
+        self.assertEqual([len(buffer) for buffer in command.buffers], [4, 10**6])
+        self.assertEqual(self.link.bulk.active, 0)
+
+    def test_data_that_does_not_arrive_is_a_problem_of_its_command(self):
+        meta = messages.CommandMeta(CLIENT, "push").pack()
+        transfer = self.there.send_large(frames.COMMAND, 1, meta, [bytes(10**7)])
         for _ in range(5):
             self.pump.step()
         self.there.bulk.cancel(transfer, "its client is gone")

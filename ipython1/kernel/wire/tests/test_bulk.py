@@ -94,7 +94,8 @@ class OneHopTest(BulkTest):
         self.arrived = []
 
     def start(self, buffers):
-        self.number = self.wire.first.start(buffers, self.ended.append)
+        self.number = self.wire.first.open(buffers, self.ended.append)
+        self.wire.first.begin(self.number)
         return self.number
 
     def run_wire(self):
@@ -116,6 +117,19 @@ class OneHopTest(BulkTest):
         self.assertTrue(all(type(part) is bytearray for part in self.arrived[0][0]))
         self.assertEqual(self.ended, [None])
         self.assertEqual((wire.first.active, wire.second.active), (0, 0))
+
+    def test_no_piece_is_sent_before_it_was_named(self):
+        number = self.wire.first.open([bytes(1000)], self.ended.append)
+        self.assertEqual([frame[0] for frame in self.wire.to_second], [frames.BULK_OPEN])
+        self.wire.first.begin(number)
+        self.assertEqual(self.wire.pieces(), WINDOW)
+
+    def test_nothing_is_sent_of_what_was_lost_before_it_was_named(self):
+        number = self.wire.first.open([bytes(1000)], self.ended.append)
+        self.wire.cut()
+        self.wire.first.begin(number)
+        self.assertEqual(self.ended, ["the wire was cut"])
+        self.assertEqual(self.wire.first.active, 0)
 
     def test_it_can_be_asked_for_before_it_is_whole(self):
         self.start([bytes(100)])
@@ -210,7 +224,8 @@ class Relayed:
         self.sinks = [Wire(relaying_end=False) for _ in range(sinks)]
         self.ended: list[str | None] = []
         self.arrived: list[list[tuple[list[bytes] | None, str]]] = [[] for _ in self.sinks]
-        number = self.source.first.start(buffers, self.ended.append)
+        number = self.source.first.open(buffers, self.ended.append)
+        self.source.first.begin(number)
         self.source.step(True)
         self.relay = self.source.second.relay(number)
         self.numbers = [self.relay.add_sink(wire.first) for wire in self.sinks]

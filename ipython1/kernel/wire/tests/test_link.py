@@ -9,7 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.kernel.tests.wiresupport import Batches, Recorder
 from ipython1.kernel.tub.foolscaplink import FoolscapLink
 from ipython1.kernel.wire import frames
+from ipython1.kernel.wire.bulk import WINDOW, pack_reference, unpack_reference
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox, TurnFlusher
+from ipython1.kernel.wire.payload import join_inline, pack_sizes
 from ipython1.testing.memory import Pump, connect_in_memory
 
 
@@ -68,6 +70,52 @@ class BatchingTest(SynchronousTestCase):
         self.pump.run()
         self.assertEqual([frame[2] for frame in self.received()], [1, 2, 3, 4])
         self.assertLessEqual(max(map(len, self.transport.sent)), frames.MAX_BATCH)
+
+    def test_a_large_payload_is_named_before_its_first_piece(self):
+        self.link.send(frames.ASK, 1)
+        self.link.send_large(frames.SUBMIT, 2, b"meta", [b"head", bytes(10**7)])
+        self.link.send(frames.ASK, 3)
+        self.pump.run()
+        before, opened, named, *pieces, after = self.received()
+        self.assertEqual((before[2], after[2]), (1, 3))
+        self.assertEqual((opened[0], named[0]), (frames.BULK_OPEN, frames.SUBMIT))
+        self.assertEqual(named[1:], (frames.BULK, 2, b"meta", pack_reference(opened[2])))
+        self.assertEqual({piece[:3] for piece in pieces}, {(frames.BULK_PIECE, 0, opened[2])})
+        self.assertEqual(len(pieces), WINDOW)
+
+    def test_a_payload_of_any_size_arrives(self):
+        """What fits is in the frame, and without buffers there is nothing in it."""
+        here, there = Recorder(), Recorder()
+        link, other = connect_in_memory(self.pump, here, there)
+        most = frames.PIECE_SIZE - len(pack_sizes([b"", b""]))
+        for number, buffers in enumerate(((), (b"a", b""), (b"", bytes(most)))):
+            link.send_payload(frames.SUBMIT, number, b"m", buffers)
+            self.pump.run()
+            frame = there.frames.pop()
+            self.assertEqual(frame[:4], (frames.SUBMIT, 0, number, b"m"))
+            self.assertEqual(frame[4], join_inline(buffers) if buffers else b"")
+        link.send_payload(frames.SUBMIT, 4, b"m", [b"", bytes(most + 1)])
+        self.pump.run()
+        frame = there.frames.pop()
+        self.assertEqual(frame[:4], (frames.SUBMIT, frames.BULK, 4, b"m"))
+        self.assertEqual(self.taken(other, frame[4]), [b"", bytes(most + 1)])
+
+    def test_bytes_of_any_number_arrive(self):
+        here, there = Recorder(), Recorder()
+        link, other = connect_in_memory(self.pump, here, there)
+        link.send_bytes(frames.REPLY, 1, b"m", bytes(frames.PIECE_SIZE))
+        link.send_bytes(frames.REPLY, 2, b"m", bytes(frames.PIECE_SIZE + 1))
+        self.pump.run()
+        small, large = there.frames
+        self.assertEqual(small, (frames.REPLY, 0, 1, b"m", bytes(frames.PIECE_SIZE)))
+        self.assertEqual(large[:4], (frames.REPLY, frames.BULK, 2, b"m"))
+        self.assertEqual(self.taken(other, large[4]), [bytes(frames.PIECE_SIZE + 1)])
+
+    def taken(self, link, reference):
+        """The buffers of the bulk transfer that a frame names."""
+        arrived = []
+        link.bulk.take(unpack_reference(reference), lambda buffers, reason: arrived.append(buffers))
+        return [bytes(buffer) for buffer in arrived[0]]
 
     def test_frames_wait_until_there_is_a_transport(self):
         link = FrameLink(TurnFlusher(self.pump.soon), Recorder())
@@ -161,10 +209,28 @@ class ThreadOutboxTest(SynchronousTestCase):
         outbox.post([frame], len(frame))
         self.assertEqual(len(woken), 1)
 
+    def test_large_payloads_keep_their_place_among_others(self):
+        pump = Pump()
+        here, there = Recorder(), Recorder()
+        outbox = ThreadOutbox(pump.soon)
+        outbox.link, other = connect_in_memory(pump, here, there)
+        outbox.post_payload(frames.OUTCOME, 1, b"m", [bytes(frames.PIECE_SIZE)])
+        outbox.post_payload(frames.OUTCOME, 2, b"m", [b"x"])
+        outbox.post_payload(frames.OUTCOME, 3, b"m", [])
+        outbox.post_large(frames.OUTCOME, 4, b"m", [b"x"])
+        frame = frames.pack_frame(frames.OUTCOME, 5)
+        outbox.post([frame], len(frame))
+        pump.run()
+        self.assertEqual([frame[2] for frame in there.frames], [1, 2, 3, 4, 5])
+        self.assertEqual([frame[1] for frame in there.frames], [frames.BULK, 0, 0, frames.BULK, 0])
+        self.assertEqual([frame[4] for frame in there.frames[1:3]], [join_inline([b"x"]), b""])
+        self.assertEqual(other.bulk.active, 2)
+
     def test_frames_for_a_lost_link_are_dropped(self):
         woken = []
         outbox = ThreadOutbox(woken.append)
         outbox.post([b"frame"], 5)
+        outbox.post_large(frames.OUTCOME, 1, b"", [b"large"])
         woken.pop()()
         outbox.post([b"frame"], 5)
         self.assertEqual(len(woken), 1)
