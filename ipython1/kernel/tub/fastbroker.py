@@ -57,11 +57,9 @@ from ipython1.kernel.tub.bananawire import (
     header_for,
     header_pieces,
 )
+from ipython1.kernel.wire.frames import MAX_BATCH
 
 log = Logger()
-
-MAX_BATCH = 2**20 + 2**16
-"""Bytes; a longer batch is not sent, and a connection that announces one is dropped."""
 
 MAX_UNSENT = 256 * 2**20
 """Bytes that may wait for a peer that does not read, before its connection is aborted."""
@@ -82,7 +80,7 @@ class _RootUnslicer(PBRootUnslicer):
 class FastBroker(Broker):
     """To be used as ``Tub.brokerClass``.
 
-    :cvar max_batch: bytes; see :data:`MAX_BATCH`.
+    :cvar max_batch: bytes; see :data:`~ipython1.kernel.frames.MAX_BATCH`.
     :cvar message_limit: bytes of one top-level item on the stock way.
     :cvar max_unsent: bytes; see :data:`MAX_UNSENT`.
     :ivar lost_reason: why the connection was lost, in words; empty while it is there.

@@ -32,8 +32,8 @@ PIECE_SIZE: Final = 256 * 1024
 BATCH_SIZE: Final = PIECE_SIZE
 """Bytes.  A batch is closed when it has reached this size."""
 
-MAX_BATCH: Final = BATCH_SIZE + PIECE_SIZE + MAX_META + 2 * HEADER_SIZE
-"""Bytes.  No well-behaved party sends a longer batch."""
+MAX_BATCH: Final = 2**20 + 2**16
+"""Bytes.  No longer batch is sent, and a connection that announces one is dropped."""
 
 # Flags
 BULK: Final = 1

@@ -62,10 +62,10 @@ class FramesTest(SynchronousTestCase):
             b"\x01\x02\x02\x00\x03\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00mepay",
         )
 
-    def test_a_full_batch_fits_what_a_connection_takes(self):
-        from ipython1.kernel.tub.fastbroker import MAX_BATCH
-
-        self.assertLessEqual(frames.MAX_BATCH, MAX_BATCH)
+    def test_the_largest_frame_fits_into_a_batch_that_is_not_full_yet(self):
+        """So a link never has to cut a batch short, nor send one that is refused."""
+        largest = frames.HEADER_SIZE + frames.MAX_META + frames.PIECE_SIZE
+        self.assertLess(frames.BATCH_SIZE + largest, frames.MAX_BATCH)
 
     def test_no_two_kinds_have_the_same_number(self):
         no_kinds = {"BULK", "PROTOCOL_VERSION", "HEADER_SIZE"}
