@@ -143,6 +143,18 @@ class UnpickleableException(KernelError):
 class MessageSizeError(KernelError):
     """An object is larger than the configured limit."""
 
+    @classmethod
+    def too_large(cls, what: str, size: int, most: int, instead: str) -> MessageSizeError:
+        """The error for something of ``size`` bytes that is to pass the controller, which takes at most ``most``.
+
+        :param what: the thing that is too large.
+        :param instead: what the user can do, besides sending it through files.
+        """
+        return cls(
+            f"{what} is {size} bytes, the controller takes at most {most} (max_message_size in "
+            f"ipython1.kernel.ini); {instead}, or through files"
+        )
+
 
 class NotAPendingResult(KernelError, TypeError):
     """Something that is not a ``PendingResult`` was given where one is needed."""

@@ -164,9 +164,8 @@ class ClientEnd:
         """:raises MessageSizeError: when they are more than the controller takes."""
         size = total_size(buffers)
         if self.max_message and size > self.max_message:
-            raise MessageSizeError(
-                f"the object is {size} bytes, the controller takes at most {self.max_message} (max_message_size in "
-                "ipython1.kernel.ini); send it in parts, or through files"
+            raise MessageSizeError.too_large(
+                "the object", size, self.max_message, "send it in parts"
             )
 
     def on_ids_changed(self, callback: Callable[[list[int]], None]) -> None:

@@ -181,9 +181,8 @@ class EngineEnd:
             self._unfinished = None
         size = total_size(outcome.buffers)
         if self.max_message and size > self.max_message:
-            problem = MessageSizeError(
-                f"the result is {size} bytes, the controller takes at most {self.max_message} (max_message_size in "
-                "ipython1.kernel.ini); fetch it in parts, or through files"
+            problem = MessageSizeError.too_large(
+                "the result", size, self.max_message, "fetch it in parts"
             )
             outcome = Outcome.refused(outcome.engine_id, problem)
         meta = command.origin + bytes((outcome.status,))

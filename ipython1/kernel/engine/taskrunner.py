@@ -76,9 +76,8 @@ class TaskRunner:
         try:
             good, data = pack_result(outcome, outcome.value, named)
             if len(data) > self.most_bytes:
-                raise MessageSizeError(
-                    f"the result is {len(data)} bytes, the controller takes at most {self.most_bytes} "
-                    "(max_message_size in ipython1.kernel.ini); fetch it in parts, or through files"
+                raise MessageSizeError.too_large(
+                    "the result", len(data), self.most_bytes, "fetch it in parts"
                 )
         except BaseException as problem:
             outcome = _failed(problem)

@@ -172,10 +172,7 @@ class ClientTasks:
     def _check_size(self, size: int) -> None:
         limit = min(self._end.max_message or taskwire.MOST_BYTES, taskwire.MOST_BYTES)
         if size > limit:
-            raise MessageSizeError(
-                f"the task is {size} bytes, the controller takes at most {limit} (max_message_size in "
-                "ipython1.kernel.ini); send it in parts, or through files"
-            )
+            raise MessageSizeError.too_large("the task", size, limit, "send it in parts")
 
     def borrow(self, function: Packed) -> None:
         """Have the controller know a function until it is released.
