@@ -182,9 +182,9 @@ class _EngineFace:
 
     # -- in
 
-    def _results(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+    def _results(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:
-            self._ended(number, taskwire.unpack_results(payload))
+            self._ended(taskwire.unpack_results(payload))
             return
         task_id, attempt, status, duration = taskwire.unpack_result_head(meta)
         link = self.engine.link
@@ -194,12 +194,12 @@ class _EngineFace:
         def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
             if buffers is not None:
                 data = b"".join(buffers)
-                self._ended(number, [(task_id, attempt, status, duration, data)])
+                self._ended([(task_id, attempt, status, duration, data)])
             elif not link.lost:  # the loss of an engine is settled elsewhere
                 problem = MessageSizeError(f"the result of task {task_id} did not arrive: {reason}")
                 data = messages.pack_json(to_wire(problem))
                 refused = (task_id, attempt, taskwire.Status.REFUSED, duration, data)
-                self._ended(number, [refused])
+                self._ended([refused])
 
         clock = self._tasks.controller.clock
         collect(
@@ -208,9 +208,8 @@ class _EngineFace:
             lambda call: clock.callLater(0, call),
         )
 
-    def _ended(self, number: int, results: Sequence[taskwire.Result]) -> None:
+    def _ended(self, results: Sequence[taskwire.Result]) -> None:
         self._tasks.machine.results(self.engine.id, results, self._tasks.now())
-        self.send(taskwire.RESULTS_SEEN, number)
         self._tasks.changed()
 
     def _begun(self, flags: int, task_id: int, meta: Buffer, payload: Buffer) -> None:

@@ -211,7 +211,7 @@ class EngineProcess:
         service.id = welcome.engine_id if welcome.engine_id is not None else -1
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
-        self._tasks.registered(False)
+        self._tasks.registered()
 
     def _ended(self, result: Any) -> None:
         if isinstance(result, Failure):

@@ -10,7 +10,7 @@ waiting                        the main thread takes it      current
 waiting                        ``RETRACT``                   given back (the controller is told)
 waiting                        ``STOP``                      ended, with ``STOPPED``
 current                        ``STOP``                      interrupted; ends as it ends
-current                        its end                       ended; its result is kept until the controller has it
+current                        its end                       ended
 =============================  ============================  =======================================================
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -125,8 +125,6 @@ class EngineTasks:
         self._stop_on_arrival: set[tuple[int, int]] = set()
         self._results: deque[Result] = deque()
         self._results_lock = threading.Lock()
-        self._unseen: OrderedDict[int, list[Result]] = OrderedDict()
-        self._next_batch = 1
         self._told_at = 0.0
         self._look: Any = None
         self._last_look: Run | None = None
@@ -139,7 +137,6 @@ class EngineTasks:
             taskwire.RETRACT: self._retract_received,
             taskwire.STOP: self._stop_received,
             taskwire.ASK_DEPEND: self._question_received,
-            taskwire.RESULTS_SEEN: self._seen_received,
         }
 
     # -- the main thread
@@ -241,26 +238,16 @@ class EngineTasks:
                 if len(result[4]) > taskwire.INLINE:
                     self._post(results)
                     results = []
-                    number = self._take_batch()
-                    self._unseen[number] = [result]
                     task_id, attempt, status, duration, payload = result
                     head = taskwire.pack_result_head(task_id, attempt, status, duration)
-                    self._outbox.post_large(taskwire.RESULTS, number, head, [payload])
+                    self._outbox.post_large(taskwire.RESULTS, 0, head, [payload])
                 else:
                     results.append(result)
             self._post(results)
 
     def _post(self, results: list[Result]) -> None:
-        if results:
-            for parts, size in taskwire.pack_results(results, self._take_batch):
-                self._outbox.post(parts, size)
-            # They are confirmed together, with the last of their frames.
-            self._unseen[self._next_batch - 1] = results
-
-    def _take_batch(self) -> int:
-        number = self._next_batch
-        self._next_batch += 1
-        return number
+        for parts, size in taskwire.pack_results(results):
+            self._outbox.post(parts, size)
 
     # -- the reactor's thread
 
@@ -366,13 +353,6 @@ class EngineTasks:
         self._questions.append(bytes(meta))
         self._wake()
 
-    def _seen_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
-        while self._unseen:
-            number = next(iter(self._unseen))
-            if number > ident:
-                return
-            self._unseen.pop(number, None)
-
     # -- the properties, and the connection
 
     def properties_changed(self) -> None:
@@ -397,33 +377,17 @@ class EngineTasks:
             return self._gate.request(question)
         return run is not None and self._gate.request(run.key)
 
-    def registered(self, resumed: bool) -> None:
+    def registered(self) -> None:
         """The engine has registered, perhaps again.
 
-        :param resumed: the controller still knows what it had given to this engine.
+        What it had was given to others, or is lost with the controller that knew it.
         """
         if self.properties_version:
             frame = frames.pack_frame(frames.PROPERTIES, self.properties_version)
             self._outbox.post([frame], len(frame))
-        unseen, self._unseen = self._unseen, OrderedDict()
-        if not resumed:
-            # What this engine had was given to others, or is lost with the controller that knew it.
-            self._waiting.clear()
-            self._arriving.clear()
-            self._results.clear()
-            run = self._current
-            if run is not None:
-                self._stop(*run.key)
-            return
-        results = [result for batch in unseen.values() for result in batch]
-        self._wake()
-        held = [*self._waiting, *(result[:2] for result in [*results, *self._results])]
+        self._waiting.clear()
+        self._arriving.clear()
+        self._results.clear()
         run = self._current
         if run is not None:
-            held.append(run.key)
-        link = self._link
-        if link is not None:
-            link.send(taskwire.HELD, 0, b"", taskwire.pack_keys(held))
-        with self._results_lock:
-            self._results.extendleft(reversed(results))
-        self._flush()
+            self._stop(*run.key)

@@ -63,8 +63,6 @@ INTERRUPT: Final = 33
 STATUS: Final = 34
 STOP: Final = 35
 PROPERTIES: Final = 36
-WATCH: Final = 37
-DROP: Final = 38
 
 # Kinds from 48 on belong to the task interface; see :mod:`ipython1.kernel.wire.taskwire`.
 

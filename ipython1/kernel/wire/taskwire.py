@@ -16,13 +16,11 @@ kind               from, to               ident            says
 ``RETRACT``        controller, engine     --               payload: runs to give back
 ``STOP``           controller, engine     task id          meta: attempt
 ``ASK_DEPEND``     controller, engine     version          meta: digest of a function of the engine's properties
-``RESULTS_SEEN``   controller, engine     batch number     a batch of results has arrived
-``RESULTS``        engine, controller     batch number     payload: a table of results, their payloads
+``RESULTS``        engine, controller     --               payload: a table of results, their payloads
 ``BEGUN``          engine, controller     task id          meta: attempt
 ``GIVEN_BACK``     engine, controller     --               payload: runs
 ``FORGET``         client, controller,    --               meta: digest of a function that is not used any more
                    engine
-``HELD``           engine, controller     --               payload: runs that it has, finished or not
 ``DEPENDS``        engine, controller     version          meta: digest and answer
 =================  =====================  ===============  ==========================================================
 
@@ -50,11 +48,9 @@ RUN: Final = 56
 RETRACT: Final = 57
 STOP: Final = 58
 ASK_DEPEND: Final = 59
-RESULTS_SEEN: Final = 60
 RESULTS: Final = 61
 BEGUN: Final = 62
 GIVEN_BACK: Final = 63
-HELD: Final = 64
 DEPENDS: Final = 65
 FORGET: Final = 66
 
@@ -173,11 +169,8 @@ class Submitted(NamedTuple):
     recovery: Sequence[tuple[object, bytes]] = ()
 
 
-def _frame(kind: int, ident: int, head: list[Buffer], bodies: list[bytes], size: int) -> Frame:
-    return (
-        [HEADER.pack(kind, 0, 0, size, ident), *head, *bodies],
-        HEADER.size + size,
-    )
+def _frame(kind: int, head: list[Buffer], bodies: list[bytes], size: int) -> Frame:
+    return [HEADER.pack(kind, 0, 0, size, 0), *head, *bodies], HEADER.size + size
 
 
 class _SubmitFrame:
@@ -205,7 +198,7 @@ class _SubmitFrame:
 
     def finish(self) -> Frame:
         head = self.head()
-        return _frame(SUBMIT, 0, head, self.bodies, sum(map(len, head)) + self.size)
+        return _frame(SUBMIT, head, self.bodies, sum(map(len, head)) + self.size)
 
 
 def pack_submissions(entries: Iterable[Entry]) -> Iterator[Frame]:
@@ -286,9 +279,7 @@ _RUN: Final = struct.Struct("<QIIB")
 _RESULT: Final = struct.Struct("<QIIBd")
 
 
-def _pack_table(
-    kind: int, rows: Iterable[tuple[bytes, bytes]], ident: Callable[[], int]
-) -> Iterator[Frame]:
+def _pack_table(kind: int, rows: Iterable[tuple[bytes, bytes]]) -> Iterator[Frame]:
     """Frames of rows, each a packed entry and a payload."""
     table: list[bytes] = []
     bodies: list[bytes] = []
@@ -300,11 +291,11 @@ def _pack_table(
         size += len(entry) + len(payload)
         if size >= _FULL:
             head: list[Buffer] = [_COUNT.pack(len(table)), *table]
-            yield _frame(kind, ident(), head, bodies, size + _COUNT.size)
+            yield _frame(kind, head, bodies, size + _COUNT.size)
             table, bodies, size = [], [], 0
     if table:
         head = [_COUNT.pack(len(table)), *table]
-        yield _frame(kind, ident(), head, bodies, size + _COUNT.size)
+        yield _frame(kind, head, bodies, size + _COUNT.size)
 
 
 def _table(data: Buffer, entry: struct.Struct, what: str) -> tuple[Iterator[tuple[int, ...]], int]:
@@ -332,7 +323,6 @@ def pack_runs(runs: Iterable[tuple[int, int, int, bytes]]) -> Iterator[Frame]:
             (pack(task_id, attempt, len(payload), flags), payload)
             for task_id, attempt, flags, payload in runs
         ),
-        lambda: 0,
     )
 
 
@@ -363,7 +353,7 @@ Result: TypeAlias = tuple[int, int, int, float, bytes]
 """Task id, attempt, status, seconds it took, payload."""
 
 
-def pack_results(results: Iterable[Result], next_batch: Callable[[], int]) -> Iterator[Frame]:
+def pack_results(results: Iterable[Result]) -> Iterator[Frame]:
     """``RESULTS`` frames."""
     pack = _RESULT.pack
     return _pack_table(
@@ -372,7 +362,6 @@ def pack_results(results: Iterable[Result], next_batch: Callable[[], int]) -> It
             (pack(task_id, attempt, len(payload), status, duration), payload)
             for task_id, attempt, status, duration, payload in results
         ),
-        next_batch,
     )
 
 

@@ -103,9 +103,7 @@ class Faults:
 
     # -- tasks come back
 
-    def given_back(
-        self, worker: WorkerRecord, records: list[TaskRecord], now: float, why: str = ""
-    ) -> None:
+    def given_back(self, worker: WorkerRecord, records: list[TaskRecord], now: float) -> None:
         """An engine does not have ``records``, which it has not begun."""
         back: list[TaskRecord] = []
         for record in records:
@@ -119,8 +117,6 @@ class Faults:
                 self._withdrawn(record, now)
             else:
                 back.append(record)
-                if why:
-                    record.note(why)
         self._machine.assigner.put_back(back)
 
     # -- an engine died
@@ -272,7 +268,7 @@ class Faults:
         if record.id in worker.arriving:
             return
         machine = self._machine
-        if worker.first() is not record or worker.away:
+        if worker.first() is not record:
             # It runs something else that keeps it from answering; that is not to suffer.
             machine.timers.at(now + machine.settings.grace, "kill", record, attempt)
             return

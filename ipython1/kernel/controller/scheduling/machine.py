@@ -227,30 +227,6 @@ class TaskMachine:
                 self._deadly.update(worker.asked)
         self.faults.died(worker, now, reason, other_work)
 
-    def worker_away(self, engine: int, now: float) -> None:
-        """The connection to an engine is lost; it may come back with all it had."""
-        worker = self.workers.get(engine)
-        if worker is not None:
-            worker.away = True
-            worker.asked.clear()
-            worker.retracting.clear()
-            self.unusable(worker)
-
-    def worker_back(self, engine: int, held: Iterable[tuple[int, int]], now: float) -> None:
-        """It came back and has the runs ``held`` (task id, attempt), finished or not; the others never reached it."""
-        worker = self.workers.get(engine)
-        if worker is None:
-            return
-        worker.away = False
-        held = set(held)
-        lost = [
-            record
-            for record in worker.outstanding.values()
-            if (record.id, record.attempt) not in held
-        ]
-        self.faults.given_back(worker, lost, now, f"engine {engine} did not receive it")
-        self._consider(worker)
-
     def properties_changed(self, engine: int, version: int, now: float) -> None:
         """An engine's properties have changed: what was known of its dependencies is void."""
         worker = self.workers.get(engine)

@@ -219,7 +219,6 @@ class WorkerRecord:
     :ivar arriving: ids of tasks that have ended there, whose results are on their way.
     :ivar retracting: ids that it has been asked to give back.
     :ivar doomed: why it is being killed, or "".
-    :ivar away: its connection is lost, and it may come back.
     """
 
     __slots__ = (
@@ -227,7 +226,6 @@ class WorkerRecord:
         "answers",
         "arriving",
         "asked",
-        "away",
         "doomed",
         "guarded",
         "id",
@@ -259,12 +257,11 @@ class WorkerRecord:
         self.arriving: set[int] = set()
         self.retracting: set[int] = set()
         self.doomed = ""
-        self.away = False
 
     @property
     def usable(self) -> bool:
         """Whether it may be given tasks."""
-        return not self.doomed and not self.away
+        return not self.doomed
 
     def first(self) -> TaskRecord | None:
         """The task that it runs now, or the next one it will."""

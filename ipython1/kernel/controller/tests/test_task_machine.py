@@ -324,18 +324,6 @@ class RepetitionTests(SynchronousTestCase):
         desk.end(second, payload=b"new")
         self.assertEqual(desk.done[task].payload, b"new")
 
-    def test_an_engine_that_comes_back_keeps_what_it_has(self) -> None:
-        desk = Desk(1)
-        first, second = desk.submit(2)
-        desk.machine.worker_away(0, desk.now)
-        desk.submit(1)
-        self.assertEqual(len(desk.sent[0]), 2, "nothing is sent to where nobody is")
-        desk.machine.worker_back(0, [(first, 1)], desk.now)
-        desk.settle()
-        self.assertEqual(desk.sent[0][2], (second, 2), "what it did not receive is sent again")
-        desk.end(0)
-        self.assertIn(first, desk.done)
-
 
 class BlameTests(SynchronousTestCase):
     """Which task an engine died of."""

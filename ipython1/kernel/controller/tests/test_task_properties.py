@@ -55,7 +55,6 @@ class TaskStory(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.engines: dict[int, PretendedEngine] = {}
-        self.away: set[int] = set()
         self.questions: list[AskDepend] = []
         self.retracts: list[Retract] = []
         self.stops: list[Stop] = []
@@ -95,7 +94,6 @@ class TaskStory(RuleBasedStateMachine):
         match instruction:
             case Send():
                 assert instruction.engine in self.engines
-                assert instruction.engine not in self.away
                 for record in instruction.records:
                     key = (record.id, record.attempt)
                     assert key not in self.sent, "an attempt was sent twice"
@@ -146,7 +144,6 @@ class TaskStory(RuleBasedStateMachine):
 
     def kill(self, number: int) -> None:
         engine = self.engines.pop(number)
-        self.away.discard(number)
         if engine.current is not None:
             self.blamed.setdefault(engine.current.task_id, []).append(number)
         untold = [entry for entry in engine.unsent if entry[:2] not in self.announced]
@@ -242,7 +239,7 @@ class TaskStory(RuleBasedStateMachine):
             if run.guarded:
                 # What happens before the begin of a guarded run is told before it begins.
                 self.tell(engine)
-                if engine.id in self.engines and engine.id not in self.away:
+                if engine.id in self.engines:
                     self.machine.running(engine.id, *run.key, self.now)
                     self.settle()
             if status is Status.OK:
@@ -263,9 +260,8 @@ class TaskStory(RuleBasedStateMachine):
         run = engine.begin()
         if run is not None and (reported or run.guarded):
             self.tell(engine)
-            if engine.id not in self.away:
-                self.machine.running(engine.id, *run.key, self.now)
-                self.settle()
+            self.machine.running(engine.id, *run.key, self.now)
+            self.settle()
 
     @precondition(lambda self: self.engines)
     @rule(data=st.data())
@@ -276,8 +272,6 @@ class TaskStory(RuleBasedStateMachine):
     @rule(data=st.data())
     def engine_announces(self, data: st.DataObject) -> None:
         engine = self.some_engine(data)
-        if engine.id in self.away:
-            return
         for task_id, attempt, *_ in engine.unsent:
             self.announced.add((task_id, attempt))
             self.machine.arriving(engine.id, task_id, attempt, self.now)
@@ -286,7 +280,7 @@ class TaskStory(RuleBasedStateMachine):
                 break
 
     def tell(self, engine: PretendedEngine) -> None:
-        if engine.id in self.away or engine.id not in self.engines:
+        if engine.id not in self.engines:
             return
         entries = engine.take_unsent()
         if entries:
@@ -307,30 +301,6 @@ class TaskStory(RuleBasedStateMachine):
     @rule(data=st.data())
     def engine_dies(self, data: st.DataObject) -> None:
         self.kill(self.some_engine(data).id)
-
-    @precondition(lambda self: len(self.engines) > len(self.away))
-    @rule(data=st.data())
-    def engine_goes_away(self, data: st.DataObject) -> None:
-        number = data.draw(st.sampled_from(sorted(set(self.engines) - self.away)))
-        self.away.add(number)
-        self.machine.worker_away(number, self.now)
-        self.questions = [question for question in self.questions if question.engine != number]
-        self.retracts = [retract for retract in self.retracts if retract.engine != number]
-        self.settle()
-
-    @precondition(lambda self: self.away)
-    @rule(data=st.data(), lost=st.integers(0, 3))
-    def engine_comes_back(self, data: st.DataObject, lost: int) -> None:
-        engine = self.engines[data.draw(st.sampled_from(sorted(self.away)))]
-        for _ in range(min(lost, len(engine.inbox))):
-            engine.inbox.pop()  # these never reached it
-        self.away.discard(engine.id)
-        held = [run.key for run in engine.inbox] + [entry[:2] for entry in engine.unsent]
-        if engine.current is not None:
-            held.append(engine.current.key)
-        self.machine.worker_back(engine.id, held, self.now)
-        self.settle()
-        self.tell(engine)
 
     @precondition(lambda self: self.questions)
     @rule(answer=st.booleans())
@@ -460,9 +430,6 @@ class TaskStory(RuleBasedStateMachine):
         """With engines that do everything right, everything ends."""
         if not hasattr(self, "machine"):
             return
-        for number in list(self.engines):
-            if number in self.away:
-                self.kill(number)
         for _ in range(2):
             self.engine_comes()
         # Dependencies that were deadly, for all that engines told, are not asked for by themselves.

@@ -265,28 +265,6 @@ class EngineTasksTests(SynchronousTestCase):
         self.clock.advance(2 * taskengine.DEPEND_LIMIT)
         self.assertEqual(self.clock.getDelayedCalls(), [], "nobody is interrupted later")
 
-    def test_results_are_kept_until_they_are_confirmed(self) -> None:
-        self.receive((1, 0, b"a"), (2, 0, b"b"))
-        self.run_all()
-        last = self.tasks._next_batch - 1
-        self.assertEqual(sum(map(len, self.tasks._unseen.values())), 2)
-        self.deliver(taskwire.RESULTS_SEEN, 0, last, b"", b"")
-        self.assertEqual(len(self.tasks._unseen), 0)
-
-    def test_coming_back_to_a_controller_that_knows_it(self) -> None:
-        self.patch(taskengine, "FLUSH_AFTER", 3600.0)
-        self.tasks._told_at = taskengine.time.perf_counter()
-        self.receive((1, 0, b"a"), (2, 0, b"b"))
-        self.tasks.run_one()
-        link, self.outbox.link = self.outbox.link, None
-        self.tasks.idle()
-        self.assertEqual([e for e in self.told.log if e[0] == "result"], [])
-        self.outbox.link = link
-        self.tasks.registered(True)
-        self.assertIn(("result", 1, Status.OK), self.told.log)
-        self.run_all()
-        self.assertIn(("result", 2, Status.OK), self.told.log)
-
     def test_nothing_is_begun_while_the_controller_is_out_of_reach(self) -> None:
         """It may have given to others what waits here."""
         link = self.outbox.link
@@ -296,15 +274,14 @@ class EngineTasksTests(SynchronousTestCase):
         self.run_all()
         self.assertEqual([entry for entry in self.told.log if entry[0] == "run"], [("run", b"a")])
         self.outbox.link = link
-        woken = self.woken
-        self.tasks.registered(resumed=True)
-        self.assertGreater(self.woken, woken)
+        self.tasks.registered()
+        self.receive((3, 0, b"c"))
         self.run_all()
-        self.assertIn(("run", b"b"), self.told.log)
+        self.assertEqual([entry[1] for entry in self.told.log if entry[0] == "run"], [b"a", b"c"])
 
     def test_coming_to_a_controller_that_has_given_its_runs_to_others(self) -> None:
         self.receive((1, 0, b"a"), (2, 0, b"b"))
-        self.tasks.registered(False)
+        self.tasks.registered()
         self.run_all()
         self.assertEqual(self.told.log, [])
 
