@@ -433,21 +433,6 @@ def send_batch(reference: Any, batch: Part | Sequence[Part]) -> bool:
     return True
 
 
-def unsent_bytes(reference: Any) -> int:
-    """Bytes that were sent to the peer of ``reference`` and still wait in this process."""
-    return int(reference.tracker.broker.unsent_bytes())
-
-
-def abort(reference: Any, reason: str) -> None:
-    """End the connection of ``reference`` at once; disconnect notifications follow."""
-    reference.tracker.broker.abort(reason)
-
-
-def connection_lost_reason(reference: Any) -> str:
-    """Why the connection of ``reference`` was lost, for a message; empty while it is there."""
-    return str(getattr(reference.tracker.broker, "lost_reason", ""))
-
-
 def _describe_loss(why: Failure) -> str:
     if why.check(error.ConnectionDone):
         return "the other side closed the connection"

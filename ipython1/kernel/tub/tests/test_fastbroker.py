@@ -390,7 +390,7 @@ class SendTests(SynchronousTestCase):
         self.assertTrue(pair.left.wire.aborted)
         pair.queue.run()
         self.assertEqual(told, ["lost"])
-        reason = fastbroker.connection_lost_reason(pair.left.remote[0])
+        reason = pair.left.remote[0].tracker.broker.lost_reason
         self.assertEqual(reason, "it did not read what was sent")
 
     def test_small_messages_are_counted_too(self) -> None:
@@ -528,11 +528,11 @@ class LossTests(SynchronousTestCase):
 
     def test_the_reason_is_told(self) -> None:
         def lose(pair: Pair, action: Callable[[FastBroker], object]) -> str:
-            reference = pair.left.remote[0]
-            self.assertEqual(fastbroker.connection_lost_reason(reference), "")
-            pair.left.broker.clock = task.Clock()
-            action(pair.left.broker)
-            return fastbroker.connection_lost_reason(reference)
+            broker = pair.left.broker
+            self.assertEqual(broker.lost_reason, "")
+            broker.clock = task.Clock()
+            action(broker)
+            return broker.lost_reason
 
         def lost(problem: Exception) -> Callable[[FastBroker], object]:
             return lambda broker: broker.connectionLost(Failure(problem))

@@ -295,7 +295,7 @@ class TalkTests(TubCase):
         await tubs.close(server)
         await lost
         self.assertIs(send_batch(reference, b"late"), False)
-        self.assertIn("closed", fastbroker.connection_lost_reason(reference))
+        self.assertIn("closed", reference.tracker.broker.lost_reason)
         again = self.make_tub(certificate)
         self.assertEqual(await tubs.listen(again, "127.0.0.1", port), port)
         inbox = Inbox()
@@ -327,8 +327,8 @@ class TalkTests(TubCase):
         _, _, furl = await self.serve()
         client = self.make_tub()
         reference = await self.connect(client, furl)
-        fastbroker.abort(reference, "enough")
-        self.assertEqual(fastbroker.connection_lost_reason(reference), "enough")
+        reference.tracker.broker.abort("enough")
+        self.assertEqual(reference.tracker.broker.lost_reason, "enough")
         del reference
         await client.all_closed()
         self.assertEqual(self.flushLoggedErrors(), [])
