@@ -282,22 +282,22 @@ class TaskController:
     def join(self, uuid: bytes, observer: Observer) -> None:
         self._observers[uuid] = observer
         self._leaving.discard(uuid)
-        self.machine.client_joined(uuid, self.now())
+        self.machine.clients.joined(uuid)
         self.changed()
 
     def leave(self, uuid: bytes, for_good: bool = True) -> None:
         self._observers.pop(uuid, None)
-        self.machine.client_left(uuid, self.now(), for_good)
+        self.machine.clients.left(uuid, self.now(), for_good)
         self._leaving.add(uuid)
         self.changed()
 
     def lease(self, uuid: bytes) -> tuple[int, int]:
-        lease = self.machine.lease(uuid)
+        lease = self.machine.clients.lease(uuid)
         return lease.start, lease.stop
 
     def begin(self, uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
         lease = self.lease(uuid)
-        return lease, self.machine.clients[uuid].credit
+        return lease, self.machine.clients.accounts[uuid].credit
 
     def add_function(self, uuid: bytes, digest: bytes, data: bytes) -> None:
         function = self._functions.get(digest)
@@ -341,7 +341,7 @@ class TaskController:
         self.changed()
 
     def confirm(self, uuid: bytes, number: int) -> None:
-        self.machine.confirm(uuid, number, self.now())
+        self.machine.clients.confirm(uuid, number, self.now())
         self.changed()
 
     def abort(self, taskid: int, by_force: bool = True) -> None:
@@ -357,10 +357,10 @@ class TaskController:
         return self.machine.has_begun(taskid)
 
     def fetch(self, uuid: bytes, taskid: int, wait: bool) -> Finished | None:
-        return self.machine.fetch(uuid, taskid, wait)
+        return self.machine.clients.fetch(uuid, taskid, wait)
 
     def clear(self, uuid: bytes, taskids: Iterable[int] | None = None) -> None:
-        self.machine.clear(uuid, taskids, self.now())
+        self.machine.clients.clear(uuid, taskids)
 
     def spin(self) -> None:
         self.machine.spin(self.now())
@@ -447,7 +447,7 @@ class TaskController:
 
     def _forget_functions(self) -> None:
         """Let go of the functions of clients that are gone and have no tasks left."""
-        gone = {uuid for uuid in self._leaving if uuid not in self.machine.clients}
+        gone = {uuid for uuid in self._leaving if uuid not in self.machine.clients.accounts}
         if not gone:
             return
         self._leaving -= gone

@@ -6,7 +6,8 @@ in; what is to be done about them comes out as a list of instructions (see ``ins
 ================  ==========================================================================================
 module            holds
 ================  ==========================================================================================
-``machine``       the events and the one hot path: submit, assign, result
+``machine``       the events of tasks and engines, and the one hot path: submit, assign, result
+``clients``       the events of clients: coming and going, results delivered, confirmed and fetched
 ``seams``         what the machine and its policies know of each other
 ``records``       what is known of a task, an engine, a client
 ``instructions``  what the machine asks its shell to do
@@ -15,8 +16,10 @@ module            holds
 ``prefetch``      how much an engine is given ahead: measured durations
 ``balance``       what an idle engine takes back from a busy one
 ``faults``        retries, recovery tasks, blame, quarantine, aborts, timeouts
+``dependencies``  which engines the tasks may run on, for all that these have answered
 ``retention``     finished tasks: what is kept, for how long, and who was told
 ``accounts``      clients: leased ids, credits, what was submitted before
+``timers``        what is to happen later
 ``invariants``    what must hold after every event (for tests, and for the story of a failure)
 ================  ==========================================================================================
 """

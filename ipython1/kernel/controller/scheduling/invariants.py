@@ -106,13 +106,17 @@ def _check_store(machine: TaskMachine) -> None:
 
 
 def _check_accounts(machine: TaskMachine) -> None:
-    live: dict[bytes, int] = dict.fromkeys(machine.clients, 0)
+    live: dict[bytes, int] = dict.fromkeys(machine.clients.accounts, 0)
     for record in machine.tasks.values():
         uuid = record.client.uuid
-        _demand(machine.clients.get(uuid) is record.client, "a task's client is not known", record)
+        _demand(
+            machine.clients.accounts.get(uuid) is record.client,
+            "a task's client is not known",
+            record,
+        )
         live[uuid] += 1
-    for uuid, account in machine.clients.items():
-        unread = machine.undelivered(uuid) + sum(
+    for uuid, account in machine.clients.accounts.items():
+        unread = machine.clients.undelivered(uuid) + sum(
             len(batch) for _, batch in account.unconfirmed.values()
         )
         _demand(

@@ -1,9 +1,9 @@
 """The scheduler's state machine: events in, instructions out.
 
-Every event is a method; ``now`` is seconds on one monotonic clock of the caller's.  An event only changes what
-is known. When all events of a turn are in, the caller calls :meth:`TaskMachine.settle`, which assigns tasks to
-engines and returns the instructions of the whole turn, so a turn costs one message per engine and client however many
-tasks it moved.
+Every event is a method, of the machine or of its ``clients``; ``now`` is seconds on one monotonic clock of the
+caller's.  An event only changes what is known.  When all events of a turn are in, the caller calls
+:meth:`TaskMachine.settle`, which assigns tasks to engines and returns the instructions of the whole turn, so a turn
+costs one message per engine and client however many tasks it moved.
 
 ======================  ==========================================  =======================================
 a task that is          on                                          becomes
@@ -29,27 +29,17 @@ is counted and dropped.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ipython1.kernel.basics.error import (
-    InvalidClientID,
-    ProtocolError,
-    ResultAlreadyRetrieved,
-    ResultNotCompleted,
-)
-from ipython1.kernel.controller.scheduling.accounts import Account, Finished, Lease
+from ipython1.kernel.basics.error import InvalidClientID, ProtocolError
+from ipython1.kernel.controller.scheduling.accounts import Finished, Lease
 from ipython1.kernel.controller.scheduling.assigners import Assigner
 from ipython1.kernel.controller.scheduling.balance import take_back
+from ipython1.kernel.controller.scheduling.clients import Clients
+from ipython1.kernel.controller.scheduling.dependencies import Dependencies
 from ipython1.kernel.controller.scheduling.faults import Faults, withdrawn_error
-from ipython1.kernel.controller.scheduling.instructions import (
-    AskDepend,
-    Credit,
-    Deliver,
-    Instruction,
-    Send,
-)
+from ipython1.kernel.controller.scheduling.instructions import Instruction, Send
 from ipython1.kernel.controller.scheduling.prefetch import Templates
 from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
@@ -62,7 +52,6 @@ from ipython1.kernel.controller.scheduling.records import (
     Trouble,
     WorkerRecord,
 )
-from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.scheduling.timers import Timers
 from ipython1.kernel.wire.taskwire import Result, Status
@@ -86,67 +75,18 @@ class TaskMachine:
         self.tasks: dict[int, TaskRecord] = {}
         """All that are not done, by id."""
         self.workers: dict[int, WorkerRecord] = {}
-        self.clients: dict[bytes, Account] = {}
-        self.store = ResultStore(self.settings.keep_size, self.settings.keep_age)
         self.timers = Timers()
         self.roomy: dict[int, WorkerRecord] = {}
         """The usable engines that can take more."""
         self.dropped = 0
         """Repeated or late deliveries."""
-        self._next_id = 0
-        self._deadly: Counter[Digest] = Counter()
         self._out: list[Instruction] = []
-        self._deliveries: dict[bytes, list[Finished]] = {}
-        self._watchers: dict[int, list[bytes]] = {}
-        self._touched: dict[bytes, Account] = {}
+        self.clients = Clients(self)
+        self.store = self.clients.store
+        self.dependencies = Dependencies(self)
         self.faults = Faults(self)
 
-    # -- clients
-
-    def client_joined(self, uuid: bytes, now: float) -> Account:
-        """A client came, or came back; what it has not confirmed is delivered (again)."""
-        account = self.clients.get(uuid)
-        if account is None:
-            account = self.clients[uuid] = Account(
-                uuid, self.settings.window_tasks, self.settings.window_size
-            )
-        account.connected, account.gone = True, False
-        account.told, account.granted = account.accepted, account.credit
-        for number, (_, finished) in account.unconfirmed.items():
-            self._out.append(Deliver(uuid, number, finished))
-        return account
-
-    def client_left(self, uuid: bytes, now: float, for_good: bool = True) -> None:
-        """A client is gone, and may come back unless ``for_good``.  Its tasks go on."""
-        account = self.clients.get(uuid)
-        if account is None:
-            return
-        account.connected = False
-        account.gone = for_good
-        if for_good:
-            self._close(account, now)
-
-    def _close(self, account: Account, now: float) -> None:
-        """The results of a client that is gone are for others."""
-        for number in list(account.unconfirmed):
-            self.confirm(account.uuid, number, now)
-        if account.idle:
-            self.clients.pop(account.uuid, None)
-
-    def lease(self, uuid: bytes) -> Lease:
-        """A block of task ids for a client.
-
-        :raises InvalidClientID: when the client is unknown.
-        """
-        lease = self._account(uuid).lease(self._next_id)
-        self._next_id = lease.stop
-        return lease
-
-    def _account(self, uuid: bytes) -> Account:
-        account = self.clients.get(uuid)
-        if account is None:
-            raise InvalidClientID(f"the controller does not know the client {uuid.hex()[:8]}")
-        return account
+    # -- clients (the rest of what they do is told to ``clients``)
 
     def submit(self, uuid: bytes, submissions: Iterable[Submission], now: float) -> None:
         """A client submits tasks, in rising order of ids.
@@ -154,7 +94,7 @@ class TaskMachine:
         :raises InvalidClientID: when the client is unknown, or an id is not one of those it has leased.
         :raises ProtocolError: when it submits far more than its credit allows.
         """
-        account = self._account(uuid)
+        account = self.clients.account(uuid)
         if account.overdrawn:
             raise ProtocolError(f"the client {account.name} submits more than its credit allows")
         tasks = self.tasks
@@ -181,29 +121,14 @@ class TaskMachine:
         finally:
             if fresh:
                 self.assigner.put_many(fresh)
-                account.accepted += len(fresh)
-                self._touched[uuid] = account
-
-    def confirm(self, uuid: bytes, number: int, now: float) -> None:
-        """A client has received the batch of results ``number``."""
-        account = self.clients.get(uuid)
-        entry = account.unconfirmed.pop(number, None) if account is not None else None
-        if account is None or entry is None:
-            self.dropped += 1
-            return
-        size, batch = entry
-        account.released += len(batch)
-        account.unread_size -= size
-        self.store.confirmed(batch, now)
-        self._touched[uuid] = account
-        self.timers.at(now + self.settings.keep_age, "expire")
+                self.clients.accepted(account, len(fresh))
 
     # -- engines
 
     def worker_joined(self, engine: int, properties_version: int, now: float) -> None:
         """An engine can be used from now on; one that had its id before is forgotten."""
-        self._forgive(engine)
-        worker = WorkerRecord(engine, properties_version, now, self._ask)
+        self.dependencies.forgive(engine)
+        worker = WorkerRecord(engine, properties_version, now, self.dependencies.ask)
         self.workers[engine] = worker
         self.roomy[engine] = worker
 
@@ -224,7 +149,7 @@ class TaskMachine:
             # It may have died of a dependency function instead of a task.
             other_work = other_work or bool(worker.asked)
             if not worker.doomed:
-                self._deadly.update(worker.asked)
+                self.dependencies.died(worker)
         self.faults.died(worker, now, reason, other_work)
 
     def properties_changed(self, engine: int, version: int, now: float) -> None:
@@ -232,11 +157,7 @@ class TaskMachine:
         worker = self.workers.get(engine)
         if worker is None:
             return
-        worker.properties_version = version
-        worker.answers.clear()
-        worker.asked.clear()
-        self._deadly.clear()
-        self._forgive(engine)
+        self.dependencies.changed(worker, version)
         self._consider(worker)
 
     def depend_answer(
@@ -247,9 +168,7 @@ class TaskMachine:
         if worker is None or worker.properties_version != version:
             self.dropped += 1
             return
-        self._deadly.pop(depend, None)
-        worker.asked.discard(depend)
-        worker.answers[depend] = answer
+        self.dependencies.answered(worker, depend, answer)
 
     def results(self, engine: int, entries: Iterable[Result], now: float) -> None:
         """An engine tells how runs came out, in the order in which they ended."""
@@ -275,7 +194,7 @@ class TaskMachine:
             durations += duration / options.weight
             number += 1
             if status or record.state is not ASSIGNED or record.trouble is not None:
-                self._finish_batch(done)
+                self.clients.finished(done)
                 done = []
                 self.faults.ended(worker, record, Status(status), duration, payload, now)
                 continue
@@ -286,26 +205,13 @@ class TaskMachine:
             account.released_size += len(record.payload)
             done.append(
                 Finished(
-                    task_id,
-                    account,
-                    OK,
-                    engine,
-                    attempt,
-                    record.submitted,
-                    now,
-                    duration,
-                    payload,
+                    task_id, account, OK, engine, attempt, record.submitted, now, duration, payload
                 )
             )
         if measured is not None:
             measured.add(durations, number)
-        self._finish_batch(done)
-        worker.work = worker.work - work if outstanding else 0.0
-        worker.progress = now
-        if worker.guarded:
-            worker.guarded &= outstanding.keys()
-        if worker.arriving:
-            worker.arriving &= outstanding.keys()
+        self.clients.finished(done)
+        worker.progressed(work, now)
         self._consider(worker)
 
     def arriving(self, engine: int, task_id: int, attempt: int, now: float) -> None:
@@ -387,64 +293,9 @@ class TaskMachine:
             return False
         return record.worker.running == (task_id, record.attempt)
 
-    def fetch(self, uuid: bytes, task_id: int, wait: bool) -> Finished | None:
-        """The result of a task; None when it is not done.
-
-        :param wait: have it delivered to the client ``uuid`` when it is.
-        :raises IndexError: when there is no task of that number.
-        :raises ResultAlreadyRetrieved: when its result is not kept any more.
-        """
-        finished = self.store.results.get(task_id)
-        if finished is not None:
-            return finished
-        if task_id in self.tasks:
-            if wait:
-                watchers = self._watchers.setdefault(task_id, [])
-                if uuid not in watchers:
-                    watchers.append(uuid)
-            return None
-        if self.store.knows(task_id):
-            raise ResultAlreadyRetrieved(
-                f"the result of task {task_id} was delivered to its client and is no longer kept"
-            )
-        raise IndexError(f"there is no task {task_id}")
-
-    def clear(self, uuid: bytes, task_ids: Iterable[int] | None, now: float) -> None:
-        """Forget finished tasks: those given, or all but other clients' unread ones.
-
-        :raises IndexError: when there is no task of a given number.
-        :raises ResultNotCompleted: when one of them is not done.
-        """
-        store = self.store
-        if task_ids is None:
-            unread = {
-                finished.id
-                for account in self.clients.values()
-                if account.uuid != uuid and account.connected
-                for _, batch in account.unconfirmed.values()
-                for finished in batch
-            }
-            for task_id in [*store.succeeded, *store.failed]:
-                if task_id not in unread:
-                    store.clear(task_id)
-            return
-        chosen = list(task_ids)
-        for task_id in chosen:
-            if task_id in self.tasks:
-                raise ResultNotCompleted(
-                    f"task {task_id} is not done and cannot be cleared; abort it first"
-                )
-            if not store.knows(task_id):
-                raise IndexError(f"there is no task {task_id}")
-        for task_id in chosen:
-            store.clear(task_id)
-
     def spin(self, now: float) -> None:
         """Try everything again: engines are asked anew about dependencies, and rejections are forgotten."""
-        for worker in self.workers.values():
-            worker.answers.clear()
-        self._deadly.clear()
-        self._forgive(None)
+        self.dependencies.forget()
 
     def status(self) -> dict[str, list[int]]:
         """The ids of the tasks in each state; ``unsatisfied`` is a part of ``scheduled``."""
@@ -477,10 +328,6 @@ class TaskMachine:
             return []
         return sorted(record.id for record in self.assigner.unsatisfied(workers))
 
-    def undelivered(self, uuid: bytes) -> int:
-        """How many results wait for the end of the turn."""
-        return len(self._deliveries.get(uuid, ()))
-
     # -- time
 
     def tick(self, now: float) -> None:
@@ -491,9 +338,7 @@ class TaskMachine:
             elif kind == "kill" and record is not None:
                 self.faults.grace_is_up(record, attempt, now)
             elif kind == "expire":
-                due = self.store.expire(now)
-                if due is not None:
-                    self.timers.at(due, "expire")
+                self.clients.expire(now)
 
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do, as far as is known now."""
@@ -509,32 +354,11 @@ class TaskMachine:
                 self._assign(list(self.roomy.values()))
         if self.roomy:
             take_back(self, now)
-        if self._deliveries:
-            self._deliver(now)
-        if self._touched:
-            for uuid, account in self._touched.items():
-                if account.connected and account.credit_due():
-                    account.told, account.granted = account.accepted, account.credit
-                    self._out.append(Credit(uuid, account.accepted, *account.granted))
-            self._touched = {}
+        self.clients.settle(now)
         if len(self.timers) > 100 + 2 * len(self.tasks):
             self.timers.compact()
         out, self._out = self._out, []
         return out
-
-    def _deliver(self, now: float) -> None:
-        deliveries, self._deliveries = self._deliveries, {}
-        for uuid, batch in deliveries.items():
-            account = self.clients[uuid]
-            size = sum(len(finished.payload) for finished in batch)
-            number = account.next_batch
-            account.next_batch += 1
-            account.unread_size += size
-            account.unconfirmed[number] = (size, batch)
-            if account.connected:
-                self._out.append(Deliver(uuid, number, batch))
-            elif account.gone:
-                self._close(account, now)
 
     def _assign(self, workers: list[WorkerRecord]) -> None:
         for worker, batch in self.assigner.assign(workers):
@@ -598,7 +422,7 @@ class TaskMachine:
         account.released_size += len(record.payload)
         if record.trouble is not None:
             account.released_size += sum(len(payload) for _, payload in record.trouble.recovery)
-        self._finish_batch(
+        self.clients.finished(
             [
                 Finished(
                     record.id,
@@ -614,45 +438,3 @@ class TaskMachine:
                 )
             ]
         )
-
-    def _finish_batch(self, batch: list[Finished]) -> None:
-        if not batch:
-            return
-        self.store.add(batch)
-        deliveries = self._deliveries
-        account = None
-        own: list[Finished] = []
-        for finished in batch:
-            if finished.client is not account:
-                account = finished.client
-                own = deliveries.setdefault(account.uuid, [])
-            own.append(finished)
-        if self._watchers:
-            for finished in batch:
-                for uuid in self._watchers.pop(finished.id, ()):
-                    if uuid != finished.client.uuid:
-                        self._out.append(Deliver(uuid, 0, [finished]))
-
-    def _ask(self, worker: WorkerRecord, depend: Digest) -> None:
-        if self._deadly[depend] >= self.settings.max_deaths:
-            # So many engines died instead of answering; the others are spared.
-            worker.answers[depend] = False
-        elif depend not in worker.asked and worker.usable:
-            worker.asked.add(depend)
-            self._out.append(AskDepend(worker.id, depend, worker.properties_version))
-
-    def _forgive(self, engine: int | None) -> None:
-        """Rejections of an engine (None: of all) do not count any more."""
-        for worker in self.workers.values():
-            for record in worker.outstanding.values():
-                if record.trouble is not None and record.trouble.rejected:
-                    record.trouble.forgive(engine)
-        forgiven = [
-            record
-            for record in self.assigner.rejecting()
-            if engine is None or engine in record.in_trouble().rejected
-        ]
-        for record in forgiven:
-            record.in_trouble().forgive(engine)
-        if forgiven:
-            self.assigner.regroup()

@@ -263,6 +263,16 @@ class WorkerRecord:
         """Whether it may be given tasks."""
         return not self.doomed
 
+    def progressed(self, work: float, now: float) -> None:
+        """Tasks that were expected to take ``work`` seconds have ended, and are not among the outstanding any more."""
+        outstanding = self.outstanding
+        self.work = self.work - work if outstanding else 0.0
+        self.progress = now
+        if self.guarded:
+            self.guarded &= outstanding.keys()
+        if self.arriving:
+            self.arriving &= outstanding.keys()
+
     def first(self) -> TaskRecord | None:
         """The task that it runs now, or the next one it will."""
         return next(self._not_ended(), None)

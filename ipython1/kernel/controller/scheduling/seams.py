@@ -1,4 +1,4 @@
-"""What the machine and its policies (``faults``, ``balance``) know of each other."""
+"""What the machine and its policies (``clients``, ``dependencies``, ``faults``, ``balance``) know of each other."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class TaskSettings:
 class MachineParts(Protocol):
     """What a policy needs of the machine: what is known, and the hands to change it.
 
+    :ivar tasks: all that are not done, by id.
     :ivar workers: the engines, by id.
     :ivar roomy: the usable engines that can take more.
     """
@@ -45,6 +46,7 @@ class MachineParts(Protocol):
     settings: TaskSettings
     assigner: Assigner
     timers: Timers
+    tasks: dict[int, TaskRecord]
     workers: dict[int, WorkerRecord]
     roomy: dict[int, WorkerRecord]
 

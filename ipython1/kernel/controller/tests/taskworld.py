@@ -134,7 +134,7 @@ class World:
         self._ids: deque[int] = deque()
         self._last_flush: dict[int, float] = {}
         self._tick_at: float | None = None
-        self.machine.client_joined(CLIENT, 0.0)
+        self.machine.clients.joined(CLIENT)
         for number in range(engines):
             self.engines[number] = PretendedEngine(number)
             self._last_flush[number] = 0.0
@@ -148,7 +148,7 @@ class World:
         submissions = []
         for options, payload in tasks:
             if not self._ids:
-                lease = self.machine.lease(CLIENT)
+                lease = self.machine.clients.lease(CLIENT)
                 self._ids.extend(range(lease.start, lease.stop))
             submissions.append((self._ids.popleft(), options, payload, ()))
         self.machine.submit(CLIENT, submissions, self.now)
@@ -198,7 +198,7 @@ class World:
                 for item in finished:
                     assert item.id not in self.finished, f"task {item.id} was delivered twice"
                     self.finished[item.id] = item
-                self.machine.confirm(CLIENT, number, self.now)
+                self.machine.clients.confirm(CLIENT, number, self.now)
             case Stop() | Kill() | AskDepend():
                 raise AssertionError(f"not expected here: {instruction}")
             case Credit():

@@ -48,7 +48,7 @@ class Desk:
     ) -> None:
         self.now = 0.0
         self.machine = TaskMachine(BulkAssigner(line, Prefetch()), TaskSettings(**settings))
-        self.machine.client_joined(ALICE, self.now)
+        self.machine.clients.joined(ALICE)
         self.sent: dict[int, list[tuple[int, int]]] = {}
         self.guarded: set[int] = set()
         self.done: dict[int, Finished] = {}
@@ -59,7 +59,7 @@ class Desk:
         self.ids = iter(range(*self._lease()))
 
     def _lease(self) -> tuple[int, int]:
-        lease = self.machine.lease(ALICE)
+        lease = self.machine.clients.lease(ALICE)
         return lease.start, lease.stop
 
     def join(self, number: int) -> None:
@@ -93,7 +93,7 @@ class Desk:
                     for finished in instruction.finished:
                         assert finished.id not in self.done
                         self.done[finished.id] = finished
-                    self.machine.confirm(ALICE, instruction.number, self.now)
+                    self.machine.clients.confirm(ALICE, instruction.number, self.now)
                 case Credit():
                     pass
                 case _:
@@ -305,7 +305,7 @@ class RepetitionTests(SynchronousTestCase):
         self.assertEqual(len(desk.machine.tasks), 2)
         self.assertEqual(desk.machine.dropped, 2)
         desk.end(0, OK, 2)
-        desk.machine.clear(ALICE, None, 0.0)
+        desk.machine.clients.clear(ALICE, None)
         desk.machine.submit(ALICE, [(1, options, b"", ())], 0.0)
         self.assertEqual(desk.machine.tasks, {}, "also when it is done and forgotten")
 
@@ -557,8 +557,8 @@ class ClientTests(SynchronousTestCase):
 
     def test_ids_are_leased_and_checked(self) -> None:
         desk = Desk(1)
-        desk.machine.client_joined(BOB, 0.0)
-        lease = desk.machine.lease(BOB)
+        desk.machine.clients.joined(BOB)
+        lease = desk.machine.clients.lease(BOB)
         self.assertGreaterEqual(lease.start, 1024)
         with self.assertRaises(InvalidClientID):
             desk.machine.submit(BOB, [(3, desk.options(), b"", ())], 0.0)
@@ -566,7 +566,7 @@ class ClientTests(SynchronousTestCase):
             desk.machine.submit(b"c" * 16, [], 0.0)
         sizes = []
         for _ in range(12):
-            lease = desk.machine.lease(BOB)
+            lease = desk.machine.clients.lease(BOB)
             sizes.append(lease.stop - lease.start)
         self.assertEqual(sizes, sorted(sizes))
 
@@ -574,10 +574,10 @@ class ClientTests(SynchronousTestCase):
         machine = TaskMachine(
             BulkAssigner(FIFOLine, Prefetch()), TaskSettings(window_tasks=16, window_size=1000)
         )
-        account = machine.client_joined(ALICE, 0.0)
+        account = machine.clients.joined(ALICE)
         machine.worker_joined(0, 0, 0.0)
         self.assertEqual(account.credit, (16, 1000))
-        machine.lease(ALICE)
+        machine.clients.lease(ALICE)
         options = TaskTerms(machine.templates.get(b"f"))
         machine.submit(ALICE, [(n, options, bytes(10), ()) for n in range(16)], 0.0)
         for _ in range(16):
@@ -589,7 +589,7 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(account.credit[0], 16, "unread results count")
         self.assertEqual(account.unread_size, 320)
         for number in list(account.unconfirmed):
-            machine.confirm(ALICE, number, 0.0)
+            machine.clients.confirm(ALICE, number, 0.0)
         self.assertEqual(account.credit, (32, 1160))
         with self.assertRaises(ProtocolError):
             for start in range(16, 200, 16):
@@ -601,7 +601,7 @@ class ClientTests(SynchronousTestCase):
         tasks = desk.submit(10)
         while desk.sent[0]:
             desk.end(0)
-        fetch = desk.machine.fetch
+        fetch = desk.machine.clients.fetch
         self.assertRaises(ResultAlreadyRetrieved, fetch, BOB, tasks[0], False)
         self.assertEqual(fetch(BOB, tasks[-1], False), desk.done[tasks[-1]])
         desk.wait(61)
@@ -614,26 +614,26 @@ class ClientTests(SynchronousTestCase):
         [task] = desk.submit()
         run = desk.sent[0].pop()
         desk.machine.results(0, [(*run, int(OK), 0.05, b"r")], desk.now)
-        desk.machine.clear(ALICE, None, desk.now)
-        self.assertRaises(IndexError, desk.machine.fetch, ALICE, task, False)
+        desk.machine.clients.clear(ALICE, None)
+        self.assertRaises(IndexError, desk.machine.clients.fetch, ALICE, task, False)
         desk.settle()
         self.assertEqual(desk.done[task].payload, b"r")
 
     def test_unread_results_wait_for_their_client(self) -> None:
         desk = Desk(1, keep_size=0)
         [task] = desk.submit()
-        desk.machine.client_left(ALICE, desk.now, for_good=False)
+        desk.machine.clients.left(ALICE, desk.now, for_good=False)
         desk.end(0)
         self.assertEqual(desk.done, {})
-        desk.machine.client_joined(ALICE, desk.now)
+        desk.machine.clients.joined(ALICE)
         desk.settle()
         self.assertEqual(desk.done[task].status, OK)
 
     def test_another_client_can_wait_for_a_task(self) -> None:
         desk = Desk(1)
-        desk.machine.client_joined(BOB, 0.0)
+        desk.machine.clients.joined(BOB)
         [task] = desk.submit()
-        self.assertIsNone(desk.machine.fetch(BOB, task, True))
+        self.assertIsNone(desk.machine.clients.fetch(BOB, task, True))
         run = desk.sent[0][0]
         desk.machine.results(0, [(*run, 0, 0.1, b"r")], 0.0)
         delivered = {
@@ -646,14 +646,14 @@ class ClientTests(SynchronousTestCase):
 
     def test_tasks_of_a_client_that_is_gone_go_on(self) -> None:
         desk = Desk(1)
-        desk.machine.client_joined(BOB, 0.0)
+        desk.machine.clients.joined(BOB)
         [task] = desk.submit()
-        desk.machine.client_left(ALICE, desk.now)
+        desk.machine.clients.left(ALICE, desk.now)
         desk.end(0)
-        finished = desk.machine.fetch(BOB, task, False)
+        finished = desk.machine.clients.fetch(BOB, task, False)
         assert finished is not None
         self.assertEqual(finished.payload, b"r")
-        self.assertNotIn(ALICE, desk.machine.clients, "nothing is left of it")
+        self.assertNotIn(ALICE, desk.machine.clients.accounts, "nothing is left of it")
 
 
 class BalanceTests(SynchronousTestCase):

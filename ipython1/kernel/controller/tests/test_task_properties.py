@@ -79,7 +79,7 @@ class TaskStory(RuleBasedStateMachine):
         assigner: Assigner = ASSIGNERS[name]()
         self.machine = TaskMachine(assigner, LIMITS)
         for client in CLIENTS:
-            self.machine.client_joined(client, self.now)
+            self.machine.clients.joined(client)
         self.settle()
 
     # -- what the shell would do
@@ -184,16 +184,16 @@ class TaskStory(RuleBasedStateMachine):
         repeat: bool,
     ) -> None:
         machine = self.machine
-        if client not in machine.clients:
-            machine.client_joined(client, self.now)
+        if client not in machine.clients.accounts:
+            machine.clients.joined(client)
             self.ids[client] = []
         submissions = []
-        account = machine.clients[client]
+        account = machine.clients.accounts[client]
         for depend, retries, priority, timeout, kind, recoveries in tasks:
             if account.accepted + len(submissions) >= account.credit[0]:
                 break
             if not self.ids[client]:
-                lease = machine.lease(client)
+                lease = machine.clients.lease(client)
                 self.ids[client] = list(range(lease.start, lease.stop))
             task_id = self.ids[client].pop(0)
             options = TaskTerms(
@@ -382,26 +382,26 @@ class TaskStory(RuleBasedStateMachine):
     def client_confirms(self, data: st.DataObject) -> None:
         client, number = data.draw(st.sampled_from(self.unconfirmed))
         self.unconfirmed.remove((client, number))
-        self.machine.confirm(client, number, self.now)
+        self.machine.clients.confirm(client, number, self.now)
         self.settle()
 
     @rule(client=st.sampled_from(CLIENTS), for_good=st.booleans())
     def client_goes(self, client: bytes, for_good: bool) -> None:
-        self.machine.client_left(client, self.now, for_good)
+        self.machine.clients.left(client, self.now, for_good)
         self.settle()
 
     @rule(client=st.sampled_from(CLIENTS))
     def client_comes(self, client: bytes) -> None:
-        if client not in self.machine.clients:
+        if client not in self.machine.clients.accounts:
             self.ids[client] = []
-        self.machine.client_joined(client, self.now)
+        self.machine.clients.joined(client)
         self.settle()
 
     @rule(client=st.sampled_from(CLIENTS), data=st.data())
     def client_asks(self, client: bytes, data: st.DataObject) -> None:
         task_id = data.draw(st.sampled_from([*sorted(self.submitted), 10**9]))
         try:
-            finished = self.machine.fetch(client, task_id, True)
+            finished = self.machine.clients.fetch(client, task_id, True)
         except (IndexError, KernelError):
             assert task_id not in self.machine.tasks
         else:
@@ -409,7 +409,7 @@ class TaskStory(RuleBasedStateMachine):
 
     @rule(client=st.sampled_from(CLIENTS))
     def client_clears(self, client: bytes) -> None:
-        self.machine.clear(client, None, self.now)
+        self.machine.clients.clear(client, None)
         self.settle()
 
     @rule()
