@@ -73,6 +73,8 @@ class Interpreter:
         self._sink = shell.sink
         self._pre_callbacks = shell.events.callbacks["pre_execute"]
         self._post_callbacks = shell.events.callbacks["post_execute"]
+        self._post_done = False
+        """Whether IPython has called these for the task that runs."""
         self._usual_pre_callbacks = len(self._pre_callbacks)
         self._closed = False
         self._in_child = False
@@ -237,8 +239,9 @@ class Interpreter:
             started = time.time()
             begin = time.perf_counter()
             value = function(*args, **kwargs) if kwargs else function(*args)
-            if self._post_callbacks:
+            if self._post_callbacks and not self._post_done:
                 self._shell.events.trigger("post_execute")
+            self._post_done = False
             self._gate.current = None
         except BaseException as exc:
             return self._failed(exc, started, begin)
@@ -262,11 +265,13 @@ class Interpreter:
             exec(code, self._shell.user_ns)
             return
         error = self._shell.run_ipython_task(source, self._planner.task_sources)
+        self._post_done = True
         if error is not None:
             raise error
 
     def _failed(self, exc: BaseException, started: float, begin: float) -> CallOutcome:
         self._gate.current = None
+        self._post_done = False
         duration = time.perf_counter() - begin
         if self._shell.has_problems:
             self._shell.take_problems()

@@ -55,6 +55,19 @@ class CallTests(SessionCase):
         self.assertEqual(outcome.display, (({"text/plain": "'shown'"}, {}),))
         self.assertEqual(self.session.call(int).display, ())
 
+    def test_what_is_to_happen_after_a_task_happens_once(self) -> None:
+        self.run_ok(
+            "after = []\nget_ipython().events.register('post_execute', lambda: after.append(1))"
+        )
+        after = self.session.pull("after")
+        for source, fails in (("x = 1", False), ("%time x = 1", False), ("%no_magic", True)):
+            after.clear()
+            outcome = self.session.call(self.session.run_source, (source,))
+            self.assertEqual((outcome.failure is not None, len(after)), (fails, 1), source)
+        after.clear()
+        self.session.call(int)
+        self.assertEqual(len(after), 1)
+
     def test_no_traces_in_the_session(self) -> None:
         self.run_ok("1")
         self.session.call(_raise, (ValueError,))
