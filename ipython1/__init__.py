@@ -8,14 +8,14 @@ from ipython1.version import __version__ as __version__
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext ipython1`` makes ``%px``, ``%autopx`` and ``%result`` known."""
+    """Register ``%px``, ``%autopx`` and ``%result``; called by ``%load_ext ipython1``."""
     from ipython1.kernel.clients import magic
 
     magic.load_ipython_extension(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """``%unload_ext ipython1`` undoes that."""
+    """Remove the magics again; called by ``%unload_ext ipython1``."""
     from ipython1.kernel.clients import magic
 
     magic.unload_ipython_extension(shell)

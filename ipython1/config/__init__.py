@@ -1,7 +1,7 @@
-"""Configuration by ini files, one for each subpackage.
+"""Configuration from ini files, one per subpackage.
 
-A subpackage describes its settings in its own ``config`` package and makes a :class:`ConfigManager`
-of them there::
+A subpackage describes its settings in its ``config`` package and builds a :class:`ConfigManager`
+from them there::
 
     from ipython1.kernel.config import config_manager
     config_manager.write_default_config_file()

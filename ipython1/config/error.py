@@ -1,4 +1,4 @@
-"""What a wrong setting gives."""
+"""The error for an invalid configuration."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
-    """A configuration file, or a value in it, cannot be used.
+    """A configuration file, or a value in it, is invalid.
 
-    :ivar problems: every problem that was found in the file, one line each; the first is the
-        message.
+    :param message: the first problem, one line.
+    :param problems: every problem found in the file; empty if there is only ``message``.
+    :ivar problems: every problem found in the file, a tuple of one line each.
     """
 
     def __init__(self, message: str, problems: Iterable[str] = ()) -> None:

@@ -1,7 +1,7 @@
-"""The kinds of values that a setting can have: how a text becomes a value, and what is allowed.
+"""The kinds of values that settings have: how text is converted, and what is allowed.
 
-The plain ones are checks that the ``validate`` library has itself; the others bring a function that
-it is given under the name of the check. A package can make kinds of its own.
+Simple kinds use the checks built into the ``validate`` library; the others supply a function that
+is registered under the name of the check. A package can define its own kinds.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 class Kind:
     """One kind of value.
 
-    :ivar check: the check as ``validate`` writes it, up to where the default goes.
-    :ivar allowed: what is allowed, as it reads after "allowed is".
-    :ivar convert: makes a value of a text, or raises; ``None`` for a check that ``validate`` has
-        itself.
+    :ivar check: the check in the syntax of ``validate``, up to where the default goes.
+    :ivar allowed: what is allowed, worded to follow "must be".
+    :ivar convert: converts text to a value, or raises; ``None`` for a check that is built into
+        ``validate``.
     """
 
     check: str
@@ -45,15 +45,17 @@ class Kind:
 
 
 def parse_size(value: object) -> int:
-    """Bytes from ``5000000``, ``"64 MiB"`` or ``"4GB"``; units without an ``i`` are powers of 1000.
+    """Convert a size such as ``5000000``, ``"64 MiB"`` or ``"4GB"`` to bytes.
 
-    :raises ValueError: when it is none of these.
+    Units without an ``i`` are powers of 1000.
+
+    :raises ValueError: if ``value`` is not a size.
     """
     if is_int(value) and value >= 0:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is not a number of bytes")
+        raise ValueError(f"{value!r} is not a size in bytes")
     amount, factor = match["number"], _UNITS[match["unit"].lower()]
     return int(amount) * factor if amount.isdecimal() else int(float(amount) * factor)
 
@@ -62,16 +64,16 @@ def _parse_number(value: object, min: str | None = None, max: str | None = None)
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a number")
     number = float(value)
-    # NaN compares false with everything, so it must not get past either end.
+    # NaN compares false with everything, so both comparisons are written to reject it.
     if (min is not None and not number >= float(min)) or not number <= float(max or "1e12"):
         raise ValueError(f"{number} is out of range")
     return number
 
 
 def parse_dotted_name(value: object) -> str:
-    """Two names or more with dots between them.
+    """Return ``value`` if it is two or more names joined by dots.
 
-    :raises ValueError: when it is not.
+    :raises ValueError: if it is not.
     """
     if isinstance(value, str) and _DOTTED.fullmatch(value):
         return value
@@ -79,12 +81,12 @@ def parse_dotted_name(value: object) -> str:
 
 
 def parse_code(value: object) -> str:
-    """The text of a program, unchanged.
+    """Return the source code unchanged, after checking that it compiles.
 
-    :raises ValueError: when it cannot be compiled.
+    :raises ValueError: if it does not compile.
     """
     if not isinstance(value, str):
-        raise ValueError("a comma outside quotes")
+        raise ValueError("it contains a comma outside quotes")
     try:
         compile(value, "<configuration>", "exec")
     except (SyntaxError, ValueError) as exception:
@@ -93,16 +95,19 @@ def parse_code(value: object) -> str:
 
 
 def integer(minimum: int, maximum: int | None = None) -> Kind:
-    """A whole number."""
+    """Return the kind of whole numbers in a range, both ends included."""
     if maximum is None:
-        return Kind(f"integer(min={minimum}, ", f"a whole number from {minimum} up")
+        return Kind(f"integer(min={minimum}, ", f"a whole number, {minimum} or more")
     return Kind(
         f"integer(min={minimum}, max={maximum}, ", f"a whole number from {minimum} to {maximum}"
     )
 
 
 def number(minimum: float, maximum: float | None = None, unit: str = "") -> Kind:
-    """A number with or without a decimal point."""
+    """Return the kind of numbers in a range, with or without a decimal point.
+
+    :param unit: the plural of the unit, such as ``"seconds"``, for messages.
+    """
     of_unit = f" of {unit}" if unit else ""
     if maximum is None:
         return Kind(
@@ -116,13 +121,13 @@ def number(minimum: float, maximum: float | None = None, unit: str = "") -> Kind
 
 
 def choice(*words: str) -> Kind:
-    """One of some words."""
+    """Return the kind that allows only the given words."""
     quoted = ", ".join(f'"{word}"' for word in words)
     return Kind(f"option({quoted}, ", f"one of {', '.join(words)}")
 
 
 def size(minimum: int) -> Kind:
-    """A number of bytes, no less than ``minimum``."""
+    """Return the kind of sizes of at least ``minimum`` bytes."""
 
     def convert(value: object) -> int:
         if (bytes_ := parse_size(value)) < minimum:
@@ -131,32 +136,35 @@ def size(minimum: int) -> Kind:
 
     return Kind(
         f"size_from_{minimum}(",
-        f"a number of bytes, {format_size(minimum)} or more, such as 5000000 or 64 MiB",
+        f"a size in bytes, {format_size(minimum)} or more, such as 5000000 or 64 MiB",
         convert,
     )
 
 
 BOOLEAN = Kind("boolean(", "True or False")
-TEXT = Kind("string(", "a text; put it in quotes when there is a comma or a # in it")
+TEXT = Kind("string(", "text; quote it if it contains a comma or #")
 WORDS = Kind(
     "words(",
-    "texts with commas between them",
+    "a comma-separated list",
     lambda value: tuple(value) if isinstance(value, list) else (value,) if value else (),
 )
-SIZE = Kind("size(", "a number of bytes such as 5000000, 64 MiB or 4 GiB", parse_size)
+SIZE = Kind("size(", "a size in bytes, such as 5000000, 64 MiB or 4 GiB", parse_size)
 DOTTED_NAME = Kind(
     "dotted_name(", "a dotted name such as package.module.ClassName", parse_dotted_name
 )
 OPTIONAL_DOTTED_NAME = Kind(
     "optional_dotted_name(",
-    "nothing, or a dotted name such as package.module.ClassName",
+    "empty, or a dotted name such as package.module.ClassName",
     lambda value: "" if value == "" else parse_dotted_name(value),
 )
-CODE = Kind("code(", "Python code, in triple quotes when it has several lines", parse_code)
+CODE = Kind("code(", "Python code, in triple quotes if it has several lines", parse_code)
 
 
 def format_size(size: int) -> str:
-    """``4294967296`` as ``4 GiB``; what is no whole number of a unit stays in bytes."""
+    """Format a size in bytes, such as ``4294967296`` as ``4 GiB``.
+
+    A size that is not a whole multiple of a unit stays in bytes.
+    """
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if size and size % 1024**power == 0:
             return f"{size // 1024**power} {unit}"
@@ -164,7 +172,7 @@ def format_size(size: int) -> str:
 
 
 def format_value(value: Any, kind: Kind) -> str:
-    """The value as it is written in a file."""
+    """Format a value as it is written in a file."""
     if kind.function.startswith("size"):
         return format_size(value)
     if isinstance(value, str):

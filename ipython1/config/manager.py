@@ -1,8 +1,8 @@
-"""One configuration file of one subpackage: its defaults, what a user's file changes, and a file to
-start from.
+"""The configuration file of one subpackage: its defaults, the user's changes, and a file to start
+from.
 
-``<ipython dir>/<package>.ini`` is read by ConfigObj and validated. Nothing of that is imported, and
-nothing parsed, when there is no such file.
+``<ipython dir>/<package>.ini`` is read by ConfigObj and validated. If there is no such file, nothing
+is parsed and ConfigObj is not imported.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _WIDTH = 92
 class ConfigManager:
     """The configuration of one subpackage.
 
-    :param package: its dotted name; with ``.ini`` behind it, the name of the file.
-    :param sections: what can be set.
+    :param package: its dotted name; the file's name is this plus ``.ini``.
+    :param sections: the sections that the file may have.
     """
 
     def __init__(self, package: str, sections: tuple[Section, ...]) -> None:
@@ -34,16 +34,21 @@ class ConfigManager:
         self.root = root_section(sections)
 
     def path(self, ipython_dir: str | os.PathLike[str] | None = None) -> Path:
-        """Where the file is, or would be."""
+        """Return the path of the file, whether or not it exists.
+
+        :param ipython_dir: the IPython directory; default ``$IPYTHONDIR`` or ``~/.ipython``.
+        :raises ConfigError: if there is no home directory to start from.
+        """
         return find_ipython_dir(ipython_dir) / f"{self.package}.ini"
 
     def get_config(self, ipython_dir: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """The settings: a dict of sections by name, each a dict of values and subsections.
+        """Return the settings: a dict of sections by name, each a dict of values and subsections.
 
-        Every setting is there, with its default where the file says nothing.
+        The dict holds every setting; those that the file does not set have their defaults.
 
-        :raises ConfigError: when the file cannot be read or has a wrong value or an unknown name in
-            it.
+        :param ipython_dir: the IPython directory; default ``$IPYTHONDIR`` or ``~/.ipython``.
+        :raises ConfigError: if the file cannot be read, others can write to it, or it holds an
+            invalid value or an unknown name.
         """
         values = self.root.defaults()
         path = self.path(ipython_dir)
@@ -53,7 +58,7 @@ class ConfigManager:
         except (FileNotFoundError, NotADirectoryError):
             return values
         except UnicodeDecodeError as exception:
-            raise ConfigError(f"{path} is not a text file in UTF-8: {exception}") from exception
+            raise ConfigError(f"{path} is not a UTF-8 text file: {exception}") from exception
         except OSError as exception:
             raise ConfigError(f"cannot read {path}: {exception.strerror}") from exception
         from ipython1.config.reading import read_ini
@@ -64,12 +69,13 @@ class ConfigManager:
     def write_default_config_file(
         self, ipython_dir: str | os.PathLike[str] | None = None, overwrite: bool = False
     ) -> Path:
-        """Write a file that explains every setting, with the defaults as comments, and say where it
-        is.
+        """Write a file that explains every setting, with the defaults as comments, and print its
+        path.
 
-        :returns: its path.
-        :raises ConfigError: when there is a file already and ``overwrite`` is false, or it cannot
-            be written.
+        :param ipython_dir: the IPython directory; default ``$IPYTHONDIR`` or ``~/.ipython``.
+        :param overwrite: replace an existing file.
+        :returns: the path.
+        :raises ConfigError: if the file exists and ``overwrite`` is false, or it cannot be written.
         """
         path = self.path(ipython_dir)
         data = self.default_text().encode("utf-8")
@@ -80,21 +86,21 @@ class ConfigManager:
                 file.write(data)
         except FileExistsError as exception:
             raise ConfigError(
-                f"{path} exists already; change it with an editor, or give overwrite=True to get the "
-                "defaults back (what you changed in it will be lost)"
+                f"{path} already exists; edit it, or pass overwrite=True to restore the defaults "
+                "(your changes will be lost)"
             ) from exception
         except OSError as exception:
             raise ConfigError(f"cannot write {path}: {exception.strerror}") from exception
-        print(f"The default configuration is in {path}; change what you need there.")
+        print(f"Wrote the default configuration to {path}; edit it as needed.")
         return path
 
     def default_text(self) -> str:
-        """The text of the file that explains every setting."""
+        """Return the text of the file that explains every setting."""
         head = (
             f"Configuration of {self.package}\n\n"
-            "Every setting stands here as a comment with its default. To change one, remove the '# ' in "
-            "front of it and write another value. What is given on a command line goes over what is "
-            "written here. Put a text in quotes when there is a comma or a # in it."
+            "Every setting is listed as a comment with its default. To change one, remove the '# ' in "
+            "front of it and edit the value. Command-line options override this file. "
+            "Quote text that contains a comma or #."
         )
         return "\n".join([*_comment(head), "", *_render(self.root)]).rstrip("\n") + "\n"
 
@@ -110,16 +116,16 @@ def _merge(values: dict[str, Any], given: dict[str, Any], section: Section) -> N
 
 
 def _check_not_writable_by_others(path: Path) -> None:
-    """Settings name code that is run, so whoever can write the file can run code as its reader."""
+    """Refuse a file that others can write: settings name code that runs as the user."""
     found = path.stat()
     if not hasattr(os, "geteuid"):
         return
     if found.st_uid not in (os.geteuid(), 0):
         raise ConfigError(
-            f"{path} belongs to another user (uid {found.st_uid}); use a file of your own"
+            f"{path} belongs to another user (uid {found.st_uid}); replace it with your own file"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(f"{path} can be written by other users; close it: chmod go-w '{path}'")
+        raise ConfigError(f"{path} is writable by other users; run: chmod go-w '{path}'")
 
 
 def _render(section: Section, depth: int = 1) -> Iterator[str]:

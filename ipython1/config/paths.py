@@ -1,4 +1,4 @@
-"""Where a user's IPython directory is."""
+"""The location of the user's IPython directory."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ IPYTHONDIR_VARIABLE = "IPYTHONDIR"
 def find_ipython_dir(
     option: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None
 ) -> Path:
-    """The option when it is given, else ``$IPYTHONDIR``, else ``~/.ipython``; nothing is created.
+    """Find the IPython directory: ``option``, else ``$IPYTHONDIR``, else ``~/.ipython``.
+
+    Nothing is created.
 
     :returns: an absolute path.
-    :raises ConfigError: when there is no home directory to start from.
+    :raises ConfigError: if ``~`` cannot be expanded, or the path is impossible.
     """
     environ = os.environ if environ is None else environ
     chosen = os.fspath(option) if option else environ.get(IPYTHONDIR_VARIABLE) or "~/.ipython"
     if "\0" in chosen:
-        raise ConfigError(f"{chosen!r} cannot be a path")
+        raise ConfigError(f"{chosen!r} is not a valid path")
     try:
         return Path(os.path.abspath(Path(chosen).expanduser()))
     except RuntimeError as exception:
         raise ConfigError(
-            f"{chosen} cannot be found, as that home directory is not known; "
-            "give --ipython-dir or set $IPYTHONDIR"
+            f"cannot find {chosen}: its home directory is unknown; "
+            "use --ipython-dir or set $IPYTHONDIR"
         ) from exception

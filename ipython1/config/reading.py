@@ -1,4 +1,4 @@
-"""Reading a configuration file and telling everything that is wrong in it."""
+"""Reads a configuration file and reports every problem in it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from ipython1.config.schema import Section
 
 
 def read_ini(text: str, path: Path, root: Section) -> dict[str, Any]:
-    """What a file says, as values: a dict of sections, with the settings that are given and no
-    others.
+    """Parse the text of a file to a dict of sections that holds only the settings given there.
 
-    :param path: where the text is from, for the messages.
-    :raises ConfigError: holding every problem of the file, each with section, setting, value and
+    :param path: the file that the text is from, for messages.
+    :raises ConfigError: with every problem in the file, each with section, setting, value and
         what is allowed.
     """
     spec = ConfigObj(list(root.spec()), interpolation=False, list_values=False, _inspec=True)
     try:
-        # "%" and "$" are ordinary characters here: templates and code have them.
+        # No interpolation: "%" and "$" are ordinary characters in templates and code.
         parsed = ConfigObj(
             text.splitlines(), configspec=spec, interpolation=False, raise_errors=True
         )
     except ConfigObjError as exception:
         raise ConfigError(f"{path}: {str(exception).rstrip('.')}") from exception
-    # The library cannot validate a file in which a section stands for a setting or the reverse.
+    # The library cannot validate a file that has a section in place of a setting, or vice versa.
     _stop_at(_misplaced(parsed, root, ()), path)
     functions = {
         kind.function: _validating(kind.convert)
@@ -54,7 +53,7 @@ def _validating(convert: Convert) -> Convert:
         try:
             return convert(value, *args, **kwargs)
         except Exception as exception:
-            # A plain text, as the library formats its errors with the wrong value only.
+            # Replace the arguments: the library's own message holds only the wrong value.
             problem = VdtValueError(value)
             problem.args = (str(exception),)
             raise problem from exception
@@ -67,15 +66,15 @@ def _misplaced(parsed: Any, section: Section, where: tuple[str, ...]) -> Iterato
         if any(subsection.name == name for subsection in section.sections):
             brackets = len(where) + 1
             yield (
-                f"{_place(where)}{name} = {_shown(parsed[name])}: it is a section; "
-                f"write {'[' * brackets}{name}{']' * brackets} and the settings below it"
+                f"{_place(where)}{name} = {_shown(parsed[name])}: {name} is a section; "
+                f"write {'[' * brackets}{name}{']' * brackets} with its settings below"
             )
     for name in parsed.sections:
         subsection = section.section(name)
         if any(option.name == name for option in section.options) or (
             section.any_option is not None and subsection is None
         ):
-            yield f"{_place((*where, name))}is a section, but {name} is a setting; write {name} = value"
+            yield f"{_place((*where, name))}is not a section but a setting; write {name} = value"
         elif subsection is not None:
             yield from _misplaced(parsed[name], subsection, (*where, name))
 
@@ -111,10 +110,10 @@ def _wrong_values(
             value = parsed[name]
             hint = ""
             if isinstance(value, list) and option.kind is not TEXT:
-                hint = "; put it in quotes because of the comma"
+                hint = "; quote values that contain a comma"
             elif option.kind is CODE:
                 hint = f" ({result})"
-            yield f"{_place(where)}{name} = {_shown(value)}: allowed is {option.kind.allowed}{hint}"
+            yield f"{_place(where)}{name} = {_shown(value)}: must be {option.kind.allowed}{hint}"
 
 
 def _unknown(parsed: Any, where: tuple[str, ...], name: str, root: Section) -> str:
@@ -128,14 +127,14 @@ def _unknown(parsed: Any, where: tuple[str, ...], name: str, root: Section) -> s
     close = difflib.get_close_matches(name, known, 1, 0.5)
     elsewhere = [] if is_section else list(_sections_with(root, name, ()))
     if elsewhere:
-        advice = f"it belongs into the section {_place(elsewhere[0]).rstrip()}"
+        advice = f"it belongs in section {_place(elsewhere[0]).rstrip()}"
     elif close:
         advice = f"did you mean {close[0]}?"
     elif known:
-        advice = f"known are {', '.join(known)}"
+        advice = f"the {what}s here are {', '.join(known)}"
     else:
-        advice = f"there are no {what}s here"
-    return f"{_place(where)}there is no {what} {name}; {advice}"
+        advice = f"no {what}s are allowed here"
+    return f"{_place(where)}unknown {what} {name}; {advice}"
 
 
 def _sections_with(

@@ -1,8 +1,8 @@
-"""What settings there are: their names, kinds, defaults and explanations.
+"""Descriptions of settings: their names, kinds, defaults and explanations.
 
-A package describes its settings once, as a tuple of :class:`Section`. The defaults, the spec that a
-file is validated against, and the commented file that users start from all come from it. Defaults
-need no library and no file.
+A package describes its settings once, as a tuple of :class:`Section`. The defaults, the spec that
+files are validated against, and the commented file that users start from are all derived from it.
+Getting the defaults takes neither a library nor a file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ipython1.config.kinds import Kind
 class Option:
     """One setting.
 
-    :ivar default: the value that holds when nothing is said, as a value and not as text.
-    :ivar help: what it does, for the commented file; units belong here.
-    :ivar example: what the commented file shows in place of the default.
+    :ivar default: the default, as a value and not as text.
+    :ivar help: what it does, with units, for the commented file.
+    :ivar example: the value that the commented file shows instead of the default.
     """
 
     name: str
@@ -32,18 +32,18 @@ class Option:
 
     @property
     def shown(self) -> Any:
-        """The value for the commented file."""
+        """The value that the commented file shows."""
         return self.default if self.example is None else self.example
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Some settings under a heading.
+    """A section of a file, with its settings and subsections.
 
-    :ivar any_option: the kind of options that may be added under names of the user's own; its
-        ``name`` is an example.
-    :ivar any_section: the form of sections that may be added under names of the user's own; its
-        ``name`` is an example.
+    :ivar any_option: the form of the options that users may add under any name; its own ``name`` is
+        an example. ``None`` if they may not.
+    :ivar any_section: the form of the subsections that users may add under any name; its own
+        ``name`` is an example. ``None`` if they may not.
     """
 
     name: str
@@ -54,31 +54,31 @@ class Section:
     any_section: Section | None = None
 
     def option(self, name: str) -> Option | None:
-        """The option of that name, if it may be given."""
+        """Return the option with this name, or ``None`` if it is not allowed here."""
         return next((option for option in self.options if option.name == name), self.any_option)
 
     def section(self, name: str) -> Section | None:
-        """The subsection of that name, if it may be given."""
+        """Return the subsection with this name, or ``None`` if it is not allowed here."""
         return next(
             (section for section in self.sections if section.name == name), self.any_section
         )
 
     def defaults(self) -> dict[str, Any]:
-        """The values that hold when nothing is said."""
+        """Return the defaults, subsections as nested dicts."""
         values: dict[str, Any] = {option.name: copy.copy(option.default) for option in self.options}
         for section in self.sections:
             values[section.name] = section.defaults()
         return values
 
     def kinds(self) -> Iterator[Kind]:
-        """Every kind that is used, in subsections too."""
+        """Yield every kind in use, including those of subsections."""
         for option in (*self.options, *([self.any_option] if self.any_option else [])):
             yield option.kind
         for section in (*self.sections, *([self.any_section] if self.any_section else [])):
             yield from section.kinds()
 
     def spec(self, depth: int = 1) -> Iterator[str]:
-        """The lines of the spec for ``validate``; what is missing becomes None."""
+        """Yield the lines of the spec for ``validate``; settings that are not given become None."""
         for option in self.options:
             yield f"{option.name} = {option.kind.check}default=None)"
         if self.any_option is not None:
@@ -92,5 +92,5 @@ class Section:
 
 
 def root_section(sections: tuple[Section, ...]) -> Section:
-    """The whole of a file as a section without a heading."""
+    """Return a whole file as one section without a heading."""
     return Section("", "", sections=sections)

@@ -1,4 +1,4 @@
-"""Kinds of values: what texts they take, and how a value is written."""
+"""Kinds of values: the text they accept, and how values are written."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

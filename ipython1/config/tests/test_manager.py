@@ -143,7 +143,7 @@ class WrongFileTests(ManagerTestCase):
             ("weight = inf", "a number of kg"),
             ("colour = blue", "one of red, green"),
             ("ripe = maybe", "True or False"),
-            ("name = a, b", "quotes"),
+            ("name = a, b", "quote it"),
             ("space = 4 apples", "64 MiB"),
         ]:
             key, _, value = line.partition(" = ")
@@ -154,19 +154,19 @@ class WrongFileTests(ManagerTestCase):
 
     def test_unknown_names_come_with_advice(self):
         for text, words in [
-            ("[fruits]", ("no section fruits", "did you mean fruit?")),
-            ("[xyzzy]", ("no section xyzzy", "known are fruit, recipes")),
-            ("[fruit]\ncuont = 3", ("[fruit] there is no setting cuont", "did you mean count?")),
-            ("[fruit]\nxyzzy = 3", ("xyzzy", "known are count, weight")),
-            ("count = 3", ("no setting count", "belongs into the section [fruit]")),
-            ("[fruit]\n[[peel]]\ncount = 3", ("belongs into the section [fruit]",)),
+            ("[fruits]", ("unknown section fruits", "did you mean fruit?")),
+            ("[xyzzy]", ("unknown section xyzzy", "the sections here are fruit, recipes")),
+            ("[fruit]\ncuont = 3", ("[fruit] unknown setting cuont", "did you mean count?")),
+            ("[fruit]\nxyzzy = 3", ("xyzzy", "the settings here are count, weight")),
+            ("count = 3", ("unknown setting count", "belongs in section [fruit]")),
+            ("[fruit]\n[[peel]]\ncount = 3", ("belongs in section [fruit]",)),
             ("[fruit]\n[[core]]\nsise = 3", ("[fruit] [[core]]", "did you mean size?")),
-            ("[fruit]\n[[peel]]\n[[[x]]]", ("no section x", "no sections here")),
+            ("[fruit]\n[[peel]]\n[[[x]]]", ("unknown section x", "no sections are allowed here")),
         ]:
             self.assert_wrong(text, *words)
 
     def test_sections_and_settings_in_place_of_each_other(self):
-        self.assert_wrong("fruit = 3", "fruit = 3: it is a section; write [fruit]")
+        self.assert_wrong("fruit = 3", "fruit = 3: fruit is a section; write [fruit]")
         self.assert_wrong("[fruit]\npeel = 1", "[fruit] peel = 1", "write [[peel]]")
         self.assert_wrong("[fruit]\n[[count]]\nx = 1", "[fruit] [[count]]", "write count = value")
         self.assert_wrong("[recipes]\n[[x]]\ny = 1", "[recipes] [[x]]", "write x = value")
@@ -231,7 +231,7 @@ class WriteTests(ManagerTestCase):
         )
         self.assertIn(str(path), self.printed)
 
-    def test_existing_file_is_kept_unless_told_otherwise(self):
+    def test_existing_file_is_kept_unless_overwrite_is_true(self):
         self.path.write_text("[fruit]\ncount = 5\n")
         exception = self.assertRaises(ConfigError, self.write, self.directory)
         self.assertIn(str(self.path.resolve()), str(exception))
@@ -240,7 +240,7 @@ class WriteTests(ManagerTestCase):
         self.write(self.directory, overwrite=True)
         self.assertEqual(MANAGER.get_config(self.directory)["fruit"]["count"], 3)
 
-    def test_environment_decides_where_when_nothing_is_said(self):
+    def test_environment_decides_where_by_default(self):
         self.patch(os, "environ", {**os.environ, "IPYTHONDIR": str(self.directory)})
         self.assertEqual(self.write(), self.path.resolve())
 

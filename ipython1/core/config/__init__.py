@@ -12,19 +12,20 @@ INTERPRETER = Section(
             "history_length",
             kinds.integer(1, 1_000_000),
             1000,
-            "So many of the latest commands are kept, with their results, for get_result.",
+            "Number of recent commands to keep, with their results, for get_result.",
         ),
         Option(
             "history_size",
             kinds.SIZE,
             64 * 1024**2,
-            "The latest commands are kept as long as they and their results are no larger than this.",
+            "Total size of the recent commands and results to keep; the oldest are dropped first.",
         ),
         Option(
             "output_size",
             kinds.size(1024),
             8 * 1024**2,
-            "So much of what one command prints is kept; of more, the middle is cut out, with a mark.",
+            "How much output to keep per command. If a command prints more, the middle is replaced by a "
+            "marker.",
         ),
     ),
 )

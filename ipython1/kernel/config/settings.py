@@ -1,4 +1,4 @@
-"""What can be set in ``ipython1.kernel.ini``."""
+"""The settings of ``ipython1.kernel.ini``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MIB = 1024**2
 _PORT = kinds.integer(0, 65535)
 _ADDRESS = kinds.Kind(
     "address(",
-    "nothing, an IP address or a host name",
+    "empty, an IP address or a host name",
     lambda value: "" if value == "" else check_host(value),
 )
 _LOCATION = kinds.Kind(
     "location(",
-    "nothing, HOST or HOST:PORT, or several in one pair of quotes with commas between them",
+    "empty, HOST or HOST:PORT, or several of these separated by commas and quoted as a whole",
     check_location,
 )
 _SECONDS = kinds.number(0, unit="seconds")
@@ -37,13 +37,13 @@ _LOGGING = (
         "log_level",
         kinds.choice(*LOG_LEVELS),
         "info",
-        "The least severe messages that go into the log file.",
+        "The lowest severity of messages that are logged.",
     ),
     Option(
         "log_size",
         kinds.SIZE,
         5 * MIB,
-        "The size at which a log file is put aside and a new one begun; the last three are kept.",
+        "The size at which the log file is rotated; the last three rotated files are kept.",
     ),
 )
 
@@ -52,21 +52,21 @@ _INTERFACE = (
         "controller_interface",
         kinds.OPTIONAL_DOTTED_NAME,
         "",
-        "The interface that a controller is adapted to.",
+        "The interface that the controller is adapted to.",
     ),
     Option(
         "fc_interface",
         kinds.OPTIONAL_DOTTED_NAME,
         "",
-        "The interface that this is adapted to in turn, so that Foolscap can make it available.",
+        "The interface that the result is adapted to, which Foolscap makes available to clients.",
     ),
     Option(
         "furl_file",
         kinds.TEXT,
         "",
-        "The name of its FURL file in the security directory; nothing stands for ipcontroller-NAME.furl.",
+        "The name of its FURL file in the security directory; empty means ipcontroller-NAME.furl.",
     ),
-    Option("enabled", kinds.BOOLEAN, True, "Whether controllers offer it."),
+    Option("enabled", kinds.BOOLEAN, True, "Whether controllers offer this interface."),
 )
 
 _EXAMPLES = {
@@ -86,27 +86,27 @@ def _interface(name: str, controller: str, face: str, furl_file: str, help: str)
 
 _INTERFACES = Section(
     "controller_interfaces",
-    "The interfaces that a controller offers to clients. Each gets a FURL file of its own.",
+    "The interfaces that a controller offers to clients. Each has its own FURL file.",
     sections=(
         _interface(
             "multiengine",
             "ipython1.kernel.multiengine.IMultiEngine",
             "ipython1.kernel.multienginefc.IFCMultiEngine",
             "ipcontroller-mec.furl",
-            "Engines that are addressed explicitly.",
+            "Clients address engines explicitly.",
         ),
         _interface(
             "task",
             "ipython1.kernel.task.ITaskController",
             "ipython1.kernel.taskfc.IFCTaskController",
             "ipcontroller-tc.furl",
-            "Tasks that the engines share out among themselves.",
+            "Clients submit tasks, which are balanced among the engines.",
         ),
     ),
     any_section=Section(
         "myinterface",
-        "An interface of your own is added as a section with a name of your choice. The modules of both "
-        "names are imported by the controller and must register the adapters.",
+        "To add your own interface, add a section with any name. The controller imports the modules of "
+        "both interfaces, and these modules must register the adapters.",
         tuple(replace(option, example=_EXAMPLES.get(option.name)) for option in _INTERFACE),
     ),
 )
@@ -119,45 +119,45 @@ CONTROLLER = Section(
             "client_ip",
             _ADDRESS,
             "",
-            "The address to listen on; nothing stands for all of this host's addresses, 127.0.0.1 for "
-            "clients and engines on this host only.",
+            "The address to listen on. Empty means all addresses of this host; 127.0.0.1 admits only "
+            "clients and engines on this host.",
         ),
-        Option("client_port", _PORT, 0, "The port to listen on; 0 is any free port."),
+        Option("client_port", _PORT, 0, "The port to listen on; 0 means any free port."),
         Option(
             "client_location",
             _LOCATION,
             "",
-            "Where clients find the controller. Nothing stands for this host's address.",
+            "The address at which clients reach the controller; empty means this host's address.",
         ),
         Option(
             "client_cert_file",
             kinds.TEXT,
             "",
-            "The key file of the clients' listener; nothing stands for ipcontroller.pem in the security "
-            "directory. It is made when it is missing.",
+            "The key file of the clients' listener; empty means ipcontroller.pem in the security "
+            "directory. If the file is missing, the controller creates it.",
         ),
         Option(
             "engine_ip",
             _ADDRESS,
             "",
-            "As client_ip, for engines. When engine_ip, engine_port and engine_cert_file are all left "
-            "alone, one port serves engines and clients.",
+            "Like client_ip, for engines. If none of engine_ip, engine_port and engine_cert_file is set, "
+            "one port serves engines and clients.",
         ),
-        Option("engine_port", _PORT, 0, "As client_port, for engines."),
-        Option("engine_location", _LOCATION, "", "As client_location, for engines."),
-        Option("engine_cert_file", kinds.TEXT, "", "As client_cert_file, for engines."),
+        Option("engine_port", _PORT, 0, "Like client_port, for engines."),
+        Option("engine_location", _LOCATION, "", "Like client_location, for engines."),
+        Option("engine_cert_file", kinds.TEXT, "", "Like client_cert_file, for engines."),
         Option(
             "reuse_furls",
             kinds.BOOLEAN,
             False,
-            "Keep the FURLs of the last run, so that copies of the FURL files on other hosts stay good.",
+            "Keep the FURLs of the last run, so that copies of the FURL files on other hosts stay valid.",
         ),
         *_LOGGING,
         Option(
             "max_message_size",
             kinds.SIZE,
             4 * GIB,
-            "The largest object that may be sent through the controller; a larger one gives "
+            "The largest object that may be sent through the controller; a larger one raises "
             "MessageSizeError.",
         ),
     ),
@@ -172,50 +172,51 @@ TASK = Section(
             "scheduler",
             kinds.DOTTED_NAME,
             "ipython1.kernel.task.FIFOScheduler",
-            "The class that decides which task is next. There are FIFOScheduler, LIFOScheduler and "
-            "PriorityScheduler in ipython1.kernel.task; a class of your own is imported by the controller.",
+            "The class that chooses the next task: FIFOScheduler, LIFOScheduler or PriorityScheduler in "
+            "ipython1.kernel.task, or your own class, which the controller must be able to import.",
         ),
         Option(
             "kill_limit",
             kinds.integer(1, 1000),
             3,
-            "A task during which so many engines died is not tried again.",
+            "How many engines may die while running a task before it is no longer retried.",
         ),
         Option(
             "abort_grace",
             _SECONDS,
             5.0,
-            "For so many seconds an aborted task may go on before its engine is killed.",
+            "Seconds that an aborted task may keep running before its engine is killed.",
         ),
         Option(
             "prefetch_seconds",
             kinds.number(0.0001, 60, unit="seconds"),
             0.010,
-            "About how much work an engine is given ahead.",
+            "About how many seconds of work to queue on an engine ahead of time.",
         ),
         Option(
             "prefetch_min",
             kinds.integer(1, 65536),
             2,
-            "At least so many tasks are given to an engine ahead.",
+            "The minimum number of tasks to queue on an engine ahead of time.",
         ),
         Option(
             "prefetch_max",
             kinds.integer(1, 65536),
             4096,
-            "At most so many tasks are given to an engine ahead.",
+            "The maximum number of tasks to queue on an engine ahead of time.",
         ),
         Option(
             "result_age",
             _SECONDS,
             86400.0,
-            "Results that their client has are kept for others for so many seconds.",
+            "Seconds that results already delivered to their client are kept for other clients.",
         ),
         Option(
             "result_size",
             kinds.SIZE,
             64 * MIB,
-            "Results that their client has are kept for others up to this size, oldest first out.",
+            "Total size of the results already delivered to their client that are kept for other "
+            "clients; the oldest are dropped first.",
         ),
     ),
 )
@@ -228,27 +229,25 @@ ENGINE = Section(
             "furl_file",
             kinds.TEXT,
             "",
-            "The FURL file for engines; nothing stands for ipcontroller-engine.furl in the security "
-            "directory.",
+            "The FURL file for engines; empty means ipcontroller-engine.furl in the security directory.",
         ),
         Option(
             "mpi",
             kinds.TEXT,
             "",
-            "The name of the setting of the [mpi] section whose code sets MPI up; nothing stands for "
-            "no MPI.",
+            "The setting in the [mpi] section whose code sets up MPI; empty means no MPI.",
         ),
         Option(
             "connect_timeout",
             kinds.number(0, 7 * 86400, unit="seconds"),
             60.0,
-            "For so long an engine waits for the FURL file and for the controller to answer.",
+            "Seconds that an engine waits for the FURL file and for the controller to answer.",
         ),
         Option(
             "reconnect_timeout",
             kinds.number(0, unit="seconds"),
             600.0,
-            "For so long an engine that lost its controller tries to find it again before it ends.",
+            "Seconds that an engine tries to reconnect to a lost controller before it exits.",
         ),
         *_LOGGING,
     ),
@@ -269,8 +268,8 @@ mpi = SimpleNamespace(rank=_communicator.MyPID(), size=_communicator.NumProc())
 
 MPI = Section(
     "mpi",
-    "Code that sets MPI up in an engine's namespace before anything else runs there, by names for "
-    "'ipengine --mpi=NAME'. It must define mpi with mpi.rank and mpi.size.",
+    "Code that sets up MPI in an engine's namespace before anything else runs there. 'ipengine "
+    "--mpi=NAME' selects it by name. The code must define mpi, with mpi.rank and mpi.size.",
     (
         Option("mpi4py", kinds.CODE, _MPI4PY, "For mpi4py."),
         Option("pytrilinos", kinds.CODE, _PYTRILINOS, "For PyTrilinos."),
@@ -279,7 +278,7 @@ MPI = Section(
         "myown",
         kinds.CODE,
         "",
-        "Code of your own is added under a name of your choice.",
+        "To add your own code, add a setting with any name.",
         example="\nfrom mypackage import mpi\n",
     ),
 )
@@ -292,36 +291,33 @@ CLUSTER = Section(
             "kind",
             _LAUNCHER,
             "local",
-            "How engines are started when nothing is said: local, mpiexec, ssh, slurm, sge, pbs, lsf, or "
-            "the name of a launcher that a package of yours adds.",
+            "The launcher that starts engines, unless another one is given.",
         ),
-        Option(
-            "n", kinds.integer(0, 1_000_000), 0, "The number of engines; 0 is one for each core."
-        ),
-        Option("start_timeout", _SECONDS, 60.0, "For so many seconds engines may take to come up."),
+        Option("n", kinds.integer(0, 1_000_000), 0, "The number of engines; 0 means one per core."),
+        Option("start_timeout", _SECONDS, 60.0, "Seconds that engines may take to start."),
         Option(
             "stop_timeout",
             _SECONDS,
             10.0,
-            "For so many seconds processes may take to end before they are killed.",
+            "Seconds that processes may take to stop before they are killed.",
         ),
         Option(
             "restart_controller",
             kinds.integer(0, 1000),
             5,
-            "So often within a minute a controller that died is started again.",
+            "How many times per minute to restart a controller that died.",
         ),
         Option(
             "restart_engines",
             kinds.integer(0, 1000),
             0,
-            "So often within a minute an engine that died is started again.",
+            "How many times per minute to restart an engine that died.",
         ),
         Option(
             "engine_arguments",
             kinds.WORDS,
             (),
-            "Further options for ipengine.",
+            "Additional options for ipengine.",
             example=("--connect-timeout=300",),
         ),
         *_LOGGING,
@@ -329,16 +325,14 @@ CLUSTER = Section(
     sections=(
         Section(
             "mpi",
-            "Engines that are started by mpiexec or mpirun.",
+            "Engines started by mpiexec or mpirun.",
             (
-                Option(
-                    "command", kinds.WORDS, ("mpiexec",), "The command, with options of its own."
-                ),
+                Option("command", kinds.WORDS, ("mpiexec",), "The command, with its options."),
                 Option(
                     "use",
                     kinds.TEXT,
                     "",
-                    "The name of the setting of the [mpi] section whose code sets MPI up in the engines.",
+                    "The setting in the top-level [mpi] section whose code sets up MPI in the engines.",
                 ),
             ),
         ),
@@ -346,37 +340,39 @@ CLUSTER = Section(
             "ssh",
             "Engines on other hosts.",
             (
-                Option("command", kinds.WORDS, ("ssh",), "The command, with options of its own."),
-                Option("cluster_file", kinds.TEXT, "", "The file that says which host runs what."),
+                Option("command", kinds.WORDS, ("ssh",), "The command, with its options."),
+                Option(
+                    "cluster_file", kinds.TEXT, "", "The file that says what runs on which host."
+                ),
             ),
         ),
         Section(
             "batch",
-            "Engines that are started by a batch system.",
+            "Engines started by a batch system.",
             (
                 Option("template", kinds.TEXT, "", "A file that replaces the built-in job script."),
                 Option("queue", kinds.TEXT, "", "The queue or partition."),
-                Option("account", kinds.TEXT, "", "The account or project that is charged."),
-                Option("time", kinds.TEXT, "", "The time limit, in the batch system's own form."),
+                Option("account", kinds.TEXT, "", "The account or project to charge."),
+                Option("time", kinds.TEXT, "", "The time limit, in the batch system's format."),
                 Option(
                     "options",
                     kinds.WORDS,
                     (),
-                    "Further options for the batch system, without its prefix such as #SBATCH.",
+                    "Additional options for the batch system, without the prefix (such as #SBATCH).",
                     example=("--mem=4G",),
                 ),
                 Option(
                     "setup",
                     kinds.WORDS,
                     (),
-                    "Shell lines that are run before the engine.",
+                    "Shell commands to run before the engine starts.",
                     example=("module load python",),
                 ),
                 Option(
                     "python",
                     kinds.TEXT,
                     "",
-                    "The Python interpreter on the nodes; nothing stands for the one in use here.",
+                    "The Python interpreter on the nodes; empty means the one in use on this host.",
                 ),
             ),
         ),

@@ -1,4 +1,4 @@
-"""What every process of the kernel is told."""
+"""The options that all commands share."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from ipython1.kernel.host.logs import LogOptions
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 
 STANDARD_ERROR = "-"
-"""What is given for ``--logfile`` to log to standard error."""
+"""The value of ``--logfile`` that means standard error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonConfig:
-    """What all commands can be told.
+    """The options that all commands share.
 
-    :ivar ipython_dir: absolute.
-    :ivar log_file: absolute; ``None`` for the usual place; ``Path("-")`` for standard error.
-    :ivar log_size: bytes at which a log file is put aside.
+    :ivar ipython_dir: an absolute path.
+    :ivar cluster_id: part of the names of the cluster's files; empty for the default cluster.
+    :ivar log_file: an absolute path; ``None`` for the default file; ``Path("-")`` for standard error.
+    :ivar log_level: the lowest severity that is logged.
+    :ivar log_size: bytes at which a log file is rotated.
     """
 
     ipython_dir: Path
@@ -29,12 +31,13 @@ class CommonConfig:
 
     @property
     def files(self) -> ClusterFiles:
-        """The names of the cluster's files."""
+        """The paths of the cluster's files."""
         return ClusterFiles(IPythonDirs(self.ipython_dir), self.cluster_id)
 
     def log_options(self, name: str) -> LogOptions:
-        """For ``logs.start_logging``; ``name`` is the log file's without ``.log``, such as
-        ``ipcontroller``.
+        """Return the options for ``logs.start_logging``.
+
+        :param name: the log file's name without ``.log``, such as ``ipcontroller``.
         """
         path = self.log_file or self.files.log_file(f"{name}.log")
         return LogOptions(

@@ -1,4 +1,4 @@
-"""The configuration of what a user's session shows: ``ipython1.notebook.ini`` in the IPython directory."""
+"""The configuration of what a user's session displays: ``ipython1.notebook.ini`` in the IPython directory."""
 
 from ipython1.config import ConfigManager, Option, Section, kinds
 
@@ -8,18 +8,19 @@ DISPLAY = Section(
     "display",
     "What terminals and notebooks show.",
     (
-        Option("progress", kinds.BOOLEAN, True, "Show how far long waits have come."),
+        Option("progress", kinds.BOOLEAN, True, "Show a progress bar during long waits."),
         Option(
             "live_output",
             kinds.BOOLEAN,
             True,
-            "Show what engines print while their commands still run.",
+            "Show what engines print while their commands are still running.",
         ),
         Option(
             "live_output_after",
             kinds.number(0, unit="seconds"),
             1.0,
-            "Commands that take no longer than this show their output when they are done.",
+            "How long a command must run before its output is shown live; the output of shorter commands "
+            "is shown when they finish.",
         ),
     ),
 )

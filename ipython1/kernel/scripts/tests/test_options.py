@@ -113,7 +113,7 @@ class ControllerTests(OptionsTestCase):
     def test_an_unknown_launcher_in_the_ini_file_is_told_with_its_place(self):
         self.ini("[cluster]\nkind = cloud\n")
         line = self.assert_ends(1, self.controller)
-        self.assertIn("ipython1.kernel.ini: [cluster] kind = cloud: allowed is local, ", line)
+        self.assertIn("ipython1.kernel.ini: [cluster] kind = cloud: must be local, ", line)
 
     def test_defaults(self):
         config = self.controller()
