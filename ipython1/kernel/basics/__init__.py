@@ -1,1 +1,1 @@
-"""Errors, words, and interfaces that nothing needs to be loaded for."""
+"""Errors, public names and interfaces, which load nothing else of the kernel."""

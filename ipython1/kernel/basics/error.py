@@ -1,7 +1,7 @@
 """Every error of the kernel, in one place.
 
 An error says who acted (the user, an engine, the controller, the network) and what to do next.  Errors that
-the controller itself produces travel as a name and a message (see :func:`to_wire` and :func:`from_wire`), never as
+the controller itself raises are sent as a name and a message (see :func:`to_wire` and :func:`from_wire`), never as
 a pickle, so this module is safe to import anywhere.
 """
 
@@ -54,13 +54,13 @@ __all__ = [
 ]
 
 MERGE_DISPLAY_ABOVE = 8
-"""Identical errors of more engines than this are shown as one line (never merged in the data)."""
+"""Identical errors are shown as one line if more engines than this failed; the data is never merged."""
 
 
 class KernelError(Exception):
-    """Base of all errors that the kernel itself raises.
+    """Base class of all errors that the kernel itself raises.
 
-    IPython shows the user's own lines of its traceback, not the kernel's.
+    IPython shows only the user's own lines of the traceback, not the kernel's.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -70,74 +70,74 @@ class KernelError(Exception):
 
 
 class WaitInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended the waiting for a call, but not the call; the message says what goes on and what can be done."""
+    """Ctrl-C stopped the wait for a call, but not the call; the message says what is still running and what to do."""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
 
 
 class ConnectionError(KernelError, builtins.ConnectionError):
-    """The link to the controller could not be made, or is gone; calls in progress were not completed."""
+    """The connection to the controller failed or was lost; calls in progress were not completed."""
 
 
 class SecurityError(KernelError):
-    """A FURL, key or state file is missing, malformed, open to others, or was refused by the other side."""
+    """A FURL, key or state file is missing, malformed, accessible to others, or was refused by the other side."""
 
 
 class ProtocolError(KernelError):
-    """The other side sent something that is not in the protocol."""
+    """The other side violated the protocol."""
 
 
 class VersionMismatch(KernelError):
-    """The two sides run different Python minor versions or protocol versions and cannot work together."""
+    """The two sides have incompatible Python versions (different minor versions) or protocol versions."""
 
 
 class FileTimeoutError(KernelError, TimeoutError):
-    """A file that was waited for (such as a FURL file) did not appear in time."""
+    """An expected file, such as a FURL file, did not appear in time."""
 
 
 class NoDefaultAddress(SecurityError, AttributeError):
-    """There is no default address of a controller: no cluster was started, or its FURL file cannot be read."""
+    """There is no default controller address: no cluster is running, or its FURL file cannot be read."""
 
 
 class InvalidEngineID(KernelError, LookupError):
-    """A target names an engine that is not registered."""
+    """A target is not the id of a registered engine."""
 
 
 class NoEnginesRegistered(KernelError):
-    """The call needs at least one engine and none is registered."""
+    """The call needs at least one engine, but none is registered."""
 
 
 class IdInUse(KernelError):
-    """An engine asked for an id that another engine has."""
+    """An engine asked for an id that is already in use."""
 
 
 class InvalidClientID(KernelError):
-    """The controller does not know this client (any more)."""
+    """The controller does not know this client, or no longer does."""
 
 
 class InvalidDeferredID(KernelError):
-    """The result of this pending call was dropped (by ``flush``) and cannot be fetched any more."""
+    """The result of this pending call was dropped (by ``flush``) and can no longer be fetched."""
 
 
 class QueueCleared(KernelError):
-    """The command was removed from its engine's queue before it began."""
+    """The command was removed from its engine's queue before it started."""
 
 
 class ResultNotCompleted(KernelError, TimeoutError):
-    """The result is not there yet."""
+    """The result is not available yet."""
 
 
 class ResultAlreadyRetrieved(KernelError):
-    """The result was fetched before and is no longer kept."""
+    """The result has already been fetched and is no longer kept."""
 
 
 class SerializationError(KernelError):
-    """An object could not be turned into bytes, or back."""
+    """An object could not be serialized or deserialized."""
 
 
 class UnpickleableException(KernelError):
-    """Stands for an engine's exception that could not be rebuilt here; carries its name and message."""
+    """Replaces an engine's exception that could not be unpickled here; holds its name and message."""
 
 
 class MessageSizeError(KernelError):
@@ -157,11 +157,11 @@ class MessageSizeError(KernelError):
 
 
 class NotAPendingResult(KernelError, TypeError):
-    """Something that is not a ``PendingResult`` was given where one is needed."""
+    """A ``PendingResult`` was expected, but something else was passed."""
 
 
 class InvalidProperty(KernelError, KeyError):
-    """An engine does not have a property of this name."""
+    """An engine has no property with this name."""
 
     __str__ = Exception.__str__
 
@@ -175,50 +175,51 @@ class TaskAborted(KernelError):
 
 
 class TaskTimeout(KernelError, TimeoutError):
-    """The task ran longer than its ``timeout``."""
+    """The task exceeded its ``timeout``."""
 
 
 class TaskRejectError(KernelError):
-    """Raised inside a task to send it to another engine without using a retry."""
+    """Raised inside a task to move it to another engine without using up a retry."""
 
 
 class StopLocalExecution(BaseException):
-    """Leaves a ``with`` block whose body runs on the engines; raised by ``remote``, and caught where the block ends.
+    """Leaves a ``with`` block whose body runs on the engines; raised by ``remote``, and caught at the block's end.
 
-    It is not an ``Exception``, so that nothing on the way out takes it for an error.
+    It is not an ``Exception``, so that ``except Exception`` does not catch it on the way out.
     """
 
 
 class ClientError(KernelError):
-    """The client was used in a way that cannot work."""
+    """The client was used incorrectly."""
 
 
 class EngineDied(KernelError):
-    """An engine went away before it finished what it was given."""
+    """An engine died or disconnected before it finished its work."""
 
 
 class NotStarted(EngineDied):
-    """An engine went away before it began what waited for it; none of it was run, so it can be given to another."""
+    """An engine died or disconnected before it started this work; none of it ran, so another engine can do it."""
 
 
 class BrokenEnginePool(KernelError, BrokenExecutor):
-    """An executor has no engines any more, or no controller; the message says what happened."""
+    """An executor lost all its engines or its controller; the message says what happened."""
 
 
 class ClusterError(ClientError):
-    """A cluster could not be started, or not be asked what it was asked."""
+    """A cluster could not be started, or a request to it failed."""
 
 
 class CompositeError(KernelError):
     """One or more engines failed; holds each failure and what the other engines returned.
 
     :ivar message: the first line, ``one or more exceptions from call to method: <method>``.
-    :ivar elist: a tuple ``(exception type, exception, traceback text)`` for each failure, in order of engine id.
-    :ivar engine_ids: the engine of each failure (``None`` where no engine is involved), parallel to ``elist``.
+    :ivar elist: a list with a tuple ``(exception type, exception, traceback text)`` for each failure, in order of
+        engine id.
+    :ivar engine_ids: the engine id of each failure (``None`` where no engine is involved), parallel to ``elist``.
     :ivar method: the name of the call that failed.
-    :ivar results: what the engines that did not fail returned, in order of engine id.
-    :ivar exceptions: the exception objects of ``elist``, as a tuple.
-    :ivar shown: what of the engines' output was shown while they ran, a ``liveoutput.Shown``; for the display.
+    :ivar results: a list of what the other engines returned, in order of engine id.
+    :ivar exceptions: the exception objects in ``elist``, as a tuple.
+    :ivar shown: the engines' output that was already shown while they ran, a ``liveoutput.Shown``; for the display.
 
     ``__cause__`` is an ``ExceptionGroup`` of the engines' exceptions, each with its engine's traceback as a note.
     """
@@ -245,7 +246,7 @@ class CompositeError(KernelError):
 
     @property
     def exceptions(self) -> tuple[BaseException, ...]:
-        """The engines' exceptions, in the order of ``elist``."""
+        """The engines' exceptions, in the order of ``elist``, as a tuple."""
         return tuple(value for _, value, _ in self.elist)
 
     def _label(self, engine_ids: Sequence[int | None]) -> str:
@@ -253,12 +254,12 @@ class CompositeError(KernelError):
         return f"[{compress_ids(known)}:{self.method}]" if known else f"[{self.method}]"
 
     def summary_lines(self) -> list[str]:
-        """One line per failing engine; identical errors of many engines share one."""
+        """Return one line per failed engine; identical errors of many engines share a line."""
         described = self._merged([describe_exception(value) for value in self.exceptions])
         return [f"{label}: {text}" for label, text in described]
 
     def tracebacks(self) -> list[tuple[str, str]]:
-        """Pairs of ``[id:method]`` and the engine's own traceback; identical ones of many engines share one."""
+        """Return pairs of ``[id:method]`` and an engine's traceback; identical ones of many engines share a pair."""
         return self._merged([text.rstrip("\n") for _, _, text in self.elist])
 
     def _merged(self, texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -274,9 +275,10 @@ class CompositeError(KernelError):
         return "\n".join([self.message, *self.summary_lines()])
 
     def print_tracebacks(self, excid: int | None = None) -> None:
-        """Print the engines' own tracebacks: all of them, or that of failure number ``excid``.
+        """Print the engines' tracebacks.
 
-        :raises IndexError: when there is no failure of that number.
+        :param excid: the index of one failure in ``elist``; default all.
+        :raises IndexError: if there is no failure with this index.
         """
         if excid is None:
             chosen = self.tracebacks()
@@ -287,9 +289,10 @@ class CompositeError(KernelError):
             print(f"{label}:\n{text}\n")
 
     def raise_exception(self, excid: int = 0) -> None:
-        """Raise failure number ``excid`` as the exception it was on its engine.
+        """Raise one engine's exception.
 
-        :raises IndexError: when there is no failure of that number.
+        :param excid: the index of the failure in ``elist``.
+        :raises IndexError: if there is no failure with this index.
         """
         __tracebackhide__ = True
         exception = self.elist[self._checked(excid)][1]
@@ -297,7 +300,7 @@ class CompositeError(KernelError):
         try:
             raise exception.with_traceback(None)
         finally:
-            # Raised while this error is handled, it would be shown as having come of it.
+            # If this error is being handled, Python would show it as the context of the engine's exception.
             exception.__context__ = before
 
     def _render_traceback_(self) -> list[str]:
@@ -313,17 +316,17 @@ class CompositeError(KernelError):
     def _checked(self, excid: int) -> int:
         if not -len(self.elist) <= excid < len(self.elist):
             raise IndexError(
-                f"an exception with index {excid} does not exist: there are {len(self.elist)}, numbered from 0"
+                f"there is no exception with index {excid}: there are {len(self.elist)}, numbered from 0"
             )
         return excid
 
 
 def describe_exception(exception: BaseException) -> str:
-    """``Type: message`` for an exception, also for one whose ``__str__`` fails."""
+    """Format an exception as ``Type: message``, even if its ``__str__`` fails."""
     name = type(exception).__name__
     try:
         if isinstance(exception, SyntaxError) and str(exception.filename).startswith("<ipython-"):
-            # The file is what the user typed, and its invented name is different on every engine.
+            # The "file" is what the user typed; IPython's made-up name for it differs between engines.
             return f"{name}: {exception.msg} (line {exception.lineno})"
         text = str(exception)
     except KeyboardInterrupt:
@@ -344,11 +347,11 @@ _BY_NAME: dict[str, type[KernelError]] = {
 
 
 _MAX_MESSAGE = 4000
-"""Characters of a message that travel; the place for it on the wire is bounded."""
+"""Longer messages are cut to this many characters, because their field on the wire is bounded."""
 
 
 def to_wire(exception: BaseException) -> tuple[str, str]:
-    """The name and message under which the controller sends an error of its own."""
+    """Return the name and message by which the controller sends one of its own errors."""
     name = type(exception).__name__
     if name in _BY_NAME or name in _BUILTIN:
         message = str(exception)
@@ -360,7 +363,7 @@ def to_wire(exception: BaseException) -> tuple[str, str]:
 
 
 def from_wire(name: str, message: str) -> Exception:
-    """The exception for what :func:`to_wire` gave; an unknown name gives a :class:`KernelError`."""
+    """Rebuild an exception from the result of :func:`to_wire`; unknown names become :class:`KernelError`."""
     if name in _BUILTIN:
         return _BUILTIN[name](message)
     return _BY_NAME.get(name, KernelError)(message)

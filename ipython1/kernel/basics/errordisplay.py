@@ -1,6 +1,6 @@
-"""How IPython shows the kernel's errors: the user's own lines, then the message; nothing of the kernel's inside.
+"""How IPython shows the kernel's errors: the user's own lines, then the message, without the kernel's internals.
 
-The traceback itself is cut at the user's last line, so that ``%debug`` stops there too.
+The traceback itself is cut after the user's last line, so that ``%debug`` stops there too.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _TESTS: Final = os.sep + "tests" + os.sep
 def render_error(
     error: BaseException, tracebacks: Callable[[], Iterable[tuple[str, str]]] = tuple
 ) -> list[str]:
-    """The lines that IPython's ``_render_traceback_`` returns: one string, in the colours and mode of the session.
+    """Return what IPython's ``_render_traceback_`` returns: one string, in the colours and mode of the session.
 
-    :param tracebacks: gives pairs of a label and an engine's traceback, which the mode ``Verbose`` shows too.
+    :param tracebacks: returns pairs of a label and an engine's traceback, which are added in ``Verbose`` mode.
     """
     cut_at_user(error)
     shell = session_shell()
     if shell is None:
         return ["".join(traceback.format_exception(error)).rstrip("\n")]
-    # The session's own formatter would add everything that led to the error; it is given one that nothing led to.
+    # The session's formatter would also show the error's cause and context, so give it a copy without them.
     stand_in = type(type(error).__name__, (Exception,), {"__module__": "builtins"})(str(error))
     formatter = shell.InteractiveTB
     text = "\n".join(formatter.structured_traceback(type(stand_in), stand_in, error.__traceback__))
@@ -39,7 +39,7 @@ def render_error(
 
 
 def cut_at_user(error: BaseException) -> None:
-    """Let the traceback end where the user's code called the kernel; one of the kernel alone stays as it is."""
+    """Cut the traceback where the user's code calls the kernel; a traceback without user code is kept whole."""
     last_of_user: TracebackType | None = None
     entry = error.__traceback__
     while entry is not None and not _is_ours(entry.tb_frame):

@@ -1,4 +1,4 @@
-"""The public names of things that lie in a room of their own."""
+"""Public names of classes that are defined in other modules."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def publish(module: str, *kinds: type) -> None:
-    """Let tracebacks and pickles name classes by the module that users import them from.
+    """Make tracebacks and pickles name classes as members of the public module ``module``.
 
-    It is called at the end of the module that defines them, and loads the public one: cloudpickle sends classes of
-    modules that are not loaded by value, so that the other side would get a class of its own.
+    Call this at the end of the module that defines the classes.  It also imports ``module``: cloudpickle pickles
+    classes of modules that are not loaded by value, and the other side would get a different class.
 
-    :param module: the module of the shelf that exports the classes, and nothing of another room.
+    :param module: the public module that exports the classes, and nothing of another room.
     """
     for kind in kinds:
         kind.__module__ = module
@@ -22,10 +22,10 @@ def publish(module: str, *kinds: type) -> None:
 
 
 def lazy_names(module: str, where: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a module (PEP 562) whose names are loaded when they are first used.
+    """Return a ``__getattr__`` for a module (PEP 562) that loads each name on first use.
 
-    :param module: the ``__name__`` of that module.
-    :param where: for each name the module that defines it.
+    :param module: the ``__name__`` of the module.
+    :param where: maps each name to the module that defines it.
     """
 
     def get(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The interfaces of the task system.
 
-They are kept apart from what implements them, so that clients can import them without the controller's modules.
+They are separate from their implementations, so that clients can import them without the controller's modules.
 """
 
 from __future__ import annotations
@@ -14,119 +14,130 @@ from zope.interface import Attribute, Interface
 class ITask(Interface):
     """A piece of work that a client submits.
 
-    Objects of classes that provide this are pickled and sent to an engine, which calls the first three methods
-    below, in this order.  ``ipython1.kernel.taskobjects.BaseTask`` is a base for classes of your own; the controller
-    sees nothing of all this but the numbers.
+    The task object is pickled and sent to an engine, which calls the first three methods below, in this order.
+    ``ipython1.kernel.taskobjects.BaseTask`` is a base class for your own tasks.  The controller sees only the
+    numbers among the attributes, never the object.
     """
 
-    retries = Attribute("How often it is run again when it fails or its engine dies, an int.")
-    recovery_task = Attribute("Another ITask to run when all that failed, or None.")
+    retries = Attribute("How many times to rerun the task if it fails or its engine dies, an int.")
+    recovery_task = Attribute("Another ITask to run if all retries failed, or None.")
     depend = Attribute(
-        "A function of the engine's properties that says whether it may run there, or None."
+        "A function of an engine's properties that returns whether the task may run there, or None."
     )
     timeout = Attribute("Seconds that a run may take, or None.")
-    priority = Attribute("An int; larger is to run earlier.")
+    priority = Attribute("An int; larger numbers run earlier.")
 
     def pre_task(engine: Any) -> None:
-        """On the engine (``ITaskEngine``), before the work."""
+        """Prepare the work; called on the engine.
+
+        :param engine: provides ``ITaskEngine``.
+        """
 
     def submit_task(engine: Any) -> Any:
-        """On the engine: do the work; returns the result."""
+        """Do the work and return the result; called on the engine."""
 
     def post_task(engine: Any) -> None:
-        """On the engine, after the work, also if it failed."""
+        """Clean up after the work, even if it failed; called on the engine."""
 
     def process_result(result: Any, engineid: int) -> Any:
-        """In the client: what to make of the result."""
+        """Convert the result to what the user gets; called in the client."""
 
 
 class ITaskController(Interface):
     """The Task interface of a controller: engines are a load-balanced pool.
 
-    Clients are known by their uuids (16 bytes); finished tasks are delivered through an :class:`ITaskObserver`.
+    Clients are identified by uuids (16 bytes); finished tasks are delivered to an :class:`ITaskObserver`.
     """
 
     controller = Attribute("The adapted controller.")
 
     def join(uuid: bytes, observer: Any) -> None:
-        """A client came."""
+        """Register a client.
+
+        :param observer: an :class:`ITaskObserver`.
+        """
 
     def leave(uuid: bytes, for_good: bool = True) -> None:
-        """A client is gone; its tasks go on."""
+        """Unregister a client that disconnected; its tasks keep running."""
 
     def lease(uuid: bytes) -> tuple[int, int]:
-        """A block of task ids for a client: the first, and the one after the last."""
+        """Reserve a block of task ids for a client: return the first id, and the last plus 1."""
 
     def begin(uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
-        """A first block of ids, and the tasks and bytes that the client may submit in all."""
+        """Return a first block of ids, and the total numbers of tasks and bytes that the client may submit."""
 
     def add_function(uuid: bytes, digest: bytes, data: bytes) -> None:
-        """A function that the client's tasks will refer to by its digest."""
+        """Store a function that the client's tasks will refer to by its digest."""
 
     def forget_function(uuid: bytes, digest: bytes) -> None:
-        """All of the client's tasks that refer to a function are done; it is sent again before others do."""
+        """Drop a function whose tasks are all done; the client will send it again before submitting others."""
 
     def submit(uuid: bytes, submissions: Iterable[Any]) -> None:
         """Queue tasks."""
 
     def confirm(uuid: bytes, number: int) -> None:
-        """The client has received a batch of results."""
+        """Note that the client has received a batch of results."""
 
     def abort(taskid: int, by_force: bool = True) -> None:
-        """End a task.
+        """Abort a task.
 
-        :param by_force: kill an engine that does not let go of it in time.
-        :raises IndexError: when it is done, or unknown.
+        :param by_force: kill the engine if it does not stop the task in time.
+        :raises IndexError: if the task is done or unknown.
         """
 
     def withdraw(taskid: int) -> bool | None:
-        """End a task if it has not begun: True when it has ended so, False when it has begun or is done.
+        """Cancel a task that has not started.
 
-        None when its engine is being asked: then ask again.
+        :returns: True if it was cancelled, False if it has started or is done, None if its engine has yet to answer;
+            in this case call again.
         """
 
     def has_begun(taskid: int) -> bool:
-        """Whether a task runs now."""
+        """Return whether a task is running now."""
 
     def fetch(uuid: bytes, taskid: int, wait: bool) -> Any:
-        """The finished task, or None; with ``wait``, it is delivered to the client when it is done.
+        """Return a finished task, or None if it is not done.
 
-        :raises IndexError: when it is unknown.
+        :param wait: deliver it to the client once it is done.
+        :raises IndexError: if it is unknown.
         """
 
     def clear(uuid: bytes, taskids: Iterable[int] | None = None) -> None:
         """Forget finished tasks.
 
-        :raises IndexError: when one is unknown.
+        :raises IndexError: if one is unknown.
         """
 
     def spin() -> None:
-        """Try again what waits."""
+        """Try to schedule the waiting tasks again."""
 
     def queue_status(verbose: bool = False) -> dict[str, Any]:
-        """The tasks in each state: numbers, or lists of ids."""
+        """Return the number of tasks in each state, or with ``verbose`` lists of their ids."""
 
 
 class ITaskObserver(Interface):
-    """What a task controller tells a client."""
+    """A client as a task controller sees it."""
 
     def deliver(number: int, finished: list[Any]) -> None:
-        """Tasks are done; ``number`` is to be confirmed unless it is 0."""
+        """Receive finished tasks; unless ``number`` is 0, the client must confirm it."""
 
     def credit(accepted: int, tasks: int, size: int) -> None:
-        """How many of the client's tasks have arrived, and how many tasks and bytes it may submit in all."""
+        """Learn how many of the client's tasks have arrived, and how many tasks and bytes it may submit in total."""
 
 
 class IScheduledTask(Interface):
     """A task as a scheduler sees it."""
 
-    taskid = Attribute("Its number.")
-    priority = Attribute("An int; larger is to run earlier.")
+    taskid = Attribute("The task's id, an int.")
+    priority = Attribute("An int; larger numbers run earlier.")
 
     def check_depend(properties: Any) -> bool:
-        """Whether it may run on the engine whose ``properties`` (of its :class:`IWorker`) these are.
+        """Return whether the task may run on an engine.
 
-        False also as long as the engine has not been asked; it is asked then, and the scheduler is called again.
+        False until the engine has answered; the call sends it the question, and the scheduler is called again
+        after the answer.
+
+        :param properties: the ``properties`` of the engine's :class:`IWorker`.
         """
 
 
@@ -135,45 +146,44 @@ class IWorker(Interface):
 
     workerid = Attribute("The engine's id.")
     properties = Attribute(
-        "What ``check_depend`` takes.  Opaque: the properties themselves stay on the engine."
+        "The argument for ``check_depend``; opaque, as the properties themselves stay on the engine."
     )
-    load = Attribute("How many tasks it has.")
-    work = Attribute("How many seconds they will take, by what was measured before.")
+    load = Attribute("How many tasks it has, an int.")
+    work = Attribute("How many seconds they will take, estimated from earlier tasks.")
 
 
 class IScheduler(Interface):
     """Chooses which task runs next, and where.
 
-    A worker is offered with ``add_worker`` whenever it can take one more task, and is offered again after
-    ``schedule`` has given it one, as long as it can take more.  To use a class of your own, name it in the
-    controller's ini file.
+    ``add_worker`` offers a worker that can take one more task; after ``schedule`` has assigned it one, it is
+    offered again if it can take more.  To use your own class, name it in the controller's ini file.
     """
 
-    nworkers = Attribute("The number of workers on offer.")
-    ntasks = Attribute("The number of tasks that wait.")
-    workerids = Attribute("The ids of the workers on offer.")
-    taskids = Attribute("The ids of the tasks that wait.")
+    nworkers = Attribute("The number of available workers.")
+    ntasks = Attribute("The number of waiting tasks.")
+    workerids = Attribute("The ids of the available workers.")
+    taskids = Attribute("The ids of the waiting tasks.")
 
     def add_task(task: Any, **flags: Any) -> None:
-        """A task (:class:`IScheduledTask`) wants to run, for the first time or again."""
+        """Add a task (:class:`IScheduledTask`), for the first time or again."""
 
     def pop_task(taskid: int | None = None) -> Any:
-        """Take out the task of this id, or the one that is first in line.
+        """Remove and return the task with this id, by default the first in line.
 
-        :raises IndexError: when there is none.
+        :raises IndexError: if there is none.
         """
 
     def add_worker(worker: Any, **flags: Any) -> None:
-        """A worker (:class:`IWorker`) can take a task."""
+        """Add a worker (:class:`IWorker`) that can take a task."""
 
     def pop_worker(workerid: int | None = None) -> Any:
-        """Take out the worker of this id, or the one that is first in line.
+        """Remove and return the worker with this id, by default the first in line.
 
-        :raises IndexError: when there is none.
+        :raises IndexError: if there is none.
         """
 
     def ready() -> bool:
-        """Whether there are both tasks and workers."""
+        """Return whether there are both tasks and workers."""
 
     def schedule() -> tuple[Any, Any]:
-        """Take out and return a worker and the task that it is to run next; ``(None, None)`` when none fit."""
+        """Remove and return a worker and its next task, or ``(None, None)`` if no pair fits."""

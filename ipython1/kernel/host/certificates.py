@@ -1,9 +1,9 @@
-"""The key and certificate that give a controller its lasting identity, and an engine or client a
-passing one.
+"""The key and certificate that give a controller its permanent identity, and an engine or client a
+temporary one.
 
-A Tub's id is a digest of its certificate, so nobody but the holder of the private key can answer
-under that id.  No authority signs the certificate and its dates mean nothing to the protocol.  Keys
-are elliptic (P-256): one takes 0.1 ms to make, where RSA takes a tenth of a second.
+A Tub's id is a digest of its certificate, so only the holder of the private key can answer under
+that id.  The certificate is self-signed, and the protocol ignores its dates.  Keys are
+elliptic-curve keys (P-256): generating one takes 0.1 ms, and an RSA key a tenth of a second.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from cryptography.x509.oid import NameOID
 from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
 
-# The dates span all clocks that a host may have, and the end is the one that stands for "none" (RFC
-# 5280, 4.1.2.5).
+# The dates cover any clock that a host may have; the end date is the one that means "no expiry"
+# (RFC 5280, 4.1.2.5).
 _NOT_BEFORE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NOT_AFTER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
 
 
 def make_certificate() -> bytes:
-    """A new private key and its self-signed certificate, as PEM, fit for foolscap's
+    """Make a new private key and self-signed certificate, as PEM for foolscap's
     ``Tub(certData=...)``.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    # A name that is the same for all tells a listener on the network nothing.
+    # Use the same name in all certificates, so that it reveals nothing to eavesdroppers.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ipython1")])
     certificate = (
         x509.CertificateBuilder()
@@ -51,43 +51,44 @@ def make_certificate() -> bytes:
 
 
 def check_certificate(pem: bytes, path: str | os.PathLike[str]) -> bytes:
-    """Give the PEM back when it is a whole key with its certificate.
+    """Return the PEM if it holds a complete key with its certificate.
 
-    :param path: where it was read from, for the message.
-    :raises SecurityError: when it is empty, truncated, damaged, or the key is not the
-        certificate's.
+    :param path: the file that it was read from, for the message.
+    :raises SecurityError: if it is empty, truncated or damaged, or key and certificate do not
+        match.
     """
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except Exception as exception:
-        raise SecurityError(_unusable(path, "no whole private key is in it")) from exception
+        raise SecurityError(_unusable(path, "it has no complete private key")) from exception
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         certified = certificate.public_key()
     except Exception as exception:
-        raise SecurityError(_unusable(path, "no whole certificate is in it")) from exception
+        raise SecurityError(_unusable(path, "it has no complete certificate")) from exception
     if key.public_key() != certified:
-        raise SecurityError(_unusable(path, "its key and its certificate do not belong together"))
+        raise SecurityError(_unusable(path, "its key and certificate do not match"))
     return pem
 
 
 def load_certificate(path: str | os.PathLike[str]) -> bytes | None:
-    """The checked PEM of a key file, or ``None`` when there is no such file.
+    """Read and check a key file.
 
-    :raises SecurityError: when the file is open to others, or is not a whole key with its
-        certificate.
+    :returns: the PEM, or ``None`` if there is no such file.
+    :raises SecurityError: if the file is accessible to others, or does not hold a complete key with
+        its certificate.
     """
     pem = read_private_if_there(path, "key file")
     return None if pem is None else check_certificate(pem, path)
 
 
 def load_or_make_certificate(path: str | os.PathLike[str]) -> bytes:
-    """The checked PEM of a key file, made first when there is no such file.
+    """Read and check a key file, or create it if it does not exist.
 
-    A file that is there and unusable is never replaced: a new identity would make every FURL of the
-    old one worthless.
+    An unusable file is never replaced: a new identity would invalidate every FURL of the old one.
 
-    :raises SecurityError: as :func:`load_certificate`, or when the file cannot be written.
+    :returns: the PEM.
+    :raises SecurityError: see :func:`load_certificate`; also if the file cannot be written.
     """
     pem = load_certificate(path)
     if pem is not None:
@@ -96,19 +97,19 @@ def load_or_make_certificate(path: str | os.PathLike[str]) -> bytes:
     try:
         write_private(path, made, replace=False)
     except FileExistsError:
-        # Another process was first; there is one identity, and it is in the file.
+        # Another process was first; use the identity in its file.
         return load_certificate(path) or made
     return made
 
 
 def tub_id(pem: bytes) -> str:
-    """The id of the Tub that has this certificate: 32 characters, as in its FURLs."""
+    """Return the id of the Tub with this certificate: 32 characters, as in its FURLs."""
     digest = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA1())
     return base64.b32encode(digest).decode("ascii").lower().rstrip("=")
 
 
 def _unusable(path: str | os.PathLike[str], why: str) -> str:
     return (
-        f"the key file {Path(path)} cannot be used: {why}; restore it from a copy, or remove it together with the "
-        "FURL files beside it to get a new identity"
+        f"the key file {Path(path)} is unusable: {why}; restore it from a backup, or remove it together with the "
+        "FURL files next to it to get a new identity"
     )

@@ -1,4 +1,4 @@
-"""Names this machine, so that two processes can tell whether they may signal each other."""
+"""Identifies this machine, so that two processes can tell whether they can signal each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 
 
 def host_identity() -> str:
-    """The same for two processes exactly when they share a machine, a space of process ids, and a user."""
+    """Return a string that is equal for two processes only if they share a machine, a PID namespace and a user."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()

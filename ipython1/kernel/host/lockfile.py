@@ -1,4 +1,4 @@
-"""A file lock that ends with the process that holds it."""
+"""A file lock that is released when its process ends."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from ipython1.kernel.basics.error import ClientError
 
 
 class LockFile:
-    """Held by at most one process; the file says which."""
+    """A lock held by at most one process, whose pid is in the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; False when another process has it.
+        """Take the lock.
 
-        :raises ClientError: when its file cannot be written.
+        :returns: False if another process holds it.
+        :raises ClientError: if its file cannot be written.
         """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         fd = None
@@ -39,19 +40,19 @@ class LockFile:
         return True
 
     def holder(self) -> int | None:
-        """The process that has it, if the file says."""
+        """Return the pid of the process that holds it, or None if the file does not say."""
         try:
             return int(self._path.read_text())
         except (OSError, ValueError):
             return None
 
     def fileno(self) -> int:
-        """The descriptor by which it is held; whoever inherits that holds it too."""
+        """Return the file descriptor that holds the lock; processes that inherit it hold the lock, too."""
         assert self._fd is not None, "the lock is not held"
         return self._fd
 
     def release(self) -> None:
-        """Give it back; the file stays."""
+        """Release the lock; the file stays."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -1,7 +1,7 @@
-"""The log file of a process: bounded in size, for its owner only, and without secrets.
+"""The log file of a process: bounded in size, readable only by its owner, and without secrets.
 
-Every line goes through :func:`ipython1.kernel.host.furl.redact`, tracebacks too, so a FURL that a
-library logs does not get into the file as one that works.
+Every line passes through :func:`ipython1.kernel.host.furl.redact`, tracebacks included, so the file
+never contains a usable FURL, even if a library logs one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted.logger import ILogObserver, LogEvent
 
 LOG_FILES_KEPT = 3
-"""Full log files that stay beside the one in use, as ``.1`` (the latest) to ``.3``."""
+"""The number of rotated log files that are kept, from ``.1`` (the latest) to ``.3``."""
 
 _begun = False
 
@@ -31,9 +31,9 @@ class LogOptions:
     """Where a process logs, and how much.
 
     :ivar path: the file, or ``None`` for standard error.
-    :ivar level: the least severe messages that are kept: ``debug``, ``info``, ``warn``, ``error``
-        or ``critical``.
-    :ivar size: bytes at which the file is put aside and a new one begun.
+    :ivar level: the lowest severity that is logged: ``debug``, ``info``, ``warn``, ``error`` or
+        ``critical``.
+    :ivar size: bytes at which the file is rotated.
     """
 
     path: Path | None
@@ -42,14 +42,14 @@ class LogOptions:
 
 
 class RunningLog:
-    """A log that is being written; :meth:`close` ends it."""
+    """A log that is being written, until :meth:`close`."""
 
     def __init__(self, observer: ILogObserver, file: IO[Any] | None) -> None:
         self._observer = observer
         self._file = file
 
     def close(self) -> None:
-        """Write no more, and close the file."""
+        """Stop logging and close the file."""
         from twisted.logger import globalLogPublisher
 
         globalLogPublisher.removeObserver(self._observer)
@@ -58,10 +58,9 @@ class RunningLog:
 
 
 def start_logging(options: LogOptions) -> RunningLog:
-    """Write what this process logs from now on, and what it logged since its start, as the options
-    say.
+    """Start writing the log of this process, beginning with what it logged since it started.
 
-    :raises KernelError: when the file cannot be opened; it names the file and the reason.
+    :raises KernelError: if the file cannot be opened; the message names the file and the reason.
     """
     global _begun
     from twisted.logger import globalLogBeginner, globalLogPublisher
@@ -71,7 +70,7 @@ def start_logging(options: LogOptions) -> RunningLog:
     if _begun:
         globalLogPublisher.addObserver(observer)
     else:
-        # User code owns the standard streams, and is to see its warnings there.
+        # The standard streams belong to user code, which expects its warnings there.
         showwarning = warnings.showwarning
         globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
         warnings.showwarning = showwarning
@@ -80,7 +79,7 @@ def start_logging(options: LogOptions) -> RunningLog:
 
 
 def make_observer(file: IO[Any], level: str) -> ILogObserver:
-    """What writes the log's events of this level and above to a file, one line or more each."""
+    """Return an observer that writes events of at least this level to a file."""
     from twisted.logger import (
         FileLogObserver,
         FilteringLogObserver,
@@ -98,10 +97,10 @@ def make_observer(file: IO[Any], level: str) -> ILogObserver:
 
 
 def open_log_file(path: Path, size: int) -> IO[Any]:
-    """Open a file to append log lines to; a new one is for its owner only, a full one is put aside.
+    """Open a log file for appending; a new file is readable only by its owner.
 
-    :param size: bytes; 0 for a file that is never put aside.
-    :raises KernelError: when it cannot be opened.
+    :param size: bytes at which the file is rotated; 0 means never.
+    :raises KernelError: if it cannot be opened.
     """
     from twisted.python.logfile import LogFile
 
@@ -112,11 +111,11 @@ def open_log_file(path: Path, size: int) -> IO[Any]:
 
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made here and not by Twisted, which would change the mode of a device such as /dev/null.
+        # Created here, as Twisted would change the mode of an existing device such as /dev/null.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.set_blocking(descriptor, True)
-            # Unbuffered: what a full disk refused must not pile up in memory.
+            # Unbuffered: lines that a full disk rejects must not pile up in memory.
             return open(descriptor, "wb", buffering=0)
         os.close(descriptor)
         return cast(
@@ -125,12 +124,12 @@ def open_log_file(path: Path, size: int) -> IO[Any]:
         )
     except OSError as exception:
         raise KernelError(
-            f"cannot write the log file {path}: {exception.strerror}; choose another one with --logfile"
+            f"cannot write the log file {path}: {exception.strerror}; choose another file with --logfile"
         ) from exception
 
 
 def _append_only(descriptor: int) -> None:
-    """Have every write go to the end: the process's standard error may lead to the same file."""
+    """Make every write go to the end, as the process's standard error may be the same file."""
     try:
         import fcntl
     except ImportError:

@@ -1,12 +1,12 @@
-"""Files and directories that only their owner can read, and the refusal of those that others can.
+"""Files and directories that only their owner can access; others are refused.
 
-Keys, FURLs and state of the kernel give whoever reads them the power to run code as the user.  So
-they are created without a moment in which they are open to others or half written, and before
-anything is read from one, its owner and its access mode are checked on the open file itself.  What
-is refused is named together with the command that mends it.
+Anyone who can read the kernel's keys, FURLs and state can run code as the user.  So these files are
+never accessible to others or half written, not even while they are created, and before one is read,
+its owner and mode are checked on the open file itself.  Errors include the command that fixes the
+problem.
 
-On a platform without owners and modes in the POSIX sense (:data:`POSIX` is false) those checks fall
-away, and what is left are the refusal of symbolic links, and the atomic replacement.
+On platforms without POSIX owners and modes (:data:`POSIX` is false) these checks are skipped;
+symbolic links are still refused, and files are still replaced atomically.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from pathlib import Path
 from ipython1.kernel.basics.error import SecurityError
 
 POSIX = hasattr(os, "geteuid")
-"""Whether files have an owner and an access mode here."""
+"""Whether files have POSIX owners and modes on this platform."""
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 MAX_PRIVATE_FILE = 1024 * 1024
-"""Bytes; no key, FURL or state file comes near it, so a larger one is some other file."""
+"""The maximum size in bytes; key, FURL and state files are all much smaller."""
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def ensure_private_dir(path: str | os.PathLike[str]) -> Path:
-    """Make the directory with mode 0700 when it is missing, and refuse one that others can get at.
+    """Create a directory with mode 0700 if it is missing; refuse one that others can access.
 
     :returns: the path.
-    :raises SecurityError: when it is a symbolic link, no directory, belongs to another user, or its
-        group or others have any access to it; the message holds the command that mends it.
+    :raises SecurityError: if it is a symbolic link, not a directory, belongs to another user, or is
+        accessible to its group or others; the message includes the command that fixes this.
     """
     directory = Path(path)
     try:
@@ -53,29 +53,29 @@ def ensure_private_dir(path: str | os.PathLike[str]) -> Path:
     name = shlex.quote(str(directory))
     if stat.S_ISLNK(found.st_mode):
         raise SecurityError(
-            f"{directory} is a symbolic link, which somebody else may control; "
-            f"remove it and let the command create the directory: rm {name}"
+            f"{directory} is a symbolic link, which another user may control; "
+            f"remove it, and the directory will be created: rm {name}"
         )
     if not stat.S_ISDIR(found.st_mode):
         raise SecurityError(f"{directory} is not a directory; move it away: mv {name} {name}.old")
     _check_owner(found, directory, "directory")
     if POSIX and found.st_mode & _OTHERS:
         raise SecurityError(
-            f"the directory {directory} is open to other users (mode {stat.S_IMODE(found.st_mode):04o}); "
-            f"close it: chmod 700 {name}"
+            f"the directory {directory} is accessible to other users (mode {stat.S_IMODE(found.st_mode):04o}); "
+            f"run: chmod 700 {name}"
         )
     return directory
 
 
 def write_private(path: str | os.PathLike[str], data: bytes, replace: bool = True) -> Path:
-    """Write a file of mode 0600 so that a reader, also after a crash, sees the old content or the
-    new, never a part.
+    """Write a file with mode 0600, atomically: readers see the old content or the new, even after a
+    crash.
 
-    :param replace: false gives the first writer the file: an existing one is left as it is.
+    :param replace: replace an existing file.
     :returns: the path.
-    :raises FileExistsError: when the file exists and ``replace`` is false.
-    :raises SecurityError: when it cannot be written (a full disk, no permission); nothing is left
-        behind.
+    :raises FileExistsError: if the file exists and ``replace`` is false.
+    :raises SecurityError: if it cannot be written (a full disk, no permission); no partial file is
+        left behind.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
@@ -90,8 +90,7 @@ def write_private(path: str | os.PathLike[str], data: bytes, replace: bool = Tru
             )
             with open(os.open(temporary, flags, FILE_MODE), "wb") as file:
                 if POSIX:
-                    # A umask can take the owner's own access away; the mode is stated, not hoped
-                    # for.
+                    # Set the mode explicitly: a umask can remove even the owner's access.
                     os.fchmod(file.fileno(), FILE_MODE)
                 file.write(data)
                 file.flush()
@@ -106,11 +105,11 @@ def write_private(path: str | os.PathLike[str], data: bytes, replace: bool = Tru
 
 
 def read_private(path: str | os.PathLike[str], what: str = "file") -> bytes:
-    """The content of a private file.
+    """Return the content of a private file.
 
-    :param what: what the file is to the user, for the messages (``"FURL file"``).
-    :raises SecurityError: when it is missing, empty, too large, unreadable, a symbolic link or not
-        a plain file, belongs to another user, is open to others, or lies in a directory where
+    :param what: how messages refer to the file, such as ``"FURL file"``.
+    :raises SecurityError: if it is missing, empty, too large, unreadable, a symbolic link or not a
+        regular file, belongs to another user, is accessible to others, or lies in a directory where
         others can replace it.
     """
     data = read_private_if_there(path, what)
@@ -120,10 +119,10 @@ def read_private(path: str | os.PathLike[str], what: str = "file") -> bytes:
 
 
 def read_private_if_there(path: str | os.PathLike[str], what: str = "file") -> bytes | None:
-    """As :func:`read_private`, but ``None`` for a file that does not exist."""
+    """Like :func:`read_private`, but return ``None`` if the file does not exist."""
     target = Path(path)
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-    # Opening a named pipe that someone put there must not wait for its other end.
+    # Do not block if the file is a named pipe.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         if target.is_symlink():
@@ -140,23 +139,23 @@ def read_private_if_there(path: str | os.PathLike[str], what: str = "file") -> b
         raise SecurityError(f"cannot read the {what} {target}: {_reason(exception)}") from exception
     if not data:
         raise SecurityError(
-            f"the {what} {target} is empty; remove it, so that it can be made again: rm {_quoted(target)}"
+            f"the {what} {target} is empty; remove it, and it will be recreated: rm {_quoted(target)}"
         )
     if len(data) > MAX_PRIVATE_FILE:
         raise SecurityError(
-            f"the {what} {target} is larger than {MAX_PRIVATE_FILE} bytes, so it is something else"
+            f"{target} is larger than {MAX_PRIVATE_FILE} bytes, so it is not a {what}"
         )
     return data
 
 
 def _check_file(found: os.stat_result, target: Path, what: str) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise SecurityError(f"the {what} {target} is not a plain file")
+        raise SecurityError(f"the {what} {target} is not a regular file")
     _check_owner(found, target, what)
     if POSIX and found.st_mode & _OTHERS:
         raise SecurityError(
-            f"the {what} {target} is open to other users (mode {stat.S_IMODE(found.st_mode):04o}); "
-            f"close it: chmod 600 {_quoted(target)}"
+            f"the {what} {target} is accessible to other users (mode {stat.S_IMODE(found.st_mode):04o}); "
+            f"run: chmod 600 {_quoted(target)}"
         )
 
 
@@ -164,11 +163,11 @@ def _check_parent(target: Path, what: str) -> None:
     if not POSIX:
         return
     found = os.stat(target.parent)
-    # In a sticky directory such as /tmp nobody can replace the files of others.
+    # In a sticky directory such as /tmp users cannot replace each other's files.
     if found.st_mode & _WRITABLE_BY_OTHERS and not found.st_mode & stat.S_ISVTX:
         raise SecurityError(
-            f"the directory of the {what} {target} can be written by other users "
-            f"(mode {stat.S_IMODE(found.st_mode):04o}); close it: chmod go-w {_quoted(target.parent)}"
+            f"the directory of the {what} {target} is writable by other users "
+            f"(mode {stat.S_IMODE(found.st_mode):04o}); run: chmod go-w {_quoted(target.parent)}"
         )
 
 
@@ -176,7 +175,7 @@ def _check_owner(found: os.stat_result, target: Path, what: str) -> None:
     if POSIX and found.st_uid != os.geteuid():
         raise SecurityError(
             f"the {what} {target} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}); "
-            f"use one of your own, or if you trust it: sudo chown {os.geteuid()} {_quoted(target)}"
+            f"use your own, or if you trust this one, run: sudo chown {os.geteuid()} {_quoted(target)}"
         )
 
 
@@ -197,7 +196,7 @@ def _sync_directory(directory: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as exception:
-        # Some network file systems cannot do it for a directory; the rename stands all the same.
+        # Some network file systems cannot sync a directory; the rename is valid anyway.
         if exception.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
@@ -216,8 +215,8 @@ def _removed_on_failure(temporary: Path) -> Iterator[None]:
 
 def _link_message(target: Path, what: str) -> str:
     return (
-        f"the {what} {target} is a symbolic link, which somebody else may control; "
-        f"put the file itself there, or name the file it leads to"
+        f"the {what} {target} is a symbolic link, which another user may control; "
+        f"replace it by the file itself, or give the path of that file"
     )
 
 

@@ -1,11 +1,11 @@
 """Where the kernel's private files are, and how FURLs are read from them.
 
-``<ipython dir>/security`` (mode 0700) holds the key, the FURLs and the state of each cluster,
-``<ipython dir>/log`` the logs. Several clusters share one IPython directory under different cluster
-ids, which become part of the names of their files.
+``<ipython dir>/security`` (mode 0700) holds the key, the FURLs and the state of each cluster, and
+``<ipython dir>/log`` the logs. Several clusters can share one IPython directory under different
+cluster ids, which become part of the names of their files.
 
-The pieces that do the work, :mod:`ipython1.kernel.host.private_files` and :mod:`ipython1.kernel.host.furl`,
-are to be had from here too.
+The module re-exports the main functions of :mod:`ipython1.kernel.host.private_files` and
+:mod:`ipython1.kernel.host.furl`.
 """
 
 from __future__ import annotations
@@ -63,12 +63,10 @@ __all__ = [
 POLL_SECONDS = 0.02
 SLOW_POLL_SECONDS = 0.25
 FAST_POLLING_SECONDS = 3.0
-"""A file that is about to appear is found within 20 ms; after this many seconds a quarter of a
-second is soon enough.
-"""
+"""Poll fast (every 20 ms) for this many seconds, as the file may be about to appear, then slowly."""
 
 BAD_FILE_SECONDS = 2.0
-"""A file that stays unusable for this long is not one that somebody is still writing."""
+"""Give up on a file that stays unusable for this many seconds: it is not just half written."""
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
@@ -88,16 +86,17 @@ class IPythonDirs:
         ipython_dir: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> IPythonDirs:
-        """The option when it is given, else ``$IPYTHONDIR``, else ``~/.ipython``; nothing is
-        created.
+        """Find the IPython directory: the option, else ``$IPYTHONDIR``, else ``~/.ipython``.
 
-        :raises ConfigError: when there is no home directory to start from.
+        Nothing is created.
+
+        :raises ConfigError: if there is no home directory to start from.
         """
         return cls(find_ipython_dir(ipython_dir, environ))
 
     @property
     def security(self) -> Path:
-        """Keys, FURLs and state."""
+        """The directory of keys, FURLs and state."""
         return self.ipython_dir / "security"
 
     @property
@@ -106,10 +105,10 @@ class IPythonDirs:
         return self.ipython_dir / "log"
 
     def prepare(self) -> IPythonDirs:
-        """Make the directories that are missing, and refuse a security directory that others can
-        get at.
+        """Create missing directories; refuse a security directory that others can access.
 
-        :raises SecurityError: see :func:`ensure_private_dir`.
+        :returns: ``self``.
+        :raises SecurityError: see :func:`ensure_private_dir`; also if a directory cannot be created.
         """
         ensure_private_dir(self.security)
         try:
@@ -122,25 +121,24 @@ class IPythonDirs:
 
 
 def check_cluster_id(cluster_id: str) -> str:
-    """Give a cluster id back that can be part of a file's name; the empty one is the default
-    cluster's.
+    """Return a cluster id if it can be part of a file name; the default cluster's id is empty.
 
-    :raises ClientError: when it cannot.
+    :raises ClientError: if it cannot.
     """
     if cluster_id == "" or _CLUSTER_ID.fullmatch(cluster_id):
         return cluster_id
     raise ClientError(
-        f"{cluster_id!r} cannot be a cluster id: use up to 64 letters, digits and the characters - _ . "
-        "beginning with a letter or digit"
+        f"invalid cluster id {cluster_id!r}: use up to 64 letters, digits and the characters - _ . "
+        "starting with a letter or digit"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterFiles:
-    """The names of one cluster's files; with the cluster id ``X`` they have ``-X`` behind their
-    first word.
+    """The paths of a cluster's files; a cluster id ``X`` adds ``-X`` after the first word of each
+    name.
 
-    :raises ClientError: when the cluster id has characters that it must not have.
+    :raises ClientError: if the cluster id is invalid.
     """
 
     dirs: IPythonDirs
@@ -156,17 +154,17 @@ class ClusterFiles:
 
     @property
     def engine_furl(self) -> Path:
-        """``ipcontroller-engine.furl``: for engines."""
+        """``ipcontroller-engine.furl``: the FURL for engines."""
         return self.security_file("ipcontroller-engine.furl")
 
     @property
     def multiengine_furl(self) -> Path:
-        """``ipcontroller-mec.furl``: for clients of the MultiEngine interface."""
+        """``ipcontroller-mec.furl``: the FURL for clients of the MultiEngine interface."""
         return self.security_file("ipcontroller-mec.furl")
 
     @property
     def task_furl(self) -> Path:
-        """``ipcontroller-tc.furl``: for clients of the Task interface."""
+        """``ipcontroller-tc.furl``: the FURL for clients of the Task interface."""
         return self.security_file("ipcontroller-tc.furl")
 
     @property
@@ -189,14 +187,16 @@ class ClusterFiles:
         return self.log_file(f"ipengine-{number}.log")
 
     def security_file(self, name: str) -> Path:
-        """A file of the security directory, such as ``ipcontroller-mec.furl``, under this cluster's
-        name for it.
+        """Return the path of a file in the security directory.
+
+        :param name: the default cluster's name for it, such as ``ipcontroller-mec.furl``.
         """
         return self.dirs.security / self._named(name)
 
     def log_file(self, name: str) -> Path:
-        """A file of the log directory, such as ``ipcontroller.log``, under this cluster's name for
-        it.
+        """Return the path of a file in the log directory.
+
+        :param name: the default cluster's name for it, such as ``ipcontroller.log``.
         """
         return self.dirs.log / self._named(name)
 
@@ -209,21 +209,25 @@ class ClusterFiles:
 
 
 def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:
-    """Write a FURL file: mode 0600, never seen half written."""
+    """Write a FURL file with mode 0600, atomically.
+
+    :returns: the path.
+    :raises SecurityError: if it cannot be written.
+    """
     return write_private(path, f"{furl}\n".encode("ascii"))
 
 
 def read_furl(path: str | os.PathLike[str]) -> Furl:
-    """The FURL in a file.
+    """Read the FURL in a file.
 
-    :raises SecurityError: naming the file and what to do, when it is missing, open to others, or
-        holds no FURL.
+    :raises SecurityError: if the file is missing, accessible to others, or does not hold a FURL;
+        the message says what to do.
     """
     furl = _read_furl_if_there(Path(path))
     if furl is None:
         raise SecurityError(
-            f"the FURL file {path} does not exist; start a controller (ipcluster -n 4), or copy the file from the host "
-            "where the controller runs"
+            f"the FURL file {path} does not exist; start a controller (ipcluster -n 4), or copy the file from the "
+            "controller's host"
         )
     return furl
 
@@ -235,26 +239,26 @@ def _read_furl_if_there(path: Path) -> Furl | None:
     try:
         return parse_furl(data.decode("ascii"))
     except UnicodeDecodeError as exception:
-        raise _bad_furl_file(path, "not a FURL: it is not plain text") from exception
+        raise _bad_furl_file(path, "not a FURL: it is not ASCII text") from exception
     except SecurityError as exception:
         raise _bad_furl_file(path, str(exception)) from exception
 
 
 def _bad_furl_file(path: Path, why: str) -> SecurityError:
     return SecurityError(
-        f"the FURL file {path} is damaged ({why}); copy it again from the host where the controller runs, "
+        f"the FURL file {path} is damaged ({why}); copy it again from the controller's host, "
         "or remove it and restart the controller"
     )
 
 
 async def wait_for_furl(path: str | os.PathLike[str], timeout: float, clock: IReactorTime) -> Furl:
-    """The FURL in a file that may not be there yet, or not complete.
+    """Wait for a file that may be missing or incomplete, and read the FURL in it.
 
     :param timeout: seconds to wait for the file.
     :param clock: a reactor, or a ``task.Clock``.
-    :raises FileTimeoutError: when there is no such file in time.
-    :raises SecurityError: when the file is there and stays unusable for :data:`BAD_FILE_SECONDS`,
-        or until the time is over.
+    :raises FileTimeoutError: if the file does not appear in time.
+    :raises SecurityError: if the file stays unusable for :data:`BAD_FILE_SECONDS` or until the
+        timeout.
     """
     from twisted.internet.task import deferLater
 
@@ -276,7 +280,7 @@ async def wait_for_furl(path: str | os.PathLike[str], timeout: float, clock: IRe
         if waited >= timeout:
             raise FileTimeoutError(
                 f"the FURL file {file} did not appear within {timeout:g} s; start the controller, copy the file "
-                "from its host, or name the right file"
+                "from its host, or give the path of another file"
             )
         _look_again(file.parent)
         pause = POLL_SECONDS if waited < FAST_POLLING_SECONDS else SLOW_POLL_SECONDS
@@ -284,9 +288,7 @@ async def wait_for_furl(path: str | os.PathLike[str], timeout: float, clock: IRe
 
 
 def _look_again(directory: Path) -> None:
-    """Open the directory: on NFS only that makes this host ask again for a file that it knows to be
-    missing.
-    """
+    """Open the directory, to make an NFS client look again for a file that it has cached as missing."""
     try:
         os.scandir(directory).close()
     except OSError:

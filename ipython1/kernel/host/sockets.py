@@ -1,13 +1,13 @@
 """Platform-specific calls on TCP sockets, each with a portable fallback.
 
-A dead host or a cut network is noticed by the kernel of this host, not by messages of ours: a process that is busy in
-a C call, or stopped, still has a kernel that answers, and must not be declared dead (``tune``).
+Dead hosts and broken networks are detected by this host's operating system, not by our own messages: a process that
+is stopped or busy in a C call still has an operating system that answers, and must not be declared dead (``tune``).
 
-On Linux that takes two options.  Keepalive probes an idle connection.  ``TCP_USER_TIMEOUT`` bounds how long sent data
-may stay unacknowledged; without it a blackhole is noticed after a quarter of an hour.  But it also ends a connection
-whose receiver keeps its window shut for that long while its kernel answers every probe, which is what a busy process
-with a full receive buffer looks like.  ``spare_busy_peer``, called every few seconds, lifts the limit for such a
-connection and restores it afterwards.
+On Linux this takes two options.  Keepalive probes idle connections.  ``TCP_USER_TIMEOUT`` limits how long sent data
+may stay unacknowledged; without it, a network that drops all packets is detected only after a quarter of an hour.
+But it also closes a connection whose receiver keeps its window closed for that long while its operating system
+answers every probe, and a busy process with a full receive buffer looks just like this.  ``spare_busy_peer``, called
+every few seconds, lifts the limit for such a connection and restores it afterwards.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ipaddress import ip_address
 from typing import Any
 
 DEAD_AFTER = 30.0
-"""Seconds of silence of a host after which its connections are ended."""
+"""Seconds without an answer from a host after which its connections are closed."""
 
 PROBES = 6
-"""The seconds before that are divided into so many steps: one silent step more is one more probe sent."""
+"""The number of steps that this time is divided into; each further silent step sends one more probe."""
 
 ANY_ADDRESS = ("", "0.0.0.0", "::")
-"""What ``listen`` takes for "all interfaces"."""
+"""The addresses that mean "all interfaces" to ``listen``."""
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -39,9 +39,11 @@ _INFO = struct.Struct("=8B5I")
 
 
 def tune(sock: socket.socket, dead_after: float = DEAD_AFTER) -> None:
-    """Send small messages at once, and end the connection when the other host is silent for ``dead_after`` seconds.
+    """Send small messages immediately, and close the connection if the other host is silent too long.
 
-    What the platform cannot do is left out; keepalive alone is everywhere.
+    Options that the platform lacks are skipped; keepalive is available everywhere.
+
+    :param dead_after: the seconds of silence.
     """
     step = max(1, int(dead_after / PROBES))
     _set(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -53,10 +55,11 @@ def tune(sock: socket.socket, dead_after: float = DEAD_AFTER) -> None:
 
 
 def spare_busy_peer(sock: socket.socket, dead_after: float = DEAD_AFTER) -> bool:
-    """Whether the other side does not read although its kernel answers; such a connection is kept.
+    """Keep the connection open if the other process does not read but its operating system answers.
 
-    To be called for every connection a few times in each ``dead_after`` seconds.  False where the platform
-    has nothing to spare a connection from.
+    Call this for every connection a few times per ``dead_after`` seconds.
+
+    :returns: whether that is the case; always False on platforms without ``TCP_USER_TIMEOUT``.
     """
     if _TCP_INFO is None or _TCP_USER_TIMEOUT is None:
         return False
@@ -73,7 +76,7 @@ def spare_busy_peer(sock: socket.socket, dead_after: float = DEAD_AFTER) -> bool
 
 
 def _set_user_timeout(sock: socket.socket, dead_after: float) -> None:
-    # One step less than the bound, because the kernel looks only when a probe or a retransmission is due.
+    # One step less than the limit, because the system checks only when a probe or retransmission is due.
     milliseconds = int(dead_after * 1000 * (PROBES - 1) / PROBES)
     _set(sock, socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, milliseconds)
 
@@ -84,14 +87,14 @@ def _set(sock: socket.socket, level: int, option: int | None, value: int) -> Non
     try:
         sock.setsockopt(level, option, value)
     except OSError:
-        # Not a TCP socket, or a platform that names the option without having it.
+        # Not a TCP socket, or a platform that defines the option but does not support it.
         pass
 
 
 def let_go_in_children(reactor: Any) -> None:
-    """Have children that are forked from now on let go of the reactor's connections.
+    """Make children that are forked from now on close the reactor's connections.
 
-    The other side would not see the end of this process as long as one of them lives.
+    Otherwise the other side would not notice the end of this process until all children have ended.
     """
     if not hasattr(os, "register_at_fork"):
         return
@@ -101,7 +104,7 @@ def let_go_in_children(reactor: Any) -> None:
             nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             for each in {*reactor.getReaders(), *reactor.getWriters()}:
                 if hasattr(each, "getPeer"):
-                    # The number stays taken, as objects that know it live on.
+                    # Keep the descriptor number in use, as live objects still refer to it.
                     os.dup2(nothing, each.fileno(), inheritable=False)
             os.close(nothing)
 
@@ -109,8 +112,8 @@ def let_go_in_children(reactor: Any) -> None:
 
 
 def primary_address() -> str | None:
-    """The IPv4 address by which other hosts most likely reach this one; None when there is only loopback."""
-    # Connecting a datagram socket sends nothing: it asks the routing table (192.0.2.1 is a documentation address).
+    """Return the IPv4 address by which other hosts most likely reach this one; None if there is only loopback."""
+    # Connecting a datagram socket only looks up the route (192.0.2.1 is a documentation address).
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(("192.0.2.1", 9))
@@ -123,7 +126,7 @@ def primary_address() -> str | None:
 
 
 def _first_interface_address() -> str | None:
-    """For a host without a default route, such as one of a private cluster network."""
+    """Return an address of a host without a default route, as in a private cluster network."""
     try:
         import psutil
 
@@ -140,7 +143,7 @@ def _first_interface_address() -> str | None:
 
 
 def is_local_address(host: str) -> bool:
-    """Whether ``host`` is an IP address of this very host."""
+    """Return whether ``host`` is an IP address of this host."""
     if not is_ip_address(host):
         return False
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -153,12 +156,12 @@ def is_local_address(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this host by its loopback interface."""
+    """Return whether ``host`` is the loopback interface."""
     return host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
 
 
 def is_ip_address(host: str) -> bool:
-    """Whether ``host`` is an IPv4 or IPv6 address rather than a name."""
+    """Return whether ``host`` is an IPv4 or IPv6 address rather than a name."""
     try:
         ip_address(host)
     except ValueError:
@@ -167,7 +170,7 @@ def is_ip_address(host: str) -> bool:
 
 
 def file_limit(default: int = 256) -> int:
-    """How many files and sockets this process may have open; ``default`` where that is not known."""
+    """Return how many files and sockets this process may open; ``default`` if unknown or unlimited."""
     try:
         import resource
     except ImportError:

@@ -1,8 +1,8 @@
-"""The stacks of a process whose interpreter does not answer, told by a signal handler that runs no Python.
+"""The stacks of a process whose interpreter does not respond, written by a signal handler without running Python.
 
-An engine offers it with :func:`offer_stack_dump`: on SIGUSR1 its stacks are written into a file in memory.  Another
-process of the same user on the same Linux host asks for it with :func:`stack_dump` and reads that file by way of
-``/proc``.  Elsewhere neither does anything.
+An engine calls :func:`offer_stack_dump`, so that it writes its stacks to an in-memory file on SIGUSR1.  Another
+process of the same user on the same Linux host calls :func:`stack_dump`, which reads that file through ``/proc``.
+On other platforms neither does anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_BYTES: Final = 64 << 10
 
 
 def offer_stack_dump() -> None:
-    """Have this process write its stacks on SIGUSR1."""
+    """Make this process write its stacks on SIGUSR1."""
     from ipython1.core.lowlevel import open_memory_file
     from ipython1.core.stacks import enable_c_dump
 
@@ -32,7 +32,7 @@ def offer_stack_dump() -> None:
 
 
 def _dump_file(pid: int) -> str | None:
-    """The path of the file that process ``pid`` writes its stacks to; None when it offers none."""
+    """Return the path of the file to which process ``pid`` writes its stacks; None if there is none."""
     folder = f"/proc/{pid}/fd"
     try:
         for name in os.listdir(folder):
@@ -45,7 +45,7 @@ def _dump_file(pid: int) -> str | None:
 
 
 def _catches_the_signal(pid: int) -> bool:
-    """Whether SIGUSR1 would not simply end the process."""
+    """Return whether the process handles SIGUSR1, which would end it otherwise."""
     try:
         with open(f"/proc/{pid}/status") as file:
             for line in file:
@@ -57,7 +57,7 @@ def _catches_the_signal(pid: int) -> bool:
 
 
 async def stack_dump(pid: int, clock: IReactorTime) -> str:
-    """All stacks of process ``pid`` of this host, as ``faulthandler`` writes them; empty when it offers none."""
+    """Return all stacks of process ``pid`` on this host, as ``faulthandler`` writes them; empty if unavailable."""
     path = _dump_file(pid)
     if path is None or not _catches_the_signal(pid):
         return ""

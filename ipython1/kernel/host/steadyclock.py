@@ -1,7 +1,7 @@
-"""Timers that follow a clock which nobody can set.
+"""Timers that follow the monotonic clock.
 
-Twisted's reactor takes its time from the wall clock.  When that is set back by an hour, every timer fires an hour
-late; when it is set forward, all fire at once, and whoever waits for a connection gives up.
+Twisted's reactor uses the wall clock.  If it is set back by an hour, every timer fires an hour late; if it is set
+forward, all fire at once, and pending connection attempts time out.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 
 def keep_steady(reactor: Any) -> None:
-    """Have ``reactor`` measure time with ``time.monotonic``; for processes of ours, before anything is scheduled.
+    """Make ``reactor`` measure time with ``time.monotonic``; call this in our own processes, before scheduling calls.
 
-    Nothing changes when something is scheduled already, as that has been given a time of the other clock.
+    It does nothing if calls are scheduled already, as their times are those of the other clock.
     """
     if not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic

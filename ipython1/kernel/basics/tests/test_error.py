@@ -77,7 +77,7 @@ class NamesTest(SynchronousTestCase):
         self.assertFalse(issubclass(error.StopLocalExecution, Exception))
 
     def test_they_travel_by_name_in_whatever_way_they_were_loaded(self):
-        """By value, an engine's error would be of another class here than the one that programs catch."""
+        """Pickled by value, an engine's error would have a different class from the one that programs catch."""
         for module in ("ipython1.kernel.client", "ipython1.kernel.basics.error"):
             run_program(
                 f"""

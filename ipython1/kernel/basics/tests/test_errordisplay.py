@@ -101,7 +101,7 @@ class RenderTests(SynchronousTestCase):
         )
 
     def test_nothing_that_led_to_it(self) -> None:
-        """The session's formatter shows what an error came of; here that is the engines' errors, shown otherwise."""
+        """The session's formatter shows an error's cause; here that is the engines' errors, which are shown anyway."""
         error = composite()
         with contextlib.suppress(CompositeError):
             raise error
@@ -159,7 +159,7 @@ class CompositeTests(SynchronousTestCase):
         with self.assertRaises(IndexError):
             composite().print_tracebacks(2)
 
-    def test_a_raised_exception_does_not_seem_to_come_of_the_composite(self) -> None:
+    def test_a_raised_exception_does_not_have_the_composite_as_context(self) -> None:
         error = composite()
         error.exceptions[0].__context__ = earlier = KeyError("on the engine")
         try:
@@ -172,7 +172,7 @@ class CompositeTests(SynchronousTestCase):
         self.assertEqual(frames(again), ["caught", "raise_exception"])
 
     def test_syntax_errors_name_no_invented_file(self) -> None:
-        """So that the same one is the same on all engines."""
+        """So that the same error has the same text on all engines."""
         problem = SyntaxError("invalid syntax", ("<ipython-input-7-ab>", 3, 1, "x = = 1", 3, 2))
         self.assertEqual(describe_exception(problem), "SyntaxError: invalid syntax (line 3)")
         problem = SyntaxError("invalid syntax", ("/home/user/sim.py", 3, 1, "x = = 1", 3, 2))

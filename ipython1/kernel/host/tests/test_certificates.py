@@ -1,4 +1,4 @@
-"""Certificates: what foolscap can use, and what a damaged key file gives."""
+"""Certificates: that foolscap can use them, and errors for damaged key files."""
 
 import os
 import stat
@@ -58,7 +58,7 @@ class FileTests(SynchronousTestCase):
             (pem[key_end:], "private key"),
             (pem[:key_end], "certificate"),
             (pem[:-60], "certificate"),
-            (pem[:key_end] + other[other.index(b"-----BEGIN CERTIFICATE") :], "belong together"),
+            (pem[:key_end] + other[other.index(b"-----BEGIN CERTIFICATE") :], "do not match"),
             (pem[:60] + b"!" + pem[61:], "private key"),
         ]:
             self.path.write_bytes(data)

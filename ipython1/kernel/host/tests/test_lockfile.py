@@ -1,4 +1,4 @@
-"""File locks: one holder at a time, and none after the holder's end, however it comes."""
+"""File locks: one holder at a time, and none after the holder has ended in any way."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class ReadTests(PrivateTestCase):
         self.assert_refused(lambda: read_private(self.directory), self.directory)
         pipe = self.directory / "pipe"
         os.mkfifo(pipe, 0o600)
-        self.assert_refused(lambda: read_private(pipe), pipe, "not a plain file")
+        self.assert_refused(lambda: read_private(pipe), pipe, "not a regular file")
 
     def test_huge_file_is_refused(self):
         write_private(self.file, bytes(private_files.MAX_PRIVATE_FILE + 1))
