@@ -351,7 +351,7 @@ class UseTests(IpclusterCase):
         controller.wait()
         error = self.run_ipcluster("engines", "-n", "2", status=1).stderr
         self.assertRegex(
-            error, r"^ipcluster: nobody listens at \S+ .*is the controller running\?.*\n$"
+            error, r"^ipcluster: nothing listens at \S+ .*is the controller running\?.*\n$"
         )
         self.nothing_is_left()
 

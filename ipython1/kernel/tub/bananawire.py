@@ -1,7 +1,7 @@
-"""Reading and writing the pieces of Banana, Foolscap's encoding, that :mod:`ipython1.kernel.tub.fastbroker` needs.
+"""The parts of Banana, Foolscap's encoding, that :mod:`ipython1.kernel.tub.fastbroker` needs.
 
 A token is a number in little-endian base 128 (bytes below 0x80), a type byte (0x80 and above), and for some types as
-many bytes as the number says.  A top-level item begins with OPEN and ends with the CLOSE that belongs to it.
+many bytes as the number says.  A top-level item begins with OPEN and ends with the matching CLOSE.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ Part: TypeAlias = bytes | bytearray | memoryview
 Target: TypeAlias = Callable[[bytes], object]
 
 DELIVER = "deliver"
-"""The name of the method whose calls take the short way."""
+"""The name of the method whose calls take the fast path."""
 
 MAX_DEPTH = 16
 MAX_PREFIX = 64
 MAX_LONG_INTEGER = 1000
 SMALL_CHUNK = 4096
-"""Bytes; arriving pieces of less are gathered instead of being kept as an object each."""
+"""Received pieces with fewer bytes than this are collected in one buffer instead of an object each."""
 
 INT, STRING, FLOAT, LONGINT, LONGNEG = b"\x81", b"\x82", b"\x84", b"\x85", b"\x86"
 VOCAB, OPEN, CLOSE, ERROR = b"\x87", b"\x88", b"\x89", b"\x8d"
@@ -32,7 +32,7 @@ _find_token = re.compile(rb"([\x00-\x7f]{0,%d})[\x80-\xff]" % MAX_PREFIX).match
 
 
 def b128(number: int) -> bytes:
-    """``number`` as Banana writes it before a type byte."""
+    """Encode ``number`` as Banana writes it before a type byte."""
     if number < 0x80:
         return DIGIT[number]
     digits = bytearray()
@@ -43,7 +43,7 @@ def b128(number: int) -> bytes:
 
 
 def from_b128(digits: bytes) -> int:
-    """The number that :func:`b128` wrote; 0 for no digits."""
+    """Decode a number written by :func:`b128`; 0 if there are no digits."""
     number = 0
     for digit in reversed(digits):
         number = number << 7 | digit
@@ -58,7 +58,7 @@ def _word(text: bytes, vocabulary: Mapping[bytes, int]) -> bytes:
 
 
 def header_pieces(vocabulary: Mapping[bytes, int]) -> list[bytes]:
-    """The literal bytes between the four numbers of a header: open, clid, open, size."""
+    """Return the constant bytes around the four numbers of a header: open, clid, open, size."""
     return [
         OPEN + _word(b"call", vocabulary) + DIGIT[0] + INT,
         INT + _word(DELIVER.encode(), vocabulary),
@@ -68,7 +68,7 @@ def header_pieces(vocabulary: Mapping[bytes, int]) -> list[bytes]:
 
 
 class Header:
-    """Recognises a header, or the beginning of one, in a stream that uses ``vocabulary``."""
+    """Recognises a header, complete or incomplete, in a stream that uses ``vocabulary``."""
 
     __slots__ = ("longest", "match", "match_beginning")
 
@@ -80,7 +80,7 @@ class Header:
             b"(" + number % most + b")" + re.escape(piece)
             for most, piece in zip(digits, pieces, strict=True)
         )
-        # The beginning of a header: every unit optional, nested so that none comes without those before it.
+        # An incomplete header: every unit is optional, and nested so that it requires those before it.
         units: list[bytes] = []
         for most, piece in zip(digits, pieces, strict=True):
             units += [number % most, *(re.escape(bytes([byte])) for byte in piece)]
@@ -91,7 +91,7 @@ class Header:
 
 
 class Incoming:
-    """A message whose header was recognised and whose end is not here yet."""
+    """A message whose header has been recognised and whose end has not arrived."""
 
     __slots__ = ("head", "missing", "parts", "target", "trailer")
 
@@ -103,28 +103,28 @@ class Incoming:
         self.parts: list[Part] = []
 
     def add(self, data: bytes, start: int) -> int:
-        """Take what belongs to the payload; returns where it ends in ``data``."""
+        """Take the bytes that belong to the payload; return the index in ``data`` where they end."""
         stop = min(len(data), start + self.missing)
         self.missing -= stop - start
         if stop - start >= SMALL_CHUNK:
             whole = start == 0 and stop == len(data)
             self.parts.append(data if whole else memoryview(data)[start:stop])
         elif self.parts and type(self.parts[-1]) is bytearray:
-            # A peer that sends single bytes must not cost an object for each.
+            # A peer that sends single bytes must not cost an object per byte.
             self.parts[-1] += data[start:stop]
         else:
             self.parts.append(bytearray(data[start:stop]))
         return stop
 
     def payload(self) -> bytes:
-        """The batch, when nothing of it is missing."""
+        """Return the batch; only valid when all of it has arrived."""
         return b"".join(self.parts)
 
 
 class Extent:
-    """Follows a Banana stream just far enough to know where a top-level item ends, and bounds it.
+    """Parses a Banana stream just enough to find the end of a top-level item, and limits its size.
 
-    Foolscap itself bounds neither strings without a schema nor nesting.
+    Foolscap itself limits neither strings without a schema nor the nesting depth.
     """
 
     __slots__ = ("_body", "_depth", "_prefix", "_used")
@@ -137,13 +137,13 @@ class Extent:
 
     @property
     def between_items(self) -> bool:
-        """Whether the next byte begins a top-level item."""
+        """Return whether the next byte begins a top-level item."""
         return not (self._depth or self._body or self._prefix)
 
     def scan(self, data: bytes, start: int, limit: int) -> int:
-        """Where the current item ends, or the end of ``data``.
+        """Return the index where the current item ends, or the length of ``data``.
 
-        :raises BananaError: the item is longer than ``limit`` bytes, too deep, or not Banana.
+        :raises BananaError: if the item is longer than ``limit`` bytes, nested too deeply, or not Banana.
         """
         position = start
         end = len(data)
@@ -164,7 +164,7 @@ class Extent:
         stop = found.end() if found else len(data)
         length = stop - position
         if len(self._prefix) + length > MAX_PREFIX + 1:
-            raise BananaError(f"token prefix is limited to {MAX_PREFIX} bytes")
+            raise BananaError(f"a token prefix has more than {MAX_PREFIX} bytes")
         self._used += length
         if found is None:
             self._prefix += data[position:]
@@ -196,8 +196,8 @@ _headers: dict[tuple[tuple[bytes, int], ...], Header] = {}
 
 
 def header_for(vocabulary: tuple[tuple[bytes, int], ...]) -> Header:
-    """The Header for a vocabulary, given as sorted pairs."""
-    # There are two vocabularies in the world, and compiling an expression takes a millisecond.
+    """Return the Header for a vocabulary, given as sorted pairs."""
+    # Cached, because compiling an expression takes a millisecond; only two vocabularies exist.
     if vocabulary not in _headers:
         if len(_headers) > 8:
             _headers.clear()

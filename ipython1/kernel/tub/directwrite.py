@@ -1,9 +1,9 @@
-"""A short way from a message to the socket, past what Twisted does for programs that write many small pieces.
+"""Writes a whole message straight to the socket, bypassing Twisted's buffering of small writes.
 
 Twisted collects writes to TLS for a turn of the reactor, encrypts them record by record with a write to the
-transport for each, and waits for the reactor to find that the socket can be written to.  What is written here is a
-whole message, so it is encrypted as one and sent at once, as far as the host's kernel takes it; the reactor sends the
-rest.  That saves a tenth of a round trip, and a fifth of the time of a large transfer.
+transport for each, and waits until the reactor finds the socket writable.  Here each write is a whole message, so it
+is encrypted in one go and sent immediately, as far as the operating system accepts it; the reactor sends the rest.
+This saves a tenth of a round trip, and a fifth of the time of a large transfer.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 SEND_AT_ONCE: Final = 64 * 1024
-"""Bytes; more fills the socket mostly, so the reactor had better wait until it can be written to."""
+"""Write at most this many bytes directly; more would usually fill the socket, so the reactor writes them."""
 
 _ROOM: Final = 1024
-"""Bytes of the TLS records around a message, besides one in 512 of its size."""
+"""The TLS overhead of a message in bytes, in addition to 1/512 of its size."""
 
 
 def write_through(transport: Any) -> None:
-    """To be called for a connection when TLS begins: what others write to it is not held back either.
+    """Turn off buffering of all other writes to a connection; call this when TLS begins.
 
-    Then what they write and what :func:`write` writes keep their order.
+    This keeps these writes and those of :func:`write` in order.
     """
     tls = transport.protocol
     tls.write = MethodType(TLSMemoryBIOProtocol.write, tls)
 
 
 def write(transport: Any, message: bytes) -> None:
-    """Write a message to a TCP connection with TLS, whose handshake is done; to any other transport as usual."""
+    """Write a message directly to a TLS connection whose handshake is done; use other transports as usual."""
     if not getattr(transport, "TLS", False) or transport.protocol.disconnecting:
         transport.write(message)
         return
@@ -46,7 +46,7 @@ def write(transport: Any, message: bytes) -> None:
         while sent < size:
             sent += connection.send(view[sent:])
     except Error:
-        # Twisted meets the same error, and does what is to be done about it.
+        # Twisted will get the same error and handle it.
         transport.write(message[sent:])
         return
     room = size + (size >> 9) + _ROOM
@@ -59,5 +59,5 @@ def write(transport: Any, message: bytes) -> None:
     except WantReadError:
         pass
     if size <= SEND_AT_ONCE:
-        # What goes wrong here goes wrong again when the reactor tries, and is dealt with there.
+        # The reactor will get the same error when it tries, and handle it.
         transport.doWrite()

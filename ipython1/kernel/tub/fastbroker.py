@@ -1,15 +1,15 @@
-"""Foolscap's Broker with a short way for the one message shape that flows between our processes.
+"""Foolscap's Broker with a fast path for the one message shape that our processes exchange.
 
 ``FastBroker`` writes and reads exactly the bytes that stock Foolscap writes and reads, so either end may be stock.  For
 ``rref.callRemoteOnly("deliver", batch)`` it joins a header and the batch instead of walking slicers, and recognises
 such a message with one regular expression instead of a state machine per token.  Everything else goes through the
-stock code, one top-level item at a time, and the order of both ways is kept.
+stock code, one top-level item at a time; messages on both paths stay in order.
 
 On the wire a message is ``OPEN(n) call 0 CLID "deliver" OPEN(n+1) arguments 1 STRING(size) batch CLOSE(n+1) CLOSE(n)``;
 numbers are little-endian base 128 in front of a type byte above 0x7f, and ``call`` and ``arguments`` are words of
 the negotiated vocabulary.
 
-Receiving, by the state of the connection:
+What the receiver does depends on the state of the connection:
 
 ===========  ======================================================================================
 state        what the next bytes are
@@ -20,8 +20,8 @@ trailer      the two CLOSE tokens; anything else sends the whole message to *sto
 stock        given to Foolscap up to the end of this top-level item, which is bounded in size
 ===========  ======================================================================================
 
-The target of a message is an object of ours that the peer holds a reference to and whose ``remote_deliver`` takes one
-``bytes`` argument; it runs before the next message is read.  An exception in it is logged and changes nothing else.
+The target of a message is a local object to which the peer holds a reference and whose ``remote_deliver`` takes one
+``bytes`` argument; it runs before the next message is read.  Exceptions in it are logged and have no other effect.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ from ipython1.kernel.wire.frames import MAX_BATCH
 log = Logger()
 
 MAX_UNSENT = 256 * 2**20
-"""Bytes that may wait for a peer that does not read, before its connection is aborted."""
+"""The maximum number of unsent bytes: if a peer does not read and more are waiting, its connection is aborted."""
 
 CLOSE_GRACE = 2.0
-"""Seconds that a peer gets to take part in closing a connection."""
+"""Seconds that a peer has to close its side of a connection."""
 
 
 class _RootUnslicer(PBRootUnslicer):
-    """Without references to third parties: their FURLs would be connected to, or logged."""
+    """Rejects references to third parties, because Foolscap would connect to their FURLs or log them."""
 
     openRegistries = [
         UnslicerRegistry,
@@ -78,12 +78,12 @@ class _RootUnslicer(PBRootUnslicer):
 
 
 class FastBroker(Broker):
-    """To be used as ``Tub.brokerClass``.
+    """For use as ``Tub.brokerClass``.
 
     :cvar max_batch: bytes; see :data:`~ipython1.kernel.frames.MAX_BATCH`.
     :cvar message_limit: bytes of one top-level item on the stock way.
     :cvar max_unsent: bytes; see :data:`MAX_UNSENT`.
-    :ivar lost_reason: why the connection was lost, in words; empty while it is there.
+    :ivar lost_reason: why the connection was lost, for messages; empty while it is open.
     """
 
     unslicerClass = _RootUnslicer
@@ -110,7 +110,7 @@ class FastBroker(Broker):
         super().setTub(tub)
         self.max_unsent = getattr(tub, "max_unsent", self.max_unsent)
 
-    # The vocabulary decides how "call" and "arguments" are spelled.
+    # The encoding of "call" and "arguments" depends on the vocabulary.
 
     def outgoingVocabTableWasReplaced(self, newTable: dict[bytes, int]) -> None:
         super().outgoingVocabTableWasReplaced(newTable)
@@ -149,11 +149,11 @@ class FastBroker(Broker):
         for part in batch:
             size += len(part) if type(part) is bytes else memoryview(part).nbytes
         if size > self.max_batch:
-            raise MessageSizeError(f"a batch of {size} bytes is over the limit of {self.max_batch}")
+            raise MessageSizeError(f"a batch of {size} bytes exceeds the limit of {self.max_batch}")
         tracker = reference.tracker
         root = self.rootSlicer
         if (
-            root.producingDeferred is None  # stock code is in the middle of sending something
+            root.producingDeferred is None  # else stock code is in the middle of sending something
             or root.sendQueue
             or len(self.slicerStack) != 1
             or self.paused
@@ -173,16 +173,16 @@ class FastBroker(Broker):
             to = self._to[tracker.clid] = self._call + b128(tracker.clid) + self._method
         head = (first, to, second, self._arguments, b128(size), STRING)
         directwrite.write(self.transport, b"".join((*head, *batch, second, CLOSE, first, CLOSE)))
-        # Looking costs more than a small message, so at those it is done now and then.
+        # The check costs more than a small message, so it is not done for each of these.
         looking = size > SMALL_CHUNK or not self.openCount & 0x7E
         if looking and self.unsent_bytes() > self.max_unsent:
-            log.warn("{peer} does not read; ending its connection", peer=self.peer_name())
+            log.warn("{peer} does not read; closing its connection", peer=self.peer_name())
             self.abort("it did not read what was sent")
             return False
         return True
 
     def unsent_bytes(self) -> int:
-        """What was written and waits in this process because the peer does not read fast enough."""
+        """Return the number of written bytes that wait in this process because the peer reads too slowly."""
         transport = self.transport
         waiting: int = getattr(transport, "_tempDataLen", 0)
         return (
@@ -192,15 +192,15 @@ class FastBroker(Broker):
     # Receiving
 
     def dataReceived(self, chunk: bytes) -> None:
-        # A connection that is being closed may still be read from for a while.
+        # Data may still arrive for a while after the connection is closed.
         if not self.disconnected:
             super().dataReceived(chunk)
 
     def handleData(self, chunk: bytes) -> None:
-        """Bytes arrived, in whatever pieces."""
+        """Handle received bytes, which may be split anywhere."""
         self._unread.append(chunk)
         if self._consuming:
-            return  # from within a delivery, over a transport that calls back at once
+            return  # called during a delivery, by a transport that calls back synchronously
         self._consuming = True
         try:
             while self._unread and not self.disconnected:
@@ -228,7 +228,7 @@ class FastBroker(Broker):
                     self._kept = data[position:]
                     return
                 else:
-                    # Legal, such as a PING in between or one more argument, or not: stock code knows.
+                    # Maybe legal, such as a PING in between or an extra argument: stock code decides.
                     data = incoming.head + incoming.payload() + data[position:]
                     position = 0
                     self._incoming = None
@@ -248,7 +248,7 @@ class FastBroker(Broker):
         )
 
     def _message(self, data: bytes, position: int) -> int:
-        """Read one item that begins at ``position``; returns where to go on."""
+        """Read one item that begins at ``position``; return where to continue."""
         found = self._header.match(data, position)
         if found is None:
             rest = len(data) - position
@@ -262,7 +262,7 @@ class FastBroker(Broker):
             return self._stock(data, position)
         size = from_b128(digits)
         if size > self.max_batch:
-            raise BananaError(f"a batch of {size} bytes is over the limit of {self.max_batch}")
+            raise BananaError(f"a batch of {size} bytes exceeds the limit of {self.max_batch}")
         start = found.end()
         stop = start + size
         trailer = second + CLOSE + first + CLOSE
@@ -273,7 +273,7 @@ class FastBroker(Broker):
         return incoming.add(data, start)
 
     def _stock(self, data: bytes, position: int) -> int:
-        """Let Foolscap read to the end of this item, or of ``data``; returns where that is."""
+        """Let Foolscap read to the end of this item, or of ``data``; return where that is."""
         stop = self._extent.scan(data, position, self.message_limit)
         Banana.handleData(self, data[position:stop])
         return stop
@@ -296,7 +296,7 @@ class FastBroker(Broker):
     def _hand_over(self, target: Target, payload: bytes) -> None:
         self.objectCounter += 2
         if self.inboundDeliveryQueue or self._waiting_for_call_to_be_ready:
-            # Stock code runs calls in a later turn; this one must not overtake them.
+            # Stock code runs calls in a later reactor turn; this one must not overtake them.
             call = partial(self._deliver, target)
             queued = InboundDelivery(self, 0, call, None, None, None, _Arguments(payload))
             self.scheduleCall(queued, None)
@@ -307,16 +307,16 @@ class FastBroker(Broker):
         try:
             result = target(payload)
         except Exception:
-            log.failure("a batch from {peer} could not be handled", peer=self.peer_name())
+            log.failure("error while handling a batch from {peer}", peer=self.peer_name())
         else:
             if isinstance(result, defer.Deferred):
                 result.addErrback(self._log_failure)
 
     def _log_failure(self, failure: Failure) -> None:
-        log.failure("a batch from {peer} could not be handled", failure, peer=self.peer_name())
+        log.failure("error while handling a batch from {peer}", failure, peer=self.peer_name())
 
     def callFailed(self, f: Failure, reqID: int, delivery: Any = None) -> None:
-        # Nobody is told of a failed one-way call, so it is logged on either way.
+        # The caller does not learn of a failed one-way call, so it is logged on either path.
         if delivery is not None and reqID == 0:
             self._log_failure(f)
         super().callFailed(f, reqID, delivery)
@@ -329,13 +329,13 @@ class FastBroker(Broker):
     # The end of a connection
 
     def peer_name(self) -> str:
-        """The peer's address, for messages."""
+        """Return the peer's address, for messages."""
         peer = self.transport.getPeer() if self.transport is not None else None
         host, port = getattr(peer, "host", None), getattr(peer, "port", None)
         return f"{host}:{port}" if host is not None else "the other side"
 
     def abort(self, reason: str) -> None:
-        """Give the connection up at once, whatever is still unsent; ``reason`` becomes ``lost_reason``."""
+        """Close the connection immediately and discard unsent data; ``reason`` becomes ``lost_reason``."""
         if not self.disconnected:
             self.lost_reason = reason
         self.finish(Failure(error.ConnectionLost(reason)))
@@ -353,7 +353,7 @@ class FastBroker(Broker):
         self._abort_soon()
 
     def handleError(self, msg: bytes) -> None:
-        log.warn("{peer} ended the connection: {text!r}", peer=self.peer_name(), text=msg[:200])
+        log.warn("{peer} closed the connection: {text!r}", peer=self.peer_name(), text=msg[:200])
         self.transport.loseConnection()
         self._abort_soon()
 
@@ -364,10 +364,10 @@ class FastBroker(Broker):
                 "dropped the connection to {peer}: {reason}", peer=self.peer_name(), reason=reason
             )
         else:
-            log.failure("what {peer} sent could not be read", f, peer=self.peer_name())
+            log.failure("error while reading data from {peer}", f, peer=self.peer_name())
 
     def _abort_soon(self) -> None:
-        # Closing TLS waits for the peer's part in it, which a dead or stuck peer never does.
+        # Closing TLS waits for the peer to close its side, which a dead or stuck peer never does.
         if self._aborting is None and not self._transport_lost:
             self._aborting = self._clock().callLater(CLOSE_GRACE, self._abort_transport)
 
@@ -405,7 +405,7 @@ class FastBroker(Broker):
 
 
 class _Arguments:
-    """What an ``InboundDelivery`` needs of its arguments."""
+    """The part of the arguments' interface that an ``InboundDelivery`` uses."""
 
     __slots__ = ("args", "kwargs")
 
@@ -417,10 +417,11 @@ class _Arguments:
 def send_batch(reference: Any, batch: Part | Sequence[Part]) -> bool:
     """Send ``batch`` (bytes, or parts to be joined) to the ``remote_deliver`` of ``reference``.
 
-    Nothing comes back.  False means that the connection is gone, which its disconnect notification tells as well;
-    True means that the bytes were handed to the transport.
+    There is no reply.
 
-    :raises MessageSizeError: the batch is longer than the broker's ``max_batch``.
+    :returns: True if the bytes were passed to the transport, False if the connection is gone, which the disconnect
+        notification also reports.
+    :raises MessageSizeError: if the batch is longer than the broker's ``max_batch``.
     """
     broker = reference.tracker.broker
     if isinstance(broker, FastBroker):
@@ -437,5 +438,5 @@ def _describe_loss(why: Failure) -> str:
     if why.check(error.ConnectionDone):
         return "the other side closed the connection"
     if why.check(error.ConnectionLost):
-        return "the other side or the network went away"
+        return "the other side or the network failed"
     return why.getErrorMessage()

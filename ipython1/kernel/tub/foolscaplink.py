@@ -14,7 +14,7 @@ from ipython1.kernel.wire.link import FrameLink
 class FoolscapLink(Referenceable):
     """Connects a :class:`FrameLink` to the other side's Foolscap reference of the same kind.
 
-    What arrives before this side is connected, and knows who it is, waits until then.
+    Batches that arrive before :meth:`connect` wait until then.
     """
 
     def __init__(self, link: FrameLink) -> None:
@@ -23,7 +23,7 @@ class FoolscapLink(Referenceable):
         self._early: list[Buffer] | None = []
 
     def connect(self, remote: Any) -> None:
-        """Send to ``remote`` from now on; its loss is the loss of the link."""
+        """Send to ``remote`` from now on; when its connection is lost, so is the link."""
         self._remote = remote
         remote.notifyOnDisconnect(self._link.connection_lost, "the connection was lost")
         self._link.connected(self)
@@ -43,7 +43,7 @@ class FoolscapLink(Referenceable):
             broker.transport.abortConnection()
 
     def remote_deliver(self, batch: Buffer) -> None:
-        """A batch from the other side."""
+        """Receive a batch from the other side."""
         if self._early is None:
             self._link.deliver(batch)
         else:

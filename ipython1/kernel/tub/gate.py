@@ -1,7 +1,7 @@
 """Gates: where a party with the right FURL registers and gets a link.
 
-Each interface of the controller has a gate of its own with a FURL of its own; who holds one of them gets a
-session of that kind and nothing else.
+Each interface of the controller has its own gate with its own FURL; the holder of a FURL gets a session of that kind
+and nothing else.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ log = Logger()
 
 
 class Session(FrameReceiver, Protocol):
-    """What a gate opens for one registered party."""
+    """A session that a gate opens for a registered party."""
 
     def attach(self, link: FrameLink) -> messages.Welcome:
-        """The party is reached through ``link``; returns what to tell it."""
+        """Use ``link`` to reach the party; return the welcome to send it."""
 
     def opened(self) -> None:
-        """The party can be used from now on."""
+        """Start using the party; called once its registration has succeeded."""
 
 
 class Gate(Referenceable):
-    """The object behind a FURL.
+    """The object that a FURL refers to.
 
-    :param accept: makes a session for a greeting, or raises the :class:`KernelError` to answer with.
+    :param accept: creates a session for a greeting, or raises the :class:`KernelError` to reply with.
     """
 
     def __init__(self, accept: Callable[[messages.Hello], Session], flusher: TurnFlusher) -> None:
@@ -44,11 +44,11 @@ class Gate(Referenceable):
         self._flusher = flusher
 
     def remote_register(self, greeting: bytes, remote_link: Any) -> tuple[bytes, Any]:
-        """Register; answers with a welcome and the controller's end of the link, or a refusal and None."""
+        """Register a party; reply with a welcome and the controller's end of the link, or a refusal and None."""
         try:
             session = self._accept(messages.Hello.unpack(greeting))
         except KernelError as problem:
-            log.info("a registration was refused: {problem}", problem=problem)
+            log.info("registration refused: {problem}", problem=problem)
             return messages.pack_refusal(problem), None
         link = FrameLink(self._flusher, session)
         face = FoolscapLink(link)
@@ -56,7 +56,7 @@ class Gate(Referenceable):
             welcome = session.attach(link)
             face.connect(remote_link)
         except BaseException:
-            # Nobody is there to lose the connection later, so what was registered is taken back now.
+            # No connection will be lost later to trigger cleanup, so undo the registration now.
             link.connection_lost("its registration failed")
             raise
         session.opened()
@@ -73,8 +73,8 @@ async def register(
     """Register at the gate that ``gate`` (a Foolscap reference) refers to, and connect ``link``.
 
     :param timeout: seconds to wait for the answer, on ``clock``; None for no limit.
-    :raises KernelError: the one with which the controller refuses.
-    :raises ConnectionError: when no answer comes in time.
+    :raises KernelError: the controller's refusal.
+    :raises ConnectionError: if there is no answer in time.
     """
     face = FoolscapLink(link)
     call: Deferred[tuple[bytes, Any]] = gate.callRemote("register", hello.pack(), face)
@@ -84,11 +84,11 @@ async def register(
         answer, remote = await call
     except DeferredTimeout:
         raise ConnectionError(
-            f"the controller took the connection but did not answer within {timeout:g} s; it is busy or stuck"
+            f"the controller accepted the connection but did not answer within {timeout:g} s; it is busy or stuck"
         ) from None
     except Exception as problem:
         raise ClientError(
-            "the controller did not accept the registration: the FURL may be that of another interface "
+            "the controller rejected the registration: the FURL may be for another interface "
             f"({type(problem).__name__})"
         ) from None
     welcome = messages.unpack_welcome(answer)

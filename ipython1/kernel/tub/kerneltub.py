@@ -1,12 +1,12 @@
-"""Foolscap's Tub, Negotiation, Listener and TubConnector with the limits that this kernel wants.
+"""Foolscap's Tub, Negotiation, Listener and TubConnector with the limits that this kernel needs.
 
-Only :mod:`ipython1.kernel.tubs` imports this module, and does so late, because Foolscap imports the reactor.
+Only :mod:`ipython1.kernel.tub.tubs` imports this module, and does so late, because Foolscap imports the reactor.
 
-What differs from stock Foolscap: TLS 1.3 only, with one context for all connections of a Tub; the kernel of the host
-notices dead peers (:mod:`ipython1.kernel.host.sockets`); connections are closed with an abort when the peer takes no
-part; accepted connections are strangers (:mod:`ipython1.kernel.tub.strangers`) until they name a capability; no FURL
-ever crosses the wire or reaches a log; tables keyed by the peer's certificate stay small; a failed attempt to connect
-tells what each location hint answered and leaves nothing behind.
+Differences from stock Foolscap: TLS 1.3 only, with one context for all connections of a Tub; the operating system
+detects dead peers (:mod:`ipython1.kernel.host.sockets`); connections are aborted if the peer does not close its side;
+accepted connections are strangers (:mod:`ipython1.kernel.tub.strangers`) until they name a capability; no FURL ever
+crosses the wire or reaches a log; tables keyed by the peer's certificate stay small; a failed connection attempt
+reports the result of each location hint and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ WRONG_NAMES = 8
 PEERS_REMEMBERED = 1024
 SPARE_INTERVAL = sockets.DEAD_AFTER / 3
 
-# Nobody reads these; formatting them costs more than the rest of a negotiation.
+# Foolscap's log messages are dropped; formatting them costs more than the rest of a negotiation.
 for _facility in ("negotiation", "connection", "listener", "tub"):
     foolscap_log.set_generation_threshold(foolscap_log.SCARY, f"foolscap.{_facility}")
 
 
 class OtherTub(BananaError):
-    """What listens there has another certificate than the FURL says."""
+    """The program that listens there has a different certificate from the one in the FURL."""
 
 
 class NotFoolscap(BananaError):
-    """What listens there speaks another protocol."""
+    """The program that listens there speaks another protocol."""
 
 
 class AttemptsFailed(Exception):
@@ -77,9 +77,9 @@ class ContextFactory(crypto.FoolscapContextFactory):
 
 
 class StrangerBroker(FastBroker):
-    """The Broker of an accepted connection: it may send little until it has named a capability.
+    """The Broker of an accepted connection, which may send only little until it has named a capability.
 
-    :param leave: called once, when it has, or is gone.
+    :param leave: called once, when it has done so or is gone.
     """
 
     message_limit = STRANGER_LIMIT
@@ -108,7 +108,7 @@ class StrangerBroker(FastBroker):
         if self.trusted:
             super().reportReceiveError(f)
         else:
-            log.info("dropped a connection from {peer} that is no peer", peer=self.peer_name())
+            log.info("dropped an unauthenticated connection from {peer}", peer=self.peer_name())
             self._abort_transport()
 
     def connectionLost(self, why: Failure = connectionDone) -> None:
@@ -117,7 +117,7 @@ class StrangerBroker(FastBroker):
 
 
 class KernelNegotiation(Negotiation):
-    """Also keeps the books of its Tub's open connections."""
+    """Also registers the open connections of its Tub."""
 
     SERVER_TIMEOUT = 0  # the listener's Doorkeeper has a deadline for all phases
     _books: KernelTub
@@ -144,17 +144,17 @@ class KernelNegotiation(Negotiation):
         super().connectionMade()
 
     def dataReceived(self, chunk: bytes) -> None:
-        # Stock code keeps what a peer sends after it was refused.
+        # Stock code keeps everything that a peer sends after it was refused.
         if self.failureReason is not None:
             return
         if self.isClient and self.receive_phase == PLAINTEXT:
             begin = (self.buffer + chunk)[:5]
             if not b"HTTP/".startswith(begin):
-                self.failureReason = Failure(NotFoolscap("it does not answer in Foolscap's way"))
+                self.failureReason = Failure(NotFoolscap("it does not answer as Foolscap does"))
         if self.failureReason is None:
             super().dataReceived(chunk)
         if self.isClient and self.failureReason is not None:
-            # Nothing more to say, and closing TLS would wait for the other side.
+            # Abort, as there is nothing left to send and closing TLS would wait for the other side.
             self.transport.abortConnection()
 
     def handlePLAINTEXTClient(self, header: bytes) -> None:
@@ -162,11 +162,11 @@ class KernelNegotiation(Negotiation):
         if first.split()[1:2] != [b"101"]:
             if b"unknown TubID" in first:
                 raise OtherTub("it does not know this identity")
-            raise NotFoolscap("it answers as a web server does")
+            raise NotFoolscap("it answers like a web server")
         super().handlePLAINTEXTClient(header)
 
     def evaluateHello(self, offer: dict[str, str]) -> Any:
-        # Stock code compares the certificate with the FURL too, but not in words that can be told apart.
+        # Stock code also compares the certificate with the FURL, but its error cannot be told from others.
         if self.isClient:
             them = self.theirCertificate
             if them is None or crypto.digest32(them.digest("sha1")) != self.target.getTubID():
@@ -175,8 +175,8 @@ class KernelNegotiation(Negotiation):
 
     def startTLS(self, cert: Any) -> None:
         if self.buffer:
-            # Stock code would take it for the beginning of what comes encrypted.
-            raise NotFoolscap("it sent more before TLS than belongs there")
+            # Stock code would treat it as the beginning of the encrypted data.
+            raise NotFoolscap("it sent extra data before TLS")
         self.transport.startTLS(self.tub.context_factory)
         directwrite.write_through(self.transport)
 
@@ -187,7 +187,7 @@ class KernelNegotiation(Negotiation):
         try:
             super().switchToBanana(params)
         finally:
-            # From here the transport tells the Broker and not us.
+            # From now on the transport notifies the Broker instead of this object.
             lost = self.connectionLost
 
             def connection_lost(reason: Failure = connectionDone) -> None:
@@ -204,7 +204,7 @@ class KernelNegotiation(Negotiation):
 
 
 class KernelConnector(TubConnector):
-    """Remembers what each hint answered."""
+    """Remembers the result of each hint."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -219,27 +219,27 @@ class KernelConnector(TubConnector):
         super().connectorNegotiationFailed(n, location, reason)
 
     def cancelRemainingConnections(self) -> None:
-        # Closing TLS in the middle of its handshake waits for the peer, without a limit.
+        # Closing TLS in the middle of its handshake would wait for the peer without a time limit.
         for negotiation in self.pendingNegotiations:
             negotiation.transport.abortConnection()
         super().cancelRemainingConnections()
 
     def failed(self) -> None:
         self.failureReason = Failure(AttemptsFailed(self.failures))
-        self.tub.connectorFinished(self)  # before those who wait are told
+        self.tub.connectorFinished(self)  # before the waiting callers are notified
         super().failed()
 
 
 @implementer(IConnectionHintHandler)  # type: ignore[misc]
 class TCPHints:
-    """Connects to ``tcp:host:port``; an address needs no name resolver and thus no thread."""
+    """Connects to ``tcp:host:port``; for an address without a name resolver and thus without a thread."""
 
     def hint_to_endpoint(
         self, hint: str, reactor: Any, update_status: Callable[[str], None]
     ) -> tuple[Any, str]:
         address, _, port = hint.removeprefix("tcp:").rpartition(":")
         if not (address and port.isdecimal()):
-            raise InvalidHintError("it is not of the form tcp:host:port")
+            raise InvalidHintError("it must have the form tcp:host:port")
         host = address.strip("[]")
         if not sockets.is_ip_address(host):
             return endpoints.HostnameEndpoint(reactor, host, int(port)), host
@@ -251,7 +251,7 @@ class TCPHints:
 
 
 class KernelListener(Listener):
-    """A Listener that reports whether it could listen, and keeps a door."""
+    """A Listener that reports whether it can listen, and has a Doorkeeper."""
 
     noisy = False
 
@@ -263,9 +263,9 @@ class KernelListener(Listener):
         Service.startService(self)
 
     async def open(self) -> int:
-        """Listen; returns the port.
+        """Listen and return the port.
 
-        :raises twisted.internet.error.CannotListenError: the port is in use or not ours to take.
+        :raises twisted.internet.error.CannotListenError: if the port is in use or not permitted.
         """
         port: Any = await self._ep.listen(self)
         self._lp = port
@@ -273,9 +273,9 @@ class KernelListener(Listener):
 
 
 class _Sequence(dict[str, int]):
-    """Stands for Foolscap's table of the last connection's number of each peer.
+    """Replaces Foolscap's table of each peer's last connection number.
 
-    The numbers of one peer's connections must only rise, so one counter serves all peers.
+    The only requirement is that a peer's numbers increase, so one counter serves all peers.
     """
 
     _latest = 0
@@ -298,13 +298,14 @@ class _Latest(dict[str, Any]):
 
 
 class KernelTub(Tub):
-    """See the module's description; made by :func:`ipython1.kernel.tubs.make_tub`."""
+    """See the module's docstring; created by :func:`ipython1.kernel.tubs.make_tub`."""
 
     brokerClass = FastBroker
     accepted_broker_class: type[FastBroker] = StrangerBroker
     negotiationClass = KernelNegotiation
     unsafeTracebacks = False
-    # A process that is busy in C code answers no message of ours; its kernel answers (sockets.tune).
+    # No keepalive messages: a process that is busy in C code cannot answer them, but its operating system can
+    # (sockets.tune).
     keepaliveTimeout: Any = None
     max_unsent = MAX_UNSENT
     disconnectTimeout = None
@@ -328,23 +329,23 @@ class KernelTub(Tub):
             certificate=self.myCertificate.original.to_cryptography(),
             raiseMinimumTo=ssl.TLSVersion.TLSv1_3,
         )
-        self.context_factory.getContext()  # so that a key that does not fit is told now
+        self.context_factory.getContext()  # reports a key that does not match
 
     def getOrCreateURLForReference(self, ref: Any) -> None:
-        """None: a peer needs no FURL of what it holds a reference to."""
+        """Return None: peers do not need FURLs of objects to which they hold references."""
 
     def startService(self) -> None:
-        if not self.running:  # stock code breaks when it is told twice
+        if not self.running:  # stock code breaks if it is called twice
             super().startService()
 
-    # The books of open connections
+    # Open connections
 
     def connection_opened(self, connection: object) -> None:
-        """A socket was connected or accepted."""
+        """Register a connected or accepted socket."""
         self._open.add(connection)
 
     def connection_closed(self, connection: object) -> None:
-        """Its socket is closed."""
+        """Unregister a connection whose socket is closed."""
         self._open.discard(connection)
         self._tell_if_all_closed()
 
@@ -358,7 +359,7 @@ class KernelTub(Tub):
             done.callback(None)
 
     def all_closed(self) -> defer.Deferred[None]:
-        """Fires when no socket of this Tub is open and no attempt to connect is under way."""
+        """Return a Deferred that fires when no socket is open and no connection attempt is in progress."""
         if not self._open and not self._activeConnectors:
             return defer.succeed(None)
         if self._all_closed is None:
@@ -390,7 +391,7 @@ class KernelTub(Tub):
     # Connecting
 
     async def reach(self, tubref: TubRef, name: str) -> Any:
-        """The reference of that name in that Tub; cancelling or failing leaves nothing behind."""
+        """Get the reference with this name from this Tub; cancellation and failure leave nothing behind."""
         self._reaching[tubref] += 1
         waiting = self.getBrokerForTubRef(tubref)
         try:
@@ -416,7 +417,7 @@ class KernelTub(Tub):
     def _leave_unused(self, tubref: TubRef) -> None:
         broker = self.brokers.get(tubref)
         if broker is not None and not broker.yourReferenceByCLID and not broker.myReferenceByCLID:
-            broker.shutdown(Failure(error.ConnectionDone("nothing there is used")))
+            broker.shutdown(Failure(error.ConnectionDone("the connection is unused")))
 
     def getBrokerForTubRef(self, tubref: TubRef) -> defer.Deferred[Any]:
         ready = tubref in self.brokers or tubref.getTubID() == self.tubID
@@ -431,12 +432,12 @@ class KernelTub(Tub):
         return found
 
     def attempt_status(self, tub_id: str) -> dict[str, str]:
-        """What each location hint of an attempt that is under way has come to."""
+        """Return the status of each location hint of a connection attempt in progress."""
         connector = self.tubConnectors.get(TubRef(tub_id))
         return {} if connector is None else connector.getConnectionInfo().connectorStatuses
 
     async def close(self) -> None:
-        """Close every listener and connection; returns when all sockets are closed."""
+        """Close every listener and connection; return when all sockets are closed."""
         for listener in self.getListeners():
             await defer.maybeDeferred(self.stopListeningOn, listener)
             listener.doorkeeper.close()

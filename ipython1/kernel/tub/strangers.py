@@ -1,19 +1,19 @@
-"""Connections that have not shown a capability yet, and how little they may have.
+"""Limits on connections that have not yet named a capability.
 
-A Tub's id is not secret, so anybody who reaches the port gets as far as asking for a reference by name.  Until a
-connection has named one that exists it is a stranger: it has a deadline, and strangers are bounded in number.
+A Tub's id is not secret, so anyone who reaches the port can ask for a reference by name.  Until a connection has
+named one that exists, it is a stranger: it has a deadline, and the number of strangers is limited.
 
 =========  ==================================================  =====================================
 state      event                                               becomes
 =========  ==================================================  =====================================
 (new)      ``arrived``                                         stranger; the oldest goes at the cap
-stranger   ``left``: it named a capability, or its             not known here any more
+stranger   ``left``: it named a capability, or its             forgotten
            connection was lost
 stranger   its deadline                                        dropped
 =========  ==================================================  =====================================
 
-At the cap the oldest stranger goes and not the newcomer: an honest peer needs milliseconds, so a flood of idle
-connections never keeps one out.
+At the cap the oldest stranger is dropped, not the newcomer: an honest peer needs only milliseconds, so a flood of
+idle connections never locks it out.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from twisted.internet.interfaces import IDelayedCall
 from ipython1.kernel.host import sockets
 
 PATIENCE = 10.0
-"""Seconds from being accepted to showing a capability."""
+"""Seconds that a stranger has to name a capability."""
 
 MOST_STRANGERS = 2048
-"""At most so many strangers at a time; fewer where the process may open few files."""
+"""The maximum number of strangers at a time; lower if the process may open only few files."""
 
 
 class Clock(Protocol):
@@ -39,11 +39,11 @@ class Clock(Protocol):
 
 
 class Doorkeeper:
-    """Keeps the strangers of one listening port.
+    """Limits the strangers of one listening port.
 
     :param clock: the reactor, or a ``task.Clock``.
     :param most: the cap; None for the default, which leaves half of the process's files to trusted connections.
-    :param patience: seconds.
+    :param patience: the deadline in seconds.
     """
 
     def __init__(self, clock: Clock, most: int | None = None, patience: float = PATIENCE) -> None:
@@ -58,14 +58,14 @@ class Doorkeeper:
         return len(self._strangers)
 
     def arrived(self, stranger: Hashable, drop: Callable[[], object]) -> None:
-        """A connection was accepted; ``drop`` ends it at once."""
+        """Register an accepted connection; ``drop`` closes it immediately."""
         if len(self._strangers) >= self._most:
             self._drop(next(iter(self._strangers)))
         timer = self._clock.callLater(self._patience, lambda: self._drop(stranger))
         self._strangers[stranger] = (drop, timer)
 
     def left(self, stranger: Hashable) -> None:
-        """The connection is trusted, or lost; nothing happens when it is not known here."""
+        """Forget a connection that is trusted or lost; unknown ones are ignored."""
         _, timer = self._strangers.pop(stranger, (None, None))
         if timer is not None and timer.active():
             timer.cancel()

@@ -1,7 +1,7 @@
-"""Making Tubs, listening, and connecting: everything that the rest of the kernel wants of Foolscap.
+"""Creating Tubs, listening, and connecting: everything that the rest of the kernel needs from Foolscap.
 
-Importing this module imports neither Foolscap nor the reactor; calling its functions does.  They are to be called on
-the reactor's thread.  No message and no log of theirs contains a FURL: whoever reads one holds the capability.
+Importing this module imports neither Foolscap nor the reactor; calling its functions does.  Call them in the
+reactor's thread.  Their messages and logs never contain a FURL, because anyone who reads one has the capability.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 
 def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) -> KernelTub:
-    """A running Tub; end it with :func:`close`.
+    """Create and start a Tub; stop it with :func:`close`.
 
-    :param cert_pem: certificate and private key, which are its identity; None for one that nobody needs to know
-        again, as clients and engines have.
-    :param max_unsent: bytes that may wait for a peer that does not read before its connection is aborted; None for
-        the default.
-    :raises SecurityError: ``cert_pem`` is no certificate with its key, or assertions are off.
+    :param cert_pem: certificate and private key, which are its identity; None for a temporary identity, as clients
+        and engines have.
+    :param max_unsent: the maximum number of unsent bytes; if a peer does not read and more are waiting, its
+        connection is aborted.  None for the default.
+    :raises SecurityError: if ``cert_pem`` is not a certificate with its key, or assertions are disabled.
     """
     if not __debug__:
         raise error.SecurityError(
-            "Python runs with assertions off (-O or PYTHONOPTIMIZE), and Foolscap's security relies on them;"
-            " start it without"
+            "Python runs with assertions disabled (-O or PYTHONOPTIMIZE), but Foolscap's security relies on them;"
+            " start it without this option"
         )
     from ipython1.kernel.tub.kerneltub import KernelTub
 
@@ -44,12 +44,12 @@ def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) ->
         cert_pem = make_certificate()
     tub: KernelTub
     try:
-        # An empty string would silently become a new identity.
+        # Foolscap would silently create a new identity for an empty string.
         tub = KernelTub(certData=cert_pem or b"empty")
     except Exception:
         raise error.SecurityError(
-            "the certificate file does not hold a certificate and the private key that belongs to it;"
-            " restore it, or remove it together with the FURL files for a new identity"
+            "the certificate file does not contain a certificate with its private key;"
+            " restore it, or remove it together with the FURL files to get a new identity"
         ) from None
     if max_unsent is not None:
         tub.max_unsent = max_unsent
@@ -66,16 +66,17 @@ async def listen(
     clock: IReactorTime | None = None,
     most_strangers: int | None = None,
 ) -> int:
-    """Listen for connections to ``tub`` and set the location that its FURLs name; returns the port.
+    """Listen for connections to ``tub``, and set the location in its FURLs.
 
     :param ip: an address of this host; ``""``, ``"0.0.0.0"`` or ``"::"`` for all interfaces.
-    :param port: 0 for any free one.
-    :param location: how others reach this host: a name or address, with ``:port`` when it differs, or several
-        with commas between.  By default ``ip``; for all interfaces this host's primary address and 127.0.0.1.
-    :param clock: for the deadline of connections that show no capability; the reactor by default.
-    :param most_strangers: how many of those there may be; see :mod:`ipython1.kernel.tub.strangers`.
-    :raises ConnectionError: the address is in use, or not this host's.
-    :raises SecurityError: ``location`` is malformed.
+    :param port: 0 for any free port.
+    :param location: how others reach this host: a name or address, with ``:port`` if it differs, or several
+        separated by commas.  Default ``ip``; for all interfaces this host's primary address and 127.0.0.1.
+    :param clock: for the deadline of connections that have not named a capability; default the reactor.
+    :param most_strangers: the maximum number of these; see :mod:`ipython1.kernel.tub.strangers`.
+    :returns: the port.
+    :raises ConnectionError: if the address is in use, or not one of this host.
+    :raises SecurityError: if ``location`` is malformed.
     """
     from twisted.internet import endpoints, reactor
     from twisted.internet import error as net_error
@@ -93,7 +94,7 @@ async def listen(
         cause = getattr(problem, "socketError", problem)
         raise error.ConnectionError(
             f"cannot listen at {ip or 'any address'}:{port}: {getattr(cause, 'strerror', None) or cause};"
-            " choose another port (0 is any free one) or address"
+            " choose another address or port (0 means any free port)"
         ) from None
     tub.listeners.append(listener)
     listener.setServiceParent(tub)
@@ -102,7 +103,7 @@ async def listen(
 
 
 def _places(ip: str, location: str | None) -> list[tuple[str, int | None]]:
-    """Hosts for FURLs, each with its port if that is given."""
+    """Return the hosts for FURLs, each with its port if given, else None."""
     if location is not None:
         return [_place(part.strip()) for part in location.split(",")]
     if ip in sockets.ANY_ADDRESS:
@@ -120,9 +121,9 @@ def _place(text: str) -> tuple[str, int | None]:
 
 
 def register(tub: KernelTub, referenceable: Any, furl_name: str | None = None) -> str:
-    """The FURL by which others get a reference to ``referenceable``; :func:`listen` comes first.
+    """Return the FURL by which others get a reference to ``referenceable``; call :func:`listen` first.
 
-    :param furl_name: the capability, to keep one from an earlier run; None for 160 new random bits.
+    :param furl_name: the capability of an earlier run, to keep it; None for 160 new random bits.
     """
     furl: str = tub.registerReference(referenceable, furl_name)
     return furl
@@ -136,12 +137,13 @@ async def connect(
     *,
     source: str | None = None,
 ) -> Any:
-    """The reference that ``furl`` names, within ``timeout`` seconds; a failed attempt leaves nothing behind.
+    """Connect to the Tub in ``furl`` and return the reference; a failed attempt leaves nothing behind.
 
+    :param timeout: seconds.
     :param source: where the FURL comes from (a file name), for messages.
-    :raises SecurityError: the FURL is malformed or not known there, or another certificate is found there.
-    :raises ProtocolError: what listens there is no controller.
-    :raises ConnectionError: nobody listens or answers there.
+    :raises SecurityError: if the FURL is malformed or unknown there, or the certificate differs.
+    :raises ProtocolError: if the program that listens there is not a controller.
+    :raises ConnectionError: if nothing listens or answers there.
     """
     from twisted.internet import defer, reactor
 
@@ -152,7 +154,7 @@ async def connect(
     except error.SecurityError as problem:
         raise error.SecurityError(f"{source}: {problem}" if source else str(problem)) from None
     if not tub.running:
-        raise error.ConnectionError("this side has been closed")
+        raise error.ConnectionError("cannot connect: this process has closed its connections")
     attempt = defer.Deferred.fromCoroutine(_reach(tub, target))
     status: dict[str, str] | None = None
 
@@ -195,8 +197,8 @@ async def _reach(tub: KernelTub, target: Furl) -> Any:
 
 
 def _in_turn(hints: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
-    """Groups to be tried together, each when the one before led nowhere."""
-    # A controller of this host is reached by one connection, not by one for each of its addresses.
+    """Yield groups of hints to try together, the next group if the one before failed."""
+    # Connect to a controller on this host only once, not once per address.
     near = [place for place in hints if _is_near(place[0])][:1] if len(hints) > 1 else []
     if near:
         yield near
@@ -218,7 +220,7 @@ def _where(target: Furl) -> str:
 
 
 def _only_far(failures: dict[str, Failure]) -> dict[str, Failure]:
-    # On another host the controller's loopback hint leads to this host, where anything may listen.
+    # If the controller is on another host, its loopback hint leads to this host, where anything may listen.
     far = {
         hint: why
         for hint, why in failures.items()
@@ -228,7 +230,7 @@ def _only_far(failures: dict[str, Failure]) -> dict[str, Failure]:
 
 
 def _explained(target: Furl, failures: dict[str, Failure], source: str | None) -> error.KernelError:
-    """One error for what the location hints answered."""
+    """Return one error that sums up the results of the location hints."""
     from OpenSSL import SSL
     from twisted.internet import error as net_error
 
@@ -242,35 +244,35 @@ def _explained(target: Furl, failures: dict[str, Failure], source: str | None) -
 
     if at := places(OtherTub):
         return error.SecurityError(
-            f"what listens at {at} is not the controller that {file} was made for: it has another certificate,"
-            f" and was not told the capability; use the file of the controller that runs now"
+            f"the program that listens at {at} is not the controller of {file}: it has another certificate"
+            f" (it did not get the capability); use the file of the controller that is running now"
         )
     if at := places(NotFoolscap):
         return error.ProtocolError(
-            f"what listens at {at} is not a controller: it speaks another protocol; {START_ONE}"
+            f"the program that listens at {at} is not a controller: it speaks another protocol; {START_ONE}"
         )
     if at := places(SSL.Error):
         return error.ProtocolError(
-            f"no secure connection to {at}: TLS 1.3 could not be agreed on; is the same version of this"
+            f"cannot connect securely to {at}: TLS 1.3 negotiation failed; is the same version of this"
             " package installed on both sides?"
         )
     if at := places(net_error.ConnectionRefusedError):
-        return error.ConnectionError(f"nobody listens at {at} (connection refused): {START_ONE}")
+        return error.ConnectionError(f"nothing listens at {at} (connection refused): {START_ONE}")
     if at := places(net_error.DNSLookupError):
         return error.ConnectionError(
-            f"the host of {at} has no address: check the name, or give the controller's address"
+            f"the host of {at} has no address: check the name, or use the controller's address"
         )
     if at := places(net_error.ConnectionClosed):
         return error.ConnectionError(
-            f"{at} closed the connection while it was being made; the controller is stopping or overloaded,"
-            " or something else listens there"
+            f"{at} closed the connection during setup; the controller is stopping or overloaded,"
+            " or another program listens there"
         )
     if at := places(net_error.ConnectError):
         reasons = {_network_reason(why) for why in failures.values()}
-        return error.ConnectionError(f"{at} cannot be reached: {', '.join(sorted(reasons))}")
+        return error.ConnectionError(f"cannot reach {at}: {', '.join(sorted(reasons))}")
     reasons = {why.getErrorMessage() for why in failures.values()}
     return error.ProtocolError(
-        f"no connection to the controller at {_where(target)}: {', '.join(sorted(reasons)) or 'no reason was given'}"
+        f"cannot connect to the controller at {_where(target)}: {', '.join(sorted(reasons)) or 'unknown reason'}"
     )
 
 
@@ -280,16 +282,17 @@ def _network_reason(why: Failure) -> str:
 
 
 def _late(target: Furl, status: dict[str, str], timeout: float) -> error.ConnectionError:
-    """What to say when the time is up."""
+    """Return the error for a timeout."""
     within = f"within {timeout:g} s"
     if not status:
         return error.ConnectionError(
-            f"the controller at {_where(target)} took the connection but did not answer {within}; it is busy or stuck"
+            f"the controller at {_where(target)} accepted the connection but did not answer {within};"
+            " it is busy or stuck"
         )
     if "negotiating" in status.values():
         return error.ConnectionError(
-            f"{_where(target)} took the connection but did not answer as a controller does {within};"
-            " it is busy or stopped, or something else listens there"
+            f"{_where(target)} accepted the connection but did not answer like a controller {within};"
+            " it is busy or stopped, or another program listens there"
         )
     return error.ConnectionError(
         f"{_where(target)} did not answer {within}: is that host up, and is the port open in its firewall?"
@@ -297,25 +300,25 @@ def _late(target: Furl, status: dict[str, str], timeout: float) -> error.Connect
 
 
 def _refused(target: Furl, problem: Exception, source: str | None) -> error.KernelError:
-    """The connection was made; asking for the reference failed."""
+    """Return the error for a reference that could not be fetched over an established connection."""
     from foolscap.ipb import DeadReferenceError
     from foolscap.tokens import RemoteException
 
     if isinstance(problem, RemoteException):
         return error.SecurityError(
-            f"the controller at {_where(target)} does not know {source or 'this FURL'}: another run made it;"
-            " use the file that the controller wrote when it was started last"
+            f"the controller at {_where(target)} does not know {source or 'this FURL'}: it is from another run;"
+            " use the file that the controller wrote at its last start"
         )
     if isinstance(problem, DeadReferenceError):
         return error.ConnectionError(
-            f"the controller at {_where(target)} closed the connection at once"
+            f"the controller at {_where(target)} closed the connection immediately"
         )
-    return error.ConnectionError(f"no connection to the controller at {_where(target)}: {problem}")
+    return error.ConnectionError(f"cannot connect to the controller at {_where(target)}: {problem}")
 
 
 async def close(tub: KernelTub) -> None:
-    """Stop listening, close every connection, and end ``tub``; returns when all its sockets are closed.
+    """Stop listening, close every connection, and stop ``tub``; return when all its sockets are closed.
 
-    Disconnect notifications of its references are not sent.  A peer that takes no part is waited for two seconds.
+    Its references send no disconnect notifications.  Peers have two seconds to close their side.
     """
     await tub.close()

@@ -33,7 +33,7 @@ NO_VOCABULARY = {"banana-decision-version": 3, "initial-vocab-table-index": 0}
 
 
 class ManualQueue:
-    """Stands for Foolscap's queue of eventual calls; runs when the test says so."""
+    """Replaces Foolscap's queue of eventual calls; runs them when the test says so."""
 
     def __init__(self) -> None:
         self._calls: list[tuple[Callable[..., Any], Any, Any]] = []
@@ -539,7 +539,7 @@ class LossTests(SynchronousTestCase):
 
         for action, reason in (
             (lost(error.ConnectionDone()), "the other side closed the connection"),
-            (lost(error.ConnectionLost()), "the other side or the network went away"),
+            (lost(error.ConnectionLost()), "the other side or the network failed"),
             (lost(error.ConnectionAborted()), "it was aborted on this side"),
             (lambda broker: broker.abort("too slow"), "too slow"),
             (

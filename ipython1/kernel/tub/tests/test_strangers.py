@@ -1,4 +1,4 @@
-"""Connections that have shown no capability."""
+"""Connections that have not named a capability."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
 from ipython1.kernel.tub.kerneltub import ContextFactory, KernelTub, TCPHints
 
 PATIENT = 30.0
-"""Seconds; a test that waits for so long has failed."""
+"""Seconds after which a waiting test fails."""
 
 
 class Inbox(Referenceable):
@@ -121,7 +121,7 @@ class Stranger(protocol.Protocol):
 
 
 class TubCase(TestCase):
-    """Makes Tubs and closes them."""
+    """Creates Tubs and closes them."""
 
     timeout = PATIENT
 
@@ -133,14 +133,14 @@ class TubCase(TestCase):
     async def serve(
         self, cert_pem: bytes | None = None, **options: Any
     ) -> tuple[KernelTub, Inbox, str]:
-        """A listening Tub with one registered object, and its FURL."""
+        """Return a listening Tub with one registered object, and its FURL."""
         tub = self.make_tub(cert_pem)
         await tubs.listen(tub, "127.0.0.1", 0, **options)
         inbox = Inbox()
         return tub, inbox, tubs.register(tub, inbox)
 
     async def other_server(self, server: OtherServer) -> int:
-        """Its port."""
+        """Start the server and return its port."""
         listening = await endpoints.TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             server
         )
@@ -164,7 +164,7 @@ class TubCase(TestCase):
         tub: KernelTub | None = None,
         **options: Any,
     ) -> str:
-        """Connecting fails with ``kind``; nothing stays behind, and nothing is told that is secret."""
+        """Assert that connecting fails with ``kind``, leaves nothing behind and reveals no secret."""
         tub = tub or self.make_tub()
         logged: list[str] = []
 
@@ -196,7 +196,7 @@ class TubCase(TestCase):
 
 
 def move(furl: str, port: int, host: str = "127.0.0.1") -> str:
-    """The same capability, elsewhere."""
+    """Return the same capability at another location."""
     return str(parse_furl(furl).with_location(host, port))
 
 
@@ -218,7 +218,7 @@ class TalkTests(TubCase):
             self.assertEqual(await arrived, batch + b"!")
 
     async def test_batches_and_calls_of_all_sizes_keep_their_order(self) -> None:
-        """Short and long ones, faster than the socket takes them, and calls that go foolscap's own way."""
+        """Short and long ones, faster than the socket accepts them, and calls on Foolscap's stock path."""
         _, inbox, furl = await self.serve()
         reference = await self.connect(self.make_tub(), furl)
         sizes = [0, 1, 5000, 2**14 - 1, 2**14, 2**14 + 1, 2**16, 2**18, 2**20, 3]
@@ -284,7 +284,7 @@ class TalkTests(TubCase):
         self.assertEqual(len(server._open), 1)
         self.assertIsNot(references[0], references[1])
 
-    async def test_a_controller_that_starts_anew_keeps_its_furl(self) -> None:
+    async def test_a_controller_that_starts_again_keeps_its_furl(self) -> None:
         certificate = make_certificate()
         server, _, furl = await self.serve(certificate)
         client = self.make_tub()
@@ -311,7 +311,7 @@ class TalkTests(TubCase):
             client = self.make_tub()
             await self.connect(client, furl)
             for _ in range(2):
-                # The client has given the connection up; the server has not heard of it.
+                # The client has dropped the connection, and the server has not noticed.
                 (old,) = client.brokers.values()
                 old.finish(Failure(error.ConnectionLost()))
                 arrived = inbox.next()
@@ -408,7 +408,7 @@ class MakeTests(TubCase):
     def test_a_tub_without_one_gets_its_own(self) -> None:
         first, second = self.make_tub(), self.make_tub()
         self.assertNotEqual(first.tubID, second.tubID)
-        first.startService()  # once more does no harm
+        first.startService()  # a second call is harmless
 
     def test_the_same_certificate_is_the_same_identity(self) -> None:
         pem = make_certificate()
@@ -431,7 +431,7 @@ class MakeTests(TubCase):
         )
         self.assertEqual(done.stderr, "")
         self.assertTrue(
-            done.stdout.startswith("[] Python runs with assertions off (-O"), done.stdout
+            done.stdout.startswith("[] Python runs with assertions disabled (-O"), done.stdout
         )
 
     def test_the_hint_handler_keeps_its_interface(self) -> None:
@@ -504,7 +504,7 @@ class RefusedTests(TubCase):
         impostor, _, furl = await self.serve()
         asked: list[Any] = []
         impostor.getReferenceForName = lambda name: asked.append(name)  # type: ignore[method-assign]
-        # It claims to be whoever is asked for, which the clear part of a connection allows.
+        # It claims any identity it is asked for, which the unencrypted part of a connection allows.
         impostor.listeners[0].lookupTubID = lambda tub_id: (impostor, None)
         port = parse_furl(furl).hints[0][1]
         await self.assert_refused(move(real, port), SecurityError, "another certificate")
@@ -636,7 +636,7 @@ class RefusedTests(TubCase):
 
 
 class StrangerTests(TubCase):
-    """What comes to the port without a capability."""
+    """Connections to the port without a capability."""
 
     async def test_idle_connections_are_dropped_and_honest_ones_served(self) -> None:
         clock = task.Clock()
@@ -678,7 +678,7 @@ class StrangerTests(TubCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def guess(self, action: Callable[[Any], Awaitable[None] | None]) -> KernelTub:
-        """A server after a peer with a certificate of its own did ``action`` with its Broker."""
+        """Return a server after a peer with another certificate has run ``action`` with its Broker."""
         clock = task.Clock()
         server, _, furl = await self.serve(clock=clock)
         client = self.make_tub()
@@ -728,7 +728,7 @@ def _tubref(furl: str) -> Any:
 
 
 class CloseTests(TubCase):
-    """Ending a Tub."""
+    """Closing a Tub."""
 
     async def test_everything_is_closed_when_it_returns(self) -> None:
         server, _, furl = await self.serve()
