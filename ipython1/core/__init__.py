@@ -1,4 +1,4 @@
-"""An engine's session: it runs commands and tasks, captures what they print, and turns what they raise into plain data.
+"""An engine's session: it runs commands and tasks, captures their output, and converts exceptions to plain data.
 
-Nothing here knows of the kernel around it.  Start at :mod:`ipython1.core.interpreter`.
+Nothing in this package depends on the kernel.  Start at :mod:`ipython1.core.interpreter`.
 """

@@ -1,9 +1,9 @@
-"""What a command prints, from Python, from C code and from the programs it starts.
+"""Captures what a command prints: from Python, from C code and from the programs it starts.
 
-File descriptors 1 and 2 are replaced by files in memory that are only ever appended to.  Nobody has to read them
-while user code runs, so unlike a pipe they cannot fill up and stop code that prints while it holds the interpreter
-lock.  The files themselves are the only copy of the output: what was fetched, and the middle of a flood, is given
-back to the system by punching holes.
+File descriptors 1 and 2 are replaced by append-only in-memory files.  These need no reader while user code runs, so
+unlike pipes they cannot fill up and block code that prints while it holds the interpreter lock.  The files are the
+only copy of the output: the memory of output that was fetched, and of the middle of very long output, is freed by
+punching holes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ipython1.core.lowlevel import (
 
 DEFAULT_MAX_BYTES: Final = 8 << 20
 PEEK_BYTES: Final = 256 << 10
-"""The most that one :meth:`OutputCapture.peek` returns of a stream, in bytes."""
+"""The maximum that one :meth:`OutputCapture.peek` returns per stream, in bytes."""
 
 _RELEASE_STEP: Final = 1 << 20
 _TRUNCATE_ABOVE: Final = 64 << 20
@@ -36,15 +36,15 @@ _NOTHING: Final = ("", "")
 
 
 def cut_mark(count: int) -> str:
-    """The line that stands where ``count`` bytes of output were left out."""
+    """Return the line that replaces ``count`` bytes of output."""
     return f"\n[... {count} bytes of output were cut here ...]\n"
 
 
 class _Channel:
-    """One redirected descriptor.  Offsets count bytes of the file since it was made.
+    """A redirected descriptor.  Offsets count bytes from the beginning of the file.
 
-    ``start`` is where the present command's output begins, ``peeked`` what :meth:`peek` has given out, ``hole`` the
-    end of the part cut out of a flood, ``released`` the end of what was given back to the system.
+    ``start`` is where the current command's output begins, ``peeked`` the end of what :meth:`peek` has returned,
+    ``hole`` the end of the part cut out of very long output, ``released`` the end of the memory that was freed.
     """
 
     def __init__(self, target: int, name: str, max_bytes: int, *, use_memfd: bool) -> None:
@@ -75,19 +75,21 @@ class _Channel:
         )
 
     def flush(self) -> None:
-        """Write out what Python code has printed on this stream, and on what user code put in its place."""
+        """Flush this stream and the one that user code may have replaced it with."""
         if not hasattr(sys, self.name):  # user code deleted it
             setattr(sys, self.name, self.stream)
         current = getattr(sys, self.name)
         if current is not self.stream:
             try:
                 current.flush()
-            except BaseException:  # it is the user's, and may do anything
+            except BaseException:  # the user's stream may do anything
                 if getattr(current, "closed", False) is True:
                     setattr(sys, self.name, self.stream)
         try:
             self.stream.flush()
-        except ValueError:  # user code closed it, which must not silence the commands that follow
+        except (
+            ValueError
+        ):  # user code closed it, which must not suppress the output of later commands
             self._see_to_descriptor()
             closed, self.stream = self.stream, self._open_stream()
             for name in (self.name, f"__{self.name}__"):
@@ -99,7 +101,7 @@ class _Channel:
                     self.stream.flush()
 
     def _see_to_descriptor(self) -> bool:
-        """Open the descriptor again if user code closed it; whether that was so."""
+        """Reopen the descriptor if user code closed it; return whether it did."""
         try:
             os.fstat(self.target)
         except OSError:
@@ -125,7 +127,7 @@ class _Channel:
         return text
 
     def _cut(self, end: int) -> None:
-        """Give back the middle of a flood while it goes on."""
+        """Free the middle of very long output while it continues."""
         first = max(self.hole, self.start + self.head_bytes)
         last = end - self.tail_bytes
         if last - first >= _RELEASE_STEP:
@@ -157,7 +159,7 @@ class _Channel:
         if punch_hole(self.file, self.released, end):
             self.released = end
         elif end >= _TRUNCATE_ABOVE:
-            # Where holes are impossible, start over; a thread that prints at this very moment may lose a line.
+            # Without holes, truncate the file; a thread that prints at this very moment may lose a line.
             os.ftruncate(self.file, 0)
             self.start = self.peeked = self.hole = self.released = 0
 
@@ -172,7 +174,7 @@ class _Channel:
 
 
 def _whole_characters(data: bytes) -> bytes:
-    """``data`` without the rest of a UTF-8 character whose beginning was cut off."""
+    """Strip the remaining bytes of a UTF-8 character whose beginning was cut off."""
     for index in range(min(3, len(data))):
         if data[index] & 0xC0 != 0x80:
             return data[index:]
@@ -180,19 +182,19 @@ def _whole_characters(data: bytes) -> bytes:
 
 
 class OutputCapture:
-    """Takes over standard output and standard error of this process until :meth:`close`.
+    """Captures standard output and standard error of this process until :meth:`close`.
 
-    :param max_bytes: how much of one command's output is kept, per stream; of more, the first quarter and the last
-        three quarters are kept with a line between them that says how much was cut.
-    :param use_memfd: False uses temporary files instead of memory, as on systems that have no files in memory.
+    :param max_bytes: how much of one command's output is kept, per stream; if there is more, the first quarter and
+        the last three quarters are kept with a line between them that says how much was cut.
+    :param use_memfd: False uses temporary files instead, as on systems without in-memory files.
     :param redirect_stdin: give user code an empty standard input, so that ``input()`` raises :class:`EOFError`.
 
-    :ivar original_stdout: a file descriptor of what standard output was before; a log can go there.
+    :ivar original_stdout: a file descriptor of the original standard output, for example for a log.
     :ivar original_stderr: the same for standard error.
 
-    :meth:`begin`, :meth:`take` and :meth:`finish` belong to the thread that runs commands.  :meth:`peek` may be
-    called from any thread at any time; calling it a few times a second while a command runs is also what bounds
-    the memory of a flood.  Output that arrives between two commands counts as the later one's.
+    Call :meth:`begin`, :meth:`take` and :meth:`finish` only in the thread that runs commands, and :meth:`peek` in any
+    thread at any time.  To limit the memory that very long output takes, call :meth:`peek` a few times a second while
+    a command runs.  Output that arrives between two commands belongs to the later one.
     """
 
     def __init__(
@@ -203,7 +205,7 @@ class OutputCapture:
         redirect_stdin: bool = True,
     ) -> None:
         if max_bytes < 1024:
-            raise ValueError(f"max_bytes is {max_bytes}; it must be at least 1024")
+            raise ValueError(f"max_bytes must be at least 1024, not {max_bytes}")
         self._lock = threading.Lock()
         self._closed = False
         self._saved = (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
@@ -237,12 +239,12 @@ class OutputCapture:
         )
 
     def begin(self) -> None:
-        """A command starts: see to it that the streams are open."""
+        """Start a command: make sure that the streams are open."""
         self._out.flush()
         self._err.flush()
 
     def take(self) -> tuple[str, str]:
-        """What :meth:`finish` gives, in two microseconds when nothing was printed."""
+        """Do the same as :meth:`finish`, but take only two microseconds if nothing was printed."""
         out, err = self._out, self._err
         if (
             getattr(sys, "stdout", None) is out.stream
@@ -259,7 +261,10 @@ class OutputCapture:
         return self.finish()
 
     def finish(self) -> tuple[str, str]:
-        """End a command: everything printed on standard output and standard error since the last call."""
+        """End a command.
+
+        :returns: what was printed to standard output and to standard error since the last call.
+        """
         with self._lock:
             if self._closed:
                 return _NOTHING
@@ -269,7 +274,7 @@ class OutputCapture:
             return self._out.finish(), self._err.finish()
 
     def peek(self) -> tuple[str, str]:
-        """What was printed since the last call and is not yet in a finished command's output."""
+        """Return what the current command has printed since the last call, to standard output and error."""
         with self._lock:
             if self._closed:
                 return _NOTHING
@@ -279,7 +284,7 @@ class OutputCapture:
             return self._out.peek(), self._err.peek()
 
     def close(self) -> None:
-        """Give the process its own streams back; calling it again does nothing."""
+        """Restore the process's original streams; further calls do nothing."""
         with self._lock:
             if self._closed:
                 return

@@ -11,7 +11,7 @@ from IPython.core.displaypub import DisplayPublisher
 from ipython1.core.results import Displayed, MimeBundle
 
 MAX_DISPLAYED: Final = 1000
-"""How many objects one command may display; more are counted and mentioned."""
+"""How many objects a command may display; further ones are dropped, with a note of their number."""
 
 MAX_DISPLAYED_BYTES: Final = 64 << 20
 
@@ -19,10 +19,10 @@ _SIMPLE_TYPES: Final = (bool, int, float, complex, str, bytes)
 
 
 class DisplaySink:
-    """Collects what the present command shows.
+    """Collects what the current command displays.
 
-    :ivar bundles: whether something was displayed: ``[data, metadata, display id]`` each.
-    :ivar result: the value of an expression statement, with its metadata; of several, the last.
+    :ivar bundles: the displayed objects, a list ``[data, metadata, display id]`` for each.
+    :ivar result: the value of the last expression statement, with its metadata.
     """
 
     __slots__ = ("_bytes", "_clear_next", "_dropped", "bundles", "result")
@@ -35,7 +35,7 @@ class DisplaySink:
         self._clear_next = False
 
     def show(self, data: MimeBundle, metadata: dict[str, Any], display_id: str | None) -> None:
-        """An object is displayed."""
+        """Display an object."""
         self._clear_if_waiting()
         size = sum(len(value) for value in data.values() if isinstance(value, (str, bytes)))
         if len(self.bundles) >= MAX_DISPLAYED or self._bytes + size > MAX_DISPLAYED_BYTES:
@@ -45,7 +45,7 @@ class DisplaySink:
         self.bundles.append([data, metadata, display_id])
 
     def update(self, data: MimeBundle, metadata: dict[str, Any], display_id: str | None) -> None:
-        """An object displayed before under ``display_id`` has changed; shown anew if this command did not show it."""
+        """Update the object with this ``display_id``; display it if an earlier command had displayed it."""
         found = False
         for bundle in self.bundles:
             if display_id is not None and bundle[2] == display_id:
@@ -55,13 +55,13 @@ class DisplaySink:
             self.show(data, metadata, display_id)
 
     def set_result(self, data: MimeBundle, metadata: dict[str, Any]) -> None:
-        """An expression statement has a value."""
+        """Set the value of an expression statement."""
         if self.result is not None:
             self.show(*self.result, None)
         self.result = (data, metadata)
 
     def clear(self, wait: bool) -> None:
-        """Forget what was displayed so far, with ``wait`` only when the next object comes."""
+        """Forget what was displayed so far; with ``wait``, only once the next object is displayed."""
         self._clear_next = True
         if not wait:
             self._clear_if_waiting()
@@ -73,7 +73,7 @@ class DisplaySink:
             self._bytes = self._dropped = 0
 
     def take(self) -> tuple[tuple[Displayed, ...], Displayed | None]:
-        """Everything displayed, and the result; the sink is empty afterwards."""
+        """Return everything displayed and the result, and clear the sink."""
         shown: list[Displayed] = [(data, metadata) for data, metadata, _ in self.bundles]
         if self._dropped:
             shown.append(
@@ -93,12 +93,12 @@ class DisplaySink:
 
 
 class CapturingPublisher(DisplayPublisher):
-    """``display()`` and inline figures end here."""
+    """Collects objects from ``display()`` and inline figures."""
 
     sink: DisplaySink
 
     def _setup_execution_tracking(self) -> None:
-        """Newer IPythons would hook two callbacks into every command here; nothing of theirs is needed."""
+        """Do not register the two callbacks per command that newer IPython versions register here."""
 
     def publish(
         self,
@@ -110,9 +110,11 @@ class CapturingPublisher(DisplayPublisher):
         update: bool = False,
         **kwargs: object,
     ) -> None:
-        """Take one displayed object; the arguments are IPython's."""
+        """Display an object; the arguments are those of IPython's method."""
         if not isinstance(data, dict):
-            raise TypeError(f"the data of a displayed object is a dict, not {type(data).__name__}")
+            raise TypeError(
+                f"the data of a displayed object must be a dict, not {type(data).__name__}"
+            )
         display_id = (transient or {}).get("display_id")
         keep = self.sink.update if update else self.sink.show
         keep(data, metadata or {}, display_id)
@@ -123,7 +125,7 @@ class CapturingPublisher(DisplayPublisher):
 
 
 class CapturingHook(DisplayHook):
-    """Values of expression statements end here; they also become ``_``, ``__``, ``___``, ``_N`` and ``Out[N]``."""
+    """Collects values of expression statements, and sets ``_``, ``__``, ``___``, ``_N`` and ``Out[N]``."""
 
     sink: DisplaySink
     shell: Any
@@ -131,12 +133,12 @@ class CapturingHook(DisplayHook):
 
     @property
     def prompt_count(self) -> int:
-        """The number of the present command; older IPythons count otherwise."""
+        """The number of the current command; older IPython versions count differently."""
         number: int = self.shell.execution_count - 1
         return number
 
     def __call__(self, result: object = None) -> None:
-        """Called by the interpreter loop with each value."""
+        """Handle a value; called by the interpreter loop."""
         if result is None or self.quiet():
             return
         self.show(result)
@@ -151,24 +153,24 @@ class CapturingHook(DisplayHook):
             self.sink.set_result(data, metadata)
 
     def quiet(self) -> bool:
-        """Whether the present command ends with a semicolon, which hides its value."""
+        """Return whether the current command ends with a semicolon, which hides its value."""
         source = self.shell.history_manager.input_hist_parsed[-1]
         if ";" not in source:
             return False
         try:
             return bool(super().quiet())
-        except Exception:  # not Python that can be tokenized
+        except Exception:  # it cannot be tokenized as Python
             return False
 
     def format(self, value: object) -> tuple[MimeBundle, dict[str, Any]]:
-        """A value's representations and their metadata."""
+        """Return a value's representations and their metadata."""
         if type(value) in _SIMPLE_TYPES and self._is_plain(type(value)):
             return {"text/plain": repr(value)}, {}
         data, metadata = self.shell.display_formatter.format(value)
         return data, metadata
 
     def _is_plain(self, cls: type) -> bool:
-        """Whether objects of a built-in type show as their ``repr``: nobody registered a formatter for it."""
+        """Return whether a built-in type is shown by its ``repr``, as no formatter is registered for it."""
         if self._printers is None:
             formatter = self.shell.display_formatter
             plain = formatter.formatters["text/plain"]
@@ -187,7 +189,7 @@ class CapturingHook(DisplayHook):
         return not any(cls in printers for printers in others)
 
     def remember(self, value: Any) -> None:
-        """Let the user find a value again under ``_``, ``_N`` and ``Out[N]``."""
+        """Make a value available as ``_``, ``_N`` and ``Out[N]``."""
         namespace = self.shell.user_ns
         kept = namespace.get("_oh")
         if not isinstance(kept, dict) or value is kept:
@@ -211,7 +213,7 @@ class CapturingHook(DisplayHook):
             self.shell.user_ns.pop(f"_{number}", None)
 
     def flush(self) -> None:
-        """Forget all values, without the full garbage collection of the class above."""
+        """Forget all values, without the full garbage collection of the base class."""
         kept = self.shell.user_ns.get("_oh")
         if isinstance(kept, dict):
             for number in kept:

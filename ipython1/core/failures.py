@@ -1,7 +1,7 @@
-"""Exceptions of user code, made fit for travelling.
+"""Exceptions of user code, converted to a form that can be sent.
 
-:func:`record_exception` turns an exception into plain data on the engine, whatever its methods do;
-:func:`rebuild_exception` makes the exception again, usually in another process.
+:func:`record_exception` converts an exception to plain data on the engine, whatever its methods do;
+:func:`rebuild_exception` recreates the exception, usually in another process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipython1.core.texts import message_of, short_repr, type_name
 from ipython1.core.tracebacks import format_exception
 
 MAX_PICKLE: Final = 1 << 20
-"""An exception whose pickle is larger than this, in bytes, travels as text only."""
+"""An exception whose pickle has more bytes than this is sent as text only."""
 
 _MAX_CHAIN: Final = 10
 _MAX_ARGS: Final = 20
@@ -29,7 +29,7 @@ class ExceptionRecord:
     :ivar ename: the name of its type.
     :ivar evalue: its message; at most :data:`ipython1.core.texts.MAX_MESSAGE` characters.
     :ivar traceback: plain text with the user's source lines; ends with type and message.
-    :ivar pickled: the exception itself for :func:`rebuild_exception`, or None when it cannot travel.
+    :ivar pickled: the pickled exception for :func:`rebuild_exception`, or None if it cannot be pickled.
     :ivar args_repr: a short ``repr`` of each of its first twenty arguments.
     """
 
@@ -41,7 +41,7 @@ class ExceptionRecord:
 
 
 def record_exception(exc: BaseException) -> ExceptionRecord:
-    """An exception as plain data.  Never raises, whatever the exception's own methods do."""
+    """Convert an exception to plain data.  Never raises, whatever the exception's own methods do."""
     ename = type_name(exc)
     evalue = message_of(exc)
     try:
@@ -60,10 +60,12 @@ def record_exception(exc: BaseException) -> ExceptionRecord:
 
 
 def rebuild_exception(record: ExceptionRecord) -> BaseException | None:
-    """The exception of a record, with the engine's traceback as its last note, or None if it cannot be made here.
+    """Recreate the exception of a record, with the engine's traceback as its last note.
 
-    Unpickles, so the record must come from an engine that the user trusts.  The caller decides what stands in for
-    an exception that cannot be rebuilt, for example because its class is not importable here.
+    This unpickles data, so the record must come from an engine that the user trusts.
+
+    :returns: the exception, or None if it cannot be recreated here, for example because its class cannot be
+        imported; the caller decides what replaces it.
     """
     if record.pickled is None:
         return None
@@ -88,7 +90,7 @@ def rebuild_exception(record: ExceptionRecord) -> BaseException | None:
 
 
 class _TooLarge(Exception):
-    """The pickle of an exception passes :data:`MAX_PICKLE`."""
+    """The pickle of an exception exceeds :data:`MAX_PICKLE`."""
 
 
 class _BoundedBuffer(io.BytesIO):
@@ -112,11 +114,11 @@ def _loads(data: bytes) -> object:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Leaves classes that this process already has as they are.
+    """Leaves classes that already exist in this process unchanged.
 
-    cloudpickle sends a class of ``__main__`` by value and, on loading, finds the class again if it began here, but
-    then writes every attribute anew, with methods that see a copy of their globals.  Looking at an exception must
-    not change the user's own class.
+    cloudpickle pickles a class of ``__main__`` by value.  If the class was pickled in the same process, loading finds
+    the existing class but overwrites all its attributes, with methods that use a copy of their globals.  Looking at
+    an exception must not change the user's class.
     """
 
     def __init__(self, file: io.BytesIO) -> None:
@@ -148,7 +150,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _arguments(exc: BaseException) -> tuple[Any, ...]:
-    """``exc.args`` without calling anything of the user's."""
+    """Return ``exc.args`` without calling user code."""
     args: tuple[Any, ...] = BaseException.args.__get__(exc)  # type: ignore[attr-defined]
     return args
 
@@ -163,9 +165,9 @@ def _builtin_base(cls: type[BaseException]) -> type[BaseException]:
 def _make_from_parts(
     cls: type[BaseException], args: tuple[object, ...], state: dict[str, object]
 ) -> BaseException:
-    """An exception of ``cls`` without calling its own ``__init__``, which may want other arguments.
+    """Create an exception of ``cls`` without calling its ``__init__``, which may require other arguments.
 
-    The built-in class beneath it is initialised, as that one keeps data outside ``__dict__`` (``OSError.errno``).
+    Its built-in base class is initialised, as it keeps data outside ``__dict__`` (``OSError.errno``).
     """
     base = _builtin_base(cls)
     exc = base.__new__(cls, *args)
@@ -175,7 +177,7 @@ def _make_from_parts(
 
 
 class _Parts:
-    """Stands for an exception in a pickle and becomes it when loaded."""
+    """Replaces an exception in a pickle; unpickling creates the exception."""
 
     def __init__(
         self, cls: type[BaseException], args: tuple[object, ...], state: dict[str, object]
@@ -187,7 +189,7 @@ class _Parts:
 
 
 def _same(exc: BaseException, other: object) -> bool:
-    """Whether a copy is faithful: an ``__init__`` that rewrites its arguments would have run twice."""
+    """Return whether a copy equals the original; if ``__init__`` rewrites its arguments, it has run twice."""
     if type(other) is not type(exc) or not isinstance(other, BaseException):
         return False
     args, others = _arguments(exc), _arguments(other)
@@ -198,7 +200,7 @@ def _same(exc: BaseException, other: object) -> bool:
 
 
 def _pickle_one(exc: BaseException) -> bytes | None:
-    """One exception without its chain: in its own way if that gives it back, else by its parts."""
+    """Pickle an exception without its chain: by its own ``__reduce__`` if that works, else by its parts."""
     cls = type(exc)
     simple = cls.__module__ == "builtins" and not exc.__dict__
     if simple and all(type(value) in _SIMPLE_TYPES for value in _arguments(exc)):
@@ -224,9 +226,10 @@ def _pickle_one(exc: BaseException) -> bytes | None:
 
 
 def _pickle_chain(exc: BaseException) -> bytes | None:
-    """A pickled tuple of ``(pickle of the exception, how it leads to the one before, suppress_context)``.
+    """Pickle an exception and its causes, as ``(pickle of the exception, its relation to the previous one,
+    suppress_context)`` for each.
 
-    Each link is pickled by itself, so that a link that cannot travel costs only those behind it.
+    Each link is pickled separately, so that an unpicklable link loses only the ones after it.
     """
     links: list[tuple[bytes, str, bool]] = []
     current: BaseException | None = exc

@@ -1,8 +1,8 @@
-"""Children that user code forks and does not end.
+"""Children that user code forks and does not terminate.
 
-A process that calls ``os.fork()`` by hand and lets the child run on would have two sessions: the child would come
-back from the user's code into ours, with none of the threads that talk to anybody.  Such a child ends where the
-user's code ends, in the way in which a Python program ends there.
+If user code calls ``os.fork()`` and lets the child continue, the child would return from the user's code into the
+session's, without the threads that communicate.  So such a child exits where the user's code ends, just like a
+Python program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 
 def leave(error: BaseException | None) -> NoReturn:
-    """End this forked child: with what ``SystemExit`` says, or a traceback and 1, or 0."""
+    """Exit this forked child: with the status of ``SystemExit``, with a traceback and 1, or with 0."""
     status = 1
     try:
         if error is None:

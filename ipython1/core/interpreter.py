@@ -1,7 +1,7 @@
 """An engine's session: runs commands and tasks, and keeps the names they define.
 
-Plain Python takes a fast path (parse, compile, run); whatever only IPython understands, which shows as a syntax
-error, an undefined first word or a coroutine, is handed to IPython.
+Plain Python takes a fast path (parse, compile, run); code that only IPython understands, recognised by a syntax
+error, an undefined first word or a coroutine, is passed to IPython.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ class _Capture(Protocol):
 
 
 class Interpreter:
-    """The session of this process, of which there can be one.  All methods belong to the main thread, except
+    """The session of this process; there can be only one.  Call its methods in the main thread only, except
     :meth:`get_result` and :meth:`keys`, which any thread may call.
 
-    :param capture: where output goes; None makes an :class:`~ipython1.core.capture.OutputCapture`, closed with this.
+    :param capture: captures output; None creates an :class:`~ipython1.core.capture.OutputCapture`, which
+        :meth:`close` closes.
     :param history_size: how many results, inputs and ``Out`` values are kept.
     :param history_bytes: how much memory the kept results may take.
     :param gate: closed (``gate.current = None``) when user code has ended, so that a late interrupt cannot hit the
-        bookkeeping after it.
+        code after it.
 
     :ivar user_ns: the namespace of user code, which is that of the module ``__main__``.
     """
@@ -56,7 +57,7 @@ class Interpreter:
         gate: InterruptGate | None = None,
     ) -> None:
         if history_size < 1:
-            raise ValueError(f"history_size is {history_size}; it must be at least 1")
+            raise ValueError(f"history_size must be at least 1, not {history_size}")
         self._own_capture = capture is None
         self._capture: _Capture = capture if capture is not None else OutputCapture()
         self._gate = gate if gate is not None else InterruptGate()
@@ -90,12 +91,12 @@ class Interpreter:
         return self._shell.execution_count
 
     def forked(self) -> None:
-        """This process was forked by user code: it ends where that code ends (see ``ipython1.core.forks``)."""
+        """Make this process, forked by user code, exit where that code ends (see ``ipython1.core.forks``)."""
         self._in_child = True
         self._take = lambda: leave(None)
 
     def close(self) -> None:
-        """Give the process back its streams, its ``__main__`` and its hooks; calling it again does nothing."""
+        """Restore the process's streams, ``__main__`` and hooks; further calls do nothing."""
         if self._closed:
             return
         self._closed = True
@@ -109,12 +110,12 @@ class Interpreter:
     def execute(self, source: str) -> CommandResult:
         """Run a command as if it had been typed at IPython's prompt.
 
-        What it raises, ``SystemExit`` and ``KeyboardInterrupt`` included, ends up in the result's ``failure``.
+        Exceptions, including ``SystemExit`` and ``KeyboardInterrupt``, are stored in the result's ``failure``.
 
-        :raises TypeError: when ``source`` is not a string.
+        :raises TypeError: if ``source`` is not a string.
         """
         if not isinstance(source, str):
-            raise TypeError(f"a command is a str, not {type(source).__name__}")
+            raise TypeError(f"a command must be a str, not {type(source).__name__}")
         shell = self._shell
         number = shell.execution_count
         shell.execution_count = number + 1
@@ -210,7 +211,7 @@ class Interpreter:
                 shell.events.trigger("post_execute")
 
     def _record(self, error: BaseException, *, remember: bool) -> ExceptionRecord:
-        """An exception as plain data; ``remember`` makes it the one that ``%tb`` shows."""
+        """Convert an exception to plain data; with ``remember``, ``%tb`` shows it."""
         if self._in_child:
             leave(error.with_traceback(_user_part(error.__traceback__)))
         record = record_exception(error)
@@ -233,7 +234,7 @@ class Interpreter:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> CallOutcome:
-        """Call a function as a task: no command number, nothing remembered."""
+        """Call a function as a task, without a command number and without storing anything."""
         started = begin = 0.0
         try:
             started = time.time()
@@ -256,7 +257,7 @@ class Interpreter:
 
         Plain Python is compiled once per text; magics, shell commands and top-level ``await`` go to IPython.
 
-        :raises TypeError: when ``source`` is not a string.
+        :raises TypeError: if ``source`` is not a string.
         """
         if not isinstance(source, str):
             raise TypeError(f"a task's source is a str, not {type(source).__name__}")
@@ -285,7 +286,7 @@ class Interpreter:
     def _unusual(
         self, value: Any, stdout: str, stderr: str, started: float, duration: float
     ) -> CallOutcome:
-        """A task that displayed something, or after which something went wrong."""
+        """Return the outcome of a task that displayed something, or after which an error occurred."""
         problem = self._shell.take_problems()
         failure = None if problem is None else self._record(problem, remember=False)
         more_out, more_err = self._take()
@@ -304,17 +305,17 @@ class Interpreter:
     # -- names and results ------------------------------------------------------------------------------------------
 
     def push(self, namespace: Mapping[str, object]) -> None:
-        """Set names.
+        """Set names in the namespace.
 
-        :raises TypeError: when ``namespace`` is not a mapping, or a name is not a string; nothing is set then.
+        :raises TypeError: if ``namespace`` is not a mapping, or a name is not a string; then nothing is set.
         """
         self._shell.user_ns.update(_checked(namespace))
 
     def pull(self, keys: str | Sequence[str]) -> Any:
-        """The object of one name, or the list of the objects of several.
+        """Return the object with one name, or a list of the objects with several names.
 
-        :raises NameError: when a name is not defined.
-        :raises TypeError: when ``keys`` is neither a string nor strings.
+        :raises NameError: if a name is not defined.
+        :raises TypeError: if ``keys`` is neither a string nor a sequence of strings.
         """
         if isinstance(keys, str):
             return self._get(keys)
@@ -322,16 +323,16 @@ class Interpreter:
 
     def _get(self, key: str) -> Any:
         if not isinstance(key, str):
-            raise TypeError(f"a name is a str, not {type(key).__name__}")
+            raise TypeError(f"a name must be a str, not {type(key).__name__}")
         try:
             return self._shell.user_ns[key]
         except KeyError:
             raise NameError(f"name {key!r} is not defined", name=key) from None
 
     def push_function(self, namespace: Mapping[str, Callable[..., Any]]) -> None:
-        """Set names to functions; those that come from a session use this session's names as their globals.
+        """Set names to functions; those defined in a session get this session's names as their globals.
 
-        :raises TypeError: when a value cannot be called.
+        :raises TypeError: if a value is not callable.
         """
         bound = {}
         for key, function in _checked(namespace).items():
@@ -362,10 +363,10 @@ class Interpreter:
         return bound
 
     def pull_function(self, keys: str | Sequence[str]) -> Any:
-        """As :meth:`pull`, for functions.
+        """Like :meth:`pull`, for functions.
 
-        :raises NameError: when a name is not defined.
-        :raises TypeError: when an object cannot be called.
+        :raises NameError: if a name is not defined.
+        :raises TypeError: if an object is not callable.
         """
         found = self.pull(keys)
         pairs = [(keys, found)] if isinstance(keys, str) else zip(keys, found, strict=True)
@@ -375,7 +376,7 @@ class Interpreter:
         return found
 
     def keys(self) -> list[str]:
-        """The names that user code and pushes have set, sorted; none that begins with an underscore."""
+        """Return the names set by user code and pushes, sorted, except those that begin with an underscore."""
         namespace = self._shell.user_ns
         hidden = self._shell.user_ns_hidden
         missing = object()
@@ -388,24 +389,24 @@ class Interpreter:
         )
 
     def reset(self) -> None:
-        """Forget all names and ``Out``; the count of commands and :meth:`get_result` go on."""
+        """Forget all names and ``Out``; command numbers continue, and :meth:`get_result` keeps its results."""
         self._shell.reset(new_session=False)
         self._planner.forget_tasks()
 
     def get_result(self, i: int | None = None) -> CommandResult:
-        """The result of command ``i``, or of the last one.
+        """Return the result of command ``i``, by default the last one.
 
-        :raises IndexError: when there is no such command, or its result is no longer kept.
+        :raises IndexError: if there is no such command, or its result is no longer kept.
         """
         return self._results.get(i)
 
 
 def _checked(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(namespace, Mapping):
-        raise TypeError(f"names and values come as a mapping, not as {_described(namespace)}")
+        raise TypeError(f"names and values must be a mapping, not {_described(namespace)}")
     for key in namespace:
         if not isinstance(key, str):
-            raise TypeError(f"a name is a str, not {type(key).__name__}")
+            raise TypeError(f"a name must be a str, not {type(key).__name__}")
     return namespace
 
 
@@ -415,7 +416,7 @@ def _described(value: object) -> str:
 
 
 def _user_part(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback from its first user frame on, so that what is kept of it holds none of this package's frames."""
+    """Return a traceback from its first user frame on, so that it keeps none of this package's frames alive."""
     rest = tb
     while rest is not None and is_internal(rest.tb_frame.f_code.co_filename):
         rest = rest.tb_next

@@ -1,7 +1,7 @@
-"""Interrupting exactly the command that was meant.
+"""Interrupts exactly the intended command.
 
-A signal arrives when the operating system gets to it, perhaps when the command it was meant for has ended and the
-next one runs.  The gate compares ids at the moment of arrival, in the main thread, where nothing can come between.
+A signal is delivered with a delay, perhaps when its command has ended and the next one is running.  So the gate
+compares ids on arrival in the main thread, where nothing can happen in between.
 
 ============  ==============================  =========================================================
 state         event                           what happens
@@ -11,10 +11,10 @@ idle          SIGINT                          absorbed
 A runs        request(B)                      refused (False)
 A runs        request(A)                      SIGINT is sent to the main thread (True)
 A runs        SIGINT requested for A          KeyboardInterrupt in the main thread, once per request
-A runs        SIGINT requested for B          absorbed: it came late
-A runs        SIGINT nobody requested         absorbed, or KeyboardInterrupt if ``terminal_interrupts``
-any           SIGINT nobody requested, long   ``on_terminal`` is called instead, where there is one
-              after those that were sent
+A runs        SIGINT requested for B          absorbed: it is late
+A runs        unrequested SIGINT              absorbed, or KeyboardInterrupt if ``terminal_interrupts``
+any           unrequested SIGINT, long after  ``on_terminal`` is called instead, if it is set
+              the last one sent here
 ============  ==============================  =========================================================
 """
 
@@ -32,23 +32,23 @@ from ipython1.core.lowlevel import interrupt_main_thread
 
 _FIRST_DELAY: Final = 0.01
 _LAST_DELAY: Final = 1.0
-"""How long a request waits to be seen before its signal is sent again, at first and at last, in seconds."""
+"""Seconds before an unhandled signal is sent again, at first and at most."""
 
 _LATEST: Final = 1.0
-"""Seconds after the last signal that was sent here during which one more may be of the same request."""
+"""Seconds after the last signal sent here in which another one may belong to the same request."""
 
 
 class InterruptGate:
-    """The process's handler of SIGINT.
+    """The SIGINT handler of the process.
 
-    :param terminal_interrupts: whether a SIGINT that nobody requested, such as Ctrl-C in a terminal that the process
-        shares with others, interrupts what runs.
-    :param send: sends SIGINT to the main thread, whose ident it gets.
-    :param clock: the time in seconds.
+    :param terminal_interrupts: whether an unrequested SIGINT, such as Ctrl-C in a terminal that the process shares
+        with others, interrupts the running command.
+    :param send: sends SIGINT to the main thread; its argument is the thread's ident.
+    :param clock: returns the time in seconds.
 
-    :ivar on_terminal: called in the main thread, wherever that is, when a SIGINT came that was not sent here.
-    :ivar current: the id of what runs now, or None.  Set and cleared by the main thread.  Assigning it is the cheap
-        form of :meth:`running`, for tasks; whoever does so must clear it in a ``finally``.
+    :ivar on_terminal: called in the main thread, whatever it is doing, on a SIGINT that was not sent here.
+    :ivar current: the id of the running command or task, or None.  Set and cleared in the main thread.  For tasks,
+        assigning it is a cheaper alternative to :meth:`running`, but then it must be cleared in a ``finally``.
     """
 
     __slots__ = (
@@ -80,40 +80,40 @@ class InterruptGate:
         self._last_sent = -_LATEST
         self._main_thread = threading.main_thread().ident or 0
         self._previous: object = None
-        self._handler = self._arrived  # one object, so that it can be recognised
+        self._handler = self._arrived  # a single object, so that it can be recognised
 
     def install(self) -> None:
         """Become the process's SIGINT handler.
 
-        :raises ValueError: when called from another than the main thread.
+        :raises ValueError: if called outside the main thread.
         """
         previous = signal.signal(signal.SIGINT, self._handler)
         if previous is not self._handler:
             self._previous = previous
 
     def uninstall(self) -> None:
-        """Put back the handler that was there before :meth:`install`."""
+        """Restore the handler from before :meth:`install`."""
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)  # type: ignore[arg-type]
             self._previous = None
 
     @property
     def installed(self) -> bool:
-        """Whether this is the process's SIGINT handler now (user code can take it away)."""
+        """Return whether this is the process's SIGINT handler (user code can replace it)."""
         return signal.getsignal(signal.SIGINT) is self._handler
 
     def running(self, run_id: Hashable) -> AbstractContextManager[None]:
-        """``with gate.running(run_id):`` around what may be interrupted; main thread only.
+        """Return a context manager for code that may be interrupted; for the main thread only.
 
-        Takes the handler back if user code of an earlier command replaced it.
+        It reinstalls the handler if user code of an earlier command replaced it.
         """
         return _Running(self, run_id)
 
     def request(self, run_id: Hashable) -> bool:
-        """Interrupt ``run_id`` if it runs now; from any thread.
+        """Interrupt ``run_id`` if it is running now; may be called in any thread.
 
         :return: whether it was running and the signal was sent.  It may still end by itself before the signal
-            arrives, and code that holds the interpreter lock is interrupted only when it gives it up.
+            arrives, and code that holds the interpreter lock is interrupted only when it releases it.
         """
         if run_id is None or self.current != run_id:
             return False
@@ -128,9 +128,10 @@ class InterruptGate:
         self._send(self._main_thread)
 
     def _insist(self, run_id: Hashable) -> None:
-        """Send again until the signal has been seen or the run is over.
+        """Send the signal again until it has been handled or the run is over.
 
-        One that arrives just before a blocking system call, after Python looked for signals, does not end the call.
+        A signal that arrives after Python checked for signals, just before a blocking system call, does not interrupt
+        the call.
         """
         delay = _FIRST_DELAY
         while True:
@@ -158,7 +159,7 @@ class InterruptGate:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Hold back SIGINT meanwhile; what arrived is handled at the end.  Does nothing in other than the main thread."""
+    """Delay SIGINT until the end of the block.  Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

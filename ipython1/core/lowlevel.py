@@ -1,8 +1,8 @@
 """The platform-specific calls of an engine's session, each with a portable fallback.
 
-What exists here depends on the operating system: a file in memory, punching holes in it, asking for a file's end
-without giving up the interpreter lock, flushing the C library's buffers, and sending a signal to one thread.
-Everything else in this package is portable and goes through these functions.
+These functions depend on the operating system: opening in-memory files, punching holes in them, finding a file's end
+without releasing the interpreter lock, flushing the C library's buffers, and sending a signal to one thread.
+Everything else in this package is portable and uses these functions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FALLOC_FL_PUNCH_HOLE: Final = 0x02
 _PAGE: Final = 4096
 
 _FIRST_KEPT_DESCRIPTOR: Final = 64
-"""Kept descriptors are numbered from here, out of the way of programs that close or reuse low ones."""
+"""The lowest number of descriptors that are kept, beyond the low ones that programs close or reuse."""
 
 
 def _symbol(library: Any, *names: str) -> Any:
@@ -36,18 +36,18 @@ def _symbol(library: Any, *names: str) -> Any:
 def _load(kind: Callable[[None], Any]) -> Any:
     try:
         return kind(None)
-    except (OSError, TypeError):  # TypeError: Windows has no library called None
+    except (OSError, TypeError):  # TypeError: Windows does not accept None
         return None
 
 
-# Calls through PyDLL keep the interpreter lock.  For calls that end within a microsecond this matters: giving the
-# lock up after every task would let a busy reactor thread take it for a whole switch interval each time.
+# Calls through PyDLL keep the interpreter lock.  For calls of about a microsecond this matters: releasing the lock
+# after every task would let a busy reactor thread take it for a whole switch interval each time.
 _holding_lock = _load(ctypes.PyDLL)
 _releasing_lock = _load(ctypes.CDLL)
 
 
 def set_high(fd: int) -> int:
-    """A copy of ``fd`` with a high number, not inherited by programs that are started; ``fd`` is closed."""
+    """Duplicate ``fd`` to a high number, not inherited by started programs, and close ``fd``; return the copy."""
     try:
         import fcntl
 
@@ -59,10 +59,11 @@ def set_high(fd: int) -> int:
 
 
 def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
-    """A file descriptor for appending and reading: in memory where the system can, else an unlinked temporary file.
+    """Open a file for appending and reading: in memory if the system supports it, else an unlinked temporary file.
 
-    :param name: shown in ``/proc`` only.
-    :raises OSError: when neither can be made.
+    :param name: only shown in ``/proc``.
+    :returns: the file descriptor.
+    :raises OSError: if neither can be created.
     """
     if use_memfd and hasattr(os, "memfd_create"):
         try:
@@ -81,7 +82,7 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
     finally:
         try:
             os.unlink(path)
-        except OSError:  # Windows keeps the name of an open file
+        except OSError:  # Windows cannot unlink an open file
             pass
     return set_high(fd)
 
@@ -93,7 +94,7 @@ def _append_mode(fd: int) -> None:
 
 
 def end_of_file_portably(fd: int) -> int:
-    """As :func:`end_of_file`, but gives up the interpreter lock for a moment."""
+    """Like :func:`end_of_file`, but releases the interpreter lock for a moment."""
     return os.lseek(fd, 0, os.SEEK_END)
 
 
@@ -102,7 +103,7 @@ def _find_end_function() -> Callable[[int], int]:
     if seek is None:
         return end_of_file_portably
     seek.restype = ctypes.c_int64
-    # A ready-made argument and no ``argtypes`` halve the price of the call.
+    # Prepared arguments without ``argtypes`` halve the cost of the call.
     zero = ctypes.c_int64(0)
 
     def end_of_file(fd: int) -> int:
@@ -113,7 +114,7 @@ def _find_end_function() -> Callable[[int], int]:
 
 
 end_of_file: Final = _find_end_function()
-"""``end_of_file(fd)``: the size of an open file, in bytes; negative when ``fd`` is not open."""
+"""``end_of_file(fd)`` returns the size of an open file in bytes; negative if ``fd`` is not open."""
 
 
 def _find_flush_stdout() -> Callable[[], object]:
@@ -129,20 +130,20 @@ def _find_flush_stdout() -> Callable[[], object]:
 
 
 flush_c_stdout: Final = _find_flush_stdout()
-"""Write out what C code has printed so far; only for when standard output cannot block."""
+"""Flush the C library's standard output; only for when standard output cannot block."""
 
 
 def flush_c_streams() -> None:
-    """Write out everything that C code has buffered, on any of its streams; may block, without the interpreter lock."""
+    """Flush all streams of the C library; may block, but without holding the interpreter lock."""
     flush = _symbol(_releasing_lock, "fflush")
     if flush is not None:
         flush(None)
 
 
 def punch_hole(fd: int, start: int, stop: int) -> bool:
-    """Give back the memory of bytes ``start`` to ``stop`` of a file, whose size stays; whole pages only.
+    """Free the memory of bytes ``start`` to ``stop`` of a file without changing its size; whole pages only.
 
-    :return: whether the system could.
+    :return: whether the system supports this.
     """
     fallocate = _symbol(_holding_lock, "fallocate64") if sys.platform == "linux" else None
     first = -(-start // _PAGE) * _PAGE
@@ -157,7 +158,7 @@ def punch_hole(fd: int, start: int, stop: int) -> bool:
 
 
 def read_at(fd: int, length: int, offset: int) -> bytes:
-    """Up to ``length`` bytes of a file from ``offset``, which leaves its position alone where the system can."""
+    """Read up to ``length`` bytes of a file at ``offset``, without moving its position if the system supports it."""
     if not hasattr(os, "pread"):
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, length)
@@ -173,7 +174,7 @@ def read_at(fd: int, length: int, offset: int) -> bytes:
 
 
 def interrupt_main_thread(main_thread: int) -> None:
-    """Deliver SIGINT to the main thread, so that also its blocking system calls return.
+    """Send SIGINT to the main thread, which also interrupts blocking system calls.
 
     :param main_thread: its ``threading.get_ident()``.
     """
@@ -184,5 +185,5 @@ def interrupt_main_thread(main_thread: int) -> None:
 
 
 def interrupt_main_thread_portably(main_thread: int) -> None:
-    """Have the SIGINT handler run in the main thread when that next runs Python code; blocking calls go on."""
+    """Make the main thread run the SIGINT handler when it next runs Python code; blocking calls continue."""
     _thread.interrupt_main()

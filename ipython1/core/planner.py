@@ -1,7 +1,7 @@
-"""Deciding how source text is run: compiled here when it is plain Python, else left to IPython.
+"""Decides how source text is run: compiled here if it is plain Python, else by IPython.
 
-Plain Python is what parses and compiles, holds no top-level ``await``, and cannot be meant for a magic.  The decision
-costs nothing beyond the compiling that has to be done anyway.
+Plain Python is code that parses and compiles, has no top-level ``await``, and cannot be meant as a magic.  The
+decision costs nothing beyond the compilation, which is needed anyway.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _FOR_IPYTHON: Final = (
     RecursionError,
     TypeError,
 )
-"""What parsing and compiling raises for source that IPython should judge."""
+"""Exceptions of parsing and compiling that make IPython handle the source."""
 
 _IPYTHON_STARTS: Final = ("%", "!", "?", "In [")
 _FIRST_WORD: Final = re.compile(r"""\s*([^\W\d]\w*+)\s*+(?![=(.\[,:;+*/%^&|<>!)\w"'])""")
-"""The first word of what may be a magic, like ``ls`` or ``ls -l``: nothing that only Python has follows."""
+"""The first word of a possible magic, like ``ls`` or ``ls -l``: not followed by anything that only Python has."""
 
 
 class Plan(NamedTuple):
-    """A command that is plain Python: its statements, and its last expression, whose value is shown."""
+    """A plain Python command: its statements, and its last expression, whose value is shown."""
 
     statements: CodeType | None
     expression: CodeType | None
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 class Planner:
     """Compiles commands and tasks for a shell.
 
-    :ivar logging: whether IPython keeps a log of commands (``%logstart``), which then have to go through it.
+    :ivar logging: whether IPython logs commands (``%logstart``), so that all commands must go through it.
     """
 
     def __init__(self, shell: EngineShell) -> None:
@@ -70,9 +70,9 @@ class Planner:
         self.logging = False
 
     def command(self, source: str, number: int) -> Plan | None:
-        """The code of a command, or None if IPython should run it.
+        """Compile a command; return None if IPython should run it.
 
-        :raises SyntaxError: when the source is no valid Unicode.
+        :raises SyntaxError: if the source is not valid Unicode.
         """
         if not self._is_usual() or self._may_be_magic(source):
             return None
@@ -99,14 +99,14 @@ class Planner:
         if statements is not None:
             futures = statements.co_flags & _FUTURES
             if futures & ~self._compiler.flags:
-                self._compiler.flags |= futures  # in force from now on, as at IPython's prompt
+                self._compiler.flags |= futures  # for later commands, too, as at IPython's prompt
                 self._tasks.clear()
         return Plan(statements, expression)
 
     def task(self, source: str) -> CodeType | None:
-        """The code of a task, compiled once per text, or None if IPython should run it.
+        """Compile a task, once per text; return None if IPython should run it.
 
-        :raises SyntaxError: when the source is no valid Unicode.
+        :raises SyntaxError: if the source is not valid Unicode.
         """
         code = self._tasks.get(source)
         if code is not None:
@@ -149,7 +149,7 @@ class Planner:
         )
 
     def _is_usual(self) -> bool:
-        """Whether nobody changed how cells are run, so that compiling them does the same as IPython."""
+        """Return whether the user has not changed how cells run, so that compiling them is equivalent to IPython."""
         shell = self._shell
         callbacks = shell.events.callbacks
         return not (
@@ -165,10 +165,10 @@ class Planner:
         )
 
     def _may_be_magic(self, source: str) -> bool:
-        """Whether text that might be valid Python is meant for IPython.
+        """Return whether text that may be valid Python is meant for IPython.
 
-        That is so when it begins like IPython's own syntax, and when it is one line whose first word is no name that
-        Python knows, or names an object that calls itself.
+        This is the case if it starts like IPython's own syntax, or is a single line whose first word is not a defined
+        name, or is the name of an autocall object.
         """
         if source.lstrip().startswith(_IPYTHON_STARTS):
             return True
@@ -183,4 +183,6 @@ class Planner:
 
 
 def _not_unicode(name: str) -> SyntaxError:
-    return SyntaxError("the source has characters that UTF-8 cannot encode", (name, 1, None, None))
+    return SyntaxError(
+        "the source contains characters that UTF-8 cannot encode", (name, 1, None, None)
+    )

@@ -1,4 +1,4 @@
-"""Programs that a session starts with ``!``."""
+"""Shell commands that a session runs with ``!``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ if TYPE_CHECKING:  # slow to import, and many sessions never start a program
     import subprocess
 
 _CHILD_GRACE: Final = 2.0
-"""How long a program may take to end after an interrupt, in seconds."""
+"""Seconds that a program may take to end after an interrupt."""
 
 _STOP_TIME: Final = 0.2
-"""How long the system may take to stop a program, in seconds; longer only where the program waits for a device."""
+"""Seconds that the system may take to stop a program; it takes longer only if the program waits for a device."""
 
 
 def run_program(command: str) -> int:
-    """Run a command line in the user's shell; returns its exit status, negative for the signal that ended it.
+    """Run a command line in the user's shell.
 
-    An interrupt is passed on to the whole tree of programs, which is killed if it does not end by itself.
+    An interrupt is passed on to the whole process tree, which is killed if it does not end by itself.
+
+    :returns: the exit status; if a signal ended it, the negative number of the signal.
     """
     import subprocess
 
@@ -34,11 +36,11 @@ def run_program(command: str) -> int:
     try:
         with (
             interrupts_deferred()
-        ):  # one that arrived in the middle of it would leave the program alone
+        ):  # an interrupt in the middle of starting the program would not reach it
             process = subprocess.Popen(
                 command, shell=True, executable=shell or None, stdin=subprocess.DEVNULL
             )
-        if hasattr(os, "waitid"):  # wait() would sit on an interrupt for a quarter of a second
+        if hasattr(os, "waitid"):  # wait() would delay an interrupt by a quarter of a second
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         return process.wait()
     except BaseException:
@@ -71,7 +73,7 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 def _frozen(roots: list[Any]) -> list[Any]:
-    """Processes with all their descendants, stopped one after the other so that none can start another meanwhile."""
+    """Stop processes and all their descendants one by one, so that none can start another; return them all."""
     import psutil
 
     tree: list[Any] = []
@@ -88,7 +90,7 @@ def _frozen(roots: list[Any]) -> list[Any]:
 
 
 def _stop(process: Any) -> None:
-    """Return when the process stands still: until then it may be in the middle of starting another one."""
+    """Stop a process and wait until it has stopped, as until then it may be starting another one."""
     import psutil
 
     still = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)

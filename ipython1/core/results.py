@@ -1,4 +1,4 @@
-"""What commands and tasks come to, as plain data."""
+"""The results of commands and tasks, as plain data."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Displayed = tuple[MimeBundle, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """One command of an engine's session.
+    """The result of one command of an engine's session.
 
     :ivar number: the command's number, from 1.
-    :ivar raw: the source as it came.
-    :ivar translated: the Python that was run, with magics and shell commands rewritten.
-    :ivar stdout: what it printed, also from C code and from programs it started.
+    :ivar raw: the source as received.
+    :ivar translated: the Python code that was run, with magics and shell commands rewritten.
+    :ivar stdout: what it printed, including C code and programs that it started.
     :ivar stderr: the same for standard error.
-    :ivar result: the value of its last expression, or None when there is none.
-    :ivar display: the objects it displayed, figures included.
-    :ivar started: when it began, in seconds since the epoch.
-    :ivar completed: when it ended, likewise.
+    :ivar result: the value of its last expression, or None if there is none.
+    :ivar display: the objects it displayed, including figures.
+    :ivar started: when it started, in seconds since the epoch.
+    :ivar completed: when it ended, in seconds since the epoch.
     :ivar duration: how long it took, in seconds.
-    :ivar failure: what it raised, or None.
-    :ivar result_metadata: the metadata of ``result``, by MIME type; mostly empty.
+    :ivar failure: the exception it raised, or None.
+    :ivar result_metadata: the metadata of ``result``, by MIME type; usually empty.
     """
 
     number: int
@@ -50,9 +50,9 @@ class CommandResult:
     result_metadata: dict[str, Any] | None = None
 
     def to_dict(self, engine_id: int) -> dict[str, Any]:
-        """The dict that ``execute`` of a client returns for an engine; what is absent or empty is left out.
+        """Return the dict that a client's ``execute`` returns for an engine, without absent or empty items.
 
-        The times are local and look like ``"2008/03/08 03:41:42"``.
+        The times are local and have the form ``"2008/03/08 03:41:42"``.
         """
         shown: dict[str, Any] = {
             "id": engine_id,
@@ -74,7 +74,7 @@ class CommandResult:
 
     @property
     def size(self) -> int:
-        """Roughly how much memory this takes, in bytes."""
+        """The approximate memory that this takes, in bytes."""
         size = 500 + len(self.raw) + len(self.translated) + len(self.stdout) + len(self.stderr)
         if self.result is not None:
             size += _bundle_size(self.result)
@@ -86,9 +86,9 @@ class CommandResult:
 
 
 class CallOutcome(NamedTuple):
-    """What a function call or a task's source came to; a tuple because it is made 40,000 times a second.
+    """The result of a function call or a task's source; a tuple because it is created 40,000 times a second.
 
-    ``value`` is the function's return value (None for source, and after a failure).  The rest is as in
+    ``value`` is the function's return value (None for source, and after a failure).  The other fields are those of
     :class:`CommandResult`.
     """
 
@@ -103,7 +103,7 @@ class CallOutcome(NamedTuple):
 
 
 def format_time(moment: float) -> str:
-    """Seconds since the epoch as local time, like ``"2008/03/08 03:41:42"``."""
+    """Format seconds since the epoch as local time, like ``"2008/03/08 03:41:42"``."""
     return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(moment))
 
 
@@ -112,10 +112,10 @@ def _bundle_size(bundle: MimeBundle) -> int:
 
 
 class ResultHistory:
-    """The latest results, bounded in number and in bytes; the newest is always kept.
+    """The latest results, limited in number and in bytes; the newest is always kept.
 
     :param max_count: how many are kept.
-    :param max_bytes: how much they may take together.
+    :param max_bytes: how much memory they may take together.
     """
 
     def __init__(self, max_count: int, max_bytes: int) -> None:
@@ -126,7 +126,7 @@ class ResultHistory:
         self._last = 0
 
     def add(self, result: CommandResult) -> None:
-        """Keep a result, and drop the oldest ones for which there is no more room."""
+        """Add a result, and drop the oldest ones that exceed the limits."""
         size = result.size
         self._results[result.number] = (result, size)
         self._bytes += size
@@ -138,10 +138,10 @@ class ResultHistory:
             self._bytes -= dropped
 
     def get(self, number: int | None = None) -> CommandResult:
-        """The result of command ``number``, or the last one.
+        """Return the result of command ``number``, by default the last one.
 
-        :raises IndexError: when there is no such command, or its result is no longer kept.
-        :raises TypeError: when ``number`` is not an integer.
+        :raises IndexError: if there is no such command, or its result is no longer kept.
+        :raises TypeError: if ``number`` is not an integer.
         """
         if number is not None:
             check_int("the number of a command", number)

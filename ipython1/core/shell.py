@@ -1,4 +1,4 @@
-"""IPython's InteractiveShell as an engine uses it: no files, no history database, no threads, no terminal."""
+"""IPython's InteractiveShell for engines: without files, a history database, threads or a terminal."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ if TYPE_CHECKING:  # slow to import, and most sessions need them late or never
     import tempfile
 
 _CANCEL_GRACE: Final = 1.0
-"""How long an interrupted ``await`` may take to clean up, in seconds."""
+"""Seconds that an interrupted ``await`` may take to clean up."""
 
 _ENVIRONMENT: Final = {
     "PAGER": "cat",
     "GIT_PAGER": "cat",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }
-"""What user code and the programs it starts find in their environment, unless it is there already."""
+"""Environment variables for user code and the programs it starts, unless they are already set."""
 
 
 class _PermanentBuiltins(BuiltinTrap):
-    """IPython's additions to the builtins, made once: this process is an IPython session all the time."""
+    """Installs IPython's additions to the builtins once, as this process is always an IPython session."""
 
     def __enter__(self) -> _PermanentBuiltins:
         return self
@@ -53,9 +53,9 @@ class _PermanentBuiltins(BuiltinTrap):
 
 
 class _PermanentHook(DisplayTrap):
-    """The display hook, set once.
+    """Sets the display hook once.
 
-    IPython counts how often it is entered, which an abandoned coroutine would spoil by leaving long after.
+    IPython counts how many times it is entered, and an abandoned coroutine that exits much later would break this.
     """
 
     def __enter__(self) -> _PermanentHook:
@@ -70,12 +70,12 @@ class _PermanentHook(DisplayTrap):
 
 
 class EngineShell(InteractiveShell):
-    """The shell of an engine.  Made by :func:`open_shell`.
+    """The shell of an engine, created by :func:`open_shell`.
 
-    ``execution_count`` is the number of the next command, already while a command runs.
+    ``execution_count`` is the number of the next command, even while a command is running.
 
     :ivar shown: exceptions that IPython would have shown without ending the command (a script run with ``%run``).
-    :ivar translated: what the latest input became; None until it is known.
+    :ivar translated: the Python code for the latest input; None until it is known.
     """
 
     compile: Any
@@ -83,7 +83,7 @@ class EngineShell(InteractiveShell):
     displayhook: Any
     history_manager: Any
 
-    execution_count = 1  # in place of a trait, which costs more than running a short command
+    execution_count = 1  # instead of a trait, which costs more than running a short command
 
     def __init__(self, **kwargs: Any) -> None:
         self.sink = DisplaySink()
@@ -95,26 +95,26 @@ class EngineShell(InteractiveShell):
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         super().__init__(**kwargs)
         if self._temporary is not None:
-            # Nothing uses it any more, and a process that is killed could not remove it.
+            # It is no longer used, and a killed process could not remove it.
             self._temporary.cleanup()
 
-    # -- what IPython would set up and an engine does not have ------------------------------------------------------
+    # -- what IPython sets up and an engine does not need -----------------------------------------------------------
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
         folder = os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython")
-        if os.path.isdir(folder):  # asking IPython for it would make it
+        if os.path.isdir(folder):  # IPython's own lookup would create it
             self.ipython_dir = get_ipython_dir()
 
     def init_profile_dir(self, profile_dir: object) -> None:
         if IPython.version_info[0] < 9:
-            # These open their key-value store there, before it can be replaced.
+            # They open their key-value store in this folder, before it can be replaced.
             import tempfile
 
             self._temporary = tempfile.TemporaryDirectory(prefix="ipython1-")
             self.profile_dir = ProfileDir.create_profile_dir(self._temporary.name)
 
     def init_virtualenv(self) -> None:
-        """An engine's Python was chosen by whoever started it."""
+        """Do nothing: an engine runs in the Python that it was started with."""
 
     def init_environment(self) -> None:
         for name, value in _ENVIRONMENT.items():
@@ -145,7 +145,7 @@ class EngineShell(InteractiveShell):
         self.displayhook.sink = self.sink
         self.display_trap = _PermanentHook(hook=self.displayhook)
         self.display_trap.set()
-        self.displayhook._is_plain(int)  # sees the formatters before the user can change them
+        self.displayhook._is_plain(int)  # records the formatters before the user can change them
 
     @default("loop_runner")
     def _engine_loop_runner(self) -> Any:
@@ -153,17 +153,17 @@ class EngineShell(InteractiveShell):
 
     @contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
-        """IPython would keep all output for ever."""
+        """Do nothing: IPython would keep all output forever."""
         yield
 
     def enable_gui(self, gui: str | None = None) -> None:
-        """There is no event loop of a window system to run."""
+        """Do nothing: an engine has no GUI event loop."""
 
     def ask_exit(self) -> NoReturn:
-        raise SystemExit("exit() does not end an engine; use kill() of a client for that")
+        raise SystemExit("exit() does not stop an engine; use a client's kill() method")
 
     def atexit_operations(self) -> None:
-        """At the end of the process only temporary files need care."""
+        """Clean up when the process exits: only temporary files need it."""
         for path in list(self.tempfiles):
             with suppress(OSError):
                 path.unlink()
@@ -178,7 +178,7 @@ class EngineShell(InteractiveShell):
         return cell
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
-        """Run one statement of a cell; returns whether it failed.  Nothing is printed, unlike in IPython."""
+        """Run one statement of a cell and return whether it failed.  Unlike in IPython, nothing is printed."""
         __tracebackhide__ = "__ipython_bottom__"
         try:
             if async_:
@@ -203,7 +203,7 @@ class EngineShell(InteractiveShell):
     def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run top-level ``await`` code on a loop that lives as long as the session.
 
-        An interrupted coroutine is cancelled; it would otherwise go on in the next command that awaits.
+        An interrupted coroutine is cancelled; otherwise it would continue during the next command that awaits.
         """
         import asyncio
 
@@ -224,18 +224,18 @@ class EngineShell(InteractiveShell):
             cancelled = getattr(result, "error_in_exec", None)
             if not isinstance(cancelled, asyncio.CancelledError):
                 raise
-            # The interrupt hit the loop's own code; what the user wants to see is where the coroutine stood.
+            # The interrupt hit the loop's own code, but the user wants to see where the coroutine was.
             result.error_in_exec = stop.with_traceback(cancelled.__traceback__)
             return result
 
     def run_ipython(self, source: str) -> BaseException | None:
-        """Run a command in IPython's own way; returns what it raised."""
+        """Run a command through IPython and return the exception it raised, or None."""
         self.translated = None
         return self._run_cell_quietly(source, silent=False)
 
     def run_ipython_task(self, source: str, register: SourceRegister) -> BaseException | None:
-        """The same for a task, whose text goes to ``register`` and whose last value is not displayed."""
-        self.translated = source  # of no interest, and no entry of In
+        """Do the same for a task, whose text is added to ``register`` and whose last value is not displayed."""
+        self.translated = source  # not needed, and not added to In
         usual, self.compile.register = self.compile.register, register
         try:
             return self._run_cell_quietly(source, silent=True)
@@ -252,13 +252,13 @@ class EngineShell(InteractiveShell):
         if isinstance(stopped, KeyboardInterrupt) and type_name(error) == "CalledProcessError":
             return stopped.with_traceback(
                 error.__traceback__
-            )  # of a script magic, which says so in a roundabout way
+            )  # of a script magic, which reports it indirectly
         return error
 
     def take_problems(self) -> BaseException | None:
-        """What went wrong beside the command itself: the first exception that was shown, if any.
+        """Return and forget the first exception shown while the command itself succeeded, or None.
 
-        Problems of formatting an object are written to standard error, as the object is shown in other ways.
+        Errors in formatting an object are written to standard error, as its other representations are shown.
         """
         shown, self.shown = self.shown, []
         problems, self._format_problems = self._format_problems, []
@@ -267,17 +267,17 @@ class EngineShell(InteractiveShell):
         return shown[0] if shown else None
 
     def raise_problem(self, *, unless: bool) -> None:
-        """Raise what kept a value from being formatted at all, ``unless`` it could be shown in some way."""
+        """Raise the error that prevented formatting a value, ``unless`` it could be shown in some way."""
         if self._format_problems and not unless:
             raise self._format_problems.pop()
 
     @property
     def has_problems(self) -> bool:
-        """Whether :meth:`take_problems` has something to do."""
+        """Return whether :meth:`take_problems` has anything to return."""
         return bool(self.shown or self._format_problems)
 
     def showtraceback(self, exc_tuple: Any = None, *args: object, **kwargs: object) -> None:
-        """Take note of an exception instead of printing it; print the last one if asked to (``%tb``)."""
+        """Record an exception instead of printing it; without one, print the last (``%tb``)."""
         value: BaseException | None = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
         if value is None:
             last = getattr(sys, "last_value", None)
@@ -295,7 +295,7 @@ class EngineShell(InteractiveShell):
     def showsyntaxerror(
         self, filename: str | None = None, running_compiled_code: bool = False
     ) -> None:
-        """As :meth:`showtraceback`."""
+        """Like :meth:`showtraceback`."""
         self.showtraceback()
 
     def _showtraceback(self, etype: object, evalue: object, stb: list[str]) -> None:
@@ -304,11 +304,11 @@ class EngineShell(InteractiveShell):
     def _format_exception_for_storage(
         self, exception: BaseException, *args: object, **kwargs: object
     ) -> Any:
-        """IPython would format each exception a second time."""
+        """Do nothing: IPython would format each exception a second time."""
         return {"ename": type(exception).__name__, "evalue": "", "traceback": []}
 
     def system(self, cmd: str) -> None:
-        """Run a shell command whose output goes where the engine's goes; its status becomes ``_exit_code``."""
+        """Run a shell command with the engine's output streams; its status becomes ``_exit_code``."""
         self.user_ns["_exit_code"] = run_program(self.var_expand(cmd, depth=1))
 
     system_piped = system_raw = system
@@ -316,7 +316,7 @@ class EngineShell(InteractiveShell):
     # -- the namespace ----------------------------------------------------------------------------------------------
 
     def reset(self, new_session: bool = True, aggressive: bool = False) -> None:
-        """Empty the user's namespace.  The count of commands goes on, and no full garbage collection is made."""
+        """Clear the user's namespace.  Command numbers continue, and no full garbage collection is done."""
         namespace = self.user_ns
         self.displayhook.forget()
         self.last_execution_succeeded = True
@@ -327,7 +327,7 @@ class EngineShell(InteractiveShell):
         history = self.history_manager
         history.output_hist.clear()
         for kept in (history.input_hist_parsed, history.input_hist_raw):
-            latest = min(len(kept) - 1, self.cache_size)  # older ones are empty already
+            latest = min(len(kept) - 1, self.cache_size)  # older ones are already empty
             kept[len(kept) - latest :] = [""] * latest
         for name in [name for name in namespace if name not in _MODULE_NAMES]:
             del namespace[name]
@@ -338,7 +338,7 @@ class EngineShell(InteractiveShell):
         self.clear_main_mod_cache()
 
     def close(self) -> None:
-        """Undo what the shell did to the process; it cannot be used afterwards."""
+        """Undo the shell's changes to the process; it cannot be used afterwards."""
         import atexit
 
         atexit.unregister(self.atexit_operations)
@@ -367,20 +367,20 @@ _MODULE_NAMES: Final = frozenset(
 def _print_page(
     shell: object, strng: Any, start: int = 0, screen_lines: int = 0, pager_cmd: str | None = None
 ) -> None:
-    """What IPython would show in a pager is output like any other."""
+    """Print what IPython would show in a pager."""
     text = strng.get("text/plain", "") if isinstance(strng, dict) else str(strng)
     print("\n".join(text.splitlines()[start:]))
 
 
 def open_shell(history_size: int) -> EngineShell:
-    """The process's only shell.
+    """Create the process's only shell.
 
     :param history_size: how many inputs, values and source texts it keeps.
-    :raises RuntimeError: when the process has an IPython shell already.
+    :raises RuntimeError: if the process already has an IPython shell.
     """
     if InteractiveShell.initialized():
         raise RuntimeError(
-            "this process already has an IPython shell; an engine's session needs a process of its own"
+            "this process already has an IPython shell; an engine's session needs its own process"
         )
     config = Config()
     config.HistoryManager.enabled = False

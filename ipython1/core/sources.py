@@ -1,4 +1,4 @@
-"""Source text of commands and tasks by invented file names, so that tracebacks can show it."""
+"""Source text of commands and tasks, by made-up file names, so that tracebacks can show it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from typing import Final
 from IPython.core.compilerop import CachingCompiler
 
 _SOURCE_BYTES: Final = 16 << 20
-"""How much text a register keeps, apart from the latest."""
+"""How much text a register keeps, not counting the latest."""
 
 
 class SourceRegister:
-    """Source text of commands or tasks by an invented file name, for tracebacks; the latest of it only.
+    """The latest source text of commands or tasks, by made-up file names, for tracebacks.
 
-    :param prefix: what the names start with; they are unique among all engines, because functions travel.
-    :param max_count: of how many the text is kept.
+    :param prefix: the beginning of the names, which are unique among all engines, because functions move between
+        engines.
+    :param max_count: how many texts are kept.
     """
 
     def __init__(self, prefix: str, max_count: int) -> None:
         self._prefix = prefix
         self._token = os.urandom(5).hex()
         self._max_count = max_count
-        # In order of arrival.
+        # In insertion order.
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._bytes = 0
         self._serial = 0
 
     def add(self, source: str, number: int) -> str:
-        """Keep ``source``; returns the file name to compile it under."""
+        """Keep ``source`` and return the file name to compile it with."""
         self._serial += 1
         name = f"{self._prefix}{number}-{self._token}{self._serial:x}>"
         size = len(source)
@@ -53,13 +54,13 @@ class SourceRegister:
             linecache.cache.pop(name, None)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all texts."""
         for name in list(self._sizes):
             self.drop(name)
 
 
 class EngineCompiler(CachingCompiler):
-    """Names cells as this package does, and keeps a bounded number of their texts."""
+    """Names cells as this package does, and keeps a limited number of their texts."""
 
     register: SourceRegister
     number: Callable[[], int]

@@ -1,4 +1,4 @@
-"""Where user code is right now, for whoever wonders why an engine does not answer."""
+"""Finds where user code is right now, to explain why an engine does not respond."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ipython1.core.tracebacks import (
 )
 
 IDLE: Final = "no user code is running"
-BUILTIN: Final = "in a built-in function that was called as a task"
+BUILTIN: Final = "in a built-in function called as a task"
 
 
 _awaited: object = None
@@ -28,7 +28,7 @@ _awaited: object = None
 
 @contextmanager
 def awaiting(coroutine: object) -> Iterator[None]:
-    """While an event loop runs a command's coroutine: where that stands says more than where the loop is."""
+    """Make stacks show where ``coroutine`` is, rather than the event loop that runs it, during the block."""
     global _awaited
     previous, _awaited = _awaited, coroutine
     try:
@@ -38,17 +38,18 @@ def awaiting(coroutine: object) -> Iterator[None]:
 
 
 def main_thread_stack() -> str:
-    """The main thread's user frames with their source lines, outermost first; from any thread.
+    """Format the main thread's user frames with their source lines, outermost first; may be called in any thread.
 
-    :return: plain text; :data:`IDLE` when the session runs nothing.  Needs the interpreter lock, so while C code
-        holds that this waits; :func:`enable_c_dump` does not.
+    This needs the interpreter lock, so it blocks while C code holds it; :func:`enable_c_dump` does not.
+
+    :return: plain text; :data:`IDLE` if the session is idle.
     """
     ident = threading.main_thread().ident
     frame = sys._current_frames().get(ident) if ident is not None else None
     try:
         places = stack_places(frame)
     finally:
-        del frame  # a frame kept here would keep all of the user's locals
+        del frame  # it would keep all of the user's locals alive
     if places is None:
         return IDLE
     waiting = _awaited
@@ -60,12 +61,12 @@ def main_thread_stack() -> str:
 
 
 def enable_c_dump(path: str | os.PathLike[str]) -> Callable[[], None]:
-    """On SIGUSR1, append all threads' Python stacks to the file ``path`` (made 0600 if new).
+    """On SIGUSR1, append all threads' Python stacks to the file ``path`` (created with mode 0600).
 
-    Works while C code holds the interpreter lock or the process is stuck in it, as the handler runs no Python code.
+    This works even while C code holds the interpreter lock or is stuck, as the handler runs no Python code.
 
     :return: a function that turns it off and closes the file.
-    :raises OSError: when the file cannot be opened.
+    :raises OSError: if the file cannot be opened.
     """
     import faulthandler
     import signal

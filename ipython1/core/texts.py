@@ -1,4 +1,4 @@
-"""Text from objects that may be hostile, which never raises whatever their own methods do; and lists of ids."""
+"""Text from possibly hostile objects, which never raises whatever their own methods do; and lists of ids."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from typing import Final
 
 MAX_MESSAGE: Final = 100_000
-"""The longest message of an exception, in characters."""
+"""The maximum length of an exception's message, in characters."""
 
 
 def clean_text(text: object) -> str:
-    """``text`` as a plain string that UTF-8 can encode (lone surrogates are escaped)."""
+    """Return ``text`` as a plain string that UTF-8 can encode (lone surrogates are escaped)."""
     plain = str.__str__(text) if isinstance(text, str) else ""
     return plain if plain.isascii() else plain.encode("utf-8", "backslashreplace").decode()
 
 
 def shorten(text: str, limit: int) -> str:
-    """``text``, or its beginning and end with a mark between them when it is longer than ``limit`` characters."""
+    """Replace the middle of a ``text`` of more than ``limit`` characters by a note."""
     if len(text) <= limit:
         return text
     head = limit // 4
@@ -31,7 +31,7 @@ def clip(text: str, width: int) -> str:
 
 
 def type_name(value: object) -> str:
-    """The name of an object's type."""
+    """Return the name of an object's type."""
     try:
         return clean_text(type(value).__name__) or "object"
     except BaseException:
@@ -39,7 +39,7 @@ def type_name(value: object) -> str:
 
 
 def message_of(exc: BaseException) -> str:
-    """``str(exc)``, or a stand-in when that raises; never longer than :data:`MAX_MESSAGE` and a mark."""
+    """Return ``str(exc)``, or a replacement if that raises; cut to :data:`MAX_MESSAGE` characters, plus a note."""
     try:
         text = clean_text(str(exc))
     except BaseException as problem:
@@ -58,15 +58,15 @@ _short_repr: Final = _ShortRepr()
 
 
 def short_repr(value: object) -> str:
-    """``repr(value)``, shortened to about a thousand characters."""
+    """Return ``repr(value)``, shortened to about a thousand characters."""
     try:
         return clean_text(_short_repr.repr(value))
     except BaseException:
-        return f"<{type_name(value)} whose repr failed>"
+        return f"<{type_name(value)} with failing repr>"
 
 
 def compress_ids(ids: Iterable[int]) -> str:
-    """``[0, 1, 2, 5]`` as ``0-2,5``."""
+    """Format ids such as ``[0, 1, 2, 5]`` as ``0-2,5``."""
     runs: list[list[int]] = []
     for number in sorted(set(ids)):
         if runs and number == runs[-1][1] + 1:

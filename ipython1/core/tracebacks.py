@@ -1,8 +1,8 @@
 """Tracebacks and stacks as plain text, with the user's source lines and without the interpreter's own frames.
 
-The look is that of IPython's context tracebacks.  They are written here, not by IPython, because a failing task
-must not cost a millisecond, because IPython's formatter keeps a parsed copy of every cell it ever showed, and
-because the text must be the same whichever IPython an engine has.
+They look like IPython's context tracebacks.  They are formatted here and not by IPython, because a failing task
+must not cost a millisecond, because IPython's formatter keeps a parsed copy of every cell it has ever shown, and
+because the text must not depend on an engine's IPython version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from ipython1.core.texts import message_of, shorten, type_name
 
 MAX_TEXT: Final = 64 << 10
-"""The longest traceback text, in characters; the middle of a longer one is cut."""
+"""The maximum length of a traceback in characters; the middle of longer ones is cut."""
 
 CONTEXT_LINES: Final = 2
 MAX_FRAMES: Final = 40
@@ -51,24 +51,24 @@ _IPYTHON_FOLDERS: Final = _library_folders()
 
 
 class Place(NamedTuple):
-    """Where a frame is: its code, and the line in its file (1-based; 0 when unknown)."""
+    """Where a frame is: its code, and the line in its file (1-based; 0 if unknown)."""
 
     code: CodeType
     line: int
 
 
 def is_cell(filename: str) -> bool:
-    """Whether this is the name of source text that came in a command or a task."""
+    """Return whether this is the file name of a command's or task's source text."""
     return filename.startswith((CELL_PREFIX, TASK_PREFIX))
 
 
 def is_core(filename: str) -> bool:
-    """Whether a file is one of this package's modules (its tests are not)."""
+    """Return whether a file is one of this package's modules (not of its tests)."""
     return os.path.dirname(filename) == _CORE_FOLDER
 
 
 def is_internal(filename: str) -> bool:
-    """Whether a file belongs to the interpreter around user code."""
+    """Return whether a file belongs to the interpreter around user code."""
     return is_core(filename) or filename.startswith(_IPYTHON_FOLDERS)
 
 
@@ -83,7 +83,7 @@ def _hides_itself(frame: FrameType) -> bool:
 
 
 def visible_places(tb: TracebackType | None) -> list[Place]:
-    """The user's frames of a traceback, outermost first.
+    """Return the user's frames of a traceback, outermost first.
 
     When none is the user's, all frames; but none if the source could not even be compiled, or if a frame hides
     itself: what it calls fails with a message that says enough.
@@ -104,10 +104,10 @@ def visible_places(tb: TracebackType | None) -> list[Place]:
 
 
 def stack_places(frame: FrameType | None) -> list[Place] | None:
-    """The user's frames of a running stack, outermost first; None when the session runs nothing.
+    """Return the user's frames of a running stack, outermost first; None if the session is idle.
 
-    User code begins below the outermost frame of the session, and at the first command's or task's source text if
-    there is one: what is above that leads to it.
+    User code begins below the outermost frame of the session; if there is a frame of a command's or task's source
+    text, it begins at the first of these.
     """
     frames: list[FrameType] = []
     while frame is not None:
@@ -123,7 +123,7 @@ def stack_places(frame: FrameType | None) -> list[Place] | None:
 
 
 def coroutine_places(coroutine: object) -> list[Place]:
-    """The user's frames of a suspended coroutine and of those it awaits, outermost first."""
+    """Return the user's frames of a suspended coroutine and of those it awaits, outermost first."""
     places: list[Place] = []
     seen = 0
     while coroutine is not None and seen < 1000:
@@ -136,7 +136,7 @@ def coroutine_places(coroutine: object) -> list[Place]:
 
 
 def place_name(filename: str) -> str:
-    """``Cell In[3]`` for a command's source, ``Task`` for a task's, ``File ~/x.py`` for files."""
+    """Return ``Cell In[3]`` for a command's source, ``Task`` for a task's, ``File ~/x.py`` for files."""
     match = _CELL_NAME.fullmatch(filename)
     if match:
         return f"Cell In[{match[2]}]" if match[1] == "input" else "Task"
@@ -168,7 +168,7 @@ def _format_place(place: Place, context: int) -> str:
             begin = max(begin, code.co_firstlineno)
         for number in range(max(begin, 1), min(place.line + context, len(lines)) + 1):
             if not lines[number - 1]:
-                # Only some functions of a text may be known; every line that is has an end.
+                # Maybe only some functions of a text are known; every known line has an end.
                 break
             label = str(number)
             if number == place.line:
@@ -178,7 +178,7 @@ def _format_place(place: Place, context: int) -> str:
 
 
 def _grouped(places: Sequence[Place]) -> Iterator[tuple[Place, int]]:
-    """Runs of the same place as (place, how often)."""
+    """Group consecutive equal places, as (place, count)."""
     previous: Place | None = None
     count = 0
     for place in places:
@@ -193,7 +193,7 @@ def _grouped(places: Sequence[Place]) -> Iterator[tuple[Place, int]]:
 
 
 def format_places(places: Sequence[Place], context: int = CONTEXT_LINES) -> str:
-    """Frames with their source lines, one paragraph each; recursion and deep stacks are shortened."""
+    """Format frames with their source lines, one paragraph each; recursion and deep stacks are shortened."""
     parts: list[str] = []
     groups = list(_grouped(places))
     skipped = len(groups) - MAX_FRAMES
@@ -213,7 +213,7 @@ def format_places(places: Sequence[Place], context: int = CONTEXT_LINES) -> str:
 
 
 def _message_lines(exc: BaseException, ename: str, evalue: str) -> list[str]:
-    """The last lines of a traceback: source and caret for syntax errors, type and message, notes."""
+    """Return the last lines of a traceback: source and caret for syntax errors, type and message, notes."""
     if isinstance(exc, SyntaxError):
         try:
             _add_source_line(exc)
@@ -226,13 +226,13 @@ def _message_lines(exc: BaseException, ename: str, evalue: str) -> list[str]:
     try:
         notes = exc.__notes__
         lines.extend(str(note) for note in notes)
-    except BaseException:  # none, or not what they should be
+    except BaseException:  # there are no notes, or they are not strings
         pass
     return lines
 
 
 def _add_source_line(exc: SyntaxError) -> None:
-    """Errors that the compiler finds after parsing, such as a ``return`` outside a function, know only the number."""
+    """Add the source line to errors found after parsing (``return`` outside a function), which have only its number."""
     if exc.text is None and isinstance(exc.filename, str) and isinstance(exc.lineno, int):
         exc.text = linecache.getline(exc.filename, exc.lineno) or None
 
@@ -246,11 +246,11 @@ def _name_cells(text: str) -> str:
 
 def _format_one(exc: BaseException, ename: str, evalue: str) -> str:
     message = "\n".join(_message_lines(exc, ename, evalue))
-    if ename == "UsageError":  # of a magic: its message says everything
+    if ename == "UsageError":  # of a magic: the message is sufficient
         return message
     places = visible_places(exc.__traceback__)
     if isinstance(exc, SyntaxError) and is_cell(str(exc.filename)):
-        places = []  # the command itself is wrong, and nothing of it ran
+        places = []  # the command itself is invalid, and none of it ran
     header = f"{_RULE}\n{ename:<42}Traceback (most recent call last)"
     if not places:
         return f"{header}\n{message}"
@@ -258,7 +258,7 @@ def _format_one(exc: BaseException, ename: str, evalue: str) -> str:
 
 
 def _chain(exc: BaseException) -> Iterable[tuple[BaseException, str]]:
-    """An exception and what led to it, innermost last, each with the sentence that joins it to the one before."""
+    """Yield an exception and its causes or contexts in turn, each with the sentence that links it to the previous."""
     seen: set[int] = set()
     current: BaseException | None = exc
     sentence = ""
@@ -276,7 +276,7 @@ def _chain(exc: BaseException) -> Iterable[tuple[BaseException, str]]:
 
 
 def _format_group(exc: BaseException) -> str:
-    """A tree of exceptions, in Python's own form, which can show one."""
+    """Format an exception group as Python does, because only this form can show a tree."""
     tb = exc.__traceback__
     while tb is not None and tb.tb_next is not None and _hidden(tb.tb_frame):
         tb = tb.tb_next
@@ -284,11 +284,11 @@ def _format_group(exc: BaseException) -> str:
 
 
 def format_exception(exc: BaseException, ename: str, evalue: str) -> str:
-    """The whole traceback of an exception and of those that led to it.
+    """Format the whole traceback of an exception, with its causes and contexts.
 
-    :param ename: the exception type's name.
-    :param evalue: its message, already fetched with care.
-    :raises BaseException: whatever the user's own classes raise; see :func:`ipython1.core.failures.record_exception`.
+    :param ename: the name of the exception's type.
+    :param evalue: its message.
+    :raises BaseException: anything that the user's classes raise; see :func:`ipython1.core.failures.record_exception`.
     """
     links = list(_chain(exc))
     if any(isinstance(link, BaseExceptionGroup) for link, _ in links):

@@ -1,4 +1,4 @@
-"""What the tests of sessions share."""
+"""Helpers for tests of sessions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.core.results import CallOutcome, CommandResult
 
 PATIENCE = 20.0
-"""How long a test waits for another thread before it fails, in seconds."""
+"""Seconds that a test waits for another thread before it fails."""
 
 
 class CaptureCase(SynchronousTestCase):
-    """Takes this process's output over for each test, and gives it back."""
+    """Captures this process's output during each test."""
 
     def new_path(self) -> str:
-        """An absolute path that does not exist, in a folder that is removed after the test."""
+        """Return an absolute path that does not exist, in a folder that is removed after the test."""
         folder = tempfile.mkdtemp(prefix="ipython1-test-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         return os.path.join(os.path.realpath(folder), "it")
@@ -36,7 +36,7 @@ class CaptureCase(SynchronousTestCase):
 
 
 class SessionCase(CaptureCase):
-    """Opens a session for each test, and gives the process back to trial."""
+    """Opens a session for each test, and restores the process for trial."""
 
     history_size = 1000
 
@@ -60,12 +60,12 @@ class SessionCase(CaptureCase):
         return self.session.call(self.session.run_source, (source,))
 
     def shown(self, source: str) -> object:
-        """The text of a command's result."""
+        """Run a command and return the text of its result."""
         result = self.run_ok(source).result
         return None if result is None else result["text/plain"]
 
     def run_bad(self, source: str, ename: str) -> CommandResult:
-        """Run a command that must fail with an exception of that name."""
+        """Run a command that must fail with an exception of this name."""
         result = self.session.execute(source)
         self.assertIsNotNone(result.failure, f"{source!r} did not fail")
         self.assertEqual(result.failure.ename, ename, result.failure.traceback)
@@ -74,7 +74,7 @@ class SessionCase(CaptureCase):
 
 @contextmanager
 def beside(work: Callable[[], None]) -> Iterator[list[BaseException]]:
-    """Do ``work`` in another thread meanwhile; what it raises is raised at the end."""
+    """Run ``work`` in another thread during the block; its exception is raised at the end."""
     problems: list[BaseException] = []
 
     def body() -> None:

@@ -129,7 +129,7 @@ class OutputTests(CaptureCase):
         self.assertIs(sys.stdout, sys.__stdout__)
 
     def test_closing_the_descriptors_silences_nothing(self) -> None:
-        """The command that finds them closed is told; what it printed and later ones print is there."""
+        """Only the command that closed them gets an error; its own and later output is captured."""
         os.close(1)
         os.close(2)
         with self.assertRaises(OSError):
@@ -188,13 +188,13 @@ class OutputTests(CaptureCase):
 
 
 class TemporaryFileTests(OutputTests):
-    """The same where the system has no files in memory."""
+    """The same on systems without in-memory files."""
 
     use_memfd = False
 
 
 class NoHolesTests(CaptureCase):
-    """Where the system cannot punch holes, the file is begun anew between commands."""
+    """On systems that cannot punch holes, the file is truncated between commands."""
 
     def test_file_stays_small(self) -> None:
         self.patch(capture_module, "punch_hole", lambda fd, start, stop: False)

@@ -19,7 +19,7 @@ from ipython1.core.tracebacks import MAX_TEXT
 
 
 class NeedsTwo(Exception):
-    """Its ``__init__`` wants what pickling does not give it."""
+    """Its ``__init__`` requires more arguments than pickling passes."""
 
     def __init__(self, code: int, where: str) -> None:
         super().__init__(f"{code} at {where}")
@@ -88,7 +88,7 @@ class HostileMeta(type):
 
 
 class Nameless(Exception, metaclass=HostileMeta):
-    __test__ = False  # nose would ask for the name otherwise
+    __test__ = False  # otherwise nose would ask for its name
 
 
 class WithSlots(Exception):
@@ -205,7 +205,7 @@ class RebuildingTests(SynchronousTestCase):
 
 
 class HostileTests(SynchronousTestCase):
-    """Nothing that an exception's methods do reaches the engine."""
+    """An exception's methods cannot harm the engine, whatever they do."""
 
     def test_all_are_recorded(self) -> None:
         for exc, ename in (

@@ -1,4 +1,4 @@
-"""Interrupting what was meant, and nothing else."""
+"""Interrupting the intended command, and nothing else."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class GateTests(SynchronousTestCase):
         self.deliver()
 
     def test_a_signal_that_was_lost_is_sent_again(self) -> None:
-        """As when it arrives between Python's last look for signals and a blocking system call."""
+        """As if it arrived between Python's last check for signals and a blocking system call."""
         sent = []
 
         def lose_two(main_thread: int) -> None:
@@ -76,7 +76,7 @@ class GateTests(SynchronousTestCase):
             self.assertRaises(KeyboardInterrupt, time.sleep, PATIENCE)
         gate.current = None
 
-    def test_nobodys_signals(self) -> None:
+    def test_unrequested_signals(self) -> None:
         gate = self.open_gate()
         with gate.running(1):
             self.deliver()
@@ -87,7 +87,7 @@ class GateTests(SynchronousTestCase):
         gate.current = None
 
     def test_the_terminals_signals(self) -> None:
-        """They are told from those of requests, of which one more may come after the one that was seen."""
+        """They are distinguished from requested ones, even if one of these arrives twice."""
         now = 100.0
         told: list[object] = []
         gate = self.open_gate(clock=lambda: now)
@@ -139,7 +139,7 @@ class GateTests(SynchronousTestCase):
         gate.current = None
 
     def test_many_requests_for_short_runs(self) -> None:
-        """Each request hits the run it names or nothing; a race that is run many times."""
+        """Each request interrupts the intended run or nothing; the race is repeated many times."""
         gate = self.open_gate()
         stop = False
         asked: set[int] = set()
@@ -165,7 +165,7 @@ class GateTests(SynchronousTestCase):
 
 
 def running_with_argument(argument: str) -> list[psutil.Process]:
-    """The processes that have this argument and have not ended; one that waits to be collected has."""
+    """Return the running processes with this argument, without zombies."""
     return [
         each
         for each in psutil.process_iter(["cmdline", "status"])
@@ -241,7 +241,7 @@ class SessionInterruptTests(SessionCase):
             result = self.check(source, when)
             self.assertEqual(result.stdout, "")
         left = running_with_argument(time_of_ours)
-        # What was killed takes a moment to end.
+        # Killed processes take a moment to end.
         psutil.wait_procs(left, timeout=PATIENCE)
         self.assertEqual(running_with_argument(time_of_ours), [])
 
@@ -289,7 +289,7 @@ class SessionInterruptTests(SessionCase):
             self.assertIsNone(self.gate.current)
 
     def test_short_commands_under_fire(self) -> None:
-        """Interrupts at any moment end in a result, never outside of one."""
+        """Interrupts at any moment end up in a result, never outside of one."""
         stop = False
 
         def ask() -> None:
