@@ -1,4 +1,4 @@
-"""At what a person sits: a notebook, a terminal with IPython, Python's own prompt, or nothing at all."""
+"""Detects the front end: a notebook, IPython in a terminal, Python's own prompt, or none."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class FrontEnd(enum.Enum):
-    """What shows the output of this process to a person who waits for it."""
+    """The front end that shows this process's output to a waiting user."""
 
     NONE = "none"
-    """Nobody waits: a script, a test, an engine."""
+    """No user is waiting: a script, a test, an engine."""
 
     PROMPT = "prompt"
     """Python's own prompt."""
@@ -25,17 +25,17 @@ class FrontEnd(enum.Enum):
 
 
 def session_shell() -> Any:
-    """The IPython shell of the session in this process; None where there is none, and on an engine."""
+    """Return the IPython shell of the session in this process; None if there is none, and on engines."""
     module = sys.modules.get("IPython.core.interactiveshell")
     if module is None or not module.InteractiveShell.initialized():
         return None
     shell = module.InteractiveShell._instance
-    # An engine's shell is for its own commands, not for what a program on the engine prints.
+    # An engine's shell is for its own commands, not for what programs on the engine print.
     return None if type(shell).__module__.startswith("ipython1.") else shell
 
 
 def front_end() -> FrontEnd:
-    """What a person sits at."""
+    """Return the front end of this process."""
     shell = session_shell()
     if shell is not None:
         return FrontEnd.NOTEBOOK if hasattr(shell, "kernel") else FrontEnd.TERMINAL
@@ -45,19 +45,22 @@ def front_end() -> FrontEnd:
 
 
 def person_waits() -> bool:
-    """Whether somebody sits at a prompt until the present call returns."""
+    """Return whether a user at a prompt is waiting for the current call."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     return in_main_thread and front_end() is not FrontEnd.NONE
 
 
 def present_moment() -> object:
-    """The same thing as long as one input of the session runs, and then never again; None without IPython."""
+    """Return an object that identifies the input that is now running in the session; None without IPython."""
     shell = session_shell()
     return None if shell is None else shell.execution_count
 
 
 def name_of(value: object, otherwise: str) -> str:
-    """The name under which the session's user knows ``value``."""
+    """Return the user's name for ``value`` in the session's namespace.
+
+    :param otherwise: the result if there is no such name.
+    """
     shell = session_shell()
     if shell is not None:
         for name, other in list(shell.user_ns.items()):

@@ -1,7 +1,7 @@
-"""HTML forms of what a client returns, for notebooks.
+"""HTML representations of what clients return, for notebooks.
 
-Plain functions of plain data: text is escaped; HTML, SVG and images that code on the engines displayed are shown as
-they are.
+Plain functions of plain data: text is escaped; HTML, SVG and images displayed by code on the engines are shown
+unchanged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Failure(Protocol):
 
 
 def escape(text: object) -> str:
-    """Text as HTML."""
+    """Escape text for HTML."""
     return html.escape(str(text), quote=True)
 
 
@@ -51,7 +51,7 @@ def _label(ids: Sequence[int], what: str, number: object, source: str = "") -> s
 
 
 def bundle_html(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> str:
-    """The best form of one displayed object that fits into HTML."""
+    """Return the best representation of a displayed object that HTML can contain."""
     if data.get("text/html"):
         return f"<div>{data['text/html']}</div>"
     if data.get("image/svg+xml"):
@@ -66,7 +66,7 @@ def bundle_html(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = No
             return _pre(str(data[kind]))
     if "application/json" in data:
         return _pre(json.dumps(data["application/json"], indent=2, default=str))
-    return _pre(f"<an object of {', '.join(data)}>") if data else ""
+    return _pre(f"<object of type {', '.join(data)}>") if data else ""
 
 
 def _image(kind: str, content: Any, metadata: Any) -> str:
@@ -83,7 +83,7 @@ def _image(kind: str, content: Any, metadata: Any) -> str:
 
 
 def _outputs(result: Mapping[str, Any]) -> str:
-    """Everything one command gave."""
+    """Return all output of one command."""
     parts: list[str] = []
     number, ids = result["number"], [result["id"]]
     value = result.get("result")
@@ -106,7 +106,7 @@ def _bounded(result: Mapping[str, Any], stream: str) -> str:
 
 
 def results_html(results: Iterable[Mapping[str, Any]]) -> str:
-    """The results of a command, engine by engine; neighbours that gave nothing share a line."""
+    """Return the results of a command by engine; adjacent engines without output share a line."""
     described = [
         (result["id"], result["number"], str(result["input"]["raw"]).strip("\n"), _outputs(result))
         for result in results
@@ -124,7 +124,7 @@ def results_html(results: Iterable[Mapping[str, Any]]) -> str:
 
 
 def error_html(error: _Failure) -> str:
-    """An error of several engines: its lines, and each engine's traceback to unfold."""
+    """Return an error of several engines: its message, and each engine's traceback to expand."""
     folded = "".join(
         f"<details><summary><code>{escape(label)}</code></summary>{_pre(text)}</details>"
         for label, text in error.tracebacks()
@@ -137,7 +137,7 @@ def error_html(error: _Failure) -> str:
 
 
 def table_html(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the cells are HTML already."""
+    """Return a table; the cells are already HTML."""
     head = "".join(f'<th style="text-align: left">{escape(each)}</th>' for each in heads)
     body = "".join(
         "<tr>"
@@ -149,7 +149,7 @@ def table_html(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def queue_status_html(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> str:
-    """What runs and what waits on each engine, as a table."""
+    """Return a table of the running and queued commands of each engine."""
     return table_html(
         ["engine", "pending", "queue"],
         (
@@ -164,7 +164,7 @@ def queue_status_html(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> str:
 
 
 def lines_html(rows: Iterable[tuple[int, Sequence[str]]]) -> str:
-    """Lines of text by engine, the first of each beside its id, as a table."""
+    """Return a table of text lines by engine, the first line of each next to its id."""
     return table_html(
         ["engine", ""],
         (
@@ -178,5 +178,5 @@ def lines_html(rows: Iterable[tuple[int, Sequence[str]]]) -> str:
 
 
 def progress_html(done: int, total: int, text: str) -> str:
-    """A progress bar with a text beside it."""
+    """Return a progress bar with text next to it."""
     return f'<div><progress value="{done}" max="{max(total, 1)}"></progress> {escape(text)}</div>'

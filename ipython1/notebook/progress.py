@@ -12,27 +12,27 @@ WIDTH: Final = 30
 
 
 class Bar(Protocol):
-    """Shows how far something is."""
+    """Shows progress."""
 
     def show(self, done: int, total: int, seconds: float) -> None:
-        """It is so far after so many seconds."""
+        """Update the bar: ``done`` of ``total`` after ``seconds``."""
 
     def close(self) -> None:
-        """It will not be shown again; what was shown last stays."""
+        """Stop updating; the last state stays visible."""
 
 
 def describe(label: str, done: int, total: int, seconds: float, unit: str = "engine") -> str:
-    """``execute: 2 of 4 engines done, 3.2 s``."""
+    """Return a text such as ``execute: 2 of 4 engines done, 3.2 s``."""
     return f"{label}: {done_of(done, total, unit)}, {seconds:.1f} s"
 
 
 def done_of(done: int, total: int, unit: str) -> str:
-    """``2 of 4 engines done``."""
+    """Return a text such as ``2 of 4 engines done``."""
     return f"{done} of {total} {unit}{'' if total == 1 else 's'} done"
 
 
 class TerminalBar:
-    """A line that is written again and again."""
+    """A line that is rewritten on each update."""
 
     def __init__(self, label: str, unit: str, file: TextIO) -> None:
         self._label = label
@@ -55,7 +55,7 @@ class TerminalBar:
 
 
 class NotebookBar:
-    """A bar of HTML that is updated in its place."""
+    """An HTML bar that is updated in place."""
 
     def __init__(self, label: str, unit: str) -> None:
         self._label = label
@@ -76,12 +76,13 @@ class NotebookBar:
             self._handle.update(page)
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the last bar stays displayed."""
 
 
 def make_bar(label: str, unit: str = "engine") -> Bar | None:
-    """A bar that suits where this process shows things; None where nobody looks.
+    """Return a bar for this process's front end; None if no user can see it.
 
+    :param label: the text before the numbers.
     :param unit: what is counted, in the singular.
     """
     if front_end() is FrontEnd.NOTEBOOK:

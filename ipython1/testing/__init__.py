@@ -1,4 +1,4 @@
-"""A cluster in memory, for our tests and users' tests."""
+"""An in-memory cluster, for our own tests and for users' tests."""
 
 from ipython1.testing.cluster import InMemoryCluster as InMemoryCluster
 from ipython1.testing.cluster import InMemoryEngine as InMemoryEngine

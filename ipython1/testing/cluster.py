@@ -1,4 +1,5 @@
-"""A whole cluster in one process and thread, for tests: real controller, real wire format, real clients, no network.
+"""A whole cluster in one process and thread, for tests: a real controller, real wire format and real clients, but no
+network.
 
     >>> from ipython1.testing import InMemoryCluster
     >>> cluster = InMemoryCluster(2)
@@ -8,8 +9,8 @@
     >>> mec.pull('a')
     [1, 1]
 
-Code on the engines runs when a call is made, in a plain namespace per engine: no IPython syntax, no capture of
-C output. For those, start a real cluster.
+Code on the engines runs when a call is made, in a plain namespace per engine, without IPython syntax and without
+capturing the output of C code. For these, start a real cluster.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from ipython1.testing.memory import Pump, connect_in_memory
 
 
 class PlainInterpreter:
-    """Enough of ``ipython1.core.interpreter.Interpreter`` for plain Python in a namespace of its own."""
+    """The part of ``ipython1.core.interpreter.Interpreter`` that runs plain Python, with its own namespace."""
 
     def __init__(self) -> None:
         self.user_ns: dict[str, Any] = {"__name__": "__main__"}
@@ -126,7 +127,7 @@ class PlainInterpreter:
 
     def get_result(self, i: int | None = None) -> CommandResult:
         if not self._results or (i is not None and not 1 <= i <= len(self._results)):
-            raise IndexError(f"there is no result of command {i}")
+            raise IndexError(f"command {i} has no result")
         return self._results[-1 if i is None else i - 1]
 
     def keys(self) -> list[str]:
@@ -143,10 +144,10 @@ class _NoOutput:
 
 
 class InlineWorker:
-    """Runs each command as soon as its turn comes, unless it is held.
+    """Runs each command when its turn comes, unless the worker is held.
 
-    :ivar held: queue commands and run none; an engine that is busy with the first of them.
-    :ivar on_stop: ends the engine.
+    :ivar held: if true, queue commands without running any, like an engine that is busy with the first one.
+    :ivar on_stop: stops the engine.
     """
 
     def __init__(self, runner: CommandRunner, pump: Pump) -> None:
@@ -167,7 +168,7 @@ class InlineWorker:
 
     @property
     def busy(self) -> bool:
-        """Whether it is busy."""
+        """Whether it is busy with a command."""
         return self.running is not None
 
     def put(self, command: Command) -> None:
@@ -178,7 +179,7 @@ class InlineWorker:
         self._pump.soon(self._work)
 
     def release(self) -> None:
-        """Go on with what was held."""
+        """Stop holding, and run the queued commands."""
         self.held = False
         self._pump.soon(self._work)
 
@@ -211,7 +212,7 @@ class InlineWorker:
 
 
 class _NoGate(InterruptGate):
-    """Nothing in this process is to be interrupted."""
+    """Interrupts nothing in this process."""
 
     __slots__ = ()
 
@@ -220,7 +221,7 @@ class _NoGate(InterruptGate):
 
 
 class InlineTasks(EngineTasks):
-    """The tasks of an engine whose threads are one."""
+    """The tasks of an engine with a single thread."""
 
     def _sync(self) -> None:
         if self._link is not None:
@@ -228,12 +229,12 @@ class InlineTasks(EngineTasks):
 
 
 class InMemoryEngine:
-    """One engine of an :class:`InMemoryCluster`.
+    """An engine of an :class:`InMemoryCluster`.
 
-    :ivar interpreter: its namespace is ``interpreter.user_ns``.
-    :ivar worker: its ``held`` makes the engine busy until ``release()``.
-    :ivar link: its end of the link.
-    :ivar controller_link: the controller's end.
+    :ivar interpreter: runs the code; ``interpreter.user_ns`` is the engine's namespace.
+    :ivar worker: set ``worker.held`` to make the engine busy until ``worker.release()``.
+    :ivar link: the engine's end of the link.
+    :ivar controller_link: the controller's end of the link.
     """
 
     link: FrameLink
@@ -269,7 +270,7 @@ class InMemoryEngine:
         self.register()
 
     def register(self) -> None:
-        """Register with the controller; again, when the connection was lost."""
+        """Register with the controller; call it again to reconnect after the connection was lost."""
         session: EngineSession = self._cluster.engines_face.accept(self.hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
@@ -278,7 +279,7 @@ class InMemoryEngine:
         session.opened()
 
     def kill(self) -> None:
-        """Die, as by kill -9: the connection breaks."""
+        """Kill the engine as ``kill -9`` would: its connection is lost."""
         self.worker.held = True
         self.link.abort("it was killed")
 
@@ -286,7 +287,9 @@ class InMemoryEngine:
 class InMemoryTaskClient(MapMethods):
     """A task client of a cluster in memory that gives results instead of Deferreds.
 
-    :ivar asynchronous: the client that it stands upon, whose methods it has.
+    It has all methods of :class:`AsyncTaskClient`.
+
+    :ivar asynchronous: the underlying asynchronous client.
     """
 
     def __init__(self, client: AsyncTaskClient, pump: Pump) -> None:
@@ -311,14 +314,14 @@ class InMemoryTaskClient(MapMethods):
 
 
 class InMemoryPendingResult:
-    """An :class:`AsyncPendingResult` that gives results instead of Deferreds."""
+    """An :class:`AsyncPendingResult` that returns results instead of Deferreds."""
 
     def __init__(self, pending: AsyncPendingResult, settle: Callable[[Any], Any]) -> None:
         self.asynchronous = pending
         self._settle = settle
 
     def get_result(self, default: Any = None, block: bool = True) -> Any:
-        """The result; raises what the call would have raised."""
+        """Return the result of the call, or raise its exception."""
         return self._settle(self.asynchronous.get_result(default, block))
 
     @property
@@ -331,9 +334,9 @@ class InMemoryPendingResult:
 
 
 class SyncMultiEngine(MultiEngineMethods):
-    """A client of a cluster in memory that gives results instead of Deferreds.
+    """A MultiEngine client of an in-memory cluster that returns results instead of Deferreds.
 
-    :ivar asynchronous: the client that it stands upon.
+    :ivar asynchronous: the underlying asynchronous client.
     """
 
     def __init__(self, client: AsyncMultiEngineClient, pump: Pump) -> None:
@@ -357,29 +360,29 @@ class SyncMultiEngine(MultiEngineMethods):
         return self._settle(self.asynchronous._ask(name, block, finish, **args))
 
     def get_ids(self) -> list[int]:
-        """The ids of all registered engines, sorted."""
+        """Return the ids of all registered engines, sorted."""
         return list(self._settle(self.asynchronous.get_ids()))
 
     def kill(
         self, controller: bool = False, targets: Targets = None, block: bool | None = None
     ) -> None:
-        """End engines; with ``controller=True`` the controller as well."""
+        """Stop engines; with ``controller=True`` the controller, too."""
         chosen = self.targets if targets is None else targets
         self._settle(self.asynchronous.kill(controller, chosen, block))
 
     def flush(self) -> None:
-        """Drop the results of non-blocking calls that were not read."""
+        """Drop unread results of non-blocking calls."""
         self._settle(self.asynchronous.flush())
 
     def barrier(self, pending_results: Any) -> None:
-        """Wait until all ``pending_results`` are finished, well or not."""
+        """Wait until all ``pending_results`` have finished, successfully or not."""
         if isinstance(pending_results, InMemoryPendingResult):
             pending_results = [pending_results]
         unwrapped = [getattr(each, "asynchronous", each) for each in pending_results]
         self._settle(self.asynchronous.barrier(unwrapped))
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._settle(self.asynchronous.close())
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -393,9 +396,9 @@ class SyncMultiEngine(MultiEngineMethods):
 
 
 def settle(pump: Pump, value: Any) -> Any:
-    """What a Deferred gives when everything has happened that can; other values as they are.
+    """Run ``pump`` until it is idle, and return the result of a Deferred; return other values unchanged.
 
-    :raises TimeoutError: when it has not fired even then.
+    :raises TimeoutError: if the Deferred still has not fired.
     """
     if not isinstance(value, Deferred):
         return value
@@ -406,15 +409,16 @@ def settle(pump: Pump, value: Any) -> Any:
     if failures:
         failures[0].raiseException()
     if not results:
-        raise TimeoutError("the call waits for something that is held back")
+        raise TimeoutError("the call cannot finish; is it waiting for a held engine?")
     return results[0]
 
 
 class InMemoryCluster:
-    """A controller with ``n`` engines.
+    """A controller with engines.
 
-    :param pump: instead of one that waits for its ``run()``.
-    :ivar pump: runs everything; ``pump.run()`` lets it all happen.
+    :param n: the number of engines.
+    :param pump: replaces the default :class:`~ipython1.testing.memory.Pump`, which acts only on ``run()``.
+    :ivar pump: runs everything; ``pump.run()`` processes all pending events.
     """
 
     def __init__(self, n: int = 4, pump: Pump | None = None) -> None:
@@ -426,11 +430,14 @@ class InMemoryCluster:
         self.engines = [self.add_engine() for _ in range(n)]
 
     def add_engine(self, wanted_id: int | None = None) -> InMemoryEngine:
-        """One more engine."""
+        """Start and return another engine.
+
+        :param wanted_id: the id to ask for; default the controller chooses.
+        """
         return InMemoryEngine(self, wanted_id)
 
     def connect(self, face: Any, role: str = messages.MULTIENGINE) -> tuple[Connection, ClientEnd]:
-        """A new connection of a client to one face of the controller."""
+        """Open a new client connection to one face of the controller."""
         origin = uuid.uuid4()
         end = ClientEnd(origin.bytes)
         session: Session = face.accept(
@@ -442,17 +449,17 @@ class InMemoryCluster:
         return Connection(self.pump, None, end, "memory"), end
 
     def async_multiengine(self) -> AsyncMultiEngineClient:
-        """An asynchronous client; run ``pump`` to have things happen."""
+        """Return an asynchronous client; it makes progress only while ``pump`` runs."""
         return AsyncMultiEngineClient(self.connect(self.multiengine_face)[0])
 
     def multiengine(self) -> SyncMultiEngine:
-        """A client whose calls run the cluster until they have a result."""
+        """Return a client whose calls run the cluster until they have a result."""
         return SyncMultiEngine(self.async_multiengine(), self.pump)
 
     def async_task(self) -> AsyncTaskClient:
-        """An asynchronous task client; ``begin`` it, and run ``pump`` to have things happen."""
+        """Return an asynchronous task client; call its ``begin``.  It makes progress only while ``pump`` runs."""
         return AsyncTaskClient(self.connect(self.task_face, messages.TASK)[0])
 
     def task(self) -> InMemoryTaskClient:
-        """A task client whose calls run the cluster until they have a result."""
+        """Return a task client whose calls run the cluster until they have a result."""
         return InMemoryTaskClient(self.async_task(), self.pump)

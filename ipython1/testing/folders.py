@@ -1,4 +1,4 @@
-"""Folders of tests, gone afterwards under every runner (trial's own ``mktemp`` leaves them where it runs)."""
+"""Temporary folders for tests, removed under every test runner (trial's own ``mktemp`` leaves them behind)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unittest import TestCase
 
 
 def temporary_path(case: TestCase) -> str:
-    """A path at which nothing is yet, in a new folder that is removed when ``case`` is over."""
+    """Return a nonexistent path in a new folder, which is removed when the test ``case`` ends."""
     folder = tempfile.mkdtemp(prefix="ipython1-test-")
     case.addCleanup(shutil.rmtree, folder, ignore_errors=True)
     return str(Path(folder) / "temporary")

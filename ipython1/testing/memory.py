@@ -1,4 +1,4 @@
-"""Links in memory: two ends, no network, everything in the order in which it was sent."""
+"""In-memory links: two ends, no network, everything arrives in the order sent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
 
 
 class Pump(Clock):
-    """Stands for the reactor of all parties: holds what is to be done, and does it when told.
+    """Replaces the reactor of all parties: queues calls and makes them on request.
 
-    Time passes only by :meth:`advance`, as with any ``task.Clock``.
+    Time advances only by :meth:`advance`, as with any ``task.Clock``.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class Pump(Clock):
         self.flusher = TurnFlusher(self.soon)
 
     def soon(self, function: Callable[[], None]) -> None:
-        """Do it in the next turn."""
+        """Call ``function`` in the next turn."""
         self._waiting.append(function)
 
     def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
         self.soon(lambda: function(*args))
 
     def step(self) -> bool:
-        """Do one thing; False when there is nothing to do."""
+        """Make one call; return False if there was nothing to do."""
         if self._waiting:
             self._waiting.popleft()()
             return True
@@ -41,20 +41,21 @@ class Pump(Clock):
         return False
 
     def run(self, most: int = 1_000_000) -> None:
-        """Do everything there is to do, and what that leads to.
+        """Make all queued calls, and those that they queue.
 
-        :raises RuntimeError: when it does not come to an end.
+        :param most: the maximum number of calls.
+        :raises RuntimeError: if there are more.
         """
         for _ in range(most):
             if not self.step():
                 return
-        raise RuntimeError("the parties keep sending to each other")
+        raise RuntimeError("the parties do not stop sending to each other")
 
 
 class ReactorPump(Pump):
-    """Does everything in the reactor's thread as it comes: for blocking clients, whose reactor runs in a thread.
+    """Makes all calls immediately in the reactor's thread: for blocking clients, whose reactor runs in a thread.
 
-    Make the cluster in that thread as well::
+    Create the cluster in that thread, too::
 
         cluster = blockingCallFromThread(lambda: InMemoryCluster(4, ReactorPump()))
         mec = MultiEngineClient(blockingCallFromThread(cluster.connect, cluster.multiengine_face)[0])
@@ -79,9 +80,9 @@ class ReactorPump(Pump):
 
 
 class MemoryTransport:
-    """One direction of a link in memory.
+    """One direction of an in-memory link.
 
-    :ivar cut_off: drop what is sent, as a network that is gone does.
+    :ivar cut_off: drop everything sent, like a broken network.
     """
 
     def __init__(self, pump: Pump, other: FrameLink) -> None:
@@ -97,13 +98,13 @@ class MemoryTransport:
             self._pump.soon(lambda: self._other.deliver(batch))
 
     def abort(self) -> None:
-        self._pump.soon(lambda: self._other.connection_lost("the other side ended the connection"))
+        self._pump.soon(lambda: self._other.connection_lost("the other side closed the connection"))
 
 
 def connect_in_memory(
     pump: Pump, first: FrameReceiver, second: FrameReceiver
 ) -> tuple[FrameLink, FrameLink]:
-    """Two connected links, one for each receiver."""
+    """Return two connected links, one for each receiver."""
     one, two = FrameLink(pump.flusher, first), FrameLink(pump.flusher, second)
     one.connected(MemoryTransport(pump, two))
     two.connected(MemoryTransport(pump, one))

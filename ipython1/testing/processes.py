@@ -1,7 +1,7 @@
-"""A real cluster for tests: ``ipcluster`` with its processes, in an IPython directory of its own, gone afterwards.
+"""A real cluster for tests: ``ipcluster`` with its processes, in a temporary IPython directory.
 
-Blocking clients run their reactor in a thread and trial runs the same reactor itself, so a test that uses them
-runs as a program of its own: see :meth:`RealCluster.run_program`.
+Blocking clients run the reactor in a thread, but trial also runs it, so a test that uses blocking clients must run
+as a separate program: see :meth:`RealCluster.run_program`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 from types import TracebackType
 
 START_TIMEOUT = 60.0
-"""Seconds for all engines to come; a loaded machine needs many."""
+"""Seconds that all engines may take to start; a loaded machine needs many."""
 
 STOP_TIMEOUT = 20.0
 
 
 class RealCluster:
-    """``ipcluster -n N`` in a temporary IPython directory; use it in a ``with`` statement, or ``start`` and
-    ``stop`` it.
+    """``ipcluster -n N`` in a temporary IPython directory; use it in a ``with`` statement, or call ``start`` and
+    ``stop``.
 
-    :param options: further arguments of ``ipcluster``.
+    :param options: additional arguments of ``ipcluster``.
     :ivar ipython_dir: the IPython directory.
     :ivar output: what ``ipcluster`` has printed so far, a list of lines.
     """
@@ -39,7 +39,7 @@ class RealCluster:
         self.n = n
         self.ipython_dir = Path(tempfile.mkdtemp(prefix="ipython1-test-"))
         self.output: list[str] = []
-        # What a killed process leaves behind goes with the directory.
+        # Removing the directory also removes what killed processes leave behind.
         temporary = self.ipython_dir / "tmp"
         temporary.mkdir()
         self.environ = {
@@ -61,9 +61,10 @@ class RealCluster:
         self._ready = threading.Event()
 
     def start(self) -> RealCluster:
-        """Start it; returns when all engines are usable.
+        """Start the cluster and wait until all engines are ready.
 
-        :raises RuntimeError: with what it printed, when it does not come up.
+        :returns: ``self``.
+        :raises RuntimeError: if it does not start; the message holds its output and logs.
         """
         self.process = subprocess.Popen(
             self.command,
@@ -83,7 +84,7 @@ class RealCluster:
                 output = "".join(self.output)
                 logs = self.logs()
                 self.stop()
-                raise RuntimeError(f"the cluster did not come up:\n{output}\n{logs}")
+                raise RuntimeError(f"the cluster did not start:\n{output}\n{logs}")
         return self
 
     def _read(self) -> None:
@@ -94,7 +95,7 @@ class RealCluster:
                 self._ready.set()
 
     def logs(self) -> str:
-        """The ends of all log files."""
+        """Return the ends of all log files."""
         parts = []
         for path in sorted((self.ipython_dir / "log").glob("*.log")):
             lines = path.read_text(errors="replace").splitlines()[-20:]
@@ -102,7 +103,7 @@ class RealCluster:
         return "\n".join(parts)
 
     def stop(self) -> None:
-        """End it as Ctrl-C would, by force if it does not obey; removes its directory."""
+        """Stop the cluster as Ctrl-C would, or kill it if it does not stop, and remove its directory."""
         process = self.process
         try:
             if process is not None and process.poll() is None:
@@ -123,10 +124,10 @@ class RealCluster:
     def run_program(
         self, path: str | os.PathLike[str], *args: str, timeout: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a Python program that finds this cluster as its default one.
+        """Run a Python program whose default cluster is this one.
 
         :param timeout: seconds after which it is killed.
-        :raises AssertionError: with all that it printed, when it fails or does not end.
+        :raises AssertionError: if it fails or does not exit in time; the message holds all its output.
         """
         try:
             result = subprocess.run(
@@ -144,11 +145,11 @@ class RealCluster:
                 for text in (late.stdout, late.stderr)
             ]
             raise AssertionError(
-                f"{Path(path).name} did not end within {timeout:g} s:\n{printed[0]}\n{printed[1]}\n{self.logs()}"
+                f"{Path(path).name} did not exit within {timeout:g} s:\n{printed[0]}\n{printed[1]}\n{self.logs()}"
             ) from None
         if result.returncode:
             raise AssertionError(
-                f"{Path(path).name} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}\n{self.logs()}"
+                f"{Path(path).name} exited with {result.returncode}:\n{result.stdout}\n{result.stderr}\n{self.logs()}"
             )
         return result
 

@@ -1,4 +1,4 @@
-"""Who waits where, and the progress bar that suits it."""
+"""The detected front end, and its progress bar."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OfAnEngine(Terminal):
 
 class FrontEndTests(SynchronousTestCase):
     def sit_at(self, shell: Any, ps1: bool = False) -> None:
-        """Let this process look like one with this IPython shell, or without IPython."""
+        """Make this process look as if it had this IPython shell, or none."""
         name = "IPython.core.interactiveshell"
         modules = dict(sys.modules)
         modules.pop(name, None)
@@ -103,7 +103,7 @@ class ProgressTests(SynchronousTestCase):
         self.assertEqual(
             lines[2], "[" + "#" * 15 + "." * 15 + "] execute: 1 of 2 engines done, 10.1 s"
         )
-        # What is shorter covers all of what was there before.
+        # A shorter line is padded to overwrite the longer one before it.
         self.assertEqual(lines[3], "[" + "#" * 30 + "] execute: 2 of 2 engines done, 9.0 s \n")
 
     def test_in_a_notebook(self) -> None:

@@ -43,7 +43,7 @@ class BundleTests(SynchronousTestCase):
             ({"text/plain": "<x> & 'y'"}, "&lt;x&gt; &amp; &#x27;y&#x27;</pre>"),
             ({"text/plain": "x", "text/markdown": "# y"}, "># y</pre>"),
             ({"application/json": {"a": [1]}}, "&quot;a&quot;: ["),
-            ({"application/x-unknown": "?"}, "&lt;an object of application/x-unknown&gt;"),
+            ({"application/x-unknown": "?"}, "&lt;object of type application/x-unknown&gt;"),
         ):
             self.assertIn(text, bundle_html(bundle))
 
@@ -58,7 +58,7 @@ def result(engine_id: int, number: int = 1, **more: Any) -> dict[str, Any]:
 
 
 class ResultTests(SynchronousTestCase):
-    def test_engines_that_gave_nothing_share_a_line(self) -> None:
+    def test_engines_without_output_share_a_line(self) -> None:
         html = results_html([result(0), result(1), result(2, 7), result(3)])
         for label in ("[0-1] In [1]:", "[2] In [7]:", "[3] In [1]:"):
             self.assertEqual(html.count(label), 1)
@@ -88,7 +88,7 @@ class ResultTests(SynchronousTestCase):
     def test_long_output(self) -> None:
         html = results_html([result(0, stdout="line\n" * 9000)])
         self.assertIn(
-            "lines are not shown; the result&#x27;s [&#x27;stdout&#x27;] has all of it", html
+            "lines not shown; the result&#x27;s [&#x27;stdout&#x27;] has the full text", html
         )
         self.assertLess(len(html), 20_000)
 

@@ -1,4 +1,4 @@
-"""The cluster in memory does what the documentation promises to those who test with it."""
+"""The in-memory cluster does what the documentation promises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class InMemoryClusterTest(SynchronousTestCase):
         self.cluster = InMemoryCluster(2)
         self.mec = self.cluster.multiengine()
 
-    def test_calls_give_results(self):
+    def test_calls_return_results(self):
         self.assertEqual(self.mec.get_ids(), [0, 1])
         self.assertEqual(self.mec.push({"a": 1}), [None, None])
         self.assertEqual(self.mec.pull("a"), [1, 1])

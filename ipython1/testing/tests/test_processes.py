@@ -1,4 +1,4 @@
-"""A real cluster for tests says what went wrong, and leaves nothing behind."""
+"""A real cluster for tests reports what went wrong, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RealClusterTest(SynchronousTestCase):
             "import sys; print('to out'); print('to err', file=sys.stderr); sys.exit(3)"
         )
         error = str(self.assertRaises(AssertionError, cluster.run_program, path))
-        for text in (f"{path.name} ended with 3", "to out", "to err"):
+        for text in (f"{path.name} exited with 3", "to out", "to err"):
             self.assertIn(text, error)
 
     def test_a_program_that_does_not_end_is_ended(self):
@@ -53,5 +53,5 @@ class RealClusterTest(SynchronousTestCase):
         self.addCleanup(cluster.stop)
         path = self.program("import time; print('begun', flush=True); time.sleep(100)")
         error = str(self.assertRaises(AssertionError, cluster.run_program, path, timeout=0.5))
-        self.assertIn("did not end within 0.5 s", error)
+        self.assertIn("did not exit within 0.5 s", error)
         self.assertIn("begun", error)

@@ -64,12 +64,12 @@ class RenderTests(SynchronousTestCase):
         text = repr(ResultList([result(0), result(1, stdout="line\n" * 5000)]))
         self.assertEqual(text.count("line\n"), MAX_LINES - 1)
         self.assertIn(
-            f"[... {5000 - MAX_LINES} lines are not shown; result[1]['stdout'] has all of it ...]",
+            f"[... {5000 - MAX_LINES} lines not shown; result[1]['stdout'] has the full text ...]",
             text,
         )
         text = repr(ResultList([result(0, stderr="x" * 3 * MAX_CHARACTERS)]))
         self.assertIn(
-            f"[... {2 * MAX_CHARACTERS} characters are not shown; result[0]['stderr'] has", text
+            f"[... {2 * MAX_CHARACTERS} characters not shown; result[0]['stderr'] has", text
         )
         self.assertLess(len(text), MAX_CHARACTERS + 200)
 
