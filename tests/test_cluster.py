@@ -53,7 +53,7 @@ class ClusterCase(IpclusterCase):
 
 
 class EnginesTests(ClusterCase):
-    KILLED = "was ended by signal SIGKILL"
+    KILLED = "was killed by signal SIGKILL"
 
     def ended(self, cluster: Cluster) -> dict[int, str]:
         """Why engines ended."""

@@ -89,7 +89,7 @@ class OpenMpiTests(MpiCase):
         process = self.up()
         os.kill(self.launcher_pid(process), signal.SIGKILL)
         line = process.stdout.readline()  # type: ignore[union-attr]
-        self.assertRegex(line, "mpiexec-1 was ended by signal SIGKILL")
+        self.assertRegex(line, "mpiexec-1 was killed by signal SIGKILL")
         until(lambda: len(self.processes()) == 3)  # ipcluster, its nanny, the controller
         self.assertEqual(self.status().ids, ())
 
@@ -120,8 +120,8 @@ print(mec.get_ids(), mec.execute("print(__import__('mpi4py.MPI').MPI.COMM_WORLD.
     def test_what_is_missing_is_told_before_anything_starts(self) -> None:
         for option, words in (
             ("--mpi=pytrilinos", "needs the package 'PyTrilinos', which is not installed for"),
-            ("--mpi=magic", "there is no 'magic' in the [mpi] section of ipython1.kernel.ini"),
-            ("--mpiexec=no-such-mpiexec", "there is no program 'no-such-mpiexec'; install an MPI"),
+            ("--mpi=magic", "there is no setting 'magic' in the [mpi] section"),
+            ("--mpiexec=no-such-mpiexec", "program 'no-such-mpiexec' not found; install an MPI"),
         ):
             error = self.run_ipcluster("mpiexec", "-n", "2", option, status=1).stderr
             self.assertIn(words, error)
@@ -132,7 +132,7 @@ print(mec.get_ids(), mec.execute("print(__import__('mpi4py.MPI').MPI.COMM_WORLD.
         error = self.run_ipcluster(
             "mpiexec", "-n", "2", "--mpiexec=mpiexec --no-such", status=1
         ).stderr
-        self.assertIn("mpiexec-1 ended with exit status", error)
+        self.assertIn("mpiexec-1 exited with status", error)
         self.assertIn("no-such", error)
         self.nothing_is_left()
 

@@ -62,7 +62,7 @@ class SgeTests(IpclusterCase):
 
     def test_errors(self) -> None:
         error = self.run_ipcluster("sge", "-n", "1", "--queue=nowhere.q", status=1).stderr
-        self.assertRegex(error, "^ipcluster: qsub refused the job: .*nowhere.q")
+        self.assertRegex(error, "^ipcluster: qsub rejected the job: .*nowhere.q")
         error = self.run_ipcluster(
             "sge", "-n", "2", "--setup", "echo no luck here; exit 3", status=1
         )
@@ -77,5 +77,5 @@ class SgeTests(IpclusterCase):
             check=False,
             timeout=LIMIT,
         )
-        self.assertIn("there is no program 'qsub'", done.stderr)
+        self.assertIn("program 'qsub' not found", done.stderr)
         self.assertEqual(done.returncode, 1, os.linesep.join([done.stdout, done.stderr]))

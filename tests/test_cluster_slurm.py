@@ -65,7 +65,7 @@ class SlurmTests(IpclusterCase):
         """Ten do not fit on eight places: the cluster is usable with eight, and the others are told."""
         process = self.start("slurm", "-n", "10", "--start-timeout=4")
         text = "".join(self.printed)
-        self.assertRegex(text, r"ipcluster: engines that wait in the queue: 2 \(Resources\)")
+        self.assertRegex(text, r"ipcluster: engines waiting in the queue: 2 \(Resources\)")
         self.assertIn("the cluster is up: 8 engines of 10", text)
         process.kill()
         process.wait()
@@ -94,7 +94,7 @@ class SlurmTests(IpclusterCase):
 
     def test_errors(self) -> None:
         error = self.run_ipcluster("slurm", "-n", "1", "--queue=nowhere", status=1).stderr
-        self.assertRegex(error, "^ipcluster: sbatch refused the job: .*invalid partition")
+        self.assertRegex(error, "^ipcluster: sbatch rejected the job: .*invalid partition")
         self.assertEqual(error.count("\n"), 1)
         error = self.run_ipcluster(
             "slurm", "-n", "2", "--setup", "echo no luck here; exit 3", status=1

@@ -380,16 +380,14 @@ class FailureTests(IpclusterCase):
         begin = time.monotonic()
         error = self.run_ipcluster("-n", "2", "--engine-argument=--nonsense", status=1).stderr
         self.assertLess(time.monotonic() - begin, 20.0)  # not the start's time limit of 60 s
-        self.assertIn("engine 0 ended with exit status 2; its last lines:", error)
+        self.assertIn("engine 0 exited with status 2; its last lines:", error)
         self.assertIn("unrecognized arguments: --nonsense", error)
         self.assertIn("ipcluster: no engine could be started", error)
         self.nothing_is_left()
 
     def test_a_controller_that_cannot_start_is_told_at_once(self) -> None:
         error = self.run_ipcluster("-n", "1", "--client-ip=192.0.2.77", status=1).stderr
-        self.assertRegex(
-            error, r"^ipcluster: the controller ended with exit status 1: .*192\.0\.2\.77"
-        )
+        self.assertRegex(error, r"^ipcluster: the controller exited with status 1: .*192\.0\.2\.77")
         self.assertEqual(error.count("\n"), 1)
         self.nothing_is_left()
 
@@ -404,9 +402,7 @@ class FailureTests(IpclusterCase):
             self.assertIn(words, error)
             self.assertEqual(error.count("\n"), 1)
         error = self.run_ipcluster("magic", "-n", "1", status=1).stderr
-        self.assertIn(
-            "there is no way 'magic' to start engines; there are: local, lsf, mpiexec", error
-        )
+        self.assertIn("unknown launcher 'magic'; available launchers: local, lsf, mpiexec", error)
         self.assertEqual(self.run_ipcluster("stop", status=1).stderr.count("\n"), 1)
 
     def test_a_dead_engine_is_told_and_shown(self) -> None:
@@ -414,10 +410,10 @@ class FailureTests(IpclusterCase):
         victim = self.status().engines[1]
         os.kill(victim.pid, signal.SIGKILL)
         line = process.stdout.readline()  # type: ignore[union-attr]
-        self.assertRegex(line, r"^ipcluster: engine 1 was ended by signal SIGKILL")
+        self.assertRegex(line, r"^ipcluster: engine 1 was killed by signal SIGKILL")
         shown = self.run_ipcluster("status").stdout
         self.assertRegex(shown, r"engine 0: running, process \d+")
-        self.assertRegex(shown, r"engine 1: ended, was ended by signal SIGKILL")
+        self.assertRegex(shown, r"engine 1: ended, was killed by signal SIGKILL")
 
     def test_engines_are_restarted_when_asked_to_be(self) -> None:
         self.start("-n", "1", "--restart-engines=3")
@@ -449,7 +445,7 @@ class FailureTests(IpclusterCase):
         os.kill(before.controller.pid, signal.SIGKILL)
         self.assertEqual(
             process.stdout.readline(),  # type: ignore[union-attr]
-            "ipcluster: the controller was ended by signal SIGKILL; it is started again\n",
+            "ipcluster: the controller was killed by signal SIGKILL; it is started again\n",
         )
         until(lambda: self.controller_pid() not in (0, before.controller.pid))
         until(lambda: self.status().ids == (0, 1))

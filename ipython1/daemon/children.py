@@ -1,7 +1,7 @@
-"""One process that a nanny starts: how it is forked, and how its end is read.
+"""A process that a nanny starts: how it is forked, and how its exit status is read.
 
-Kept apart from the nanny's loop because everything after the fork runs in another process, where the rules are
-different: nothing of the nanny may be used any more, and what goes wrong is written to the child's own log.
+This is separate from the nanny's loop because everything after the fork runs in another process, where different
+rules apply: code must not use the nanny's objects, and errors are written to the child's own log.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ipython1.daemon.renew import (
 )
 
 OWNER_VARIABLE = "IPYTHON1_PROCESS"
-"""Names, in every descendant's environment, the supervised process it belongs to."""
+"""The environment variable that tells each descendant which supervised process it belongs to."""
 
 TAIL_BYTES = 16384
 TAIL_LINES = 20
@@ -42,7 +42,7 @@ class SpawnError(Exception):
 class BecomeProgram(BaseException):
     """Raised in a forked child to leave the nanny's loop and run a program instead.
 
-    A BaseException, so that no handler on the way takes it for an error.
+    It is a BaseException, so that no handler on the way treats it as an error.
     """
 
     def __init__(self, module: str, argv: Sequence[str]) -> None:
@@ -53,10 +53,10 @@ class BecomeProgram(BaseException):
 
 @dataclass(slots=True)
 class Child:
-    """A process that was started.
+    """A started process.
 
-    :ivar ready: the reading end of its ready pipe, or -1.
-    :ivar log_start: how long its log file was before it began.
+    :ivar ready: the read end of its ready pipe, or -1.
+    :ivar log_start: the length of its log file before it started.
     """
 
     key: str
@@ -68,17 +68,17 @@ class Child:
     stopping: bool = False
 
     def last_lines(self) -> tuple[str, ...]:
-        """The last lines that it wrote to its log; why there are none, if the disk is full."""
+        """Return the last lines that it wrote to its log, or a note if there are none because the disk is full."""
         if not self.log:
             return ()
         lines = tail(self.log, TAIL_LINES, start=self.log_start)
         if not lines and osprocess.disk_is_full(self.log):
-            lines = [f"no space is left on the disk of its log {self.log}"]
+            lines = [f"no space left on the disk of its log {self.log}"]
         return tuple(lines)
 
 
 def tail(path: str, lines: int, *, start: int = 0) -> list[str]:
-    """The last lines of a file, of what came after byte ``start``; empty when there is no such file."""
+    """Return the last lines of a file after byte ``start``; empty if there is no such file."""
     try:
         with open(path, "rb") as file:
             end = file.seek(0, os.SEEK_END)
@@ -91,9 +91,9 @@ def tail(path: str, lines: int, *, start: int = 0) -> list[str]:
 
 
 def import_program(name: str) -> ModuleType:
-    """Import the module of a program, with what it says it will need (its ``preload()``, if it has one).
+    """Import the module of a program, and call its ``preload()``, if any, to import what it needs.
 
-    :raises SpawnError: when that fails.
+    :raises SpawnError: if the import fails.
     """
     try:
         module = importlib.import_module(name)
@@ -106,16 +106,16 @@ def import_program(name: str) -> ModuleType:
 
 
 def package_root() -> str:
-    """The directory that holds the ``ipython1`` package that is running."""
+    """Return the directory that contains the running ``ipython1`` package."""
     return str(Path(__file__).resolve().parents[2])
 
 
 def python_command(module: str, argv: Sequence[str], *, python: str = "") -> list[str]:
-    """The command line that runs ``module.main(argv[1:])`` in a fresh Python, under the name ``argv[0]``.
+    """Return the command line that runs ``module.main(argv[1:])`` in a new Python process, named ``argv[0]``.
 
-    The package is found also when it is not installed, and the current directory is not searched for it.
+    It finds the package even if it is not installed, and does not search the current directory.
 
-    :param python: the interpreter; empty for this one.
+    :param python: the interpreter; empty for the current one.
     """
     code = (
         f"import sys; sys.path.append({package_root()!r}); sys.argv[0] = {argv[0]!r}; "
@@ -125,7 +125,7 @@ def python_command(module: str, argv: Sequence[str], *, python: str = "") -> lis
 
 
 def _open_log(path: str) -> tuple[int, int]:
-    """The descriptor of a log file opened for appending, and its length."""
+    """Open a log file for appending; return its descriptor and its length."""
     if not path:
         return os.open(os.devnull, os.O_WRONLY), 0
     try:
@@ -148,12 +148,12 @@ def _environment(request: Spawn, owner: str) -> dict[str, str]:
 
 
 def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
-    """Start a process in a session of its own, which the kernel kills if this process dies.
+    """Start a process in its own session, which the operating system kills if this process dies.
 
-    :param warm: fork a module's program instead of running a new Python.
-    :param close: descriptors of this process that the child must not keep.
-    :raises SpawnError: when that is not possible.
-    :raises BecomeProgram: in the child, when the program is forked.
+    :param warm: fork a module's program instead of starting a new Python.
+    :param close: descriptors of this process that the child must close.
+    :raises SpawnError: if the process cannot be started.
+    :raises BecomeProgram: in the child, if the program is forked.
     """
     if warm and request.module:
         import_program(request.module)
@@ -165,22 +165,20 @@ def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
     environment = _environment(request, owner)
     cwd = os.path.expanduser(request.cwd or ".")
     if not os.path.isdir(cwd):
-        raise SpawnError(
-            f"could not be started: there is no directory {cwd} to start {request.argv[0]} in"
-        )
+        raise SpawnError(f"could not be started: the working directory {cwd} does not exist")
     if not request.module:
         found = shutil.which(argv[0], path=environment.get("PATH"))
         if found is None:
             raise SpawnError(
-                f"could not be started: there is no program {argv[0]!r} on this host (PATH is searched)"
+                f"could not be started: program {argv[0]!r} not found on this host (in PATH)"
             )
     log_path = os.path.expanduser(request.log)
     log, log_start = _open_log(log_path)
     reader, writer = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    gc.freeze()  # what is there by now stays shared: no child's collector touches it
-    # A signal that comes right after the fork must not run this process's handlers in the child.
+    gc.freeze()  # existing objects stay shared, as the children's collectors do not touch them
+    # A signal right after the fork must not run this process's handlers in the child.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
@@ -222,7 +220,7 @@ def _in_child(
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
         os.chdir(cwd)
-        # A foreign program would hand the variable down to processes that do not have the pipe.
+        # Another program would pass the variable on to processes that do not have the pipe.
         environment.pop(READY_VARIABLE, None)
         if request.module:
             environment[READY_VARIABLE] = str(ready)
@@ -245,12 +243,12 @@ def _in_child(
 
 
 def run_program(task: BecomeProgram) -> int:
-    """Be the program, in the forked child; returns its exit status."""
+    """Run the program in the forked child; return its exit status."""
     renew_random()
     renew_reactor()
     renew_main_module()
     sys.argv = list(task.argv)
-    # The template's files are objects over descriptors that now lead elsewhere.
+    # The template's file objects use descriptors that now refer to other files.
     for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         mode = "w" if descriptor else "r"
         stream = open(  # noqa: SIM115 - they last as long as the process
@@ -264,6 +262,6 @@ def run_program(task: BecomeProgram) -> int:
 
 
 def end_code(status: int) -> tuple[int | None, int | None]:
-    """``(exit status, signal)`` of what ``waitpid`` said, one of them None."""
+    """Return ``(exit status, signal)`` for a status from ``waitpid``; one of them is None."""
     code = os.waitstatus_to_exitcode(status)
     return (None, -code) if code < 0 else (code, None)

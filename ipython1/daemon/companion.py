@@ -1,8 +1,8 @@
-"""Runs a program that belongs to the process that started it: ``companion PARENT PROGRAM [ARGUMENT...]``.
+"""Runs a program tied to the process that starts it: ``companion PARENT PROGRAM [ARGUMENT...]``.
 
-The program is the same process (it is executed in place), has the terminal, and so can ask the user for a password.
-But a Ctrl-C there does not reach it, because it is the parent that ends it in good order; and where the system can, the
-kernel kills it when the parent is killed.
+The program runs in the same process (by ``exec``) and has the terminal, so it can ask the user for a password.  But
+Ctrl-C does not reach it, because the parent stops it in an orderly way; and if the operating system supports it, the
+program is killed when the parent is killed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ipython1.daemon import osprocess
 
 
 def companion_command(package_root: str, argv: Sequence[str]) -> list[str]:
-    """The command line that runs a program as a companion of this process; the program alone where that cannot be.
+    """Return the command line that runs a program as a companion of this process, or ``argv`` if unsupported.
 
-    :param package_root: where the ``ipython1`` package is.
+    :param package_root: the directory that contains the ``ipython1`` package.
     """
     if os.name != "posix":
         return list(argv)
@@ -27,7 +27,7 @@ def companion_command(package_root: str, argv: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Become the program; never returns."""
+    """Execute the program; never returns."""
     parent, *command = argv
     osprocess.end_with_parent(int(parent))
     for name in ("SIGINT", "SIGQUIT"):

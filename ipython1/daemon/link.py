@@ -29,15 +29,15 @@ from ipython1.kernel.basics.error import ConnectionError, KernelError, ProtocolE
 
 
 class NannyError(KernelError):
-    """A nanny could not do what it was asked for."""
+    """A nanny could not carry out a request."""
 
 
 class NannyLink(Protocol):
-    """Sends requests, and hands events to ``on_event``.
+    """Sends requests, and passes events to ``on_event``.
 
-    :ivar hello: fires with the nanny's :class:`Hello`, or fails when the connection ends before.
-    :ivar lost: fires with None when the connection is gone.
-    :ivar strays: lines that were no messages (what a login script printed), for the error text.
+    :ivar hello: fires with the nanny's :class:`Hello`, or fails if the connection ends before it.
+    :ivar lost: fires with None when the connection is lost.
+    :ivar strays: lines that are not messages (such as a login script's output), for error messages.
     """
 
     def __init__(self, on_event: Callable[[Message], None]) -> None:
@@ -54,7 +54,7 @@ class NannyLink(Protocol):
     # -- requests
 
     def send(self, message: Message) -> None:
-        """Send a request; nothing happens when the connection is gone."""
+        """Send a request; do nothing if the connection is lost."""
         if not self._gone and self.transport is not None:
             self.transport.write(encode(message))
 
@@ -63,15 +63,15 @@ class NannyLink(Protocol):
         return self._ask(lambda key: WriteFile(key, path, text))
 
     def read_file(self, path: str, *, lines: int = 0, wait: float = 0.0) -> Deferred[str]:
-        """The text of a file on the nanny's host; fails with :class:`NannyError`."""
+        """Read a text file on the nanny's host; fails with :class:`NannyError`."""
         return self._ask(lambda key: ReadFile(key, path, lines, wait))
 
     def keep_alive(self) -> None:
-        """Tell the nanny that this side lives."""
+        """Tell the nanny that this side is alive."""
         self.send(Alive())
 
     def close(self) -> None:
-        """End the connection, and by that everything that the nanny has started."""
+        """Close the connection, which also ends everything that the nanny has started."""
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -100,7 +100,7 @@ class NannyLink(Protocol):
         for answer in answers.values():
             answer.errback(ConnectionError("the nanny is gone"))
         if not self._greeted:
-            self.hello.errback(ConnectionError("the nanny ended before it began"))
+            self.hello.errback(ConnectionError("the nanny exited before it was ready"))
         self.lost.callback(None)
 
     # -- events
@@ -145,5 +145,5 @@ def adopt_socket(
 
     connection.setblocking(False)
     reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, OneLink())
-    connection.close()  # the reactor has its own descriptor
+    connection.close()  # the reactor has a duplicate descriptor
     return links[0]

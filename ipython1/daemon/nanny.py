@@ -1,14 +1,14 @@
-"""The nanny: the one process of a host below which every process of a cluster runs.
+"""The nanny: the ancestor of all processes of a cluster on one host.
 
-It starts processes when told to, tells when they end and what they wrote last, and sees to it that nothing is left:
+It starts processes on request, reports when they end with the last lines of their output, and leaves nothing behind:
 
-* It is a *warm template*: it has imported what engines and controllers need and forks them in milliseconds.
-* It holds a lifeline to its supervisor.  When that ends, in whatever way, the nanny ends every process below it.
-* It adopts the orphans of its processes, so nothing can slip away from it; when a process dies, what that one
-  had started is ended too.  The kernel kills its processes should the nanny itself be killed.
+* It is a *warm template*: it has imported what engines and controllers need, and forks them in milliseconds.
+* It has a lifeline to its supervisor.  When the supervisor ends in any way, the nanny ends every process below it.
+* It adopts the orphans of its processes, so none can escape; when a process dies, its descendants are ended, too.
+  The operating system kills the nanny's processes if the nanny itself is killed.
 
-It runs a plain selector loop and no reactor, has one thread (forking needs that), and its loop never waits on anything
-but its descriptors.  States: *serving* -> *ending* (everything is told to end, at once, with a time for it) ->
+It runs a plain selector loop without a reactor, has only one thread (because it forks), and its loop waits only for
+its descriptors.  States: *serving* -> *ending* (all processes are asked to end at once, with a grace period) ->
 *killing* (until no descendant is left) -> gone.
 """
 
@@ -62,22 +62,22 @@ from ipython1.kernel.basics.error import ProtocolError
 from ipython1.version import __version__
 
 GRACE_AFTER_LOSS = 1.0
-"""Seconds that processes get to end by themselves when the supervisor is gone."""
+"""Seconds that processes have to end by themselves when the supervisor is gone."""
 
 END_COMMANDS_LIMIT = 20.0
-"""Seconds that the commands of :class:`AtEnd` get."""
+"""Seconds that the commands of :class:`AtEnd` may take."""
 
 KILL_LIMIT = 10.0
-"""Seconds after which a process that survives SIGKILL (in the kernel's hands) is given up."""
+"""Seconds after which the nanny gives up on a process that survives SIGKILL (in a system call)."""
 
 
 class Nanny:
-    """The loop; see the module's text.
+    """The loop; see the module's docstring.
 
-    :param reader: descriptor that requests come from; its end is the end of everything.
-    :param writer: descriptor that events go to (the same one for a socket).
-    :param silence: end everything when nothing came for this many seconds; 0 for never.
-    :param keep: descriptors to hold open as long as the nanny lives, and to keep from its processes.
+    :param reader: the descriptor for requests; end of file ends everything.
+    :param writer: the descriptor for events (the same one for a socket).
+    :param silence: end everything if nothing arrives for this many seconds; 0 for never.
+    :param keep: descriptors to hold open until the nanny exits, without passing them to its processes.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Nanny:
     # -- the loop
 
     def run(self) -> int:
-        """Serve until everything is ended.
+        """Serve until everything has ended; return the exit status.
 
         :raises BecomeProgram: in a forked child.
         """
@@ -132,7 +132,7 @@ class Nanny:
         return 0
 
     def _set_up(self) -> None:
-        # Collections while importing cost time, and would unshare the pages of forked children.
+        # Garbage collection during imports takes time, and would unshare the pages of forked children.
         gc.disable()
         self._adopts = osprocess.adopt_orphans()
         osprocess.set_name("ipython1-nanny")
@@ -172,7 +172,7 @@ class Nanny:
             if self._silence and now - self._heard >= self._silence:
                 self._begin_end(GRACE_AFTER_LOSS)
             elif self._warm:
-                with contextlib.suppress(SpawnError):  # told when the module is really needed
+                with contextlib.suppress(SpawnError):  # reported when the module is actually needed
                     import_program(self._warm.pop(0))
         self._answer_reads(now)
         if self._deadline is not None:
@@ -368,8 +368,8 @@ class Nanny:
             self._send(Ended(child.key, pid, code, number, child.last_lines()))
 
     def _end_orphans_of(self, child: Child) -> None:
-        """Kill what a dead process left behind: the rest of its session, and what bears its mark."""
-        for _ in range(5):  # again, for what was being forked meanwhile
+        """Kill what a dead process left behind: the rest of its session, and processes with its mark."""
+        for _ in range(5):  # repeat, as they may fork in the meantime
             table = osprocess.process_table()
             left = [
                 pid
@@ -384,10 +384,10 @@ class Nanny:
             time.sleep(0.002)
 
     def _below(self, table: dict[int, osprocess.ProcessEntry]) -> list[int]:
-        """Everything that descends from this process, as far as the system lets that be known."""
+        """Return all descendants of this process, as far as the system can tell."""
         below = osprocess.descendants(os.getpid(), table)
         if not self._adopts:
-            # Orphans went elsewhere; what they inherited tells where they come from.
+            # Orphans have another parent; the environment that they inherited shows where they come from.
             mark = f"{os.getpid()}/"
             below += [
                 pid
@@ -421,7 +421,9 @@ class Nanny:
         for child in list(self._children.values()):
             child.stopping = True
             osprocess.send_signal(child.pid, signal.SIGTERM)
-            osprocess.send_signal(child.pid, signal.SIGCONT)  # a stopped process cannot end
+            osprocess.send_signal(
+                child.pid, signal.SIGCONT
+            )  # a stopped process cannot handle SIGTERM
 
     def _go_on_ending(self, now: float) -> None:
         assert self._deadline is not None
@@ -441,13 +443,13 @@ class Nanny:
             self._finished = True
 
     def kill_everything(self) -> None:
-        """Kill all descendants at once: for when the loop itself has failed."""
+        """Kill all descendants immediately: for when the loop itself has failed."""
         for pid in self._below(osprocess.process_table()):
             osprocess.send_signal(pid, signal.SIGKILL)
 
 
 def _private_stdio() -> tuple[int, int]:
-    """Move the connection from stdin and stdout to descriptors that no program can write to by accident."""
+    """Move the connection from stdin and stdout to other descriptors, so that no code writes to it by accident."""
     reader, writer = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -483,7 +485,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Imported under its own name, so that there is only one copy of its classes.
+    # Import the module by its own name (not __main__), so that its classes exist only once.
     from ipython1.daemon.nanny import main as _main
 
     sys.exit(_main())

@@ -1,9 +1,9 @@
-"""Everything the supervision of processes asks of one operating system, in one place.
+"""Everything that the supervision of processes needs from the operating system, in one place.
 
-Linux gives the whole: a process can adopt the orphans below it (``PR_SET_CHILD_SUBREAPER``), can be ended by the
-kernel when its parent dies (``PR_SET_PDEATHSIG``), and ``/proc`` tells who descends from whom.  Elsewhere each call
-falls back to what ``psutil`` can do, or to doing nothing and saying so by its return value; ``IPYTHON1_PORTABLE=1`` in
-the environment forces the fallbacks, which is how they are tested.
+Linux provides all of it: a process can adopt the orphans below it (``PR_SET_CHILD_SUBREAPER``), the kernel can kill a
+process when its parent dies (``PR_SET_PDEATHSIG``), and ``/proc`` shows who descends from whom.  On other systems each
+function falls back to ``psutil``, or does nothing and says so by its return value; ``IPYTHON1_PORTABLE=1`` in the
+environment forces the fallbacks, to test them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ NO_FORK_VARIABLE = "IPYTHON1_NO_FORK"
 
 
 def is_linux() -> bool:
-    """Whether the Linux calls may be used."""
+    """Return whether the Linux calls may be used."""
     return sys.platform.startswith("linux") and os.environ.get(PORTABLE_VARIABLE) != "1"
 
 
 def can_fork_warm() -> bool:
-    """Whether a process that has imported Python libraries may be forked and go on in the child.
+    """Return whether a process that has imported Python libraries may be forked and continue in the child.
 
-    Not on Windows (no fork) and not on macOS, whose system libraries do not survive it.
+    It may not on Windows (no fork) and macOS (its system libraries do not survive a fork).
     """
     if os.environ.get(NO_FORK_VARIABLE) == "1" or not hasattr(os, "fork"):
         return False
@@ -51,14 +51,14 @@ def _prctl(option: int, argument: int | bytes) -> bool:
 
 
 def adopt_orphans() -> bool:
-    """Make every orphan below this process a child of it; False where the system cannot."""
+    """Make every orphan below this process its child; return False if the system cannot."""
     return is_linux() and _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with_parent(parent_pid: int) -> bool:
-    """Have the kernel kill this process when its parent dies; False where the system cannot.
+    """Make the kernel kill this process when its parent dies; return False if the system cannot.
 
-    To be called in the child.  ``parent_pid`` closes the race in which the parent is gone already.
+    Call this in the child.  ``parent_pid`` serves to detect that the parent is already gone.
     """
     if not is_linux() or not _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL)):
         return False
@@ -71,9 +71,9 @@ MPI_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
 
 
 def end_with_mpi_launcher() -> bool:
-    """Have the kernel kill this process with its parent if an MPI launcher started it.
+    """Make the kernel kill this process with its parent if an MPI launcher started it.
 
-    Not every launcher sees to it that its ranks end when it is killed itself.
+    Not every launcher's ranks end when the launcher itself is killed.
     """
     if not any(name in os.environ for name in MPI_RANK_VARIABLES):
         return False
@@ -87,9 +87,9 @@ def set_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ProcessEntry:
-    """One line of the process table.
+    """An entry of the process table.
 
-    :ivar started: when it started, in the system's own unit; with the pid it names a process for ever.
+    :ivar started: when it started, in a system-dependent unit; together with the pid it identifies a process uniquely.
     """
 
     pid: int
@@ -105,7 +105,7 @@ def _read_stat(pid: int) -> ProcessEntry | None:
             data = file.read()
     except OSError:
         return None
-    # The command name is in parentheses and may itself hold spaces and parentheses.
+    # The command name is in parentheses and may itself contain spaces and parentheses.
     fields = data[data.rindex(b")") + 2 :].split()
     return ProcessEntry(
         pid=pid,
@@ -141,12 +141,12 @@ def _session_of(pid: int) -> int:
 
 
 def process_entry(pid: int) -> ProcessEntry | None:
-    """The table's line for one process, or None when there is none."""
+    """Return the entry for one process, or None if there is no such process."""
     return _read_stat(pid) if is_linux() else _psutil_entry(pid)
 
 
 def process_table() -> dict[int, ProcessEntry]:
-    """All processes that this user can see, by pid."""
+    """Return all processes that this user can see, by pid."""
     if is_linux():
         pids: Iterable[int] = (int(name) for name in os.listdir("/proc") if name.isdigit())
     else:
@@ -158,7 +158,7 @@ def process_table() -> dict[int, ProcessEntry]:
 
 
 def descendants(root: int, table: Mapping[int, ProcessEntry] | None = None) -> list[int]:
-    """The pids of all children, grandchildren, ... of ``root``, parents first; zombies left out."""
+    """Return the pids of all descendants of ``root`` without zombies, parents first."""
     known = process_table() if table is None else table
     children: dict[int, list[int]] = {}
     for entry in known.values():
@@ -174,7 +174,7 @@ def descendants(root: int, table: Mapping[int, ProcessEntry] | None = None) -> l
 
 
 def kill_descendants() -> int:
-    """Kill everything below this process, also what is forked meanwhile; gives how many were killed."""
+    """Kill all descendants of this process, including those forked meanwhile; return how many were killed."""
     killed = 0
     for _ in range(20):
         left = descendants(os.getpid())
@@ -187,7 +187,7 @@ def kill_descendants() -> int:
 
 
 def is_alive(pid: int, started: float | None = None) -> bool:
-    """Whether that process lives (a zombie does not); with ``started``, whether it is still the same one."""
+    """Return whether a process is alive and not a zombie; with ``started``, whether it is still the same one."""
     entry = process_entry(pid)
     if entry is None or entry.state == "Z":
         return False
@@ -195,7 +195,7 @@ def is_alive(pid: int, started: float | None = None) -> bool:
 
 
 def environment_of(pid: int) -> Mapping[str, str]:
-    """The environment that a process was started with; empty when it cannot be read."""
+    """Return the environment that a process was started with; empty if it cannot be read."""
     if is_linux():
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
@@ -213,7 +213,7 @@ def environment_of(pid: int) -> Mapping[str, str]:
 
 
 def send_signal(pid: int, number: int, *, group: bool = False) -> bool:
-    """Send a signal to a process, or with ``group`` to its whole process group; False when it is gone."""
+    """Send a signal to a process, or with ``group`` to its whole process group; return False if it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if group and hasattr(os, "killpg"):
             os.killpg(pid, number)
@@ -224,7 +224,7 @@ def send_signal(pid: int, number: int, *, group: bool = False) -> bool:
 
 
 def disk_is_full(path: str) -> bool:
-    """Whether nothing more can be written to the file system of ``path``, where that can be told."""
+    """Return whether the file system of ``path`` is known to be full."""
     if not hasattr(os, "statvfs"):
         return False
     try:
@@ -234,7 +234,7 @@ def disk_is_full(path: str) -> bool:
 
 
 def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9; the number itself for one without a name."""
+    """Return the name of a signal, such as ``SIGKILL`` for 9; ``signal N`` if it has none."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -242,9 +242,9 @@ def signal_name(number: int) -> str:
 
 
 def signal_number(which: int | str) -> int:
-    """The number of a signal given as ``15``, ``"15"``, ``"TERM"`` or ``"SIGTERM"``.
+    """Return the number of a signal given as ``15``, ``"15"``, ``"TERM"`` or ``"SIGTERM"``.
 
-    :raises ValueError: when there is no such signal.
+    :raises ValueError: if there is no such signal.
     """
     text = str(which).strip().upper()
     if text.isdigit():
@@ -254,6 +254,6 @@ def signal_number(which: int | str) -> int:
         number = int(getattr(signal, name, -1)) if name.isalpha() or name.isalnum() else -1
     if number not in signal.valid_signals() and number != 0:
         raise ValueError(
-            f"{which!r} is not a signal of this system (give a name such as TERM, or a number)"
+            f"{which!r} is not a signal on this system; use a name such as TERM, or a number"
         )
     return number

@@ -1,8 +1,8 @@
-"""The words between a supervisor and a nanny: one JSON object a line.
+"""The messages between a supervisor and a nanny: one JSON object per line.
 
-The supervisor sends requests, the nanny events.  Both sides run the same version of this package on behalf of the same
-user, over a socket pair or the pipes of an ``ssh``; a line that does not fit is a :class:`ProtocolError` all the same,
-because an ssh login script may print anything.
+The supervisor sends requests, the nanny events.  Both sides run the same version of this package for the same user,
+over a socket pair or the pipes of an ``ssh`` process; an invalid line is a :class:`ProtocolError` nevertheless, as
+an ssh login script may print anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LINE_LIMIT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Base of everything that is sent."""
+    """Base class of all messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Spawn(Message):
 
     :ivar key: the supervisor's name for it, used in every later message.
     :ivar argv: the command line; with ``module``, ``argv[0]`` is only the name to show.
-    :ivar module: a module whose ``main(argv[1:])`` is the program: forked warm where possible, else run anew.
-    :ivar env: variables to set; the value None removes one.
-    :ivar cwd: the directory to start in; empty for the nanny's own.
-    :ivar log: the file that takes its output; ``~`` is the nanny's home.
+    :ivar module: a module whose ``main(argv[1:])`` is the program: forked warm if possible, else in a new Python.
+    :ivar env: environment variables to set; the value None removes one.
+    :ivar cwd: the working directory; empty for the nanny's own.
+    :ivar log: the file for its output; ``~`` is the nanny's home directory.
     :ivar after: the key of a process of the same nanny that must be ready first.
     """
 
@@ -56,14 +56,14 @@ class Signal(Message):
 
 @dataclass(frozen=True, slots=True)
 class Warm(Message):
-    """Import these modules when there is nothing else to do."""
+    """Import these modules when idle."""
 
     modules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WriteFile(Message):
-    """Create or replace a text file, readable for its owner only; the directory is made if missing."""
+    """Create or replace a text file that only its owner can read; a missing directory is created."""
 
     key: str
     path: str
@@ -72,9 +72,9 @@ class WriteFile(Message):
 
 @dataclass(frozen=True, slots=True)
 class ReadFile(Message):
-    """Ask for the text of a small file, or for its last ``lines`` lines when that is not 0.
+    """Read a small text file, or its last ``lines`` lines if this is not 0.
 
-    :ivar wait: how long to wait for the file to appear, in seconds.
+    :ivar wait: seconds to wait for the file to appear.
     """
 
     key: str
@@ -85,9 +85,9 @@ class ReadFile(Message):
 
 @dataclass(frozen=True, slots=True)
 class AtEnd(Message):
-    """Commands to run when everything is ended, however that comes; replaces the earlier ones.
+    """Set commands to run when everything is ended, for any reason; replaces earlier ones.
 
-    This is how batch jobs are cancelled when the supervisor was killed.
+    This is how batch jobs are cancelled if the supervisor was killed.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -95,12 +95,12 @@ class AtEnd(Message):
 
 @dataclass(frozen=True, slots=True)
 class Alive(Message):
-    """The supervisor lives; sent at intervals where a dead connection would not be noticed otherwise."""
+    """The supervisor is alive; sent regularly where a dead connection would go unnoticed otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class End(Message):
-    """End every process, wait ``grace`` seconds before killing, then exit."""
+    """End every process, kill those left after ``grace`` seconds, then exit."""
 
     grace: float = 2.0
 
@@ -131,7 +131,7 @@ class Started(Message):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Message):
-    """A request could not be done."""
+    """A request failed."""
 
     key: str
     error: str
@@ -139,7 +139,7 @@ class Failed(Message):
 
 @dataclass(frozen=True, slots=True)
 class Ready(Message):
-    """A process said that it is ready for use."""
+    """A process reported that it is ready for use."""
 
     key: str
     text: str = ""
@@ -149,7 +149,7 @@ class Ready(Message):
 class Ended(Message):
     """A process ended.
 
-    :ivar status: its exit status, or None when a signal ended it.
+    :ivar status: its exit status, or None if a signal killed it.
     :ivar signal: that signal, or None.
     :ivar lines: the last lines of its output.
     """
@@ -170,7 +170,7 @@ class Written(Message):
 
 @dataclass(frozen=True, slots=True)
 class FileText(Message):
-    """The text of a file that was asked for."""
+    """The text of a requested file."""
 
     key: str
     text: str
@@ -178,7 +178,7 @@ class FileText(Message):
 
 @dataclass(frozen=True, slots=True)
 class Goodbye(Message):
-    """The nanny's last line: nothing that it started lives any more."""
+    """The nanny's last line: everything that it started has ended."""
 
     killed: int = 0
 
@@ -193,7 +193,7 @@ _TYPES: dict[str, type[Message]] = {
 
 
 def encode(message: Message) -> bytes:
-    """The line for a message, with its newline."""
+    """Encode a message as a line, including the newline."""
     content: dict[str, Any] = {"type": type(message).__name__}
     for each in fields(message):
         content[each.name] = getattr(message, each.name)
@@ -205,9 +205,9 @@ def _as_tuples(value: Any) -> Any:
 
 
 def decode(line: bytes) -> Message:
-    """The message of a line.
+    """Decode the message in a line.
 
-    :raises ProtocolError: when it is none.
+    :raises ProtocolError: if it is not a message.
     """
     try:
         content = json.loads(line)
@@ -215,28 +215,28 @@ def decode(line: bytes) -> Message:
         return cls(**{name: _as_tuples(value) for name, value in content.items()})
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         shown = line[:200].decode(errors="replace").strip()
-        raise ProtocolError(f"not a message between supervisor and nanny: {shown!r}") from problem
+        raise ProtocolError(f"invalid message between supervisor and nanny: {shown!r}") from problem
 
 
 class LineBuffer:
-    """Cuts a stream of bytes into lines."""
+    """Splits a stream of bytes into lines."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The complete lines, without their newlines.
+        """Add data and yield the complete lines, without their newlines.
 
-        :raises ProtocolError: when a line grows beyond :data:`LINE_LIMIT`.
+        :raises ProtocolError: if a line exceeds :data:`LINE_LIMIT`.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LINE_LIMIT:
             raise ProtocolError(
-                f"a line of more than {LINE_LIMIT} bytes between supervisor and nanny"
+                f"message of more than {LINE_LIMIT} bytes between supervisor and nanny"
             )
         yield from lines
 
     @property
     def rest(self) -> bytes:
-        """What came after the last newline."""
+        """Return the data after the last newline."""
         return self._rest

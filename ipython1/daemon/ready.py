@@ -1,10 +1,10 @@
-"""What a program tells those who started it: that it is ready for use, and that it ends because it was to end.
+"""What a program reports to the nanny that started it: that it is ready for use, and that its exit was requested.
 
-The nanny leaves the number of a pipe in the environment; a program writes one line to it.  Started by hand there is no
-such pipe, and telling does nothing.
+The nanny puts the number of a pipe into the environment; a program writes one line to it.  If it is started by hand,
+there is no such pipe, and the report does nothing.
 
-A program that runs code of others cannot tell its own end by exit status 0, which that code can give as well.  It ends
-with the status that the environment names.
+A program that runs user code cannot report a requested exit by status 0, because user code can exit with 0, too.  So
+it exits with the status given in the environment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ READY_VARIABLE = "IPYTHON1_READY_FD"
 LEAVE_VARIABLE = "IPYTHON1_LEAVE_STATUS"
 
 LEFT = 86
-"""The exit status of a program that ends because it was to end, where something else may end it with 0."""
+"""The exit status of a program whose exit was requested, if other code may end it with 0."""
 
 
 def decline_ready() -> bool:
@@ -35,7 +35,7 @@ def announce_ready(text: str = "") -> bool:
     """Tell once that this process is ready: the controller listens.
 
     :param text: one line about it, shown in the cluster's status.
-    :returns: whether somebody was waiting to be told.
+    :returns: whether a nanny was waiting for the report.
     """
     number = os.environ.pop(READY_VARIABLE, "")
     if not number.isdigit():
@@ -49,6 +49,6 @@ def announce_ready(text: str = "") -> bool:
 
 
 def take_leave_status() -> int:
-    """The status with which this process is to end when it was told to end; called once, before code of others."""
+    """Return the status for a requested exit of this process; call this once, before running user code."""
     text = os.environ.pop(LEAVE_VARIABLE, "")
     return int(text) if text.isdigit() else 0

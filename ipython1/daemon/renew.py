@@ -1,8 +1,8 @@
-"""What must be made anew in a forked child before it may run a program.
+"""Replaces what a forked child must not share with its parent before it runs a program.
 
-A child of the warm template shares with it what the kernel hands down: the reactor's wake-up pipe and its epoll
-instance (one *object* in the kernel for all of them), the state of random generators, signal handlers.  Here each
-is replaced, so that the child is as good as a freshly started process.
+A child inherits from the warm template: the reactor's wake-up pipe and epoll instance (a single *object* in the
+kernel for all processes), the state of random generators, and signal handlers.  These functions replace each of them,
+so that the child is equivalent to a newly started process.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 
 
 def renew_reactor() -> None:
-    """Give the installed reactor, if there is one, its own poller and wake-up pipe.
+    """Give the installed reactor, if any, its own poller and wake-up pipe.
 
-    Modules imported in the template hold the reactor object, so it is initialised again in place rather than replaced.
-    It has never run (the template runs no reactor), so nothing is lost by that.
+    Modules imported in the template refer to the reactor object, so it is reinitialised in place and not replaced.
+    This loses nothing, because it has never run (the template does not run it).
     """
     reactor: Any = sys.modules.get("twisted.internet.reactor")
     if reactor is None:
         return
     waker = getattr(reactor, "waker", None)
     poller = getattr(reactor, "_poller", None)
-    # Closing this process's copies leaves the template's own untouched; unregistering would not.
+    # Closing this process's copies does not affect the template's; unregistering would.
     for descriptor in (getattr(waker, "i", None), getattr(waker, "o", None)):
         if isinstance(descriptor, int):
             with contextlib.suppress(OSError):
@@ -39,7 +39,7 @@ def renew_reactor() -> None:
 
 
 def renew_random() -> None:
-    """Seed the random generators anew, so that siblings do not draw the same numbers."""
+    """Reseed the random generators, so that siblings do not draw the same numbers."""
     random.seed()
     numpy_random: Any = sys.modules.get("numpy.random")
     if numpy_random is not None:
@@ -47,7 +47,7 @@ def renew_random() -> None:
 
 
 def renew_signals() -> None:
-    """Undo the template's signal handling, and let in what waited since the fork."""
+    """Undo the template's signal handling, and unblock signals that have been pending since the fork."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
@@ -57,8 +57,8 @@ def renew_signals() -> None:
 
 
 def renew_main_module() -> None:
-    """Give the child an empty ``__main__``: user code of an engine lives there."""
-    # The old one is still executing below us; it must not be collected.
+    """Give the child an empty ``__main__``, which holds an engine's user code."""
+    # The old module is still executing further down the stack, so it must not be collected.
     sys.modules["ipython1.daemon._template_main"] = sys.modules["__main__"]
     main = types.ModuleType("__main__")
     main.__dict__["__builtins__"] = sys.modules["builtins"]

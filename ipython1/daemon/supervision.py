@@ -1,6 +1,6 @@
-"""Which process is in what state, and what to do about it: the supervisor's decisions, without any I/O.
+"""The supervisor's decisions without any I/O: which state each process is in, and what to do.
 
-Events come in as method calls with the time; instructions come out as a list.  The states of one process:
+Events are method calls with the time, which return a list of instructions.  The states of a process:
 
 ==========  ==========================  ==========  =============================================================
 state       event                       next        instructions
@@ -11,19 +11,19 @@ requested   ``ready``                   requested   (noted: it came another way 
 requested   ``failed``                  ended       :class:`Report`
 starting    ``ready``                   running     :class:`Report`
 starting    ``ended``                   ended       :class:`Report` (it was never usable, so it is not restarted,
-                                                    unless it was running in an earlier life)
-running     ``ended``, as it leaves     ended       :class:`Report` (it was told to end, by a client perhaps)
-running     ``ended``, otherwise        waiting     :class:`Report`, :class:`WakeAt`; or *ended* when the policy's
+                                                    unless it was running before an earlier restart)
+running     ``ended``, as requested     ended       :class:`Report` (its exit was requested, perhaps by a client)
+running     ``ended``, otherwise        waiting     :class:`Report`, :class:`WakeAt`; or *ended* if the policy's
                                                     restarts are used up
 waiting     ``tick`` when due           requested   :class:`Start`
-any living  ``stop``                    stopping    :class:`Deliver` SIGTERM, :class:`WakeAt` (the end of its grace)
+any living  ``stop``                    stopping    :class:`Deliver` SIGTERM, :class:`WakeAt` (end of its grace period)
 requested   ``stop``                    stopping    SIGTERM follows when it has started
 stopping    ``tick`` after the grace    stopping    :class:`Deliver` SIGKILL to its whole session
 stopping    ``ended`` or ``failed``     ended       :class:`Report`
 waiting     ``stop``                    ended       :class:`Report`
 any         ``host_lost``               ended       :class:`Report`
 ended       ``restart``                 requested   :class:`Start`
-any living  ``restart``                 stopping    as ``stop``; when it has ended: requested, :class:`Start`
+any living  ``restart``                 stopping    like ``stop``; when it has ended: requested, :class:`Start`
 ==========  ==========================  ==========  =============================================================
 """
 
@@ -51,9 +51,9 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """How often and how fast a process that died is started again.
+    """How many times and how soon to restart a process that died.
 
-    :ivar limit: restarts allowed within ``window`` seconds; 0 for never.
+    :ivar limit: restarts allowed within ``window`` seconds; 0 for none.
     :ivar first_delay: seconds before the first restart; each further one within the window waits ``factor`` times as
         long, up to ``max_delay``.
     """
@@ -65,7 +65,7 @@ class RestartPolicy:
     max_delay: float = 15.0
 
     def delay(self, recent: int) -> float:
-        """Seconds to wait before a restart when there were ``recent`` ones within the window."""
+        """Return the seconds to wait before a restart after ``recent`` restarts within the window."""
         return float(min(self.first_delay * self.factor**recent, self.max_delay))
 
 
@@ -74,11 +74,11 @@ class ProcessSpec:
     """A process to supervise.
 
     :ivar spawn: how to start it; its ``key`` names it.
-    :ivar title: what users call it (``engine 3``).
+    :ivar title: its name in messages (``engine 3``).
     :ivar host: the name of the nanny that starts it; empty for this host's.
-    :ivar restart_spawn: how to start it again, where that differs.
+    :ivar restart_spawn: how to restart it, if that differs.
     :ivar grace: seconds between SIGTERM and SIGKILL.
-    :ivar leaves_with: the exit status by which it tells that it was to end; any other is a loss.
+    :ivar leaves_with: the exit status that reports a requested exit; any other means that it died.
     """
 
     spawn: Spawn
@@ -97,15 +97,15 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """What is known of a supervised process.
+    """The status of a supervised process.
 
-    :ivar was_ready: it has been usable in this life.
-    :ivar restarts: how often it was started again.
-    :ivar status: exit status of its last end, or None.
-    :ivar signal: the signal that ended it, or None.
-    :ivar error: why it could not be started, or why nothing is known of it any more.
+    :ivar was_ready: whether it has been usable since it was last started.
+    :ivar restarts: how many times it was restarted.
+    :ivar status: the exit status of its last run, or None.
+    :ivar signal: the signal that killed it, or None.
+    :ivar error: why it could not be started, or why its state is no longer known.
     :ivar lines: the last lines of its output when it ended.
-    :ivar asked: whether its end had been asked for.
+    :ivar asked: whether its exit was requested.
     """
 
     key: str
@@ -124,24 +124,24 @@ class ProcessStatus:
 
     @property
     def alive(self) -> bool:
-        """Whether there is, or is about to be, such a process."""
+        """Whether the process exists or is about to."""
         return self.state not in (State.ENDED, State.WAITING)
 
     @property
     def reason(self) -> str:
-        """Why it ended, as the end of a sentence that begins with its title."""
+        """Why it ended, worded to follow its title."""
         if self.error:
             return self.error
         if self.signal is not None:
-            return f"was ended by signal {signal_name(self.signal)}"
+            return f"was killed by signal {signal_name(self.signal)}"
         if self.status is not None:
-            return f"ended with exit status {self.status}"
+            return f"exited with status {self.status}"
         return "has not ended"
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """Base of what the supervision wants done."""
+    """Base class of all instructions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class WakeAt(Instruction):
 
 @dataclass(frozen=True, slots=True)
 class Report(Instruction):
-    """Something changed that users may want to know."""
+    """Report a change that matters to users."""
 
     status: ProcessStatus
 
@@ -188,7 +188,7 @@ class _Record:
 
 
 class Supervision:
-    """All supervised processes; every method gives the instructions that follow from one event."""
+    """All supervised processes; the methods return the instructions that follow from an event."""
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
@@ -198,22 +198,22 @@ class Supervision:
     def add(self, spec: ProcessSpec) -> list[Instruction]:
         """Start a new process.
 
-        :raises ValueError: when there is a living one of that key.
+        :raises ValueError: if there is a living process with the same key.
         """
         known = self._records.get(spec.key)
         if known is not None and known.status.state is not State.ENDED:
-            raise ValueError(f"{spec.title} is there already")
+            raise ValueError(f"{spec.title} is already running")
         self._records[spec.key] = _Record(spec, ProcessStatus(spec.key, spec.title, spec.host))
         return [Start(spec.host, spec.spawn)]
 
     def stop(self, key: str, now: float) -> list[Instruction]:
-        """End a process; nothing happens when it has ended."""
+        """Stop a process; do nothing if it has ended."""
         record = self._records[key]
         record.start_again = False
         return self._stop(record, now)
 
     def restart(self, key: str, now: float) -> list[Instruction]:
-        """End a process, if it lives, and start it again."""
+        """Restart a process; start it if it has ended."""
         record = self._records[key]
         if record.status.state in (State.ENDED, State.WAITING):
             return self._start_again(record)
@@ -222,7 +222,7 @@ class Supervision:
         return instructions
 
     def signal(self, key: str, number: int) -> list[Instruction]:
-        """Send a signal to a process that lives."""
+        """Send a signal to a living process."""
         record = self._records[key]
         if not record.status.alive or not record.status.pid:
             return []
@@ -277,7 +277,7 @@ class Supervision:
         lines: tuple[str, ...],
         now: float,
     ) -> list[Instruction]:
-        """The process ended."""
+        """The process has ended."""
         record = self._records.get(key)
         if record is None or record.status.pid != pid:
             return []
@@ -294,7 +294,7 @@ class Supervision:
         return self._maybe_wait(record, now)
 
     def host_lost(self, host: str, error: str) -> list[Instruction]:
-        """The nanny of a host is gone, and its processes with it."""
+        """A host's nanny is gone, and its processes, too."""
         instructions: list[Instruction] = []
         for record in self._records.values():
             if record.spec.host == host and record.status.state is not State.ENDED:
@@ -311,7 +311,7 @@ class Supervision:
             if state is State.WAITING and now >= record.due:
                 instructions += self._start_again(record)
             elif state is State.STOPPING and record.due and now >= record.due:
-                if not record.status.pid:  # asked for, and not there yet
+                if not record.status.pid:  # requested, but not started yet
                     record.due = now + record.spec.grace
                     instructions.append(WakeAt(record.due))
                     continue
@@ -325,12 +325,12 @@ class Supervision:
     # -- questions
 
     def status(self) -> dict[str, ProcessStatus]:
-        """Every process by its key, in the order in which they were added."""
+        """Return the status of every process by key, in the order added."""
         return {key: record.status for key, record in self._records.items()}
 
     @property
     def specs(self) -> Mapping[str, ProcessSpec]:
-        """What each process was asked to be."""
+        """Return the specification of every process by key."""
         return {key: record.spec for key, record in self._records.items()}
 
     # -- inside

@@ -1,4 +1,4 @@
-"""Carries out what the supervision decides: the shell around :mod:`ipython1.daemon.supervision`."""
+"""Carries out the decisions of :mod:`ipython1.daemon.supervision`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ipython1.daemon.supervision import (
 
 
 class Host(Protocol):
-    """What the supervisor needs of the link to a nanny."""
+    """The part of a nanny's link that the supervisor uses."""
 
     def send(self, message: Message) -> None:
         """Send a request."""
 
 
 class ProcessSupervisor:
-    """Supervises processes on any number of hosts, each with its nanny.
+    """Supervises processes on any number of hosts, each with its own nanny.
 
-    :param clock: for back-off and grace.
-    :param supervision: decisions taken before the reactor was there are continued.
+    :param clock: for restart delays and grace periods.
+    :param supervision: the state from before the reactor was imported, to continue from.
     """
 
     log = Logger()
@@ -51,18 +51,18 @@ class ProcessSupervisor:
     # -- hosts
 
     def add_host(self, name: str, host: Host) -> None:
-        """Make a nanny's link known under the name that specs use; the empty name is this host."""
+        """Register a nanny's link under the name that specs use; the empty name is this host."""
         self._hosts[name] = host
         self._lost_hosts.pop(name, None)
 
     def host_lost(self, name: str, error: str) -> None:
-        """The link to a nanny is gone, or could not be made; ``error`` is said of all that was to run there."""
+        """Handle a lost or failed link to a nanny; ``error`` is reported for all its processes."""
         self._hosts.pop(name, None)
         self._lost_hosts[name] = error
         self._carry_out(self._supervision.host_lost(name, error))
 
     def on_event(self, message: Message) -> None:
-        """Take an event of a nanny."""
+        """Handle an event from a nanny."""
         now = self._clock.seconds()
         match message:
             case Started():
@@ -82,7 +82,7 @@ class ProcessSupervisor:
     # -- wishes
 
     def on_report(self, observer: Callable[[ProcessStatus], object]) -> None:
-        """Call ``observer`` with the status of a process whenever that matters to users."""
+        """Call ``observer`` with the status of a process on every change that matters to users."""
         self._observers.append(observer)
 
     def add(self, spec: ProcessSpec) -> None:
@@ -94,13 +94,13 @@ class ProcessSupervisor:
         self._carry_out(decide(self._supervision))
 
     def stop(self, key: str) -> Deferred[ProcessStatus]:
-        """End a process; fires with its last status when it has ended."""
+        """Stop a process; the Deferred fires with its last status when it has ended."""
         waiter = self.when_ended(key)
         self._carry_out(self._supervision.stop(key, self._clock.seconds()))
         return waiter
 
     def restart(self, key: str) -> None:
-        """End a process, if it lives, and start it again."""
+        """Restart a process; start it if it has ended."""
         self._carry_out(self._supervision.restart(key, self._clock.seconds()))
 
     def signal(self, key: str, number: int) -> None:
@@ -116,7 +116,7 @@ class ProcessSupervisor:
         self._supervision.forget(key)
 
     def when_ended(self, key: str) -> Deferred[ProcessStatus]:
-        """Fires with the status of a process when it has ended for good."""
+        """Return a Deferred that fires with the status of a process when it has ended for good."""
         waiter: Deferred[ProcessStatus] = Deferred()
         status = self.status()[key]
         if status.state is State.ENDED:
@@ -126,15 +126,15 @@ class ProcessSupervisor:
         return waiter
 
     def status(self) -> dict[str, ProcessStatus]:
-        """Every process by its key."""
+        """Return the status of every process by key."""
         return self._supervision.status()
 
     def spec(self, key: str) -> ProcessSpec:
-        """What a process was asked to be."""
+        """Return the specification of a process."""
         return self._supervision.specs[key]
 
     def close(self) -> None:
-        """Forget all timers."""
+        """Cancel all timers."""
         for call in self._calls:
             if call.active():
                 call.cancel()
@@ -162,7 +162,7 @@ class ProcessSupervisor:
             self._hosts[host].send(spawn)
         else:
             error = self._lost_hosts.get(host) or (
-                "could not be started: there is no connection to its host"
+                "could not be started: not connected to its host"
             )
             self._carry_out(self._supervision.failed(spawn.key, error))
 

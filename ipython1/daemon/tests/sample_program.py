@@ -1,4 +1,4 @@
-"""Small programs for the tests of the nanny, run the way engines and controllers are run."""
+"""Small programs for the nanny's tests, run in the same way as engines and controllers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ipython1.daemon.ready import announce_ready
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do what the first argument says."""
+    """Run the program named by the first argument."""
     what, *rest = argv
     if what == "say":
         print(*rest)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _make_grandchildren() -> None:
-    """One in this session, one in its own session, one orphaned in its own session."""
+    """Start one in this session, one in its own session, and one orphaned in its own session."""
     pids = [subprocess.Popen(["sleep", "120"]).pid]
     pids.append(subprocess.Popen(["sleep", "120"], start_new_session=True).pid)
     shell = subprocess.run(
@@ -96,5 +96,5 @@ def _run_reactor() -> int:
 
 
 def preload() -> None:
-    """What the warm template imports for this program."""
+    """Import what this program needs; called by the warm template."""
     import twisted.internet.reactor  # noqa: F401

@@ -1,4 +1,4 @@
-"""The supervisor's side of the talk with a nanny, in memory."""
+"""The supervisor's side of the conversation with a nanny, in memory."""
 
 from __future__ import annotations
 

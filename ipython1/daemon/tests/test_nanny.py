@@ -1,4 +1,4 @@
-"""The nanny as a real process: starting, telling, and leaving nothing behind."""
+"""The nanny as a real process: it starts processes, reports on them, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ M = TypeVar("M", bound=Message)
 
 
 def all_gone(pids: list[int], limit: float = LIMIT) -> list[int]:
-    """Wait until none of the processes lives; the ones that still do after ``limit`` seconds."""
+    """Wait until none of the processes is alive; return those that still are after ``limit`` seconds."""
     end = time.monotonic() + limit
     left = list(pids)
     while left and time.monotonic() < end:
@@ -58,7 +58,7 @@ def all_gone(pids: list[int], limit: float = LIMIT) -> list[int]:
 
 
 class Conversation:
-    """Blocking talk with a nanny."""
+    """A blocking conversation with a nanny."""
 
     def __init__(self, send: Callable[[bytes], object], receive: Callable[[], bytes]) -> None:
         self.send_bytes = send
@@ -71,7 +71,7 @@ class Conversation:
         self.send_bytes(b"".join(map(encode, messages)))
 
     def expect(self, kind: type[M], key: str | None = None) -> M:
-        """The next message of that kind (and key); the others stay for later."""
+        """Return the next message of this kind (and key); keep others for later."""
         end = time.monotonic() + LIMIT
         while time.monotonic() < end:
             for message in self._waiting:
@@ -87,7 +87,7 @@ class Conversation:
 
 
 class NannyCase(unittest.SynchronousTestCase):
-    """A nanny and a directory for each test; both are gone afterwards."""
+    """A nanny and a directory for each test; both are removed afterwards."""
 
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="ipython1-nanny-"))
@@ -162,9 +162,11 @@ class StartingTests(NannyCase):
             Spawn("b", ("x",), module="ipython1.no_such_module"),
             Spawn("c", ("true",), cwd="/no/such/directory"),
         )
-        self.assertIn("no program 'no-such-program-here'", self.talk.expect(Failed, "a").error)
+        self.assertIn(
+            "program 'no-such-program-here' not found", self.talk.expect(Failed, "a").error
+        )
         self.assertIn("cannot import ipython1.no_such_module", self.talk.expect(Failed, "b").error)
-        self.assertIn("no directory /no/such/directory", self.talk.expect(Failed, "c").error)
+        self.assertIn("directory /no/such/directory does not", self.talk.expect(Failed, "c").error)
 
     def test_siblings_draw_different_random_numbers(self) -> None:
         self.spawn("one", "random")
@@ -237,7 +239,7 @@ class FileTests(NannyCase):
 
 class EndingTests(NannyCase):
     def families(self) -> list[int]:
-        """Start a program with grandchildren of every sort; all the pids."""
+        """Start a program with grandchildren of every kind; return all pids."""
         self.spawn("one", "parents")
         return [int(pid) for pid in self.talk.expect(Ready, "one").text.split()]
 
@@ -308,7 +310,7 @@ class EndingTests(NannyCase):
 
 
 class PortableTests(EndingTests):
-    """The same without what only Linux has."""
+    """The same without Linux-specific features."""
 
     def setUp(self) -> None:
         os.environ[osprocess.PORTABLE_VARIABLE] = "1"
@@ -316,11 +318,11 @@ class PortableTests(EndingTests):
         super().setUp()
 
     def test_a_killed_nanny_takes_its_processes_with_it(self) -> None:
-        raise unittest.SkipTest("only the kernel of Linux does that")
+        raise unittest.SkipTest("only Linux can do that")
 
 
 class OsProcessTests(unittest.SynchronousTestCase):
-    """Both ways to read the process table say the same."""
+    """Both ways to read the process table give the same result."""
 
     def both(self) -> Iterator[None]:
         for value in ("0", "1"):

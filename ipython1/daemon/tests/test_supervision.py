@@ -79,7 +79,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
         assert isinstance(report, Report)
         self.assertEqual(report.status.state, State.ENDED)
         self.assertFalse(report.status.was_ready)
-        self.assertEqual(report.status.reason, "ended with exit status 1")
+        self.assertEqual(report.status.reason, "exited with status 1")
         self.assertEqual(report.status.lines, ("no such file",))
 
     def test_what_could_not_be_started_is_reported(self) -> None:
@@ -109,7 +109,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.assertEqual(self.supervision.status()["e"].restarts, 3)
 
     def test_what_leaves_with_a_status_of_its_own_is_lost_with_any_other(self) -> None:
-        """An engine ends with 86 when it is told to end; with 0 it was user code that ended it."""
+        """An engine exits with 86 if its exit was requested; status 0 means that user code ended it."""
         for status, state, shown in (
             (86, State.ENDED, 0),
             (0, State.WAITING, 0),
@@ -188,7 +188,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.assertEqual(len(self.supervision.add(spec())), 1)
 
     def test_any_order_of_events_keeps_the_invariants(self) -> None:
-        """At most one life at a time, and after a stop only an end."""
+        """At most one process at a time, and after a stop only its end."""
         for seed in range(200):
             self._random_walk(random.Random(seed))
 
@@ -271,7 +271,7 @@ class ProcessSupervisorTests(unittest.SynchronousTestCase):
 
     def test_an_unknown_host_is_a_failed_start(self) -> None:
         self.supervisor.add(ProcessSpec(Spawn("b", ("x",)), "engine b", host="node1"))
-        self.assertIn("there is no connection to its host", self.reports[-1].reason)
+        self.assertIn("not connected to its host", self.reports[-1].reason)
         self.supervisor.host_lost("node1", "could not be started: node1: Permission denied")
         self.supervisor.restart("b")
         self.assertIn("Permission denied", self.reports[-1].reason)

@@ -1,8 +1,8 @@
 """Starting engines and controllers: locally, by MPI, ssh, batch systems, plug-ins.
 
 A launcher is a class that implements :class:`~ipython1.kernel.launchers.interfaces.IEngineLauncher`.  It is found by
-the name of its kind among the entry points of the group ``ipython1.launchers``, so a package of your own adds a kind
-to ``ipcluster`` and ``Cluster`` by declaring one::
+its name (the "kind") among the entry points of the group ``ipython1.launchers``.  To add a launcher to ``ipcluster``
+and ``Cluster``, declare an entry point in your package::
 
     [project.entry-points."ipython1.launchers"]
     mygrid = "mypackage.launcher:MyGridEngines"
@@ -17,7 +17,7 @@ from ipython1.kernel.basics.error import ClusterError
 
 GROUP = "ipython1.launchers"
 
-# Looked at first, because reading all entry points of an environment takes longer than starting an engine.
+# Checked first, because reading all entry points of an environment takes longer than starting an engine.
 BUILT_IN = {
     "local": "ipython1.kernel.launchers.local:LocalEngines",
     "mpiexec": "ipython1.kernel.launchers.mpi:MpiEngines",
@@ -31,34 +31,32 @@ BUILT_IN = {
 
 
 def launcher_kinds() -> list[str]:
-    """The names of all kinds, those of other packages included."""
+    """Return the names of all launchers, including those of other packages."""
     from importlib.metadata import entry_points
 
     return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
 
 
 def known_kind(kind: str) -> str:
-    """``kind`` if there is such a one.
+    """Return ``kind`` if it is the name of a launcher.
 
-    :raises ClusterError: when there is none.
+    :raises ClusterError: if it is not.
     """
     _target(kind)
     return kind
 
 
 def launcher_class(kind: str) -> Any:
-    """The class for a kind.
+    """Return the launcher class with a name.
 
-    :raises ClusterError: when there is none, or it cannot be imported.
+    :raises ClusterError: if there is none, or it cannot be imported.
     """
     target = _target(kind)
     module, _, name = target.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as problem:
-        raise ClusterError(
-            f"the launcher {kind!r} ({target}) cannot be loaded: {problem}"
-        ) from None
+        raise ClusterError(f"cannot load the launcher {kind!r} ({target}): {problem}") from None
 
 
 def _target(kind: str) -> str:
@@ -69,5 +67,5 @@ def _target(kind: str) -> str:
     for entry in entry_points(group=GROUP, name=kind):
         return entry.value
     raise ClusterError(
-        f"there is no way {kind!r} to start engines; there are: {', '.join(launcher_kinds())}"
+        f"unknown launcher {kind!r}; available launchers: {', '.join(launcher_kinds())}"
     )

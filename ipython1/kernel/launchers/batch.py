@@ -1,4 +1,4 @@
-"""Engines that a batch system starts: one job array, an engine for each member."""
+"""Engines started by a batch system: one job array with one engine per member."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from ipython1.kernel.launchers.programs import ENGINE_MODULE
 FIRST_POLL = 0.5
 LAST_POLL = 10.0
 POLL_FACTOR = 1.3
-"""Seconds between questions to the batch system: more and more of them."""
+"""Seconds between queries of the batch system; the interval grows."""
 
 LIST_DELAY = 2.0
-"""Seconds that a batch system may take to list a job that it has accepted."""
+"""Seconds that a batch system may take to list an accepted job."""
 
 SAY_WAITING_AFTER = 3.0
 COMMAND_LIMIT = 60.0
@@ -48,11 +48,11 @@ COMMAND_LIMIT = 60.0
 
 @dataclass(slots=True)
 class _Job:
-    """A submitted array.
+    """A submitted job array.
 
     :ivar first_id: the engine id of the member with the lowest index.
     :ivar living: the indices of members that have not ended, by unit key.
-    :ivar seen: whether the batch system has listed it yet.
+    :ivar seen: whether the batch system has already listed it.
     """
 
     job: str
@@ -66,7 +66,7 @@ class _Job:
 
 @implementer(IEngineLauncher)
 class BatchEngines:
-    """Engines of a batch system; the subclass says of which."""
+    """Engines of a batch system, which the subclass specifies."""
 
     early = False
     waits_in_queue = True
@@ -85,27 +85,27 @@ class BatchEngines:
         self._begun = 0.0
 
     def check(self) -> None:
-        """The system's programs, and the user's job script, must be there."""
+        """Check that the batch system's programs and the user's job script exist."""
         for program in self.system.programs:
             if shutil.which(program) is None:
                 raise ClusterError(
-                    f"there is no program {program!r}; {self.kind} engines are started on a host that submits jobs"
+                    f"program {program!r} not found; start {self.kind} engines on a host that can submit jobs"
                 )
         self._template()
 
     def default_count(self) -> int:
-        """One for each core of this host, unless it was said."""
+        """Return the configured number, by default the number of cores of this host."""
         return self.context.config.count
 
     async def prepare(self) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
     # -- submission
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Submit one array for all of them."""
+        """Submit one job array for all engines."""
         count = len(ids)
-        # Members have consecutive ids, so those above all that are in use when there are gaps.
+        # Members need consecutive ids, so if there are gaps, use ids above all existing ones.
         first_id = ids[0] if list(ids) == list(range(ids[0], ids[0] + count)) else ids[-1] + 1
         name = job_name(self.context.files.cluster_id)
         stem = self.context.files.log_file(f"ipengine-{self.kind}").name
@@ -115,12 +115,12 @@ class BatchEngines:
         script = self._script(name, count, output, first_id)
         command = self.system.submit(name, count, output, self.context.config.batch)
         self.log.info("{command}\n{script}", command=shlex.join(command), script=script)
-        # By name first: this process may be killed before it has read the id.
+        # Cancel by name until the id is known, as this process may be killed before then.
         self.context.observer.set_end_commands(name, [self.system.cancel_name(name)])
         status, text = await self._run(command, script.encode())
         if status != 0:
             self.context.observer.set_end_commands(name, [])
-            raise ClusterError(f"{command[0]} refused the job: {_one_line(text)}")
+            raise ClusterError(f"{command[0]} rejected the job: {_one_line(text)}")
         job = _Job(name, self.system.job_id(text), stem, first_id)
         units = []
         for offset in range(count):
@@ -164,7 +164,7 @@ class BatchEngines:
         return render_script(self._template(), values, config.batch.template or "of this package")
 
     async def _run(self, command: Command, stdin: bytes | None = None) -> tuple[int, str]:
-        """The exit status of a command, and all that it has printed."""
+        """Run a command; return its exit status and all its output."""
         program = shutil.which(command[0]) or command[0]
         running: Deferred[Any] = getProcessOutputAndValue(
             program,
@@ -199,7 +199,7 @@ class BatchEngines:
                 self._call = self.context.reactor.callLater(self._pause, self._poll)
 
         def failed(failure: Any) -> None:
-            self.log.failure("the batch system cannot be asked", failure)
+            self.log.failure("cannot query the batch system", failure)
 
         Deferred.fromCoroutine(self._ask()).addErrback(failed).addBoth(again)
 
@@ -218,13 +218,13 @@ class BatchEngines:
                 continue
             states = self.system.states(job.job_id, text) if status == 0 else {}
             if not states and not job.seen and self._age() < LIST_DELAY:
-                continue  # it may not have got into the list yet
+                continue  # it may not be listed yet
             job.seen = True
             self._take_states(job, states, waiting)
         self._say_waiting(waiting)
 
     def _age(self) -> float:
-        """Seconds since the latest submission."""
+        """Return the seconds since the latest submission."""
         return float(self.context.reactor.seconds() - self._begun)
 
     def _take_states(
@@ -234,9 +234,7 @@ class BatchEngines:
             state = states.get(index)
             if state is None or state.error:
                 del job.living[key]
-                reason = (
-                    "ended" if state is None else "is held back by the batch system after an error"
-                )
+                reason = "ended" if state is None else "is held by the batch system after an error"
                 self.context.observer.unit_ended(
                     key, reason, self._output(job, index), asked=key in job.removed
                 )
@@ -252,7 +250,7 @@ class BatchEngines:
         parts = [
             f"{count} ({reason})" if reason else str(count) for reason, count in waiting.items()
         ]
-        text = f"engines that wait in the queue: {', '.join(parts)}" if parts else ""
+        text = f"engines waiting in the queue: {', '.join(parts)}" if parts else ""
         if text and text != self._waiting_said:
             self.context.observer.say(text)
         self._waiting_said = text
@@ -261,7 +259,7 @@ class BatchEngines:
         name = self.system.output_name(job.stem, job.job_id, index)
         return tail(str(self.context.files.dirs.log / name), 20)
 
-    # -- what users ask
+    # -- requests of users
 
     def _job_of(self, unit: Unit) -> tuple[_Job, int]:
         for job in self._jobs:
@@ -270,32 +268,32 @@ class BatchEngines:
         raise ClusterError(f"{unit.key} has ended")
 
     async def remove(self, unit: Unit) -> None:
-        """Cancel one member."""
+        """Cancel one member of a job array."""
         job, index = self._job_of(unit)
         job.removed.add(unit.key)
         status, text = await self._run(self.system.cancel_member(job.job_id, index))
         if status != 0:
-            raise ClusterError(f"{unit.key} could not be cancelled: {_one_line(text)}")
+            raise ClusterError(f"cannot cancel {unit.key}: {_one_line(text)}")
         self._poll_soon()
 
     async def restart(self, unit: Unit) -> None:
-        """Not possible for one member."""
+        """Raise an error: a single member cannot be restarted."""
         raise ClusterError(
-            "an engine of a batch job cannot be restarted; remove it and add another one"
+            "engines of a batch job cannot be restarted; remove the engine and add another one"
         )
 
     def signal(self, unit: Unit, number: int) -> None:
-        """Send a signal to one member, where the system can."""
+        """Send a signal to one member, if the batch system supports it."""
         job, index = self._job_of(unit)
         command = self.system.signal(job.job_id, index, number)
         if command is None:
             raise ClusterError(f"{self.kind} cannot send signals to engines")
         Deferred.fromCoroutine(self._run(command)).addErrback(
-            lambda failure: self.log.failure("a signal could not be sent", failure)
+            lambda failure: self.log.failure("cannot send a signal", failure)
         )
 
     async def logs(self, unit: Unit, engine_id: int, lines: int) -> list[str]:
-        """The last lines of its log, else of the job's output."""
+        """Return the last lines of an engine's log, or of the job's output if there is no log."""
         found = tail(str(self.context.files.engine_log(engine_id)), lines)
         if found:
             return found
@@ -303,23 +301,23 @@ class BatchEngines:
         return self._output(job, index)[-lines:]
 
     def jobs(self) -> Sequence[str]:
-        """The ids of the arrays that have members left."""
+        """Return the ids of the job arrays that still have members."""
         return [job.job_id for job in self._jobs if job.living]
 
     async def close(self, grace: float) -> None:
-        """Stop asking; the end commands of the cluster cancel the jobs."""
+        """Stop querying; the cluster's end commands cancel the jobs."""
         self._closed = True
         if self._call is not None and self._call.active():
             self._call.cancel()
 
 
 def job_name(cluster_id: str) -> str:
-    """A name that no other job has, as jobs are also cancelled by name, and no longer than systems allow."""
+    """Return a unique job name, as jobs are also cancelled by name, within the length that batch systems allow."""
     return f"ip-{(cluster_id or 'engines')[:48]}-{secrets.token_hex(3)}"
 
 
 def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()[:500] or "it said nothing"
+    return re.sub(r"\s+", " ", text).strip()[:500] or "no error message"
 
 
 class SlurmEngines(BatchEngines):

@@ -1,7 +1,7 @@
-"""The dialects of batch systems: how a job array is submitted, asked for and cancelled.  Pure text, no processes.
+"""The dialects of batch systems: how to submit, query and cancel a job array.  Pure text, no processes.
 
-The job script itself comes over standard input, which all of them accept; what concerns the array goes on the command
-line, where it overrides the directives of a user's own script.
+The job script itself is passed on standard input, which all of them accept; options of the array go on the command
+line, where they override the directives in a user's own script.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """One engine's place in the batch system.
+    """An engine's state in the batch system.
 
-    :ivar waiting: it is in the queue and does not run yet.
-    :ivar reason: why it waits, in the system's own words.
-    :ivar error: the system holds it back because it failed.
+    :ivar waiting: it is in the queue and not running yet.
+    :ivar reason: why it is waiting, in the batch system's words.
+    :ivar error: the batch system holds it because it failed.
     """
 
     waiting: bool
@@ -33,65 +33,65 @@ class TaskState:
 
 
 class BatchSystem(ABC):
-    """One batch system.
+    """A batch system.
 
-    :cvar name: the kind's name.
+    :cvar name: the launcher's name.
     :cvar first: the lowest index of a job array.
-    :cvar programs: what must be installed.
+    :cvar programs: the programs that must be installed.
     """
 
     name: ClassVar[str]
     first: ClassVar[int]
     programs: ClassVar[Command]
     index: ClassVar[str]
-    """The shell's word for the index of the array's member."""
+    """The shell expression for the index of the array member."""
     preamble: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        """The command that submits an array named ``job`` of ``count`` members, its script on standard input."""
+        """Return the command that submits an array ``job`` of ``count`` members, with its script on standard input."""
 
     @abstractmethod
     def job_id(self, output: str) -> str:
-        """The id in what the submission has printed.
+        """Find the job id in the output of the submission.
 
-        :raises ClusterError: when there is none.
+        :raises ClusterError: if there is none.
         """
 
     @abstractmethod
     def output_pattern(self, directory: str, stem: str) -> str:
-        """Where members write, in the system's own pattern."""
+        """Return the pattern for the members' output files, in the batch system's syntax."""
 
     @abstractmethod
     def output_name(self, stem: str, job_id: str, index: int) -> str:
-        """The name of the file that :meth:`output_pattern` gives."""
+        """Return the name of a member's output file according to :meth:`output_pattern`."""
 
     @abstractmethod
     def query(self, job_id: str) -> Command:
-        """The command that tells the states of an array's members."""
+        """Return the command that shows the states of an array's members."""
 
     @abstractmethod
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        """By index, the members that have not ended, from what the query has printed."""
+        """Return the states by index of the members that have not ended, from the output of the query."""
 
     @abstractmethod
     def cancel(self, job_id: str) -> Command:
-        """The command that cancels an array."""
+        """Return the command that cancels an array."""
 
     @abstractmethod
     def cancel_member(self, job_id: str, index: int) -> Command:
-        """The command that cancels one member."""
+        """Return the command that cancels one member."""
 
     @abstractmethod
     def cancel_name(self, job: str) -> Command:
-        """The command that cancels by name, for the moment in which the id is not known yet."""
+        """Return the command that cancels an array by name, for the time before its id is known."""
 
     def signal(self, job_id: str, index: int, number: int) -> Command | None:
-        """The command that sends a member a signal; None where the system cannot."""
+        """Return the command that sends a signal to a member; None if the batch system cannot."""
         return None
 
     def gone(self, output: str) -> bool:
-        """Whether a query that failed says by that that the job has ended."""
+        """Return whether the output of a failed query means that the job has ended."""
         return False
 
 
@@ -99,7 +99,7 @@ def _found(pattern: str, output: str, name: str) -> str:
     match = re.search(pattern, output, re.M)
     if match is None:
         said = " ".join(output.split())[:300] or "nothing"
-        raise ClusterError(f"{name} gave no job id; it said: {said}")
+        raise ClusterError(f"{name} did not print a job id; its output: {said}")
     return match.group(1)
 
 
@@ -159,7 +159,7 @@ class Slurm(BatchSystem):
 
 
 class Sge(BatchSystem):
-    """Grid Engine, in any of its lines."""
+    """Grid Engine in all its variants."""
 
     name = "sge"
     first = 1
@@ -222,7 +222,7 @@ class Pbs(BatchSystem):
     preamble = ('cd "$PBS_O_WORKDIR" || exit 1',)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        # PBS refuses an array of one.
+        # PBS rejects an array of one member.
         array = ("-J", f"0-{count - 1}") if count > 1 else ()
         return (
             *("qsub", "-N", job, *array, "-o", output, "-j", "oe", "-S", "/bin/sh", "-V"),
@@ -343,7 +343,7 @@ def _words(options: tuple[str, ...]) -> Command:
 
 
 def _ranges(text: str) -> list[int]:
-    """``1-3:1,7`` as ``[1, 2, 3, 7]``."""
+    """Parse ranges such as ``1-3:1,7`` to ``[1, 2, 3, 7]``."""
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
@@ -364,14 +364,14 @@ PLACEHOLDERS = ("engine", "setup", "n", "job", "output", "queue", "account", "ti
 
 
 def render_script(template: str, values: dict[str, str], source: str) -> str:
-    """A job script from a template, in which ``{engine}`` and the like are replaced and everything else is kept.
+    """Fill in a template of a job script: replace ``{engine}`` and the other placeholders, and keep everything else.
 
     :param source: where the template comes from, for messages.
-    :raises ClusterError: when it does not start an engine.
+    :raises ClusterError: if it does not start an engine.
     """
     if "{engine}" not in template:
         raise ClusterError(
-            f"the job script {source} does not start an engine: it needs a line with {{engine}}"
+            f"the job script {source} does not start an engine; add a line with {{engine}}"
         )
     pattern = "|".join(PLACEHOLDERS)
     return re.sub(rf"(?<!\$)\{{({pattern})\}}", lambda match: values[match.group(1)], template)

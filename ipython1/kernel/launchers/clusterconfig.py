@@ -1,6 +1,6 @@
-"""What a cluster is to be: everything that ``ipcluster`` and ``Cluster`` can be told.
+"""The configuration of a cluster: all options of ``ipcluster`` and ``Cluster``.
 
-Light on imports: ``ipcluster`` reads it before it has started the process that does the long imports.
+Light on imports: ``ipcluster`` uses it before it has started the process that does the slow imports.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 
 @dataclass(frozen=True, slots=True)
 class ControllerOptions:
-    """What is passed on to ``ipcontroller``; None for its own default."""
+    """The options for ``ipcontroller``; None for its defaults."""
 
     client_ip: str | None = None
     client_port: int | None = None
@@ -24,7 +24,7 @@ class ControllerOptions:
     reuse_furls: bool = False
 
     def arguments(self) -> list[str]:
-        """The command line options."""
+        """Return the command-line options."""
         found = []
         for name in (
             *("client_ip", "client_port", "client_location"),
@@ -42,9 +42,9 @@ class ControllerOptions:
 class MpiOptions:
     """How engines are started by an MPI launcher.
 
-    :ivar command: ``mpiexec`` or ``mpirun`` with options of its own.
-    :ivar use: the name of a setting in the ``[mpi]`` section of the ini; empty for engines that do not initialise MPI.
-    :ivar set_ups: the settings of that section: name and code.
+    :ivar command: ``mpiexec`` or ``mpirun`` with its options.
+    :ivar use: a setting in the ``[mpi]`` section of the ini file; empty for engines that do not initialise MPI.
+    :ivar set_ups: the settings in this section: name and code.
     """
 
     command: tuple[str, ...] = ("mpiexec",)
@@ -56,8 +56,8 @@ class MpiOptions:
 class SshOptions:
     """How other hosts are reached.
 
-    :ivar command: ``ssh`` with options of its own.
-    :ivar cluster_file: which host runs what.
+    :ivar command: ``ssh`` with its options.
+    :ivar cluster_file: the path of the file that says what runs on which host.
     """
 
     command: tuple[str, ...] = ("ssh",)
@@ -68,10 +68,13 @@ class SshOptions:
 class BatchOptions:
     """How jobs are submitted to a batch system.
 
-    :ivar template: a file that replaces the built-in job script.
-    :ivar options: further lines for the batch system (``--mem=4G``), without its prefix (``#SBATCH``).
-    :ivar setup: shell lines before the engine (``module load python``).
-    :ivar python: the interpreter on the nodes; empty for this one.
+    :ivar template: the path of a file that replaces the built-in job script.
+    :ivar queue: the queue or partition.
+    :ivar account: the account or project to charge.
+    :ivar time: the time limit, in the batch system's format.
+    :ivar options: additional options for the batch system (``--mem=4G``), without the prefix (``#SBATCH``).
+    :ivar setup: shell commands to run before the engine (``module load python``).
+    :ivar python: the interpreter on the nodes; empty for the one in use here.
     """
 
     template: str = ""
@@ -85,17 +88,17 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """A cluster.
+    """The configuration of a cluster.
 
-    :ivar kind: how engines are started: the name of a launcher.
-    :ivar n: the number of engines; 0 for one for each core, or what the cluster file says.
-    :ivar with_controller: false to start engines only, for a controller that runs already.
-    :ivar restart_controller: how often within a minute a controller that died is started again.
+    :ivar kind: the name of the launcher that starts engines.
+    :ivar n: the number of engines; 0 for one per core, or the number in the cluster file.
+    :ivar with_controller: False to start only engines, for a controller that is already running.
+    :ivar restart_controller: how many times per minute to restart a controller that died.
     :ivar restart_engines: the same for each engine.
-    :ivar start_timeout: seconds that engines may take to come up; 0 for no limit.
-    :ivar stop_timeout: seconds that processes may take to end before they are killed.
-    :ivar engine_arguments: further options for ``ipengine``.
-    :ivar owned: whether the cluster ends with the process that started it.
+    :ivar start_timeout: seconds that engines may take to start; 0 for no limit.
+    :ivar stop_timeout: seconds that processes may take to stop before they are killed.
+    :ivar engine_arguments: additional options for ``ipengine``.
+    :ivar owned: whether the cluster stops when the process that started it ends.
     """
 
     kind: str = "local"
@@ -119,18 +122,18 @@ class ClusterConfig:
 
     @property
     def count(self) -> int:
-        """The number of engines asked for, with the default filled in."""
+        """The number of engines, by default one per core."""
         return self.n or os.cpu_count() or 1
 
     def files(self) -> ClusterFiles:
-        """Where its files are.
+        """The paths of the cluster's files.
 
-        :raises KernelError: when the directory or the id cannot be used.
+        :raises KernelError: if the directory or the cluster id cannot be used.
         """
         return ClusterFiles(IPythonDirs.resolve(self.ipython_dir), self.cluster_id)
 
     def common_arguments(self) -> list[str]:
-        """The options that controller, engines and clients have in common."""
+        """Return the options that controller, engines and clients share."""
         found = [f"--ipython-dir={self.files().dirs.ipython_dir}"]
         if self.cluster_id:
             found.append(f"--cluster-id={self.cluster_id}")
@@ -140,5 +143,5 @@ class ClusterConfig:
 
 
 def title_of(cluster_id: str) -> str:
-    """``cluster 'X'``, or ``the cluster`` for the default one."""
+    """Return ``cluster 'X'``, or ``the cluster`` for the default one."""
     return f"cluster {cluster_id!r}" if cluster_id else "the cluster"

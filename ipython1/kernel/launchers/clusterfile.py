@@ -1,4 +1,4 @@
-"""The file that says which host runs what: Python, or an ini file with the same content.
+"""The file that says what runs on which host: Python, or an ini file with the same content.
 
 As Python::
 
@@ -19,7 +19,7 @@ As an ini file (its name ends in ``.ini``)::
     [[env]]
     OMP_NUM_THREADS = 1
 
-Where there is no controller, or its host is empty or ``localhost``, it runs on the host of ``ipcluster``.
+If the controller is missing, or its host is empty or ``localhost``, the controller runs on the host of ``ipcluster``.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ LOCAL = ("", "localhost", "127.0.0.1", "::1")
 class HostSpec:
     """A host that is reached over ssh.
 
-    :ivar host: as ``ssh`` understands it: a name, ``user@name``, or a ``Host`` of ``~/.ssh/config``.
+    :ivar host: an argument of ``ssh``: a name, ``user@name``, or a ``Host`` in ``~/.ssh/config``.
     :ivar n: the number of engines.
-    :ivar python: the interpreter there; empty for the path of this one where that exists, else ``python3``.
-    :ivar ipython_dir: the IPython directory there; empty for the same as here, seen from the home directory.
-    :ivar cwd: where engines start.
-    :ivar env: variables for the engines.
-    :ivar setup: shell lines before Python is started (``module load python``).
+    :ivar python: the interpreter there; empty for the same path as here if it exists there, else ``python3``.
+    :ivar ipython_dir: the IPython directory there; empty for the same path as here, relative to the home directory.
+    :ivar cwd: the working directory of the engines.
+    :ivar env: environment variables for the engines.
+    :ivar setup: shell commands to run before Python starts (``module load python``).
     """
 
     host: str
@@ -62,9 +62,9 @@ class ControllerSpec:
     """The controller's host.
 
     :ivar host: how it is reached over ssh; None for this host.
-    :ivar engine_port: where it listens for engines; None for any port.
-    :ivar control_port: where it listens for clients; None for any port.
-    :ivar location: how engines and clients reach it, where that is not its primary address.
+    :ivar engine_port: the port where it listens for engines; None for any port.
+    :ivar control_port: the port where it listens for clients; None for any port.
+    :ivar location: the address at which engines and clients reach it, if it is not its primary address.
     """
 
     host: HostSpec | None = None
@@ -75,7 +75,7 @@ class ControllerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFile:
-    """Everything that the file says."""
+    """The content of the file."""
 
     controller: ControllerSpec
     engines: tuple[HostSpec, ...]
@@ -90,25 +90,25 @@ _HOST_FIELDS = tuple(each.name for each in fields(HostSpec) if each.name != "hos
 
 
 class _Wrong(Exception):
-    """The file says something that makes no sense; the message says what."""
+    """The content of the file is invalid."""
 
 
 def read_cluster_file(path: str) -> ClusterFile:
-    """Read it.
+    """Read a cluster file.
 
-    :raises ClusterError: naming the file and what is wrong in it.
+    :raises ClusterError: if it cannot be read or is invalid; the message says what is wrong.
     """
     try:
         text = Path(path).read_text("utf-8")
     except OSError as problem:
         raise ClusterError(f"cannot read the cluster file {path}: {problem.strerror}") from None
     except UnicodeDecodeError:
-        raise ClusterError(f"the cluster file {path} is not text in UTF-8") from None
+        raise ClusterError(f"the cluster file {path} is not a UTF-8 text file") from None
     try:
         content = _from_ini(text) if path.endswith(".ini") else _from_python(text, path)
         return _cluster_file(content)
     except _Wrong as problem:
-        raise ClusterError(f"the cluster file {path}: {problem}") from None
+        raise ClusterError(f"error in the cluster file {path}: {problem}") from None
 
 
 def _from_python(text: str, path: str) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _from_ini(text: str) -> dict[str, Any]:
     unknown = set(content) - {"controller", "engines", "defaults"}
     if unknown:
         raise _Wrong(
-            f"there is no section {sorted(unknown)[0]!r}; there are controller, engines, defaults"
+            f"unknown section {sorted(unknown)[0]!r}; the sections are controller, engines, defaults"
         )
     return dict(content)
 
@@ -147,7 +147,7 @@ def _cluster_file(content: dict[str, Any]) -> ClusterFile:
     defaults = _options(content.get("defaults", {}), "defaults", _HOST_FIELDS)
     engines = content.get("engines")
     if not isinstance(engines, Mapping) or not engines:
-        raise _Wrong("engines must say how many each host has: engines = dict(node1=2, node2=2)")
+        raise _Wrong("engines must give the number per host: engines = dict(node1=2, node2=2)")
     hosts = tuple(_host(str(name), value, defaults) for name, value in engines.items())
     return ClusterFile(_controller(content.get("controller"), defaults), hosts)
 
@@ -169,13 +169,13 @@ def _controller(value: Any, defaults: dict[str, Any]) -> ControllerSpec:
 
 def _host(name: str, value: Any, defaults: dict[str, Any]) -> HostSpec:
     if not name or name.startswith("-") or any(c.isspace() for c in name):
-        raise _Wrong(f"{name!r} cannot be a host")
+        raise _Wrong(f"{name!r} is not a valid host")
     given = value if isinstance(value, Mapping) else {"n": value}
     options = {**defaults, **_options(given, f"engines: {name}", _HOST_FIELDS)}
     n = _number(options.pop("n", 1), f"engines: {name}: n", 100_000)
     env = options.pop("env", {})
     if not isinstance(env, Mapping):
-        raise _Wrong(f"engines: {name}: env must be a dict of variables")
+        raise _Wrong(f"engines: {name}: env must be a dict of environment variables")
     setup = options.pop("setup", ())
     lines = (setup,) if isinstance(setup, str) else tuple(map(str, setup))
     variables = {str(key): str(each) for key, each in env.items()}
@@ -188,7 +188,7 @@ def _options(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
         raise _Wrong(f"{where} must be a dict")
     unknown = [name for name in value if name not in known]
     if unknown:
-        raise _Wrong(f"{where} has no option {unknown[0]!r}; there are: {', '.join(known)}")
+        raise _Wrong(f"{where} has no option {unknown[0]!r}; the options are {', '.join(known)}")
     return dict(value)
 
 

@@ -1,4 +1,4 @@
-"""What the cluster asks of the ways to start engines and controllers, and what it offers them."""
+"""The interfaces between a cluster and the launchers of engines and controllers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Engines that live and die together: one process, one MPI job, one batch job.
+    """Engines that start and end together: one process, one MPI job, one batch job.
 
-    :ivar key: its name; that of its process where it has one.
-    :ivar count: how many engines it is.
-    :ivar ids: their ids where those are known beforehand.
+    :ivar key: its name; that of its process if it has one.
+    :ivar count: the number of engines.
+    :ivar ids: their ids, if known in advance.
     """
 
     key: str
@@ -29,24 +29,24 @@ class Unit:
 
 
 class Observer(Protocol):
-    """What a launcher may tell the cluster."""
+    """Receives reports from a launcher."""
 
     def say(self, text: str) -> None:
         """Show a line to the user."""
 
     def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
-        """A unit that has no supervised process came to its end."""
+        """A unit without a supervised process has ended."""
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
-        """Commands to run when the cluster ends, in whatever way; they replace the earlier ones of ``key``."""
+        """Set commands to run when the cluster ends for any reason; they replace earlier ones of ``key``."""
 
     def jobs_changed(self) -> None:
-        """The launcher's ``jobs()`` give something else now."""
+        """The launcher's ``jobs()`` have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a launcher works with.
+    """The objects that a launcher uses.
 
     :ivar nanny: the link to this host's nanny.
     """
@@ -60,57 +60,57 @@ class Context:
 
 
 class IEngineLauncher(Interface):
-    """A way to start engines.  Made with a :class:`Context`."""
+    """Starts engines.  The constructor takes a :class:`Context`."""
 
-    kind = Attribute("The name of the way, for messages.")
+    kind = Attribute("The launcher's name, for messages.")
     early = Attribute("Whether ``start`` may be called before the controller listens.")
-    waits_in_queue = Attribute("Whether it may take any time before engines begin to come up.")
+    waits_in_queue = Attribute("Whether engines may wait for an unlimited time before they start.")
 
     def check() -> None:
-        """Raise a ClusterError when this cannot work here (a program is missing); nothing has been started yet."""
+        """Raise a ClusterError if this cannot work here (a program is missing); called before anything starts."""
 
     def default_count() -> int:
-        """How many engines to start when the user did not say."""
+        """Return how many engines to start if the user gives no number."""
 
     async def prepare() -> None:
-        """Get ready while the controller starts (connect to hosts); no engine is started yet."""
+        """Prepare while the controller starts (connect to hosts), without starting engines."""
 
     async def start(ids: Sequence[int]) -> Sequence[Unit]:
-        """Start one engine for each of ``ids`` (which a launcher may ignore); raise a ClusterError when that fails."""
+        """Start one engine for each of ``ids`` (which a launcher may ignore), or raise a ClusterError."""
 
     async def remove(unit: Unit) -> None:
-        """End the engines of one unit."""
+        """Stop the engines of one unit."""
 
     async def restart(unit: Unit) -> None:
-        """End and start again the engines of one unit, or raise a ClusterError."""
+        """Restart the engines of one unit, or raise a ClusterError."""
 
     def signal(unit: Unit, number: int) -> None:
         """Send a signal to the engines of one unit, or raise a ClusterError."""
 
     async def logs(unit: Unit, engine_id: int, lines: int) -> list[str]:
-        """The last lines that an engine has logged."""
+        """Return the last lines of an engine's log."""
 
     def jobs() -> Sequence[str]:
-        """The ids of batch jobs, for the state file."""
+        """Return the ids of batch jobs, for the state file."""
 
     async def close(grace: float) -> None:
-        """End what this host's nanny does not end: processes on other hosts, within ``grace`` seconds.
+        """Stop what this host's nanny does not stop (processes on other hosts), within ``grace`` seconds.
 
-        It is called again, with a shorter time, when the user is in a hurry.
+        It is called again with a shorter time if the user is in a hurry.
         """
 
 
 class IControllerLauncher(Interface):
-    """A way to start the controller.  Made with a :class:`Context`."""
+    """Starts the controller.  The constructor takes a :class:`Context`."""
 
     def check() -> None:
-        """Raise a ClusterError when this cannot work here."""
+        """Raise a ClusterError if this cannot work here."""
 
     async def start() -> None:
-        """Start it; fires when it listens and its FURL files are in this host's security directory."""
+        """Start it; return when it listens and its FURL files are in this host's security directory."""
 
     async def logs(lines: int) -> list[str]:
-        """The last lines that it has logged."""
+        """Return the last lines of its log."""
 
     async def close(grace: float) -> None:
-        """End it where this host's nanny does not; may be called again, as that of engines."""
+        """Stop it if this host's nanny does not; may be called again, like ``close`` of :class:`IEngineLauncher`."""

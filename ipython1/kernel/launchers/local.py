@@ -35,7 +35,7 @@ class ControllerLauncher:
         context.supervisor.on_report(self._on_report)
 
     def check(self) -> None:
-        """There is nothing that could be missing."""
+        """Do nothing: nothing can be missing."""
 
     async def listens(self) -> None:
         """Wait until it listens.
@@ -67,15 +67,15 @@ class LocalController(ControllerLauncher):
         await self.listens()
 
     async def close(self, grace: float) -> None:
-        """It is not elsewhere."""
+        """Do nothing: this host's nanny stops it."""
 
     async def logs(self, lines: int) -> list[str]:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         return await read_log(self.context.nanny, str(self.context.files.controller_log), lines)
 
 
 async def read_log(nanny: NannyLink, path: str, lines: int) -> list[str]:
-    """The last lines of a log file on a nanny's host; none when there is no such file yet."""
+    """Return the last lines of a log file on a nanny's host; empty if the file does not exist yet."""
     try:
         return (await nanny.read_file(path, lines=lines)).splitlines()
     except NannyError:
@@ -84,7 +84,7 @@ async def read_log(nanny: NannyLink, path: str, lines: int) -> list[str]:
 
 @implementer(IEngineLauncher)
 class HostedEngines:
-    """Engines that each are one supervised process, on hosts that have a nanny."""
+    """Engines that are one supervised process each, on hosts with a nanny."""
 
     kind = "local"
     early = False
@@ -94,17 +94,17 @@ class HostedEngines:
         self.context = context
 
     def check(self) -> None:
-        """There is nothing that could be missing."""
+        """Do nothing: nothing can be missing."""
 
     def default_count(self) -> int:
-        """One for each core."""
+        """Return the configured number, by default one per core."""
         return self.context.config.count
 
     async def prepare(self) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Start them."""
+        """Start one engine for each of ``ids``."""
         units = []
         for engine_id in ids:
             self.start_one(engine_id)
@@ -112,20 +112,20 @@ class HostedEngines:
         return units
 
     def start_one(self, engine_id: int) -> None:
-        """Start one engine; where depends on the kind."""
+        """Start one engine; the subclass decides where."""
         raise NotImplementedError
 
     def nanny_of(self, unit: Unit) -> NannyLink:
-        """The link to the nanny that has a unit's process."""
+        """Return the link to the nanny of a unit's process."""
         raise NotImplementedError
 
     async def remove(self, unit: Unit) -> None:
-        """End one engine and forget it."""
+        """Stop one engine and forget it."""
         await self.context.supervisor.stop(unit.key)
         self.context.supervisor.forget(unit.key)
 
     async def restart(self, unit: Unit) -> None:
-        """End one engine and start it again."""
+        """Restart one engine."""
         self.context.supervisor.restart(unit.key)
 
     def signal(self, unit: Unit, number: int) -> None:
@@ -133,16 +133,16 @@ class HostedEngines:
         self.context.supervisor.signal(unit.key, number)
 
     async def logs(self, unit: Unit, engine_id: int, lines: int) -> list[str]:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         log = self.context.supervisor.spec(unit.key).spawn.log
         return await read_log(self.nanny_of(unit), log, lines)
 
     def jobs(self) -> Sequence[str]:
-        """There are none."""
+        """Return nothing: there are no batch jobs."""
         return ()
 
     async def close(self, grace: float) -> None:
-        """Nothing is elsewhere."""
+        """Do nothing: this host's nanny stops the engines."""
 
 
 class LocalEngines(HostedEngines):
@@ -151,7 +151,7 @@ class LocalEngines(HostedEngines):
     early = True
 
     def start_one(self, engine_id: int) -> None:
-        """Start it here, as soon as the controller listens."""
+        """Start one engine on this host once the controller listens."""
         spec = engine_spec(
             self.context.config,
             engine_id,
@@ -161,10 +161,10 @@ class LocalEngines(HostedEngines):
         self.context.supervisor.add(spec)
 
     def controller_is_coming(self) -> bool:
-        """Whether the controller is being started on this host and does not listen yet."""
+        """Return whether the controller is starting on this host and does not listen yet."""
         controller = self.context.supervisor.status().get(CONTROLLER_KEY)
         return controller is not None and controller.state in (State.REQUESTED, State.STARTING)
 
     def nanny_of(self, unit: Unit) -> NannyLink:
-        """This host's."""
+        """Return the link to this host's nanny."""
         return self.context.nanny

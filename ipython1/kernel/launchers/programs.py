@@ -1,6 +1,6 @@
 """The command lines of controllers and engines.
 
-Light on imports: the controller is started before the long ones.
+Light on imports: the controller starts before the slow ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 CONTROLLER_KEY = "controller"
 CONTROLLER_MODULE = "ipython1.kernel.scripts.ipcontroller"
 CONTROLLER_HOST = "controller of "
-"""What the name of a host begins with when it is reached a second time, for the controller."""
+"""The prefix of a host's name if there is a second connection to it, for the controller."""
 
 ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
 
@@ -25,9 +25,9 @@ ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
 def controller_spec(
     config: ClusterConfig, files: ClusterFiles, *, host: str = "", common: list[str] | None = None
 ) -> ProcessSpec:
-    """The controller, on this host or another one.
+    """Return the specification of the controller, on this host or another one.
 
-    :param common: ``--ipython-dir`` and the like, where they differ from this host's.
+    :param common: ``--ipython-dir`` and other common options, if they differ from this host's.
     """
     arguments = [*(config.common_arguments() if common is None else common)]
     own = config.controller.arguments()
@@ -35,7 +35,7 @@ def controller_spec(
     spawn = Spawn(
         CONTROLLER_KEY, ("ipcontroller", *arguments, *own), module=CONTROLLER_MODULE, log=log
     )
-    # A restarted one keeps its FURLs, by which engines and clients find it again.
+    # A restarted controller keeps its FURLs, so that engines and clients can reconnect.
     again = spawn if "-r" in own else replace(spawn, argv=(*spawn.argv, "-r"))
     return ProcessSpec(
         spawn,
@@ -61,7 +61,7 @@ def request_controller(
 
 
 def engine_key(engine_id: int) -> str:
-    """The name of the process that is to be engine ``engine_id``."""
+    """Return the name of the process of engine ``engine_id``."""
     return f"engine-{engine_id}"
 
 
@@ -76,7 +76,7 @@ def engine_spec(
     env: dict[str, str | None] | None = None,
     cwd: str = "",
 ) -> ProcessSpec:
-    """An engine with a process of its own."""
+    """Return the specification of an engine with its own process."""
     arguments = [*(config.common_arguments() if common is None else common)]
     arguments += [f"--engine-id={engine_id}", *config.engine_arguments]
     spawn = Spawn(

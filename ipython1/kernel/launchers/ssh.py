@@ -1,4 +1,4 @@
-"""Engines, and the controller if wanted, on other hosts over ssh."""
+"""Engines, and optionally the controller, on other hosts over ssh."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from ipython1.kernel.launchers.programs import (
 from ipython1.kernel.launchers.sshhost import SshHost
 
 LOGINS_AT_A_TIME = 8
-"""Below what sshd, and a jump host that all logins go through, accepts by default."""
+"""Fewer than sshd accepts by default, as all logins may go through one jump host."""
 
 
 class RemoteFiles:
@@ -52,15 +52,15 @@ class RemoteFiles:
         self._files = files
 
     def security(self, path: Path) -> str:
-        """The counterpart of a file of this host's security directory."""
+        """Return the counterpart of a file in this host's security directory."""
         return str(self.directory / "security" / path.name)
 
     def log(self, path: Path) -> str:
-        """The counterpart of a file of this host's log directory."""
+        """Return the counterpart of a file in this host's log directory."""
         return str(self.directory / "log" / path.name)
 
     def common_arguments(self, config: ClusterConfig) -> list[str]:
-        """What controller and engines there are told."""
+        """Return the common options for controller and engines there."""
         found = [
             each for each in config.common_arguments() if not each.startswith("--ipython-dir=")
         ]
@@ -88,7 +88,7 @@ class SshEngines(HostedEngines):
         self._placed: dict[int, str] = {}
 
     def controller_launcher(self) -> LocalController | SshController:
-        """Where the file wants the controller."""
+        """Return the launcher for the controller, according to the cluster file."""
         context = self.context
         spec = self._file.controller
         options = context.config.controller
@@ -104,17 +104,17 @@ class SshEngines(HostedEngines):
         return SshController(replace(context, config=config), spec, self._logins)
 
     def check(self) -> None:
-        """``ssh`` must be there."""
+        """Check that ``ssh`` is installed."""
         program = self.context.config.ssh.command[0]
         if shutil.which(program) is None:
-            raise ClusterError(f"there is no program {program!r}; install an OpenSSH client")
+            raise ClusterError(f"program {program!r} not found; install an OpenSSH client")
 
     def default_count(self) -> int:
-        """What was asked for, else what the file says."""
+        """Return the configured number, by default that of the cluster file."""
         return self.context.config.n or self._file.count
 
     async def prepare(self) -> None:
-        """Log in everywhere at the same time, a few at a time; fails only when no host can be reached."""
+        """Log in to all hosts, a few at a time; fail only if no host can be reached."""
         wanted = self._slots(self.default_count())
         names = list(dict.fromkeys(wanted))
         results = await DeferredList(
@@ -154,20 +154,20 @@ class SshEngines(HostedEngines):
 
     def _lost(self, name: str, reason: str) -> None:
         self._hosts.pop(name, None)
-        self.context.observer.say(f"the connection to {name} is lost: {reason}")
+        self.context.observer.say(f"lost the connection to {name}: {reason}")
         self.context.supervisor.host_lost(name, f"ended with the connection to {name}")
 
     def _slots(self, count: int) -> list[str]:
-        """A host for each engine: filled in the order of the file, then from its beginning again."""
+        """Return a host for each engine, in the order of the file, repeated as needed."""
         once = [spec.host for spec in self._file.engines for _ in range(spec.n)]
         if not once:
             raise ClusterError(
-                f"the cluster file {self.context.config.ssh.cluster_file} has no engines"
+                f"the cluster file {self.context.config.ssh.cluster_file} lists no engines"
             )
         return [once[index % len(once)] for index in range(count)]
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Bring the FURL file to each host and start the engines there; those of other hosts count as failed."""
+        """Copy the FURL file to each host and start its engines; those of unreachable hosts count as failed."""
         hosts = self._choose_hosts(len(ids))
         reached = [name for name in dict.fromkeys(hosts) if name in self._hosts]
         results = await DeferredList(
@@ -182,18 +182,18 @@ class SshEngines(HostedEngines):
         return await super().start(ids)
 
     async def _give_up(self, name: str, problem: str) -> None:
-        """Do without a host that did not take the FURL file, unless it has engines and so the file, too."""
+        """Drop a host to which the FURL file cannot be copied, unless it has engines and thus already has the file."""
         living = [each for each, host in self._placed.items() if host == name]
         if name not in self._hosts or any(self._is_there(each) for each in living):
             return
         host = self._hosts.pop(name)
         self.context.supervisor.host_lost(
-            name, f"could not be started: the FURL file could not be brought to {name}: {problem}"
+            name, f"could not be started: cannot copy the FURL file to {name}: {problem}"
         )
         await host.close(0.0)
 
     def _choose_hosts(self, count: int) -> list[str]:
-        """Hosts for new engines: the free places of the file first."""
+        """Return hosts for new engines: first the free places in the cluster file."""
         taken = [host for each, host in self._placed.items() if self._is_there(each)]
         places = self._slots(max(self._file.count, len(taken) + count))
         for host in taken:
@@ -213,7 +213,7 @@ class SshEngines(HostedEngines):
         return link.write_file(target, files.engine_furl.read_text())
 
     def start_one(self, engine_id: int) -> None:
-        """Start it on the host that was chosen for it."""
+        """Start one engine on the host chosen for it."""
         name = self._placed[engine_id]
         spec = self._spec_of(name)
         remote = RemoteFiles(self.context.files, spec)
@@ -230,7 +230,7 @@ class SshEngines(HostedEngines):
         )
 
     async def restart(self, unit: Unit) -> None:
-        """End one engine and start it again; logs in again where the connection was lost."""
+        """Restart one engine; log in again if the connection was lost."""
         name = self._placed[unit.ids[0]]
         if name not in self._hosts:
             await self._connect(self._spec_of(name))
@@ -238,14 +238,14 @@ class SshEngines(HostedEngines):
         await super().restart(unit)
 
     def nanny_of(self, unit: Unit) -> NannyLink:
-        """The link to the engine's host."""
+        """Return the link to the nanny on the engine's host."""
         host = self._hosts.get(self._placed[unit.ids[0]])
         if host is None or host.link is None:
-            raise ClusterError(f"the connection to {self._placed[unit.ids[0]]} is lost")
+            raise ClusterError(f"the connection to {self._placed[unit.ids[0]]} was lost")
         return host.link
 
     async def close(self, grace: float) -> None:
-        """End everything on all hosts."""
+        """Stop everything on all hosts."""
         hosts = list(self._hosts.values())
         await gatherResults([Deferred.fromCoroutine(host.close(grace)) for host in hosts])
 
@@ -270,7 +270,7 @@ class SshController(ControllerLauncher):
         )
 
     async def start(self) -> None:
-        """Log in, start it, and bring its FURL files here."""
+        """Log in, start it, and copy its FURL files to this host."""
         link = await self._host.connect(self._logins, self.context.config.start_timeout)
         self.context.supervisor.add_host(self._name, link)
         link.send(Warm((CONTROLLER_MODULE,)))
@@ -293,17 +293,17 @@ class SshController(ControllerLauncher):
             write_private(path, text.encode())
 
     def _lost(self, reason: str) -> None:
-        self.context.observer.say(f"the connection to {self._spec.host} is lost: {reason}")
+        self.context.observer.say(f"lost the connection to {self._spec.host}: {reason}")
         self.context.supervisor.host_lost(
             self._name, f"ended with the connection to {self._spec.host}"
         )
 
     async def logs(self, lines: int) -> list[str]:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         assert self._host.link is not None
         path = self._remote.log(self.context.files.controller_log)
         return await read_log(self._host.link, path, lines)
 
     async def close(self, grace: float) -> None:
-        """End it."""
+        """Stop it."""
         await self._host.close(grace)

@@ -1,7 +1,7 @@
-"""One host reached over ssh: a nanny runs there, its pipes are those of one ``ssh`` process here.
+"""A host reached over ssh: a nanny runs there, connected by the pipes of one ``ssh`` process here.
 
-Everything that happens on the host goes through that one connection, however many engines it has: starting them, their
-FURL file, their logs, their end.  When the connection ends, the nanny ends all of them.
+Everything on the host goes through this one connection, however many engines it has: starting and stopping them,
+their FURL file, and their logs.  When the connection ends, the nanny ends all engines.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from ipython1.kernel.basics.error import ClusterError, ConnectionError
 from ipython1.kernel.launchers.clusterfile import HostSpec
 
 SILENCE = 120.0
-"""Seconds without a word from here after which a nanny takes the connection for dead."""
+"""Seconds without a message from here after which a nanny considers the connection dead."""
 
 ALIVE_INTERVAL = 20.0
 
 ANSWER_LIMIT = 15.0
-"""Seconds after its grace within which a host must have ended everything, or its connection is taken for dead."""
+"""Seconds after the grace period in which a host must end everything, or its connection is considered dead."""
 
 HURRIED_LIMIT = 2.0
-"""The same when nothing is given time to end."""
+"""The same if there is no grace period."""
 
 OPTIONS = ("-T", "-x", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=5")
 ATTEMPTS = 4
 REFUSALS = ("kex_exchange_identification", "Connection reset", "Connection closed by")
-"""What ``ssh`` says when the other side has too many logins at a time."""
+"""Error messages of ``ssh`` that mean too many simultaneous logins."""
 
 
 class SshProcess(ProcessProtocol):
@@ -53,14 +53,14 @@ class SshProcess(ProcessProtocol):
         self._errors = b""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self.transport is not None:
             with contextlib.suppress(ProcessExitedAlready):
                 self.transport.signalProcess("KILL")
 
     @property
     def errors(self) -> list[str]:
-        """The last lines that it has written on standard error."""
+        """Return the last lines of its standard error."""
         return self._errors.decode(errors="replace").strip().splitlines()[-20:]
 
     def connectionMade(self) -> None:
@@ -77,7 +77,7 @@ class SshProcess(ProcessProtocol):
 
 
 def remote_command(spec: HostSpec) -> str:
-    """The command line for the host's shell, whichever that is: it starts a nanny."""
+    """Return a command line that starts a nanny and works in any shell that the host may have."""
     code = (
         f"import sys; sys.path.append({package_root()!r}); from {MODULE} import main; "
         f"sys.exit(main(sys.argv[1:]))"
@@ -96,8 +96,8 @@ class SshHost:
     """A host with a nanny.
 
     :param command: ``ssh`` and the user's options.
-    :param on_event: takes the events of the processes there.
-    :param on_lost: called with why, when the connection ends unasked.
+    :param on_event: called with the events of the processes there.
+    :param on_lost: called with the reason if the connection ends unexpectedly.
     """
 
     def __init__(
@@ -122,9 +122,9 @@ class SshHost:
     async def connect(self, logins: DeferredSemaphore, timeout: float) -> NannyLink:
         """Log in and start the nanny.
 
-        :param logins: how many may be logging in at a time.
+        :param logins: limits the number of simultaneous logins.
         :param timeout: seconds for each attempt; 0 for no limit.
-        :raises ClusterError: when that fails, with what ``ssh`` or the host has said.
+        :raises ClusterError: if it fails; the message holds the error message of ``ssh`` or the host.
         """
         for attempt in range(ATTEMPTS):
             await logins.acquire()
@@ -175,8 +175,8 @@ class SshHost:
         if greeting.python != here:
             link.close()
             raise ClusterError(
-                f"{self.spec.host} would run its engines in Python {greeting.python}, and this is {here}; both "
-                "must be the same: name another interpreter in the cluster file (python='...')"
+                f"{self.spec.host} has Python {greeting.python}, but this host has {here}; "
+                "set an interpreter of the same version in the cluster file (python='...')"
             )
         self.home = greeting.home
         self._alive = LoopingCall(link.keep_alive)
@@ -190,10 +190,12 @@ class SshHost:
         said = [line for line in (*strays, *errors) if line.strip()]
         if any("No module named 'ipython1'" in line for line in said):
             return (
-                f"{self.spec.host}: ipython1 is not installed for the Python there; install it, or name another "
+                f"{self.spec.host}: ipython1 is not installed for the Python there; install it, or set another "
                 "interpreter in the cluster file (python='...')"
             )
-        return f"{self.spec.host}: " + (said[-1].strip() if said else "ssh ended without a word")
+        return f"{self.spec.host}: " + (
+            said[-1].strip() if said else "ssh exited without an error message"
+        )
 
     def _lost(self) -> None:
         if self._alive is not None and self._alive.running:
@@ -203,9 +205,9 @@ class SshHost:
             self._on_lost(errors[-1] if errors else "the ssh connection ended")
 
     async def close(self, grace: float) -> None:
-        """End everything on the host; fires when the connection has ended.
+        """Stop everything on the host; return when the connection has ended.
 
-        Called again with a shorter ``grace`` it hurries that up.
+        A second call with a shorter ``grace`` speeds this up.
         """
         self._closing = True
         link, process = self.link, self._process
@@ -215,17 +217,17 @@ class SshHost:
         gone: Deferred[None] = Deferred()
         link.lost.addBoth(lambda _: None if gone.called else gone.callback(None))
         if not link.hello.called:
-            process.kill()  # nothing of ours is there yet
+            process.kill()  # the nanny has not started yet
         gone.addTimeout(grace + ANSWER_LIMIT if grace else HURRIED_LIMIT, self._reactor)
         try:
             await gone
         except DeferredTimeout:
-            # When the connection ends, the nanny ends what is left.
+            # When the connection ends, the nanny stops everything that is left.
             process.kill()
 
 
 def _has_terminal() -> bool:
-    """Whether ``ssh`` could ask the user for a password."""
+    """Return whether ``ssh`` can ask the user for a password."""
     try:
         os.close(os.open(os.ctermid(), os.O_RDWR))
     except OSError:

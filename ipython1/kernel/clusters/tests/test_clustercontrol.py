@@ -119,7 +119,7 @@ class ServerTests(unittest.SynchronousTestCase):
         progress.add([Unit("engine-0", 1, (0,)), Unit("engine-1", 1, (1,))])
         progress.all_added()
         progress.ids_changed([0])
-        progress.unit_ended("engine-1", "ended with exit status 1", ["last words"])
+        progress.unit_ended("engine-1", "exited with status 1", ["last words"])
         self.orders.set_started(progress)
         self.ask(id=2, do="started")
         first, second = self.answers()

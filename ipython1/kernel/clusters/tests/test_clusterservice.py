@@ -176,7 +176,7 @@ class StartTests(ServiceCase):
         progress = self.successResultOf(result)
         self.assertEqual((progress.outcome, progress.usable), ("partial", [1]))
         (failure,) = progress.failures.values()
-        self.assertEqual(failure.reason, "ended with exit status 1")
+        self.assertEqual(failure.reason, "exited with status 1")
         self.assertEqual(failure.lines, ("no such package",))
         self.assertEqual(self.said, [])  # it is the start's to tell
 
@@ -197,9 +197,7 @@ class StartTests(ServiceCase):
             "controller", 1, None, "2026-01-01T00:00:00+0000 [-] log", "ipcontroller: no port"
         )
         problem = self.failureResultOf(result, ClusterError).value
-        self.assertEqual(
-            str(problem), "the controller ended with exit status 1: ipcontroller: no port"
-        )
+        self.assertEqual(str(problem), "the controller exited with status 1: ipcontroller: no port")
 
     def test_engines_that_take_too_long(self) -> None:
         service = self.make(start_timeout=5.0)
@@ -268,7 +266,7 @@ class ChangeTests(ServiceCase):
         self.started("engine-1")
         self.ended("engine-1", 1, None, "ipengine: no disk")
         problem = self.failureResultOf(result, ClusterError).value
-        self.assertEqual(str(problem), "engine 1 ended with exit status 1: ipengine: no disk")
+        self.assertEqual(str(problem), "engine 1 exited with status 1: ipengine: no disk")
 
     def test_waiting(self) -> None:
         service = self.up()
@@ -345,7 +343,7 @@ class JobTests(ServiceCase):
         service = self.up()
         self.ended("sh-1", 1, None, "rank 1 has aborted", "-----")
         self.controller.set_ids()
-        self.assertEqual(self.said, ["sh-1 ended with exit status 1: rank 1 has aborted"])
+        self.assertEqual(self.said, ["sh-1 exited with status 1: rank 1 has aborted"])
         self.assertEqual(service.status().n, 0)
 
     def test_somebody_else_s_engine_can_be_removed(self) -> None:
@@ -360,7 +358,7 @@ class LossTests(ServiceCase):
         service = self.up()
         self.ended("engine-1", None, 11, "Segmentation fault")
         self.controller.set_ids(0)
-        self.assertEqual(self.said, ["engine 1 was ended by signal SIGSEGV: Segmentation fault"])
+        self.assertEqual(self.said, ["engine 1 was killed by signal SIGSEGV: Segmentation fault"])
         engine = service.status().engines[1]
         self.assertEqual((engine.state, engine.lines), ("ended", ("Segmentation fault",)))
 
@@ -401,7 +399,7 @@ class LossTests(ServiceCase):
         self.started("controller", ready=True)
         self.ended("controller", None, 9)
         self.assertEqual(self.successResultOf(service.finished), 1)
-        self.assertRegex(self.said[-1], "the controller was ended by signal SIGKILL")
+        self.assertRegex(self.said[-1], "the controller was killed by signal SIGKILL")
 
     def test_stopping_waits_for_the_nanny_and_can_be_hurried(self) -> None:
         service = self.up()

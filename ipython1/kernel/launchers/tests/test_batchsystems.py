@@ -1,4 +1,4 @@
-"""What is said to batch systems, and what is made of their answers: against recorded forms."""
+"""The commands for batch systems, and the parsing of their output, recorded from real systems."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SlurmTests(unittest.SynchronousTestCase):
         self.assertEqual(self.system.job_id("317\n"), "317")
         self.assertEqual(self.system.job_id("317;cluster2\n"), "317")
         self.assertEqual(self.system.job_id("sbatch: note: all is well\n317\n"), "317")
-        with self.assertRaisesRegex(ClusterError, "sbatch gave no job id; it said: weird"):
+        with self.assertRaisesRegex(ClusterError, "sbatch did not print a job id.* weird"):
             self.system.job_id("weird")
 
     def test_states(self) -> None:

@@ -1,4 +1,4 @@
-"""Finding launchers, and what they can be told."""
+"""Finding launchers, and their options."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ class FindingTests(LauncherCase):
         self.patch(importlib.metadata, "entry_points", entry_points)
         self.assertIs(launcher_class("mygrid"), LocalEngines)
         self.assertIn("mygrid", launcher_kinds())
-        with self.assertRaisesRegex(
-            ClusterError, "no way 'other' to start engines; .*local.*mygrid"
-        ):
+        with self.assertRaisesRegex(ClusterError, "unknown launcher 'other'; .*local.*mygrid"):
             launcher_class("other")
 
     def test_the_entry_points_of_this_package_are_the_built_in_ones(self) -> None:
@@ -159,14 +157,14 @@ class MpiTests(LauncherCase):
         with self.assertRaisesRegex(ClusterError, "needs the package 'PyTrilinos'.*pip install"):
             check_mpi("pytrilinos", known)
         with self.assertRaisesRegex(
-            ClusterError, r"no 'x' in the \[mpi\] section.*mpi4py, pytrilinos"
+            ClusterError, r"no setting 'x' in the \[mpi\] section.*mpi4py, pytrilinos"
         ):
             check_mpi("x", known)
         check_mpi("own", {"own": "import os.path\nfrom json import dumps\nmpi = 1"})
 
     def test_a_program_beside_python_comes_first(self) -> None:
         self.assertEqual(find_program(Path(sys.executable).name), sys.executable)
-        with self.assertRaisesRegex(ClusterError, "no program 'no-such-mpiexec'"):
+        with self.assertRaisesRegex(ClusterError, "program 'no-such-mpiexec' not found"):
             find_program("no-such-mpiexec")
 
 
@@ -218,19 +216,19 @@ class ClusterFileTests(LauncherCase):
         self.assertEqual(found.engines[2].env, {"OMP_NUM_THREADS": "1"})
         self.assertEqual(read_cluster_file(str(examples / "hosts.ini")), found)
 
-    def test_what_is_wrong_is_said(self) -> None:
+    def test_errors_say_what_is_wrong(self) -> None:
         for text, words in (
             ("engines = dict(a=1, a=2)", "line 1: keyword argument repeated"),
             ("x = 1\nengines = dict(a=y)", "line 2: NameError: name 'y' is not defined"),
-            ("controller = {}", "engines must say how many each host has"),
-            ("engines = {}", "engines must say how many each host has"),
+            ("controller = {}", "engines must give the number per host"),
+            ("engines = {}", "engines must give the number per host"),
             ("engines = dict(a=-1)", "engines: a: n must be a number from 0"),
             ("engines = dict(a='many')", "engines: a: n must be a number from 0"),
             (
                 "engines = dict(a=dict(pyton='x'))",
-                "engines: a has no option 'pyton'; there are: n, python",
+                "engines: a has no option 'pyton'; the options are n, python",
             ),
-            ("engines = {'-oProxyCommand=x': 1}", "'-oProxyCommand=x' cannot be a host"),
+            ("engines = {'-oProxyCommand=x': 1}", "'-oProxyCommand=x' is not a valid host"),
             (
                 "engines = dict(a=1)\ncontroller = dict(host='b', engine_port=70000)",
                 "engine_port must be",
@@ -239,7 +237,7 @@ class ClusterFileTests(LauncherCase):
         ):
             with self.assertRaisesRegex(ClusterError, words):
                 read_cluster_file(self.write(text))
-        with self.assertRaisesRegex(ClusterError, "no section 'engine'"):
+        with self.assertRaisesRegex(ClusterError, "unknown section 'engine'"):
             read_cluster_file(self.write("[engine]\na = 1\n", "x.ini"))
         with self.assertRaisesRegex(ClusterError, "cannot read the cluster file"):
             read_cluster_file("/no/such/file.py")
@@ -264,6 +262,6 @@ class RemoteTests(LauncherCase):
         for spec in (HostSpec("a"), HostSpec("a", python="/opt/it's mine/python", setup=("x=1",))):
             command = remote_command(spec)
             self.assertTrue(command.startswith("exec sh -c '"))
-            # What csh would make something of, within quotes too.
+            # csh would interpret these even within quotes.
             self.assertNotIn("!", command)
             self.assertNotIn("\n", command)
