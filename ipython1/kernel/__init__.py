@@ -1,13 +1,13 @@
-"""A controller, its engines, and the clients that steer them.
+"""The controller, the engines, and the clients that control them.
 
-Programs import :mod:`ipython1.kernel.client`.  The errors can be had from here, too.
+Programs import :mod:`ipython1.kernel.client`.  The errors can also be imported from here.
 """
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    # Modules of the package are looked for here as well, each before its first import.
+    # Python also calls this for submodules that have not been imported yet.
     if name[:1].isupper():
         from ipython1.kernel.basics import error
 

@@ -1,4 +1,4 @@
-"""The asynchronous clients: the methods of the blocking ones, with Deferreds."""
+"""The asynchronous clients: the methods of the blocking ones, returning Deferreds."""
 
 from ipython1.kernel.clients.asyncclient import (
     AsyncMultiEngineClient,

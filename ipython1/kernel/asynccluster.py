@@ -1,4 +1,4 @@
-"""Clusters from asynchronous Python."""
+"""Clusters for asynchronous programs."""
 
 from ipython1.kernel.clusters.asynccluster import AsyncCluster
 

@@ -1,4 +1,4 @@
-"""Another name of :mod:`ipython1.kernel.asyncclient`."""
+"""An alias of :mod:`ipython1.kernel.asyncclient`."""
 
 from ipython1.kernel.clients.asyncclient import (
     AsyncMultiEngineClient,

@@ -1,4 +1,4 @@
-"""Bulk transfers: payloads too large for a frame, in pieces, at the receiver's pace."""
+"""Bulk transfers: payloads too large for a frame, sent in pieces at the receiver's pace."""
 
 from ipython1.kernel.wire.bulk import (
     LARGE_BUFFER,

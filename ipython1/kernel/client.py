@@ -1,10 +1,10 @@
-"""What users import: the blocking clients, tasks, results and errors.
+"""The module for users: the blocking clients, tasks, results and errors.
 
     >>> from ipython1.kernel import client
     >>> mec = client.MultiEngineClient()
     >>> tc = client.TaskClient()
 
-Names are loaded when they are first used, so that importing this module is quick.
+Names are loaded on first use, so that importing this module is fast.
 """
 
 from typing import Any
@@ -35,14 +35,14 @@ _WHERE = {
 }
 _ADDRESSES = {"default_mec_address": "multiengine", "default_task_address": "task"}
 
-__all__ = sorted(_WHERE)  # noqa: PLE0605 (loaded when they are used)
+__all__ = sorted(_WHERE)  # noqa: PLE0605 (loaded on first use)
 
 _load = _lazy_names(__name__, _WHERE)
 
 
 def __getattr__(name: str) -> Any:
     if name in _ADDRESSES:
-        # Read each time: a cluster that is started again may listen elsewhere.
+        # Read each time: a restarted cluster may listen elsewhere.
         from ipython1.kernel.calls.locate import default_address
 
         return default_address(_ADDRESSES[name])

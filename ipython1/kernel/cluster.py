@@ -1,4 +1,4 @@
-"""Clusters from Python: started, changed and ended without a shell."""
+"""Clusters from Python: start, change and stop them without a shell."""
 
 from ipython1.kernel.clusters.cluster import Cluster
 

@@ -1,4 +1,4 @@
-"""What a cluster is to be."""
+"""The configuration of a cluster."""
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.clusterconfig import (

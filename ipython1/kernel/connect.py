@@ -1,4 +1,4 @@
-"""Connections of clients: from what the user names to a registered link."""
+"""Connections of clients: from the user's FURL or file to a registered link."""
 
 from ipython1.kernel.calls.connect import Connection, connect_blocking, open_connection
 

@@ -1,4 +1,4 @@
-"""The controller: a registry of engines that client interfaces are built upon."""
+"""The controller: a registry of engines, on which the client interfaces are built."""
 
 from ipython1.kernel.controller.controllerservice import (
     ControllerService,

@@ -1,4 +1,4 @@
-"""What code that runs on an engine can ask its engine for."""
+"""The services of an engine for code that runs on it."""
 
 from ipython1.kernel.engine.service import EngineService, Properties, properties
 

@@ -1,4 +1,4 @@
-"""Engines behind ``concurrent.futures.Executor``."""
+"""Engines as implementations of ``concurrent.futures.Executor``."""
 
 from ipython1.kernel.futures.executorfuture import EngineFuture, RemoteTraceback
 from ipython1.kernel.futures.executors import EngineExecutor, MultiEngineExecutor, TaskExecutor

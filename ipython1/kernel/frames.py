@@ -1,4 +1,4 @@
-"""Frames: what every message between two parties is made of."""
+"""Frames: the units of all messages between two parties."""
 
 from ipython1.kernel.wire.frames import (
     ACCEPTED,

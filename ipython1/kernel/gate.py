@@ -1,4 +1,4 @@
-"""Gates: where a party with the right FURL registers and gets a link."""
+"""Gates: where a party with the right FURL registers and gets a link to the controller."""
 
 from ipython1.kernel.tub.gate import Gate, Session, register
 

@@ -1,4 +1,4 @@
-"""How a process names the host it runs on."""
+"""How a process identifies its host."""
 
 from ipython1.kernel.host.hosts import host_identity
 

@@ -1,4 +1,4 @@
-"""joblib on engines."""
+"""A joblib backend that runs on engines."""
 
 from ipython1.kernel.clients.joblibbackend import ClusterBackend, register_joblib_backend
 

@@ -1,4 +1,4 @@
-"""Links: two parties that send each other frames."""
+"""Links between two parties that send each other frames."""
 
 from ipython1.kernel.tub.foolscaplink import FoolscapLink
 from ipython1.kernel.wire.link import (

@@ -1,4 +1,4 @@
-"""Distributions: how a sequence is cut into one part per engine, and put together again."""
+"""Distributions: how a sequence is split into one part per engine, and reassembled."""
 
 from ipython1.kernel.calls.map import (
     Block,

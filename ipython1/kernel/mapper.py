@@ -1,4 +1,4 @@
-"""Mappers: objects with ``map``, made once with all options."""
+"""Mappers: objects with a ``map`` method, created once with all options."""
 
 from ipython1.kernel.calls.mapper import IMapper, IMultiEngineMapperFactory, MultiEngineMapper
 

@@ -1,4 +1,4 @@
-"""The MultiEngine interface: engines are explicit, each with its id and its queue."""
+"""The MultiEngine interface: clients address engines explicitly, each by its id and with its own queue."""
 
 from ipython1.kernel.controller.multiengine import IEngineMultiplexer, IMultiEngine, MultiEngine
 

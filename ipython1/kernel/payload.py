@@ -1,4 +1,4 @@
-"""Payloads: an object's bytes as a list of buffers."""
+"""Payloads: serialized objects as lists of buffers."""
 
 from ipython1.kernel.wire.payload import (
     Buffers,

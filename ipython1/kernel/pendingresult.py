@@ -1,4 +1,4 @@
-"""What non-blocking calls return."""
+"""The results of non-blocking calls."""
 
 from ipython1.kernel.calls.pendingresult import PendingResult
 

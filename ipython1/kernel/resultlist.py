@@ -1,4 +1,4 @@
-"""The results of commands, as they are shown at a prompt."""
+"""The results of commands, as shown at a prompt."""
 
 from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
 

@@ -1,4 +1,4 @@
-"""Objects to bytes and back, in engines and clients."""
+"""Serialization of objects, in engines and clients."""
 
 from ipython1.kernel.objects.serialize import IUnSerialized, UnSerialized, dumps, loads
 

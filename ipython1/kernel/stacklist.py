@@ -1,4 +1,4 @@
-"""Where engines are, and what an interrupt did, as people read it."""
+"""Where engines are and what an interrupt did, as shown to users."""
 
 from ipython1.kernel.calls.stacklist import InterruptList, StackList
 

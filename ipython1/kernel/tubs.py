@@ -1,4 +1,4 @@
-"""Foolscap's Tubs as this kernel uses them: making one, listening, connecting."""
+"""Foolscap's Tubs as this kernel uses them: creating one, listening, connecting."""
 
 from ipython1.kernel.tub.tubs import START_ONE, close, connect, listen, make_tub, register
 

@@ -1,4 +1,4 @@
-"""The seam between threads that block and the reactor's thread."""
+"""The interface between blocking threads and the reactor's thread."""
 
 from ipython1.kernel.calls.twistedutil import (
     ReactorInThread,

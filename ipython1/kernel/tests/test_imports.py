@@ -1,4 +1,4 @@
-"""What is loaded and what can be reached: no unpickling in the controller, nothing heavy in a client's first import."""
+"""What modules load and can reach: no unpickling in the controller, nothing heavy in a client's first import."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CONTROLLER = (
 UNPICKLERS = ("pickle", "_pickle", "cloudpickle", "marshal", "dill", "shelve", "jsonpickle")
 RUNNERS = frozenset({"eval", "exec", "__import__"})
 DISPLAY = ("ipython1", "ipython1.kernel.basics.errordisplay", "ipython1.notebook.html")
-"""What only the display of an IPython session calls, which a controller does not have."""
+"""Modules used only for display in an IPython session, which a controller does not have."""
 
 
 def source_of(module: str) -> Path | None:
-    """The file of a module of ours."""
+    """Return the file of one of our modules."""
     base = Path(ipython1.__file__).parent.parent.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.exists():
@@ -43,7 +43,7 @@ def source_of(module: str) -> Path | None:
 
 
 class Imports(ast.NodeVisitor):
-    """All imports of a module, also those inside of functions, but not those for type checkers."""
+    """All imports of a module, including those inside functions, but not those for type checkers."""
 
     def __init__(self, module: str) -> None:
         self.found: set[str] = set()
@@ -71,7 +71,7 @@ class Imports(ast.NodeVisitor):
 
 
 def reachable(roots: tuple[str, ...]) -> Iterator[tuple[str, Imports, str]]:
-    """Each module of ours that can be imported from ``roots``, what it imports, and how it is reached."""
+    """Yield each of our modules that can be imported from ``roots``, its imports, and how it is reached."""
     waiting = {root: root for root in roots}
     seen: set[str] = set()
     while waiting:
@@ -87,7 +87,7 @@ def reachable(roots: tuple[str, ...]) -> Iterator[tuple[str, Imports, str]]:
 
 class ControllerTest(SynchronousTestCase):
     def test_no_unpickling_is_loaded(self):
-        """In a process that has imported all of the controller, no module of ours holds anything that unpickles."""
+        """In a process that has imported the whole controller, none of our modules has a name that unpickles."""
         run_program(
             f"""
             import importlib, sys
@@ -107,7 +107,7 @@ class ControllerTest(SynchronousTestCase):
         )
 
     def test_no_unpickling_can_be_reached(self):
-        """Also not by an import inside of a function, which comes only when that is called."""
+        """Not even by an import inside a function, which takes place only when it is called."""
         for module, imports, way in reachable(CONTROLLER):
             for name in imports.found:
                 self.assertNotIn(name.split(".")[0], UNPICKLERS, f"{module} imports {name}: {way}")
@@ -146,7 +146,7 @@ class ClientTest(SynchronousTestCase):
         )
 
     def test_each_module_can_be_imported_alone(self):
-        """No module needs another one of ours to have been imported first."""
+        """No module requires another of our modules to be imported first."""
         found = pkgutil.walk_packages(ipython1.kernel.__path__, "ipython1.kernel.")
         names = [module.name for module in found if ".tests" not in module.name]
         self.assertGreater(len(names), 80)

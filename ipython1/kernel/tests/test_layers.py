@@ -1,4 +1,4 @@
-"""The order of the layers, held to by import-linter; its contracts are in ``pyproject.toml``."""
+"""The order of the layers, enforced by import-linter; its contracts are in ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KERNEL = ROOT / "ipython1" / "kernel"
 
 
 def layers() -> list[str]:
-    """The layers, highest first; what shares one is separated by colons."""
+    """Return the layers, highest first; packages in the same layer are separated by colons."""
     path = ROOT / "pyproject.toml"
     if not path.exists():
         raise unittest.SkipTest("the contracts are in pyproject.toml, which is not installed")
@@ -32,7 +32,7 @@ def layers() -> list[str]:
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
-    """Check the package in ``root`` against the contracts there."""
+    """Check the package in ``root`` against its contracts."""
     program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     return subprocess.run(
         [sys.executable, "-c", program],
@@ -60,7 +60,7 @@ class LayerTests(unittest.SynchronousTestCase):
         self.assertIn("5 kept, 0 broken", checked.stdout)
 
     def test_wrong_imports_are_found_wherever_they_hide(self) -> None:
-        """Inside of a function, for type checkers only, over a third module, and in a circle of one folder."""
+        """Inside a function, for type checkers only, through a third module, and in a cycle within one folder."""
         folder = tempfile.TemporaryDirectory(prefix="ipython1-layers-")
         self.addCleanup(folder.cleanup)
         root = Path(folder.name)
@@ -94,7 +94,7 @@ class LayerTests(unittest.SynchronousTestCase):
             self.assertIn(expected, said)
 
     def test_everything_in_the_kernel_has_its_place(self) -> None:
-        """A new folder or file must be put into the order, or nothing would watch over it."""
+        """A new folder or file must be added to the layers, or its imports would not be checked."""
         placed = {name.strip() for layer in layers() for name in layer.split(":")}
         for path in KERNEL.iterdir():
             name = f"ipython1.kernel.{path.stem}"

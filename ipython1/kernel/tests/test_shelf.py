@@ -16,14 +16,14 @@ from ipython1.kernel.tests.wiresupport import run_program
 KERNEL = Path(ipython1.kernel.__file__).parent
 DOCS = KERNEL.parents[1] / "docs"
 LAZY = {"client", "engineservice"}
-"""Modules whose names are loaded when they are first used."""
+"""Modules whose names are loaded on first use."""
 
 OF_2008 = (
     *("asyncclient", "asynclient", "client", "contexts", "controllerservice", "enginefc"),
     *("engineservice", "error", "magic", "map", "mapper", "multiengine", "multiengineclient"),
     *("multienginefc", "parallelfunction", "task", "taskclient", "taskfc", "twistedutil"),
 )
-"""What the documents of 2008 import, or name as the place of something."""
+"""Modules that the documents of 2008 import or refer to."""
 
 _PATH = re.compile(r"ipython1\.kernel(?:\.[A-Za-z_]+)+")
 _FROM = re.compile(r"from (ipython1\.kernel(?:\.[a-z_]+)*) import (\w+(?:, \w+)*)")
@@ -31,12 +31,12 @@ _FILES = {"ipython1.kernel.ini"}
 
 
 def shelf() -> list[str]:
-    """The names of the modules."""
+    """Return the names of the modules."""
     return sorted(path.stem for path in KERNEL.glob("*.py") if path.stem != "__init__")
 
 
 def documented() -> Iterator[tuple[str, str]]:
-    """Every dotted name below ``ipython1.kernel`` in the documentation, and the page it is on."""
+    """Yield every dotted name below ``ipython1.kernel`` in the documentation, and its page."""
     for path in sorted(DOCS.rglob("*")):
         if path.suffix in (".txt", ".py", ".ini") and "_build" not in path.parts:
             text = path.read_text(encoding="utf-8")
@@ -48,9 +48,9 @@ def documented() -> Iterator[tuple[str, str]]:
 
 
 def find(name: str) -> object:
-    """What a dotted name stands for.
+    """Return the object with a dotted name.
 
-    :raises LookupError: when it stands for nothing.
+    :raises LookupError: if there is none.
     """
     parts = name.split(".")
     for count in range(len(parts), 1, -1):
@@ -104,7 +104,7 @@ class ShelfTests(unittest.SynchronousTestCase):
         self.assertGreater(seen, 100)
 
     def test_the_documentation_names_public_places_only(self) -> None:
-        """Rooms may be rearranged; what users read must not have to change with them."""
+        """Rooms may be rearranged; this must not affect what users read."""
         if not DOCS.exists():
             raise unittest.SkipTest("the documentation is not installed")
         public = {*shelf(), "calls", "config", "launchers", "scripts"}
@@ -153,7 +153,7 @@ class ClientModuleTests(unittest.SynchronousTestCase):
 
 class LoadingTests(unittest.SynchronousTestCase):
     def check(self, statement: str, *rooms: str) -> None:
-        """Check that nothing of ``rooms`` is loaded by ``statement``."""
+        """Check that ``statement`` loads nothing from ``rooms``."""
         run_program(
             f"""
             import sys

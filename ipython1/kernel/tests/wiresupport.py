@@ -1,4 +1,4 @@
-"""What tests share: receivers that remember, functions of ``__main__``, programs, settings of property tests."""
+"""Helpers for tests: recording receivers, functions of ``__main__``, programs, settings of property tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hypothesis import settings
 from ipython1.kernel.wire.frames import Buffer
 
 quick = settings(max_examples=100, deadline=None, database=None, derandomize=True)
-"""Property tests that take about a second and are the same in every run."""
+"""Settings for property tests that take about a second and are deterministic."""
 
 
 class Recorder:
-    """A receiver of frames that remembers what came.
+    """A receiver that records frames.
 
     :ivar frames: tuples of kind, flags, ident, meta and payload, as bytes.
-    :ivar lost: the reasons for which the link was lost; one, if all is well.
+    :ivar lost: the reasons why the link was lost; there should be at most one.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Recorder:
 
 
 class Batches:
-    """A transport that keeps what is sent."""
+    """A transport that records what is sent."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -55,7 +55,7 @@ class Batches:
 
 
 def main_function(source: str, name: str = "f", **names: Any) -> Callable[..., Any]:
-    """A function as if the user had defined it at the prompt, in a ``__main__`` that also holds ``names``."""
+    """Return a function as if the user had defined it at the prompt, in a ``__main__`` that also has ``names``."""
     namespace: dict[str, Any] = {"__name__": "__main__", **names}
     exec(source, namespace)
     function: Callable[..., Any] = namespace[name]
@@ -63,9 +63,9 @@ def main_function(source: str, name: str = "f", **names: Any) -> Callable[..., A
 
 
 def run_program(source: str, timeout: float = 60.0) -> str:
-    """Run a Python program of its own, in which no test runner has the reactor; returns what it printed.
+    """Run a separate Python program, in which no test runner uses the reactor; return its output.
 
-    :raises AssertionError: with all that it printed, when it fails.
+    :raises AssertionError: if it fails; the message holds all its output.
     """
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     ended = subprocess.run(

@@ -337,7 +337,7 @@ class JobTests(ServiceCase):
     def test_one_cannot_be_restarted(self) -> None:
         service = self.up()
         problem = self.failureResultOf(self.run_it(service.restart_engine(1)), ClusterError)
-        self.assertIn("cannot be restarted alone", str(problem.value))
+        self.assertIn("cannot be restarted individually", str(problem.value))
 
     def test_what_a_job_says_last_is_told(self) -> None:
         service = self.up()
