@@ -210,7 +210,7 @@ class FailureTests(ClusterCase):
         self.assertRaises(ValueError, Cluster, True)
         with self.assertRaisesRegex(TypeError, "no option 'colour'.*queue"):
             Cluster(2, colour="red")
-        with self.assertRaisesRegex(ClusterError, "no way 'magic' to start engines"):
+        with self.assertRaisesRegex(ClusterError, "unknown launcher 'magic'"):
             Cluster(1, "magic").start()
         with self.assertRaisesRegex(ClusterError, "--start-timeout"):
             Cluster(1, start_timeout="soon").start()

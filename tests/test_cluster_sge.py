@@ -45,7 +45,7 @@ class SgeTests(IpclusterCase):
             "try:\n"
             "    cluster.restart_engine(2)\n"
             "except Exception as problem:\n"
-            "    assert 'remove it and add another one' in str(problem), problem\n"
+            "    assert 'remove the engine and add another one' in str(problem), problem\n"
             "else:\n"
             "    raise AssertionError('it was restarted')\n"
         )

@@ -104,7 +104,7 @@ class SlurmTests(IpclusterCase):
         script = self.directory / "job.sh"
         script.write_text("#!/bin/sh\n#SBATCH --comment=mine\n")
         error = self.run_ipcluster("slurm", "-n", "1", f"--batch-file={script}", status=1)
-        self.assertIn("needs a line with {engine}", error.stderr)
+        self.assertIn("add a line with {engine}", error.stderr)
         script = Path(__file__).resolve().parents[1] / "docs" / "examples" / "job.sh"
         setup = f"USER={self.directory.name}"  # part of the example's scratch directory
         process = self.start("slurm", "-n", "1", f"--batch-file={script}", f"--setup={setup}")
