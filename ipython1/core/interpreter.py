@@ -139,13 +139,13 @@ class Interpreter:
             problem = shell.take_problems()
             error = error or problem
         failure = None if error is None else self._record(error, remember=True)
-        error = None  # it refers to this very frame
+        error = None  # break the cycle: it refers to this frame
         outcome = self._command_result(number, source, started, duration, failure)
         self._results.add(outcome)
         return outcome
 
     def _run_command(self, source: str, number: int) -> BaseException | None:
-        """Run it here or in IPython, which catches what it raises."""
+        """Run a command here, or in IPython, which catches and returns its exception."""
         plan = self._planner.command(source, number)
         if plan is not None:
             self._run_plan(plan)

@@ -26,7 +26,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def clip(text: str, width: int) -> str:
-    """``text`` on at most ``width`` characters, for the middle of a line: its beginning and three dots."""
+    """Cut ``text`` to at most ``width`` characters, ending in three dots, for use within a line."""
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

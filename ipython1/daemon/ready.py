@@ -20,9 +20,9 @@ LEFT = 86
 
 
 def decline_ready() -> bool:
-    """Leave it to others to tell when this process is ready: whether an engine is usable, the controller knows.
+    """Leave the report to others, and close the pipe: only the controller knows when an engine is usable.
 
-    :returns: whether a nanny waited to be told.
+    :returns: whether a nanny was waiting for the report.
     """
     number = os.environ.pop(READY_VARIABLE, "")
     if number.isdigit():
@@ -32,7 +32,7 @@ def decline_ready() -> bool:
 
 
 def announce_ready(text: str = "") -> bool:
-    """Tell once that this process is ready: the controller listens.
+    """Report that this process is ready (that the controller listens); works once.
 
     :param text: one line about it, shown in the cluster's status.
     :returns: whether a nanny was waiting for the report.

@@ -250,7 +250,7 @@ class Supervision:
         return []
 
     def ready(self, key: str) -> list[Instruction]:
-        """The process is usable."""
+        """The process is ready for use."""
         record = self._records.get(key)
         if record is not None and record.status.state is State.REQUESTED:
             record.ready_early = True

@@ -90,7 +90,7 @@ class ProcessSupervisor:
         self._carry_out(self._supervision.add(spec))
 
     def decide(self, decide: Callable[[Supervision], list[Instruction]]) -> None:
-        """Carry out what ``decide`` has the supervision decide."""
+        """Call ``decide`` with the supervision and carry out the instructions that it returns."""
         self._carry_out(decide(self._supervision))
 
     def stop(self, key: str) -> Deferred[ProcessStatus]:
@@ -108,7 +108,7 @@ class ProcessSupervisor:
         self._carry_out(self._supervision.signal(key, number))
 
     def mark_usable(self, key: str) -> None:
-        """A process that does not announce it itself is ready for use."""
+        """Handle that a process which does not report it itself is ready for use."""
         self._carry_out(self._supervision.ready(key))
 
     def forget(self, key: str) -> None:

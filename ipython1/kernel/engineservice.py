@@ -1,6 +1,6 @@
-"""Engines as the controller and its adapters see them; and ``EngineService``, what an engine does.
+"""Engines as the controller and its adapters see them, and ``EngineService``, an engine's own side.
 
-Extensions of the controller import this, so ``EngineService`` is loaded when it is first used: it pickles.
+Extensions of the controller import this module, so ``EngineService``, which pickles, is loaded only on first use.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What the frames of registration, of commands and of questions hold."""
+"""The contents of frames for registration, commands and questions."""
 
 from ipython1.kernel.wire.messages import (
     ENGINE,

@@ -163,7 +163,7 @@ class InlineWorker:
 
     @property
     def running(self) -> Command | None:
-        """What it is busy with."""
+        """The command that it is busy with, or None."""
         return self._queue[0] if self.held and self._queue else None
 
     @property
@@ -189,7 +189,7 @@ class InlineWorker:
             self._pump.soon(self.on_stop)
 
     def request(self, run_id: object) -> bool:
-        """What an ``InterruptGate`` does: the command that it is busy with raises ``KeyboardInterrupt``."""
+        """Interrupt the current command with ``KeyboardInterrupt``, as an ``InterruptGate`` does."""
         command = self.running
         if command is None or command.key != run_id:
             return False

@@ -60,7 +60,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.assertEqual((report.status.pid, report.status.started), (10, 1.5))
 
     def test_its_use_may_be_known_before_its_start(self) -> None:
-        """The nanny tells of the start, and the controller of an engine that it lists."""
+        """The nanny reports the start, and independently the controller reports a usable engine."""
         self.supervision.add(spec(limit=1))
         self.assertEqual(self.supervision.ready("e"), [])
         self.assertEqual(self.state(), State.REQUESTED)

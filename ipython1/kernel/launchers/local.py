@@ -27,7 +27,7 @@ from ipython1.kernel.launchers.programs import (
 
 
 class ControllerLauncher:
-    """What all controllers have in common that a nanny starts: they are there when the nanny says that they listen."""
+    """Base class for controllers that a nanny starts and reports as ready when they listen."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -40,7 +40,7 @@ class ControllerLauncher:
     async def listens(self) -> None:
         """Wait until it listens.
 
-        :raises ClusterError: when it ends instead.
+        :raises ClusterError: if it ends before.
         """
         status = self.context.supervisor.status().get(CONTROLLER_KEY)
         if status is not None:
@@ -61,7 +61,7 @@ class LocalController(ControllerLauncher):
     """The controller on this host."""
 
     async def start(self) -> None:
-        """Start it, unless that was done before the reactor was there; fires when it listens."""
+        """Start it unless it was already started before the reactor was imported; return when it listens."""
         config, files = self.context.config, self.context.files
         self.context.supervisor.decide(partial(request_controller, config=config, files=files))
         await self.listens()

@@ -50,10 +50,10 @@ def controller_spec(
 def request_controller(
     supervision: Supervision, config: ClusterConfig, files: ClusterFiles
 ) -> list[Instruction]:
-    """Have this host's controller started, unless that was done.
+    """Start this host's controller, unless it has already been started.
 
-    ``ipcluster`` does it as soon as there is a nanny, long before there is a reactor; a cluster whose launcher may have
-    the controller elsewhere, when it knows where.
+    ``ipcluster`` does this as soon as there is a nanny, long before the reactor is imported.  If the launcher may run
+    the controller on another host, the cluster does it once it knows where.
     """
     if CONTROLLER_KEY in supervision.status():
         return []

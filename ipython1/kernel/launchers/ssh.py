@@ -252,7 +252,7 @@ class SshEngines(HostedEngines):
 
 @implementer(IControllerLauncher)
 class SshController(ControllerLauncher):
-    """The controller on another host; its FURL files are brought here."""
+    """The controller on another host; its FURL files are copied to this host."""
 
     def __init__(self, context: Context, spec: ControllerSpec, logins: DeferredSemaphore) -> None:
         assert spec.host is not None

@@ -122,14 +122,14 @@ class MachineTests(unittest.SynchronousTestCase):
         self.world.up(0, 1)
         self.assertEqual(
             self.world.report("engine-1", State.ENDED, signal=11),
-            [Say("engine 1 was ended by signal SIGSEGV")],
+            [Say("engine 1 was killed by signal SIGSEGV")],
         )
         self.assertEqual([each.state for each in self.machine.engine_infos()], ["running", "ended"])
 
     def test_one_that_comes_back_counts_when_the_controller_has_noticed_both(self) -> None:
         self.world.up(0, 1)
         (said,) = self.world.report("engine-1", State.WAITING, signal=9)
-        self.assertEqual(said, Say("engine 1 was ended by signal SIGKILL; it is started again"))
+        self.assertEqual(said, Say("engine 1 was killed by signal SIGKILL; it is started again"))
         self.world.report("engine-1", State.STARTING)
         self.assertEqual(self.world.list(0, 1), [MarkUsable("engine-0")])  # still the old one
         self.assertEqual(self.world.list(0), [MarkUsable("engine-0")])
