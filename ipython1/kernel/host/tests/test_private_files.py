@@ -1,4 +1,4 @@
-"""Private files: what is created, and what is refused together with the command that mends it."""
+"""Private files: how they are created, and which are refused, with the command that fixes the problem."""
 
 import os
 import shlex
@@ -38,7 +38,7 @@ class PrivateTestCase(SynchronousTestCase):
         return message
 
     def run_the_remedy(self, message):
-        """Run the command behind the last colon of a message."""
+        """Run the command after the last colon of a message."""
         command = shlex.split(message.rpartition(": ")[2])
         subprocess.run(command, check=True, timeout=20)
 
@@ -209,7 +209,7 @@ class ReadTests(PrivateTestCase):
 
 
 class FallbackTests(PrivateTestCase):
-    """A platform that has no owners and modes: what is left must still work."""
+    """A platform without owners and modes: everything else must still work."""
 
     def setUp(self):
         super().setUp()

@@ -13,7 +13,7 @@ from ipython1.kernel.host import sockets
 
 
 def connected_pair(case: SynchronousTestCase) -> tuple[socket.socket, socket.socket]:
-    """Two ends of a TCP connection."""
+    """Return the two ends of a TCP connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         near = socket.create_connection(listener.getsockname())
         far, _ = listener.accept()
@@ -23,7 +23,7 @@ def connected_pair(case: SynchronousTestCase) -> tuple[socket.socket, socket.soc
 
 
 def limit_of(sock: socket.socket) -> int:
-    """Its ``TCP_USER_TIMEOUT`` in milliseconds."""
+    """Return its ``TCP_USER_TIMEOUT`` in milliseconds."""
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
 
@@ -60,7 +60,7 @@ class SpareTests(SynchronousTestCase):
         skip = "the option that needs it is Linux's"
 
     def watch(self, sock: socket.socket, busy: bool) -> None:
-        """Ask until the answer is ``busy``; the kernel probes a shut window after some tenths of a second."""
+        """Ask until the answer is ``busy``; the kernel probes a closed window after some tenths of a second."""
         until = time.monotonic() + 10
         while sockets.spare_busy_peer(sock, 30) is not busy:
             self.assertLess(time.monotonic(), until)

@@ -12,7 +12,7 @@ from ipython1.kernel.host.steadyclock import keep_steady
 
 
 class SteadyClockTests(SynchronousTestCase):
-    """With reactors of their own, that never run."""
+    """These tests use separate reactors that never run."""
 
     def setUp(self) -> None:
         self.reactor = SelectReactor()
