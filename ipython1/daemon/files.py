@@ -10,10 +10,10 @@ from ipython1.daemon.children import tail
 
 
 def write_text(name: str, text: str) -> None:
-    """Create a file that only its owner can read, with its directory, or replace it, whole.
+    """Create or atomically replace a file that only its owner can read; create its directory if missing.
 
-    :param name: ``~`` stands for the home directory.
-    :raises OSError: when that is not possible.
+    :param name: ``~`` means the home directory.
+    :raises OSError: if the file cannot be written.
     """
     path = Path(os.path.expanduser(name))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -29,10 +29,11 @@ def write_text(name: str, text: str) -> None:
 
 
 def read_text(name: str, lines: int = 0) -> str:
-    """The text of a file, or its last ``lines``.
+    """Return the text of a file.
 
-    :param name: ``~`` stands for the home directory.
-    :raises OSError: when it cannot be read.
+    :param name: ``~`` means the home directory.
+    :param lines: return only this many lines at the end; 0 for the whole text.
+    :raises OSError: if it cannot be read.
     """
     path = os.path.expanduser(name)
     if lines:

@@ -131,7 +131,7 @@ class NannyLink(Protocol):
 def adopt_socket(
     reactor: Any, connection: socket.socket, on_event: Callable[[Message], None]
 ) -> NannyLink:
-    """Make a link over the connection that :func:`ipython1.daemon.starting.start_nanny` gave."""
+    """Create a link over the connection returned by :func:`ipython1.daemon.starting.start_nanny`."""
     from twisted.internet.protocol import Factory
 
     links: list[NannyLink] = []

@@ -1,4 +1,4 @@
-"""Starting a nanny on this host."""
+"""Starts a nanny on this host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODULE = "ipython1.daemon.nanny"
 def start_nanny(*, keep: Sequence[int] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start a nanny for this process on this host.
 
-    :param keep: further descriptors that the nanny holds open until it ends (a lock, so that it stays locked).
+    :param keep: additional descriptors that the nanny holds open until it exits (such as that of a lock).
     :returns: the connection to it, and the process.
     """
     ours, theirs = socket.socketpair()
