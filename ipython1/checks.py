@@ -1,6 +1,6 @@
-"""Checks of numbers that users give, in a module that imports nothing of this package.
+"""Checks of numbers given by users, in a module that imports nothing else of this package.
 
-``True`` is an ``int`` to Python, but nobody means it when a number is asked for.
+To Python, ``True`` is an ``int``, but users who pass it as a number have made a mistake.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from typing import TypeGuard
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """Whether it is an int, and not a bool."""
+    """Return whether ``value`` is an int and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a real number of any type, and not a bool."""
+    """Return whether ``value`` is a real number of any type and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_int(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
-    """An int within limits.
+    """Check that ``value`` is an int within limits.
 
-    :param name: what it is, for the message.
-    :param least: the least that it may be; None for any.
-    :param most: the most that it may be; None for any.
+    :param name: the name of the value, for messages.
+    :param least: the minimum; None for none.
+    :param most: the maximum; None for none.
     :returns: ``value``.
-    :raises TypeError: when it is no int.
-    :raises ValueError: when it is outside of the limits.
+    :raises TypeError: if it is not an int.
+    :raises ValueError: if it is outside the limits.
     """
     if not is_int(value):
         raise TypeError(f"{name} must be an int, not {value!r}")

@@ -75,7 +75,7 @@ class Interpreter:
         self._pre_callbacks = shell.events.callbacks["pre_execute"]
         self._post_callbacks = shell.events.callbacks["post_execute"]
         self._post_done = False
-        """Whether IPython has called these for the task that runs."""
+        """Whether IPython has already called these for the current task."""
         self._usual_pre_callbacks = len(self._pre_callbacks)
         self._closed = False
         self._in_child = False
@@ -253,14 +253,14 @@ class Interpreter:
         return CallOutcome(value, stdout, stderr, (), started, started + duration, duration, None)
 
     def run_source(self, source: str) -> None:
-        """Run source text in a task (see :meth:`call`), to which all belongs that the text prints, shows and raises.
+        """Run source text in a task (see :meth:`call`), to which its output, displayed objects and exception belong.
 
         Plain Python is compiled once per text; magics, shell commands and top-level ``await`` go to IPython.
 
         :raises TypeError: if ``source`` is not a string.
         """
         if not isinstance(source, str):
-            raise TypeError(f"a task's source is a str, not {type(source).__name__}")
+            raise TypeError(f"a task's source must be a str, not {type(source).__name__}")
         code = self._planner.task(source)
         if code is not None:
             exec(code, self._shell.user_ns)

@@ -85,8 +85,8 @@ def _hides_itself(frame: FrameType) -> bool:
 def visible_places(tb: TracebackType | None) -> list[Place]:
     """Return the user's frames of a traceback, outermost first.
 
-    When none is the user's, all frames; but none if the source could not even be compiled, or if a frame hides
-    itself: what it calls fails with a message that says enough.
+    If there are no user frames, return all frames; but return none if the source did not compile, or if a frame hides
+    itself, which means that the error message is sufficient.
     """
     everything: list[Place] = []
     shown: list[Place] = []

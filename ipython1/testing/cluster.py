@@ -285,7 +285,7 @@ class InMemoryEngine:
 
 
 class InMemoryTaskClient(MapMethods):
-    """A task client of a cluster in memory that gives results instead of Deferreds.
+    """A task client of an in-memory cluster that returns results instead of Deferreds.
 
     It has all methods of :class:`AsyncTaskClient`.
 

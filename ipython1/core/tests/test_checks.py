@@ -1,4 +1,4 @@
-"""Checks of numbers: a wrong one is named, with what is allowed."""
+"""Checks of numbers: errors name the wrong value and what is allowed."""
 
 from __future__ import annotations
 

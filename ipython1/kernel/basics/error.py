@@ -145,14 +145,16 @@ class MessageSizeError(KernelError):
 
     @classmethod
     def too_large(cls, what: str, size: int, most: int, instead: str) -> MessageSizeError:
-        """The error for something of ``size`` bytes that is to pass the controller, which takes at most ``most``.
+        """Return the error for a message to the controller that is too large.
 
-        :param what: the thing that is too large.
-        :param instead: what the user can do, besides sending it through files.
+        :param what: the thing that is too large, such as ``"the result"``.
+        :param size: its size in bytes.
+        :param most: the maximum that the controller accepts, in bytes.
+        :param instead: an alternative for the user, other than files, such as ``"send it in parts"``.
         """
         return cls(
-            f"{what} is {size} bytes, the controller takes at most {most} (max_message_size in "
-            f"ipython1.kernel.ini); {instead}, or through files"
+            f"{what} is {size} bytes, but the controller accepts at most {most} (max_message_size in "
+            f"ipython1.kernel.ini); {instead} or use files"
         )
 
 

@@ -81,7 +81,7 @@ class FastBroker(Broker):
     """For use as ``Tub.brokerClass``.
 
     :cvar max_batch: bytes; see :data:`~ipython1.kernel.frames.MAX_BATCH`.
-    :cvar message_limit: bytes of one top-level item on the stock way.
+    :cvar message_limit: the maximum bytes of a top-level item on the stock path.
     :cvar max_unsent: bytes; see :data:`MAX_UNSENT`.
     :ivar lost_reason: why the connection was lost, for messages; empty while it is open.
     """
