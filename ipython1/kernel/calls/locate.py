@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ipython1.kernel.basics.error import KernelError, NoDefaultAddress, SecurityError
-from ipython1.kernel.host.security import (
-    ClusterFiles,
-    Furl,
-    IPythonDirs,
-    check_host,
-    check_port,
-    parse_furl,
-    read_furl,
-)
+from ipython1.kernel.host.furl import Furl, check_host, check_port, parse_furl
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, read_furl
 
 
 @dataclass(frozen=True, slots=True)

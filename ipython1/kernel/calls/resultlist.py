@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ipython1.kernel.basics.naming import publish
 from ipython1.kernel.calls.liveoutput import STREAMS, Shown
 from ipython1.notebook.bounds import bounded
 from ipython1.notebook.frontend import present_moment, session_shell
@@ -134,3 +135,6 @@ class QueueStatusList(list[Any]):
         from ipython1.notebook.html import queue_status_html
 
         return queue_status_html(self)
+
+
+publish("ipython1.kernel.resultlist", ResultList, QueueStatusList)

@@ -15,6 +15,7 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
     describe_exception,
 )
+from ipython1.kernel.basics.naming import publish
 
 if TYPE_CHECKING:
     from ipython1.kernel.calls.pendingresult import PendingResult
@@ -230,3 +231,6 @@ def _doing(row: Mapping[str, Any]) -> str:
         return f"waits until {_pending(row)} is done"
     where = place_of(row)
     return f"still running: {where}" if where else "still running"
+
+
+publish("ipython1.kernel.stacklist", StackList, InterruptList)

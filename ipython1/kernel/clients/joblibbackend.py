@@ -33,7 +33,8 @@ except ImportError as problem:
 
 from ipython1.kernel.basics.error import NoEnginesRegistered
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
-from ipython1.kernel.futures.executors import EngineExecutor, EngineFuture
+from ipython1.kernel.futures.executorfuture import EngineFuture
+from ipython1.kernel.futures.executors import EngineExecutor
 
 
 class _Client:

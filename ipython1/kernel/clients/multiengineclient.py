@@ -15,7 +15,6 @@ from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.contexts import RemoteContext
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.pendingresult import PendingResult
-from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
 from ipython1.kernel.calls.twistedutil import (
     blockingCallFromThread,
     reactor_in_thread,
@@ -27,8 +26,6 @@ from ipython1.notebook.frontend import person_waits
 if TYPE_CHECKING:
     from ipython1.kernel.calls.modules import SyncImports
     from ipython1.kernel.futures.executors import MultiEngineExecutor
-
-__all__ = ["MultiEngineClient", "PendingResult", "QueueStatusList", "ResultList"]
 
 
 class MultiEngineClient(MultiEngineMethods, RemoteContext):

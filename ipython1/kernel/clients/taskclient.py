@@ -14,7 +14,7 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
-from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskResult
+from ipython1.kernel.objects.taskobjects import TaskResult
 from ipython1.kernel.objects.taskoptions import OptionKeywords, TaskOptions, shows_options
 from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.maps import PendingMap
@@ -24,8 +24,6 @@ from ipython1.notebook.frontend import name_of
 
 if TYPE_CHECKING:
     from ipython1.kernel.futures.executors import TaskExecutor
-
-__all__ = ["MapTask", "StringTask", "Task", "TaskClient", "TaskResult"]
 
 
 class TaskClient(TaskMethods):

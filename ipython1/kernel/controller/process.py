@@ -16,9 +16,10 @@ from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.host.certificates import load_or_make_certificate
+from ipython1.kernel.host.furl import Furl
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.lockfile import LockFile
-from ipython1.kernel.host.security import Furl, read_furl, write_furl
+from ipython1.kernel.host.security import read_furl, write_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
 from ipython1.kernel.wire import messages

@@ -17,12 +17,8 @@ from zope.interface import implementer
 
 from ipython1.kernel.basics.error import ClientError, MessageSizeError, ProtocolError, to_wire
 from ipython1.kernel.basics.taskinterfaces import (
-    IScheduledTask,
     IScheduler,
-    ITask,
     ITaskController,
-    ITaskObserver,
-    IWorker,
 )
 from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
@@ -44,27 +40,12 @@ from ipython1.kernel.controller.scheduling.records import TaskTerms
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.taskschedulers import (
     FIFOScheduler,
-    LIFOScheduler,
-    PriorityScheduler,
     assigner_for,
 )
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
 from ipython1.kernel.wire.bulkport import collect
 from ipython1.kernel.wire.frames import Buffer
-
-__all__ = [
-    "FIFOScheduler",
-    "IScheduledTask",
-    "IScheduler",
-    "ITask",
-    "ITaskController",
-    "ITaskObserver",
-    "IWorker",
-    "LIFOScheduler",
-    "PriorityScheduler",
-    "TaskController",
-]
 
 log = Logger()
 

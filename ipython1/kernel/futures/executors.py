@@ -37,7 +37,6 @@ from ipython1.kernel.futures.executorfuture import (
     CALLS_ENDED,
     Completions,
     EngineFuture,
-    RemoteTraceback,
     show_traceback,
     was_remote,
 )
@@ -50,14 +49,6 @@ from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 if TYPE_CHECKING:
     from ipython1.kernel.tasks.clienttasks import ClientTasks
     from ipython1.kernel.tasks.encoder import TaskEncoder
-
-__all__ = [
-    "EngineExecutor",
-    "EngineFuture",
-    "MultiEngineExecutor",
-    "RemoteTraceback",
-    "TaskExecutor",
-]
 
 
 class EngineExecutor(Executor):

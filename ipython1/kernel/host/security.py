@@ -20,45 +20,17 @@ from typing import TYPE_CHECKING
 from ipython1.config.paths import find_ipython_dir
 from ipython1.kernel.basics.error import ClientError, FileTimeoutError, SecurityError
 from ipython1.kernel.host.furl import (
-    HIDDEN,
     Furl,
-    check_host,
-    check_location,
-    check_port,
-    format_hint,
     parse_furl,
-    redact,
 )
 from ipython1.kernel.host.private_files import (
     ensure_private_dir,
-    read_private,
     read_private_if_there,
     write_private,
 )
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
-
-__all__ = [
-    "HIDDEN",
-    "ClusterFiles",
-    "Furl",
-    "IPythonDirs",
-    "check_cluster_id",
-    "check_host",
-    "check_location",
-    "check_port",
-    "ensure_private_dir",
-    "format_hint",
-    "parse_furl",
-    "read_furl",
-    "read_private",
-    "read_private_if_there",
-    "redact",
-    "wait_for_furl",
-    "write_furl",
-    "write_private",
-]
 
 POLL_SECONDS = 0.02
 SLOW_POLL_SECONDS = 0.25

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from ipython1.core.results import format_time
 from ipython1.kernel.basics.error import describe_exception
+from ipython1.kernel.basics.naming import publish
 from ipython1.kernel.basics.taskinterfaces import ITask
 from ipython1.kernel.objects.taskoptions import (
     OptionAttributes,
@@ -402,3 +403,6 @@ class TaskValue:
         self.stdout = stdout
         self.stderr = stderr
         self.display = display
+
+
+publish("ipython1.kernel.taskobjects", TaskResult)

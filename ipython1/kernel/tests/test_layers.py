@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
@@ -117,3 +118,20 @@ class LayerTests(unittest.SynchronousTestCase):
         for name, text in rows:
             doc = importlib.import_module(f"ipython1.kernel.{name}").__doc__ or ""
             self.assertEqual(text, doc.split("\n\n")[0].strip())
+
+
+class SizeTests(unittest.SynchronousTestCase):
+    """What is too long to be read in one sitting hides things."""
+
+    def test_modules_and_functions_are_short(self) -> None:
+        """A module of more than 500 lines says in its docstring why it is long; a function has up to 50."""
+        for path in (ROOT / "ipython1").rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            tree = ast.parse(text)
+            if "tests" not in path.parts and text.count("\n") > 500:
+                self.assertRegex(ast.get_docstring(tree) or "", r"\blong\b.*\bbecause\b", path)
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                    if "tests" not in path.parts:
+                        self.assertLessEqual(lines, 50, f"{path}: {node.name}")

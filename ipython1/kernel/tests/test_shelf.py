@@ -113,6 +113,20 @@ class ShelfTests(unittest.SynchronousTestCase):
             if place[0].islower():
                 self.assertIn(place, public, f"{page}: {name}")
 
+    def test_results_are_pickled_under_their_public_names(self) -> None:
+        """So that a file which somebody keeps can be read when the code has moved."""
+        run_program(
+            """
+            import cloudpickle
+            from ipython1.kernel.client import QueueStatusList, ResultList, TaskResult
+            for kind, module in (
+                (ResultList, "resultlist"), (QueueStatusList, "resultlist"), (TaskResult, "taskobjects")
+            ):
+                data = cloudpickle.dumps(kind)
+                assert f"ipython1.kernel.{module}".encode() in data and len(data) < 100, data
+            """
+        )
+
 
 class ClientModuleTests(unittest.SynchronousTestCase):
     def test_without_a_cluster_everything_can_be_looked_at(self) -> None:

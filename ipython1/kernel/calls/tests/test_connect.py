@@ -25,7 +25,8 @@ from ipython1.kernel.calls.connect import open_connection
 from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, get_multiengine_client
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.host.certificates import make_certificate
-from ipython1.kernel.host.security import IPythonDirs, parse_furl, write_furl
+from ipython1.kernel.host.furl import parse_furl
+from ipython1.kernel.host.security import IPythonDirs, write_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
 from ipython1.kernel.wire import messages

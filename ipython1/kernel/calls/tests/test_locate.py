@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.calls.locate import default_address, furl_path, locate
-from ipython1.kernel.host.security import Furl, IPythonDirs, write_furl
+from ipython1.kernel.host.furl import Furl
+from ipython1.kernel.host.security import IPythonDirs, write_furl
 from ipython1.testing.folders import temporary_path
 
 TUB = "a" * 32

@@ -39,8 +39,10 @@ from ipython1.kernel.basics.error import (
     WaitInterrupted,
 )
 from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.pendingresult import PendingResult
+from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread
-from ipython1.kernel.clients.multiengineclient import MultiEngineClient, PendingResult, ResultList
+from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.tasks import progress as taskprogress
 from ipython1.kernel.wire import messages
 from ipython1.testing import InMemoryCluster, ReactorPump

@@ -31,7 +31,7 @@ from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, PriorityLine
 from ipython1.kernel.controller.scheduling.records import TaskTerms
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
-from ipython1.kernel.controller.task import FIFOScheduler, PriorityScheduler
+from ipython1.kernel.controller.taskschedulers import FIFOScheduler, PriorityScheduler
 from ipython1.kernel.controller.tests.taskworld import PretendedEngine
 from ipython1.kernel.wire.taskwire import Status
 

@@ -8,8 +8,8 @@ from typing import Any
 from twisted.trial import unittest
 
 from ipython1.kernel.basics.error import MessageSizeError, NotDefined
+from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
-from ipython1.kernel.engine.worker import EngineService
 from ipython1.kernel.objects import taskcodec
 from ipython1.kernel.objects.taskcodec import Kind, pack_task, unpack_result, unpack_task
 from ipython1.kernel.objects.taskobjects import StringTask

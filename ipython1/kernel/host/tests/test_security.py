@@ -12,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.config import ConfigError
 from ipython1.kernel.basics.error import ClientError, FileTimeoutError, SecurityError
+from ipython1.kernel.host.furl import parse_furl
 from ipython1.kernel.host.security import (
     BAD_FILE_SECONDS,
     ClusterFiles,
     IPythonDirs,
-    parse_furl,
     read_furl,
     wait_for_furl,
     write_furl,
