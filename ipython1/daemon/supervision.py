@@ -229,8 +229,9 @@ class Supervision:
         return [Deliver(record.spec.host, key, number)]
 
     def forget(self, key: str) -> None:
-        """Drop a process that has ended."""
-        if self._records[key].status.state is State.ENDED:
+        """Drop a process that has ended; nothing happens where that was done."""
+        record = self._records.get(key)
+        if record is not None and record.status.state is State.ENDED:
             del self._records[key]
 
     # -- events

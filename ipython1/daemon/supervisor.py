@@ -112,7 +112,7 @@ class ProcessSupervisor:
         self._carry_out(self._supervision.ready(key))
 
     def forget(self, key: str) -> None:
-        """Drop a process that has ended."""
+        """Drop a process that has ended; nothing happens where that was done."""
         self._supervision.forget(key)
 
     def when_ended(self, key: str) -> Deferred[ProcessStatus]:

@@ -12,11 +12,14 @@ any        ``ids_listed``                                  same       :class:`Ma
                                                                       all listed
 not s.     the controller waits to be started again        same       :class:`Say`
 not s.     the controller runs again                       same       :class:`Say`
-running    the controller has ended, and was told to       same       :class:`GiveUp` with status 0
-running    the controller has ended for good               same       :class:`GiveUp` with status 1
+starting   the controller has ended and never listened     same       (its launcher reports it, and the start fails)
+not s.     the controller has ended, and was told to       same       :class:`GiveUp` with status 0
+not s.     the controller has ended for good               same       :class:`GiveUp` with status 1
 not s.     an engine waits to be started again             same       :class:`Say`
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
                                                                       reports it
+any        ``begin_removal``                               same       (a :class:`Removal` says what is to be done)
+any        ``forget_unit``: it has ended, or will soon     same       (no start waits for it any more)
 not s.     ``controller_lost``                             same       :class:`Reconnect`; nothing is usable meanwhile
 not s.     ``nanny_lost``                                  same       :class:`GiveUp` with status 1
 any        ``stop``                                        stopping
@@ -85,12 +88,10 @@ class GiveUp(Instruction):
 class Removal:
     """How engines are to be removed.
 
-    :ivar jobs: keys of units that end with all their engines.
-    :ivar units: units of one engine.
-    :ivar foreign: ids of engines that this cluster did not start.
+    :ivar units: what is to end.
+    :ivar foreign: ids of engines that this cluster did not start: the controller is to end them.
     """
 
-    jobs: tuple[str, ...]
     units: tuple[Unit, ...]
     foreign: tuple[int, ...]
 
@@ -119,6 +120,8 @@ class ClusterMachine:
         self._job_ids: dict[str, frozenset[int]] = {}
         """The engines of units that have their ids from the controller."""
         self._ended: dict[int, EngineInfo] = {}
+        self._removing: set[str] = set()
+        """Units that are told to end and have not, by key."""
 
     # -- starts
 
@@ -184,8 +187,10 @@ class ClusterMachine:
             return [Say(f"{describe_failure(status)}; it is started again")]
         if status.state is State.RUNNING and status.restarts:
             return [Say("the controller is back")]
-        over = status.state is State.ENDED and not status.asked
-        if not over or self.phase is Phase.STARTING:
+        if status.state is not State.ENDED or status.asked:
+            return []
+        listened = status.was_ready or status.restarts
+        if self.phase is Phase.STARTING and not listened:
             return []
         if status.status == 0:
             return [GiveUp("the controller was told to end", 0)]
@@ -267,33 +272,48 @@ class ClusterMachine:
 
     # -- removing and restarting
 
-    def plan_removal(self, ids: Iterable[int]) -> Removal:
-        """How to remove engines.
+    def begin_removal(self, ids: Iterable[int]) -> Removal:
+        """Engines are about to be removed; gives how.  Each unit's end is told by ``forget_unit``.
 
         :raises InvalidEngineID: when there is no such engine.
         :raises ClusterError: when they end only together with others.
         """
         chosen = [self.checked_id(each) for each in ids]
-        jobs = [key for key, engines in self._job_ids.items() if engines & set(chosen)]
-        for key in jobs:
+        found = []
+        for key in [key for key, engines in self._job_ids.items() if engines & set(chosen)]:
             left = (self._job_ids[key] & set(self.ids)) - set(chosen)
             if left:
                 raise ClusterError(
                     f"the engines of {key} end together: they cannot be removed without {compress_ids(left)}"
                 )
             chosen = [each for each in chosen if each not in self._job_ids[key]]
+            found.append(self.units[key])
         units = {each: self.unit_of(each) for each in chosen}
-        foreign = [each for each in chosen if units[each] is None and each in self.ids]
-        return Removal(tuple(jobs), tuple(unit for unit in units.values() if unit), tuple(foreign))
+        found += [unit for unit in units.values() if unit is not None]
+        self._removing.update(unit.key for unit in found)
+        foreign = [each for each, unit in units.items() if unit is None and each in self.ids]
+        return Removal(tuple(found), tuple(foreign))
 
-    def engines_of_job(self, key: str) -> frozenset[int]:
-        """The engines of a unit that has their ids from the controller."""
-        return self._job_ids.get(key, frozenset())
+    def removal_failed(self, removal: Removal) -> None:
+        """What is left of the units that were to be removed stays."""
+        self._removing.difference_update(unit.key for unit in removal.units)
+
+    def check_stays(self, unit: Unit) -> None:
+        """Check that a unit is not being removed.
+
+        :raises ClusterError: when it is.
+        """
+        if unit.key in self._removing:
+            ids = compress_ids(unit.ids)
+            raise ClusterError(f"engine {ids} is being removed, so it cannot be restarted")
 
     def forget_unit(self, key: str) -> None:
         """A unit is gone."""
         self._job_ids.pop(key, None)
         self.units.pop(key, None)
+        self._removing.discard(key)
+        for progress in self.progresses:
+            progress.withdraw(key)
 
     def forget_end(self, engine_id: int) -> None:
         """How an engine ended does not matter any more: it is removed, or started again."""

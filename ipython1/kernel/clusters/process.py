@@ -217,7 +217,8 @@ class ClusterProcess:
             self.status = 1
         elif isinstance(problem, KernelError):
             self.status = 1
-            self.screen.problem(str(problem))
+            if not self.service.finished.called:  # else it was said already
+                self.screen.problem(str(problem))
         else:
             self.status = 1
             self.log.failure("the cluster could not be started")

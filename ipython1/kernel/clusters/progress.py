@@ -96,6 +96,11 @@ class StartProgress:
         self.failures[key] = UnitFailure(unit, reason, tuple(lines))
         return True
 
+    def withdraw(self, key: str) -> None:
+        """A unit is not wanted any more: it was removed before all its engines were usable."""
+        if key not in self.failures:
+            self._units.pop(key, None)
+
     @property
     def units(self) -> list[Unit]:
         """What was asked for."""

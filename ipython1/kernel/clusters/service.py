@@ -34,11 +34,12 @@ from ipython1.kernel.clusters.machine import (
 )
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
+from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.failures import describe_failure
-from ipython1.kernel.launchers.interfaces import Context, Unit
+from ipython1.kernel.launchers.interfaces import Context
 from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -83,7 +84,7 @@ class ClusterService:
         self._on_change = on_change
         self._started = time.time()
         self._machine = ClusterMachine(supervisor.status, config.with_controller)
-        self._watchers: list[Callable[[], None]] = []
+        self._waiting = Waiting(reactor, lambda: f"{len(self._machine.ids)} engines were usable")
         self._client: EnginesView | None = None
         self._end_commands: dict[str, tuple[tuple[str, ...], ...]] = {}
         self._stopping: Deferred[None] | None = None
@@ -155,8 +156,8 @@ class ClusterService:
         """
         try:
             if self._launcher.waits_in_queue:
-                await self.wait_until(lambda: bool(progress.usable or progress.settled), None)
-            await self.wait_until(lambda: progress.settled, self.config.start_timeout or None)
+                await self._waiting.until(lambda: bool(progress.usable or progress.settled), None)
+            await self._waiting.until(lambda: progress.settled, self.config.start_timeout or None)
         except ResultNotCompleted:
             pass
         finally:
@@ -171,7 +172,8 @@ class ClusterService:
 
     async def add_engines(self, count: int) -> StartProgress:
         """Start more engines; gives what became of them."""
-        self._check_running()
+        if self._stops:
+            raise ClusterError("the cluster is being stopped")
         if count < 1:
             raise ClusterError(f"{count} engines cannot be added; give a number from 1 on")
         progress = self._machine.begin_start()
@@ -187,13 +189,14 @@ class ClusterService:
     async def remove_engines(self, ids: Iterable[int]) -> None:
         """End engines; returns when the controller does not list them any more."""
         chosen = list(ids)
-        removal = self._machine.plan_removal(chosen)
-        for key in removal.jobs:
-            engines = self._machine.engines_of_job(key)
-            await self._remove(self._machine.units[key])
-            await self._wait_gone(engines)
-        for unit in removal.units:
-            await self._remove(unit)
+        removal = self._machine.begin_removal(chosen)
+        try:
+            for unit in removal.units:
+                await self._launcher.remove(unit)
+                self._machine.forget_unit(unit.key)
+        except BaseException:
+            self._machine.removal_failed(removal)
+            raise
         for engine_id in chosen:
             self._machine.forget_end(engine_id)
         if removal.foreign and self._client is not None:
@@ -201,13 +204,9 @@ class ClusterService:
         await self._wait_gone(chosen)
         self._changed()
 
-    async def _remove(self, unit: Unit) -> None:
-        await self._launcher.remove(unit)
-        self._machine.forget_unit(unit.key)
-
     async def _wait_gone(self, ids: Iterable[int]) -> None:
         gone = set(ids)
-        await self.wait_until(lambda: not gone & set(self._machine.ids), 30.0)
+        await self._waiting.until(lambda: not gone & set(self._machine.ids), 30.0)
 
     async def restart_engine(self, engine_id: int) -> None:
         """End an engine and start it again under its id; returns when it is usable.
@@ -227,15 +226,18 @@ class ClusterService:
         if known is None:
             await self._launcher.restart(unit)  # a batch system has it: says why it cannot
             return
+        self._machine.check_stays(unit)
         before = known.restarts
         self._machine.forget_end(engine_id)
         await self._launcher.restart(unit)
 
         def settled() -> bool:
-            status = self._supervisor.status()[unit.key]
+            status = self._supervisor.status().get(unit.key)
+            if status is None or unit.key not in self._machine.units:
+                raise ClusterError(f"engine {engine_id} was removed before it was usable again")
             return status.restarts > before and status.state in (State.RUNNING, State.ENDED)
 
-        await self.wait_until(settled, self.config.start_timeout or None)
+        await self._waiting.until(settled, self.config.start_timeout or None)
         status = self._supervisor.status()[unit.key]
         if status.state is State.ENDED:
             raise ClusterError(describe_failure(status))
@@ -285,7 +287,7 @@ class ClusterService:
         def enough() -> bool:
             return settled() and len(machine.ids) >= wanted()
 
-        await self.wait_until(lambda: enough() or (settled() and not machine.coming), timeout)
+        await self._waiting.until(lambda: enough() or (settled() and not machine.coming), timeout)
         if not enough():
             last = f"; {machine.last_failure}" if machine.last_failure else ""
             raise ClusterError(
@@ -293,35 +295,6 @@ class ClusterService:
                 f"so there will not be {wanted()}{last}"
             )
         return self.ids
-
-    async def wait_until(self, condition: Callable[[], bool], timeout: float | None) -> None:
-        """Wait for something that changes with the status.
-
-        :raises ResultNotCompleted: when the time is over.
-        :raises ClusterError: when the cluster is stopped meanwhile.
-        """
-        done: Deferred[None] = Deferred()
-
-        def look() -> None:
-            if done.called:
-                return
-            if self._stops:
-                done.errback(ClusterError("the cluster was stopped"))
-            elif condition():
-                done.callback(None)
-
-        self._watchers.append(look)
-        try:
-            look()
-            if timeout is not None and not done.called:
-                done.addTimeout(timeout, self._reactor)
-            await done
-        except DeferredTimeout:
-            raise ResultNotCompleted(
-                f"{len(self._machine.ids)} engines were usable after {timeout:g} s"
-            ) from None
-        finally:
-            self._watchers.remove(look)
 
     def status(self) -> ClusterStatus:
         """Everything that is known."""
@@ -357,8 +330,10 @@ class ClusterService:
         grace = self.config.stop_timeout if grace is None else grace
         if self._stopping is None:
             self._machine.stop()
-            self._changed()
             self._stopping = Deferred.fromCoroutine(self._stop(grace))
+            # Not before: who waits may call this again when told.
+            self._waiting.end("the cluster was stopped")
+            self._changed()
         else:
             self._nanny.send(End(grace))
             for each in self._elsewhere():
@@ -430,6 +405,7 @@ class ClusterService:
         self._say(text)
         if not self.finished.called:
             self.finished.callback(status)
+        self._waiting.end(text)
         self.stop()
 
     def _on_report(self, status: ProcessStatus) -> None:
@@ -456,8 +432,7 @@ class ClusterService:
         )
 
     def _changed(self) -> None:
-        for watcher in list(self._watchers):
-            watcher()
+        self._waiting.changed()
         self._on_change()
 
     # -- for launchers
@@ -481,10 +456,6 @@ class ClusterService:
     def jobs_changed(self) -> None:
         """The state file is to be written anew."""
         self._changed()
-
-    def _check_running(self) -> None:
-        if self._stops:
-            raise ClusterError("the cluster is being stopped")
 
 
 async def _first_error(waiting: list[Deferred[Any]]) -> None:

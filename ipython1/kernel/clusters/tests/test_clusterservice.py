@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
@@ -209,6 +209,30 @@ class StartTests(ServiceCase):
         progress = self.successResultOf(result)
         self.assertEqual((progress.outcome, progress.usable), ("waiting", [0]))
 
+    def test_a_controller_that_is_gone_for_good_while_engines_start(self) -> None:
+        service = self.make(restart_controller=0)
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        self.started("engine-0")
+        self.ended("controller", None, 9)
+        why = "the controller was killed by signal SIGKILL; the log tells more"
+        self.assertEqual(str(self.failureResultOf(result, ClusterError).value), why)
+        self.assertEqual(self.said, [why])
+        self.assertEqual(self.successResultOf(service.finished), 1)
+
+    def test_an_engine_that_is_removed_while_it_starts_is_not_waited_for(self) -> None:
+        service = self.make()
+        result = self.run_it(service.start())
+        self.started("controller", ready=True)
+        self.started("engine-0")
+        self.started("engine-1")
+        self.controller.set_ids(0)
+        removing = self.run_it(service.remove_engines([1]))
+        self.ended("engine-1", None, 15)
+        self.successResultOf(removing)
+        progress = self.successResultOf(result)
+        self.assertEqual((progress.outcome, progress.usable), ("complete", [0]))
+
     def test_stopping_while_it_starts(self) -> None:
         service = self.make()
         result = self.run_it(service.start())
@@ -267,6 +291,47 @@ class ChangeTests(ServiceCase):
         self.ended("engine-1", 1, None, "ipengine: no disk")
         problem = self.failureResultOf(result, ClusterError).value
         self.assertEqual(str(problem), "engine 1 exited with status 1: ipengine: no disk")
+
+    def test_a_removal_ends_a_restart(self) -> None:
+        service = self.up()
+        restarting = self.run_it(service.restart_engine(1))
+        removing = self.run_it(service.remove_engines([1]))
+        self.ended("engine-1", None, 15)
+        self.controller.set_ids(0)
+        self.successResultOf(removing)
+        problem = self.failureResultOf(restarting, ClusterError).value
+        self.assertEqual(str(problem), "engine 1 was removed before it was usable again")
+        self.assertEqual([each.id for each in service.status().engines], [0])
+
+    def test_an_engine_that_is_being_removed_is_not_started_again(self) -> None:
+        service = self.up()
+        removing = self.run_it(service.remove_engines([1]))
+        self.failureResultOf(self.run_it(service.restart_engine(1)), ClusterError)
+        self.sent()
+        self.ended("engine-1", None, 15)
+        self.assertEqual(self.sent(), [])
+        self.controller.set_ids(0)
+        self.successResultOf(removing)
+
+    def test_two_may_remove_the_same_engine(self) -> None:
+        service = self.up()
+        removing = [self.run_it(service.remove_engines([1])) for _ in range(2)]
+        self.ended("engine-1", None, 15)
+        self.controller.set_ids(0)
+        for each in removing:
+            self.successResultOf(each)
+
+    def test_a_removal_that_fails_leaves_the_engine_as_it_was(self) -> None:
+        service = self.up()
+        removing = self.run_it(service.remove_engines([1]))
+        removing.cancel()
+        self.failureResultOf(removing, CancelledError)
+        self.ended("engine-1", None, 15)
+        restarting = self.run_it(service.restart_engine(1))
+        self.started("engine-1")
+        self.controller.set_ids(0)
+        self.controller.set_ids(0, 1)
+        self.successResultOf(restarting)
 
     def test_waiting(self) -> None:
         service = self.up()

@@ -39,6 +39,10 @@ class World:
         assert machine._stale_ids <= set(machine.ids)
         assert set(machine._job_ids) <= set(machine.units)
         assert not any(machine.units[key].ids for key in machine._job_ids)
+        assert machine._removing <= set(machine.units)
+        for progress in machine.progresses:
+            awaited = {unit.key for unit in progress.units} - set(progress.failures)
+            assert awaited <= set(machine.units), awaited
         infos = [info.id for info in machine.engine_infos()]
         assert infos == sorted(set(infos)) and set(machine.ids) <= set(infos), infos
         assert not set(machine.free_ids(3)) & {*machine.ids, *own}
@@ -138,27 +142,69 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_a_removal_that_was_asked_for_is_not_told(self) -> None:
         self.world.up(0, 1)
         unit = Unit("engine-1", 1, (1,))
-        self.assertEqual(self.machine.plan_removal([1]), Removal((), (unit,), ()))
+        self.assertEqual(self.machine.begin_removal([1]), Removal((unit,), ()))
         self.assertEqual(self.world.report("engine-1", State.ENDED, asked=True), [])
         self.machine.forget_unit("engine-1")
         self.machine.forget_end(1)
         self.world.list(0)
-        self.assertRaises(InvalidEngineID, self.machine.plan_removal, [1])
+        self.assertRaises(InvalidEngineID, self.machine.begin_removal, [1])
         self.assertEqual([each.id for each in self.machine.engine_infos()], [0])
 
     def test_a_removal_during_a_restart(self) -> None:
         self.world.up(0)
         self.world.report("engine-0", State.WAITING, signal=9)
         self.assertTrue(self.machine.coming)
-        self.assertEqual(self.machine.plan_removal([0]).units, (Unit("engine-0", 1, (0,)),))
+        self.assertEqual(self.machine.begin_removal([0]).units, (Unit("engine-0", 1, (0,)),))
         self.machine.forget_unit("engine-0")
         self.world.list()
         self.assertFalse(self.machine.coming)
 
+    def test_one_that_is_being_removed_cannot_be_restarted(self) -> None:
+        self.world.up(0, 1)
+        unit = Unit("engine-1", 1, (1,))
+        removal = self.machine.begin_removal([1])
+        self.world.check()
+        problem = self.assertRaises(ClusterError, self.machine.check_stays, unit)
+        self.assertIn("engine 1 is being removed", str(problem))
+        self.machine.check_stays(Unit("engine-0", 1, (0,)))
+        self.machine.removal_failed(removal)
+        self.machine.check_stays(unit)
+
+    def test_a_start_does_not_wait_for_what_was_removed(self) -> None:
+        self.world.start(0, 1)
+        self.world.list(0)
+        (progress,) = self.machine.progresses
+        self.machine.begin_removal([1])
+        self.assertEqual(self.world.report("engine-1", State.ENDED, asked=True), [])
+        self.assertEqual(progress.outcome, "waiting")
+        self.machine.forget_unit("engine-1")
+        self.world.check()
+        self.assertEqual((progress.outcome, progress.wanted), ("complete", 1))
+
+    def test_an_engine_that_comes_after_its_start_was_given_up(self) -> None:
+        self.world.start(0, 1)
+        self.world.list(0)
+        (progress,) = self.machine.progresses
+        self.machine.end_start(progress)
+        self.machine.start_settled()
+        self.assertTrue(self.machine.coming)
+        self.assertIn(MarkUsable("engine-1"), self.world.list(0, 1))
+        self.assertEqual(progress.usable, [0])
+        self.world.report("engine-0", State.RUNNING)
+        self.world.report("engine-1", State.RUNNING)
+        self.assertFalse(self.machine.coming)
+
+    def test_stopping_while_it_starts(self) -> None:
+        self.world.start(0, 1)
+        self.machine.stop()
+        self.assertEqual(self.world.list(0, 1), [MarkUsable("engine-0"), MarkUsable("engine-1")])
+        self.machine.start_settled()
+        self.assertEqual(self.machine.phase, Phase.STOPPING)
+
     def test_engines_of_others(self) -> None:
         self.world.up(0)
         self.world.list(0, 7)
-        self.assertEqual(self.machine.plan_removal([7]), Removal((), (), (7,)))
+        self.assertEqual(self.machine.begin_removal([7]), Removal((), (7,)))
         self.assertEqual(self.machine.free_ids(1), [1])
 
     def test_a_job_has_its_engines_from_the_controller(self) -> None:
@@ -169,10 +215,9 @@ class MachineTests(unittest.SynchronousTestCase):
         world.list(0, 1, 2)
         self.assertEqual(progress.usable, [1, 2])
         machine.end_start(progress)
-        self.assertEqual(machine.engines_of_job("mpi-1"), {1, 2})
-        problem = self.assertRaises(ClusterError, machine.plan_removal, [2])
+        problem = self.assertRaises(ClusterError, machine.begin_removal, [2])
         self.assertIn("cannot be removed without 1", str(problem))
-        self.assertEqual(machine.plan_removal([1, 2]), Removal(("mpi-1",), (), ()))
+        self.assertEqual(machine.begin_removal([1, 2]), Removal((Unit("mpi-1", 2),), ()))
         self.assertEqual(machine.job_of(2), Unit("mpi-1", 2))
 
     def test_a_batch_job_waits_in_its_queue_and_ends(self) -> None:
@@ -195,6 +240,18 @@ class MachineTests(unittest.SynchronousTestCase):
 
     def test_a_controller_that_fails_at_the_start_is_its_starter_s_to_tell(self) -> None:
         self.assertEqual(self.world.report("controller", State.ENDED, status=1), [])
+
+    def test_a_controller_that_is_lost_while_engines_start(self) -> None:
+        """Nobody else would tell: its launcher was done when it listened."""
+        for restarts, was_ready in ((0, True), (1, False)):
+            world = World()
+            world.report("controller", State.RUNNING, was_ready=True)
+            world.start(0)
+            (told,) = world.report(
+                "controller", State.ENDED, signal=9, was_ready=was_ready, restarts=restarts
+            )
+            assert isinstance(told, GiveUp)
+            self.assertEqual(told.status, 1)
 
     def test_a_controller_that_dies_and_comes_back(self) -> None:
         self.world.up(0)
@@ -273,8 +330,11 @@ class MachineTests(unittest.SynchronousTestCase):
                     machine.controller_lost("it was killed")
                 case 6 if machine.ids:
                     with contextlib.suppress(ClusterError):  # those of a job end together
-                        for unit in machine.plan_removal([chance.choice(machine.ids)]).units:
+                        removal = machine.begin_removal([chance.choice(machine.ids)])
+                        for unit in removal.units if chance.random() < 0.5 else ():
                             machine.forget_unit(unit.key)
+                        if chance.random() < 0.5:
+                            machine.removal_failed(removal)
                 case 7:
                     progress = machine.begin_start()
                     machine.units_started(progress, [Unit(f"mpi-{chance.random()}", 2)])
