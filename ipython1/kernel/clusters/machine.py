@@ -1,4 +1,4 @@
-"""What is known of a running cluster, and what follows from what happens to it.  No input and output.
+"""What follows from what happens to a running cluster.  No input and output.
 
 What happens is told by method calls; each answers with a list of instructions.  Processes are the business of
 :mod:`ipython1.daemon.supervision`; here, an engine is usable when the controller lists it, and only then.
@@ -18,8 +18,7 @@ not s.     the controller has ended for good               same       :class:`Gi
 not s.     an engine waits to be started again             same       :class:`Say`
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
                                                                       reports it
-any        ``begin_removal``                               same       (a :class:`Removal` says what is to be done)
-any        ``forget_unit``: it has ended, or will soon     same       (no start waits for it any more)
+any        ``unit_removed``                                same       (no start waits for it any more)
 not s.     ``controller_lost``                             same       :class:`Reconnect`; nothing is usable meanwhile
 not s.     ``nanny_lost``                                  same       :class:`GiveUp` with status 1
 any        ``stop``                                        stopping
@@ -34,11 +33,9 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ipython1.core.texts import compress_ids
 from ipython1.daemon.supervision import ProcessStatus, State
-from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
+from ipython1.kernel.clusters.engines import Engines
 from ipython1.kernel.clusters.progress import StartProgress
-from ipython1.kernel.clusters.status import EngineInfo, engine_info
 from ipython1.kernel.launchers.failures import describe_failure
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
@@ -84,25 +81,12 @@ class GiveUp(Instruction):
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """How engines are to be removed.
-
-    :ivar units: what is to end.
-    :ivar foreign: ids of engines that this cluster did not start: the controller is to end them.
-    """
-
-    units: tuple[Unit, ...]
-    foreign: tuple[int, ...]
-
-
 class ClusterMachine:
     """See the module's text.
 
     :param processes: gives what the supervision knows of each process, by key.
     :param own_controller: whether the controller belongs to the cluster; else it has engines only.
-    :ivar ids: the engines that are usable now, sorted.
-    :ivar units: what was started and has not ended for good, by key.
+    :ivar engines: what is known of the engines.
     :ivar progresses: the starts that are not settled, oldest first.
     """
 
@@ -110,33 +94,22 @@ class ClusterMachine:
         self, processes: Callable[[], Mapping[str, ProcessStatus]], own_controller: bool = True
     ) -> None:
         self.phase = Phase.STARTING
-        self.ids: list[int] = []
-        self.units: dict[str, Unit] = {}
+        self.engines = Engines(processes)
         self.progresses: list[StartProgress] = []
         self._processes = processes
         self._own_controller = own_controller
-        self._stale_ids: set[int] = set()
-        """Ids of processes that have ended and are listed all the same, until the controller notices."""
-        self._job_ids: dict[str, frozenset[int]] = {}
-        """The engines of units that have their ids from the controller."""
-        self._ended: dict[int, EngineInfo] = {}
-        self._removing: set[str] = set()
-        """Units that are told to end and have not, by key."""
 
     # -- starts
 
     def begin_start(self) -> StartProgress:
         """Engines are about to be started."""
-        progress = StartProgress(self.ids)
+        progress = StartProgress(self.engines.ids)
         self.progresses.append(progress)
         return progress
 
     def units_started(self, progress: StartProgress, units: Sequence[Unit]) -> list[Instruction]:
         """Everything that ``progress`` was begun for was asked for."""
-        self.units.update((unit.key, unit) for unit in units)
-        for unit in units:
-            for engine_id in unit.ids:
-                self._ended.pop(engine_id, None)
+        self.engines.add(units)
         progress.add(units)
         progress.all_added()
         for unit in units:
@@ -148,9 +121,8 @@ class ClusterMachine:
     def end_start(self, progress: StartProgress) -> None:
         """Nobody waits for ``progress`` any more."""
         self.progresses.remove(progress)
-        units = progress.units
-        if len(units) == 1 and not units[0].ids and units[0].key in self.units:
-            self._job_ids[units[0].key] = frozenset(progress.usable)
+        if len(progress.units) == 1:
+            self.engines.learn_job(progress.units[0], progress.usable)
 
     def start_settled(self) -> None:
         """The first start is over, well or not."""
@@ -160,17 +132,6 @@ class ClusterMachine:
     def stop(self) -> None:
         """The cluster is being ended."""
         self.phase = Phase.STOPPING
-
-    def free_ids(self, count: int) -> list[int]:
-        """The lowest ids that no engine has."""
-        taken = self._known_units_ids() | set(self.ids)
-        found: list[int] = []
-        candidate = 0
-        while len(found) < count:
-            if candidate not in taken:
-                found.append(candidate)
-            candidate += 1
-        return found
 
     # -- what happens
 
@@ -197,10 +158,8 @@ class ClusterMachine:
         return [GiveUp(f"{describe_failure(status)}; the log tells more", 1)]
 
     def _engine_reported(self, status: ProcessStatus) -> list[Instruction]:
-        unit = self.units.get(status.key)
-        ids = set(unit.ids) if unit is not None else set()
         if status.state in (State.ENDED, State.WAITING):
-            self._stale_ids |= ids & set(self.ids)
+            self.engines.process_ended(status.key)
         if self.phase is Phase.STOPPING or status.asked:
             return []
         if status.state is State.WAITING:
@@ -212,31 +171,20 @@ class ClusterMachine:
     def _lost(self, key: str, reason: str, lines: Sequence[str], text: str) -> list[Instruction]:
         # All of them are told: a generator would stop at the first.
         expected = [each for each in self.progresses if each.unit_ended(key, reason, lines)]
-        said: list[Instruction] = [Say(text)] if not expected and key in self.units else []
-        unit = self.units.get(key)
+        unit = self.engines.units.get(key)
         if unit is not None and not unit.ids:
-            self.forget_unit(key)
-        return said
+            self.engines.forget(key)
+        return [Say(text)] if unit is not None and not expected else []
 
     def ids_listed(self, ids: Iterable[int]) -> list[Instruction]:
         """The controller lists its engines."""
-        self.ids = sorted(ids)
-        self._stale_ids &= set(self.ids)
-        fresh = self._fresh()
+        self.engines.listed(ids)
         for progress in self.progresses:
-            progress.ids_changed(fresh)
+            progress.ids_changed(self.engines.fresh)
         return self._usable_units()
 
-    def _fresh(self) -> set[int]:
-        return set(self.ids) - self._stale_ids
-
     def _usable_units(self) -> list[Instruction]:
-        fresh = self._fresh()
-        return [
-            MarkUsable(unit.key)
-            for unit in self.units.values()
-            if (unit.ids and set(unit.ids) <= fresh) or (not unit.ids and len(fresh) >= unit.count)
-        ]
+        return [MarkUsable(unit.key) for unit in self.engines.usable_units]
 
     def controller_lost(self, reason: str) -> list[Instruction]:
         """The connection to the controller is gone."""
@@ -258,127 +206,24 @@ class ClusterMachine:
     ) -> list[Instruction]:
         """A unit that is no process of this cluster came to its end."""
         said: list[Instruction] = []
-        unit = self.units.get(key)
+        unit = self.engines.units.get(key)
         if not asked and self.phase is not Phase.STOPPING:
             last = f": {lines[-1]}" if lines else ""
             said = self._lost(key, reason, lines, f"{key} {reason}{last}")
-        self.forget_unit(key)
+        self.unit_removed(key)
         if unit is not None and not asked:
-            for engine_id in unit.ids:
-                self._ended[engine_id] = EngineInfo(
-                    id=engine_id, state="ended", reason=reason, lines=tuple(lines)
-                )
+            self.engines.remember_end(unit, reason, lines)
         return said
 
-    # -- removing and restarting
-
-    def begin_removal(self, ids: Iterable[int]) -> Removal:
-        """Engines are about to be removed; gives how.  Each unit's end is told by ``forget_unit``.
-
-        :raises InvalidEngineID: when there is no such engine.
-        :raises ClusterError: when they end only together with others.
-        """
-        chosen = [self.checked_id(each) for each in ids]
-        found = []
-        for key in [key for key, engines in self._job_ids.items() if engines & set(chosen)]:
-            left = (self._job_ids[key] & set(self.ids)) - set(chosen)
-            if left:
-                raise ClusterError(
-                    f"the engines of {key} end together: they cannot be removed without {compress_ids(left)}"
-                )
-            chosen = [each for each in chosen if each not in self._job_ids[key]]
-            found.append(self.units[key])
-        units = {each: self.unit_of(each) for each in chosen}
-        found += [unit for unit in units.values() if unit is not None]
-        self._removing.update(unit.key for unit in found)
-        foreign = [each for each, unit in units.items() if unit is None and each in self.ids]
-        return Removal(tuple(found), tuple(foreign))
-
-    def removal_failed(self, removal: Removal) -> None:
-        """What is left of the units that were to be removed stays."""
-        self._removing.difference_update(unit.key for unit in removal.units)
-
-    def check_stays(self, unit: Unit) -> None:
-        """Check that a unit is not being removed.
-
-        :raises ClusterError: when it is.
-        """
-        if unit.key in self._removing:
-            ids = compress_ids(unit.ids)
-            raise ClusterError(f"engine {ids} is being removed, so it cannot be restarted")
-
-    def forget_unit(self, key: str) -> None:
-        """A unit is gone."""
-        self._job_ids.pop(key, None)
-        self.units.pop(key, None)
-        self._removing.discard(key)
+    def unit_removed(self, key: str) -> None:
+        """A unit has ended because it was to end."""
+        self.engines.forget(key)
         for progress in self.progresses:
             progress.withdraw(key)
-
-    def forget_end(self, engine_id: int) -> None:
-        """How an engine ended does not matter any more: it is removed, or started again."""
-        self._ended.pop(engine_id, None)
 
     # -- questions
 
     @property
-    def wanted(self) -> int:
-        """How many engines were asked for."""
-        return sum(unit.count for unit in self.units.values())
-
-    @property
-    def coming(self) -> bool:
-        """Whether an engine is being started, or waits for that, that is not usable yet."""
-        return bool(self.progresses) or any(map(self._is_coming, self.units.values()))
-
-    def _is_coming(self, unit: Unit) -> bool:
-        status = self._processes().get(unit.key)
-        if status is None:  # a batch system has it
-            return not set(unit.ids) <= set(self.ids)
-        return status.state in (State.REQUESTED, State.STARTING, State.WAITING)
-
-    @property
-    def last_failure(self) -> str:
-        """Why the engine that ended last is not there, as a sentence; empty if none has."""
-        reasons = [info for info in self._ended.values() if info.reason]
-        return f"engine {reasons[-1].id} {reasons[-1].reason}" if reasons else ""
-
-    def checked_id(self, engine_id: int) -> int:
-        """The id of an engine that is known, alive or not.
-
-        :raises InvalidEngineID: when there is none.
-        """
-        known = {*self.ids, *self._ended, *self._known_units_ids()}
-        if engine_id not in known:
-            there = compress_ids(known) or "none"
-            raise InvalidEngineID(
-                f"there is no engine {engine_id} in this cluster; there are: {there}"
-            )
-        return engine_id
-
-    def _known_units_ids(self) -> set[int]:
-        return {each for unit in self.units.values() for each in unit.ids}
-
-    def unit_of(self, engine_id: int) -> Unit | None:
-        """The unit that was started for an engine."""
-        return next((unit for unit in self.units.values() if engine_id in unit.ids), None)
-
-    def job_of(self, engine_id: int) -> Unit | None:
-        """The unit of an engine that has its id from the controller."""
-        found = (key for key, engines in self._job_ids.items() if engine_id in engines)
-        return next((self.units[key] for key in found), None)
-
-    def engine_infos(self) -> list[EngineInfo]:
-        """What is known of each engine, by id."""
-        processes = self._processes()
-        found = dict(self._ended)
-        for unit in self.units.values():
-            for engine_id in unit.ids:
-                status = processes.get(unit.key)
-                if status is not None:
-                    found[engine_id] = engine_info(engine_id, status)
-                elif engine_id not in self.ids:
-                    found[engine_id] = EngineInfo(id=engine_id, state="queued")
-        for engine_id in self.ids:
-            found.setdefault(engine_id, EngineInfo(id=engine_id, state="running"))
-        return [found[engine_id] for engine_id in sorted(found)]
+    def more_to_come(self) -> bool:
+        """Whether engines are being started, or wait for that."""
+        return bool(self.progresses) or self.engines.coming

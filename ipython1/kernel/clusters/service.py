@@ -84,7 +84,9 @@ class ClusterService:
         self._on_change = on_change
         self._started = time.time()
         self._machine = ClusterMachine(supervisor.status, config.with_controller)
-        self._waiting = Waiting(reactor, lambda: f"{len(self._machine.ids)} engines were usable")
+        self._waiting = Waiting(
+            reactor, lambda: f"{len(self._machine.engines.ids)} engines were usable"
+        )
         self._client: EnginesView | None = None
         self._end_commands: dict[str, tuple[tuple[str, ...], ...]] = {}
         self._stopping: Deferred[None] | None = None
@@ -146,8 +148,12 @@ class ClusterService:
         self._ids_changed(await client.get_ids())
 
     async def _start_engines(self, progress: StartProgress, count: int) -> None:
-        units = await self._launcher.start(self._machine.free_ids(count))
-        self._follow(self._machine.units_started(progress, units))
+        ids = self._machine.engines.reserve_ids(count)
+        try:
+            units = await self._launcher.start(ids)
+            self._follow(self._machine.units_started(progress, units))
+        finally:
+            self._machine.engines.release_ids(ids)
 
     async def _settle(self, progress: StartProgress) -> None:
         """Wait until every engine of ``progress`` is usable or has failed, or the time is over.
@@ -168,7 +174,7 @@ class ClusterService:
     @property
     def ids(self) -> list[int]:
         """The engines that are usable now."""
-        return list(self._machine.ids)
+        return list(self._machine.engines.ids)
 
     async def add_engines(self, count: int) -> StartProgress:
         """Start more engines; gives what became of them."""
@@ -189,16 +195,16 @@ class ClusterService:
     async def remove_engines(self, ids: Iterable[int]) -> None:
         """End engines; returns when the controller does not list them any more."""
         chosen = list(ids)
-        removal = self._machine.begin_removal(chosen)
+        removal = self._machine.engines.begin_removal(chosen)
         try:
             for unit in removal.units:
                 await self._launcher.remove(unit)
-                self._machine.forget_unit(unit.key)
+                self._machine.unit_removed(unit.key)
         except BaseException:
-            self._machine.removal_failed(removal)
+            self._machine.engines.removal_failed(removal)
             raise
         for engine_id in chosen:
-            self._machine.forget_end(engine_id)
+            self._machine.engines.forget_end(engine_id)
         if removal.foreign and self._client is not None:
             await self._client.kill(targets=list(removal.foreign))
         await self._wait_gone(chosen)
@@ -206,15 +212,15 @@ class ClusterService:
 
     async def _wait_gone(self, ids: Iterable[int]) -> None:
         gone = set(ids)
-        await self._waiting.until(lambda: not gone & set(self._machine.ids), 30.0)
+        await self._waiting.until(lambda: not gone & set(self._machine.engines.ids), 30.0)
 
     async def restart_engine(self, engine_id: int) -> None:
         """End an engine and start it again under its id; returns when it is usable.
 
         :raises ClusterError: when it was started in a way that cannot do this, or does not come up.
         """
-        unit = self._machine.unit_of(self._machine.checked_id(engine_id))
-        job = self._machine.job_of(engine_id)
+        unit = self._machine.engines.unit_of(self._machine.engines.checked_id(engine_id))
+        job = self._machine.engines.job_of(engine_id)
         if job is not None:
             await self._launcher.restart(job)  # says why it cannot
         if unit is None:
@@ -226,14 +232,14 @@ class ClusterService:
         if known is None:
             await self._launcher.restart(unit)  # a batch system has it: says why it cannot
             return
-        self._machine.check_stays(unit)
+        self._machine.engines.check_stays(unit)
         before = known.restarts
-        self._machine.forget_end(engine_id)
+        self._machine.engines.forget_end(engine_id)
         await self._launcher.restart(unit)
 
         def settled() -> bool:
             status = self._supervisor.status().get(unit.key)
-            if status is None or unit.key not in self._machine.units:
+            if status is None or unit.key not in self._machine.engines.units:
                 raise ClusterError(f"engine {engine_id} was removed before it was usable again")
             return status.restarts > before and status.state in (State.RUNNING, State.ENDED)
 
@@ -245,11 +251,11 @@ class ClusterService:
     def signal(self, ids: Sequence[int] | None, number: int) -> None:
         """Send a signal to engines (all of them for None)."""
         if ids is None:
-            units = list(self._machine.units.values())
+            units = list(self._machine.engines.units.values())
         else:
             units = []
             for each in ids:
-                unit = self._machine.unit_of(self._machine.checked_id(each))
+                unit = self._machine.engines.unit_of(self._machine.engines.checked_id(each))
                 if unit is None:
                     raise ClusterError(
                         f"engine {each} was not started as a process of its own, so it cannot be signalled alone"
@@ -262,9 +268,9 @@ class ClusterService:
         """The last lines that an engine (the controller for None) has logged."""
         if engine_id is None:
             return list(await self._controller.logs(lines))
-        unit = self._machine.unit_of(self._machine.checked_id(engine_id))
+        unit = self._machine.engines.unit_of(self._machine.engines.checked_id(engine_id))
         if unit is None:
-            unit = self._machine.job_of(engine_id)
+            unit = self._machine.engines.job_of(engine_id)
         if unit is None:
             raise ClusterError(f"where engine {engine_id} logs to is not known")
         return list(await self._launcher.logs(unit, engine_id, lines))
@@ -279,19 +285,21 @@ class ClusterService:
         machine = self._machine
 
         def wanted() -> int:
-            return machine.wanted if count is None else count
+            return machine.engines.wanted if count is None else count
 
         def settled() -> bool:
             return machine.phase is not Phase.STARTING
 
         def enough() -> bool:
-            return settled() and len(machine.ids) >= wanted()
+            return settled() and len(machine.engines.ids) >= wanted()
 
-        await self._waiting.until(lambda: enough() or (settled() and not machine.coming), timeout)
+        await self._waiting.until(
+            lambda: enough() or (settled() and not machine.more_to_come), timeout
+        )
         if not enough():
-            last = f"; {machine.last_failure}" if machine.last_failure else ""
+            last = f"; {machine.engines.last_failure}" if machine.engines.last_failure else ""
             raise ClusterError(
-                f"{len(machine.ids)} engines are usable and no more are being started, "
+                f"{len(machine.engines.ids)} engines are usable and no more are being started, "
                 f"so there will not be {wanted()}{last}"
             )
         return self.ids
@@ -309,10 +317,10 @@ class ClusterService:
             started=self._started,
             ipython_dir=str(self.files.dirs.ipython_dir),
             socket=self.socket_path,
-            n=self._machine.wanted,
-            ids=tuple(self._machine.ids),
+            n=self._machine.engines.wanted,
+            ids=tuple(self._machine.engines.ids),
             controller=self._controller_info(),
-            engines=tuple(self._machine.engine_infos()),
+            engines=tuple(self._machine.engines.infos()),
             jobs=tuple(self._launcher.jobs()),
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
         )

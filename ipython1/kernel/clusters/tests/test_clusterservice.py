@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
@@ -252,6 +252,27 @@ class ChangeTests(ServiceCase):
         self.started("engine-4")
         self.controller.set_ids(0, 1, 2, 3, 4)
         self.assertEqual(self.successResultOf(result).usable, [3, 4])
+
+    def test_two_that_add_engines_at_the_same_time_get_different_ids(self) -> None:
+        service = self.up()
+        slow: Deferred[None] = Deferred()
+        launcher = service._launcher
+        start = launcher.start
+
+        async def start_slowly(ids: Sequence[int]) -> Sequence[Unit]:
+            await slow
+            return cast(Sequence[Unit], await start(ids))
+
+        self.patch(launcher, "start", start_slowly)
+        adding = [self.run_it(service.add_engines(1)) for _ in range(2)]
+        slow.callback(None)
+        keys = [each.key for each in self.sent() if isinstance(each, Spawn)]
+        self.assertEqual(keys, ["engine-2", "engine-3"])
+        self.started("engine-2")
+        self.started("engine-3")
+        self.controller.set_ids(0, 1, 2, 3)
+        for each in adding:
+            self.successResultOf(each)
 
     def test_a_removed_engine_is_ended_and_forgotten(self) -> None:
         service = self.up()

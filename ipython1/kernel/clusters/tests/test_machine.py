@@ -10,6 +10,7 @@ from twisted.trial import unittest
 
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
+from ipython1.kernel.clusters.engines import Removal
 from ipython1.kernel.clusters.machine import (
     ClusterMachine,
     GiveUp,
@@ -17,7 +18,6 @@ from ipython1.kernel.clusters.machine import (
     MarkUsable,
     Phase,
     Reconnect,
-    Removal,
     Say,
 )
 from ipython1.kernel.launchers.interfaces import Unit
@@ -33,19 +33,23 @@ class World:
     def check(self) -> None:
         """What must hold between any two events."""
         machine = self.machine
-        assert machine.ids == sorted(set(machine.ids)), machine.ids
-        own = [each for unit in machine.units.values() for each in unit.ids]
+        assert machine.engines.ids == sorted(set(machine.engines.ids)), machine.engines.ids
+        own = [each for unit in machine.engines.units.values() for each in unit.ids]
         assert len(own) == len(set(own)), own
-        assert machine._stale_ids <= set(machine.ids)
-        assert set(machine._job_ids) <= set(machine.units)
-        assert not any(machine.units[key].ids for key in machine._job_ids)
-        assert machine._removing <= set(machine.units)
+        assert machine.engines._stale <= set(machine.engines.ids)
+        assert set(machine.engines._job_ids) <= set(machine.engines.units)
+        assert not any(machine.engines.units[key].ids for key in machine.engines._job_ids)
+        assert machine.engines._removing <= set(machine.engines.units)
         for progress in machine.progresses:
             awaited = {unit.key for unit in progress.units} - set(progress.failures)
-            assert awaited <= set(machine.units), awaited
-        infos = [info.id for info in machine.engine_infos()]
-        assert infos == sorted(set(infos)) and set(machine.ids) <= set(infos), infos
-        assert not set(machine.free_ids(3)) & {*machine.ids, *own}
+            assert awaited <= set(machine.engines.units), awaited
+        infos = [info.id for info in machine.engines.infos()]
+        assert infos == sorted(set(infos)) and set(machine.engines.ids) <= set(infos), infos
+        free = machine.engines.reserve_ids(3)
+        assert not set(free) & {*machine.engines.ids, *own}
+        machine.engines.release_ids(free)
+        jobs = [each for ids in machine.engines._job_ids.values() for each in ids]
+        assert len(jobs) == len(set(jobs)), jobs
 
     def start(self, *ids: int, state: State = State.STARTING) -> None:
         """Engines with a process each are asked for, and start."""
@@ -90,8 +94,11 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_a_start(self) -> None:
         world, machine = self.world, self.machine
         world.start(0, 1)
-        self.assertTrue(machine.coming)
-        self.assertEqual(machine.free_ids(2), [2, 3])
+        self.assertTrue(machine.more_to_come)
+        free = [machine.engines.reserve_ids(2) for _ in range(2)]
+        self.assertEqual(free, [[2, 3], [4, 5]])  # two may be starting some at the same time
+        for ids in free:
+            machine.engines.release_ids(ids)
         self.assertEqual(world.list(1), [MarkUsable("engine-1")])
         (progress,) = machine.progresses
         self.assertEqual((progress.outcome, progress.usable), ("waiting", [1]))
@@ -99,7 +106,7 @@ class MachineTests(unittest.SynchronousTestCase):
         self.assertTrue(progress.settled)
         machine.end_start(progress)
         machine.start_settled()
-        self.assertEqual((machine.phase, machine.wanted), (Phase.RUNNING, 2))
+        self.assertEqual((machine.phase, machine.engines.wanted), (Phase.RUNNING, 2))
 
     def test_an_engine_that_dies_while_it_starts_is_the_start_s_to_tell(self) -> None:
         self.world.start(0, 1)
@@ -128,7 +135,9 @@ class MachineTests(unittest.SynchronousTestCase):
             self.world.report("engine-1", State.ENDED, signal=11),
             [Say("engine 1 was killed by signal SIGSEGV")],
         )
-        self.assertEqual([each.state for each in self.machine.engine_infos()], ["running", "ended"])
+        self.assertEqual(
+            [each.state for each in self.machine.engines.infos()], ["running", "ended"]
+        )
 
     def test_one_that_comes_back_counts_when_the_controller_has_noticed_both(self) -> None:
         self.world.up(0, 1)
@@ -142,42 +151,44 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_a_removal_that_was_asked_for_is_not_told(self) -> None:
         self.world.up(0, 1)
         unit = Unit("engine-1", 1, (1,))
-        self.assertEqual(self.machine.begin_removal([1]), Removal((unit,), ()))
+        self.assertEqual(self.machine.engines.begin_removal([1]), Removal((unit,), ()))
         self.assertEqual(self.world.report("engine-1", State.ENDED, asked=True), [])
-        self.machine.forget_unit("engine-1")
-        self.machine.forget_end(1)
+        self.machine.unit_removed("engine-1")
+        self.machine.engines.forget_end(1)
         self.world.list(0)
-        self.assertRaises(InvalidEngineID, self.machine.begin_removal, [1])
-        self.assertEqual([each.id for each in self.machine.engine_infos()], [0])
+        self.assertRaises(InvalidEngineID, self.machine.engines.begin_removal, [1])
+        self.assertEqual([each.id for each in self.machine.engines.infos()], [0])
 
     def test_a_removal_during_a_restart(self) -> None:
         self.world.up(0)
         self.world.report("engine-0", State.WAITING, signal=9)
-        self.assertTrue(self.machine.coming)
-        self.assertEqual(self.machine.begin_removal([0]).units, (Unit("engine-0", 1, (0,)),))
-        self.machine.forget_unit("engine-0")
+        self.assertTrue(self.machine.more_to_come)
+        self.assertEqual(
+            self.machine.engines.begin_removal([0]).units, (Unit("engine-0", 1, (0,)),)
+        )
+        self.machine.unit_removed("engine-0")
         self.world.list()
-        self.assertFalse(self.machine.coming)
+        self.assertFalse(self.machine.more_to_come)
 
     def test_one_that_is_being_removed_cannot_be_restarted(self) -> None:
         self.world.up(0, 1)
         unit = Unit("engine-1", 1, (1,))
-        removal = self.machine.begin_removal([1])
+        removal = self.machine.engines.begin_removal([1])
         self.world.check()
-        problem = self.assertRaises(ClusterError, self.machine.check_stays, unit)
+        problem = self.assertRaises(ClusterError, self.machine.engines.check_stays, unit)
         self.assertIn("engine 1 is being removed", str(problem))
-        self.machine.check_stays(Unit("engine-0", 1, (0,)))
-        self.machine.removal_failed(removal)
-        self.machine.check_stays(unit)
+        self.machine.engines.check_stays(Unit("engine-0", 1, (0,)))
+        self.machine.engines.removal_failed(removal)
+        self.machine.engines.check_stays(unit)
 
     def test_a_start_does_not_wait_for_what_was_removed(self) -> None:
         self.world.start(0, 1)
         self.world.list(0)
         (progress,) = self.machine.progresses
-        self.machine.begin_removal([1])
+        self.machine.engines.begin_removal([1])
         self.assertEqual(self.world.report("engine-1", State.ENDED, asked=True), [])
         self.assertEqual(progress.outcome, "waiting")
-        self.machine.forget_unit("engine-1")
+        self.machine.unit_removed("engine-1")
         self.world.check()
         self.assertEqual((progress.outcome, progress.wanted), ("complete", 1))
 
@@ -187,12 +198,12 @@ class MachineTests(unittest.SynchronousTestCase):
         (progress,) = self.machine.progresses
         self.machine.end_start(progress)
         self.machine.start_settled()
-        self.assertTrue(self.machine.coming)
+        self.assertTrue(self.machine.more_to_come)
         self.assertIn(MarkUsable("engine-1"), self.world.list(0, 1))
         self.assertEqual(progress.usable, [0])
         self.world.report("engine-0", State.RUNNING)
         self.world.report("engine-1", State.RUNNING)
-        self.assertFalse(self.machine.coming)
+        self.assertFalse(self.machine.more_to_come)
 
     def test_stopping_while_it_starts(self) -> None:
         self.world.start(0, 1)
@@ -204,8 +215,8 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_engines_of_others(self) -> None:
         self.world.up(0)
         self.world.list(0, 7)
-        self.assertEqual(self.machine.begin_removal([7]), Removal((), (7,)))
-        self.assertEqual(self.machine.free_ids(1), [1])
+        self.assertEqual(self.machine.engines.begin_removal([7]), Removal((), (7,)))
+        self.assertEqual(self.machine.engines.reserve_ids(1), [1])
 
     def test_a_job_has_its_engines_from_the_controller(self) -> None:
         world, machine = self.world, self.machine
@@ -215,18 +226,18 @@ class MachineTests(unittest.SynchronousTestCase):
         world.list(0, 1, 2)
         self.assertEqual(progress.usable, [1, 2])
         machine.end_start(progress)
-        problem = self.assertRaises(ClusterError, machine.begin_removal, [2])
+        problem = self.assertRaises(ClusterError, machine.engines.begin_removal, [2])
         self.assertIn("cannot be removed without 1", str(problem))
-        self.assertEqual(machine.begin_removal([1, 2]), Removal((Unit("mpi-1", 2),), ()))
-        self.assertEqual(machine.job_of(2), Unit("mpi-1", 2))
+        self.assertEqual(machine.engines.begin_removal([1, 2]), Removal((Unit("mpi-1", 2),), ()))
+        self.assertEqual(machine.engines.job_of(2), Unit("mpi-1", 2))
 
     def test_a_batch_job_waits_in_its_queue_and_ends(self) -> None:
         world, machine = self.world, self.machine
         progress = machine.begin_start()
         machine.units_started(progress, [Unit("job.0", 1, (0,)), Unit("job.1", 1, (1,))])
-        self.assertEqual([each.state for each in machine.engine_infos()], ["queued", "queued"])
+        self.assertEqual([each.state for each in machine.engines.infos()], ["queued", "queued"])
         world.list(0)
-        self.assertEqual([each.state for each in machine.engine_infos()], ["running", "queued"])
+        self.assertEqual([each.state for each in machine.engines.infos()], ["running", "queued"])
         self.assertEqual(machine.job_ended("job.1", "ran out of time", ["x"], False), [])
         world.check()
         self.assertEqual(progress.outcome, "partial")
@@ -235,7 +246,7 @@ class MachineTests(unittest.SynchronousTestCase):
             machine.job_ended("job.0", "was preempted", ["bye"], False),
             [Say("job.0 was preempted: bye")],
         )
-        self.assertEqual(machine.last_failure, "engine 0 was preempted")
+        self.assertEqual(machine.engines.last_failure, "engine 0 was preempted")
         self.assertEqual(machine.job_ended("job.0", "was preempted", [], False), [])
 
     def test_a_controller_that_fails_at_the_start_is_its_starter_s_to_tell(self) -> None:
@@ -259,13 +270,13 @@ class MachineTests(unittest.SynchronousTestCase):
         self.assertIn("it is started again", getattr(said, "text", ""))
         self.assertEqual(self.machine.controller_lost("it was killed"), [Reconnect()])
         self.world.check()
-        self.assertEqual(self.machine.ids, [])
+        self.assertEqual(self.machine.engines.ids, [])
         self.assertEqual(
             self.world.report("controller", State.RUNNING, restarts=1),
             [Say("the controller is back")],
         )
         self.world.list(0)
-        self.assertEqual([each.state for each in self.machine.engine_infos()], ["running"])
+        self.assertEqual([each.state for each in self.machine.engines.infos()], ["running"])
 
     def test_a_controller_that_is_gone_for_good(self) -> None:
         self.world.up(0)
@@ -314,10 +325,12 @@ class MachineTests(unittest.SynchronousTestCase):
         machine = world.machine
         states = [State.STARTING, State.RUNNING, State.WAITING, State.STOPPING, State.ENDED]
         for _ in range(60):
-            keys = list(machine.units)
+            keys = list(machine.engines.units)
             match chance.randrange(9):
                 case 0:
-                    world.start(*machine.free_ids(chance.randint(1, 3)))
+                    ids = machine.engines.reserve_ids(chance.randint(1, 3))
+                    world.start(*ids)
+                    machine.engines.release_ids(ids)
                 case 1 if machine.progresses:
                     machine.end_start(chance.choice(machine.progresses))
                 case 2 if keys:
@@ -328,13 +341,15 @@ class MachineTests(unittest.SynchronousTestCase):
                     machine.job_ended(chance.choice(keys), "ended", [], chance.random() < 0.5)
                 case 5:
                     machine.controller_lost("it was killed")
-                case 6 if machine.ids:
+                case 6 if machine.engines.ids:
                     with contextlib.suppress(ClusterError):  # those of a job end together
-                        removal = machine.begin_removal([chance.choice(machine.ids)])
+                        removal = machine.engines.begin_removal(
+                            [chance.choice(machine.engines.ids)]
+                        )
                         for unit in removal.units if chance.random() < 0.5 else ():
-                            machine.forget_unit(unit.key)
+                            machine.unit_removed(unit.key)
                         if chance.random() < 0.5:
-                            machine.removal_failed(removal)
+                            machine.engines.removal_failed(removal)
                 case 7:
                     progress = machine.begin_start()
                     machine.units_started(progress, [Unit(f"mpi-{chance.random()}", 2)])

@@ -1,0 +1,232 @@
+"""Which engines a cluster has, and which were started together.  No input and output.
+
+An engine is known by one of these, or by several:
+
+==================  ===============================================================================================
+known by            until
+==================  ===============================================================================================
+its id is reserved  its unit was started, or could not be
+its unit            the unit has ended for good, or was removed; one with a process of its own stays with its last
+                    state
+the controller      the controller does not list it any more.  Where its process has ended before that, it is *stale*
+                    and not usable: the next of that id is another engine
+its end             it is removed, or started again (for those whose end nobody else remembers)
+==================  ===============================================================================================
+
+Engines of a job that takes its ids from the controller are known by the controller alone; which of them are the job's
+is learned when its start has settled.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ipython1.core.texts import compress_ids
+from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
+from ipython1.kernel.clusters.status import EngineInfo, engine_info
+from ipython1.kernel.launchers.interfaces import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How engines are to be removed.
+
+    :ivar units: what is to end.
+    :ivar foreign: ids of engines that this cluster did not start: the controller is to end them.
+    """
+
+    units: tuple[Unit, ...]
+    foreign: tuple[int, ...]
+
+
+class Engines:
+    """See the module's text.
+
+    :param processes: gives what the supervision knows of each process, by key.
+    :ivar ids: the engines that the controller lists, sorted.
+    :ivar units: what was started and has not ended for good, by key.
+    """
+
+    def __init__(self, processes: Callable[[], Mapping[str, ProcessStatus]]) -> None:
+        self.ids: list[int] = []
+        self.units: dict[str, Unit] = {}
+        self._processes = processes
+        self._reserved: set[int] = set()
+        self._stale: set[int] = set()
+        self._job_ids: dict[str, frozenset[int]] = {}
+        self._ends: dict[int, EngineInfo] = {}
+        self._removing: set[str] = set()
+
+    # -- coming and going
+
+    def reserve_ids(self, count: int) -> list[int]:
+        """The lowest ids that no engine has or is about to get; reserved until :meth:`release_ids`."""
+        taken = {*self.ids, *self._ids_of_units(), *self._reserved}
+        free = (each for each in itertools.count() if each not in taken)
+        found = list(itertools.islice(free, count))
+        self._reserved.update(found)
+        return found
+
+    def release_ids(self, ids: Iterable[int]) -> None:
+        """Units have reserved ids now, or will not have them."""
+        self._reserved.difference_update(ids)
+
+    def add(self, units: Iterable[Unit]) -> None:
+        """Units were started."""
+        for unit in units:
+            self.units[unit.key] = unit
+            for engine_id in unit.ids:
+                self._ends.pop(engine_id, None)
+
+    def learn_job(self, unit: Unit, ids: Iterable[int]) -> None:
+        """The engines of a unit that has their ids from the controller."""
+        if unit.key in self.units and not unit.ids:
+            others = itertools.chain.from_iterable(self._job_ids.values())
+            self._job_ids[unit.key] = frozenset(ids) - frozenset(others)
+
+    def listed(self, ids: Iterable[int]) -> None:
+        """The controller lists its engines."""
+        self.ids = sorted(ids)
+        self._stale &= set(self.ids)
+
+    def process_ended(self, key: str) -> None:
+        """The process of a unit has ended, for good or not."""
+        unit = self.units.get(key)
+        if unit is not None:
+            self._stale |= set(unit.ids) & set(self.ids)
+
+    def forget(self, key: str) -> None:
+        """A unit is gone."""
+        self._job_ids.pop(key, None)
+        self.units.pop(key, None)
+        self._removing.discard(key)
+
+    def remember_end(self, unit: Unit, reason: str, lines: Sequence[str]) -> None:
+        """Why the engines of a unit have ended that is no process of this cluster."""
+        for engine_id in unit.ids:
+            self._ends[engine_id] = EngineInfo(
+                id=engine_id, state="ended", reason=reason, lines=tuple(lines)
+            )
+
+    def forget_end(self, engine_id: int) -> None:
+        """How an engine ended does not matter any more: it is removed, or started again."""
+        self._ends.pop(engine_id, None)
+
+    # -- removing
+
+    def begin_removal(self, ids: Iterable[int]) -> Removal:
+        """Engines are about to be removed; gives how.  Each unit is to be forgotten when it has ended.
+
+        :raises InvalidEngineID: when there is no such engine.
+        :raises ClusterError: when they end only together with others.
+        """
+        chosen = [self.checked_id(each) for each in ids]
+        found = []
+        for key in [key for key, engines in self._job_ids.items() if engines & set(chosen)]:
+            left = (self._job_ids[key] & set(self.ids)) - set(chosen)
+            if left:
+                raise ClusterError(
+                    f"the engines of {key} end together: they cannot be removed without {compress_ids(left)}"
+                )
+            chosen = [each for each in chosen if each not in self._job_ids[key]]
+            found.append(self.units[key])
+        units = {each: self.unit_of(each) for each in chosen}
+        found += [unit for unit in units.values() if unit is not None]
+        self._removing.update(unit.key for unit in found)
+        foreign = [each for each, unit in units.items() if unit is None and each in self.ids]
+        return Removal(tuple(found), tuple(foreign))
+
+    def removal_failed(self, removal: Removal) -> None:
+        """What is left of the units that were to be removed stays."""
+        self._removing.difference_update(unit.key for unit in removal.units)
+
+    def check_stays(self, unit: Unit) -> None:
+        """Check that a unit is not being removed.
+
+        :raises ClusterError: when it is.
+        """
+        if unit.key in self._removing:
+            ids = compress_ids(unit.ids)
+            raise ClusterError(f"engine {ids} is being removed, so it cannot be restarted")
+
+    # -- questions
+
+    @property
+    def fresh(self) -> set[int]:
+        """The engines that are listed and not stale."""
+        return set(self.ids) - self._stale
+
+    @property
+    def usable_units(self) -> list[Unit]:
+        """The units whose engines are all listed."""
+        fresh = self.fresh
+        return [
+            unit
+            for unit in self.units.values()
+            if (unit.ids and set(unit.ids) <= fresh) or (not unit.ids and len(fresh) >= unit.count)
+        ]
+
+    @property
+    def wanted(self) -> int:
+        """How many engines were asked for."""
+        return sum(unit.count for unit in self.units.values())
+
+    @property
+    def coming(self) -> bool:
+        """Whether an engine is being started, or waits for that, that is not usable yet."""
+        return any(map(self._is_coming, self.units.values()))
+
+    def _is_coming(self, unit: Unit) -> bool:
+        status = self._processes().get(unit.key)
+        if status is None:  # a batch system has it
+            return not set(unit.ids) <= set(self.ids)
+        return status.state in (State.REQUESTED, State.STARTING, State.WAITING)
+
+    @property
+    def last_failure(self) -> str:
+        """Why the engine that ended last is not there, as a sentence; empty if none has."""
+        reasons = [info for info in self._ends.values() if info.reason]
+        return f"engine {reasons[-1].id} {reasons[-1].reason}" if reasons else ""
+
+    def checked_id(self, engine_id: int) -> int:
+        """The id of an engine that is known, alive or not.
+
+        :raises InvalidEngineID: when there is none.
+        """
+        known = {*self.ids, *self._ends, *self._ids_of_units()}
+        if engine_id not in known:
+            there = compress_ids(known) or "none"
+            raise InvalidEngineID(
+                f"there is no engine {engine_id} in this cluster; there are: {there}"
+            )
+        return engine_id
+
+    def _ids_of_units(self) -> set[int]:
+        return {each for unit in self.units.values() for each in unit.ids}
+
+    def unit_of(self, engine_id: int) -> Unit | None:
+        """The unit that was started for an engine."""
+        return next((unit for unit in self.units.values() if engine_id in unit.ids), None)
+
+    def job_of(self, engine_id: int) -> Unit | None:
+        """The unit of an engine that has its id from the controller."""
+        found = (key for key, engines in self._job_ids.items() if engine_id in engines)
+        return next((self.units[key] for key in found), None)
+
+    def infos(self) -> list[EngineInfo]:
+        """What is known of each engine, by id."""
+        processes = self._processes()
+        found = dict(self._ends)
+        for unit in self.units.values():
+            for engine_id in unit.ids:
+                status = processes.get(unit.key)
+                if status is not None:
+                    found[engine_id] = engine_info(engine_id, status)
+                elif engine_id not in self.ids:
+                    found[engine_id] = EngineInfo(id=engine_id, state="queued")
+        for engine_id in self.ids:
+            found.setdefault(engine_id, EngineInfo(id=engine_id, state="running"))
+        return [found[engine_id] for engine_id in sorted(found)]
