@@ -109,7 +109,11 @@ def adopt(reactor: Any, connection: socket.socket) -> ControlProtocol:
 
 
 class AsyncCluster(BaseCluster):
-    """As :class:`~ipython1.kernel.cluster.Cluster`, with methods that give Deferreds; asyncio can await them, too."""
+    """As :class:`~ipython1.kernel.cluster.Cluster`, with methods that give Deferreds; asyncio can await them, too.
+
+    It takes the same arguments, and in an ``async with`` statement it is started and stopped.  The methods take the
+    arguments of the blocking ones.  They raise errors about arguments at once; every other error fails the Deferred.
+    """
 
     _owned: OwnedProcess | None = None
     _control: ControlProtocol | None = None
@@ -118,7 +122,12 @@ class AsyncCluster(BaseCluster):
     # -- life
 
     def start(self) -> AwaitableDeferred:
-        """Start it; fires with the cluster when every engine is usable or has failed."""
+        """Start it.
+
+        :returns: a Deferred that fires with the cluster itself when every engine is usable or has failed, or after
+            ``start_timeout`` (60 s by default); it fails with :class:`~ipython1.kernel.error.ClusterError` if there is
+            no controller, or if no engine comes up.
+        """
         return awaitable(self._start())
 
     async def _start(self) -> AsyncCluster:
@@ -196,7 +205,13 @@ class AsyncCluster(BaseCluster):
     def attach(
         cls, cluster_id: str = "", *, ipython_dir: str | os.PathLike[str] | None = None
     ) -> AwaitableDeferred:
-        """Fires with a cluster that runs already on this host; it goes on when this process ends."""
+        """A cluster that runs already on this host; it goes on when this process ends.
+
+        :param cluster_id: the name of the cluster; empty for the one that was started without a name.
+        :param ipython_dir: where its files are; by default ``$IPYTHONDIR``, else ``~/.ipython``.
+        :returns: a Deferred that fires with the cluster, or fails with
+            :class:`~ipython1.kernel.error.ClusterError` if there is none.
+        """
 
         async def attach() -> AsyncCluster:
             from twisted.internet import reactor
@@ -213,11 +228,19 @@ class AsyncCluster(BaseCluster):
     # -- clients and engines
 
     def multiengine(self, timeout: float = 10.0) -> AwaitableDeferred:
-        """Fires with an ``AsyncMultiEngineClient`` for it."""
+        """Connect a new ``AsyncMultiEngineClient`` to it.
+
+        :param timeout: seconds within which the connection must be made.
+        :returns: a Deferred that fires with the client.
+        """
         return get_multiengine_client(str(self.files.multiengine_furl), timeout)
 
     def task(self, timeout: float = 10.0) -> AwaitableDeferred:
-        """Fires with an asynchronous task client for it."""
+        """Connect a new asynchronous task client to it.
+
+        :param timeout: seconds within which the connection must be made.
+        :returns: a Deferred that fires with the client.
+        """
         from ipython1.kernel.clients.asyncclient import get_task_client
 
         return get_task_client(str(self.files.task_furl), timeout)
@@ -231,7 +254,12 @@ class AsyncCluster(BaseCluster):
         return self._call("status", lambda status: list(status["ids"]))
 
     def add_engines(self, n: int = 1) -> AwaitableDeferred:
-        """Start more engines; fires with the ids of those that came up."""
+        """Start more engines.
+
+        :param n: how many.
+        :returns: a Deferred that fires with the ids of those that are usable when each is usable or has failed; it
+            fails with :class:`~ipython1.kernel.error.ClusterError` if none comes up.
+        """
 
         def check(outcome: dict[str, Any]) -> list[int]:
             self._check_started(outcome)
@@ -240,28 +268,53 @@ class AsyncCluster(BaseCluster):
         return self._call("add", check, count=check_number(n, "n is the number of engines"))
 
     def remove_engines(self, ids: int | Iterable[int]) -> AwaitableDeferred:
-        """End engines; fires when they are gone."""
+        """End engines.
+
+        :param ids: an id, or several.
+        :returns: a Deferred that fires with None when they are gone.
+        """
         return self._call("remove", ids=id_list(ids))
 
     def restart_engine(self, id: int) -> AwaitableDeferred:
-        """End an engine and start it again under its id; fires when it is usable."""
+        """End an engine and start it again under its id.
+
+        :param id: the engine's id.
+        :returns: a Deferred that fires with None when it is usable.
+        """
         return self._call("restart", engine=engine_id(id))
 
     def wait_for_engines(
         self, n: int | None = None, timeout: float | None = None
     ) -> AwaitableDeferred:
-        """Fires with all ids when ``n`` engines are usable; see the blocking method."""
+        """Wait until enough engines are usable.
+
+        :param n: how many; None for all that were asked for.
+        :param timeout: seconds; None for no limit.
+        :returns: a Deferred that fires with the ids of all engines that are usable; it fails with
+            :class:`~ipython1.kernel.error.ResultNotCompleted` if there are not enough after that time, and with
+            :class:`~ipython1.kernel.error.ClusterError` as soon as it is certain that they do not come.
+        """
         if n is not None:
             check_number(n, "n is the number of engines", 0)
         return self._call("wait", count=n, seconds=timeout)
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> AwaitableDeferred:
-        """Send a signal to the processes of engines; ``'all'`` for all."""
+        """Send a signal to the processes of engines.
+
+        :param ids: an id, several, or ``'all'``.
+        :param sig: its number or name (``'SIGUSR1'``).
+        :returns: a Deferred that fires with None when it is sent.
+        """
         chosen = None if ids == "all" else id_list(ids)
         return self._call("signal", ids=chosen, number=osprocess.signal_number(sig))
 
     def logs(self, id: int | None = None, lines: int = 100) -> AwaitableDeferred:
-        """Fires with the last lines that an engine, or without an id the controller, has logged."""
+        """The last lines of a log.
+
+        :param id: the engine's id; None for the controller.
+        :param lines: how many lines at most.
+        :returns: a Deferred that fires with the lines, joined.
+        """
         check_number(lines, "lines is how many to show")
         chosen = None if id is None else engine_id(id)
         return self._call("logs", "\n".join, engine=chosen, lines=lines)

@@ -110,6 +110,12 @@ class Cluster(BaseCluster):
         ``setup=['module load python']``, ...
 
     In a ``with`` statement it is started and stopped; else call :meth:`start` and :meth:`stop`.
+
+    :raises ValueError: if ``n`` is not a whole number of 1 or more.
+    :raises TypeError: if ``ipcluster`` has no option of that name.
+
+    After :meth:`start`, every method raises :class:`~ipython1.kernel.error.ConnectionError` if the cluster has ended,
+    and before it :class:`~ipython1.kernel.error.ClusterError`.
     """
 
     _owned: OwnedProcess | None = None
@@ -119,9 +125,13 @@ class Cluster(BaseCluster):
     # -- life
 
     def start(self) -> Cluster:
-        """Start it; returns when every engine is usable or has failed.
+        """Start it; returns when every engine is usable or has failed, or after ``start_timeout`` (60 s by default).
 
-        :raises ClusterError: when there is no controller, or no engine comes up; with what they said last.
+        It warns if some of the engines are not usable then.
+
+        :returns: the cluster itself.
+        :raises ClusterError: if it is started already, if there is no controller, or if no engine comes up; with what
+            they said last.
         """
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is started already")
@@ -145,7 +155,10 @@ class Cluster(BaseCluster):
         return self
 
     def stop(self) -> None:
-        """End it and everything that it started; returns when that is gone.  Nothing happens when it has ended."""
+        """End it and everything that it started; returns when that is gone.  Nothing happens when it has ended.
+
+        :raises ResultNotCompleted: if its processes do not end within 60 s.
+        """
         control, self._control = self._control, None
         owned, self._owned = self._owned, None
         _running.discard(self)
@@ -195,7 +208,10 @@ class Cluster(BaseCluster):
 
         It goes on when this process ends.
 
-        :raises ClusterError: when there is no such cluster.
+        :param cluster_id: the name of the cluster; empty for the one that was started without a name.
+        :param ipython_dir: where its files are; by default ``$IPYTHONDIR``, else ``~/.ipython``.
+        :raises ClusterError: if there is no such cluster, or it runs on another host.
+        :raises ConnectionError: if it does not answer.
         """
         cluster = cls(cluster_id=cluster_id, ipython_dir=ipython_dir)
         cluster._arguments = []
@@ -208,13 +224,21 @@ class Cluster(BaseCluster):
     # -- clients
 
     def multiengine(self, timeout: float = 10.0) -> MultiEngineClient:
-        """A ``MultiEngineClient`` for it."""
+        """Connect a new ``MultiEngineClient`` to it.
+
+        :param timeout: seconds within which the connection must be made.
+        :raises ConnectionError: if nobody answers in that time.
+        """
         from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 
         return MultiEngineClient(str(self.files.multiengine_furl), timeout)
 
     def task(self, timeout: float = 10.0) -> TaskClient:
-        """A ``TaskClient`` for it."""
+        """Connect a new ``TaskClient`` to it.
+
+        :param timeout: seconds within which the connection must be made.
+        :raises ConnectionError: if nobody answers in that time.
+        """
         from ipython1.kernel.clients.taskclient import TaskClient
 
         return TaskClient(str(self.files.task_furl), timeout)
@@ -227,29 +251,58 @@ class Cluster(BaseCluster):
         return list(self.status().ids)
 
     def status(self) -> ClusterStatus:
-        """Everything that is known of it and its processes."""
+        """Everything that is known of it and its processes.
+
+        :raises ResultNotCompleted: if it does not answer within 30 s.
+        """
         return ClusterStatus.from_json(self._call("status"))
 
     def add_engines(self, n: int = 1) -> list[int]:
-        """Start more engines; gives the ids of those that came up."""
+        """Start more engines; returns when each is usable or has failed, or after ``start_timeout``.
+
+        It warns if some of them are not usable then.
+
+        :param n: how many.
+        :returns: the ids of those that are usable.
+        :raises ValueError: if ``n`` is not a whole number of 1 or more.
+        :raises ClusterError: if none comes up.
+        """
         outcome = self._call("add", None, count=check_number(n, "n is the number of engines"))
         self._check_started(outcome)
         return list(outcome["ids"])
 
     def remove_engines(self, ids: int | Iterable[int]) -> None:
-        """End engines; returns when they are gone."""
+        """End engines; returns when they are gone.
+
+        :param ids: an id, or several.
+        :raises TypeError: if ``ids`` is something else.
+        :raises InvalidEngineID: if there is no such engine.
+        :raises ClusterError: if they end only together with others (engines of one MPI job).
+        :raises ResultNotCompleted: if they are not gone after 30 s.
+        """
         self._call("remove", 120.0, ids=id_list(ids))
 
     def restart_engine(self, id: int) -> None:
-        """End an engine and start it again under its id; returns when it is usable."""
+        """End an engine and start it again under its id; returns when it is usable.
+
+        :param id: the engine's id.
+        :raises TypeError: if ``id`` is something else.
+        :raises InvalidEngineID: if there is no such engine.
+        :raises ClusterError: if an engine of this kind cannot be restarted (those of MPI and batch jobs), if it is
+            removed meanwhile, or if it does not come up.
+        :raises ResultNotCompleted: if it is not usable after ``start_timeout``.
+        """
         self._call("restart", None, engine=engine_id(id))
 
     def wait_for_engines(self, n: int | None = None, timeout: float | None = None) -> list[int]:
-        """Wait until ``n`` engines are usable (by default all that were asked for); gives all their ids.
+        """Wait until enough engines are usable.
 
+        :param n: how many; None for all that were asked for.
         :param timeout: seconds; None for no limit.
-        :raises ResultNotCompleted: when the time is over.
-        :raises ClusterError: as soon as it is sure that they do not come.
+        :returns: the ids of all engines that are usable.
+        :raises ValueError: if ``n`` is not a whole number of 0 or more.
+        :raises ResultNotCompleted: if there are not enough after that time.
+        :raises ClusterError: as soon as it is certain that they do not come.
         """
         if n is not None:
             check_number(n, "n is the number of engines", 0)
@@ -260,13 +313,23 @@ class Cluster(BaseCluster):
         """Send a signal to the processes of engines.
 
         :param ids: an id, several, or ``'all'``.
-        :param sig: its number or name.
+        :param sig: its number or name (``'SIGUSR1'``).
+        :raises InvalidEngineID: if there is no such engine.
+        :raises ClusterError: if engines of this kind cannot be signalled one by one.
         """
         chosen = None if ids == "all" else id_list(ids)
         self._call("signal", ids=chosen, number=osprocess.signal_number(sig))
 
     def logs(self, id: int | None = None, lines: int = 100) -> str:
-        """The last lines that an engine has logged; those of the controller without an id."""
+        """The last lines of a log.
+
+        :param id: the engine's id; None for the controller.
+        :param lines: how many lines at most.
+        :returns: the lines, joined; empty if there is no log yet.
+        :raises ValueError: if ``lines`` is not a whole number of 1 or more.
+        :raises InvalidEngineID: if there is no such engine.
+        :raises ClusterError: if it is not known where that engine logs to.
+        """
         check_number(lines, "lines is how many to show")
         return "\n".join(
             self._call("logs", engine=None if id is None else engine_id(id), lines=lines)

@@ -32,13 +32,26 @@ class Observer(Protocol):
     """Receives reports from a launcher."""
 
     def say(self, text: str) -> None:
-        """Show a line to the user."""
+        """Show a line to the user.
+
+        :param text: the line, without its newline.
+        """
 
     def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
-        """A unit without a supervised process has ended."""
+        """A unit without a supervised process has ended.
+
+        :param key: the unit's name.
+        :param reason: why, as the end of a sentence that begins with the name.
+        :param lines: the last lines of its output.
+        :param asked: whether it was to end.
+        """
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
-        """Set commands to run when the cluster ends for any reason; they replace earlier ones of ``key``."""
+        """Set commands to run when the cluster ends for any reason; they replace earlier ones of ``key``.
+
+        :param key: what the commands are for (a job).
+        :param commands: each as a program and its arguments; none if there is nothing to end any more.
+        """
 
     def jobs_changed(self) -> None:
         """The launcher's ``jobs()`` have changed."""
@@ -48,7 +61,11 @@ class Observer(Protocol):
 class Context:
     """The objects that a launcher uses.
 
+    :ivar config: what the user asked for.
+    :ivar files: where the cluster's files are on this host.
+    :ivar supervisor: starts and watches processes through nannies.
     :ivar nanny: the link to this host's nanny.
+    :ivar observer: takes reports.
     """
 
     config: ClusterConfig
@@ -60,43 +77,75 @@ class Context:
 
 
 class IEngineLauncher(Interface):
-    """Starts engines.  The constructor takes a :class:`Context`."""
+    """Starts engines.  The constructor takes a :class:`Context`.
+
+    A launcher that decides where the controller runs also has a method ``controller_launcher()``, which returns an
+    :class:`IControllerLauncher`, or None for a controller on this host.
+    """
 
     kind = Attribute("The launcher's name, for messages.")
     early = Attribute("Whether ``start`` may be called before the controller listens.")
     waits_in_queue = Attribute("Whether engines may wait for an unlimited time before they start.")
 
     def check() -> None:
-        """Raise a ClusterError if this cannot work here (a program is missing); called before anything starts."""
+        """Check that this can work here; called before anything starts.
+
+        :raises ClusterError: if it cannot (a program is missing).
+        """
 
     def default_count() -> int:
         """Return how many engines to start if the user gives no number."""
 
     async def prepare() -> None:
-        """Prepare while the controller starts (connect to hosts), without starting engines."""
+        """Prepare while the controller starts (connect to hosts), without starting engines.
+
+        :raises ClusterError: if no engine could be started afterwards.
+        """
 
     async def start(ids: Sequence[int]) -> Sequence[Unit]:
-        """Start one engine for each of ``ids`` (which a launcher may ignore), or raise a ClusterError."""
+        """Start engines; return without waiting until they are usable.
+
+        :param ids: one free id for each engine; a launcher may let the controller choose other ones.
+        :returns: what was started.  Units that are processes have the keys of those.
+        :raises ClusterError: if nothing could be started.
+        """
 
     async def remove(unit: Unit) -> None:
-        """Stop the engines of one unit."""
+        """Stop the engines of one unit; return when its process has ended, or its end was asked for.
+
+        :raises ClusterError: if that failed; the unit is still there then.
+        """
 
     async def restart(unit: Unit) -> None:
-        """Restart the engines of one unit, or raise a ClusterError."""
+        """Restart the engines of one unit; return without waiting until they are usable.
+
+        :raises ClusterError: if engines of this kind cannot be restarted.
+        """
 
     def signal(unit: Unit, number: int) -> None:
-        """Send a signal to the engines of one unit, or raise a ClusterError."""
+        """Send a signal to the engines of one unit.
+
+        :raises ClusterError: if engines of this kind cannot be signalled.
+        """
 
     async def logs(unit: Unit, engine_id: int, lines: int) -> list[str]:
-        """Return the last lines of an engine's log."""
+        """Return the last lines of an engine's log.
+
+        :param engine_id: one of the unit's engines.
+        :param lines: how many at most.
+        :returns: none if there is no log yet.
+        :raises ClusterError: if the log cannot be reached.
+        """
 
     def jobs() -> Sequence[str]:
         """Return the ids of batch jobs, for the state file."""
 
     async def close(grace: float) -> None:
-        """Stop what this host's nanny does not stop (processes on other hosts), within ``grace`` seconds.
+        """Stop what this host's nanny does not stop (processes on other hosts); return when that has ended.
 
         It is called again with a shorter time if the user is in a hurry.
+
+        :param grace: seconds that processes may take to end before they are killed.
         """
 
 
@@ -104,13 +153,25 @@ class IControllerLauncher(Interface):
     """Starts the controller.  The constructor takes a :class:`Context`."""
 
     def check() -> None:
-        """Raise a ClusterError if this cannot work here."""
+        """Check that this can work here; called before anything starts.
+
+        :raises ClusterError: if it cannot.
+        """
 
     async def start() -> None:
-        """Start it; return when it listens and its FURL files are in this host's security directory."""
+        """Start it; return when it listens and its FURL files are in this host's security directory.
+
+        :raises ClusterError: if it does not come up.
+        """
 
     async def logs(lines: int) -> list[str]:
-        """Return the last lines of its log."""
+        """Return the last lines of its log.
+
+        :param lines: how many at most.
+        """
 
     async def close(grace: float) -> None:
-        """Stop it if this host's nanny does not; may be called again, like ``close`` of :class:`IEngineLauncher`."""
+        """Stop it if this host's nanny does not; may be called again, like ``close`` of :class:`IEngineLauncher`.
+
+        :param grace: seconds that it may take to end before it is killed.
+        """
