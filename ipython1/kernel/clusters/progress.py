@@ -85,8 +85,16 @@ class StartProgress:
         self._expected_more = False
 
     def ids_changed(self, ids: Iterable[int]) -> None:
-        """Engines that are usable now."""
+        """Engines that are usable now, all of the cluster's."""
         self._ids = frozenset(ids) - self._foreign
+
+    @property
+    def _own(self) -> frozenset[int]:
+        """Those that were asked for: by id where that is known, else whatever came after the beginning."""
+        units = self._units.values()
+        if all(unit.ids for unit in units):
+            return self._ids & {each for unit in units for each in unit.ids}
+        return self._ids
 
     def unit_ended(self, key: str, reason: str, lines: Sequence[str] = ()) -> bool:
         """A unit came to its end; gives whether this is the failure of a start."""
@@ -114,28 +122,30 @@ class StartProgress:
     @property
     def usable(self) -> list[int]:
         """The ids of those that are usable."""
-        return sorted(self._ids)
+        return sorted(self._own)
 
     @property
     def failed(self) -> int:
         """How many will not come."""
+        own = self._own
         lost = 0
         for failure in self.failures.values():
             unit = failure.unit
             if unit.ids:
-                lost += sum(1 for each in unit.ids if each not in self._ids)
+                lost += sum(1 for each in unit.ids if each not in own)
             else:
                 lost += unit.count
-        return min(lost, max(0, self.wanted - len(self._ids)))
+        return min(lost, max(0, self.wanted - len(own)))
 
     @property
     def outcome(self) -> str:
         """See the table."""
-        if self._expected_more or len(self._ids) + self.failed < self.wanted:
+        own = self._own
+        if self._expected_more or len(own) + self.failed < self.wanted:
             return "waiting"
         if not self.failed:
             return "complete"
-        return "partial" if self._ids else "failed"
+        return "partial" if own else "failed"
 
     @property
     def settled(self) -> bool:

@@ -270,9 +270,11 @@ class ChangeTests(ServiceCase):
         self.assertEqual(keys, ["engine-2", "engine-3"])
         self.started("engine-2")
         self.started("engine-3")
+        self.controller.set_ids(0, 1, 3)
+        self.assertNoResult(adding[0])  # that one is not the one it waits for
+        self.assertEqual(self.successResultOf(adding[1]).usable, [3])
         self.controller.set_ids(0, 1, 2, 3)
-        for each in adding:
-            self.successResultOf(each)
+        self.assertEqual(self.successResultOf(adding[0]).usable, [2])
 
     def test_a_removed_engine_is_ended_and_forgotten(self) -> None:
         service = self.up()
@@ -540,6 +542,11 @@ class StateFileTests(ServiceCase):
         self.assertEqual(read_state(files.state), service.status())
         self.assertTrue(service.status().is_here)
         self.assertTrue(service.status().is_alive)
+
+    def test_an_engine_is_told_with_its_id_first(self) -> None:
+        engines = self.up().status().to_json()["engines"]
+        names = ["id", "state", "pid", "host", "restarts", "reason", "lines"]
+        self.assertEqual([list(each) for each in engines], [names, names])
 
     def test_a_damaged_one_is_refused(self) -> None:
         service = self.make()
