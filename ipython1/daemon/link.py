@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from ipython1.daemon.protocol import (
@@ -26,6 +26,8 @@ from ipython1.daemon.protocol import (
     encode,
 )
 from ipython1.kernel.basics.error import ConnectionError, KernelError, ProtocolError
+
+P = TypeVar("P", bound=Protocol)
 
 
 class NannyError(KernelError):
@@ -128,22 +130,15 @@ class NannyLink(Protocol):
             self._on_event(message)
 
 
-def adopt_socket(
-    reactor: Any, connection: socket.socket, on_event: Callable[[Message], None]
-) -> NannyLink:
-    """Create a link over the connection returned by :func:`ipython1.daemon.starting.start_nanny`."""
-    from twisted.internet.protocol import Factory
+def adopt_connection(reactor: Any, connection: socket.socket, protocol: P) -> P:
+    """Let the reactor take over a connected Unix socket.
 
-    links: list[NannyLink] = []
-
-    class OneLink(Factory):
-        noisy = False
-
-        def buildProtocol(self, addr: object) -> NannyLink:
-            links.append(NannyLink(on_event))
-            return links[0]
-
+    :param protocol: takes what arrives.
+    :returns: the protocol, connected.
+    """
+    factory = Factory.forProtocol(lambda: protocol)
+    factory.noisy = False
     connection.setblocking(False)
-    reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, OneLink())
+    reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, factory)
     connection.close()  # the reactor has a duplicate descriptor
-    return links[0]
+    return protocol

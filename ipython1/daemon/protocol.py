@@ -219,21 +219,27 @@ def decode(line: bytes) -> Message:
 
 
 class LineBuffer:
-    """Splits a stream of bytes into lines."""
+    """Splits a stream of bytes into lines.
 
-    def __init__(self) -> None:
+    :param limit: the longest line, in bytes.
+    :param place: where the stream is, for the error.
+    """
+
+    def __init__(
+        self, limit: int = LINE_LIMIT, place: str = "between supervisor and nanny"
+    ) -> None:
+        self._limit = limit
+        self._place = place
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Add data and yield the complete lines, without their newlines.
 
-        :raises ProtocolError: if a line exceeds :data:`LINE_LIMIT`.
+        :raises ProtocolError: if a line exceeds the limit.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LINE_LIMIT:
-            raise ProtocolError(
-                f"message of more than {LINE_LIMIT} bytes between supervisor and nanny"
-            )
+        if len(self._rest) > self._limit:
+            raise ProtocolError(f"message of more than {self._limit} bytes {self._place}")
         yield from lines
 
     @property

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
+from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
@@ -33,7 +33,7 @@ from ipython1.kernel.clusters.cluster import (
     engine_id,
     id_list,
 )
-from ipython1.kernel.clusters.control import Lines, decode, encode, error_from_wire
+from ipython1.kernel.clusters.control import decode, encode, error_from_wire, line_buffer
 from ipython1.kernel.clusters.launch import OwnedProcess
 from ipython1.kernel.clusters.status import ClusterStatus, wait_until_gone
 from ipython1.kernel.launchers.clusterconfig import title_of
@@ -46,7 +46,7 @@ class ControlProtocol(Protocol):
     """
 
     def __init__(self) -> None:
-        self._lines = Lines()
+        self._lines = line_buffer()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Deferred[Any]] = {}
         self._gone = False
@@ -92,22 +92,6 @@ class ControlProtocol(Protocol):
             self.transport.loseConnection()
 
 
-def adopt(reactor: Any, connection: socket.socket) -> ControlProtocol:
-    """The protocol over a connected socket, which the reactor takes over."""
-    protocol = ControlProtocol()
-
-    class One(Factory):
-        noisy = False
-
-        def buildProtocol(self, addr: object) -> ControlProtocol:
-            return protocol
-
-    connection.setblocking(False)
-    reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, One())
-    connection.close()
-    return protocol
-
-
 class AsyncCluster(BaseCluster):
     """As :class:`~ipython1.kernel.cluster.Cluster`, with methods that give Deferreds; asyncio can await them, too.
 
@@ -136,7 +120,7 @@ class AsyncCluster(BaseCluster):
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is started already")
         owned = self._owned = OwnedProcess(self._arguments)
-        self._control = adopt(reactor, owned.connection)
+        self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
             outcome = await self._control.call("started")
             self._check_started(outcome)
@@ -218,7 +202,9 @@ class AsyncCluster(BaseCluster):
 
             cluster = cls(cluster_id=cluster_id, ipython_dir=ipython_dir)
             cluster._attached = True
-            cluster._control = adopt(reactor, connect_to(cluster.files))
+            cluster._control = adopt_connection(
+                reactor, connect_to(cluster.files), ControlProtocol()
+            )
             # Not by the method, whose result would be asyncio's where asyncio called this.
             cluster.kind = (await cluster._control.call("status"))["kind"]
             return cluster

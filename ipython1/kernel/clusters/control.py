@@ -17,10 +17,11 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ipython1.daemon.protocol import LineBuffer
 from ipython1.kernel.basics import error
 from ipython1.kernel.basics.error import (
     ClusterError,
@@ -30,6 +31,8 @@ from ipython1.kernel.basics.error import (
 )
 
 LINE_LIMIT = 8 << 20
+"""The longest message, in bytes: a status with the last words of thousands of engines."""
+
 _PATH_LIMIT = 100  # bytes; the systems' own limits begin at 104
 
 
@@ -52,21 +55,9 @@ def decode(line: bytes) -> dict[str, Any]:
     return content
 
 
-class Lines:
-    """Cuts a stream into lines of bounded length."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The complete lines.
-
-        :raises ProtocolError: when one grows too long.
-        """
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LINE_LIMIT:
-            raise ProtocolError("an endless line on a cluster's control connection")
-        yield from lines
+def line_buffer() -> LineBuffer:
+    """What cuts a control connection's stream into lines."""
+    return LineBuffer(LINE_LIMIT, "on a cluster's control connection")
 
 
 def error_to_wire(problem: BaseException) -> list[str]:
@@ -140,7 +131,7 @@ class BlockingControl:
         self._connection = connection
         self._connection.setblocking(False)
         self.on_event = on_event
-        self._lines = Lines()
+        self._lines = line_buffer()
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
         self._sending = threading.Lock()

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from ipython1.core.texts import compress_ids
 from ipython1.daemon import osprocess
-from ipython1.daemon.link import adopt_socket
+from ipython1.daemon.link import NannyLink, adopt_connection
 from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import KernelError
@@ -129,7 +129,7 @@ class ClusterProcess:
         self._reactor = reactor
         self._owner = owner
         supervisor = ProcessSupervisor(reactor, supervision)
-        nanny = adopt_socket(reactor, connection, supervisor.on_event)
+        nanny = adopt_connection(reactor, connection, NannyLink(supervisor.on_event))
         nanny.hello.addErrback(lambda failure: None)
         supervisor.add_host("", nanny)
         self.service = ClusterService(

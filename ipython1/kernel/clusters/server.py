@@ -14,8 +14,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
+from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import KernelError, ProtocolError
-from ipython1.kernel.clusters.control import Lines, decode, encode, error_to_wire
+from ipython1.kernel.clusters.control import decode, encode, error_to_wire, line_buffer
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.service import ClusterService
 
@@ -93,7 +94,7 @@ class ControlConnection(Protocol):
     def __init__(self, server: ControlServer, on_end: Callable[[], object] = lambda: None) -> None:
         self._server = server
         self._on_end = on_end
-        self._lines = Lines()
+        self._lines = line_buffer()
         self.watching = False
 
     def dataReceived(self, data: bytes) -> None:
@@ -172,16 +173,8 @@ class ControlServer(Factory):
     def adopt_owner(self, reactor: Any, descriptor: int, on_end: Callable[[], object]) -> None:
         """Take orders over an inherited socket; ``on_end`` is called when its other side ends."""
         os.set_inheritable(descriptor, False)
-        server = self
-
-        class Owner(Factory):
-            noisy = False
-
-            def buildProtocol(self, addr: object) -> ControlConnection:
-                return ControlConnection(server, on_end)
-
-        reactor.adoptStreamConnection(descriptor, socket.AF_UNIX, Owner())
-        os.close(descriptor)
+        connection = socket.socket(fileno=descriptor)
+        adopt_connection(reactor, connection, ControlConnection(self, on_end))
 
     def tell(self, content: dict[str, Any]) -> None:
         """Send an event to those who watch."""
