@@ -11,6 +11,7 @@ from pathlib import Path
 from twisted.trial import unittest
 
 import ipython1.kernel
+from ipython1.kernel.config import config_manager
 from ipython1.kernel.tests.wiresupport import run_program
 
 KERNEL = Path(ipython1.kernel.__file__).parent
@@ -203,12 +204,15 @@ class LoadingTests(unittest.SynchronousTestCase):
         )
 
     def test_the_controller_loads_nothing_that_unpickles(self) -> None:
-        """Neither with the interfaces that it has from the beginning."""
+        """Neither with the interfaces that it offers unless the ini file says otherwise."""
+        offered = config_manager.root.defaults()["controller"]["controller_interfaces"].values()
+        names = [each[key] for each in offered for key in ("controller_interface", "fc_interface")]
+        self.assertEqual(len(names), 4)
+        modules = ", ".join(sorted({name.rpartition(".")[0] for name in names}))
         self.check(
-            """
+            f"""
             from ipython1.kernel.scripts import ipcontroller; ipcontroller.preload()
-            import ipython1.kernel.multiengine, ipython1.kernel.multienginefc
-            import ipython1.kernel.task, ipython1.kernel.taskfc
+            import {modules}
             """,
             *("objects", "engine.", "calls", "tasks.", "clients", "futures"),
         )
