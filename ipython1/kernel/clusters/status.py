@@ -94,10 +94,7 @@ class ClusterStatus:
         :raises ClusterError: when it is something else.
         """
         try:
-            known = {field.name for field in dataclasses.fields(cls)}
-            values: dict[str, Any] = {
-                name: value for name, value in content.items() if name in known
-            }
+            values = _known_fields(cls, content)
             values["engines"] = tuple(_info(EngineInfo, each) for each in values.get("engines", ()))
             if values.get("controller") is not None:
                 values["controller"] = _info(ProcessInfo, values["controller"])
@@ -120,7 +117,13 @@ class ClusterStatus:
 
 
 def _info(cls: Any, content: dict[str, Any]) -> Any:
-    return cls(**{**content, "lines": tuple(content.get("lines", ()))})
+    values = _known_fields(cls, content)
+    return cls(**{**values, "lines": tuple(values.get("lines", ()))})
+
+
+def _known_fields(cls: Any, content: dict[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(cls)}
+    return {name: value for name, value in content.items() if name in known}
 
 
 def controller_info(status: ProcessStatus) -> ProcessInfo:

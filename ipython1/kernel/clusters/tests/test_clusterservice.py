@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -532,6 +533,18 @@ class ProgressTests(unittest.SynchronousTestCase):
         self.assertEqual((progress.failed, progress.outcome), (2, "partial"))
 
 
+STATE_FILE = """
+{
+ "cluster_id": "x", "kind": "ssh", "state": "running", "host": "here", "pid": 20, "pid_started": 1.5, "started": 2.5,
+ "ipython_dir": "/d", "socket": "/d/ipcluster.sock", "n": 2, "ids": [0],
+ "controller": {"state": "running", "pid": 21, "host": "node1", "restarts": 1, "reason": "", "lines": []},
+ "engines": [{"id": 3, "state": "ended", "pid": 22, "host": "", "restarts": 0, "reason": "exited with status 1",
+              "lines": ["ipengine: no disk"]}],
+ "jobs": ["7"], "end_commands": [["qdel", "7"]]
+}
+"""
+
+
 class StateFileTests(ServiceCase):
     def test_it_survives_writing_and_reading(self) -> None:
         service = self.up(cluster_id="x")
@@ -560,5 +573,17 @@ class StateFileTests(ServiceCase):
 
     def test_what_a_later_version_adds_is_ignored(self) -> None:
         content = self.up().status().to_json()
-        content["colour"] = "red"
+        for each in (content, content["controller"], *content["engines"]):
+            each["colour"] = "red"
         self.assertEqual(ClusterStatus.from_json(content).state, "running")
+
+    def test_names_and_values_are_those_of_earlier_versions(self) -> None:
+        """A cluster may have been started by another version than the one that stops it."""
+        content = json.loads(STATE_FILE)
+        status = ClusterStatus.from_json(content)
+        self.assertEqual(json.loads(json.dumps(status.to_json())), content)
+        self.assertEqual(status.end_commands, (("qdel", "7"),))
+        (ended,) = status.engines
+        self.assertEqual((ended.id, ended.lines), (3, ("ipengine: no disk",)))
+        assert status.controller is not None
+        self.assertEqual((status.controller.host, status.controller.restarts), ("node1", 1))
