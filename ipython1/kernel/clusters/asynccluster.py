@@ -26,7 +26,6 @@ from ipython1.kernel.basics.error import ClusterError, ConnectionError, Protocol
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
 from ipython1.kernel.clusters.cluster import (
-    STOP_LIMIT,
     BaseCluster,
     check_number,
     connect_to,
@@ -35,7 +34,7 @@ from ipython1.kernel.clusters.cluster import (
 )
 from ipython1.kernel.clusters.control import decode, encode, error_from_wire, line_buffer
 from ipython1.kernel.clusters.launch import OwnedProcess
-from ipython1.kernel.clusters.status import ClusterStatus, wait_until_gone
+from ipython1.kernel.clusters.status import ClusterStatus
 from ipython1.kernel.launchers.clusterconfig import title_of
 
 
@@ -151,12 +150,8 @@ class AsyncCluster(BaseCluster):
             except ConnectionError:
                 pass  # it has ended
             control.close()
-        if owned is not None:
-            await deferToThread(owned.wait, STOP_LIMIT)
-        if control is not None and (owned is None or owned.was_killed):
-            await deferToThread(wait_until_gone, self.files, STOP_LIMIT)
-        if control is not None:
-            self._remove_own_files()
+        if control is not None or owned is not None:
+            await deferToThread(self._wait_until_gone, owned, control is not None)
 
     async def __aenter__(self) -> AsyncCluster:
         if self._control is None:

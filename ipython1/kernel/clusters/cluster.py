@@ -88,8 +88,21 @@ class BaseCluster:
                 f"{usable} of {wanted} engines are usable\n{shown}".rstrip(), stacklevel=4
             )
 
-    def _remove_own_files(self) -> None:
-        """Remove what nobody will need: the keys and FURLs of a cluster whose id was made up for it."""
+    def _wait_until_gone(self, owned: OwnedProcess | None, connected: bool) -> None:
+        """Block until nothing is left of the cluster, and remove the files of one whose id was made up for it.
+
+        :param owned: its ``ipcluster``, if it belongs to this process.
+        :param connected: whether it has been told to stop; else there is nothing but ``owned`` to wait for.
+        :raises ResultNotCompleted: if it takes longer than :data:`STOP_LIMIT`.
+        """
+        if owned is not None and not owned.wait(STOP_LIMIT):
+            raise ResultNotCompleted(
+                f"the processes of {title_of(self.cluster_id)} did not end within {STOP_LIMIT:g} s"
+            )
+        if not connected:
+            return
+        if owned is None or owned.was_killed:
+            wait_until_gone(self.files, STOP_LIMIT)
         if self._own_id:
             remove_files(self.files)
 
@@ -170,14 +183,7 @@ class Cluster(BaseCluster):
                 pass  # it has ended
             finally:
                 control.close()
-        if owned is not None and not owned.wait(STOP_LIMIT):
-            raise ResultNotCompleted(
-                f"the processes of {title_of(self.cluster_id)} did not end within {STOP_LIMIT:g} s"
-            )
-        if control is not None:
-            if owned is None or owned.was_killed:
-                wait_until_gone(self.files, STOP_LIMIT)
-            self._remove_own_files()
+        self._wait_until_gone(owned, control is not None)
 
     def __enter__(self) -> Cluster:
         return self if self._control is not None else self.start()
