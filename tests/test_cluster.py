@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 import warnings
 
@@ -40,16 +39,7 @@ class ClusterCase(IpclusterCase):
         return cluster
 
     def program(self, text: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(text)],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
-        return done
+        return self.run_to_end([self.python, "-c", textwrap.dedent(text)], status)
 
 
 class EnginesTests(ClusterCase):
@@ -240,15 +230,30 @@ class FailureTests(ClusterCase):
         self.assertEqual(self.processes(), [])
 
 
+UNDER_ASYNCIO = """
+import asyncio
+from twisted.internet import asyncioreactor
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+asyncioreactor.install(loop)
+{}
+from twisted.internet import reactor
+async def run():
+    await main()
+    reactor.callLater(0, reactor.stop)
+loop.call_soon(lambda: loop.create_task(run()))
+reactor.run()
+"""
+
+
 class AsyncTests(ClusterCase):
+    def under_asyncio(self, text: str) -> str:
+        """What a program prints that defines a coroutine function ``main``, which runs in asyncio's loop."""
+        return self.program(UNDER_ASYNCIO.format(textwrap.dedent(text))).stdout
+
     def test_under_asyncio(self) -> None:
-        printed = self.program(
+        printed = self.under_asyncio(
             """
-            import asyncio
-            from twisted.internet import asyncioreactor
-            loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(loop)
-            asyncioreactor.install(loop)
             from ipython1.kernel.asynccluster import AsyncCluster
 
             async def main():
@@ -266,26 +271,14 @@ class AsyncTests(ClusterCase):
                     await cluster.ids()
                 except Exception as problem:
                     print(type(problem).__name__)
-
-            from twisted.internet import reactor
-            async def run():
-                await main()
-                reactor.callLater(0, reactor.stop)
-            loop.call_soon(lambda: loop.create_task(run()))
-            reactor.run()
             """
-        ).stdout
+        )
         self.assertEqual(printed, "[1] [0, 1] [3]\nlocal\nClusterError\n")
         self.assertEqual(self.processes(), [])
 
     def test_a_start_that_is_cancelled_leaves_nothing(self) -> None:
-        printed = self.program(
+        printed = self.under_asyncio(
             """
-            import asyncio
-            from twisted.internet import asyncioreactor
-            loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(loop)
-            asyncioreactor.install(loop)
             from ipython1.kernel.asynccluster import AsyncCluster
             from ipython1.kernel.clusters.launch import files_of
 
@@ -301,14 +294,7 @@ class AsyncTests(ClusterCase):
                     await cluster.ids()
                 except Exception as problem:
                     print(type(problem).__name__)
-
-            from twisted.internet import reactor
-            async def run():
-                await main()
-                reactor.callLater(0, reactor.stop)
-            loop.call_soon(lambda: loop.create_task(run()))
-            reactor.run()
             """
-        ).stdout
+        )
         self.assertEqual(printed, "cancelled []\nClusterError\n")
         self.assertEqual(self.processes(), [])

@@ -41,18 +41,8 @@ class HostsTests(IpclusterCase):
 
     def script(self, host: str, name: str, *arguments: str) -> subprocess.Popen[str]:
         """Start one of the scripts on a host."""
-        process = subprocess.Popen(
-            self.on(host, self.python, "-m", f"ipython1.kernel.scripts.{name}", *arguments),
-            env=self.environ_of(host),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.addCleanup(process.stdout.close)  # type: ignore[union-attr]
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
+        command = self.on(host, self.python, "-m", f"ipython1.kernel.scripts.{name}", *arguments)
+        return self.start_program(command, self.environ_of(host))
 
     def controller(self, host: str, *arguments: str) -> subprocess.Popen[str]:
         process = self.script(host, "ipcontroller", *arguments)
@@ -66,16 +56,12 @@ class HostsTests(IpclusterCase):
         shutil.copy2(self.home[source] / "security" / name, path)
 
     def client(self, host: str, count: int, argument: str = "") -> str:
-        done = subprocess.run(
-            self.on(host, self.python, "-c", GET_IDS.format(argument=argument, count=count)),
-            env=self.environ_of(host),
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return done.stdout
+        return self.python_on(host, GET_IDS.format(argument=argument, count=count))
+
+    def python_on(self, host: str, code: str) -> str:
+        """What a program prints on a host."""
+        command = self.on(host, self.python, "-c", code)
+        return self.run_to_end(command, environ=self.environ_of(host)).stdout
 
     def test_furl_files_that_are_copied(self) -> None:
         """As the reference has it: no option is needed, the FURL says where the controller is."""
@@ -103,11 +89,8 @@ class HostsTests(IpclusterCase):
             f"[defaults]\nipython_dir = {self.directory / 'far'}\n"
         )
         process = self.script("host0", "ipcluster", "-f", str(hosts), "--ssh", ssh)
-        lines: list[str] = []
-        while not lines or "Ctrl-C" not in lines[-1]:
-            lines.append(process.stdout.readline())  # type: ignore[union-attr]
-            self.assertNotEqual(lines[-1], "", "".join(lines))
-        self.assertIn("the cluster is up: 3 engines (0-2).\n", lines)
+        self.wait_until_up(process)
+        self.assertIn("the cluster is up: 3 engines (0-2).\n", self.printed)
         self.copy("ipcontroller-mec.furl", "host0", "host3")
         self.assertEqual(self.client("host3", 3), "['host1', 'host2', 'host2'] [1, 2]\n")
         process.terminate()
@@ -120,25 +103,14 @@ class HostsTests(IpclusterCase):
         agent = f"--prtemca plm_ssh_agent '{self.ssh()}' --host host1:1,host2:1"
         options = ["-n", "2", "--mpi=mpi4py", f"--mpiexec={program} {agent} -x PYTHONPATH"]
         process = self.script("host0", "ipcluster", "mpiexec", *options)
-        lines: list[str] = []
-        while not lines or "Ctrl-C" not in lines[-1]:
-            lines.append(process.stdout.readline())  # type: ignore[union-attr]
-            self.assertNotEqual(lines[-1], "", "".join(lines))
+        self.wait_until_up(process)
         self.assertEqual(self.client("host0", 2), "['host1', 'host2'] [1, 2]\n")
         code = (
             "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
             "mec.execute('from mpi4py import MPI; total = MPI.COMM_WORLD.allreduce(4)')\n"
             "print(mec.pull('total'))"
         )
-        done = subprocess.run(
-            self.on("host0", self.python, "-c", code),
-            env=self.environ_of("host0"),
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        self.assertEqual((done.stdout, done.returncode), ("[8, 8]\n", 0), done.stderr)
+        self.assertEqual(self.python_on("host0", code), "[8, 8]\n")
         process.terminate()
         self.assertEqual(process.wait(LIMIT), 0)
         until(lambda: not self.below(self.directory))

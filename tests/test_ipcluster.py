@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pexpect
@@ -20,6 +20,7 @@ from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.clusters.status import ClusterStatus
+from ipython1.testing.processes import private_environ, start_program
 
 LIMIT = 60.0
 MARK = "IPYTHON1_TEST_MARK"
@@ -45,15 +46,9 @@ class IpclusterCase(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="ipython1-test-"))
         self.mark = uuid.uuid4().hex
-        # What a killed process leaves behind goes with the directory.
-        temporary = self.directory / "tmp"
-        temporary.mkdir()
         self.environ = {
-            **os.environ,
+            **private_environ(self.directory),
             MARK: self.mark,
-            "IPYTHONDIR": str(self.directory),
-            "TMPDIR": str(temporary),
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PYTHONUNBUFFERED": "1",
         }
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
@@ -64,9 +59,15 @@ class IpclusterCase(unittest.SynchronousTestCase):
 
     def run_ipcluster(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run it to its end and check its exit status."""
+        return self.run_to_end(self.command(*arguments), status)
+
+    def run_to_end(
+        self, command: Sequence[str], status: int = 0, environ: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run any program to its end and check its exit status."""
         done = subprocess.run(
-            self.command(*arguments),
-            env=self.environ,
+            command,
+            env=environ or self.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -76,26 +77,37 @@ class IpclusterCase(unittest.SynchronousTestCase):
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done
 
-    def start(self, *arguments: str, program: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """Start it, by a program that runs it if wanted; returns when it has printed that it is up."""
-        process = subprocess.Popen(
-            [*program, *self.command(*arguments)],
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def start_program(
+        self, command: Sequence[str], environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start any program; it is killed when the test ends."""
+        process = start_program(command, environ or self.environ)
         self.addCleanup(process.stdout.close)  # type: ignore[union-attr]
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
+        return process
+
+    def start(self, *arguments: str, program: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start it, by a program that runs it if wanted; returns when it has printed that it is up."""
+        process = self.start_program([*program, *self.command(*arguments)])
+        self.wait_until_up(process)
+        return process
+
+    def wait_until_up(self, process: subprocess.Popen[str]) -> None:
+        """Wait until it has printed that it is up; ``printed`` has its lines."""
         self.printed: list[str] = []
         while "Ctrl-C ends it." not in "".join(self.printed):
             line = process.stdout.readline()  # type: ignore[union-attr]
             if not line:
                 raise AssertionError(f"it did not come up: {''.join(self.printed)}")
             self.printed.append(line)
+
+    def start_controller(self) -> subprocess.Popen[str]:
+        """Start ``ipcontroller`` by itself; returns when it listens."""
+        process = self.start_program(
+            [self.python, "-P", "-m", "ipython1.kernel.scripts.ipcontroller"]
+        )
+        self.assertIn("listening", process.stdout.readline())  # type: ignore[union-attr]
         return process
 
     def status(self, *arguments: str) -> ClusterStatus:
@@ -121,16 +133,7 @@ class IpclusterCase(unittest.SynchronousTestCase):
 
     def run_python(self, code: str) -> str:
         """What a program with a client prints."""
-        done = subprocess.run(
-            [self.python, "-c", code],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
+        return self.run_to_end([self.python, "-c", code]).stdout
 
 
 LEAVE_GRANDCHILDREN = """
@@ -330,16 +333,7 @@ class UseTests(IpclusterCase):
         self.nothing_is_left()
 
     def test_engines_for_a_controller_that_was_started_by_itself(self) -> None:
-        controller = subprocess.Popen(
-            [sys.executable, "-m", "ipython1.kernel.scripts.ipcontroller"],
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.addCleanup(controller.stdout.close)  # type: ignore[union-attr]
-        self.addCleanup(controller.wait)
-        self.addCleanup(controller.kill)
-        self.assertIn("listening", controller.stdout.readline())  # type: ignore[union-attr]
+        controller = self.start_controller()
         engines = self.start("engines", "-n", "2")
         code = "from ipython1.kernel import client; print(client.MultiEngineClient().get_ids())"
         self.assertEqual(self.run_python(code), "[0, 1]\n")
@@ -480,16 +474,7 @@ class ByHandTests(IpclusterCase):
         self.assertEqual((child.exitstatus, child.signalstatus), (0, None), child.before)
 
     def test_ctrl_c_ends_them(self) -> None:
-        controller = subprocess.Popen(
-            [self.python, "-P", "-m", "ipython1.kernel.scripts.ipcontroller"],
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.addCleanup(controller.stdout.close)  # type: ignore[union-attr]
-        self.addCleanup(controller.wait)
-        self.addCleanup(controller.kill)
-        self.assertIn("listening", controller.stdout.readline())  # type: ignore[union-attr]
+        self.start_controller()
         idle, busy = self.ipengine(), self.ipengine()
         log = "registered as engine {}"
         logs = self.directory / "log"

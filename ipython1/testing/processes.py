@@ -24,6 +24,40 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 
 
+def private_environ(directory: Path) -> dict[str, str]:
+    """Return the environment for programs whose files are all to be in one directory.
+
+    They import the packages that this process imports, and what a killed one leaves behind goes with the directory.
+
+    :param directory: an existing directory, which becomes the IPython directory; ``tmp`` is made in it for temporary
+        files.
+    """
+    temporary = directory / "tmp"
+    temporary.mkdir()
+    return {
+        **os.environ,
+        "IPYTHONDIR": str(directory),
+        "TMPDIR": str(temporary),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+
+
+def start_program(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a program without a terminal, in a session of its own.
+
+    :returns: its process; ``stdout`` gives what it prints on standard output and standard error.
+    """
+    return subprocess.Popen(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
 class RealCluster:
     """``ipcluster -n N`` in a temporary IPython directory; use it in a ``with`` statement, or call ``start`` and
     ``stop``.
@@ -39,16 +73,7 @@ class RealCluster:
         self.n = n
         self.ipython_dir = Path(tempfile.mkdtemp(prefix="ipython1-test-"))
         self.output: list[str] = []
-        # Removing the directory also removes what killed processes leave behind.
-        temporary = self.ipython_dir / "tmp"
-        temporary.mkdir()
-        self.environ = {
-            **os.environ,
-            "IPYTHONDIR": str(self.ipython_dir),
-            "TMPDIR": str(temporary),
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            **(environ or {}),
-        }
+        self.environ = {**private_environ(self.ipython_dir), **(environ or {})}
         self.command = [
             sys.executable,
             "-m",
@@ -66,15 +91,7 @@ class RealCluster:
         :returns: ``self``.
         :raises RuntimeError: if it does not start; the message holds its output and logs.
         """
-        self.process = subprocess.Popen(
-            self.command,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = start_program(self.command, self.environ)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         deadline = time.monotonic() + START_TIMEOUT
