@@ -49,22 +49,36 @@ class BatchSystem(ABC):
 
     @abstractmethod
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        """Return the command that submits an array ``job`` of ``count`` members, with its script on standard input."""
+        """Return the command that submits an array, with its script on standard input.
+
+        :param job: the name of the array.
+        :param count: the number of members, 1 or more.
+        :param output: the pattern for output files, from :meth:`output_pattern`.
+        :param options: the queue, the account and whatever else the user asked for.
+        """
 
     @abstractmethod
     def job_id(self, output: str) -> str:
         """Find the job id in the output of the submission.
 
+        :returns: the id in the form that the other commands take.
         :raises ClusterError: if there is none.
         """
 
     @abstractmethod
     def output_pattern(self, directory: str, stem: str) -> str:
-        """Return the pattern for the members' output files, in the batch system's syntax."""
+        """Return the pattern for the members' output files, in the batch system's syntax.
 
-    @abstractmethod
+        :param directory: the absolute path of the directory for them.
+        :param stem: the beginning of their names.
+        """
+
     def output_name(self, stem: str, job_id: str, index: int) -> str:
-        """Return the name of a member's output file according to :meth:`output_pattern`."""
+        """Return the name of a member's output file according to :meth:`output_pattern`.
+
+        :param index: the member's index in the array, from ``first`` up.
+        """
+        return f"{stem}-{job_id}-{index}.out"
 
     @abstractmethod
     def query(self, job_id: str) -> Command:
@@ -72,7 +86,10 @@ class BatchSystem(ABC):
 
     @abstractmethod
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        """Return the states by index of the members that have not ended, from the output of the query."""
+        """Return the states by index of the members that have not ended.
+
+        :param output: what the command of :meth:`query` printed.
+        """
 
     @abstractmethod
     def cancel(self, job_id: str) -> Command:
@@ -87,7 +104,10 @@ class BatchSystem(ABC):
         """Return the command that cancels an array by name, for the time before its id is known."""
 
     def signal(self, job_id: str, index: int, number: int) -> Command | None:
-        """Return the command that sends a signal to a member; None if the batch system cannot."""
+        """Return the command that sends a signal to a member; None if the batch system cannot.
+
+        :param number: the number of the signal.
+        """
         return None
 
     def gone(self, output: str) -> bool:
@@ -101,6 +121,19 @@ def _found(pattern: str, output: str, name: str) -> str:
         said = " ".join(output.split())[:300] or "nothing"
         raise ClusterError(f"{name} did not print a job id; its output: {said}")
     return match.group(1)
+
+
+def _table_states(
+    output: str, *, ended: tuple[str, ...], waiting: tuple[str, ...]
+) -> dict[int, TaskState]:
+    """Read the states from a table whose lines are ``index|state|reason``."""
+    found = {}
+    for line in output.splitlines():
+        index, state, reason = (*(word.strip() for word in line.split("|")), "", "")[:3]
+        if index.isdigit() and state not in ended:
+            is_waiting = state in waiting
+            found[int(index)] = TaskState(is_waiting, reason if is_waiting else "")
+    return found
 
 
 class Slurm(BatchSystem):
@@ -127,20 +160,15 @@ class Slurm(BatchSystem):
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-%A-%a.out"
 
-    def output_name(self, stem: str, job_id: str, index: int) -> str:
-        return f"{stem}-{job_id}-{index}.out"
-
     def query(self, job_id: str) -> Command:
         return ("squeue", "--noheader", "--array", f"--jobs={job_id}", "--format=%K|%T|%r")
 
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        found = {}
-        for line in output.splitlines():
-            index, state, reason = (*line.strip().split("|"), "", "")[:3]
-            if index.isdigit() and state not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"):
-                waiting = state in ("PENDING", "CONFIGURING", "REQUEUED")
-                found[int(index)] = TaskState(waiting, reason if waiting else "")
-        return found
+        return _table_states(
+            output,
+            ended=("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"),
+            waiting=("PENDING", "CONFIGURING", "REQUEUED"),
+        )
 
     def gone(self, output: str) -> bool:
         return "Invalid job id" in output
@@ -181,9 +209,6 @@ class Sge(BatchSystem):
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-$JOB_ID-$TASK_ID.out"
-
-    def output_name(self, stem: str, job_id: str, index: int) -> str:
-        return f"{stem}-{job_id}-{index}.out"
 
     def query(self, job_id: str) -> Command:
         return ("qstat",)
@@ -301,20 +326,13 @@ class Lsf(BatchSystem):
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-%J-%I.out"
 
-    def output_name(self, stem: str, job_id: str, index: int) -> str:
-        return f"{stem}-{job_id}-{index}.out"
-
     def query(self, job_id: str) -> Command:
         return ("bjobs", "-noheader", "-o", "jobindex stat pend_reason delimiter='|'", job_id)
 
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        found = {}
-        for line in output.splitlines():
-            index, state, reason = (*line.strip().split("|"), "", "")[:3]
-            if index.isdigit() and state not in ("DONE", "EXIT", "ZOMBI"):
-                waiting = state in ("PEND", "PSUSP", "WAIT")
-                found[int(index)] = TaskState(waiting, reason.strip() if waiting else "")
-        return found
+        return _table_states(
+            output, ended=("DONE", "EXIT", "ZOMBI"), waiting=("PEND", "PSUSP", "WAIT")
+        )
 
     def gone(self, output: str) -> bool:
         return "is not found" in output or "No unfinished job" in output
