@@ -73,6 +73,37 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
 
+SIDES = (("client", "clients", ""), ("engine", "engines", "; the clients' unless given"))
+"""The two sides of a controller: the prefix of their options, who connects there, and what their options' help ends
+with."""
+
+
+def add_address_options(group: Any, side: str, who: str, otherwise: str) -> None:
+    """``--client-ip``, ``--client-port`` and ``--client-location``, or those of the engines' side.
+
+    :param group: a parser, or a group of one.
+    :param side: and the others: an entry of :data:`SIDES`.
+    """
+    group.add_argument(
+        f"--{side}-ip",
+        type=address,
+        metavar="IP",
+        help=f"the address to listen on; all of this host's if empty{otherwise}",
+    )
+    group.add_argument(
+        f"--{side}-port",
+        type=port,
+        metavar="PORT",
+        help=f"the port to listen on; 0 is any free one{otherwise}",
+    )
+    group.add_argument(
+        f"--{side}-location",
+        type=location,
+        metavar="HOST[:PORT]",
+        help=f"where {who} find the controller, as the FURL shall say it{otherwise}",
+    )
+
+
 def read_settings(
     parser: argparse.ArgumentParser,
     given: argparse.Namespace,
@@ -150,8 +181,8 @@ def location(text: str) -> str:
     return _checked(check_location, text)
 
 
-def engine_id(text: str) -> int:
-    """The id of an engine."""
+def whole_number(text: str) -> int:
+    """A number of things, or the number of one of them, with nine digits at most."""
     if not _is_number(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)

@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--restart-engines",
-        type=_number,
+        type=arguments.whole_number,
         metavar="N",
         help="start an engine that died again, at most N times a minute",
     )
@@ -101,15 +101,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_controller_options(group: Any) -> None:
-    for side, who in (("client", "clients"), ("engine", "engines")):
-        group.add_argument(f"--{side}-ip", type=arguments.address, metavar="IP")
-        group.add_argument(f"--{side}-port", type=arguments.port, metavar="PORT")
-        group.add_argument(
-            f"--{side}-location",
-            type=arguments.location,
-            metavar="HOST[:PORT]",
-            help=f"where {who} find the controller",
-        )
+    for side, who, otherwise in arguments.SIDES:
+        arguments.add_address_options(group, side, who, otherwise)
     group.add_argument(
         "-r", "--reuse-furls", action="store_true", help="keep the FURLs of the last run"
     )
@@ -252,14 +245,8 @@ def _batch_options(given: argparse.Namespace, section: dict[str, Any]) -> BatchO
     )
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 6):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
-
-
 def _count(text: str) -> int:
-    number = _number(text)
+    number = arguments.whole_number(text)
     if number == 0:
         raise argparse.ArgumentTypeError("'0' is not a number of engines, which is 1 or more")
     return number

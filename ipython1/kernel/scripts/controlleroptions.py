@@ -36,32 +36,14 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
-    for side, who in (("client", "clients"), ("engine", "engines")):
-        like = "" if side == "client" else "; the clients' unless given"
+    for side, who, otherwise in arguments.SIDES:
         group = parser.add_argument_group(f"where {who} connect")
-        group.add_argument(
-            f"--{side}-ip",
-            type=arguments.address,
-            metavar="IP",
-            help=f"the address to listen on; all of this host's if empty{like}",
-        )
-        group.add_argument(
-            f"--{side}-port",
-            type=arguments.port,
-            metavar="PORT",
-            help=f"the port to listen on; 0 is any free one{like}",
-        )
-        group.add_argument(
-            f"--{side}-location",
-            type=arguments.location,
-            metavar="HOST[:PORT]",
-            help=f"where {who} find this host, as the FURL shall say it{like}",
-        )
+        arguments.add_address_options(group, side, who, otherwise)
         group.add_argument(
             f"--{side}-cert-file",
             type=arguments.file,
             metavar="FILE",
-            help=f"the key file; made when it is missing{like}",
+            help=f"the key file; made when it is missing{otherwise}",
         )
 
 

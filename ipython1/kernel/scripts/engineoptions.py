@@ -53,7 +53,7 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
     )
     parser.add_argument(
         "--engine-id",
-        type=arguments.engine_id,
+        type=arguments.whole_number,
         metavar="N",
         help="ask for this id; a free one otherwise",
     )
