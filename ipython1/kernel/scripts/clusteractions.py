@@ -14,7 +14,7 @@ from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
 from ipython1.kernel.clusters.control import BlockingControl
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
-from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
+from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, read_state, wait_until_gone
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
@@ -114,13 +114,15 @@ def status(config: ClusterConfig, as_json: bool) -> int:
 
 def summary(found: ClusterStatus) -> str:
     """One line about a cluster."""
-    count = len(found.ids)
-    ids = f" ({compress_ids(found.ids)})" if count else ""
-    number = f"{count} engines" if count != 1 else "1 engine"
     return (
-        f"{found.state}, {found.kind}, {number}{ids}, for {_duration(time.time() - found.started)}, "
-        f"process {found.pid} on {found.host}"
+        f"{found.state}, {found.kind}, {_engines_text(found.ids)}, "
+        f"for {_duration(time.time() - found.started)}, process {found.pid} on {found.host}"
     )
+
+
+def _engines_text(ids: Sequence[int]) -> str:
+    count = f"{len(ids)} engines" if len(ids) != 1 else "1 engine"
+    return f"{count} ({compress_ids(ids)})" if ids else count
 
 
 def _duration(seconds: float) -> str:
@@ -131,7 +133,7 @@ def _duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _process_text(info: Any) -> str:
+def _process_text(info: ProcessInfo) -> str:
     parts = [info.state]
     if info.pid and info.state != "ended":
         parts.append(f"process {info.pid}" + (f" on {info.host}" if info.host else ""))
@@ -186,11 +188,15 @@ def engines(command: ClusterCommand) -> int:
 def _add(files: ClusterFiles, count: int) -> int:
     control = BlockingControl(_connect(files))
     outcome = control.call("add", None, count=count)
-    for line in failure_lines(list(map(UnitFailure.from_json, outcome["failures"]))):
+    for line in _failures(outcome):
         print(f"ipcluster: {line}", file=sys.stderr)
     if outcome["ids"]:
         print(f"added: engines {compress_ids(outcome['ids'])}")
     return 0 if len(outcome["ids"]) == outcome["wanted"] else 1
+
+
+def _failures(outcome: dict[str, Any]) -> list[str]:
+    return failure_lines(list(map(UnitFailure.from_json, outcome["failures"])))
 
 
 def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
@@ -211,7 +217,7 @@ def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
     try:
         control.call("watch", None)
         outcome = control.call("started", None)
-        for line in failure_lines(list(map(UnitFailure.from_json, outcome["failures"]))):
+        for line in _failures(outcome):
             screen.problem(line)
         if not outcome["ids"]:
             screen.problem("no engine could be started")
@@ -222,9 +228,7 @@ def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
     except ConnectionError:
         screen.close()
         raise owned.error() from None
-    count = len(outcome["ids"])
-    what = f"{count} engines" if count != 1 else "1 engine"
-    screen.line(f"{title_of(config.cluster_id)} is up: {what} ({compress_ids(outcome['ids'])}).")
+    screen.line(f"{title_of(config.cluster_id)} is up: {_engines_text(outcome['ids'])}.")
     screen.line("To use it, in Python:\n")
     for line in connecting_lines(config):
         screen.line(f"    {line}")
