@@ -27,11 +27,11 @@ html_use_index = True
 default_role = None
 highlight_language = "none"
 
-# Signatures stay short; the docstrings say what is taken and given.
+# Keep signatures short; the docstrings describe parameters and results.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-# Names in docstrings that are no part of the public reference.
+# Names in docstrings that are not part of the public reference.
 nitpick_ignore_regex = [
     (r"py:.*", r"(builtins\.)?[a-z]+"),
     (r"py:.*", r"(twisted|foolscap|zope|concurrent|asyncio|numpy|IPython|configobj)\..*"),

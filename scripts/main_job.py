@@ -14,7 +14,7 @@ TERMS = 2_000_000
 
 
 def main() -> int:
-    """Compute pi as a sum, a quarter of it on each engine.
+    """Compute pi as a sum, of which each engine computes a quarter.
 
     :returns: the exit status.
     """

@@ -1,4 +1,4 @@
-"""Run the test suite, and with ``--checks`` the other checks too; the last line counts what passed and failed.
+"""Run the test suite, and with ``--checks`` the other checks; the last line counts passes and failures.
 
 See ``run-tests`` and ``.ci/run``.
 """
@@ -21,10 +21,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TIME_LIMIT = 1800.0
-"""Seconds after which tests that still run are taken to hang."""
+"""Seconds after which a running test suite is considered to hang."""
 
 STOP_TIME = 60.0
-"""Seconds that tests get to clean up after an interrupt."""
+"""Seconds that the tests have to clean up after an interrupt."""
 
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[^()\n]*)\))?\s*$", re.MULTILINE)
 _TAIL = 4000
@@ -49,9 +49,9 @@ class Counts:
 
 
 def read_summary(output: str, status: int) -> Counts:
-    """What trial's output says, held against its exit status.
+    """Read the counts from trial's output, and check them against its exit status.
 
-    A run that broke off says nothing or something that does not fit its status; that counts as one failure.
+    If a run broke off, its summary is missing or contradicts the status; that counts as one failure.
     """
     counts: dict[str, int] = {}
     for match in _SUMMARY.finditer(output):
@@ -65,7 +65,7 @@ def read_summary(output: str, status: int) -> Counts:
 
 
 def run_tests(names: Sequence[str], directory: Path) -> Counts:
-    """Run tests with trial; its output is shown as it comes."""
+    """Run tests with trial, and show its output as it arrives."""
     command = [
         sys.executable,
         "-m",
@@ -90,7 +90,7 @@ def run_tests(names: Sequence[str], directory: Path) -> Counts:
     watch.start()
     tail = b""
     try:
-        # Read without waiting for whole lines, so that a test that hangs can be seen.
+        # Do not wait for whole lines, so that you can see which test hangs.
         while piece := os.read(process.stdout.fileno(), 65536):
             sys.stdout.buffer.write(piece)
             sys.stdout.flush()
@@ -107,7 +107,7 @@ def run_tests(names: Sequence[str], directory: Path) -> Counts:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the tests; they get some time to end what they have started."""
+    """End the tests, after giving them some time to end what they started."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -130,7 +130,7 @@ def checks() -> Mapping[str, list[str]]:
 
 
 def run_check(name: str, command: Sequence[str], directory: Path) -> Counts:
-    """Run one of the other checks; it counts as one."""
+    """Run one of the other checks, which counts as one test."""
     command = [part.format(out=directory / "docs") for part in command]
     print("$", " ".join(command[2:]), flush=True)
     status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
@@ -139,7 +139,7 @@ def run_check(name: str, command: Sequence[str], directory: Path) -> Counts:
 
 
 def main() -> int:
-    """Run what the command line says.
+    """Run what the command line asks for.
 
     :returns: 0 when nothing failed.
     """
@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--checks", action="store_true", help="lint, format, types and docs too")
     parser.add_argument("names", nargs="*", help="tests as trial names them; all by default")
     given = parser.parse_args()
-    # Tests that are started in the background are interrupted in the same way.
+    # Make the interrupt also work when the tests were started in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="ipython1-suite-"))
     try:

@@ -1,10 +1,10 @@
-"""Directives whose text comes out of the code, so that it cannot differ from it.
+"""Directives that generate their text from the code, so that the two cannot differ.
 
 ``.. settings:: ipython1.kernel`` lists every setting of a subpackage's ini file, ``.. options:: ipcontroller``
 every option of a command, and ``.. zopeinterface:: package.module.IName`` the methods of an interface.
 
-Names in docstrings are looked for in the reference, also by their last part.  One that is not there but in the code is
-shown as text; one that is nowhere is a mistake, and is warned about.
+Names in docstrings are looked up in the reference, also by their last part.  A name that exists only in the code is
+shown as text.  A name that exists in neither is a mistake and causes a warning.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DEFINITION = re.compile(r"^ *(?:async )?(?:class|def) (\w+)", re.MULTILINE)
 
 
 class FromTheCode(Directive):
-    """A directive that writes reStructuredText and has it parsed in its place."""
+    """A directive that generates reStructuredText, which is parsed in place of the directive."""
 
     required_arguments = 1
     has_content = False
@@ -99,7 +99,7 @@ PARSERS = {
 
 
 class _Caught(Exception):
-    """Carries a parser out of the function that makes and uses it."""
+    """Carries a parser out of the function that creates and uses it."""
 
 
 class Options(FromTheCode):
@@ -148,7 +148,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 
 class ZopeInterface(FromTheCode):
-    """The methods and attributes of a ``zope.interface`` interface, which autodoc does not know."""
+    """The methods and attributes of a ``zope.interface`` interface, which autodoc cannot document."""
 
     def lines(self, name: str) -> Iterator[str]:
         module, _, last = name.rpartition(".")
@@ -180,7 +180,7 @@ def _doc(described: Any) -> list[str]:
 
 
 def resolve(app: Sphinx, env: Any, node: Any, text: nodes.TextElement) -> nodes.Node | None:
-    """What a reference leads to that Sphinx itself cannot follow."""
+    """Resolve a reference that Sphinx itself cannot follow."""
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"].lstrip(".")
@@ -207,7 +207,7 @@ def names_in_the_code() -> frozenset[str]:
 
 
 class Pages(TocTree):
-    """A ``toctree`` of those of its pages that are there."""
+    """A ``toctree`` that skips pages that do not exist."""
 
     def run(self) -> list[nodes.Node]:
         there = [

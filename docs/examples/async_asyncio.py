@@ -10,7 +10,7 @@ from ipython1.kernel.error import CompositeError
 
 
 async def main() -> None:
-    # Once, before anything else of Twisted is imported: the running loop becomes Twisted's too.
+    # Do this once, before importing anything else from Twisted: Twisted then uses the running loop.
     asyncioreactor.install(asyncio.get_running_loop())
     from ipython1.kernel import asyncclient
 

@@ -1,4 +1,4 @@
-"""The same client in the classic style: Deferreds with callbacks, in a program that has a reactor of its own."""
+"""The same client in the classic style: Deferreds with callbacks, in a program that runs the reactor itself."""
 
 from __future__ import annotations
 

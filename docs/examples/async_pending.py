@@ -1,4 +1,4 @@
-"""The blocking client in an asyncio program: its PendingResults can be awaited."""
+"""The blocking client in an asyncio program, which awaits its PendingResults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def main() -> None:
     await sums
     print("totals:", await mec.pull("total"))
 
-    # as_completed, wait and the like take them as the futures that they are.
+    # as_completed, wait and similar functions accept them, wrapped as asyncio futures.
     pendings = [mec.execute(f"time.sleep({2 - i} * 0.5)", targets=i) for i in range(3)]
     for finished in asyncio.as_completed(map(asyncio.wrap_future, pendings)):
         print("finished on engine", (await finished)[0]["id"])

@@ -14,12 +14,12 @@ async def main(reactor: Any) -> None:
     mec = await asyncclient.get_multiengine_client()
     print("engines:", await mec.get_ids())
 
-    # Every method gives a Deferred of what the blocking client's method returns.
+    # Every method returns a Deferred that fires with the blocking method's result.
     await mec.push({"base": 3})
     results = await mec.execute("print(base ** 2)")
     print("printed:", [result["stdout"] for result in results])
 
-    # Deferreds that are not awaited one by one are under way at the same time.
+    # Calls run at the same time if you do not await each one first.
     squares = mec.map(lambda x: x * x, range(8))
     doubles = mec.map(lambda x: x + x, range(8))
     print("maps:", await defer.gatherResults([squares, doubles]))
@@ -30,7 +30,7 @@ async def main(reactor: Any) -> None:
     await pending.r
     print("pulled:", await mec.pull("done"))
 
-    # A failure is an errback, or an exception where it is awaited.
+    # A failure is an errback, or an exception if you await the Deferred.
     try:
         await mec.execute("1/0", targets=0)
     except CompositeError as problem:

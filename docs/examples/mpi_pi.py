@@ -1,4 +1,4 @@
-"""The area under a curve, each rank its share of it."""
+"""The area under a curve: each rank computes its share."""
 
 from ipython1.kernel import client
 

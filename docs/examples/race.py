@@ -1,11 +1,11 @@
-"""A style of parallelism of one's own: a race.
+"""A custom style of parallelism: a race.
 
-The same code runs on several engines, the first one that succeeds wins, and the others are stopped at once.  It is
-of use for searches, and for algorithms of which nobody knows beforehand which is the fastest.
+The same code runs on several engines, the first one that succeeds wins, and the others are stopped at once.  Use it
+for searches, and when you cannot know in advance which of several algorithms is the fastest.
 
 This is the controller's side: an interface to the controller, its adapter, and its Foolscap face.  ``raceclient`` is
-the users' side.  Nothing here unpickles, and nothing here may: the controller does not look into what engines and
-clients send.
+the users' side.  Nothing here unpickles anything, and nothing here may: the controller does not look into what
+engines and clients send.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Race(MultiEngine):
                 winner = outcome.engine_id
             on_outcome(outcome)
             if winner is not None:
-                # Whoever waits is taken out of its queue, whoever runs is interrupted.
+                # Remove the command from queues where it waits, and interrupt it where it runs.
                 self.abort(origin, number)
 
         return super().submit(origin, number, submission, payload, relay, finished, on_output)
@@ -73,7 +73,7 @@ class IFCRace(IFCSessions):
 
 @implementer(IFCRace)
 class FCRace:
-    """Adapts an :class:`IRace` to sessions with clients; theirs are those of MultiEngine."""
+    """Adapts an :class:`IRace` to sessions with clients, which are sessions of MultiEngine."""
 
     def __init__(self, race: Race) -> None:
         self.multiengine = race

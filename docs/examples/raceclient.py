@@ -14,7 +14,7 @@ from ipython1.kernel.messages import OK
 
 
 class _Finish:
-    """Hears what becomes of one race (a ``CallObserver``); lives in the reactor's thread."""
+    """Receives the outcomes of one race (a ``CallObserver``); lives in the reactor's thread."""
 
     def __init__(self) -> None:
         self.outcomes: Future[list[EngineOutcome]] = Future()

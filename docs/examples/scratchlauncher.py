@@ -1,4 +1,4 @@
-"""Engines on this host that each have a directory of their own to work in."""
+"""Engines on this host, each with its own working directory."""
 
 import tempfile
 from dataclasses import replace
