@@ -1,4 +1,4 @@
-"""What the tests of interactive sessions share: a cluster, an IPython in a pseudo-terminal, and transcripts of it."""
+"""Tools for the tests of interactive sessions: a cluster, an IPython in a pseudo-terminal, and transcripts of it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ipython1.testing import RealCluster
 TRANSCRIPTS = Path(__file__).resolve().parent.parent / "docs" / "transcripts"
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 REWRITE = "IPYTHON1_WRITE_TRANSCRIPTS"
-"""With this variable in the environment, transcripts are written instead of compared."""
+"""If the environment has this variable, transcripts are written instead of compared."""
 
 TIMEOUT = 60.0
-"""Seconds that a prompt may take to come back on a busy machine."""
+"""Seconds to wait for the next prompt on a busy machine."""
 
 
 class OnSharedCluster(unittest.SynchronousTestCase):
-    """Tests of one class on one cluster, which the first test starts; it ends after the last, or with the process.
+    """Tests of one class on one cluster.  The first test starts it; it ends after the last test, or with the process.
 
     (Trial does not run ``setUpClass`` and ``setUpModule``.)
     """
@@ -49,7 +49,7 @@ class OnSharedCluster(unittest.SynchronousTestCase):
         self.addCleanup(self._one_less)
 
     def run(self, result: Any) -> None:
-        """What a test that fails has left running must not be in the way of the others."""
+        """Stop the cluster after a failed test, so that whatever still runs there cannot disturb other tests."""
         before = _failures(result)
         super().run(result)
         if _failures(result) > before:
@@ -80,17 +80,17 @@ class OnSharedCluster(unittest.SynchronousTestCase):
         return session
 
     def recorded_prompt(self) -> PromptSession:
-        """The same for a transcript: it does not show what tests before this one did to the engines."""
+        """The same for a transcript, which must not show what earlier tests did to the engines."""
         self.align_engines()
         return self.prompt()
 
     def align_engines(self) -> None:
-        """Let the engines begin anew, with the same number for their next command."""
+        """Reset the engines, and give their next command the same number."""
         assert self.cluster is not None
         self.cluster.run_program(PROGRAMS / "align_engines.py")
 
     def check_transcript(self, name: str, title: str, seen: str) -> None:
-        """What a person saw must be what the page ``transcripts/NAME.txt`` of the documentation shows."""
+        """Check that the session looks as in ``transcripts/NAME.txt`` of the documentation."""
         if IPython.version_info[0] < 9:
             return
         path = TRANSCRIPTS / f"{name}.txt"
@@ -119,9 +119,9 @@ def transcript_page(title: str, text: str) -> str:
 
 
 class PromptSession:
-    """IPython with its simple prompt, typed at as a person would.
+    """IPython with its simple prompt, used as a person would.
 
-    :ivar seen: everything that the terminal showed so far, the first prompt included.
+    :ivar seen: everything that the terminal has shown so far, including the first prompt.
     """
 
     def __init__(self, environ: dict[str, str]) -> None:
@@ -152,7 +152,7 @@ class PromptSession:
         self.type("mec = client.MultiEngineClient()")
 
     def _expect_prompt(self) -> str:
-        """Wait until IPython wants the next input; returns what it showed before."""
+        """Wait until IPython asks for the next input; returns what it showed before."""
         at_start = "" if not self.seen else "\r\n"
         which = self.child.expect(
             [rf"{at_start}In \[{self._number}\]: ", r"ipdb> ", r"(?<=\n) +\.\.\.: "]
@@ -167,7 +167,7 @@ class PromptSession:
     def type(self, text: str) -> str:
         """Type one line or a block, and Enter; returns what came before the next prompt, without the echo.
 
-        A block is ended with an empty line, or with two where it is a cell magic.
+        A block ends with an empty line, or with two if it is a cell magic.
         """
         lines = text.split("\n")
         shown = ""
@@ -177,14 +177,14 @@ class PromptSession:
         return shown.split("\n", 1)[1] if "\n" in shown else ""
 
     def start(self, line: str, until: str = "") -> None:
-        """Type a line whose prompt does not come back yet; wait until ``until`` is shown."""
+        """Type a line, and wait until ``until`` is shown, not for the next prompt."""
         self.child.sendline(line)
         if until:
             self.child.expect_exact(until)
             self.seen += (self.child.before + self.child.after).replace("\r\n", "\n")
 
     def finish(self) -> str:
-        """Wait for the prompt that :meth:`start` left away."""
+        """Wait for the prompt that :meth:`start` did not wait for."""
         return self._expect_prompt()
 
     def interrupt(self) -> str:
@@ -201,7 +201,7 @@ class PromptSession:
 
 
 def normalized(text: str) -> str:
-    """A transcript without what is different each time: times, addresses, numbers of processes and of commands."""
+    """A transcript without what differs each time: times, addresses, process ids and command numbers."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     text = re.sub(r"^.*\r(?=.)", "", text, flags=re.MULTILINE)
     text = re.sub(r"\bIn \[\d+\]: $", "", text).strip() + "\n"
@@ -219,7 +219,7 @@ def normalized(text: str) -> str:
 
 
 def _renumbered(text: str) -> str:
-    """Number the engines' commands as on a cluster where nothing was run before."""
+    """Number the engines' commands as on a cluster that has run nothing before."""
     label = re.compile(r"^\[(\d+)[\d,-]*\] (?:In |Out|Err)\[(\d+)\]:", re.MULTILINE)
     first: dict[str, int] = {}
     for engine, number in label.findall(text):
@@ -230,7 +230,7 @@ def _renumbered(text: str) -> str:
         return match[0].replace(f"[{number}]:", f"[{number - first[match[1]] + 1}]:")
 
     text = label.sub(renumber, text)
-    # Cells of engines are told of in tracebacks that stand below an engine's label, and in the middle of lines.
+    # Engines' cells appear in tracebacks below an engine's label, and in the middle of lines.
     below_label = re.compile(r"^\[[\d,-]+:\w+\]:?\n(?:.+\n|\n(?!\n?In \[))+", re.MULTILINE)
     cell = re.compile(r"(?<=[ (])Cell In\[(\d+)\]")
     parts = [match[0] for match in below_label.finditer(text)]

@@ -1,4 +1,4 @@
-"""A TCP proxy in this process, whose connections can be reset, or fall silent as in a cut network."""
+"""A TCP proxy in this process; a test can reset its connections, or silence them as if the network were cut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 
 class Proxy:
-    """Passes connections to a port of this host on; use it in a ``with`` statement.
+    """Forwards connections to a port of this host; use it in a ``with`` statement.
 
     :param target: the port.
     :ivar port: where it listens.
@@ -45,11 +45,11 @@ class Proxy:
             sink.shutdown(socket.SHUT_WR)
 
     def silence(self) -> None:
-        """Pass nothing on until :meth:`speak`."""
+        """Forward nothing until :meth:`speak`."""
         self._passing.clear()
 
     def speak(self) -> None:
-        """Pass on what has come, and what comes."""
+        """Forward the data that has arrived, and new data."""
         self._passing.set()
 
     def reset(self) -> None:
@@ -62,7 +62,7 @@ class Proxy:
             each.close()
 
     def close(self) -> None:
-        """Break everything and listen no more."""
+        """Break all connections and stop listening."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

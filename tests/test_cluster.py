@@ -1,4 +1,4 @@
-"""``Cluster``: started, changed and ended from Python."""
+"""``Cluster``: starting, changing and stopping clusters from Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.test_ipcluster import LIMIT, IpclusterCase, until
 
 
 class ClusterCase(IpclusterCase):
-    """Clusters that are started in this process are marked, too."""
+    """Marks clusters that are started in this process, too."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -165,7 +165,7 @@ class LifeTests(ClusterCase):
         self.assertEqual(self.processes(), [])
 
     def test_detached_and_attached(self) -> None:
-        """A detached cluster outlives its program; another one attaches, uses and stops it."""
+        """A detached cluster outlives its program; another program attaches to it, uses it and stops it."""
         self.program(
             """
             from ipython1.kernel.client import Cluster
@@ -212,7 +212,7 @@ class FailureTests(ClusterCase):
 
     def test_engines_that_fail_later_are_warned_of(self) -> None:
         cluster = self.started(1)
-        # What an added engine needs is gone.
+        # An added engine cannot open its log file.
         cluster.files.log_file("ipengine-1.log").mkdir()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

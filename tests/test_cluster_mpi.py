@@ -52,7 +52,7 @@ class MpiCase(IpclusterCase):
         return self.start("mpiexec", "-n", "4", "--mpi=mpi4py", f"--mpiexec={self.launcher}")
 
     def check_example(self) -> None:
-        """The program in the documentation shows what the page says; it must come first, for the numbers."""
+        """The program in the documentation prints what the page shows; it must run first, for the numbers."""
         examples = Path(__file__).resolve().parents[1] / "docs" / "examples"
         shown = self.run_python((examples / "mpi_pi.py").read_text())
         self.assertEqual(shown, (examples / "mpi_pi.shown").read_text())

@@ -21,7 +21,7 @@ print(sorted(mec.pull("host")), mec.map(abs, [-1, -2]))
 
 
 class HostsTests(IpclusterCase):
-    """Four hosts; each has an IPython directory of its own, so FURL files must be brought to it."""
+    """Four hosts; each has its own IPython directory, so FURL files must be copied to it."""
 
     def setUp(self) -> None:
         self.netns = testbed("netns", count=4)
@@ -50,7 +50,7 @@ class HostsTests(IpclusterCase):
         return process
 
     def copy(self, name: str, source: str, target: str) -> None:
-        """Bring a FURL file to another host, as a user does with scp."""
+        """Copy a FURL file to another host, as a user does with scp."""
         path = self.home[target] / "security" / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copy2(self.home[source] / "security" / name, path)
@@ -64,7 +64,7 @@ class HostsTests(IpclusterCase):
         return self.run_to_end(command, environ=self.environ_of(host)).stdout
 
     def test_furl_files_that_are_copied(self) -> None:
-        """As the reference has it: no option is needed, the FURL says where the controller is."""
+        """As in the documentation: no option is needed, since the FURL contains the controller's address."""
         self.controller("host0")
         for host in ("host1", "host2"):
             self.copy("ipcontroller-engine.furl", "host0", host)
@@ -73,7 +73,7 @@ class HostsTests(IpclusterCase):
         self.assertEqual(self.client("host3", 2), "['host1', 'host2'] [1, 2]\n")
 
     def test_locations_that_are_given(self) -> None:
-        """A FURL that names no reachable place works with the place given on the other side."""
+        """A FURL with an unreachable address works if the other side is given the right one."""
         self.controller("host0", "--client-port=21234", "--client-location=192.0.2.9:1")
         self.copy("ipcontroller-engine.furl", "host0", "host1")
         self.script("host1", "ipengine", "--controller-ip=host0", "--controller-port=21234")

@@ -12,7 +12,7 @@ from tests.testbeds import testbed
 
 
 class SlurmTests(IpclusterCase):
-    """The nodes have two places each."""
+    """Each node has two places."""
 
     def setUp(self) -> None:
         slurm = testbed("slurm")
@@ -36,7 +36,7 @@ class SlurmTests(IpclusterCase):
         super().nothing_is_left()
 
     def test_a_cluster(self) -> None:
-        """Engines run on the nodes under the ids of their members; one more, one less, and the end by Ctrl-C."""
+        """Engines run on the nodes under their members' ids; add one, remove one, and end with Ctrl-C."""
         setup = "export FROM_SETUP=yes"
         process = self.start("slurm", "-n", "4", "--setup", setup, "--queue=main", "--time=5")
         printed = self.run_python(
@@ -62,7 +62,7 @@ class SlurmTests(IpclusterCase):
         self.nothing_is_left()
 
     def test_a_partial_start_and_the_end_by_kill_9(self) -> None:
-        """Ten do not fit on eight places: the cluster is usable with eight, and the others are told."""
+        """Ten do not fit on eight places: the cluster is usable with eight, and the others are reported."""
         process = self.start("slurm", "-n", "10", "--start-timeout=4")
         text = "".join(self.printed)
         self.assertRegex(text, r"ipcluster: engines waiting in the queue: 2 \(Resources\)")

@@ -14,10 +14,10 @@ from tests.testbeds import testbed
 
 
 class SshTests(IpclusterCase):
-    """Four names lead to this machine; each has an IPython directory of its own, as other hosts would."""
+    """Four host names for this machine, each with its own IPython directory, as other hosts would have."""
 
     def setUp(self) -> None:
-        # sshd's own default for logins at a time.
+        # sshd's default limit for simultaneous logins.
         self.config = testbed("ssh", max_startups="10:30:100").environ["SSH_CONFIG"]
         super().setUp()
         self.far = {f"node{number}": self.directory / f"home{number}" for number in (1, 2, 3, 4)}
@@ -36,7 +36,7 @@ class SshTests(IpclusterCase):
         return f"node{number}={options!r}"
 
     def processes(self) -> list[int]:
-        """Those of other hosts are marked by what they belong to: sshd gives them a clean environment."""
+        """Also find processes on other hosts by their command lines, as sshd gives them a clean environment."""
         found = set(super().processes())
         for entry in osprocess.process_table().values():
             if entry.state != "Z" and str(self.directory).encode() in self.command_line(entry.pid):
@@ -70,7 +70,7 @@ class SshTests(IpclusterCase):
         names = sorted(path.name for path in furl.parent.iterdir())
         self.assertEqual(names, ["ipcontroller-engine.furl"])  # engines need no more
         self.assertTrue((self.far["node2"] / "log" / "ipengine-2.log").exists())
-        # A dead engine is told, and started again on its host.
+        # A dead engine is reported, and restarted on its host.
         os.kill(status.engines[2].pid, signal.SIGKILL)
         line = process.stdout.readline()  # type: ignore[union-attr]
         self.assertRegex(line, "engine 2 was killed by signal SIGKILL")
@@ -108,14 +108,14 @@ class SshTests(IpclusterCase):
         until(lambda: not any(osprocess.is_alive(pid) for pid in pids))
 
     def test_sixty_engines_on_one_host(self) -> None:
-        """They come over one login, so no limit of sshd is in the way."""
+        """They all use one login, so they do not hit sshd's limits."""
         process = self.start(*self.options(f"engines = dict({self.node(1, 60)})"))
         self.assertIn("60 engines (0-59)", "".join(self.printed))
         process.terminate()
         self.assertEqual(process.wait(LIMIT), 0)
 
     def test_a_lost_connection(self) -> None:
-        """Engines of a host whose connection breaks end; the others go on."""
+        """If the connection to a host breaks, its engines end; the others go on."""
         process = self.start(*self.options(f"engines = dict({self.node(1, 1)}, {self.node(2, 1)})"))
         before = self.status()
         (ssh,) = [
@@ -161,7 +161,7 @@ class SshTests(IpclusterCase):
         )
 
     def test_ctrl_c_in_the_terminal_is_not_for_ssh(self) -> None:
-        """It goes to all processes of the terminal; the connections are needed for an orderly end."""
+        """Ctrl-C reaches all processes of the terminal, but an orderly end needs the connections."""
         process = self.start(*self.options(f"engines = dict({self.node(1, 1)}, {self.node(2, 1)})"))
         connections = [
             entry.pid
@@ -171,7 +171,7 @@ class SshTests(IpclusterCase):
         self.assertEqual(len(connections), 2)
         for pid in connections:
             os.kill(pid, signal.SIGINT)
-        # What goes over them now comes after the signal.
+        # These calls use the connections after the signal.
         self.run_python(
             "from ipython1.kernel.client import Cluster\n"
             "cluster = Cluster.attach()\n"
@@ -185,7 +185,7 @@ class SshTests(IpclusterCase):
 
 
 class LoginTests(IpclusterCase):
-    """Hosts that do not answer: an ``ssh`` that hangs, and cares for nothing."""
+    """Hosts that do not answer: an ``ssh`` that hangs, and ignores signals."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -1,4 +1,4 @@
-"""The documentation: every example in it is run, or at least checked, and the pages build without a warning."""
+"""The documentation: run or at least check every example, and build the pages without a warning."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ EXAMPLES = DOCS / "examples"
 RUNNER = ROOT / "tests" / "programs" / "run_doc_page.py"
 
 INI_OF_PAGE = {"extending.txt": EXAMPLES / "race.ini"}
-"""Pages whose cluster is configured."""
+"""The pages whose cluster has a configuration file."""
 
 SHORT_PAGES = ("index.txt", "configuration.txt", "development.txt")
-"""Pages that do not care what was run on their engines before."""
+"""Pages that work whatever ran on their engines before, and share a cluster."""
 
 MADE_BY_TESTS = "transcripts"
-"""A directory of pages that other tests write."""
+"""The directory of pages that other tests write."""
 
 PAGES = pages(DOCS)
 SESSION_PAGES = [
@@ -54,7 +54,7 @@ SESSION_PAGES = [
 
 
 def load(path: Path) -> ModuleType:
-    """A module that is in no package."""
+    """Load a module that is not in a package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -63,7 +63,7 @@ def load(path: Path) -> ModuleType:
 
 
 class SessionTests(unittest.SynchronousTestCase):
-    """The sessions of each page, on a cluster of its own; the methods are made below, one for each page."""
+    """The sessions of each page, on its own cluster; the methods are created below, one for each page."""
 
     def run_pages(self, *paths: Path) -> RealCluster:
         cluster = RealCluster(4, environ=with_examples())
@@ -76,7 +76,7 @@ class SessionTests(unittest.SynchronousTestCase):
         return cluster
 
     def test_short_pages(self) -> None:
-        """What they show is what happens."""
+        """Their sessions work as shown."""
         self.run_pages(*(path for path in SESSION_PAGES if path.name in SHORT_PAGES))
 
     def run_page(self, path: Path) -> None:
@@ -99,7 +99,7 @@ def _add_page_tests() -> None:
         def test(self: SessionTests, path: Path = path) -> None:
             self.run_page(path)
 
-        test.__doc__ = f"What {path.name} shows is what happens."
+        test.__doc__ = f"The sessions in {path.name} work as shown."
         setattr(SessionTests, f"test_{name}", test)
 
 
@@ -107,19 +107,19 @@ _add_page_tests()
 
 
 def with_examples() -> dict[str, str]:
-    """What processes need to import the examples."""
+    """The environment variables with which processes can import the examples."""
     return {"PYTHONPATH": os.pathsep.join([str(EXAMPLES), *(path for path in sys.path if path)])}
 
 
 def write_ini(directory: Path, name: str, text: str) -> None:
-    """A configuration file that nobody else can write."""
+    """Write a configuration file that nobody else can write to."""
     path = directory / name
     path.touch(mode=0o600)
     path.write_text(text)
 
 
 def output_of(block: Block, command: str) -> str:
-    """What a ``console`` block of one command shows as its output."""
+    """The output in a ``console`` block of one command."""
     first, _, rest = block.text.partition("\n")
     if block.language != "console" or first != f"$ {command}" or "\n$ " in rest:
         return ""
@@ -157,7 +157,7 @@ class ProgramTests(unittest.SynchronousTestCase):
 
 
 class BlockTests(unittest.SynchronousTestCase):
-    """Every block of code says what it is, and is what it says."""
+    """Every block of code declares its language, and is valid in it."""
 
     def setUp(self) -> None:
         self.blocks = [
@@ -170,7 +170,7 @@ class BlockTests(unittest.SynchronousTestCase):
         self.assertEqual([], list(problems), "\n" + "\n".join(problems))
 
     def test_every_block_has_a_language(self) -> None:
-        """What is not to be tested is marked as ``text``, so that nothing is left out by accident."""
+        """Mark blocks that cannot be tested as ``text``, so that nothing is skipped by accident."""
         self.wrong(
             f"{path.name}, line {block.line}: write '.. code-block:: LANGUAGE', of {', '.join(LANGUAGES)}"
             for path, block in self.blocks
@@ -205,7 +205,7 @@ class BlockTests(unittest.SynchronousTestCase):
         self.wrong(problems)
 
     def test_the_readme_too(self) -> None:
-        """The README's commands and sessions are those of the pages."""
+        """The README's commands are valid."""
         readme = (ROOT / "README.txt").read_text()
         commands = re.findall(r"^    (?:\$ )?((?:scripts/|ip\w+ |pip ).*)$", readme, re.MULTILINE)
         self.assertIn("scripts/run-main-job", commands)
@@ -220,7 +220,7 @@ class BlockTests(unittest.SynchronousTestCase):
 
 
 def ini_problem(text: str, name: str) -> str | None:
-    """What is wrong with the text of a configuration file."""
+    """The problems in the text of a configuration file."""
     from ipython1.config import ConfigError
 
     manager = namedAny(f"{name.removesuffix('.ini')}.config.config_manager")
@@ -248,11 +248,11 @@ OTHERS = {
     "ulimit",
     "git",
 }
-"""Commands that a user has, which nothing here depends on."""
+"""Ordinary commands of a user's system."""
 
 
 def command_problem(command: str) -> str | None:
-    """What is wrong with a line of a shell."""
+    """The problem with a shell command line."""
     words = list(shlex.shlex(command, posix=True, punctuation_chars="&;|"))
     lexer = shlex.shlex(command, posix=True, punctuation_chars="&;|")
     lexer.whitespace_split = True
@@ -272,7 +272,7 @@ def command_problem(command: str) -> str | None:
 
 
 def simple_command_problem(words: list[str]) -> str | None:
-    """What is wrong with one command."""
+    """The problem with one command."""
     name, arguments = words[0].removeprefix(".venv/bin/"), words[1:]
     if name in ("ipcluster", "ipcontroller", "ipengine"):
         return option_problem(name, arguments)
@@ -293,7 +293,7 @@ def simple_command_problem(words: list[str]) -> str | None:
 
 
 def option_problem(name: str, arguments: list[str]) -> str | None:
-    """What the command's own parser says."""
+    """The error from the command's own parser."""
     parser = load(DOCS / "_ext" / "from_the_code.py").command_parser(name)
     told: list[str] = []
 
@@ -310,7 +310,7 @@ def option_problem(name: str, arguments: list[str]) -> str | None:
 
 
 def names_problem(names: list[str]) -> str | None:
-    """Whether tests can be found under these names."""
+    """The problem with names of tests: they cannot be found."""
     for name in names:
         try:
             namedAny(name)
@@ -320,7 +320,7 @@ def names_problem(names: list[str]) -> str | None:
 
 
 def extras_problem(arguments: list[str]) -> str | None:
-    """Whether the extras are there."""
+    """The problem with extras: they do not exist."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for argument in arguments:
         extras = re.fullmatch(r"\.\[(.*)\]", argument)
@@ -331,7 +331,7 @@ def extras_problem(arguments: list[str]) -> str | None:
 
 
 def script_problem(name: str, arguments: list[str]) -> str | None:
-    """Whether a script of the source tree is there, and mentions its options."""
+    """The problem with a script of the source tree: it is missing, or does not mention its options."""
     path = ROOT / name
     if not path.exists() or not os.access(path, os.X_OK):
         return f"{name} is not there, or cannot be run"
@@ -437,7 +437,7 @@ class BuildTests(unittest.SynchronousTestCase):
         skip = "Sphinx is not installed (pip install .[docs])"
 
     def test_no_warnings(self) -> None:
-        """Every page is well-formed, and every reference leads somewhere."""
+        """Every page is well-formed, and every reference resolves."""
         with tempfile.TemporaryDirectory() as directory:
             command = [
                 sys.executable,

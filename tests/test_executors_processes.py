@@ -1,4 +1,4 @@
-"""Executors, joblib, and modules for engines, over real clusters; each program is a user's."""
+"""Executors, joblib, and modules for engines, on real clusters, in programs as users write them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 class ExecutorProgramsTests(unittest.SynchronousTestCase):
-    """Programs that leave their cluster as it was share one."""
+    """Programs that leave their cluster unchanged share one."""
 
     def run_on(self, cluster: RealCluster, program: str, *args: str) -> list[str]:
         result = cluster.run_program(PROGRAMS / program, *args)
         return result.stdout.splitlines()
 
     def test_what_executors_promise(self) -> None:
-        """Both executors do what the documentation of ``concurrent.futures`` says."""
+        """Both executors work as the documentation of ``concurrent.futures`` says."""
         with RealCluster(4) as cluster:
             for kind in ("mec", "tc"):
                 lines = self.run_on(cluster, "executors_session.py", kind)
                 self.assertEqual(lines[-1], f"the {kind} executor keeps its promises")
 
     def test_multiengine_executor_in_trouble(self) -> None:
-        """Engines and controllers that die fail what they must, and nothing else."""
+        """Dead engines and controllers fail only the calls that they must."""
         with RealCluster(4) as cluster:
             lines = self.run_on(cluster, "executors_faults.py", "mec")
         self.assertEqual(lines[-1], "the mec executor survives, or says why not")
 
     def test_task_executor_in_trouble(self) -> None:
-        """The same for the one on tasks."""
+        """The same for the executor on tasks."""
         with RealCluster(4) as cluster:
             lines = self.run_on(cluster, "executors_faults.py", "tc")
         self.assertEqual(lines[-1], "the tc executor survives, or says why not")
 
     def test_joblib(self) -> None:
-        """Programs that use joblib give on engines what they give on threads."""
+        """Programs that use joblib return the same on engines as on threads."""
         if importlib.util.find_spec("joblib") is None:
             raise unittest.SkipTest("joblib is not installed")
         with RealCluster(4) as cluster:
@@ -48,7 +48,7 @@ class ExecutorProgramsTests(unittest.SynchronousTestCase):
                 self.assertEqual(lines[-1], "joblib on engines gives what it gives on threads")
 
     def test_modules_and_files(self) -> None:
-        """Engines get what they lack, and nothing of it is left when they have ended."""
+        """Engines get the modules that they lack, and leave nothing behind when they end."""
         with RealCluster(4) as cluster:
             *sources, last = self.run_on(cluster, "modules_session.py")
         self.assertEqual(last, "engines have the modules they need")

@@ -16,7 +16,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 class FaultTests(unittest.SynchronousTestCase):
-    """Each program has a cluster of its own, which must be whole in the end."""
+    """Each program has its own cluster, which must be intact at the end."""
 
     def run_on_cluster(self, program: str, last_line: str) -> None:
         with RealCluster(2) as cluster:
@@ -24,11 +24,11 @@ class FaultTests(unittest.SynchronousTestCase):
         self.assertEqual(result.stdout.splitlines()[-1], last_line)
 
     def test_user_code(self) -> None:
-        """Closed streams, forks, too little memory: one clear error at most, and the next command is well."""
+        """Closed streams, forks, too little memory: at most one clear error, and the next command works."""
         self.run_on_cluster("user_code_faults.py", "nobody else was disturbed")
 
     def test_network(self) -> None:
-        """Connections that break or fall silent, clients that die half-way, strangers: others are served."""
+        """Broken and silent connections, clients that die halfway, strangers: others are still served."""
         self.run_on_cluster("network_faults.py", "everybody else was served")
 
 

@@ -1,6 +1,6 @@
-"""Interactive sessions as a person has them: a real IPython in a pseudo-terminal, on a real cluster.
+"""Interactive sessions as a person uses them: a real IPython in a pseudo-terminal, on a real cluster.
 
-What the documentation shows of them (``docs/transcripts``) is compared with what they look like.
+The tests compare them with the transcripts in the documentation (``docs/transcripts``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.interactive import OnSharedCluster, PromptSession
 
 class MagicTests(OnSharedCluster):
     def test_magics(self) -> None:
-        """The session of the reference."""
+        """The session in the documentation."""
         session = self.recorded_prompt()
         session.type("mec.activate()")
         shown = session.type("%px import math")
@@ -36,7 +36,7 @@ class MagicTests(OnSharedCluster):
         self.check_transcript("magics", "%px, %%px and %result", session.seen)
 
     def test_autopx(self) -> None:
-        """Loops, await, cell magics and syntax errors all go to the engines; the magics stay here."""
+        """Loops, await, cell magics and syntax errors all go to the engines; the magics run here."""
         session = self.recorded_prompt()
         session.type("mec.activate(); mec.targets = [0, 1]")
         self.assertEqual(
@@ -56,7 +56,7 @@ class MagicTests(OnSharedCluster):
         self.check_transcript("autopx", "%autopx", session.seen)
 
     def test_blocks(self) -> None:
-        """The body of a block runs on the engines and not here."""
+        """The body of a block runs on the engines, not here."""
         session = self.recorded_prompt()
         session.type("mec.targets = [0, 1]")
         session.type("with mec as block:\n    client.remote()\n    c = 10\n    d = c + 30\n    d\n")
@@ -79,7 +79,7 @@ class MagicTests(OnSharedCluster):
         self.check_transcript("blocks", "Blocks: with mec", session.seen)
 
     def test_mistakes(self) -> None:
-        """Each gets one clear error, and the session goes on."""
+        """Each causes one clear error, and the session goes on."""
         session = self.prompt()
         session.type("%load_ext ipython1")
         self.assertIn("Executing command", session.type("%px 1"))
@@ -123,19 +123,19 @@ class MagicTests(OnSharedCluster):
         self.assertIn("%px` not found", session.type("%px 1"))
 
     def test_a_client_of_their_own(self) -> None:
-        """Without an active client the magics make one, and another one when its connection is lost."""
+        """Without an active client, the magics create one, and a new one when its connection is lost."""
         session = self.prompt()
         session.type("%load_ext ipython1")
         self.assertIn("[3] Out[", session.type("%px 'there'"))
         session.type("magics = get_ipython().magics_manager.registry['ParallelMagics']")
         session.type("magics.client.close()")
         self.assertIn("[3] Out[", session.type("%px 'there'"))
-        # One that the user made stays as it is.
+        # A client that the user created stays as it is.
         session.type("mec.activate(); mec.close()")
         self.assertIn("ConnectionError: ", session.type("%px 'there'"))
 
     def test_errors(self) -> None:
-        """A short display, the engines' tracebacks when asked for, and a debugger in the user's own frame."""
+        """Errors are short, show the engines' tracebacks on request, and open the debugger in the user's frame."""
         session = self.recorded_prompt()
         session.type("mec.targets = [0, 1]")
         session.type("def invert(name):\n    wanted = name\n    return mec.execute('1/' + name)\n")
@@ -159,7 +159,7 @@ class MagicTests(OnSharedCluster):
         self.assertIn("ZeroDivisionError: division by zero", shown)
 
     def test_output_before_an_error(self) -> None:
-        """What engines printed before they failed, and what the others gave, is not lost."""
+        """Output from before a failure, and the results of the other engines, are not lost."""
         session = self.prompt()
         session.type("mec.activate(); mec.scatter('rank', range(4), flatten=True)")
         shown = session.type("%px print('rank', rank); 1/(rank - 2)")
@@ -171,7 +171,7 @@ class MagicTests(OnSharedCluster):
         )
 
     def test_live_output(self) -> None:
-        """What runs for longer than a second shows its output as it comes, once."""
+        """A command that runs for longer than a second shows its output as it arrives, once."""
         session = self.recorded_prompt()
         session.type(
             "mec.activate(); mec.targets = [0, 1]; mec.scatter('rank', [0, 1], flatten=True)"
@@ -199,7 +199,7 @@ class MagicTests(OnSharedCluster):
         self.check_transcript("live", "Live output", session.seen)
 
     def test_flood(self) -> None:
-        """A flood is cut in what is shown, marked, and complete in the data."""
+        """A flood of output is cut and marked in the display, and complete in the data."""
         session = self.prompt()
         session.type("mec.activate(); mec.targets = 0")
         shown = session.type(
@@ -215,7 +215,7 @@ class MagicTests(OnSharedCluster):
         self.assertIn("lines not shown; result[0]['stdout'] has the full text", shown)
 
     def test_interrupt(self) -> None:
-        """Ctrl-C gives the prompt back; the command goes on until it is interrupted, and names survive."""
+        """Ctrl-C returns to the prompt; the command goes on until it is interrupted, and variables survive."""
         session = self.recorded_prompt()
         session.type("mec.activate(); mec.targets = [0, 1]")
         session.type("%px import time; kept = 11")
@@ -238,15 +238,15 @@ class MagicTests(OnSharedCluster):
         self.check_transcript("interrupt", "Ctrl-C, and what goes on", session.seen)
 
     def interrupted(self, session: PromptSession, line: str) -> str:
-        """Run a line that waits, press Ctrl-C when it does; returns what is shown then."""
+        """Run a line that waits, and press Ctrl-C once it does; returns what is shown then."""
         session.start(f"print('n' 'ow'); {line}", until="\r\nnow")
-        # That it waits cannot be seen from outside, only that it does not end.
+        # From outside, we cannot see that it waits, only that it does not end.
         with self.assertRaises(pexpect.TIMEOUT):
             session.child.expect("never shown", timeout=0.2)
         return session.interrupt()
 
     def test_interrupt_of_other_waits(self) -> None:
-        """Every blocking call gives the prompt back, and the same call can be waited for again."""
+        """Ctrl-C in any blocking call returns to the prompt, and you can wait for the same call again."""
         session = self.prompt()
         session.type("mec.execute('import time')")
         session.type(
@@ -265,7 +265,7 @@ class MagicTests(OnSharedCluster):
         self.assertIn("[1:execute]: KeyboardInterrupt", session.type("pr[1].r"))
 
     def test_tasks(self) -> None:
-        """Waiting for tasks is interrupted in the same way; where a task is can be seen, and it can be interrupted."""
+        """Ctrl-C ends a wait for tasks in the same way; you can see where a task is, and interrupt it."""
         session = self.prompt()
         session.type("tc = client.TaskClient()")
         session.type("task = tc.run(client.StringTask('import time; time.sleep(600)'))")
@@ -280,7 +280,7 @@ class MagicTests(OnSharedCluster):
         self.assertIn("KeyboardInterrupt", shown)
 
     def test_executors(self) -> None:
-        """Ctrl-C tells in one line what goes on; a ``with`` statement that it leaves ends its calls."""
+        """Ctrl-C reports in one line what goes on; when it leaves a ``with`` statement, that ends its calls."""
         session = self.prompt()
         session.type("tc = client.TaskClient(); import time")
         for maker in ("mec", "tc"):
@@ -302,7 +302,7 @@ class MagicTests(OnSharedCluster):
             self.assertIn("[1, 1, 1, 1]", session.type("mec.push({'x': 1}); mec['x']"))
 
     def test_maps_of_tasks(self) -> None:
-        """Ctrl-C ends a map, and waiting for some tasks, with one line."""
+        """Ctrl-C ends a map, and a wait for some tasks, with one line."""
         session = self.prompt()
         session.type("tc = client.TaskClient(); import time")
         shown = self.interrupted(session, "tc.map(time.sleep, [600] * 9)")
@@ -338,7 +338,7 @@ class MagicTests(OnSharedCluster):
         self.assertNotIn("engineworker.py", shown)
 
     def test_timeout_report(self) -> None:
-        """It tells who failed, who is done, and where the others wait."""
+        """It shows which engines failed, which are done, and where the others wait."""
         session = self.recorded_prompt()
         session.type("mec.activate(); mec.scatter('rank', range(4), flatten=True)")
         session.type("%px import threading; everybody = threading.Lock(); everybody.acquire();")
@@ -372,7 +372,7 @@ class MagicTests(OnSharedCluster):
         )
 
     def test_progress(self) -> None:
-        """One line that is written again and again; it ends with all engines done."""
+        """A single line is updated in place, and ends with all engines done."""
         session = self.recorded_prompt()
         session.type("mec.scatter('rank', range(4), flatten=True)")
         session.type("pr = mec.execute('import time; time.sleep(rank / 5)', block=False)")
@@ -382,7 +382,7 @@ class MagicTests(OnSharedCluster):
         self.check_transcript("progress", "Waiting with a progress bar", session.seen)
 
     def test_plain_python(self) -> None:
-        """Python's own prompt: live output and Ctrl-C work as well; blocks say why they do not."""
+        """At Python's own prompt, live output and Ctrl-C work, too; blocks explain why they do not."""
         child = pexpect.spawn(
             sys.executable,
             ["-q"],
@@ -415,12 +415,12 @@ class MagicTests(OnSharedCluster):
 
 
 class StuckTests(OnSharedCluster):
-    """Engines that only a signal ends; they are gone afterwards."""
+    """Engines that only a signal can end, and that are gone afterwards."""
 
     engines = 2
 
     def test_stuck_in_c_code(self) -> None:
-        """It is said that it cannot be interrupted, and where it is; it can be killed."""
+        """The display says that the engine cannot be interrupted, and where it is; it can be killed."""
         session = self.recorded_prompt()
         session.type("mec.activate()")
         session.type(

@@ -15,7 +15,7 @@ from tests.interactive import OnSharedCluster
 
 
 class Terminal:
-    """A tmux server of its own with one window, in which IPython runs with prompt_toolkit."""
+    """A private tmux server with one window, in which IPython runs with prompt_toolkit."""
 
     def __init__(self, environ: dict[str, str]) -> None:
         self._folder = tempfile.mkdtemp(prefix="ipython1-tmux-")
@@ -51,7 +51,7 @@ class Terminal:
         ).stdout
 
     def screen(self) -> str:
-        """All that was shown so far, as plain text."""
+        """Everything shown so far, as plain text."""
         return self.tmux("capture-pane", "-p", "-J", "-S", "-")
 
     def wait_for(self, pattern: str, timeout: float = 60.0) -> str:
@@ -102,7 +102,7 @@ class TerminalTests(OnSharedCluster):
     engines = 2
 
     def test_session(self) -> None:
-        """Magics, blocks, autopx, live output and Ctrl-C, in the terminal that people really use."""
+        """Magics, blocks, autopx, live output and Ctrl-C, in a terminal as people really use it."""
         terminal = Terminal(self.environ)
         self.addCleanup(terminal.close)
         terminal.wait_for_prompt(1)

@@ -1,4 +1,4 @@
-"""Notebooks on a real cluster: executed by nbclient, and asked by a front end's own messages."""
+"""Notebooks on a real cluster, driven by nbclient, and by messages of a front end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InNotebook(OnSharedCluster):
 
     def setUp(self) -> None:
         super().setUp()
-        # Kernels and front ends of this test see no configuration but their own.
+        # Kernels and front ends in this test see only their own configuration.
         folder = tempfile.mkdtemp(prefix="ipython1-notebook-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         before = dict(os.environ)
@@ -50,10 +50,10 @@ class InNotebook(OnSharedCluster):
 
 
 class ExecutedTests(InNotebook):
-    """Cells run one after the other, and what they show."""
+    """Cells that run one after the other, and their outputs."""
 
     def outputs(self, *cells: str) -> list[list[dict[str, Any]]]:
-        """The outputs of each cell of a notebook; the first cell makes and activates a client."""
+        """The outputs of each cell of a notebook; the first cell creates and activates a client."""
         sources = [
             "from ipython1.kernel import client\nmec = client.MultiEngineClient(); mec.activate()",
             *cells,
@@ -109,7 +109,7 @@ class ExecutedTests(InNotebook):
         return "\n".join(parts)
 
     def test_transcript(self) -> None:
-        """What the documentation shows of a notebook."""
+        """The notebook that the documentation shows."""
         if importlib.util.find_spec("matplotlib") is None:
             raise SkipTest("matplotlib is not installed")
         self.align_engines()
@@ -155,7 +155,7 @@ class ExecutedTests(InNotebook):
         self.assertIn("[0] Out[", self.text(escaped))
 
     def test_errors(self) -> None:
-        """A raised error is short; an error that is looked at has HTML with each engine's traceback."""
+        """A raised error is short; a displayed error has HTML with each engine's traceback."""
         raised, looked_at, after = self.outputs(
             "mec.execute('1/0')",
             "try:\n    mec.execute('1/0', targets=[0, 2])\nexcept client.CompositeError as e:\n    error = e\nerror",
@@ -196,7 +196,7 @@ class ExecutedTests(InNotebook):
         self.assertRegex(self.text(block), r"\[3\] Out\[\d+\]: 7")
 
     def test_waiting(self) -> None:
-        """A progress bar that is updated in its place, and live output that is not shown twice."""
+        """The progress bar is updated in place, and live output is not shown twice."""
         bar, live = self.outputs(
             "pr = mec.execute('import time; time.sleep(0.5)', block=False)\npr.wait_interactive()",
             "%px --targets 0 print('early'); time.sleep(1.3); print('late')",
@@ -211,7 +211,7 @@ class ExecutedTests(InNotebook):
 
 
 class MessageTests(InNotebook):
-    """What needs a front end that sends messages of its own."""
+    """Tests that need a front end that sends its own messages."""
 
     engines = 2
 
@@ -229,7 +229,7 @@ class MessageTests(InNotebook):
         )
 
     def collect(self, request: str) -> str:
-        """All text that came of a request, until its cell is done."""
+        """All text output of a request, until its cell is done."""
         parts = []
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -251,7 +251,7 @@ class MessageTests(InNotebook):
         return self.collect(self.front.execute(source, **options))
 
     def test_requests_of_the_front_end_stay_here(self) -> None:
-        """What a front end runs on its own account is not sent to the engines while autopx is on."""
+        """While autopx is on, requests that a front end makes by itself are not sent to the engines."""
         self.run_cell("%autopx")
         self.run_cell("silently = 1", silent=True)
         self.run_cell("unrecorded = 2", store_history=False)
@@ -266,7 +266,7 @@ class MessageTests(InNotebook):
         self.assertNotIn("silently", shown)
 
     def test_interrupt(self) -> None:
-        """Interrupting the kernel gives the notebook back, and says what goes on."""
+        """Interrupting the kernel returns control to the notebook, and shows what goes on."""
         request = self.front.execute("%px import time; print('going on'); time.sleep(600)")
         shown = ""
         while "[1] going on" not in shown:
@@ -283,6 +283,6 @@ class MessageTests(InNotebook):
         self.assertIn("[]", self.run_cell("mec.pending"))
 
     def test_local_code_that_awaits(self) -> None:
-        """It cannot run inside of a magic in a notebook; that is said, and nothing runs on the engines."""
+        """A block cannot run inside a magic in a notebook; an error says so, and nothing runs on the engines."""
         shown = self.run_cell("%px --local await __import__('asyncio').sleep(0)")
         self.assertIn("ClientError: code with await cannot be run by a magic in a notebook", shown)

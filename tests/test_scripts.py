@@ -35,7 +35,7 @@ class SuiteTests(unittest.SynchronousTestCase):
         return str(self.suite.read_summary(output, status))
 
     def test_counts_are_those_of_trial(self) -> None:
-        """What trial prints at its end is what is counted."""
+        """The counts come from trial's last lines."""
         for output, status, counts in (
             ("Ran 3 tests in 0.1s\n\nPASSED (successes=3)\n", 0, "3 passed, 0 failed"),
             ("PASSED (skips=2, successes=5)\n", 0, "5 passed, 0 failed, 2 skipped"),
@@ -54,18 +54,18 @@ class SuiteTests(unittest.SynchronousTestCase):
             self.assertEqual(self.counts(output, status), counts)
 
     def test_what_a_test_prints_does_not_count(self) -> None:
-        """Only the last line of that form does."""
+        """Only the last line of that form counts."""
         output = "PASSED (successes=999)\nFAILED (errors=1, successes=2)\n"
         self.assertEqual(self.counts(output, 1), "2 passed, 1 failed")
 
     def test_run_that_broke_off_is_a_failure(self) -> None:
-        """No summary, an empty one, or one that the exit status denies."""
+        """A missing or empty summary, or one that contradicts the exit status."""
         self.assertEqual(self.counts("", -9), "0 passed, 1 failed")
         self.assertEqual(self.counts("PASSED (successes=3)\n", 1), "3 passed, 1 failed")
         self.assertEqual(self.counts("Ran 0 tests in 0.0s\n\nPASSED\n", 0), "0 passed, 1 failed")
 
     def test_named_tests_are_run_and_counted(self) -> None:
-        """From another directory, with the count on the last line."""
+        """It runs from another directory, with the count on the last line."""
         result = subprocess.run(
             [sys.executable, ROOT / "scripts" / "suite.py", "ipython1.config.tests.test_kinds"],
             cwd=self.mktemp_directory(),
@@ -78,7 +78,7 @@ class SuiteTests(unittest.SynchronousTestCase):
         self.assertRegex(result.stdout.splitlines()[-1], r"^\d+ passed, 0 failed$")
 
     def test_unknown_test_is_a_failure(self) -> None:
-        """A misspelt name must not look like success."""
+        """A misspelled name must not look like success."""
         result = subprocess.run(
             [sys.executable, ROOT / "scripts" / "suite.py", "ipython1.no_such_tests"],
             capture_output=True,
@@ -97,7 +97,7 @@ class SuiteTests(unittest.SynchronousTestCase):
 
 class MainJobTests(unittest.SynchronousTestCase):
     def test_main_job_says_what_it_computed(self) -> None:
-        """Four engines, and the right number."""
+        """It uses four engines, and gets the right number."""
         result = subprocess.run(
             [sys.executable, ROOT / "scripts" / "main_job.py"],
             capture_output=True,

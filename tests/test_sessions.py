@@ -1,4 +1,4 @@
-"""Programs over a real ``ipcluster -n 4``: the tutorials of the reference, and what bad input gets."""
+"""Programs on a real ``ipcluster -n 4``: the documentation's tutorials, and bad input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 class SessionTests(unittest.SynchronousTestCase):
-    """Each program has a cluster of its own, because the programs kill engines and controllers."""
+    """Each program has its own cluster, because the programs kill engines and controllers."""
 
     def run_on_cluster(self, program: str, last_line: str) -> None:
         with RealCluster(4) as cluster:
@@ -20,9 +20,9 @@ class SessionTests(unittest.SynchronousTestCase):
         self.assertEqual(result.stdout.splitlines()[-1], last_line)
 
     def test_multiengine_tutorial(self) -> None:
-        """The tutorial of the MultiEngine interface shows what it says."""
+        """The tutorial of the MultiEngine interface works as shown."""
         self.run_on_cluster("multiengine_session.py", "every value is as documented")
 
     def test_multiengine_faults(self) -> None:
-        """Bad input, dead engines and a dead controller give one clear error each."""
+        """Bad input, dead engines and a dead controller cause one clear error each."""
         self.run_on_cluster("multiengine_faults.py", "every error was clear and soon")

@@ -1,4 +1,4 @@
-"""Programs over a real ``ipcluster -n 4`` that use the Task interface."""
+"""Programs on a real ``ipcluster -n 4`` that use the Task interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 class TaskSessionTests(unittest.SynchronousTestCase):
-    """Each program has a cluster of its own, because the programs kill engines."""
+    """Each program has its own cluster, because the programs kill engines."""
 
     def run_on_cluster(self, program: str, last_line: str, engines: int = 4, ini: str = "") -> None:
         path = os.pathsep.join([str(PROGRAMS), *(each for each in sys.path if each)])
@@ -29,7 +29,7 @@ class TaskSessionTests(unittest.SynchronousTestCase):
         self.assertEqual(result.stdout.splitlines()[-1], last_line)
 
     def test_tutorial(self) -> None:
-        """The session of the reference shows what it says."""
+        """The session in the documentation works as shown."""
         self.run_on_cluster("task_session.py", "every value is as documented")
 
     def test_faults(self) -> None:
@@ -37,11 +37,11 @@ class TaskSessionTests(unittest.SynchronousTestCase):
         self.run_on_cluster("task_faults.py", "every error was clear and soon")
 
     def test_kill_storm(self) -> None:
-        """With engines killed at random, every result is right and none is given twice."""
+        """With engines killed at random, every result is right and none arrives twice."""
         self.run_on_cluster("task_kill_storm.py", "every result is right and none was given twice")
 
     def test_a_users_scheduler(self) -> None:
-        """The class that the ini file names decides what runs next."""
+        """The scheduler that the ini file names decides what runs next."""
         ini = "[task]\nscheduler = task_scheduler.EvenFirst\n"
         self.run_on_cluster("task_scheduler.py", "the scheduler was obeyed", 1, ini)
 

@@ -1,4 +1,4 @@
-"""The testbeds themselves: nothing is left of them, and what cannot be had is skipped with the reason."""
+"""The testbeds themselves: they leave nothing behind, and tests without one are skipped with the reason."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def is_open(port: int) -> bool:
 
 
 class DownTests(unittest.SynchronousTestCase):
-    """Nothing is left of a testbed: no process, no port, no file."""
+    """A testbed leaves nothing behind: no process, no port, no file."""
 
     def start(self, name: str, **settings: str | int) -> RunningTestbed:
         try:
@@ -80,7 +80,7 @@ class DownTests(unittest.SynchronousTestCase):
         return running
 
     def leave_a_process(self, config: str) -> int:
-        """Log in, and leave a process there that has nothing to do with the login any more."""
+        """Log in, and leave a process there that is detached from the login."""
         left = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!"
         pid = int(run("ssh", "-F", config, "node2", left))
         self.addCleanup(osprocess.send_signal, pid, signal.SIGKILL)
@@ -99,7 +99,7 @@ class DownTests(unittest.SynchronousTestCase):
         self.assertFalse(running.directory.exists())
 
     def test_hosts_and_what_runs_on_them(self) -> None:
-        """What a test has started on a host ends with the host, also if it does not want to."""
+        """A process that a test started on a host ends with the host, even if it resists."""
         running = self.start("netns", count=2)
         stubborn = ("sh", "-c", "trap '' TERM; echo $$; exec sleep 1000")
         process = subprocess.Popen(
@@ -138,7 +138,7 @@ class DownTests(unittest.SynchronousTestCase):
         self.assertFalse(is_open(port))
 
     def test_by_hand(self) -> None:
-        """A second ``up`` keeps what is up; ``down`` finds it, also when its supervisor was killed."""
+        """A second ``up`` keeps a running testbed; ``down`` finds it even if its supervisor was killed."""
         self.start("netns", count=1).down()  # or skip
         directory = Path(tempfile.mkdtemp(prefix="ipython1-test-")) / "hosts"
         self.addCleanup(shutil.rmtree, directory.parent)
@@ -171,7 +171,7 @@ class DownTests(unittest.SynchronousTestCase):
 
 class MissingTests(unittest.SynchronousTestCase):
     def test_reasons(self) -> None:
-        """An ordinary user on a machine without all that: each reason names what is missing."""
+        """An ordinary user on a machine without the packages: each reason names what is missing."""
         empty = Path(tempfile.mkdtemp(prefix="ipython1-test-"))
         self.addCleanup(shutil.rmtree, empty)
         empty.chmod(0o755)
@@ -214,7 +214,7 @@ esac
 
 
 class InstallTests(unittest.SynchronousTestCase):
-    """Installing packages, with an ``apt-get`` that does nothing of the kind."""
+    """Installing packages, with a fake ``apt-get`` that installs nothing."""
 
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="ipython1-test-"))

@@ -1,4 +1,4 @@
-"""Give all engines of the default cluster the same number for their next command, so that transcripts look the same."""
+"""Give the next command the same number on all engines of the default cluster, so that transcripts look the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples in the documentation: finding them in a page, and telling what each of them expects.
+"""The examples in the documentation: find them in a page, and say what each of them expects.
 
 A page is reStructuredText.  Its examples are ``code-block`` and ``literalinclude`` directives, each with a language
 that says how it is tested:
@@ -6,15 +6,15 @@ that says how it is tested:
 ============  ==================================================================================
 language      what the test does
 ============  ==================================================================================
-``pycon``     runs what stands behind ``>>>`` in order, and compares what it shows
+``pycon``     runs the code after ``>>>`` in order, and compares its output
 ``ipython``   the same for ``In [1]:`` and ``Out[1]:``, in an IPython shell, magics included
-``python``    runs it, in order with the others, and expects that it shows nothing
-``console``   checks that each command behind ``$`` exists and takes the options that it is given
-``ini``       has it read and validated as the configuration file that its caption names
-``text``      nothing: the mark of what cannot be tested
+``python``    runs it, in order with the others, and expects no output
+``console``   checks that each command after ``$`` exists and accepts its options
+``ini``       reads and validates it as the configuration file that its caption names
+``text``      nothing: it marks examples that cannot be tested
 ============  ==================================================================================
 
-In what an example shows, ``...`` stands for anything, and any date with a time for any other.
+In an example's output, ``...`` matches anything, and a date with a time matches any other.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One thing that a user types, and what is shown then.
+    """One input of a user, and the output that follows.
 
     :ivar line: of the prompt, in its page, from 1.
     :ivar want: without white space at its ends.
@@ -78,14 +78,14 @@ class Example:
     want: str
 
     def matches(self, shown: str) -> bool:
-        """Whether ``shown`` is what is expected."""
+        """Whether ``shown`` is the expected output."""
         want, got = self.want, shown
         if self.language == "ipython":
             want, got = (re.sub(r"\s+", " ", _OUT.sub("", text)) for text in (want, got))
         return _COMPARE.check_output(_trimmed(want), _trimmed(got), _OPTIONS)
 
     def matches_error(self, name: str, message: str) -> bool:
-        """Whether the exception with this type's name and this text is what is expected."""
+        """Whether an exception with this type name and this text is expected."""
         if _TRACEBACK not in self.want:
             return False
         lines = self.want.split("\n")
@@ -130,7 +130,7 @@ def _find_blocks(lines: list[str]) -> Iterator[Block]:
                 )
             number = end
         elif _COMMENT.match(line):
-            # Another directive: what is in it is text like any other.
+            # Another directive: its content is ordinary text.
             number += 1
         elif line.rstrip().endswith("::"):
             begin = _skip_blank(lines, number + 1)
@@ -175,7 +175,7 @@ def _end_of_indented(lines: list[str], begin: int, indent: int) -> int:
 
 
 def find_examples(text: str) -> list[Example]:
-    """Everything in a page that is to be run, in order."""
+    """Everything to run in a page, in order."""
     examples: list[Example] = []
     for block in find_blocks(text):
         if block.language == "python" and not block.argument:
@@ -188,7 +188,7 @@ def find_examples(text: str) -> list[Example]:
 def split_session(block: Block) -> list[Example]:
     """The examples of a block with prompts.
 
-    :raises ValueError: when it does not begin with a prompt.
+    :raises ValueError: if it does not begin with a prompt.
     """
     prompt, continuation = _PROMPTS[block.language]
     examples: list[Example] = []
@@ -216,7 +216,7 @@ def split_session(block: Block) -> list[Example]:
 
 
 def find_commands(block: Block) -> list[tuple[int, str]]:
-    """The commands of a ``console`` block, each with its line; a line that ends with ``\\`` goes on."""
+    """The commands of a ``console`` block, each with its line; a line that ends with ``\\`` is continued."""
     commands: list[tuple[int, str]] = []
     lines = iter(enumerate(block.text.split("\n"), block.line))
     for number, line in lines:

@@ -1,6 +1,6 @@
 """Executors when engines, the controller or the client go away; run as ``executors_faults.py mec`` or ``tc``.
 
-Ends with the cluster's controller gone.
+At the end, the cluster's controller is gone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def square(x: int) -> int:
 
 
 def until(name: str, limit: float = 60.0) -> int:
-    """Return the process's id when there is a file of that name."""
+    """Return the process's id once a file of that name exists."""
     Path(f"{name}.{os.getpid()}").touch()
     end = time.time() + limit
     while not os.path.exists(name):
@@ -68,7 +68,7 @@ def within(seconds: float, condition: Callable[[], bool]) -> None:
 
 
 def running_pids(gate: str) -> list[int]:
-    """The processes of the engines that wait for a file."""
+    """The processes of the engines that are waiting for a file."""
     return [
         int(name.rpartition(".")[2]) for name in os.listdir(FILES) if name.startswith(f"{gate}.")
     ]
@@ -92,7 +92,7 @@ def more_engines(number: int) -> None:
     within(30, lambda: len(mec.get_ids()) == before + number)
 
 
-# An engine is killed: what it ran fails, and nothing else.
+# An engine is killed: the call that it ran fails, and nothing else.
 executor = make()
 futures = busy(executor, "one", ENGINES)
 waiting = [executor.submit(square, n) for n in range(20)]
@@ -117,7 +117,7 @@ with raises(client.EngineDied):
     futures[50].result()
 assert len(executor.engine_ids) == ENGINES - 2
 
-# Engines that come are used.
+# New engines are used.
 more_engines(2)
 futures = busy(executor, "two", ENGINES)
 (FILES / "two").touch()
@@ -129,7 +129,7 @@ waiting = [executor.submit(square, n) for n in range(30)]
 mapped = executor.map(square, range(10))
 for pid in running_pids("three"):
     os.kill(pid, signal.SIGKILL)
-# A task that had just begun may have been given to another engine before that died as well.
+# A task that had just started may have been given to another engine before that died, too.
 deaths = (client.EngineDied,) if KIND == "mec" else (client.EngineDied, client.BrokenEnginePool)
 for future in futures:
     assert isinstance(future.exception(timeout=20), deaths), future.exception()
@@ -151,12 +151,12 @@ else:
     status = tc.queue_status()
     assert not status["scheduled"] and not status["pending"], status
 
-# With new engines a new executor works.
+# With new engines, a new executor works.
 more_engines(3)
 with make() as executor:
     assert list(executor.map(square, range(30))) == [n * n for n in range(30)]
 
-# What the executor of a program that ends has not finished is finished before; also its callbacks are called.
+# A program that ends waits until its executor has finished; callbacks are called, too.
 program = f"""
 import time
 from ipython1.kernel import client

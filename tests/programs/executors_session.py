@@ -65,7 +65,7 @@ def leave_mark(name: str, seconds: float = 0.0) -> str:
 
 
 def until(name: str, limit: float = 20.0) -> bool:
-    """Return when there is a file of that name."""
+    """Return once a file of that name exists."""
     end = time.time() + limit
     while not os.path.exists(name):
         if time.time() > end:
@@ -120,7 +120,7 @@ def raises(kind: type[BaseException], text: str = "") -> Iterator[None]:
 
 
 def busy(executor: Executor) -> tuple[str, list[Future]]:
-    """Have all engines wait for a file."""
+    """Make all engines wait for a file."""
     gate = str(FILES / f"gate{time.monotonic_ns()}")
     futures = [executor.submit(until, gate) for _ in range(ENGINES)]
     end = time.monotonic() + 20
@@ -211,7 +211,7 @@ def test_map() -> None:
         for chunksize in (0, -1):
             with raises(ValueError, "chunksize must be >= 1"):
                 executor.map(square, [1], chunksize=chunksize)
-        # Everything is submitted by the call, whether anybody looks at the values or not.
+        # The call submits everything, whether or not anybody looks at the values.
         taken: list[int] = []
         marks = [str(FILES / f"mapped{n}") for n in range(3)]
         iterator = executor.map(leave_mark, (taken.append(1) or mark for mark in marks))
@@ -383,7 +383,7 @@ def test_what_cannot_travel() -> None:
                 future.result()
             assert "lock" in str(future.exception()) or "generator" in str(future.exception())
             assert executor.submit(square, 3).result() == 9
-        # The exception is that of here, and only the one who asks gets it.
+        # The exception is raised here, and only for the caller who asks.
         with raises(client.SerializationError, "this is not where it was made"):
             executor.submit(OnlyThere).result()
         with raises(client.SerializationError, "this is not where it was made"):
@@ -451,7 +451,7 @@ def test_asyncio() -> None:
             task.cancel()
             with raises(asyncio.CancelledError):
                 await task
-            # asyncio passes it on in the next turn of its loop.
+            # asyncio forwards it in the next turn of its loop.
             await asyncio.sleep(0)
             Path(gate).touch()
             await asyncio.gather(*map(asyncio.wrap_future, running))

@@ -1,4 +1,4 @@
-"""``joblib.Parallel`` on engines gives what it gives on threads.
+"""``joblib.Parallel`` returns the same on engines as on threads.
 
 Run as ``joblib_session.py mec``, ``tc`` or ``none`` (no client is named).
 """
@@ -51,7 +51,7 @@ def innermost(n: int) -> list[list[int]]:
 
 
 def both(call: Callable[..., Any], *args: Any) -> Any:
-    """What a call gives on the engines, if that is what it gives on threads."""
+    """The result of a call on the engines, after checking that threads give the same."""
     results = []
     for backend in BACKENDS:
         with joblib.parallel_config(backend):
@@ -140,7 +140,7 @@ def test_exceptions() -> None:
 
         with raises(ZeroDivisionError, "in the iterator"):
             Parallel(n_jobs=2)(bad_tasks())
-        # A Parallel that is used again begins anew.
+        # A Parallel that is used again starts afresh.
         with Parallel(n_jobs=4) as parallel:
             for _ in range(2):
                 with raises(LookupError):
@@ -212,7 +212,7 @@ def test_shared_memory() -> None:
 
 
 def test_grid_search() -> None:
-    """What programs do: a ridge regression's parameters, by cross-validation."""
+    """A typical program: the parameters of a ridge regression, by cross-validation."""
     random = np.random.default_rng(3)
     inputs = random.normal(size=(200, 12))
     target = inputs @ random.normal(size=12) + random.normal(scale=0.3, size=200)

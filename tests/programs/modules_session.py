@@ -1,6 +1,6 @@
 """Imports here and on engines, modules and files for engines."""
 
-# ruff: noqa: E401, F401, F403, I001 (the imports are what is tested)
+# ruff: noqa: E401, F401, F403, I001 (this tests the imports)
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def in_a_function() -> Any:
 assert in_a_function() == "calendar"
 assert printed("print('almanac' in globals())") == ["False", "True", "True", "False"]
 
-# Where there is no source.
+# Without source code.
 exec("with mec.sync_imports(quiet=True):\n    import textwrap as tw\nassert tw", {"mec": mec})
 assert printed("print(tw.__name__)") == ["textwrap"] * 4
 
@@ -128,7 +128,7 @@ look = "print(pack.a.f(), part.f(), open(part.__file__.replace('__init__.py', 'd
 assert printed(look) == ["1 1 some data"] * 4
 assert printed("import inspect; print(inspect.getsource(pack.a.f).split()[-1])") == ["BASE"] * 4
 
-# Another version takes the place of the one before, also where that is in use.
+# A new version replaces the previous one, even where that is in use.
 write("pack/b.py", "BASE = 2\n")
 assert mec.push_module("pack") == [True] * 4
 assert printed(look) == ["2 2 some data"] * 4
@@ -172,10 +172,10 @@ assert not list(there_folder.rglob(".*")), "parts of files were left"
 with raises(FileNotFoundError):
     mec.push_files(FOLDER / "missing.py")
 
-# What the engines got goes with them.
+# The files end with the engines that received them.
 sources = {Path(text) for text in printed("print(only_here.__file__)")}
 assert len(sources) == 4 and all(path.exists() for path in sources)
 mec.kill(targets=[0])
-# The test looks for these when the cluster has ended.
+# The test looks for these after the cluster has ended.
 print("\n".join(str(path) for path in sorted(sources)))
 print("engines have the modules they need")

@@ -1,4 +1,4 @@
-"""Bad input and broken engines: one clear error each, soon, and everything else goes on."""
+"""Bad input and broken engines each cause one clear error, soon, and everything else goes on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ problem = raises(client.CompositeError, "NotDefined", mec.pull, "nothing", targe
 assert "nothing" in str(problem.exceptions[0])
 assert mec.execute("executed_after = 1", targets=0)
 
-# objects that do not travel
+# objects that cannot be sent
 lock = threading.Lock()
 raises(client.SerializationError, "lock", mec.push, {"a": lock})
 mec.execute("import threading; unsendable = threading.Lock()")
@@ -103,7 +103,7 @@ raises(client.InvalidEngineID, "there is no engine 1", mec.execute, "d = 4", tar
 dying = mec.execute("import os; os._exit(0)", targets=2, block=False)
 raises(client.CompositeError, "EngineDied: engine 2", dying.get_result)
 
-# a call that waits can be left with a time-out, and does not wait for a dead controller
+# a wait can time out, and does not go on when the controller is dead
 slow = mec.execute("import time; time.sleep(60)", targets=0, block=False)
 raises(client.ResultNotCompleted, "goes on", slow.get_result, timeout=0.2)
 raises(client.NotAPendingResult, "barrier", mec.barrier, [3])

@@ -1,4 +1,4 @@
-"""The tutorial session of the MultiEngine interface, every displayed value asserted."""
+"""The tutorial session of the MultiEngine interface, with an assertion for every displayed value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ipython1.kernel import client
 
 
 def shown(value: object) -> str:
-    """What a prompt would display."""
+    """The text that a prompt would display."""
     return repr(value)
 
 

@@ -1,4 +1,4 @@
-"""Broken connections, strangers, and clients that die or stop in the middle of something."""
+"""Broken connections, strangers, and clients that die or stop halfway."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_files() -> int:
 
 
 def another_client(code: str) -> subprocess.Popen[str]:
-    """A program with a client of its own that has printed a line."""
+    """A program with its own client, after it has printed a line."""
     head = "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
     process = subprocess.Popen(
         [sys.executable, "-c", head + code], stdout=subprocess.PIPE, text=True
@@ -54,7 +54,7 @@ def served() -> None:
 
 at_rest = open_files()
 
-# a client that dies in the middle of a push: nothing of it is there
+# a client dies in the middle of a push: nothing of it remains
 for pause in (0.02, 0.1, 0.2):
     dying = another_client(
         "a = bytes(400_000_000); print(1, flush=True); mec.push({'half': a, 'b': 1})"
@@ -67,7 +67,7 @@ for pause in (0.02, 0.1, 0.2):
     words = {word for result in there for word in result["stdout"].split()}
     assert len(words) == 1, f"a push was done by half: {there}"
 
-# a client that stops in the middle of a pull holds up nobody, and one that dies there neither
+# a client that stops or dies in the middle of a pull delays nobody
 mec.execute("whole = bytes(100_000_000)")
 stopping = another_client("print(1, flush=True); mec.pull('whole'); print('whole', flush=True)")
 stopping.send_signal(signal.SIGSTOP)
@@ -79,7 +79,7 @@ dying.kill()
 dying.communicate()
 served()
 
-# strangers are shown out, and keep nobody from coming in
+# strangers are disconnected, and do not keep others from connecting
 strangers = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
 for index, stranger in enumerate(strangers):
     if index % 3:
@@ -92,7 +92,7 @@ for stranger in strangers:
     stranger.close()
 
 with Proxy(port) as proxy:
-    # a client whose connection breaks is told at once; what it had begun goes on, once
+    # a client whose connection breaks notices at once; its work goes on, and runs only once
     far = client.MultiEngineClient(("127.0.0.1", proxy.port))
     pending = far.execute(
         "import time; time.sleep(0.3); done = globals().get('done', 0) + 1", block=False
@@ -108,7 +108,7 @@ with Proxy(port) as proxy:
     assert time.monotonic() - begun < 5
     assert mec.pull("done") == [1, 1]
 
-    # an engine whose connection breaks comes back as the same one, and keeps its names
+    # an engine whose connection breaks reconnects as the same engine, and keeps its variables
     engine = subprocess.Popen(
         [
             *(sys.executable, "-m", "ipython1.kernel.scripts.ipengine"),
@@ -137,12 +137,12 @@ with Proxy(port) as proxy:
             tc.barrier(task_ids, timeout=60)
             results = [tc.get_task_result(task_id).results["result"] for task_id in task_ids]
             assert results == list(range(100))
-            # What ran when the connection broke, or had just ended, may run again; not what waited behind it.
+            # A command that ran or had just ended when the connection broke may run again, but not those that waited.
             runs = len(Path(notes.name).read_text().split())
             assert runs <= 100 + 2 * resets, f"100 tasks ran {runs} times"
         assert mec.pull("kept", targets=2) == ["still here"]
 
-        # one that falls silent holds up nobody else
+        # an engine that falls silent delays nobody else
         proxy.silence()
         silent = mec.execute("a = 1", targets=2, block=False)
         served()

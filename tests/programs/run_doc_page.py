@@ -1,6 +1,6 @@
-"""Run pages of the documentation: every example in order, and compare what it shows with what the page says.
+"""Run pages of the documentation: run every example in order, and compare its output with the page.
 
-Usage: ``run_doc_page.py PAGE ...``, with a cluster that is found as the default one.
+Usage: ``run_doc_page.py PAGE ...``, with a running default cluster.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import types
 from pathlib import Path
 from typing import Any
 
-# This program's own directory is the first place where Python looks for modules.
+# Python looks for modules in this program's own directory first.
 from doc_examples import Example, find_examples
 
 USUAL_DIRECTORY = "~/.ipython"
 MOST_MISTAKES = 5
-"""After so many there is no use in going on: most follow from the first."""
+"""Stop after so many problems, as most of them follow from the first."""
 
 
 class Session:
-    """What a user's session would show.
+    """A user's session.
 
-    The examples run in a module that takes the place of ``__main__``, so that functions and classes that they
-    define travel as a user's do.
+    The examples run in a module that replaces ``__main__``, so that functions and classes that they define are sent
+    as a user's are.
     """
 
     def __init__(self, page: str) -> None:
@@ -37,7 +37,7 @@ class Session:
         self._shell: Any = None
 
     def run(self, example: Example) -> tuple[str, BaseException | None]:
-        """What the example prints, and what it raises."""
+        """The output of the example, and the exception that it raises."""
         printed = io.StringIO()
         problem: BaseException | None = None
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -53,7 +53,7 @@ class Session:
 
     @staticmethod
     def at_home(text: str) -> str:
-        """The text as it is for a user whose IPython directory is the usual one."""
+        """The text as for a user whose IPython directory is the default one."""
         return text.replace(os.environ["IPYTHONDIR"], USUAL_DIRECTORY)
 
     @staticmethod
@@ -63,7 +63,7 @@ class Session:
 
     def _run_plain(self, example: Example) -> None:
         name = f"<{self.page}, line {example.line}>"
-        # So that tools which look for the source find it, as they do at a prompt.
+        # Let tools find the source code, as they do at a prompt.
         linecache.cache[name] = (
             len(example.source),
             None,
@@ -75,7 +75,7 @@ class Session:
 
     @property
     def shell(self) -> Any:
-        """An IPython shell over the same names."""
+        """An IPython shell with the same variables."""
         if self._shell is None:
             from IPython.core.interactiveshell import InteractiveShell
             from traitlets.config import Config
@@ -88,7 +88,7 @@ class Session:
 
 
 def described(example: Example, printed: str, problem: BaseException | None) -> str | None:
-    """What is wrong with an example, or None."""
+    """A description of what is wrong with an example, or None."""
     got = printed.rstrip()
     if problem is not None:
         name, message = type(problem).__name__, Session.at_home(str(problem))
@@ -104,7 +104,7 @@ def described(example: Example, printed: str, problem: BaseException | None) -> 
 
 
 def run(page: Path) -> bool:
-    """Run a page; returns whether all is as it says."""
+    """Run a page; returns whether everything is as it says."""
     examples = find_examples(page.read_text(encoding="utf-8"))
     session = Session(page.name)
     wrong: list[str] = []
@@ -121,7 +121,7 @@ def run(page: Path) -> bool:
 
 
 def main() -> int:
-    """Run the pages that are named, in order; the exit status says whether all is as they say."""
+    """Run the named pages in order; the exit status says whether everything is as they say."""
     good = [run(Path(name)) for name in sys.argv[1:]]
     return 0 if all(good) else 1
 

@@ -1,4 +1,4 @@
-"""Broken tasks, poisonous ones, large ones, other clients: what they get, and that nobody else is harmed."""
+"""Broken, poisonous and large tasks, and other clients: each gets the right error, and nobody else is harmed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ raises(TypeError, "at least one sequence", tc.map, len)
 assert tc.map(len, []) == []
 assert tc.queue_status() == {"scheduled": 0, "pending": 0, "succeeded": 0, "failed": 0}
 
-# -- objects that cannot travel
+# -- objects that cannot be sent
 raises(client.SerializationError, "lock", tc.run, Task("a = 1", push={"a": threading.Lock()}))
 lock = tc.run(Task("import threading; a = threading.Lock()", pull="a"), block=True)
 assert isinstance(lock.failure, client.SerializationError), lock
@@ -69,7 +69,7 @@ assert missing.stdout == "was here\n"
 
 
 class Odd(Exception):
-    """Has an argument more than its args say."""
+    """Takes one argument more than its args contain."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(text)
@@ -85,7 +85,7 @@ assert isinstance(odd, Odd) and odd.number == 3, odd
 
 
 class UnreadableHere:
-    """Can be made on an engine, and not in this client."""
+    """Can be created on an engine, but not in this client."""
 
     def __reduce__(self) -> Any:
         return _only_on_engines, (os.getpid(),)
@@ -165,7 +165,7 @@ look_up = closing_over()
 assert tc.map(look_up, [5, 99_999, 7]) == [5, 99_999, 7]
 assert [tc.run(MapTask(look_up, (n,)), block=True).result for n in range(3)] == [0, 1, 2]
 
-# -- a function is what it is when it is submitted
+# -- a function is sent as it is at the time of submission
 offset = 10
 
 
@@ -180,9 +180,9 @@ assert tc.run(MapTask(shifted, (1,)), block=True).result == 101
 assert tc.map(shifted, [1, 2]) == [101, 102]
 
 
-# -- types of one's own
+# -- custom types
 class Doubling(BaseTask):
-    """Pushes a number and pulls it doubled."""
+    """Pushes a number, and pulls its double."""
 
     def __init__(self, number: int, **options: Any) -> None:
         super().__init__(**options)
@@ -200,7 +200,7 @@ doubled = tc.run(Doubling(21), block=True)
 assert doubled.results == {"doubled": 42, "by": doubled.engineid}, doubled
 
 
-# -- maps: errors stay in their places, the others' values are there
+# -- maps: errors stay in their places, and the other values arrive
 def reciprocal(x: float) -> float:
     return 1 / x
 
@@ -217,7 +217,7 @@ pending.abort()
 raises(client.TaskAborted, "aborted", pending.get_result)
 until(lambda: tc.queue_status()["pending"] == 0)
 
-# -- the work goes on beside MultiEngine commands
+# -- tasks run alongside MultiEngine commands
 ids = [tc.run(Task(f"import time; time.sleep(0.01); n = {n}", pull="n")) for n in range(100)]
 for _ in range(5):
     assert len(mec.execute("e = 1")) == 4
@@ -244,7 +244,7 @@ raises(
     timeout=0.1,
 )
 
-# -- what a task that will not end gets
+# -- a task that will not end
 stubborn = tc.run(
     Task("import time\nwhile True:\n  try: time.sleep(60)\n  except KeyboardInterrupt: pass")
 )
@@ -258,7 +258,7 @@ raises(client.TaskAborted, "aborted", tc.get_task_result(stubborn).raise_excepti
 until(lambda: len(mec.get_ids()) == 3)
 
 
-# -- poison: it is put away, and nobody else is blamed
+# -- poison is quarantined, and no other task is blamed
 def work(number: int) -> int:
     import os
 

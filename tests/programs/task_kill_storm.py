@@ -1,4 +1,4 @@
-"""Engines are killed at random while 2,000 tasks with retries run: every result is right, and none is given twice."""
+"""Kill engines at random while 2,000 tasks with retries run: every result is right, and none arrives twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ journal.touch()
 
 
 def work(number: int, seconds: float, path: str) -> tuple[int, int]:
-    """Leave a trace of having run, in one write that a kill cannot tear."""
+    """Record that this ran, in one write that a kill cannot split."""
     import os
     import time
 
@@ -58,13 +58,13 @@ def kill_now_and_then() -> None:
         killed.add(victim)
         os.kill(victim, signal.SIGKILL)
         started.append(start_engine())
-        # An engine needs a while to come; there are always some left.
+        # A new engine takes a while to start; always leave some.
         while not over.is_set() and len(mec.get_ids()) < 3:
             time.sleep(0.05)
 
 
 def engines() -> list[int]:
-    """The process ids of the engines that are there."""
+    """The process ids of the present engines."""
     while True:
         try:
             mec.execute("import os; pid_ = os.getpid()")
@@ -111,7 +111,7 @@ assert len(runs) == TASKS
 for number, pids in runs.items():
     told = results[number].result[1]
     assert told in pids, (number, told, pids)
-    # Whatever ran on an engine that was not killed was told, and was not run again.
+    # A task that ran on an engine that was not killed was reported, and did not run again.
     living = [pid for pid in pids if pid not in killed]
     assert len(living) <= 1, (number, pids)
 again = sum(len(pids) > 1 for pids in runs.values())

@@ -1,4 +1,4 @@
-"""A scheduler of the user's own, named in the controller's ini file, decides what runs next."""
+"""A custom scheduler, named in the controller's ini file, decides what runs next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ipython1.kernel.task import FIFOScheduler
 
 
 class EvenFirst(FIFOScheduler):
-    """Tasks with even numbers go before the others, larger numbers first."""
+    """Runs tasks with even numbers before the others, larger numbers first."""
 
     def tasks(self) -> Iterable[Any]:
         return sorted(super().tasks(), key=lambda task: (task.taskid % 2, -task.taskid))
@@ -26,7 +26,7 @@ def main() -> None:
     held.get_result()
     tc.barrier(ids)
     begun = sorted(ids, key=lambda task_id: tc.get_task_result(task_id)["when"])
-    # Some went to the engine before the others had come; from then on the order is the scheduler's.
+    # Some tasks reached the engine before the others arrived; after that, the scheduler sets the order.
     rest = [task_id for task_id in begun if task_id > 3]
     assert rest == [10, 8, 6, 4, 11, 9, 7, 5], begun
     assert tc.map(abs, range(-500, 0)) == list(range(500, 0, -1))

@@ -1,4 +1,4 @@
-"""The session of the Task interface's reference, every displayed value asserted."""
+"""The session of the Task interface's reference, with an assertion for every displayed value."""
 
 from __future__ import annotations
 

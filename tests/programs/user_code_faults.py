@@ -1,4 +1,4 @@
-"""What user code does to its engine, and what a forked client may not do: nobody else is disturbed."""
+"""User code that harms its engine, and a forked client that is refused: nobody else is disturbed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(code: str, target: int = 0) -> str:
     return str(pending.get_result(timeout=SOON)[0].get("stdout", ""))
 
 
-# streams that are closed, deleted, or the user's own: the next command prints as ever
+# streams that the user closes, deletes or replaces: the next command prints as usual
 for harm in (
     "import os; os.close(1); os.close(2)\nprint('told')",
     "import sys; sys.stdout.close(); sys.__stderr__.close()",
@@ -47,7 +47,7 @@ for harm in (
         run("pass")
     assert run("print('well')").endswith("well\n"), harm
 
-# a child that user code forks ends where that code ends, and says how
+# a child that user code forks ends where that code ends, and reports how
 fork = "import os, sys\npid = os.fork()\nif not pid:\n    {}\nelse:\n    print(os.waitpid(pid, 0)[1] >> 8)"
 assert run(fork.format("print('child')")).split() == ["child", "0"]
 assert run(fork.format("sys.exit(3)")).split() == ["3"]
@@ -62,7 +62,7 @@ def fork_in_a_task() -> tuple[int, int]:
 child, status = tc.run(client.MapTask(fork_in_a_task), block=True).results["result"]
 assert child and not status
 
-# the death of an engine is seen at once although a process that it forked lives on
+# the death of an engine is noticed at once, even if a process that it forked lives on
 engine = subprocess.Popen(
     [sys.executable, "-m", "ipython1.kernel.scripts.ipengine"], start_new_session=True
 )
@@ -79,7 +79,7 @@ finally:
     os.killpg(engine.pid, signal.SIGKILL)
     engine.wait()
 
-# exceptions that end programs when they are shown
+# exceptions that end the program when they are displayed
 raises(
     client.CompositeError,
     "could not be shown",
@@ -87,13 +87,13 @@ raises(
     "class Ending(Exception):\n    def __str__(self): raise SystemExit\nraise Ending",
 )
 
-# no memory for what comes: that call fails, the engine stays
+# no memory for what arrives: that call fails, the engine stays
 run("import resource; resource.setrlimit(resource.RLIMIT_AS, (768 << 20, 768 << 20)); kept = 1")
 too_much = mec.push({"much": bytes(900 << 20)}, targets=0, block=False)
 raises(client.CompositeError, "no memory", too_much.get_result, None, True, 60.0)
 assert run("print(kept)") == "1\n"
 
-# a forked client is told that it cannot work, and does not wait
+# a forked client gets an error instead of waiting
 pid = os.fork()
 if pid == 0:
     status = 1

@@ -1,8 +1,8 @@
 """The testbeds: a private sshd, batch systems, MPIs, and hosts made of network namespaces.
 
-Each lies in a file of its own, which begins with how to use it.  A test asks for one by :func:`testbed`, or for an MPI
-by :func:`mpi_program`, and is skipped, with the reason, where it cannot be had.  By hand, ``scripts/testbed`` starts
-and ends them.
+Each has its own file, which begins with instructions.  A test gets one with :func:`testbed`, or an MPI with
+:func:`mpi_program`; if it is not available, the test is skipped, with the reason.  ``scripts/testbed`` starts and ends
+testbeds by hand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["RunningTestbed", "mpi_program", "testbed"]
 
 @dataclass(frozen=True)
 class RunningTestbed:
-    """One that is up.
+    """A testbed that is up.
 
     :ivar bed: its settings.
     """
@@ -32,12 +32,12 @@ class RunningTestbed:
 
     @property
     def directory(self) -> Path:
-        """Holds its files."""
+        """The directory that holds its files."""
         return self.bed.directory
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment variables by which its users find it."""
+        """The environment variables that lead its users to it."""
         return self._up.environ
 
     @property
@@ -58,10 +58,10 @@ _known: dict[object, RunningTestbed | SkipTest] = {}
 def testbed(name: str, **settings: str | int) -> RunningTestbed:
     """The testbed of that name and with these settings, for all tests of this run.
 
-    It is started by the first test that needs it, and ends with the process that runs the tests, in whatever way.
-    (Trial knows no set-up of several classes.)
+    The first test that needs it starts it.  It ends with the process that runs the tests, however that ends.
+    (Trial has no set-up that several classes share.)
 
-    :raises SkipTest: where it cannot be had.
+    :raises SkipTest: if it is not available.
     """
     key = (name, *sorted(settings.items()))
     if key not in _known:
@@ -76,11 +76,11 @@ def testbed(name: str, **settings: str | int) -> RunningTestbed:
 
 
 def start(name: str, **settings: str | int) -> RunningTestbed:
-    """A testbed for the caller alone, who ends it; if not, it ends with this process.
+    """A private testbed for the caller, who ends it; otherwise, it ends with this process.
 
-    :raises ValueError: when there is no such testbed, or it has no such setting.
-    :raises Missing: where it cannot be had.
-    :raises Failed: when it does not come up.
+    :raises ValueError: if there is no such testbed, or it has no such setting.
+    :raises Missing: if it is not available.
+    :raises Failed: if it does not come up.
     """
     texts = {key: str(value) for key, value in settings.items()}
     supervisor.make(name, None, texts)  # before there is anything to tidy up
@@ -95,10 +95,10 @@ def start(name: str, **settings: str | int) -> RunningTestbed:
 
 
 def mpi_program(name: str) -> tuple[str, str]:
-    """The launcher of an MPI, with the options that it needs here, and the Python that goes with it.
+    """The launcher of an MPI, with the options that it needs here, and its Python.
 
     :param name: ``openmpi``, ``mpich`` or ``system``.
-    :raises SkipTest: when it cannot be had.
+    :raises SkipTest: if it is not available.
     """
     try:
         return mpi.program(name)

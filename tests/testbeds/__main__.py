@@ -1,6 +1,6 @@
 """Start and end testbeds by hand; ``scripts/testbed`` runs this.
 
-Each testbed's file, ``tests/testbeds/NAME.py``, tells what it is good for, and how to use it.
+Each testbed's file, ``tests/testbeds/NAME.py``, explains what it is for and how to use it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.testbeds.lib import Failed, Missing, read_hosts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says.
+    """Do what the command line asks for.
 
     :returns: the exit status.
     """

@@ -1,4 +1,4 @@
-"""What all testbeds share: what they need, their processes, their ports, and the hosts that they run on."""
+"""The code that all testbeds share: their requirements, processes, ports, and the hosts that they run on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import ClassVar
 
 MARK = "IPYTHON1_TESTBED"
-"""In the environment of a testbed's processes: its directory."""
+"""The variable in the environment of a testbed's processes that holds its directory."""
 
 HOSTS_FILE = "hosts.json"
-"""Where the testbed ``netns`` describes its hosts."""
+"""The file in which the testbed ``netns`` describes its hosts."""
 
 _SYSTEM_PROGRAMS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _ERROR = re.compile(
@@ -29,33 +29,33 @@ _COMMAND_LIMIT = 30.0
 
 
 class Missing(Exception):
-    """A testbed cannot be had here; the text names what is missing, and what to do about it."""
+    """A testbed is not available here; the text names what is missing, and what to do about it."""
 
 
 class Failed(Exception):
-    """A testbed did not start although all that it needs is there."""
+    """A testbed did not start, although everything that it needs is installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """A program, and the Debian packages that bring it."""
+    """A program, and the Debian packages that provide it."""
 
     command: str
     packages: tuple[str, ...]
 
 
 def search_path() -> str:
-    """``PATH`` with the directories of daemons, which users other than root may not have in it."""
+    """``PATH`` with the directories of daemons, which only root may have in it by default."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_PROGRAMS])
 
 
 def is_root() -> bool:
-    """Whether this is root; never where the system has no such user."""
+    """Whether this process runs as root; False on systems without such a user."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def missing(needs: Iterable[Needs]) -> list[Needs]:
-    """Those of the programs that are not installed."""
+    """The programs that are not installed."""
     return [each for each in needs if not shutil.which(each.command, path=search_path())]
 
 
@@ -66,7 +66,7 @@ class Host:
     :ivar name: its host name.
     :ivar address: its IPv4 address.
     :ivar pid: a process that keeps its namespaces alive; 0 for this machine.
-    :ivar unprivileged: whether its namespaces lie in a user namespace, as those of a user who is not root do.
+    :ivar unprivileged: whether its namespaces are in a user namespace, as for a user other than root.
     """
 
     name: str
@@ -75,19 +75,19 @@ class Host:
     unprivileged: bool = False
 
     def command(self, *command: str) -> list[str]:
-        """The command line that runs a command there; it keeps its pid, so it can be signalled."""
+        """The command line that runs a command there; the pid stays the same, so you can signal it."""
         if not self.pid:
             return list(command)
         user = ("--user", "--preserve-credentials") if self.unprivileged else ()
         enter = ["nsenter", f"--target={self.pid}", *user, "--net", "--uts", "--mount", "--"]
-        # Whoever enters a mount namespace starts in its root directory.
+        # A process that enters a mount namespace starts in its root directory.
         return [*enter, "sh", "-c", 'cd "$0" && exec "$@"', os.getcwd(), *command]
 
 
 def read_hosts(directory: Path) -> dict[str, Host]:
     """The hosts of the testbed ``netns`` whose directory this is, by name.
 
-    :raises Missing: when it is not up.
+    :raises Missing: if it is not up.
     """
     try:
         described = json.loads((directory / HOSTS_FILE).read_text())
@@ -97,17 +97,17 @@ def read_hosts(directory: Path) -> dict[str, Host]:
 
 
 def write_hosts(directory: Path, hosts: Iterable[Host]) -> None:
-    """What :func:`read_hosts` reads."""
+    """Write the file that :func:`read_hosts` reads."""
     (directory / HOSTS_FILE).write_text(json.dumps([asdict(host) for host in hosts]))
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses now, other testbeds included.
+    """The first of ``count`` consecutive ports that nobody uses now, not even another testbed.
 
-    :raises Failed: when there are none.
+    :raises Failed: if there are none.
     """
     for _ in range(200):
-        # Below the ports that Linux gives to outgoing connections.
+        # Stay below the ports that Linux uses for outgoing connections.
         first = random.randrange(20000, 30000)
         try:
             for number in range(first, first + count):
@@ -121,14 +121,14 @@ def free_ports(count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A process of a testbed, and the files that it may write its troubles to."""
+    """A process of a testbed, and the files to which it may write errors."""
 
     name: str
     process: subprocess.Popen[bytes]
     logs: tuple[Path, ...]
 
     def trouble(self) -> str:
-        """The lines of its logs that tell most."""
+        """The most informative lines of its logs."""
         lines = [
             line.strip()
             for log in self.logs
@@ -144,10 +144,10 @@ def wait_for(
 ) -> None:
     """Wait until something is true.
 
-    :param what: is named when it does not become true.
-    :param daemons: those that must go on running meanwhile.
+    :param what: what to name in the error if it does not become true.
+    :param daemons: the daemons that must keep running meanwhile.
     :param limit: seconds.
-    :raises Failed: when one of them ends, or the time is over.
+    :raises Failed: if one of them ends, or the time is over.
     """
     end = time.monotonic() + limit
     while not condition():
@@ -177,10 +177,10 @@ def succeeds(command: Sequence[str]) -> bool:
 
 
 def output_of(command: Sequence[str], **more: str) -> str:
-    """What a command prints.
+    """Run a command; returns its output.
 
     :param more: environment variables to add.
-    :raises Failed: when it fails, with what it said.
+    :raises Failed: if it fails, with its output.
     """
     try:
         return subprocess.run(
@@ -205,13 +205,13 @@ def output_of(command: Sequence[str], **more: str) -> str:
 class Testbed:
     """One testbed, up or not; its fields other than the directory are its settings.
 
-    A subclass has a file of its own, and an entry in ``BEDS`` of ``tests.testbeds.supervisor``.
+    Each subclass has its own file, and an entry in ``BEDS`` of ``tests.testbeds.supervisor``.
 
-    :cvar name: what it is called.
+    :cvar name: its name.
     :cvar needs: the programs that it runs.
-    :cvar install_first: programs whose absence would make the packages of the others bring something unwanted.
+    :cvar install_first: programs to install first, so that the packages of the others do not bring unwanted ones.
     :cvar needs_root: whether only root can start it.
-    :ivar directory: holds all its files; it is made for the testbed, and removed after it.
+    :ivar directory: holds all its files; it is created for the testbed, and removed with it.
     """
 
     name: ClassVar[str]
@@ -234,7 +234,7 @@ class Testbed:
     def make(cls, directory: Path, settings: Mapping[str, str]) -> Testbed:
         """The testbed with these settings.
 
-        :raises ValueError: when there is no such setting, or it must be a number and is none.
+        :raises ValueError: if there is no such setting, or it must be a number and is not.
         """
         kinds = {each.name: each.type for each in fields(cls) if each.name != "directory"}
         if unknown := sorted(set(settings) - set(kinds)):
@@ -249,9 +249,9 @@ class Testbed:
         return cls(directory, **values)
 
     def check(self) -> None:
-        """Make sure that it can be had here.
+        """Make sure that it is available here.
 
-        :raises Missing: when it cannot.
+        :raises Missing: if it is not.
         """
         if self.needs_root and not is_root():
             raise Missing(f"the testbed {self.name} needs root")
@@ -264,18 +264,18 @@ class Testbed:
     def start(self) -> dict[str, str]:
         """Start all its processes, and wait until they can be used.
 
-        :returns: the environment variables by which its users find it.
-        :raises Missing: when it turns out that this machine cannot.
-        :raises Failed: when it does not come up.
+        :returns: the environment variables that lead its users to it.
+        :raises Missing: if it turns out that this machine cannot run it.
+        :raises Failed: if it does not come up.
         """
         raise NotImplementedError
 
     def processes(self) -> set[int]:
-        """The pids of processes that belong to it though it has not started them."""
+        """The pids of processes that belong to it, although it has not started them."""
         return set()
 
     def close(self) -> None:
-        """Undo what does not end with its processes and its directory."""
+        """Undo changes that do not end with its processes and its directory."""
 
     def spawn(
         self,
@@ -284,9 +284,9 @@ class Testbed:
         *logs: Path,
         environ: Mapping[str, str] | None = None,
     ) -> Daemon:
-        """Start a daemon, which must not put itself into the background.
+        """Start a daemon, which must stay in the foreground.
 
-        :param logs: files that it writes itself; its output goes to one more.
+        :param logs: log files that it writes itself; another one holds its output.
         :param environ: variables to add.
         """
         log = self.directory / f"{name}.out"
@@ -304,7 +304,7 @@ class Testbed:
 
 @dataclass(frozen=True)
 class HostedTestbed(Testbed):
-    """One that runs on this machine, or on hosts of the testbed ``netns``.
+    """A testbed that runs on this machine, or on hosts of the testbed ``netns``.
 
     :ivar on: names of hosts, with commas between them; empty for this machine.
     :ivar netns: the directory of that testbed.
@@ -321,9 +321,9 @@ class HostedTestbed(Testbed):
             )
 
     def hosts(self) -> list[Host]:
-        """The hosts that are named; empty when this machine is meant.
+        """The named hosts; empty for this machine.
 
-        :raises Missing: when there are no such hosts.
+        :raises Missing: if there are no such hosts.
         """
         if not self.on:
             return []

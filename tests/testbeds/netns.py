@@ -6,26 +6,26 @@ A controller, its engines and its clients on these hosts talk over real interfac
     scripts/testbed on host1 hostname
     scripts/testbed down netns               which ends every process that still runs on a host
 
-The hosts are ``host0``, ``host1``, ...; each has ``eth0`` with an address of its own in one 10.77.N.0/24, knows the
-others by name, and shares this machine's files, users and process ids.  There is no way out of this network, and none
-in: every party of a test, the client too, runs on a host.  Where root starts them, this machine refuses connections to
-10.77.N.0/24 meanwhile, which would otherwise leave it by its default route.
+The hosts are ``host0``, ``host1``, ...; each has ``eth0`` with its own address in one 10.77.N.0/24, knows the others
+by name, and shares this machine's files, users and process ids.  There is no way into or out of this network: every
+party of a test, including the client, runs on a host.  If root starts the hosts, this machine meanwhile refuses
+connections to 10.77.N.0/24, which would otherwise leave through its default route.
 
-Root is not needed where the kernel lets every user make user namespaces.  The user is called root on the hosts then,
-and no other testbed can run on them.  Several such networks can be up at a time, in a directory each.
+Root is not needed if the kernel lets every user create user namespaces.  The user is then called root on the hosts,
+and no other testbed can run on them.  Several such networks can be up at the same time, each in its own directory.
 
 Faults, by hand or in a test (``switch`` is a host, too)::
 
-    scripts/testbed on host1 ip link set eth0 down       host1 is told that nothing can be reached; others wait
+    scripts/testbed on host1 ip link set eth0 down        host1 gets errors at once; the others wait
     scripts/testbed on switch ip link set host1 down     the cable is pulled: host1 loses its carrier
     scripts/testbed on switch bridge link set dev host1 state 0
-                                                         every frame is lost, and nobody is told; 'state 3' undoes it
+                                                         every frame is lost without an error; 'state 3' undoes it
     scripts/testbed on switch tc qdisc add dev host1 root tbf rate 10mbit burst 32kb latency 400ms
                                                          a slow link to host1; 'tc qdisc del dev host1 root' undoes it
     scripts/testbed on switch tc qdisc add dev host1 root netem delay 50ms loss 5%
-                                                         a slow and lossy one, where TESTBED_NETEM is 'yes'
+                                                         a slow and lossy link, if TESTBED_NETEM is 'yes'
 
-For the way from host1, do the same to ``eth0`` on host1.  Without netem, the package nftables can lose packets.
+For the other direction, do the same to ``eth0`` on host1.  Without netem, use the package nftables to drop packets.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Netns(Testbed):
         return [] if is_root() else ["--user", "--map-root-user"]
 
     def _network(self) -> str:
-        """The first three numbers of addresses that this machine does not use; where this is root, taken for us."""
+        """The first three numbers of addresses that this machine does not use; reserved for us if this is root."""
         for number in range(256):
             network = f"10.77.{number}"
             known = [
@@ -127,14 +127,14 @@ class Netns(Testbed):
             ]
             if any(not line.startswith("default") for line in known):
                 continue
-            # Of two testbeds that try the same, one gets it.
+            # If two testbeds try the same one, only one gets it.
             if not is_root() or succeeds(["ip", "-4", "route", "add", *_unreachable(network)]):
                 (self.directory / _ROUTE_FILE).write_text(network)
                 return network
         raise Missing("this machine has routes to all of 10.77.0.0/16, or does not let us add one")
 
     def _make_host(self, name: str, address: str, switch: Host | None) -> Host:
-        """Make namespaces; a process keeps them, which ends with this one."""
+        """Create namespaces; a process that ends with this one keeps them alive."""
         script = 'hostname "$0" && mount --bind "$1" /etc/hosts && ip link set lo up && echo made && exec cat'
         spaces = ["--net", "--uts", "--mount"]
         unshare = ["unshare", *([] if switch else self._user()), *spaces]
@@ -155,7 +155,7 @@ class Netns(Testbed):
         return Host(name, address, process.pid, unprivileged=not is_root())
 
     def processes(self) -> set[int]:
-        """Whatever runs on the hosts."""
+        """All processes that run on the hosts."""
         ours = {os.fstat(network).st_ino for _, network in _held}
         everybody = [path.name for path in Path("/proc").glob("[0-9]*")]
         return {int(pid) for pid in everybody if _network_of(pid) in ours}
@@ -168,8 +168,8 @@ class Netns(Testbed):
 
 
 _held: list[tuple[subprocess.Popen[str], int]] = []
-"""The keepers of the supervisor's namespaces, with pipes that end them when it ends, in whatever way; and the network
-namespaces, open, so that what still runs in them is found when the keepers have gone."""
+"""The keepers of the supervisor's namespaces, with pipes that end them however it ends; and the network namespaces,
+kept open, so that processes that still run in them can be found after the keepers have gone."""
 
 
 def _unreachable(network: str) -> list[str]:

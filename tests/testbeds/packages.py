@@ -1,4 +1,4 @@
-"""Installing what the testbeds need, by apt-get as root.  No service is started by it."""
+"""Install what the testbeds need, with apt-get as root, without starting any service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.testbeds.lib import Needs, is_root, missing
 
 POLICY = Path("/usr/sbin/policy-rc.d")
-"""Asked by packages whether a service may be started."""
+"""The program that packages ask whether they may start a service."""
 
 _OURS = "# Written by the testbeds of ipython1 while they install packages.\n"
 _LOCK = Path("/var/lock/ipython1-testbeds")
@@ -34,7 +34,7 @@ def can_install() -> bool:
 
 
 def install(what: str, needs: Sequence[Needs]) -> None:
-    """Install those of the programs that are missing, and print what is done; a failure is printed, too.
+    """Install the missing programs, and print what is done, including failures.
 
     :param what: what they are for.
     """
@@ -50,7 +50,7 @@ def install(what: str, needs: Sequence[Needs]) -> None:
         with _no_services():
             problem = _apt(*_INSTALL, *packages)
             if problem and not _apt("update"):
-                # The list of packages was missing, or out of date.
+                # The package list was missing or out of date.
                 problem = _apt(*_INSTALL, *packages)
     if problem:
         print(f"  this failed, so its tests will be skipped: {problem}", flush=True)
@@ -58,7 +58,7 @@ def install(what: str, needs: Sequence[Needs]) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Wait until nobody else installs packages for testbeds."""
+    """Wait until nobody else is installing packages for testbeds."""
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -66,9 +66,9 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_services() -> Iterator[None]:
-    """Forbid services to be started, if the administrator has no policy of his own."""
+    """Forbid starting services, unless the administrator has set a policy."""
     try:
-        # One that a killed run has left behind would be in force for ever.
+        # A policy that a killed run left behind would stay in force for ever.
         theirs = _OURS not in POLICY.read_text(errors="replace")
     except OSError:
         theirs = False
@@ -86,7 +86,7 @@ def _no_services() -> Iterator[None]:
 def _apt(*arguments: str) -> str:
     """Run apt-get, waiting for others that run it.
 
-    :returns: what went wrong, empty for nothing.
+    :returns: what went wrong; empty if nothing did.
     """
     end = time.monotonic() + _LOCK_LIMIT
     while True:

@@ -13,8 +13,8 @@ run jobs::
     eval "$(scripts/testbed up sge on=host0,host1,host2)"
     scripts/testbed on host0 qsub -cwd job.sh
 
-It needs root.  Grid Engine listens at all addresses and believes what a host says that it is called: on a machine that
-others can reach, use hosts of the testbed ``netns``.
+It needs root.  Grid Engine listens at all addresses, and trusts the name that a host claims: on a machine that others
+can reach, use hosts of the testbed ``netns``.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ qsort_args         NONE
 
 
 def changed(text: str, **settings: str) -> str:
-    """Settings of Grid Engine, one in a line, some of them replaced.
+    """Settings of Grid Engine, one per line, some of them replaced.
 
-    :raises Failed: when there is none of that name.
+    :raises Failed: if there is none of that name.
     """
     for name, value in settings.items():
-        # A long value goes on after a backslash.
+        # A backslash continues a long value.
         text, count = re.subn(rf"(?m)^({name}\s+)(?:.*\\\n)*.*$", rf"\g<1>{value}", text)
         if not count:
             raise Failed(f"Grid Engine knows no setting {name}")
@@ -77,7 +77,7 @@ def changed(text: str, **settings: str) -> str:
 class Sge(HostedTestbed):
     """A private Grid Engine.
 
-    :ivar slots: how many jobs each host takes, whatever processors it has.
+    :ivar slots: how many jobs each host takes, regardless of its processors.
     :ivar port: sge_qmaster's; sge_execd has the next one.  0 for free ones.
     """
 
@@ -87,7 +87,7 @@ class Sge(HostedTestbed):
         Needs("sge_execd", _PACKAGES),
         Needs("qsub", _PACKAGES),
     )
-    # The packages want a mail server, and would bring a whole one.
+    # The packages require a mail server, and would install a full one.
     install_first: ClassVar[tuple[Needs, ...]] = (Needs("sendmail", ("msmtp-mta",)),)
     needs_root: ClassVar[bool] = True
 
@@ -124,7 +124,7 @@ class Sge(HostedTestbed):
             path.write_text(text)
             qconf(option, str(path))
 
-        # They do not put themselves into the background when this is set.
+        # With this set, they stay in the foreground.
         stay = {"SGE_ND": "1"}
         log = self.directory / "qmaster" / "messages"
         qmaster = self.spawn("sge_qmaster", master.command("sge_qmaster"), log, environ=stay)
@@ -149,11 +149,11 @@ class Sge(HostedTestbed):
             daemons.append(self.spawn(name, host.command("sge_execd"), log, environ=stay))
         for name, rule in (("mpi", "$round_robin"), ("smp", "$pe_slots")):
             change("-Ap", _PARALLEL_ENVIRONMENT.format(name=name, rule=rule))
-        # The directories of jobs that are killed go with the testbed.
+        # The directories of killed jobs are removed with the testbed.
         temporary = self.directory / "tmp"
         temporary.mkdir()
         temporary.chmod(0o1777)
-        # A machine that is busy with tests takes jobs all the same.
+        # Let a machine that is busy with tests take jobs anyway.
         queue = changed(
             qconf("-sq"),
             qname="all.q",
@@ -167,7 +167,7 @@ class Sge(HostedTestbed):
         change("-Aq", queue)
 
         def ready() -> bool:
-            """All instances of the queue are known and in no state: not unknown, disabled or in error."""
+            """Whether all instances of the queue exist, and none is unknown, disabled or in error."""
             lines = output_of(master.command("qstat", "-f", "-q", "all.q")).splitlines()
             return sum(
                 line.startswith("all.q@") and len(line.split()) == 5 for line in lines
@@ -202,7 +202,7 @@ scheduler_threads       1
         )
         (common / "act_qmaster").write_text(f"{master.name}\n")
         if not master.pid and master.name != "localhost":
-            # Where a host's name leads to loopback, the address leads back to another name.
+            # If a host's name resolves to loopback, the address resolves to another name.
             (common / "host_aliases").write_text(f"{master.name} localhost\n")
         configuration = self.directory / "configuration"
         text = changed(

@@ -7,7 +7,7 @@
     scripts/testbed down slurm                    which ends all jobs
 
 The nodes node1 to node4 are all on this machine; ``$SLURMD_NODENAME`` tells a job where it is.  On hosts of the
-testbed ``netns``, the first runs slurmctld, and the others are nodes with names and addresses of their own::
+testbed ``netns``, the first runs slurmctld, and the others are nodes with their own names and addresses::
 
     eval "$(scripts/testbed up slurm on=host0,host1,host2)"
     scripts/testbed on host0 srun -N 2 hostname
@@ -41,7 +41,7 @@ class Slurm(HostedTestbed):
     """A private Slurm.
 
     :ivar nodes: how many, 1 to 16, when it runs on this machine.
-    :ivar cpus: how many processors each node says that it has, whatever there are.
+    :ivar cpus: how many processors each node claims to have, regardless of the real number.
     :ivar port: slurmctld's, followed by those of the nodes; 0 for free ones.
     """
 
@@ -74,7 +74,7 @@ class Slurm(HostedTestbed):
         config = self.directory / "slurm.conf"
         os.environ["SLURM_CONF"] = str(config)
         config.write_text(self._config(master, nodes, self.port or free_ports(1 + len(nodes))))
-        # slurmd asks for the version of cgroups even when it uses none, and not every container has any.
+        # slurmd asks for the version of cgroups even if it uses none, and not every container has them.
         (self.directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
         self._start_munged()
         (self.directory / "state").mkdir(mode=0o700)
@@ -94,7 +94,7 @@ class Slurm(HostedTestbed):
         return {"SLURM_CONF": str(config)}
 
     def _start_munged(self) -> None:
-        """The daemon that says who somebody is, with a key of its own."""
+        """The daemon that authenticates users, with its own key."""
         key = self.directory / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
@@ -106,7 +106,7 @@ class Slurm(HostedTestbed):
             "pid-file": self.directory / "munged.pid",
             "log-file": self.directory / "munged.log",
         }
-        # By force, since it finds fault with temporary directories.
+        # Use force, since it rejects temporary directories.
         command = ["munged", "--foreground", "--force"]
         command += [f"--{name}={value}" for name, value in options.items()]
         munged = self.spawn("munged", command, self.directory / "munged.log")

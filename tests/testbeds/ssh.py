@@ -6,15 +6,15 @@
     ssh -F "$SSH_CONFIG" node1 hostname           node1 to node4 all lead to this machine
     scp -F "$SSH_CONFIG" a_file node2:/tmp
     ipcluster -f hosts.py --ssh="ssh -F $SSH_CONFIG"
-    scripts/testbed down ssh                      which ends all logins, and what they have left behind
+    scripts/testbed down ssh                      which ends all logins, and processes that they left behind
 
-On hosts of the testbed ``netns``, each has an sshd, and the name that it has there::
+On hosts of the testbed ``netns``, each host has an sshd and keeps its name::
 
     eval "$(scripts/testbed up ssh on=host1,host2)"
     scripts/testbed on host0 ssh -F "$SSH_CONFIG" host1 hostname
 
-The only one who can log in is the user who has started it, with a key that is made for it.  It listens at 127.0.0.1 to
-127.0.0.4 only.  Root is not needed.
+Only the user who started it can log in, with a key that is created for it.  It listens only at 127.0.0.1 to
+127.0.0.4.  It does not need root.
 """
 
 from __future__ import annotations
@@ -115,14 +115,14 @@ Subsystem sftp internal-sftp
         )
         if is_root():
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        # It wants its full path, since it starts itself again for each login.
+        # It needs its full path, since it restarts itself for each login.
         sshd = shutil.which("sshd", path=search_path()) or "sshd"
         daemon = self.spawn(f"sshd-{host.name}", host.command(sshd, "-D", "-e", "-f", str(config)))
         wait_for("sshd", pid_file.exists, [daemon], 10.0)
         return daemon
 
     def _is_locked(self) -> bool:
-        """Whether the account has no password, which keeps it from logging in by key, too, unless PAM is asked."""
+        """Whether the account has no password, which also prevents logging in with a key, unless PAM is used."""
         shadow = ["getent", "shadow", getpass.getuser()]
         return is_root() and succeeds(shadow) and output_of(shadow).split(":")[1].startswith("!")
 

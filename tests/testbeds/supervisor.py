@@ -1,9 +1,9 @@
 """Starting and ending a testbed.
 
-A testbed is run by a process of its own, its *supervisor*, which adopts whatever its daemons leave behind.  So when it
-ends, all of that ends: by ``SIGTERM``, by Ctrl-C, or when the process that it is tied to is gone.  While it lives it
-holds a lock in the testbed's directory.  Should it be killed, :func:`down` still finds its processes by a mark in
-their environment.
+Each testbed has a process that runs it, its *supervisor*, which adopts all processes that the daemons leave behind.
+When the supervisor ends, all of them end: on ``SIGTERM``, on Ctrl-C, or when the process that it is tied to is gone.
+While it lives, it holds a lock in the testbed's directory.  If it is killed, :func:`down` still finds its processes by
+a mark in their environment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _DOWN_LIMIT = 30.0
 
 
 def default_directory(name: str) -> Path:
-    """Where a testbed that is started by hand keeps its files."""
+    """The directory of a testbed that is started by hand."""
     return Path(tempfile.gettempdir()) / f"ipython1-testbed-{name}"
 
 
@@ -53,7 +53,7 @@ def make(name: str, directory: Path | None, settings: Mapping[str, str]) -> Test
     """The testbed of that name.
 
     :param directory: None for the default one.
-    :raises ValueError: when there is no such testbed, or it has no such setting.
+    :raises ValueError: if there is no such testbed, or it has no such setting.
     """
     if name not in BEDS:
         raise ValueError(f"there is no testbed {name!r}; there are: {', '.join(BEDS)}")
@@ -67,8 +67,8 @@ def make(name: str, directory: Path | None, settings: Mapping[str, str]) -> Test
 class Up:
     """A testbed that is up.
 
-    :ivar environ: the environment variables by which its users find it.
-    :ivar supervisor: its supervisor where this process has started it; the testbed ends when its ``stdin`` is closed.
+    :ivar environ: the environment variables that lead its users to it.
+    :ivar supervisor: its supervisor if this process started it; closing its ``stdin`` ends the testbed.
     """
 
     environ: dict[str, str]
@@ -83,11 +83,11 @@ class Up:
 
 
 def up(bed: Testbed, *, tied: bool = False) -> Up:
-    """Start a testbed; one that runs with the same settings is kept, one with others is replaced.
+    """Start a testbed; keep one that runs with the same settings, and replace one with others.
 
     :param tied: whether it ends with this process.
-    :raises Missing: when it cannot be had here.
-    :raises Failed: when it does not come up.
+    :raises Missing: if it is not available here.
+    :raises Failed: if it does not come up.
     """
     bed.check()
     if _holder(bed.directory):
@@ -126,10 +126,10 @@ def up(bed: Testbed, *, tied: bool = False) -> Up:
 
 
 def down(bed: Testbed) -> bool:
-    """End a testbed and all its processes, also where its supervisor was killed, and remove its files.
+    """End a testbed and all its processes, even if its supervisor was killed, and remove its files.
 
     :returns: whether there was something to end.
-    :raises Failed: when something does not end.
+    :raises Failed: if something does not end.
     """
     limit = time.monotonic() + _DOWN_LIMIT
     told = set()
@@ -144,15 +144,15 @@ def down(bed: Testbed) -> bool:
         time.sleep(0.02)
     if bed.directory.is_dir():
         found = True
-        _make_directory(bed.directory)  # which makes sure that it is ours
+        _make_directory(bed.directory)  # which checks that it is ours
         _clean(bed)
     return found
 
 
 def supervise(bed: Testbed, *, tied: bool) -> int:
-    """Be the supervisor of a testbed until told to end; prints one line of JSON when it is up, or has failed.
+    """Act as the supervisor of a testbed until told to end; print one line of JSON when it is up or has failed.
 
-    :param tied: whether the end of the standard input ends it.
+    :param tied: whether it ends at the end of its standard input.
     :returns: the exit status.
     """
     osprocess.adopt_orphans()
@@ -168,7 +168,7 @@ def supervise(bed: Testbed, *, tied: bool) -> int:
             (bed.directory / _STATE).write_text(json.dumps(state))
             _report(state)
             if not tied:
-                # The terminal, or whatever reads what is printed there, is let go.
+                # Release the terminal, or the reader of the output.
                 os.dup2(1, 2)
             _wait(tied)
         except (Missing, Failed) as problem:
@@ -186,7 +186,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _report(told: Mapping[str, object]) -> None:
-    """Tell the one that waits, which may be gone; whatever is printed later goes nowhere."""
+    """Report to the waiting process, which may be gone; discard all later output."""
     with contextlib.suppress(OSError):
         os.write(1, f"{json.dumps(told)}\n".encode())
     null = os.open(os.devnull, os.O_WRONLY)
@@ -244,7 +244,7 @@ def _end_processes(bed: Testbed) -> None:
 
 
 def _processes(bed: Testbed) -> set[int]:
-    """All that live of a testbed, but not this process."""
+    """All living processes of a testbed except this one."""
     table = osprocess.process_table()
     mine = os.getpid()
     if os.environ.get(MARK) == str(bed.directory):
@@ -257,15 +257,15 @@ def _processes(bed: Testbed) -> set[int]:
 
 
 def _make_directory(directory: Path) -> None:
-    """Make a directory, or make sure that it is our own, and no link to another's.
+    """Create a directory, or check that it is our own, and not a link to somebody else's.
 
-    :raises Missing: when it is not.
+    :raises Missing: if it is not.
     """
     with contextlib.suppress(FileExistsError):
         directory.mkdir(parents=True)
     if directory.is_symlink() or not directory.is_dir() or directory.stat().st_uid != os.geteuid():
         raise Missing(f"{directory} is there, and is not a directory of this user")
-    # Jobs of other users may look into it; secrets have files of their own.
+    # Jobs of other users may look into it; secrets are in separate files.
     directory.chmod(0o755)
 
 
@@ -273,7 +273,7 @@ def _make_directory(directory: Path) -> None:
 def _locked(directory: Path) -> Iterator[None]:
     """Hold the lock that says that a testbed is up.
 
-    :raises Missing: when another supervisor has it.
+    :raises Missing: if another supervisor holds it.
     """
     with (directory / _LOCK).open("a+") as lock:
         try:
@@ -287,7 +287,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _holder(directory: Path) -> int:
-    """The pid of the supervisor of the testbed in a directory; 0 when it has none."""
+    """The pid of the supervisor of the testbed in a directory; 0 if it has none."""
     try:
         with (directory / _LOCK).open() as lock:
             try:
