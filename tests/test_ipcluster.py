@@ -309,7 +309,7 @@ class UseTests(IpclusterCase):
         error = self.run_ipcluster("-n", "1", status=1).stderr
         self.assertEqual(
             error,
-            f"ipcluster: the cluster runs already (process {process.pid}); end it with: ipcluster stop, "
+            f"ipcluster: the cluster is already running (process {process.pid}); end it with: ipcluster stop, "
             "or choose another --cluster-id\n",
         )
         self.assertEqual(self.status().ids, (0,))
@@ -389,7 +389,7 @@ class FailureTests(IpclusterCase):
         for arguments, words in (
             (["-n", "0"], "'0' is not a number of engines"),
             (["ssh", "-n", "2"], "give -f FILE"),
-            (["stop", "--daemonize"], "--daemonize does not go with stop"),
+            (["stop", "--daemonize"], "--daemonize cannot be used with stop"),
             (["slurm", "--mpi=mpi4py"], "not for 'slurm'"),
         ):
             error = self.run_ipcluster(*arguments, status=2).stderr
@@ -439,7 +439,7 @@ class FailureTests(IpclusterCase):
         os.kill(before.controller.pid, signal.SIGKILL)
         self.assertEqual(
             process.stdout.readline(),  # type: ignore[union-attr]
-            "ipcluster: the controller was killed by signal SIGKILL; it is started again\n",
+            "ipcluster: the controller was killed by signal SIGKILL; restarting it\n",
         )
         until(lambda: self.controller_pid() not in (0, before.controller.pid))
         until(lambda: self.status().ids == (0, 1))

@@ -39,7 +39,7 @@ mec = client.MultiEngineClient()
 Task, MapTask = client.Task, client.MapTask
 
 # -- wrong arguments
-raises(TypeError, "a task is needed", tc.run, "a = 1")
+raises(TypeError, "expected a task", tc.run, "a = 1")
 raises(TypeError, "must be a str", tc.run, Task(5))
 raises(TypeError, "retries", tc.run, Task("a", retries="2"))
 raises(ValueError, "retries", tc.run, Task("a", retries=-1))
@@ -48,7 +48,7 @@ raises(ValueError, "timeout", tc.run, Task("a", timeout=0))
 raises(TypeError, "depend", tc.run, Task("a", depend=5))
 raises(ValueError, "'not a name'", tc.run, Task("a", pull="not a name"))
 raises(TypeError, "cannot be called", tc.run, MapTask(5))
-raises(TypeError, "a task is needed", tc.run, Task("a", recovery_task="b"))
+raises(TypeError, "expected a task", tc.run, Task("a", recovery_task="b"))
 raises(TypeError, "task id", tc.get_task_result, "0")
 raises(TypeError, "list of them", tc.barrier, None)
 raises(IndexError, "no task 99999", tc.get_task_result, 99999)

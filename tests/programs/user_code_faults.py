@@ -90,7 +90,7 @@ raises(
 # no memory for what arrives: that call fails, the engine stays
 run("import resource; resource.setrlimit(resource.RLIMIT_AS, (768 << 20, 768 << 20)); kept = 1")
 too_much = mec.push({"much": bytes(900 << 20)}, targets=0, block=False)
-raises(client.CompositeError, "no memory", too_much.get_result, None, True, 60.0)
+raises(client.CompositeError, "not enough memory", too_much.get_result, None, True, 60.0)
 assert run("print(kept)") == "1\n"
 
 # a forked client gets an error instead of waiting

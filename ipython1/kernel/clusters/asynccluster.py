@@ -117,7 +117,7 @@ class AsyncCluster(BaseCluster):
         from twisted.internet import reactor
 
         if self._control is not None:
-            raise ClusterError(f"{title_of(self.cluster_id)} is started already")
+            raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         owned = self._owned = OwnedProcess(self._arguments)
         self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
@@ -246,7 +246,7 @@ class AsyncCluster(BaseCluster):
             self._check_started(outcome)
             return list(outcome["ids"])
 
-        return self._call("add", check, count=check_number(n, "n is the number of engines"))
+        return self._call("add", check, count=check_number(n, "n"))
 
     def remove_engines(self, ids: int | Iterable[int]) -> AwaitableDeferred:
         """End engines.
@@ -276,7 +276,7 @@ class AsyncCluster(BaseCluster):
             :class:`~ipython1.kernel.error.ClusterError` as soon as it is certain that they do not come.
         """
         if n is not None:
-            check_number(n, "n is the number of engines", 0)
+            check_number(n, "n", 0)
         return self._call("wait", count=n, seconds=timeout)
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> AwaitableDeferred:
@@ -296,7 +296,7 @@ class AsyncCluster(BaseCluster):
         :param lines: how many lines at most.
         :returns: a Deferred that fires with the lines, joined.
         """
-        check_number(lines, "lines is how many to show")
+        check_number(lines, "lines")
         chosen = None if id is None else engine_id(id)
         return self._call("logs", "\n".join, engine=chosen, lines=lines)
 

@@ -60,7 +60,7 @@ class BaseCluster:
         **options: Any,
     ) -> None:
         if n is not None:
-            check_number(n, "n is the number of engines")
+            check_number(n, "n")
         self.detach = detach
         self.kind = kind
         self._own_id = cluster_id is None
@@ -143,11 +143,11 @@ class Cluster(BaseCluster):
         It warns if some of the engines are not usable then.
 
         :returns: the cluster itself.
-        :raises ClusterError: if it is started already, if there is no controller, or if no engine comes up; with what
+        :raises ClusterError: if it is already started, if there is no controller, or if no engine comes up; with what
             they said last.
         """
         if self._control is not None:
-            raise ClusterError(f"{title_of(self.cluster_id)} is started already")
+            raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         owned = self._owned = OwnedProcess(self._arguments)
         self._control = BlockingControl(owned.connection)
         _running.add(self)
@@ -273,7 +273,7 @@ class Cluster(BaseCluster):
         :raises ValueError: if ``n`` is not a whole number of 1 or more.
         :raises ClusterError: if none comes up.
         """
-        outcome = self._call("add", None, count=check_number(n, "n is the number of engines"))
+        outcome = self._call("add", None, count=check_number(n, "n"))
         self._check_started(outcome)
         return list(outcome["ids"])
 
@@ -311,7 +311,7 @@ class Cluster(BaseCluster):
         :raises ClusterError: as soon as it is certain that they do not come.
         """
         if n is not None:
-            check_number(n, "n is the number of engines", 0)
+            check_number(n, "n", 0)
         limit = None if timeout is None else timeout + ANSWER_MARGIN
         return list(self._call("wait", limit, count=n, seconds=timeout))
 
@@ -336,7 +336,7 @@ class Cluster(BaseCluster):
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if it is not known where that engine logs to.
         """
-        check_number(lines, "lines is how many to show")
+        check_number(lines, "lines")
         return "\n".join(
             self._call("logs", engine=None if id is None else engine_id(id), lines=lines)
         )
@@ -376,11 +376,11 @@ def connect_to(files: ClusterFiles) -> socket.socket:
 def check_number(value: Any, what: str, least: int = 1) -> int:
     """A whole number.
 
-    :param what: what it is, for the message.
+    :param what: the name of the argument, for the message.
     :raises ValueError: when it is something else, or less than ``least``.
     """
     if not is_int(value) or value < least:
-        raise ValueError(f"{what}, {least} or more, not {value!r}")
+        raise ValueError(f"{what} must be at least {least}, not {value!r}")
     return value
 
 
@@ -390,7 +390,7 @@ def engine_id(value: Any) -> int:
     :raises TypeError: when it is something else.
     """
     if not is_int(value):
-        raise TypeError(f"an engine id is needed, not {value!r}")
+        raise TypeError(f"expected an engine id, not {value!r}")
     return value
 
 
@@ -402,7 +402,7 @@ def id_list(ids: Any) -> list[int]:
     chosen = [ids] if isinstance(ids, int) else list(ids) if isinstance(ids, Iterable) else None
     wrong = chosen is None or isinstance(ids, (str, bytes))
     if wrong or not all(is_int(each) for each in chosen or ()):
-        raise TypeError(f"an engine id or several are needed, not {ids!r}")
+        raise TypeError(f"expected one or more engine ids, not {ids!r}")
     assert chosen is not None
     return chosen
 

@@ -145,7 +145,7 @@ class ClusterMachine:
         if self.phase is Phase.STOPPING:
             return []
         if status.state is State.WAITING:
-            return [Say(f"{describe_failure(status)}; it is started again")]
+            return [Say(f"{describe_failure(status)}; restarting it")]
         if status.state is State.RUNNING and status.restarts:
             return [Say("the controller is back")]
         if status.state is not State.ENDED or status.asked:
@@ -163,7 +163,7 @@ class ClusterMachine:
         if self.phase is Phase.STOPPING or status.asked:
             return []
         if status.state is State.WAITING:
-            return [Say(f"{describe_failure(status)}; it is started again")]
+            return [Say(f"{describe_failure(status)}; restarting it")]
         if status.state is State.ENDED:
             return self._lost(status.key, status.reason, status.lines, describe_failure(status))
         return []

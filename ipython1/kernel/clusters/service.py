@@ -181,7 +181,7 @@ class ClusterService:
         if self._stops:
             raise ClusterError("the cluster is being stopped")
         if count < 1:
-            raise ClusterError(f"{count} engines cannot be added; give a number from 1 on")
+            raise ClusterError(f"the number of engines to add must be at least 1, not {count}")
         progress = self._machine.begin_start()
         try:
             await self._start_engines(progress, count)
@@ -225,8 +225,8 @@ class ClusterService:
             await self._launcher.restart(job)  # says why it cannot
         if unit is None:
             raise ClusterError(
-                f"engine {engine_id} was not started as a process of its own, so it cannot be restarted; "
-                "remove it and add another one"
+                f"engine {engine_id} was not started as a separate process and cannot be restarted; "
+                "remove it and add another engine"
             )
         known = self._supervisor.status().get(unit.key)
         if known is None:
@@ -258,7 +258,7 @@ class ClusterService:
                 unit = self._machine.engines.unit_of(self._machine.engines.checked_id(each))
                 if unit is None:
                     raise ClusterError(
-                        f"engine {each} was not started as a process of its own, so it cannot be signalled alone"
+                        f"engine {each} was not started as a separate process and cannot be signalled individually"
                     )
                 units.append(unit)
         for unit in units:
@@ -272,7 +272,7 @@ class ClusterService:
         if unit is None:
             unit = self._machine.engines.job_of(engine_id)
         if unit is None:
-            raise ClusterError(f"where engine {engine_id} logs to is not known")
+            raise ClusterError(f"the log file of engine {engine_id} is unknown")
         return list(await self._launcher.logs(unit, engine_id, lines))
 
     async def wait_for_engines(self, count: int | None, timeout: float | None) -> list[int]:
@@ -299,8 +299,8 @@ class ClusterService:
         if not enough():
             last = f"; {machine.engines.last_failure}" if machine.engines.last_failure else ""
             raise ClusterError(
-                f"{len(machine.engines.ids)} engines are usable and no more are being started, "
-                f"so there will not be {wanted()}{last}"
+                f"{len(machine.engines.ids)} engines are usable and no more are starting, "
+                f"so {wanted()} cannot be reached{last}"
             )
         return self.ids
 
@@ -368,14 +368,14 @@ class ClusterService:
             await _first_error(closing)
         except Exception as problem:
             self.log.failure("the launcher did not close")
-            self._say(f"what runs elsewhere may not have ended: {problem}")
+            self._say(f"processes on other hosts may still be running: {problem}")
         gone: Deferred[None] = Deferred()
         self._nanny.lost.addBoth(lambda result: gone.callback(None) if not gone.called else None)
         gone.addTimeout(grace + END_LIMIT, self._reactor)
         try:
             await gone
         except DeferredTimeout:
-            self._say("some processes could not be ended")
+            self._say("some processes could not be stopped")
         if not self.finished.called:
             self.finished.callback(0)
 

@@ -54,7 +54,7 @@ class ControllerConfig(CommonConfig):
     :ivar client_port: 0 for any free one.
     :ivar client_location: ``HOST[:PORT]``, with commas between several; empty for this host's
         address.
-    :ivar client_cert_file: the key file; made when it is missing.
+    :ivar client_cert_file: the key file; created if missing.
     :ivar engine_ip: as ``client_ip``, and the same when nothing else was said; so the other three.
     :ivar engine_port: 0 for the clients' port, or any free one when address or key file differ.
     :ivar max_message_size: bytes.

@@ -166,7 +166,9 @@ class ControllerService(MultiService):
         wanted = hello.wanted_id
         if wanted is not None:
             if not 0 <= wanted <= MAX_ID:
-                raise IdInUse(f"an engine asked for the id {wanted}; ids are 0 to {MAX_ID}")
+                raise IdInUse(
+                    f"an engine requested the id {wanted}, but ids range from 0 to {MAX_ID}"
+                )
             if wanted not in self.engines:
                 self._next_id = max(self._next_id, wanted + 1)
                 return wanted

@@ -432,13 +432,13 @@ class QueuedEngine:
 
     def _died(self, reason: str) -> KernelError:
         return EngineDied(
-            f"engine {self.id} (process {self.hello.pid}) went away: {reason}; "
-            "what it was running is lost, and so is its namespace"
+            f"engine {self.id} (process {self.hello.pid}) died: {reason}; "
+            "its running command and its namespace are lost"
         )
 
     def _not_started(self, reason: str) -> KernelError:
         return NotStarted(
-            f"engine {self.id} (process {self.hello.pid}) went away before it began this: {reason}"
+            f"engine {self.id} (process {self.hello.pid}) died before it started this command: {reason}"
         )
 
 

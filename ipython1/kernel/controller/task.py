@@ -82,7 +82,7 @@ def make_scheduler(name: str) -> Any:
         scheduler = namedAny(name)()
     except Exception as problem:
         raise ClientError(
-            f"the scheduler {name} that ipython1.kernel.ini names cannot be made: "
+            f"the scheduler {name} named in ipython1.kernel.ini cannot be created: "
             f"{type(problem).__name__}: {problem}"
         ) from None
     if not IScheduler.providedBy(scheduler):

@@ -277,5 +277,6 @@ class EngineConnection:
             except KernelError as problem:
                 if self._clock.seconds() + delay > deadline:
                     raise ConnectionError(
-                        f"the controller was out of reach for {self._give_up_after:g} s ({problem}); the engine ends"
+                        f"the controller could not be reached for {self._give_up_after:g} s ({problem}); "
+                        "the engine exits"
                     ) from None

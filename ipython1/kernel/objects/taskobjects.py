@@ -66,7 +66,7 @@ class BaseTask(OptionAttributes):
         :param engine: an ``ITaskEngine``.
         :returns: the result, which must be picklable.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what to do in submit_task")
+        raise NotImplementedError(f"{type(self).__name__} does not implement submit_task")
 
     def post_task(self, engine: Any) -> None:
         """On the engine, after :meth:`submit_task`, also if that failed: forget names, if that is asked for.

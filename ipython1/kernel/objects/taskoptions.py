@@ -157,7 +157,7 @@ def options_of(task: Any) -> TaskOptions:
         return task._options
     if not ITask.providedBy(task):
         raise TypeError(
-            f"a task is needed (Task, MapTask, or an object that provides ITask), not {task!r}"
+            f"expected a task (Task, MapTask, or an object that provides ITask), not {task!r}"
         )
     return TaskOptions(**{name: getattr(task, name, getattr(DEFAULTS, name)) for name in NAMES})
 

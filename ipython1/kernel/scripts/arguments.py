@@ -55,20 +55,20 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         type=cluster_id,
         default="",
         metavar="ID",
-        help="tells several clusters in one directory apart",
+        help="distinguishes several clusters in one directory",
     )
     parser.add_argument(
         "-l",
         "--logfile",
         type=log_file,
         metavar="FILE",
-        help="log to this file and not to the directory's log/; - for standard error",
+        help="log to this file instead of the directory's log/; - means standard error",
     )
     parser.add_argument(
         "--log-level",
         choices=LOG_LEVELS,
         metavar="LEVEL",
-        help=f"the least severe messages to log: {', '.join(LOG_LEVELS)}",
+        help=f"the lowest severity to log: {', '.join(LOG_LEVELS)}",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
@@ -88,19 +88,19 @@ def add_address_options(group: Any, side: str, who: str, otherwise: str) -> None
         f"--{side}-ip",
         type=address,
         metavar="IP",
-        help=f"the address to listen on; all of this host's if empty{otherwise}",
+        help=f"the address to listen on; empty means all addresses of this host{otherwise}",
     )
     group.add_argument(
         f"--{side}-port",
         type=port,
         metavar="PORT",
-        help=f"the port to listen on; 0 is any free one{otherwise}",
+        help=f"the port to listen on; 0 means any free port{otherwise}",
     )
     group.add_argument(
         f"--{side}-location",
         type=location,
         metavar="HOST[:PORT]",
-        help=f"where {who} find the controller, as the FURL shall say it{otherwise}",
+        help=f"the address at which {who} reach the controller, for the FURL{otherwise}",
     )
 
 

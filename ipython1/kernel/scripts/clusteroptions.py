@@ -65,31 +65,33 @@ def make_parser() -> argparse.ArgumentParser:
         "action",
         nargs="?",
         metavar="KIND | stop | status | list | engines",
-        help="how engines are started (default: local), or what to do with a cluster that runs",
+        help="how to start engines (default: local), or what to do with a running cluster",
     )
     parser.add_argument(
         "-n", "--n", "--engines", dest="n", type=_count, metavar="N", help="the number of engines"
     )
     parser.add_argument(
-        "--daemonize", action="store_true", help="go on in the background once the engines are up"
+        "--daemonize",
+        action="store_true",
+        help="continue in the background once the engines are up",
     )
     parser.add_argument(
         "--restart-engines",
         type=arguments.whole_number,
         metavar="N",
-        help="start an engine that died again, at most N times a minute",
+        help="restart an engine that died, at most N times a minute",
     )
     parser.add_argument(
         "--start-timeout",
         type=arguments.seconds,
         metavar="SECONDS",
-        help="how long engines may take to come up; 0 for no limit",
+        help="seconds that engines may take to start; 0 for no limit",
     )
     parser.add_argument(
         "--engine-argument",
         action="append",
         metavar="OPTION",
-        help="a further option for ipengine (--engine-argument=--connect-timeout=300)",
+        help="an additional option for ipengine (--engine-argument=--connect-timeout=300)",
     )
     parser.add_argument("--json", action="store_true", help="status and list as JSON")
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
@@ -117,7 +119,7 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         "--mpiexec",
         type=_command,
         metavar="COMMAND",
-        help="the command with its own options ('mpirun --oversubscribe')",
+        help="the command, with its options ('mpirun --oversubscribe')",
     )
     group = parser.add_argument_group("ssh")
     group.add_argument(
@@ -126,23 +128,26 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         "--clusterfile",
         type=arguments.file,
         metavar="FILE",
-        help="which host runs the controller, and which how many engines",
+        help="the file that lists the hosts, with their engines and the controller",
     )
     group.add_argument(
-        "--ssh", type=_command, metavar="COMMAND", help="the command with its own options"
+        "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
     group = parser.add_argument_group("slurm, sge, pbs, lsf")
     group.add_argument(
-        "--batch-file", type=arguments.file, metavar="FILE", help="a job script to use as template"
+        "--batch-file",
+        type=arguments.file,
+        metavar="FILE",
+        help="a job script to use as a template",
     )
     group.add_argument("--queue", metavar="NAME", help="queue or partition")
     group.add_argument("--account", metavar="NAME")
-    group.add_argument("--time", metavar="TIME", help="time limit, in the batch system's own form")
+    group.add_argument("--time", metavar="TIME", help="time limit, in the batch system's format")
     group.add_argument(
-        "--batch-option", action="append", metavar="OPTION", help="a further option for the job"
+        "--batch-option", action="append", metavar="OPTION", help="an additional option for the job"
     )
     group.add_argument(
-        "--setup", action="append", metavar="LINE", help="a shell line before the engine"
+        "--setup", action="append", metavar="LINE", help="a shell line to run before the engine"
     )
     group.add_argument("--batch-python", metavar="FILE", help="the Python interpreter on the nodes")
 
@@ -157,15 +162,15 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
     command = arguments.read_settings(parser, given, _command_of)
     config = command.config
     if given.mpi and config.kind not in ("mpiexec", "mpirun"):
-        parser.error(f"--mpi is for engines that mpiexec or mpirun starts, not for {config.kind!r}")
+        parser.error(f"--mpi requires mpiexec or mpirun, not {config.kind!r}")
     if (
         config.kind == "ssh"
         and not config.ssh.cluster_file
         and command.action in ("start", "engines")
     ):
-        parser.error("ssh needs a file that says which host runs what: give -f FILE")
+        parser.error("ssh needs a file that lists the hosts: give -f FILE")
     if command.action != "start" and command.daemonize:
-        parser.error(f"--daemonize does not go with {command.action}")
+        parser.error(f"--daemonize cannot be used with {command.action}")
     return command
 
 
@@ -248,7 +253,7 @@ def _batch_options(given: argparse.Namespace, section: dict[str, Any]) -> BatchO
 def _count(text: str) -> int:
     number = arguments.whole_number(text)
     if number == 0:
-        raise argparse.ArgumentTypeError("'0' is not a number of engines, which is 1 or more")
+        raise argparse.ArgumentTypeError("must be at least 1, not 0")
     return number
 
 
@@ -258,5 +263,5 @@ def _command(text: str) -> tuple[str, ...]:
     except ValueError as problem:
         raise argparse.ArgumentTypeError(f"{text!r} is not a command: {problem}") from None
     if not words:
-        raise argparse.ArgumentTypeError("an empty text is not a command")
+        raise argparse.ArgumentTypeError("the command is empty")
     return words

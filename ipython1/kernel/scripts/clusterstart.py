@@ -86,12 +86,12 @@ def take_lock(config: ClusterConfig, files: ClusterFiles) -> LockFile:
         if alive and state is not None:
             host = "" if state.is_here else f" on {state.host}"
             raise ClusterError(
-                f"{title_of(config.cluster_id)} runs already (process {state.pid}{host}); "
+                f"{title_of(config.cluster_id)} is already running (process {state.pid}{host}); "
                 f"end it with: ipcluster stop{option}, or choose another --cluster-id"
             )
         if time.monotonic() > until:
             raise ClusterError(
-                f"{title_of(config.cluster_id)} is just being started or ended "
+                f"{title_of(config.cluster_id)} is being started or stopped "
                 f"by process {lock.holder() or 'unknown'}; "
                 "try again, or choose another --cluster-id"
             )

@@ -43,7 +43,7 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
             f"--{side}-cert-file",
             type=arguments.file,
             metavar="FILE",
-            help=f"the key file; made when it is missing{otherwise}",
+            help=f"the key file; created if missing{otherwise}",
         )
 
 
@@ -66,7 +66,7 @@ def _add_furl_files(parser: argparse.ArgumentParser) -> None:
         "--reuse-furls",
         action="store_true",
         default=None,
-        help="keep the FURLs of the last run, so that copies of the files stay good",
+        help="keep the FURLs of the last run, so that copies of the files remain valid",
     )
 
 
@@ -101,7 +101,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
     same_place = config.engine_ip == config.client_ip and config.engine_port == config.client_port
     if same_place and config.engine_port and not config.one_port:
         raise arguments.UsageError(
-            "one port cannot have two key files; choose another --engine-port"
+            "two key files cannot share one port; choose another --engine-port"
         )
     return config
 
@@ -137,6 +137,6 @@ def _check_files_differ(config: ControllerConfig) -> None:
     ):
         if path in owners:
             raise arguments.UsageError(
-                f"the FURL file {path} would be that of {owners[path]} and of {name}; choose two names"
+                f"the FURL file {path} would be used for both {owners[path]} and {name}; choose different names"
             )
         owners[path] = name

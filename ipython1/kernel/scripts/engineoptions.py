@@ -38,30 +38,30 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
         "--controller-ip",
         type=arguments.host,
         metavar="HOST",
-        help="reach the controller at this host and not at the one in the FURL",
+        help="connect to this host instead of the one in the FURL",
     )
     parser.add_argument(
         "--controller-port",
         type=arguments.port_of_controller,
         metavar="PORT",
-        help="reach the controller at this port and not at the one in the FURL",
+        help="connect to this port instead of the one in the FURL",
     )
     parser.add_argument(
         "--mpi",
         metavar="NAME",
-        help="set MPI up first: mpi4py, pytrilinos, or a name from the [mpi] section of the ini file",
+        help="set up MPI first: mpi4py, pytrilinos, or a name from the [mpi] section of the ini file",
     )
     parser.add_argument(
         "--engine-id",
         type=arguments.whole_number,
         metavar="N",
-        help="ask for this id; a free one otherwise",
+        help="request this id; the default is any free one",
     )
     parser.add_argument(
         "--connect-timeout",
         type=arguments.seconds,
         metavar="SECONDS",
-        help="how long to wait for the FURL file and the controller",
+        help="seconds to wait for the FURL file and the controller",
     )
     given = parser.parse_args(argv)
     return arguments.read_settings(parser, given, _engine_config)

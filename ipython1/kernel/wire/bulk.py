@@ -231,4 +231,4 @@ def allocate(size: int) -> WritableBuffer:
             return bytearray(size)
         return memoryview(mmap.mmap(-1, size, flags=_PRIVATE) if _PRIVATE else mmap.mmap(-1, size))
     except (MemoryError, OSError, OverflowError, ValueError):
-        raise MemoryError(f"there is no memory for {size} bytes on the receiving side") from None
+        raise MemoryError(f"not enough memory for {size} bytes on the receiving side") from None

@@ -120,8 +120,8 @@ class Hello:
         """:raises SecurityError: when the FURL that led here is that of something else."""
         if self.role != role:
             raise SecurityError(
-                f"this is the FURL for {ROLES.get(role, role)}, and it was used for {ROLES.get(self.role, self.role)}; "
-                f"use the other file: {', '.join(f'{name} is for {who}' for name, who in _FILES)}"
+                f"this FURL is for {ROLES.get(role, role)}, but it was used for {ROLES.get(self.role, self.role)}; "
+                f"use the right file: {', '.join(f'{name} is for {who}' for name, who in _FILES)}"
             )
 
     def check_versions(self, who: str) -> None:
@@ -130,7 +130,7 @@ class Hello:
         if self.python != here:
             raise VersionMismatch(
                 f"{who} runs Python {self.python[0]}.{self.python[1]}, the controller Python {here[0]}.{here[1]}: "
-                f"code and objects cannot be exchanged between them; start both with the same Python"
+                f"they cannot exchange code and objects; use the same Python for both"
             )
         if self.protocol != frames.PROTOCOL_VERSION:
             raise VersionMismatch(

@@ -243,7 +243,7 @@ class RefusalsTest(ConnectCase):
 
     async def test_the_furl_of_the_engines(self) -> None:
         text = await self.refused(self.furls[messages.ENGINE], SecurityError)
-        self.assertIn("the FURL for engines, and it was used for MultiEngine clients", text)
+        self.assertIn("this FURL is for engines, but it was used for MultiEngine clients", text)
         self.assertEqual(sorted(self.cluster.controller.engines), [0, 1])
 
     async def test_a_controller_that_takes_the_connection_and_does_not_answer(self) -> None:

@@ -454,7 +454,7 @@ class LossTests(ServiceCase):
     def test_a_dead_engine_is_started_again_when_asked_for(self) -> None:
         self.up(restart_engines=1)
         self.ended("engine-1", None, 11)
-        self.assertIn("it is started again", self.said[0])
+        self.assertIn("restarting it", self.said[0])
         self.clock.advance(0.1)
         self.assertEqual([type(each) for each in self.sent()], [Spawn])
 

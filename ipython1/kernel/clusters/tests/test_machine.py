@@ -142,7 +142,7 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_one_that_comes_back_counts_when_the_controller_has_noticed_both(self) -> None:
         self.world.up(0, 1)
         (said,) = self.world.report("engine-1", State.WAITING, signal=9)
-        self.assertEqual(said, Say("engine 1 was killed by signal SIGKILL; it is started again"))
+        self.assertEqual(said, Say("engine 1 was killed by signal SIGKILL; restarting it"))
         self.world.report("engine-1", State.STARTING)
         self.assertEqual(self.world.list(0, 1), [MarkUsable("engine-0")])  # still the old one
         self.assertEqual(self.world.list(0), [MarkUsable("engine-0")])
@@ -267,7 +267,7 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_a_controller_that_dies_and_comes_back(self) -> None:
         self.world.up(0)
         (said,) = self.world.report("controller", State.WAITING, signal=9)
-        self.assertIn("it is started again", getattr(said, "text", ""))
+        self.assertIn("restarting it", getattr(said, "text", ""))
         self.assertEqual(self.machine.controller_lost("it was killed"), [Reconnect()])
         self.world.check()
         self.assertEqual(self.machine.engines.ids, [])

@@ -83,7 +83,7 @@ class Clients:
         """
         account = self.accounts.get(uuid)
         if account is None:
-            raise InvalidClientID(f"the controller does not know the client {uuid.hex()[:8]}")
+            raise InvalidClientID(f"unknown client {uuid.hex()[:8]}")
         return account
 
     def accepted(self, account: Account, tasks: int) -> None:

@@ -212,7 +212,7 @@ class LossTest(EngineCase):
         for number, name in ((1, "EngineDied"), (2, "NotStarted")):
             outcome = self.outcomes[number]
             self.assertEqual((outcome.status, outcome.error[0]), (messages.REFUSED, name))
-            self.assertIn("engine 3 (process 4321) went away", outcome.error[1])
+            self.assertIn("engine 3 (process 4321) died", outcome.error[1])
         self.failureResultOf(report, EngineDied)
         self.assertEqual(len(self.lost), 1)
         self.submit(command(5))

@@ -301,7 +301,7 @@ class ConnectionTest(EndCase):
         self.links[0].abort("the controller was killed")
         self.advance(30)
         error = self.failureResultOf(running, ConnectionError).value
-        self.assertIn("out of reach for 10 s (nobody listens)", str(error))
+        self.assertIn("could not be reached for 10 s (nobody listens)", str(error))
         waits = [
             b - a for a, b in zip([begun, *self.attempts[1:]], self.attempts[1:], strict=False)
         ]

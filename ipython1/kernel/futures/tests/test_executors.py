@@ -177,7 +177,7 @@ class TroubleTests(ExecutorCase):
         self.assertEqual([type(each) for each in problems[:3]], [EngineDied] * 3)
         self.assertEqual([type(each) for each in problems[3:]], [BrokenEnginePool] * 3)
         self.assertIn("all engines of this executor are gone", str(problems[5]))
-        self.assertIn("went away", str(problems[5]))
+        self.assertIn("died", str(problems[5]))
         self.assertRaises(BrokenEnginePool, executor.submit, square, 1)
 
     def test_engines_that_come_are_used(self) -> None:

@@ -104,7 +104,7 @@ class AttributeTests(unittest.SynchronousTestCase):
             recovery_task = depend = timeout = None
 
         self.assertEqual(options_of(Own()), TaskOptions(retries=2))
-        self.assertRaisesRegex(TypeError, "a task is needed", options_of, "a = 1")
+        self.assertRaisesRegex(TypeError, "expected a task", options_of, "a = 1")
 
 
 class CheckTests(unittest.SynchronousTestCase):
@@ -136,7 +136,7 @@ class CheckTests(unittest.SynchronousTestCase):
         self.assertRaisesRegex(ValueError, "retries", check_options, options_of(first))
         last.retries = 0
         last.recovery_task = "c"
-        self.assertRaisesRegex(TypeError, "a task is needed", check_options, options_of(first))
+        self.assertRaisesRegex(TypeError, "expected a task", check_options, options_of(first))
         last.recovery_task = first
         message = r"the recovery tasks of StringTask\('a'\) form a loop"
         self.assertRaisesRegex(ValueError, message, check_options, options_of(first), first)

@@ -200,7 +200,7 @@ class OneHopTest(BulkTest):
         self.take()
         ((nothing, reason),) = self.arrived
         self.assertIsNone(nothing)
-        self.assertIn("no memory", reason)
+        self.assertIn("not enough memory", reason)
         self.assertEqual(self.ended, [reason])
         self.assertEqual((self.wire.first.active, self.wire.second.active), (0, 0))
         self.start([b"next"])
