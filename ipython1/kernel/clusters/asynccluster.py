@@ -137,7 +137,11 @@ class AsyncCluster(BaseCluster):
         return self
 
     def stop(self) -> AwaitableDeferred:
-        """End it and everything that it started; fires when that is gone."""
+        """End it and everything that it started.  Nothing happens when it has ended.
+
+        :returns: a Deferred that fires with None when that is gone; it fails with
+            :class:`~ipython1.kernel.error.ResultNotCompleted` if its processes do not end within 60 s.
+        """
         return awaitable(self._stop())
 
     async def _stop(self) -> None:

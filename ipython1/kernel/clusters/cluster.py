@@ -320,6 +320,8 @@ class Cluster(BaseCluster):
 
         :param ids: an id, several, or ``'all'``.
         :param sig: its number or name (``'SIGUSR1'``).
+        :raises TypeError: if ``ids`` is something else.
+        :raises ValueError: if there is no such signal.
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if engines of this kind cannot be signalled one by one.
         """
@@ -332,6 +334,7 @@ class Cluster(BaseCluster):
         :param id: the engine's id; None for the controller.
         :param lines: how many lines at most.
         :returns: the lines, joined; empty if there is no log yet.
+        :raises TypeError: if ``id`` is not a whole number.
         :raises ValueError: if ``lines`` is not a whole number of 1 or more.
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if it is not known where that engine logs to.
