@@ -222,7 +222,7 @@ class MagicTests(OnSharedCluster):
         session.start("%px print('waiting', flush=True); time.sleep(600)", until="[1] waiting")
         shown = session.interrupt()
         self.assertIn(
-            "KeyboardInterrupt: engines 0-1 go on with execute. mec.pending[-1] is this call:",
+            "KeyboardInterrupt: execute is still running on engines 0-1. mec.pending[-1] is this call:",
             shown,
         )
         self.assertNotIn("Traceback", shown)
@@ -253,11 +253,14 @@ class MagicTests(OnSharedCluster):
             "pr = [mec.execute('time.sleep(600)', block=False, targets=i) for i in (0, 1)]"
         )
         for line, text in (
-            ("pr[0].r", "engine 0 goes on with execute. mec.pending[0] is this call"),
-            ("pr[1].get_result()", "engine 1 goes on with execute. mec.pending[-1] is this call"),
-            ("mec.barrier(pr)", "2 calls go on. mec.pending lists them"),
-            ("pr[0].wait_interactive()", "engine 0 goes on with execute"),
-            ("mec.map(abs, [1, 2])", "engines 0-1 go on with map"),
+            ("pr[0].r", "execute is still running on engine 0. mec.pending[0] is this call"),
+            (
+                "pr[1].get_result()",
+                "execute is still running on engine 1. mec.pending[-1] is this call",
+            ),
+            ("mec.barrier(pr)", "2 calls are still running. mec.pending lists them"),
+            ("pr[0].wait_interactive()", "execute is still running on engine 0"),
+            ("mec.map(abs, [1, 2])", "map is still running on engines 0-1"),
         ):
             self.assertIn(f"KeyboardInterrupt: {text}", self.interrupted(session, line))
         session.type("mec.interrupt()")
@@ -357,7 +360,7 @@ class MagicTests(OnSharedCluster):
         session.type("mec.stacks()")
         session.type("mec.interrupt()")
         self.assertIn(
-            "NotFinished: execute is not finished after 1 s; it goes on\n"
+            "NotFinished: execute did not finish within 1 s; it is still running\n"
             "[3] failed: ZeroDivisionError: division by zero\n"
             "[0-1] still running: everybody.acquire(timeout=60)  (line 2, in barrier())\n"
             "[2] done\n",
@@ -410,7 +413,7 @@ class MagicTests(OnSharedCluster):
             child.expect(">>> ", timeout=0.3)
         child.sendintr()
         child.expect_exact(">>> ")
-        self.assertIn("engine 0 goes on with execute", child.before)
+        self.assertIn("execute is still running on engine 0", child.before)
         run("pr = mec.pending[-1]; pr.abort(); pr.exception()")
 
 

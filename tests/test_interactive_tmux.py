@@ -145,7 +145,7 @@ class TerminalTests(OnSharedCluster):
         terminal.interrupt()
         screen = terminal.wait_for_prompt(11)
         self.assertIn(
-            "KeyboardInterrupt: engines 0-1 go on with execute. mec.pending[-1] is this call",
+            "KeyboardInterrupt: execute is still running on engines 0-1. mec.pending[-1] is this call",
             screen,
         )
         terminal.type("mec.interrupt()")

@@ -277,7 +277,8 @@ class MessageTests(InNotebook):
         shown = self.collect(request)
         self.assertLess(time.monotonic() - begun, 3.0)
         self.assertIn(
-            "KeyboardInterrupt: engines 0-1 go on with execute. mec.pending[-1] is this call", shown
+            "KeyboardInterrupt: execute is still running on engines 0-1. mec.pending[-1] is this call",
+            shown,
         )
         self.assertIn("was interrupted", self.run_cell("mec.interrupt()"))
         self.assertIn("[]", self.run_cell("mec.pending"))

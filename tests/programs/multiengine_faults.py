@@ -105,7 +105,7 @@ raises(client.CompositeError, "EngineDied: engine 2", dying.get_result)
 
 # a wait can time out, and does not go on when the controller is dead
 slow = mec.execute("import time; time.sleep(60)", targets=0, block=False)
-raises(client.ResultNotCompleted, "goes on", slow.get_result, timeout=0.2)
+raises(client.ResultNotCompleted, "still running", slow.get_result, timeout=0.2)
 raises(client.NotAPendingResult, "barrier", mec.barrier, [3])
 begun = time.monotonic()
 with open(os.path.join(directory, "ipcontroller.lock")) as file:

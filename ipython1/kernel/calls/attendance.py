@@ -191,23 +191,23 @@ def interrupted(pending_results: Sequence[Waited]) -> WaitInterrupted:
     calls = getattr(pending.client, "pending", [])
     if pending not in calls:
         return WaitInterrupted(
-            f"KeyboardInterrupt: {pending.name} goes on; abort() of this call ends it, r waits for it again"
+            f"KeyboardInterrupt: {pending.name} is still running; abort() ends it, r waits for it again"
         )
     client = name_of(pending.client, "mec")
     if len(going_on) > 1:
         return WaitInterrupted(
-            f"KeyboardInterrupt: {len(going_on)} calls go on. {client}.pending lists them: .abort() ends one, "
-            f".r waits for it; {client}.interrupt() interrupts what runs now"
+            f"KeyboardInterrupt: {len(going_on)} calls are still running. {client}.pending lists them: .abort() ends "
+            f"one, .r waits for it; {client}.interrupt() interrupts what is running"
         )
     ids = pending.unfinished
     if not ids:
-        who = f"{pending.name} goes on"
+        who = f"{pending.name} is still running"
     elif len(ids) == 1:
-        who = f"engine {ids[0]} goes on with {pending.name}"
+        who = f"{pending.name} is still running on engine {ids[0]}"
     else:
-        who = f"engines {compress_ids(ids)} go on with {pending.name}"
+        who = f"{pending.name} is still running on engines {compress_ids(ids)}"
     place = -1 if pending is calls[-1] else calls.index(pending)
     return WaitInterrupted(
         f"KeyboardInterrupt: {who}. {client}.pending[{place}] is this call: "
-        f".abort() ends it, .r waits again; {client}.interrupt() interrupts what runs now"
+        f".abort() ends it, .r waits for it again; {client}.interrupt() interrupts what is running"
     )

@@ -69,7 +69,7 @@ def normalize_targets(targets: Targets, known: Sequence[int] = ()) -> tuple[int,
         )
     for engine_id in ids:
         if not 0 <= engine_id < 2**32:
-            raise InvalidEngineID(f"there is no engine {engine_id}: ids are 0 or more, and small")
+            raise InvalidEngineID(f"there is no engine {engine_id}: ids are from 0 to 2**32 - 1")
     if len(set(ids)) < len(ids):
         raise InvalidEngineID(f"targets names an engine twice: {ids}")
     return tuple(ids)
@@ -258,7 +258,7 @@ class Call:
     ) -> None:
         ids = await self.end.ask("resolve", targets=targets)
         if self._aborted:
-            raise QueueCleared(f"{self.request.name}: it was aborted before it began")
+            raise QueueCleared(f"{self.request.name} was aborted before it began")
         self._start_each(ids, for_targets)
 
     def _start_each(
@@ -357,6 +357,6 @@ class _Part:
             call._fail(problem)
             return
         # The engine went away since the targets were resolved; the others go on.
-        gone = NotStarted(f"engine {self._engine_id} went away before it got its part")
+        gone = NotStarted(f"engine {self._engine_id} disconnected before it received its part")
         call.outcomes[self._engine_id] = Outcome.refused(self._engine_id, gone)
         self._no_longer_waiting()

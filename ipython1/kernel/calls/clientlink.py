@@ -101,8 +101,8 @@ class ClientEnd:
 
     def _gone(self) -> ConnectionError:
         return ConnectionError(
-            f"the controller is gone ({self._loss or CLOSED}); what was not answered yet is lost to this "
-            "client. Start the controller again if it ended, and create a new client"
+            f"the controller is gone ({self._loss or CLOSED}); calls in progress are lost to this "
+            "client. Restart the controller if it ended, and create a new client"
         )
 
     # -- what is sent
@@ -206,7 +206,7 @@ class ClientEnd:
             for callback in list(self._on_ids):
                 _guarded(callback, sorted(self.ids))
         else:
-            log.warn("the controller sent a frame of unknown kind {kind}", kind=kind)
+            log.warn("the controller sent a frame of the unknown kind {kind}", kind=kind)
 
     def _accepted(self, number: int, ids: Sequence[int]) -> None:
         command = self._commands.get(number)
@@ -221,7 +221,7 @@ class ClientEnd:
         command = self._commands.get(number)
         if command is None or meta.engine_id in command.outcomes:
             if flags & frames.BULK:
-                self.link.bulk.drop(unpack_reference(payload), "nobody waits for it")
+                self.link.bulk.drop(unpack_reference(payload), "no call waits for it")
             return
         if not flags & frames.BULK:
             error = None if meta.error is None else from_wire(*meta.error)
@@ -236,7 +236,7 @@ class ClientEnd:
                 return  # which fails the whole call
             if parts is None:
                 problem = EngineDied(
-                    f"engine {meta.engine_id} went away while its result was on its way: {reason}"
+                    f"engine {meta.engine_id} disconnected while its result was being sent: {reason}"
                 )
                 outcome = Outcome.refused(meta.engine_id, problem)
             else:

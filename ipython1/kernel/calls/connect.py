@@ -87,7 +87,9 @@ class Connection:
         try:
             await gone
         except DeferredTimeout:
-            raise ResultNotCompleted(f"not gone after {KILL_WAIT:g} s: {sorted(left)}") from None
+            raise ResultNotCompleted(
+                f"engines still registered {KILL_WAIT:g} s after kill: {sorted(left)}"
+            ) from None
         finally:
             end.remove_ids_callback(changed)
             end.on_lost.remove(lost)

@@ -36,7 +36,7 @@ class _LeaveBlock(StopLocalExecution):
     """Leaves ``block``; ``source`` is what its engines run."""
 
     def __init__(self, block: RemoteBlock, source: str) -> None:
-        super().__init__("this leaves a `with` block whose body runs on the engines")
+        super().__init__("leaving a `with` block whose body runs on the engines")
         self.block = block
         self.source = source
 
@@ -97,7 +97,7 @@ class RemoteBlock:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"a block has no attribute {name!r}, only 'result' and 'source'; the client is what stands after 'with'"
+            f"a block has no attribute {name!r}, only 'result' and 'source'; use the client for anything else"
         )
 
     def leave(self, signal: BaseException | None) -> bool:
@@ -175,14 +175,16 @@ def rest_of_block(frame: FrameType, with_span: Span, outer: list[Span]) -> str:
         raise _no_source(frame, "the file was changed after it was loaded")
     if any(_find_with(tree, span) is node for span in outer):
         raise ClientError(
-            "one `with` statement can have one client; nest two statements, or use targets"
+            "a `with` statement can have only one client; nest two statements, or use targets"
         )
     call = _span_of(frame)
     index = next((i for i, each in enumerate(node.body) if call.is_inside(each)), None)
     if index is None or not isinstance(node.body[index], ast.Expr):
-        raise ClientError(f"client.remote() must stand by itself, directly in the block; {_HOW}")
+        raise ClientError(
+            f"client.remote() must be a statement directly in the body of the block; {_HOW}"
+        )
     if index + 1 == len(node.body):
-        raise ClientError("there is nothing after client.remote() to run on the engines")
+        raise ClientError("client.remote() is not followed by statements to run on the engines")
     return _cut_out(lines, node, index)
 
 
@@ -190,7 +192,7 @@ def _source(frame: FrameType) -> tuple[list[str], ast.Module]:
     """The source of the whole file or cell, as Python's tracebacks would show it."""
     lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
     if not lines:
-        raise _no_source(frame, "Python keeps none for code from -c, exec() or a plain prompt")
+        raise _no_source(frame, "Python keeps no source for code from -c, exec() or its own prompt")
     try:
         return lines, ast.parse("".join(lines))
     except (SyntaxError, ValueError) as problem:

@@ -141,8 +141,8 @@ def imports_of_block(frame: FrameType) -> list[ImportStatement]:
             found.append(_absolute(statement, level, frame) if level else statement)
     except _NotAnImport:
         raise ClientError(
-            "a `with mec.sync_imports():` block holds import statements and nothing else, and has a `with` statement "
-            "of its own; use mec.execute('...') for other code"
+            "a `with mec.sync_imports():` block may contain only import statements, and its `with` statement no other "
+            "context manager; use mec.execute('...') for other code"
         ) from None
     if not found:
         raise ClientError("a `with mec.sync_imports():` block needs at least one import statement")

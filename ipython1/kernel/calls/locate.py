@@ -46,8 +46,8 @@ def locate(furl_or_file: Any, interface: str) -> Place:
         return Place(furl_or_file, _hosts(furl_or_file))
     if not isinstance(furl_or_file, (str, os.PathLike)):
         raise TypeError(
-            "a FURL, a FURL file, a cluster id, a tuple (host, port) or nothing is needed, "
-            f"not an object of type {type(furl_or_file).__name__}"
+            "a controller is given as a FURL, a FURL file, a cluster id or a tuple (host, port), "
+            f"not as an object of type {type(furl_or_file).__name__}"
         )
     text = os.fspath(furl_or_file)
     if text.startswith("pb://"):
@@ -77,7 +77,7 @@ def _from_file(path: Path, remedy: str) -> Place:
 
 def _at_address(address: tuple[Any, ...], interface: str) -> Place:
     if len(address) != 2:
-        raise TypeError(f"an address is a tuple (host, port), not {address!r}")
+        raise TypeError(f"an address must be a tuple (host, port), not {address!r}")
     host, port = check_host(address[0]), check_port(address[1])
     place = _from_file(furl_path(interface), "start a cluster with: ipcluster -n 4")
     furl = place.furl.with_location(host, port)
@@ -94,5 +94,5 @@ def default_address(interface: str) -> tuple[str, int]:
     except KernelError as problem:
         raise NoDefaultAddress(str(problem)) from None
     if not place.furl.hints:
-        raise NoDefaultAddress(f"the FURL in {furl_path(interface)} names no location")
+        raise NoDefaultAddress(f"the FURL in {furl_path(interface)} contains no location")
     return place.furl.hints[0]

@@ -89,7 +89,9 @@ def get_distribution(name: str) -> Distribution:
         return _distributions[name]
     except (KeyError, TypeError):
         known = ", ".join(repr(key) for key in _distributions)
-        raise ClientError(f"there is no distribution {name!r}; there are: {known}") from None
+        raise ClientError(
+            f"unknown distribution {name!r}; the distributions are: {known}"
+        ) from None
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
@@ -125,7 +127,7 @@ def as_sequence(sequence: Any) -> Any:
     """
     if hasattr(sequence, "__getitem__") and hasattr(sequence, "__len__"):
         if isinstance(sequence, dict):
-            raise TypeError("a dict has no order to distribute by; give a list of its items")
+            raise TypeError("a dict cannot be distributed; use a list of its items")
         return sequence
     if hasattr(sequence, "__iter__"):
         return list(sequence)

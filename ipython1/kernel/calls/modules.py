@@ -102,8 +102,8 @@ def push_module(module: Any) -> Request:
             files[at] = path.read_bytes()
     if compiled:
         raise TypeError(
-            f"{name!r} has parts that were compiled for this host ({', '.join(compiled[:3])}"
-            f"{', ...' if len(compiled) > 3 else ''}), and only source can be sent; install it where the engines run"
+            f"{name!r} contains compiled modules ({', '.join(compiled[:3])}"
+            f"{', ...' if len(compiled) > 3 else ''}), but only source can be sent; install it on the engines' hosts"
         )
     if not files:
         raise ValueError(f"there are no files in {paths[0]}")
@@ -120,11 +120,11 @@ def locate_module(module: Any) -> tuple[str, list[Path]]:
         return _locate_loaded(module)
     if not isinstance(module, (str, os.PathLike)):
         raise TypeError(
-            f"a module, its name or its path is needed, not an object of type {type(module).__name__}"
+            f"module must be a module, its name or its path, not {type(module).__name__}"
         )
     if module == "":
         # As a path that would be the working directory.
-        raise ValueError("the name of a module is needed, not an empty string")
+        raise ValueError("the name of a module must not be empty")
     path = Path(module).expanduser()
     dotted = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
     if path.exists() and not (dotted and path.is_dir() and not _has_source(path)):
@@ -137,7 +137,7 @@ def locate_module(module: Any) -> tuple[str, list[Path]]:
         if problem.name is None or not str(module).startswith(problem.name):
             raise
         raise ModuleNotFoundError(
-            f"there is neither a module nor a file or directory {str(module)!r}", name=problem.name
+            f"no module, file or directory is named {str(module)!r}", name=problem.name
         ) from None
 
 
@@ -145,7 +145,7 @@ def _locate_loaded(module: types.ModuleType) -> tuple[str, list[Path]]:
     name = module.__name__.partition(".")[0]
     if name == "__main__":
         raise ValueError(
-            "what is defined in __main__ need not be pushed: functions and classes bring it along themselves"
+            "__main__ need not be pushed: functions and classes defined in it are sent with the calls that use them"
         )
     _refuse_own(name)
     top = module if module.__name__ == name else importlib.import_module(name)
@@ -155,16 +155,16 @@ def _locate_loaded(module: types.ModuleType) -> tuple[str, list[Path]]:
     else:
         file = getattr(top, "__file__", None)
         if file is None:
-            raise ValueError(f"module {name!r} has no file, so there is no source to send")
+            raise ValueError(f"module {name!r} has no file, so it has no source to send")
         paths = [Path(file)]
         if _is_compiled(paths[0].name):
             raise TypeError(
-                f"{name!r} is a C extension ({paths[0].name}), and only source can be sent; "
-                "install it where the engines run"
+                f"{name!r} is a C extension ({paths[0].name}), but only source can be sent; "
+                "install it on the engines' hosts"
             )
     for path in paths:
         if not path.exists():
-            raise ValueError(f"the source of {name!r} cannot be read: there is no {path}")
+            raise ValueError(f"the source of {name!r} cannot be read: {path} does not exist")
     return name, paths
 
 
@@ -174,7 +174,7 @@ def _locate_path(path: Path) -> tuple[str, list[Path]]:
     if path.is_dir():
         name = path.name
         if not _has_source(path):
-            raise ValueError(f"{path} is no package: there are no .py files in it")
+            raise ValueError(f"{path} is not a package: it contains no .py files")
         if (path.parent / "__init__.py").exists():
             # A package in a package cannot be imported by itself.
             return _locate_path(path.parent)
@@ -182,14 +182,14 @@ def _locate_path(path: Path) -> tuple[str, list[Path]]:
         name = path.stem
         if _is_compiled(path.name):
             raise TypeError(
-                f"{path} is a C extension, and only source can be sent; install it where the engines run"
+                f"{path} is a C extension, but only source can be sent; install it on the engines' hosts"
             )
         if path.suffix != ".py":
-            raise ValueError(f"{path} is no Python source; use push_files for other files")
+            raise ValueError(f"{path} is not Python source; use push_files for other files")
         if (path.parent / "__init__.py").exists():
             return _locate_path(path.parent)
     if not name.isidentifier():
-        raise ValueError(f"{path} cannot be imported: {name!r} cannot be the name of a module")
+        raise ValueError(f"{path} cannot be imported: {name!r} is not a valid module name")
     return name, [path]
 
 
@@ -203,11 +203,11 @@ def _is_compiled(name: str) -> bool:
 
 def _refuse_own(name: str) -> None:
     if name in sys.builtin_module_names:
-        raise ValueError(f"{name!r} is built into Python; the engines have it")
+        raise ValueError(f"{name!r} is built into Python, so the engines have it")
     if name in sys.stdlib_module_names:
         raise ValueError(
             f"{name!r} is the name of a module of Python's standard library, which the engines have; "
-            "a module of this name would hide it"
+            "pushing a module of this name would hide it"
         )
     if name == "ipython1":
         raise ValueError("ipython1 cannot be pushed: the engines run it")
@@ -235,14 +235,14 @@ def push_files(files: Any, directory: Any = None) -> Request:
     if isinstance(files, (str, os.PathLike)):
         files = [files]
     if not isinstance(files, Iterable):
-        raise TypeError(f"a path or a list of paths is needed, not {files!r}")
+        raise TypeError(f"files must be a path or a list of paths, not {files!r}")
     if directory is not None:
         directory = os.fspath(directory)
     found: dict[str, tuple[bytes, int]] = {}
     origins: dict[str, Path] = {}
     for each in files:
         if each == "":
-            raise ValueError("a path is needed, not an empty string")
+            raise ValueError("a path must not be empty")
         # Without ".." and ".", so that it has a name of its own.
         path = Path(os.path.abspath(Path(each).expanduser()))
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -251,9 +251,9 @@ def push_files(files: Any, directory: Any = None) -> Request:
                 name = file.relative_to(path.parent).as_posix()
                 if origins.setdefault(name, file) != file:
                     raise ValueError(
-                        f"{origins[name]} and {file} would both be {name} on the engines; push them to two directories"
+                        f"{origins[name]} and {file} would both be {name} on the engines; push them separately"
                     )
                 found[name] = (file.read_bytes(), file.stat().st_mode & 0o777)
     if not found:
-        raise ValueError("there are no files to push")
+        raise ValueError("files names no files to push")
     return requests.apply("push_files", write_files, (found, directory), {})

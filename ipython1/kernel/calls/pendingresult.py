@@ -81,7 +81,7 @@ class PendingResult(Future[Any]):
             if self.done() or isinstance(problem, ResultNotCompleted):
                 raise
             raise ResultNotCompleted(
-                f"{self.name} is not finished after {timeout:g} s; it goes on"
+                f"{self.name} did not finish within {timeout:g} s; it is still running"
             ) from None
 
     @property
@@ -285,4 +285,4 @@ class PendingResult(Future[Any]):
                 listener(engine_id, stream, text)
             except Exception:
                 # It is the user's, and must not end the connection.
-                log.failure("a listener to the output of {name} failed", name=self.name)
+                log.failure("an output listener of {name} failed", name=self.name)

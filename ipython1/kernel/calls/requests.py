@@ -53,7 +53,7 @@ def _check_name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a name must be a str, not {name!r}")
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise ValueError(f"{name!r} cannot be the name of a variable")
+        raise ValueError(f"{name!r} is not a valid variable name")
     return name
 
 
@@ -61,7 +61,7 @@ def check_namespace(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
     """:raises TypeError, ValueError: when it is not a mapping of names."""
     if not isinstance(namespace, Mapping):
         raise TypeError(
-            f"a dict of names and objects is needed, not an object of type {type(namespace).__name__}"
+            f"the namespace must be a dict of names and objects, not {type(namespace).__name__}"
         )
     for name in namespace:
         _check_name(name)
@@ -225,7 +225,7 @@ def _returned(kind: CommandKind[..., ReturnValue]) -> Callable[[Buffers], Any]:
 
 def _check_callable(function: object) -> None:
     if not callable(function):
-        raise TypeError(f"{function!r} cannot be called")
+        raise TypeError(f"{function!r} is not callable")
 
 
 def raw_map(

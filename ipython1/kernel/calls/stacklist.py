@@ -128,8 +128,8 @@ def stack_lines(row: Mapping[str, Any]) -> list[str]:
             return ["idle" if row["pending"] is None else f"about to run {command}"]
         case "silent":
             frames = dumped_frames(row.get("dump", ""))
-            what = f"{command} does" if row["pending"] else "it does"
-            return [f"{what} not answer: {_SILENT}", *frames]
+            what = command if row["pending"] else "the engine"
+            return [f"{what} does not respond: {_SILENT}", *frames]
         case _:
             head = "a task is running"
             if row["pending"] is not None:
@@ -148,13 +148,13 @@ def interrupt_lines(engine_id: int, row: Mapping[str, Any]) -> list[str]:
         why = [_SILENT, *dumped_frames(row.get("dump", ""))]
     else:
         why = [
-            "it catches the interrupt, or waits in C code",
+            "it caught the interrupt, or is waiting in C code",
             *str(row.get("stack", "")).splitlines(),
         ]
     return [
         f"{command} did not end: {why[0]}",
         *why[1:],
-        f"mec.kill(targets={engine_id}) ends the engine, and its namespace with it",
+        f"mec.kill(targets={engine_id}) ends the engine; its namespace is lost",
     ]
 
 
@@ -183,7 +183,7 @@ class NotFinished(ResultNotCompleted):
             for engine_id in pending.engine_ids
             if engine_id not in self.failed and engine_id not in self.unfinished
         ]
-        lines = [f"{pending.name} is not finished after {timeout:g} s; it goes on"]
+        lines = [f"{pending.name} did not finish within {timeout:g} s; it is still running"]
         lines += report_lines(self.done, self.failed, self.stacks)
         super().__init__("\n".join(lines))
 
@@ -228,7 +228,7 @@ def _doing(row: Mapping[str, Any]) -> str:
     if row["state"] == "gone":
         return "gone"
     if row.get("other"):
-        return f"waits until {_pending(row)} is done"
+        return f"waiting for {_pending(row)} to finish"
     where = place_of(row)
     return f"still running: {where}" if where else "still running"
 

@@ -81,12 +81,12 @@ class ReactorInThread:
         if self._pid != os.getpid():
             raise ClientError(
                 "this process was forked from one that already used an ipython1 client; "
-                "create clients in the child by spawning it, or before anything else uses them"
+                "spawn the process instead of forking it, or fork before creating clients"
             )
         if not self._thread.is_alive():
             raise ClientError(
-                "Twisted's reactor has ended in this process and cannot be started again; nothing can be asked of a "
-                "controller any more"
+                "Twisted's reactor has stopped in this process and cannot be restarted; clients no longer work in this "
+                "process"
             )
 
     def stop(self) -> None:
@@ -118,7 +118,7 @@ def refuse_in_reactor_thread() -> None:
     """:raises ClientError: in the reactor's thread, which must not wait."""
     if in_reactor_thread():
         raise ClientError(
-            "a blocking call was made in the reactor's thread, where it would wait for ever; "
+            "a blocking call was made in the reactor's thread, where it would never return; "
             "use ipython1.kernel.asyncclient there"
         )
 

@@ -239,7 +239,7 @@ class BlockTests(SynchronousTestCase):
             never_here()
         self.assertEqual((block.result, block.source), ("result 1", "never_here()"))
         self.assertIn("result 1", repr(block))
-        with self.assertRaisesRegex(AttributeError, "no attribute 'execute'.*after 'with'"):
+        with self.assertRaisesRegex(AttributeError, "no attribute 'execute'.*use the client"):
             block.execute
 
     def test_engines_errors_come_without_the_way_out(self) -> None:
@@ -291,25 +291,25 @@ class MisuseTests(SynchronousTestCase):
                 helper()
 
     def test_deeper(self) -> None:
-        with self.refused("directly in the block"):
+        with self.refused("directly in the body of the block"):
             with self.mec:
                 if True:
                     client.remote()
                     never_here()
-        with self.refused("directly in the block"):
+        with self.refused("directly in the body of the block"):
             with self.mec:
                 with contextlib.nullcontext():
                     client.remote()
                     never_here()
 
     def test_not_by_itself(self) -> None:
-        with self.refused("by itself"):
+        with self.refused("must be a statement directly in the body"):
             with self.mec:
                 a = client.remote()
                 never_here(a)
 
     def test_nothing_after_it(self) -> None:
-        with self.refused("nothing after client.remote"):
+        with self.refused(r"client.remote\(\) is not followed"):
             with self.mec:
                 client.remote()
                 # only a comment

@@ -89,7 +89,7 @@ class StackListTests(SynchronousTestCase):
             "    Cell In[5], line 2, in sync(comm)\n"
             "          1 def sync(comm):\n"
             "    ----> 2     comm.Barrier()\n"
-            "[2] execute('hang()') does not answer: its interpreter is held by C code, which cannot be interrupted\n"
+            "[2] execute('hang()') does not respond: its interpreter is held by C code, which cannot be interrupted\n"
             "    Cell In[4], line 3, in hang\n"
             "[3] gone",
         )
@@ -118,11 +118,11 @@ class InterruptListTests(SynchronousTestCase):
             "[1] execute('f()') was interrupted\n"
             "[2] execute('hang()') did not end: its interpreter is held by C code, which cannot be interrupted\n"
             "    Cell In[4], line 3, in hang\n"
-            "    mec.kill(targets=2) ends the engine, and its namespace with it\n"
-            "[3] execute('sync(comm)') did not end: it catches the interrupt, or waits in C code\n"
+            "    mec.kill(targets=2) ends the engine; its namespace is lost\n"
+            "[3] execute('sync(comm)') did not end: it caught the interrupt, or is waiting in C code\n"
             "    Cell In[1], line 1\n"
             "    ----> 1 loop()\n"
-            "    mec.kill(targets=3) ends the engine, and its namespace with it",
+            "    mec.kill(targets=3) ends the engine; its namespace is lost",
         )
         self.assertIn("nothing was running", InterruptList.of(rows)._repr_html_())
 
@@ -145,10 +145,10 @@ class NotFinishedTests(SynchronousTestCase):
         report = NotFinished(Pending(), 5.0, stacks)  # type: ignore[arg-type]
         self.assertEqual(
             str(report),
-            "execute is not finished after 5 s; it goes on\n"
+            "execute did not finish within 5 s; it is still running\n"
             "[3] failed: ZeroDivisionError: division by zero\n"
             "[0-1] still running: comm.Barrier()  (line 2, in sync(comm))\n"
-            "[2] waits until execute('sync(comm)') is done\n"
+            "[2] waiting for execute('sync(comm)') to finish\n"
             "[4] done",
         )
         self.assertEqual((report.done, report.unfinished), ([4], [0, 1, 2]))

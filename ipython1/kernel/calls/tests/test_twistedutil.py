@@ -174,7 +174,7 @@ class SeamTest(SynchronousTestCase):
                     try:
                         blockingCallFromThread(lambda: 1)
                     except ClientError as problem:
-                        refused.append("cannot be started" in str(problem))
+                        refused.append("cannot be restarted" in str(problem))
 
             thread = threading.Thread(target=call)
             thread.start()
