@@ -1,6 +1,6 @@
-"""A client's calls on engines that it names: requests, results, waiting, live output.
+"""A client's calls on explicitly named engines: requests, results, waiting and live output.
 
-Programs find ``Call``, ``Request``, ``Targets`` and ``normalize_targets`` here.
+Programs can import ``Call``, ``Request``, ``Targets`` and ``normalize_targets`` from here.
 """
 
 from ipython1.kernel.basics.naming import lazy_names

@@ -1,4 +1,4 @@
-"""Waiting for a call: with live output where a person waits, and a Ctrl-C that ends the waiting and not the call."""
+"""Waiting for calls: with live output in interactive sessions; Ctrl-C ends the wait, but not the call."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ipython1.notebook.frontend import name_of, person_waits, present_moment
 from ipython1.notebook.progress import make_bar
 
 LIVE_AFTER: Final = 1.0
-"""Seconds of waiting after which output is shown as it comes."""
+"""Seconds of waiting after which live output is shown."""
 
 TICK: Final = 0.25
-"""Seconds between looks at lines that have no end yet."""
+"""Seconds between checks for incomplete lines."""
 
 LEAST_INTERVAL: Final = 0.02
-"""Seconds between two states of a progress bar, at least."""
+"""Minimum seconds between updates of a progress bar."""
 
 
 class Waited(Protocol):
-    """What is waited for: a ``PendingResult``."""
+    """A ``PendingResult``, as this module uses it."""
 
     name: str
     client: Any
@@ -57,7 +57,7 @@ class Waited(Protocol):
 
 
 class LiveView:
-    """Shows a person what a call's engines print."""
+    """Shows the output of a call's engines while it runs."""
 
     def __init__(self, pending: Waited) -> None:
         self._pending = pending
@@ -67,7 +67,7 @@ class LiveView:
         self._used = False
 
     def update(self) -> None:
-        """Show what has come since the last time."""
+        """Show the output since the last update."""
         for key in self._pending.streams():
             text, dropped = self._pending.output_since(key, self._positions.get(key, 0))
             if text or dropped:
@@ -76,7 +76,7 @@ class LiveView:
         self._print(self._lines.tick())
 
     def finish(self, value: Any) -> None:
-        """The call is over; if anything was shown, show the rest too, and note that it was."""
+        """End the view; if any output was shown, show the rest too, and record that in the result ``value``."""
         if not self._used:
             return
         shown = self._lines.shown
@@ -100,7 +100,7 @@ class LiveView:
 
 
 def results_in(value: Any) -> Iterator[dict[str, Any]]:
-    """What commands came to on engines, of a result or of an error that engines raised."""
+    """Yield the results of commands that a result or an error of engines contains."""
     found: list[Any] = []
     if isinstance(value, ResultList):
         found = list(value)
@@ -115,8 +115,8 @@ def results_in(value: Any) -> Iterator[dict[str, Any]]:
 def attend(pending: Waited, timeout: float | None) -> LiveView | None:
     """Wait until ``pending`` is done.
 
-    :returns: the view that showed its output, to be told the result.
-    :raises TimeoutError: after ``timeout`` seconds.
+    :returns: the view that showed its output, if any; call its ``finish`` with the result.
+    :raises TimeoutError: if it is not done after ``timeout`` seconds.
     :raises WaitInterrupted: on Ctrl-C.
     """
     try:
@@ -156,7 +156,7 @@ def _watch(pending: Waited, deadline: float | None) -> LiveView:
 
 
 def watch_progress(pending: Waited, timeout: float | None, interval: float) -> bool:
-    """Wait until ``pending`` is done or ``timeout`` seconds are over, with a progress bar where somebody sees it.
+    """Wait at most ``timeout`` seconds until ``pending`` is done, with a progress bar where it can be displayed.
 
     :returns: whether it is done.
     :raises WaitInterrupted: on Ctrl-C.
@@ -183,7 +183,7 @@ def watch_progress(pending: Waited, timeout: float | None, interval: float) -> b
 
 
 def interrupted(pending_results: Sequence[Waited]) -> WaitInterrupted:
-    """What Ctrl-C makes of waiting for ``pending_results``: one line that says what goes on, and what can be done."""
+    """Return the error of a wait that Ctrl-C ended: one line that says what is still running and how to end it."""
     going_on = [pending for pending in pending_results if not pending.done()]
     if not going_on:
         return WaitInterrupted("KeyboardInterrupt")

@@ -1,7 +1,7 @@
-"""One call to several engines, from the client's side: what is wanted, what has come back, and what it comes to.
+"""A call to several engines, from the client's side: the request, its outcomes and the result.
 
-A :class:`Request` says what the user wants and how to read what comes of it.  A :class:`Call` is one of them under way;
-it lives in the reactor's thread.  :meth:`Request.finish` reads the outcomes (and unpickles them) in the user's thread.
+A :class:`Request` describes a call and how to decode its outcomes.  A :class:`Call` is a request in progress, in the
+reactor's thread.  :meth:`Request.finish` decodes (and unpickles) the outcomes in the user's thread.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ Targets = int | Sequence[int] | slice | str | None
 
 
 def normalize_targets(targets: Targets, known: Sequence[int] = ()) -> tuple[int, ...] | None:
-    """The ids that ``targets`` stands for; None for all.
+    """Convert targets to engine ids.
 
-    :param known: the ids that a slice picks from.
-    :raises TypeError: for something that does not name engines.
-    :raises InvalidEngineID: for an empty list, a negative id, or an id given twice.
+    :param known: the ids that a slice selects from, after sorting.
+    :returns: the ids; None for all engines.
+    :raises TypeError: if ``targets`` is not a valid type.
+    :raises InvalidEngineID: if it is empty or too long, or contains an invalid or duplicate id.
     """
     if isinstance(targets, str):
         if targets == "all":
@@ -76,7 +77,7 @@ def normalize_targets(targets: Targets, known: Sequence[int] = ()) -> tuple[int,
 
 
 def _as_id(value: object) -> int | None:
-    """``value`` as an int if it is a whole number, of Python or of numpy, and not a truth value."""
+    """Return ``value`` as an int if it is an integer of Python or numpy and not a bool, else None."""
     if type(value).__name__ in ("bool", "bool_"):
         return None
     try:
@@ -91,16 +92,16 @@ def _identity(values: list[Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user wants of engines.
+    """A request to engines.
 
-    :ivar name: the client's method, as errors show it.
-    :ivar command: the name of the command that engines get.
-    :ivar buffers: its arguments, the same for all engines.
-    :ivar for_targets: instead, gives the arguments of each engine: called with the targets' ids, it gives a list of
-        ``(id, buffers)``; engines that it leaves out take no part.
-    :ivar read: one engine's value, from the buffers of its outcome.
-    :ivar combine: what the call returns, from the engines' values in the order of the targets.
-    :ivar stream: have output sent while it runs.
+    :ivar name: the client's method, as shown in errors.
+    :ivar command: the name of the command for the engines.
+    :ivar buffers: its arguments, if they are the same for all engines.
+    :ivar for_targets: returns individual arguments instead: called with the targets' ids, it returns a list of
+        ``(id, buffers)``; engines that are not in the list get no command.
+    :ivar read: decodes one engine's value from the buffers of its outcome.
+    :ivar combine: makes the result of the call from the engines' values in the order of the targets.
+    :ivar stream: whether output is sent while the command runs.
     """
 
     name: str
@@ -123,10 +124,10 @@ class Request:
         combine: Callable[[list[Any]], Any] = _identity,
         stream: bool = False,
     ) -> Request:
-        """A request for commands of one kind, named and read as that says where nothing else is given.
+        """Create a request for commands of one kind, which provides the defaults of ``name`` and ``read``.
 
-        :param buffers: what ``kind.pack`` gave.
-        :param stream: have output sent while it runs, if it can be.
+        :param buffers: the return value of ``kind.pack``.
+        :param stream: whether output is sent while the command runs, if the kind supports that.
         """
         return cls(
             name or kind.name,
@@ -139,9 +140,9 @@ class Request:
         )
 
     def finish(self, outcomes: Sequence[Outcome]) -> Any:
-        """What the call returns.
+        """Return the result of the call.
 
-        :raises CompositeError: when any engine failed.
+        :raises CompositeError: if any engine failed.
         """
         values: list[Any] = []
         failures: list[tuple[type[BaseException], BaseException, str]] = []
@@ -157,11 +158,11 @@ class Request:
         return self.combine(values)
 
     def without_data(self) -> Request:
-        """The same without what it sends: for whoever only reads the outcomes, and shall not keep the data alive."""
+        """Return a copy without the data to send, which reading the outcomes need not keep alive."""
         return replace(self, buffers=(), for_targets=None)
 
     def problem_of(self, outcome: Outcome) -> BaseException | None:
-        """What an engine raised; None when it did not fail."""
+        """Return the error of an engine; None if it did not fail."""
         if outcome.error is None and outcome.status == messages.OK:
             return None
         try:
@@ -199,13 +200,13 @@ class _EngineFailure(Exception):
 
 @dataclass(slots=True)
 class Call:
-    """A request under way.
+    """A request in progress.
 
     ============  ==================================================
     state         ends with
     ============  ==================================================
     submitting    the targets are known (:attr:`accepted` fires) or refused
-    running       every target's outcome is here (:attr:`done` fires)
+    running       all targets' outcomes have arrived (:attr:`done` fires)
     done          --
     ============  ==================================================
 
@@ -227,9 +228,9 @@ class Call:
     _over: bool = False
 
     def start(self, targets: Sequence[int] | None, announce: bool = True) -> None:
-        """Send it.
+        """Send the request.
 
-        :param announce: False when nobody waits for :attr:`accepted`.
+        :param announce: False if :attr:`accepted` is not used.
         """
         self._announce = announce
         request = self.request
@@ -238,7 +239,7 @@ class Call:
                 self._unaccepted = 1
                 self._submit(request.buffers, targets, None)
                 return
-            # With engines that are known here it begins at once, and keeps its place before later calls.
+            # If all engines are known here, it starts at once and thus precedes later calls.
             ids = self.end.resolve(targets)
             if ids is not None:
                 self._start_each(ids, request.for_targets)
@@ -267,7 +268,7 @@ class Call:
         for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]],
     ) -> None:
         parts = for_targets(ids)
-        # Before any engine gets its part, so that a call that is refused changes nothing.
+        # Before any part is sent, so that a call that is refused has no effect.
         for _, buffers in parts:
             self.end.check_size(buffers)
         self.ids = [engine_id for engine_id, _ in parts]
@@ -298,7 +299,7 @@ class Call:
             self.done.callback([self.outcomes[engine_id] for engine_id in self.ids])
 
     def _let_go(self) -> None:
-        """It is over: keep nothing alive that only a call under way needs."""
+        """Mark the call as over, and release what only a call in progress needs."""
         self._over = True
         self.request = self.request.without_data()
         self.on_output = None
@@ -312,8 +313,10 @@ class Call:
         self.done.errback(problem)
 
     def abort(self) -> None:
-        """End it on the engines where it is not done: not begun, it fails with ``QueueCleared``; begun, it
-        is interrupted."""
+        """Abort the call on the engines where it is not done.
+
+        Where it has not begun it fails with ``QueueCleared``; where it is running it is interrupted.
+        """
         if self._over or not self.end.connected:
             return
         self._aborted = True
@@ -322,7 +325,7 @@ class Call:
 
 
 class _Part:
-    """Hears what becomes of one command of a call."""
+    """Observes one command of a call."""
 
     def __init__(self, call: Call, engine_id: int | None) -> None:
         self._call = call
@@ -356,7 +359,7 @@ class _Part:
         ):
             call._fail(problem)
             return
-        # The engine went away since the targets were resolved; the others go on.
+        # The engine has disconnected since the targets were resolved; the call continues on the others.
         gone = NotStarted(f"engine {self._engine_id} disconnected before it received its part")
         call.outcomes[self._engine_id] = Outcome.refused(self._engine_id, gone)
         self._no_longer_waiting()

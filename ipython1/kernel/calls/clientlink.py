@@ -1,7 +1,7 @@
-"""A client's end of its link with the controller; lives in the reactor's thread.
+"""A client's end of its link with the controller, in the reactor's thread.
 
-:class:`ClientEnd` numbers commands and questions, and matches what comes back to them.  Nothing that it hands out is
-left waiting when the link is lost.
+:class:`ClientEnd` numbers commands and questions, and assigns the answers to them.  When the link is lost, everything
+that is waiting for an answer fails.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ CLOSED = "the client was closed"
 
 
 class CommandObserver(Protocol):
-    """Is told what becomes of one command; every method is called in the reactor's thread."""
+    """Observes one command; all methods are called in the reactor's thread."""
 
     def accepted(self, ids: Sequence[int]) -> None:
-        """The engines that have it in their queues."""
+        """The command is in the queues of these engines."""
 
     def outcome(self, outcome: Outcome) -> None:
-        """One engine is done."""
+        """An engine is done."""
 
     def output(self, engine_id: int, stream: str, text: str) -> None:
-        """Something that a running command wrote."""
+        """The running command wrote something."""
 
     def failed(self, problem: Exception) -> None:
-        """It was refused, or the controller is gone; nothing follows."""
+        """The command was refused or the connection was lost; no other method is called afterwards."""
 
 
 @dataclass(slots=True)
 class _SentCommand:
-    """A command on its way, and what has come back of it.
+    """A command that was sent, and its outcomes so far.
 
-    :ivar expected: on how many engines it runs, once that is known.
-    :ivar outcomes: by engine; None while a large one arrives.
+    :ivar expected: the number of engines that it runs on, once known.
+    :ivar outcomes: by engine; None while a large outcome is being received.
     """
 
     observer: CommandObserver
@@ -57,7 +57,7 @@ class _SentCommand:
 
 
 class ClientEnd:
-    """One connection of a client to one interface.
+    """A client's connection to one interface.
 
     :param origin: the client's uuid.
     """
@@ -76,7 +76,7 @@ class ClientEnd:
         self.on_lost: list[Callable[[str], None]] = []
 
     def attach(self, link: FrameLink, welcome: messages.Welcome) -> None:
-        """Work through ``link`` from now on."""
+        """Use ``link`` from now on."""
         if not link.lost:
             self._link = link
         self.max_message = welcome.max_message
@@ -84,18 +84,21 @@ class ClientEnd:
 
     @property
     def connected(self) -> bool:
-        """Whether the link is there."""
+        """Whether the link is connected."""
         return self._link is not None
 
     @property
     def link(self) -> FrameLink:
-        """:raises ConnectionError: when it is lost."""
+        """The link.
+
+        :raises ConnectionError: if it is lost.
+        """
         if self._link is None:
             raise self._gone()
         return self._link
 
     def close(self) -> None:
-        """Give the link up from this side."""
+        """Close the link from this side."""
         if self._link is not None:
             self._link.abort(CLOSED)
 
@@ -105,10 +108,10 @@ class ClientEnd:
             "client. Restart the controller if it ended, and create a new client"
         )
 
-    # -- what is sent
+    # -- sending
 
     def ask(self, name: str, **args: Any) -> Deferred[Any]:
-        """Have the controller itself say or do something (JSON in, JSON out), also while engines are busy."""
+        """Ask the controller itself a question, with JSON values; it also answers while engines are busy."""
         answer: Deferred[Any] = Deferred()
         try:
             link = self.link
@@ -121,7 +124,7 @@ class ClientEnd:
         return answer
 
     def resolve(self, targets: Sequence[int] | None) -> list[int] | None:
-        """The ids of ``targets`` (None: all); None when the controller must be asked, or there is none."""
+        """Return the ids of ``targets`` (None: all); None if only the controller can tell, or the link is lost."""
         if self._link is None or not self.ids:
             return None
         if targets is None:
@@ -137,11 +140,12 @@ class ClientEnd:
         stream: bool = False,
         announce: bool = True,
     ) -> int | None:
-        """Send a command; ``observer`` hears what becomes of it.
+        """Send a command.
 
-        :param announce: have the controller say when it is queued.  Without, and only with explicit ``targets``, the
-            observer takes that for granted at once, which saves a message.
-        :returns: its number, for :meth:`abort`.
+        :param observer: is notified of its progress.
+        :param announce: whether the controller confirms that it is queued.  If False and ``targets`` are explicit, the
+            observer is notified at once, which saves a message.
+        :returns: its number, by which it can be aborted; None if it could not be sent.
         """
         try:
             link = self.link
@@ -161,7 +165,10 @@ class ClientEnd:
         return number
 
     def check_size(self, buffers: Buffers) -> None:
-        """:raises MessageSizeError: when they are more than the controller takes."""
+        """Check the size of a command.
+
+        :raises MessageSizeError: if it exceeds the controller's limit.
+        """
         size = total_size(buffers)
         if self.max_message and size > self.max_message:
             raise MessageSizeError.too_large(
@@ -169,14 +176,14 @@ class ClientEnd:
             )
 
     def on_ids_changed(self, callback: Callable[[list[int]], None]) -> None:
-        """Call ``callback`` with the sorted ids of all engines whenever they change."""
+        """Call ``callback`` with the sorted ids of all engines when they change."""
         self._on_ids.append(callback)
 
     def remove_ids_callback(self, callback: Callable[[list[int]], None]) -> None:
-        """Undo :meth:`on_ids_changed`."""
+        """Remove a callback that was added with :meth:`on_ids_changed`."""
         self._on_ids.remove(callback)
 
-    # -- what comes back
+    # -- receiving
 
     def frame_received(
         self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
@@ -201,7 +208,7 @@ class ClientEnd:
                 text = bytes(payload).decode(errors="replace")
                 command.observer.output(messages.unpack_ids(meta[:4])[0], stream, text)
         elif kind == frames.ENGINES:
-            # Made anew, because other threads look at it.
+            # A new set, because other threads read it.
             self.ids = self.ids | {ident} if meta == b"+" else self.ids - {ident}
             for callback in list(self._on_ids):
                 _guarded(callback, sorted(self.ids))
@@ -233,7 +240,7 @@ class ClientEnd:
 
         def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
             if link.lost:
-                return  # which fails the whole call
+                return  # link_lost fails the whole call
             if parts is None:
                 problem = EngineDied(
                     f"engine {meta.engine_id} disconnected while its result was being sent: {reason}"
@@ -264,7 +271,7 @@ class ClientEnd:
             return
 
         def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
-            # Without all its parts the link is lost, which fails the call.
+            # Parts are missing only if the link is lost, which fails the call.
             if parts is not None:
                 self._answered(number, messages.unpack_json(parts[0]))
 
@@ -296,7 +303,7 @@ class ClientEnd:
 
 
 def _guarded(callback: Callable[[Any], None], value: Any) -> None:
-    """What the user gave to be called must not end the connection."""
+    """Call a user's callback, whose errors must not end the connection."""
     try:
         callback(value)
     except Exception:

@@ -1,6 +1,6 @@
-"""Connections of clients: from what the user names to a registered link.
+"""Connections of clients: from the user's argument to a registered link.
 
-A connection has a Tub, and so a network connection, of its own: closing one client leaves the others alone.
+Each connection has its own Tub and thus its own network connection: closing a client does not affect others.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.wire import messages
 
 KILL_WAIT = 10.0
-"""Seconds to wait for killed engines to be gone."""
+"""Seconds to wait for killed engines to unregister."""
 
 LONGEST_TIMEOUT = 1e6
-"""Seconds; what is longer is a mistake, and more than some event loops take."""
+"""Seconds; longer time-outs are mistakes, and more than some event loops accept."""
 
 
 class Connection:
     """A client's registered connection to one interface of a controller.
 
-    :ivar location: where the controller is, for people.
+    :ivar location: the controller's location, for display.
     """
 
     def __init__(self, reactor: Any, tub: Any, end: ClientEnd, location: str) -> None:
@@ -43,23 +43,26 @@ class Connection:
         self._closer: weakref.finalize[..., Connection] | None = None
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._closer is not None:
             self._closer.detach()
         tub, self._tub = self._tub, None
         await _close(tub, self.end)
 
     def close_when_unused(self) -> None:
-        """End the connection when nobody has this object any more; what is under way has it."""
+        """Close the connection when this object is garbage-collected; calls in progress keep it alive."""
         self._closer = weakref.finalize(self, _close_soon, self.reactor, self._tub, self.end)
         self._closer.atexit = False
 
     def close_blocking(self) -> None:
-        """End the connection, from any thread but the reactor's."""
+        """Close the connection; from any thread but the reactor's."""
         blockingCallFromThread(self.close)
 
     async def kill(self, targets: Sequence[int] | None, controller: bool) -> None:
-        """End engines, and the controller if asked; returns when they are gone."""
+        """End engines, and optionally the controller, and wait until they have unregistered.
+
+        :raises ResultNotCompleted: if that takes more than :data:`KILL_WAIT` seconds.
+        """
         end = self.end
         try:
             ids = await end.ask("kill", targets=targets, controller=controller)
@@ -104,7 +107,7 @@ async def _close(tub: Any, end: ClientEnd) -> None:
 
 
 def _close_soon(reactor: Any, tub: Any, end: ClientEnd) -> None:
-    """End a connection, from any thread and in the middle of anything, as the garbage collector does."""
+    """Close a connection; the garbage collector may call this in any thread, at any point."""
     reactor.callFromThread(lambda: Deferred.fromCoroutine(_close(tub, end)))
 
 
@@ -120,11 +123,13 @@ def _check_timeout(timeout: object) -> None:
 async def open_connection(
     reactor: Any, furl_or_file: Any, interface: str, timeout: float
 ) -> Connection:
-    """Connect to the interface ``'multiengine'``, ``'task'``, or one of the user's own.
+    """Connect to an interface of a controller.
 
-    :param timeout: seconds for all of it.
-    :raises KernelError: one clear error for whatever is in the way.
-    :raises TypeError, ValueError: when ``timeout`` is not such a number.
+    :param furl_or_file: see :func:`~ipython1.kernel.calls.locate.locate`.
+    :param interface: ``'multiengine'``, ``'task'``, or the name of a custom interface.
+    :param timeout: the maximum time in total, in seconds.
+    :raises KernelError: if no connection can be made; the message says why.
+    :raises TypeError, ValueError: if ``timeout`` is invalid.
     """
     _check_timeout(timeout)
     from ipython1.kernel.tub import tubs
@@ -152,9 +157,9 @@ async def open_connection(
 
 
 def connect_blocking(furl_or_file: Any, interface: str, timeout: float) -> Connection:
-    """Like :func:`open_connection`, for code that blocks; starts the reactor's thread if need be.
+    """Connect like :func:`open_connection`, but block; starts the reactor's thread if necessary.
 
-    A :class:`Connection` that is there already is taken as it is.
+    An existing :class:`Connection` is returned as it is.
     """
     if isinstance(furl_or_file, Connection):
         return furl_or_file

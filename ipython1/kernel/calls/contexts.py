@@ -1,12 +1,12 @@
-"""``with mec:`` and :func:`remote`: write code for the engines as code, not as a string.
+"""``with mec:`` and :func:`remote`: write code for the engines as code instead of strings.
 
     >>> with mec:
     ...     client.remote()
     ...     a = 10
     ...     b = a + 20
 
-:func:`remote` finds the rest of the block's body in the source, gives it to the client, and leaves the block before
-any of it runs here.  The source is what Python itself keeps for tracebacks, so this works wherever a traceback shows
+:func:`remote` finds the rest of the block's body in the source, passes it to the client, and leaves the block before
+any of it runs here.  It uses the source that Python keeps for tracebacks, so it works wherever tracebacks show
 source lines: at IPython's prompt, in notebooks and in files.
 """
 
@@ -27,13 +27,13 @@ _HOW = "write client.remote() as the first statement of a `with mec:` block"
 
 
 class BlockRunner(Protocol):
-    """A client that can run a block's source."""
+    """A client that can run the source of a block."""
 
     def execute(self, lines: str) -> Any: ...
 
 
 class _LeaveBlock(StopLocalExecution):
-    """Leaves ``block``; ``source`` is what its engines run."""
+    """Leaves ``block``; ``source`` is the code for the engines."""
 
     def __init__(self, block: RemoteBlock, source: str) -> None:
         super().__init__("leaving a `with` block whose body runs on the engines")
@@ -43,7 +43,7 @@ class _LeaveBlock(StopLocalExecution):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of source: lines from 1, columns in bytes; columns are None where Python does not know them."""
+    """A range of source: lines count from 1, columns in bytes; columns are None where Python does not know them."""
 
     line: int
     end_line: int
@@ -51,12 +51,12 @@ class Span:
     end_column: int | None
 
     def covers(self, node: ast.expr | ast.stmt) -> bool:
-        """Whether it is all of ``node`` and nothing else."""
+        """Return whether this is exactly the range of ``node``."""
         mine = (self.line, self.column, self.end_line, self.end_column)
         return mine == (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
 
     def is_inside(self, node: ast.stmt) -> bool:
-        """Whether it is a part of ``node``."""
+        """Return whether this is within ``node``."""
         end_line = node.end_lineno or node.lineno
         if self.column is None or self.end_column is None or node.end_col_offset is None:
             return node.lineno <= self.line <= end_line
@@ -67,7 +67,7 @@ class Span:
 
 
 def _span_of(frame: FrameType) -> Span:
-    """What ``frame`` runs right now."""
+    """Return the range of source that ``frame`` is running."""
     for index, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if index == frame.f_lasti // 2 and line is not None:
             return Span(line, end_line or line, column, end_column)
@@ -75,10 +75,10 @@ def _span_of(frame: FrameType) -> Span:
 
 
 class RemoteBlock:
-    """One ``with`` block, bound by ``with mec as block:``.
+    """A ``with`` block, bound by ``with mec as block:``.
 
-    :ivar source: what was sent to the engines; None when the body ran here.
-    :ivar result: what ``execute`` returned for it: a ``ResultList``, or a ``PendingResult`` of a client with
+    :ivar source: the code that was sent to the engines; None if the body ran here.
+    :ivar result: the result of ``execute`` for it: a ``ResultList``, or a ``PendingResult`` if the client has
         ``block=False``.
     """
 
@@ -101,14 +101,17 @@ class RemoteBlock:
         )
 
     def leave(self, signal: BaseException | None) -> bool:
-        """The block is left; run its body on the engines if :func:`remote` says so."""
+        """Handle the end of the block: run its body on the engines if :func:`remote` was called.
+
+        :returns: whether to suppress ``signal``.
+        """
         self._frame = None
         if isinstance(signal, _LeaveBlock) and signal.block is self:
             self.source = signal.source
             try:
                 self.result = self._client.execute(signal.source)
             except BaseException as problem:
-                # How the block was left is of no interest to anybody who reads the error.
+                # The exception that left the block does not help to understand the error.
                 problem.__suppress_context__ = True
                 raise
             return True
@@ -120,7 +123,7 @@ class RemoteBlock:
 
 
 class _Blocks(threading.local):
-    """The blocks that this thread is in."""
+    """The blocks that this thread has entered."""
 
     def __init__(self) -> None:
         self.entered: list[RemoteBlock] = []
@@ -130,7 +133,7 @@ _blocks = _Blocks()
 
 
 class RemoteContext:
-    """Makes a client usable in a ``with`` statement."""
+    """Makes a client usable in ``with`` statements."""
 
     def __enter__(self: BlockRunner) -> RemoteBlock:
         block = RemoteBlock(self, sys._getframe(1))
@@ -141,16 +144,16 @@ class RemoteContext:
         frame = sys._getframe(1)
         client: object = self
         mine = [block for block in _blocks.entered if block._client is client]
-        # Blocks of interleaved coroutines need not be left in the order in which they were entered.
+        # Interleaved coroutines may leave blocks in another order than they entered them.
         block = next((block for block in reversed(mine) if block._frame is frame), mine[-1])
         _blocks.entered.remove(block)
         return block.leave(signal)
 
 
 def remote() -> None:
-    """Run the rest of the enclosing ``with mec:`` block on the engines, not here.
+    """Run the rest of the enclosing ``with mec:`` block on the engines instead of here.
 
-    :raises ClientError: outside of such a block, deeper than in its own body, or where Python has no source.
+    :raises ClientError: outside such a block, in a statement nested in its body, or if Python has no source for it.
     """
     frame = sys._getframe(1)
     here = [block for block in _blocks.entered if block._frame is frame]
@@ -163,11 +166,11 @@ def remote() -> None:
 
 
 def rest_of_block(frame: FrameType, with_span: Span, outer: list[Span]) -> str:
-    """The source after the statement that ``frame`` runs now, to the end of its ``with`` block, dedented.
+    """Return the rest of a ``with`` block, dedented, after the statement that ``frame`` is running.
 
     :param with_span: where the block was entered.
-    :param outer: where the blocks around it were entered.
-    :raises ClientError: when it cannot be found, or the statement is not directly in the block.
+    :param outer: where the enclosing blocks were entered.
+    :raises ClientError: if it cannot be found, or the statement is not directly in the block.
     """
     lines, tree = _source(frame)
     node = _find_with(tree, with_span)
@@ -189,7 +192,7 @@ def rest_of_block(frame: FrameType, with_span: Span, outer: list[Span]) -> str:
 
 
 def _source(frame: FrameType) -> tuple[list[str], ast.Module]:
-    """The source of the whole file or cell, as Python's tracebacks would show it."""
+    """Return the source of the whole file or cell, as Python's tracebacks would show it, and its syntax tree."""
     lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
     if not lines:
         raise _no_source(frame, "Python keeps no source for code from -c, exec() or its own prompt")
@@ -207,10 +210,10 @@ def _no_source(frame: FrameType, why: str) -> ClientError:
 
 
 def _find_with(tree: ast.Module, span: Span) -> ast.With | None:
-    """The ``with`` statement that was entered at ``span``."""
+    """Return the ``with`` statement that was entered at ``span``."""
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.With)]
     for node in nodes:
-        # Python 3.11 and 3.12 name the whole statement, later ones the expression of the client.
+        # Python 3.11 and 3.12 report the whole statement, later versions the expression of the client.
         if span.covers(node) or any(span.covers(item.context_expr) for item in node.items):
             return node
     if span.column is not None:
@@ -220,7 +223,7 @@ def _find_with(tree: ast.Module, span: Span) -> ast.With | None:
 
 
 def _cut_out(lines: list[str], node: ast.With, index: int) -> str:
-    """The statements of ``node`` after number ``index``, with the comments among them, dedented."""
+    """Return the statements of ``node`` after the one at ``index``, with their comments, dedented."""
     done, rest = node.body[index], node.body[index + 1 :]
     start, end = done.end_lineno or 0, rest[-1].end_lineno or 0
     indent = node.body[0].col_offset if node.body[0].lineno > node.lineno else 0
@@ -230,13 +233,13 @@ def _cut_out(lines: list[str], node: ast.With, index: int) -> str:
         for number in range(start + 1, end + 1)
     ]
     if rest[0].lineno == start:
-        # It stands on the same line, behind a semicolon.  Columns count bytes.
+        # It follows a semicolon on the same line.  Columns count bytes.
         cut.insert(0, lines[start - 1].encode()[rest[0].col_offset :].decode())
     return "".join(cut).strip("\n").rstrip()
 
 
 def _lines_inside_strings(statements: list[ast.stmt]) -> set[int]:
-    """The numbers of lines that begin inside a string, where every space counts."""
+    """Return the numbers of lines that begin inside a string, where every space counts."""
     inside: set[int] = set()
     for statement in statements:
         for node in ast.walk(statement):

@@ -1,7 +1,7 @@
 """The import statements of a ``with`` block, read from its compiled code.
 
-Compiled code is there wherever the block runs (a file, a notebook, a plain prompt, ``exec``), and nothing of the import
-system has to be replaced for it.
+Compiled code is available wherever the block runs (in a file, a notebook, a plain prompt or ``exec``), and reading it
+needs no changes to the import system.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 
 @dataclass(frozen=True, slots=True)
 class ImportStatement:
-    """One module that is imported.
+    """An import of one module.
 
     :ivar module: its full name.
-    :ivar names: pairs of a name in the module and what it is called here; None for ``import module``.
-    :ivar alias: what the module is called here; None for its own name.
+    :ivar names: pairs of a name in the module and the name it is bound to; None for ``import module``.
+    :ivar alias: the name that the module is bound to; None for its own name.
     """
 
     module: str
@@ -43,11 +43,11 @@ def _renamed(name: str, alias: str | None) -> str:
 
 
 class _NotAnImport(Exception):
-    """The block holds something else."""
+    """The block contains something other than imports."""
 
 
 class _Reader:
-    """Reads instructions one after the other."""
+    """Reads instructions one by one."""
 
     def __init__(self, instructions: list[dis.Instruction], code: dis.Bytecode) -> None:
         self._rest = iter(instructions)
@@ -56,7 +56,7 @@ class _Reader:
         self._handler = self._handler_now()
 
     def _handler_now(self) -> int | None:
-        """Where an exception in the next instruction leads."""
+        """Return the offset of the handler for exceptions in the next instruction."""
         for entry in self._handlers:
             if self.now is not None and entry.start <= self.now.offset < entry.end:
                 return int(entry.target)
@@ -66,9 +66,9 @@ class _Reader:
         return self.now is not None and self.now.opname.startswith(start)
 
     def take(self, start: str) -> Any:
-        """The argument of the next instruction, whose name begins so.
+        """Return the argument of the next instruction, and move on.
 
-        :raises _NotAnImport: when it does not.
+        :raises _NotAnImport: if its name does not begin with ``start``.
         """
         now = self.now
         if now is None or not now.opname.startswith(start):
@@ -77,13 +77,13 @@ class _Reader:
         return now.argval
 
     def constant(self) -> Any:
-        """The constant that is loaded next."""
+        """Return the constant that the next instruction loads, and move on."""
         if self.now is None or self.now.opname not in _CONSTANTS:
             raise _NotAnImport
         return self.take("LOAD_")
 
     def statement(self) -> tuple[int, ImportStatement] | None:
-        """The next import, and its level; None at the end of the block."""
+        """Return the next import and its level; None at the end of the block."""
         level = self.constant()
         names = self.constant()
         if level is None and names is None:
@@ -91,7 +91,7 @@ class _Reader:
                 raise _NotAnImport
             return None
         if self._handler_now() != self._handler:
-            # It stands in a "try" of its own, whose handlers are somewhere behind the block.
+            # It is in a "try" of its own, whose handlers follow the block.
             raise _NotAnImport
         module = self.take("IMPORT_NAME")
         if names is None:
@@ -111,7 +111,7 @@ class _Reader:
         if self._is("STORE_"):
             alias = self.take("STORE_")
             return ImportStatement(module, None, None if alias == module.split(".")[0] else alias)
-        # import a.b.c as d: takes b from a, and c from b.
+        # import a.b.c as d: imports b from a, and c from b.
         while self._is("IMPORT_FROM"):
             self.take("IMPORT_FROM")
             if self._is("SWAP"):
@@ -123,9 +123,9 @@ class _Reader:
 
 
 def imports_of_block(frame: FrameType) -> list[ImportStatement]:
-    """The imports in the ``with`` block that ``frame`` enters right now; relative ones with their full names.
+    """Return the imports in the ``with`` block that ``frame`` is entering; relative ones with absolute names.
 
-    :raises ClientError: when there is anything else in it.
+    :raises ClientError: if the block contains anything else.
     """
     code = dis.Bytecode(frame.f_code)
     instructions = [
@@ -134,7 +134,7 @@ def imports_of_block(frame: FrameType) -> list[ImportStatement]:
     reader = _Reader(instructions, code)
     found: list[ImportStatement] = []
     try:
-        # What the block is bound to by "as".
+        # The name that "as" binds the block to.
         reader.take("POP_TOP" if reader._is("POP_TOP") else "STORE_")
         while (read := reader.statement()) is not None:
             level, statement = read

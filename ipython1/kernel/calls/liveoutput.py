@@ -1,7 +1,7 @@
-"""What running commands print, while they run: kept within bounds, and made into lines marked by engine.
+"""The output of running commands: stored within limits, and split into lines that are labelled by engine.
 
-:class:`StreamedText` keeps what came of one stream of one engine.  :class:`LiveLines` decides what of it is shown to a
-person who waits; neither does any I/O.
+:class:`StreamedText` stores the output of one stream of one engine.  :class:`LiveLines` decides what is shown to a
+waiting user.  Neither does any I/O.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 MAX_KEPT: Final = 1 << 20
-"""Characters of one stream of one engine that a client keeps while a command runs; older ones are dropped."""
+"""Characters per engine and stream that a client keeps while a command runs; older ones are dropped."""
 
 LINES_OF_ONE: Final = (100, 20)
-"""Lines of one stream that may be shown at once, and per second once those are used up."""
+"""Lines of one stream that may be shown in a burst, and per second after that."""
 
 LINES_OF_ALL: Final = (400, 100)
 """The same for all engines together."""
 
 RESUME_WITH: Final = 10
-"""Lines that must be allowed before a flood is shown again: pieces can be read, single lines between marks cannot."""
+"""Lines that must be allowed before a flood is shown again, as single lines between marks are unreadable."""
 
 MAX_LINE: Final = 2000
-"""Characters; what is longer is shortened when it is shown."""
+"""Characters; longer lines are shortened when they are shown."""
 
 PARTIAL_AFTER: Final = 1.0
-"""Seconds after which a line that has no end yet is shown all the same."""
+"""Seconds after which an incomplete line is shown."""
 
 STREAMS: Final = ("stdout", "stderr")
 
@@ -40,7 +40,7 @@ _CUT: Final = re.compile(r"\[\.\.\. \d+ (bytes of output|characters) were cut he
 
 
 class StreamedText:
-    """The last :data:`MAX_KEPT` characters of a text that grows; from any thread."""
+    """The last :data:`MAX_KEPT` characters of a growing text; thread-safe."""
 
     def __init__(self, most: int = MAX_KEPT) -> None:
         self._most = most
@@ -50,7 +50,7 @@ class StreamedText:
         self._end = 0
 
     def add(self, text: str) -> None:
-        """It grows."""
+        """Append text."""
         with self._lock:
             self._pieces.append(text)
             self._end += len(text)
@@ -58,7 +58,11 @@ class StreamedText:
                 self._begin += len(self._pieces.popleft())
 
     def since(self, position: int) -> tuple[str, int]:
-        """What came after ``position``, which counts characters, and how many of those were dropped."""
+        """Return the text after a position.
+
+        :param position: a number of characters.
+        :returns: the text that is still available, and the number of characters before it that were dropped.
+        """
         with self._lock:
             text = "".join(self._pieces)
             begin = self._begin
@@ -71,11 +75,11 @@ class StreamedText:
 
 @dataclass(slots=True)
 class Shown:
-    """What of a command's output a person has seen already.
+    """The part of a command's output that was already shown.
 
-    :ivar counts: how many characters of each stream.
+    :ivar counts: the number of characters of each stream.
     :ivar cut: the streams of which something was left out.
-    :ivar moment: during which input of the session that was; later, everything is shown again.
+    :ivar moment: the input of the session during which it was shown; in later ones, everything is shown again.
     """
 
     counts: dict[Key, int] = field(default_factory=dict)
@@ -83,7 +87,7 @@ class Shown:
     moment: object = None
 
     def rest(self, engine_id: int, stream: str, text: str) -> str:
-        """What is left to show of ``text``, the whole output."""
+        """Return the part of ``text``, the whole output, that remains to be shown."""
         key = (engine_id, stream)
         if key in self.cut:
             return ""
@@ -91,7 +95,7 @@ class Shown:
 
 
 class _Allowance:
-    """So many at once, and so many more each second."""
+    """A token bucket: a burst, refilled at a constant rate."""
 
     def __init__(self, burst: int, per_second: int) -> None:
         self._burst = burst
@@ -103,7 +107,7 @@ class _Allowance:
 
 
 class _Stream:
-    """One engine's stdout or stderr: the line that has no end yet, and how many were left out."""
+    """One engine's stdout or stderr: the incomplete line, and the number of lines left out."""
 
     def __init__(self) -> None:
         self.partial = ""
@@ -113,13 +117,13 @@ class _Stream:
 
 
 class LiveLines:
-    """Makes lines for a person of what engines print, not more than can be read.
+    """Splits the output of engines into lines for display, no faster than can be read.
 
-    A flood is cut: what comes too fast is left out, with a mark that counts the lines.  One engine's flood leaves room
-    for the others.
+    Lines that arrive too fast are left out, with a mark that shows their number.  A flood from one engine does not
+    suppress the output of others.
 
-    :param clock: gives seconds.
-    :ivar shown: what was used up so far.
+    :param clock: returns the time in seconds.
+    :ivar shown: the output that was processed so far.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -130,7 +134,7 @@ class LiveLines:
         self.shown = Shown()
 
     def feed(self, key: Key, text: str, dropped: int = 0) -> Iterator[tuple[Key, str]]:
-        """The lines to show when ``text`` has come, before which ``dropped`` characters were lost."""
+        """Process ``text``, before which ``dropped`` characters were lost; yield the lines to show."""
         self._refill()
         stream = self._streams.setdefault(key, _Stream())
         if dropped or _CUT.search(text):
@@ -143,14 +147,14 @@ class LiveLines:
             yield from self._line(key, stream, line, len(line) + 1)
 
     def close(self, key: Key, rest: str) -> Iterator[tuple[Key, str]]:
-        """The stream is complete; ``rest`` is all of it that was not shown."""
+        """Process ``rest``, the remaining output of a stream that is complete; yield the lines to show."""
         if key in self._streams:
             self._streams[key].partial = ""
         if rest:
             yield from self.feed(key, rest if rest.endswith("\n") else rest + "\n")
 
     def tick(self) -> Iterator[tuple[Key, str]]:
-        """Lines to show because time has passed: those that wait for their end, and marks of what was left out."""
+        """Yield the lines that are due: incomplete ones, and marks for lines that were left out."""
         self._refill()
         for key, stream in self._streams.items():
             if stream.partial and self._now - stream.partial_since >= PARTIAL_AFTER:
@@ -160,7 +164,7 @@ class LiveLines:
                 yield key, self._mark(stream)
 
     def end(self) -> Iterator[tuple[Key, str]]:
-        """Marks of what was left out and not told yet."""
+        """Yield the marks that were not shown yet."""
         for key, stream in self._streams.items():
             if stream.left_out:
                 yield key, self._mark(stream)
@@ -197,7 +201,7 @@ class LiveLines:
 
 
 def _as_seen(line: str) -> str:
-    """A line as a terminal would leave it: what a carriage return overwrites is gone, and a giant is shortened."""
+    """Return a line without text that a carriage return overwrites, shortened if it is too long."""
     if "\r" in line:
         line = next((part for part in reversed(line.split("\r")) if part), "")
     if len(line) > MAX_LINE:

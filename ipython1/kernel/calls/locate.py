@@ -1,4 +1,4 @@
-"""From what a user names (nothing, a file, a cluster, an address) to the FURL of a controller's interface."""
+"""Finding the FURL of a controller's interface from a file, a cluster id, an address or nothing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, read_furl
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a controller's interface is.
+    """The location of a controller's interface.
 
-    :ivar description: for people; holds no secret.
+    :ivar description: the location for display; contains no secret.
     """
 
     furl: Furl
@@ -24,7 +24,11 @@ class Place:
 
 
 def furl_path(interface: str, cluster_id: str = "") -> Path:
-    """The FURL file of an interface of a cluster of this user: ``'multiengine'``, ``'task'``, or a user's own."""
+    """Return the path of the FURL file of an interface.
+
+    :param interface: ``'multiengine'``, ``'task'``, or the name of a custom interface.
+    :param cluster_id: one of this user's clusters; default: the one without an id.
+    """
     files = ClusterFiles(IPythonDirs.resolve(), cluster_id)
     if interface == "multiengine":
         return files.multiengine_furl
@@ -34,11 +38,12 @@ def furl_path(interface: str, cluster_id: str = "") -> Path:
 
 
 def locate(furl_or_file: Any, interface: str) -> Place:
-    """What ``furl_or_file`` leads to.
+    """Find an interface.
 
-    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty.
-    :raises SecurityError: naming the file and what to do.
-    :raises TypeError: for anything else.
+    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty for the
+        default FURL file.
+    :raises SecurityError: if the file is missing, damaged or accessible to others; the message says what to do.
+    :raises TypeError: if it is anything else.
     """
     if isinstance(furl_or_file, tuple):
         return _at_address(furl_or_file, interface)
@@ -85,9 +90,9 @@ def _at_address(address: tuple[Any, ...], interface: str) -> Place:
 
 
 def default_address(interface: str) -> tuple[str, int]:
-    """Host and port in the default FURL file.
+    """Return host and port from the default FURL file.
 
-    :raises NoDefaultAddress: when there is none, or the file cannot be read.
+    :raises NoDefaultAddress: if there is no such file, or it cannot be read.
     """
     try:
         place = locate("", interface)

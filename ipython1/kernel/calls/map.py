@@ -1,4 +1,4 @@
-"""Distributions: how a sequence is cut into one part per engine, and how the parts are put together again."""
+"""Distributions: how a sequence is partitioned into one part per engine, and how the parts are joined again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ class Distribution(Protocol):
     """A way to distribute a sequence over ``n`` engines."""
 
     def partition(self, sequence: Any, n: int) -> list[Any]:
-        """``n`` parts of ``sequence`` (some may be empty)."""
+        """Partition a sequence.
+
+        :returns: ``n`` parts, some of which may be empty.
+        """
 
     def join(self, parts: Sequence[Any]) -> Any:
-        """The whole, from the parts in order."""
+        """Join parts to the whole sequence.
+
+        :param parts: the parts, in the order of :meth:`partition`.
+        """
 
 
 class Block:
-    """Contiguous blocks whose lengths differ by at most one; the first ones are the longer."""
+    """Contiguous blocks whose lengths differ by at most one; longer blocks come first."""
 
     def partition(self, sequence: Any, n: int) -> list[Any]:
         sequence = as_sequence(sequence)
@@ -39,7 +45,7 @@ class Block:
 
 
 class RoundRobin:
-    """Element ``i`` goes to part ``i % n``."""
+    """Round-robin: element ``i`` goes to part ``i % n``."""
 
     def partition(self, sequence: Any, n: int) -> list[Any]:
         sequence = as_sequence(sequence)
@@ -51,7 +57,7 @@ class RoundRobin:
         whole = concatenate(parts)
         if len(parts) == 1 or not all(hasattr(part, "__len__") for part in parts):
             return whole
-        # The position that each element of the concatenation has in the whole.
+        # The positions of the concatenation's elements in the whole sequence.
         order = sorted(
             range(len(whole)),
             key=_positions(parts).__getitem__,
@@ -79,12 +85,19 @@ _distributions: dict[str, Distribution] = {"b": Block(), "r": RoundRobin()}
 
 
 def register_distribution(name: str, distribution: Distribution) -> None:
-    """Make ``distribution`` available as ``dist=name``."""
+    """Register a distribution.
+
+    :param name: the name, for the parameter ``dist`` of client methods.
+    :param distribution: an object with the methods of :class:`Distribution`.
+    """
     _distributions[name] = distribution
 
 
 def get_distribution(name: str) -> Distribution:
-    """:raises ClientError: naming those that there are."""
+    """Return the distribution that is registered under ``name``.
+
+    :raises ClientError: if there is none.
+    """
     try:
         return _distributions[name]
     except (KeyError, TypeError):
@@ -95,9 +108,11 @@ def get_distribution(name: str) -> Distribution:
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
-    """The parts end to end: arrays along axis 0; strings, bytes, tuples as such; anything else as a list.
+    """Concatenate parts.
 
     Parts that are single objects (from a scatter with ``flatten``) become the elements of a list.
+
+    :returns: arrays joined along axis 0; a string, bytes or tuple if all parts are of that type; else a list.
     """
     parts = list(parts)
     if not parts:
@@ -121,9 +136,9 @@ def concatenate(parts: Sequence[Any]) -> Any:
 
 
 def as_sequence(sequence: Any) -> Any:
-    """What can be cut by slices: the sequence itself, or a list of what an iterable gives.
+    """Return an object that can be sliced: ``sequence`` itself, or a list of the items of an iterable.
 
-    :raises TypeError: for what has no order.
+    :raises TypeError: if ``sequence`` is a dict or not iterable.
     """
     if hasattr(sequence, "__getitem__") and hasattr(sequence, "__len__"):
         if isinstance(sequence, dict):
@@ -135,11 +150,11 @@ def as_sequence(sequence: Any) -> Any:
 
 
 def _concrete(part: Any) -> Any:
-    """A part as the engines shall see it: a range becomes a list, as the tutorials show."""
+    """Return a part as the engines receive it: a range is converted to a list, as documented."""
     return list(part) if isinstance(part, range) else part
 
 
 def is_array(value: object) -> bool:
-    """Whether it is a numpy array; does not import numpy."""
+    """Return whether ``value`` is a numpy array; does not import numpy."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, numpy.ndarray)

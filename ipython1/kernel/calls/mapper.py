@@ -1,4 +1,4 @@
-"""Mappers: an object with ``map``, made once with all options, from either kind of client."""
+"""Mappers: objects with a method ``map`` and fixed options, created by either kind of client."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from zope.interface import Interface, implementer
 
 
 class IMapper(Interface):
-    """Something that maps a function over sequences."""
+    """An object that maps a function over sequences."""
 
     def map(func: Callable[..., Any], *sequences: Any) -> Any:
-        """Like the built-in ``map``, in parallel; a list (or what stands for one, when not blocking)."""
+        """Map ``func`` over ``sequences`` in parallel.
+
+        :returns: a list, or a pending result if the mapper does not block.
+        """
 
 
 class IMultiEngineMapperFactory(Interface):
-    """Makes mappers on explicit engines."""
+    """Creates mappers for explicitly named engines."""
 
     def mapper(dist: str = "b", targets: Any = "all", block: bool | None = None) -> IMapper:
-        """A mapper with these options."""
+        """Create a mapper with these options."""
 
 
 @implementer(IMapper)
 class MultiEngineMapper:
-    """Maps on explicit engines.
+    """Maps on explicitly named engines.
 
-    :param client: a MultiEngine client, blocking or not.
+    :param client: a blocking or asynchronous MultiEngine client.
+    :param dist: the distribution; default: ``'b'`` (contiguous blocks).
+    :param targets: the engines; default: ``'all'``.
+    :param block: whether ``map`` waits; default: the client's ``block``.
     """
 
     def __init__(

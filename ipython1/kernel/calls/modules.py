@@ -1,4 +1,4 @@
-"""Modules and files for engines, from the client's side: ``sync_imports``, ``push_module`` and ``push_files``."""
+"""The client's side of sending modules and files: ``sync_imports``, ``push_module`` and ``push_files``."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class _Client(Protocol):
 
 
 class SyncImports:
-    """A ``with`` block of import statements that holds here and on engines.
+    """A ``with`` block of import statements that run here and on engines.
 
-    The statements run here first, as they stand.  If that goes well, they run on the engines, in the user's namespace.
+    The statements run here first.  If they succeed, they run in the user's namespace on the engines.
 
-    :ivar statements: what is imported.
-    :raises ClientError: on entering, when there is anything but imports in the block.
-    :raises CompositeError: on leaving, when engines could not import something.
+    :ivar statements: the imports.
+    :raises ClientError: on entry, if the block contains anything but imports.
+    :raises CompositeError: on exit, if an import failed on an engine.
     """
 
     def __init__(self, client: Any, targets: Sequence[int] | None, quiet: bool = False) -> None:
@@ -72,8 +72,8 @@ def _run_there(source: str) -> None:
 
 
 def sync_imports(source: str) -> Request:
-    """Run import statements in the namespace of each engine."""
-    # A function of __main__ runs in the namespace of whoever it is sent to.
+    """Create a request to run import statements in the namespace of each engine."""
+    # A function of __main__ runs in the namespace of the engine that receives it.
     run = types.FunctionType(_run_there.__code__, {"__name__": "__main__"}, "sync_imports")
     run.__module__ = "__main__"
     return requests.apply("sync_imports", run, (source,), {})
@@ -83,13 +83,13 @@ def sync_imports(source: str) -> Request:
 
 
 def push_module(module: Any) -> Request:
-    """Send the source of a module or package.
+    """Create a request to send the source of a module or package.
 
-    :param module: a module, its dotted name, or the path of its file or directory; of a module in a package, all of
-        the package is sent.
-    :raises TypeError: when it is, or has, a C extension.
-    :raises ValueError: when it has no source, or is Python's own.
-    :raises ModuleNotFoundError: when there is none.
+    :param module: a module, its dotted name, or the path of its file or directory; for a module in a package, the
+        whole package is sent.
+    :raises TypeError: if it is or contains a C extension.
+    :raises ValueError: if it has no source, or is part of Python.
+    :raises ModuleNotFoundError: if it does not exist.
     """
     name, paths = locate_module(module)
     _refuse_own(name)
@@ -112,7 +112,7 @@ def push_module(module: Any) -> Request:
 
 
 def locate_module(module: Any) -> tuple[str, list[Path]]:
-    """The name of a top-level module or package, and its file or its directories.
+    """Return the name of a top-level module or package, and its file or directories.
 
     :raises TypeError, ValueError, ModuleNotFoundError: as for :func:`push_module`.
     """
@@ -123,7 +123,7 @@ def locate_module(module: Any) -> tuple[str, list[Path]]:
             f"module must be a module, its name or its path, not {type(module).__name__}"
         )
     if module == "":
-        # As a path that would be the working directory.
+        # As a path, this would be the working directory.
         raise ValueError("the name of a module must not be empty")
     path = Path(module).expanduser()
     dotted = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
@@ -176,7 +176,7 @@ def _locate_path(path: Path) -> tuple[str, list[Path]]:
         if not _has_source(path):
             raise ValueError(f"{path} is not a package: it contains no .py files")
         if (path.parent / "__init__.py").exists():
-            # A package in a package cannot be imported by itself.
+            # A subpackage cannot be imported without its package.
             return _locate_path(path.parent)
     else:
         name = path.stem
@@ -225,12 +225,12 @@ def _zipped(files: dict[str, bytes]) -> bytes:
 
 
 def push_files(files: Any, directory: Any = None) -> Request:
-    """Send files.
+    """Create a request to send files.
 
-    :param files: a path, or several; directories with all that is in them.
-    :param directory: where to, on the engines.
-    :raises OSError: when one cannot be read.
-    :raises ValueError: when there are none, or two would be one there.
+    :param files: a path or several; directories are sent with their contents.
+    :param directory: the destination on the engines; None for their working directories.
+    :raises OSError: if a file cannot be read.
+    :raises ValueError: if there are no files, or two would have the same path on the engines.
     """
     if isinstance(files, (str, os.PathLike)):
         files = [files]
@@ -243,7 +243,7 @@ def push_files(files: Any, directory: Any = None) -> Request:
     for each in files:
         if each == "":
             raise ValueError("a path must not be empty")
-        # Without ".." and ".", so that it has a name of its own.
+        # Without ".." and ".", so that it has a name.
         path = Path(os.path.abspath(Path(each).expanduser()))
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:

@@ -1,7 +1,7 @@
-"""The methods of MultiEngine clients, blocking and asynchronous alike.
+"""The methods shared by the blocking and asynchronous MultiEngine clients.
 
-What a method returns is what the client's ``_run`` makes of its request: the result or a ``PendingResult`` in
-the blocking client, a Deferred of either in the asynchronous one.
+Each method returns what the client's ``_run`` returns for its request: a result or a ``PendingResult`` in the blocking
+client, a Deferred of either in the asynchronous one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,21 @@ from ipython1.kernel.wire.payload import Serialized
 class MultiEngineMethods:
     """Base of the MultiEngine clients.
 
-    :ivar targets: the engines that calls act on which do not name others: an id, a list of ids, or ``'all'``.
-    :ivar block: whether calls that do not say otherwise wait for their results.
+    :ivar targets: the default targets of calls: an id, a list of ids, a slice of the sorted ids, or ``'all'``, which
+        is the initial value.
+    :ivar block: whether calls wait for their results by default; initially True.
 
-    Every method that takes ``targets`` and ``block`` uses these attributes where an argument is None.  All
-    engines finish before a call returns; if any failed, a :class:`~ipython1.kernel.error.CompositeError` is raised.
+    Every method with the parameters ``targets`` and ``block`` uses these attributes where an argument is None.  With
+    ``block=False`` it returns a :class:`~ipython1.kernel.pendingresult.PendingResult` instead of the result.  The
+    methods of the asynchronous client return Deferreds that fire with the same values.
+
+    A blocking call returns when all targets are done.  The methods raise
+
+    * :class:`~ipython1.kernel.error.CompositeError` if any engine failed;
+    * :class:`~ipython1.kernel.error.InvalidEngineID` if ``targets`` names an engine that does not exist, and
+      :class:`~ipython1.kernel.error.NoEnginesRegistered` if no engine is registered;
+    * :class:`~ipython1.kernel.error.ConnectionError` if the connection to the controller is lost;
+    * ``TypeError`` or ``ValueError`` if an argument is invalid; nothing is sent then.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -58,7 +68,7 @@ class MultiEngineMethods:
         return bool(chosen)
 
     def _streams(self) -> bool:
-        """Whether engines shall send output while a command runs."""
+        """Return whether engines send output while a command runs."""
         return False
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
@@ -78,6 +88,7 @@ class MultiEngineMethods:
     def execute(self, lines: str, targets: Targets = None, block: bool | None = None) -> Any:
         """Run Python or IPython code.
 
+        :param lines: the source: statements, magics and shell commands.
         :returns: a :class:`ResultList` of dicts with ``id``, ``number``, ``input`` (``raw``, ``translated``),
             ``stdout``, ``stderr``, ``result`` (MIME type to data), ``display``, ``started``, ``completed`` and
             ``duration`` (seconds); what is empty is left out.
@@ -85,11 +96,13 @@ class MultiEngineMethods:
         return self._run(requests.execute(lines, self._streams()), targets, block)
 
     def run(self, filename: str, targets: Targets = None, block: bool | None = None) -> Any:
-        """Run a local file's code, like :meth:`execute`.
+        """Run the code of a local file.
 
-        :raises OSError: when it cannot be read.
+        :param filename: the path of the file on this host.
+        :returns: as for :meth:`execute`.
+        :raises OSError: if the file cannot be read.
         """
-        # As the interpreter reads it: UTF-8, or what the file itself says.
+        # As the interpreter reads it: in UTF-8 or the encoding that the file declares.
         with tokenize.open(Path(filename).expanduser()) as file:
             lines = file.read()
         return self._run(requests.execute(lines, self._streams()), targets, block)
@@ -97,21 +110,33 @@ class MultiEngineMethods:
     def get_result(
         self, i: int | None = None, targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """What command number ``i`` gave on each engine; None for the last."""
+        """Fetch the results of an earlier command again.
+
+        :param i: the number of the command on each engine; default: the last command.
+        :returns: as for :meth:`execute`.
+        """
         return self._run(requests.get_result(i), targets, block)
 
     def reset(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """Forget all user names."""
+        """Delete all names from the engines' namespaces.
+
+        :returns: a list with None for each target.
+        """
         return self._run(requests.reset(), targets, block)
 
     def keys(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """The user's names on each engine, sorted."""
+        """Fetch the names that are defined on the engines.
+
+        :returns: a sorted list of names for each target.
+        """
         return self._run(requests.keys(), targets, block)
 
     def interrupt(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """Interrupt what runs now, as Ctrl-C would, and nothing that comes after it; namespaces and queues are kept.
+        """Interrupt what the engines are running, as Ctrl-C would.
 
-        :returns: an :class:`InterruptList`, after a second at most, that tells where this had no effect.
+        Queued commands are not affected, and namespaces are kept.
+
+        :returns: within a second, an :class:`InterruptList`, which shows where the interrupt had no effect.
         """
         ids, _ = self._options(targets, block)
         return self._ask("interrupt", block, InterruptList.of, targets=ids)
@@ -119,10 +144,11 @@ class MultiEngineMethods:
     def stacks(
         self, targets: Targets = None, timeout: float = 1.0, block: bool | None = None
     ) -> Any:
-        """Where each engine's code is right now; asks without disturbing it.
+        """Fetch the current stacks of the engines without disturbing what they run.
 
-        :param timeout: seconds that an engine's interpreter has to answer.
+        :param timeout: seconds within which an engine's interpreter must answer; more than 0, 1 by default.
         :returns: a :class:`StackList`.
+        :raises ValueError: if ``timeout`` is not such a number.
         """
         ids, _ = self._options(targets, block)
         if not is_number(timeout) or timeout <= 0:
@@ -134,19 +160,32 @@ class MultiEngineMethods:
     def push(
         self, namespace: Mapping[str, Any], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Set each name of ``namespace`` to its object on the engines; gives ``[None, ...]``."""
+        """Define names on the engines.
+
+        :param namespace: the names and their objects.
+        :returns: a list with None for each target.
+        :raises SerializationError: if an object cannot be pickled.
+        """
         return self._run(requests.push(namespace, not self._block(block)), targets, block)
 
     def pull(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """The objects of a name, one per engine; of several names, a list of them per engine."""
+        """Fetch objects from the engines by name.
+
+        :param keys: a name or a list of names.
+        :returns: for each target, the object of a single name, or a list of the objects of several names.
+        """
         return self._run(requests.pull(keys), targets, block)
 
     def zip_pull(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Like :meth:`pull` of several names, but a tuple of all engines' objects per name."""
+        """Fetch objects from the engines, grouped by name.
+
+        :param keys: a name or a list of names.
+        :returns: for each name, a tuple with the objects of all targets.
+        """
         return self._run(requests.zip_pull(keys), targets, block)
 
     def push_function(
@@ -155,13 +194,22 @@ class MultiEngineMethods:
         targets: Targets = None,
         block: bool | None = None,
     ) -> Any:
-        """Define functions on the engines; they see the names of the engine they run on."""
+        """Define functions on the engines, where they use the engines' names as globals.
+
+        :param namespace: the names and their functions.
+        :returns: a list with None for each target.
+        :raises TypeError: if an object is not a function.
+        """
         return self._run(requests.push_function(namespace), targets, block)
 
     def pull_function(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Functions from the engines, like :meth:`pull`; they see this session's names."""
+        """Fetch functions from the engines; here they use the names of this session as globals.
+
+        :param keys: a name or a list of names.
+        :returns: as for :meth:`pull`.
+        """
         return self._run(requests.pull_function(keys), targets, block)
 
     def push_serialized(
@@ -170,13 +218,22 @@ class MultiEngineMethods:
         targets: Targets = None,
         block: bool | None = None,
     ) -> Any:
-        """Like :meth:`push`, with objects that are serialized already."""
+        """Define names on the engines from objects that are already serialized.
+
+        :param namespace: the names and their :class:`~ipython1.kernel.payload.Serialized` objects.
+        :returns: a list with None for each target.
+        :raises TypeError: if an object is not serialized.
+        """
         return self._run(requests.push_serialized(namespace), targets, block)
 
     def pull_serialized(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Like :meth:`pull`, without rebuilding the objects."""
+        """Fetch objects from the engines without unserializing them.
+
+        :param keys: a name or a list of names.
+        :returns: as for :meth:`pull`, with :class:`~ipython1.kernel.payload.Serialized` objects.
+        """
         return self._run(requests.pull_serialized(keys), targets, block)
 
     def scatter(
@@ -188,10 +245,15 @@ class MultiEngineMethods:
         targets: Targets = None,
         block: bool | None = None,
     ) -> Any:
-        """Cut a sequence and push one part to each engine.
+        """Partition a sequence and push one part to each engine.
 
-        :param dist: ``'b'`` for contiguous blocks, ``'r'`` for round-robin, or one that was registered.
-        :param flatten: push the element instead of a part of length one.
+        :param key: the name of the part on each engine.
+        :param seq: a sequence, a numpy array (which is cut along axis 0) or another iterable.
+        :param dist: the distribution: ``'b'`` for contiguous blocks (default), ``'r'`` for round-robin, or the name
+            of a registered one.
+        :param flatten: push the element itself where a part has only one; default: False.
+        :returns: a list with None for each target.
+        :raises ClientError: if ``dist`` is unknown.
         """
         request = requests.scatter(key, seq, dist, flatten, not self._block(block))
         return self._run(request, targets, block)
@@ -199,16 +261,26 @@ class MultiEngineMethods:
     def gather(
         self, key: str, dist: str = "b", targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Pull the parts of a sequence and put them together; arrays along axis 0."""
+        """Pull the parts of a sequence and join them.
+
+        :param key: the name of the part on each engine.
+        :param dist: the distribution, as for :meth:`scatter`.
+        :returns: the sequence; arrays are joined along axis 0.
+        :raises ClientError: if ``dist`` is unknown.
+        """
         return self._run(requests.gather(key, dist), targets, block)
 
     # -- modules and files
 
     def push_module(self, module: Any, targets: Targets = None, block: bool | None = None) -> Any:
-        """Give engines the source of a module or package that they lack, or have in another version.
+        """Send the source of a module or package to the engines.
 
         :param module: a module, its dotted name, or the path of its file or directory.
-        :returns: for each engine whether it took it; False where it had the same already.
+        :returns: for each target whether the module was installed; False where the engine already had the same
+            source.
+        :raises TypeError: if the module contains compiled code.
+        :raises ValueError: if it has no source, or is part of Python or of this package.
+        :raises ModuleNotFoundError: if it does not exist.
         """
         from ipython1.kernel.calls.modules import push_module
 
@@ -223,9 +295,11 @@ class MultiEngineMethods:
     ) -> Any:
         """Copy local files to the engines.
 
-        :param files: a path, or a list of paths; directories are copied with all that is in them.
-        :param directory: where to put them there; None for the engine's working directory.
-        :returns: for each engine the list of the paths there.
+        :param files: a path, or a list of paths; directories are copied with their contents.
+        :param directory: the destination on the engines; default: the working directory of each engine.
+        :returns: for each target, a list of the paths of the copies.
+        :raises OSError: if a file cannot be read.
+        :raises ValueError: if there are no files, or two of them would have the same path on the engines.
         """
         from ipython1.kernel.calls.modules import push_files
 
@@ -234,17 +308,25 @@ class MultiEngineMethods:
     # -- calling functions
 
     def apply(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call ``func(*args, **kwargs)`` on each engine of ``mec.targets``; ``mec.block`` says whether to wait.
+        """Call ``func(*args, **kwargs)`` on each engine of ``self.targets``, waiting if ``self.block`` is set.
 
-        A function of your session sees the names of the engine that it runs on.  What it writes is not shown.
+        A function that is defined in your session uses the engine's names as globals.  Its output is not shown.
 
-        :returns: what it returned, a list with a value for each target, in their order.
+        :param func: the function; any callable that can be pickled.
+        :returns: a list of the returned values, one for each target, in the order of the targets.
+        :raises TypeError: if ``func`` is not callable.
         """
         request = requests.apply("apply", func, args, kwargs, not self.block)
         return self._run(request, None, None)
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
-        """``list(map(func, *sequences))``, in parallel on ``targets``."""
+        """Map a function over sequences, in parallel on ``self.targets``, with the distribution ``'b'``.
+
+        :param func: the function; it is called with one item of each sequence.
+        :param sequences: at least one sequence or iterable; the shortest determines the number of calls.
+        :returns: a list of the results, in the order of the items.
+        :raises TypeError: if ``func`` is not callable, or no sequence is given.
+        """
         return self.raw_map(func, sequences, "b", self.targets, self.block)
 
     def raw_map(
@@ -255,20 +337,39 @@ class MultiEngineMethods:
         targets: Targets = "all",
         block: bool | None = None,
     ) -> Any:
-        """A map over a list of ``sequences``, with all options."""
+        """Map a function over sequences, with all options.
+
+        :param func: the function; it is called with one item of each sequence.
+        :param sequences: a list of sequences.
+        :param dist: the distribution, as for :meth:`scatter`.
+        :param targets: the engines; default: ``'all'``.
+        :returns: a list of the results, in the order of the items.
+        :raises ClientError: if ``dist`` is unknown.
+        :raises TypeError: if ``func`` is not callable, or ``sequences`` is empty.
+        """
         request = requests.raw_map(func, sequences, dist, not self._block(block))
         return self._run(request, targets, block)
 
     def mapper(
         self, dist: str = "b", targets: Targets = "all", block: bool | None = None
     ) -> MultiEngineMapper:
-        """An object whose ``map`` has these options."""
+        """Create a mapper, whose ``map`` uses these options.
+
+        :param dist: the distribution, as for :meth:`scatter`.
+        :param targets: the engines; default: ``'all'``.
+        :param block: whether ``map`` waits; default: ``self.block`` at the time of its call.
+        """
         return MultiEngineMapper(self, dist, targets, block)
 
     def parallel(
         self, dist: str = "b", targets: Targets = None, block: bool | None = None
     ) -> Callable[[Callable[..., Any]], ParallelFunction]:
-        """A decorator: the function is called with sequences and applied to their items, in parallel."""
+        """Return a decorator for functions that are called with sequences and applied to their items, in parallel.
+
+        :param dist: the distribution, as for :meth:`scatter`.
+        :param targets: the engines; default: the present value of ``self.targets``.
+        :param block: whether calls wait; default: ``self.block`` at the time of the call.
+        """
         chosen = self.targets if targets is None else targets
         mapper = MultiEngineMapper(self, dist, chosen, block)
         return lambda func: ParallelFunction(func, mapper)
@@ -276,7 +377,11 @@ class MultiEngineMethods:
     # -- queues and pending results
 
     def queue_status(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """What runs and what waits on each engine: a list of ``(id, {'pending': ..., 'queue': [...]})``."""
+        """Fetch what each engine is running and has in its queue.
+
+        :returns: a :class:`QueueStatusList` of pairs ``(id, {'pending': ..., 'queue': [...]})``; ``pending`` is the
+            running command, or None.
+        """
         ids, _ = self._options(targets, block)
 
         def finish(rows: list[Any]) -> QueueStatusList:
@@ -285,7 +390,10 @@ class MultiEngineMethods:
         return self._ask("queue_status", block, finish, targets=ids)
 
     def clear_queue(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """Remove what has not begun; each of those calls fails with ``QueueCleared``."""
+        """Remove the commands that have not begun from the engines' queues.
+
+        The calls they belong to fail with :class:`~ipython1.kernel.error.QueueCleared`.
+        """
         ids, _ = self._options(targets, block)
         return self._ask("clear_queue", block, lambda count: None, targets=ids)
 
@@ -294,7 +402,11 @@ class MultiEngineMethods:
     def set_properties(
         self, properties: Mapping[str, Any], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Set properties of the engines, by which tasks can choose among them."""
+        """Set properties of the engines, which tasks can use to select engines.
+
+        :param properties: names and values; a value can be any object that can be pickled.
+        :returns: a list with None for each target.
+        """
         return self._run(requests.set_properties(properties), targets, block)
 
     def get_properties(
@@ -303,21 +415,36 @@ class MultiEngineMethods:
         targets: Targets = None,
         block: bool | None = None,
     ) -> Any:
-        """Each engine's properties as a dict: all, or those named."""
+        """Fetch properties of the engines.
+
+        :param keys: a name or a list of names; default: all properties.
+        :returns: a dict for each target.
+        """
         return self._run(requests.get_properties(keys), targets, block)
 
     def has_properties(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Which of the properties each engine has: a list of bools per engine."""
+        """Check which properties the engines have.
+
+        :param keys: a name or a list of names.
+        :returns: a list of bools for each target, in the order of ``keys``.
+        """
         return self._run(requests.has_properties(keys), targets, block)
 
     def del_properties(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """Delete properties."""
+        """Delete properties of the engines.
+
+        :param keys: a name or a list of names.
+        :returns: a list with None for each target.
+        """
         return self._run(requests.del_properties(keys), targets, block)
 
     def clear_properties(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """Delete all properties."""
+        """Delete all properties of the engines.
+
+        :returns: a list with None for each target.
+        """
         return self._run(requests.clear_properties(), targets, block)

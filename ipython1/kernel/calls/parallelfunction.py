@@ -1,4 +1,4 @@
-"""``@parallel``: a function that maps itself over its arguments."""
+"""``@parallel``: functions that are mapped over their arguments."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ class IParallelFunction(Interface):
     """A function that runs in parallel."""
 
     def __call__(*sequences: Any) -> Any:
-        """Apply it to the items of ``sequences``, in parallel."""
+        """Apply the function to the items of ``sequences``, in parallel."""
 
 
 class IMultiEngineParallelDecorator(Interface):
-    """Makes parallel functions on explicit engines."""
+    """Creates parallel functions for explicitly named engines."""
 
     def parallel(
         dist: str = "b", targets: Any = None, block: bool | None = None
     ) -> Callable[[Callable[..., Any]], IParallelFunction]:
-        """A decorator with these options."""
+        """Return a decorator with these options."""
 
 
 @implementer(IParallelFunction)
 class ParallelFunction:
-    """A function to be called with sequences instead of single arguments.
+    """A function that is called with sequences instead of single arguments.
 
-    The function itself stays reachable as ``__wrapped__``.
+    The original function is available as ``__wrapped__``.
+
+    :param func: the function.
+    :param mapper: the object whose ``map`` runs it.
     """
 
     def __init__(self, func: Callable[..., Any], mapper: IMapper) -> None:

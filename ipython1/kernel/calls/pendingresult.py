@@ -1,4 +1,4 @@
-"""A call that may not be finished: what non-blocking calls return.
+"""The result of a non-blocking call, which may not have finished.
 
 :class:`PendingResult` is a ``concurrent.futures.Future``, so everything that works with futures works with it.
 It can also be awaited in asyncio.
@@ -26,16 +26,16 @@ log = Logger()
 
 
 class Finish(Protocol):
-    """Turns what the controller answered into what the call returns, or raises."""
+    """Converts the controller's answer to the result of the call, or raises its error."""
 
     def __call__(self, raw: Any, /) -> Any: ...
 
 
 class PendingResult(Future[Any]):
-    """A result that comes later.
+    """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
 
-    :ivar engine_ids: the engines that the call runs on, once it is accepted.
-    :ivar name: the client's method.
+    :ivar engine_ids: the ids of the engines that the call runs on; empty until the controller has accepted it.
+    :ivar name: the name of the client's method.
     :ivar client: the client that made the call.
     """
 
@@ -61,17 +61,20 @@ class PendingResult(Future[Any]):
         state = "finished" if self.done() else done_of(*self.progress, self.unit)
         return f"<PendingResult of {self.name}: {state}>"
 
-    # -- what users call
+    # -- for users
 
     def get_result(
         self, default: Any = None, block: bool = True, timeout: float | None = None
     ) -> Any:
-        """The result; raises what the call would have raised.
+        """Return the result, or raise the error that the blocking call would have raised.
 
-        :param default: what to return when it is not there and ``block`` is False.
-        :param timeout: seconds to wait at most.
-        :raises ResultNotCompleted: after ``timeout``; the call goes on.
-        :raises InvalidDeferredID: when it was dropped by ``flush``.
+        :param default: the value to return if the call is not done and ``block`` is False.
+        :param block: whether to wait; default: True.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :raises ResultNotCompleted: if the call is not done after ``timeout``; it keeps running.
+        :raises InvalidDeferredID: if the client's ``flush`` dropped the result.
+        :raises WaitInterrupted: on Ctrl-C; the call keeps running.
+        :raises CompositeError: if any engine failed.
         """
         if not block and not self.done():
             return default
@@ -86,30 +89,33 @@ class PendingResult(Future[Any]):
 
     @property
     def r(self) -> Any:
-        """The result; waits for it."""
+        """The result; reading it waits for the call, like :meth:`get_result`."""
         return self.get_result(block=True)
 
     @property
     def ready(self) -> bool:
-        """Whether the result, or an error, is there."""
+        """Whether the call is done, with a result or an error."""
         return self.done()
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many engines are done, and on how many it runs."""
+        """The number of engines that are done, and of all engines of the call."""
         call = self._call
         return (0, 0) if call is None else (len(call.outcomes), len(call.ids))
 
     @property
     def unfinished(self) -> list[int]:
-        """The engines that are not done."""
+        """The ids of the engines that are not done."""
         call = self._call
         if call is None or self.done():
             return []
         return [engine_id for engine_id in call.ids if engine_id not in call.outcomes]
 
     def failures(self) -> dict[int, BaseException]:
-        """What the engines that are done have raised, by id; also while others still run."""
+        """Return the errors so far, also while the call is running on other engines.
+
+        :returns: the exceptions by engine id.
+        """
         call = self._call
         if call is None:
             return {}
@@ -119,18 +125,22 @@ class PendingResult(Future[Any]):
         return {engine_id: problem for engine_id, problem in found.items() if problem is not None}
 
     def is_command(self, origin: str, number: int) -> bool:
-        """Whether a command of an engine, named by its client (hex) and number, belongs to this call."""
+        """Return whether a command belongs to this call.
+
+        :param origin: the uuid of the command's client, in hexadecimal.
+        :param number: the number that the client gave the command.
+        """
         call = self._call
         return call is not None and call.end.origin.hex() == origin and number in call.numbers
 
     @property
     def stdout(self) -> dict[int, str]:
-        """What running commands have written so far, by engine id, where output is streamed; the end if it is long."""
+        """The streamed standard output so far, by engine id; only the end of long output is kept."""
         return self._output_of("stdout")
 
     @property
     def stderr(self) -> dict[int, str]:
-        """The same for standard error."""
+        """The streamed standard error so far, by engine id; only the end of long output is kept."""
         return self._output_of("stderr")
 
     def _output_of(self, stream: str) -> dict[int, str]:
@@ -140,7 +150,10 @@ class PendingResult(Future[Any]):
         }
 
     def add_callback(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Call ``f(result, *args, **kwargs)`` when it is finished; ``result`` is an exception if it failed."""
+        """Call ``f(result, *args, **kwargs)`` once the call is done; ``result`` is an exception if it failed.
+
+        ``f`` runs in the reactor's thread, or at once if the call is already done.
+        """
 
         def call_it(_: Any) -> None:
             try:
@@ -152,22 +165,27 @@ class PendingResult(Future[Any]):
         self.add_done_callback(call_it)
 
     def wait_interactive(self, timeout: float | None = None, interval: float = 0.2) -> bool:
-        """Wait with a progress bar, in a terminal and in a notebook; elsewhere without.
+        """Wait until the call is done, with a progress bar in terminals and notebooks.
 
-        :param timeout: seconds to wait at most.
-        :param interval: seconds between looks.
-        :returns: whether it is finished.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :param interval: seconds between updates of the bar, at least 0.02; default: 0.2.
+        :returns: whether the call is done.
+        :raises WaitInterrupted: on Ctrl-C; the call keeps running.
+        :raises ClientError: in the reactor's thread.
         """
         refuse_in_reactor_thread()
         return watch_progress(self, timeout, interval)
 
     def abort(self) -> None:
-        """End it: where it has not begun it is removed from the queue, where it runs it is interrupted."""
+        """Abort the call: remove it from the queues of engines where it has not begun, interrupt it where it runs."""
         if self._call is not None and self._run_in_reactor is not None and not self.done():
             self._run_in_reactor(self._call.abort)
 
     def cancel(self) -> bool:
-        """Like :meth:`abort`; the result then tells what each engine did.  Always False: nothing is forgotten."""
+        """Abort the call, like :meth:`abort`.
+
+        :returns: False, as the future is not cancelled: its result still shows what each engine did.
+        """
         self.abort()
         return False
 
@@ -177,15 +195,18 @@ class PendingResult(Future[Any]):
         return asyncio.wrap_future(self).__await__()
 
     def on_output(self, listener: Callable[[int, str, str], None]) -> None:
-        """Call ``listener(engine_id, stream, text)`` for output of the running command, in the reactor's thread."""
+        """Call ``listener`` in the reactor's thread for each piece of streamed output.
+
+        :param listener: called as ``listener(engine_id, stream, text)``; ``stream`` is ``'stdout'`` or ``'stderr'``.
+        """
         self._output_listeners.append(listener)
 
     def remove_output_listener(self, listener: Callable[[int, str, str], None]) -> None:
-        """Undo :meth:`on_output`."""
+        """Remove a listener that was added with :meth:`on_output`."""
         self._output_listeners.remove(listener)
 
     def streams(self) -> list[Key]:
-        """The engines and streams on which something was written so far."""
+        """Return the pairs of engine id and stream with streamed output so far."""
         return sorted(self._output_texts, key=lambda key: (key[0], key[1] != "stdout"))
 
     def output_since(self, key: Key, position: int) -> tuple[str, int]:
@@ -193,13 +214,13 @@ class PendingResult(Future[Any]):
         return self._output_texts[key].since(position)
 
     def wait_done(self, timeout: float | None) -> None:
-        """Wait until it is finished, without reading the answer.
+        """Wait until the call is done, without decoding the result.
 
         :raises TimeoutError: after ``timeout`` seconds.
         """
         super().exception(timeout)
 
-    # -- Future's own, with the answer read when it is asked for
+    # -- the methods of Future, which decode the answer when it is first needed
 
     def result(self, timeout: float | None = None) -> Any:
         value, problem = self._outcome(timeout)
@@ -242,7 +263,7 @@ class PendingResult(Future[Any]):
     # -- for the client
 
     def drop(self) -> None:
-        """Forget the result, whether it is there or not, unless it was read already."""
+        """Discard the present or future result, unless it has been decoded."""
         with self._decode_lock:
             if self._decoded is None:
                 self._dropped = True
@@ -261,7 +282,7 @@ class PendingResult(Future[Any]):
         deferred.addCallbacks(self._done, self._failed)
 
     def wait_accepted(self) -> None:
-        """Return when the controller has queued it; raises when it refused."""
+        """Wait until the controller has accepted the call; raise its error if it refused the call."""
         refuse_in_reactor_thread()
         self._accepted.result()
 
@@ -284,5 +305,5 @@ class PendingResult(Future[Any]):
             try:
                 listener(engine_id, stream, text)
             except Exception:
-                # It is the user's, and must not end the connection.
+                # Errors of user code must not end the connection.
                 log.failure("an output listener of {name} failed", name=self.name)

@@ -1,6 +1,7 @@
-"""The requests behind the methods of MultiEngine clients, blocking and asynchronous alike.
+"""The requests of the methods of MultiEngine clients, blocking and asynchronous.
 
-Each function checks and packs its arguments, in the caller's thread, and says how the outcomes are read.
+Each function checks and packs its arguments, in the caller's thread, and returns a request that knows how to decode the
+outcomes.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
 
 
 def check_keys(keys: str | Sequence[str]) -> tuple[list[str], bool]:
-    """The names in ``keys``, and whether it is a single one.
+    """Return the names in ``keys``, and whether it is a single name.
 
-    :raises TypeError, ValueError: when they are not names.
+    :raises TypeError, ValueError: if they are not valid names.
     """
     if isinstance(keys, str):
         return [_check_name(keys)], True
@@ -58,7 +59,10 @@ def _check_name(name: object) -> str:
 
 
 def check_namespace(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
-    """:raises TypeError, ValueError: when it is not a mapping of names."""
+    """Return ``namespace`` if it is valid.
+
+    :raises TypeError, ValueError: if it is not a mapping whose keys are valid names.
+    """
     if not isinstance(namespace, Mapping):
         raise TypeError(
             f"the namespace must be a dict of names and objects, not {type(namespace).__name__}"
@@ -188,7 +192,7 @@ def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Req
     _check_name(key)
     distribution = get_distribution(dist)
     seq = as_sequence(seq)
-    # Cut once for nothing, so that what cannot be cut is said here and not in the reactor's thread.
+    # Partition once, so that errors are raised here and not in the reactor's thread.
     distribution.partition(seq, 1)
 
     def for_targets(ids: Sequence[int]) -> list[tuple[int, Buffers]]:
@@ -219,7 +223,7 @@ def apply(
 
 
 def _returned(kind: CommandKind[..., ReturnValue]) -> Callable[[Buffers], Any]:
-    """What the function returned, without what it wrote."""
+    """Return a function that decodes the returned value and ignores the output."""
     return lambda buffers: kind.value.read(buffers).value
 
 
@@ -231,13 +235,13 @@ def _check_callable(function: object) -> None:
 def raw_map(
     function: Callable[..., Any], sequences: Sequence[Any], dist: str, snapshot: bool
 ) -> Request:
-    """``function`` over the items of ``sequences``, each engine a part, the results in the order of the items."""
+    """Create a request to map ``function`` over ``sequences``, with one part of them for each engine."""
     _check_callable(function)
     if not sequences:
         raise TypeError("map needs a function and at least one sequence")
     distribution = get_distribution(dist)
     columns = _columns(sequences)
-    # What cannot be pickled is said here, to the caller.
+    # Pickled here, so that errors are raised to the caller.
     body = dumps(function, snapshot=snapshot)
     name = str(getattr(function, "__name__", type(function).__name__))
     takes_part: list[bool] = []
@@ -260,9 +264,9 @@ def raw_map(
 
 
 def _columns(sequences: Sequence[Any]) -> list[Any]:
-    """The sequences, cut to the length of the shortest, in a form that slices take parts of.
+    """Return the sequences, cut to the length of the shortest, as objects that can be sliced.
 
-    As with the built-in ``map``, some may be endless if one is not.
+    As with the built-in ``map``, some may be infinite if at least one is finite.
     """
     columns = [sequence if _keeps_its_form(sequence) else iter(sequence) for sequence in sequences]
     if any(hasattr(column, "__next__") for column in columns):

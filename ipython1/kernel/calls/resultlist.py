@@ -1,4 +1,4 @@
-"""How the results of commands are shown at a prompt."""
+"""Lists of results that display well at a prompt and in notebooks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ipython1.notebook.frontend import present_moment, session_shell
 
 
 class ResultList(list[Any]):
-    """The results of one command, in order of engine id; a list of dicts that prints well.
+    """The results of a command: a list with a dict for each engine, in the order of the targets, for display.
 
-    :ivar shown: what of the output was shown while the command ran; it is not shown again right after.
+    :ivar shown: the output that was shown while the command ran, which is not repeated directly afterwards.
     """
 
     shown: Shown | None = None
@@ -23,14 +23,12 @@ class ResultList(list[Any]):
         return bool(self) and all(isinstance(item, dict) and "input" in item for item in self)
 
     def unseen(self) -> list[dict[str, Any]]:
-        """The results of commands, with what is left to show of their output."""
+        """Return the results without the output that was already shown."""
         shown = self.shown
         if shown is None or shown.moment != present_moment():
             return self
         if shown.moment is None:
-            self.shown = (
-                None  # without IPython nothing tells the moments apart, so this is for one time
-            )
+            self.shown = None  # without IPython, moments cannot be told apart: do this only once
         streams = [
             {name: shown.rest(item["id"], name, item[name]) for name in STREAMS if name in item}
             for item in self
@@ -55,7 +53,7 @@ class ResultList(list[Any]):
 
 
 class Styles:
-    """Terminal escapes around the three kinds of labels; empty when the display has no colours."""
+    """Terminal escape sequences for the three kinds of labels; empty for displays without colours."""
 
     def __init__(
         self, before_in: str = "", before_out: str = "", before_err: str = "", after: str = ""
@@ -67,12 +65,12 @@ class Styles:
 
 
 def plain_styles() -> Styles:
-    """No colours."""
+    """Return styles without colours."""
     return Styles()
 
 
 def session_styles() -> Styles:
-    """Colours if this IPython session uses them, else none."""
+    """Return coloured styles if this IPython session uses colours, else plain ones."""
     import sys
 
     shell = session_shell()
@@ -85,7 +83,7 @@ def session_styles() -> Styles:
 
 
 def render(results: Iterable[dict[str, Any]], styles: Styles) -> str:
-    """The results as text: ``[id] In [number]: source``, then what it gave."""
+    """Format results as text: ``[id] In [number]: source``, followed by output and value."""
     blocks: list[str] = []
     for position, result in enumerate(results):
         lines = [
@@ -106,7 +104,7 @@ def render(results: Iterable[dict[str, Any]], styles: Styles) -> str:
         if err:
             lines.append(_labelled(styles.before_err, styles, result, "Err", err))
         blocks.append("\n".join(lines))
-    # Silent one-line commands stand close together; anything longer gets air around it.
+    # Blocks of one line are set close together; longer ones are separated by blank lines.
     gap = "\n\n" if any("\n" in block for block in blocks) else "\n"
     return "<Results List>\n" + gap.join(blocks)
 
@@ -122,7 +120,7 @@ def _as_text(bundle: Any) -> str:
 
 
 class QueueStatusList(list[Any]):
-    """What each engine does: a list of ``(id, {'pending': ..., 'queue': [...]})`` that prints one line each."""
+    """The queues of engines: a list of ``(id, {'pending': ..., 'queue': [...]})``, one line per command."""
 
     def __repr__(self) -> str:
         lines = ["<Queue Status>"]

@@ -1,4 +1,4 @@
-"""Where engines are, as people read it: ``mec.stacks()``, what an interrupt came to, and what waits for whom."""
+"""What engines are doing, for display: stacks, the effect of interrupts, and reports of unfinished calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ipython1.kernel.calls.pendingresult import PendingResult
 
 _SILENT: Final = "its interpreter is held by C code, which cannot be interrupted"
-# Strings, compiled when they are first used: a client's import is waited for.
+# Strings, compiled at first use, as this keeps the import of a client fast.
 _ARROW: Final = r"(?m)^-+> \d+ ?(.*)$"
 _FILE_PLACE: Final = r"File (?P<file>.*):(?P<line>\d+)(, in (?P<name>[^(\n]*))?"
 _DUMPED: Final = r'(?m)^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$'
@@ -30,11 +30,11 @@ _WORKER: Final = r"[/\\]kernel[/\\]engine[/\\]worker\.py$"
 
 
 def dumped_frames(dump: str) -> list[str]:
-    """The user's frames of the thread that runs commands, outermost first, from a text of ``faulthandler``."""
+    """Return the user's frames of the thread that runs commands, outermost first, from a dump of ``faulthandler``."""
     for section in reversed(re.split(r"\n\s*\n", dump)):
         frames = list(re.finditer(_DUMPED, section))
         kernel = [index for index, frame in enumerate(frames) if re.search(_KERNEL, frame["file"])]
-        # The newest frame comes first; below the oldest of the kernel there is only how the process was started.
+        # The newest frame comes first; the frames older than the kernel's only show how the process was started.
         if kernel and any(re.search(_WORKER, frame["file"]) for frame in frames):
             return [
                 f"{place_name(frame['file'])}, line {frame['line']}, in {frame['name']}"
@@ -44,17 +44,17 @@ def dumped_frames(dump: str) -> list[str]:
 
 
 def _pending(row: Mapping[str, Any]) -> str:
-    """The command that an engine has, fit for the middle of a line."""
+    """Return an engine's present command, shortened to fit within a line."""
     return clip(str(row["pending"]), 40)
 
 
 def _without_cell(place: str) -> str:
-    """``line 2, in f()`` of ``Cell In[7], line 2, in f()``: the same code has another number on every engine."""
+    """Remove the cell from ``Cell In[7], line 2, in f()``, as its number may differ between engines."""
     return re.sub(r"^Cell In\[\d+\], ", "", place)
 
 
 def place_of(row: Mapping[str, Any]) -> str:
-    """Where an engine's code is, on one line: its innermost frame, and the user's own one that led there."""
+    """Describe in one line where an engine's code is: its innermost frame, and the user's frame that led there."""
     if row["state"] == "silent":
         frames = dumped_frames(row.get("dump", ""))
         where = f"{_without_cell(frames[-1])}, " if frames else ""
@@ -77,12 +77,18 @@ def place_of(row: Mapping[str, Any]) -> str:
 class _Rows(list[tuple[int, dict[str, Any]]]):
     @classmethod
     def of(cls, rows: Iterable[Any]) -> Self:
-        """From what the controller answered."""
+        """Create the list from the controller's answer."""
         return cls((engine_id, row) for engine_id, row in rows)
 
 
 class StackList(_Rows):
-    """Where each engine is: pairs of an id and a dict, see :func:`~ipython1.kernel.controller.inspection.stacks_of`."""
+    """The stacks of engines: a list of pairs of an engine id and a dict, for display.
+
+    Each dict has ``state`` (``'idle'``, ``'running'``, ``'silent'`` or ``'gone'``) and ``pending``, the engine's
+    command or None.  A running engine adds ``command`` (client and number), ``seconds`` and ``stack`` (text).  A silent
+    engine's interpreter did not answer in time; on the controller's host it adds ``dump``, its stacks as written by
+    ``faulthandler``.
+    """
 
     def __repr__(self) -> str:
         lines = ["<Stacks>"]
@@ -97,9 +103,10 @@ class StackList(_Rows):
 
 
 class InterruptList(_Rows):
-    """What an interrupt came to on each engine: pairs of an id and a dict.
+    """The effect of an interrupt: a list of pairs of an engine id and a dict, for display.
 
-    See :func:`~ipython1.kernel.controller.inspection.interrupt_and_look`; ``ended`` is what programs want to know.
+    Each dict has ``pending``, the interrupted command, ``'a task'``, or None if nothing was running; and ``ended``,
+    whether it has ended.  If it has not, the dict also has the items of :class:`StackList`.
     """
 
     def __repr__(self) -> str:
@@ -119,7 +126,7 @@ def _labelled(engine_id: int, lines: list[str]) -> list[str]:
 
 
 def stack_lines(row: Mapping[str, Any]) -> list[str]:
-    """What is told of one engine; the first line is its state."""
+    """Return the lines that describe an engine; the first one shows its state."""
     command = _pending(row)
     match row["state"]:
         case "gone":
@@ -138,7 +145,7 @@ def stack_lines(row: Mapping[str, Any]) -> list[str]:
 
 
 def interrupt_lines(engine_id: int, row: Mapping[str, Any]) -> list[str]:
-    """What an interrupt came to on one engine."""
+    """Return the lines that describe the effect of an interrupt on an engine."""
     if row["pending"] is None:
         return ["nothing was running"]
     command = _pending(row)
@@ -165,11 +172,11 @@ class _Client(Protocol):
 
 
 class NotFinished(ResultNotCompleted):
-    """A call did not end in the time that it was given; it goes on.
+    """A call did not finish in time; it is still running.
 
     :ivar pending: the call.
-    :ivar done, unfinished: ids of engines.
-    :ivar failed: what engines raised, by id.
+    :ivar done, unfinished: the ids of the engines that are done without errors, and of those that are not done.
+    :ivar failed: the exceptions of engines, by id.
     :ivar stacks: a :class:`StackList` of the engines that are not done.
     """
 
@@ -189,11 +196,11 @@ class NotFinished(ResultNotCompleted):
 
     @classmethod
     def of(cls, client: _Client, pending: PendingResult, timeout: float) -> Self:
-        """The report of ``pending``, a call of ``client``; asks the engines where they are."""
+        """Create the error for ``pending``, a call of ``client``; fetches the stacks of the engines."""
         stacks = StackList()
         waiting = pending.unfinished
         if waiting:
-            # An engine that went away in the meantime has failed the call by now.
+            # The call has already failed on an engine that disconnected in the meantime.
             with suppress(InvalidEngineID, NoEnginesRegistered):
                 stacks = client.stacks(targets=waiting, block=True)
         for _, row in stacks:
@@ -203,7 +210,7 @@ class NotFinished(ResultNotCompleted):
 
 
 def _grouped(pairs: Iterable[tuple[int, str]]) -> list[tuple[str, str]]:
-    """Pairs of ids and a text, for engines that have the same text."""
+    """Group engines with the same text: return pairs of ids and a text."""
     groups: dict[str, list[int]] = {}
     for engine_id, text in pairs:
         groups.setdefault(text, []).append(engine_id)
@@ -213,7 +220,7 @@ def _grouped(pairs: Iterable[tuple[int, str]]) -> list[tuple[str, str]]:
 def report_lines(
     done: list[int], failed: Mapping[int, BaseException], stacks: StackList
 ) -> list[str]:
-    """One line for all engines that have the same to tell: those that failed, those that run, then the rest."""
+    """Return a line for each group of engines with the same state: failed ones, running ones, then the rest."""
     failures = _grouped((each, describe_exception(value)) for each, value in failed.items())
     lines = [f"[{ids}] failed: {text}" for ids, text in failures]
     lines += [

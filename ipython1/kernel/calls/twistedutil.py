@@ -1,8 +1,8 @@
-"""The seam between threads that block and the reactor's thread.
+"""The interface between threads that block and the reactor's thread.
 
-A client's reactor runs in a daemon thread (:class:`ReactorInThread`).  :func:`blockingCallFromThread` is the
-one way in which blocking code waits for asynchronous code: it has a time-out, refuses to be called where it
-would block the reactor itself, and lets Ctrl-C through.
+A client's reactor runs in a daemon thread (:class:`ReactorInThread`).  Blocking code waits for asynchronous code only
+with :func:`blockingCallFromThread`, which supports a time-out and Ctrl-C, and refuses calls that would block the
+reactor itself.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class ReactorInThread:
-    """Runs Twisted's reactor in a daemon thread, once for the process.
+    """Runs Twisted's reactor in a daemon thread, once per process.
 
     =============  ==========================  ====================================
     state          event                       becomes
     =============  ==========================  ====================================
     not started    :meth:`start`               running; or stays, if the program
                                                runs the reactor itself
-    running        :meth:`stop` (at exit)      ended: nothing can be called any more
+    running        :meth:`stop` (at exit)      ended: calls are refused
     running        a fork                      in the child: ended
     =============  ==========================  ====================================
     """
@@ -44,9 +44,10 @@ class ReactorInThread:
         self._pid = 0
 
     def start(self) -> Any:
-        """Start the reactor if it does not run; returns it.
+        """Start the reactor unless it is running.
 
-        :raises ClientError: when it ran before and cannot run again.
+        :returns: the reactor.
+        :raises ClientError: if it has stopped, as it cannot be restarted.
         """
         from twisted.internet import reactor
 
@@ -63,7 +64,7 @@ class ReactorInThread:
                     daemon=True,
                 )
                 thread.start()
-                # Only now, as other threads take one that is not alive for one that has ended.
+                # Only now, as check() takes a thread that is not alive for one that has ended.
                 self._pid, self._thread = os.getpid(), thread
                 let_go_in_children(reactor)
                 atexit.register(self.stop)
@@ -72,9 +73,9 @@ class ReactorInThread:
         return reactor
 
     def check(self) -> None:
-        """Return unless nobody would do what is handed to the reactor.
+        """Check that the reactor can run calls.
 
-        :raises ClientError: when the reactor's thread has ended, or is that of the process from which this was forked.
+        :raises ClientError: if the reactor's thread has ended, or belongs to the process that this one was forked from.
         """
         if self._thread is None:
             return
@@ -90,7 +91,7 @@ class ReactorInThread:
             )
 
     def stop(self) -> None:
-        """Stop the reactor and wait for its thread; for the end of the process."""
+        """Stop the reactor and wait for its thread at the end of the process, for 2 seconds at most."""
         from twisted.internet import reactor
 
         thread = self._thread
@@ -104,7 +105,7 @@ reactor_in_thread = ReactorInThread()
 
 
 def in_reactor_thread() -> bool:
-    """Whether this is the thread in which the reactor runs."""
+    """Return whether this is the reactor's thread."""
     import sys
 
     if "twisted.internet.reactor" not in sys.modules:
@@ -115,7 +116,10 @@ def in_reactor_thread() -> bool:
 
 
 def refuse_in_reactor_thread() -> None:
-    """:raises ClientError: in the reactor's thread, which must not wait."""
+    """Check that the caller may block.
+
+    :raises ClientError: in the reactor's thread, which must not block.
+    """
     if in_reactor_thread():
         raise ClientError(
             "a blocking call was made in the reactor's thread, where it would never return; "
@@ -126,11 +130,12 @@ def refuse_in_reactor_thread() -> None:
 def blockingCallFromThread(
     function: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any
 ) -> Any:
-    """Call ``function`` in the reactor's thread and wait for what it, or its Deferred or coroutine, gives.
+    """Call ``function`` in the reactor's thread and wait for the value that it, or its Deferred or coroutine, returns.
 
-    :param timeout: seconds to wait at most; None for no limit.
-    :raises ResultNotCompleted: when it takes longer; the call itself goes on.
-    :raises ClientError: in the reactor's own thread.
+    :param timeout: the maximum time to wait, in seconds; None for no limit.
+    :raises ResultNotCompleted: after ``timeout``; the call itself continues.
+    :raises WaitInterrupted: on Ctrl-C.
+    :raises ClientError: in the reactor's thread.
     """
     from concurrent.futures import Future
 
@@ -143,7 +148,7 @@ def blockingCallFromThread(
 
     def failed(failure: Failure) -> None:
         problem = failure.value or RuntimeError("failed")
-        # A clear error of ours needs no story of where in the reactor's thread it came up.
+        # For errors of this package, a traceback of the reactor's thread is of no help.
         story = None if isinstance(problem, KernelError) else problem.__traceback__
         future.set_exception(problem.with_traceback(story))
 
