@@ -84,10 +84,10 @@ class MagicTests(OnSharedCluster):
         session.type("%load_ext ipython1")
         self.assertIn("Executing command", session.type("%px 1"))
         for line, text in (
-            ("%px", "UsageError: there is no code to run"),
+            ("%px", "UsageError: no code to run"),
             (
                 "%px --target 0 1",
-                "UsageError: there is no option --target; the options are --targets",
+                "UsageError: unknown option --target; the options are --targets",
             ),
             ("%px --targets", "UsageError: --targets needs a value"),
             ("%px --targets zero 1", "UsageError: --targets cannot be zero: give all, an id"),
@@ -95,16 +95,19 @@ class MagicTests(OnSharedCluster):
             ("%px --targets [] 1", "InvalidEngineID: targets is empty"),
             (
                 "%px --timeout soon 1",
-                "UsageError: --timeout needs a number of seconds above 0, not soon",
+                "UsageError: --timeout must be a number of seconds above 0, not soon",
             ),
-            ("%px --noblock --timeout 1 1", "UsageError: --noblock does not wait"),
+            ("%px --noblock --timeout 1 1", "UsageError: --timeout has no effect with --noblock"),
             (
                 "%%px --targets 0 1+1\n2\n\n",
-                "UsageError: what follows %%px on its line must be options",
+                "UsageError: only options may follow %%px on its line",
             ),
             ("%autopx on", "UsageError: %autopx takes no arguments"),
             ("%result last", "UsageError: %result takes the number of a command, not 'last'"),
-            ("%px --local 1/0", "ClientError: it failed here, so it was not run on the engines"),
+            (
+                "%px --local 1/0",
+                "ClientError: the code failed here, so it was not run on the engines",
+            ),
             (
                 "client.remote()",
                 "ClientError: client.remote() was called outside of a client's block",
@@ -114,7 +117,7 @@ class MagicTests(OnSharedCluster):
                 "exec('with mec:\\n  client.remote()\\n  1')",
                 "ClientError: the source of this `with` block",
             ),
-            ("mec.kill([0])", "TypeError: controller is True or False"),
+            ("mec.kill([0])", "TypeError: controller must be True or False"),
             ("mec.stacks(timeout=0)", "ValueError: timeout must be a number of seconds"),
             ("%px print({1}, '$x {y}', f'{2}')", "{1} $x {y} 2"),
         ):
@@ -273,7 +276,7 @@ class MagicTests(OnSharedCluster):
         session.type("tc = client.TaskClient()")
         session.type("task = tc.run(client.StringTask('import time; time.sleep(600)'))")
         shown = self.interrupted(session, "tc.barrier(task)")
-        self.assertIn("is not done and goes on; tc.abort(", shown)
+        self.assertIn("is not done and continues; tc.abort(", shown)
         shown = session.type("mec.stacks()")
         self.assertEqual((shown.count("a task is running"), shown.count("] idle")), (1, 3), shown)
         self.assertIn("1 import time; time.sleep(600)", shown)
@@ -313,7 +316,7 @@ class MagicTests(OnSharedCluster):
         self.assertNotIn("Traceback", shown)
         session.type("task = tc.run(client.MapTask(time.sleep, (600,)))")
         shown = self.interrupted(session, "list(tc.as_completed([task]))")
-        self.assertIn("is not done and goes on; tc.abort(", shown)
+        self.assertIn("is not done and continues; tc.abort(", shown)
         self.assertNotIn("Traceback", shown)
         session.type("tc.abort(task)")
         session.type("pending = tc.mapper(block=False).map(time.sleep, [600] * 5)")
@@ -406,7 +409,9 @@ class MagicTests(OnSharedCluster):
         shown = run("mec.execute('import time; print(1); time.sleep(1.5); print(2)')")
         self.assertIn("[0] 1\r\n[0] 2\r\n<Results List>\r\n[0] In [", shown)
         self.assertNotIn("Out[", shown)
-        self.assertIn("ClientError: activate() is for IPython and notebooks", run("mec.activate()"))
+        self.assertIn(
+            "ClientError: activate() works only in IPython and notebooks", run("mec.activate()")
+        )
         child.sendline("print('n' 'ow'); mec.execute('time.sleep(600)')")
         child.expect_exact("\r\nnow")
         with self.assertRaises(pexpect.TIMEOUT):

@@ -286,4 +286,4 @@ class MessageTests(InNotebook):
     def test_local_code_that_awaits(self) -> None:
         """A block cannot run inside a magic in a notebook; an error says so, and nothing runs on the engines."""
         shown = self.run_cell("%px --local await __import__('asyncio').sleep(0)")
-        self.assertIn("ClientError: code with await cannot be run by a magic in a notebook", shown)
+        self.assertIn("ClientError: a magic cannot run code with await in a notebook", shown)

@@ -236,7 +236,7 @@ def test_grid_search() -> None:
 
 def test_targets_are_not_for_tasks() -> None:
     if KIND == "tc":
-        with raises(TypeError, "targets are for a MultiEngineClient"):
+        with raises(TypeError, "targets require a MultiEngineClient"):
             with joblib.parallel_config("ipython1", targets=[0]):
                 Parallel(n_jobs=2)(delayed(abs)(n) for n in range(4))
 

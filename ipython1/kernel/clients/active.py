@@ -26,7 +26,7 @@ def activate(client: Any) -> None:
     shell = session_shell()
     if shell is None:
         raise ClientError(
-            "activate() is for IPython and notebooks; elsewhere call execute() and the other methods"
+            "activate() works only in IPython and notebooks; elsewhere use execute() and the other methods"
         )
     active.client = client
     # The magics import the client's class, so the client has IPython load them.

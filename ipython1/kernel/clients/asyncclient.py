@@ -221,7 +221,7 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         waiting = []
         for pending in pending_results:
             if not isinstance(pending, AsyncPendingResult):
-                raise NotAPendingResult(f"barrier waits for pending results, not for {pending!r}")
+                raise NotAPendingResult(f"barrier takes AsyncPendingResults, not {pending!r}")
             waiting.append(pending.when_done())
         return awaitable(gatherResults(waiting).addCallback(lambda values: None))
 

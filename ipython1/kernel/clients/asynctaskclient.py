@@ -267,7 +267,7 @@ class AsyncTaskClient(TaskMethods):
             await done
         except DeferredTimeout:
             raise ResultNotCompleted(
-                f"{len(waiter.missing)} of {len(task_ids)} tasks are not done after {timeout:g} s; they go on"
+                f"{len(waiter.missing)} of {len(task_ids)} tasks were not done after {timeout:g} s; they continue"
             ) from None
         finally:
             self._tasks.remove_waiter(waiter)

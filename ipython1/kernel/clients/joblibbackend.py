@@ -88,7 +88,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
             executor: EngineExecutor = client.executor(max_workers=most)
         elif not hasattr(client, "targets"):
             raise TypeError(
-                "targets are for a MultiEngineClient; the controller chooses the engines of a TaskClient's tasks"
+                "targets require a MultiEngineClient; the controller chooses the engines for tasks of a TaskClient"
             )
         else:
             executor = client.executor(self._targets, max_workers=most)
@@ -186,5 +186,5 @@ def register_joblib_backend(
     :param make_default: use it wherever no other backend is named.
     """
     if client is not None and not hasattr(client, "executor"):
-        raise TypeError(f"a MultiEngineClient or a TaskClient is needed, not {client!r}")
+        raise TypeError(f"client must be a MultiEngineClient or a TaskClient, not {client!r}")
     register_parallel_backend(name, partial(ClusterBackend, _Client(client)), make_default)

@@ -77,7 +77,7 @@ def parse_options(line: str, namespace: Mapping[str, Any]) -> tuple[PxOptions, s
             continue
         if name not in ("targets", "timeout"):
             raise UsageError(
-                f"there is no option --{name}; the options are --targets, --noblock, --local, --timeout"
+                f"unknown option --{name}; the options are --targets, --noblock, --local, --timeout"
             )
         value = _VALUE.fullmatch(rest)
         if value is None:
@@ -88,7 +88,9 @@ def parse_options(line: str, namespace: Mapping[str, Any]) -> tuple[PxOptions, s
         else:
             options = replace(options, timeout=_parse_timeout(value["value"]))
     if options.noblock and options.timeout is not None:
-        raise UsageError("--noblock does not wait, so there is nothing for --timeout to end")
+        raise UsageError(
+            "--timeout has no effect with --noblock, which does not wait; use one of them"
+        )
     return options, line.lstrip(" \t")
 
 
@@ -108,7 +110,7 @@ def parse_targets(text: str, namespace: Mapping[str, Any]) -> Targets:
         value: Targets = ast.literal_eval(text)
     except (SyntaxError, ValueError):
         raise UsageError(
-            f"--targets cannot be {text}: give all, an id, ids as 0,2 or 0:4, or a variable that holds them"
+            f"--targets cannot be {text}: give all, an id, ids such as 0,2 or 0:4, or a variable with such a value"
         ) from None
     return value
 
@@ -119,7 +121,7 @@ def _parse_timeout(text: str) -> float:
     except ValueError:
         timeout = 0.0
     if not 0 < timeout < float("inf"):
-        raise UsageError(f"--timeout needs a number of seconds above 0, not {text}")
+        raise UsageError(f"--timeout must be a number of seconds above 0, not {text}")
     return timeout
 
 
@@ -147,7 +149,7 @@ class ParallelMagics(Magics):
             except KernelError as problem:
                 raise ClientError(
                     f"no client is active, and the default cluster cannot be used ({problem}); start one with "
-                    "`ipcluster -n 4`, or make a client and call its activate()"
+                    "`ipcluster -n 4`, or create a client and call its activate()"
                 ) from None
         return client
 
@@ -169,10 +171,10 @@ class ParallelMagics(Magics):
         """
         options, rest = parse_options(line, self.shell.user_ns)
         if cell is not None and rest.strip():
-            raise UsageError(f"what follows %%px on its line must be options, not {rest.strip()!r}")
+            raise UsageError(f"only options may follow %%px on its line, not {rest.strip()!r}")
         code = rest if cell is None else cell.rstrip("\n")
         if not code.strip():
-            raise UsageError("there is no code to run: give it behind %px, or below %%px")
+            raise UsageError("no code to run: write it after %px, or below %%px")
         client = self.active()
         print(ANNOUNCEMENT)
         if options.local:
@@ -185,11 +187,11 @@ class ParallelMagics(Magics):
             runs_loop = self.shell.should_run_async(code, transformed_cell=cell)
             if runs_loop and front_end() is FrontEnd.NOTEBOOK:
                 raise ClientError(
-                    "code with await cannot be run by a magic in a notebook, whose own loop runs already; "
-                    "leave --local out, and run it here in a cell of its own"
+                    "a magic cannot run code with await in a notebook, whose event loop is already running; "
+                    "omit --local, and run the code here in a separate cell"
                 )
             if not self.shell.run_cell(code, store_history=False).success:
-                raise ClientError("it failed here, so it was not run on the engines")
+                raise ClientError("the code failed here, so it was not run on the engines")
 
     @line_magic
     def result(self, line: str) -> Any:

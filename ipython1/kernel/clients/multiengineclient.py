@@ -139,7 +139,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         """
         if not isinstance(controller, bool):
             raise TypeError(
-                f"controller is True or False, not {controller!r}; engines are named by targets="
+                f"controller must be True or False, not {controller!r}; use targets= for engines"
             )
         ids, blocks = self._options(targets, block)
         connection = self._connection
@@ -218,12 +218,12 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         waiting = list(pending_results)
         for pending in waiting:
             if not isinstance(pending, PendingResult):
-                raise NotAPendingResult(f"barrier waits for PendingResults, not for {pending!r}")
+                raise NotAPendingResult(f"barrier takes PendingResults, not {pending!r}")
         try:
             _, unfinished = wait(waiting, timeout)
         except KeyboardInterrupt:
             raise interrupted(waiting) from None
         if unfinished:
             raise ResultNotCompleted(
-                f"{len(unfinished)} of {len(waiting)} are not finished after {timeout:g} s"
+                f"{len(unfinished)} of {len(waiting)} calls did not finish within {timeout:g} s"
             )

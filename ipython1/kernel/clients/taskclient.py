@@ -186,7 +186,7 @@ class TaskClient(TaskMethods):
                     ready = news.get(timeout=limit)
                 except Empty:
                     raise ResultNotCompleted(
-                        f"{outstanding} of {len(wanted)} tasks are not done after {timeout:g} s"
+                        f"{outstanding} of {len(wanted)} tasks were not done after {timeout:g} s; they continue"
                     ) from None
                 if waiter.failure is not None:
                     raise waiter.failure
@@ -220,7 +220,7 @@ class TaskClient(TaskMethods):
         try:
             if not self._wait_for(done, waiter, len(wanted), timeout):
                 raise ResultNotCompleted(
-                    f"{len(waiter.missing)} of {len(wanted)} tasks are not done after {timeout:g} s; they go on"
+                    f"{len(waiter.missing)} of {len(wanted)} tasks were not done after {timeout:g} s; they continue"
                 )
         except KeyboardInterrupt:
             raise self._interrupted(waiter.missing, len(wanted)) from None
@@ -235,10 +235,10 @@ class TaskClient(TaskMethods):
         missing = set(missing)  # what a waiter misses changes in the reactor's thread
         if len(missing) == 1:
             [task_id] = missing
-            text = f"task {task_id} is not done and goes on; {name}.abort({task_id}) ends it"
+            text = f"task {task_id} is not done and continues; {name}.abort({task_id}) ends it"
         else:
             text = (
-                f"{len(missing)} of {total} tasks are not done and go on; "
+                f"{len(missing)} of {total} tasks are not done and continue; "
                 f"{name}.abort(taskids) ends them, {name}.queue_status(verbose=True) lists them"
             )
         return WaitInterrupted(f"KeyboardInterrupt: {text}")

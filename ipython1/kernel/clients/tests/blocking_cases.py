@@ -595,10 +595,10 @@ class TaskInterruptTest(BlockingTaskCase):
 
     def test_waits(self) -> None:
         one, ids = self.ids[0], self.ids
-        alone = f"KeyboardInterrupt: task {one} is not done and goes on; "
+        alone = f"KeyboardInterrupt: task {one} is not done and continues; "
         self.assertIn(alone, self.interrupt(lambda: self.tc.barrier(one)))
         self.assertIn(alone, self.interrupt(lambda: self.tc.get_task_result(one, block=True)))
-        several = "KeyboardInterrupt: 3 of 3 tasks are not done and go on; "
+        several = "KeyboardInterrupt: 3 of 3 tasks are not done and continue; "
         self.assertIn(several, self.interrupt(lambda: self.tc.barrier(ids)))
         self.assertIn(several, self.interrupt(lambda: list(self.tc.as_completed(ids))))
         self.release()
