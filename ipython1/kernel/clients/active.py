@@ -1,4 +1,4 @@
-"""The client that the magics of an IPython session use."""
+"""The active client, which the magics of an IPython session use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ipython1.notebook.frontend import session_shell
 
 
 class ActiveClient:
-    """Holds the client that was activated last; None before that."""
+    """Holds the client that was activated last; None if there was none."""
 
     def __init__(self) -> None:
         self.client: Any = None
@@ -19,9 +19,9 @@ active = ActiveClient()
 
 
 def activate(client: Any) -> None:
-    """Make ``client``, a ``MultiEngineClient``, the one that the magics of this session use.
+    """Make ``client``, a ``MultiEngineClient``, the active client of this session.
 
-    :raises ClientError: outside of IPython.
+    :raises ClientError: outside IPython.
     """
     shell = session_shell()
     if shell is None:
@@ -29,5 +29,5 @@ def activate(client: Any) -> None:
             "activate() works only in IPython and notebooks; elsewhere use execute() and the other methods"
         )
     active.client = client
-    # The magics import the client's class, so the client has IPython load them.
+    # The magics import the client's class, so IPython loads them here, as an extension.
     shell.extension_manager.load_extension("ipython1")

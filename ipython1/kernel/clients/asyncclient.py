@@ -1,7 +1,7 @@
-"""The asynchronous clients: the same methods as the blocking ones, with Deferreds.
+"""The asynchronous clients: the methods of the blocking ones, returning Deferreds.
 
-They run in whatever reactor the program runs: Twisted's own, or asyncio's by way of
-``twisted.internet.asyncioreactor``. The Deferreds can be awaited in Twisted's coroutines and in asyncio's alike.
+They use the reactor of the program: one of Twisted's, or asyncio's event loop through
+``twisted.internet.asyncioreactor``. The Deferreds can be awaited both in Twisted's and in asyncio's coroutines.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from ipython1.kernel.wire.messages import Outcome
 
 
 class AsyncPendingResult:
-    """A call that may not be finished.
-
-    :ivar engine_ids: the engines that it runs on.
-    """
+    """The result of a call that may still be running."""
 
     def __init__(self, request: Request, call: Call) -> None:
         self._request = request.without_data()
@@ -40,21 +37,27 @@ class AsyncPendingResult:
 
     @property
     def engine_ids(self) -> list[int]:
-        """The engines that it runs on."""
+        """The ids of the engines that the call runs on."""
         return self._call.ids
 
     @property
     def ready(self) -> bool:
-        """Whether the result, or an error, is there."""
+        """Whether the call is done, with a result or an error."""
         return self._outcomes is not None or self._failure is not None
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many engines are done, and on how many it runs."""
+        """The number of engines that are done, and of all engines of the call."""
         return len(self._call.outcomes), len(self._call.ids)
 
     def get_result(self, default: Any = None, block: bool = True) -> AwaitableDeferred:
-        """A Deferred of the result; with ``block=False`` it fires at once, with ``default`` if it is not there."""
+        """Return the result.
+
+        :param default: the value to fire with if the call is not done and ``block`` is False.
+        :param block: whether to wait; default: True.
+        :returns: a Deferred of the result.  It fails with the call's error, and with ``InvalidDeferredID`` if the
+            client's ``flush`` dropped the result.
+        """
         result = AwaitableDeferred()
         if self.ready or self._dropped:
             self._tell(result)
@@ -66,28 +69,28 @@ class AsyncPendingResult:
 
     @property
     def r(self) -> AwaitableDeferred:
-        """A Deferred of the result."""
+        """A Deferred of the result, as returned by :meth:`get_result`."""
         return self.get_result()
 
     def add_callback(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Call ``f(result, *args, **kwargs)`` when it is finished; ``result`` is an exception if it failed."""
+        """Call ``f(result, *args, **kwargs)`` once the call is done; ``result`` is an exception if it failed."""
         self.get_result().addCallbacks(
             lambda value: f(value, *args, **kwargs),
             lambda failure: f(failure.value, *args, **kwargs),
         )
 
     def abort(self) -> None:
-        """End it: where it has not begun it is removed from the queue, where it runs it is interrupted."""
+        """Abort the call: remove it from the queues of engines where it has not begun, interrupt it where it runs."""
         self._call.abort()
 
     def drop(self) -> None:
-        """Forget the result unless it was read already."""
+        """Discard the result, unless it was read."""
         if self._read is None:
             self._dropped = True
             self._tell_waiting()
 
     def when_done(self) -> Deferred[None]:
-        """A Deferred that fires with None when it is finished, well or not; does not read the result."""
+        """Return a Deferred that fires with None once the call is done, successful or not; does not read the result."""
         done: Deferred[None] = Deferred()
         if self.ready:
             done.callback(None)
@@ -138,12 +141,15 @@ class AsyncPendingResult:
 
 
 class AsyncMultiEngineClient(MultiEngineMethods):
-    """The methods of ``MultiEngineClient``, each giving a Deferred of what that returns.
+    """The methods of ``MultiEngineClient``, each returning a Deferred of the result.
 
-    Cancelling one, as ``asyncio.wait_for`` does after its time, ends the call on the engines like ``abort``.
+    Cancelling the Deferred, as ``asyncio.wait_for`` does after its time-out, aborts the call on the engines.
 
-    With ``block=False`` it is a Deferred of an :class:`AsyncPendingResult`, as soon as the controller has
-    queued the call.  That is ended by its ``abort`` only.
+    With ``block=False``, the Deferred fires with an :class:`AsyncPendingResult` once the controller has queued the
+    call.  Such a call can be ended only with its ``abort``.
+
+    :param connection: a connection to a controller's MultiEngine interface, made by ``get_multiengine_client`` of
+        ``asyncclient``.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -151,21 +157,24 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         self._unread: weakref.WeakSet[AsyncPendingResult] = weakref.WeakSet()
 
     def close(self) -> AwaitableDeferred:
-        """End the connection; engines and what they run are not touched."""
+        """Close the connection; engines and their commands are not affected.
+
+        :returns: a Deferred of None.
+        """
         return awaitable(self._connection.close())
 
     def on_engines_changed(self, callback: Callable[[list[int]], None]) -> None:
-        """Call ``callback(ids)`` with the sorted ids of all engines whenever one comes or goes."""
+        """Call ``callback(ids)`` with the sorted ids of all engines when an engine registers or leaves."""
         self._connection.end.on_ids_changed(callback)
 
     def on_connection_lost(self, callback: Callable[[str], None]) -> None:
-        """Call ``callback(reason)`` when the controller is gone."""
+        """Call ``callback(reason)``, with a str, when the connection to the controller is lost."""
         self._connection.end.on_lost.append(callback)
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> AwaitableDeferred:
         ids, blocks = self._options(targets, block)
         call = Call(request, self._connection.end)
-        # Who gives up waiting for a call that nobody else has, gives the call up.
+        # Nothing else refers to the call, so cancelling the Deferred aborts it.
         result = AwaitableDeferred((lambda _: call.abort()) if blocks else None)
         if blocks:
             call.accepted.addErrback(lambda failure: None)
@@ -193,18 +202,27 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         return awaitable(self._connection.end.ask(name, **args).addCallback(finish))
 
     def get_ids(self) -> AwaitableDeferred:
-        """A Deferred of the ids of all registered engines, sorted."""
+        """Return a Deferred of the sorted ids of all registered engines."""
         return self._ask("get_ids", True)
 
     def kill(
         self, controller: bool = False, targets: Targets = None, block: bool | None = None
     ) -> AwaitableDeferred:
-        """End engines; with ``controller=True`` the controller as well.  Fires when they are gone."""
+        """End engines.
+
+        :param controller: whether to end the controller too; default: False.
+        :param targets: the engines; default: ``self.targets``.
+        :returns: a Deferred of None, which fires when they have unregistered.  It fails with ``ResultNotCompleted`` if
+            that takes more than 10 seconds.
+        """
         ids, _ = self._options(targets, block)
         return awaitable(self._connection.kill(ids, controller))
 
     def flush(self) -> AwaitableDeferred:
-        """Drop the results of non-blocking calls that were not read; what runs goes on."""
+        """Discard the unread results of non-blocking calls; running calls continue.
+
+        :returns: a Deferred of None.
+        """
         for pending in list(self._unread):
             pending.drop()
         self._unread.clear()
@@ -215,7 +233,12 @@ class AsyncMultiEngineClient(MultiEngineMethods):
     def barrier(
         self, pending_results: AsyncPendingResult | Iterable[AsyncPendingResult]
     ) -> AwaitableDeferred:
-        """A Deferred that fires with None when all ``pending_results`` are finished, well or not."""
+        """Wait until all of the calls are done, successful or not.
+
+        :param pending_results: an :class:`AsyncPendingResult`, or several.
+        :returns: a Deferred of None.
+        :raises NotAPendingResult: at once, if anything else is given.
+        """
         if isinstance(pending_results, AsyncPendingResult):
             pending_results = [pending_results]
         waiting = []
@@ -227,10 +250,11 @@ class AsyncMultiEngineClient(MultiEngineMethods):
 
 
 def get_multiengine_client(furl_or_file: Any = "", timeout: float = 10.0) -> AwaitableDeferred:
-    """A Deferred of an :class:`AsyncMultiEngineClient`, in the reactor that this program runs.
+    """Connect an asynchronous client to the MultiEngine interface, in the program's reactor.
 
     :param furl_or_file: as for ``MultiEngineClient``.
-    :param timeout: seconds within which the connection must be made.
+    :param timeout: the maximum time to connect, in seconds; default: 10.
+    :returns: a Deferred of an :class:`AsyncMultiEngineClient`.  It fails with a ``KernelError`` if it cannot connect.
     """
     from twisted.internet import reactor
 
@@ -243,10 +267,12 @@ def get_multiengine_client(furl_or_file: Any = "", timeout: float = 10.0) -> Awa
 
 
 def get_task_client(furl_or_file: Any = "", timeout: float = 10.0) -> AwaitableDeferred:
-    """A Deferred of an :class:`~ipython1.kernel.asynctaskclient.AsyncTaskClient`, in this program's reactor.
+    """Connect an asynchronous client to the Task interface, in the program's reactor.
 
     :param furl_or_file: as for ``TaskClient``.
-    :param timeout: seconds within which the connection must be made.
+    :param timeout: the maximum time to connect, in seconds; default: 10.
+    :returns: a Deferred of an :class:`~ipython1.kernel.asynctaskclient.AsyncTaskClient`.  It fails with a
+        ``KernelError`` if it cannot connect.
     """
     from twisted.internet import reactor
 

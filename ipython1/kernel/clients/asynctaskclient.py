@@ -1,4 +1,4 @@
-"""The asynchronous task client: the methods of the blocking one, with Deferreds."""
+"""The asynchronous task client: the methods of the blocking one, returning Deferreds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, ch
 
 
 class AsyncPendingMap:
-    """A map that may not be finished."""
+    """The result of a map that may still be running."""
 
     def __init__(self, run: MapRun) -> None:
         self._run = run
@@ -31,25 +31,25 @@ class AsyncPendingMap:
 
     @property
     def ready(self) -> bool:
-        """Whether the values, or an error, are there."""
+        """Whether the map is done, with values or an error."""
         return self._result is not None
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many items are done, and how many there are."""
+        """The number of items that are done, and of all items."""
         return self._run.completed, self._run.total
 
     @property
     def r(self) -> AwaitableDeferred:
-        """A Deferred of the list of values."""
+        """A Deferred of the list of values, as returned by :meth:`get_result`."""
         return self.get_result()
 
     def get_result(self, default: Any = None, block: bool = True) -> AwaitableDeferred:
-        """The values.
+        """Return the values.
 
-        :param default: what stands for them when they are not there and ``block`` is false; default None.
-        :param block: wait for them; default True.
-        :returns: a Deferred of the list of values. It fails with ``CompositeError`` when calls failed.
+        :param default: the value to fire with if the map is not done and ``block`` is False; default: None.
+        :param block: whether to wait; default: True.
+        :returns: a Deferred of the list of values. It fails with ``CompositeError`` if calls failed.
         """
         waiting = AwaitableDeferred()
         if self.ready:
@@ -61,7 +61,7 @@ class AsyncPendingMap:
         return waiting
 
     def abort(self) -> None:
-        """End it: what has not begun is dropped, what runs is interrupted."""
+        """Abort the map: drop calls that have not begun, and interrupt those that run."""
         self._run.abort()
 
     def _finished(self, result: Any) -> None:
@@ -85,32 +85,35 @@ class AsyncPendingMap:
 
 
 class AsyncTaskClient(TaskMethods):
-    """The methods of ``TaskClient``, each giving a Deferred of what that returns.
+    """The methods of ``TaskClient``, each returning a Deferred of the result.
 
-    The Deferreds can be awaited, in coroutines of Twisted's and of asyncio's. What the methods of ``TaskClient``
-    raise, these Deferreds fail with.
+    The Deferreds can be awaited both in Twisted's and in asyncio's coroutines. They fail with the errors that the
+    methods of ``TaskClient`` raise.
 
-    :param connection: to a controller's Task interface; ``get_task_client`` of ``asyncclient`` makes it.
+    :param connection: a connection to a controller's Task interface, made by ``get_task_client`` of ``asyncclient``.
     """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
 
     def close(self) -> AwaitableDeferred:
-        """End the connection.  Tasks go on, and their results can be fetched by another client."""
+        """Close the connection.  Tasks continue, and other clients can fetch their results.
+
+        :returns: a Deferred of None.
+        """
         return awaitable(self._connection.close())
 
     def on_connection_lost(self, callback: Callable[[str], None]) -> None:
-        """Have something called when the controller is gone.
+        """Register a callback for the loss of the connection to the controller.
 
-        :param callback: is called with the reason, a str, in the reactor's thread.
+        :param callback: called with the reason, a str, in the reactor's thread.
         """
         self._connection.end.on_lost.append(callback)
 
     async def begin(self) -> None:
-        """Get ready; called once, before anything else.
+        """Prepare the client; must be called once, before any other method.
 
-        :raises ConnectionError: when the controller is gone.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         await self._tasks.begin()
 
@@ -119,9 +122,9 @@ class AsyncTaskClient(TaskMethods):
     def run(self, task: Any, block: bool = False) -> AwaitableDeferred:
         """Submit a task.
 
-        :param task: a ``Task``, a ``MapTask``, or an object of a type of your own.
-        :param block: wait until it is done; default False.
-        :returns: a Deferred of its id, an int, which rises with each task; with ``block=True`` of its
+        :param task: a ``Task``, a ``MapTask``, or an object of a custom task type.
+        :param block: whether to wait until the task is done; default: False.
+        :returns: a Deferred of the id of the task, an int; ids increase.  With ``block=True``, a Deferred of its
             :class:`TaskResult`.
         """
         return awaitable(self._run(task, block))
@@ -138,10 +141,10 @@ class AsyncTaskClient(TaskMethods):
         return task_id
 
     def run_many(self, tasks: Iterable[Any]) -> AwaitableDeferred:
-        """Submit several tasks.  When one of them is wrong or cannot be pickled, none is sent.
+        """Submit several tasks.  If any of them is invalid or cannot be pickled, none is sent.
 
-        :param tasks: any number of what :meth:`run` takes.
-        :returns: a Deferred of their ids, a list of ints in the order of the tasks.
+        :param tasks: tasks as for :meth:`run`.
+        :returns: a Deferred of a list of their ids, ints, in the order of the tasks.
         """
         return awaitable(self._run_many(list(tasks)))
 
@@ -165,12 +168,12 @@ class AsyncTaskClient(TaskMethods):
     # -- results
 
     def get_task_result(self, taskid: int, block: bool = False) -> AwaitableDeferred:
-        """The result of a task.
+        """Fetch the result of a task.
 
-        :param taskid: its id, an int; it may be another client's task.
-        :param block: wait until it is done; default False.
-        :returns: a Deferred of its :class:`TaskResult`, or of None when it is not done and ``block`` is false. It
-            fails with IndexError when there is no task of this id.
+        :param taskid: the id of a task, an int, of this client or another one.
+        :param block: whether to wait until the task is done; default: False.
+        :returns: a Deferred of its :class:`TaskResult`, or of None if it is not done and ``block`` is False. It fails
+            with ``IndexError`` if there is no task with this id.
         """
         return awaitable(self._get(taskid, block))
 
@@ -189,12 +192,12 @@ class AsyncTaskClient(TaskMethods):
         return self._read(task_id)
 
     def barrier(self, taskids: Any, timeout: float | None = None) -> AwaitableDeferred:
-        """Wait until all of some tasks are done, well or not.
+        """Wait until all of the tasks are done, successful or not.
 
         :param taskids: an id, or several.
-        :param timeout: seconds to wait at most; default None, for any time.
-        :returns: a Deferred of None. It fails with ``ResultNotCompleted`` after ``timeout``, and with IndexError when
-            there is no task of one of the ids.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :returns: a Deferred of None. It fails with ``ResultNotCompleted`` after ``timeout``, and with ``IndexError`` if
+            there is no task with one of the ids.
         """
         return awaitable(self._barrier(taskids, timeout))
 
@@ -203,21 +206,21 @@ class AsyncTaskClient(TaskMethods):
         await self._wait(wanted, timeout)
 
     async def _known(self, taskids: Any) -> list[int]:
-        """Ids all of whose results will come here."""
+        """Return the unique ids of tasks, after requesting those results that are not sent automatically."""
         wanted = list(dict.fromkeys(check_ids(taskids)))
         missing = self._tasks.results.missing(wanted)
         await self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
         return wanted
 
     async def as_completed(self, taskids: Any) -> AsyncIterator[TaskResult]:
-        """Yield the :class:`TaskResult` of each of some tasks as soon as it is done (``async for``).
+        """Yield the :class:`TaskResult` of each task as soon as it is done (``async for``).
 
-        :param taskids: an id, or several; each counts once.
-        :returns: an asynchronous iterator of as many results as there are ids.
-        :raises IndexError: when there is no task of one of the ids.
-        :raises ConnectionError: when the controller is gone, and not all results had come.
+        :param taskids: an id, or several; duplicates are ignored.
+        :returns: an asynchronous iterator over as many results as there are ids.
+        :raises IndexError: if there is no task with one of the ids.
+        :raises ConnectionError: if the connection to the controller was lost before all results arrived.
         """
-        # The caller's own coroutine may be one of asyncio's.
+        # The caller's coroutine may be one of asyncio's.
         wanted = await awaitable(self._known(taskids))
         news: list[int] = []
         waiting: list[Deferred[None]] = []
@@ -280,14 +283,15 @@ class AsyncTaskClient(TaskMethods):
         return self._connection.end.ask(name, **args)
 
     def flush(self) -> AwaitableDeferred:
-        """A Deferred that fires with None when all tasks that were submitted have reached the controller."""
+        """Return a Deferred that fires with None once all submitted tasks have reached the controller."""
         return awaitable(self._tasks.flushed())
 
     def queue_status(self, verbose: bool = False) -> AwaitableDeferred:
-        """The tasks of all clients by state: ``scheduled``, ``pending``, ``succeeded`` and ``failed``.
+        """Fetch the number of tasks, of all clients, in each state.
 
-        :param verbose: lists of ids instead of numbers; default False.
-        :returns: a Deferred of a dict by these names, as ``TaskClient.queue_status`` gives it.
+        :param verbose: whether to list ids instead; default: False.
+        :returns: a Deferred of a dict with the keys ``scheduled``, ``pending``, ``succeeded`` and ``failed``, as
+            returned by ``TaskClient.queue_status``.
         """
 
         def finish(told: dict[str, Any]) -> QueueStatus:
@@ -296,10 +300,11 @@ class AsyncTaskClient(TaskMethods):
         return awaitable(self._ask("queue_status", verbose=bool(verbose)).addCallback(finish))
 
     def abort(self, taskid: Any) -> AwaitableDeferred:
-        """End a task: one that has not begun fails with ``TaskAborted``, one that runs is interrupted and does so too.
+        """Abort tasks, which then fail with ``TaskAborted``; running tasks are interrupted.
 
-        :param taskid: its id, or those of several tasks; of several, those that are done are left alone.
-        :returns: a Deferred of None. It fails with IndexError when the task is done, or there is none of this id.
+        :param taskid: an id, or several; of several tasks, those that are done are ignored.
+        :returns: a Deferred of None. It fails with ``IndexError`` if a single task is done, or there is no task with
+            one of the ids.
         """
         return awaitable(self._abort(taskid))
 
@@ -314,18 +319,18 @@ class AsyncTaskClient(TaskMethods):
                 await self._ask("abort_many", taskids=part)
 
     def spin(self) -> AwaitableDeferred:
-        """Have the controller try everything again: dependencies are asked for anew, rejections are forgotten.
+        """Make the controller reconsider all scheduled tasks: evaluate dependencies again, and forget rejections.
 
         :returns: a Deferred of None.
         """
         return awaitable(self._ask("spin"))
 
     def clear(self, taskids: Any = None) -> AwaitableDeferred:
-        """Forget finished tasks, so that their results need no memory any more.
+        """Delete finished tasks and their results, to free memory.
 
-        :param taskids: an id, or several; default None, for all that are done.
-        :returns: a Deferred of None. It fails with IndexError when there is no task of one of the ids, and with
-            ``ResultNotCompleted`` when one of them is not done.
+        :param taskids: an id, or several; default: all tasks that are done.
+        :returns: a Deferred of None. It fails with ``IndexError`` if there is no task with one of the ids, and with
+            ``ResultNotCompleted`` if one of the tasks is not done.
         """
         return awaitable(self._clear(taskids))
 
@@ -338,12 +343,12 @@ class AsyncTaskClient(TaskMethods):
     # -- maps
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> AwaitableDeferred:
-        """``list(map(func, *sequences))``, shared out among the engines.
+        """Map a function over sequences, load-balanced.
 
-        :param func: is called on engines with an item of each sequence.
-        :param sequences: one or more things to iterate over; the shortest ends the map.
-        :returns: a Deferred of the values, in order. It fails with ``CompositeError`` when calls failed, whose
-            ``results`` hold all values, and an exception in each failed place.
+        :param func: the function; it is called with one item of each sequence.
+        :param sequences: at least one iterable; the shortest determines the number of calls.
+        :returns: a Deferred of the list of results, in the order of the items. It fails with ``CompositeError`` if
+            calls failed; its ``results`` contain all results, with exceptions in place of those that failed.
         """
         result: AwaitableDeferred = self.mapper().map(func, *sequences)
         return result
@@ -351,7 +356,7 @@ class AsyncTaskClient(TaskMethods):
     def run_map(
         self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
     ) -> AwaitableDeferred:
-        """A map with all options; for what :meth:`mapper` makes."""
+        """Map with all options; used by the mappers that :meth:`mapper` creates."""
         check_map(func, options)
         run = MapRun(
             self._tasks, self._encoder, self._connection, func, columns_of(sequences), options

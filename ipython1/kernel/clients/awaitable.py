@@ -1,4 +1,4 @@
-"""Deferreds that can be awaited in Twisted's coroutines and in asyncio's alike."""
+"""Deferreds that can be awaited both in Twisted's and in asyncio's coroutines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 
 class AwaitableDeferred(Deferred[Any]):
-    """A Deferred that asyncio's coroutines can await as well."""
+    """A Deferred that can also be awaited in asyncio's coroutines."""
 
     def __await__(self) -> Generator[Any, None, Any]:
         try:
@@ -36,14 +36,14 @@ _COROUTINES: Final = (
 
 
 def _twisted_runs(frame: FrameType | None) -> bool:
-    """Whether the coroutine of this frame is run by Twisted, be it that one of asyncio has just begun it."""
+    """Return whether Twisted runs the coroutine of this frame, even if asyncio's code has just started it."""
     while frame is not None and frame.f_code.co_flags & _COROUTINES:
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") == "twisted.internet.defer"
 
 
 def awaitable(source: Deferred[Any] | Coroutine[Any, Any, Any]) -> AwaitableDeferred:
-    """``source`` as an :class:`AwaitableDeferred`."""
+    """Convert a Deferred or coroutine to an :class:`AwaitableDeferred`."""
     result = AwaitableDeferred()
     deferred = source if isinstance(source, Deferred) else Deferred.fromCoroutine(source)
     deferred.addCallbacks(result.callback, result.errback)

@@ -1,4 +1,4 @@
-"""Functions that make clients, and that make engines known to joblib; each loads only what it needs."""
+"""Functions that create clients and register the joblib backend; each imports only what it needs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ if TYPE_CHECKING:
 
 
 def get_multiengine_client(furl_or_file: Any = "", timeout: float = 10.0) -> MultiEngineClient:
-    """A blocking client of the MultiEngine interface.
+    """Connect a blocking client to the MultiEngine interface.
 
-    :param furl_or_file: as for :class:`MultiEngineClient`.
-    :param timeout: seconds within which the connection must be made.
-    :raises KernelError: as :class:`MultiEngineClient` does.
+    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty (default) for the default
+        FURL file.
+    :param timeout: the maximum time to connect, in seconds; default: 10.
+    :returns: a :class:`MultiEngineClient`.
+    :raises KernelError: if it cannot connect, as for :class:`MultiEngineClient`.
     """
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 
@@ -22,11 +24,13 @@ def get_multiengine_client(furl_or_file: Any = "", timeout: float = 10.0) -> Mul
 
 
 def get_task_client(furl_or_file: Any = "", timeout: float = 10.0) -> TaskClient:
-    """A blocking client of the Task interface.
+    """Connect a blocking client to the Task interface.
 
-    :param furl_or_file: as for :class:`TaskClient`.
-    :param timeout: seconds within which the connection must be made.
-    :raises KernelError: as :class:`TaskClient` does.
+    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty (default) for the default
+        FURL file.
+    :param timeout: the maximum time to connect, in seconds; default: 10.
+    :returns: a :class:`TaskClient`.
+    :raises KernelError: if it cannot connect, as for :class:`TaskClient`.
     """
     from ipython1.kernel.clients.taskclient import TaskClient
 
@@ -36,14 +40,14 @@ def get_task_client(furl_or_file: Any = "", timeout: float = 10.0) -> TaskClient
 def register_joblib_backend(
     client: Any = None, name: str = "ipython1", make_default: bool = False
 ) -> None:
-    """Make engines known to joblib under a name.
+    """Register engines as a joblib backend.
 
-    :param client: a ``MultiEngineClient`` or ``TaskClient``; None for a ``MultiEngineClient`` of the default cluster,
-        made when the backend is first used.
-    :param name: what ``joblib.parallel_config`` calls them.
-    :param make_default: use them wherever no other backend is named.
-    :raises ImportError: when joblib is not installed.
-    :raises TypeError: when ``client`` is something else.
+    :param client: a ``MultiEngineClient`` or ``TaskClient``; default: a ``MultiEngineClient`` of the default cluster,
+        created at the first use of the backend.
+    :param name: the name of the backend in ``joblib.parallel_config``; default: ``'ipython1'``.
+    :param make_default: whether to use the backend wherever no other one is named; default: False.
+    :raises ImportError: if joblib is not installed.
+    :raises TypeError: if ``client`` is anything else.
     """
     from ipython1.kernel.clients import joblibbackend
 

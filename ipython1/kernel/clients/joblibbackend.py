@@ -1,4 +1,4 @@
-"""joblib on engines: programs that use ``joblib.Parallel``, and libraries that do, run on a cluster unchanged.
+"""A joblib backend: programs and libraries that use ``joblib.Parallel`` run on a cluster unchanged.
 
     >>> from ipython1.kernel.joblibbackend import register_joblib_backend
     >>> register_joblib_backend()
@@ -6,7 +6,7 @@
     ...     joblib.Parallel(n_jobs=4)(joblib.delayed(pow)(2, n) for n in range(4))
     [1, 2, 4, 8]
 
-joblib (1.4 or newer) must be installed here and where the engines run.
+joblib 1.4 or newer must be installed here and on the engines' hosts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ipython1.kernel.futures.executors import EngineExecutor
 class _Client:
     """The client that the backends of one registration share.
 
-    :param client: None to make one when it is first needed, and again when its connection is lost.
+    :param client: None to create one at first use, and again if its connection is lost.
     """
 
     def __init__(self, client: Any) -> None:
@@ -58,10 +58,10 @@ class _Client:
 class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
     """Runs the batches of one ``joblib.Parallel`` through an executor.
 
-    What is nested inside runs on the engine, in threads, and sequentially below that.
+    A ``Parallel`` nested in a batch runs on the engine in threads; deeper levels run sequentially.
 
-    :param client: where the client is found.
-    :param targets: the engines; None for all.
+    :param client: provides the client.
+    :param targets: the engines; default: all.
     """
 
     supports_retrieve_callback = True
@@ -95,7 +95,10 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         return executor
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """How many batches run at the same time: all engines for -1, all but one for -2, and so on."""
+        """Return the number of batches that run at the same time.
+
+        :param n_jobs: that number; -1 for all engines, -2 for all but one, and so on; None for 1.
+        """
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
@@ -111,7 +114,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
                 "no engine is registered with the controller; start some (ipengine, or ipcluster engines -n 4)"
             )
         if engines == 1 and n_jobs == -1:
-            # joblib runs everything here where there is one job; but this asks for the engine.
+            # With one job joblib would run everything in this process, but the engine was requested.
             return 2
         return max(engines + 1 + n_jobs, 1)
 
@@ -123,7 +126,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         require: Any = None,
         **options: Any,
     ) -> int:
-        """Prepare for a ``Parallel``; returns the number of jobs."""
+        """Prepare for a ``Parallel``, and return the number of jobs."""
         number = self.effective_n_jobs(n_jobs)
         if number == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
@@ -132,9 +135,9 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         return number
 
     def start_call(self) -> None:
-        """A call of the ``Parallel`` begins.
+        """Prepare for a call of the ``Parallel``.
 
-        A call that failed may have left batches that were ready to be submitted; joblib would run them now.
+        A failed call may have left batches that are ready to be submitted; joblib would run them now.
         """
         ready = getattr(self.parallel, "_ready_batches", None)
         while ready is not None:
@@ -152,15 +155,15 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         return future
 
     def apply_async(self, func: Callable[[], Any], callback: Any = None) -> EngineFuture:
-        """What joblib 1.4 calls instead of :meth:`submit`."""
+        """Run a batch on an engine; joblib 1.4 calls this instead of :meth:`submit`."""
         return self.submit(func, callback)
 
     def retrieve_result_callback(self, out: EngineFuture) -> Any:
-        """The results of a batch; raises what its function raised."""
+        """Return the results of a batch, or raise its error."""
         return out.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Cancel what has not begun, and interrupt what has."""
+        """Cancel batches that have not begun, and interrupt those that run."""
         executor = self._executor
         if executor is not None:
             executor.abort()
@@ -169,7 +172,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
             self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
 
     def terminate(self) -> None:
-        """The ``Parallel`` is done; engines and client stay."""
+        """End the use of the executor; engines and client are not affected."""
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
@@ -179,11 +182,13 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
 def register_joblib_backend(
     client: Any = None, name: str = "ipython1", make_default: bool = False
 ) -> None:
-    """Make engines known to joblib under a name.
+    """Register engines as a joblib backend.
 
-    :param client: a ``MultiEngineClient`` or ``TaskClient``; None for a ``MultiEngineClient`` of the default cluster,
-        made when the backend is first used.
-    :param make_default: use it wherever no other backend is named.
+    :param client: a ``MultiEngineClient`` or ``TaskClient``; default: a ``MultiEngineClient`` of the default cluster,
+        created at the first use of the backend.
+    :param name: the name of the backend in ``joblib.parallel_config``; default: ``'ipython1'``.
+    :param make_default: whether to use the backend wherever no other one is named; default: False.
+    :raises TypeError: if ``client`` is anything else.
     """
     if client is not None and not hasattr(client, "executor"):
         raise TypeError(f"client must be a MultiEngineClient or a TaskClient, not {client!r}")

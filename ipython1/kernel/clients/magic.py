@@ -1,7 +1,6 @@
-"""IPython's ``%px``, ``%%px``, ``%autopx`` and ``%result``: what is typed runs on the engines.
+"""The magics ``%px``, ``%%px``, ``%autopx`` and ``%result``, which run code on the engines.
 
-``%load_ext ipython1`` or :meth:`MultiEngineClient.activate` makes them known; the client that was activated last is
-used.
+``%load_ext ipython1`` or :meth:`MultiEngineClient.activate` loads them; they use the client that was activated last.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ _SHOWABLE: Final = ("stdout", "stderr", "result", "display")
 _OWN_MAGIC: Final = re.compile(
     r"\s*(%%?(px|autopx|result)\b|autopx\s*$|px\s+(?!(?:in|is|if|and|or|not|for|else)\b)[\w'\"{])"
 )
-"""Cells that begin so stay here while ``%autopx`` is on."""
+"""Cells with this beginning are not sent to the engines while ``%autopx`` is on."""
 
 
 @dataclass(frozen=True, slots=True)
 class PxOptions:
     """The options of ``%px``.
 
-    :ivar targets: the engines; None for those of the client.
-    :ivar noblock: return a ``PendingResult``.
-    :ivar local: run the code here too, before the engines.
-    :ivar timeout: seconds after which waiting ends with a report.
+    :ivar targets: the engines; None for the client's targets.
+    :ivar noblock: whether to return a ``PendingResult``.
+    :ivar local: whether to run the code here too, before the engines run it.
+    :ivar timeout: seconds after which the wait ends with a report; None for no limit.
     """
 
     targets: Targets = None
@@ -62,10 +61,11 @@ class PxOptions:
 
 
 def parse_options(line: str, namespace: Mapping[str, Any]) -> tuple[PxOptions, str]:
-    """The options at the beginning of ``line``, and the rest of it.
+    """Parse the options at the beginning of ``line``.
 
-    :param namespace: where a name given as ``--targets`` is looked up.
-    :raises UsageError: for an option that does not exist, or lacks a good value.
+    :param namespace: the variables that ``--targets`` may name.
+    :returns: the options and the rest of the line.
+    :raises UsageError: if an option is unknown or its value is invalid.
     """
     options = PxOptions()
     while match := _OPTION.fullmatch(line):
@@ -95,9 +95,9 @@ def parse_options(line: str, namespace: Mapping[str, Any]) -> tuple[PxOptions, s
 
 
 def parse_targets(text: str, namespace: Mapping[str, Any]) -> Targets:
-    """``all``, ``0``, ``0,2``, ``1:3``, ``[0, 2]``, or the name of something of that kind.
+    """Parse targets: ``all``, ``0``, ``0,2``, ``1:3``, ``[0, 2]``, or the name of a variable with such a value.
 
-    :raises UsageError: when it is none of these.
+    :raises UsageError: if ``text`` is none of these.
     """
     if text == "all":
         return "all"
@@ -127,7 +127,7 @@ def _parse_timeout(text: str) -> float:
 
 @magics_class
 class ParallelMagics(Magics):
-    """The magics of one IPython session; they act on the active client."""
+    """The magics of an IPython session, which use the active client."""
 
     shell: Any
 
@@ -137,10 +137,12 @@ class ParallelMagics(Magics):
         self.auto = AutoParallel(shell)
 
     def active(self) -> MultiEngineClient:
-        """The active client; without one, a new client of the default cluster becomes it, and another when its
-        connection is lost.
+        """Return the active client.
 
-        :raises ClientError: when that cannot be reached.
+        If there is none, a client of the default cluster is created and activated; it is replaced if its connection
+        is lost.
+
+        :raises ClientError: if the default cluster cannot be reached.
         """
         client: MultiEngineClient | None = active.client
         if client is None or (client is self._own and not client.connected):
@@ -158,16 +160,17 @@ class ParallelMagics(Magics):
     def px(self, line: str, cell: str | None = None) -> Any:
         """Run code on the engines.
 
-        ``%px [options] code`` runs the rest of the line, ``%%px [options]`` the cell below it.
+        ``%px [options] code`` runs the rest of the line, ``%%px [options]`` the rest of the cell.
 
         ``--targets``
-            all, an id, ids as ``0,2`` or ``0:4``, or a variable that holds them; else those of the client.
+            The engines: all, an id, ids such as ``0,2`` or ``0:4``, or a variable with such a value; default: the
+            client's targets.
         ``--noblock``
-            Do not wait; gives a PendingResult.
+            Do not wait; return a PendingResult.
         ``--local``
-            Run the code here first, and on the engines if that goes well.
+            Run the code here first, and on the engines if it succeeds.
         ``--timeout SECONDS``
-            Wait so long at most, then tell which engines are done, which failed, and where the others are.
+            The maximum time to wait; then report which engines are done, which failed, and where the others are.
         """
         options, rest = parse_options(line, self.shell.user_ns)
         if cell is not None and rest.strip():
@@ -195,9 +198,9 @@ class ParallelMagics(Magics):
 
     @line_magic
     def result(self, line: str) -> Any:
-        """Show what the last command gave on each engine.
+        """Show the results of the last command on each engine.
 
-        ``%result N`` shows that of command number N; the options are those of ``%px``.
+        ``%result N`` shows those of command number N; the options are those of ``%px``.
         """
         options, rest = parse_options(line, self.shell.user_ns)
         number = None
@@ -213,9 +216,9 @@ class ParallelMagics(Magics):
     @no_var_expand
     @line_cell_magic
     def autopx(self, line: str, cell: str | None = None) -> Any:
-        """Run everything that is typed on the engines, until the next ``%autopx``.
+        """Run all following input on the engines, until the next ``%autopx``.
 
-        ``%px``, ``%result`` and ``%autopx`` themselves still work as usual.
+        ``%px``, ``%result`` and ``%autopx`` themselves work as usual.
         """
         if cell is not None:
             return self._execute(self.active(), cell.rstrip("\n"), PxOptions())
@@ -246,7 +249,7 @@ class ParallelMagics(Magics):
 
 
 def show_results_of(error: CompositeError) -> None:
-    """Display what engines printed and gave, also those that failed then; the error alone would hide it."""
+    """Display the output and results of engines, including failed ones, which the error does not show."""
     shown = [each for each in results_in(error) if any(each.get(key) for key in _SHOWABLE)]
     results = ResultList(sorted(shown, key=lambda each: each["id"]))
     results.shown = error.shown
@@ -255,10 +258,10 @@ def show_results_of(error: CompositeError) -> None:
 
 
 class AutoParallel:
-    """While it is on, turns cells into calls of ``%%autopx``, before IPython looks for magics in them."""
+    """While enabled, converts cells to calls of ``%%autopx``, before IPython looks for magics in them."""
 
     has_side_effects = True
-    """IPython asks transformers without side effects whether input is complete; this one has no say in that."""
+    """True, so that IPython does not use this transformer to check whether input is complete."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -270,24 +273,24 @@ class AutoParallel:
 
     @property
     def on(self) -> bool:
-        """Whether cells are turned."""
+        """Whether it is enabled."""
         return self in self._transformers
 
     def enable(self) -> None:
-        """Turn cells from the next one on."""
+        """Convert cells from the next one on."""
         transformers = self._transformers
         names = [getattr(each, "__name__", "") for each in transformers]
         place = names.index("cell_magic") if "cell_magic" in names else len(transformers)
         transformers.insert(place, self)
 
     def disable(self) -> None:
-        """Leave cells alone."""
+        """Stop converting cells."""
         if self.on:
             self._transformers.remove(self)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave cells alone for now."""
+        """Disable the conversion in a ``with`` block."""
         was_on = self.on
         self.disable()
         try:
@@ -307,12 +310,12 @@ class AutoParallel:
 
     @staticmethod
     def _turned(text: str) -> list[str]:
-        # A semicolon at the end hides the value here as well as there.
+        # A semicolon at the end hides the value in this session too.
         end = ";" if text.rstrip().endswith(";") else ""
         return [f"get_ipython().run_cell_magic('autopx', '', {text!r}){end}\n"]
 
     def _is_of_front_end(self) -> bool:
-        """Whether a front end asks something on its own account, not the user."""
+        """Return whether the input comes from the front end itself and not from the user."""
         if front_end() is not FrontEnd.NOTEBOOK:
             return False
         try:
@@ -323,7 +326,7 @@ class AutoParallel:
 
 
 def _magics_of(shell: Any) -> ParallelMagics:
-    """The session's magics, made when they are needed first."""
+    """Return the session's magics, which are created at first use."""
     found = shell.magics_manager.registry.get(ParallelMagics.__name__)
     if not isinstance(found, ParallelMagics):
         found = ParallelMagics(shell)
@@ -332,12 +335,12 @@ def _magics_of(shell: Any) -> ParallelMagics:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext ipython1``: make the magics known."""
+    """Load the magics (``%load_ext ipython1``)."""
     _magics_of(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """``%unload_ext ipython1``: stop ``%autopx``, and forget the magics."""
+    """Stop ``%autopx`` and remove the magics (``%unload_ext ipython1``)."""
     magics = _magics_of(shell)
     magics.auto.disable()
     active.client = None

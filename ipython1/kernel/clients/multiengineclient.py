@@ -1,4 +1,4 @@
-"""The blocking MultiEngine client: steer engines from a prompt or a script."""
+"""The blocking MultiEngine client, for controlling engines from a prompt or a script."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ if TYPE_CHECKING:
 
 
 class MultiEngineClient(MultiEngineMethods, RemoteContext):
-    """A connection to a controller's MultiEngine interface, for code that blocks.
+    """A blocking client of a controller's MultiEngine interface.
 
-    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty for the default
+    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty (default) for the default
         FURL file.
-    :param timeout: seconds within which the connection must be made.
-    :raises SecurityError: when the FURL cannot be found, read, or is refused.
-    :raises ConnectionError: when nobody answers.
+    :param timeout: the maximum time to connect, in seconds; default: 10.
+    :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
+    :raises ConnectionError: if the controller does not answer.
 
-    With ``block=False`` calls return a :class:`PendingResult`.  A client that nobody has any more closes its
-    connection when its last call is finished.
+    With ``block=False``, calls return a :class:`PendingResult`.  A client that is garbage-collected closes its
+    connection when its last call is done.
+
+    ``mec['name'] = value`` pushes an object to ``mec.targets``, and ``mec['name']`` pulls it; both block.
 
     In a ``with`` statement, :func:`~ipython1.kernel.contexts.remote` sends the rest of the block to the engines.
     """
@@ -54,16 +56,16 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
 
     @property
     def pending(self) -> list[PendingResult]:
-        """This client's calls that are not finished, oldest first; also those that Ctrl-C stopped waiting for."""
+        """This client's calls that are not done, oldest first, including those whose wait Ctrl-C ended."""
         return [call for call in list(self._under_way) if not call.done()]
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection to the controller; one that is lost does not come back."""
+        """Whether the client is connected to the controller; a lost connection is not restored."""
         return self._connection.end.connected
 
     def close(self) -> None:
-        """End the connection; engines and what they run are not touched."""
+        """Close the connection; engines and their commands are not affected."""
         self._connection.close_blocking()
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
@@ -127,15 +129,19 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         return pending
 
     def get_ids(self) -> list[int]:
-        """The ids of all registered engines, sorted."""
+        """Return the sorted ids of all registered engines."""
         return list(self._ask("get_ids", True))
 
     def kill(
         self, controller: bool = False, targets: Targets = None, block: bool | None = None
     ) -> Any:
-        """End engines; with ``controller=True`` the controller as well.
+        """End engines, and wait until they have unregistered.
 
-        Returns when they are gone.
+        :param controller: whether to end the controller too; default: False.
+        :param targets: the engines; default: ``self.targets``.
+        :param block: whether to wait; default: ``self.block``.
+        :raises ResultNotCompleted: if that takes more than 10 seconds.
+        :raises TypeError: if ``controller`` is not a bool.
         """
         if not isinstance(controller, bool):
             raise TypeError(
@@ -166,10 +172,11 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     def executor(
         self, targets: Targets = None, max_workers: int | None = None
     ) -> MultiEngineExecutor:
-        """The engines as a ``concurrent.futures.Executor``: each call goes to the one that has least to do.
+        """Create a ``concurrent.futures.Executor`` that sends each call to the engine with the fewest calls.
 
-        :param targets: ``'all'`` means also engines that come later.
-        :param max_workers: calls that may run at the same time; None for as many as there are engines.
+        :param targets: the engines; ``'all'`` includes engines that register later; default: ``self.targets``.
+        :param max_workers: the maximum number of calls that run at the same time, at least 1; default: one per engine.
+        :returns: an executor, which must be shut down (as ``with`` does); the client stays open.
         """
         from ipython1.kernel.futures.executors import MultiEngineExecutor
 
@@ -179,7 +186,10 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     def sync_imports(self, targets: Targets = None, quiet: bool = False) -> SyncImports:
         """Import modules both here and on the engines, in a ``with`` block of import statements.
 
-        :param quiet: do not tell what is imported.
+        :param targets: the engines; default: ``self.targets``.
+        :param quiet: whether to omit the list of imports; default: False.
+        :returns: a context manager.  It raises ``ClientError`` if the block contains anything but imports, and
+            ``CompositeError`` if an import fails on an engine.
         """
         from ipython1.kernel.calls.modules import SyncImports
 
@@ -187,7 +197,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         return SyncImports(self, ids, quiet)
 
     def flush(self) -> None:
-        """Drop the results of non-blocking calls that were not read; what runs goes on."""
+        """Discard the unread results of non-blocking calls; running calls continue."""
         with self._unread_lock:
             unread = list(self._unread)
             self._unread.clear()
@@ -195,20 +205,22 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
             pending.drop()
 
     def activate(self) -> None:
-        """Make ``%px``, ``%%px``, ``%autopx`` and ``%result`` act on this client.
+        """Make ``%px``, ``%%px``, ``%autopx`` and ``%result`` use this client.
 
-        :raises ClientError: outside of IPython.
+        :raises ClientError: outside IPython.
         """
         activate(self)
 
     def barrier(
         self, pending_results: PendingResult | Iterable[PendingResult], timeout: float | None = None
     ) -> None:
-        """Wait until all ``pending_results`` are finished, well or not.
+        """Wait until all of the calls are done, successful or not.
 
-        :param timeout: seconds to wait at most.
-        :raises ResultNotCompleted: after ``timeout``.
-        :raises NotAPendingResult: when something else is given.
+        :param pending_results: a :class:`PendingResult`, or several.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :raises ResultNotCompleted: if some are not done after ``timeout``; they keep running.
+        :raises NotAPendingResult: if anything else is given.
+        :raises WaitInterrupted: on Ctrl-C; the calls keep running.
         """
         from concurrent.futures import wait
 

@@ -1,4 +1,4 @@
-"""The blocking task client: farm out work to whatever engine is free."""
+"""The blocking task client, for load-balanced work."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 class TaskClient(TaskMethods):
-    """A connection to a controller's Task interface, for code that blocks.
+    """A blocking client of a controller's Task interface.
 
-    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty for the default
+    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty (default) for the default
         FURL file.
-    :param timeout: seconds within which the connection must be made.
-    :raises SecurityError: when the FURL cannot be found, read, or is refused.
-    :raises ConnectionError: when nobody answers.
+    :param timeout: the maximum time to connect, in seconds; default: 10.
+    :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
+    :raises ConnectionError: if the controller does not answer.
 
-    :ivar progress: whether long waits show how far they are: True, False, or None for "when standard error is
-        a terminal".
+    :ivar progress: whether long waits show their progress: True, False, or None (default) to show it if standard error
+        is a terminal.
     """
 
     def __init__(self, furl_or_file: Any = "", timeout: float = 10.0) -> None:
@@ -45,7 +45,7 @@ class TaskClient(TaskMethods):
         blockingCallFromThread(self._tasks.begin, timeout=timeout)
 
     def close(self) -> None:
-        """End the connection.  Tasks go on, and their results can be fetched by another client."""
+        """Close the connection.  Tasks continue, and other clients can fetch their results."""
         self._connection.close_blocking()
 
     def __enter__(self) -> TaskClient:
@@ -57,15 +57,15 @@ class TaskClient(TaskMethods):
     # -- running
 
     def run(self, task: Any, block: bool = False) -> Any:
-        """Submit a task.  Waits only when very many tasks are waiting to be sent already.
+        """Submit a task.  Waits first if very many tasks are still to be sent.
 
-        :param task: a ``Task``, a ``MapTask``, or an object of a type of your own.
-        :param block: wait until it is done; default False.
-        :returns: its id, an int, which rises with each task; with ``block=True`` its :class:`TaskResult`.
-        :raises TypeError, ValueError: when it is no task, or an option of it is wrong.
-        :raises SerializationError: when something in it cannot be pickled.
-        :raises MessageSizeError: when it is larger than the controller takes.
-        :raises ConnectionError: when the controller is gone.
+        :param task: a ``Task``, a ``MapTask``, or an object of a custom task type.
+        :param block: whether to wait until the task is done; default: False.
+        :returns: the id of the task, an int; ids increase.  With ``block=True``, its :class:`TaskResult`.
+        :raises TypeError, ValueError: if ``task`` is not a task, or one of its options is invalid.
+        :raises SerializationError: if it cannot be pickled.
+        :raises MessageSizeError: if it exceeds the controller's limit.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         reactor_in_thread.check()
         encoded = self._encoder.encode(task)
@@ -80,11 +80,11 @@ class TaskClient(TaskMethods):
         return task_id
 
     def run_many(self, tasks: Iterable[Any]) -> list[int]:
-        """Submit several tasks.  When one of them is wrong or cannot be pickled, none is sent.
+        """Submit several tasks.  If any of them is invalid or cannot be pickled, none is sent.
 
-        :param tasks: any number of what :meth:`run` takes.
-        :returns: their ids, a list of ints in the order of the tasks.
-        :raises TypeError, ValueError, SerializationError, MessageSizeError, ConnectionError: as :meth:`run` does.
+        :param tasks: tasks as for :meth:`run`.
+        :returns: a list of their ids, ints, in the order of the tasks.
+        :raises TypeError, ValueError, SerializationError, MessageSizeError, ConnectionError: as for :meth:`run`.
         """
         reactor_in_thread.check()
         tasks = list(tasks)
@@ -108,14 +108,15 @@ class TaskClient(TaskMethods):
     # -- results
 
     def get_task_result(self, taskid: int, block: bool = False) -> TaskResult | None:
-        """The result of a task.
+        """Fetch the result of a task.
 
-        :param taskid: its id, an int; it may be another client's task.
-        :param block: wait until it is done; default False.
-        :returns: its :class:`TaskResult`, or None when it is not done and ``block`` is false.
-        :raises IndexError: when there is no task of this id.
-        :raises TypeError: when the id is not an int.
-        :raises ConnectionError: when the controller is gone, and the result had not come.
+        :param taskid: the id of a task, an int, of this client or another one.
+        :param block: whether to wait until the task is done; default: False.
+        :returns: its :class:`TaskResult`, or None if it is not done and ``block`` is False.
+        :raises IndexError: if there is no task with this id.
+        :raises TypeError: if the id is not an int.
+        :raises ConnectionError: if the connection to the controller was lost before the result arrived.
+        :raises WaitInterrupted: on Ctrl-C; the task continues.
         """
         task_id = check_id(taskid)
         result = self._read(task_id)
@@ -131,13 +132,14 @@ class TaskClient(TaskMethods):
         return self._read(task_id)
 
     def barrier(self, taskids: Any, timeout: float | None = None) -> None:
-        """Wait until all of some tasks are done, well or not.
+        """Wait until all of the tasks are done, successful or not.
 
         :param taskids: an id, or several.
-        :param timeout: seconds to wait at most; default None, for any time.
-        :raises ResultNotCompleted: after ``timeout``; the tasks go on.
-        :raises IndexError: when there is no task of one of the ids.
-        :raises ConnectionError: when the controller is gone, and not all results had come.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :raises ResultNotCompleted: after ``timeout``; the tasks continue.
+        :raises IndexError: if there is no task with one of the ids.
+        :raises ConnectionError: if the connection to the controller was lost before all results arrived.
+        :raises WaitInterrupted: on Ctrl-C; the tasks continue.
         """
         wanted = check_ids(taskids)
         missing = self._tasks.results.missing(wanted)
@@ -146,14 +148,15 @@ class TaskClient(TaskMethods):
             self._wait(missing, timeout, "barrier")
 
     def as_completed(self, taskids: Any, timeout: float | None = None) -> Iterator[TaskResult]:
-        """Yield the :class:`TaskResult` of each of some tasks as soon as it is done.
+        """Yield the :class:`TaskResult` of each task as soon as it is done.
 
-        :param taskids: an id, or several; each counts once.
-        :param timeout: seconds to wait at most, in all; default None, for any time.
-        :returns: an iterator of as many results as there are ids.
-        :raises ResultNotCompleted: after ``timeout``; the tasks go on.
-        :raises IndexError: when there is no task of one of the ids.
-        :raises ConnectionError: when the controller is gone, and not all results had come.
+        :param taskids: an id, or several; duplicates are ignored.
+        :param timeout: the maximum time to wait in total, in seconds; default: no limit.
+        :returns: an iterator over as many results as there are ids.
+        :raises ResultNotCompleted: after ``timeout``; the tasks continue.
+        :raises IndexError: if there is no task with one of the ids.
+        :raises ConnectionError: if the connection to the controller was lost before all results arrived.
+        :raises WaitInterrupted: on Ctrl-C; the tasks continue.
         """
         reactor_in_thread.check()
         wanted = list(dict.fromkeys(check_ids(taskids)))
@@ -196,7 +199,7 @@ class TaskClient(TaskMethods):
             self._tasks.remove_waiter(waiter)
 
     def _fetch(self, task_ids: list[int], wait: bool) -> bool:
-        """Have results sent that do not come by themselves; False when not all tasks are done yet."""
+        """Request results that are not sent automatically; return whether all the tasks are done."""
         done = [self._ask("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
         return all(done)
 
@@ -230,9 +233,9 @@ class TaskClient(TaskMethods):
             raise waiter.failure
 
     def _interrupted(self, missing: Collection[int], total: int) -> WaitInterrupted:
-        """What Ctrl-C makes of waiting for tasks."""
+        """Return the error of a wait for tasks that Ctrl-C ended."""
         name = name_of(self, "tc")
-        missing = set(missing)  # what a waiter misses changes in the reactor's thread
+        missing = set(missing)  # a copy, as the reactor's thread changes it
         if len(missing) == 1:
             [task_id] = missing
             text = f"task {task_id} is not done and continues; {name}.abort({task_id}) ends it"
@@ -258,14 +261,14 @@ class TaskClient(TaskMethods):
     def executor(
         self, max_workers: int | None = None, **options: Unpack[OptionKeywords]
     ) -> TaskExecutor:
-        """The engines as a ``concurrent.futures.Executor``: each call is a task with these options.
+        """Create a ``concurrent.futures.Executor`` that makes a task with these options of each call.
 
-        :param max_workers: calls that may be with the controller at the same time, 1 or more; default None, for any
-            number.
+        :param max_workers: the maximum number of calls that are submitted at the same time, at least 1; default: no
+            limit.
         {options}
-        :returns: an executor, which is to be shut down (``with`` does it) and leaves the client as it is.
-        :raises TypeError, ValueError: when an option is wrong.
-        :raises ConnectionError: when the controller is gone.
+        :returns: an executor, which must be shut down (as ``with`` does); the client stays open.
+        :raises TypeError, ValueError: if an option is invalid.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         from ipython1.kernel.futures.executors import TaskExecutor
 
@@ -279,28 +282,28 @@ class TaskClient(TaskMethods):
         return blockingCallFromThread(self._connection.end.ask, name, **args)
 
     def flush(self) -> None:
-        """Wait until all tasks that were submitted have reached the controller.
+        """Wait until all submitted tasks have reached the controller.
 
-        :raises ConnectionError: when it is gone.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         blockingCallFromThread(self._tasks.flushed)
 
     def queue_status(self, verbose: bool = False) -> QueueStatus:
-        """The tasks of all clients by state: ``scheduled``, ``pending``, ``succeeded`` and ``failed``.
+        """Fetch the number of tasks, of all clients, in each state.
 
-        :param verbose: lists of ids instead of numbers; default False.
-        :returns: a dict by these names. Its attribute ``unsatisfied`` tells how many, or which, of the scheduled ones
-            no present engine may run.
-        :raises ConnectionError: when the controller is gone.
+        :param verbose: whether to list ids instead; default: False.
+        :returns: a dict with the keys ``scheduled``, ``pending``, ``succeeded`` and ``failed``.  Its attribute
+            ``unsatisfied`` is the number, or a list, of the scheduled tasks that no registered engine may run.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         return self._status(verbose, self._ask("queue_status", verbose=bool(verbose)))
 
     def abort(self, taskid: Any) -> None:
-        """End a task: one that has not begun fails with ``TaskAborted``, one that runs is interrupted and does so too.
+        """Abort tasks, which then fail with ``TaskAborted``; running tasks are interrupted.
 
-        :param taskid: its id, or those of several tasks; of several, those that are done are left alone.
-        :raises IndexError: when it is done, or there is none of this id.
-        :raises ConnectionError: when the controller is gone.
+        :param taskid: an id, or several; of several tasks, those that are done are ignored.
+        :raises IndexError: if a single task is done, or there is no task with one of the ids.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         wanted = check_ids(taskid)
         alone = hasattr(taskid, "__index__")
@@ -312,35 +315,39 @@ class TaskClient(TaskMethods):
                 self._ask("abort_many", taskids=part)
 
     def spin(self) -> None:
-        """Have the controller try everything again: dependencies are asked for anew, rejections are forgotten."""
+        """Make the controller reconsider all scheduled tasks: evaluate dependencies again, and forget rejections.
+
+        :raises ConnectionError: if the connection to the controller is lost.
+        """
         self._ask("spin")
 
     def clear(self, taskids: Any = None) -> None:
-        """Forget finished tasks, so that their results need no memory any more.
+        """Delete finished tasks and their results, to free memory.
 
-        :param taskids: an id, or several; default None, for all that are done.
-        :raises IndexError: when there is no task of one of the ids.
-        :raises ResultNotCompleted: when one of them is not done.
-        :raises ConnectionError: when the controller is gone.
+        :param taskids: an id, or several; default: all tasks that are done.
+        :raises IndexError: if there is no task with one of the ids.
+        :raises ResultNotCompleted: if one of the tasks is not done.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         wanted = None if taskids is None else check_ids(taskids)
         for part in chunks(wanted):
             self._ask("clear", taskids=part)
-            # There, so that nobody who is told of a result finds it gone.
+            # In the reactor's thread, so that no waiter is notified of a result that was deleted.
             blockingCallFromThread(self._cleared, part)
 
     # -- maps
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> list[Any]:
-        """``list(map(func, *sequences))``, shared out among the engines.
+        """Map a function over sequences, load-balanced.
 
-        :param func: is called on engines with an item of each sequence.
-        :param sequences: one or more things to iterate over; the shortest ends the map.
-        :returns: the values, in order.
-        :raises CompositeError: when calls failed; its ``results`` hold all values, and an exception in each
-            failed place.
-        :raises SerializationError: when the function cannot be pickled.
-        :raises ConnectionError: when the controller is gone before all values are here.
+        :param func: the function; it is called with one item of each sequence.
+        :param sequences: at least one iterable; the shortest determines the number of calls.
+        :returns: a list of the results, in the order of the items.
+        :raises CompositeError: if calls failed; its ``results`` contain all results, with exceptions in place of those
+            that failed.
+        :raises SerializationError: if the function cannot be pickled.
+        :raises ConnectionError: if the connection to the controller was lost before all results arrived.
+        :raises WaitInterrupted: on Ctrl-C, which aborts the map.
         """
         result: list[Any] = self.mapper().map(func, *sequences)
         return result
@@ -348,7 +355,7 @@ class TaskClient(TaskMethods):
     def run_map(
         self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
     ) -> Any:
-        """A map with all options; for what :meth:`mapper` makes."""
+        """Map with all options; used by the mappers that :meth:`mapper` creates."""
         reactor_in_thread.check()
         pending = PendingMap.start(
             self._tasks, self._encoder, self._connection, func, sequences, options
