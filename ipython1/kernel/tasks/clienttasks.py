@@ -400,8 +400,8 @@ class ClientTasks:
 
     def _link_lost(self, reason: str) -> None:
         problem = ConnectionError(
-            f"the controller is gone ({reason}); tasks whose results had not come are lost to this client. "
-            "Start the controller again if it ended, and create a new client"
+            f"the controller is gone ({reason}); results that had not arrived are lost to this client. "
+            "Restart the controller if it ended, and create a new client"
         )
         with self._lock:
             self._lost = problem

@@ -283,7 +283,7 @@ class TaskEncoder:
     def _call(self, task: MapTask, options: TaskOptions) -> Encoded:
         function = task.function
         if not callable(function):
-            raise TypeError(f"{function!r} cannot be called")
+            raise TypeError(f"{function!r} is not callable")
         packed, again = self.functions.pack(function)
         named = again or packed.digest in self._seen
         if not named:

@@ -334,7 +334,7 @@ def _has_items_by_number(sequence: object) -> bool:
 def check_map(func: object, options: TaskOptions) -> None:
     """:raises TypeError, ValueError: when a map with these options cannot be."""
     if not callable(func):
-        raise TypeError(f"{func!r} cannot be called")
+        raise TypeError(f"{func!r} is not callable")
     check_options(options)
 
 

@@ -50,7 +50,7 @@ def check_id(taskid: Any) -> int:
     :raises IndexError: when it is negative.
     """
     if isinstance(taskid, bool) or not hasattr(taskid, "__index__"):
-        raise TypeError(f"a task id is an int (run returns it), not {taskid!r}")
+        raise TypeError(f"a task id must be an int, as returned by run, not {taskid!r}")
     number = operator.index(taskid)
     if not 0 <= number < 2**63:
         raise IndexError(f"there is no task {number}")
@@ -69,7 +69,9 @@ def check_ids(taskids: Any) -> list[int]:
     except TypeError as problem:
         if isinstance(taskids, Iterable):
             raise
-        raise TypeError(f"a task id or a list of them is needed, not {taskids!r}") from problem
+        raise TypeError(
+            f"the tasks must be given by a task id or a list of task ids, not {taskids!r}"
+        ) from problem
 
 
 def read_value(
