@@ -1,1 +1,1 @@
-"""A client's tasks: encoding them, sending them, mapping over them."""
+"""A client's tasks: encoding, sending and mapping."""

@@ -1,8 +1,8 @@
-"""A client's tasks: their ids, what is to be sent of them, what has come back.
+"""A client's tasks: their ids, the outbox, and the results.
 
-:class:`ClientTasks` is shared by the blocking client's threads and the reactor's thread.  A task is numbered and put
-into the outbox by whoever submits it; the reactor's thread sends what the controller's credit allows, and stores what
-comes back.
+:class:`ClientTasks` is shared by the blocking client's threads and the reactor's thread.  The submitting thread numbers
+a task and puts it into the outbox; the reactor's thread sends as many as the controller's credit allows, and stores the
+results.
 
 =============  =========================================  =====================
 a task that is  on                                        becomes
@@ -39,17 +39,17 @@ from ipython1.kernel.wire.taskwire import Entry
 log = Logger()
 
 OUTBOX_TASKS: Final = 65536
-"""Tasks that may wait to be sent; whoever submits more has to wait."""
+"""The maximum number of tasks in the outbox; submitting more waits for room."""
 
 OUTBOX_SIZE: Final = 64 * 1024 * 1024
-"""The same in bytes."""
+"""The maximum size of the outbox, in bytes."""
 
 MOST_AT_ONCE: Final = 4096
-"""Tasks that are sent before others get the reactor's thread, and the outbox's lock."""
+"""Tasks that are sent before the reactor's thread and the lock of the outbox are released."""
 
 
 class Forgotten(NamedTuple):
-    """A function that no task refers to any more."""
+    """A function that no task refers to anymore."""
 
     digest: bytes
 
@@ -60,9 +60,9 @@ Item: TypeAlias = Entry | Packed | Forgotten
 class Waiter:
     """Waits for tasks.
 
-    :param tell: called with the ids of those that are done, in the reactor's thread; with an empty list when
-        no more will come.
-    :ivar missing: the ids that are not done; it changes in the reactor's thread.
+    :param tell: called in the reactor's thread with the ids of tasks that are done; with an empty list on failure.
+    :ivar missing: the ids of tasks that are not done; the reactor's thread changes it.
+    :ivar failure: why no more results will arrive; None while they may.
     """
 
     def __init__(self, tell: Callable[[list[int]], None]) -> None:
@@ -71,14 +71,14 @@ class Waiter:
         self._tell = tell
 
     def done(self, task_ids: list[int]) -> None:
-        """Some tasks are done, of whoever."""
+        """Note that tasks are done, which may be those of other waiters."""
         mine = self.missing.intersection(task_ids)
         if mine:
             self.missing -= mine
             self._tell([task_id for task_id in task_ids if task_id in mine])
 
     def fail(self, problem: Exception) -> None:
-        """No more will come."""
+        """Note that no more results will arrive."""
         self.failure = problem
         self._tell([])
 
@@ -86,8 +86,8 @@ class Waiter:
 class ClientTasks:
     """The tasks of one client.
 
-    :param end: its connection.
-    :param call_in_reactor: calls something in the reactor's thread (``reactor.callFromThread``).
+    :param end: the client's connection.
+    :param call_in_reactor: calls a function in the reactor's thread (``reactor.callFromThread``).
     """
 
     def __init__(self, end: ClientEnd, call_in_reactor: Callable[..., Any]) -> None:
@@ -122,7 +122,7 @@ class ClientTasks:
     async def begin(self) -> None:
         """Get the first ids and credit; in the reactor's thread.
 
-        :raises ConnectionError: when the controller is gone.
+        :raises ConnectionError: if the connection to the controller is lost.
         """
         block, credit = await self._end.ask("begin")
         self._next_id, self._stop_id = block
@@ -132,11 +132,12 @@ class ClientTasks:
     # -- submitting, in any thread
 
     def submit(self, encoded: Encoded, borrowed: Packed | None = None) -> int | None:
-        """Put a task into the outbox; returns its id, or None when there is no room now (see :meth:`when_room`).
+        """Put a task into the outbox.
 
-        :param borrowed: a function that was put there before, by :meth:`borrow`.
-        :raises ConnectionError: when the controller is gone.
-        :raises MessageSizeError: when it is larger than the controller takes.
+        :param borrowed: a function of the task that :meth:`borrow` has already put there.
+        :returns: the id of the task, or None if there is no room now (see :meth:`when_room`).
+        :raises ConnectionError: if the connection to the controller is lost.
+        :raises MessageSizeError: if the task exceeds the controller's limit.
         """
         payload = encoded.payload
         size = len(payload)
@@ -175,9 +176,9 @@ class ClientTasks:
             raise MessageSizeError.too_large("the task", size, limit, "send it in parts")
 
     def borrow(self, function: Packed) -> None:
-        """Have the controller know a function until it is released.
+        """Make the controller keep a function until it is released.
 
-        :raises MessageSizeError: when it is larger than the controller takes.
+        :raises MessageSizeError: if it exceeds the controller's limit.
         """
         self._check_size(len(function.data))
         with self._lock:
@@ -185,7 +186,7 @@ class ClientTasks:
                 self._outbox.append(function)
 
     def release(self, function: Packed) -> None:
-        """All tasks are done for which a function was borrowed."""
+        """Release a borrowed function, once the tasks that need it are done."""
         with self._lock:
             forgotten = self._functions.release(function)
             self._outbox.extend(Forgotten(digest) for digest in forgotten)
@@ -206,7 +207,7 @@ class ClientTasks:
         return None
 
     def when_room(self, call: Callable[[], None]) -> None:
-        """Call ``call`` once, in the reactor's thread, when it is worth trying to submit again."""
+        """Call ``call`` once, in the reactor's thread, when there may be room to submit again."""
         with self._lock:
             has_ids = self._next_id < self._stop_id or bool(self._blocks)
             blocked = (
@@ -220,7 +221,7 @@ class ClientTasks:
         self._call_in_reactor(call)
 
     def to_ask_for(self, task_ids: Iterable[int]) -> list[int]:
-        """Those that the controller must be asked for: other clients' tasks, and what may have been cleared."""
+        """Return the tasks that only the controller knows: those of other clients, and those that may be cleared."""
         with self._lock:
             own = [
                 (start, self._next_id if stop == self._stop_id else stop)
@@ -235,11 +236,11 @@ class ClientTasks:
             ]
 
     def _first_unsent(self) -> int | None:
-        """The id of the first task in the outbox, where they are in rising order."""
+        """Return the id of the first task in the outbox, which is the lowest."""
         return next((item.task_id for item in self._outbox if isinstance(item, Entry)), None)
 
     def take_back(self, task_ids: Iterable[int]) -> set[int]:
-        """Take tasks out of the outbox; returns those that were in it."""
+        """Remove tasks from the outbox, and return the ids of those that were in it."""
         wanted = set(task_ids)
         with self._lock:
             unsent = self._first_unsent()
@@ -264,14 +265,14 @@ class ClientTasks:
             return taken
 
     def unsent(self) -> list[int]:
-        """The ids of the tasks in the outbox."""
+        """Return the ids of the tasks in the outbox."""
         with self._lock:
             return [item.task_id for item in self._outbox if isinstance(item, Entry)]
 
     # -- sending, in the reactor's thread
 
     def _send(self) -> None:
-        """Send what credit allows, and see to it that there are ids."""
+        """Send as many tasks as the credit allows, and request new ids if necessary."""
         batch: list[Entry] = []
         with self._lock:
             self._sending = False
@@ -339,7 +340,7 @@ class ClientTasks:
             link.send_bytes(taskwire.FUNCTION, 0, function.digest, function.data)
 
     def _wants_ids(self) -> bool:
-        """Whether to lease a block of ids: when less than half of the last one is left."""
+        """Return whether to lease a block of ids: if at most half of the last one is left."""
         if self._leasing or self._blocks or self._lost is not None or not self._own:
             return False
         start, stop = self._own[-1]
@@ -357,7 +358,7 @@ class ClientTasks:
 
         self._end.ask("lease").addCallbacks(leased, lambda failure: None)
 
-    # -- what comes back, in the reactor's thread
+    # -- receiving, in the reactor's thread
 
     def _done_received(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         if flags & frames.BULK:
@@ -374,7 +375,7 @@ class ClientTasks:
             self._end.link.send(taskwire.CONFIRM, number)
 
     def store(self, data: bytes) -> None:
-        """Keep results."""
+        """Store results, and notify waiters."""
         places = places_in(data)
         with self._lock:
             new = self.results.add(data, places)
@@ -383,7 +384,7 @@ class ClientTasks:
             waiter.done(new)
 
     def watch(self, waiter: Waiter, task_ids: Iterable[int]) -> list[int]:
-        """Have ``waiter`` wait for more tasks; returns those that are done already."""
+        """Make ``waiter`` wait for more tasks, and return those that are already done."""
         wanted = list(task_ids)
         with self._lock:
             missing = self.results.missing(wanted)
@@ -420,9 +421,9 @@ class ClientTasks:
     # -- waiting
 
     def add_waiter(self, waiter: Waiter, task_ids: Iterable[int]) -> frozenset[int]:
-        """Have ``waiter`` told of tasks as they are done; returns those that are not done already.
+        """Notify ``waiter`` of tasks as they are done, and return those that are not done yet.
 
-        :raises ConnectionError: when the controller is gone and not all are done.
+        :raises ConnectionError: if the connection to the controller is lost and not all are done.
         """
         with self._lock:
             missing = frozenset(self.results.missing(task_ids))
@@ -434,12 +435,15 @@ class ClientTasks:
         return missing
 
     def remove_waiter(self, waiter: Waiter) -> None:
-        """It is not wanted any more."""
+        """Stop notifying a waiter."""
         with self._lock:
             self._waiters.discard(waiter)
 
     def flushed(self) -> Deferred[None]:
-        """Fires when all that was submitted so far has reached the controller; in the reactor's thread."""
+        """Return a Deferred that fires once all tasks submitted so far have reached the controller.
+
+        Call this in the reactor's thread.
+        """
         deferred: Deferred[None] = Deferred()
         with self._lock:
             lost, wanted = self._lost, self.submitted
@@ -452,7 +456,7 @@ class ClientTasks:
         return deferred
 
     def abort_unsent(self, task_ids: Iterable[int]) -> set[int]:
-        """End those tasks that are in the outbox; returns them."""
+        """Abort the tasks that are in the outbox, and return their ids."""
         taken = self.take_back(task_ids)
         if taken:
             now = time.time()
@@ -461,15 +465,15 @@ class ClientTasks:
         return taken
 
     def forget(self, task_ids: Iterable[int]) -> None:
-        """Let go of results."""
+        """Delete results."""
         with self._lock:
             for task_id in task_ids:
                 self.results.discard(task_id)
 
     def cleared(self, task_ids: Sequence[int] | None) -> None:
-        """The controller has forgotten tasks (None: all that were done); in the reactor's thread.
+        """Note that the controller has deleted tasks (None: all that were done); in the reactor's thread.
 
-        Which of the earlier tasks there still are, only the controller knows from now on.
+        From now on only the controller knows which of the earlier tasks still exist.
         """
         with self._lock:
             if task_ids is None:

@@ -1,4 +1,4 @@
-"""Tasks to bytes, in a client."""
+"""Encoding of tasks as bytes, in a client."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _STEPS: Final = ("pre_task", "submit_task", "post_task")
 
 
 class Recent(OrderedDict[K, V], Generic[K, V]):
-    """A dict that forgets what was set first, beyond a number of entries."""
+    """A dict with a maximum number of entries, which drops the oldest."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -67,9 +67,9 @@ class Recent(OrderedDict[K, V], Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A function as bytes.
+    """A pickled function.
 
-    :ivar template: names what it does, whatever it has closed over.
+    :ivar template: identifies its code, regardless of the values in its closure.
     """
 
     digest: bytes
@@ -78,9 +78,9 @@ class Packed:
 
 
 class Encoded(NamedTuple):
-    """A task as bytes; a tuple because one is made for each task.
+    """An encoded task; a tuple for speed, as one is created for each task.
 
-    :ivar functions: what must be sent before it, if it was not yet.
+    :ivar functions: the functions that must be sent before it, unless they already were.
     """
 
     options: bytes
@@ -90,7 +90,7 @@ class Encoded(NamedTuple):
 
 
 class _Kept:
-    """A packed function, good as long as nothing it was packed with has changed."""
+    """A packed function, valid as long as nothing that was packed with it has changed."""
 
     __slots__ = ("_cells", "_globals", "function", "packed")
 
@@ -101,7 +101,7 @@ class _Kept:
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
 
     def depend_on(self, function: types.FunctionType, seen: set[int]) -> bool:
-        """Note what ``function`` takes along; False when some of that can change unnoticed."""
+        """Record what is pickled with ``function``; return False if some of that can change unnoticed."""
         if id(function) in seen:
             return True
         seen.add(id(function))
@@ -133,7 +133,7 @@ class _Kept:
         return isinstance(value, _UNCHANGING)
 
     def good(self) -> bool:
-        """Whether all is as it was."""
+        """Return whether nothing has changed."""
         for cell, value in self._cells:
             if cell.cell_contents is not value:
                 return False
@@ -144,7 +144,7 @@ class _Kept:
 
 
 def travels_by_value(function: types.FunctionType) -> bool:
-    """Whether a function is sent as code, and not as the name of a module and a function in it."""
+    """Return whether a function is pickled by value, not as the names of its module and itself."""
     return function.__module__ == _MAIN or "<" in function.__qualname__
 
 
@@ -156,16 +156,17 @@ def _global_names(code: types.CodeType) -> Iterator[str]:
 
 
 class FunctionPacker:
-    """Packs functions, each once as long as it stays the same."""
+    """Packs functions, each only once unless it changes."""
 
     def __init__(self) -> None:
         self._kept: Recent[int, _Kept] = Recent(256)
         self._templates: Recent[int, tuple[Any, bytes]] = Recent(1024)
 
     def pack(self, function: Any) -> tuple[Packed, bool]:
-        """A function's bytes, and whether this very function was packed before.
+        """Pack a function.
 
-        :raises SerializationError: when it cannot be pickled.
+        :returns: the packed function, and whether the same object was packed before.
+        :raises SerializationError: if it cannot be pickled.
         """
         kept = self._kept.get(id(function))
         if kept is not None and kept.function is function and kept.good():
@@ -184,7 +185,7 @@ class FunctionPacker:
         return packed, False
 
     def template(self, function: Any) -> bytes:
-        """Names what a function does, by its code alone."""
+        """Return an identifier of a function's code."""
         code = getattr(function, "__code__", None) or type(function)
         known = self._templates.get(id(code))
         if known is not None and known[0] is code:
@@ -199,7 +200,7 @@ class FunctionPacker:
 
 
 class TaskEncoder:
-    """Turns tasks into bytes."""
+    """Encodes tasks as bytes."""
 
     def __init__(self) -> None:
         self.functions = FunctionPacker()
@@ -209,14 +210,14 @@ class TaskEncoder:
         self._again: Recent[tuple[Any, ...], Encoded] = Recent(1024)
 
     def encode(self, task: Any) -> Encoded:
-        """A task and its recovery tasks as bytes.
+        """Encode a task and its recovery tasks.
 
-        :raises TypeError, ValueError: when something is wrong with it.
-        :raises SerializationError: when something in it cannot be pickled.
+        :raises TypeError, ValueError: if the task or one of its options is invalid.
+        :raises SerializationError: if it cannot be pickled.
         """
         options = options_of(task)
         if options.recovery_task is None:
-            # Options are checked where they are packed, which happens once for many tasks.
+            # Options are checked when they are packed, which happens once for many tasks.
             return self._one(task, options)
         check_options(options, task)
         encoded = self._one(task, options)
@@ -254,7 +255,7 @@ class TaskEncoder:
             and (pull is None or pull.__class__ is str)
             and len(expression) < 4096
         ):
-            # The same code as before: most probably all of it is the same.
+            # The same code as before: the whole task is probably the same.
             key = (expression, pull, all_values(options))
             again = self._find(self._again, key, options)
             if again is not None:
@@ -276,7 +277,7 @@ class TaskEncoder:
     def _find(known: Mapping[K, V], key: K, options: TaskOptions) -> V | None:
         try:
             return known.get(key)
-        except TypeError:  # something in it cannot be hashed, and is certainly wrong
+        except TypeError:  # an item that cannot be hashed is certainly invalid
             options.check()
             raise
 
@@ -287,7 +288,7 @@ class TaskEncoder:
         packed, again = self.functions.pack(function)
         named = again or packed.digest in self._seen
         if not named:
-            # A function that is used once is not worth keeping everywhere.
+            # A function that is used once is not worth caching.
             self._seen[packed.digest] = None
         payload = pack_task(
             Kind.CALL if named else Kind.CALL_WITH,
@@ -296,7 +297,7 @@ class TaskEncoder:
             pack_arguments(task.args, task.kwargs),
             _push(task),
         )
-        # One that is used again is sent once, and named from then on.
+        # A function that is used again is sent once, and referred to by its digest from then on.
         functions = (packed,) if named else ()
         return self._with_options(options, payload, packed.template, functions)
 
@@ -307,7 +308,7 @@ class TaskEncoder:
     def encode_items(
         self, options: TaskOptions, packed: Packed, items: Sequence[Sequence[Any]]
     ) -> Encoded:
-        """A call of a function with each of several lists of arguments."""
+        """Encode the calls of a function with several lists of arguments as one task."""
         payload = pack_task(Kind.ITEMS, 0, packed.digest, pack_object(list(items)))
         return self._with_options(options, payload, packed.template, (packed,), len(items))
 
@@ -319,10 +320,10 @@ class TaskEncoder:
         functions: tuple[Packed, ...] = (),
         weight: int = 1,
     ) -> Encoded:
-        """What was encoded, together with its options and the functions it needs.
+        """Return an encoded task, from its payload, options and functions.
 
-        :param template: names what it does.
-        :param weight: how many calls it is.
+        :param template: identifies its code.
+        :param weight: the number of calls in it.
         """
         depend = b""
         digests = tuple([function.digest for function in functions]) if functions else ()
@@ -341,7 +342,7 @@ class TaskEncoder:
         )
         spec = self._find(self._options, key, options)
         if spec is None:
-            # What was checked before under the same key is not checked again.
+            # Options that were checked before, with the same key, are not checked again.
             options.check()
             spec = self._options[key] = OptionsSpec(
                 template,
@@ -356,7 +357,7 @@ class TaskEncoder:
 
 
 def _what_runs_like(kind: type) -> type:
-    """The class of tasks that does on the engine just what this one does; itself if there is none."""
+    """Return the built-in class of tasks that does the same on the engine as ``kind``, or ``kind`` itself."""
     for base in (StringTask, MapTask):
         if issubclass(kind, base) and all(
             getattr(kind, name) is getattr(base, name) for name in _STEPS
@@ -387,7 +388,7 @@ def _push(task: Any) -> bytes:
 
 
 def _without_client_parts(task: Any) -> Any:
-    """What the engine needs of a task object."""
+    """Return a copy of a task object with only what the engine needs."""
     if not isinstance(task, BaseTask):
         return task
     shipped = copy.copy(task)

@@ -1,4 +1,4 @@
-"""Mappers and parallel functions whose items are shared out among engines, and the clients' methods that make them."""
+"""Load-balanced mappers and parallel functions, and the clients' methods that create them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ipython1.kernel.objects.taskoptions import DEFAULTS, LaterOptions, TaskOpti
 
 
 class ITaskMapperFactory(Interface):
-    """Makes mappers that share items out among engines."""
+    """Creates load-balanced mappers."""
 
     def mapper(
         clear_before: bool = False,
@@ -24,11 +24,11 @@ class ITaskMapperFactory(Interface):
         block: bool = True,
         **options: Any,
     ) -> Any:
-        """A mapper with these options, and all others that tasks have."""
+        """Create a mapper with these and all other options of tasks."""
 
 
 class ITaskParallelDecorator(Interface):
-    """Makes parallel functions whose items are shared out among engines."""
+    """Creates load-balanced parallel functions."""
 
     def parallel(
         clear_before: bool = False,
@@ -39,16 +39,16 @@ class ITaskParallelDecorator(Interface):
         block: bool = True,
         **options: Any,
     ) -> Any:
-        """A decorator with these options, and all others that tasks have."""
+        """Return a decorator with these and all other options of tasks."""
 
 
 @implementer(IMapper)
 class TaskMapper:
-    """Maps over tasks.
+    """Maps with tasks.
 
-    :param client: a task client, blocking or not.
-    :param options: those of the tasks.
-    :param block: whether ``map`` waits for the values.
+    :param client: a blocking or asynchronous task client.
+    :param options: the options of the tasks.
+    :param block: whether ``map`` waits for the values; default: True.
     """
 
     def __init__(self, client: Any, options: TaskOptions = DEFAULTS, block: bool = True) -> None:
@@ -57,21 +57,21 @@ class TaskMapper:
         self.block = block
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
-        """``list(map(func, *sequences))``, shared out among the engines.
+        """Map a function over sequences, load-balanced.
 
-        :param func: is called on engines with an item of each sequence.
-        :param sequences: the shortest ends the map.
-        :returns: what the client's ``map`` gives; with ``block=False``, what stands for a map that may not be
-            finished.
-        :raises CompositeError: when calls failed; its ``results`` hold all values, and an exception in each
-            failed place.
-        :raises TypeError, ValueError: when an option, or an argument, is wrong.
+        :param func: the function; it is called with one item of each sequence.
+        :param sequences: at least one iterable; the shortest determines the number of calls.
+        :returns: a list of the results, in the order of the items; with ``block=False``, a pending result of it.  With
+            an asynchronous client, a Deferred of either.
+        :raises CompositeError: if calls failed; its ``results`` contain all results, with exceptions in place of those
+            that failed.
+        :raises TypeError, ValueError: if an option or argument is invalid.
         """
         return self.client.run_map(func, sequences, self.options, self.block)
 
 
 class MapMethods:
-    """The methods of task clients that make mappers."""
+    """The methods of task clients that create mappers."""
 
     @shows_options
     def mapper(
@@ -84,15 +84,15 @@ class MapMethods:
         block: bool = True,
         **options: Unpack[LaterOptions],
     ) -> TaskMapper:
-        """An object whose ``map`` has these options.
+        """Create a mapper, whose ``map`` uses these options.
 
         With ``retries``, a ``recovery_task``, ``clear_before``, ``clear_after`` or a ``timeout``, each item is a
-        task of its own; else short ones are grouped.
+        separate task; otherwise, short items are grouped.
 
         {options}
-        :param block: False has ``map`` return what stands for a map that may not be finished: a ``PendingResult``,
-            or of an asynchronous client a Deferred of an ``AsyncPendingMap``, at once. Default True.
-        :returns: the mapper, which can be kept and used again.
+        :param block: whether ``map`` waits; default: True.  If False, ``map`` returns a ``PendingResult`` at once, or
+            with an asynchronous client a Deferred of an ``AsyncPendingMap``.
+        :returns: the mapper, which can be used repeatedly.
         """
         given = TaskOptions(clear_before, clear_after, retries, recovery_task, depend, **options)
         return TaskMapper(self, given, block)
@@ -108,11 +108,11 @@ class MapMethods:
         block: bool = True,
         **options: Unpack[LaterOptions],
     ) -> Callable[[Callable[..., Any]], ParallelFunction]:
-        """A decorator: the function is called with sequences and applied to their items, shared out among the engines.
+        """Return a decorator for functions that are called with sequences and applied to their items, load-balanced.
 
         {options}
         :param block: as for :meth:`mapper`.
-        :returns: what makes a :class:`~ipython1.kernel.parallelfunction.ParallelFunction` of a function.
+        :returns: a decorator, which returns a :class:`~ipython1.kernel.parallelfunction.ParallelFunction`.
         """
         mapper = self.mapper(
             clear_before, clear_after, retries, recovery_task, depend, block, **options
@@ -122,5 +122,5 @@ class MapMethods:
     def run_map(
         self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
     ) -> Any:
-        """A map with all options; for :class:`TaskMapper`."""
+        """Map with all options; used by :class:`TaskMapper`."""
         raise NotImplementedError

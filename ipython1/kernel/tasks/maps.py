@@ -1,7 +1,7 @@
-"""Maps over tasks: short items are grouped, values come back in order, errors stay with their items.
+"""Maps with tasks: short items are grouped, results are returned in order, and errors are assigned to their items.
 
-How long items take is not known before, so a map begins with single items and makes groups as it learns
-(:class:`MapPlan`).  An item whose group was lost as a whole (its engine died) is run again by itself.
+The duration of items is not known in advance, so a map begins with single items and forms groups based on their
+durations (:class:`MapPlan`).  If a whole group is lost (because its engine died), its items run again separately.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from ipython1.kernel.tasks.methods import read_value
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 
 GROUP = 0.010
-"""Seconds of work that a group of items should be."""
+"""The target duration of a group of items, in seconds."""
 
 SMALLEST_GROUP = 0.001
-"""Seconds of work below which items are not worth being separate, even at the end."""
+"""The minimum duration of a group, in seconds, even at the end of a map."""
 
 PROBES = 4
-"""Single items for each engine to begin with."""
+"""Single items per engine at the beginning."""
 
 UNDER_WAY = 8
-"""Groups for each engine that are submitted ahead."""
+"""Groups per engine that are submitted in advance."""
 
 
 class MapPlan:
-    """Decides which items make a task, without I/O.
+    """Decides how items are grouped to tasks, without I/O.
 
     :param total: the number of items.
     :param engines: the number of engines.
@@ -63,7 +63,7 @@ class MapPlan:
         self._again: deque[tuple[int, int]] = deque()
 
     def next_group(self) -> tuple[int, int] | None:
-        """The items (from, up to) to submit next; None when there is nothing to submit now."""
+        """Return the range of items (start, stop) to submit next; None if there is nothing to submit now."""
         if self._again:
             self._under_way += 1
             return self._again.popleft()
@@ -86,17 +86,17 @@ class MapPlan:
         return max(1, min(int(GROUP / each), max(fair, least)))
 
     def done(self, start: int, stop: int, seconds: float) -> None:
-        """A group is done; it took ``seconds`` on its engine."""
+        """Note that a group is done, after ``seconds`` on its engine."""
         self._under_way -= 1
         self._items += stop - start
         self._seconds += seconds
 
     def dropped(self) -> None:
-        """A group is done with that was never sent."""
+        """Note that a group will not be sent."""
         self._under_way -= 1
 
     def lost(self, start: int, stop: int) -> None:
-        """A group was lost as a whole; its items run again, one by one."""
+        """Note that a whole group was lost; its items run again separately."""
         self._under_way -= 1
         self._again.extend((index, index + 1) for index in range(start, stop))
 
@@ -109,9 +109,9 @@ class _Group:
 
 
 class MapRun:
-    """A map under way; lives in the reactor's thread until it is done.
+    """A map in progress; until it is done, it is used only in the reactor's thread.
 
-    :ivar finished: fires with this object when everything is here.
+    :ivar finished: a Deferred that fires with this object once all results have arrived.
     """
 
     def __init__(
@@ -142,11 +142,11 @@ class MapRun:
         self._waiting_for_room = False
 
     async def begin(self) -> None:
-        """Find out how many engines there are, and submit the first items."""
+        """Ask for the number of engines, and submit the first items."""
         try:
             engines = await self._connection.end.ask("engines")
             plain = not self._options.for_single_calls
-            # What is the same for all items is wrong with all of them, and tried here.
+            # Errors in what all items have in common are found here.
             packed, _ = self._encoder.functions.pack(self._function)
             self._encoder.encode(MapTask(_nothing).with_options(self._options))
             if plain:
@@ -158,7 +158,7 @@ class MapRun:
             self._fail(problem)
 
     def _go_on(self) -> None:
-        """Submit what the plan says."""
+        """Submit the groups that the plan allows."""
         if self._over or self._waiting_for_room:
             return
         done: list[int] = []
@@ -195,7 +195,7 @@ class MapRun:
         return task_id
 
     def _cannot_be_sent(self, start: int, stop: int, problem: KernelError) -> None:
-        """An item fails alone; of a group, it is to be found out which."""
+        """Handle items that cannot be sent: a single one fails, a group is submitted item by item to find it."""
         if stop - start > 1:
             self._plan.lost(start, stop)
             return
@@ -211,7 +211,7 @@ class MapRun:
             self._fail(problem)
 
     def _told(self, task_ids: list[int]) -> None:
-        """Tasks are done, or no more will come."""
+        """Handle tasks that are done, or the failure of the waiter."""
         if self._over:
             return
         if self._waiter.failure is not None:
@@ -254,7 +254,7 @@ class MapRun:
             self.finished.errback(problem)
 
     def abort(self) -> None:
-        """End it; what runs is interrupted."""
+        """Abort the map; running tasks are interrupted."""
         task_ids = list(self._groups)
         self._fail(TaskAborted("the map was aborted"))
         for task_id in task_ids:
@@ -262,9 +262,9 @@ class MapRun:
                 self._connection.end.ask("abort", taskid=task_id).addErrback(lambda failure: None)
 
     def collect(self) -> list[Any]:
-        """The values in order.
+        """Return the values in the order of the items.
 
-        :raises CompositeError: when calls failed.
+        :raises CompositeError: if calls failed.
         """
         values: list[Any] = [None] * self.total
         failures: list[tuple[int, BaseException, int | None]] = [
@@ -278,7 +278,7 @@ class MapRun:
             engine = head[3] if head[3] >= 0 else None
             value = read_value(head[2], data[begin : begin + head[1]], head[3], None)
             if value.failure is not None:
-                # A group that cannot be read here is lost as a whole.
+                # The whole group cannot be decoded here.
                 for index in range(group.start, group.stop):
                     values[index] = value.failure
                     failures.append((index, value.failure, engine))
@@ -303,7 +303,7 @@ class MapRun:
 
 
 def _nothing() -> None:
-    """Stands for a function of which only the options matter."""
+    """Do nothing; a placeholder where only the options of a task matter."""
 
 
 def _traceback_of(problem: BaseException) -> str:
@@ -312,11 +312,11 @@ def _traceback_of(problem: BaseException) -> str:
 
 
 def columns_of(sequences: Sequence[Any]) -> list[Any]:
-    """The sequences of a map as things that have a length and items by number.
+    """Return the sequences of a map as objects with a length and items by index.
 
-    Of what must be iterated over, no more is taken than the built-in ``map`` would take, as some never end.
+    Iterators are consumed only as far as the built-in ``map`` would, as some may be infinite.
 
-    :raises TypeError: when there are none, or they cannot be iterated over.
+    :raises TypeError: if there are no sequences, or one of them is not iterable.
     """
     if not sequences:
         raise TypeError("map needs a function and at least one sequence")
@@ -327,19 +327,22 @@ def columns_of(sequences: Sequence[Any]) -> list[Any]:
 
 
 def _has_items_by_number(sequence: object) -> bool:
-    """Whether item ``i`` is ``sequence[i]``, which is not so for dicts and the like."""
+    """Return whether item ``i`` is ``sequence[i]``, which is not the case for dicts, for example."""
     return isinstance(sequence, Sequence) or is_array(sequence)
 
 
 def check_map(func: object, options: TaskOptions) -> None:
-    """:raises TypeError, ValueError: when a map with these options cannot be."""
+    """Check the arguments of a map.
+
+    :raises TypeError, ValueError: if the function or an option is invalid.
+    """
     if not callable(func):
         raise TypeError(f"{func!r} is not callable")
     check_options(options)
 
 
 class PendingMap(PendingResult):
-    """A map that may not be finished: a ``PendingResult`` of the list of values."""
+    """The pending result of a map: a ``PendingResult`` of the list of values."""
 
     unit = "call"
 
@@ -355,9 +358,9 @@ class PendingMap(PendingResult):
         sequences: Sequence[Any],
         options: TaskOptions,
     ) -> PendingMap:
-        """Begin a map; from any thread.
+        """Start a map; from any thread.
 
-        :raises TypeError, ValueError: when something is wrong with the arguments.
+        :raises TypeError, ValueError: if an argument is invalid.
         """
         check_map(func, options)
         run = MapRun(tasks, encoder, connection, func, columns_of(sequences), options)
@@ -373,9 +376,9 @@ class PendingMap(PendingResult):
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many items are done, and how many there are."""
+        """The number of items that are done, and of all items."""
         return self._run.completed, self._run.total
 
     def abort(self) -> None:
-        """End it: what has not begun is dropped, what runs is interrupted."""
+        """Abort the map: drop calls that have not begun, and interrupt those that run."""
         self._run._connection.reactor.callFromThread(self._run.abort)

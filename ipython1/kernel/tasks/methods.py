@@ -1,4 +1,4 @@
-"""What the blocking and the asynchronous task client share."""
+"""The common base of the blocking and asynchronous task clients."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 REFUSED = Status.REFUSED
 
 IDS_AT_ONCE = 10_000
-"""Ids that fit into one question."""
+"""The maximum number of ids in a question."""
 
 
 def chunks(task_ids: list[int] | None) -> Iterator[list[int] | None]:
-    """``task_ids`` in parts that fit into questions; None, for all, is one part."""
+    """Split ids into parts that fit into questions; None, which means all, is one part."""
     if task_ids is None:
         yield None
         return
@@ -32,10 +32,10 @@ def chunks(task_ids: list[int] | None) -> Iterator[list[int] | None]:
 
 
 class QueueStatus(dict[str, Any]):
-    """How many tasks, or which, are in each state: ``scheduled``, ``pending``, ``succeeded``, ``failed``.
+    """The number or the ids of the tasks in each state: ``scheduled``, ``pending``, ``succeeded`` and ``failed``.
 
-    :ivar unsatisfied: those of the scheduled ones that no present engine may run: their ``depend`` gave false
-        on all of them, or they have rejected all of them.
+    :ivar unsatisfied: the scheduled tasks that no registered engine may run, because their ``depend`` returned false
+        for all engines, or they have rejected all of them.
     """
 
     def __init__(self, states: Mapping[str, Any], unsatisfied: Any) -> None:
@@ -44,10 +44,10 @@ class QueueStatus(dict[str, Any]):
 
 
 def check_id(taskid: Any) -> int:
-    """A task id.
+    """Return a task id as an int.
 
-    :raises TypeError: when it is not an int.
-    :raises IndexError: when it is negative.
+    :raises TypeError: if it is not an int.
+    :raises IndexError: if it is negative or too large.
     """
     if isinstance(taskid, bool) or not hasattr(taskid, "__index__"):
         raise TypeError(f"a task id must be an int, as returned by run, not {taskid!r}")
@@ -58,9 +58,9 @@ def check_id(taskid: Any) -> int:
 
 
 def check_ids(taskids: Any) -> list[int]:
-    """One id, or several, as a list.
+    """Return one or several ids as a list.
 
-    :raises TypeError: when they are not ints.
+    :raises TypeError: if they are not ints.
     """
     if hasattr(taskids, "__index__"):
         return [check_id(taskids)]
@@ -77,7 +77,7 @@ def check_ids(taskids: Any) -> list[int]:
 def read_value(
     status: int, payload: bytes, engine: int, process: Callable[[Any, int], Any] | None
 ) -> TaskValue:
-    """What a result's payload says; never raises."""
+    """Decode the payload of a result; errors become its failure."""
     try:
         if status == REFUSED:
             name, message = messages.unpack_json(payload)
@@ -105,7 +105,7 @@ class TaskMethods(MapMethods):
         return f"<{type(self).__name__}: controller at {self._connection.location}{state}>"
 
     def _submitted(self, task_id: int, task: Any) -> None:
-        """Note what has to be known about a task when its result comes."""
+        """Record what is needed to read a task's result."""
         if (
             not isinstance(task, BaseTask)
             or type(task).process_result is not BaseTask.process_result
@@ -113,7 +113,7 @@ class TaskMethods(MapMethods):
             self._processors[task_id] = task.process_result
 
     def _read(self, task_id: int) -> TaskResult | None:
-        """The result of a task, if it is here."""
+        """Return the result of a task, or None if it has not arrived."""
         place = self._tasks.results.get(task_id)
         if place is None:
             return None
@@ -135,9 +135,9 @@ class TaskMethods(MapMethods):
         )
 
     def _to_abort(self, task_ids: list[int], alone: bool) -> list[int]:
-        """End tasks that have not left this client, and return those that the controller is to end.
+        """Abort tasks in the outbox, and return those that the controller must abort.
 
-        :raises IndexError: when there is but one, and it is done.
+        :raises IndexError: if there is only one task, and it is done.
         """
         taken = self._tasks.abort_unsent(task_ids)
         results = self._tasks.results
@@ -147,7 +147,7 @@ class TaskMethods(MapMethods):
         return left
 
     def _status(self, verbose: bool, told: Mapping[str, Any]) -> QueueStatus:
-        """What the controller tells of the queue, with what has not left this client."""
+        """Add the tasks in the outbox to the controller's report on the queue."""
         states = dict(told)
         unsatisfied = states.pop("unsatisfied")
         unsent = self._tasks.unsent()

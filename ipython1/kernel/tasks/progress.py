@@ -1,4 +1,4 @@
-"""A line that shows how far a long wait is, for a person at a terminal."""
+"""A progress line for long waits in a terminal."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def progress_line(
     file: TextIO | None = None,
     what: str = "tasks",
 ) -> bool:
-    """Wait, and show progress while it takes long.
+    """Wait, and show progress if it takes long.
 
-    :param wanted: True, False, or None for "when ``file`` is a terminal".
-    :param wait: waits so many seconds (None: for ever); gives true when it is over.
-    :param progress: how many are done, and how many there are.
-    :param timeout: seconds to wait at most.
-    :param what: what they are.
-    :returns: whether it is over.
+    :param wanted: whether to show it: True, False, or None to show it if ``file`` is a terminal.
+    :param wait: waits for a number of seconds (None: without limit); returns whether the wait is over.
+    :param progress: returns the number of items that are done, and of all items.
+    :param timeout: the maximum time to wait, in seconds; None for no limit.
+    :param file: the stream; default: standard error.
+    :param what: what the items are called.
+    :returns: whether the wait is over.
     """
     out = sys.stderr if file is None else file
     if wanted is None:
@@ -58,7 +59,7 @@ def progress_line(
 
 
 def describe(done: int, total: int, seconds: float, what: str = "tasks") -> str:
-    """``120 of 2000 tasks done, 12 s, about 188 s to go``."""
+    """Describe progress: ``120 of 2000 tasks done, 12 s, about 188 s to go``."""
     text = f"{done} of {total} {what} done, {seconds:.0f} s"
     if done:
         text += f", about {seconds / done * (total - done):.0f} s to go"

@@ -1,8 +1,8 @@
-"""A client's results as they came, to be read when they are asked for.
+"""A client's undecoded results, which are decoded when they are read.
 
-Results come in batches of bytes, *segments*. A *page* is an array in which each of a thousand tasks has its place: the
-number of its segment, and where in that its result begins. So a million results take a million array items and the
-bytes themselves, and not a million objects.
+Results arrive in batches of bytes, *segments*. A *page* is an array with an item for each of 1024 tasks: the number of
+the segment and the offset of the task's result in it. So a million results need a million array items and the bytes
+themselves instead of a million objects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OFFSET_MASK: Final = (1 << _SEGMENT_BITS) - 1
 
 
 class ResultBook:
-    """Results by task id, as they came: batches of bytes, and where in them each result begins."""
+    """Undecoded results by task id: batches of bytes, and the offsets of the results in them."""
 
     def __init__(self) -> None:
         self._pages: dict[int, array[int]] = {}
@@ -34,7 +34,12 @@ class ResultBook:
         return self._count
 
     def add(self, data: bytes, places: Sequence[tuple[int, int]]) -> list[int]:
-        """Keep ``data``, with results of tasks at offsets ``places``; returns the ids that are new."""
+        """Store results.
+
+        :param data: the results.
+        :param places: pairs of a task id and the offset of its result.
+        :returns: the ids that had no result yet.
+        """
         segment = self._next
         self._next += 1
         pages = self._pages
@@ -55,7 +60,7 @@ class ResultBook:
         return new
 
     def get(self, task_id: int) -> tuple[bytes, int] | None:
-        """The bytes in which a task's result begins at an offset."""
+        """Return the bytes that contain a task's result, and its offset; None if there is no result."""
         page = self._pages.get(task_id // _PAGE)
         place = page[task_id % _PAGE] if page is not None else 0
         if not place:
@@ -67,7 +72,7 @@ class ResultBook:
         return page is not None and page[task_id % _PAGE] != 0
 
     def missing(self, task_ids: Iterable[int]) -> set[int]:
-        """Those that have no result."""
+        """Return the ids that have no result."""
         pages = self._pages
         none: array[int] = array("Q", bytes(8 * _PAGE))
         return {
@@ -77,7 +82,7 @@ class ResultBook:
         }
 
     def discard(self, task_id: int) -> None:
-        """Let go of a result."""
+        """Delete a result."""
         page = self._pages.get(task_id // _PAGE)
         place = page[task_id % _PAGE] if page is not None else 0
         if page is None or not place:
@@ -90,7 +95,7 @@ class ResultBook:
             del self._left[segment], self._segments[segment]
 
     def clear(self) -> None:
-        """Let go of all."""
+        """Delete all results."""
         self._pages.clear()
         self._segments.clear()
         self._left.clear()
@@ -98,7 +103,7 @@ class ResultBook:
 
 
 def places_in(data: bytes) -> list[tuple[int, int]]:
-    """The tasks whose results follow each other in ``data``, and the offset at which each begins."""
+    """Return the task ids and offsets of the consecutive results in ``data``."""
     places = []
     position = 0
     end = len(data)
@@ -112,7 +117,7 @@ def places_in(data: bytes) -> list[tuple[int, int]]:
 
 
 def aborted_result(task_id: int, now: float) -> bytes:
-    """The result of a task that was aborted before it left this client.
+    """Return the encoded result of a task that was aborted before it was sent.
 
     :param now: seconds since the epoch.
     """

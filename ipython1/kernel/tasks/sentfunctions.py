@@ -1,7 +1,8 @@
-"""Which functions the controller, and so the engines, keep for a client.
+"""The functions that the controller, and thus the engines, cache for a client.
 
-A function is sent once and named from then on.  Those of single tasks are kept as long as the client is there.
-Those of maps are often made for one map and never used again, so only the last ones are kept:
+A function is sent once, and referred to by its digest from then on.  Functions of single tasks are kept as long as the
+client is connected.  Functions of maps are often defined for one map and not used again, so only the last ones are
+kept:
 
 ============  =========================================  ======================================
 a function    on                                         becomes
@@ -24,16 +25,16 @@ from typing import Final
 from ipython1.kernel.tasks.encoder import Packed
 
 FEWEST_IDLE: Final = 4
-"""So many are kept however large they are."""
+"""Idle functions that are kept regardless of their size."""
 
 MOST_IDLE: Final = 64
 
 MOST_IDLE_SIZE: Final = 8 * 1024 * 1024
-"""Bytes of idle functions, if there are more than the fewest."""
+"""The maximum size of idle functions, in bytes, if there are more than :data:`FEWEST_IDLE`."""
 
 
 class SentFunctions:
-    """The functions that the controller has of one client."""
+    """The functions that the controller caches for a client."""
 
     def __init__(self) -> None:
         self._kept: set[bytes] = set()
@@ -45,9 +46,9 @@ class SentFunctions:
         return digest in self._kept or digest in self._users or digest in self._idle
 
     def add(self, function: Packed, borrowed: bool = False) -> bool:
-        """A task refers to a function; returns whether that must be sent first.
+        """Note that a task refers to a function, and return whether it must be sent first.
 
-        :param borrowed: for a map, which releases it.
+        :param borrowed: whether it is for a map, which will release it.
         """
         digest = function.digest
         if digest in self._kept:
@@ -61,7 +62,7 @@ class SentFunctions:
         return unknown
 
     def release(self, function: Packed) -> list[bytes]:
-        """A map that had added it is done, with all its tasks; returns those that are to be forgotten."""
+        """Release a map's function when its tasks are done, and return the digests to delete from the cache."""
         digest = function.digest
         self._users[digest] -= 1
         if self._users[digest] > 0:
