@@ -293,9 +293,9 @@ class MagicTests(OnSharedCluster):
             session.type(f"executor = {maker}.executor()")
             session.type("future = executor.submit(time.sleep, 600)")
             shown = self.interrupted(session, "future.result()")
-            self.assertIn("KeyboardInterrupt: the call goes on; abort() of its future", shown)
+            self.assertIn("KeyboardInterrupt: the call continues; abort() of its future", shown)
             shown = self.interrupted(session, "executor.shutdown()")
-            self.assertIn("KeyboardInterrupt: 1 call of the executor goes on; abort() of", shown)
+            self.assertIn("KeyboardInterrupt: 1 call of the executor continues; abort() of", shown)
             session.type("future.abort(); failure = future.exception()")
             session.type(
                 "def use(executor):\n"
@@ -303,7 +303,7 @@ class MagicTests(OnSharedCluster):
                 "        return list(executor.map(time.sleep, [600] * 9))\n"
             )
             shown = self.interrupted(session, f"use({maker}.executor())")
-            self.assertIn("KeyboardInterrupt: the calls of the executor are ended", shown)
+            self.assertIn("KeyboardInterrupt: the executor's calls were aborted", shown)
             # The engines are free at once.
             self.assertIn("[1, 1, 1, 1]", session.type("mec.push({'x': 1}); mec['x']"))
 

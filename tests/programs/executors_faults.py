@@ -136,7 +136,7 @@ for future in futures:
 for future in waiting:
     with raises(BrokenExecutor, "all engines"):
         future.result(timeout=20)
-with raises(client.BrokenEnginePool, "make a new executor"):
+with raises(client.BrokenEnginePool, "create a new executor"):
     list(mapped)
 with raises(client.BrokenEnginePool, "all engines"):
     executor.submit(square, 2)

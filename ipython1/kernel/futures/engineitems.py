@@ -178,7 +178,7 @@ class EngineItems(ExecutorItems):
         if not self._dispatcher.engines:
             how = self._last_loss or f"the last was engine {compress_ids(self._known)}"
             self._break(
-                f"all engines of this executor are gone ({how}). Start engines, and make a new executor"
+                f"all engines of this executor are gone ({how}). Start engines, and create a new executor"
             )
 
     def _break(self, reason: str) -> None:

@@ -25,12 +25,12 @@ LINGER: Final = 0.2
 
 
 CALL_GOES_ON: Final = (
-    "KeyboardInterrupt: the call goes on; abort() of its future ends it, and abort() of the executor "
-    "ends all of its calls"
+    "KeyboardInterrupt: the call continues; abort() of its future ends it, and abort() of the executor "
+    "ends all its calls"
 )
 """What Ctrl-C says."""
 
-CALLS_ENDED: Final = "KeyboardInterrupt: the calls of the executor are ended"
+CALLS_ENDED: Final = "KeyboardInterrupt: the executor's calls were aborted"
 """What it says when it leaves the executor's ``with`` statement too."""
 
 
@@ -92,7 +92,7 @@ class Answer:
         self.stderr = stderr
 
 
-_UNREAD: Final = RuntimeError("what an engine raised was not read")
+_UNREAD: Final = RuntimeError("the exception from the engine has not been decoded")
 
 
 class ItemOwner(Protocol):
@@ -280,7 +280,7 @@ class Completions:
         try:
             future.finish(read, good)
         except InvalidStateError:
-            log.warning("something else has finished %r", future)
+            log.warning("%r was finished by something other than its executor", future)
         self.over(1)
 
     def call(self, callback: Callback, future: EngineFuture) -> None:
@@ -325,7 +325,7 @@ class Completions:
             number = self._outstanding
             raise WaitInterrupted(
                 f"KeyboardInterrupt: {number} call{'' if number == 1 else 's'} of the executor "
-                f"go{'es' if number == 1 else ''} on; abort() of the executor ends {'it' if number == 1 else 'them'}"
+                f"continue{'s' if number == 1 else ''}; abort() of the executor ends {'it' if number == 1 else 'them'}"
             ) from None
 
     def _run(self) -> None:

@@ -137,7 +137,7 @@ class ExecutorItems(ABC):
 
     def _link_lost(self, reason: str) -> None:
         self._break(
-            f"the controller is gone ({reason}). Start it again if it ended, and create a new client and executor"
+            f"the controller is gone ({reason}). Restart it if it ended, and create a new client and executor"
         )
 
     @abstractmethod

@@ -217,7 +217,7 @@ class TaskItems(ExecutorItems):
             return
         self._break(
             f"all engines are gone (the last was engine {compress_ids(self._known)}). "
-            "Start engines, and make a new executor"
+            "Start engines, and create a new executor"
         )
 
     def _break(self, reason: str) -> None:
