@@ -1,1 +1,1 @@
-"""Engines behind ``concurrent.futures``."""
+"""Executors of ``concurrent.futures`` that run calls on engines."""

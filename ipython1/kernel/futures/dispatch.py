@@ -1,22 +1,22 @@
-"""Which engine gets which item of an executor: a queue in the client, and few items in the hands of each engine.
+"""Distribution of an executor's items to engines: a queue in the client, and at most two items per engine.
 
-:class:`Dispatcher` is pure: it is told what happens and says where the next item goes.  Items wait here and not in the
-engines' queues, so that they can be cancelled, and so that a slow one holds up no other.
+:class:`Dispatcher` is a pure state machine that decides where the next item goes.  Items wait here instead of in the
+engines' queues, so that they can be cancelled, and a slow one does not delay others.
 
 ===========  ===============================================  ==================================
 an item is   on                                               becomes
 ===========  ===============================================  ==================================
 (new)        :meth:`Dispatcher.add`                           WAITING
 WAITING      :meth:`Dispatcher.hand_over`, an engine is free  HANDED to that engine
-WAITING      it is cancelled (its state is set to OVER)       (dropped when its turn comes)
+WAITING      it is cancelled (its state is set to OVER)       (dropped at its turn)
 HANDED       :meth:`Dispatcher.over`: it has an outcome       OVER
 HANDED       :meth:`Dispatcher.give_back`: it has not begun   WAITING, before all others
 HANDED       :meth:`Dispatcher.forget`: cancelled in time     OVER
 ===========  ===============================================  ==================================
 
-An engine has one item at a time, and one more at hand if items like these were short before.  Where an item may be
-waiting although another engine is idle (its own engine is busy with something else, or with an item that takes longer
-than usual), :meth:`Dispatcher.to_take_back` names it.
+An engine gets one item at a time, and one more in advance if items of this kind were short before.  An item may be
+waiting although another engine is idle, because its own engine is busy with something else or with an item that takes
+longer than usual; :meth:`Dispatcher.to_take_back` returns such items.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from enum import IntEnum
 from typing import Any, Final
 
 SHORT: Final = 0.05
-"""Seconds below which an item is short: worth having the next one at hand."""
+"""Seconds; items that take less are short, so their engine gets the next one in advance."""
 
 LOOK_AFTER: Final = 0.05
-"""Seconds after which it is asked whether an item has begun, if an engine is idle; then at growing intervals."""
+"""Seconds after which to check whether an item has begun, if an engine is idle; then at increasing intervals."""
 
 LOOK_LESS_OFTEN: Final = 4.0
 LOOK_AT_LEAST: Final = 5.0
@@ -40,7 +40,7 @@ _NEWEST: Final = 0.25
 
 
 class State(IntEnum):
-    """Where an item is; see the table above."""
+    """The state of an item; see the table above."""
 
     WAITING = 0
     HANDED = 1
@@ -53,16 +53,16 @@ OVER: Final = State.OVER
 
 
 class Item:
-    """One call.
+    """A call.
 
-    :ivar future: what tells the user of it.
-    :ivar work: it, packed.
-    :ivar kind: the same for items that do the same, as far as is known; hashable.
-    :ivar number: what it is called on the way to its engine.
-    :ivar cancelling: its user wants it back.
-    :ivar asked: how often the controller is being asked for it back just now.
-    :ivar taken_back: it is back, and will not run.
-    :ivar dropped: its future was cancelled.
+    :ivar future: its future.
+    :ivar work: the packed call.
+    :ivar kind: a hashable object, equal for items that probably take the same time.
+    :ivar number: its number as a command, or its task id; None before it is sent.
+    :ivar cancelling: whether its user is cancelling it.
+    :ivar asked: the number of requests to the controller in progress to withdraw it.
+    :ivar taken_back: whether it was withdrawn and will not run.
+    :ivar dropped: whether its future was cancelled.
     """
 
     __slots__ = (
@@ -100,11 +100,12 @@ class Item:
 
 
 class _Load:
-    """What one engine has.
+    """The load of an engine.
 
-    :ivar items: in the order in which it runs them.
-    :ivar free_since: when it ended the last one.
-    :ivar stuck: an item was taken back from it because it was busy with something else.
+    :ivar items: its items, in the order in which it runs them.
+    :ivar free_since: the time at which its last item ended.
+    :ivar stuck: whether an item was taken back from it because it was busy with something else.
+    :ivar gone: whether it is no longer available.
     """
 
     __slots__ = ("engine", "free_since", "gone", "items", "stuck")
@@ -120,14 +121,15 @@ class _Load:
 class Dispatcher:
     """The queue and the engines of one executor.
 
-    :param most: items that may be in the engines' hands, all together; None for no limit but theirs.
+    :param engines: the ids of the engines.
+    :param most: the maximum number of items on all engines together; None for no other limit than that per engine.
     """
 
     def __init__(self, engines: Iterable[int], most: int | None = None) -> None:
         self._loads: dict[int, _Load] = {}
         self._idle: dict[int, _Load] = {}
         self._with_room: dict[int, _Load] = {}
-        """Those that have one item, which was short when it was handed over."""
+        """Engines that have one item, of a kind that was short when it was handed over."""
         self._most = most
         self._waiting: deque[Item] = deque()
         self._seconds: OrderedDict[object, float] = OrderedDict()
@@ -141,13 +143,13 @@ class Dispatcher:
 
     @property
     def handed(self) -> int:
-        """The number of items in the engines' hands."""
+        """The number of items on the engines."""
         return self._handed
 
     def set_engines(self, ids: Iterable[int]) -> None:
-        """These are the engines from now on.
+        """Change the set of engines.
 
-        What those have that are gone stays with them until it is :meth:`over` or :meth:`given back <give_back>`.
+        Items of engines that are gone stay with them until they are :meth:`over` or :meth:`given back <give_back>`.
         """
         ids = set(ids)
         for engine in self._loads.keys() - ids:
@@ -160,11 +162,11 @@ class Dispatcher:
     # -- items
 
     def add(self, item: Item) -> None:
-        """A new item waits."""
+        """Append a new item to the queue."""
         self._waiting.append(item)
 
     def next_item(self) -> Item | None:
-        """The item whose turn it is, if any waits."""
+        """Return the item whose turn it is; None if none is waiting."""
         waiting = self._waiting
         while waiting:
             if waiting[0].state is WAITING:
@@ -173,7 +175,7 @@ class Dispatcher:
         return None
 
     def engine_for(self, item: Item) -> int | None:
-        """The engine that has room for ``item``; None when all have enough to do."""
+        """Return an engine that has room for ``item``; None if there is none."""
         if self._most is not None and self._handed >= self._most:
             return None
         second_best: int | None = None
@@ -196,7 +198,7 @@ class Dispatcher:
         return self._seconds.get(item.kind, SHORT) < SHORT
 
     def hand_over(self, item: Item, engine: int, now: float) -> None:
-        """The item whose turn it is goes to ``engine``."""
+        """Hand the item whose turn it is over to ``engine``, at the time ``now`` in seconds."""
         self._waiting.popleft()
         load = item.load = self._loads[engine]
         item.sent = now
@@ -206,7 +208,7 @@ class Dispatcher:
         self._file(load)
 
     def _file(self, load: _Load) -> None:
-        """Note how much room there is with an engine."""
+        """Record how much room an engine has."""
         engine = load.engine
         number = len(load.items)
         if load.gone:
@@ -230,7 +232,7 @@ class Dispatcher:
         return load
 
     def over(self, item: Item, now: float) -> None:
-        """An engine is done with an item."""
+        """Note that an engine is done with an item, at the time ``now`` in seconds."""
         load = self._leave(item)
         item.state = OVER
         if load is None:
@@ -247,9 +249,9 @@ class Dispatcher:
         self._file(load)
 
     def give_back(self, item: Item, stuck: bool) -> None:
-        """An item has not begun, and will not on the engine that it was handed to.
+        """Put an item that will not run on its engine back at the head of the queue.
 
-        :param stuck: that engine is there, but busy with something else.
+        :param stuck: whether the engine is available, but busy with something else.
         """
         load = self._leave(item)
         item.avoid = load if stuck else None
@@ -261,22 +263,22 @@ class Dispatcher:
             self._file(load)
 
     def forget(self, item: Item) -> None:
-        """An item that was handed over was cancelled before it began."""
+        """Note that an item was handed over, but cancelled before it began."""
         load = self._leave(item)
         item.state = OVER
         if load is not None:
             self._file(load)
 
     def take_all(self) -> list[Item]:
-        """Take out all items that wait."""
+        """Remove and return all waiting items."""
         items = [item for item in self._waiting if item.state is WAITING]
         self._waiting.clear()
         return items
 
-    # -- items that wait although they need not
+    # -- items that wait although an engine is idle
 
     def next_look(self) -> float | None:
-        """When :meth:`to_take_back` has something to say; None for never, as things are."""
+        """Return the time, in seconds, to call :meth:`to_take_back`; None if that is not needed at present."""
         if not self._idle or self.next_item() is not None:
             return None
         return min(
@@ -284,7 +286,7 @@ class Dispatcher:
         )
 
     def to_take_back(self, now: float) -> list[Item]:
-        """The items to take back if they have not begun, because there is an idle engine for them."""
+        """Return the items to take back if they have not begun, as an engine is idle."""
         if self.next_look() is None:
             return []
         chosen: list[Item] = []
@@ -298,6 +300,6 @@ class Dispatcher:
 
 
 def is_first(item: Item) -> bool:
-    """Whether it is what its engine has first; from any thread."""
+    """Return whether an item is the first one of its engine; from any thread."""
     load = item.load
     return load is not None and load.items[:1] == [item]

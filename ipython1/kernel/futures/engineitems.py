@@ -1,7 +1,7 @@
-"""An executor's items on explicit engines: the reactor's side of ``MultiEngineClient.executor()``.
+"""An executor's items on explicitly named engines: the reactor's side of ``MultiEngineClient.executor()``.
 
-What goes where is decided by :class:`~ipython1.kernel.futures.dispatch.Dispatcher`; this sends it, and tells it what
-came of it.
+The :class:`~ipython1.kernel.futures.dispatch.Dispatcher` decides which engine gets an item; this module sends the items
+and reports their outcomes to it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ipython1.kernel.wire.payload import Buffers, fits_inline
 
 
 def read_outcome(outcome: Outcome) -> Answer:
-    """What an engine answered, unpickled."""
+    """Decode and unpickle an engine's outcome."""
     engine = outcome.engine_id
     if outcome.error is not None:
         return Answer(engine, problem=outcome.error)
@@ -49,7 +49,7 @@ def read_outcome(outcome: Outcome) -> Answer:
 
 
 def kind_of(function: Any, args: Sequence[Any]) -> object:
-    """What items have in common that probably take the same time."""
+    """Return an object that is equal for calls that probably take the same time."""
     if function is run_chunk:
         return len(args[1]), kind_of(args[0], ())
     while isinstance(function, partial):
@@ -58,10 +58,10 @@ def kind_of(function: Any, args: Sequence[Any]) -> object:
 
 
 class EngineItems(ExecutorItems):
-    """The items of one executor.
+    """The items of an executor.
 
-    :param ids: the engines that may be used; None for all that there are at any time.
-    :param most: items that may be on their way or running at the same time.
+    :param ids: the engines to use; None for all, including those that register later.
+    :param most: the maximum number of items that are sent and not done.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class EngineItems(ExecutorItems):
 
     @property
     def engines(self) -> list[int]:
-        """The ids of the engines that it uses."""
+        """The ids of the engines in use."""
         return self._dispatcher.engines
 
     # -- from any thread
@@ -96,18 +96,19 @@ class EngineItems(ExecutorItems):
     def pack(
         function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Buffers, object]:
-        """A call as bytes, and what names its kind.
+        """Pack a call.
 
-        :raises SerializationError: when it cannot be pickled.
+        :returns: the packed call, and its kind.
+        :raises SerializationError: if it cannot be pickled.
         """
         buffers = APPLY.pack(function, args, kwargs)
         if len(buffers) > 1 and fits_inline(buffers):
-            # Small arrays are copied, so that they may be changed at once.
+            # Small arrays are copied, so that the caller can change them at once.
             buffers = [bytes(buffer) for buffer in buffers]
         return buffers, kind_of(function, args)
 
     def put(self, item: Item) -> None:
-        """Run an item when its turn comes."""
+        """Put an item into the queue."""
         with self._lock:
             self._inbox.append(item)
             wake = not self._awake
@@ -117,11 +118,11 @@ class EngineItems(ExecutorItems):
 
     @staticmethod
     def has_begun(item: Item) -> bool:
-        """Whether it is the first thing that its engine has of this executor."""
+        """Return whether the item is the first one of this executor on its engine."""
         return is_first(item)
 
     def interrupt(self, items: Sequence[Item]) -> None:
-        """Interrupt those that run, and remove those that wait in an engine's queue."""
+        """Interrupt running items, and remove those that wait in an engine's queue."""
         self._reactor.callFromThread(self._interrupt, list(items))
 
     # -- in the reactor's thread
@@ -141,7 +142,7 @@ class EngineItems(ExecutorItems):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Hand over what there is room for."""
+        """Hand over items as long as engines have room."""
         dispatcher = self._dispatcher
         if self.broken:
             self._fail_waiting()
@@ -171,7 +172,7 @@ class EngineItems(ExecutorItems):
             self._known = sorted(usable)
             self._go_on()
         elif not self.broken:
-            # What the engines were running fails first, and tells how they went.
+            # The running items fail first, and show how the engines ended.
             self._reactor.callLater(0, self._check_engines)
 
     def _check_engines(self) -> None:
@@ -194,10 +195,10 @@ class EngineItems(ExecutorItems):
         for item in items:
             self._completions.put(item.future, failed(BrokenEnginePool(self.broken)))
 
-    # -- what comes of items
+    # -- outcomes
 
     def ended(self, item: Item, outcome: Outcome) -> None:
-        """An engine is done with it, or will not do it."""
+        """Handle the outcome of an item, which may not have run."""
         error = outcome.error
         if isinstance(error, NotStarted):
             self._give_back(item, False)
@@ -214,7 +215,7 @@ class EngineItems(ExecutorItems):
         self._go_on()
 
     def refused(self, item: Item, problem: Exception) -> None:
-        """It did not get as far as an engine."""
+        """Handle an item that did not reach an engine."""
         if isinstance(problem, (InvalidEngineID, NoEnginesRegistered)):
             self._give_back(item, False)
             self._go_on()
@@ -234,7 +235,7 @@ class EngineItems(ExecutorItems):
     # -- taking back
 
     def _take_unsent(self, handed: list[Item]) -> None:
-        pass  # what was handed over is on its way
+        pass  # items that were handed over are already sent
 
     async def _ask_back(self, handed: list[Item]) -> None:
         await DeferredList([self._withdraw(item) for item in handed])
@@ -243,7 +244,7 @@ class EngineItems(ExecutorItems):
         self._go_on()
 
     def _withdraw(self, item: Item) -> Deferred[Any]:
-        """Have the controller remove it from its engine's queue; never fails."""
+        """Ask the controller to remove an item from its engine's queue; never fails."""
         if item.state is not HANDED or item.number is None:
             return DeferredList([])
         item.asked += 1
@@ -261,7 +262,7 @@ class EngineItems(ExecutorItems):
                 self._look = self._reactor.callLater(delay, self._look_now)
 
     def _look_now(self) -> None:
-        """See whether something waits although an engine is idle."""
+        """Take back items that wait although an engine is idle."""
         self._look = None
         for item in self._dispatcher.to_take_back(self._reactor.seconds()):
             self._withdraw(item)
@@ -274,7 +275,7 @@ class EngineItems(ExecutorItems):
 
 
 class _Observer:
-    """Hears what becomes of one item."""
+    """Observes the command of an item."""
 
     __slots__ = ("_item", "_items")
 

@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from ipython1.kernel.futures.dispatch import Item
 
 log = logging.getLogger("concurrent.futures")
-"""Where the standard library's executors log what goes wrong in callbacks."""
+"""The logger to which the standard library's executors log errors in callbacks."""
 
 Callback: TypeAlias = Callable[[Any], object]
 
 LINGER: Final = 0.2
-"""Seconds that the thread stays when there is nothing to do."""
+"""Seconds that an idle thread waits before it ends."""
 
 
 CALL_GOES_ON: Final = (
     "KeyboardInterrupt: the call continues; abort() of its future ends it, and abort() of the executor "
     "ends all its calls"
 )
-"""What Ctrl-C says."""
+"""The message of a wait that Ctrl-C ended."""
 
 CALLS_ENDED: Final = "KeyboardInterrupt: the executor's calls were aborted"
-"""What it says when it leaves the executor's ``with`` statement too."""
+"""The message if Ctrl-C has also left the executor's ``with`` statement."""
 
 
 class RemoteTraceback(Exception):
-    """Stands for where an exception was raised on an engine; the ``__cause__`` of exceptions that have no other.
+    """The traceback of an exception on an engine; the ``__cause__`` of exceptions that have no other.
 
-    :ivar tb: the engine's traceback, text.
+    :ivar tb: the engine's traceback, as text.
     """
 
     def __init__(self, tb: str) -> None:
@@ -49,9 +49,9 @@ class RemoteTraceback(Exception):
 
 
 def show_traceback(exception: BaseException, traceback: str) -> None:
-    """Make an engine's traceback the cause of ``exception``; it is a note of it until now.
+    """Convert the engine's traceback from a note to the cause of ``exception``.
 
-    Where the exception has a cause or a context of its own, the note stays.
+    If the exception already has a cause or a context, the note is kept.
     """
     notes: list[str] = getattr(exception, "__notes__", [])
     if traceback not in notes or exception.__cause__ or exception.__context__:
@@ -63,16 +63,18 @@ def show_traceback(exception: BaseException, traceback: str) -> None:
 
 
 def was_remote(exception: BaseException) -> bool:
-    """Whether it was raised on an engine, and :func:`show_traceback` was called for it."""
+    """Return whether an exception was raised on an engine and passed to :func:`show_traceback`."""
     return isinstance(exception.__cause__, RemoteTraceback) or bool(
         getattr(exception, "__notes__", None)
     )
 
 
 class Answer:
-    """What came of a call, read.
+    """The decoded outcome of a call.
 
     :ivar engine: the id of the engine that it ran on, or None.
+    :ivar value: the returned value.
+    :ivar problem: the exception, or None.
     """
 
     __slots__ = ("engine", "problem", "stderr", "stdout", "value")
@@ -96,7 +98,7 @@ _UNREAD: Final = RuntimeError("the exception from the engine has not been decode
 
 
 class ItemOwner(Protocol):
-    """The executor, as its futures see it."""
+    """The executor, as its futures use it."""
 
     def cancel_items(self, items: list[Item]) -> bool: ...
 
@@ -108,10 +110,10 @@ class ItemOwner(Protocol):
 
 
 class EngineFuture(Future):
-    """A call on an engine; a ``concurrent.futures.Future``.
+    """The future of a call on an engine; a ``concurrent.futures.Future``.
 
-    The result is unpickled by the thread that asks for it, once.  Callbacks run in a thread of the executor.  A future
-    can also be awaited in asyncio.
+    The result is unpickled once, in the first thread that reads it.  Callbacks run in a thread of the executor.  A
+    future can also be awaited in asyncio.
     """
 
     def __init__(self, owner: ItemOwner) -> None:
@@ -126,28 +128,31 @@ class EngineFuture(Future):
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "not finished"
         return f"<{type(self).__name__} at {id(self):#x}: {state}>"
 
-    # -- what users call
+    # -- for users
 
     def cancel(self) -> bool:
-        """Cancel the call if it has not begun, wherever it waits; True if it will not run."""
+        """Cancel the call if it has not begun, wherever it is waiting.
+
+        :returns: whether it was cancelled and will not run.
+        """
         item = self._item
         if item is None or self.done():
             return super().cancel()
         return self._owner.cancel_items([item]) or self.cancelled()
 
     def running(self) -> bool:
-        """Whether an engine is at it now, as far as the client can tell."""
+        """Return whether an engine is running the call, as far as the client knows."""
         item = self._item
         return item is not None and not self.done() and self._owner.has_begun(item)
 
     def abort(self) -> None:
-        """End the call: it is cancelled if it has not begun, and interrupted if it has, as by Ctrl-C."""
+        """Abort the call: cancel it if it has not begun, interrupt it (as Ctrl-C would) if it is running."""
         item = self._item
         if item is not None and not self.done():
             self._owner.abort_items([item])
 
     def add_done_callback(self, fn: Callback) -> None:
-        """Call ``fn(future)`` when the future is done or cancelled; at once if it is."""
+        """Call ``fn(future)`` when the future is done or cancelled, at once if it already is."""
 
         def call(_: object) -> None:
             if in_reactor_thread():
@@ -158,11 +163,13 @@ class EngineFuture(Future):
         super().add_done_callback(call)
 
     def result(self, timeout: float | None = None) -> Any:
-        """What the call returned; raises what it raised.
+        """Return the result of the call, or raise its exception.
 
-        :param timeout: seconds to wait at most.
-        :raises TimeoutError: after ``timeout``.
-        :raises concurrent.futures.CancelledError: when it was cancelled.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :raises TimeoutError: after ``timeout``; the call continues.
+        :raises concurrent.futures.CancelledError: if it was cancelled.
+        :raises WaitInterrupted: on Ctrl-C; the call continues.
+        :raises BrokenEnginePool: if all engines are gone, or the connection to the controller is lost.
         """
         answer = self._await(timeout)
         if answer.problem is not None:
@@ -170,22 +177,26 @@ class EngineFuture(Future):
         return answer.value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the call raised, or None; waits for it like :meth:`result`."""
+        """Return the exception of the call, or None if it succeeded; waits like :meth:`result`.
+
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :raises TimeoutError: after ``timeout``; the call continues.
+        """
         return self._await(timeout).problem
 
     @property
     def engine_id(self) -> int | None:
-        """The engine that it ran on; None as long as it is not done, or if it ran on none."""
+        """The id of the engine that the call ran on; None if it is not done or did not run."""
         return self._peek().engine
 
     @property
     def stdout(self) -> str:
-        """What it has written to standard output, once it is done."""
+        """The standard output of the call; empty until it is done."""
         return self._peek().stdout
 
     @property
     def stderr(self) -> str:
-        """What it has written to standard error, once it is done."""
+        """The standard error of the call; empty until it is done."""
         return self._peek().stderr
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -219,20 +230,22 @@ class EngineFuture(Future):
     # -- for the executor
 
     def follow(self, item: Item) -> None:
-        """This is what the future tells of."""
+        """Set the item of this future."""
         self._item = item
 
     def finish(self, read: Callable[[], Answer], good: bool) -> None:
-        """It is done, ``read`` says how, and ``good`` whether it went well; calls the callbacks.
+        """Finish the future, and call its callbacks.
 
-        :raises InvalidStateError: when something else has finished or cancelled it.
+        :param read: decodes the outcome.
+        :param good: whether the call succeeded.
+        :raises InvalidStateError: if it was already finished or cancelled.
         """
         self._read = read
         try:
             if good:
                 self.set_result(None)
             else:
-                # Those who wait for an exception are told by this; what it is, is read later.
+                # Shows concurrent.futures.wait that there is an exception, which is decoded later.
                 self.set_exception(_UNREAD)
         except InvalidStateError:
             self._read = None
@@ -241,22 +254,22 @@ class EngineFuture(Future):
             self._item = None
 
     def cancel_now(self) -> None:
-        """It is cancelled, and everybody who waits shall know."""
+        """Cancel the future, and notify all waiters."""
         super().cancel()
         self.set_running_or_notify_cancel()
         self._item = None
 
 
 class Completions:
-    """Finishes futures, and calls their callbacks in a thread of its own, where they may wait for other things.
+    """Finishes futures, and calls their callbacks in a separate thread, where they may block.
 
-    The thread is there as long as futures are outstanding and a moment longer; the program does not end before.
+    The thread runs until shortly after the last future is done, and keeps the program alive until then.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._queue: SimpleQueue[tuple[Callback, EngineFuture] | None] = SimpleQueue()
-        # Its lock may be taken again: an executor that is let go of may be collected anywhere.
+        # Its lock is reentrant, as an executor may be garbage-collected at any point.
         self._changed = threading.Condition()
         self._outstanding = 0
         self._thread: threading.Thread | None = None
@@ -264,11 +277,11 @@ class Completions:
 
     @property
     def outstanding(self) -> int:
-        """The number of futures that are not done, and of callbacks that wait."""
+        """The number of futures that are not done, plus that of waiting callbacks."""
         return self._outstanding
 
     def expect(self) -> None:
-        """There is one more future."""
+        """Add a future to the outstanding ones."""
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name)
@@ -276,7 +289,7 @@ class Completions:
             self._outstanding += 1
 
     def put(self, future: EngineFuture, read: Callable[[], Answer], good: bool = False) -> None:
-        """A future is done, well or not; from any thread."""
+        """Finish a future; from any thread."""
         try:
             future.finish(read, good)
         except InvalidStateError:
@@ -284,13 +297,13 @@ class Completions:
         self.over(1)
 
     def call(self, callback: Callback, future: EngineFuture) -> None:
-        """Call a callback, in the thread."""
+        """Call a callback in the thread."""
         with self._changed:
             self._outstanding += 1
         self._queue.put((callback, future))
 
     def over(self, number: int) -> None:
-        """So many futures are done."""
+        """Note that a number of futures are done."""
         with self._changed:
             self._outstanding -= number
             if self._outstanding:
@@ -302,7 +315,7 @@ class Completions:
             call()
 
     def when_idle(self, call: Callable[[], object]) -> None:
-        """Call it once, as soon as no future is outstanding."""
+        """Call ``call`` once, as soon as no future is outstanding."""
         with self._changed:
             if self._outstanding:
                 self._when_idle.append(call)
@@ -310,7 +323,7 @@ class Completions:
         call()
 
     def wait_idle(self) -> None:
-        """Return when no future is outstanding, and all their callbacks are through.
+        """Wait until no future is outstanding and all callbacks have returned.
 
         :raises RuntimeError: in a callback, which would wait for itself.
         :raises WaitInterrupted: on Ctrl-C.

@@ -1,12 +1,12 @@
-"""Engines behind the standard library's ``concurrent.futures.Executor``: ``mec.executor()`` and ``tc.executor()``.
+"""Executors of ``concurrent.futures`` on engines: ``mec.executor()`` and ``tc.executor()``.
 
     >>> with mec.executor() as executor:
     ...     futures = [executor.submit(pow, 2, n) for n in range(4)]
     ...     print([future.result() for future in futures])
     [1, 2, 4, 8]
 
-Whatever is written for a ``ProcessPoolExecutor`` works with them.  What goes to which engine when is the business of
-:mod:`~ipython1.kernel.futures.engineitems` and :mod:`~ipython1.kernel.futures.taskitems`.
+Code for a ``ProcessPoolExecutor`` works with them.  :mod:`~ipython1.kernel.futures.engineitems` and
+:mod:`~ipython1.kernel.futures.taskitems` send the calls to engines.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
 
 class EngineExecutor(Executor):
-    """Calls functions on engines; base of the two executors.
+    """Calls functions on engines; the base class of both executors.
 
-    :param items: makes what brings items to engines; is called with what finishes their futures.
+    :param items: creates the object that sends the calls; called with the object that finishes the futures.
     """
 
     def __init__(self, items: Callable[[Completions], ExecutorItems]) -> None:
@@ -76,21 +76,24 @@ class EngineExecutor(Executor):
 
     @property
     def engine_ids(self) -> list[int]:
-        """The engines that it uses."""
+        """The sorted ids of the engines that the executor uses."""
         return self._items.engines
 
     # -- submitting
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> EngineFuture:
-        """Have ``fn(*args, **kwargs)`` called on an engine.
+        """Call ``fn(*args, **kwargs)`` on an engine.
 
-        What cannot be pickled makes the future fail, and nothing else.  Arrays of more than 256 KiB are read when they
-        are sent: do not change them before the future is running.
+        If the call cannot be pickled, only its future fails.  Arrays of more than 256 KiB are read when they are sent:
+        do not change them before the future is running.
 
-        :param fn: the function; ``args`` and ``kwargs`` are its arguments.
-        :returns: a ``concurrent.futures.Future`` of what it returns or raises.
+        :param fn: the function.
+        :param args: its positional arguments.
+        :param kwargs: its keyword arguments.
+        :returns: an :class:`~ipython1.kernel.futures.executorfuture.EngineFuture`, a ``concurrent.futures.Future``, of
+            the returned value.
         :raises RuntimeError: after :meth:`shutdown`.
-        :raises BrokenEnginePool: when all engines, or the controller, are gone.
+        :raises BrokenEnginePool: if all engines are gone, or the connection to the controller is lost.
         """
         future = EngineFuture(self)
         with self._lock:
@@ -124,13 +127,15 @@ class EngineExecutor(Executor):
     ) -> Iterator[Any]:
         """Like the built-in ``map``, with all calls submitted at once.
 
-        :param fn: is called with an item of each of ``iterables``, of which the shortest ends the map.
-        :param timeout: seconds from now after which the iterator raises ``TimeoutError``; default None, for never.
-        :param chunksize: how many calls are sent and run as one, 1 or more; more is faster for short ones. Default 1.
-        :returns: an iterator of the values, in order. It raises the exception of the first call that failed, and then
-            cancels what has not begun.
-        :raises ValueError: when ``chunksize`` is less than 1.
-        :raises RuntimeError, BrokenEnginePool: as :meth:`submit` does.
+        :param fn: the function; it is called with one item of each iterable.
+        :param iterables: at least one iterable; the shortest determines the number of calls.
+        :param timeout: seconds from now after which the iterator raises ``TimeoutError``; default: no limit.
+        :param chunksize: the number of calls that are sent and run together, at least 1; default: 1.  Larger values
+            are faster for short calls.
+        :returns: an iterator over the values, in order. It raises the exception of the first call that failed, and then
+            cancels the calls that have not begun.
+        :raises ValueError: if ``chunksize`` is less than 1.
+        :raises RuntimeError, BrokenEnginePool: as for :meth:`submit`.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -168,11 +173,12 @@ class EngineExecutor(Executor):
     # -- ending
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; engines and the client stay as they are.
+        """Accept no more calls; engines and the client are not affected.
 
-        :param wait: return when all futures are done and their callbacks through; the program does not end before in
-            any case. Default True.
-        :param cancel_futures: cancel those that have not begun; default False.
+        :param wait: whether to wait until all futures are done and their callbacks have returned; default: True.  The
+            program does not end before that in any case.
+        :param cancel_futures: whether to cancel the calls that have not begun; default: False.
+        :raises WaitInterrupted: on Ctrl-C; the calls continue.
         """
         if wait:
             refuse_in_reactor_thread()
@@ -190,7 +196,7 @@ class EngineExecutor(Executor):
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wait for all calls; but after a Ctrl-C end them, as nobody wants to wait for them any more."""
+        """Shut down and wait for all calls, which are aborted first if Ctrl-C left the ``with`` block."""
         if isinstance(problem, KeyboardInterrupt) and not was_remote(problem):
             self.abort()
             if problem.args == (CALL_GOES_ON,):
@@ -207,12 +213,12 @@ class EngineExecutor(Executor):
     # -- for the futures
 
     def cancel_items(self, items: list[Item]) -> bool:
-        """Cancel what has not begun; whether that was all."""
+        """Cancel items that have not begun, and return whether these are all."""
         if not items:
             return True
         back = self._items.take_back(items)
         with self._lock:
-            # Several threads may have asked for the same one.
+            # Several threads may have cancelled the same item.
             mine = [item for item in back if not item.dropped]
             for item in mine:
                 item.dropped = True
@@ -222,31 +228,36 @@ class EngineExecutor(Executor):
         return len(back) == len(items)
 
     def has_begun(self, item: Item) -> bool:
-        """Whether an engine is at it."""
+        """Return whether an engine is running the item."""
         return self._items.has_begun(item)
 
     def abort_items(self, items: list[Item]) -> None:
-        """Cancel what has not begun, and interrupt the rest."""
+        """Cancel items that have not begun, and interrupt the others."""
         self.cancel_items(items)
         self._items.interrupt([item for item in items if not item.future.done()])
 
     def call_back(self, callback: Callable[[Any], object], future: EngineFuture) -> None:
-        """Have a callback called where it may wait."""
+        """Call a callback in a thread where it may block."""
         self._completions.call(callback, future)
 
     def abort(self) -> None:
-        """Cancel all calls that have not begun, and interrupt those that have, as by Ctrl-C."""
+        """Cancel all calls that have not begun, and interrupt those that run, as Ctrl-C would."""
         self.abort_items(items_of(self._unfinished()))
 
 
 class MultiEngineExecutor(EngineExecutor):
-    """Calls on explicit engines, each on the one that has least to do.
+    """Calls functions on explicitly named engines, each on the engine with the fewest calls.
 
-    Made by :meth:`MultiEngineClient.executor() <ipython1.kernel.clients.multiengineclient.MultiEngineClient.executor>`.
+    :meth:`MultiEngineClient.executor() <ipython1.kernel.clients.multiengineclient.MultiEngineClient.executor>` creates
+    one.
 
-    :param ids: the engines; None for all, also those that come later.
-    :param max_workers: calls that may run at the same time; None for as many as there are engines.
-    :raises InvalidEngineID, NoEnginesRegistered, ConnectionError: when it cannot work.
+    :param connection: the client's connection.
+    :param ids: the engines; default: all, including those that register later.
+    :param max_workers: the maximum number of calls that run at the same time, at least 1; default: one per engine.
+    :raises InvalidEngineID: if one of the engines does not exist.
+    :raises NoEnginesRegistered: if no engine is registered.
+    :raises ConnectionError: if the connection to the controller is lost.
+    :raises TypeError, ValueError: if ``max_workers`` is invalid.
     """
 
     def __init__(
@@ -271,14 +282,17 @@ class MultiEngineExecutor(EngineExecutor):
 
 
 class TaskExecutor(EngineExecutor):
-    """Calls as tasks, shared out among all engines by the controller.
+    """Calls functions as tasks, which the controller distributes to all engines.
 
-    Made by :meth:`TaskClient.executor() <ipython1.kernel.clients.taskclient.TaskClient.executor>`.
+    :meth:`TaskClient.executor() <ipython1.kernel.clients.taskclient.TaskClient.executor>` creates one.
 
-    :param options: those of all calls.
-    :param max_workers: calls that may be with the controller at the same time; None for any number.
-    :raises TypeError, ValueError: when an option is wrong.
-    :raises ConnectionError: when the controller is gone.
+    :param connection: the client's connection.
+    :param tasks: the client's tasks.
+    :param encoder: encodes the tasks.
+    :param options: the options of all calls.
+    :param max_workers: the maximum number of calls that are submitted at the same time, at least 1; default: no limit.
+    :raises TypeError, ValueError: if an option or ``max_workers`` is invalid.
+    :raises ConnectionError: if the connection to the controller is lost.
     """
 
     def __init__(
@@ -304,7 +318,7 @@ class TaskExecutor(EngineExecutor):
 def _part_of(
     problem: SerializationError, fn: object, args: Iterable[object], kwargs: Mapping[str, object]
 ) -> SerializationError:
-    """What tells which part of a call cannot be pickled, if it is one of them alone."""
+    """Return the error of the first part of a call that cannot be pickled, or ``problem`` if each part can."""
     for part in (fn, *args, *kwargs.values()):
         try:
             dumps(part)
@@ -314,13 +328,16 @@ def _part_of(
 
 
 def items_of(futures: Iterable[EngineFuture]) -> list[Item]:
-    """The items of those that are not done."""
+    """Return the items of the futures that are not done."""
     items = [future._item for future in futures if not future.done()]
     return [item for item in items if item is not None]
 
 
 def check_max_workers(max_workers: object) -> None:
-    """:raises TypeError, ValueError: when it is not a number of workers."""
+    """Check a maximum number of workers.
+
+    :raises TypeError, ValueError: if it is neither None nor an int of at least 1.
+    """
     if max_workers is None:
         return
     if check_int("max_workers", max_workers) <= 0:

@@ -1,6 +1,6 @@
-"""How an executor's items get to engines: what is the same for explicit engines and for tasks.
+"""Base class for sending an executor's items, on explicitly named engines or as tasks.
 
-Items are put, taken back and interrupted in any thread; all else happens in the reactor's.
+Items can be put, taken back and interrupted in any thread; everything else happens in the reactor's thread.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from ipython1.kernel.futures.executorfuture import Answer, Completions
 
 
 def failed(problem: BaseException) -> Callable[[], Answer]:
-    """Reads as a failure in the client or on the way."""
+    """Return a function that returns an answer with ``problem``, which did not occur on an engine."""
     return lambda: Answer(None, problem=problem)
 
 
 class ExecutorItems(ABC):
-    """The items of one executor.
+    """The items of an executor.
 
     :param completions: finishes their futures.
-    :ivar broken: why it cannot be used any more; empty as long as it can.
+    :ivar broken: why the executor can no longer be used; empty if it can.
     """
 
     def __init__(self, connection: Connection, completions: Completions) -> None:
-        self._connection = connection  # which ends when nothing refers to it
+        self._connection = connection  # a reference keeps it open
         self._end = connection.end
         self._reactor = connection.reactor
         self._completions = completions
         self._lock = threading.Lock()
-        """Held by whoever changes an item's state in a way that matters to other threads."""
+        """Protects changes of items' states that concern other threads."""
         self.broken = ""
 
     def _begin(self) -> None:
-        """Hear of engines, and of the end of the connection."""
+        """Start to observe the engines and the connection."""
         self._end.on_lost.append(self._link_lost)
         self._reactor.callFromThread(self._watch_engines)
 
     @property
     @abstractmethod
     def engines(self) -> list[int]:
-        """The ids of the engines that it uses."""
+        """The ids of the engines in use."""
 
     # -- from any thread
 
@@ -53,25 +53,26 @@ class ExecutorItems(ABC):
     def pack(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Any, object]:
-        """A call as bytes, and what names its kind.
+        """Pack a call.
 
-        :raises SerializationError: when it cannot be pickled.
+        :returns: the packed call, and its kind.
+        :raises SerializationError: if it cannot be pickled.
         """
 
     @abstractmethod
     def put(self, item: Item) -> None:
-        """Run an item when its turn comes."""
+        """Put an item into the queue."""
 
     @abstractmethod
     def has_begun(self, item: Item) -> bool:
-        """Whether an engine is at it, as far as that can be known."""
+        """Return whether an engine is running the item, as far as is known."""
 
     @abstractmethod
     def interrupt(self, items: Sequence[Item]) -> None:
-        """Interrupt those that run, and end those that wait."""
+        """Interrupt running items, and end waiting ones."""
 
     def take_back(self, items: Sequence[Item]) -> list[Item]:
-        """Those of ``items`` that have not begun, and will not; may have to ask the controller."""
+        """Withdraw items that have not begun, if necessary from the controller, and return them."""
         taken: list[Item] = []
         handed: list[Item] = []
         with self._lock:
@@ -96,7 +97,7 @@ class ExecutorItems(ABC):
         return self._settle(handed)
 
     def _settle(self, handed: list[Item]) -> list[Item]:
-        """Nobody wants these back any more; returns those that have come."""
+        """End the withdrawal of items, and return those that were withdrawn."""
         with self._lock:
             for item in handed:
                 item.cancelling = False
@@ -110,20 +111,20 @@ class ExecutorItems(ABC):
 
     @abstractmethod
     def _take_unsent(self, handed: list[Item]) -> None:
-        """Note which of these have not left this process (``taken_back``)."""
+        """Set ``taken_back`` of the items that have not been sent."""
 
     @abstractmethod
     async def _ask_back(self, handed: list[Item]) -> None:
-        """Have the controller end what has not begun, and note what has so ended: ``taken_back``, or WAITING."""
+        """Ask the controller to end items that have not begun; these become ``taken_back``, or WAITING."""
 
     @abstractmethod
     def _came_back(self, items: list[Item]) -> None:
-        """These will not run; others may move up."""
+        """Note that these items will not run, which may make room for others."""
 
     # -- the end
 
     def release(self) -> None:
-        """It is not used any more."""
+        """Release resources when the executor is no longer used."""
         self._reactor.callFromThread(self._release)
 
     def _release(self) -> None:
@@ -142,8 +143,8 @@ class ExecutorItems(ABC):
 
     @abstractmethod
     def _ids_changed(self, ids: list[int]) -> None:
-        """Engines came or went."""
+        """Handle engines that registered or left."""
 
     @abstractmethod
     def _break(self, reason: str) -> None:
-        """It cannot be used any more: whatever waits fails."""
+        """Make the executor unusable; waiting items fail."""

@@ -1,7 +1,7 @@
 """An executor's items as tasks: the reactor's side of ``TaskClient.executor()``.
 
-All items are submitted at once, as the controller knows best which engine is free, unless a number is set for those
-that may be on their way at the same time; the others then wait here.
+All items are submitted at once, as the controller knows best which engine is free.  If the number of submitted items is
+limited, the others wait here.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 
 ASK_AGAIN: Final = 0.002
-"""Seconds after which it is asked again whether a task is back."""
+"""Seconds after which the controller is asked again whether a task was withdrawn."""
 
 ASK_AT_MOST: Final = 1000
 
 AT_ONCE: Final = 512
-"""Questions to the controller that are under way together."""
+"""The maximum number of concurrent questions to the controller."""
 
 
 def read_result(status: int, payload: bytes, engine: int) -> Answer:
-    """A task's result, unpickled."""
+    """Decode and unpickle a task's result."""
     value = read_value(status, payload, engine, None)
     problem = value.failure
     if problem is not None and status == taskwire.Status.FAILED:
@@ -52,10 +52,10 @@ def read_result(status: int, payload: bytes, engine: int) -> Answer:
 
 
 class TaskItems(ExecutorItems):
-    """The items of one executor.
+    """The items of an executor.
 
-    :param options: those of all items.
-    :param most: items that may be on their way or running at the same time.
+    :param options: the options of all tasks.
+    :param most: the maximum number of items that are submitted and not done; None for no limit.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class TaskItems(ExecutorItems):
 
     @property
     def engines(self) -> list[int]:
-        """The ids of the engines that there are."""
+        """The ids of all registered engines."""
         return sorted(self._end.ids)
 
     # -- from any thread
@@ -89,15 +89,16 @@ class TaskItems(ExecutorItems):
     def pack(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Encoded, object]:
-        """A call as bytes, and what names its kind.
+        """Pack a call.
 
-        :raises SerializationError: when it cannot be pickled.
+        :returns: the packed call, and None as its kind.
+        :raises SerializationError: if it cannot be pickled.
         """
         task = MapTask(function, args, kwargs).with_options(self._options)
         return self._encoder.encode(task), None
 
     def put(self, item: Item) -> None:
-        """Run an item when its turn comes; waits only when very many tasks wait to be sent."""
+        """Submit an item or put it into the queue; waits if very many tasks are still to be sent."""
         with self._lock:
             if self._most is not None and self._under_way >= self._most:
                 self._waiting.append(item)
@@ -106,7 +107,7 @@ class TaskItems(ExecutorItems):
         self._send(item)
 
     def _send(self, item: Item) -> None:
-        """Submit it as a task; its place is counted already."""
+        """Submit an item, which is already counted, as a task."""
         while True:
             try:
                 with self._lock:
@@ -143,7 +144,7 @@ class TaskItems(ExecutorItems):
         self._left(1)
 
     def _left(self, number: int) -> None:
-        """So many are not under way any more; those that wait move up."""
+        """Note that a number of items is done, and submit waiting ones."""
         with self._lock:
             self._under_way -= number
             following: list[Item] = []
@@ -156,7 +157,7 @@ class TaskItems(ExecutorItems):
             self._send(item)
 
     def has_begun(self, item: Item) -> bool:
-        """Whether an engine is at it, by what the controller says."""
+        """Ask the controller whether an engine is running the item."""
         if item.state is not HANDED or in_reactor_thread():
             return False
         try:
@@ -165,14 +166,14 @@ class TaskItems(ExecutorItems):
             return False
 
     def interrupt(self, items: Sequence[Item]) -> None:
-        """End those that run, and those that wait; engines are not killed for it."""
+        """Abort running and waiting items, without killing engines."""
         numbers = [item.number for item in items if item.state is HANDED]
         self._reactor.callFromThread(self._interrupt, numbers)
 
-    # -- what comes of items; in the reactor's thread, or in one that submits
+    # -- results, in the reactor's thread or in one that submits
 
     def told(self, task_ids: Sequence[int]) -> None:
-        """Tasks are done."""
+        """Handle tasks that are done."""
         get = self._tasks.results.get
         number = 0
         for task_id in task_ids:
@@ -209,7 +210,7 @@ class TaskItems(ExecutorItems):
         if ids:
             self._known = ids
         elif self._known and not self.broken:
-            # What the engines were running fails first: the answer comes after it.
+            # The running items fail first: the answer arrives after their results.
             self._end.ask("engines").addCallbacks(self._check_engines, lambda failure: None)
 
     def _check_engines(self, number: int) -> None:
@@ -230,7 +231,7 @@ class TaskItems(ExecutorItems):
             self._handed.clear()
         self._fail(items)
         if self._end.connected:
-            # They must not run when engines come.
+            # They must not run when new engines register.
             self._reactor.callFromThread(self._interrupt, numbers)
 
     def _fail(self, items: Sequence[Item], problem: Exception | None = None) -> None:
@@ -260,7 +261,7 @@ class TaskItems(ExecutorItems):
                 await asked
 
     async def _withdraw(self, item: Item) -> None:
-        """Have the controller end it if it has not begun, and note whether it has so ended."""
+        """Ask the controller to end an item if it has not begun; set ``taken_back`` if it did."""
         for _ in range(ASK_AT_MOST):
             if item.state is not HANDED:
                 return
@@ -276,7 +277,7 @@ class TaskItems(ExecutorItems):
 
     def _came_back(self, items: list[Item]) -> None:
         with self._lock:
-            # What is not in the table came back as a result that says so.
+            # Items that are not in the table were withdrawn by an aborted result.
             number = sum(self._handed.pop(item.number or 0, None) is not None for item in items)
         self._waiter.missing.difference_update(item.number or 0 for item in items)
         if number:
@@ -288,10 +289,10 @@ def _was_aborted(payload: bytes) -> bool:
 
 
 class _Waiter(Waiter):
-    """Hears of the executor's tasks."""
+    """Observes the executor's tasks."""
 
     def __init__(self, items: TaskItems) -> None:
         super().__init__(items.told)
 
     def fail(self, problem: Exception) -> None:
-        """The executor hears of it by itself."""
+        """Do nothing: the executor itself observes the connection."""
