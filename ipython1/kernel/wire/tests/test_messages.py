@@ -79,7 +79,9 @@ class HelloTest(SynchronousTestCase):
 
     def test_the_wrong_furl_is_named_with_the_right_ones(self):
         error = self.assertRaises(SecurityError, HELLO.check_role, messages.MULTIENGINE)
-        self.assertIn("this FURL is for MultiEngine clients, but it was used for engines", str(error))
+        self.assertIn(
+            "this FURL is for MultiEngine clients, but it was used for engines", str(error)
+        )
         self.assertIn("ipcontroller-engine.furl", str(error))
         HELLO.check_role(messages.ENGINE)
 
