@@ -157,7 +157,7 @@ class SshTests(IpclusterCase):
             *self.options("engines = dict(node1=2, node1=2)"), status=1
         ).stderr
         self.assertRegex(
-            error, r"^ipcluster: the cluster file \S+: line 2: keyword argument repeated"
+            error, r"^ipcluster: error in the cluster file \S+: line 2: keyword argument repeated"
         )
 
     def test_ctrl_c_in_the_terminal_is_not_for_ssh(self) -> None:

@@ -387,10 +387,10 @@ class FailureTests(IpclusterCase):
 
     def test_usage_errors(self) -> None:
         for arguments, words in (
-            (["-n", "0"], "'0' is not a number of engines"),
+            (["-n", "0"], "engines: must be at least 1, not 0"),
             (["ssh", "-n", "2"], "give -f FILE"),
             (["stop", "--daemonize"], "--daemonize cannot be used with stop"),
-            (["slurm", "--mpi=mpi4py"], "not for 'slurm'"),
+            (["slurm", "--mpi=mpi4py"], "requires mpiexec or mpirun, not 'slurm'"),
         ):
             error = self.run_ipcluster(*arguments, status=2).stderr
             self.assertIn(words, error)

@@ -5,6 +5,13 @@ Extensions of the controller import this module, so ``EngineService``, which pic
 
 from typing import TYPE_CHECKING
 
+from ipython1.kernel.basics.engineinterfaces import (
+    IEngineBase,
+    IEngineCore,
+    IEngineProperties,
+    IEngineSerialized,
+    ITaskEngine,
+)
 from ipython1.kernel.basics.naming import lazy_names as _lazy_names
 from ipython1.kernel.controller.queuedengine import (
     Command,
@@ -12,13 +19,6 @@ from ipython1.kernel.controller.queuedengine import (
     IEngineQueued,
     Outcome,
     QueuedEngine,
-)
-from ipython1.kernel.objects.engineinterfaces import (
-    IEngineBase,
-    IEngineCore,
-    IEngineProperties,
-    IEngineSerialized,
-    ITaskEngine,
 )
 
 if TYPE_CHECKING:

@@ -15,7 +15,12 @@ from ipython1.kernel.calls.twistedutil import (
     refuse_in_reactor_thread,
 )
 from ipython1.kernel.objects.taskobjects import TaskResult
-from ipython1.kernel.objects.taskoptions import OptionKeywords, TaskOptions, shows_options
+from ipython1.kernel.objects.taskoptions import (
+    OptionKeywords,
+    TaskOptions,
+    make_options,
+    shows_options,
+)
 from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.maps import PendingMap
 from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
@@ -273,7 +278,11 @@ class TaskClient(TaskMethods):
         from ipython1.kernel.futures.executors import TaskExecutor
 
         return TaskExecutor(
-            self._connection, self._tasks, self._encoder, TaskOptions(**options), max_workers
+            self._connection,
+            self._tasks,
+            self._encoder,
+            make_options("executor()", **options),
+            max_workers,
         )
 
     # -- the queue

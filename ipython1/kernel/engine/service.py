@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from ipython1.core.results import CallOutcome
+from ipython1.kernel.basics.engineinterfaces import ITaskEngine
 from ipython1.kernel.basics.error import InvalidProperty, NotDefined
-from ipython1.kernel.objects.engineinterfaces import ITaskEngine
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire.payload import Serialized
 

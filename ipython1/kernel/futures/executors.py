@@ -248,7 +248,7 @@ class EngineExecutor(Executor):
 class MultiEngineExecutor(EngineExecutor):
     """Calls functions on explicitly named engines, each on the engine with the fewest calls.
 
-    :meth:`MultiEngineClient.executor() <ipython1.kernel.clients.multiengineclient.MultiEngineClient.executor>` creates
+    :meth:`MultiEngineClient.executor() <ipython1.kernel.multiengineclient.MultiEngineClient.executor>` creates
     one.
 
     :param connection: the client's connection.
@@ -284,7 +284,7 @@ class MultiEngineExecutor(EngineExecutor):
 class TaskExecutor(EngineExecutor):
     """Calls functions as tasks, which the controller distributes to all engines.
 
-    :meth:`TaskClient.executor() <ipython1.kernel.clients.taskclient.TaskClient.executor>` creates one.
+    :meth:`TaskClient.executor() <ipython1.kernel.taskclient.TaskClient.executor>` creates one.
 
     :param connection: the client's connection.
     :param tasks: the client's tasks.

@@ -15,7 +15,7 @@ from ipython1.kernel.basics.taskinterfaces import ITask
 from ipython1.kernel.objects.taskoptions import (
     OptionAttributes,
     OptionKeywords,
-    TaskOptions,
+    make_options,
     shows_options,
 )
 
@@ -35,7 +35,7 @@ class BaseTask(OptionAttributes):
 
     def __init__(self, *options: Any, **named: Unpack[OptionKeywords]) -> None:
         if options or named:
-            self._options = TaskOptions(*options, **named)
+            self._options = make_options(type(self).__name__, *options, **named)
 
     def check_depend(self, properties: Mapping[str, Any]) -> bool:
         """Whether it may run on an engine with these properties.
@@ -113,7 +113,7 @@ class StringTask(BaseTask):
         self.push = push
         # Not through super(): tasks are made by the hundred thousand.
         if options or named:
-            self._options = TaskOptions(*options, **named)
+            self._options = make_options(type(self).__name__, *options, **named)
 
     def submit_task(self, engine: Any) -> dict[str, Any]:
         """Run the code and pull the names.
@@ -156,7 +156,7 @@ class MapTask(BaseTask):
         self.args = () if args is None else args
         self.kwargs = {} if kwargs is None else kwargs
         if options or named:
-            self._options = TaskOptions(*options, **named)
+            self._options = make_options(type(self).__name__, *options, **named)
 
     def submit_task(self, engine: Any) -> Any:
         """Call the function."""
@@ -405,4 +405,4 @@ class TaskValue:
         self.display = display
 
 
-publish("ipython1.kernel.taskobjects", TaskResult)
+publish("ipython1.kernel.taskobjects", BaseTask, StringTask, MapTask, TaskResult)

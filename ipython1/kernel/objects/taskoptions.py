@@ -162,6 +162,25 @@ def options_of(task: Any) -> TaskOptions:
     return TaskOptions(**{name: getattr(task, name, getattr(DEFAULTS, name)) for name in NAMES})
 
 
+def make_options(caller: str, *options: Any, **named: Any) -> TaskOptions:
+    """Make the options that a user gave to ``caller``.
+
+    :raises TypeError: if there is no such option, or one is given twice; it names ``caller``.
+    """
+    try:
+        return TaskOptions(*options, **named)
+    except TypeError:
+        pass
+    unknown = [name for name in named if name not in NAMES]
+    if unknown:
+        wrong = f"has no option {unknown[0]!r}"
+    elif len(options) > len(NAMES):
+        wrong = f"got {len(options)} options, but there are only {len(NAMES)}"
+    else:
+        wrong = f"got the option {next(name for name in NAMES[: len(options)] if name in named)!r} twice"
+    raise TypeError(f"{caller} {wrong}. The options are: {', '.join(NAMES)}.")
+
+
 def check_options(options: TaskOptions, owner: object = None) -> None:
     """Check options, and those of all recovery tasks.
 

@@ -9,7 +9,13 @@ from zope.interface import Interface, implementer
 
 from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.calls.parallelfunction import ParallelFunction
-from ipython1.kernel.objects.taskoptions import DEFAULTS, LaterOptions, TaskOptions, shows_options
+from ipython1.kernel.objects.taskoptions import (
+    DEFAULTS,
+    LaterOptions,
+    TaskOptions,
+    make_options,
+    shows_options,
+)
 
 
 class ITaskMapperFactory(Interface):
@@ -94,7 +100,8 @@ class MapMethods:
             with an asynchronous client a Deferred of an ``AsyncPendingMap``.
         :returns: the mapper, which can be used repeatedly.
         """
-        given = TaskOptions(clear_before, clear_after, retries, recovery_task, depend, **options)
+        five = (clear_before, clear_after, retries, recovery_task, depend)
+        given = make_options("mapper()", *five, **options)
         return TaskMapper(self, given, block)
 
     @shows_options
@@ -114,9 +121,8 @@ class MapMethods:
         :param block: as for :meth:`mapper`.
         :returns: a decorator, which returns a :class:`~ipython1.kernel.parallelfunction.ParallelFunction`.
         """
-        mapper = self.mapper(
-            clear_before, clear_after, retries, recovery_task, depend, block, **options
-        )
+        five = (clear_before, clear_after, retries, recovery_task, depend)
+        mapper = TaskMapper(self, make_options("parallel()", *five, **options), block)
         return lambda func: ParallelFunction(func, mapper)
 
     def run_map(

@@ -114,14 +114,19 @@ class ShelfTests(unittest.SynchronousTestCase):
             if place[0].islower():
                 self.assertIn(place, public, f"{page}: {name}")
 
-    def test_results_are_pickled_under_their_public_names(self) -> None:
+    def test_results_and_tasks_are_pickled_under_their_public_names(self) -> None:
         """So that a file which somebody keeps can be read when the code has moved."""
         run_program(
             """
             import cloudpickle
-            from ipython1.kernel.client import QueueStatusList, ResultList, TaskResult
+            from ipython1.kernel import client, taskobjects
             for kind, module in (
-                (ResultList, "resultlist"), (QueueStatusList, "resultlist"), (TaskResult, "taskobjects")
+                (client.ResultList, "resultlist"),
+                (client.QueueStatusList, "resultlist"),
+                (client.TaskResult, "taskobjects"),
+                (taskobjects.BaseTask, "taskobjects"),
+                (client.StringTask, "taskobjects"),
+                (client.MapTask, "taskobjects"),
             ):
                 data = cloudpickle.dumps(kind)
                 assert f"ipython1.kernel.{module}".encode() in data and len(data) < 100, data
@@ -187,7 +192,7 @@ class LoadingTests(unittest.SynchronousTestCase):
         self.check("import ipython1.kernel.asyncclient", "controller", "engine.")
 
     def test_extensions_of_the_controller_load_nothing_that_pickles(self) -> None:
-        self.check("import ipython1.kernel.engineservice", "engine.", "objects.serialize")
+        self.check("import ipython1.kernel.engineservice", "engine.", "objects.")
         run_program(
             """
             import sys

@@ -6,11 +6,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from ipython1.kernel.basics.engineinterfaces import IEngineBase
 from ipython1.kernel.basics.error import CompositeError, EngineDied, InvalidDeferredID
 from ipython1.kernel.calls.mapper import IMultiEngineMapperFactory
 from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator
 from ipython1.kernel.controller.queuedengine import IEngineQueued
-from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.wire import frames
 from ipython1.testing import InMemoryCluster, Pump
 

@@ -249,7 +249,7 @@ class StackDumpTests(TestCase):
 class DumpedFramesTests(SynchronousTestCase):
     DUMP = """Thread 0x00007f01 (most recent call first):
   File "/lib/python3.11/site-packages/twisted/internet/base.py", line 1 in run
-  File "/lib/ipython1/kernel/engineprocess.py", line 150 in in_reactor_thread
+  File "/lib/ipython1/kernel/engine/process.py", line 150 in in_reactor_thread
 
 Current thread 0x00007f02 (most recent call first):
   File "/home/user/sim.py", line 7 in step

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
+from ipython1.kernel.basics.engineinterfaces import IEngineBase
 from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
 from ipython1.kernel.controller.queuedengine import (
     Command,
@@ -19,7 +20,6 @@ from ipython1.kernel.controller.queuedengine import (
     QueuedEngine,
 )
 from ipython1.kernel.engine.service import EngineService
-from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.tests.wiresupport import Recorder, quick
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import pack_reference

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
+from ipython1.kernel.basics.engineinterfaces import IEngineBase
 from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined, ProtocolError
 from ipython1.kernel.engine import service as engineservice
 from ipython1.kernel.engine.service import EngineService, Properties
@@ -20,7 +21,6 @@ from ipython1.kernel.engine.worker import (
     Worker,
 )
 from ipython1.kernel.objects.commands import COMMANDS
-from ipython1.kernel.objects.engineinterfaces import IEngineBase
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome

@@ -92,8 +92,17 @@ class AttributeTests(unittest.SynchronousTestCase):
             DEFAULTS.retries = 3  # type: ignore[misc]
 
     def test_what_is_no_option_is_refused(self) -> None:
-        self.assertRaisesRegex(TypeError, "'retry'", StringTask, "a", retry=1)
-        self.assertRaises(TypeError, MapTask, abs, None, None, True, clear_before=True)
+        listed = "The options are: " + ", ".join(NAMES)
+        self.assertRaisesRegex(
+            TypeError, f"^StringTask has no option 'retry'. {listed}.$", StringTask, "a", retry=1
+        )
+        twice = (MapTask, abs, None, None, True)
+        self.assertRaisesRegex(
+            TypeError, "^MapTask got the option 'clear_before' twice", *twice, clear_before=True
+        )
+        many = "^Own got 8 options, but there are only 7"
+        own = type("Own", (BaseTask,), {})
+        self.assertRaisesRegex(TypeError, many, own, *range(8))
 
     def test_objects_that_only_provide_the_interface(self) -> None:
         """Those that were written before an option came need not have it."""

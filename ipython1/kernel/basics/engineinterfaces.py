@@ -7,8 +7,6 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
-from ipython1.kernel.wire.payload import Serialized
-
 
 class IEngineCore(Interface):
     """What every engine can do with code and objects."""
@@ -46,8 +44,8 @@ class IEngineCore(Interface):
 class IEngineSerialized(Interface):
     """Moves objects as bytes."""
 
-    def push_serialized(namespace: Mapping[str, Serialized]) -> Any:
-        """Set each name of ``namespace`` to the object whose bytes (:class:`Serialized`) it maps to."""
+    def push_serialized(namespace: Mapping[str, Any]) -> Any:
+        """Set each name of ``namespace`` (a mapping of names and ``Serialized``) to the object of these bytes."""
 
     def pull_serialized(keys: Sequence[str]) -> Any:
         """The bytes of the objects named ``keys``."""
