@@ -124,7 +124,6 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self._known: set[int] = set()
-        self._cloudpickle: Any = None
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)

@@ -66,7 +66,6 @@ class BaseCluster:
         self._own_id = cluster_id is None
         self.cluster_id = new_cluster_id() if cluster_id is None else cluster_id
         self.files = ClusterFiles(IPythonDirs.resolve(ipython_dir), self.cluster_id)
-        self._start_timeout = options.get("start_timeout")
         self._arguments = [
             *([kind] if kind else []),
             *([f"--engines={n}"] if n else []),

@@ -32,9 +32,6 @@ from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 STATE_DELAY = 0.1
 """Seconds for which changes are collected before the state file is written."""
 
-PROGRESS_INTERVAL = 1.0
-"""Seconds between two lines about the progress where lines cannot be overwritten."""
-
 
 class Screen:
     """What the user sees: lines, and on a terminal one line that is overwritten."""

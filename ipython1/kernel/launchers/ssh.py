@@ -49,7 +49,6 @@ class RemoteFiles:
 
     def __init__(self, files: ClusterFiles, spec: HostSpec) -> None:
         self.directory = PurePosixPath(spec.ipython_dir or _seen_from_home(files.dirs.ipython_dir))
-        self._files = files
 
     def security(self, path: Path) -> str:
         """Return the counterpart of a file in this host's security directory."""
