@@ -27,11 +27,13 @@ class ConfigManager:
 
     :param package: its dotted name; the file's name is this plus ``.ini``.
     :param sections: the sections that the file may have.
+    :param partly: whether the file may have others, too, which are ignored.
     """
 
-    def __init__(self, package: str, sections: tuple[Section, ...]) -> None:
+    def __init__(self, package: str, sections: tuple[Section, ...], partly: bool = False) -> None:
         self.package = package
         self.root = root_section(sections)
+        self._partly = partly
 
     def path(self, ipython_dir: str | os.PathLike[str] | None = None) -> Path:
         """Return the path of the file, whether or not it exists.
@@ -63,7 +65,7 @@ class ConfigManager:
             raise ConfigError(f"cannot read {path}: {exception.strerror}") from exception
         from ipython1.config.reading import read_ini
 
-        _merge(values, read_ini(text, path, self.root), self.root)
+        _merge(values, read_ini(text, path, self.root, self._partly), self.root)
         return values
 
     def write_default_config_file(

@@ -15,10 +15,11 @@ from ipython1.config.kinds import CODE, TEXT, Convert
 from ipython1.config.schema import Section
 
 
-def read_ini(text: str, path: Path, root: Section) -> dict[str, Any]:
+def read_ini(text: str, path: Path, root: Section, partly: bool = False) -> dict[str, Any]:
     """Parse the text of a file to a dict of sections that holds only the settings given there.
 
     :param path: the file that the text is from, for messages.
+    :param partly: whether the file may have more than ``root`` describes, which is ignored.
     :raises ConfigError: with every problem in the file, each with section, setting, value and
         what is allowed.
     """
@@ -30,6 +31,10 @@ def read_ini(text: str, path: Path, root: Section) -> dict[str, Any]:
         )
     except ConfigObjError as exception:
         raise ConfigError(f"{path}: {str(exception).rstrip('.')}") from exception
+    if partly:
+        for name in list(parsed):
+            if name not in parsed.sections or root.section(name) is None:
+                del parsed[name]
     # The library cannot validate a file that has a section in place of a setting, or vice versa.
     _stop_at(_misplaced(parsed, root, ()), path)
     functions = {

@@ -42,6 +42,8 @@ class ExceptionRecord:
 
 def record_exception(exc: BaseException) -> ExceptionRecord:
     """Convert an exception to plain data.  Never raises, whatever the exception's own methods do."""
+    if isinstance(exc, NameError):
+        _say_why_missing(exc)
     ename = type_name(exc)
     evalue = message_of(exc)
     try:
@@ -57,6 +59,23 @@ def record_exception(exc: BaseException) -> ExceptionRecord:
     except BaseException:
         pickled = None
     return ExceptionRecord(ename, evalue, text, pickled, args_repr)
+
+
+MISSING_KEY: Final = "__ipython1_missing__"
+"""Under this name, globals of functions hold a dict of other names, and of why these are not defined."""
+
+
+def _say_why_missing(exc: NameError) -> None:
+    """Complete the message of a name that did not come along with the function that uses it."""
+    try:
+        tb = exc.__traceback__
+        while tb is not None and tb.tb_next is not None:
+            tb = tb.tb_next
+        reason = tb.tb_frame.f_globals.get(MISSING_KEY, {}).get(exc.name) if tb else None
+        if reason is not None:
+            exc.args = (f"name {exc.name!r} is not defined on the engine: {reason}",)
+    except Exception:  # what is in these dicts is in the hands of user code
+        pass
 
 
 def rebuild_exception(record: ExceptionRecord) -> BaseException | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Protocol
 
 from ipython1.core.capture import OutputCapture
@@ -84,6 +84,12 @@ class Interpreter:
     def user_ns(self) -> dict[str, Any]:
         namespace: dict[str, Any] = self._shell.user_ns
         return namespace
+
+    @property
+    def hidden_names(self) -> dict[str, Any]:
+        """The names in :attr:`user_ns` that the session has put there, with their objects."""
+        hidden: dict[str, Any] = self._shell.user_ns_hidden
+        return hidden
 
     @property
     def number(self) -> int:
@@ -330,37 +336,14 @@ class Interpreter:
             raise NameError(f"name {key!r} is not defined", name=key) from None
 
     def push_function(self, namespace: Mapping[str, Callable[..., Any]]) -> None:
-        """Set names to functions; those defined in a session get this session's names as their globals.
+        """Set names to functions.
 
-        :raises TypeError: if a value is not callable.
+        :raises TypeError: if a value is not callable; then nothing is set.
         """
-        bound = {}
         for key, function in _checked(namespace).items():
             if not callable(function):
                 raise TypeError(f"{key!r} is {_described(function)}, not a function")
-            bound[key] = self._bind(function)
-        self._shell.user_ns.update(bound)
-
-    def _bind(self, function: Any) -> Any:
-        namespace = self._shell.user_ns
-        if not isinstance(function, FunctionType) or function.__globals__ is namespace:
-            return function
-        if function.__globals__.get("__name__") != "__main__":
-            return function
-        bound = FunctionType(
-            function.__code__,
-            namespace,
-            function.__name__,
-            function.__defaults__,
-            function.__closure__,
-        )
-        bound.__kwdefaults__ = function.__kwdefaults__
-        bound.__annotations__ = function.__annotations__
-        bound.__doc__ = function.__doc__
-        bound.__qualname__ = function.__qualname__
-        bound.__module__ = function.__module__
-        bound.__dict__.update(function.__dict__)
-        return bound
+        self._shell.user_ns.update(namespace)
 
     def pull_function(self, keys: str | Sequence[str]) -> Any:
         """Like :meth:`pull`, for functions.

@@ -64,6 +64,7 @@ class PlainInterpreter:
 
     def __init__(self) -> None:
         self.user_ns: dict[str, Any] = {"__name__": "__main__"}
+        self.hidden_names: dict[str, Any] = {}
         self._results: list[CommandResult] = []
 
     def execute(self, source: str) -> CommandResult:

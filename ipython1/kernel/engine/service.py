@@ -5,7 +5,8 @@ Which command runs which method is said in :mod:`ipython1.kernel.objects.command
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from zope.interface import implementer
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.engineinterfaces import ITaskEngine
 from ipython1.kernel.basics.error import InvalidProperty, NotDefined
-from ipython1.kernel.objects.serialize import dumps, loads
-from ipython1.kernel.wire.payload import Serialized
+from ipython1.kernel.objects.homes import Home, make_entry
+from ipython1.kernel.objects.serialize import Loaded, dumps, load
+from ipython1.kernel.wire.payload import Buffers, Serialized
 
 if TYPE_CHECKING:
     from ipython1.core.interpreter import Interpreter
@@ -84,6 +86,7 @@ def properties() -> Properties:
 class EngineService:
     """What an engine does, in its main thread; the methods raise what user code raises.
 
+    :ivar home: where the functions of users run.
     :ivar stop: ends the engine's process.
     """
 
@@ -91,34 +94,75 @@ class EngineService:
         global _current
         self.id = -1
         self.interpreter = interpreter
+        self.home = Home(interpreter.user_ns, interpreter.hidden_names)
+        self._loaded: list[Loaded] = []
         self.properties = Properties()
         self.stop: Callable[[], None] = lambda: None
         _current = self
 
-    @property
-    def user_ns(self) -> dict[str, Any]:
-        """The namespace of user code."""
-        return self.interpreter.user_ns
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """A command or a task runs; what its functions bring along is theirs, and what they write is the engine's."""
+        self.begin()
+        try:
+            yield
+        finally:
+            self.end()
+
+    def begin(self) -> None:
+        """A command or a task begins."""
+        self.home.begin()
+
+    def end(self) -> None:
+        """It has ended."""
+        self._loaded.clear()
+        self.home.end()
+
+    def load(self, buffers: Serialized | Buffers) -> Any:
+        """Rebuild an object for the command or task that runs."""
+        loaded = load(buffers, self.home)
+        if loaded.globals:
+            self.home.take_part(loaded.globals)
+            self._loaded.append(loaded)
+        return loaded.value
 
     def execute(self, lines: str) -> Any:
         return self.interpreter.execute(lines)
 
     def run_source(self, source: str) -> None:
         __tracebackhide__ = True
-        self.interpreter.run_source(source)
+        self.home.about_to_change()
+        try:
+            self.interpreter.run_source(source)
+        finally:
+            self.home.changed()
 
     def push(self, namespace: Mapping[str, object]) -> None:
-        self.interpreter.push(namespace)
+        self.interpreter.push(self._to_keep(namespace))
+        self.home.changed()
+
+    def _to_keep(self, namespace: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the present command brought, as it can be used later."""
+        if not self._loaded:
+            return namespace
+        self.home.keep_those_of_call()
+        arrived = {id(each.value): each.globals for each in self._loaded}
+        return {
+            name: make_entry(value, arrived.get(id(value), []), self.home)
+            for name, value in namespace.items()
+        }
 
     def pull(self, keys: str | Sequence[str]) -> Any:
         __tracebackhide__ = True
+        self.home.about_to_change()
         try:
             return self.interpreter.pull(keys)
         except NameError as problem:
             raise NotDefined(str(problem)) from None
 
     def push_function(self, namespace: Mapping[str, Any]) -> None:
-        self.interpreter.push_function(namespace)
+        self.interpreter.push_function(self._to_keep(namespace))
+        self.home.changed()
 
     def pull_function(self, keys: str | Sequence[str]) -> Any:
         try:
@@ -149,6 +193,7 @@ class EngineService:
 
     def reset(self) -> None:
         self.interpreter.reset()
+        self.home.changed()
 
     def keys(self) -> list[str]:
         return self.interpreter.keys()
@@ -158,7 +203,7 @@ class EngineService:
 
     def push_serialized(self, namespace: Mapping[str, Serialized]) -> None:
         # Everything is rebuilt before anything is set: a failed push changes nothing.
-        self.push({name: loads(value, self.user_ns) for name, value in namespace.items()})
+        self.push({name: self.load(value) for name, value in namespace.items()})
 
     def pull_serialized(self, keys: Sequence[str]) -> list[Serialized]:
         return [dumps(self.pull(key), snapshot=True) for key in keys]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final
 
 from ipython1.core.failures import record_exception
@@ -14,24 +16,46 @@ from ipython1.kernel.basics.error import (
     TaskRejectError,
 )
 from ipython1.kernel.engine.service import EngineService
-from ipython1.kernel.objects.serialize import BROUGHT_KEY
+from ipython1.kernel.objects.codenames import globals_of
+from ipython1.kernel.objects.homes import GLOBALS_KEY, CallGlobals
+from ipython1.kernel.objects.serialize import load
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
     Kind,
     TaskBody,
+    load_object,
     pack_items,
     pack_result,
+    split_object,
     unpack_arguments,
-    unpack_object,
     unpack_task,
 )
 from ipython1.kernel.objects.taskobjects import run_code
+from ipython1.kernel.objects.watch import Watch
 from ipython1.kernel.wire.taskwire import MOST_BYTES, Status
 
 _REJECTED: Final = TaskRejectError.__name__
 _INTERRUPTED: Final = KeyboardInterrupt.__name__
 _NOTHING: Final = CallOutcome(None, "", "", (), 0.0, 0.0, 0.0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A function that is kept for the next task, because nothing that it brings can be changed."""
+
+    function: Any
+    globals: list[CallGlobals]
+    watch: Watch
+
+
+def _arrived_with(function: FunctionType) -> Mapping[str, Any]:
+    """The names that a function which came by value brought along."""
+    own = function.__globals__.get(GLOBALS_KEY)
+    if own is not None:
+        brought: dict[str, Any] = own.brought
+        return {name: brought[name] for name in globals_of(function) if name in brought}
+    return {} if function.__globals__.get("__name__") == "__main__" else globals_of(function)
 
 
 class TaskRunner:
@@ -45,8 +69,7 @@ class TaskRunner:
         self._service = service
         self._interpreter = service.interpreter
         self._packed: dict[bytes, bytes] = {}
-        self._functions: dict[bytes, Any] = {}
-        self._brought: object = None
+        self._functions: dict[bytes, _Known] = {}
         self._kinds: dict[int, Callable[[TaskBody], tuple[CallOutcome, bool]]] = {
             Kind.SOURCE: self._source,
             Kind.CALL: self._call,
@@ -72,7 +95,11 @@ class TaskRunner:
         :returns: how it ended, its result, and the seconds it took.
         """
         begin = time.perf_counter()
-        outcome, named = self._attempt(payload)
+        self._service.begin()
+        try:
+            outcome, named = self._attempt(payload)
+        finally:
+            self._service.end()
         try:
             good, data = pack_result(outcome, outcome.value, named)
             if len(data) > self.most_bytes:
@@ -105,7 +132,7 @@ class TaskRunner:
             if task.flags & CLEAR_BEFORE:
                 self._service.reset()
             if task.push:
-                self._service.push(unpack_object(task.push, self._interpreter.user_ns))
+                self._service.push(load_object(task.push, self._service.load))
             run = self._kinds.get(task.kind)
             if run is None:
                 raise ProtocolError(f"an engine does not know tasks of kind {task.kind}")
@@ -121,27 +148,37 @@ class TaskRunner:
 
     def depends(self, digest: bytes) -> bool:
         """Whether a dependency function holds for this engine's properties; an exception counts as no."""
+        service = self._service
+        service.begin()
         try:
             function = self._function(digest)
-            outcome = self._interpreter.call(function, (dict(self._service.properties),))
+            outcome = self._interpreter.call(function, (dict(service.properties),))
             return outcome.failure is None and bool(outcome.value)
         except BaseException:
             return False
+        finally:
+            service.end()
 
     def _function(self, digest: bytes) -> Any:
-        user_ns = self._interpreter.user_ns
-        brought = user_ns.get(BROUGHT_KEY)
-        if brought is not self._brought:
-            # The namespace was cleared, and with it what functions had brought along.
-            self._functions.clear()
-        function = self._functions.get(digest)
-        if function is None:
-            data = self._packed.get(digest)
-            if data is None:
-                raise ProtocolError("the function of a task did not reach the engine")
-            function = self._functions[digest] = unpack_object(data, user_ns)
-            self._brought = user_ns.get(BROUGHT_KEY)
-        return function
+        known = self._functions.get(digest)
+        if known is not None and known.watch.unchanged():
+            if known.globals:
+                for each in known.globals:
+                    each.refresh()
+                self._service.home.take_part(known.globals)
+            return known.function
+        data = self._packed.get(digest)
+        if data is None:
+            raise ProtocolError("the function of a task did not reach the engine")
+        loaded = load(split_object(data), self._service.home)
+        self._service.home.take_part(loaded.globals)
+        watch = Watch(loaded.value, _arrived_with, watch_names=False)
+        if watch.steady:
+            self._functions[digest] = _Known(loaded.value, loaded.globals, watch)
+        else:
+            # Each task gets one of its own: it may change what it brings.
+            self._functions.pop(digest, None)
+        return loaded.value
 
     # -- the kinds of tasks
 
@@ -154,10 +191,10 @@ class TaskRunner:
         return self._call_function(task, self._function(task.body))
 
     def _call_with(self, task: TaskBody) -> tuple[CallOutcome, bool]:
-        return self._call_function(task, unpack_object(task.body, self._interpreter.user_ns))
+        return self._call_function(task, load_object(task.body, self._service.load))
 
     def _call_function(self, task: TaskBody, function: Any) -> tuple[CallOutcome, bool]:
-        args, kwargs = unpack_arguments(task.extra, self._interpreter.user_ns)
+        args, kwargs = unpack_arguments(task.extra, self._service.load)
         return self._interpreter.call(function, args, kwargs), False
 
     def _items(self, task: TaskBody) -> tuple[CallOutcome, bool]:
@@ -168,7 +205,7 @@ class TaskRunner:
         stdout: list[str] = []
         stderr: list[str] = []
         display: list[Any] = []
-        for args in unpack_object(task.extra, self._interpreter.user_ns):
+        for args in load_object(task.extra, self._service.load):
             outcome = call(function, args)
             failure = outcome.failure
             if failure is None:
@@ -191,7 +228,7 @@ class TaskRunner:
 
     def _object(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         """A task of a type of the user's own."""
-        own = unpack_object(task.body, self._interpreter.user_ns)
+        own = load_object(task.body, self._service.load)
         outcome = self._interpreter.call(_all_steps, (own, self._service))
         return outcome, isinstance(outcome.value, dict)
 

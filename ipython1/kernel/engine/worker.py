@@ -67,7 +67,8 @@ class CommandRunner:
             return Outcome.refused(service.id, problem)
         kind, method = row
         try:
-            value = method(*kind.arguments.unpack(command.buffers, service))
+            with service.calling():
+                value = method(*kind.arguments.unpack(command.buffers, service))
             return Outcome(service.id, messages.OK, kind.value.pack(value, service))
         except Failed as failure:
             return self._failed(failure)

@@ -34,9 +34,8 @@ class Engine(Protocol):
 
     id: int
 
-    @property
-    def user_ns(self) -> dict[str, Any]:
-        """The namespace in which functions of users run."""
+    def load(self, buffers: Serialized | Buffers) -> Any:
+        """Rebuild an object for the command that runs."""
 
 
 # -- how arguments travel
@@ -89,7 +88,7 @@ class Pickled(Generic[T]):
         return dumps(value, snapshot=True).buffers
 
     def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
-        return (loads(buffers, engine.user_ns),)
+        return (engine.load(buffers),)
 
 
 class Named:
@@ -100,7 +99,7 @@ class Named:
 
     def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
         named, _ = unpack_named(buffers)
-        return ({name: loads(value, engine.user_ns) for name, value in named.items()},)
+        return ({name: engine.load(value) for name, value in named.items()},)
 
 
 class FunctionCall:
@@ -116,7 +115,7 @@ class FunctionCall:
         return dumps((function, tuple(args), dict(kwargs)), snapshot=snapshot).buffers
 
     def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
-        function, args, kwargs = loads(buffers, engine.user_ns)
+        function, args, kwargs = engine.load(buffers)
         return function, args, kwargs
 
 
@@ -128,7 +127,7 @@ class PartOfMap:
 
     def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
         named, _ = unpack_named(buffers)
-        return loads(named["function"], engine.user_ns), loads(named["parts"], engine.user_ns)
+        return engine.load(named["function"]), engine.load(named["parts"])
 
 
 # -- how values travel

@@ -1,9 +1,9 @@
 """Objects to bytes and back, in engines and clients (never in the controller).
 
 Plain data goes through the standard pickle at protocol 5, anything else through cloudpickle; large buffers (arrays)
-stay out of band, uncopied.  A function of ``__main__`` runs in the namespace of whoever loads it: it sees that
-namespace's names first, and brings along only what it refers to and what is missing there (modules, functions,
-classes, small constants).  Large data and what can be changed in place are never carried along unseen; push them.
+stay out of band, uncopied.  A function of ``__main__``, or of a module that is sent by value, brings along everything
+that it refers to there, as it is at that moment (:mod:`~ipython1.kernel.objects.brought`).  Where it arrives, that
+belongs to the call alone (:mod:`~ipython1.kernel.objects.homes`).
 
 A class of ``__main__`` travels by value.  Where it comes from elsewhere, it is renewed each time; where it was defined,
 it is left as it is, so that looking at an object does not change the user's own class.
@@ -11,16 +11,14 @@ it is left as it is, so that looking at an object does not change the user's own
 
 from __future__ import annotations
 
-import builtins
-import enum
 import io
 import pickle
 import sys
 import types
 import weakref
 from collections import ChainMap
-from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import cloudpickle
@@ -28,8 +26,16 @@ from cloudpickle import cloudpickle as _cp
 from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
+from ipython1.config.error import ConfigError
+from ipython1.core.failures import MISSING_KEY
 from ipython1.kernel.basics.error import SerializationError
+from ipython1.kernel.objects import decorated
+from ipython1.kernel.objects.brought import ATOMS, Baggage, Missing
+from ipython1.kernel.objects.clientconfig import bring_size
+from ipython1.kernel.objects.codenames import globals_of
+from ipython1.kernel.objects.homes import ENTRY_KEY, CallGlobals, Home, make_entry
 from ipython1.kernel.objects.sourcelines import code_with_lines, lines_of
+from ipython1.kernel.objects.unsendable import find_unsendable
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import ISerialized, Serialized
 
@@ -38,18 +44,14 @@ OUT_OF_BAND_FROM: Final = 1024
 """Bytes.  Smaller buffers stay in the pickle stream."""
 
 _MAIN: Final = "__main__"
-_MAX_CONSTANT: Final = 4096
-ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
-"""Types whose objects hold no others, and that any pickler handles alike."""
-
 _LOOK_AT: Final = 64
 _MADE_BY_VALUE: Final = b"_make_"
 """In the pickle of every function and class that travels by value."""
 
-_CONSTANTS_OF: Final = frozenset(
-    {"datetime", "decimal", "fractions", "pathlib", "re", "uuid", "zoneinfo"}
-)
-"""Modules whose classes' objects are small and never change."""
+_BRINGS: Final = "__ipython1_brings__"
+"""In the pickle of functions of ``__main__`` one of which brings something along."""
+
+_BRINGS_MARK: Final = _BRINGS.encode()
 
 
 def dumps(value: object, *, snapshot: bool = False) -> Serialized:
@@ -58,6 +60,20 @@ def dumps(value: object, *, snapshot: bool = False) -> Serialized:
     :param snapshot: copy out-of-band buffers, so that ``value`` may be changed afterwards.
     :raises SerializationError: when it cannot be pickled.
     """
+    try:
+        return _dump(value, snapshot)
+    except KeyboardInterrupt:
+        raise
+    except ConfigError:
+        raise
+    except BaseException as problem:
+        part = find_unsendable(value, _dump)
+        raise SerializationError(
+            f"{part or _describe(value)} cannot be sent: {type(problem).__name__}: {_text(problem)}"
+        ) from problem
+
+
+def _dump(value: object, snapshot: bool = False) -> Serialized:
     buffers: list[Buffer] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -67,53 +83,97 @@ def dumps(value: object, *, snapshot: bool = False) -> Serialized:
         buffers.append(bytes(view) if snapshot else view)
         return False
 
-    try:
-        if _is_plain(value):
-            stream = pickle.dumps(value, PROTOCOL, buffer_callback=keep)
-        else:
-            file = io.BytesIO()
-            _Pickler(file, PROTOCOL, keep).dump(value)
-            stream = file.getvalue()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as problem:
-        raise SerializationError(
-            f"{_describe(value)} cannot be sent: {type(problem).__name__}: {_text(problem)}"
-        ) from problem
+    if _is_plain(value):
+        stream = pickle.dumps(value, PROTOCOL, buffer_callback=keep)
+    else:
+        file = io.BytesIO()
+        _Pickler(file, keep).dump(value)
+        stream = file.getvalue()
     return Serialized((stream, *buffers))
 
 
-def loads(
-    buffers: Serialized | Iterable[Buffer], namespace: MutableMapping[str, Any] | None = None
-) -> Any:
-    """The object that :func:`dumps` made bytes of.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was rebuilt for one call.
 
-    :param namespace: on an engine, where functions of ``__main__`` shall run; None for ``__main__`` here.
+    :ivar value: the object.
+    :ivar globals: those of the functions that arrived with it.
+    :ivar functions: all functions in it that came by value.
+    :ivar references: the objects in it that came by name: their modules, names, and themselves.
+    """
+
+    value: Any
+    globals: list[CallGlobals] = field(default_factory=list)
+    functions: list[types.FunctionType] = field(default_factory=list)
+    references: list[tuple[str, str, Any]] = field(default_factory=list)
+
+
+def load(buffers: Serialized | Iterable[Buffer], home: Home) -> Loaded:
+    """Rebuild on an engine what :func:`dumps` made bytes of, for one call.
+
+    :param home: the engine's namespace.
+    :raises SerializationError: when it cannot be rebuilt.
+    """
+    return _load(list(buffers.buffers if isinstance(buffers, Serialized) else buffers), home, True)
+
+
+def loads(buffers: Serialized | Iterable[Buffer], home: Home | None = None) -> Any:
+    """The object that :func:`dumps` made bytes of, to be kept.
+
+    A function can be called at any time, and sees the names that home has then.
+
+    :param home: on an engine, its namespace; None for ``__main__`` here.
     :raises SerializationError: when it cannot be rebuilt.
     """
     parts = list(buffers.buffers if isinstance(buffers, Serialized) else buffers)
+    loaded = _load(parts, home, False)
+    if not loaded.globals:
+        return loaded.value
+    return make_entry(loaded.value, loaded.globals, _home_here() if home is None else home)
+
+
+def _load(parts: list[Buffer], home: Home | None, watch: bool) -> Loaded:
     stream, *rest = parts
     try:
-        if _MADE_BY_VALUE not in (bytes(stream) if isinstance(stream, memoryview) else stream):
-            return pickle.loads(stream, buffers=rest)
-        names = namespace
-        if names is None:
-            import __main__
-
-            names = vars(__main__)
-        return _Unpickler(io.BytesIO(stream), rest, names).load()
+        data = bytes(stream) if isinstance(stream, memoryview) else stream
+        if not watch and _MADE_BY_VALUE not in data:
+            return Loaded(pickle.loads(data, buffers=rest))
+        where = _home_here() if home is None else home
+        unpickler = _Unpickler(io.BytesIO(data), rest, where, _BRINGS_MARK in data)
+        return Loaded(
+            unpickler.load(),
+            unpickler.call_globals,
+            unpickler.functions,
+            unpickler.references,
+        )
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
         # Whoever reads it may be at the other side.
-        where, hint = "here", ""
-        if namespace is not None:
-            where = "on the engine"
+        place, hint = "here", ""
+        if home is not None:
+            place = "on the engine"
             if isinstance(problem, ModuleNotFoundError):
                 hint = "; install it there, or send it with push_module()"
         raise SerializationError(
-            f"an object cannot be rebuilt {where}: {type(problem).__name__}: {_text(problem)}{hint}"
+            f"an object cannot be rebuilt {place}: {type(problem).__name__}: {_text(problem)}{hint}"
         ) from problem
+
+
+_here: Home | None = None
+
+
+def _home_here() -> Home:
+    """The session of this process."""
+    global _here
+    import __main__
+
+    names = vars(__main__)
+    if _here is None or _here.names is not names:
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        hidden = getattr(shell, "user_ns_hidden", {}) if shell is not None else {}
+        _here = Home(names, hidden)
+    return _here
 
 
 def _text(problem: BaseException) -> str:
@@ -160,48 +220,6 @@ def _no_objects(array: Any) -> bool:
     return not array.dtype.hasobject
 
 
-def _travels(value: object) -> bool:
-    """Whether a name that a function refers to is carried along with it."""
-    if isinstance(value, (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)):
-        return True
-    return _room_left(value, _MAX_CONSTANT) >= 0 or (callable(value) and _importable(value))
-
-
-def _room_left(value: object, room: int) -> int:
-    """What is left of ``room`` bytes beside a constant; negative when it is too large, or not a constant."""
-    kind = type(value)
-    if kind in (str, bytes):
-        return room - len(value)  # type: ignore[arg-type]
-    if kind in (tuple, frozenset):
-        for item in value:  # type: ignore[attr-defined]
-            room = _room_left(item, room - 8)
-            if room < 0:
-                break
-        return room
-    if kind in ATOMS or kind in (range, slice):
-        return room - 8
-    if kind.__module__.partition(".")[0] in _CONSTANTS_OF or isinstance(value, enum.Enum):
-        return room - 64
-    if kind.__module__ == "numpy" and kind.__name__ != "ndarray" and hasattr(value, "item"):
-        return room - 64  # one of numpy's numbers
-    return -1
-
-
-def _importable(value: object) -> bool:
-    """Whether a module defines it under a name, as numpy does with its functions, which are of many types."""
-    # numpy's functions had no module of their own before its version 2.
-    module = getattr(value, "__module__", None) or type(value).__module__
-    found: object = sys.modules.get(module)
-    if found is None or found is sys.modules.get(_MAIN):
-        return False
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    if not isinstance(name, str):
-        return False
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is value
-
-
 _FILENAME: Final = 10
 """Where the name of the file stands among the arguments of ``types.CodeType``, from Python 3.11 on."""
 
@@ -216,31 +234,45 @@ def _reduce_code(code: types.CodeType) -> Any:
 
 
 class _Pickler(cloudpickle.Pickler):
-    dispatch_table = ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+    """Pickles by value what another process cannot import.
 
-    def __init__(self, file: io.BytesIO, protocol: int, keep: Any) -> None:
-        super().__init__(file, protocol=protocol, buffer_callback=keep)
+    :param baggage: what already travels; None for a pickle of its own.
+    """
+
+    dispatch_table = ChainMap(
+        {types.CodeType: _reduce_code, **decorated.REDUCERS}, cloudpickle.Pickler.dispatch_table
+    )
+
+    def __init__(self, file: Any, keep: Any, baggage: Baggage | None = None) -> None:
+        super().__init__(file, protocol=PROTOCOL, buffer_callback=keep)
+        self._baggage = baggage or Baggage(_Pickler, bring_size)
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is types.FunctionType:
+            entered = obj.__dict__.get(ENTRY_KEY)
+            if entered is not None:
+                return self.reducer_override(entered)
+            if decorated.is_singledispatch(obj):
+                return decorated.reduce_singledispatch(obj, self._skeleton)
+        elif kind is decorated.Cached:
+            return decorated.reduce_cached(obj, self._skeleton)
+        return super().reducer_override(obj)
+
+    def _skeleton(self, function: types.FunctionType) -> tuple[Any, Any] | None:
+        """The arguments that make a function without its state, and this state; None if it goes by name."""
+        reduced = self._function_reduce(function)
+        return None if reduced is NotImplemented else (reduced[1], reduced[2])
 
     def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
         reduced = super()._dynamic_function_reduce(func)
-        if func.__globals__.get("__name__") == _MAIN:
-            slots = reduced[2][1]
-            slots["__globals__"] = {
-                name: value for name, value in slots["__globals__"].items() if _travels(value)
-            }
+        slots = reduced[2][1]
+        check = self._baggage.check
+        names = {name: check(name, value) for name, value in globals_of(func).items()}
+        if names and func.__globals__.get("__name__") == _MAIN:
+            names[_BRINGS] = None
+        slots["__globals__"] = names
         return reduced
-
-
-BROUGHT_KEY: Final = "__ipython1_brought__"
-"""The name under which a namespace holds what functions brought into it."""
-
-
-def _bring(namespace: MutableMapping[str, Any], names: MutableMapping[str, Any]) -> None:
-    """Add what is missing, and renew what an earlier function brought; never replace the user's own names."""
-    brought: dict[str, object] = namespace.setdefault(BROUGHT_KEY, {})
-    for name, value in names.items():
-        if name not in namespace or (name in brought and namespace[name] is brought[name]):
-            namespace[name] = brought[name] = value
 
 
 class IUnSerialized(Interface):
@@ -270,12 +302,20 @@ _from_elsewhere: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(
-        self, file: io.BytesIO, buffers: list[Buffer], namespace: MutableMapping[str, Any]
-    ) -> None:
+    """Rebuilds objects.
+
+    :param brings: whether functions of ``__main__`` in it bring something along.
+    """
+
+    def __init__(self, file: io.BytesIO, buffers: list[Buffer], home: Home, brings: bool) -> None:
         super().__init__(file, buffers=buffers)
-        self._namespace = namespace
+        self._home = home
+        self._brings = brings
         self._own_classes: set[type] = set()
+        self._globals: dict[int, tuple[dict[str, Any], CallGlobals]] = {}
+        self.call_globals: list[CallGlobals] = []
+        self.functions: list[types.FunctionType] = []
+        self.references: list[tuple[str, str, Any]] = []
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "cloudpickle.cloudpickle":
@@ -289,27 +329,67 @@ class _Unpickler(pickle.Unpickler):
                 return lambda *args: self._make_class(_cp._make_skeleton_enum, args, args[5])
             if name == "_class_setstate":
                 return self._class_setstate
-        return super().find_class(module, name)
+            if name == "subimport":
+                return self._import
+            return super().find_class(module, name)
+        if module == decorated.__name__:
+            maker = decorated.MAKERS.get(name)
+            if maker is not None:
+                return maker(self._make_function, self._function_setstate)
+            return super().find_class(module, name)
+        found = super().find_class(module, name)
+        self.references.append((module, name, found))
+        return found
+
+    def _import(self, name: str) -> types.ModuleType:
+        module: types.ModuleType = _cp.subimport(name)
+        self.references.append((name, "", module))
+        return module
+
+    def _names_for(self, base: dict[str, Any]) -> dict[str, Any] | Any:
+        """The globals of functions that had the same globals where they come from."""
+        if not self._brings:
+            return self._home.names
+        known = self._globals.get(id(base))
+        if known is None:
+            known = self._globals[id(base)] = (base, CallGlobals(self._home))
+            self.call_globals.append(known[1])
+        return known[1].names
 
     def _make_function(
-        self, code: Any, global_names: dict[str, Any], name: Any, defaults: Any, closure: Any
+        self, code: Any, base: dict[str, Any], name: Any, defaults: Any, closure: Any
     ) -> Any:
-        if global_names.get("__name__") == _MAIN:
-            return types.FunctionType(code, self._namespace, name, defaults, closure)  # type: ignore[arg-type]
-        return _cp._make_function(code, global_names, name, defaults, closure)
+        if base.get("__name__") == _MAIN:
+            names = self._names_for(base)
+            function = types.FunctionType(code, names, name, defaults, closure)
+        else:
+            function = _cp._make_function(code, base, name, defaults, closure)
+        self.functions.append(function)
+        return function
 
     def _function_setstate(self, function: types.FunctionType, state: Any) -> None:
-        namespace = self._namespace
-        if function.__globals__ is not namespace:
-            _cp._function_setstate(function, state)
-            return
         slots = state[1]
-        _bring(namespace, slots["__globals__"])
-        slots["__globals__"] = {}
-        before = namespace.get("__builtins__", builtins)
+        names = slots["__globals__"]
+        names.pop(_BRINGS, None)
+        missing = {name: each.reason for name, each in names.items() if type(each) is Missing}
+        for name in missing:
+            del names[name]
+        own = next((g for g in self.call_globals if g.names is function.__globals__), None)
+        namespace = function.__globals__
+        if own is not None or namespace is self._home.names:
+            slots["__globals__"] = {}
+            if own is not None:
+                own.bring(names, missing)
+        elif missing:
+            namespace.setdefault(MISSING_KEY, {}).update(missing)
+        before = namespace.get("__builtins__", self)
         _cp._function_setstate(function, state)
-        # cloudpickle has put its own there.
-        namespace["__builtins__"] = before
+        if own is not None or namespace is self._home.names:
+            # cloudpickle has put its own there.
+            if before is self:
+                namespace.pop("__builtins__", None)
+            else:
+                namespace["__builtins__"] = before
 
     def _make_class(self, make: Any, args: tuple[Any, ...], tracker_id: str | None) -> type:
         known = _cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)

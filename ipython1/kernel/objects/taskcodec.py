@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
 from ipython1.kernel.objects.exceptions import exception_of
-from ipython1.kernel.objects.serialize import ATOMS, dumps, loads
+from ipython1.kernel.objects.brought import ATOMS
+from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.objects.taskobjects import TaskValue
+from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import join_inline, split_inline
 from ipython1.kernel.wire.taskwire import DIGEST_SIZE, MOST_BYTES
+
+T = TypeVar("T")
 
 _HEAD: Final = struct.Struct("<BBIII")
 CLEAR_BEFORE: Final = 1
@@ -53,18 +57,36 @@ def pack_object(value: object, snapshot: bool = False) -> bytes:
     return join_inline(buffers)
 
 
-def unpack_object(data: bytes, namespace: dict[str, Any] | None = None) -> Any:
+def unpack_object(data: bytes) -> Any:
     """What :func:`pack_object` packed.
 
-    :param namespace: where functions of ``__main__`` shall run.
     :raises SerializationError: when it cannot be rebuilt.
     """
     if data[:2] != _PICKLE:
-        return loads(split_inline(data), namespace)
+        return loads(split_inline(data))
     try:
         return pickle.loads(data)
     except Exception:
-        return loads((data,), namespace)  # says what is wrong
+        return loads((data,))  # says what is wrong
+
+
+def split_object(data: bytes) -> Sequence[Buffer]:
+    """The buffers of what :func:`pack_object` packed."""
+    return split_inline(data) if data[:2] != _PICKLE else (data,)
+
+
+def load_object(data: bytes, load: Callable[[Sequence[Buffer]], T]) -> Any | T:
+    """What :func:`pack_object` packed, on an engine.
+
+    :param load: rebuilds what may hold functions.
+    :raises SerializationError: when it cannot be rebuilt.
+    """
+    if data[:2] != _PICKLE:
+        return load(split_inline(data))
+    try:
+        return pickle.loads(data)
+    except Exception:
+        return load((data,))  # says what is wrong
 
 
 # -- tasks ---------------------------------------------------------------------------------------------------------
@@ -142,9 +164,9 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     return pickle.dumps(args, 5)
 
 
-def unpack_arguments(data: bytes, namespace: dict[str, Any]) -> tuple[Any, Any]:
+def unpack_arguments(data: bytes, load: Callable[[Sequence[Buffer]], Any]) -> tuple[Any, Any]:
     """Positional and keyword arguments (or None)."""
-    value = unpack_object(data, namespace)
+    value = load_object(data, load)
     return (value, None) if type(value) is tuple else value
 
 

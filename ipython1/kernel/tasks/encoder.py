@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import threading
 import types
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
@@ -31,24 +33,12 @@ from ipython1.kernel.objects.taskoptions import (
     check_options,
     options_of,
 )
+from ipython1.kernel.objects.watch import Watch
 from ipython1.kernel.wire.taskwire import OptionsSpec
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_UNCHANGING: Final = (
-    int,
-    float,
-    complex,
-    bool,
-    str,
-    bytes,
-    type(None),
-    types.ModuleType,
-    types.BuiltinFunctionType,
-    type,
-)
-_MAIN: Final = "__main__"
 _STEPS: Final = ("pre_task", "submit_task", "post_task")
 
 
@@ -89,76 +79,20 @@ class Encoded(NamedTuple):
     functions: Sequence[Packed] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class _Kept:
     """A packed function, valid as long as nothing that was packed with it has changed."""
 
-    __slots__ = ("_cells", "_globals", "function", "packed")
-
-    def __init__(self, function: Any, packed: Packed) -> None:
-        self.function = function
-        self.packed = packed
-        self._cells: list[tuple[Any, Any]] = []
-        self._globals: list[tuple[dict[str, Any], str, Any]] = []
-
-    def depend_on(self, function: types.FunctionType, seen: set[int]) -> bool:
-        """Record what is pickled with ``function``; return False if some of that can change unnoticed."""
-        if id(function) in seen:
-            return True
-        seen.add(id(function))
-        for cell in function.__closure__ or ():
-            try:
-                value = cell.cell_contents
-            except ValueError:
-                return False
-            self._cells.append((cell, value))
-            if not self._steady(value, seen):
-                return False
-        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            if not self._steady(value, seen):
-                return False
-        if function.__dict__:
-            return False
-        namespace = function.__globals__
-        for name in _global_names(function.__code__):
-            if name in namespace:
-                value = namespace[name]
-                self._globals.append((namespace, name, value))
-                if isinstance(value, types.FunctionType) and not self._steady(value, seen):
-                    return False
-        return True
-
-    def _steady(self, value: Any, seen: set[int]) -> bool:
-        if isinstance(value, types.FunctionType):
-            return not travels_by_value(value) or self.depend_on(value, seen)
-        return isinstance(value, _UNCHANGING)
-
-    def good(self) -> bool:
-        """Return whether nothing has changed."""
-        for cell, value in self._cells:
-            if cell.cell_contents is not value:
-                return False
-        for namespace, name, value in self._globals:  # noqa: SIM110 (this is on the hot path)
-            if namespace.get(name) is not value:
-                return False
-        return True
-
-
-def travels_by_value(function: types.FunctionType) -> bool:
-    """Return whether a function is pickled by value, not as the names of its module and itself."""
-    return function.__module__ == _MAIN or "<" in function.__qualname__
-
-
-def _global_names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
+    function: Any
+    packed: Packed
+    watch: Watch
 
 
 class FunctionPacker:
     """Packs functions, each only once unless it changes."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._kept: Recent[int, _Kept] = Recent(256)
         self._templates: Recent[int, tuple[Any, bytes]] = Recent(1024)
 
@@ -168,21 +102,19 @@ class FunctionPacker:
         :returns: the packed function, and whether the same object was packed before.
         :raises SerializationError: if it cannot be pickled.
         """
-        kept = self._kept.get(id(function))
-        if kept is not None and kept.function is function and kept.good():
-            return kept.packed, True
-        data = pack_object(function)
-        packed = Packed(digest(data), data, self.template(function))
-        kept = _Kept(function, packed)
-        if not isinstance(function, types.FunctionType):
-            steady = isinstance(function, (types.BuiltinFunctionType, type))
-        else:
-            steady = not travels_by_value(function) or kept.depend_on(function, set())
-        if steady:
-            self._kept[id(function)] = kept
-        else:
-            self._kept.pop(id(function), None)
-        return packed, False
+        with self._lock:
+            kept = self._kept.get(id(function))
+            if kept is not None and kept.function is function and kept.watch.unchanged():
+                return kept.packed, True
+            # What is watched is noted first: what changes meanwhile is found to have changed.
+            watch = Watch(function, globals_of, watch_names=True)
+            data = pack_object(function)
+            packed = Packed(digest(data), data, self.template(function))
+            if watch.steady:
+                self._kept[id(function)] = _Kept(function, packed, watch)
+            else:
+                self._kept.pop(id(function), None)
+            return packed, False
 
     def template(self, function: Any) -> bytes:
         """Return an identifier of a function's code."""

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.failures import record_exception
+from ipython1.kernel.objects.homes import Home
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.objects.sourcelines import MOST_OF_ONE, ForeignLines, SourceLines, lines_of
 
@@ -42,7 +43,7 @@ class SourceLinesTests(SynchronousTestCase):
         for function in functions:
             linecache.cache.pop(function.__code__.co_filename, None)
         engine: dict[str, Any] = {"__name__": "__main__"}
-        return [loads(each, engine) for each in packed]
+        return [loads(each, Home(engine)) for each in packed]
 
     def traceback_of(self, function: Any, *args: Any) -> str:
         try:
@@ -70,7 +71,7 @@ class SourceLinesTests(SynchronousTestCase):
         names = self.typed(CELL)
         packed = dumps(names["other"])
         before = linecache.cache[names["other"].__code__.co_filename]
-        loads(packed, {"__name__": "__main__"})
+        loads(packed, Home({"__name__": "__main__"}))
         self.assertIs(linecache.cache[names["other"].__code__.co_filename], before)
 
     def test_what_is_in_files_or_long_or_unknown_stays(self) -> None:

@@ -1,0 +1,244 @@
+"""Where functions of ``__main__`` run when they come from another process.
+
+What a function brings along belongs to the call that brought it.  All functions that arrive together share globals of
+their own (:class:`CallGlobals`): what they brought, and the names of the *home* over it, which is the namespace of the
+engine, or the user's session in a client.  So the names that are defined at home win, and nothing is written there
+except what the functions' own ``global`` statements write.
+
+These globals are a dict like any other, so functions made at run time, class bodies, generator expressions and ``eval``
+see the same names.  A dict cannot follow another one, so the two are brought up to date where code of the one hands
+over to code of the other:
+
+==================================  ==============================  =============================================
+when                                names of home -> the globals    written by ``global`` -> home
+==================================  ==============================  =============================================
+a call or a task begins             refreshed
+it ends                                                             carried back
+code at home calls a function that  refreshed                       carried back, also from the globals of the
+was pushed (an *entry*), and that                                   caller before, which are refreshed after
+returns
+a command begins                    refreshed (those that are kept)
+==================================  ==============================  =============================================
+
+Functions that bring nothing along run in the home's namespace itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from operator import is_
+from types import FunctionType
+from typing import Any, Final
+
+from ipython1.core.failures import MISSING_KEY
+
+GLOBALS_KEY: Final = "__ipython1_globals__"
+"""In globals of their own: the :class:`CallGlobals` they belong to, which lives as long as they do."""
+
+ENTRY_KEY: Final = "__ipython1_entry__"
+"""In the ``__dict__`` of an entry: the function itself."""
+
+_OF_THE_SESSION: Final = re.compile(r"_+|_\d+|_i+\d*|_[dio]h|In|Out|__\w+__")
+"""Names that every session has, whether or not its user wants them."""
+
+_KEPT_APART: Final = frozenset({GLOBALS_KEY, MISSING_KEY, "__builtins__", "__warningregistry__"})
+
+
+class Home:
+    """The namespace that functions find when they arrive.
+
+    :param names: the namespace itself.
+    :param hidden: names and values that the session has put there, not its user.
+    """
+
+    def __init__(
+        self, names: MutableMapping[str, Any], hidden: Mapping[str, Any] | None = None
+    ) -> None:
+        self.names = names
+        self.hidden: Mapping[str, Any] = {} if hidden is None else hidden
+        self._kept: weakref.WeakSet[CallGlobals] = weakref.WeakSet()
+        self._seen: dict[str, Any] = {}
+        self._local = _Active()
+
+    def owns(self, name: str) -> bool:
+        """Whether the user has defined ``name`` here."""
+        if name not in self.names or _OF_THE_SESSION.fullmatch(name):
+            return False
+        return self.hidden.get(name, self) is not self.names[name]
+
+    # -- calls
+
+    def begin(self) -> None:
+        """Code begins to run here: a command, a task, or a call."""
+        self._local.stack.append([])
+        if self._kept and not _same(self.names, self._seen):
+            self._seen = dict(self.names)
+            for each in list(self._kept):
+                each.refresh()
+
+    def end(self) -> None:
+        """It has ended: carry back what it wrote."""
+        for each in self._local.stack.pop():
+            each.carry_back()
+
+    def take_part(self, arrived: Iterable[CallGlobals]) -> None:
+        """These globals take part in the call that runs."""
+        if self._local.stack:
+            self._local.stack[-1].extend(arrived)
+
+    def keep_those_of_call(self) -> None:
+        """What the present call brought is kept here, and sees later what is defined later."""
+        if self._local.stack:
+            self._kept.update(self._local.stack[-1])
+
+    def about_to_change(self) -> None:
+        """Code of the call is about to look at the namespace, or to change it."""
+        for each in self._active():
+            each.carry_back()
+
+    def changed(self) -> None:
+        """The namespace was changed while a call runs."""
+        for each in self._active():
+            each.refresh()
+
+    def _active(self) -> list[CallGlobals]:
+        return self._local.stack[-1] if self._local.stack else []
+
+    def call_in(self, arrived: list[CallGlobals], call: Callable[[], Any]) -> Any:
+        """Call something whose functions have other globals than the code that runs."""
+        __tracebackhide__ = True
+        active = self._active()
+        if active and all(each in active for each in arrived):
+            return call()
+        self.about_to_change()
+        for each in arrived:
+            each.refresh()
+        self._local.stack.append(arrived)
+        try:
+            return call()
+        finally:
+            self._local.stack.pop()
+            for each in arrived:
+                each.carry_back()
+            self.changed()
+
+    def keep(self, kept: CallGlobals) -> None:
+        """These globals see later what is defined later."""
+        self._kept.add(kept)
+
+
+class _Active(threading.local):
+    """For each thread, the globals that take part in what runs; the innermost call last."""
+
+    def __init__(self) -> None:
+        self.stack: list[list[CallGlobals]] = []
+
+
+class CallGlobals:
+    """The globals of functions that arrived together.
+
+    :ivar names: the dict itself.
+    :ivar brought: what the functions brought along.
+    :ivar functions: these functions.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._lock = threading.RLock()
+        self._home_seen = dict(home.names)
+        self.names: dict[str, Any] = dict(self._home_seen)
+        self.names[GLOBALS_KEY] = self
+        self._merged = dict(self.names)
+        self.brought: dict[str, Any] = {}
+        self.functions: list[FunctionType] = []
+
+    def bring(self, names: Mapping[str, Any], missing: Mapping[str, str]) -> None:
+        """A function brings names along; others are missing, for reasons that are given."""
+        for name, value in names.items():
+            self.brought[name] = value
+            if not self._home.owns(name):
+                self.names[name] = self._merged[name] = value
+        if missing:
+            known = self.names.setdefault(MISSING_KEY, {})
+            known.update(missing)
+            self._merged[MISSING_KEY] = known
+
+    def refresh(self) -> None:
+        """Take over what has changed at home."""
+        with self._lock:
+            self.carry_back()
+            names, home = self.names, self._home.names
+            if _same(home, self._home_seen):
+                return
+            before, now = self._home_seen, dict(home)
+            for name in before.keys() - now.keys():
+                if name in self.brought:
+                    names[name] = self.brought[name]
+                else:
+                    names.pop(name, None)
+            names.update(now)
+            for name, value in self.brought.items():
+                if not self._home.owns(name):
+                    names[name] = value
+            self._home_seen = now
+            self._merged = dict(names)
+
+    def carry_back(self) -> None:
+        """Define at home what functions have written with ``global``."""
+        with self._lock:
+            names, merged = self.names, self._merged
+            if _same(names, merged):
+                return
+            now = dict(names)
+            home, seen = self._home.names, self._home_seen
+            for name, value in now.items():
+                if merged.get(name, _NOTHING) is not value and name not in _KEPT_APART:
+                    home[name] = seen[name] = value
+                    self._home.keep(self)
+            for name in merged.keys() - now.keys():
+                home.pop(name, None)
+                seen.pop(name, None)
+                self.brought.pop(name, None)
+            self._merged = now
+
+
+_NOTHING: Final = object()
+
+
+def _same(one: MutableMapping[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two dicts hold the same objects in the same order.  Compares without calling their ``__eq__``."""
+    try:
+        return (
+            len(one) == len(other)
+            and all(map(is_, one, other))
+            and all(map(is_, one.values(), other.values()))
+        )
+    except RuntimeError:  # another thread has just changed one
+        return False
+
+
+def make_entry(function: Any, arrived: list[CallGlobals], home: Home) -> Any:
+    """A function that can be called at any time from code at home.
+
+    :param function: what arrived.  Anything but a plain function is returned as it is.
+    :param arrived: the globals of what arrived.
+    """
+    if not isinstance(function, FunctionType) or not arrived:
+        return function
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        return function
+    if inspect.isasyncgenfunction(function) or GLOBALS_KEY not in function.__globals__:
+        return function
+
+    @functools.wraps(function)
+    def entry(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        return home.call_in(arrived, lambda: function(*args, **kwargs))
+
+    entry.__dict__[ENTRY_KEY] = function
+    return entry

@@ -1,0 +1,165 @@
+"""Whether a function is still what it was: for whoever keeps its pickle, or the function that was made of one."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Mapping
+from operator import is_
+from typing import Any, TypeAlias
+
+from cloudpickle import cloudpickle as _cp
+
+from ipython1.kernel.objects.brought import is_constant
+from ipython1.kernel.objects.codenames import names_in
+
+GlobalsOf: TypeAlias = Callable[[types.FunctionType], Mapping[str, Any]]
+
+_NOTHING = object()
+
+
+class Watch:
+    """Remembers all that a function depends on.
+
+    :param value: the function, or what is used as one.
+    :param globals_of: gives the global names that came, or come, along with a function.
+    :param watch_names: whether these names may be given other values.
+    :ivar steady: whether everything that can change is watched; if not, nobody may rely on ``value``.
+    """
+
+    __slots__ = (
+        "_cells",
+        "_functions",
+        "_globals_of",
+        "_modules_by_value",
+        "_names",
+        "_number_of_modules",
+        "_references",
+        "_seen",
+        "_watch_names",
+        "steady",
+    )
+
+    def __init__(self, value: Any, globals_of: GlobalsOf, watch_names: bool) -> None:
+        self._globals_of = globals_of
+        self._watch_names = watch_names
+        self._seen: set[int] = set()
+        self._cells: list[tuple[types.CellType, Any]] = []
+        self._names: list[tuple[dict[str, Any], str, Any]] = []
+        self._functions: list[tuple[Any, tuple[Any, ...], dict[str, Any] | None]] = []
+        self._references: list[tuple[str, str, Any]] = []
+        self._modules_by_value = frozenset(_cp._PICKLE_BY_VALUE_MODULES)
+        self._number_of_modules = -1
+        self.steady = self._add(value)
+        self._seen.clear()
+
+    def _add(self, value: Any) -> bool:
+        if is_constant(value) or id(value) in self._seen:
+            return True
+        kind = type(value)
+        if kind in (tuple, frozenset):
+            return all(map(self._add, value))
+        if kind is types.ModuleType:
+            return self._add_module(value)
+        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
+            found = _cp._lookup_module_and_qualname(value)
+        else:
+            # As numpy defines its functions, which are of many types.
+            found = _cp._lookup_module_and_qualname(value) if callable(value) else None
+            if found is None:
+                return False
+        if found is not None and not _cp._is_registered_pickle_by_value(found[0]):
+            self._references.append((found[0].__name__, found[1], value))
+            return True
+        return kind is types.FunctionType and self._add_function(value)
+
+    def _add_module(self, module: types.ModuleType) -> bool:
+        if not _cp._should_pickle_by_reference(module):
+            return False
+        if hasattr(module, "__path__"):
+            # Its submodules come along if they are there.
+            self._number_of_modules = len(sys.modules)
+        self._references.append((module.__name__, "", module))
+        return True
+
+    def _add_function(self, function: types.FunctionType) -> bool:
+        self._seen.add(id(function))
+        names = names_in(function.__code__)
+        if vars(function) or names.writes_cells:
+            return False
+        annotations = function.__annotations__
+        self._functions.append((function, _slots(function), dict(annotations)))
+        for cell in function.__closure__ or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:
+                return False
+            self._cells.append((cell, content))
+            if not self._add(content):
+                return False
+        for default in function.__defaults__ or ():
+            if not self._add(default):
+                return False
+        for default in (function.__kwdefaults__ or {}).values():
+            if not self._add(default):
+                return False
+        found = self._globals_of(function)
+        if self._watch_names:
+            space = function.__globals__
+            for name in (*names.used, *names.words):
+                self._names.append((space, name, space.get(name, _NOTHING)))
+        elif names.writes_globals and function.__globals__.get("__name__") != "__main__":
+            # It writes to globals that are its own.
+            return False
+        return all(map(self._add, found.values()))
+
+    def unchanged(self) -> bool:
+        """Return whether everything is as it was."""
+        for function, slots, annotations in self._functions:
+            now = _slots(function)
+            if vars(function) or len(now) != len(slots) or not all(map(is_, now, slots)):
+                return False
+            if annotations and not _same_items(function.__annotations__, annotations):
+                return False
+        for cell, content in self._cells:
+            try:
+                if cell.cell_contents is not content:
+                    return False
+            except ValueError:
+                return False
+        for space, name, value in self._names:
+            if space.get(name, _NOTHING) is not value:
+                return False
+        return self._same_modules()
+
+    def _same_modules(self) -> bool:
+        if self._modules_by_value != _cp._PICKLE_BY_VALUE_MODULES:
+            return False
+        if self._number_of_modules >= 0 and self._number_of_modules != len(sys.modules):
+            return False
+        modules = sys.modules
+        for module, name, value in self._references:
+            found: Any = modules.get(module)
+            if name:
+                for part in name.split("."):
+                    found = getattr(found, part, None)
+            if found is not value:
+                return False
+        return True
+
+
+def _slots(function: Any) -> tuple[Any, ...]:
+    defaults = function.__kwdefaults__
+    return (
+        function.__code__,
+        function.__defaults__,
+        function.__name__,
+        function.__qualname__,
+        function.__module__,
+        function.__doc__,
+        *(defaults.values() if defaults else ()),
+    )
+
+
+def _same_items(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return len(one) == len(other) and all(map(is_, one.values(), other.values()))
