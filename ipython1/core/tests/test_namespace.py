@@ -40,7 +40,7 @@ class NamespaceTests(SessionCase):
         pulled = self.session.pull_function("scaled")
         self.assertEqual(
             (pulled.__doc__, pulled.__name__, pulled.__annotations__),
-            ("Doc.", "scaled", {"return": int}),
+            ("Doc.", "scaled", {"return": "int"}),
         )
         self.assertEqual(self.session.pull_function(["scaled"]), [pulled])
 

@@ -137,7 +137,8 @@ class Baggage:
         more = "more than " if size > most * _COUNT_TO else ""
         return (
             f"it is {_kind(value)} of {more}{size_text(size)}, and a function brings along at most "
-            f"{size_text(most)} of a variable; send it once with mec.push({{{name!r}: {name}}}), or set bring_size"
+            f"{size_text(most)} of a variable; send it once with mec.push({{{name!r}: {name}}}), or raise bring_size "
+            "in ipython1.kernel.ini"
         )
 
 

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
-from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.brought import ATOMS
+from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.objects.taskobjects import TaskValue
 from ipython1.kernel.wire.frames import Buffer

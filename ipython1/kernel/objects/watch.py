@@ -115,11 +115,11 @@ class Watch:
 
     def unchanged(self) -> bool:
         """Return whether everything is as it was."""
-        for function, slots, annotations in self._functions:
+        for function, slots, annotated in self._functions:
             now = _slots(function)
             if vars(function) or len(now) != len(slots) or not all(map(is_, now, slots)):
                 return False
-            if annotations and not _same_items(function.__annotations__, annotations):
+            if annotated and not _same_items(function.__annotations__, annotated):
                 return False
         for cell, content in self._cells:
             try:

@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 from ipython1.core.failures import record_exception
 from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.objects import clientconfig, serialize
-from ipython1.kernel.objects.homes import GLOBALS_KEY, Home
+from ipython1.kernel.objects.homes import Home
 from ipython1.kernel.objects.serialize import IUnSerialized, UnSerialized, dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function, quick
 from ipython1.kernel.wire.payload import ISerialized, Serialized, join_inline, split_inline
@@ -363,7 +363,8 @@ class FunctionsTest(SynchronousTestCase):
             "    def _(self, x: str): return 's'\n"
             "def f():\n"
             "    m = Model()\n"
-            "    return fib(10), fib.cache_info().maxsize, kind(1), kind(''), add(3), m.table, m.cell(2), m.of(1), m.of('')\n"
+            "    found = fib(10), fib.cache_info().maxsize, kind(1), kind(''), add(3)\n"
+            "    return (*found, m.table, m.cell(2), m.of(1), m.of(''))\n"
         )
         expected = (55, 7, "int n", "object", 8, [1, 2], 4, "o", "s")
         self.assertEqual(self.send(main_function(source))(), expected)
