@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
+from ipython1.kernel.host.clientconfig import CLIENT
 from ipython1.kernel.host.furl import check_host, check_location
 from ipython1.kernel.launchers import BUILT_IN, known_kind
-from ipython1.kernel.objects.clientconfig import CLIENT
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 

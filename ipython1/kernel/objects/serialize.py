@@ -29,9 +29,9 @@ from zope.interface import Interface, implementer
 from ipython1.config.error import ConfigError
 from ipython1.core.failures import MISSING_KEY
 from ipython1.kernel.basics.error import SerializationError
+from ipython1.kernel.host.clientconfig import bring_size
 from ipython1.kernel.objects import decorated
 from ipython1.kernel.objects.brought import ATOMS, Baggage, Missing
-from ipython1.kernel.objects.clientconfig import bring_size
 from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.homes import ENTRY_KEY, CallGlobals, Home, make_entry
 from ipython1.kernel.objects.sourcelines import code_with_lines, lines_of

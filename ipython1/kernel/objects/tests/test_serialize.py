@@ -22,7 +22,8 @@ from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import record_exception
 from ipython1.kernel.basics.error import SerializationError
-from ipython1.kernel.objects import clientconfig, serialize
+from ipython1.kernel.host import clientconfig
+from ipython1.kernel.objects import serialize
 from ipython1.kernel.objects.homes import Home
 from ipython1.kernel.objects.serialize import IUnSerialized, UnSerialized, dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function, quick
