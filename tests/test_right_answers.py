@@ -18,20 +18,14 @@ EXAMPLES = os.environ.get("IPYTHON1_TEST_EXAMPLES", "100")
 
 
 class RightAnswersTests(unittest.SynchronousTestCase):
-    """All tests share one cluster, and each begins by clearing the engines' namespaces."""
+    """Each program clears the engines' namespaces as it likes."""
 
-    cluster: RealCluster
-
-    @classmethod
-    def setUpClass(cls) -> None:
+    def setUp(self) -> None:
         if importlib.util.find_spec("joblib") is None:
             raise unittest.SkipTest("joblib is not installed")
-        cls.cluster = RealCluster(2)
-        cls.cluster.start()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.cluster.stop()
+        self.cluster = RealCluster(2)
+        self.addCleanup(self.cluster.stop)
+        self.cluster.start()
 
     def run_there(self, program: str, *args: str, timeout: float = 120.0) -> list[str]:
         result = self.cluster.run_program(PROGRAMS / program, *args, timeout=timeout)

@@ -38,7 +38,9 @@ options.add_argument(
 )
 options.add_argument("--shapes", default="", help="only functions with these names (a,b,c)")
 options.add_argument(
-    "--ways", default="", help="only ways of calling that contain one of these (a;b;c)"
+    "--ways",
+    default="",
+    help="only these ways of calling, or all that contain one of these (a;b;c)",
 )
 options.add_argument("--calls-only", action="store_true", help="define nothing on the engines")
 chosen = options.parse_args()
@@ -186,7 +188,6 @@ class Define:
             mec.execute(f"{self.name} = {value!r}")
         elif self.name == "rate":
             mec.apply(world.users[0]["define_rate"], value)
-            world.users[0]["define_rate"](world.changes[0].get("rate", 1))
         else:
             return
         world.defined[self.name] = value
@@ -306,34 +307,55 @@ class CallKept:
 
 # -- any order of them
 
-users = st.integers(0, USERS - 1)
-values = st.integers(1, 5)
-some_shapes = [shape for shape in PROGRAM["SHAPES"] if shape in (chosen.shapes or shape).split(",")]
-some_ways = [way for way in WAYS if any(part in way for part in chosen.ways.split(";"))]
-shapes = st.sampled_from(some_shapes)
-own_shapes = st.sampled_from(
-    [shape for shape in some_shapes if shape not in PROGRAM["OF_THE_ENGINE"]]
-)
-xs = st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple)
-
-changes = st.builds(Change, users, st.sampled_from(PROGRAM["CHANGES"]), values, st.booleans())
-calls = st.builds(Call, users, shapes, st.sampled_from(some_ways), xs, st.booleans())
-on_engines = [
-    st.builds(
-        Define,
-        st.sampled_from(["rate", "table"]),
-        values,
-        st.sampled_from(["push", "execute", "global"]),
-    ),
-    st.builds(Delete, st.sampled_from(["rate", "table"])),
-    st.builds(PushModule, values),
-    st.builds(PushFunction, users, own_shapes),
-    st.builds(CallPushed, users, st.integers(0, 3)),
-    st.builds(Keep, users, st.integers(0, 1)),
-    st.builds(CallKept, st.integers(0, 1), st.integers(0, 3)),
-    st.just(Reset()),
+all_shapes = [shape for shape in PROGRAM["SHAPES"] if shape in (chosen.shapes or shape).split(",")]
+own_shapes = [shape for shape in PROGRAM["SHAPES"] if shape not in PROGRAM["OF_THE_ENGINE"]]
+all_ways = [
+    way
+    for way in WAYS
+    for part in chosen.ways.split(";")
+    if way == part or (part not in WAYS and part in way)
 ]
-steps = st.one_of(changes, changes, calls, calls, calls, *([] if chosen.calls_only else on_engines))
+xs = st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple)
+values = st.integers(1, 3)
+
+
+def few(choices: Sequence[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(choices), min_size=1, max_size=3, unique=True)
+
+
+@st.composite
+def plans(draw: Any) -> list[Any]:
+    """A session with few functions, ways and changes, so that they meet."""
+    users = st.integers(0, draw(st.integers(0, USERS - 1)))
+    shapes = draw(few(all_shapes))
+    ways = st.sampled_from(draw(few(all_ways)))
+    # Nearly all functions read these two.
+    what = st.sampled_from(["rate", "helper", *draw(few(PROGRAM["CHANGES"]))])
+    changes = st.builds(Change, users, what, values, st.booleans())
+    calls = st.builds(Call, users, st.sampled_from(shapes), ways, xs, st.booleans())
+    steps = [calls, calls, calls, changes, changes]
+    if not chosen.calls_only and draw(st.booleans()):
+        names = st.sampled_from(["rate", "table"])
+        how = st.sampled_from(["push", "execute", "global"])
+        steps += [
+            st.builds(Define, names, values, how),
+            st.builds(Delete, names),
+            st.just(Reset()),
+        ]
+    if not chosen.calls_only and draw(st.booleans()):
+        own = st.sampled_from([shape for shape in shapes if shape in own_shapes] or own_shapes)
+        slots, x = st.integers(0, 1), st.integers(0, 3)
+        steps += [
+            st.builds(PushFunction, users, own),
+            st.builds(CallPushed, users, x),
+            st.builds(Keep, users, slots),
+            st.builds(CallKept, slots, x),
+        ]
+    if not chosen.calls_only and not set(shapes) <= set(own_shapes):
+        steps.append(st.builds(PushModule, values))
+    size = draw(st.integers(1, 30))
+    plan: list[Any] = draw(st.lists(st.one_of(steps), min_size=size, max_size=size))
+    return plan
 
 
 class Finder:
@@ -402,7 +424,7 @@ def main() -> int:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(steps, min_size=1, max_size=20))
+    @given(plans())
     def any_order(plan: list[Any]) -> None:
         finder.run(plan)
 
