@@ -13,7 +13,7 @@ from twisted.trial import unittest
 from ipython1.testing import RealCluster
 
 PROGRAMS = Path(__file__).parent / "programs"
-EXAMPLES = os.environ.get("IPYTHON1_TEST_EXAMPLES", "100")
+EXAMPLES = os.environ.get("IPYTHON1_TEST_EXAMPLES", "60")
 """How many random sessions to try."""
 
 

@@ -24,6 +24,7 @@ from right_answers_world import (
     WAYS,
     Clients,
     a_copy,
+    give,
     recipes,
     run_program,
     same,
@@ -32,7 +33,7 @@ from right_answers_world import (
 )
 
 options = argparse.ArgumentParser(description=__doc__)
-options.add_argument("--examples", type=int, default=100, help="how many random sessions to try")
+options.add_argument("--examples", type=int, default=60, help="how many random sessions to try")
 options.add_argument(
     "--shrink", type=float, default=20.0, help="seconds to look for a shorter one that fails"
 )
@@ -239,9 +240,8 @@ class PushFunction:
     shape: str
 
     def run(self, world: World) -> None:
-        mec_of_user = clients[self.user].mec
         function = world.users[self.user]["get"](self.shape)
-        mec_of_user.push_function({f"given_{self.user}": function})
+        give(clients[self.user], f"given_{self.user}", function)
         world.pushed[self.user] = self.shape, dict(world.changes[self.user]), world.tools
 
 

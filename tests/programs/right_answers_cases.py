@@ -517,6 +517,13 @@ class GlobalStatement(Case):
         self.assertEqual(tc.map(also, [1]), [(6, 5)])
         self.assertEqual(rate, 1)
 
+    def test_value_that_it_has_already(self) -> None:
+        """What is brought along does not count as defined; ``global`` does, whatever the value."""
+        mec.apply(set_rate, rate)
+        self.assertEqual(mec.pull("rate"), [rate, rate])
+        set_rate(2)
+        self.assertEqual(mec.apply(also, 1), [(2, 1)] * 2)
+
     def test_counts_on(self) -> None:
         """The first call begins with the value that it brought."""
         self.assertEqual(mec.apply(count), [1, 1])

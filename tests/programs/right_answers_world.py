@@ -122,6 +122,12 @@ def same(values: Sequence[Any]) -> Any:
     return values[0]
 
 
+def give(c: Clients, name: str, function: Any) -> None:
+    """Leave something that can be called on the engines."""
+    plain = isinstance(function, types.FunctionType)
+    (c.mec.push_function if plain else c.mec.push)({name: function})
+
+
 @way("mec.apply")
 def _(c: Clients, function: Any, xs: list[int]) -> Read:
     return now([same(c.mec.apply(function, x)) for x in xs])
@@ -135,7 +141,7 @@ def _(c: Clients, function: Any, xs: list[int]) -> Read:
 
 @way("mec.push_function, mec.execute")
 def _(c: Clients, function: Any, xs: list[int]) -> Read:
-    c.mec.push_function({f"pushed_{c.number}": function})
+    give(c, f"pushed_{c.number}", function)
     c.mec.execute(f"pushed_answer = [pushed_{c.number}(x) for x in {list(xs)}]")
     return now(same(c.mec.pull("pushed_answer")))
 
