@@ -16,7 +16,7 @@ from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.engineinterfaces import ITaskEngine
 from ipython1.kernel.basics.error import InvalidProperty, NotDefined
 from ipython1.kernel.objects.homes import Home, make_entry
-from ipython1.kernel.objects.serialize import Loaded, dumps, load
+from ipython1.kernel.objects.serialize import dumps, load
 from ipython1.kernel.wire.payload import Buffers, Serialized
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ class EngineService:
         self.id = -1
         self.interpreter = interpreter
         self.home = Home(interpreter.user_ns, interpreter.hidden_names)
-        self._loaded: list[Loaded] = []
         self.properties = Properties()
         self.stop: Callable[[], None] = lambda: None
         _current = self
@@ -115,15 +114,12 @@ class EngineService:
 
     def end(self) -> None:
         """It has ended."""
-        self._loaded.clear()
         self.home.end()
 
     def load(self, buffers: Serialized | Buffers) -> Any:
         """Rebuild an object for the command or task that runs."""
         loaded = load(buffers, self.home)
-        if loaded.globals:
-            self.home.take_part(loaded.globals)
-            self._loaded.append(loaded)
+        self.home.take_part(loaded.globals)
         return loaded.value
 
     def execute(self, lines: str) -> Any:
@@ -131,11 +127,8 @@ class EngineService:
 
     def run_source(self, source: str) -> None:
         __tracebackhide__ = True
-        self.home.about_to_change()
-        try:
+        with self.home.itself():
             self.interpreter.run_source(source)
-        finally:
-            self.home.changed()
 
     def push(self, namespace: Mapping[str, object]) -> None:
         self.interpreter.push(self._to_keep(namespace))
@@ -143,14 +136,9 @@ class EngineService:
 
     def _to_keep(self, namespace: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the present command brought, as it can be used later."""
-        if not self._loaded:
+        if not self.home.keep_those_of_call():
             return namespace
-        self.home.keep_those_of_call()
-        arrived = {id(each.value): each.globals for each in self._loaded}
-        return {
-            name: make_entry(value, arrived.get(id(value), []), self.home)
-            for name, value in namespace.items()
-        }
+        return {name: make_entry(value, self.home) for name, value in namespace.items()}
 
     def pull(self, keys: str | Sequence[str]) -> Any:
         __tracebackhide__ = True

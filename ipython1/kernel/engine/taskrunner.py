@@ -172,7 +172,7 @@ class TaskRunner:
             raise ProtocolError("the function of a task did not reach the engine")
         loaded = load(split_object(data), self._service.home)
         self._service.home.take_part(loaded.globals)
-        watch = Watch(loaded.value, _arrived_with, watch_names=False)
+        watch = Watch(loaded.value, _arrived_with, watch_names=False, references=loaded.references)
         if watch.steady:
             self._functions[digest] = _Known(loaded.value, loaded.globals, watch)
         else:

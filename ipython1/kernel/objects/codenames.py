@@ -25,16 +25,18 @@ class CodeNames:
 
     :ivar used: the names that it reads, writes or deletes, and that may be global.
     :ivar words: the words in its text constants if it may look up names by their text, as ``eval`` does.
+    :ivar sets: the global names that it sets, and never deletes.
     :ivar writes_globals: whether it sets or deletes global names.
     :ivar writes_cells: the variables of enclosing functions that it sets or deletes.
     """
 
-    __slots__ = ("used", "words", "writes_cells", "writes_globals")
+    __slots__ = ("sets", "used", "words", "writes_cells", "writes_globals")
 
     def __init__(self, code: CodeType) -> None:
         used: dict[str, None] = {}
         texts: list[str] = []
-        self.writes_globals = False
+        sets: set[str] = set()
+        deletes: set[str] = set()
         cells: set[str] = set()
         for each in _nested(code):
             texts += [text for text in each.co_consts if isinstance(text, str)]
@@ -44,10 +46,12 @@ class CodeNames:
                     used[instruction.argval] = None
                 elif name in _WRITES:
                     used[instruction.argval] = None
-                    self.writes_globals = True
+                    (sets if name == "STORE_GLOBAL" else deletes).add(instruction.argval)
                 elif name in _CELL_WRITES and instruction.argval in code.co_freevars:
                     cells.add(instruction.argval)
         self.used = tuple(name for name in used if name not in _NOT_GLOBAL)
+        self.sets = frozenset(sets - deletes)
+        self.writes_globals = bool(sets or deletes)
         self.writes_cells = frozenset(cells)
         self.words: tuple[str, ...] = ()
         if not _BY_TEXT.isdisjoint(used):

@@ -21,16 +21,21 @@ a command begins                    refreshed (those that are kept)
 ==================================  ==============================  =============================================
 
 Functions that bring nothing along run in the home's namespace itself.
+
+A value that was brought, and that a function sets again with ``global``, is looked up among the builtins, of which such
+globals have their own: so it is seen that the function has set the name, even if to the same value.
 """
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from operator import is_
 from types import FunctionType
 from typing import Any, Final
@@ -91,10 +96,11 @@ class Home:
         if self._local.stack:
             self._local.stack[-1].extend(arrived)
 
-    def keep_those_of_call(self) -> None:
-        """What the present call brought is kept here, and sees later what is defined later."""
-        if self._local.stack:
-            self._kept.update(self._local.stack[-1])
+    def keep_those_of_call(self) -> bool:
+        """What the present call brought sees later what is defined later; False if it brought nothing."""
+        active = self._active()
+        self._kept.update(active)
+        return bool(active)
 
     def about_to_change(self) -> None:
         """Code of the call is about to look at the namespace, or to change it."""
@@ -105,6 +111,17 @@ class Home:
         """The namespace was changed while a call runs."""
         for each in self._active():
             each.refresh()
+
+    @contextmanager
+    def itself(self) -> Iterator[None]:
+        """Code of the call runs in the namespace itself."""
+        self.about_to_change()
+        self._local.stack.append([])
+        try:
+            yield
+        finally:
+            self._local.stack.pop()
+            self.changed()
 
     def _active(self) -> list[CallGlobals]:
         return self._local.stack[-1] if self._local.stack else []
@@ -142,31 +159,48 @@ class _Active(threading.local):
 class CallGlobals:
     """The globals of functions that arrived together.
 
+    :param home: what is defined here wins.
+    :param set_again: whether functions set names that they bring along.
     :ivar names: the dict itself.
     :ivar brought: what the functions brought along.
-    :ivar functions: these functions.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, set_again: bool = False) -> None:
         self._home = home
+        self._set_again: set[str] = set()
         self._lock = threading.RLock()
         self._home_seen = dict(home.names)
         self.names: dict[str, Any] = dict(self._home_seen)
         self.names[GLOBALS_KEY] = self
+        if set_again:
+            self.names["__builtins__"] = dict(vars(builtins))
         self._merged = dict(self.names)
         self.brought: dict[str, Any] = {}
-        self.functions: list[FunctionType] = []
 
-    def bring(self, names: Mapping[str, Any], missing: Mapping[str, str]) -> None:
-        """A function brings names along; others are missing, for reasons that are given."""
-        for name, value in names.items():
-            self.brought[name] = value
-            if not self._home.owns(name):
-                self.names[name] = self._merged[name] = value
+    def bring(
+        self, names: Mapping[str, Any], missing: Mapping[str, str], set_again: Iterable[str] = ()
+    ) -> None:
+        """A function brings names along.
+
+        :param missing: names that did not come, and why.
+        :param set_again: those among ``names`` that it sets.
+        """
+        self.brought.update(names)
+        self._set_again.update(set_again)
+        for name in (*names, *set_again):
+            if name in self.brought and not self._home.owns(name):
+                self._place(name)
         if missing:
-            known = self.names.setdefault(MISSING_KEY, {})
-            known.update(missing)
-            self._merged[MISSING_KEY] = known
+            self.names.setdefault(MISSING_KEY, {}).update(missing)
+        self._merged = dict(self.names)
+
+    def _place(self, name: str) -> None:
+        """Make what was brought visible under its name."""
+        if name in self._set_again:
+            self.names.pop(name, None)
+            self.names["__builtins__"][name] = self.brought[name]
+        else:
+            self.names[name] = self.brought[name]
 
     def refresh(self) -> None:
         """Take over what has changed at home."""
@@ -176,15 +210,15 @@ class CallGlobals:
             if _same(home, self._home_seen):
                 return
             before, now = self._home_seen, dict(home)
+            own_builtins = names["__builtins__"] if self._set_again else None
             for name in before.keys() - now.keys():
-                if name in self.brought:
-                    names[name] = self.brought[name]
-                else:
-                    names.pop(name, None)
+                names.pop(name, None)
             names.update(now)
-            for name, value in self.brought.items():
+            if own_builtins is not None:
+                names["__builtins__"] = own_builtins
+            for name in self.brought:
                 if not self._home.owns(name):
-                    names[name] = value
+                    self._place(name)
             self._home_seen = now
             self._merged = dict(names)
 
@@ -222,18 +256,19 @@ def _same(one: MutableMapping[str, Any], other: dict[str, Any]) -> bool:
         return False
 
 
-def make_entry(function: Any, arrived: list[CallGlobals], home: Home) -> Any:
+def make_entry(function: Any, home: Home) -> Any:
     """A function that can be called at any time from code at home.
 
-    :param function: what arrived.  Anything but a plain function is returned as it is.
-    :param arrived: the globals of what arrived.
+    :param function: what arrived.  Anything but a plain function with globals of its own is returned as it is.
     """
-    if not isinstance(function, FunctionType) or not arrived:
+    if not isinstance(function, FunctionType):
         return function
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    own = function.__globals__.get(GLOBALS_KEY)
+    if own is None or inspect.isgeneratorfunction(function):
         return function
-    if inspect.isasyncgenfunction(function) or GLOBALS_KEY not in function.__globals__:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return function
+    arrived = [own]
 
     @functools.wraps(function)
     def entry(*args: Any, **kwargs: Any) -> Any:

@@ -32,7 +32,7 @@ from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.host.clientconfig import bring_size
 from ipython1.kernel.objects import decorated
 from ipython1.kernel.objects.brought import ATOMS, Baggage, Missing
-from ipython1.kernel.objects.codenames import globals_of
+from ipython1.kernel.objects.codenames import globals_of, names_in
 from ipython1.kernel.objects.homes import ENTRY_KEY, CallGlobals, Home, make_entry
 from ipython1.kernel.objects.sourcelines import code_with_lines, lines_of
 from ipython1.kernel.objects.unsendable import find_unsendable
@@ -51,7 +51,11 @@ _MADE_BY_VALUE: Final = b"_make_"
 _BRINGS: Final = "__ipython1_brings__"
 """In the pickle of functions of ``__main__`` one of which brings something along."""
 
+_SETS: Final = "__ipython1_sets__"
+"""In the pickle of such functions one of which sets what it brings."""
+
 _BRINGS_MARK: Final = _BRINGS.encode()
+_SETS_MARK: Final = _SETS.encode()
 
 
 def dumps(value: object, *, snapshot: bool = False) -> Serialized:
@@ -98,13 +102,11 @@ class Loaded:
 
     :ivar value: the object.
     :ivar globals: those of the functions that arrived with it.
-    :ivar functions: all functions in it that came by value.
     :ivar references: the objects in it that came by name: their modules, names, and themselves.
     """
 
     value: Any
     globals: list[CallGlobals] = field(default_factory=list)
-    functions: list[types.FunctionType] = field(default_factory=list)
     references: list[tuple[str, str, Any]] = field(default_factory=list)
 
 
@@ -127,9 +129,7 @@ def loads(buffers: Serialized | Iterable[Buffer], home: Home | None = None) -> A
     """
     parts = list(buffers.buffers if isinstance(buffers, Serialized) else buffers)
     loaded = _load(parts, home, False)
-    if not loaded.globals:
-        return loaded.value
-    return make_entry(loaded.value, loaded.globals, _home_here() if home is None else home)
+    return make_entry(loaded.value, home or _home_here()) if loaded.globals else loaded.value
 
 
 def _load(parts: list[Buffer], home: Home | None, watch: bool) -> Loaded:
@@ -139,11 +139,12 @@ def _load(parts: list[Buffer], home: Home | None, watch: bool) -> Loaded:
         if not watch and _MADE_BY_VALUE not in data:
             return Loaded(pickle.loads(data, buffers=rest))
         where = _home_here() if home is None else home
-        unpickler = _Unpickler(io.BytesIO(data), rest, where, _BRINGS_MARK in data)
+        unpickler = _Unpickler(
+            io.BytesIO(data), rest, where, _BRINGS_MARK in data, _SETS_MARK in data
+        )
         return Loaded(
             unpickler.load(),
             unpickler.call_globals,
-            unpickler.functions,
             unpickler.references,
         )
     except KeyboardInterrupt:
@@ -271,6 +272,9 @@ class _Pickler(cloudpickle.Pickler):
         names = {name: check(name, value) for name, value in globals_of(func).items()}
         if names and func.__globals__.get("__name__") == _MAIN:
             names[_BRINGS] = None
+            sets = names_in(func.__code__).sets & names.keys()
+            if sets:
+                names[_SETS] = tuple(sorted(sets))
         slots["__globals__"] = names
         return reduced
 
@@ -305,16 +309,19 @@ class _Unpickler(pickle.Unpickler):
     """Rebuilds objects.
 
     :param brings: whether functions of ``__main__`` in it bring something along.
+    :param sets: whether one of them sets what it brings.
     """
 
-    def __init__(self, file: io.BytesIO, buffers: list[Buffer], home: Home, brings: bool) -> None:
+    def __init__(
+        self, file: io.BytesIO, buffers: list[Buffer], home: Home, brings: bool, sets: bool
+    ) -> None:
         super().__init__(file, buffers=buffers)
         self._home = home
         self._brings = brings
+        self._sets = sets
         self._own_classes: set[type] = set()
         self._globals: dict[int, tuple[dict[str, Any], CallGlobals]] = {}
         self.call_globals: list[CallGlobals] = []
-        self.functions: list[types.FunctionType] = []
         self.references: list[tuple[str, str, Any]] = []
 
     def find_class(self, module: str, name: str) -> Any:
@@ -352,7 +359,7 @@ class _Unpickler(pickle.Unpickler):
             return self._home.names
         known = self._globals.get(id(base))
         if known is None:
-            known = self._globals[id(base)] = (base, CallGlobals(self._home))
+            known = self._globals[id(base)] = (base, CallGlobals(self._home, self._sets))
             self.call_globals.append(known[1])
         return known[1].names
 
@@ -361,16 +368,14 @@ class _Unpickler(pickle.Unpickler):
     ) -> Any:
         if base.get("__name__") == _MAIN:
             names = self._names_for(base)
-            function = types.FunctionType(code, names, name, defaults, closure)
-        else:
-            function = _cp._make_function(code, base, name, defaults, closure)
-        self.functions.append(function)
-        return function
+            return types.FunctionType(code, names, name, defaults, closure)
+        return _cp._make_function(code, base, name, defaults, closure)
 
     def _function_setstate(self, function: types.FunctionType, state: Any) -> None:
         slots = state[1]
         names = slots["__globals__"]
         names.pop(_BRINGS, None)
+        sets = names.pop(_SETS, ())
         missing = {name: each.reason for name, each in names.items() if type(each) is Missing}
         for name in missing:
             del names[name]
@@ -379,7 +384,7 @@ class _Unpickler(pickle.Unpickler):
         if own is not None or namespace is self._home.names:
             slots["__globals__"] = {}
             if own is not None:
-                own.bring(names, missing)
+                own.bring(names, missing, sets)
         elif missing:
             namespace.setdefault(MISSING_KEY, {}).update(missing)
         before = namespace.get("__builtins__", self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import is_
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ class Watch:
     :param value: the function, or what is used as one.
     :param globals_of: gives the global names that came, or come, along with a function.
     :param watch_names: whether these names may be given other values.
+    :param references: what arrived with it by name: module, name, and object.
     :ivar steady: whether everything that can change is watched; if not, nobody may rely on ``value``.
     """
 
@@ -40,14 +41,20 @@ class Watch:
         "steady",
     )
 
-    def __init__(self, value: Any, globals_of: GlobalsOf, watch_names: bool) -> None:
+    def __init__(
+        self,
+        value: Any,
+        globals_of: GlobalsOf,
+        watch_names: bool,
+        references: Iterable[tuple[str, str, Any]] = (),
+    ) -> None:
         self._globals_of = globals_of
         self._watch_names = watch_names
         self._seen: set[int] = set()
         self._cells: list[tuple[types.CellType, Any]] = []
         self._names: list[tuple[dict[str, Any], str, Any]] = []
         self._functions: list[tuple[Any, tuple[Any, ...], dict[str, Any] | None]] = []
-        self._references: list[tuple[str, str, Any]] = []
+        self._references = list(references)
         self._modules_by_value = frozenset(_cp._PICKLE_BY_VALUE_MODULES)
         self._number_of_modules = -1
         self.steady = self._add(value)
