@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
@@ -22,6 +22,8 @@ LIVE_AFTER: Final = 1.0
 TICK: Final = 0.25
 """Seconds between checks for incomplete lines."""
 
+WHERE_ALL_IS: Final = "with block=False, the pending result's stdout and stderr have all"
+
 LEAST_INTERVAL: Final = 0.02
 """Minimum seconds between updates of a progress bar."""
 
@@ -31,6 +33,11 @@ class Waited(Protocol):
 
     name: str
     client: Any
+    prints: bool
+    view: LiveView | None
+
+    @property
+    def outputs(self) -> Mapping[int, Mapping[str, Any]]: ...
 
     @property
     def unit(self) -> str: ...
@@ -61,7 +68,9 @@ class LiveView:
 
     def __init__(self, pending: Waited) -> None:
         self._pending = pending
-        self._lines = LiveLines(time.monotonic)
+        self._lines = LiveLines(
+            time.monotonic, WHERE_ALL_IS if pending.prints else "the result has more"
+        )
         self._positions: dict[Key, int] = {}
         self._styles = session_styles()
         self._used = False
@@ -79,15 +88,20 @@ class LiveView:
         """End the view; if any output was shown, show the rest too, and record that in the result ``value``."""
         if not self._used:
             return
+        self.close({result["id"]: result for result in results_in(value)})
         shown = self._lines.shown
-        for result in results_in(value):
-            for stream in STREAMS:
-                key = (result["id"], stream)
-                self._print(self._lines.close(key, shown.rest(*key, result.get(stream, ""))))
-        self._print(self._lines.end())
         shown.moment = present_moment()
         if isinstance(value, (ResultList, CompositeError)):
             value.shown = shown
+
+    def close(self, outputs: Mapping[int, Mapping[str, Any]]) -> None:
+        """Show what was not shown yet of the engines' whole output, by id."""
+        for engine_id, output in sorted(outputs.items()):
+            for stream in STREAMS:
+                key = (engine_id, stream)
+                rest = self._lines.shown.rest(*key, output.get(stream, ""))
+                self._print(self._lines.close(key, rest))
+        self._print(self._lines.end())
 
     def _print(self, lines: Iterable[tuple[Key, str]]) -> None:
         styles = self._styles
@@ -97,6 +111,20 @@ class LiveView:
             file = sys.stdout if stream == "stdout" else sys.stderr
             file.write(f"{before}[{engine_id}]{styles.after} {line}\n")
             file.flush()
+
+
+def show_the_rest(pending: Waited, view: LiveView | None, value: Any) -> None:
+    """Show a waiting user what was not shown of the output of a call that is done.
+
+    :param view: what showed the output while the call ran, if anything did.
+    :param value: the result or the error.
+    """
+    if not pending.prints:
+        if view is not None:
+            view.finish(value)
+    elif person_waits():
+        pending.prints = False
+        (view or pending.view or LiveView(pending)).close(pending.outputs)
 
 
 def results_in(value: Any) -> Iterator[dict[str, Any]]:

@@ -40,6 +40,16 @@ class AsyncPendingMap:
         return self._run.completed, self._run.total
 
     @property
+    def stdout(self) -> str:
+        """The standard output of the items that are done: one text, in the order of the items."""
+        return self._run.output("stdout")
+
+    @property
+    def stderr(self) -> str:
+        """The standard error, like :attr:`stdout`."""
+        return self._run.output("stderr")
+
+    @property
     def r(self) -> AwaitableDeferred:
         """A Deferred of the list of values, as returned by :meth:`get_result`."""
         return self.get_result()
@@ -359,7 +369,13 @@ class AsyncTaskClient(TaskMethods):
         """Map with all options; used by the mappers that :meth:`mapper` creates."""
         check_map(func, options)
         run = MapRun(
-            self._tasks, self._encoder, self._connection, func, columns_of(sequences), options
+            self._tasks,
+            self._encoder,
+            self._connection,
+            func,
+            columns_of(sequences),
+            options,
+            waits=False,
         )
         Deferred.fromCoroutine(run.begin())
         pending = AsyncPendingMap(run)

@@ -6,7 +6,6 @@ Which command runs which method is said in :mod:`ipython1.kernel.objects.command
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -14,6 +13,7 @@ from zope.interface import implementer
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.engineinterfaces import ITaskEngine
 from ipython1.kernel.basics.error import InvalidProperty, NotDefined
+from ipython1.kernel.objects.mapparts import map_items
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire.payload import Serialized
 
@@ -141,7 +141,7 @@ class EngineService:
         return self.interpreter.call(function, args, kwargs)
 
     def map(self, function: Callable[..., Any], parts: Sequence[Any]) -> CallOutcome:
-        """This engine's part of a map, as :meth:`apply` does it."""
+        """This engine's part of a map: a ``MapPart``, as the value of the outcome."""
         return self.interpreter.call(map_items, (function, parts))
 
     def get_result(self, i: int | None = None) -> Any:
@@ -186,9 +186,3 @@ class EngineService:
             known = ", ".join(sorted(self.properties)) or "none"
             raise InvalidProperty(f"engine {self.id} has no property {key!r}; it has: {known}")
         return key
-
-
-def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
-    """One engine's part of a map."""
-    __tracebackhide__ = True
-    return list(starmap(function, zip(*parts, strict=True)))

@@ -21,6 +21,7 @@ import weakref
 from collections import ChainMap
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import cloudpickle
@@ -289,6 +290,8 @@ class _Unpickler(pickle.Unpickler):
                 return lambda *args: self._make_class(_cp._make_skeleton_enum, args, args[5])
             if name == "_class_setstate":
                 return self._class_setstate
+        elif module == "ipython1.kernel.objects.frozen" and name == "thaw":
+            return partial(super().find_class(module, name), namespace=self._namespace)
         return super().find_class(module, name)
 
     def _make_function(

@@ -20,6 +20,7 @@ def progress_line(
     timeout: float | None,
     file: TextIO | None = None,
     what: str = "tasks",
+    show: Callable[[], None] | None = None,
 ) -> bool:
     """Wait, and show progress if it takes long.
 
@@ -29,12 +30,13 @@ def progress_line(
     :param timeout: the maximum time to wait, in seconds; None for no limit.
     :param file: the stream; default: standard error.
     :param what: what the items are called.
+    :param show: called now and then while nothing of the line is on the screen; prints what else there is to show.
     :returns: whether the wait is over.
     """
     out = sys.stderr if file is None else file
     if wanted is None:
         wanted = bool(getattr(out, "isatty", lambda: False)())
-    if not wanted:
+    if not wanted and show is None:
         return wait(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     begin = time.monotonic()
@@ -48,14 +50,23 @@ def progress_line(
             if left is not None and left <= pause:
                 return False
             pause = INTERVAL
-            text = describe(*progress(), time.monotonic() - begin, what)
-            out.write("\r" + text.ljust(width))
-            out.flush()
-            width = len(text)
+            if show is not None:
+                _wipe(out, width)
+                width = 0
+                show()
+            if wanted:
+                text = describe(*progress(), time.monotonic() - begin, what)
+                out.write("\r" + text.ljust(width))
+                out.flush()
+                width = len(text)
     finally:
-        if width:
-            out.write("\r" + " " * width + "\r")
-            out.flush()
+        _wipe(out, width)
+
+
+def _wipe(out: TextIO, width: int) -> None:
+    if width:
+        out.write("\r" + " " * width + "\r")
+        out.flush()
 
 
 def describe(done: int, total: int, seconds: float, what: str = "tasks") -> str:
