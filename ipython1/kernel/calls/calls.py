@@ -25,6 +25,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.objects.commands import CommandKind, ReturnValue, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
+from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
@@ -216,10 +217,14 @@ class Request:
         return self if self.keep is None else replace(self, for_targets=self.keep(), keep=None)
 
     def problem_of(self, outcome: Outcome) -> BaseException | None:
-        """Return the error of an engine; None if it did not fail."""
-        if outcome.error is None and outcome.status == messages.OK:
+        """Return the error of an engine, of a map the first one of its items; None if it did not fail."""
+        good = outcome.error is None and outcome.status == messages.OK
+        if good and self.conclude is None:
             return None
-        return self._read_one(outcome).failure
+        reading = self._read_one(outcome)
+        if isinstance(reading.value, MapPart) and reading.failure is None:
+            return reading.value.problem()
+        return reading.failure
 
     def _read_one(self, outcome: Outcome) -> Reading:
         engine_id = outcome.engine_id

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.texts import clip, short_repr
 from ipython1.kernel.basics.error import SerializationError
+from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.serialize import ATOMS, dumps
 
 _WIDTH: Final = 80
@@ -39,6 +40,12 @@ class MapPart(NamedTuple):
     values: list[Any]
     failures: dict[int, ItemFailure]
     stopped: ExceptionRecord | None = None
+
+    def problem(self) -> BaseException | None:
+        """Return the first exception; None if all went well."""
+        if self.failures:
+            return exception_of(self.failures[min(self.failures)].record)
+        return None if self.stopped is None else exception_of(self.stopped)
 
 
 def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> MapPart:

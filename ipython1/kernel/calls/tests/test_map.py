@@ -87,6 +87,12 @@ class DistributionTest(SynchronousTestCase):
             self.assertIn("'b', 'r'", str(error))
 
 
+def failures_of(pending: Any) -> list[BaseException | None]:
+    """What each engine's outcome says about failures."""
+    call = pending.asynchronous._call
+    return [call.request.problem_of(call.outcomes[engine_id]) for engine_id in call.ids]
+
+
 class MapTest(SynchronousTestCase):
     def setUp(self):
         self.cluster = InMemoryCluster(4)
@@ -275,6 +281,9 @@ class MapTest(SynchronousTestCase):
 
         pending = self.mec.raw_map(say, [[1, 2, 0]], block=False)
         self.assertRaises(CompositeError, lambda: pending.r)
+        self.assertEqual(
+            [type(each) for each in failures_of(pending)], [type(None)] * 2 + [ZeroDivisionError]
+        )
         self.assertEqual(pending.stdout, {0: "item 1\n", 1: "item 2\n", 2: "item 0\n"})
         self.assertEqual(pending.stderr[2], "look out 0\n")
 
