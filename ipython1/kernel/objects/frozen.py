@@ -7,12 +7,14 @@ at once, as a :class:`Frozen`.
 from __future__ import annotations
 
 import pickle
-from collections.abc import MutableMapping
+import threading
+from collections.abc import MutableMapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from ipython1.core.texts import short_repr
 from ipython1.kernel.basics.error import SerializationError
-from ipython1.kernel.objects.serialize import ATOMS, dumps, loads
+from ipython1.kernel.objects.serialize import ATOMS, Pickler, dumps, loads
 
 _UNCHANGING: Final = (range, str, bytes)
 
@@ -21,23 +23,65 @@ class Frozen:
     """An object that was pickled; where this is unpickled, the object is rebuilt instead.
 
     :param value: the object.
+    :param classes: what was frozen for the same call; None if ``value`` is frozen alone.
     :raises SerializationError: if it cannot be pickled.
     """
 
-    __slots__ = ("_buffers", "_stream")
+    __slots__ = ("_buffers", "_classes", "_stream")
 
-    def __init__(self, value: object) -> None:
-        stream, *buffers = dumps(value).buffers
+    def __init__(self, value: object, classes: _Classes | None = None) -> None:
+        self._classes: list[Frozen] = []
+        pickler = None if classes is None else partial(_Pickler, classes, self._classes)
+        stream, *buffers = dumps(value, pickler=pickler).buffers
         self._stream = bytes(stream)
         # Writable, so that arrays can be written to where they are rebuilt.
         self._buffers = [bytearray(buffer) for buffer in buffers]
 
     def __reduce__(self) -> Any:
-        return thaw, (self._stream, *map(pickle.PickleBuffer, self._buffers))
+        classes = tuple(self._classes)
+        return thaw, (self._stream, classes, *map(pickle.PickleBuffer, self._buffers))
 
     def value(self) -> Any:
         """Rebuild the object here."""
-        return thaw(self._stream, *self._buffers)
+        return thaw(self._stream, [each.value() for each in self._classes], *self._buffers)
+
+
+_Classes = dict[int, "tuple[type, Frozen]"]
+"""Classes that travel by value, by their ids."""
+
+
+class _Pickler(Pickler):
+    """Pickles no class by value, but a reference to it, as a class is much larger than an object.
+
+    :param known: the classes of the call, which are pickled when they are first found.
+    :param used: gets those that this object refers to.
+    """
+
+    def __init__(self, known: _Classes, used: list[Frozen], *args: Any) -> None:
+        super().__init__(*args)
+        self._known = known
+        self._used = used
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, type):
+            return super().reducer_override(obj)
+        found = self._known.get(id(obj))
+        if found is None:
+            reduced = super().reducer_override(obj)
+            if not isinstance(reduced, tuple) or len(reduced) < 3:
+                return reduced  # by its name
+            found = self._known[id(obj)] = (obj, Frozen(obj))
+        self._used.append(found[1])
+        return _class, (len(self._used) - 1,)
+
+
+_rebuilding = threading.local()
+
+
+def _class(number: int) -> type:
+    """Return a class to which the object that is rebuilt now refers."""
+    found: type = _rebuilding.classes[number]
+    return found
 
 
 class Unsendable:
@@ -56,12 +100,23 @@ class Unsendable:
         raise self._problem
 
 
-def thaw(stream: Any, *buffers: Any, namespace: MutableMapping[str, Any] | None = None) -> Any:
+def thaw(
+    stream: Any,
+    classes: Sequence[type],
+    *buffers: Any,
+    namespace: MutableMapping[str, Any] | None = None,
+) -> Any:
     """Rebuild an object.
 
+    :param classes: the classes to which it refers by number.
     :param namespace: where functions of ``__main__`` run; the unpickler of what contains the object gives its own.
     """
-    return loads((stream, *buffers), namespace)
+    before = getattr(_rebuilding, "classes", ())
+    _rebuilding.classes = classes
+    try:
+        return loads((stream, *buffers), namespace)
+    finally:
+        _rebuilding.classes = before
 
 
 class Freezer:
@@ -69,6 +124,7 @@ class Freezer:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[object, object]] = {}
+        self._classes: _Classes = {}
 
     def column(self, column: Any) -> Any:
         """Return a sequence whose items do not change with those of ``column``."""
@@ -87,23 +143,22 @@ class Freezer:
     def _item(self, item: object) -> object:
         known = self._known.get(id(item))
         if known is None:
-            known = self._known[id(item)] = (item, _frozen(item))
+            known = self._known[id(item)] = (item, self._frozen(item))
         return known[1]
 
-
-def _frozen(item: Any) -> object:
-    kind = type(item)
-    if kind is tuple and ATOMS.issuperset(map(type, item)):
-        return item
-    if kind is list and ATOMS.issuperset(map(type, item)):
-        return list(item)
-    if (
-        kind is dict
-        and ATOMS.issuperset(map(type, item))
-        and ATOMS.issuperset(map(type, item.values()))
-    ):
-        return dict(item)
-    try:
-        return Frozen(item)
-    except SerializationError as problem:
-        return Unsendable(item, problem)
+    def _frozen(self, item: Any) -> object:
+        kind = type(item)
+        if kind is tuple and ATOMS.issuperset(map(type, item)):
+            return item
+        if kind is list and ATOMS.issuperset(map(type, item)):
+            return list(item)
+        if (
+            kind is dict
+            and ATOMS.issuperset(map(type, item))
+            and ATOMS.issuperset(map(type, item.values()))
+        ):
+            return dict(item)
+        try:
+            return Frozen(item, self._classes)
+        except SerializationError as problem:
+            return Unsendable(item, problem)

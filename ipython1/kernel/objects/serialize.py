@@ -19,7 +19,7 @@ import sys
 import types
 import weakref
 from collections import ChainMap
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -53,10 +53,13 @@ _CONSTANTS_OF: Final = frozenset(
 """Modules whose classes' objects are small and never change."""
 
 
-def dumps(value: object, *, snapshot: bool = False) -> Serialized:
+def dumps(
+    value: object, *, snapshot: bool = False, pickler: Callable[..., Any] | None = None
+) -> Serialized:
     """``value`` as bytes.
 
     :param snapshot: copy out-of-band buffers, so that ``value`` may be changed afterwards.
+    :param pickler: makes the pickler of what is not plain data, if not the usual one, with the same arguments.
     :raises SerializationError: when it cannot be pickled.
     """
     buffers: list[Buffer] = []
@@ -73,7 +76,7 @@ def dumps(value: object, *, snapshot: bool = False) -> Serialized:
             stream = pickle.dumps(value, PROTOCOL, buffer_callback=keep)
         else:
             file = io.BytesIO()
-            _Pickler(file, PROTOCOL, keep).dump(value)
+            (pickler or Pickler)(file, PROTOCOL, keep).dump(value)
             stream = file.getvalue()
     except KeyboardInterrupt:
         raise
@@ -216,7 +219,7 @@ def _reduce_code(code: types.CodeType) -> Any:
     return (make, args) if lines is None else (code_with_lines, (tuple(lines), args))
 
 
-class _Pickler(cloudpickle.Pickler):
+class Pickler(cloudpickle.Pickler):
     dispatch_table = ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def __init__(self, file: io.BytesIO, protocol: int, keep: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from typing import Any
 
@@ -171,6 +172,22 @@ class TaskTests(SynchronousTestCase):
         functions = [main_function("def f(x): return scale * x"), abs] * 100
         values = self.result_of(self.start(lambda f: f(-2), functions).r)
         self.assertEqual(values, [-20, 2] * 100)
+
+    def test_classes_of_the_session(self) -> None:
+        """A class is sent once for many objects, which are still objects of one class where they arrive."""
+        made = main_function("class f:\n    def get(self): return self.x")
+        items = [made() for _ in range(300)]
+        for number, item in enumerate(items):
+            item.x = number
+        self.assertEqual(
+            self.result_of(self.start(lambda each: each.get(), items).r), [*range(300)]
+        )
+        pairs = [(made(), made)] * 100
+        kinds = self.result_of(self.start(lambda pair: type(pair[0]) is pair[1], pairs).r)
+        self.assertEqual(kinds, [True] * 100)
+        frozen = Freezer().column(items)
+        one, all_of_them = (len(pickle.dumps(frozen[:number])) for number in (1, 300))
+        self.assertLess(all_of_them, one + 299 * 300)
 
     def test_items_that_cannot_be_sent_fail_alone(self) -> None:
         items: list[Any] = [Point(n) for n in range(100)]
