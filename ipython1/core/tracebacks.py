@@ -109,32 +109,38 @@ def visible_places(tb: TracebackType | None) -> list[Place]:
 def user_line(tb: TracebackType | None) -> str:
     """Return the user's line at which an exception was raised, as ``work.py, line 12: return 1 / x``.
 
-    That is the innermost line that is not in a library, or the outermost one if all are; empty if there is none.
+    That is the innermost line that is not in a library, or where a package that is installed was called; empty if there
+    is neither.
     """
     shown: list[Place] = []
     while tb is not None:
         if not _hidden(tb.tb_frame):
             shown.append(Place(tb.tb_frame.f_code, tb.tb_lineno or 0))
         tb = tb.tb_next
-    if not shown:
+    python, packages = _installed()
+    outside = [place for place in shown if not _is_in(place, python) or _is_in(place, packages)]
+    own = [place for place in outside if not _is_in(place, packages)]
+    if not outside:
         return ""
-    own = [place for place in shown if not _is_library(place.code.co_filename)]
-    code, number = own[-1] if own else shown[0]
+    code, number = own[-1] if own else outside[0]
     filename = code.co_filename
     where = place_name(filename) if is_cell(filename) else os.path.basename(filename)
     source = linecache.getline(filename, number).strip()
     return f"{where}, line {number}: {clip(source, _MAX_LINE)}".removesuffix(": ")
 
 
-def _is_library(filename: str) -> bool:
-    return filename.startswith(("<frozen ", *_installed()))
+def _is_in(place: Place, folders: tuple[str, ...]) -> bool:
+    return place.code.co_filename.startswith(folders)
 
 
 @cache
-def _installed() -> tuple[str, ...]:
-    """Return the folders of Python's own modules and of installed packages."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple({os.path.join(sysconfig.get_path(name), "") for name in names})
+def _installed() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the folders of Python's own modules, and those of installed packages, which may be inside the former."""
+    found = [
+        tuple({os.path.join(sysconfig.get_path(name), "") for name in names})
+        for names in (("stdlib", "platstdlib"), ("purelib", "platlib"))
+    ]
+    return ("<frozen ", *found[0]), found[1]
 
 
 def stack_places(frame: FrameType | None) -> list[Place] | None:

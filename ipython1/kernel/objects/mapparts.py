@@ -14,7 +14,7 @@ from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.serialize import ATOMS, dumps
 
-_WIDTH: Final = 80
+_WIDTH: Final = 60
 _MOST_SHOWN: Final = 100
 """Failed items that are shown; a message about more of them would show no more than that anyway."""
 
