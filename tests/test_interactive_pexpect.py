@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.util import find_spec
 
 import pexpect
 
@@ -217,6 +218,10 @@ class MagicTests(OnSharedCluster):
         self.assertEqual(shown.count("UserWarning: look out"), 4, shown)
         shown = session.type("executor.submit(say, 7).result(); list(executor.map(say, [8, 9]))")
         self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("789"))
+        if find_spec("joblib"):
+            session.type("import joblib; client.register_joblib_backend(mec, make_default=True)")
+            shown = session.type("joblib.Parallel(2)(joblib.delayed(say)(n) for n in range(4))")
+            self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("0123"))
         session.type(
             "slow = lambda x: (print('early', x), time.sleep(1.5), print('late', x), 1 // x)[-1]"
         )
