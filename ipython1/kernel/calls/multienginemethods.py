@@ -36,6 +36,10 @@ class MultiEngineMethods:
     ``block=False`` it returns a :class:`~ipython1.kernel.pendingresult.PendingResult` instead of the result.  The
     methods of the asynchronous client return Deferreds that fire with the same values.
 
+    What a call is given is sent as it is when the call returns.  A call that does not wait copies arrays for this, and
+    calls of the asynchronous client always do.  A call that waits sends arrays from where they are in memory: do not
+    change them in another thread meanwhile, nor after Ctrl-C has ended the wait.
+
     A blocking call returns when all targets are done.  The methods raise
 
     * :class:`~ipython1.kernel.error.CompositeError` if any engine failed;
@@ -225,7 +229,8 @@ class MultiEngineMethods:
     ) -> Any:
         """Define names on the engines from objects that are already serialized.
 
-        :param namespace: the names and their :class:`~ipython1.kernel.payload.Serialized` objects.
+        :param namespace: the names and their :class:`~ipython1.kernel.payload.Serialized` objects.  These may refer to
+            the memory of arrays, which is copied as by :meth:`push`: only if the call does not wait.
         :returns: a list with None for each target.
         :raises TypeError: if an object is not serialized.
         """
@@ -332,6 +337,8 @@ class MultiEngineMethods:
         :param func: the function; it is called with one item of each sequence.
         :param sequences: at least one sequence or iterable; the shortest determines the number of calls.
         :returns: a list of the results, in the order of the items.
+        :raises CompositeError: if calls failed; its ``results`` contain all results, with exceptions in place of those
+            that failed, and its ``items`` say which these are.
         :raises TypeError: if ``func`` is not callable, or no sequence is given.
         """
         return self.raw_map(func, sequences, "b", self.targets, self.block)

@@ -23,7 +23,6 @@ class AsyncPendingMap:
 
     def __init__(self, run: MapRun) -> None:
         self._run = run
-        self._values: list[Any] | None = None
         self._done: Deferred[MapRun] = run.finished
         self._waiting: list[AwaitableDeferred] = []
         self._result: Any = None
@@ -89,9 +88,7 @@ class AsyncPendingMap:
         collected.addCallbacks(waiting.callback, waiting.errback)
 
     async def _collect(self) -> list[Any]:
-        if self._values is None:
-            self._values = self._run.collect()
-        return self._values
+        return self._run.collect()
 
 
 class AsyncTaskClient(TaskMethods):

@@ -152,6 +152,7 @@ class MapRun:
         self._groups: dict[int, _Group] = {}
         self._places: list[tuple[_Group, bytes, int]] = []
         self._unsendable: list[tuple[int, KernelError]] = []
+        self._collected: tuple[list[Any], CompositeError | None] | None = None
         self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False
@@ -297,10 +298,19 @@ class MapRun:
                 self._connection.end.ask("abort", taskid=task_id).addErrback(lambda failure: None)
 
     def collect(self) -> list[Any]:
-        """Return the values in the order of the items.
+        """Return the values in the order of the items; reads them once, and then lets go of everything else.
 
         :raises CompositeError: if calls failed.
         """
+        if self._collected is None:
+            self._collected = self._read_all()
+            self._columns, self._places = (), []
+        values, error = self._collected
+        if error is not None:
+            raise error.with_traceback(None)
+        return values
+
+    def _read_all(self) -> tuple[list[Any], CompositeError | None]:
         values: list[Any] = [None] * self.total
         failures: list[tuple[range, BaseException, int | None]] = [
             (range(index, index + 1), problem, None) for index, problem in self._unsendable
@@ -322,9 +332,7 @@ class MapRun:
                         failures.append((range(index, index + 1), values[index], engine))
             else:
                 values[group.start : group.stop] = value.result
-        if failures:
-            raise self._error(failures, values)
-        return values
+        return values, self._error(failures, values) if failures else None
 
     def _error(
         self, failures: list[tuple[range, BaseException, int | None]], values: list[Any]

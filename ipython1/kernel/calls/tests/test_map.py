@@ -162,7 +162,9 @@ class MapTest(SynchronousTestCase):
     def test_targets_and_mappers(self):
         self.mec.execute("calls = []")
         f = main_function("def f(x):\n    calls.append(x)\n    return x")
-        mapper = self.mec.mapper(dist="r", targets=[1, 3])
+        targets = [1, 3]
+        mapper = self.mec.mapper(dist="r", targets=targets)
+        targets.clear()
         self.assertTrue(verifyObject(IMapper, mapper))
         self.assertEqual(self.mec._settle(mapper.map(f, range(5))), list(range(5)))
         self.assertEqual(self.mec.pull("calls"), [[], [0, 2, 4], [], [1, 3]])
