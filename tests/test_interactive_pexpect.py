@@ -5,7 +5,9 @@ The tests compare them with the transcripts in the documentation (``docs/transcr
 
 from __future__ import annotations
 
+import re
 import sys
+from importlib.util import find_spec
 
 import pexpect
 
@@ -200,6 +202,36 @@ class MagicTests(OnSharedCluster):
         shown = session.type("_[1]['stdout']")
         self.assertEqual(shown.strip(), r"Out[5]: 'started\na program\n'")
         self.check_transcript("live", "Live output", session.seen)
+
+    def test_output_of_functions(self) -> None:
+        """What functions print is shown with the id of the engine, once, live or not, and before an error."""
+        session = self.prompt()
+        session.type("tc = client.TaskClient(); executor = mec.executor(); import time, warnings")
+        session.type("say = lambda x: print('item', x) or x")
+        shown = session.type("mec.map(say, range(4))")
+        for engine in range(4):
+            self.assertEqual(shown.count(f"[{engine}] item {engine}\n"), 1, shown)
+        self.assertIn("[0, 1, 2, 3]", shown)
+        shown = session.type("tc.map(say, range(4))")
+        self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("0123"))
+        shown = session.type("mec.apply(warnings.warn, 'look out')")
+        self.assertEqual(shown.count("UserWarning: look out"), 4, shown)
+        shown = session.type("executor.submit(say, 7).result(); list(executor.map(say, [8, 9]))")
+        self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("789"))
+        if find_spec("joblib"):
+            session.type("import joblib; client.register_joblib_backend(mec, make_default=True)")
+            shown = session.type("joblib.Parallel(2)(joblib.delayed(say)(n) for n in range(4))")
+            self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("0123"))
+        session.type(
+            "slow = lambda x: (print('early', x), time.sleep(1.5), print('late', x), 1 // x)[-1]"
+        )
+        for call in ("mec.map", "tc.map"):
+            shown = session.type(f"{call}(slow, [1, 0])")
+            for line in ("early 0", "late 0", "early 1", "late 1"):
+                self.assertEqual(len(re.findall(rf"\[\d\] {line}$", shown, re.M)), 1, shown)
+            self.assertIn("modulo by zero (item 1: 0; Cell In[", shown)
+        session.type("pr = mec.mapper(block=False).map(say, range(4))")
+        self.assertIn("{0: 'item 0\\n'", session.type("mec.barrier(pr); pr.stdout"))
 
     def test_flood(self) -> None:
         """A flood of output is cut and marked in the display, and complete in the data."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ipython1.core.texts import message_of, short_repr, type_name
-from ipython1.core.tracebacks import format_exception
+from ipython1.core.tracebacks import format_exception, user_line
 
 MAX_PICKLE: Final = 1 << 20
 """An exception whose pickle has more bytes than this is sent as text only."""
@@ -31,6 +31,7 @@ class ExceptionRecord:
     :ivar traceback: plain text with the user's source lines; ends with type and message.
     :ivar pickled: the pickled exception for :func:`rebuild_exception`, or None if it cannot be pickled.
     :ivar args_repr: a short ``repr`` of each of its first twenty arguments.
+    :ivar line: the user's line that raised it, like ``work.py, line 12: return 1 / x``; empty if there is none.
     """
 
     ename: str
@@ -38,6 +39,7 @@ class ExceptionRecord:
     traceback: str
     pickled: bytes | None = None
     args_repr: tuple[str, ...] = ()
+    line: str = ""
 
 
 def record_exception(exc: BaseException) -> ExceptionRecord:
@@ -58,7 +60,11 @@ def record_exception(exc: BaseException) -> ExceptionRecord:
         pickled = _pickle_chain(exc)
     except BaseException:
         pickled = None
-    return ExceptionRecord(ename, evalue, text, pickled, args_repr)
+    try:
+        line = user_line(exc.__traceback__)
+    except BaseException:
+        line = ""
+    return ExceptionRecord(ename, evalue, text, pickled, args_repr, line)
 
 
 MISSING_KEY: Final = "__ipython1_missing__"

@@ -10,12 +10,14 @@ from __future__ import annotations
 import linecache
 import os
 import re
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from types import CodeType, FrameType, TracebackType
 from typing import Final, NamedTuple
 
-from ipython1.core.texts import message_of, shorten, type_name
+from ipython1.core.texts import clip, message_of, shorten, type_name
 
 MAX_TEXT: Final = 64 << 10
 """The maximum length of a traceback in characters; the middle of longer ones is cut."""
@@ -25,6 +27,7 @@ MAX_FRAMES: Final = 40
 _HEAD_FRAMES: Final = 12
 _REPEATS: Final = 3
 _MAX_CHAIN: Final = 10
+_MAX_LINE: Final = 120
 _RULE: Final = "-" * 75
 
 CELL_PREFIX: Final = "<ipython-input-"
@@ -101,6 +104,43 @@ def visible_places(tb: TracebackType | None) -> list[Place]:
     if shown or enough or not everything or everything[-1].code.co_filename.endswith(_COMPILERS):
         return shown
     return everything
+
+
+def user_line(tb: TracebackType | None) -> str:
+    """Return the user's line at which an exception was raised, as ``work.py, line 12: return 1 / x``.
+
+    That is the innermost line that is not in a library, or where a package that is installed was called; empty if there
+    is neither.
+    """
+    shown: list[Place] = []
+    while tb is not None:
+        if not _hidden(tb.tb_frame):
+            shown.append(Place(tb.tb_frame.f_code, tb.tb_lineno or 0))
+        tb = tb.tb_next
+    python, packages = _installed()
+    outside = [place for place in shown if not _is_in(place, python) or _is_in(place, packages)]
+    own = [place for place in outside if not _is_in(place, packages)]
+    if not outside:
+        return ""
+    code, number = own[-1] if own else outside[0]
+    filename = code.co_filename
+    where = place_name(filename) if is_cell(filename) else os.path.basename(filename)
+    source = linecache.getline(filename, number).strip()
+    return f"{where}, line {number}: {clip(source, _MAX_LINE)}".removesuffix(": ")
+
+
+def _is_in(place: Place, folders: tuple[str, ...]) -> bool:
+    return place.code.co_filename.startswith(folders)
+
+
+@cache
+def _installed() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the folders of Python's own modules, and those of installed packages, which may be inside the former."""
+    found = [
+        tuple({os.path.join(sysconfig.get_path(name), "") for name in names})
+        for names in (("stdlib", "platstdlib"), ("purelib", "platlib"))
+    ]
+    return ("<frozen ", *found[0]), found[1]
 
 
 def stack_places(frame: FrameType | None) -> list[Place] | None:

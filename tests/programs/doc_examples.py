@@ -42,6 +42,7 @@ _OUT = re.compile(r"^Out\[\d+\]: ?\n?", re.MULTILINE)
 _VARIES = (
     (re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d"), "2008/03/08 03:41:42"),
     (re.compile(r"'duration': [\d.e-]+"), "'duration': 0.1"),
+    (re.compile(r"(?:<[\w.]+, line \d+>|Cell In\[\d+\]), line"), "Cell In[1], line"),
 )
 _TRACEBACK = "Traceback (most recent call last)"
 _COMPARE = doctest.OutputChecker()

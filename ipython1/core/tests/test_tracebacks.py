@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core import stacks
 from ipython1.core.tests.support import PATIENCE, SessionCase, beside
+from ipython1.core.tracebacks import user_line
 
 
 class TracebackTests(SessionCase):
@@ -141,6 +146,43 @@ class TracebackTests(SessionCase):
         text = self.traceback_of("%timeit -n 1 1/0")
         self.assertIn("----> 1 get_ipython().run_line_magic('timeit', '-n 1 1/0')", text)
         self.assertNotIn("IPython/core", text)
+
+
+def raised_by(function: Callable[[], object]) -> BaseException:
+    try:
+        function()
+    except Exception as problem:
+        return problem
+    raise AssertionError("it raises nothing")
+
+
+class UserLineTests(SynchronousTestCase):
+    """The one line of users that says where an exception comes from."""
+
+    def test_the_innermost_line_that_is_not_in_a_library(self) -> None:
+        def parse(text: str) -> object:
+            return json.loads(text)
+
+        problem = raised_by(lambda: parse("{"))
+        line = parse.__code__.co_firstlineno + 1
+        self.assertEqual(
+            user_line(problem.__traceback__),
+            f"test_tracebacks.py, line {line}: return json.loads(text)",
+        )
+
+    def test_code_without_a_file(self) -> None:
+        problem = raised_by(
+            lambda: exec(compile("a = 1\nb = a / 0", "<ipython-input-7-ab>", "exec"))
+        )
+        self.assertEqual(user_line(problem.__traceback__), "Cell In[7], line 2")
+
+    def test_there_is_none(self) -> None:
+        problem = raised_by(lambda: json.loads("{"))
+        assert problem.__traceback__ is not None
+        within_json = problem.__traceback__.tb_next
+        assert within_json is not None
+        self.assertEqual(user_line(within_json.tb_next), "")
+        self.assertEqual(user_line(None), "")
 
 
 class StackTests(SessionCase):

@@ -8,11 +8,12 @@ a pickle, so this module is safe to import anywhere.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
 from typing import Any
 
-from ipython1.core.texts import compress_ids
+from ipython1.core.texts import clip, compress_ids
 from ipython1.kernel.basics.naming import publish
 
 __all__ = [
@@ -55,6 +56,31 @@ __all__ = [
 
 MERGE_DISPLAY_ABOVE = 8
 """Identical errors are shown as one line if more engines than this failed; the data is never merged."""
+
+
+MOST_LINES = 20
+"""Failures of a map's items that the message shows; ``elist`` holds them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItems:
+    """The items of a map that one failure concerns.
+
+    :ivar numbers: their numbers, from 0: of one item, or of all items that were lost together.
+    :ivar shown: a short ``repr`` of the item if it is only one and known, else empty.
+    :ivar line: the user's line that raised, like ``work.py, line 12: return 1 / x``; empty if there is none.
+    """
+
+    numbers: Sequence[int]
+    shown: str = ""
+    line: str = ""
+
+    def __str__(self) -> str:
+        numbers = clip(compress_ids(self.numbers), 60)
+        text = f"item {numbers}" if len(self.numbers) == 1 else f"items {numbers or 'unknown'}"
+        if self.shown:
+            text += f": {self.shown}"
+        return f"{text}; {self.line}" if self.line else text
 
 
 class KernelError(Exception):
@@ -219,7 +245,11 @@ class CompositeError(KernelError):
         engine id.
     :ivar engine_ids: the engine id of each failure (``None`` where no engine is involved), parallel to ``elist``.
     :ivar method: the name of the call that failed.
-    :ivar results: a list of what the other engines returned, in order of engine id.
+    :ivar results: a list of what the other engines returned, in order of engine id.  After a map, a list with one
+        entry for each item, in the order of the items: its value, or the exception that it failed with.
+    :ivar items: after a map, a list that says which items each failure in ``elist`` concerns: objects with
+        ``numbers`` (a sequence of ints, from 0), ``shown`` (a short ``repr`` of the item) and ``line`` (the user's line
+        that raised).  Empty after other calls.
     :ivar exceptions: the exception objects in ``elist``, as a tuple.
     :ivar shown: the engines' output that was already shown while they ran, a ``liveoutput.Shown``; for the display.
 
@@ -232,19 +262,21 @@ class CompositeError(KernelError):
         elist: Iterable[tuple[type[BaseException], BaseException, str]],
         engine_ids: Sequence[int | None] = (),
         results: Sequence[Any] = (),
+        items: Sequence[FailedItems] = (),
     ) -> None:
         self.method = method
         self.message = f"one or more exceptions from call to method: {method}"
         self.elist = list(elist)
         self.engine_ids = list(engine_ids) or [None] * len(self.elist)
         self.results = list(results)
+        self.items = list(items)
         self.shown: Any = None
         super().__init__(self.message)
         if self.elist:
             self.__cause__ = BaseExceptionGroup(self.message, [value for _, value, _ in self.elist])
 
     def __reduce__(self) -> Any:
-        return (type(self), (self.method, self.elist, self.engine_ids, self.results))
+        return (type(self), (self.method, self.elist, self.engine_ids, self.results, self.items))
 
     @property
     def exceptions(self) -> tuple[BaseException, ...]:
@@ -256,22 +288,46 @@ class CompositeError(KernelError):
         return f"[{compress_ids(known)}:{self.method}]" if known else f"[{self.method}]"
 
     def summary_lines(self) -> list[str]:
-        """Return one line per failed engine; identical errors of many engines share a line."""
-        described = self._merged([describe_exception(value) for value in self.exceptions])
-        return [f"{label}: {text}" for label, text in described]
+        """Return one line per failed engine, or per failed item of a map; many identical errors share a line."""
+        texts = [describe_exception(value) for value in self.exceptions]
+        if not self.items:
+            return [f"{label}: {text}" for label, text in self._merged(texts)]
+        groups = self._groups(
+            [(text, item.line) for text, item in zip(texts, self.items, strict=True)]
+        )
+        lines = [
+            f"{self._label([self.engine_ids[each] for each in group])}: {texts[group[0]]} ({self._items_of(group)})"
+            for group in groups[:MOST_LINES]
+        ]
+        left = sum(len(group) for group in groups[MOST_LINES:])
+        return [*lines, f"... and {left} more; elist holds all failures"] if left else lines
 
     def tracebacks(self) -> list[tuple[str, str]]:
         """Return pairs of ``[id:method]`` and an engine's traceback; identical ones of many engines share a pair."""
         return self._merged([text.rstrip("\n") for _, _, text in self.elist])
 
+    def _items_of(self, group: Sequence[int]) -> FailedItems:
+        """Return the items that several failures concern together."""
+        first = self.items[group[0]]
+        if len(group) == 1:
+            return first
+        numbers = [number for each in group for number in self.items[each].numbers]
+        return FailedItems(numbers, "", first.line)
+
+    def _groups(self, keys: Sequence[Hashable]) -> list[list[int]]:
+        """Group the indexes of many failures by equal keys; few stay separate."""
+        if len(keys) <= MERGE_DISPLAY_ABOVE:
+            return [[index] for index in range(len(keys))]
+        merged: dict[Hashable, list[int]] = {}
+        for index, key in enumerate(keys):
+            merged.setdefault(key, []).append(index)
+        return list(merged.values())
+
     def _merged(self, texts: Sequence[str]) -> list[tuple[str, str]]:
-        pairs = list(zip(self.engine_ids, texts, strict=True))
-        if len(pairs) <= MERGE_DISPLAY_ABOVE:
-            return [(self._label([engine_id]), text) for engine_id, text in pairs]
-        merged: dict[str, list[int | None]] = {}
-        for engine_id, text in pairs:
-            merged.setdefault(text, []).append(engine_id)
-        return [(self._label(engine_ids), text) for text, engine_ids in merged.items()]
+        return [
+            (self._label([self.engine_ids[each] for each in group]), texts[group[0]])
+            for group in self._groups(texts)
+        ]
 
     def __str__(self) -> str:
         return "\n".join([self.message, *self.summary_lines()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
@@ -22,6 +22,8 @@ LIVE_AFTER: Final = 1.0
 TICK: Final = 0.25
 """Seconds between checks for incomplete lines."""
 
+ALL_IS_PENDING: Final = "with block=False, the pending result's stdout and stderr have all"
+
 LEAST_INTERVAL: Final = 0.02
 """Minimum seconds between updates of a progress bar."""
 
@@ -31,6 +33,11 @@ class Waited(Protocol):
 
     name: str
     client: Any
+    prints: bool
+    view: LiveView | None
+
+    @property
+    def outputs(self) -> Mapping[int, Mapping[str, Any]]: ...
 
     @property
     def unit(self) -> str: ...
@@ -61,42 +68,88 @@ class LiveView:
 
     def __init__(self, pending: Waited) -> None:
         self._pending = pending
-        self._lines = LiveLines(time.monotonic)
+        self._lines = _Lines(ALL_IS_PENDING if pending.prints else "the result has more")
         self._positions: dict[Key, int] = {}
-        self._styles = session_styles()
-        self._used = False
 
-    def update(self) -> None:
-        """Show the output since the last update."""
+    def update(self, before: Callable[[], None] = lambda: None) -> None:
+        """Show the output since the last update.
+
+        :param before: called first if there is anything to show.
+        """
+        lines: list[tuple[Key, str]] = []
         for key in self._pending.streams():
             text, dropped = self._pending.output_since(key, self._positions.get(key, 0))
             if text or dropped:
                 self._positions[key] = self._positions.get(key, 0) + dropped + len(text)
-                self._print(self._lines.feed(key, text, dropped))
-        self._print(self._lines.tick())
+                lines += self._lines.feed(key, text, dropped)
+        lines += self._lines.tick()
+        if lines:
+            before()
+            self._lines.print(lines)
 
     def finish(self, value: Any) -> None:
         """End the view; if any output was shown, show the rest too, and record that in the result ``value``."""
-        if not self._used:
+        if not self._lines.used:
             return
+        self.close({result["id"]: result for result in results_in(value)})
         shown = self._lines.shown
-        for result in results_in(value):
-            for stream in STREAMS:
-                key = (result["id"], stream)
-                self._print(self._lines.close(key, shown.rest(*key, result.get(stream, ""))))
-        self._print(self._lines.end())
         shown.moment = present_moment()
         if isinstance(value, (ResultList, CompositeError)):
             value.shown = shown
 
-    def _print(self, lines: Iterable[tuple[Key, str]]) -> None:
+    def close(self, outputs: Mapping[int, Mapping[str, Any]]) -> None:
+        """Show what was not shown yet of the engines' whole output, by id."""
+        self._lines.close_all(outputs)
+
+
+class _Lines(LiveLines):
+    """Prints lines with the label of their engine.
+
+    :ivar used: whether it has printed any.
+    """
+
+    def __init__(self, more: str) -> None:
+        super().__init__(time.monotonic, more)
+        self._styles = session_styles()
+        self.used = False
+
+    def close_all(self, outputs: Mapping[int, Mapping[str, Any]]) -> None:
+        for engine_id, output in sorted(outputs.items()):
+            for stream in STREAMS:
+                key = (engine_id, stream)
+                self.print(self.close(key, self.shown.rest(*key, output.get(stream, ""))))
+        self.print(self.end())
+
+    def print(self, lines: Iterable[tuple[Key, str]]) -> None:
         styles = self._styles
         for (engine_id, stream), line in lines:
-            self._used = True
+            self.used = True
             before = styles.before_out if stream == "stdout" else styles.before_err
             file = sys.stdout if stream == "stdout" else sys.stderr
             file.write(f"{before}[{engine_id}]{styles.after} {line}\n")
             file.flush()
+
+
+def show_output(engine_id: int, output: Mapping[str, str], more: str) -> None:
+    """Show the output of one call that is done.
+
+    :param more: where the lines are that are left out, for the marks.
+    """
+    _Lines(more).close_all({engine_id: output})
+
+
+def show_the_rest(pending: Waited, view: LiveView | None, value: Any) -> None:
+    """Show a waiting user what was not shown of the output of a call that is done.
+
+    :param view: what showed the output while the call ran, if anything did.
+    :param value: the result or the error.
+    """
+    if not pending.prints:
+        if view is not None:
+            view.finish(value)
+    elif person_waits():
+        pending.prints = False
+        (view or pending.view or LiveView(pending)).close(pending.outputs)
 
 
 def results_in(value: Any) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ reactor's thread.  :meth:`Request.finish` decodes (and unpickles) the outcomes i
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,8 +23,9 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
 )
 from ipython1.kernel.calls.clientlink import ClientEnd
-from ipython1.kernel.objects.commands import CommandKind, read_failure
+from ipython1.kernel.objects.commands import CommandKind, ReturnValue, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
+from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
@@ -90,6 +91,31 @@ def _identity(values: list[Any]) -> Any:
     return values
 
 
+def _no_output(value: Any) -> Mapping[str, Any]:
+    return {}
+
+
+ForTargets = Callable[[Sequence[int]], list[tuple[int, Buffers]]]
+"""Returns the arguments of each target that takes part, given the targets' ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an engine's outcome holds.
+
+    :ivar value: the decoded value.
+    :ivar failure: the exception, or None.
+    :ivar text: the traceback of the exception.
+    :ivar output: what the command wrote, as ``stdout`` and ``stderr``, where not empty.
+    """
+
+    engine_id: int
+    value: Any = None
+    failure: BaseException | None = None
+    text: str = ""
+    output: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to engines.
@@ -99,18 +125,28 @@ class Request:
     :ivar buffers: its arguments, if they are the same for all engines.
     :ivar for_targets: returns individual arguments instead: called with the targets' ids, it returns a list of
         ``(id, buffers)``; engines that are not in the list get no command.
+    :ivar keep: returns a ``for_targets`` that does the same with a copy of what the call was given.
+    :ivar parts: what ``for_targets`` returned, once the targets are known.
     :ivar read: decodes one engine's value from the buffers of its outcome.
     :ivar combine: makes the result of the call from the engines' values in the order of the targets.
+    :ivar conclude: does that from all :class:`Reading` objects instead, including failures.
+    :ivar output: returns what a command wrote from its value, where the value contains that.
     :ivar stream: whether output is sent while the command runs.
+    :ivar prints: whether the output is printed for a waiting user, because the result does not contain it.
     """
 
     name: str
     command: str
     buffers: Buffers = ()
-    for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]] | None = None
+    for_targets: ForTargets | None = None
     read: Callable[[Buffers], Any] = lambda buffers: None
     combine: Callable[[list[Any]], Any] = _identity
     stream: bool = False
+    conclude: Callable[[Sequence[Reading]], Any] | None = None
+    output: Callable[[Any], Mapping[str, Any]] = _no_output
+    keep: Callable[[], ForTargets] | None = None
+    parts: Sequence[tuple[int, Buffers]] | None = None
+    prints: bool = False
 
     @classmethod
     def of(
@@ -119,10 +155,11 @@ class Request:
         buffers: Buffers = (),
         *,
         name: str = "",
-        for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]] | None = None,
+        for_targets: ForTargets | None = None,
         read: Callable[[Buffers], Any] | None = None,
         combine: Callable[[list[Any]], Any] = _identity,
         stream: bool = False,
+        **more: Any,
     ) -> Request:
         """Create a request for commands of one kind, which provides the defaults of ``name`` and ``read``.
 
@@ -137,65 +174,82 @@ class Request:
             read or kind.value.read,
             combine,
             stream and kind.streams,
+            **more,
         )
 
-    def finish(self, outcomes: Sequence[Outcome]) -> Any:
+    def finish(
+        self, outcomes: Sequence[Outcome], outputs: dict[int, Mapping[str, Any]] | None = None
+    ) -> Any:
         """Return the result of the call.
 
+        :param outputs: gets what each engine wrote, by id.
         :raises CompositeError: if any engine failed.
         """
-        values: list[Any] = []
-        failures: list[tuple[type[BaseException], BaseException, str]] = []
-        failed_ids: list[int] = []
-        for outcome in outcomes:
-            try:
-                values.append(self._read_one(outcome))
-            except _EngineFailure as failure:
-                failures.append((type(failure.exception), failure.exception, failure.text))
-                failed_ids.append(outcome.engine_id)
-        if failures:
-            raise CompositeError(self.name, failures, failed_ids, values)
+        readings = [self._read_one(outcome) for outcome in outcomes]
+        if outputs is not None:
+            outputs.update((each.engine_id, each.output) for each in readings)
+        if self.conclude is not None:
+            return self.conclude(readings)
+        values = [each.value for each in readings if each.failure is None]
+        failed = [each for each in readings if each.failure is not None]
+        if failed:
+            raise CompositeError(
+                self.name,
+                [(type(each.failure), each.failure, each.text) for each in failed],  # type: ignore[misc]
+                [each.engine_id for each in failed],
+                values,
+            )
         return self.combine(values)
 
     def without_data(self) -> Request:
         """Return a copy without the data to send, which reading the outcomes need not keep alive."""
-        return replace(self, buffers=(), for_targets=None)
+        return replace(self, buffers=(), for_targets=None, keep=None, parts=None)
+
+    def addressed(self, ids: Sequence[int] | None) -> Request:
+        """Return a copy that no longer refers to what the call was given, if its arguments depend on the targets.
+
+        :param ids: the targets; None if they are not known yet.
+        """
+        if self.for_targets is None:
+            return self
+        if ids is not None:
+            return replace(self, for_targets=None, keep=None, parts=self.for_targets(ids))
+        return self if self.keep is None else replace(self, for_targets=self.keep(), keep=None)
 
     def problem_of(self, outcome: Outcome) -> BaseException | None:
-        """Return the error of an engine; None if it did not fail."""
-        if outcome.error is None and outcome.status == messages.OK:
+        """Return the error of an engine, of a map the first one of its items; None if it did not fail."""
+        good = outcome.error is None and outcome.status == messages.OK
+        if good and self.conclude is None:
             return None
-        try:
-            self._read_one(outcome)
-        except _EngineFailure as failure:
-            return failure.exception
-        return None
+        reading = self._read_one(outcome)
+        if isinstance(reading.value, MapPart) and reading.failure is None:
+            return reading.value.problem()
+        return reading.failure
 
-    def _read_one(self, outcome: Outcome) -> Any:
+    def _read_one(self, outcome: Outcome) -> Reading:
+        engine_id = outcome.engine_id
         if outcome.error is not None:
-            raise _EngineFailure(
-                outcome.error, f"{type(outcome.error).__name__}: {outcome.error}\n"
-            )
+            return _refusal(engine_id, outcome.error)
         try:
             if outcome.status == messages.OK:
-                return self.read(outcome.buffers)
+                value = self.read(outcome.buffers)
+                if isinstance(value, ReturnValue):
+                    return Reading(engine_id, value.value, output=value.output)
+                return Reading(engine_id, value, output=self.output(value))
             record, result = read_failure(outcome.buffers)
         except KernelError as problem:
-            raise _EngineFailure(problem, f"{type(problem).__name__}: {problem}\n") from None
+            return _refusal(engine_id, problem)
         exception = exception_of(record)
-        info = {"engineid": outcome.engine_id, "method": self.name, "result": result}
+        info = {"engineid": engine_id, "method": self.name, "result": result}
         try:
             exception._ipython_engine_info = info  # type: ignore[attr-defined]
         except Exception:
             log.debug("a {kind} takes no attributes", kind=type(exception).__name__)
-        raise _EngineFailure(exception, record.traceback)
+        return Reading(engine_id, None, exception, record.traceback, result or {})
 
 
-class _EngineFailure(Exception):
-    def __init__(self, exception: BaseException, text: str) -> None:
-        super().__init__()
-        self.exception = exception
-        self.text = text
+def _refusal(engine_id: int, problem: BaseException) -> Reading:
+    return Reading(engine_id, None, problem, f"{type(problem).__name__}: {problem}\n")
 
 
 @dataclass(slots=True)
@@ -235,6 +289,9 @@ class Call:
         self._announce = announce
         request = self.request
         try:
+            if request.parts is not None:
+                self._start_each(request.parts)
+                return
             if request.for_targets is None:
                 self._unaccepted = 1
                 self._submit(request.buffers, targets, None)
@@ -242,7 +299,7 @@ class Call:
             # If all engines are known here, it starts at once and thus precedes later calls.
             ids = self.end.resolve(targets)
             if ids is not None:
-                self._start_each(ids, request.for_targets)
+                self._start_each(request.for_targets(ids))
                 return
         except Exception as problem:
             self._fail(problem)
@@ -255,19 +312,14 @@ class Call:
     async def _ask_and_start(
         self,
         targets: Sequence[int] | None,
-        for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]],
+        for_targets: ForTargets,
     ) -> None:
         ids = await self.end.ask("resolve", targets=targets)
         if self._aborted:
             raise QueueCleared(f"{self.request.name} was aborted before it began")
-        self._start_each(ids, for_targets)
+        self._start_each(for_targets(ids))
 
-    def _start_each(
-        self,
-        ids: Sequence[int],
-        for_targets: Callable[[Sequence[int]], list[tuple[int, Buffers]]],
-    ) -> None:
-        parts = for_targets(ids)
+    def _start_each(self, parts: Sequence[tuple[int, Buffers]]) -> None:
         # Before any part is sent, so that a call that is refused has no effect.
         for _, buffers in parts:
             self.end.check_size(buffers)

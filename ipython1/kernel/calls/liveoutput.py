@@ -123,11 +123,13 @@ class LiveLines:
     suppress the output of others.
 
     :param clock: returns the time in seconds.
+    :param more: where the lines are that are left out, for the marks.
     :ivar shown: the output that was processed so far.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], more: str = "the result has more") -> None:
         self._clock = clock
+        self._more = more
         self._now = clock()
         self._streams: dict[Key, _Stream] = {}
         self._allowance = _Allowance(*LINES_OF_ALL)
@@ -192,12 +194,9 @@ class LiveLines:
         stream.allowance.left -= 1
         yield key, _as_seen(line)
 
-    @staticmethod
-    def _mark(stream: _Stream) -> str:
+    def _mark(self, stream: _Stream) -> str:
         count, stream.left_out = stream.left_out, 0
-        return (
-            f"[... {count} line{'' if count == 1 else 's'} not shown here; the result has more ...]"
-        )
+        return f"[... {count} line{'' if count == 1 else 's'} not shown here; {self._more} ...]"
 
 
 def _as_seen(line: str) -> str:

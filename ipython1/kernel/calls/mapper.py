@@ -40,7 +40,7 @@ class MultiEngineMapper:
     ) -> None:
         self.client = client
         self.dist = dist
-        self.targets = targets
+        self.targets = list(targets) if isinstance(targets, list) else targets
         self.block = block
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> Any:

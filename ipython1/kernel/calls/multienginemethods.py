@@ -36,6 +36,10 @@ class MultiEngineMethods:
     ``block=False`` it returns a :class:`~ipython1.kernel.pendingresult.PendingResult` instead of the result.  The
     methods of the asynchronous client return Deferreds that fire with the same values.
 
+    What a call is given is sent as it is when the call returns.  A call that does not wait copies arrays for this, and
+    calls of the asynchronous client always do.  A call that waits sends arrays from where they are in memory: do not
+    change them in another thread meanwhile, nor after Ctrl-C has ended the wait.
+
     A blocking call returns when all targets are done.  The methods raise
 
     * :class:`~ipython1.kernel.error.CompositeError` if any engine failed;
@@ -66,6 +70,10 @@ class MultiEngineMethods:
         if not isinstance(chosen, (bool, int)):
             raise TypeError(f"block must be True or False, not {chosen!r}")
         return bool(chosen)
+
+    def _snapshot(self, block: bool | None) -> bool:
+        """Return whether a call must copy what it is given, because it returns before that is sent."""
+        return not self._block(block)
 
     def _streams(self) -> bool:
         """Return whether engines send output while a command runs."""
@@ -166,7 +174,7 @@ class MultiEngineMethods:
         :returns: a list with None for each target.
         :raises SerializationError: if an object cannot be pickled.
         """
-        return self._run(requests.push(namespace, not self._block(block)), targets, block)
+        return self._run(requests.push(namespace, self._snapshot(block)), targets, block)
 
     def pull(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
@@ -200,7 +208,8 @@ class MultiEngineMethods:
         :returns: a list with None for each target.
         :raises TypeError: if an object is not a function.
         """
-        return self._run(requests.push_function(namespace), targets, block)
+        request = requests.push_function(namespace, self._snapshot(block))
+        return self._run(request, targets, block)
 
     def pull_function(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
@@ -220,11 +229,13 @@ class MultiEngineMethods:
     ) -> Any:
         """Define names on the engines from objects that are already serialized.
 
-        :param namespace: the names and their :class:`~ipython1.kernel.payload.Serialized` objects.
+        :param namespace: the names and their :class:`~ipython1.kernel.payload.Serialized` objects.  These may refer to
+            the memory of arrays, which is copied as by :meth:`push`: only if the call does not wait.
         :returns: a list with None for each target.
         :raises TypeError: if an object is not serialized.
         """
-        return self._run(requests.push_serialized(namespace), targets, block)
+        request = requests.push_serialized(namespace, self._snapshot(block))
+        return self._run(request, targets, block)
 
     def pull_serialized(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
@@ -255,7 +266,7 @@ class MultiEngineMethods:
         :returns: a list with None for each target.
         :raises ClientError: if ``dist`` is unknown.
         """
-        request = requests.scatter(key, seq, dist, flatten, not self._block(block))
+        request = requests.scatter(key, seq, dist, flatten, self._snapshot(block))
         return self._run(request, targets, block)
 
     def gather(
@@ -310,13 +321,14 @@ class MultiEngineMethods:
     def apply(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call ``func(*args, **kwargs)`` on each engine of ``self.targets``, waiting if ``self.block`` is set.
 
-        A function that is defined in your session uses the engine's names as globals.  Its output is not shown.
+        A function that is defined in your session uses the engine's names as globals.  What it prints is shown to a
+        user who waits, and is in ``stdout`` and ``stderr`` of a pending result.
 
         :param func: the function; any callable that can be pickled.
         :returns: a list of the returned values, one for each target, in the order of the targets.
         :raises TypeError: if ``func`` is not callable.
         """
-        request = requests.apply("apply", func, args, kwargs, not self.block)
+        request = requests.apply("apply", func, args, kwargs, self._snapshot(None), self._streams())
         return self._run(request, None, None)
 
     def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
@@ -325,6 +337,8 @@ class MultiEngineMethods:
         :param func: the function; it is called with one item of each sequence.
         :param sequences: at least one sequence or iterable; the shortest determines the number of calls.
         :returns: a list of the results, in the order of the items.
+        :raises CompositeError: if calls failed; its ``results`` contain all results, with exceptions in place of those
+            that failed, and its ``items`` say which these are.
         :raises TypeError: if ``func`` is not callable, or no sequence is given.
         """
         return self.raw_map(func, sequences, "b", self.targets, self.block)
@@ -347,7 +361,8 @@ class MultiEngineMethods:
         :raises ClientError: if ``dist`` is unknown.
         :raises TypeError: if ``func`` is not callable, or ``sequences`` is empty.
         """
-        request = requests.raw_map(func, sequences, dist, not self._block(block))
+        snapshot = self._snapshot(block)
+        request = requests.raw_map(func, sequences, dist, snapshot, self._streams())
         return self._run(request, targets, block)
 
     def mapper(

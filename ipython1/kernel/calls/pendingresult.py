@@ -7,7 +7,7 @@ It can also be awaited in asyncio.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, ClassVar, Protocol
 
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
-from ipython1.kernel.calls.attendance import attend, watch_progress
+from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.calls import Call
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
 from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
@@ -37,14 +37,27 @@ class PendingResult(Future[Any]):
     :ivar engine_ids: the ids of the engines that the call runs on; empty until the controller has accepted it.
     :ivar name: the name of the client's method.
     :ivar client: the client that made the call.
+    :ivar prints: whether the output is printed for a waiting user, because the result does not contain it; False once
+        it was printed.
+    :ivar view: what shows that while the call runs, if anything but :meth:`result` does.
     """
 
     unit: ClassVar[str] = "engine"
     """What :attr:`progress` counts."""
 
-    def __init__(self, finish: Finish, name: str, client: Any = None) -> None:
+    def __init__(
+        self,
+        finish: Finish,
+        name: str,
+        client: Any = None,
+        outputs: Mapping[int, Mapping[str, Any]] | None = None,
+        prints: bool = False,
+    ) -> None:
         super().__init__()
         self._finish = finish
+        self._outputs = {} if outputs is None else outputs
+        self.prints = prints
+        self.view: LiveView | None = None
         self.name = name
         self.client = client
         self._decode_lock = threading.Lock()
@@ -135,19 +148,32 @@ class PendingResult(Future[Any]):
 
     @property
     def stdout(self) -> dict[int, str]:
-        """The streamed standard output so far, by engine id; only the end of long output is kept."""
+        """The standard output, a dict of texts by engine id; engines that wrote nothing are left out.
+
+        Before the call is done, that is what was streamed so far (in interactive sessions only; only the end of long
+        output is kept).
+        """
         return self._output_of("stdout")
 
     @property
     def stderr(self) -> dict[int, str]:
-        """The streamed standard error so far, by engine id; only the end of long output is kept."""
+        """The standard error, like :attr:`stdout`."""
         return self._output_of("stderr")
 
+    @property
+    def outputs(self) -> Mapping[int, Mapping[str, Any]]:
+        """What the engines wrote, as ``stdout`` and ``stderr``, by engine id, once the result was decoded."""
+        return self._outputs
+
     def _output_of(self, stream: str) -> dict[int, str]:
-        texts = dict(self._output_texts)
-        return {
-            engine_id: str(text) for (engine_id, of), text in sorted(texts.items()) if of == stream
-        }
+        if self.done() and super().exception(0) is None:
+            self._decode(super().result(0))
+        streamed = dict(self._output_texts)
+        texts = {engine_id: str(text) for (engine_id, of), text in streamed.items() if of == stream}
+        for engine_id, output in self._outputs.items():
+            if output.get(stream):
+                texts[engine_id] = output[stream]
+        return dict(sorted(texts.items()))
 
     def add_callback(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``f(result, *args, **kwargs)`` once the call is done; ``result`` is an exception if it failed.
@@ -242,8 +268,7 @@ class PendingResult(Future[Any]):
         problem = super().exception(0)
         if problem is None:
             value, problem = self._decode(super().result(0))
-        if view is not None:
-            view.finish(value if problem is None else problem)
+        show_the_rest(self, view, value if problem is None else problem)
         return value, problem
 
     def _decode(self, raw: Any) -> tuple[Any, BaseException | None]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import keyword
 import types
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ipython1.checks import check_int
 from ipython1.kernel.calls.calls import Request
 from ipython1.kernel.calls.map import as_sequence, get_distribution, is_array
+from ipython1.kernel.calls.mapresults import MapResults
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.objects.commands import (
     APPLY,
@@ -32,7 +34,6 @@ from ipython1.kernel.objects.commands import (
     RESET,
     SET_PROPERTIES,
     CommandKind,
-    ReturnValue,
 )
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
@@ -75,13 +76,20 @@ def check_namespace(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
 def execute(lines: str, stream: bool = False) -> Request:
     if not isinstance(lines, str):
         raise TypeError(f"the code to execute must be a str, not {type(lines).__name__}")
-    return Request.of(EXECUTE, EXECUTE.pack(lines), combine=ResultList, stream=stream)
+    return Request.of(
+        EXECUTE, EXECUTE.pack(lines), combine=ResultList, stream=stream, output=_of_result
+    )
+
+
+def _of_result(value: dict[str, Any]) -> Mapping[str, Any]:
+    """Return what a command wrote; its result has the same keys."""
+    return value
 
 
 def get_result(i: int | None) -> Request:
     if i is not None:
         check_int("the number of a command", i)
-    return Request.of(GET_RESULT, GET_RESULT.pack(i), combine=ResultList)
+    return Request.of(GET_RESULT, GET_RESULT.pack(i), combine=ResultList, output=_of_result)
 
 
 def push(namespace: Mapping[str, Any], snapshot: bool) -> Request:
@@ -90,21 +98,24 @@ def push(namespace: Mapping[str, Any], snapshot: bool) -> Request:
     return Request.of(PUSH, PUSH.pack(named))
 
 
-def push_serialized(namespace: Mapping[str, Serialized]) -> Request:
+def push_serialized(namespace: Mapping[str, Serialized], snapshot: bool) -> Request:
     check_namespace(namespace)
     packed = {name: ISerialized(value, None) for name, value in namespace.items()}
     for name, value in packed.items():
         if value is None:
             raise TypeError(f"{name!r} is not Serialized; use push for objects")
+        if snapshot:
+            # bytes() copies all but bytes, which never change.
+            packed[name] = Serialized(tuple(bytes(buffer) for buffer in value.buffers))
     return Request.of(PUSH, PUSH.pack(packed), name="push_serialized")
 
 
-def push_function(namespace: Mapping[str, Any]) -> Request:
+def push_function(namespace: Mapping[str, Any], snapshot: bool) -> Request:
     check_namespace(namespace)
     for name, value in namespace.items():
         if not isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
             raise TypeError(f"{name!r} is not a function; use push for other objects")
-    named = {name: dumps(value) for name, value in namespace.items()}
+    named = {name: dumps(value, snapshot=snapshot) for name, value in namespace.items()}
     return Request.of(PUSH_FUNCTION, PUSH_FUNCTION.pack(named))
 
 
@@ -195,14 +206,32 @@ def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Req
     # Partition once, so that errors are raised here and not in the reactor's thread.
     distribution.partition(seq, 1)
 
-    def for_targets(ids: Sequence[int]) -> list[tuple[int, Buffers]]:
+    def deal(whole: Any, ids: Sequence[int]) -> list[tuple[int, Buffers]]:
         named: list[tuple[int, Buffers]] = []
-        for engine_id, part in zip(ids, distribution.partition(seq, len(ids)), strict=True):
+        for engine_id, part in zip(ids, distribution.partition(whole, len(ids)), strict=True):
             value = part[0] if flatten and len(part) == 1 else part
             named.append((engine_id, PUSH.pack({key: dumps(value, snapshot=snapshot)})))
         return named
 
-    return Request.of(PUSH, name="scatter", for_targets=for_targets)
+    return _dealt(PUSH, seq, deal, name="scatter")
+
+
+def _dealt(
+    kind: CommandKind[..., Any],
+    given: Any,
+    deal: Callable[[Any, Sequence[int]], list[tuple[int, Buffers]]],
+    **more: Any,
+) -> Request:
+    """Create a request that gives each engine a part of what the call was given.
+
+    :param deal: cuts and packs it, for engines with these ids.
+    """
+    return Request.of(
+        kind,
+        for_targets=partial(deal, given),
+        keep=lambda: partial(deal, loads(dumps(given, snapshot=True))),
+        **more,
+    )
 
 
 def gather(key: str, dist: str) -> Request:
@@ -216,15 +245,11 @@ def apply(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     snapshot: bool = False,
+    stream: bool = False,
 ) -> Request:
     _check_callable(function)
     packed = APPLY.pack(function, args, kwargs, snapshot)
-    return Request.of(APPLY, packed, name=name, read=_returned(APPLY))
-
-
-def _returned(kind: CommandKind[..., ReturnValue]) -> Callable[[Buffers], Any]:
-    """Return a function that decodes the returned value and ignores the output."""
-    return lambda buffers: kind.value.read(buffers).value
+    return Request.of(APPLY, packed, name=name, stream=stream, prints=True)
 
 
 def _check_callable(function: object) -> None:
@@ -233,7 +258,11 @@ def _check_callable(function: object) -> None:
 
 
 def raw_map(
-    function: Callable[..., Any], sequences: Sequence[Any], dist: str, snapshot: bool
+    function: Callable[..., Any],
+    sequences: Sequence[Any],
+    dist: str,
+    snapshot: bool,
+    stream: bool = False,
 ) -> Request:
     """Create a request to map ``function`` over ``sequences``, with one part of them for each engine."""
     _check_callable(function)
@@ -244,23 +273,19 @@ def raw_map(
     # Pickled here, so that errors are raised to the caller.
     body = dumps(function, snapshot=snapshot)
     name = str(getattr(function, "__name__", type(function).__name__))
-    takes_part: list[bool] = []
+    results = MapResults(distribution, len(columns[0]))
 
-    def for_targets(ids: Sequence[int]) -> list[tuple[int, Buffers]]:
+    def deal(columns: list[Any], ids: Sequence[int]) -> list[tuple[int, Buffers]]:
         cut = [distribution.partition(column, len(ids)) for column in columns]
         work: list[tuple[int, Buffers]] = []
-        takes_part[:] = [len(part) > 0 for part in cut[0]]
+        results.sizes = [len(part) for part in cut[0]]
         for index, engine_id in enumerate(ids):
-            if takes_part[index]:
+            if results.sizes[index]:
                 parts = dumps([column[index] for column in cut], snapshot=snapshot)
                 work.append((engine_id, MAP.pack(body, parts, name)))
         return work
 
-    def combine(values: list[Any]) -> list[Any]:
-        results = iter(values)
-        return list(distribution.join([next(results) if part else [] for part in takes_part]))
-
-    return Request.of(MAP, for_targets=for_targets, read=_returned(MAP), combine=combine)
+    return _dealt(MAP, columns, deal, conclude=results.conclude, stream=stream, prints=True)
 
 
 def _columns(sequences: Sequence[Any]) -> list[Any]:

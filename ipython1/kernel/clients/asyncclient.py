@@ -7,7 +7,7 @@ They use the reactor of the program: one of Twisted's, or asyncio's event loop t
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -33,6 +33,7 @@ class AsyncPendingResult:
         self._failure: Failure | None = None
         self._read: tuple[Any, Failure | None] | None = None
         self._dropped = False
+        self._outputs: dict[int, Mapping[str, Any]] = {}
         call.done.addCallbacks(self._finished, self._failed)
 
     @property
@@ -49,6 +50,22 @@ class AsyncPendingResult:
     def progress(self) -> tuple[int, int]:
         """The number of engines that are done, and of all engines of the call."""
         return len(self._call.outcomes), len(self._call.ids)
+
+    @property
+    def stdout(self) -> dict[int, str]:
+        """The standard output, a dict of texts by engine id, once the call is done."""
+        return self._output_of("stdout")
+
+    @property
+    def stderr(self) -> dict[int, str]:
+        """The standard error, like :attr:`stdout`."""
+        return self._output_of("stderr")
+
+    def _output_of(self, stream: str) -> dict[int, str]:
+        if self.ready and self._read is None and not self._dropped:
+            self._read = self._finish()
+        outputs = sorted(self._outputs.items())
+        return {engine_id: output[stream] for engine_id, output in outputs if output.get(stream)}
 
     def get_result(self, default: Any = None, block: bool = True) -> AwaitableDeferred:
         """Return the result.
@@ -116,7 +133,7 @@ class AsyncPendingResult:
         if self._failure is not None:
             return None, self._failure
         try:
-            return self._request.finish(self._outcomes or []), None
+            return self._request.finish(self._outcomes or [], self._outputs), None
         except Exception:
             return None, Failure()
 
@@ -171,9 +188,15 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         """Call ``callback(reason)``, with a str, when the connection to the controller is lost."""
         self._connection.end.on_lost.append(callback)
 
+    def _snapshot(self, block: bool | None) -> bool:
+        self._block(block)
+        return True  # every call returns at once
+
     def _run(self, request: Request, targets: Targets, block: bool | None) -> AwaitableDeferred:
         ids, blocks = self._options(targets, block)
-        call = Call(request, self._connection.end)
+        end = self._connection.end
+        request = request.addressed(end.resolve(ids))
+        call = Call(request, end)
         # Nothing else refers to the call, so cancelling the Deferred aborts it.
         result = AwaitableDeferred((lambda _: call.abort()) if blocks else None)
         if blocks:

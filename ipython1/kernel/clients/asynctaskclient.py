@@ -23,7 +23,6 @@ class AsyncPendingMap:
 
     def __init__(self, run: MapRun) -> None:
         self._run = run
-        self._values: list[Any] | None = None
         self._done: Deferred[MapRun] = run.finished
         self._waiting: list[AwaitableDeferred] = []
         self._result: Any = None
@@ -38,6 +37,16 @@ class AsyncPendingMap:
     def progress(self) -> tuple[int, int]:
         """The number of items that are done, and of all items."""
         return self._run.completed, self._run.total
+
+    @property
+    def stdout(self) -> str:
+        """The standard output of the items that are done: one text, in the order of the items."""
+        return self._run.output("stdout")
+
+    @property
+    def stderr(self) -> str:
+        """The standard error, like :attr:`stdout`."""
+        return self._run.output("stderr")
 
     @property
     def r(self) -> AwaitableDeferred:
@@ -79,9 +88,7 @@ class AsyncPendingMap:
         collected.addCallbacks(waiting.callback, waiting.errback)
 
     async def _collect(self) -> list[Any]:
-        if self._values is None:
-            self._values = self._run.collect()
-        return self._values
+        return self._run.collect()
 
 
 class AsyncTaskClient(TaskMethods):
@@ -359,7 +366,13 @@ class AsyncTaskClient(TaskMethods):
         """Map with all options; used by the mappers that :meth:`mapper` creates."""
         check_map(func, options)
         run = MapRun(
-            self._tasks, self._encoder, self._connection, func, columns_of(sequences), options
+            self._tasks,
+            self._encoder,
+            self._connection,
+            func,
+            columns_of(sequences),
+            options,
+            waits=False,
         )
         Deferred.fromCoroutine(run.begin())
         pending = AsyncPendingMap(run)

@@ -35,6 +35,7 @@ from ipython1.kernel.basics.error import NoEnginesRegistered
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.futures.executorfuture import EngineFuture
 from ipython1.kernel.futures.executors import EngineExecutor
+from ipython1.notebook.frontend import person_waits
 
 
 class _Client:
@@ -80,6 +81,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         self._clients = client
         self._targets = targets
         self._executor: EngineExecutor | None = None
+        self._watched = False
         self.parallel: Any = None
 
     def _make_executor(self, most: int | None) -> EngineExecutor:
@@ -131,6 +133,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         if number == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
+        self._watched = person_waits()
         self._executor = self._make_executor(None if n_jobs == -1 else number)
         return number
 
@@ -159,7 +162,9 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         return self.submit(func, callback)
 
     def retrieve_result_callback(self, out: EngineFuture) -> Any:
-        """Return the results of a batch, or raise its error."""
+        """Return the results of a batch, or raise its error; joblib calls this in a thread of the executor."""
+        if self._watched:
+            out.show_output()
         return out.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
@@ -70,12 +71,23 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
         ids, blocks = self._options(targets, block)
-        pending = self._start(request, ids, announce=not blocks)
+        pending = self._start(self._addressed(request, ids), ids, announce=not blocks)
         if blocks:
             return self._wait(pending)
         pending.wait_accepted()
         self._note_unread(pending)
         return pending
+
+    def _addressed(self, request: Request, ids: tuple[int, ...] | None) -> Request:
+        """Give each engine its part here, in the caller's thread, at the time of the call."""
+        if request.for_targets is None:
+            return request
+        refuse_in_reactor_thread()
+        end = self._connection.end
+        known = end.resolve(ids)
+        if known is None:
+            known = blockingCallFromThread(end.ask, "resolve", targets=ids)
+        return request.addressed(known)
 
     def _note_unread(self, pending: PendingResult) -> None:
         with self._unread_lock:
@@ -86,7 +98,9 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     ) -> PendingResult:
         refuse_in_reactor_thread()
         reactor_in_thread.check()
-        pending = PendingResult(request.without_data().finish, request.name, self)
+        outputs: dict[int, Mapping[str, Any]] = {}
+        finish = partial(request.without_data().finish, outputs=outputs)
+        pending = PendingResult(finish, request.name, self, outputs, request.prints)
         self._under_way[pending] = None
         pending.add_done_callback(self._no_longer_under_way)
         connection = self._connection

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted
+from ipython1.kernel.calls.attendance import LiveView
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.twistedutil import (
     blockingCallFromThread,
@@ -25,7 +26,7 @@ from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.maps import PendingMap
 from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
 from ipython1.kernel.tasks.progress import progress_line
-from ipython1.notebook.frontend import name_of
+from ipython1.notebook.frontend import name_of, person_waits
 
 if TYPE_CHECKING:
     from ipython1.kernel.futures.executors import TaskExecutor
@@ -366,17 +367,24 @@ class TaskClient(TaskMethods):
     ) -> Any:
         """Map with all options; used by the mappers that :meth:`mapper` creates."""
         reactor_in_thread.check()
+        if block:
+            refuse_in_reactor_thread()
         pending = PendingMap.start(
-            self._tasks, self._encoder, self._connection, func, sequences, options
+            self._tasks, self._encoder, self._connection, func, sequences, options, waits=block
         )
         if not block:
             return pending
-        refuse_in_reactor_thread()
         finished = threading.Event()
         pending.add_done_callback(lambda future: finished.set())
+        view = pending.view = LiveView(pending) if person_waits() else None
         try:
             progress_line(
-                self.progress, finished.wait, lambda: pending.progress, None, what="items"
+                self.progress,
+                finished.wait,
+                lambda: pending.progress,
+                None,
+                what="items",
+                show=None if view is None else view.update,
             )
         except KeyboardInterrupt:
             pending.abort()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -16,6 +15,7 @@ from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.engineinterfaces import ITaskEngine
 from ipython1.kernel.basics.error import InvalidProperty, NotDefined
 from ipython1.kernel.objects.homes import Home, make_entry
+from ipython1.kernel.objects.mapparts import map_items
 from ipython1.kernel.objects.serialize import dumps, load
 from ipython1.kernel.wire.payload import Buffers, Serialized
 
@@ -173,7 +173,7 @@ class EngineService:
         return self.interpreter.call(function, args, kwargs)
 
     def map(self, function: Callable[..., Any], parts: Sequence[Any]) -> CallOutcome:
-        """This engine's part of a map, as :meth:`apply` does it."""
+        """This engine's part of a map: a ``MapPart``, as the value of the outcome."""
         return self.interpreter.call(map_items, (function, parts))
 
     def get_result(self, i: int | None = None) -> Any:
@@ -219,9 +219,3 @@ class EngineService:
             known = ", ".join(sorted(self.properties)) or "none"
             raise InvalidProperty(f"engine {self.id} has no property {key!r}; it has: {known}")
         return key
-
-
-def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
-    """One engine's part of a map."""
-    __tracebackhide__ = True
-    return list(starmap(function, zip(*parts, strict=True)))

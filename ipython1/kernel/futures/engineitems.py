@@ -31,7 +31,7 @@ from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import run_chunk
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.payload import Buffers, fits_inline
+from ipython1.kernel.wire.payload import Buffers
 
 
 def read_outcome(outcome: Outcome) -> Answer:
@@ -42,10 +42,11 @@ def read_outcome(outcome: Outcome) -> Answer:
     if outcome.status == messages.OK:
         value, output = APPLY.value.read(outcome.buffers)
         return Answer(engine, value, None, output.get("stdout", ""), output.get("stderr", ""))
-    record, _ = read_failure(outcome.buffers)
+    record, written = read_failure(outcome.buffers)
+    output = written or {}
     problem = exception_of(record)
     show_traceback(problem, record.traceback)
-    return Answer(engine, problem=problem)
+    return Answer(engine, None, problem, output.get("stdout", ""), output.get("stderr", ""))
 
 
 def kind_of(function: Any, args: Sequence[Any]) -> object:
@@ -101,11 +102,7 @@ class EngineItems(ExecutorItems):
         :returns: the packed call, and its kind.
         :raises SerializationError: if it cannot be pickled.
         """
-        buffers = APPLY.pack(function, args, kwargs)
-        if len(buffers) > 1 and fits_inline(buffers):
-            # Small arrays are copied, so that the caller can change them at once.
-            buffers = [bytes(buffer) for buffer in buffers]
-        return buffers, kind_of(function, args)
+        return APPLY.pack(function, args, kwargs, snapshot=True), kind_of(function, args)
 
     def put(self, item: Item) -> None:
         """Put an item into the queue."""

@@ -10,7 +10,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import WaitInterrupted
+from ipython1.kernel.calls.attendance import show_output
 from ipython1.kernel.calls.twistedutil import in_reactor_thread, refuse_in_reactor_thread
+from ipython1.notebook.frontend import person_waits
 
 if TYPE_CHECKING:
     from ipython1.kernel.futures.dispatch import Item
@@ -123,6 +125,7 @@ class EngineFuture(Future):
         self._read: Callable[[], Answer] | None = None
         self._reading = threading.Lock()
         self._answer: Answer | None = None
+        self._shown = False
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "not finished"
@@ -170,8 +173,12 @@ class EngineFuture(Future):
         :raises concurrent.futures.CancelledError: if it was cancelled.
         :raises WaitInterrupted: on Ctrl-C; the call continues.
         :raises BrokenEnginePool: if all engines are gone, or the connection to the controller is lost.
+
+        In an interactive session, the first call in the main thread also shows what the call has printed.
         """
         answer = self._await(timeout)
+        if person_waits():
+            self.show_output()
         if answer.problem is not None:
             raise answer.problem.with_traceback(None)
         return answer.value
@@ -252,6 +259,14 @@ class EngineFuture(Future):
             raise
         finally:
             self._item = None
+
+    def show_output(self) -> None:
+        """Show what the call has printed, once, with the id of its engine."""
+        answer = self._peek()
+        shown, self._shown = self._shown, True
+        if not shown and answer.engine is not None and (answer.stdout or answer.stderr):
+            output = {"stdout": answer.stdout, "stderr": answer.stderr}
+            show_output(answer.engine, output, "stdout and stderr of the future have all")
 
     def cancel_now(self) -> None:
         """Cancel the future, and notify all waiters."""

@@ -84,8 +84,8 @@ class EngineExecutor(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> EngineFuture:
         """Call ``fn(*args, **kwargs)`` on an engine.
 
-        If the call cannot be pickled, only its future fails.  Arrays of more than 256 KiB are read when they are sent:
-        do not change them before the future is running.
+        If the call cannot be pickled, only its future fails.  Everything is pickled now, and can be changed as soon as
+        this returns.
 
         :param fn: the function.
         :param args: its positional arguments.

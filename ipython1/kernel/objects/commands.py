@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 from ipython1.core.failures import ExceptionRecord
 from ipython1.core.results import CallOutcome, CommandResult
 from ipython1.kernel.basics.error import SerializationError
+from ipython1.kernel.objects.mapparts import MapPart, without_unsendable
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.named import pack_named, unpack_named
@@ -234,19 +235,37 @@ class Returned:
     """What a function returned, and what it wrote and displayed."""
 
     def pack(self, value: CallOutcome, engine: Engine) -> Buffers:
-        if value.failure is not None:
-            raise Failed(value.failure)
         output = {
             key: text for key in ("stdout", "stderr", "display") if (text := getattr(value, key))
         }
+        if value.failure is not None:
+            raise Failed(value.failure, output or None)
+        return self.pack_value(value.value, output)
+
+    def pack_value(self, value: Any, output: dict[str, Any]) -> Buffers:
+        """On the engine: what the function returned, and its output."""
         try:
-            return dumps((value.value, output), snapshot=True).buffers
+            return dumps((value, output), snapshot=True).buffers
         except SerializationError:
-            dumps(value.value)  # says what it is that cannot be sent
+            dumps(value)  # says what it is that cannot be sent
             raise
 
     def read(self, buffers: Buffers) -> ReturnValue:
         return ReturnValue(*loads(buffers))
+
+
+class ReturnedItems(Returned):
+    """What came of the items of a map, and what they wrote and displayed."""
+
+    def pack_value(self, value: MapPart, output: dict[str, Any]) -> Buffers:
+        try:
+            return dumps((tuple(value), output), snapshot=True).buffers
+        except SerializationError:
+            return super().pack_value(tuple(without_unsendable(value)), output)
+
+    def read(self, buffers: Buffers) -> ReturnValue:
+        part, output = loads(buffers)
+        return ReturnValue(MapPart(*part), output)
 
 
 # -- the table
@@ -283,8 +302,8 @@ _KEYS_OR_ALL: Final = Plain[Sequence[str] | None]("keys")
 # fmt: off
 EXECUTE          = CommandKind("execute",          Plain[str]("source"),      Result(), streams=True)
 GET_RESULT       = CommandKind("get_result",       Plain[int | None]("i"),    Result())
-APPLY            = CommandKind("apply",            FunctionCall(),            Returned())
-MAP              = CommandKind("map",              PartOfMap(),               Returned())
+APPLY            = CommandKind("apply",            FunctionCall(),            Returned(), streams=True)
+MAP              = CommandKind("map",              PartOfMap(),               ReturnedItems(), streams=True)
 PUSH             = CommandKind("push",             Named(),                   Nothing())
 PULL             = CommandKind("pull",             _KEYS,                     NamedObjects(), run="named")
 PUSH_FUNCTION    = CommandKind("push_function",    Named(),                   Nothing())

@@ -17,8 +17,9 @@ import sys
 import types
 import weakref
 from collections import ChainMap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import cloudpickle
@@ -58,14 +59,17 @@ _BRINGS_MARK: Final = _BRINGS.encode()
 _SETS_MARK: Final = _SETS.encode()
 
 
-def dumps(value: object, *, snapshot: bool = False) -> Serialized:
+def dumps(
+    value: object, *, snapshot: bool = False, pickler: Callable[..., Any] | None = None
+) -> Serialized:
     """``value`` as bytes.
 
     :param snapshot: copy out-of-band buffers, so that ``value`` may be changed afterwards.
+    :param pickler: makes the pickler of what is not plain data, if not the usual one, with the same arguments.
     :raises SerializationError: when it cannot be pickled.
     """
     try:
-        return _dump(value, snapshot)
+        return _dump(value, snapshot, pickler)
     except KeyboardInterrupt:
         raise
     except ConfigError:
@@ -77,7 +81,9 @@ def dumps(value: object, *, snapshot: bool = False) -> Serialized:
         ) from problem
 
 
-def _dump(value: object, snapshot: bool = False) -> Serialized:
+def _dump(
+    value: object, snapshot: bool = False, pickler: Callable[..., Any] | None = None
+) -> Serialized:
     buffers: list[Buffer] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -91,7 +97,7 @@ def _dump(value: object, snapshot: bool = False) -> Serialized:
         stream = pickle.dumps(value, PROTOCOL, buffer_callback=keep)
     else:
         file = io.BytesIO()
-        _Pickler(file, keep).dump(value)
+        (pickler or Pickler)(file, keep).dump(value)
         stream = file.getvalue()
     return Serialized((stream, *buffers))
 
@@ -234,7 +240,7 @@ def _reduce_code(code: types.CodeType) -> Any:
     return (make, args) if lines is None else (code_with_lines, (tuple(lines), args))
 
 
-class _Pickler(cloudpickle.Pickler):
+class Pickler(cloudpickle.Pickler):
     """Pickles by value what another process cannot import.
 
     :param baggage: what already travels; None for a pickle of its own.
@@ -246,7 +252,7 @@ class _Pickler(cloudpickle.Pickler):
 
     def __init__(self, file: Any, keep: Any, baggage: Baggage | None = None) -> None:
         super().__init__(file, protocol=PROTOCOL, buffer_callback=keep)
-        self._baggage = baggage or Baggage(_Pickler, bring_size)
+        self._baggage = baggage or Baggage(Pickler, bring_size)
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -344,9 +350,18 @@ class _Unpickler(pickle.Unpickler):
             if maker is not None:
                 return maker(self._make_function, self._function_setstate)
             return super().find_class(module, name)
+        if module == "ipython1.kernel.objects.frozen" and name == "thaw":
+            return partial(super().find_class(module, name), rebuild=self._rebuild)
         found = super().find_class(module, name)
         self.references.append((module, name, found))
         return found
+
+    def _rebuild(self, parts: Sequence[Buffer]) -> Any:
+        """Rebuild an object that was pickled before, and alone."""
+        loaded = _load(list(parts), self._home, True)
+        self.call_globals += loaded.globals
+        self.references += loaded.references
+        return loaded.value
 
     def _import(self, name: str) -> types.ModuleType:
         module: types.ModuleType = _cp.subimport(name)

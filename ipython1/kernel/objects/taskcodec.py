@@ -245,6 +245,16 @@ def unpack_result(data: bytes) -> TaskValue:
     return TaskValue(value, bool(flags & _NAMED), None, stdout, stderr, display)
 
 
+def output_of(data: bytes) -> tuple[str, str]:
+    """What a result's payload says was written to standard output and error; does not unpickle anything."""
+    if not data or data[:2] == _PICKLE:
+        return "", ""
+    _, one, two = _RESULT.unpack_from(data, 0)
+    first = _RESULT.size + one
+    stdout, stderr = data[_RESULT.size : first], data[first : first + two]
+    return stdout.decode(errors="surrogatepass"), stderr.decode(errors="surrogatepass")
+
+
 def unpack_item(good: bool, data: bytes) -> Any:
     """The value, or the exception, of one of the items of :class:`Partly`."""
     value = unpack_object(data)

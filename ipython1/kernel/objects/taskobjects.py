@@ -79,6 +79,8 @@ class BaseTask(OptionAttributes):
     def process_result(self, result: Any, engineid: int) -> Any:
         """In the client, when the result is asked for: what to make of it.
 
+        It is a method of the object that was submitted, as that is by then; the engine has it as it was submitted.
+
         :param result: what :meth:`submit_task` returned.
         :param engineid: the id of the engine on which it did.
         :returns: the result that users see. A dict becomes ``TaskResult.results``. An exception makes the task a

@@ -79,6 +79,20 @@ class Encoded(NamedTuple):
     functions: Sequence[Packed] = ()
 
 
+class Prepared(NamedTuple):
+    """What all tasks of a map have in common, packed at the time of the call.
+
+    :ivar recovery: the recovery tasks of each task.
+    :ivar functions: the functions of these.
+    """
+
+    options: TaskOptions
+    function: Packed
+    depend: Packed | None
+    recovery: Sequence[tuple[bytes, bytes]]
+    functions: Sequence[Packed]
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     """A packed function, valid as long as nothing that was packed with it has changed."""
@@ -153,14 +167,19 @@ class TaskEncoder:
             return self._one(task, options)
         check_options(options, task)
         encoded = self._one(task, options)
+        recovery, functions = self._recovery(options)
+        return Encoded(encoded.options, encoded.payload, recovery, [*encoded.functions, *functions])
+
+    def _recovery(self, options: TaskOptions) -> tuple[list[tuple[bytes, bytes]], list[Packed]]:
+        """Encode the recovery tasks of a task with these options; return them and their functions."""
         recovery: list[tuple[bytes, bytes]] = []
-        functions = list(encoded.functions)
+        functions: list[Packed] = []
         while (following := options.recovery_task) is not None:
             options = options_of(following)
             one = self._one(following, options)
             recovery.append((one.options, one.payload))
             functions += one.functions
-        return Encoded(encoded.options, encoded.payload, recovery, functions)
+        return recovery, functions
 
     def _one(self, task: Any, options: TaskOptions) -> Encoded:
         kind = task.__class__
@@ -237,12 +256,37 @@ class TaskEncoder:
         payload = pack_task(Kind.OBJECT, 0, pack_object(_without_client_parts(task)))
         return self._with_options(options, payload, self.functions.template(task))
 
-    def encode_items(
-        self, options: TaskOptions, packed: Packed, items: Sequence[Sequence[Any]]
-    ) -> Encoded:
-        """Encode the calls of a function with several lists of arguments as one task."""
+    def prepare(self, function: Any, options: TaskOptions) -> Prepared:
+        """Pack everything that the tasks of a map have in common.
+
+        :raises TypeError, ValueError: if an option is invalid.
+        :raises SerializationError: if it cannot be pickled.
+        """
+        options.check()
+        packed, _ = self.functions.pack(function)
+        depend = None
+        if options.depend is not None:
+            depend, _ = self.functions.pack(options.depend)
+        return Prepared(options, packed, depend, *self._recovery(options))
+
+    def encode_items(self, prepared: Prepared, items: Sequence[Sequence[Any]]) -> Encoded:
+        """Encode the calls of a map with several lists of arguments as one task."""
+        packed = prepared.function
         payload = pack_task(Kind.ITEMS, 0, packed.digest, pack_object(list(items)))
-        return self._with_options(options, payload, packed.template, (packed,), len(items))
+        return self._with_options(
+            prepared.options, payload, packed.template, (packed,), len(items), prepared.depend
+        )
+
+    def encode_item(self, prepared: Prepared, args: Sequence[Any]) -> Encoded:
+        """Encode one call of a map as a task with the same options and recovery tasks as a ``MapTask`` has."""
+        packed = prepared.function
+        flags = _flags(prepared.options)
+        payload = pack_task(Kind.CALL, flags, packed.digest, pack_arguments(args, {}))
+        encoded = self._with_options(
+            prepared.options, payload, packed.template, (packed,), depend=prepared.depend
+        )
+        functions = (*encoded.functions, *prepared.functions)
+        return Encoded(encoded.options, payload, prepared.recovery, functions)
 
     def _with_options(
         self,
@@ -251,25 +295,28 @@ class TaskEncoder:
         template: bytes,
         functions: tuple[Packed, ...] = (),
         weight: int = 1,
+        depend: Packed | None = None,
     ) -> Encoded:
         """Return an encoded task, from its payload, options and functions.
 
         :param template: identifies its code.
         :param weight: the number of calls in it.
+        :param depend: its dependency function, if that was packed before.
         """
-        depend = b""
+        dependency = b""
         digests = tuple([function.digest for function in functions]) if functions else ()
         if options.depend is not None:
-            packed, _ = self.functions.pack(options.depend)
-            depend = packed.digest
-            functions = (*functions, packed)
+            if depend is None:
+                depend, _ = self.functions.pack(options.depend)
+            dependency = depend.digest
+            functions = (*functions, depend)
         key = (
             template,
             options.retries,
             options.priority,
             options.timeout,
             weight,
-            depend,
+            dependency,
             digests,
         )
         spec = self._find(self._options, key, options)
@@ -282,7 +329,7 @@ class TaskEncoder:
                 options.priority,
                 float(options.timeout or 0.0),
                 weight,
-                depend,
+                dependency,
                 digests,
             ).pack()
         return Encoded(spec, payload, (), functions)

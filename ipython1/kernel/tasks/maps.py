@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from ipython1.kernel.basics.error import (
     CompositeError,
+    FailedItems,
     KernelError,
     MessageSizeError,
     SerializationError,
@@ -23,12 +24,14 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.map import is_array
 from ipython1.kernel.calls.pendingresult import PendingResult
-from ipython1.kernel.objects.taskcodec import Partly, unpack_item
-from ipython1.kernel.objects.taskobjects import MapTask
+from ipython1.kernel.objects.exceptions import line_of
+from ipython1.kernel.objects.frozen import Freezer, Frozen
+from ipython1.kernel.objects.mapparts import show_item
+from ipython1.kernel.objects.taskcodec import Partly, output_of, unpack_item
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
-from ipython1.kernel.tasks.encoder import Packed, TaskEncoder
-from ipython1.kernel.tasks.methods import read_value
+from ipython1.kernel.tasks.encoder import TaskEncoder
+from ipython1.kernel.tasks.methods import REFUSED, read_value
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 
 GROUP = 0.010
@@ -42,6 +45,9 @@ PROBES = 4
 
 UNDER_WAY = 8
 """Groups per engine that are submitted in advance."""
+
+MOST_SHOWN = 100
+"""Failed items that an error shows with a ``repr``."""
 
 
 class MapPlan:
@@ -105,13 +111,17 @@ class MapPlan:
 class _Group:
     start: int
     stop: int
-    single: bool
 
 
 class MapRun:
-    """A map in progress; until it is done, it is used only in the reactor's thread.
+    """A map in progress; once it was created, and until it is done, it is used only in the reactor's thread.
 
+    Everything that the tasks have in common is packed when it is created, in the caller's thread.
+
+    :param waits: whether the caller waits until the map is done; if not, the items are copied.
     :ivar finished: a Deferred that fires with this object once all results have arrived.
+    :ivar on_output: called with an engine's id, the name of a stream and text when items have written something.
+    :raises SerializationError: if the function or an option cannot be pickled.
     """
 
     def __init__(
@@ -122,21 +132,27 @@ class MapRun:
         function: Any,
         columns: Sequence[Any],
         options: TaskOptions,
+        waits: bool,
     ) -> None:
         self._tasks = tasks
         self._encoder = encoder
         self._connection = connection
-        self._function = function
-        self._columns = columns
-        self._options = options
+        self._common = encoder.prepare(function, options)
+        self._grouping = not options.for_single_calls
         self.total = min(len(column) for column in columns)
+        if not waits:
+            freezer = Freezer()
+            columns = [freezer.column(column[: self.total]) for column in columns]
+        self._columns = columns
         self.completed = 0
         self.finished: Deferred[MapRun] = Deferred()
-        self._packed: Packed | None = None
+        self.on_output: Callable[[int, str, str], None] | None = None
+        self._written: list[tuple[int, int, dict[str, str]]] = []
         self._plan = MapPlan(0, 1, False)
         self._groups: dict[int, _Group] = {}
         self._places: list[tuple[_Group, bytes, int]] = []
         self._unsendable: list[tuple[int, KernelError]] = []
+        self._collected: tuple[list[Any], CompositeError | None] | None = None
         self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False
@@ -145,14 +161,8 @@ class MapRun:
         """Ask for the number of engines, and submit the first items."""
         try:
             engines = await self._connection.end.ask("engines")
-            plain = not self._options.for_single_calls
-            # Errors in what all items have in common are found here.
-            packed, _ = self._encoder.functions.pack(self._function)
-            self._encoder.encode(MapTask(_nothing).with_options(self._options))
-            if plain:
-                self._tasks.borrow(packed)
-                self._packed = packed
-            self._plan = MapPlan(self.total, engines, plain)
+            self._tasks.borrow(self._common.function)
+            self._plan = MapPlan(self.total, engines, self._grouping)
             self._go_on()
         except Exception as problem:
             self._fail(problem)
@@ -173,7 +183,7 @@ class MapRun:
                 continue
             if task_id is None:
                 return
-            self._groups[task_id] = _Group(*group, single=self._packed is None)
+            self._groups[task_id] = _Group(*group)
             done += self._tasks.watch(self._waiter, [task_id])
         if done:
             self._told(done)
@@ -181,13 +191,12 @@ class MapRun:
             self._finish()
 
     def _submit(self, start: int, stop: int) -> int | None:
-        items = [tuple(column[index] for column in self._columns) for index in range(start, stop)]
-        if self._packed is not None:
-            encoded = self._encoder.encode_items(self._options, self._packed, items)
+        items = [tuple([column[index] for column in self._columns]) for index in range(start, stop)]
+        if self._grouping:
+            encoded = self._encoder.encode_items(self._common, items)
         else:
-            task = MapTask(self._function, items[0]).with_options(self._options)
-            encoded = self._encoder.encode(task)
-        task_id = self._tasks.submit(encoded, self._packed)
+            encoded = self._encoder.encode_item(self._common, items[0])
+        task_id = self._tasks.submit(encoded, self._common.function)
         if task_id is None:
             self._plan.lost(start, stop)
             self._waiting_for_room = True
@@ -200,6 +209,8 @@ class MapRun:
             self._plan.lost(start, stop)
             return
         self._plan.dropped()
+        if isinstance(problem.__cause__, SerializationError):
+            problem = problem.__cause__  # from the time of the call
         self._unsendable.append((start, problem))
         self.completed += 1
 
@@ -235,21 +246,46 @@ class MapRun:
         if head[2] and group.stop - group.start > 1:
             self._plan.lost(group.start, group.stop)
             return
+        if head[2] != REFUSED:
+            self._note_output(group, head[3], data[offset + DONE_HEAD.size :][: head[1]])
         self._plan.done(group.start, group.stop, head[7])
         self._places.append((group, data, offset))
         self.completed += group.stop - group.start
 
+    def _note_output(self, group: _Group, engine: int, payload: bytes) -> None:
+        texts = dict(zip(("stdout", "stderr"), output_of(payload), strict=True))
+        if any(texts.values()):
+            self._written.append((group.start, engine, texts))
+            for stream, text in texts.items():
+                if text and self.on_output is not None:
+                    self.on_output(engine, stream, text)
+
+    def output(self, stream: str) -> str:
+        """Return what the items that are done have written, in the order of the items."""
+        written = sorted(self._written, key=lambda each: each[0])
+        return "".join(texts[stream] for _, _, texts in written)
+
+    def outputs(self) -> dict[int, dict[str, str]]:
+        """Return the same by engine and stream, in the order in which it arrived."""
+        found: dict[int, dict[str, str]] = {}
+        for _, engine, texts in list(self._written):
+            of_engine = found.setdefault(engine, {"stdout": "", "stderr": ""})
+            for stream, text in texts.items():
+                of_engine[stream] += text
+        return found
+
     def _finish(self) -> None:
         if not self._over:
             self._over = True
+            self.on_output = None
             self._tasks.remove_waiter(self._waiter)
-            if self._packed is not None:
-                self._tasks.release(self._packed)
+            self._tasks.release(self._common.function)
             self.finished.callback(self)
 
     def _fail(self, problem: Exception) -> None:
         if not self._over:
             self._over = True
+            self.on_output = None
             self._tasks.remove_waiter(self._waiter)
             self.finished.errback(problem)
 
@@ -262,48 +298,66 @@ class MapRun:
                 self._connection.end.ask("abort", taskid=task_id).addErrback(lambda failure: None)
 
     def collect(self) -> list[Any]:
-        """Return the values in the order of the items.
+        """Return the values in the order of the items; reads them once, and then lets go of everything else.
 
         :raises CompositeError: if calls failed.
         """
+        if self._collected is None:
+            self._collected = self._read_all()
+            self._columns, self._places = (), []
+        values, error = self._collected
+        if error is not None:
+            raise error.with_traceback(None)
+        return values
+
+    def _read_all(self) -> tuple[list[Any], CompositeError | None]:
         values: list[Any] = [None] * self.total
-        failures: list[tuple[int, BaseException, int | None]] = [
-            (index, problem, None) for index, problem in self._unsendable
+        failures: list[tuple[range, BaseException, int | None]] = [
+            (range(index, index + 1), problem, None) for index, problem in self._unsendable
         ]
-        for index, problem in self._unsendable:
-            values[index] = problem
         for group, data, offset in self._places:
             head = DONE_HEAD.unpack_from(data, offset)
             begin = offset + DONE_HEAD.size
             engine = head[3] if head[3] >= 0 else None
             value = read_value(head[2], data[begin : begin + head[1]], head[3], None)
             if value.failure is not None:
-                # The whole group cannot be decoded here.
-                for index in range(group.start, group.stop):
-                    values[index] = value.failure
-                    failures.append((index, value.failure, engine))
-            elif group.single:
+                # Of a group, this means that all of it cannot be decoded here.
+                failures.append((range(group.start, group.stop), value.failure, engine))
+            elif not self._grouping:
                 values[group.start] = value.result
             elif isinstance(value.result, Partly):
                 for index, (good, item) in enumerate(value.result, group.start):
                     values[index] = unpack_item(good, item)
                     if not good:
-                        failures.append((index, values[index], engine))
+                        failures.append((range(index, index + 1), values[index], engine))
             else:
                 values[group.start : group.stop] = value.result
-        if failures:
-            failures.sort(key=lambda failure: failure[0])
-            raise CompositeError(
-                "map",
-                [(type(problem), problem, _traceback_of(problem)) for _, problem, _ in failures],
-                [engine for _, _, engine in failures],
-                values,
-            )
-        return values
+        return values, self._error(failures, values) if failures else None
 
+    def _error(
+        self, failures: list[tuple[range, BaseException, int | None]], values: list[Any]
+    ) -> CompositeError:
+        failures.sort(key=lambda failure: failure[0].start)
+        items: list[FailedItems] = []
+        for numbers, problem, _ in failures:
+            values[numbers.start : numbers.stop] = [problem] * len(numbers)
+            one = len(numbers) == 1 and len(items) < MOST_SHOWN
+            shown = self._show(numbers[0]) if one else ""
+            items.append(FailedItems(numbers, shown, line_of(problem)))
+        return CompositeError(
+            "map",
+            [(type(problem), problem, _traceback_of(problem)) for _, problem, _ in failures],
+            [engine for _, _, engine in failures],
+            values,
+            items,
+        )
 
-def _nothing() -> None:
-    """Do nothing; a placeholder where only the options of a task matter."""
+    def _show(self, index: int) -> str:
+        try:
+            items = [column[index] for column in self._columns]
+            return show_item([item.value() if isinstance(item, Frozen) else item for item in items])
+        except Exception:  # the user's own objects may do anything
+            return ""
 
 
 def _traceback_of(problem: BaseException) -> str:
@@ -314,21 +368,21 @@ def _traceback_of(problem: BaseException) -> str:
 def columns_of(sequences: Sequence[Any]) -> list[Any]:
     """Return the sequences of a map as objects with a length and items by index.
 
-    Iterators are consumed only as far as the built-in ``map`` would, as some may be infinite.
+    Ranges, strings, lists, tuples and arrays are returned as they are, if all sequences are such.  Others are read now,
+    only as far as the built-in ``map`` would, as some may be infinite.
 
     :raises TypeError: if there are no sequences, or one of them is not iterable.
     """
     if not sequences:
         raise TypeError("map needs a function and at least one sequence")
-    if all(_has_items_by_number(sequence) for sequence in sequences):
+    if all(type(sequence) in _WITH_ITEMS or is_array(sequence) for sequence in sequences):
         return list(sequences)
     rows = list(zip(*sequences, strict=False))
     return [[row[number] for row in rows] for number in range(len(sequences))]
 
 
-def _has_items_by_number(sequence: object) -> bool:
-    """Return whether item ``i`` is ``sequence[i]``, which is not the case for dicts, for example."""
-    return isinstance(sequence, Sequence) or is_array(sequence)
+_WITH_ITEMS = frozenset({range, str, bytes, bytearray, list, tuple})
+"""Types whose item ``i`` is ``sequence[i]``, without any code of users."""
 
 
 def check_map(func: object, options: TaskOptions) -> None:
@@ -357,15 +411,19 @@ class PendingMap(PendingResult):
         func: Callable[..., Any],
         sequences: Sequence[Any],
         options: TaskOptions,
+        waits: bool,
     ) -> PendingMap:
         """Start a map; from any thread.
 
+        :param waits: whether the caller waits until it is done.
         :raises TypeError, ValueError: if an argument is invalid.
+        :raises SerializationError: if the function or an option cannot be pickled.
         """
         check_map(func, options)
-        run = MapRun(tasks, encoder, connection, func, columns_of(sequences), options)
-        pending = cls(lambda finished: finished.collect(), "map")
+        run = MapRun(tasks, encoder, connection, func, columns_of(sequences), options, waits)
+        pending = cls(lambda finished: finished.collect(), "map", prints=True)
         pending._run = run
+        run.on_output = pending._output
 
         def begin() -> None:
             pending.follow_deferred(run.finished)
@@ -378,6 +436,20 @@ class PendingMap(PendingResult):
     def progress(self) -> tuple[int, int]:
         """The number of items that are done, and of all items."""
         return self._run.completed, self._run.total
+
+    @property
+    def stdout(self) -> str:  # type: ignore[override]
+        """The standard output of the items that are done: one text, in the order of the items."""
+        return self._run.output("stdout")
+
+    @property
+    def stderr(self) -> str:  # type: ignore[override]
+        """The standard error, like :attr:`stdout`."""
+        return self._run.output("stderr")
+
+    @property
+    def outputs(self) -> dict[int, dict[str, str]]:
+        return self._run.outputs()
 
     def abort(self) -> None:
         """Abort the map: drop calls that have not begun, and interrupt those that run."""

@@ -20,6 +20,7 @@ def progress_line(
     timeout: float | None,
     file: TextIO | None = None,
     what: str = "tasks",
+    show: Callable[[Callable[[], None]], None] | None = None,
 ) -> bool:
     """Wait, and show progress if it takes long.
 
@@ -29,16 +30,17 @@ def progress_line(
     :param timeout: the maximum time to wait, in seconds; None for no limit.
     :param file: the stream; default: standard error.
     :param what: what the items are called.
+    :param show: called now and then to print what else there is to show, with a function that wipes the line before.
     :returns: whether the wait is over.
     """
     out = sys.stderr if file is None else file
     if wanted is None:
         wanted = bool(getattr(out, "isatty", lambda: False)())
-    if not wanted:
+    if not wanted and show is None:
         return wait(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     begin = time.monotonic()
-    width = 0
+    line = _Line(out)
     pause = SHOW_AFTER
     try:
         while True:
@@ -48,14 +50,31 @@ def progress_line(
             if left is not None and left <= pause:
                 return False
             pause = INTERVAL
-            text = describe(*progress(), time.monotonic() - begin, what)
-            out.write("\r" + text.ljust(width))
-            out.flush()
-            width = len(text)
+            if show is not None:
+                show(line.wipe)
+            if wanted:
+                line.write(describe(*progress(), time.monotonic() - begin, what))
     finally:
-        if width:
-            out.write("\r" + " " * width + "\r")
-            out.flush()
+        line.wipe()
+
+
+class _Line:
+    """A line of a terminal that is written again and again."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._width = 0
+
+    def write(self, text: str) -> None:
+        self._out.write("\r" + text.ljust(self._width))
+        self._out.flush()
+        self._width = len(text)
+
+    def wipe(self) -> None:
+        if self._width:
+            self._out.write("\r" + " " * self._width + "\r")
+            self._out.flush()
+        self._width = 0
 
 
 def describe(done: int, total: int, seconds: float, what: str = "tasks") -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import sys
+import threading
 from typing import Any
 
 import numpy
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from ipython1.kernel.basics.error import ClientError, CompositeError, SerializationError
+from ipython1.kernel.basics.error import ClientError, CompositeError, EngineDied, SerializationError
 from ipython1.kernel.calls import map as map_module
 from ipython1.kernel.calls.map import Block, RoundRobin, get_distribution, register_distribution
 from ipython1.kernel.calls.mapper import IMapper
@@ -84,6 +87,12 @@ class DistributionTest(SynchronousTestCase):
             self.assertIn("'b', 'r'", str(error))
 
 
+def failures_of(pending: Any) -> list[BaseException | None]:
+    """What each engine's outcome says about failures."""
+    call = pending.asynchronous._call
+    return [call.request.problem_of(call.outcomes[engine_id]) for engine_id in call.ids]
+
+
 class MapTest(SynchronousTestCase):
     def setUp(self):
         self.cluster = InMemoryCluster(4)
@@ -153,7 +162,9 @@ class MapTest(SynchronousTestCase):
     def test_targets_and_mappers(self):
         self.mec.execute("calls = []")
         f = main_function("def f(x):\n    calls.append(x)\n    return x")
-        mapper = self.mec.mapper(dist="r", targets=[1, 3])
+        targets = [1, 3]
+        mapper = self.mec.mapper(dist="r", targets=targets)
+        targets.clear()
         self.assertTrue(verifyObject(IMapper, mapper))
         self.assertEqual(self.mec._settle(mapper.map(f, range(5))), list(range(5)))
         self.assertEqual(self.mec.pull("calls"), [[], [0, 2, 4], [], [1, 3]])
@@ -172,21 +183,113 @@ class MapTest(SynchronousTestCase):
         self.assertEqual((double.__name__, double.__doc__), ("double", "Twice as much."))
         self.assertEqual(double.__wrapped__(4), 8)
 
-    def test_errors_of_items_name_their_engines(self):
-        error = self.assertRaises(CompositeError, self.mec.map, lambda x: 1 // x, [1, 1, 0, 1])
+    def failed(self, function, *sequences, dist="b") -> CompositeError:
+        return self.assertRaises(CompositeError, self.mec.raw_map, function, sequences, dist)
+
+    def test_errors_name_their_engines_items_and_lines(self):
+        invert = main_function("def f(x):\n    return 6 // x")
+        error = self.failed(invert, [1, 2, 0, 3])
         self.assertEqual(error.engine_ids, [2])
         self.assertEqual(
             str(error).splitlines(),
             [
                 "one or more exceptions from call to method: map",
-                "[2:map]: ZeroDivisionError: integer division or modulo by zero",
+                "[2:map]: ZeroDivisionError: integer division or modulo by zero "
+                "(item 2: 0; <string>, line 2)",
             ],
         )
         self.assertRaises(ZeroDivisionError, error.raise_exception)
+        self.assertEqual(error.exceptions[0]._ipython_engine_info["engineid"], 2)
+
+        def look_up(table, key):
+            return table[key]
+
+        error = self.failed(look_up, [{"a": 1}, {}], ["a", "b\n"])
+        self.assertEqual(
+            str(error).splitlines()[1],
+            r"[1:map]: KeyError: 'b\n' (item 1: {}, 'b\n'; test_map.py, line "
+            f"{look_up.__code__.co_firstlineno + 1}: return table[key])",
+        )
+
+    def test_one_failed_item_costs_no_other(self):
+        for dist in "br":
+            error = self.failed(lambda x: 6 // x, [1, 0, 3, 2, 0, 6, 0], dist=dist)
+            results = error.results
+            self.assertEqual([results[i] for i in (0, 2, 3, 5)], [6, 2, 3, 1])
+            for number in (1, 4, 6):
+                self.assertIsInstance(results[number], ZeroDivisionError)
+            self.assertEqual([list(items.numbers) for items in error.items], [[1], [4], [6]])
+            self.assertEqual(list(error.exceptions), [results[1], results[4], results[6]])
+            again = pickle.loads(pickle.dumps(error))
+            self.assertEqual(str(again), str(error))
+
+    def test_a_mistake_that_hits_every_item_is_told_in_one_line(self):
+        error = self.failed(main_function("def f(x):\n    return y"), range(1000))
+        self.assertEqual(
+            str(error).splitlines()[1:],
+            ["[0-3:map]: NameError: name 'y' is not defined (items 0-999; <string>, line 2)"],
+        )
+        self.assertEqual((len(error.elist), len(error.results)), (1000, 1000))
+
+    def test_very_many_different_errors_are_not_all_told(self):
+        error = self.failed({}.__getitem__, range(100))
+        lines = str(error).splitlines()
+        self.assertEqual(len(lines), 22)
+        self.assertEqual(lines[1], "[0:map]: KeyError: 0 (item 0: 0)")
+        self.assertEqual(lines[-1], "... and 80 more; elist holds all failures")
+        self.assertEqual([problem.args for problem in error.exceptions], [(n,) for n in range(100)])
+
+    def test_stop_iteration_is_an_error_like_others(self):
+        def first_even(numbers):
+            return next(n for n in numbers if n % 2 == 0)
+
+        for dist in "br":
+            error = self.failed(first_even, [[1, 2], [3], [5, 4], [6]], dist=dist)
+            results = error.results
+            self.assertIsInstance(results.pop(1), StopIteration)
+            self.assertEqual(results, [2, 4, 6])
+
+    def test_an_interrupt_ends_a_part(self):
+        def stop(x):
+            if x == 5:
+                raise KeyboardInterrupt
+            return x
+
+        error = self.failed(stop, range(20))
+        self.assertEqual([list(items.numbers) for items in error.items], [[*range(5, 10)]])
+        self.assertEqual(error.results[:5] + error.results[10:], [*range(5), *range(10, 20)])
+        self.assertEqual({type(each) for each in error.results[5:10]}, {KeyboardInterrupt})
+
+    def test_a_part_that_is_lost_is_named(self):
+        self.cluster.engines[1].worker.held = True
+        pending = self.mec.raw_map(abs, [range(8)], block=False)
+        self.cluster.engines[1].kill()
+        error = self.assertRaises(CompositeError, lambda: pending.r)
+        self.assertIsInstance(error.results[2], EngineDied)
+        self.assertIs(error.results[2], error.results[3])
+        self.assertEqual(error.results[:2] + error.results[4:], [0, 1, 4, 5, 6, 7])
+        self.assertIn("(items 2-3)", str(error))
+
+    def test_a_value_that_cannot_be_sent_fails_alone(self):
+        error = self.failed(lambda x: threading.Lock() if x == 1 else x, range(3))
+        self.assertIsInstance(error.results[1], SerializationError)
+        self.assertEqual((error.results[0], error.results[2]), (0, 2))
+
+    def test_what_is_printed(self):
+        def say(x):
+            print("item", x)
+            print("look out", x, file=sys.stderr)
+            return 1 // x
+
+        pending = self.mec.raw_map(say, [[1, 2, 0]], block=False)
+        self.assertRaises(CompositeError, lambda: pending.r)
+        self.assertEqual(
+            [type(each) for each in failures_of(pending)], [type(None)] * 2 + [ZeroDivisionError]
+        )
+        self.assertEqual(pending.stdout, {0: "item 1\n", 1: "item 2\n", 2: "item 0\n"})
+        self.assertEqual(pending.stderr[2], "look out 0\n")
 
     def test_what_cannot_be_mapped_is_said_at_once(self):
-        import threading
-
         for arguments in ((5, [1]), (None, [1]), (str,), (str, 5), (str, [1], None)):
             self.assertRaises(TypeError, self.mec.map, *arguments)
         self.assertRaises(ClientError, self.mec.raw_map, str, [[1]], "x")

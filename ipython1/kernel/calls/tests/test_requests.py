@@ -6,8 +6,9 @@ import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.calls import requests
-from ipython1.kernel.calls.calls import Request
+from ipython1.kernel.calls.calls import Reading, Request
 from ipython1.kernel.calls.resultlist import ResultList
+from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.named import pack_named, unpack_named
@@ -16,6 +17,10 @@ from ipython1.kernel.wire.payload import Serialized, join_inline, split_inline
 
 def head(request: Request) -> dict:
     return messages.unpack_json(request.buffers[0])
+
+
+def came_to(engine_id: int, values: list) -> Reading:
+    return Reading(engine_id, MapPart(values, {}))
 
 
 class RequestsTest(SynchronousTestCase):
@@ -71,7 +76,7 @@ class RequestsTest(SynchronousTestCase):
     def test_engines_without_items_take_no_part_in_a_map(self):
         request = requests.raw_map(abs, [[1, 2]], "b", False)
         self.assertEqual([engine_id for engine_id, _ in request.for_targets([5, 6, 7])], [5, 6])
-        self.assertEqual(request.combine([[1], [2]]), [1, 2])
+        self.assertEqual(request.conclude([came_to(5, [1]), came_to(6, [2])]), [1, 2])
 
     def test_the_function_of_a_map_is_pickled_once(self):
         pickled = []
@@ -95,10 +100,10 @@ class RequestsTest(SynchronousTestCase):
         self.assertEqual(request.combine([None]), [None])
         mapped = requests.raw_map(abs, [[-1]], "b", False)
         mapped.for_targets([0])
-        self.assertEqual(mapped.without_data().combine([[1]]), [1])
+        self.assertEqual(mapped.without_data().conclude([came_to(0, [1])]), [1])
 
     def test_functions_with_arguments(self):
         request = requests.apply("call", max, [3, 4], {"default": 0})
         self.assertEqual(loads(request.buffers), (max, (3, 4), {"default": 0}))
-        self.assertEqual(request.read(dumps((5, {})).buffers), 5)
+        self.assertEqual(request.read(dumps((5, {})).buffers).value, 5)
         self.assertRaises(TypeError, requests.apply, "call", 5, [], {})

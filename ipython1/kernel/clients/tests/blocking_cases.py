@@ -38,10 +38,12 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     WaitInterrupted,
 )
+from ipython1.kernel.calls import attendance
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread
+from ipython1.kernel.clients import taskclient
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.tasks import progress as taskprogress
 from ipython1.kernel.wire import messages
@@ -571,6 +573,47 @@ class TaskWaitTest(BlockingTaskCase):
         self.let_come(1)
         with self.assertRaisesRegex(ResultNotCompleted, "2 of 3 tasks"):
             self.tc.barrier(self.ids, timeout=0.1)
+
+
+class TaskMapTest(BlockingTaskCase):
+    """Maps of tasks by the client whose reactor is another thread."""
+
+    def test_maps_that_do_not_wait_take_values_at_the_time_of_the_call(self) -> None:
+        later = self.tc.mapper(block=False)
+        array, items = numpy.zeros(100), [[n] for n in range(100)]
+        pending = [later.map(lambda x: x + n, [0]) for n in range(4)]
+        pending += [later.map(float, array), later.map(lambda item: item[0], items)]
+        array += 1
+        items[50][0] = -1
+        items.clear()
+        self.release()
+        values = [each.get_result(timeout=SOON) for each in pending]
+        self.assertEqual(values, [[0], [1], [2], [3], [0.0] * 100, list(range(100))])
+        lock = threading.Lock()
+        self.assertRaises(SerializationError, later.map, lambda x: lock, [0])
+
+    def test_what_is_printed(self) -> None:
+        """A pending result has it in the order of the items; a waiting user sees it once, with engines."""
+        self.release()
+        pending = self.tc.mapper(block=False).map(lambda x: print("item", x), range(50))
+        pending.get_result(timeout=SOON)
+        self.assertEqual(pending.stdout, "".join(f"item {n}\n" for n in range(50)))
+        self.assertEqual(pending.stderr, "")
+        shown = io.StringIO()
+        with (
+            unittest.mock.patch.object(attendance, "person_waits", lambda: True),
+            unittest.mock.patch.object(taskclient, "person_waits", lambda: True),
+            contextlib.redirect_stdout(shown),
+        ):
+            self.tc.map(lambda x: print("item", x, end=""), range(3))
+            lines = sorted(line.partition("] ")[2] for line in shown.getvalue().splitlines())
+            self.assertEqual(lines, ["item 0", "item 1", "item 2"])
+            shown.truncate(0)
+            pending.get_result()
+            self.assertEqual(shown.getvalue().count("item 49\n"), 1)
+            shown.truncate(0)
+            pending.get_result()
+            self.assertEqual(shown.getvalue(), "")
 
 
 class TaskInterruptTest(BlockingTaskCase):

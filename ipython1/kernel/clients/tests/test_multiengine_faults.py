@@ -113,7 +113,11 @@ class EngineDiesTest(FaultsCase):
             self.assertEqual(outcome.engine_ids, [0])
             self.assertIsInstance(outcome.exceptions[0], EngineDied)
             self.assertIn("engine 0", str(outcome))
-            self.assertEqual(len(outcome.results), 1)
+            if outcome.method == "map":
+                self.assertEqual(outcome.results[200:], list(ARRAY[200:]))
+                self.assertEqual(outcome.results[:200], [outcome.exceptions[0]] * 200)
+            else:
+                self.assertEqual(len(outcome.results), 1)
 
     def test_while_data_is_on_its_way_to_it(self):
         def check(outcome):

@@ -6,6 +6,7 @@ import collections
 import io
 import itertools
 import random
+import sys
 import threading
 import types
 from typing import Any
@@ -430,6 +431,54 @@ class MapTests(SynchronousTestCase):
         self.assertEqual((results[0], results[2]), (1.0, 0.5))
         self.assertIsInstance(results[1], ZeroDivisionError)
         self.assertEqual(len(caught.exception.elist), 2)
+
+    def test_errors_name_their_items_and_lines(self) -> None:
+        tc = InMemoryCluster(2).task()
+
+        def invert(x: int) -> int:
+            return 6 // x
+
+        line = invert.__code__.co_firstlineno + 1
+        for options in ({}, {"retries": 1}):
+            for values, number in (([1, 0, 2], 1), ([*range(1, 200), 0], 199)):
+                with self.assertRaises(CompositeError) as caught:
+                    tc.mapper(**options).map(invert, values)
+                head, text = str(caught.exception).splitlines()
+                self.assertEqual(head, "one or more exceptions from call to method: map")
+                self.assertRegex(
+                    text,
+                    r"^\[[01]:map\]: ZeroDivisionError: integer division or modulo by zero "
+                    rf"\(item {number}: 0; test_task_client.py, line {line}: return 6 // x\)$",
+                )
+        with self.assertRaises(CompositeError) as caught:
+            tc.map(lambda lock: 1, [threading.Lock()])
+        self.assertRegex(
+            str(caught.exception), r"\[map\]: SerializationError: .*\(item 0: <unlocked"
+        )
+
+    def test_stop_iteration_is_an_error_like_others(self) -> None:
+        tc = InMemoryCluster(2).task()
+        for options in ({}, {"retries": 1}):
+            with self.assertRaises(CompositeError) as caught:
+                tc.mapper(**options).map(next, [iter([n] * (n % 50)) for n in range(100)])
+            results = caught.exception.results
+            for number in (0, 50):
+                self.assertIsInstance(results[number], StopIteration)
+                results[number] = number
+            self.assertEqual(results, list(range(100)))
+
+    def test_what_is_printed(self) -> None:
+        def say(x: int) -> int:
+            print("item", x)
+            print("error", x, file=sys.stderr)
+            return 6 // (x - 50)
+
+        cluster = InMemoryCluster(2)
+        for options in ({}, {"retries": 1}):
+            pending = cluster.task().mapper(block=False, **options).map(say, range(100))
+            cluster.pump.run()
+            self.assertEqual(pending.stdout, "".join(f"item {n}\n" for n in range(100)))
+            self.assertEqual(pending.stderr, "".join(f"error {n}\n" for n in range(100)))
 
     def test_whatever_can_be_iterated_over(self) -> None:
         tc = InMemoryCluster(2).task()

@@ -12,6 +12,7 @@ from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.worker import Command, CommandRunner
 from ipython1.kernel.objects import commands
 from ipython1.kernel.objects.commands import COMMANDS, CommandKind, ReturnValue, read_failure
+from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.payload import join_inline, split_inline
@@ -32,7 +33,10 @@ EXAMPLES: dict[CommandKind[..., Any], tuple[tuple[Any, ...], Any]] = {
     commands.EXECUTE: (("c = a * 2; print(c)",), "[1, 1]\n"),
     commands.GET_RESULT: ((None,), "[1, 1]\n"),
     commands.APPLY: ((double, (4,), {}), ReturnValue(8, {})),
-    commands.MAP: ((dumps(double), dumps([[1, 2]]), "double"), ReturnValue([2, 4], {})),
+    commands.MAP: (
+        (dumps(double), dumps([[1, 2]]), "double"),
+        ReturnValue(MapPart([2, 4], {}), {}),
+    ),
     commands.SET_PROPERTIES: (({"ram": 4, "gpu": None},), None),
     commands.GET_PROPERTIES: ((["ram"],), {"ram": 4}),
     commands.HAS_PROPERTIES: ((["ram", "disk"],), [True, False]),
@@ -76,6 +80,14 @@ class TableTest(SynchronousTestCase):
         self.assertEqual(result["stdout"], "so far\n")
         record, result = read_failure(self.run_one(commands.APPLY, double, (), {}).buffers)
         self.assertEqual((record.ename, result), ("TypeError", None))
+
+    def test_what_a_function_wrote_before_it_raised(self):
+        def write(x):
+            print("so far")
+            return 1 // x
+
+        record, output = read_failure(self.run_one(commands.APPLY, write, (0,), {}).buffers)
+        self.assertEqual((record.ename, output), ("ZeroDivisionError", {"stdout": "so far\n"}))
 
     def test_values_that_cannot_be_sent_are_named(self):
         outcome = self.run_one(commands.APPLY, lambda: (i for i in "abc"), (), {})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import traceback
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, InvalidStateError, wait
 from typing import Any
 
+import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import (
@@ -32,6 +34,12 @@ def square(x: int) -> int:
 
 def fails(x: int) -> int:
     raise LookupError(f"no {x}")
+
+
+def say_and_fail() -> None:
+    print("so far")
+    print("and here", file=sys.stderr)
+    raise LookupError
 
 
 class ExecutorCase(SynchronousTestCase):
@@ -138,8 +146,38 @@ class CallsTests(ExecutorCase):
         self.assertEqual([future.result() for future in futures[:9]], [n * n for n in range(9)])
 
     def test_output(self) -> None:
-        future = self.executor().submit(square, 1)
+        executor = self.executor()
+        future = executor.submit(square, 1)
         self.assertEqual((future.stdout, future.engine_id), ("", None))
+        good, bad = executor.submit(print, "said"), executor.submit(say_and_fail)
+        self.run_all()
+        self.assertEqual((good.stdout, good.stderr), ("said\n", ""))
+        self.assertEqual((bad.stdout, bad.stderr), ("so far\n", "and here\n"))
+        self.assertIsInstance(bad.exception(), LookupError)
+
+    def test_arguments_can_be_changed_at_once(self) -> None:
+        self.hold(0, 1, 2)
+        arrays = [numpy.zeros(size) for size in (10, 5_000, 300_000)]
+        executor = self.executor()
+        futures = [executor.submit(numpy.sum, array) for array in arrays]
+        chunks = executor.map(numpy.sum, arrays, chunksize=2)
+        for array in arrays:
+            array += 1
+        for engine in self.cluster.engines:
+            engine.worker.release()
+        self.run_all()
+        self.assertEqual([future.result() for future in futures], [0.0] * 3)
+        self.assertEqual(list(chunks), [0.0] * 3)
+
+    def test_stop_iteration_ends_no_map_in_silence(self) -> None:
+        for chunksize in (1, 2):
+            values = self.executor().map(
+                next, [iter([1]), iter([]), iter([3])], chunksize=chunksize
+            )
+            self.run_all()
+            self.assertEqual(next(values), 1)
+            problem = self.assertRaises(RuntimeError, next, values)
+            self.assertIsInstance(problem.__cause__, StopIteration)
 
 
 class TroubleTests(ExecutorCase):

@@ -1,0 +1,119 @@
+"""The result of a map on explicitly named engines, made from what came of each engine's part."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from ipython1.kernel.basics.error import CompositeError, FailedItems
+from ipython1.kernel.calls.calls import Reading
+from ipython1.kernel.calls.map import Distribution
+from ipython1.kernel.objects.exceptions import exception_of
+from ipython1.kernel.objects.mapparts import MapPart
+
+
+class MapResults:
+    """Joins the parts of one map.
+
+    :param distribution: cut the sequences.
+    :param total: the number of items.
+    :ivar sizes: the number of items of each target; targets without items take no part.
+    """
+
+    def __init__(self, distribution: Distribution, total: int) -> None:
+        self._distribution = distribution
+        self._total = total
+        self.sizes: list[int] = []
+
+    def conclude(self, readings: Sequence[Reading]) -> list[Any]:
+        """Return the values in the order of the items.
+
+        :param readings: what the engines that took part gave.
+        :raises CompositeError: if items failed.
+        """
+        given = iter(readings)
+        taken = [next(given) if size else None for size in self.sizes]
+        failures = _Failures()
+        numbers = self._numbers() if _failed(readings) else []
+        parts: list[list[Any]] = []
+        for index, reading in enumerate(taken):
+            if reading is None:
+                parts.append([])
+            elif numbers:
+                parts.append(failures.entries(reading, numbers[index], self.sizes[index]))
+            else:
+                parts.append(reading.value.values)
+        if not failures.found:
+            return list(self._distribution.join(parts))
+        raise failures.error(self._join(parts))
+
+    def _numbers(self) -> list[Sequence[int]]:
+        """Return the numbers of each target's items."""
+        numbers: list[Sequence[int]] = []
+        with contextlib.suppress(Exception):  # a distribution of the user's own may take no numbers
+            numbers = self._distribution.partition(list(range(self._total)), len(self.sizes))
+        if list(map(len, numbers)) == self.sizes:
+            return numbers
+        return [()] * len(self.sizes)
+
+    def _join(self, parts: list[list[Any]]) -> list[Any]:
+        try:
+            return list(self._distribution.join(parts))
+        except Exception:  # the error of the map must not be hidden by that of a distribution
+            return list(chain.from_iterable(parts))
+
+
+def _failed(readings: Sequence[Reading]) -> bool:
+    return any(
+        reading.failure is not None or reading.value.failures or reading.value.stopped
+        for reading in readings
+    )
+
+
+class _Failures:
+    """Collects the failures of a map."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[FailedItems, BaseException, str, int]] = []
+
+    def entries(self, reading: Reading, numbers: Sequence[int], size: int) -> list[Any]:
+        """Return the values of an engine's items, with the exceptions of those that failed, which are noted."""
+        engine = reading.engine_id
+        if reading.failure is not None:
+            self.found.append((FailedItems(numbers), reading.failure, reading.text, engine))
+            return [reading.failure] * size
+        part: MapPart = reading.value
+        entries = list(part.values)
+        rebuilt: dict[int, BaseException] = {}
+        for position, (record, shown) in sorted(part.failures.items()):
+            problem = rebuilt.get(id(record))
+            if problem is None:
+                problem = rebuilt[id(record)] = _tagged(exception_of(record), engine)
+            entries[position] = problem
+            items = FailedItems(numbers[position : position + 1], shown, record.line)
+            self.found.append((items, problem, record.traceback, engine))
+        if part.stopped is not None and len(entries) < size:
+            problem = _tagged(exception_of(part.stopped), engine)
+            items = FailedItems(numbers[len(entries) :], "", part.stopped.line)
+            self.found.append((items, problem, part.stopped.traceback, engine))
+            entries += [problem] * (size - len(entries))
+        return entries
+
+    def error(self, results: list[Any]) -> CompositeError:
+        self.found.sort(key=lambda each: list(each[0].numbers[:1]))
+        return CompositeError(
+            "map",
+            [(type(problem), problem, text) for _, problem, text, _ in self.found],
+            [engine for *_, engine in self.found],
+            results,
+            [items for items, *_ in self.found],
+        )
+
+
+def _tagged(exception: BaseException, engine: int) -> BaseException:
+    info = {"engineid": engine, "method": "map", "result": None}
+    with contextlib.suppress(Exception):  # a class may allow no attributes
+        exception._ipython_engine_info = info  # type: ignore[attr-defined]
+    return exception
