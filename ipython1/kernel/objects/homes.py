@@ -51,7 +51,10 @@ ENTRY_KEY: Final = "__ipython1_entry__"
 _OF_THE_SESSION: Final = re.compile(r"_+|_\d+|_i+\d*|_[dio]h|In|Out|__\w+__")
 """Names that every session has, whether or not its user wants them."""
 
-_KEPT_APART: Final = frozenset({GLOBALS_KEY, MISSING_KEY, "__builtins__", "__warningregistry__"})
+_WARNED: Final = "__warningregistry__"
+"""Where Python keeps which warnings the code with these globals has given."""
+
+_KEPT_APART: Final = frozenset({GLOBALS_KEY, MISSING_KEY, "__builtins__", _WARNED})
 
 
 class Home:
@@ -81,6 +84,8 @@ class Home:
     def begin(self) -> None:
         """Code begins to run here: a command, a task, or a call."""
         self._local.stack.append([])
+        # What was warned of before is news to whoever sent this.
+        self.names.pop(_WARNED, None)
         if self._kept and not _same(self.names, self._seen):
             self._seen = dict(self.names)
             for each in list(self._kept):
@@ -207,6 +212,8 @@ class CallGlobals:
         with self._lock:
             self.carry_back()
             names, home = self.names, self._home.names
+            if names.pop(_WARNED, None) is not None:
+                self._merged.pop(_WARNED, None)
             if _same(home, self._home_seen):
                 return
             before, now = self._home_seen, dict(home)
