@@ -21,8 +21,8 @@ from ipython1.kernel.basics.error import (
     TaskAborted,
 )
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.calls.map import is_array
 from ipython1.kernel.calls.pendingresult import PendingResult
+from ipython1.kernel.calls.sequences import check_sequences, is_array
 from ipython1.kernel.objects.taskcodec import Partly, unpack_item
 from ipython1.kernel.objects.taskobjects import MapTask
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
@@ -318,8 +318,7 @@ def columns_of(sequences: Sequence[Any]) -> list[Any]:
 
     :raises TypeError: if there are no sequences, or one of them is not iterable.
     """
-    if not sequences:
-        raise TypeError("map needs a function and at least one sequence")
+    sequences = check_sequences(sequences)
     if all(_has_items_by_number(sequence) for sequence in sequences):
         return list(sequences)
     rows = list(zip(*sequences, strict=False))
