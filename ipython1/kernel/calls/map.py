@@ -66,6 +66,15 @@ def register_distribution(name: str, distribution: Distribution) -> None:
     _distributions[name] = distribution
 
 
+def check_dist(name: str, dist: str) -> str:
+    """Check the name of a distribution, as an attribute called ``name``.
+
+    :raises ClientError: if there is no such distribution.
+    """
+    get_distribution(dist)
+    return dist
+
+
 def get_distribution(name: str) -> Distribution:
     """Return the distribution that is registered under ``name``.
 

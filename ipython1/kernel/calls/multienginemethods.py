@@ -7,15 +7,16 @@ client, a Deferred of either in the asynchronous one.
 from __future__ import annotations
 
 import tokenize
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zope.interface import implementer
 
-from ipython1.checks import is_number
+from ipython1.checks import check_bool, is_number
+from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.calls import requests
-from ipython1.kernel.calls.calls import Request, Targets, normalize_targets
+from ipython1.kernel.calls.calls import Request, Targets, check_targets, normalize_targets
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.mapper import IMultiEngineMapperFactory, MultiEngineMapper
 from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator, ParallelFunction
@@ -25,12 +26,17 @@ from ipython1.kernel.wire.payload import Serialized
 
 
 @implementer(IMultiEngineMapperFactory, IMultiEngineParallelDecorator)
-class MultiEngineMethods:
+class MultiEngineMethods(CheckedAttributes):
     """Base of the MultiEngine clients.
 
     :ivar targets: the default targets of calls: an id, a list of ids, a slice of the sorted ids, or ``'all'``, which
         is the initial value.
     :ivar block: whether calls wait for their results by default; initially True.
+
+    Both are checked when they are set; whether the engines exist is checked by each call.  Other attributes are
+    refused.
+
+    ``len(mec)`` is the number of engines, ``3 in mec`` asks for an id, and iteration yields the ids, sorted.
 
     Every method with the parameters ``targets`` and ``block`` uses these attributes where an argument is None.  With
     ``block=False`` it returns a :class:`~ipython1.kernel.pendingresult.PendingResult` instead of the result.  The
@@ -45,9 +51,10 @@ class MultiEngineMethods:
     * ``TypeError`` or ``ValueError`` if an argument is invalid; nothing is sent then.
     """
 
+    targets = Setting[Targets]("all", check_targets)
+    block = Setting[bool](True, yes_or_no)
+
     def __init__(self, connection: Connection) -> None:
-        self.targets: Targets = "all"
-        self.block = True
         self._connection = connection
 
     def __repr__(self) -> str:
@@ -56,16 +63,30 @@ class MultiEngineMethods:
             f"targets={self.targets!r}, block={self.block}>"
         )
 
+    @property
+    def ids(self) -> list[int]:
+        """The sorted ids of all registered engines."""
+        return sorted(self._connection.end.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def __contains__(self, engine_id: object) -> bool:
+        return not isinstance(engine_id, bool) and engine_id in self.ids
+
+    def __bool__(self) -> bool:
+        return True  # also without engines
+
     def _options(self, targets: Targets, block: bool | None) -> tuple[tuple[int, ...] | None, bool]:
         chosen = self.targets if targets is None else targets
         known = sorted(self._connection.end.ids) if isinstance(chosen, slice) else ()
         return normalize_targets(chosen, known), self._block(block)
 
     def _block(self, block: bool | None) -> bool:
-        chosen = self.block if block is None else block
-        if not isinstance(chosen, (bool, int)):
-            raise TypeError(f"block must be True or False, not {chosen!r}")
-        return bool(chosen)
+        return check_bool("block", self.block if block is None else block)
 
     def _streams(self) -> bool:
         """Return whether engines send output while a command runs."""
