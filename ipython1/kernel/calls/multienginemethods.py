@@ -269,12 +269,14 @@ class MultiEngineMethods(CheckedAttributes):
         """Partition a sequence and push one part to each engine.
 
         :param key: the name of the part on each engine.
-        :param seq: a sequence, a numpy array (which is cut along axis 0) or another iterable.
+        :param seq: a sequence, an array of numpy or a table of pandas (which are cut along axis 0), or another
+            iterable, of which the parts are lists.
         :param dist: the distribution: ``'b'`` for contiguous blocks (default), ``'r'`` for round-robin, or the name
             of a registered one.
         :param flatten: push the element itself where a part has only one; default: False.
         :returns: a list with None for each target.
         :raises ClientError: if ``dist`` is unknown.
+        :raises TypeError: if ``seq`` is not iterable, or a mapping.
         """
         request = requests.scatter(key, seq, dist, flatten, not self._block(block))
         return self._run(request, targets, block)
@@ -286,7 +288,8 @@ class MultiEngineMethods(CheckedAttributes):
 
         :param key: the name of the part on each engine.
         :param dist: the distribution, as for :meth:`scatter`.
-        :returns: the sequence; arrays are joined along axis 0.
+        :returns: the sequence, of the kind that was scattered; arrays and tables are joined along axis 0.  Parts of
+            different kinds, and single objects, become a list.
         :raises ClientError: if ``dist`` is unknown.
         """
         return self._run(requests.gather(key, dist), targets, block)
@@ -340,15 +343,23 @@ class MultiEngineMethods(CheckedAttributes):
         request = requests.apply("apply", func, args, kwargs, not self.block)
         return self._run(request, None, None)
 
-    def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
-        """Map a function over sequences, in parallel on ``self.targets``, with the distribution ``'b'``.
+    def map(
+        self,
+        func: Callable[..., Any],
+        *sequences: Any,
+        targets: Targets = None,
+        block: bool | None = None,
+    ) -> Any:
+        """Map a function over sequences, in parallel, with the distribution ``'b'``.
 
         :param func: the function; it is called with one item of each sequence.
         :param sequences: at least one sequence or iterable; the shortest determines the number of calls.
         :returns: a list of the results, in the order of the items.
         :raises TypeError: if ``func`` is not callable, or no sequence is given.
         """
-        return self.raw_map(func, sequences, "b", self.targets, self.block)
+        return self.raw_map(
+            func, sequences, "b", self.targets if targets is None else targets, block
+        )
 
     def raw_map(
         self,
@@ -366,7 +377,7 @@ class MultiEngineMethods(CheckedAttributes):
         :param targets: the engines; default: ``'all'``.
         :returns: a list of the results, in the order of the items.
         :raises ClientError: if ``dist`` is unknown.
-        :raises TypeError: if ``func`` is not callable, or ``sequences`` is empty.
+        :raises TypeError: if ``func`` is not callable, or ``sequences`` is empty or not a list of sequences.
         """
         request = requests.raw_map(func, sequences, dist, not self._block(block))
         return self._run(request, targets, block)

@@ -68,7 +68,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="how to start engines (default: local), or what to do with a running cluster",
     )
     parser.add_argument(
-        "-n", "--n", "--engines", dest="n", type=_count, metavar="N", help="the number of engines"
+        "-n",
+        "--num",
+        "--n",
+        "--engines",
+        dest="n",
+        type=_count,
+        metavar="N",
+        help="the number of engines",
     )
     parser.add_argument(
         "--daemonize",
@@ -140,7 +147,7 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a job script to use as a template",
     )
-    group.add_argument("--queue", metavar="NAME", help="queue or partition")
+    group.add_argument("-q", "--queue", metavar="NAME", help="queue or partition")
     group.add_argument("--account", metavar="NAME")
     group.add_argument("--time", metavar="TIME", help="time limit, in the batch system's format")
     group.add_argument(

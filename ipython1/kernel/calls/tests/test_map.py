@@ -140,6 +140,16 @@ class MapTest(SynchronousTestCase):
         self.assertEqual(self.mec.map(f, "ab"), ["a", "b"])
         self.assertEqual(self.mec.pull("calls", targets=0), [["a", "b"]])
 
+    def test_targets_and_block_of_one_map(self):
+        self.mec.execute("calls = []")
+        f = main_function("def f(x):\n    calls.append(x)\n    return x")
+        self.assertEqual(self.mec.map(f, "ab", targets=2), ["a", "b"])
+        self.assertEqual(self.mec.pull("calls"), [[], [], ["a", "b"], []])
+        self.mec.block = False
+        self.assertEqual(self.mec.map(f, "ab", block=True), ["a", "b"])
+        self.mec.block = True
+        self.assertEqual(self.mec.map(f, "ab", block=False).r, ["a", "b"])
+
     def test_parallel_functions(self):
         @self.mec.parallel(dist="r", targets=[0, 2])
         def double(x):
