@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from types import FunctionType
 from typing import Any, Protocol, TypeAlias, Unpack
 
 from zope.interface import implementer
@@ -109,10 +108,12 @@ class StringTask(BaseTask):
         *options: Any,
         **named: Unpack[OptionKeywords],
     ) -> None:
+        # Only what is unusual is looked at closely, and not through super(): tasks are made by the hundred thousand.
+        if type(expression) is not str:
+            check_expression(expression)
         self.expression = expression
         self.pull = pull
         self.push = push
-        # Not through super(): tasks are made by the hundred thousand.
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
 
@@ -154,7 +155,7 @@ class MapTask(BaseTask):
         **named: Unpack[OptionKeywords],
     ) -> None:
         # Only what is unusual is looked at closely: tasks are made by the hundred thousand.
-        if type(function) is not FunctionType and not callable(function):
+        if not callable(function):
             check_function(function)
         if args is None:
             args = ()
@@ -176,6 +177,16 @@ class MapTask(BaseTask):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.function!r})"
+
+
+def check_expression(expression: object) -> None:
+    """Check the code of a :class:`StringTask`.
+
+    :raises TypeError: if it is not a str.
+    """
+    if not isinstance(expression, str):
+        hint = "; use MapTask for a function" if callable(expression) else ""
+        raise TypeError(f"expression must be code (a str), not {expression!r:.100}{hint}")
 
 
 def check_function(function: object) -> None:

@@ -23,6 +23,7 @@ from ipython1.kernel.objects.taskobjects import (
     MapTask,
     StringTask,
     check_args,
+    check_expression,
     check_function,
     check_kwargs,
     pull_names,
@@ -245,8 +246,7 @@ class TaskEncoder:
 
     def _source(self, task: StringTask, options: TaskOptions) -> Encoded:
         expression = task.expression
-        if not isinstance(expression, str):
-            raise TypeError(f"the code of a task must be a str, not {type(expression).__name__}")
+        check_expression(expression)
         template = self._templates.get(expression)
         pull = task.pull
         key = None

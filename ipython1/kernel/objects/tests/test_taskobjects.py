@@ -36,6 +36,17 @@ class MapTaskTests(SynchronousTestCase):
         self.assertEqual((MapTask(abs).args, MapTask(abs).kwargs), ((), {}))
 
 
+class StringTaskTests(SynchronousTestCase):
+    def test_what_is_no_code_is_refused(self) -> None:
+        wrong: Any
+        for wrong, said in (
+            (abs, "expression must be code (a str), not <built-in function abs>; use MapTask for"),
+            (5, "expression must be code (a str), not 5"),
+        ):
+            self.assertIn(said, str(self.assertRaises(TypeError, StringTask, wrong)))
+        StringTask(type("Code", (str,), {})("a = 1"))
+
+
 class OptionTests(SynchronousTestCase):
     def test_wrong_options_are_refused_when_they_are_given(self) -> None:
         wrong: dict[str, Any]
