@@ -82,6 +82,17 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue in the background once the engines are up",
     )
+    _add_engine_options(parser)
+    parser.add_argument("--json", action="store_true", help="status and list as JSON")
+    parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
+    arguments.add_common_options(parser)
+    _add_controller_options(parser.add_argument_group("where the controller is reached"))
+    _add_kind_options(parser)
+    return parser
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart-engines",
         type=arguments.whole_number,
@@ -100,13 +111,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="OPTION",
         help="an additional option for ipengine (--engine-argument=--connect-timeout=300)",
     )
-    parser.add_argument("--json", action="store_true", help="status and list as JSON")
-    parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
-    parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
-    arguments.add_common_options(parser)
-    _add_controller_options(parser.add_argument_group("where the controller is reached"))
-    _add_kind_options(parser)
-    return parser
 
 
 def _add_controller_options(group: Any) -> None:
