@@ -1,4 +1,4 @@
-"""Checks of numbers given by users, in a module that imports nothing else of this package.
+"""Checks of numbers and flags given by users, in a module that imports nothing else of this package.
 
 To Python, ``True`` is an ``int``, but users who pass it as a number have made a mistake.
 """
@@ -17,6 +17,17 @@ def is_int(value: object) -> TypeGuard[int]:
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether ``value`` is a real number of any type and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_bool(name: str, value: object) -> bool:
+    """Check that ``value`` is True or False, or a number or a numpy bool that stands for one of them.
+
+    :param name: the name of the value, for messages.
+    :raises TypeError: if it is anything else.
+    """
+    if isinstance(value, int) or type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, not {value!r}")
 
 
 def check_int(name: str, value: object, least: int | None = None, most: int | None = None) -> int:

@@ -1,5 +1,7 @@
 """An alias of :mod:`ipython1.kernel.asyncclient`."""
 
+from ipython1.kernel.basics.error import CompositeError
+from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
 from ipython1.kernel.clients.asyncclient import (
     AsyncMultiEngineClient,
     AsyncPendingResult,
@@ -7,11 +9,19 @@ from ipython1.kernel.clients.asyncclient import (
     get_task_client,
 )
 from ipython1.kernel.clients.awaitable import AwaitableDeferred
+from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskResult
 
 __all__ = [
     "AsyncMultiEngineClient",
     "AsyncPendingResult",
     "AwaitableDeferred",
+    "CompositeError",
+    "MapTask",
+    "QueueStatusList",
+    "ResultList",
+    "StringTask",
+    "Task",
+    "TaskResult",
     "get_multiengine_client",
     "get_task_client",
 ]

@@ -1,5 +1,11 @@
-"""The Task interface: engines are a load-balanced pool."""
+"""The Task interface: engines are a load-balanced pool.
 
+The controller imports this module, so tasks, which are pickled, are loaded only on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from ipython1.kernel.basics.naming import lazy_names as _lazy_names
 from ipython1.kernel.basics.taskinterfaces import (
     IScheduledTask,
     IScheduler,
@@ -15,7 +21,17 @@ from ipython1.kernel.controller.taskschedulers import (
     PriorityScheduler,
 )
 
+if TYPE_CHECKING:
+    from ipython1.kernel.objects.taskobjects import (
+        BaseTask,
+        MapTask,
+        StringTask,
+        Task,
+        TaskResult,
+    )
+
 __all__ = [
+    "BaseTask",
     "FIFOScheduler",
     "IScheduledTask",
     "IScheduler",
@@ -24,6 +40,13 @@ __all__ = [
     "ITaskObserver",
     "IWorker",
     "LIFOScheduler",
+    "MapTask",
     "PriorityScheduler",
+    "StringTask",
+    "Task",
     "TaskController",
+    "TaskResult",
 ]
+
+_TASKS = ("BaseTask", "MapTask", "StringTask", "Task", "TaskResult")
+__getattr__ = _lazy_names(__name__, dict.fromkeys(_TASKS, "ipython1.kernel.objects.taskobjects"))

@@ -340,6 +340,8 @@ class SyncMultiEngine(MultiEngineMethods):
     :ivar asynchronous: the underlying asynchronous client.
     """
 
+    asynchronous: AsyncMultiEngineClient
+
     def __init__(self, client: AsyncMultiEngineClient, pump: Pump) -> None:
         super().__init__(client._connection)
         self.asynchronous = client

@@ -1,1 +1,1 @@
-"""Errors, public names and interfaces, which load nothing else of the kernel."""
+"""Errors, public names, checked attributes and interfaces, which load nothing else of the kernel."""

@@ -7,7 +7,7 @@ reactor's thread.  :meth:`Request.finish` decodes (and unpickles) the outcomes i
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,6 +75,22 @@ def normalize_targets(targets: Targets, known: Sequence[int] = ()) -> tuple[int,
     if len(set(ids)) < len(ids):
         raise InvalidEngineID(f"targets names an engine twice: {ids}")
     return tuple(ids)
+
+
+def check_targets(name: str, targets: Any) -> Any:
+    """Check targets before they are used; whether there are such engines is not known yet.
+
+    :param name: the name of the attribute, as a :class:`~ipython1.kernel.basics.attributes.Setting` gives it.
+    :returns: the targets; a list if they are an iterator.
+    :raises TypeError, InvalidEngineID: as for :func:`normalize_targets`.
+    """
+    if isinstance(targets, slice):
+        ()[targets]
+        return targets
+    if isinstance(targets, Iterator):
+        targets = list(targets)
+    normalize_targets(targets)
+    return targets
 
 
 def _as_id(value: object) -> int | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, Protocol
 
 from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.calls.sequences import as_sequence, concatenate, cut, interleave, length
 
 
 class Distribution(Protocol):
@@ -31,12 +30,12 @@ class Block:
 
     def partition(self, sequence: Any, n: int) -> list[Any]:
         sequence = as_sequence(sequence)
-        length, longer = divmod(len(sequence), n)
+        each, longer = divmod(length(sequence), n)
         parts = []
         begin = 0
         for index in range(n):
-            end = begin + length + (index < longer)
-            parts.append(_concrete(sequence[begin:end]))
+            end = begin + each + (index < longer)
+            parts.append(cut(sequence, slice(begin, end)))
             begin = end
         return parts
 
@@ -49,36 +48,10 @@ class RoundRobin:
 
     def partition(self, sequence: Any, n: int) -> list[Any]:
         sequence = as_sequence(sequence)
-        return [_concrete(sequence[index::n]) for index in range(n)]
+        return [cut(sequence, slice(index, None, n)) for index in range(n)]
 
     def join(self, parts: Sequence[Any]) -> Any:
-        if not parts:
-            return []
-        whole = concatenate(parts)
-        if len(parts) == 1 or not all(hasattr(part, "__len__") for part in parts):
-            return whole
-        # The positions of the concatenation's elements in the whole sequence.
-        order = sorted(
-            range(len(whole)),
-            key=_positions(parts).__getitem__,
-        )
-        if is_array(whole):
-            return whole[order]
-        picked = [whole[index] for index in order]
-        if isinstance(whole, str):
-            return "".join(picked)
-        if isinstance(whole, (bytes, bytearray)):
-            return type(whole)(picked)
-        return tuple(picked) if isinstance(whole, tuple) else picked
-
-
-def _positions(parts: Sequence[Any]) -> list[int]:
-    n = len(parts)
-    return list(
-        chain.from_iterable(
-            range(index, index + n * len(part), n) for index, part in enumerate(parts)
-        )
-    )
+        return interleave(parts)
 
 
 _distributions: dict[str, Distribution] = {"b": Block(), "r": RoundRobin()}
@@ -93,6 +66,15 @@ def register_distribution(name: str, distribution: Distribution) -> None:
     _distributions[name] = distribution
 
 
+def check_dist(name: str, dist: str) -> str:
+    """Check the name of a distribution, as an attribute called ``name``.
+
+    :raises ClientError: if there is no such distribution.
+    """
+    get_distribution(dist)
+    return dist
+
+
 def get_distribution(name: str) -> Distribution:
     """Return the distribution that is registered under ``name``.
 
@@ -105,56 +87,3 @@ def get_distribution(name: str) -> Distribution:
         raise ClientError(
             f"unknown distribution {name!r}; the distributions are: {known}"
         ) from None
-
-
-def concatenate(parts: Sequence[Any]) -> Any:
-    """Concatenate parts.
-
-    Parts that are single objects (from a scatter with ``flatten``) become the elements of a list.
-
-    :returns: arrays joined along axis 0; a string, bytes or tuple if all parts are of that type; else a list.
-    """
-    parts = list(parts)
-    if not parts:
-        return []
-    if any(is_array(part) and part.ndim for part in parts):
-        import numpy
-
-        return numpy.concatenate([numpy.atleast_1d(part) for part in parts])
-    first = type(parts[0])
-    if all(type(part) is first for part in parts) and first in (str, bytes, bytearray):
-        return first().join(parts)
-    if all(isinstance(part, tuple) for part in parts):
-        return tuple(chain.from_iterable(parts))
-    whole: list[Any] = []
-    for part in parts:
-        if isinstance(part, (list, tuple, range)):
-            whole.extend(part)
-        else:
-            whole.append(part)
-    return whole
-
-
-def as_sequence(sequence: Any) -> Any:
-    """Return an object that can be sliced: ``sequence`` itself, or a list of the items of an iterable.
-
-    :raises TypeError: if ``sequence`` is a dict or not iterable.
-    """
-    if hasattr(sequence, "__getitem__") and hasattr(sequence, "__len__"):
-        if isinstance(sequence, dict):
-            raise TypeError("a dict cannot be distributed; use a list of its items")
-        return sequence
-    if hasattr(sequence, "__iter__"):
-        return list(sequence)
-    raise TypeError(f"an object of type {type(sequence).__name__} is not a sequence")
-
-
-def _concrete(part: Any) -> Any:
-    """Return a part as the engines receive it: a range is converted to a list, as documented."""
-    return list(part) if isinstance(part, range) else part
-
-
-def is_array(value: object) -> bool:
-    """Return whether ``value`` is a numpy array; does not import numpy."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)

@@ -7,6 +7,10 @@ from typing import Any
 
 from zope.interface import Interface, implementer
 
+from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, optional, yes_or_no
+from ipython1.kernel.calls.calls import Targets, check_targets
+from ipython1.kernel.calls.map import check_dist
+
 
 class IMapper(Interface):
     """An object that maps a function over sequences."""
@@ -26,17 +30,24 @@ class IMultiEngineMapperFactory(Interface):
 
 
 @implementer(IMapper)
-class MultiEngineMapper:
+class MultiEngineMapper(CheckedAttributes):
     """Maps on explicitly named engines.
 
     :param client: a blocking or asynchronous MultiEngine client.
     :param dist: the distribution; default: ``'b'`` (contiguous blocks).
     :param targets: the engines; default: ``'all'``.
     :param block: whether ``map`` waits; default: the client's ``block``.
+
+    All parameters are attributes as well, and are checked when they are set.
     """
 
+    client: Any
+    dist = Setting[str]("b", check_dist)
+    targets = Setting[Targets]("all", optional(check_targets))
+    block = Setting[bool | None](None, optional(yes_or_no))
+
     def __init__(
-        self, client: Any, dist: str = "b", targets: Any = "all", block: bool | None = None
+        self, client: Any, dist: str = "b", targets: Targets = "all", block: bool | None = None
     ) -> None:
         self.client = client
         self.dist = dist

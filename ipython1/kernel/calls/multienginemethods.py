@@ -7,15 +7,16 @@ client, a Deferred of either in the asynchronous one.
 from __future__ import annotations
 
 import tokenize
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zope.interface import implementer
 
-from ipython1.checks import is_number
+from ipython1.checks import check_bool, is_number
+from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.calls import requests
-from ipython1.kernel.calls.calls import Request, Targets, normalize_targets
+from ipython1.kernel.calls.calls import Request, Targets, check_targets, normalize_targets
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.mapper import IMultiEngineMapperFactory, MultiEngineMapper
 from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator, ParallelFunction
@@ -25,12 +26,17 @@ from ipython1.kernel.wire.payload import Serialized
 
 
 @implementer(IMultiEngineMapperFactory, IMultiEngineParallelDecorator)
-class MultiEngineMethods:
+class MultiEngineMethods(CheckedAttributes):
     """Base of the MultiEngine clients.
 
     :ivar targets: the default targets of calls: an id, a list of ids, a slice of the sorted ids, or ``'all'``, which
         is the initial value.
     :ivar block: whether calls wait for their results by default; initially True.
+
+    Both are checked when they are set; whether the engines exist is checked by each call.  Other attributes are
+    refused.
+
+    ``len(mec)`` is the number of engines, ``3 in mec`` asks for an id, and iteration yields the ids, sorted.
 
     Every method with the parameters ``targets`` and ``block`` uses these attributes where an argument is None.  With
     ``block=False`` it returns a :class:`~ipython1.kernel.pendingresult.PendingResult` instead of the result.  The
@@ -49,9 +55,10 @@ class MultiEngineMethods:
     * ``TypeError`` or ``ValueError`` if an argument is invalid; nothing is sent then.
     """
 
+    targets = Setting[Targets]("all", check_targets)
+    block = Setting[bool](True, yes_or_no)
+
     def __init__(self, connection: Connection) -> None:
-        self.targets: Targets = "all"
-        self.block = True
         self._connection = connection
 
     def __repr__(self) -> str:
@@ -60,16 +67,30 @@ class MultiEngineMethods:
             f"targets={self.targets!r}, block={self.block}>"
         )
 
+    @property
+    def ids(self) -> list[int]:
+        """The sorted ids of all registered engines."""
+        return sorted(self._connection.end.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def __contains__(self, engine_id: object) -> bool:
+        return not isinstance(engine_id, bool) and engine_id in self.ids
+
+    def __bool__(self) -> bool:
+        return True  # also without engines
+
     def _options(self, targets: Targets, block: bool | None) -> tuple[tuple[int, ...] | None, bool]:
         chosen = self.targets if targets is None else targets
         known = sorted(self._connection.end.ids) if isinstance(chosen, slice) else ()
         return normalize_targets(chosen, known), self._block(block)
 
     def _block(self, block: bool | None) -> bool:
-        chosen = self.block if block is None else block
-        if not isinstance(chosen, (bool, int)):
-            raise TypeError(f"block must be True or False, not {chosen!r}")
-        return bool(chosen)
+        return check_bool("block", self.block if block is None else block)
 
     def _snapshot(self, block: bool | None) -> bool:
         """Return whether a call must copy what it is given, because it returns before that is sent."""
@@ -259,12 +280,14 @@ class MultiEngineMethods:
         """Partition a sequence and push one part to each engine.
 
         :param key: the name of the part on each engine.
-        :param seq: a sequence, a numpy array (which is cut along axis 0) or another iterable.
+        :param seq: a sequence, an array of numpy or a table of pandas (which are cut along axis 0), or another
+            iterable, of which the parts are lists.
         :param dist: the distribution: ``'b'`` for contiguous blocks (default), ``'r'`` for round-robin, or the name
             of a registered one.
         :param flatten: push the element itself where a part has only one; default: False.
         :returns: a list with None for each target.
         :raises ClientError: if ``dist`` is unknown.
+        :raises TypeError: if ``seq`` is not iterable, or a mapping.
         """
         request = requests.scatter(key, seq, dist, flatten, self._snapshot(block))
         return self._run(request, targets, block)
@@ -276,7 +299,8 @@ class MultiEngineMethods:
 
         :param key: the name of the part on each engine.
         :param dist: the distribution, as for :meth:`scatter`.
-        :returns: the sequence; arrays are joined along axis 0.
+        :returns: the sequence, of the kind that was scattered; arrays and tables are joined along axis 0.  Parts of
+            different kinds, and single objects, become a list.
         :raises ClientError: if ``dist`` is unknown.
         """
         return self._run(requests.gather(key, dist), targets, block)
@@ -331,8 +355,14 @@ class MultiEngineMethods:
         request = requests.apply("apply", func, args, kwargs, self._snapshot(None), self._streams())
         return self._run(request, None, None)
 
-    def map(self, func: Callable[..., Any], *sequences: Any) -> Any:
-        """Map a function over sequences, in parallel on ``self.targets``, with the distribution ``'b'``.
+    def map(
+        self,
+        func: Callable[..., Any],
+        *sequences: Any,
+        targets: Targets = None,
+        block: bool | None = None,
+    ) -> Any:
+        """Map a function over sequences, in parallel, with the distribution ``'b'``.
 
         :param func: the function; it is called with one item of each sequence.
         :param sequences: at least one sequence or iterable; the shortest determines the number of calls.
@@ -341,7 +371,9 @@ class MultiEngineMethods:
             that failed, and its ``items`` say which these are.
         :raises TypeError: if ``func`` is not callable, or no sequence is given.
         """
-        return self.raw_map(func, sequences, "b", self.targets, self.block)
+        return self.raw_map(
+            func, sequences, "b", self.targets if targets is None else targets, block
+        )
 
     def raw_map(
         self,
@@ -359,7 +391,7 @@ class MultiEngineMethods:
         :param targets: the engines; default: ``'all'``.
         :returns: a list of the results, in the order of the items.
         :raises ClientError: if ``dist`` is unknown.
-        :raises TypeError: if ``func`` is not callable, or ``sequences`` is empty.
+        :raises TypeError: if ``func`` is not callable, or ``sequences`` is empty or not a list of sequences.
         """
         snapshot = self._snapshot(block)
         request = requests.raw_map(func, sequences, dist, snapshot, self._streams())

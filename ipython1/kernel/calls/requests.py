@@ -14,9 +14,10 @@ from typing import Any
 
 from ipython1.checks import check_int
 from ipython1.kernel.calls.calls import Request
-from ipython1.kernel.calls.map import as_sequence, get_distribution, is_array
+from ipython1.kernel.calls.map import get_distribution
 from ipython1.kernel.calls.mapresults import MapResults
 from ipython1.kernel.calls.resultlist import ResultList
+from ipython1.kernel.calls.sequences import as_sequence, check_sequences, is_array, single_element
 from ipython1.kernel.objects.commands import (
     APPLY,
     CLEAR_PROPERTIES,
@@ -209,7 +210,7 @@ def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Req
     def deal(whole: Any, ids: Sequence[int]) -> list[tuple[int, Buffers]]:
         named: list[tuple[int, Buffers]] = []
         for engine_id, part in zip(ids, distribution.partition(whole, len(ids)), strict=True):
-            value = part[0] if flatten and len(part) == 1 else part
+            value = single_element(part) if flatten else part
             named.append((engine_id, PUSH.pack({key: dumps(value, snapshot=snapshot)})))
         return named
 
@@ -266,10 +267,8 @@ def raw_map(
 ) -> Request:
     """Create a request to map ``function`` over ``sequences``, with one part of them for each engine."""
     _check_callable(function)
-    if not sequences:
-        raise TypeError("map needs a function and at least one sequence")
     distribution = get_distribution(dist)
-    columns = _columns(sequences)
+    columns = _columns(check_sequences(sequences))
     # Pickled here, so that errors are raised to the caller.
     body = dumps(function, snapshot=snapshot)
     name = str(getattr(function, "__name__", type(function).__name__))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from ipython1.kernel.basics.error import ResultNotCompleted
@@ -15,7 +15,14 @@ from ipython1.kernel.objects.taskobjects import TaskResult
 from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.maps import MapRun, check_map, columns_of
-from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
+from ipython1.kernel.tasks.methods import (
+    QueueStatus,
+    TaskMethods,
+    check_id,
+    check_ids,
+    chunks,
+    split_waits,
+)
 
 
 class AsyncPendingMap:
@@ -25,6 +32,7 @@ class AsyncPendingMap:
         self._run = run
         self._done: Deferred[MapRun] = run.finished
         self._waiting: list[AwaitableDeferred] = []
+        self._watching: list[Deferred[None]] = []
         self._result: Any = None
         self._done.addBoth(self._finished)
 
@@ -69,6 +77,15 @@ class AsyncPendingMap:
             waiting.callback(default)
         return waiting
 
+    def when_done(self) -> Deferred[None]:
+        """Return a Deferred that fires with None once the map is done, successful or not; does not read the values."""
+        done: Deferred[None] = Deferred()
+        if self.ready:
+            done.callback(None)
+        else:
+            self._watching.append(done)
+        return done
+
     def abort(self) -> None:
         """Abort the map: drop calls that have not begun, and interrupt those that run."""
         self._run.abort()
@@ -78,6 +95,9 @@ class AsyncPendingMap:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             self._tell(each)
+        watching, self._watching = self._watching, []
+        for done in watching:
+            done.callback(None)
 
     def _tell(self, waiting: AwaitableDeferred) -> None:
         collected = (
@@ -201,7 +221,7 @@ class AsyncTaskClient(TaskMethods):
     def barrier(self, taskids: Any, timeout: float | None = None) -> AwaitableDeferred:
         """Wait until all of the tasks are done, successful or not.
 
-        :param taskids: an id, or several.
+        :param taskids: an id, an :class:`AsyncPendingMap`, or several of either.
         :param timeout: the maximum time to wait, in seconds; default: no limit.
         :returns: a Deferred of None. It fails with ``ResultNotCompleted`` after ``timeout``, and with ``IndexError`` if
             there is no task with one of the ids.
@@ -209,8 +229,26 @@ class AsyncTaskClient(TaskMethods):
         return awaitable(self._barrier(taskids, timeout))
 
     async def _barrier(self, taskids: Any, timeout: float | None) -> None:
-        wanted = await self._known(taskids)
+        ids, maps = split_waits(taskids, AsyncPendingMap)
+        clock = self._connection.reactor
+        begun = clock.seconds()
+        wanted = await self._known(ids)
         await self._wait(wanted, timeout)
+        if not maps:
+            return
+        done: Deferred[None] = Deferred()
+        gatherResults([each.when_done() for each in maps]).addCallback(
+            lambda _: None if done.called else done.callback(None)
+        )
+        if timeout is not None:
+            done.addTimeout(max(0.0, timeout - (clock.seconds() - begun)), clock)
+        try:
+            await done
+        except DeferredTimeout:
+            left = sum(not each.ready for each in maps)
+            raise ResultNotCompleted(
+                f"{left} of {len(maps)} maps were not done after {timeout:g} s; they continue"
+            ) from None
 
     async def _known(self, taskids: Any) -> list[int]:
         """Return the unique ids of tasks, after requesting those results that are not sent automatically."""

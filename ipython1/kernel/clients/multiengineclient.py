@@ -142,6 +142,11 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         self._note_unread(pending)
         return pending
 
+    @property
+    def ids(self) -> list[int]:
+        """The sorted ids of all registered engines, as :meth:`get_ids` returns them."""
+        return self.get_ids()
+
     def get_ids(self) -> list[int]:
         """Return the sorted ids of all registered engines."""
         return list(self._ask("get_ids", True))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted
-from ipython1.kernel.calls.attendance import LiveView
+from ipython1.kernel.calls.attendance import LiveView, interrupted
 from ipython1.kernel.calls.connect import connect_blocking
+from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.twistedutil import (
     blockingCallFromThread,
     reactor_in_thread,
@@ -24,7 +28,14 @@ from ipython1.kernel.objects.taskoptions import (
 )
 from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.maps import PendingMap
-from ipython1.kernel.tasks.methods import QueueStatus, TaskMethods, check_id, check_ids, chunks
+from ipython1.kernel.tasks.methods import (
+    QueueStatus,
+    TaskMethods,
+    check_id,
+    check_ids,
+    chunks,
+    split_waits,
+)
 from ipython1.kernel.tasks.progress import progress_line
 from ipython1.notebook.frontend import name_of, person_waits
 
@@ -42,12 +53,13 @@ class TaskClient(TaskMethods):
     :raises ConnectionError: if the controller does not answer.
 
     :ivar progress: whether long waits show their progress: True, False, or None (default) to show it if standard error
-        is a terminal.
+        is a terminal.  It is checked when it is set, and other attributes are refused.
     """
+
+    progress = Setting[bool | None](None, optional(yes_or_no))
 
     def __init__(self, furl_or_file: Any = "", timeout: float = 10.0) -> None:
         super().__init__(connect_blocking(furl_or_file, "task", timeout))
-        self.progress: bool | None = None
         blockingCallFromThread(self._tasks.begin, timeout=timeout)
 
     def close(self) -> None:
@@ -140,18 +152,31 @@ class TaskClient(TaskMethods):
     def barrier(self, taskids: Any, timeout: float | None = None) -> None:
         """Wait until all of the tasks are done, successful or not.
 
-        :param taskids: an id, or several.
+        :param taskids: an id, what a map with ``block=False`` returned, or several of either.
         :param timeout: the maximum time to wait, in seconds; default: no limit.
         :raises ResultNotCompleted: after ``timeout``; the tasks continue.
         :raises IndexError: if there is no task with one of the ids.
         :raises ConnectionError: if the connection to the controller was lost before all results arrived.
         :raises WaitInterrupted: on Ctrl-C; the tasks continue.
         """
-        wanted = check_ids(taskids)
+        wanted, calls = split_waits(taskids, PendingResult)
+        deadline = None if timeout is None else time.monotonic() + timeout
         missing = self._tasks.results.missing(wanted)
         self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
         if missing:
             self._wait(missing, timeout, "barrier")
+        if not calls:
+            return
+        refuse_in_reactor_thread()
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            _, unfinished = wait(calls, left)
+        except KeyboardInterrupt:
+            raise interrupted(calls) from None
+        if unfinished:
+            raise ResultNotCompleted(
+                f"{len(unfinished)} of {len(calls)} maps were not done after {timeout:g} s; they continue"
+            )
 
     def as_completed(self, taskids: Any, timeout: float | None = None) -> Iterator[TaskResult]:
         """Yield the :class:`TaskResult` of each task as soon as it is done.
@@ -171,7 +196,6 @@ class TaskClient(TaskMethods):
         return self._as_completed(wanted, timeout)
 
     def _as_completed(self, wanted: list[int], timeout: float | None) -> Iterator[TaskResult]:
-        import time
         from queue import Empty
 
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -205,7 +205,7 @@ class AsyncCluster(BaseCluster):
                 reactor, connect_to(cluster.files), ControlProtocol()
             )
             # Not by the method, whose result would be asyncio's where asyncio called this.
-            cluster.kind = (await cluster._control.call("status"))["kind"]
+            cluster._kind = (await cluster._control.call("status"))["kind"]
             return cluster
 
         return awaitable(attach())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipython1.checks import is_int
 from ipython1.daemon import osprocess
+from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
 from ipython1.kernel.clusters.control import BlockingControl, connect_control
 from ipython1.kernel.clusters.launch import (
@@ -46,8 +47,10 @@ ANSWER_MARGIN = 10.0
 _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
 
-class BaseCluster:
+class BaseCluster(CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
+
+    detach = Setting[bool](False, yes_or_no)
 
     def __init__(
         self,
@@ -62,10 +65,10 @@ class BaseCluster:
         if n is not None:
             check_number(n, "n")
         self.detach = detach
-        self.kind = kind
+        self._kind = kind
         self._own_id = cluster_id is None
-        self.cluster_id = new_cluster_id() if cluster_id is None else cluster_id
-        self.files = ClusterFiles(IPythonDirs.resolve(ipython_dir), self.cluster_id)
+        self._cluster_id = new_cluster_id() if cluster_id is None else cluster_id
+        self._files = ClusterFiles(IPythonDirs.resolve(ipython_dir), self.cluster_id)
         self._arguments = [
             *([kind] if kind else []),
             *([f"--engines={n}"] if n else []),
@@ -74,6 +77,21 @@ class BaseCluster:
             *(["--temporary"] if self._own_id else []),
             *command_options(options),
         ]
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of cluster, a str; None if the ini file chooses it."""
+        return self._kind
+
+    @property
+    def cluster_id(self) -> str:
+        """The name under which ``ipcluster`` and clients find it."""
+        return self._cluster_id
+
+    @property
+    def files(self) -> ClusterFiles:
+        """The paths of its files."""
+        return self._files
 
     def _check_started(self, outcome: dict[str, Any]) -> None:
         """Raise or warn about engines that did not come up."""
@@ -223,7 +241,7 @@ class Cluster(BaseCluster):
         cluster._attached = True
         cluster._control = BlockingControl(connect_to(cluster.files))
         _running.add(cluster)
-        cluster.kind = cluster.status().kind
+        cluster._kind = cluster.status().kind
         return cluster
 
     # -- clients

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from ipython1.checks import check_bool
 from ipython1.daemon.children import python_command
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles
@@ -53,7 +54,7 @@ OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS)
 def command_options(options: Mapping[str, Any]) -> list[str]:
     """The command line for keyword arguments.
 
-    :raises TypeError: for a keyword that there is not.
+    :raises TypeError: for a keyword that there is not, and a flag that is neither True nor False.
     """
     found = []
     for name, value in options.items():
@@ -74,7 +75,7 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
         elif name in _LIST_OPTIONS:
             items = [value] if isinstance(value, str) else value
             found += [f"{_LIST_OPTIONS[name]}={item}" for item in items]
-        elif value:
+        elif check_bool(name, value):
             found.append(_FLAGS[name])
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol, TypeAlias, Unpack
 
 from zope.interface import implementer
@@ -110,10 +110,12 @@ class StringTask(BaseTask):
         *options: Any,
         **named: Unpack[OptionKeywords],
     ) -> None:
+        # Only what is unusual is looked at closely, and not through super(): tasks are made by the hundred thousand.
+        if type(expression) is not str:
+            check_expression(expression)
         self.expression = expression
         self.pull = pull
         self.push = push
-        # Not through super(): tasks are made by the hundred thousand.
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
 
@@ -154,9 +156,20 @@ class MapTask(BaseTask):
         *options: Any,
         **named: Unpack[OptionKeywords],
     ) -> None:
+        # Only what is unusual is looked at closely: tasks are made by the hundred thousand.
+        if not callable(function):
+            check_function(function)
+        if args is None:
+            args = ()
+        elif type(args) is not tuple and type(args) is not list:
+            check_args(args)
+        if kwargs is None:
+            kwargs = {}
+        elif type(kwargs) is not dict:
+            check_kwargs(kwargs)
         self.function = function
-        self.args = () if args is None else args
-        self.kwargs = {} if kwargs is None else kwargs
+        self.args = args
+        self.kwargs = kwargs
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
 
@@ -166,6 +179,47 @@ class MapTask(BaseTask):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.function!r})"
+
+
+def check_expression(expression: object) -> None:
+    """Check the code of a :class:`StringTask`.
+
+    :raises TypeError: if it is not a str.
+    """
+    if not isinstance(expression, str):
+        hint = "; use MapTask for a function" if callable(expression) else ""
+        raise TypeError(f"expression must be code (a str), not {expression!r:.100}{hint}")
+
+
+def check_function(function: object) -> None:
+    """Check the function of a :class:`MapTask`.
+
+    :raises TypeError: if it cannot be called.
+    """
+    if not callable(function):
+        hint = "; use StringTask for code" if isinstance(function, str) else ""
+        raise TypeError(f"function must be a function, not {function!r:.100}{hint}")
+
+
+def check_args(args: object) -> None:
+    """Check the positional arguments of a :class:`MapTask`.
+
+    :raises TypeError: if they are not iterable, have no order, or are a string, whose characters are hardly meant.
+    """
+    unfit = (str, bytes, bytearray, Set, Mapping)
+    if not isinstance(args, Iterable) or isinstance(args, unfit):
+        raise TypeError(
+            f"args must be a sequence of arguments, not {args!r:.100}; write ({args!r:.100},) for one argument"
+        )
+
+
+def check_kwargs(kwargs: object) -> None:
+    """Check the keyword arguments of a :class:`MapTask`.
+
+    :raises TypeError: if they are not a mapping.
+    """
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs must be a dict of keyword arguments, not {kwargs!r:.100}")
 
 
 def run_code(engine: Any, source: str, names: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Final, Generic, Self, TypedDict, TypeVar
 
-from ipython1.checks import check_int, is_number
+from ipython1.checks import check_bool, check_int, is_number
 from ipython1.kernel.basics.taskinterfaces import ITask
 
 T = TypeVar("T")
@@ -58,8 +58,16 @@ class TaskOptions:
         :raises TypeError: when one has the wrong type.
         :raises ValueError: when one has an impossible value.
         """
-        check_int("retries", self.retries, 0, MAX_RETRIES)
-        check_int("priority", self.priority, *_PRIORITIES)
+        # What is as by default is passed over quickly, as options are often made for each task.
+        if self.clear_before is not False:
+            check_bool("clear_before", self.clear_before)
+        if self.clear_after is not False:
+            check_bool("clear_after", self.clear_after)
+        retries, priority = self.retries, self.priority
+        if type(retries) is not int or not 0 <= retries <= MAX_RETRIES:
+            check_int("retries", retries, 0, MAX_RETRIES)
+        if type(priority) is not int or priority:
+            check_int("priority", priority, *_PRIORITIES)
         if self.timeout is not None:
             if not is_number(self.timeout):
                 raise TypeError(
@@ -113,7 +121,9 @@ class _Option(Generic[T]):
 
     def __set__(self, task: OptionAttributes, value: T) -> None:
         changed: dict[str, Any] = {self._name: value}
-        task._options = replace(task._options, **changed)
+        options = replace(task._options, **changed)
+        options.check()
+        task._options = options
 
 
 DEFAULTS: Final = TaskOptions()
@@ -166,11 +176,15 @@ def make_options(caller: str, *options: Any, **named: Any) -> TaskOptions:
     """Make the options that a user gave to ``caller``.
 
     :raises TypeError: if there is no such option, or one is given twice; it names ``caller``.
+    :raises TypeError, ValueError: if the value of an option is invalid; see :func:`check_options` for recovery tasks.
     """
     try:
-        return TaskOptions(*options, **named)
+        made = TaskOptions(*options, **named)
     except TypeError:
         pass
+    else:
+        made.check()
+        return made
     unknown = [name for name in named if name not in NAMES]
     if unknown:
         wrong = f"has no option {unknown[0]!r}"

@@ -68,13 +68,31 @@ def make_parser() -> argparse.ArgumentParser:
         help="how to start engines (default: local), or what to do with a running cluster",
     )
     parser.add_argument(
-        "-n", "--n", "--engines", dest="n", type=_count, metavar="N", help="the number of engines"
+        "-n",
+        "--num",
+        "--n",
+        "--engines",
+        dest="n",
+        type=_count,
+        metavar="N",
+        help="the number of engines",
     )
     parser.add_argument(
         "--daemonize",
         action="store_true",
         help="continue in the background once the engines are up",
     )
+    _add_engine_options(parser)
+    parser.add_argument("--json", action="store_true", help="status and list as JSON")
+    parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
+    arguments.add_common_options(parser)
+    _add_controller_options(parser.add_argument_group("where the controller is reached"))
+    _add_kind_options(parser)
+    return parser
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart-engines",
         type=arguments.whole_number,
@@ -93,13 +111,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="OPTION",
         help="an additional option for ipengine (--engine-argument=--connect-timeout=300)",
     )
-    parser.add_argument("--json", action="store_true", help="status and list as JSON")
-    parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
-    parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
-    arguments.add_common_options(parser)
-    _add_controller_options(parser.add_argument_group("where the controller is reached"))
-    _add_kind_options(parser)
-    return parser
 
 
 def _add_controller_options(group: Any) -> None:
@@ -140,7 +151,7 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a job script to use as a template",
     )
-    group.add_argument("--queue", metavar="NAME", help="queue or partition")
+    group.add_argument("-q", "--queue", metavar="NAME", help="queue or partition")
     group.add_argument("--account", metavar="NAME")
     group.add_argument("--time", metavar="TIME", help="time limit, in the batch system's format")
     group.add_argument(

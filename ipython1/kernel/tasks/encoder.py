@@ -24,6 +24,10 @@ from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,
     StringTask,
+    check_args,
+    check_expression,
+    check_function,
+    check_kwargs,
     pull_names,
     template_of,
 )
@@ -193,8 +197,7 @@ class TaskEncoder:
 
     def _source(self, task: StringTask, options: TaskOptions) -> Encoded:
         expression = task.expression
-        if not isinstance(expression, str):
-            raise TypeError(f"the code of a task must be a str, not {type(expression).__name__}")
+        check_expression(expression)
         template = self._templates.get(expression)
         pull = task.pull
         key = None
@@ -234,18 +237,23 @@ class TaskEncoder:
 
     def _call(self, task: MapTask, options: TaskOptions) -> Encoded:
         function = task.function
-        if not callable(function):
-            raise TypeError(f"{function!r} is not callable")
+        check_function(function)
         packed, again = self.functions.pack(function)
         named = again or packed.digest in self._seen
         if not named:
             # A function that is used once is not worth caching.
             self._seen[packed.digest] = None
+        try:
+            arguments = pack_arguments(task.args, task.kwargs)
+        except TypeError:  # they were set after the task was made
+            check_args(task.args)
+            check_kwargs(task.kwargs)
+            raise
         payload = pack_task(
             Kind.CALL if named else Kind.CALL_WITH,
             _flags(options),
             packed.digest if named else packed.data,
-            pack_arguments(task.args, task.kwargs),
+            arguments,
             _push(task),
         )
         # A function that is used again is sent once, and referred to by its digest from then on.

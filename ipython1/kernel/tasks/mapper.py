@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from zope.interface import Interface, implementer
 
+from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.calls.parallelfunction import ParallelFunction
 from ipython1.kernel.objects.taskoptions import (
@@ -48,14 +49,31 @@ class ITaskParallelDecorator(Interface):
         """Return a decorator with these and all other options of tasks."""
 
 
+def check_task_options(name: str, options: TaskOptions) -> TaskOptions:
+    """Check the options of tasks, as an attribute called ``name``.
+
+    :raises TypeError, ValueError: if they are something else, or one of them is invalid.
+    """
+    if not isinstance(options, TaskOptions):
+        raise TypeError(f"{name} must be TaskOptions, not {options!r:.100}")
+    options.check()
+    return options
+
+
 @implementer(IMapper)
-class TaskMapper:
+class TaskMapper(CheckedAttributes):
     """Maps with tasks.
 
     :param client: a blocking or asynchronous task client.
     :param options: the options of the tasks.
     :param block: whether ``map`` waits for the values; default: True.
+
+    All parameters are attributes as well, and are checked when they are set.
     """
+
+    client: Any
+    options = Setting[TaskOptions](DEFAULTS, check_task_options)
+    block = Setting[bool](True, yes_or_no)
 
     def __init__(self, client: Any, options: TaskOptions = DEFAULTS, block: bool = True) -> None:
         self.client = client

@@ -22,8 +22,8 @@ from ipython1.kernel.basics.error import (
     TaskAborted,
 )
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.calls.map import is_array
 from ipython1.kernel.calls.pendingresult import PendingResult
+from ipython1.kernel.calls.sequences import check_sequences, is_array
 from ipython1.kernel.objects.exceptions import line_of
 from ipython1.kernel.objects.frozen import Freezer, Frozen
 from ipython1.kernel.objects.mapparts import show_item
@@ -373,8 +373,7 @@ def columns_of(sequences: Sequence[Any]) -> list[Any]:
 
     :raises TypeError: if there are no sequences, or one of them is not iterable.
     """
-    if not sequences:
-        raise TypeError("map needs a function and at least one sequence")
+    sequences = check_sequences(sequences)
     if all(type(sequence) in _WITH_ITEMS or is_array(sequence) for sequence in sequences):
         return list(sequences)
     rows = list(zip(*sequences, strict=False))

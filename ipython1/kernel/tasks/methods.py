@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ipython1.kernel.basics.attributes import CheckedAttributes
 from ipython1.kernel.basics.error import from_wire
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.objects.taskcodec import unpack_result
@@ -64,14 +65,29 @@ def check_ids(taskids: Any) -> list[int]:
     """
     if hasattr(taskids, "__index__"):
         return [check_id(taskids)]
-    try:
-        return [check_id(taskid) for taskid in taskids]
-    except TypeError as problem:
-        if isinstance(taskids, Iterable):
-            raise
+    if isinstance(taskids, (str, bytes)) or not isinstance(taskids, Iterable):
         raise TypeError(
-            f"the tasks must be given by a task id or a list of task ids, not {taskids!r}"
-        ) from problem
+            f"the tasks must be given by a task id (an int, as returned by run) or a list of task ids, "
+            f"not {taskids!r:.100}"
+        )
+    return [check_id(taskid) for taskid in taskids]
+
+
+def split_waits(tasks: Any, *kinds: type) -> tuple[list[int], list[Any]]:
+    """Split what ``barrier`` is given.
+
+    :param tasks: a task id, a pending call, or several of either.
+    :param kinds: the classes of pending calls.
+    :returns: the ids, and the pending calls.
+    :raises TypeError: if it is given anything else.
+    """
+    if isinstance(tasks, kinds):
+        return [], [tasks]
+    if isinstance(tasks, Iterable) and not isinstance(tasks, (str, bytes)):
+        given = list(tasks)
+        calls = [each for each in given if isinstance(each, kinds)]
+        return check_ids([each for each in given if not isinstance(each, kinds)]), calls
+    return check_ids(tasks), []
 
 
 def read_value(
@@ -91,7 +107,7 @@ def read_value(
         return TaskValue(failure=problem)
 
 
-class TaskMethods(MapMethods):
+class TaskMethods(MapMethods, CheckedAttributes):
     """Base of the task clients."""
 
     def __init__(self, connection: Connection) -> None:

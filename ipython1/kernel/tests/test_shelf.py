@@ -16,7 +16,7 @@ from ipython1.kernel.tests.wiresupport import run_program
 
 KERNEL = Path(ipython1.kernel.__file__).parent
 DOCS = KERNEL.parents[1] / "docs"
-LAZY = {"client", "engineservice"}
+LAZY = {"client", "engineservice", "task"}
 """Modules whose names are loaded on first use."""
 
 OF_2008 = (

@@ -574,6 +574,22 @@ class TaskWaitTest(BlockingTaskCase):
         with self.assertRaisesRegex(ResultNotCompleted, "2 of 3 tasks"):
             self.tc.barrier(self.ids, timeout=0.1)
 
+    def test_barrier_of_maps_and_ids(self) -> None:
+        pending = self.tc.mapper(block=False).map(abs, [-1, -2])
+        with self.assertRaisesRegex(ResultNotCompleted, "1 of 1 maps"):
+            self.tc.barrier(pending, timeout=0.05)
+        self.release()
+        self.tc.barrier([pending, *self.ids], timeout=SOON)
+        self.tc.barrier(pending, timeout=SOON)
+        self.assertEqual(pending.r, [1, 2])
+
+    def test_wrong_attributes_are_refused(self) -> None:
+        tc: Any = self.tc
+        for name, kind in (("progress", TypeError), ("progres", AttributeError)):
+            with self.assertRaisesRegex(kind, "progress"):
+                setattr(tc, name, "yes")
+        self.assertIsNone(tc.progress)
+
 
 class TaskMapTest(BlockingTaskCase):
     """Maps of tasks by the client whose reactor is another thread."""

@@ -220,6 +220,47 @@ class TargetsTest(MultiEngineCase):
         error = self.assertRaises(InvalidEngineID, self.mec.execute, "a", targets=[0, 5, 6, 9])
         self.assertEqual(str(error), "there is no engine 5-6,9; the engines are 0-3")
 
+    def test_wrong_attributes_are_refused_when_they_are_set(self):
+        for client in (self.mec, self.mec.asynchronous, self.mec.mapper()):
+            for wrong, kind in (
+                ("foo", TypeError),
+                ([], InvalidEngineID),
+                (-1, InvalidEngineID),
+                ([1, 1], InvalidEngineID),
+                (1.5, TypeError),
+                ({0: 1}, TypeError),
+                (slice("a"), TypeError),
+            ):
+                self.assertRaises(kind, setattr, client, "targets", wrong)
+            self.assertRaises(TypeError, setattr, client, "block", "no")
+            error = self.assertRaises(AttributeError, setattr, client, "blok", 1)
+            self.assertIn("did you mean 'block'?", str(error))
+            self.assertEqual(client.targets, "all")
+            for right in (0, [1, 2], range(2), slice(1, None), {3}, "all"):
+                client.targets = right
+                self.assertEqual(client.targets, right)
+        self.assertRaises(TypeError, setattr, self.mec, "targets", None)
+        self.mec.targets = (number for number in (3, 1))
+        self.assertEqual(self.mec.apply(int), [0, 0])
+        self.assertEqual(self.mec.apply(int), [0, 0], "the targets of an iterator stay")
+
+    def test_mappers_check_their_options_when_they_are_made(self):
+        self.assertRaises(ClientError, self.mec.mapper, dist="x")
+        self.assertRaises(TypeError, self.mec.mapper, targets="foo")
+        self.assertRaises(TypeError, self.mec.parallel, block="no")
+        self.assertRaises(ClientError, setattr, self.mec.mapper(), "dist", "x")
+
+    def test_it_is_the_collection_of_its_engines(self):
+        for client in (self.mec, self.mec.asynchronous):
+            self.assertEqual((client.ids, len(client), [*client]), ([0, 1, 2, 3], 4, [0, 1, 2, 3]))
+            self.assertTrue(3 in client and numpy.int64(0) in client)
+            self.assertFalse(4 in client or True in client or "0" in client or None in client)
+        self.mec.kill(targets=[0, 1, 2])
+        self.assertEqual((self.mec.ids, len(self.mec), 0 in self.mec), ([3], 1, False))
+        self.mec.kill()
+        self.assertEqual(len(self.mec), 0)
+        self.assertTrue(self.mec, "a client is true, also without engines")
+
     def test_without_engines(self):
         mec = InMemoryCluster(0).multiengine()
         self.assertEqual(mec.get_ids(), [])

@@ -348,6 +348,40 @@ class TaskTests(SynchronousTestCase):
             task = MapTask(max, iter([1, 5, 2]))
             self.assertEqual(self.tc.run(task, block=True).result, 5)
 
+    def test_what_was_changed_after_it_was_made(self) -> None:
+        task: Any = MapTask(abs, (1,))
+        for name, wrong in (("function", "text"), ("args", 10), ("kwargs", 3)):
+            right = getattr(task, name)
+            setattr(task, name, wrong)
+            self.assertRaisesRegex(TypeError, f"^{name} must be", self.tc.run, task)
+            setattr(task, name, right)
+        self.assertEqual(self.tc.run(task, block=True).result, 1)
+
+    def test_ids_that_are_none_are_named(self) -> None:
+        for call in (self.tc.abort, self.tc.barrier, self.tc.clear):
+            for wrong in ("12", b"12", 1.5):
+                self.assertRaisesRegex(TypeError, f"list of task ids, not {wrong!r}", call, wrong)
+            self.assertRaisesRegex(TypeError, "not '1'", call, ["1"])
+
+    def test_barrier_of_maps_and_ids(self) -> None:
+        asynchronous = self.tc.asynchronous
+        hold(self.cluster)
+        ids = [self.tc.run(Task("a = 1"))]
+        pending = self.successResultOf(asynchronous.mapper(block=False).map(abs, [-1, -2]))
+        waits = [asynchronous.barrier(each) for each in (pending, [pending, *ids], (pending,))]
+        late = asynchronous.barrier([pending], timeout=5)
+        self.cluster.pump.run()
+        self.cluster.pump.advance(6)
+        self.cluster.pump.run()
+        problem = self.failureResultOf(late, ResultNotCompleted).value
+        self.assertEqual(str(problem), "1 of 1 maps were not done after 5 s; they continue")
+        self.assertFalse(any(wait.called for wait in waits))
+        release(self.cluster)
+        self.cluster.pump.run()
+        for wait in waits:
+            self.assertIsNone(self.successResultOf(wait))
+        self.assertEqual(self.successResultOf(pending.r), [1, 2])
+
     def test_abort_of_what_was_not_sent(self) -> None:
         machine = self.cluster.task_face.tasks.machine
         machine.settings = TaskSettings(window_tasks=10)
@@ -549,7 +583,16 @@ class MapTests(SynchronousTestCase):
 
     def test_wrong_options(self) -> None:
         tc = InMemoryCluster(2).task()
-        self.assertRaises(ValueError, tc.mapper(retries=-1).map, abs, [1])
+        self.assertRaises(ValueError, tc.mapper, retries=-1)
+        self.assertRaises(ValueError, tc.parallel, retries=-1)
+        self.assertRaisesRegex(TypeError, "^block must be", tc.mapper, block="no")
+        mapper: Any = tc.mapper()
+        for name, value, kind in (
+            ("block", "no", TypeError),
+            ("options", {"retries": 1}, TypeError),
+            ("retries", 1, AttributeError),
+        ):
+            self.assertRaisesRegex(kind, name, setattr, mapper, name, value)
         self.assertRaises(TypeError, tc.mapper, timeouts=1)
 
     def test_the_plan_covers_everything_once(self) -> None:

@@ -140,7 +140,7 @@ class CheckTests(unittest.SynchronousTestCase):
             self.assertIn(f"not {wrong}", str(problem))
 
     def test_recovery_tasks_are_checked_too(self) -> None:
-        last = MapTask(abs, retries=-1)
+        last = MapTask(abs).with_options(TaskOptions(retries=-1))
         first = StringTask("a", recovery_task=StringTask("b", recovery_task=last))
         self.assertRaisesRegex(ValueError, "retries", check_options, options_of(first))
         last.retries = 0
