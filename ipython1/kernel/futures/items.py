@@ -14,7 +14,7 @@ from ipython1.kernel.basics.error import BrokenEnginePool, describe_exception
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
-from ipython1.kernel.futures.executorfuture import Answer, Completions, log
+from ipython1.kernel.futures.executorfuture import Answer, Completions, RemoteTraceback, log
 from ipython1.kernel.objects.executorcalls import Preparation
 
 
@@ -168,6 +168,9 @@ class ExecutorItems(ABC):
     def _initializer_failed(self, engine: int | None, problem: BaseException) -> None:
         """Make the executor unusable because its initializer raised an exception."""
         cause = self._cause = problem.__cause__ or problem
+        notes: list[str] = getattr(problem, "__notes__", [])
+        if notes and not (cause.__cause__ or cause.__context__):
+            cause.__cause__ = RemoteTraceback(notes[-1])
         log.critical("exception in the initializer on engine %s", engine, exc_info=cause)
         self._break(
             f"the executor's initializer failed on engine {engine}: {describe_exception(cause)}. "
