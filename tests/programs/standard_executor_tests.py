@@ -124,7 +124,8 @@ def suite(make: Any) -> unittest.TestSuite:
         if not hasattr(mixin, "setUp"):
             bases.insert(1, OnEngines)
         kinds.append(type(mixin.__name__, tuple(bases), {"executor_type": staticmethod(make)}))
-    for module, kind in classes((ON_FUTURES,)):
+    # Futures are the same for both.
+    for module, kind in classes((ON_FUTURES,) if KIND == "mec" else ()):
         use_engine_futures(module)
         kinds.append(kind)
     for kind in kinds:
