@@ -7,6 +7,7 @@ import atexit
 import collections
 import contextlib
 import gc
+import itertools
 import json
 import os
 import shutil
@@ -215,6 +216,16 @@ def test_map() -> None:
         for chunksize in (0, -1):
             with raises(ValueError, "chunksize must be >= 1"):
                 executor.map(square, [1], chunksize=chunksize)
+        for buffersize in (1, 2, 57, 1000):
+            for chunksize in (1, 10):
+                values = executor.map(square, numbers, chunksize=chunksize, buffersize=buffersize)
+                assert list(values) == [n * n for n in numbers]
+        endless = itertools.count()
+        assert list(itertools.islice(executor.map(square, endless, buffersize=3), 3)) == [0, 1, 4]
+        assert next(endless) == 6, "more was submitted than is allowed"
+        for kind, size in ((ValueError, 0), (TypeError, 2.0)):
+            with raises(kind, "buffersize must be"):
+                executor.map(square, [1], buffersize=size)
         # The call submits everything, whether or not anybody looks at the values.
         taken: list[int] = []
         marks = [str(FILES / f"mapped{n}") for n in range(3)]

@@ -59,7 +59,9 @@ def show_traceback(exception: BaseException, traceback: str) -> None:
     If the exception already has a cause or a context, the note is kept.
     """
     notes: list[str] = getattr(exception, "__notes__", [])
-    if traceback not in notes or exception.__cause__ or exception.__context__:
+    if traceback not in notes:
+        return
+    if exception.__cause__ is not None or exception.__context__ is not None:
         return
     exception.__notes__ = [note for note in notes if note != traceback]
     if not exception.__notes__:

@@ -15,12 +15,13 @@ import itertools
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ipython1.checks import check_int
+from ipython1.checks import check_int, is_int
 from ipython1.core.failures import ExceptionRecord
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
@@ -137,41 +138,58 @@ class EngineExecutor(Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
-        """Like the built-in ``map``, with all calls submitted at once.
+        """Like the built-in ``map``, with all calls submitted at once, unless ``buffersize`` limits their number.
 
         :param fn: the function; it is called with one item of each iterable.
         :param iterables: at least one iterable; the shortest determines the number of calls.
         :param timeout: seconds from now after which the iterator raises ``TimeoutError``; default: no limit.
         :param chunksize: the number of calls that are sent and run together, at least 1; default: 1.  Larger values
             are faster for short calls.
+        :param buffersize: the number of calls (of chunks, with a ``chunksize``) that are submitted at once; another one
+            is submitted for each value that the iterator is asked for; default: all.
         :returns: an iterator over the values, in order. It raises the exception of the first call that failed, and then
             cancels the calls that have not begun.
-        :raises ValueError: if ``chunksize`` is less than 1.
+        :raises TypeError, ValueError: if ``chunksize`` or ``buffersize`` is less than 1, or no int.
         :raises RuntimeError, BrokenEnginePool, ClientError: as for :meth:`submit`.
         """
         reactor_in_thread.check()
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None:
+            if not is_int(buffersize):
+                raise TypeError("buffersize must be an integer or None")
+            if buffersize < 1:
+                raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else time.monotonic() + timeout
-        futures: list[EngineFuture] = []
+        futures: deque[EngineFuture] = deque()
+        submitted = self._submissions(fn, zip(*iterables, strict=False), chunksize)
         try:
-            rows = zip(*iterables, strict=False)
-            if chunksize == 1:
-                futures.extend(self.submit(fn, *args) for args in rows)
-            else:
-                while chunk := list(itertools.islice(rows, chunksize)):
-                    futures.append(self.submit(run_chunk, fn, chunk))
+            futures.extend(itertools.islice(submitted, buffersize))
         except BaseException:
             self._cancel(futures)
             raise
-        return self._values(futures, end)
+        return self._values(futures, submitted, end)
 
-    def _values(self, futures: list[EngineFuture], end: float | None) -> Iterator[Any]:
+    def _submissions(
+        self, fn: Callable[..., Any], rows: Iterator[Sequence[Any]], chunksize: int
+    ) -> Iterator[EngineFuture]:
+        """Submit one call after the other, as the iterator is asked for their futures."""
+        if chunksize == 1:
+            for args in rows:
+                yield self.submit(fn, *args)
+        else:
+            while chunk := list(itertools.islice(rows, chunksize)):
+                yield self.submit(run_chunk, fn, chunk)
+
+    def _values(
+        self, futures: deque[EngineFuture], submitted: Iterator[EngineFuture], end: float | None
+    ) -> Iterator[Any]:
         # Neither this frame nor the futures keep a value that the caller has got, or an exception.
-        futures.reverse()
         try:
             while futures:
+                futures.extend(itertools.islice(submitted, 1))
                 values, failure = self._take(futures, end)
                 while values:
                     yield values.pop()
@@ -181,10 +199,10 @@ class EngineExecutor(Executor):
             self._cancel(futures)
 
     def _take(
-        self, futures: list[EngineFuture], end: float | None
+        self, futures: deque[EngineFuture], end: float | None
     ) -> tuple[list[Any], ExceptionRecord | None]:
-        """Remove the last of the futures: return its values in reverse order, and what ended its chunk."""
-        future = futures.pop()
+        """Remove the first of the futures: return its values in reverse order, and what ended its chunk."""
+        future = futures.popleft()
         try:
             value = future.result(None if end is None else end - time.monotonic())
         except BaseException:

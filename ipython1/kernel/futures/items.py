@@ -167,10 +167,11 @@ class ExecutorItems(ABC):
 
     def _initializer_failed(self, engine: int | None, problem: BaseException) -> None:
         """Make the executor unusable because its initializer raised an exception."""
-        cause = self._cause = problem.__cause__ or problem
+        cause = problem if problem.__cause__ is None else problem.__cause__
         notes: list[str] = getattr(problem, "__notes__", [])
-        if notes and not (cause.__cause__ or cause.__context__):
+        if notes and cause.__cause__ is None and cause.__context__ is None:
             cause.__cause__ = RemoteTraceback(notes[-1])
+        self._cause = cause
         log.critical("exception in the initializer on engine %s", engine, exc_info=cause)
         self._break(
             f"the executor's initializer failed on engine {engine}: {describe_exception(cause)}. "

@@ -264,7 +264,7 @@ class TaskItems(ExecutorItems):
             for item in items:
                 item.state = OVER
         for item in items:
-            reason = problem or self.broken_pool()
+            reason = self.broken_pool() if problem is None else problem
             self._completions.put(item.future, failed(reason))
 
     def _interrupt(self, task_ids: Sequence[int | None]) -> None:
