@@ -25,6 +25,10 @@ class ExecutorProgramsTests(unittest.SynchronousTestCase):
             for kind in ("mec", "tc"):
                 lines = self.run_on(cluster, "executors_session.py", kind)
                 self.assertEqual(lines[-1], f"the {kind} executor keeps its promises")
+                lines = self.run_on(cluster, "executors_ended.py", kind, "end")
+                self.assertEqual(lines, [f"the {kind} executor refuses what cannot run"])
+                lines = self.run_on(cluster, "executors_ended.py", kind, "stop")
+                self.assertEqual(lines, [f"the {kind} executor says that the reactor has stopped"])
 
     def test_multiengine_executor_in_trouble(self) -> None:
         """Dead engines and controllers fail only the calls that they must."""

@@ -29,8 +29,13 @@ mec = client.MultiEngineClient()
 tc = client.TaskClient()
 
 
-def make() -> Any:
-    return mec.executor() if KIND == "mec" else tc.executor()
+def make(**options: Any) -> Any:
+    return mec.executor(**options) if KIND == "mec" else tc.executor(**options)
+
+
+def note(name: str) -> None:
+    with open(name, "a") as file:
+        file.write(f"{os.getpid()}\n")
 
 
 def square(x: int) -> int:
@@ -117,11 +122,20 @@ with raises(client.EngineDied):
     futures[50].result()
 assert len(executor.engine_ids) == ENGINES - 2
 
-# New engines are used.
+# New engines are used, and run the initializer of an executor first; each engine runs it once.
+prepared = make(initializer=note, initargs=(str(FILES / "prepared"),))
+assert prepared.submit(square, 3).result(timeout=20) == 9
 more_engines(2)
 futures = busy(executor, "two", ENGINES)
 (FILES / "two").touch()
 assert len({future.result(timeout=20) for future in futures}) == ENGINES
+for gate in ("two again", "two once more"):
+    futures = busy(prepared, gate, ENGINES)
+    (FILES / gate).touch()
+    assert len({future.result(timeout=20) for future in futures}) == ENGINES
+pids = (FILES / "prepared").read_text().split()
+assert len(pids) == ENGINES and set(map(int, pids)) == set(running_pids("two")), pids
+prepared.shutdown()
 
 # All engines are gone: the pool is broken, and says so.
 futures = busy(executor, "three", ENGINES)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import collections
 import contextlib
+import gc
+import itertools
+import json
 import os
 import shutil
 import sys
@@ -12,6 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     ALL_COMPLETED,
@@ -211,6 +216,16 @@ def test_map() -> None:
         for chunksize in (0, -1):
             with raises(ValueError, "chunksize must be >= 1"):
                 executor.map(square, [1], chunksize=chunksize)
+        for buffersize in (1, 2, 57, 1000):
+            for chunksize in (1, 10):
+                values = executor.map(square, numbers, chunksize=chunksize, buffersize=buffersize)
+                assert list(values) == [n * n for n in numbers]
+        endless = itertools.count()
+        assert list(itertools.islice(executor.map(square, endless, buffersize=3), 3)) == [0, 1, 4]
+        assert next(endless) == 6, "more was submitted than is allowed"
+        for kind, size in ((ValueError, 0), (TypeError, 2.0)):
+            with raises(kind, "buffersize must be"):
+                executor.map(square, [1], buffersize=size)
         # The call submits everything, whether or not anybody looks at the values.
         taken: list[int] = []
         marks = [str(FILES / f"mapped{n}") for n in range(3)]
@@ -431,6 +446,98 @@ def test_max_workers() -> None:
         within(10, lambda: [future.running() for future in futures] == [True, True, False, False])
         assert futures[3].cancel() and futures[2].cancel() and not futures[0].cancel()
         Path(gate).touch()
+
+
+STATUS = "not initialized"
+
+
+def set_status(status: str) -> None:
+    global STATUS
+    STATUS = status
+
+
+def get_status() -> str:
+    return STATUS
+
+
+def bad_initializer() -> None:
+    raise OwnError(5, "not possible")
+
+
+def test_initializer() -> None:
+    with make(initializer=set_status, initargs=("ready",)) as executor:
+        assert {executor.submit(get_status).result() for _ in range(20)} == {"ready"}
+        assert set(executor.map(square, [3] * 9, chunksize=2)) == {9}
+        assert executor.submit(arguments, 1, b=2).result() == ((1,), {"b": 2})
+        # One that is made later runs its own.
+        with make(initializer=set_status, initargs=("again",)) as other:
+            gate, running = busy(other)
+            Path(gate).touch()
+            wait(running)
+            assert {executor.submit(get_status).result() for _ in range(20)} == {"again"}
+    # It is ended with the calls that wait for it.
+    mark = str(FILES / "prepared")
+    with make(initializer=leave_mark, initargs=(mark, 60.0), max_workers=1) as executor:
+        future = executor.submit(get_status)
+        within(20, lambda: os.path.exists(mark))
+        executor.abort()
+        assert future.cancelled() or future.exception(timeout=20)
+    for wrong in ({"initializer": 5}, {"initializer": print, "initargs": 7}):
+        with raises(TypeError, next(reversed(wrong))):
+            make(**wrong)
+    with raises(client.SerializationError, "lock"):
+        make(initializer=print, initargs=(threading.Lock(),))
+
+
+def test_initializer_fails() -> None:
+    with make(initializer=bad_initializer) as executor:
+        futures = []
+        with contextlib.suppress(client.BrokenEnginePool):
+            futures.extend(executor.submit(square, n) for n in range(20))
+        for future in futures:
+            problem = future.exception(timeout=20)
+            assert type(problem) is client.BrokenEnginePool, repr(problem)
+            assert "initializer failed on engine" in str(problem), problem
+            assert "OwnError: not possible (5)" in str(problem), problem
+            assert isinstance(problem.__cause__, OwnError), repr(problem.__cause__)
+            text = "".join(traceback.format_exception(problem))
+            assert "in bad_initializer()" in text, text
+        with raises(client.BrokenEnginePool, "not possible"):
+            executor.submit(square, 2)
+        assert "broken" in repr(executor)
+    with make() as executor:
+        assert list(executor.map(square, range(9))) == [n * n for n in range(9)]
+
+
+def test_map_keeps_nothing() -> None:
+    with make() as executor:
+        for chunksize in (1, 3):
+            for value in executor.map(collections.UserList, [()] * 6, chunksize=chunksize):
+                kept = weakref.ref(value)
+                del value
+                assert kept() is None, chunksize
+        gc.disable()
+        try:
+            for chunksize in (1, 3):
+                try:
+                    list(executor.map(json.loads, ["1", "{"], chunksize=chunksize))
+                except json.JSONDecodeError as problem:
+                    kept_problem = weakref.ref(problem)
+                assert kept_problem() is None, chunksize
+            future = executor.submit(json.loads, "{")
+            try:
+                future.result()
+            except json.JSONDecodeError as problem:
+                kept_problem = weakref.ref(problem)
+            del future
+            within(10, lambda: kept_problem() is None)
+        finally:
+            gc.enable()
+
+
+def test_number_of_workers() -> None:
+    with make() as executor, make(max_workers=3) as three:
+        assert (executor._max_workers, three._max_workers) == (ENGINES, 3)
 
 
 def test_asyncio() -> None:

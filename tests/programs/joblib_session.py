@@ -6,6 +6,7 @@ Run as ``joblib_session.py mec``, ``tc`` or ``none`` (no client is named).
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
 import signal
@@ -155,6 +156,80 @@ def test_nested() -> None:
     both(lambda: Parallel(n_jobs=2)(delayed(innermost)(i) for i in range(4)))
 
 
+def named_inside(how: str, level: int = 0) -> tuple[int, list[Any]]:
+    """Name the cluster's backend on an engine, also in calls of such calls."""
+    deeper = () if level == 2 else [delayed(named_inside)(how, level + 1) for _ in range(2)]
+    if how == "Parallel":
+        results = Parallel(n_jobs=2, backend="ipython1")(deeper)
+    else:
+        with joblib.parallel_config("ipython1", n_jobs=2, inner_max_num_threads=1):
+            results = Parallel()(deeper)
+    return os.getpid(), results
+
+
+def processes_of(result: tuple[int, list[Any]]) -> set[int]:
+    return {result[0]}.union(*map(processes_of, result[1]))
+
+
+def test_named_on_engines() -> None:
+    for how in ("Parallel", "config"):
+        with joblib.parallel_config("ipython1"):
+            results = Parallel(n_jobs=2, batch_size=1)(delayed(named_inside)(how) for _ in range(4))
+        # Also where joblib has not sent the call.
+        results += Clients.mec.apply(named_inside, how)
+        for result in results:
+            assert processes_of(result) == {result[0]} and result[0] != os.getpid(), result
+
+
+def limits() -> set[int]:
+    return {
+        each["num_threads"]
+        for each in importlib.import_module("threadpoolctl").threadpool_info()
+        if each["user_api"] == "blas"
+    }
+
+
+def test_inner_max_num_threads() -> None:
+    there = importlib.util.find_spec("threadpoolctl") is not None
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with joblib.parallel_config("ipython1", n_jobs=2, inner_max_num_threads=1):
+            assert Parallel()(delayed(square)(n) for n in range(3)) == [0, 1, 4]
+            if there:
+                np.ones(1)
+                assert set.union(*Parallel()(delayed(limits)() for _ in range(4))) <= {1}
+    messages = [str(each.message) for each in told]
+    assert (not there) == any("has no threadpoolctl" in message for message in messages), messages
+    assert len(messages) <= 1, messages
+
+
+READY = ""
+
+
+def prepare(word: str) -> None:
+    global READY
+    READY = word
+
+
+def is_ready(word: str) -> bool:
+    return word == READY
+
+
+def not_possible() -> None:
+    raise LookupError("not possible")
+
+
+def test_initializer() -> None:
+    with joblib.parallel_config("ipython1", initializer=prepare, initargs=("one",)):
+        for _ in range(2):
+            assert all(Parallel(n_jobs=3)(delayed(is_ready)("one") for _ in range(9)))
+    two = Parallel(n_jobs=3, backend="ipython1", initializer=prepare, initargs=("two",))
+    assert all(two(delayed(is_ready)("two") for _ in range(9)))
+    with joblib.parallel_config("ipython1", initializer=not_possible):
+        with raises(client.BrokenEnginePool, "LookupError: not possible"):
+            Parallel(n_jobs=3)(delayed(square)(n) for n in range(9))
+
+
 def test_generators() -> None:
     with joblib.parallel_config("ipython1"):
         for return_as in ("generator", "generator_unordered"):
@@ -248,7 +323,12 @@ def test_a_client_that_is_lost() -> None:
         assert Parallel(n_jobs=2)(delayed(abs)(-n) for n in range(4)) == [0, 1, 2, 3]
 
 
+class Clients:
+    mec: Any = None
+
+
 def main() -> None:
+    Clients.mec = client.MultiEngineClient()
     kinds: dict[str, Callable[[], Any]] = {
         "mec": client.MultiEngineClient,
         "tc": client.TaskClient,

@@ -167,4 +167,5 @@ def connect_blocking(furl_or_file: Any, interface: str, timeout: float) -> Conne
     connection: Connection = blockingCallFromThread(
         open_connection, reactor, furl_or_file, interface, timeout
     )
+    reactor_in_thread.attend(connection.end)
     return connection

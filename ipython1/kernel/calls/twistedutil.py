@@ -10,8 +10,9 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ipython1.kernel.basics.error import (
     ClientError,
@@ -23,6 +24,12 @@ from ipython1.kernel.host.sockets import let_go_in_children
 from ipython1.kernel.host.steadyclock import keep_steady
 
 T = TypeVar("T")
+
+
+class LosesLink(Protocol):
+    """An end of a connection."""
+
+    def link_lost(self, reason: str) -> None: ...
 
 
 class ReactorInThread:
@@ -42,6 +49,7 @@ class ReactorInThread:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = 0
+        self._connections: weakref.WeakSet[LosesLink] = weakref.WeakSet()
 
     def start(self) -> Any:
         """Start the reactor unless it is running.
@@ -58,8 +66,8 @@ class ReactorInThread:
                 started = threading.Event()
                 reactor.callWhenRunning(started.set)
                 thread = threading.Thread(
-                    target=reactor.run,
-                    kwargs={"installSignalHandlers": False},
+                    target=self._run,
+                    args=(reactor,),
                     name="ipython1-reactor",
                     daemon=True,
                 )
@@ -72,23 +80,40 @@ class ReactorInThread:
                     self.check()
         return reactor
 
+    def _run(self, reactor: Any) -> None:
+        reactor.run(installSignalHandlers=False)
+        # Foolscap would tell them in the reactor's next turn, which never comes.
+        for end in list(self._connections):
+            end.link_lost("Twisted's reactor has stopped in this process")
+
+    def attend(self, end: LosesLink) -> None:
+        """Have an end of a connection fail its calls when the reactor has stopped; it is not kept alive."""
+        self._connections.add(end)
+
     def check(self) -> None:
         """Check that the reactor can run calls.
 
         :raises ClientError: if the reactor's thread has ended, or belongs to the process that this one was forked from.
         """
+        trouble = self.trouble()
+        if trouble:
+            raise ClientError(trouble)
+
+    def trouble(self) -> str:
+        """Return why the reactor cannot run calls; empty if it can.  Takes no lock, as a fork may have left it held."""
         if self._thread is None:
-            return
+            return ""
         if self._pid != os.getpid():
-            raise ClientError(
+            return (
                 "this process was forked from one that already used an ipython1 client; "
                 "spawn the process instead of forking it, or fork before creating clients"
             )
         if not self._thread.is_alive():
-            raise ClientError(
+            return (
                 "Twisted's reactor has stopped in this process and cannot be restarted; clients no longer work in this "
                 "process"
             )
+        return ""
 
     def stop(self) -> None:
         """Stop the reactor and wait for its thread at the end of the process, for 2 seconds at most."""

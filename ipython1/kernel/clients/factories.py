@@ -49,6 +49,8 @@ def register_joblib_backend(
     :raises ImportError: if joblib is not installed.
     :raises TypeError: if ``client`` is anything else.
     """
-    from ipython1.kernel.clients import joblibbackend
+    from ipython1.kernel.clients.joblibbackend import register_backend
 
-    joblibbackend.register_joblib_backend(client, name, make_default)
+    if client is not None and not hasattr(client, "executor"):
+        raise TypeError(f"client must be a MultiEngineClient or a TaskClient, not {client!r}")
+    register_backend(client, name, make_default)

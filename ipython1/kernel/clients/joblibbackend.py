@@ -12,7 +12,8 @@ joblib 1.4 or newer must be installed here and on the engines' hosts.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty
 from typing import Any
@@ -32,9 +33,12 @@ except ImportError as problem:
     ) from problem
 
 from ipython1.kernel.basics.error import NoEnginesRegistered
+from ipython1.kernel.calls.twistedutil import reactor_in_thread
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.futures.executorfuture import EngineFuture
-from ipython1.kernel.futures.executors import EngineExecutor
+from ipython1.kernel.futures.executors import EngineExecutor, make_preparation
+from ipython1.kernel.objects.executorcalls import Preparation
+from ipython1.kernel.objects.joblibcalls import Batch, Unlimited
 from ipython1.notebook.frontend import person_waits
 
 
@@ -42,9 +46,11 @@ class _Client:
     """The client that the backends of one registration share.
 
     :param client: None to create one at first use, and again if its connection is lost.
+    :ivar name: the name of the backend.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, name: str) -> None:
+        self.name = name
         self._client = client
         self._own = client is None
         self._lock = threading.Lock()
@@ -62,9 +68,13 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
     A ``Parallel`` nested in a batch runs on the engine in threads; deeper levels run sequentially.
 
     :param client: provides the client.
+    :param inner_max_num_threads: the number of threads that BLAS and OpenMP may use on each engine; default: no limit.
     :param targets: the engines; default: all.
+    :param initializer: a function that each engine calls once, before its first batch; default: None.
+    :param initargs: its arguments, a tuple; default: none.
     """
 
+    supports_inner_max_num_threads = True
     supports_retrieve_callback = True
     supports_sharedmem = False
     uses_threads = False
@@ -76,24 +86,30 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         nesting_level: int | None = None,
         inner_max_num_threads: int | None = None,
         targets: Any = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Sequence[Any] = (),
     ) -> None:
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
         self._clients = client
         self._targets = targets
+        self._preparation = make_preparation(initializer, initargs)
         self._executor: EngineExecutor | None = None
         self._watched = False
+        self._told_unlimited = False
         self.parallel: Any = None
 
-    def _make_executor(self, most: int | None) -> EngineExecutor:
+    def _make_executor(
+        self, most: int | None, preparation: Preparation | None = None
+    ) -> EngineExecutor:
         client = self._clients.get()
         if self._targets is None:
-            executor: EngineExecutor = client.executor(max_workers=most)
+            executor: EngineExecutor = client.executor(max_workers=most, initializer=preparation)
         elif not hasattr(client, "targets"):
             raise TypeError(
                 "targets require a MultiEngineClient; the controller chooses the engines for tasks of a TaskClient"
             )
         else:
-            executor = client.executor(self._targets, max_workers=most)
+            executor = client.executor(self._targets, max_workers=most, initializer=preparation)
         return executor
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -126,15 +142,26 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         parallel: Any = None,
         prefer: Any = None,
         require: Any = None,
+        *,
+        targets: Any = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Sequence[Any] = (),
         **options: Any,
     ) -> int:
-        """Prepare for a ``Parallel``, and return the number of jobs."""
+        """Prepare for a ``Parallel``, and return the number of jobs.
+
+        :param targets, initializer, initargs: replace those of the backend if the ``Parallel`` names them.
+        """
+        if targets is not None:
+            self._targets = targets
+        if initializer is not None:
+            self._preparation = make_preparation(initializer, initargs)
         number = self.effective_n_jobs(n_jobs)
         if number == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         self._watched = person_waits()
-        self._executor = self._make_executor(None if n_jobs == -1 else number)
+        self._executor = self._make_executor(None if n_jobs == -1 else number, self._preparation)
         return number
 
     def start_call(self) -> None:
@@ -152,7 +179,8 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
     def submit(self, func: Callable[[], Any], callback: Any = None) -> EngineFuture:
         """Run a batch on an engine."""
         assert self._executor is not None
-        future = self._executor.submit(func)
+        batch = Batch(func, self._clients.name, self.inner_max_num_threads)
+        future = self._executor.submit(batch)
         if callback is not None:
             future.add_done_callback(callback)
         return future
@@ -165,12 +193,23 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         """Return the results of a batch, or raise its error; joblib calls this in a thread of the executor."""
         if self._watched:
             out.show_output()
-        return out.result()
+        value = out.result()
+        if not isinstance(value, Unlimited):
+            return value
+        if not self._told_unlimited:
+            self._told_unlimited = True
+            warnings.warn(
+                f"engine {out.engine_id} has no threadpoolctl, so inner_max_num_threads has no effect there; "
+                "install it on the engines' hosts with: pip install threadpoolctl",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return value.value
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel batches that have not begun, and interrupt those that run."""
         executor = self._executor
-        if executor is not None:
+        if executor is not None and not reactor_in_thread.trouble():
             executor.abort()
         self.terminate()
         if ensure_ready:
@@ -184,17 +223,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         self.reset_batch_stats()
 
 
-def register_joblib_backend(
-    client: Any = None, name: str = "ipython1", make_default: bool = False
-) -> None:
-    """Register engines as a joblib backend.
-
-    :param client: a ``MultiEngineClient`` or ``TaskClient``; default: a ``MultiEngineClient`` of the default cluster,
-        created at the first use of the backend.
-    :param name: the name of the backend in ``joblib.parallel_config``; default: ``'ipython1'``.
-    :param make_default: whether to use the backend wherever no other one is named; default: False.
-    :raises TypeError: if ``client`` is anything else.
-    """
-    if client is not None and not hasattr(client, "executor"):
-        raise TypeError(f"client must be a MultiEngineClient or a TaskClient, not {client!r}")
-    register_parallel_backend(name, partial(ClusterBackend, _Client(client)), make_default)
+def register_backend(client: Any, name: str, make_default: bool) -> None:
+    """Register a backend, as :func:`~ipython1.kernel.clients.factories.register_joblib_backend` does."""
+    factory = partial(ClusterBackend, _Client(client, name))
+    register_parallel_backend(name, factory, make_default)

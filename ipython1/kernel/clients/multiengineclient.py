@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -189,18 +189,27 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         return self._run(requests.pull(key), None, True)
 
     def executor(
-        self, targets: Targets = None, max_workers: int | None = None
+        self,
+        targets: Targets = None,
+        max_workers: int | None = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Sequence[Any] = (),
     ) -> MultiEngineExecutor:
         """Create a ``concurrent.futures.Executor`` that sends each call to the engine with the fewest calls.
 
         :param targets: the engines; ``'all'`` includes engines that register later; default: ``self.targets``.
         :param max_workers: the maximum number of calls that run at the same time, at least 1; default: one per engine.
+        :param initializer: a function that each engine calls once, before its first call; if it raises an exception,
+            all calls fail with ``BrokenEnginePool``; default: None.
+        :param initargs: its arguments, a tuple; default: none.
         :returns: an executor, which must be shut down (as ``with`` does); the client stays open.
+        :raises TypeError, ValueError: if an argument is invalid.
+        :raises SerializationError: if the initializer or its arguments cannot be pickled.
         """
         from ipython1.kernel.futures.executors import MultiEngineExecutor
 
         ids, _ = self._options(targets, True)
-        return MultiEngineExecutor(self._connection, ids, max_workers)
+        return MultiEngineExecutor(self._connection, ids, max_workers, initializer, initargs)
 
     def sync_imports(self, targets: Targets = None, quiet: bool = False) -> SyncImports:
         """Import modules both here and on the engines, in a ``with`` block of import statements.

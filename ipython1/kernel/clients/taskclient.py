@@ -289,15 +289,23 @@ class TaskClient(TaskMethods):
 
     @shows_options
     def executor(
-        self, max_workers: int | None = None, **options: Unpack[OptionKeywords]
+        self,
+        max_workers: int | None = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Sequence[Any] = (),
+        **options: Unpack[OptionKeywords],
     ) -> TaskExecutor:
         """Create a ``concurrent.futures.Executor`` that makes a task with these options of each call.
 
         :param max_workers: the maximum number of calls that are submitted at the same time, at least 1; default: no
             limit.
+        :param initializer: a function that each engine calls once, before its first call; if it raises an exception,
+            all calls fail with ``BrokenEnginePool``; default: None.
+        :param initargs: its arguments, a tuple; default: none.
         {options}
         :returns: an executor, which must be shut down (as ``with`` does); the client stays open.
-        :raises TypeError, ValueError: if an option is invalid.
+        :raises TypeError, ValueError: if an argument is invalid.
+        :raises SerializationError: if the initializer or its arguments cannot be pickled.
         :raises ConnectionError: if the connection to the controller is lost.
         """
         from ipython1.kernel.futures.executors import TaskExecutor
@@ -308,6 +316,8 @@ class TaskClient(TaskMethods):
             self._encoder,
             make_options("executor()", **options),
             max_workers,
+            initializer,
+            initargs,
         )
 
     # -- the queue

@@ -27,6 +27,7 @@ from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.security import wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
+from ipython1.kernel.objects.joblibcalls import offer_nested_backend
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import register
 from ipython1.kernel.wire import messages
@@ -117,6 +118,7 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
         os.register_at_fork(after_in_child=engine.interpreter.forked)
     sockets.let_go_in_children(reactor)
     offer_stack_dump()
+    offer_nested_backend()
     sys.setswitchinterval(SWITCH_INTERVAL)
     engine.run()
 

@@ -28,7 +28,7 @@ from ipython1.kernel.futures.executorfuture import Answer, Completions, show_tra
 from ipython1.kernel.futures.items import ExecutorItems, failed
 from ipython1.kernel.objects.commands import APPLY, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
-from ipython1.kernel.objects.executorcalls import run_chunk
+from ipython1.kernel.objects.executorcalls import Preparation, run_chunk
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
@@ -61,8 +61,10 @@ def kind_of(function: Any, args: Sequence[Any]) -> object:
 class EngineItems(ExecutorItems):
     """The items of an executor.
 
+    An engine gets items once it has run the executor's initializer, which it is told to do when the first item waits.
+
     :param ids: the engines to use; None for all, including those that register later.
-    :param most: the maximum number of items that are sent and not done.
+    :raises SerializationError: if the initializer or its arguments cannot be pickled.
     """
 
     def __init__(
@@ -71,15 +73,22 @@ class EngineItems(ExecutorItems):
         ids: Sequence[int] | None,
         most: int | None,
         completions: Completions,
+        preparation: Preparation | None = None,
     ) -> None:
-        super().__init__(connection, completions)
+        super().__init__(connection, most, completions, preparation)
+        self._prepare: Buffers = ()
+        if preparation is not None:
+            self._prepare = APPLY.pack(preparation.run, (), {}, snapshot=True)
         self._wanted = None if ids is None else frozenset(ids)
         self._inbox: list[Item] = []
         self._awake = False
         self._look: Any = None
         self._last_loss = ""
-        self._dispatcher = Dispatcher(self._usable(self._end.ids), most)
-        self._known = self._dispatcher.engines
+        self._present = self._usable(self._end.ids)
+        self._preparing: dict[int, _Preparing] = {}
+        self._ready: set[int] = set()
+        self._dispatcher = Dispatcher(() if self._prepare else self._present, most)
+        self._known = self.engines
         self._begin()
 
     def _usable(self, ids: Iterable[int]) -> set[int]:
@@ -89,7 +98,7 @@ class EngineItems(ExecutorItems):
     @property
     def engines(self) -> list[int]:
         """The ids of the engines in use."""
-        return self._dispatcher.engines
+        return sorted(self._present)
 
     # -- from any thread
 
@@ -144,6 +153,8 @@ class EngineItems(ExecutorItems):
         if self.broken:
             self._fail_waiting()
             return
+        if self._prepare:
+            self._prepare_engines()
         while (item := dispatcher.next_item()) is not None:
             engine = dispatcher.engine_for(item)
             if engine is None:
@@ -163,17 +174,21 @@ class EngineItems(ExecutorItems):
         self._look_later()
 
     def _ids_changed(self, ids: list[int]) -> None:
-        usable = self._usable(ids)
-        self._dispatcher.set_engines(usable)
+        usable = self._present = self._usable(ids)
+        if self._prepare:
+            self._ready &= usable
+            for engine in self._preparing.keys() - usable:
+                del self._preparing[engine]
+        self._dispatcher.set_engines(self._ready if self._prepare else usable)
         if usable:
-            self._known = sorted(usable)
+            self._known = self.engines
             self._go_on()
         elif not self.broken:
             # The running items fail first, and show how the engines ended.
             self._reactor.callLater(0, self._check_engines)
 
     def _check_engines(self) -> None:
-        if not self._dispatcher.engines:
+        if not self._present:
             how = self._last_loss or f"the last was engine {compress_ids(self._known)}"
             self._break(
                 f"all engines of this executor are gone ({how}). Start engines, and create a new executor"
@@ -190,7 +205,41 @@ class EngineItems(ExecutorItems):
             for item in items:
                 item.state = OVER
         for item in items:
-            self._completions.put(item.future, failed(BrokenEnginePool(self.broken)))
+            self._completions.put(item.future, failed(self.broken_pool()))
+
+    # -- the initializer
+
+    def _prepare_engines(self) -> None:
+        """Have engines run the initializer if there is an item for them."""
+        if self._dispatcher.next_item() is None:
+            return
+        for engine in sorted(self._present - self._ready - self._preparing.keys()):
+            observer = self._preparing[engine] = _Preparing(self, engine)
+            observer.number = self._end.submit(
+                APPLY.name, self._prepare, (engine,), observer, stream=False, announce=False
+            )
+
+    def prepared(self, observer: _Preparing, outcome: Outcome) -> None:
+        """Handle the end of the initializer on an engine."""
+        engine = observer.engine
+        if self._preparing.get(engine) is not observer or isinstance(outcome.error, EngineDied):
+            return
+        answer = read_outcome(outcome)
+        if isinstance(answer.problem, (KeyboardInterrupt, QueueCleared)):
+            del self._preparing[engine]  # it runs again for the next item
+        elif answer.problem is not None:
+            if not self.broken:
+                self._initializer_failed(engine, answer.problem)
+        else:
+            del self._preparing[engine]
+            self._ready.add(engine)
+            self._dispatcher.set_engines(self._ready)
+        self._go_on()
+
+    def not_prepared(self, problem: Exception) -> None:
+        """Handle an initializer that did not reach its engine; those that are gone are unregistered soon."""
+        if not isinstance(problem, (InvalidEngineID, NoEnginesRegistered, ConnectionError)):
+            self._break(f"the executor's initializer cannot be sent: {problem}")
 
     # -- outcomes
 
@@ -266,9 +315,13 @@ class EngineItems(ExecutorItems):
         self._look_later()
 
     def _interrupt(self, items: list[Item]) -> None:
-        for item in items:
-            if item.state is HANDED and item.number is not None:
-                self._end.ask("abort", number=item.number).addErrback(lambda failure: None)
+        numbers = [item.number for item in items if item.state is HANDED]
+        if self._dispatcher.next_item() is None:
+            # Nothing waits for the initializer any more.
+            numbers += [observer.number for observer in self._preparing.values()]
+        for number in numbers:
+            if number is not None:
+                self._end.ask("abort", number=number).addErrback(lambda failure: None)
 
 
 class _Observer:
@@ -291,3 +344,26 @@ class _Observer:
 
     def failed(self, problem: Exception) -> None:
         self._items.refused(self._item, problem)
+
+
+class _Preparing:
+    """Observes the initializer on an engine."""
+
+    __slots__ = ("_items", "engine", "number")
+
+    def __init__(self, items: EngineItems, engine: int) -> None:
+        self._items = items
+        self.engine = engine
+        self.number: int | None = None
+
+    def accepted(self, ids: Sequence[int]) -> None:
+        pass
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        pass
+
+    def outcome(self, outcome: Outcome) -> None:
+        self._items.prepared(self, outcome)
+
+    def failed(self, problem: Exception) -> None:
+        self._items.not_prepared(problem)

@@ -6,12 +6,17 @@ import logging
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import WaitInterrupted
 from ipython1.kernel.calls.attendance import show_output
-from ipython1.kernel.calls.twistedutil import in_reactor_thread, refuse_in_reactor_thread
+from ipython1.kernel.calls.twistedutil import (
+    in_reactor_thread,
+    reactor_in_thread,
+    refuse_in_reactor_thread,
+)
 from ipython1.notebook.frontend import person_waits
 
 if TYPE_CHECKING:
@@ -56,7 +61,9 @@ def show_traceback(exception: BaseException, traceback: str) -> None:
     If the exception already has a cause or a context, the note is kept.
     """
     notes: list[str] = getattr(exception, "__notes__", [])
-    if traceback not in notes or exception.__cause__ or exception.__context__:
+    if traceback not in notes:
+        return
+    if exception.__cause__ is not None or exception.__context__ is not None:
         return
     exception.__notes__ = [note for note in notes if note != traceback]
     if not exception.__notes__:
@@ -95,6 +102,8 @@ class Answer:
         self.stdout = stdout
         self.stderr = stderr
 
+
+_OVER: Final = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
 _UNREAD: Final = RuntimeError("the exception from the engine has not been decoded")
 
@@ -137,7 +146,10 @@ class EngineFuture(Future):
         """Cancel the call if it has not begun, wherever it is waiting.
 
         :returns: whether it was cancelled and will not run.
+        :raises ClientError: if the call is not done, in a process that was forked from the client's, and after the
+            reactor has stopped.
         """
+        self._check_pending()
         item = self._item
         if item is None or self.done():
             return super().cancel()
@@ -146,10 +158,18 @@ class EngineFuture(Future):
     def running(self) -> bool:
         """Return whether an engine is running the call, as far as the client knows."""
         item = self._item
-        return item is not None and not self.done() and self._owner.has_begun(item)
+        if item is None:
+            return super().running()
+        if reactor_in_thread.trouble():
+            return False
+        return not self.done() and self._owner.has_begun(item)
 
     def abort(self) -> None:
-        """Abort the call: cancel it if it has not begun, interrupt it (as Ctrl-C would) if it is running."""
+        """Abort the call: cancel it if it has not begun, interrupt it (as Ctrl-C would) if it is running.
+
+        :raises ClientError: as for :meth:`cancel`.
+        """
+        self._check_pending()
         item = self._item
         if item is not None and not self.done():
             self._owner.abort_items([item])
@@ -172,16 +192,24 @@ class EngineFuture(Future):
         :raises TimeoutError: after ``timeout``; the call continues.
         :raises concurrent.futures.CancelledError: if it was cancelled.
         :raises WaitInterrupted: on Ctrl-C; the call continues.
-        :raises BrokenEnginePool: if all engines are gone, or the connection to the controller is lost.
+        :raises BrokenEnginePool: if all engines are gone, the connection to the controller is lost, or the executor's
+            initializer failed.
+        :raises ClientError: if it is not done, in a process that was forked from the client's, and after the reactor
+            has stopped.
 
         In an interactive session, the first call in the main thread also shows what the call has printed.
         """
         answer = self._await(timeout)
         if person_waits():
             self.show_output()
-        if answer.problem is not None:
-            raise answer.problem.with_traceback(None)
-        return answer.value
+        problem = answer.problem
+        if problem is None:
+            return answer.value
+        try:
+            raise problem.with_traceback(None)
+        finally:
+            # The exception refers to this frame; neither may keep the other alive.
+            del problem, answer, self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the exception of the call, or None if it succeeded; waits like :meth:`result`.
@@ -214,7 +242,13 @@ class EngineFuture(Future):
     def _peek(self) -> Answer:
         return self._await(0) if self.done() and not self.cancelled() else Answer(None)
 
+    def _check_pending(self) -> None:
+        """Check that the future is done, or something can still finish it; takes no lock."""
+        if self._state not in _OVER:
+            reactor_in_thread.check()
+
     def _await(self, timeout: float | None) -> Answer:
+        self._check_pending()
         if not self.done():
             refuse_in_reactor_thread()
         try:
@@ -230,7 +264,7 @@ class EngineFuture(Future):
                     try:
                         self._answer = self._read()
                     except Exception as unreadable:
-                        self._answer = Answer(None, problem=unreadable)
+                        self._answer = Answer(None, problem=unreadable.with_traceback(None))
                     self._read = None
             return self._answer
 
@@ -296,11 +330,17 @@ class Completions:
         return self._outstanding
 
     def expect(self) -> None:
-        """Add a future to the outstanding ones."""
+        """Add a future to the outstanding ones.
+
+        :raises RuntimeError: if the program is ending, so that no thread can be started.
+        """
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name)
-                self._thread.start()
+                if not threading.main_thread().is_alive():
+                    raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+                thread = threading.Thread(target=self._run, name=self._name)
+                thread.start()
+                self._thread = thread
             self._outstanding += 1
 
     def put(self, future: EngineFuture, read: Callable[[], Answer], good: bool = False) -> None:

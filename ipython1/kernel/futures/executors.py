@@ -15,21 +15,22 @@ import itertools
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ipython1.checks import check_int
+from ipython1.checks import check_int, is_int
+from ipython1.core.failures import ExceptionRecord
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
-    BrokenEnginePool,
     InvalidEngineID,
     NoEnginesRegistered,
     SerializationError,
 )
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
+from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
 from ipython1.kernel.futures.dispatch import Item
 from ipython1.kernel.futures.engineitems import EngineItems
 from ipython1.kernel.futures.executorfuture import (
@@ -42,7 +43,7 @@ from ipython1.kernel.futures.executorfuture import (
 )
 from ipython1.kernel.futures.items import ExecutorItems, failed
 from ipython1.kernel.objects.exceptions import exception_of
-from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
+from ipython1.kernel.objects.executorcalls import ChunkResult, Preparation, run_chunk
 from ipython1.kernel.objects.serialize import dumps
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 
@@ -63,7 +64,7 @@ class EngineExecutor(Executor):
         self._lock = threading.Lock()
         self._shut_down = False
         self._futures: weakref.WeakSet[EngineFuture] = weakref.WeakSet()
-        self._at_end = weakref.finalize(self, self._completions.when_idle, self._items.release)
+        self._at_end = weakref.finalize(self, _release, self._completions, self._items)
         self._at_end.atexit = False
 
     def __repr__(self) -> str:
@@ -79,6 +80,16 @@ class EngineExecutor(Executor):
         """The sorted ids of the engines that the executor uses."""
         return self._items.engines
 
+    @property
+    def _max_workers(self) -> int:
+        """The number of calls that can run at the same time; libraries read it, as the standard executors have it."""
+        return self._items.max_workers
+
+    @property
+    def _broken(self) -> str:
+        """Why the executor can no longer be used, or an empty string; as the standard executors have it."""
+        return self._items.broken
+
     # -- submitting
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> EngineFuture:
@@ -92,13 +103,16 @@ class EngineExecutor(Executor):
         :param kwargs: its keyword arguments.
         :returns: an :class:`~ipython1.kernel.futures.executorfuture.EngineFuture`, a ``concurrent.futures.Future``, of
             the returned value.
-        :raises RuntimeError: after :meth:`shutdown`.
-        :raises BrokenEnginePool: if all engines are gone, or the connection to the controller is lost.
+        :raises RuntimeError: after :meth:`shutdown`, and when the program is ending.
+        :raises BrokenEnginePool: if all engines are gone, the connection to the controller is lost, or the initializer
+            failed.
+        :raises ClientError: in a process that was forked from the client's, and after the reactor has stopped.
         """
+        reactor_in_thread.check()
         future = EngineFuture(self)
         with self._lock:
             if self._items.broken:
-                raise BrokenEnginePool(self._items.broken)
+                raise self._items.broken_pool()
             if self._shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._completions.expect()
@@ -124,51 +138,81 @@ class EngineExecutor(Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
-        """Like the built-in ``map``, with all calls submitted at once.
+        """Like the built-in ``map``, with all calls submitted at once, unless ``buffersize`` limits their number.
 
         :param fn: the function; it is called with one item of each iterable.
         :param iterables: at least one iterable; the shortest determines the number of calls.
         :param timeout: seconds from now after which the iterator raises ``TimeoutError``; default: no limit.
         :param chunksize: the number of calls that are sent and run together, at least 1; default: 1.  Larger values
             are faster for short calls.
+        :param buffersize: the number of calls (of chunks, with a ``chunksize``) that are submitted at once; another one
+            is submitted for each value that the iterator is asked for; default: all.
         :returns: an iterator over the values, in order. It raises the exception of the first call that failed, and then
             cancels the calls that have not begun.
-        :raises ValueError: if ``chunksize`` is less than 1.
-        :raises RuntimeError, BrokenEnginePool: as for :meth:`submit`.
+        :raises TypeError, ValueError: if ``chunksize`` or ``buffersize`` is less than 1, or no int.
+        :raises RuntimeError, BrokenEnginePool, ClientError: as for :meth:`submit`.
         """
+        reactor_in_thread.check()
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None:
+            if not is_int(buffersize):
+                raise TypeError("buffersize must be an integer or None")
+            if buffersize < 1:
+                raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else time.monotonic() + timeout
-        futures: list[EngineFuture] = []
+        futures: deque[EngineFuture] = deque()
+        submitted = self._submissions(fn, zip(*iterables, strict=False), chunksize)
         try:
-            rows = zip(*iterables, strict=False)
-            if chunksize == 1:
-                futures.extend(self.submit(fn, *args) for args in rows)
-            else:
-                while chunk := list(itertools.islice(rows, chunksize)):
-                    futures.append(self.submit(run_chunk, fn, chunk))
+            futures.extend(itertools.islice(submitted, buffersize))
         except BaseException:
             self._cancel(futures)
             raise
-        return self._values(futures, end)
+        return self._values(futures, submitted, end)
 
-    def _values(self, futures: list[EngineFuture], end: float | None) -> Iterator[Any]:
-        futures.reverse()
+    def _submissions(
+        self, fn: Callable[..., Any], rows: Iterator[Sequence[Any]], chunksize: int
+    ) -> Iterator[EngineFuture]:
+        """Submit one call after the other, as the iterator is asked for their futures."""
+        if chunksize == 1:
+            for args in rows:
+                yield self.submit(fn, *args)
+        else:
+            while chunk := list(itertools.islice(rows, chunksize)):
+                yield self.submit(run_chunk, fn, chunk)
+
+    def _values(
+        self, futures: deque[EngineFuture], submitted: Iterator[EngineFuture], end: float | None
+    ) -> Iterator[Any]:
+        # Neither this frame nor the futures keep a value that the caller has got, or an exception.
         try:
             while futures:
-                value = futures[-1].result(None if end is None else end - time.monotonic())
-                futures.pop()
-                if isinstance(value, ChunkResult):
-                    yield from value.values
-                    if value.failure is not None:
-                        problem = exception_of(value.failure)
-                        show_traceback(problem, value.failure.traceback)
-                        raise problem
-                else:
-                    yield value
+                futures.extend(itertools.islice(submitted, 1))
+                values, failure = self._take(futures, end)
+                while values:
+                    yield values.pop()
+                if failure is not None:
+                    raise _rebuild(failure)
         finally:
             self._cancel(futures)
+
+    def _take(
+        self, futures: deque[EngineFuture], end: float | None
+    ) -> tuple[list[Any], ExceptionRecord | None]:
+        """Remove the first of the futures: return its values in reverse order, and what ended its chunk."""
+        future = futures.popleft()
+        try:
+            value = future.result(None if end is None else end - time.monotonic())
+        except BaseException:
+            self._cancel([future])
+            raise
+        finally:
+            del future
+        if isinstance(value, ChunkResult):
+            return value.values[::-1], value.failure
+        return [value], None
 
     # -- ending
 
@@ -179,7 +223,12 @@ class EngineExecutor(Executor):
             program does not end before that in any case.
         :param cancel_futures: whether to cancel the calls that have not begun; default: False.
         :raises WaitInterrupted: on Ctrl-C; the calls continue.
+
+        In a process that was forked from the client's, and after the reactor has stopped, there is nothing to wait for.
         """
+        if reactor_in_thread.trouble():
+            self._shut_down = True
+            return
         if wait:
             refuse_in_reactor_thread()
         with self._lock:
@@ -197,7 +246,8 @@ class EngineExecutor(Executor):
         traceback: TracebackType | None,
     ) -> None:
         """Shut down and wait for all calls, which are aborted first if Ctrl-C left the ``with`` block."""
-        if isinstance(problem, KeyboardInterrupt) and not was_remote(problem):
+        interrupted = isinstance(problem, KeyboardInterrupt) and not was_remote(problem)
+        if problem is not None and interrupted and not reactor_in_thread.trouble():
             self.abort()
             if problem.args == (CALL_GOES_ON,):
                 problem.args = (CALLS_ENDED,)
@@ -208,7 +258,8 @@ class EngineExecutor(Executor):
             return [future for future in self._futures if not future.done()]
 
     def _cancel(self, futures: Iterable[EngineFuture]) -> None:
-        self.cancel_items(items_of(futures))
+        if not reactor_in_thread.trouble():
+            self.cancel_items(items_of(futures))
 
     # -- for the futures
 
@@ -241,7 +292,11 @@ class EngineExecutor(Executor):
         self._completions.call(callback, future)
 
     def abort(self) -> None:
-        """Cancel all calls that have not begun, and interrupt those that run, as Ctrl-C would."""
+        """Cancel all calls that have not begun, and interrupt those that run, as Ctrl-C would.
+
+        :raises ClientError: as for :meth:`submit`.
+        """
+        reactor_in_thread.check()
         self.abort_items(items_of(self._unfinished()))
 
 
@@ -254,10 +309,14 @@ class MultiEngineExecutor(EngineExecutor):
     :param connection: the client's connection.
     :param ids: the engines; default: all, including those that register later.
     :param max_workers: the maximum number of calls that run at the same time, at least 1; default: one per engine.
+    :param initializer: a function that each engine calls once, before its first call; default: None.
+    :param initargs: its arguments, a tuple; default: none.
     :raises InvalidEngineID: if one of the engines does not exist.
     :raises NoEnginesRegistered: if no engine is registered.
     :raises ConnectionError: if the connection to the controller is lost.
-    :raises TypeError, ValueError: if ``max_workers`` is invalid.
+    :raises ClientError: in a process that was forked from the client's, and after the reactor has stopped.
+    :raises TypeError, ValueError: if an argument is invalid.
+    :raises SerializationError: if the initializer or its arguments cannot be pickled.
     """
 
     def __init__(
@@ -265,8 +324,15 @@ class MultiEngineExecutor(EngineExecutor):
         connection: Connection,
         ids: Sequence[int] | None = None,
         max_workers: int | None = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Sequence[Any] = (),
     ) -> None:
+        _check_kinds("MultiEngineClient", connection)
+        if ids is not None:
+            ids = [check_int("an engine id", engine) for engine in _sequence("ids", ids)]
         check_max_workers(max_workers)
+        preparation = make_preparation(initializer, initargs)
+        reactor_in_thread.check()
         connection.end.link  # noqa: B018 (raises the error that says why it is lost)
         known = connection.end.ids
         if not known:
@@ -278,7 +344,9 @@ class MultiEngineExecutor(EngineExecutor):
             raise InvalidEngineID(
                 f"there is no engine {compress_ids(missing)}; the engines are {compress_ids(known)}"
             )
-        super().__init__(lambda completions: EngineItems(connection, ids, max_workers, completions))
+        super().__init__(
+            lambda completions: EngineItems(connection, ids, max_workers, completions, preparation)
+        )
 
 
 class TaskExecutor(EngineExecutor):
@@ -291,8 +359,12 @@ class TaskExecutor(EngineExecutor):
     :param encoder: encodes the tasks.
     :param options: the options of all calls.
     :param max_workers: the maximum number of calls that are submitted at the same time, at least 1; default: no limit.
-    :raises TypeError, ValueError: if an option or ``max_workers`` is invalid.
+    :param initializer: a function that each engine calls once, before its first call; default: None.
+    :param initargs: its arguments, a tuple; default: none.
     :raises ConnectionError: if the connection to the controller is lost.
+    :raises ClientError: in a process that was forked from the client's, and after the reactor has stopped.
+    :raises TypeError, ValueError: if an argument is invalid.
+    :raises SerializationError: if the initializer or its arguments cannot be pickled.
     """
 
     def __init__(
@@ -302,17 +374,82 @@ class TaskExecutor(EngineExecutor):
         encoder: TaskEncoder,
         options: TaskOptions,
         max_workers: int | None = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Sequence[Any] = (),
     ) -> None:
         from ipython1.kernel.futures.taskitems import TaskItems
+        from ipython1.kernel.tasks.clienttasks import ClientTasks
+        from ipython1.kernel.tasks.encoder import TaskEncoder
 
+        _check_kinds(
+            "TaskClient",
+            connection,
+            (tasks, ClientTasks),
+            (encoder, TaskEncoder),
+            (options, TaskOptions),
+        )
         check_max_workers(max_workers)
+        preparation = make_preparation(initializer, initargs)
         check_options(options)
+        reactor_in_thread.check()
         connection.end.link  # noqa: B018 (raises the error that says why it is lost)
         super().__init__(
             lambda completions: TaskItems(
-                connection, tasks, encoder, options, max_workers, completions
+                connection, tasks, encoder, options, max_workers, completions, preparation
             )
         )
+
+
+def _check_kinds(client: str, connection: object, *others: tuple[object, type]) -> None:
+    """Check what a client passes to its executor.
+
+    :raises TypeError: if something else was passed.
+    """
+    for value, kind in ((connection, Connection), *others):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{value!r} is not a {kind.__name__}; use the method executor() of a {client}, "
+                "which creates executors"
+            )
+
+
+def _sequence(name: str, value: Any) -> Sequence[Any]:
+    """Check a sequence.
+
+    :raises TypeError: if it is not a list, a tuple or a range.
+    """
+    if not isinstance(value, (list, tuple, range)):
+        raise TypeError(f"{name} must be a list or a tuple, not {value!r}")
+    return value
+
+
+def make_preparation(
+    initializer: Callable[..., Any] | None, initargs: Sequence[Any]
+) -> Preparation | None:
+    """Check an initializer and its arguments, and return what engines are to do.
+
+    :param initializer: a function, or a preparation, which several executors can share: it runs once for all of them.
+    :raises TypeError: if they are invalid.
+    """
+    if isinstance(initializer, Preparation):
+        return initializer
+    if initializer is not None and not callable(initializer):
+        raise TypeError(f"initializer must be callable, not {initializer!r}")
+    _sequence("initargs", initargs)
+    return None if initializer is None else Preparation(initializer, initargs)
+
+
+def _release(completions: Completions, items: ExecutorItems) -> None:
+    """Release the resources of an executor that is no longer used, after its last call."""
+    if not reactor_in_thread.trouble():
+        completions.when_idle(items.release)
+
+
+def _rebuild(failure: ExceptionRecord) -> BaseException:
+    """Return the exception of an engine, with its traceback as its cause."""
+    problem = exception_of(failure)
+    show_traceback(problem, failure.traceback)
+    return problem
 
 
 def _part_of(

@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ipython1.kernel.basics.error import BrokenEnginePool, describe_exception
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
-from ipython1.kernel.futures.executorfuture import Answer, Completions
+from ipython1.kernel.futures.executorfuture import Answer, Completions, RemoteTraceback, log
+from ipython1.kernel.objects.executorcalls import Preparation
 
 
 def failed(problem: BaseException) -> Callable[[], Answer]:
@@ -24,15 +26,26 @@ def failed(problem: BaseException) -> Callable[[], Answer]:
 class ExecutorItems(ABC):
     """The items of an executor.
 
+    :param most: the maximum number of items that run at the same time; None for no limit.
     :param completions: finishes their futures.
+    :param preparation: what runs once on each engine before the first item there; None for nothing.
     :ivar broken: why the executor can no longer be used; empty if it can.
     """
 
-    def __init__(self, connection: Connection, completions: Completions) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        most: int | None,
+        completions: Completions,
+        preparation: Preparation | None,
+    ) -> None:
         self._connection = connection  # a reference keeps it open
         self._end = connection.end
         self._reactor = connection.reactor
         self._completions = completions
+        self._most = most
+        self._preparation = preparation
+        self._cause: BaseException | None = None
         self._lock = threading.Lock()
         """Protects changes of items' states that concern other threads."""
         self.broken = ""
@@ -46,6 +59,11 @@ class ExecutorItems(ABC):
     @abstractmethod
     def engines(self) -> list[int]:
         """The ids of the engines in use."""
+
+    @property
+    def max_workers(self) -> int:
+        """The number of items that can run at the same time, at least 1."""
+        return self._most or max(len(self.engines), 1)
 
     # -- from any thread
 
@@ -139,6 +157,25 @@ class ExecutorItems(ABC):
     def _link_lost(self, reason: str) -> None:
         self._break(
             f"the controller is gone ({reason}). Restart it if it ended, and create a new client and executor"
+        )
+
+    def broken_pool(self) -> BrokenEnginePool:
+        """Return the error of calls that cannot run because the executor is broken."""
+        problem = BrokenEnginePool(self.broken)
+        problem.__cause__ = self._cause
+        return problem
+
+    def _initializer_failed(self, engine: int | None, problem: BaseException) -> None:
+        """Make the executor unusable because its initializer raised an exception."""
+        cause = problem if problem.__cause__ is None else problem.__cause__
+        notes: list[str] = getattr(problem, "__notes__", [])
+        if notes and cause.__cause__ is None and cause.__context__ is None:
+            cause.__cause__ = RemoteTraceback(notes[-1])
+        self._cause = cause
+        log.critical("exception in the initializer on engine %s", engine, exc_info=cause)
+        self._break(
+            f"the executor's initializer failed on engine {engine}: {describe_exception(cause)}. "
+            "Create a new executor with an initializer that works"
         )
 
     @abstractmethod

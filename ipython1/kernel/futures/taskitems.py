@@ -16,12 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from ipython1.core.texts import compress_ids
-from ipython1.kernel.basics.error import BrokenEnginePool, ConnectionError, TaskAborted
+from ipython1.kernel.basics.error import ConnectionError, TaskAborted
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
 from ipython1.kernel.futures.executorfuture import Answer, Completions, show_traceback
 from ipython1.kernel.futures.items import ExecutorItems, failed
+from ipython1.kernel.objects.executorcalls import InitializerFailed, Preparation
 from ipython1.kernel.objects.taskobjects import MapTask
 from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
@@ -54,8 +55,11 @@ def read_result(status: int, payload: bytes, engine: int) -> Answer:
 class TaskItems(ExecutorItems):
     """The items of an executor.
 
+    With an initializer, each task calls the :class:`~ipython1.kernel.objects.executorcalls.Preparation`, which is sent
+    once, with the function and its arguments.
+
     :param options: the options of all tasks.
-    :param most: the maximum number of items that are submitted and not done; None for no limit.
+    :raises SerializationError: if the initializer or its arguments cannot be pickled.
     """
 
     def __init__(
@@ -66,12 +70,13 @@ class TaskItems(ExecutorItems):
         options: TaskOptions,
         most: int | None,
         completions: Completions,
+        preparation: Preparation | None = None,
     ) -> None:
-        super().__init__(connection, completions)
+        super().__init__(connection, most, completions, preparation)
         self._tasks = tasks
         self._encoder = encoder
         self._options = options
-        self._most = most
+        self._prepare = None if preparation is None else encoder.functions.pack(preparation)[0]
         self._waiting: deque[Item] = deque()
         self._handed: dict[int, Item] = {}
         self._under_way = 0
@@ -94,6 +99,9 @@ class TaskItems(ExecutorItems):
         :returns: the packed call, and None as its kind.
         :raises SerializationError: if it cannot be pickled.
         """
+        prepare = self._prepare
+        if prepare is not None:
+            return self._encoder.encode_call(self._options, prepare, function, args, kwargs), None
         task = MapTask(function, args, kwargs).with_options(self._options)
         return self._encoder.encode(task), None
 
@@ -176,6 +184,7 @@ class TaskItems(ExecutorItems):
         """Handle tasks that are done."""
         get = self._tasks.results.get
         number = 0
+        not_prepared: Answer | None = None
         for task_id in task_ids:
             place = get(task_id)
             if place is None:
@@ -184,6 +193,11 @@ class TaskItems(ExecutorItems):
             head = DONE_HEAD.unpack_from(data, offset)
             begin = offset + DONE_HEAD.size
             payload = data[begin : begin + head[1]]
+            if head[2] == taskwire.Status.FAILED and self._preparation is not None:
+                answer = read_result(head[2], payload, head[3])
+                if self._is_ours(answer.problem):
+                    not_prepared = answer
+                    continue
             aborted = head[2] == taskwire.Status.REFUSED and _was_aborted(payload)
             with self._lock:
                 item = self._handed.pop(task_id, None)
@@ -199,6 +213,16 @@ class TaskItems(ExecutorItems):
         self._tasks.forget(task_ids)
         if number:
             self._left(number)
+        if not_prepared is not None and not_prepared.problem is not None and not self.broken:
+            self._initializer_failed(not_prepared.engine, not_prepared.problem)
+
+    def _is_ours(self, problem: BaseException | None) -> bool:
+        """Return whether an exception shows that this executor's initializer failed."""
+        return (
+            isinstance(problem, InitializerFailed)
+            and self._preparation is not None
+            and problem.executor == self._preparation.executor
+        )
 
     # -- in the reactor's thread
 
@@ -240,7 +264,7 @@ class TaskItems(ExecutorItems):
             for item in items:
                 item.state = OVER
         for item in items:
-            reason = problem or BrokenEnginePool(self.broken)
+            reason = self.broken_pool() if problem is None else problem
             self._completions.put(item.future, failed(reason))
 
     def _interrupt(self, task_ids: Sequence[int | None]) -> None:

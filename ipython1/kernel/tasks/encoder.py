@@ -296,6 +296,20 @@ class TaskEncoder:
         functions = (*encoded.functions, *prepared.functions)
         return Encoded(encoded.options, payload, prepared.recovery, functions)
 
+    def encode_call(
+        self,
+        options: TaskOptions,
+        packed: Packed,
+        function: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Encoded:
+        """Encode the call of a packed function with another one, a sequence of its arguments, and a dict of them."""
+        extra = pack_arguments((function, tuple(args), dict(kwargs)), {})
+        payload = pack_task(Kind.CALL, _flags(options), packed.digest, extra)
+        template = self.functions.template(function)
+        return self._with_options(options, payload, template, (packed,))
+
     def _with_options(
         self,
         options: TaskOptions,

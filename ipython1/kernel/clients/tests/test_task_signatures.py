@@ -32,5 +32,6 @@ class SignatureTests(unittest.SynchronousTestCase):
 
     def test_executor(self) -> None:
         shown = self.parameters(TaskClient.executor)
-        self.assertEqual([each.name for each in shown], ["self", "max_workers", *NAMES])
-        self.assertEqual({each.kind for each in shown[2:]}, {inspect.Parameter.KEYWORD_ONLY})
+        first = ["self", "max_workers", "initializer", "initargs"]
+        self.assertEqual([each.name for each in shown], [*first, *NAMES])
+        self.assertEqual({each.kind for each in shown[4:]}, {inspect.Parameter.KEYWORD_ONLY})

@@ -9,9 +9,9 @@ from __future__ import annotations
 import heapq
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.records import (
@@ -53,22 +53,31 @@ class Line(Protocol):
 class FIFOLine:
     """First in, first out."""
 
-    __slots__ = ("_records", "dead")
+    __slots__ = ("_records", "_take", "dead")
+
+    _next: ClassVar = 0
+    """The index of the next one."""
+
+    _sign: ClassVar = 1
+    """That of the order in which they are taken."""
 
     def __init__(self) -> None:
-        self._records: deque[TaskRecord] = deque()
+        records: deque[TaskRecord] = deque()
+        self._records: deque[TaskRecord] | list[TaskRecord] = records
+        self._take: Callable[[], TaskRecord] = records.popleft
         self.dead = 0
 
     def put(self, record: TaskRecord) -> None:
         self._records.append(record)
 
     def put_back(self, record: TaskRecord) -> None:
-        self._records.appendleft(record)
+        self._records.insert(0, record)
 
     def pop(self) -> TaskRecord | None:
         records = self._records
+        take = self._take
         while records:
-            record = records.popleft()
+            record = take()
             if record.state is QUEUED:
                 return record
             self.dead -= 1
@@ -76,10 +85,11 @@ class FIFOLine:
 
     def key(self) -> tuple[int, int] | None:
         records = self._records
+        following = self._next
         while records:
-            if records[0].state is QUEUED:
-                return (0, records[0].order)
-            records.popleft()
+            if records[following].state is QUEUED:
+                return (0, self._sign * records[following].order)
+            self._take()
             self.dead -= 1
         return None
 
@@ -87,49 +97,28 @@ class FIFOLine:
         return (record for record in self._records if record.state is QUEUED)
 
     def compact(self) -> None:
-        self._records = deque(self.records())
+        queued = list(self.records())
+        self._records.clear()
+        self._records.extend(queued)
         self.dead = 0
 
 
-class LIFOLine:
+class LIFOLine(FIFOLine):
     """Last in, first out."""
 
-    __slots__ = ("_records", "dead")
+    __slots__ = ()
+
+    _next = -1
+    _sign = -1
 
     def __init__(self) -> None:
-        self._records: list[TaskRecord] = []
-        self.dead = 0
-
-    def put(self, record: TaskRecord) -> None:
-        self._records.append(record)
+        super().__init__()
+        records: list[TaskRecord] = []
+        self._records = records
+        self._take = records.pop
 
     def put_back(self, record: TaskRecord) -> None:
         insort(self._records, record, key=attrgetter("order"))
-
-    def pop(self) -> TaskRecord | None:
-        records = self._records
-        while records:
-            record = records.pop()
-            if record.state is QUEUED:
-                return record
-            self.dead -= 1
-        return None
-
-    def key(self) -> tuple[int, int] | None:
-        records = self._records
-        while records:
-            if records[-1].state is QUEUED:
-                return (0, -records[-1].order)
-            records.pop()
-            self.dead -= 1
-        return None
-
-    def records(self) -> Iterator[TaskRecord]:
-        return (record for record in self._records if record.state is QUEUED)
-
-    def compact(self) -> None:
-        self._records = list(self.records())
-        self.dead = 0
 
 
 class PriorityLine:

@@ -24,7 +24,7 @@ from ipython1.kernel.futures.executorfuture import (
     EngineFuture,
     RemoteTraceback,
 )
-from ipython1.kernel.futures.executors import MultiEngineExecutor
+from ipython1.kernel.futures.executors import MultiEngineExecutor, TaskExecutor
 from ipython1.testing import InMemoryCluster
 
 
@@ -40,6 +40,13 @@ def say_and_fail() -> None:
     print("so far")
     print("and here", file=sys.stderr)
     raise LookupError
+
+
+NOTED: list[list[int]] = []
+
+
+def note(place: int, x: int) -> None:
+    NOTED[place].append(x)
 
 
 class ExecutorCase(SynchronousTestCase):
@@ -124,6 +131,29 @@ class CallsTests(ExecutorCase):
         connection, _ = empty.connect(empty.multiengine_face)
         self.assertRaises(NoEnginesRegistered, MultiEngineExecutor, connection)
 
+    def test_what_a_client_passes_is_checked(self) -> None:
+        for make in (
+            lambda: MultiEngineExecutor(4),  # type: ignore[arg-type]
+            lambda: MultiEngineExecutor(self.cluster.multiengine()),  # type: ignore[arg-type]
+            lambda: TaskExecutor(self.connection, 2, None, None),  # type: ignore[arg-type]
+        ):
+            with self.assertRaisesRegex(TypeError, r"use the method executor\(\) of a"):
+                make()
+        for options, text in (
+            ({"ids": 0}, "ids must be a list or a tuple, not 0"),
+            ({"ids": ["a"]}, "an engine id must be an int, not 'a'"),
+            ({"max_workers": "two"}, "max_workers must be an int, not 'two'"),
+            ({"initializer": 3}, "initializer must be callable, not 3"),
+            ({"initializer": square, "initargs": 3}, "initargs must be a list or a tuple, not 3"),
+        ):
+            with self.assertRaisesRegex(TypeError, text):
+                MultiEngineExecutor(self.connection, **options)  # type: ignore[arg-type]
+
+    def test_workers_are_counted(self) -> None:
+        self.assertEqual(self.executor()._max_workers, 3)
+        self.assertEqual(self.executor(ids=[0, 2])._max_workers, 2)
+        self.assertEqual(self.executor(max_workers=7)._max_workers, 7)
+
     def test_chosen_engines_only(self) -> None:
         executor = self.executor(ids=[1])
         futures = [executor.submit(square, n) for n in range(5)]
@@ -178,6 +208,67 @@ class CallsTests(ExecutorCase):
             self.assertEqual(next(values), 1)
             problem = self.assertRaises(RuntimeError, next, values)
             self.assertIsInstance(problem.__cause__, StopIteration)
+
+
+class InitializerTests(ExecutorCase):
+    """What each engine runs before the first call there."""
+
+    def test_it_runs_when_there_is_a_call(self) -> None:
+        seen: list[int] = []
+        NOTED.append(seen)
+        self.hold(0, 1, 2)
+        executor = self.executor(initializer=note, initargs=(len(NOTED) - 1, 5))
+        self.assertEqual(self.queues()[0], (False, 0))
+        future = executor.submit(square, 3)
+        self.run_all()
+        # Calls do not wait in an engine's queue before it is known that they can run there.
+        self.assertEqual(self.queues(), {0: (True, 0), 1: (True, 0), 2: (True, 0)})
+        self.assertFalse(future.running())
+        self.cluster.engines[1].worker.release()
+        self.run_all()
+        self.assertEqual((future.result(), future.engine_id), (9, 1))
+        # The engines are all in this process, where it runs once.
+        for engine in self.cluster.engines:
+            engine.worker.release()
+        self.run_all()
+        self.assertEqual(seen, [5])
+
+    def test_a_failure_is_the_end(self) -> None:
+        executor = self.executor(initializer=fails, initargs=(5,))
+        with self.assertLogs("concurrent.futures", "CRITICAL") as logged:
+            futures = [executor.submit(square, n) for n in range(4)]
+            self.run_all()
+        self.assertEqual(len(logged.records), 1)
+        for future in futures:
+            problem = future.exception()
+            assert isinstance(problem, BrokenEnginePool)
+            self.assertIn("initializer failed on engine 0: LookupError: no 5", str(problem))
+            self.assertIsInstance(problem.__cause__, LookupError)
+        self.assertRaises(BrokenEnginePool, executor.submit, square, 1)
+        self.assertEqual(self.queues(), {0: (False, 0), 1: (False, 0), 2: (False, 0)})
+
+    def test_an_engine_that_dies_in_it_is_no_failure(self) -> None:
+        self.hold(0, 1)
+        executor = self.executor(initializer=square, initargs=(1,))
+        futures = [executor.submit(square, n) for n in range(3)]
+        self.run_all()
+        self.assertEqual({future.engine_id for future in futures}, {2})
+        self.cluster.engines[0].kill()
+        self.run_all()
+        self.cluster.engines[1].worker.release()
+        self.run_all()
+        self.assertEqual(executor.submit(square, 3).done(), False)
+        self.run_all()
+        self.assertEqual((executor.engine_ids, executor._broken), ([1, 2], ""))
+
+    def test_engines_that_come_run_it_first(self) -> None:
+        executor = self.executor(initializer=square, initargs=(1,))
+        self.hold(0, 1, 2)
+        futures = [executor.submit(square, n) for n in range(2)]
+        self.run_all()
+        new = self.cluster.add_engine()
+        self.run_all()
+        self.assertEqual({future.engine_id for future in futures}, {new.id})
 
 
 class TroubleTests(ExecutorCase):
