@@ -130,6 +130,7 @@ class MultiEngine:
                 stream = _for_engine(on_output, engine.id)
             command = Command(origin, number, submission.method, payload, relay, stream)
             engine.submit(command).addCallback(on_outcome)
+        self.controller.waits.changed()
         return [engine.id for engine in targets]
 
     def queue_status(self, targets: Sequence[int] | None) -> list[tuple[int, dict[str, Any]]]:

@@ -281,6 +281,10 @@ class QueuedEngine:
         running = self._queue.running
         return running is not None and running.key == key
 
+    def is_waiting(self, key: tuple[bytes, int]) -> bool:
+        """Whether the command ``key`` is in the queue and has not been sent."""
+        return any(command.key == key for command in self._queue.waiting)
+
     @property
     def running_key(self) -> tuple[bytes, int] | None:
         """What names the command that the engine has now."""

@@ -32,6 +32,7 @@ from ipython1.kernel.objects.executorcalls import run_chunk
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, fits_inline
+from ipython1.kernel.wire.waits import Needs
 
 
 def read_outcome(outcome: Outcome) -> Answer:
@@ -200,7 +201,9 @@ class EngineItems(ExecutorItems):
     def ended(self, item: Item, outcome: Outcome) -> None:
         """Handle the outcome of an item, which may not have run."""
         error = outcome.error
-        if isinstance(error, NotStarted):
+        if item.dropped:
+            self._dispatcher.forget(item)
+        elif isinstance(error, NotStarted):
             self._give_back(item, False)
         elif isinstance(error, QueueCleared) and item.cancelling:
             self._dispatcher.forget(item)
@@ -216,7 +219,9 @@ class EngineItems(ExecutorItems):
 
     def refused(self, item: Item, problem: Exception) -> None:
         """Handle an item that did not reach an engine."""
-        if isinstance(problem, (InvalidEngineID, NoEnginesRegistered)):
+        if item.dropped:
+            self._dispatcher.forget(item)
+        elif isinstance(problem, (InvalidEngineID, NoEnginesRegistered)):
             self._give_back(item, False)
             self._go_on()
         elif isinstance(problem, ConnectionError):
@@ -253,6 +258,25 @@ class EngineItems(ExecutorItems):
             item.asked -= 1
 
         return self._end.ask("withdraw", number=item.number).addBoth(answered)
+
+    def needs_of(self, item: Item) -> Needs:
+        # An item that has not begun may move to any engine that has nothing to do.
+        engines = self._dispatcher.engines
+        if item.load is not None and item.load.engine not in engines:
+            engines = [item.load.engine]
+        commands = ((item.number or 0, tuple(engines)),)
+        return Needs(self._end.origin.hex(), commands=commands)
+
+    def give_up(self, item: Item, problem: Exception) -> None:
+        with self._lock:
+            before, item.state, item.dropped = item.state, OVER, True
+            item.work = None
+        if before is OVER:
+            return
+        if before is HANDED and item.number is not None:
+            self._end.ask("withdraw", number=item.number).addErrback(lambda failure: None)
+        self._completions.put(item.future, failed(problem))
+        self._go_on()
 
     def _look_later(self) -> None:
         if self._look is None:

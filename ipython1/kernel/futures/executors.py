@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,12 @@ from ipython1.kernel.futures.executorfuture import (
     was_remote,
 )
 from ipython1.kernel.futures.items import ExecutorItems, failed
+from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.objects.serialize import dumps
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
+from ipython1.kernel.wire.waits import Needs
 
 if TYPE_CHECKING:
     from ipython1.kernel.tasks.clienttasks import ClientTasks
@@ -187,7 +190,10 @@ class EngineExecutor(Executor):
         if cancel_futures:
             self._cancel(self._unfinished())
         if wait:
-            self._completions.wait_idle()
+            with ExitStack() as waits:
+                for future in self._unfinished():
+                    waits.enter_context(waiting(future))
+                self._completions.wait_idle()
         self._at_end()
 
     def __exit__(
@@ -235,6 +241,14 @@ class EngineExecutor(Executor):
         """Cancel items that have not begun, and interrupt the others."""
         self.cancel_items(items)
         self._items.interrupt([item for item in items if not item.future.done()])
+
+    def needs_of(self, item: Item) -> Needs:
+        """Return what has to end before an item is done."""
+        return self._items.needs_of(item)
+
+    def give_up_item(self, item: Item, problem: Exception) -> None:
+        """Fail an item that would never be done."""
+        self._items.give_up(item, problem)
 
     def call_back(self, callback: Callable[[Any], object], future: EngineFuture) -> None:
         """Call a callback in a thread where it may block."""

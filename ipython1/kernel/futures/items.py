@@ -14,6 +14,7 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
 from ipython1.kernel.futures.executorfuture import Answer, Completions
+from ipython1.kernel.wire.waits import Needs
 
 
 def failed(problem: BaseException) -> Callable[[], Answer]:
@@ -120,6 +121,16 @@ class ExecutorItems(ABC):
     @abstractmethod
     def _came_back(self, items: list[Item]) -> None:
         """Note that these items will not run, which may make room for others."""
+
+    # -- waits on an engine that never end, in the reactor's thread
+
+    @abstractmethod
+    def needs_of(self, item: Item) -> Needs:
+        """Return what has to end before an item is done."""
+
+    @abstractmethod
+    def give_up(self, item: Item, problem: Exception) -> None:
+        """Fail an item, which does not run if it has not begun."""
 
     # -- the end
 

@@ -29,6 +29,7 @@ from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.methods import read_value
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.taskwire import DONE_HEAD
+from ipython1.kernel.wire.waits import Needs
 
 ASK_AGAIN: Final = 0.002
 """Seconds after which the controller is asked again whether a task was withdrawn."""
@@ -246,6 +247,26 @@ class TaskItems(ExecutorItems):
     def _interrupt(self, task_ids: Sequence[int | None]) -> None:
         for task_id in task_ids:
             self._end.ask("abort", taskid=task_id, by_force=False).addErrback(lambda failure: None)
+
+    def needs_of(self, item: Item) -> Needs:
+        client = self._end.origin.hex()
+        with self._lock:
+            if item.state is WAITING:
+                return Needs(client, every=False, tasks=tuple(sorted(self._handed)))
+            return Needs(client, tasks=() if item.number is None else (item.number,))
+
+    def give_up(self, item: Item, problem: Exception) -> None:
+        with self._lock:
+            if item.state is HANDED and item.number is not None:
+                counted = self._handed.pop(item.number, None) is not None
+            else:
+                counted = False
+        self._fail([item], problem)
+        if counted:
+            self._waiter.missing.discard(item.number or 0)
+            if not self._tasks.take_back([item.number or 0]):
+                self._interrupt([item.number])
+            self._left(1)
 
     # -- taking back
 
