@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -93,6 +94,14 @@ def wait_in(way: str) -> Any:
             return asyncio.run(main())
         kind, _, rest = way.partition(" ")
         client = tc if kind == "tc" else mec
+        if rest == "joblib":
+            import joblib
+
+            from ipython1.kernel.client import register_joblib_backend
+
+            register_joblib_backend(client, f"nested-{kind}")
+            with joblib.parallel_config(backend=f"nested-{kind}"):
+                return joblib.Parallel()(joblib.delayed(double)(i) for i in range(5))
         most = 1 if "one" in rest else None
         with client.executor(max_workers=most) as executor:
             futures = [executor.submit(double, i) for i in range(3)]
@@ -128,6 +137,7 @@ WAYS = (
         for kind in ("tc", "mec")
         for rest in ("wait", "as_completed", "first", "map", "end", "one wait", "one end")
     ),
+    *(["tc joblib", "mec joblib"] if find_spec("joblib") else []),
 )
 
 

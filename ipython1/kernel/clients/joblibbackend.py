@@ -35,6 +35,7 @@ from ipython1.kernel.basics.error import NoEnginesRegistered
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.futures.executorfuture import EngineFuture
 from ipython1.kernel.futures.executors import EngineExecutor
+from ipython1.kernel.objects.enginewaits import waiting
 
 
 class _Client:
@@ -80,6 +81,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         self._clients = client
         self._targets = targets
         self._executor: EngineExecutor | None = None
+        self._wait: waiting | None = None
         self.parallel: Any = None
 
     def _make_executor(self, most: int | None) -> EngineExecutor:
@@ -145,6 +147,16 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
                 ready.get(block=False)
             except Empty:
                 break
+        if self._executor is not None:
+            # joblib waits in a loop of its own.
+            self._wait = waiting(self._executor)
+            self._wait.__enter__()
+
+    def stop_call(self) -> None:
+        """End a call of the ``Parallel``."""
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.__exit__(None, None, None)
 
     def submit(self, func: Callable[[], Any], callback: Any = None) -> EngineFuture:
         """Run a batch on an engine."""

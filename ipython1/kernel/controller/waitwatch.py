@@ -100,14 +100,12 @@ class WaitWatch:
         return self.tasks.engines(bytes.fromhex(client), task_id, runs)
 
     def command_engines(self, client: str, number: int, engines: tuple[int, ...]) -> Alternatives:
-        if not number:
-            return frozenset(engines)
         key = (bytes.fromhex(client), number)
         present = [self._engines[each] for each in engines if each in self._engines]
         for queued in present:
             if queued.is_running(key):
                 return frozenset((queued.id,))
-        if any(queued.is_waiting(key) for queued in present):
+        if not number or any(queued.is_waiting(key) for queued in present):
             return frozenset(queued.id for queued in present)
         return NONE
 

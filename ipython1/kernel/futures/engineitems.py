@@ -32,7 +32,7 @@ from ipython1.kernel.objects.executorcalls import run_chunk
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, fits_inline
-from ipython1.kernel.wire.waits import Needs
+from ipython1.kernel.wire.waits import CommandItem, Needs
 
 
 def read_outcome(outcome: Outcome) -> Answer:
@@ -259,23 +259,25 @@ class EngineItems(ExecutorItems):
 
         return self._end.ask("withdraw", number=item.number).addBoth(answered)
 
-    def needs_of(self, item: Item) -> Needs:
-        # An item that has not begun may move to any engine that has nothing to do.
-        engines = self._dispatcher.engines
-        if item.load is not None and item.load.engine not in engines:
-            engines = [item.load.engine]
-        commands = ((item.number or 0, tuple(engines)),)
-        return Needs(self._end.origin.hex(), commands=commands)
+    def needs_of(self, items: Sequence[Item]) -> Needs:
+        engines = tuple(self._dispatcher.engines)
+        commands: list[CommandItem] = []
+        for item in items:
+            load = item.load
+            # One that has not begun may move to any engine that has nothing to do.
+            able = engines if load is None or load.engine in engines else (load.engine,)
+            commands.append((item.number or 0, able))
+        return Needs(self._end.origin.hex(), False, commands=tuple(commands))
 
-    def give_up(self, item: Item, problem: Exception) -> None:
+    def give_up(self, items: Sequence[Item], problem: Exception) -> None:
         with self._lock:
-            before, item.state, item.dropped = item.state, OVER, True
-            item.work = None
-        if before is OVER:
-            return
-        if before is HANDED and item.number is not None:
-            self._end.ask("withdraw", number=item.number).addErrback(lambda failure: None)
-        self._completions.put(item.future, failed(problem))
+            mine = [(item, item.state) for item in items if item.state is not OVER]
+            for item, _ in mine:
+                item.state, item.dropped, item.work = OVER, True, None
+        for item, before in mine:
+            if before is HANDED and item.number is not None:
+                self._end.ask("withdraw", number=item.number).addErrback(lambda failure: None)
+            self._completions.put(item.future, failed(problem))
         self._go_on()
 
     def _look_later(self) -> None:

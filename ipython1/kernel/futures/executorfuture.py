@@ -108,9 +108,9 @@ class ItemOwner(Protocol):
 
     def abort_items(self, items: list[Item]) -> None: ...
 
-    def needs_of(self, item: Item) -> Needs: ...
+    def needs_of(self, items: list[Item]) -> Needs: ...
 
-    def give_up_item(self, item: Item, problem: Exception) -> None: ...
+    def give_up_items(self, items: list[Item], problem: Exception) -> None: ...
 
     def call_back(self, callback: Callback, future: EngineFuture) -> None: ...
 
@@ -245,13 +245,13 @@ class EngineFuture(Future):
         item = self._item
         if self.done():
             return None
-        return Needs("") if item is None else self._owner.needs_of(item)
+        return Needs("") if item is None else self._owner.needs_of([item])
 
     def give_up(self, problem: Exception) -> None:
         """Fail, as the call would never be done; in the reactor's thread."""
         item = self._item
         if item is not None and not self.done():
-            self._owner.give_up_item(item, problem)
+            self._owner.give_up_items([item], problem)
 
     # -- for the executor
 

@@ -17,7 +17,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -190,9 +189,7 @@ class EngineExecutor(Executor):
         if cancel_futures:
             self._cancel(self._unfinished())
         if wait:
-            with ExitStack() as waits:
-                for future in self._unfinished():
-                    waits.enter_context(waiting(future))
+            with waiting(self):
                 self._completions.wait_idle()
         self._at_end()
 
@@ -215,6 +212,25 @@ class EngineExecutor(Executor):
 
     def _cancel(self, futures: Iterable[EngineFuture]) -> None:
         self.cancel_items(items_of(futures))
+
+    # -- for those who wait on an engine (see ``objects.enginewaits``), in the reactor's thread
+
+    def needs(self) -> Needs | None:
+        """Return what has to end before all futures are done; None if they are."""
+        futures = self._unfinished()
+        return self.needs_of(items_of(futures)) if futures else None
+
+    def give_up(self, problem: Exception) -> None:
+        """Fail all futures, as they would never be done."""
+        self.give_up_items(items_of(self._unfinished()), problem)
+
+    def needs_of(self, items: list[Item]) -> Needs:
+        """Return what has to end before one of the items is done."""
+        return self._items.needs_of(items)
+
+    def give_up_items(self, items: list[Item], problem: Exception) -> None:
+        """Fail items that would never be done."""
+        self._items.give_up(items, problem)
 
     # -- for the futures
 
@@ -241,14 +257,6 @@ class EngineExecutor(Executor):
         """Cancel items that have not begun, and interrupt the others."""
         self.cancel_items(items)
         self._items.interrupt([item for item in items if not item.future.done()])
-
-    def needs_of(self, item: Item) -> Needs:
-        """Return what has to end before an item is done."""
-        return self._items.needs_of(item)
-
-    def give_up_item(self, item: Item, problem: Exception) -> None:
-        """Fail an item that would never be done."""
-        self._items.give_up(item, problem)
 
     def call_back(self, callback: Callable[[Any], object], future: EngineFuture) -> None:
         """Call a callback in a thread where it may block."""

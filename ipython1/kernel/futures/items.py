@@ -125,12 +125,12 @@ class ExecutorItems(ABC):
     # -- waits on an engine that never end, in the reactor's thread
 
     @abstractmethod
-    def needs_of(self, item: Item) -> Needs:
-        """Return what has to end before an item is done."""
+    def needs_of(self, items: Sequence[Item]) -> Needs:
+        """Return what has to end before one of the items is done."""
 
     @abstractmethod
-    def give_up(self, item: Item, problem: Exception) -> None:
-        """Fail an item, which does not run if it has not begun."""
+    def give_up(self, items: Sequence[Item], problem: Exception) -> None:
+        """Fail items; those that have not begun do not run."""
 
     # -- the end
 

@@ -248,25 +248,24 @@ class TaskItems(ExecutorItems):
         for task_id in task_ids:
             self._end.ask("abort", taskid=task_id, by_force=False).addErrback(lambda failure: None)
 
-    def needs_of(self, item: Item) -> Needs:
-        client = self._end.origin.hex()
+    def needs_of(self, items: Sequence[Item]) -> Needs:
         with self._lock:
-            if item.state is WAITING:
-                return Needs(client, every=False, tasks=tuple(sorted(self._handed)))
-            return Needs(client, tasks=() if item.number is None else (item.number,))
+            # Those that wait here do so for those that were submitted.
+            sent = {item.number or 0 for item in items if item.state is HANDED} or self._handed
+            return Needs(self._end.origin.hex(), False, tuple(sorted(sent)))
 
-    def give_up(self, item: Item, problem: Exception) -> None:
+    def give_up(self, items: Sequence[Item], problem: Exception) -> None:
         with self._lock:
-            if item.state is HANDED and item.number is not None:
-                counted = self._handed.pop(item.number, None) is not None
-            else:
-                counted = False
-        self._fail([item], problem)
-        if counted:
-            self._waiter.missing.discard(item.number or 0)
-            if not self._tasks.take_back([item.number or 0]):
-                self._interrupt([item.number])
-            self._left(1)
+            sent = [
+                item.number
+                for item in items
+                if item.state is HANDED and self._handed.pop(item.number or 0, None) is not None
+            ]
+        self._fail(items, problem)
+        self._waiter.missing.difference_update(number or 0 for number in sent)
+        unsent = self._tasks.take_back(number or 0 for number in sent)
+        self._interrupt([number for number in sent if number not in unsent])
+        self._left(len(sent))
 
     # -- taking back
 
