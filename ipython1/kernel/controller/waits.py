@@ -86,7 +86,9 @@ class World(Protocol):
     def task_engines(self, client: str, task_id: int, runs: Mapping[int, Run]) -> Alternatives:
         """The engines of which one has to go on for a task to end; empty if it needs none, or is not known."""
 
-    def command_engines(self, client: str, number: int, engines: tuple[int, ...]) -> Alternatives:
+    def command_engines(
+        self, client: str, number: int, engines: tuple[int, ...], runs: Mapping[int, Run]
+    ) -> Alternatives:
         """The same of a command."""
 
     def other_engines(self, held: set[int]) -> bool:
@@ -185,7 +187,7 @@ class WaitGraph:
     def _requirement(needs: Needs, world: World, runs: Mapping[int, Run]) -> Requirement:
         items = {world.task_engines(needs.client, each, runs) for each in needs.tasks}
         for number, engines in needs.commands:
-            items.add(world.command_engines(needs.client, number, engines))
+            items.add(world.command_engines(needs.client, number, engines, runs))
         if not needs or (needs.more and not needs.every and world.other_engines(set(runs))):
             items.add(NONE)
         return Requirement(needs.every, frozenset(items))

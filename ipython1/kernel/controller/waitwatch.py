@@ -99,13 +99,15 @@ class WaitWatch:
             return NONE
         return self.tasks.engines(bytes.fromhex(client), task_id, runs)
 
-    def command_engines(self, client: str, number: int, engines: tuple[int, ...]) -> Alternatives:
+    def command_engines(
+        self, client: str, number: int, engines: tuple[int, ...], runs: Mapping[int, Run]
+    ) -> Alternatives:
         key = (bytes.fromhex(client), number)
         present = [self._engines[each] for each in engines if each in self._engines]
         for queued in present:
-            if queued.is_running(key):
+            if runs.get(queued.id) == (client, number):
                 return frozenset((queued.id,))
-        if not number or any(queued.is_waiting(key) for queued in present):
+        if not number or any(each.is_running(key) or each.is_waiting(key) for each in present):
             return frozenset(queued.id for queued in present)
         return NONE
 

@@ -252,12 +252,8 @@ class EngineItems(ExecutorItems):
         """Ask the controller to remove an item from its engine's queue; never fails."""
         if item.state is not HANDED or item.number is None:
             return DeferredList([])
-        item.asked += 1
-
-        def answered(_: Any) -> None:
-            item.asked -= 1
-
-        return self._end.ask("withdraw", number=item.number).addBoth(answered)
+        item.asked = True
+        return self._end.ask("withdraw", number=item.number).addErrback(lambda failure: None)
 
     def needs_of(self, items: Sequence[Item]) -> Needs:
         engines = tuple(self._dispatcher.engines)
@@ -296,6 +292,7 @@ class EngineItems(ExecutorItems):
 
     def _interrupt(self, items: list[Item]) -> None:
         for item in items:
+            item.asked = False
             if item.state is HANDED and item.number is not None:
                 self._end.ask("abort", number=item.number).addErrback(lambda failure: None)
 

@@ -66,6 +66,7 @@ PROPERTIES: Final = 36
 WAITING: Final = 37
 WAITED: Final = 38
 WAITS_FOREVER: Final = 39
+RECALL: Final = 40
 
 # Kinds from 48 on belong to the task interface; see :mod:`ipython1.kernel.wire.taskwire`.
 

@@ -93,7 +93,9 @@ class Pretended:
     def task_engines(self, client: str, task_id: int, runs: Mapping[int, Run]) -> Alternatives:
         return frozenset(self.tasks.get(task_id, ()))
 
-    def command_engines(self, client: str, number: int, engines: tuple[int, ...]) -> Alternatives:
+    def command_engines(
+        self, client: str, number: int, engines: tuple[int, ...], runs: Mapping[int, Run]
+    ) -> Alternatives:
         return frozenset(engines)
 
     def other_engines(self, held: set[int]) -> bool:
