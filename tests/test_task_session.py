@@ -40,6 +40,12 @@ class TaskSessionTests(unittest.SynchronousTestCase):
         """With engines killed at random, every result is right and none arrives twice."""
         self.run_on_cluster("task_kill_storm.py", "every result is right and none was given twice")
 
+    def test_waits_of_code_on_engines(self) -> None:
+        """A wait that can never end fails at once, in whatever way it is made; all others end."""
+        self.run_on_cluster(
+            "nested_waits.py", "what can never end has failed, and all else has ended", 2
+        )
+
     def test_a_users_scheduler(self) -> None:
         """The scheduler that the ini file names decides what runs next."""
         ini = "[task]\nscheduler = task_scheduler.EvenFirst\n"

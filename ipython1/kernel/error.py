@@ -33,6 +33,7 @@ from ipython1.kernel.basics.error import (
     UnpickleableException,
     VersionMismatch,
     WaitInterrupted,
+    WaitsForever,
     describe_exception,
 )
 
@@ -69,5 +70,6 @@ __all__ = [
     "UnpickleableException",
     "VersionMismatch",
     "WaitInterrupted",
+    "WaitsForever",
     "describe_exception",
 ]

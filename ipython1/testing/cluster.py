@@ -176,6 +176,14 @@ class InlineWorker:
         self._queue.append(command)
         self._pump.soon(self._work)
 
+    def take_out(self, key: tuple[bytes, int]) -> Command | None:
+        """Take out a command that has not begun."""
+        for command in self._queue:
+            if command.key == key and command is not self.running:
+                self._queue.remove(command)
+                return command
+        return None
+
     def wake(self) -> None:
         self._pump.soon(self._work)
 

@@ -49,6 +49,7 @@ __all__ = [
     "UnpickleableException",
     "VersionMismatch",
     "WaitInterrupted",
+    "WaitsForever",
     "describe_exception",
     "from_wire",
     "to_wire",
@@ -227,6 +228,10 @@ class EngineDied(KernelError):
 
 class NotStarted(EngineDied):
     """An engine died or disconnected before it started this work; none of it ran, so another engine can do it."""
+
+
+class WaitsForever(KernelError):
+    """Code on an engine waited for work that no engine could ever begin or finish, as all were held by such waits."""
 
 
 class BrokenEnginePool(KernelError, BrokenExecutor):

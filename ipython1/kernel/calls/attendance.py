@@ -13,6 +13,7 @@ from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import CompositeError, WaitInterrupted
 from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
 from ipython1.kernel.calls.resultlist import ResultList, session_styles
+from ipython1.kernel.objects import enginewaits
 from ipython1.notebook.frontend import name_of, person_waits, present_moment
 from ipython1.notebook.progress import make_bar
 
@@ -28,7 +29,7 @@ LEAST_INTERVAL: Final = 0.02
 """Minimum seconds between updates of a progress bar."""
 
 
-class Waited(Protocol):
+class Waited(enginewaits.Waited, Protocol):
     """A ``PendingResult``, as this module uses it."""
 
     name: str
@@ -179,7 +180,10 @@ def attend(pending: Waited, timeout: float | None) -> LiveView | None:
         deadline = None if timeout is None else time.monotonic() + timeout
         with suppress(TimeoutError):
             pending.wait_done(LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER))
-        return None if pending.done() else _watch(pending, deadline)
+        if pending.done():
+            return None
+        with enginewaits.waiting(pending):
+            return _watch(pending, deadline)
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
 

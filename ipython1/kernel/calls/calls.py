@@ -29,6 +29,7 @@ from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
+from ipython1.kernel.wire.waits import CommandItem, Needs
 
 log = Logger()
 
@@ -391,6 +392,28 @@ class Call:
         for number in self.numbers:
             self.end.ask("abort", number=number).addErrback(lambda failure: None)
 
+    def needs(self) -> Needs | None:
+        """Return what has to happen before the call is done; None if it is."""
+        if self._over:
+            return None
+        commands: list[CommandItem] = []
+        if not self._unaccepted:
+            for number, engine_id in self.numbers.items():
+                ids = self.ids if engine_id is None else [engine_id]
+                commands.extend((number, (each,)) for each in ids if each not in self.outcomes)
+        return Needs(self.end.origin.hex(), every=False, commands=tuple(commands))
+
+    def give_up(self, problem: Exception) -> None:
+        """End the call with ``problem`` on the engines where it is not done; where it has not begun, it will not."""
+        if self._over:
+            return
+        for engine_id in self.ids:
+            if engine_id not in self.outcomes:
+                self.outcomes[engine_id] = Outcome.refused(engine_id, problem)
+        for number in self.numbers:
+            self.end.ask("withdraw", number=number).addErrback(lambda failure: None)
+        self._finish_if_complete()
+
 
 class _Part:
     """Observes one command of a call."""
@@ -413,8 +436,9 @@ class _Part:
             self._call._accept()
 
     def outcome(self, outcome: Outcome) -> None:
-        self._call.outcomes[outcome.engine_id] = outcome
-        self._call._finish_if_complete()
+        if not self._call._over:
+            self._call.outcomes[outcome.engine_id] = outcome
+            self._call._finish_if_complete()
 
     def output(self, engine_id: int, stream: str, text: str) -> None:
         if self._call.on_output is not None:

@@ -19,7 +19,9 @@ from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, wa
 from ipython1.kernel.calls.calls import Call
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
 from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
+from ipython1.kernel.objects.enginewaits import waiters_of, waiting
 from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
 log = Logger()
@@ -54,6 +56,7 @@ class PendingResult(Future[Any]):
         prints: bool = False,
     ) -> None:
         super().__init__()
+        self._waiters = waiters_of(self)
         self._finish = finish
         self._outputs = {} if outputs is None else outputs
         self.prints = prints
@@ -218,7 +221,8 @@ class PendingResult(Future[Any]):
     def __await__(self) -> Generator[Any, None, Any]:
         import asyncio
 
-        return asyncio.wrap_future(self).__await__()
+        with waiting(self):
+            return (yield from asyncio.wrap_future(self).__await__())
 
     def on_output(self, listener: Callable[[int, str, str], None]) -> None:
         """Call ``listener`` in the reactor's thread for each piece of streamed output.
@@ -244,7 +248,10 @@ class PendingResult(Future[Any]):
 
         :raises TimeoutError: after ``timeout`` seconds.
         """
-        super().exception(timeout)
+        if self.done():
+            return
+        with waiting(self):
+            super().exception(timeout)
 
     # -- the methods of Future, which decode the answer when it is first needed
 
@@ -284,6 +291,19 @@ class PendingResult(Future[Any]):
 
     def _gone(self) -> InvalidDeferredID:
         return InvalidDeferredID(f"the result of {self.name} was dropped by flush()")
+
+    # -- for those who wait on an engine (see ``objects.enginewaits``)
+
+    def needs(self) -> Needs | None:
+        """Return what has to happen before the call is done; in the reactor's thread."""
+        if self.done():
+            return None
+        return Needs("") if self._call is None else self._call.needs()
+
+    def give_up(self, problem: Exception) -> None:
+        """End the call with ``problem``, as it would never be done; in the reactor's thread."""
+        if self._call is not None:
+            self._call.give_up(problem)
 
     # -- for the client
 

@@ -37,6 +37,7 @@ from ipython1.kernel.calls.twistedutil import reactor_in_thread
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.futures.executorfuture import EngineFuture
 from ipython1.kernel.futures.executors import EngineExecutor, make_preparation
+from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.executorcalls import Preparation
 from ipython1.kernel.objects.joblibcalls import Batch, Unlimited
 from ipython1.notebook.frontend import person_waits
@@ -96,6 +97,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         self._executor: EngineExecutor | None = None
         self._watched = False
         self._told_unlimited = False
+        self._wait: waiting | None = None
         self.parallel: Any = None
 
     def _make_executor(
@@ -175,6 +177,16 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
                 ready.get(block=False)
             except Empty:
                 break
+        if self._executor is not None:
+            # joblib waits in a loop of its own.
+            self._wait = waiting(self._executor)
+            self._wait.__enter__()
+
+    def stop_call(self) -> None:
+        """End a call of the ``Parallel``."""
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.__exit__(None, None, None)
 
     def submit(self, func: Callable[[], Any], callback: Any = None) -> EngineFuture:
         """Run a batch on an engine."""

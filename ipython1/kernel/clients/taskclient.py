@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
-from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted
+from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted, WaitsForever
 from ipython1.kernel.calls.attendance import LiveView, interrupted
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.pendingresult import PendingResult
@@ -19,6 +19,7 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskobjects import TaskResult
 from ipython1.kernel.objects.taskoptions import (
     OptionKeywords,
@@ -31,6 +32,7 @@ from ipython1.kernel.tasks.maps import PendingMap
 from ipython1.kernel.tasks.methods import (
     QueueStatus,
     TaskMethods,
+    WaitedTasks,
     check_id,
     check_ids,
     chunks,
@@ -93,9 +95,14 @@ class TaskClient(TaskMethods):
             self._wait_for_room()
             task_id = tasks.submit(encoded)
         self._submitted(task_id, task)
-        if block:
+        if not block:
+            return task_id
+        try:
             return self.get_task_result(task_id, block=True)
-        return task_id
+        except WaitsForever:
+            # Nobody knows its id; it is not to run later.
+            self._ask("abort_many", taskids=self._to_abort([task_id], False))
+            raise
 
     def run_many(self, tasks: Iterable[Any]) -> list[int]:
         """Submit several tasks.  If any of them is invalid or cannot be pickled, none is sent.
@@ -216,7 +223,8 @@ class TaskClient(TaskMethods):
                 refuse_in_reactor_thread()
                 limit = None if deadline is None else max(0.0, deadline - time.monotonic())
                 try:
-                    ready = news.get(timeout=limit)
+                    with waiting(WaitedTasks(self._connection.end.origin, waiter, False)):
+                        ready = news.get(timeout=limit)
                 except Empty:
                     raise ResultNotCompleted(
                         f"{outstanding} of {len(wanted)} tasks were not done after {timeout:g} s; they continue"
@@ -251,7 +259,9 @@ class TaskClient(TaskMethods):
         if not self._tasks.add_waiter(waiter, wanted):
             return
         try:
-            if not self._wait_for(done, waiter, len(wanted), timeout):
+            with waiting(WaitedTasks(self._connection.end.origin, waiter, True)):
+                over = self._wait_for(done, waiter, len(wanted), timeout)
+            if not over:
                 raise ResultNotCompleted(
                     f"{len(waiter.missing)} of {len(wanted)} tasks were not done after {timeout:g} s; they continue"
                 )
@@ -412,14 +422,15 @@ class TaskClient(TaskMethods):
         pending.add_done_callback(lambda future: finished.set())
         view = pending.view = LiveView(pending) if person_waits() else None
         try:
-            progress_line(
-                self.progress,
-                finished.wait,
-                lambda: pending.progress,
-                None,
-                what="items",
-                show=None if view is None else view.update,
-            )
+            with waiting(pending):
+                progress_line(
+                    self.progress,
+                    finished.wait,
+                    lambda: pending.progress,
+                    None,
+                    what="items",
+                    show=None if view is None else view.update,
+                )
         except KeyboardInterrupt:
             pending.abort()
             done, total = pending.progress

@@ -18,6 +18,7 @@ from zope.interface import Attribute, Interface, implementer
 from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.queuedengine import QueuedEngine
+from ipython1.kernel.controller.waitwatch import WaitWatch
 from ipython1.kernel.wire import messages
 
 log = Logger()
@@ -81,6 +82,7 @@ class ControllerService(MultiService):
     :param request_stop: called when a client asks the controller to end.
     :param max_message: bytes; clients and engines send nothing larger.
     :param task_config: what the Task interface is told; None for its defaults.
+    :ivar waits: finds out which waits of code on engines never end.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class ControllerService(MultiService):
         self.task_config = task_config
         self.engines: dict[int, QueuedEngine] = {}
         self.clock = clock
+        self.waits = WaitWatch(self.engines, clock)
         self._signal_process = signal_process
         self._next_id = 0
         self._known: dict[str, int] = {}
@@ -111,6 +114,7 @@ class ControllerService(MultiService):
             self._choose_id(hello), hello, self.clock, self._engine_lost, self._signal_process
         )
         self.engines[engine.id] = engine
+        self.waits.engine_came(engine)
         self._known.pop(hello.uuid, None)
         self._known[hello.uuid] = engine.id
         if len(self._known) > MAX_KNOWN:
@@ -188,6 +192,7 @@ class ControllerService(MultiService):
     def _engine_lost(self, engine: QueuedEngine, reason: str) -> None:
         if self.engines.get(engine.id) is engine:
             del self.engines[engine.id]
+            self.waits.engine_gone(engine.id)
             log.info("engine {id} is gone: {reason}", id=engine.id, reason=reason)
             self._call(self._on_unregister, engine.id)
 

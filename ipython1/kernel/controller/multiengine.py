@@ -62,7 +62,8 @@ class IMultiEngine(IEngineMultiplexer):
     def withdraw(origin: bytes, number: int) -> Any:
         """Remove one command where it has not begun, and leave it alone where it has.
 
-        It fails with ``QueueCleared`` where it is removed; returns on how many engines that is.
+        It fails with ``QueueCleared`` where it is removed; returns on how many engines that is now.  An engine to
+        which it has been sent may give it back later.
         """
 
     def interrupt(targets: Sequence[int] | None) -> Any:
@@ -130,6 +131,7 @@ class MultiEngine:
                 stream = _for_engine(on_output, engine.id)
             command = Command(origin, number, submission.method, payload, relay, stream)
             engine.submit(command).addCallback(on_outcome)
+        self.controller.waits.changed()
         return [engine.id for engine in targets]
 
     def queue_status(self, targets: Sequence[int] | None) -> list[tuple[int, dict[str, Any]]]:
@@ -152,10 +154,7 @@ class MultiEngine:
 
     def withdraw(self, origin: bytes, number: int) -> int:
         key = (origin, number)
-        return sum(
-            engine.remove(lambda command: command.key == key, "it was taken back")
-            for engine in list(self.controller.engines.values())
-        )
+        return sum(engine.take_back(key) for engine in list(self.controller.engines.values()))
 
     def interrupt(
         self, targets: Sequence[int] | None

@@ -276,10 +276,23 @@ class QueuedEngine:
             command.outcome.callback(Outcome.refused(self.id, problem))
         return len(removed)
 
+    def take_back(self, key: tuple[bytes, int]) -> int:
+        """Remove the command ``key`` if it has not begun; returns how many are removed at once.
+
+        The engine is asked to give it back if it has been sent, as it may wait there for the end of a task.
+        """
+        if self.is_running(key) and self.link is not None:
+            self.link.send(frames.RECALL, key[1], key[0])
+        return self.remove(lambda command: command.key == key, "it was taken back")
+
     def is_running(self, key: tuple[bytes, int]) -> bool:
         """Whether the command ``key`` is what the engine has now."""
         running = self._queue.running
         return running is not None and running.key == key
+
+    def is_waiting(self, key: tuple[bytes, int]) -> bool:
+        """Whether the command ``key`` is in the queue and has not been sent."""
+        return any(command.key == key for command in self._queue.waiting)
 
     @property
     def running_key(self) -> tuple[bytes, int] | None:

@@ -35,6 +35,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Stop,
 )
 from ipython1.kernel.controller.scheduling.machine import Submission, TaskMachine
+from ipython1.kernel.controller.scheduling.outlook import TaskOutlook
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.records import TaskTerms
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
@@ -233,6 +234,7 @@ class TaskController:
         self._leaving: set[bytes] = set()
         self._settling = False
         self._timer: Any = None
+        controller.waits.tasks = TaskOutlook(self.machine)
         for engine_id in sorted(controller.engines):
             self._engine_came(engine_id)
         controller.on_register_engine_do(self._engine_came, True)
@@ -373,6 +375,7 @@ class TaskController:
             self._timer = self.controller.clock.callLater(max(0.0, due - now), self._tick)
         if self._leaving:
             self._forget_functions()
+        self.controller.waits.changed()
 
     def _tick(self) -> None:
         self._timer = None

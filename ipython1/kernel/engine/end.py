@@ -20,7 +20,13 @@ from twisted.logger import Logger
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.stacks import main_thread_stack
 from ipython1.core.texts import shorten
-from ipython1.kernel.basics.error import ConnectionError, KernelError, MessageSizeError, to_wire
+from ipython1.kernel.basics.error import (
+    ConnectionError,
+    KernelError,
+    MessageSizeError,
+    QueueCleared,
+    to_wire,
+)
 from ipython1.kernel.engine.worker import Command, Worker
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
@@ -106,6 +112,8 @@ class EngineEnd:
             self._command(flags, ident, messages.CommandMeta.unpack(meta), payload)
         elif kind == frames.INTERRUPT:
             self._interrupt(bytes(meta), ident)
+        elif kind == frames.RECALL:
+            self._recall(bytes(meta), ident)
         elif kind == frames.STATUS:
             self._status(ident, messages.unpack_json(payload))
         elif kind == frames.STOP:
@@ -176,7 +184,7 @@ class EngineEnd:
             self._link.send(frames.OUTPUT, command.number, command.origin + stream.encode(), data)
 
     def send_outcome(self, command: Command, outcome: Outcome) -> None:
-        """Tell how a command ended; called in the main thread."""
+        """Tell how a command ended; from any thread."""
         if self._unfinished == command.key:
             self._unfinished = None
         size = total_size(outcome.buffers)
@@ -193,6 +201,13 @@ class EngineEnd:
         self.outbox.post_payload(frames.OUTCOME, command.number, meta, outcome.buffers)
 
     # -- control
+
+    def _recall(self, origin: bytes, number: int) -> None:
+        """Give back a command that has come but not begun."""
+        command = self._worker.take_out((origin, number))
+        if command is not None:
+            problem = QueueCleared(f"{command.method}: it was taken back")
+            self.send_outcome(command, Outcome.refused(-1, problem))
 
     def _interrupt(self, origin: bytes, number: int) -> None:
         key = self._unfinished

@@ -21,18 +21,21 @@ from ipython1.kernel.engine.end import EngineConnection, EngineEnd
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
+from ipython1.kernel.engine.waits import MainThreadWaits
 from ipython1.kernel.engine.worker import CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.security import wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
+from ipython1.kernel.objects import enginewaits
 from ipython1.kernel.objects.joblibcalls import offer_nested_backend
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import register
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 from ipython1.kernel.wire.taskwire import MOST_BYTES
+from ipython1.kernel.wire.waits import Run
 
 if TYPE_CHECKING:
     from ipython1.kernel.engine.config import EngineConfig
@@ -159,7 +162,9 @@ class EngineProcess:
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake
         )
         self._worker.source = self._tasks
+        self._waits = MainThreadWaits(self._running, self._tasks.idle, self._end.outbox, reactor)
         self._end.handlers.update(self._tasks.handlers)
+        self._end.handlers.update(self._waits.handlers)
         self._service.properties.on_change = self._tasks.properties_changed
         self._hello = messages.Hello(
             uuid=uuid.uuid4().hex,
@@ -182,6 +187,7 @@ class EngineProcess:
             target=self._in_reactor_thread, name="ipython1-reactor", daemon=True
         )
         thread.start()
+        enginewaits.install(self._waits)
         try:
             self._worker.loop()
         finally:
@@ -190,6 +196,14 @@ class EngineProcess:
         thread.join(1.0)
         if self._failure is not None:
             raise self._failure
+
+    def _running(self) -> Run | None:
+        """What the main thread runs; from any thread."""
+        command = self._worker.running
+        if command is not None:
+            return command.origin.hex(), command.number
+        task = self._tasks.running_key
+        return None if task is None else ("", task[0])
 
     # -- in the reactor's thread
 
@@ -213,6 +227,7 @@ class EngineProcess:
         service.id = welcome.engine_id if welcome.engine_id is not None else -1
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
+        self._waits.registered()
         self._tasks.registered()
 
     def _ended(self, result: Any) -> None:

@@ -132,6 +132,17 @@ class Worker:
         self._commands.append(command)
         self.wake()
 
+    def take_out(self, key: tuple[bytes, int]) -> Command | None:
+        """Take out a command that has not begun, if there is one of that key; from any thread."""
+        for command in list(self._commands):
+            if command.key == key:
+                try:
+                    self._commands.remove(command)
+                    return command
+                except (ValueError, IndexError):
+                    pass  # the main thread has just taken it, or another one
+        return None
+
     def wake(self) -> None:
         """There is something to look at; from any thread."""
         if self._nothing_new.locked():
@@ -150,8 +161,9 @@ class Worker:
         self.busy = True
         try:
             while not self._stopping:
-                if self._commands:
-                    self._run(self._commands.popleft())
+                command = self._next_command()
+                if command is not None:
+                    self._run(command)
                 elif self.source is None or not self.source.run_one():
                     if self.source is not None:
                         self.source.idle()
@@ -160,6 +172,12 @@ class Worker:
                     self.busy = True
         finally:
             self.busy = False
+
+    def _next_command(self) -> Command | None:
+        try:
+            return self._commands.popleft() if self._commands else None
+        except IndexError:
+            return None  # it has just been taken out
 
     def _run(self, command: Command) -> None:
         self.running_since = time.monotonic()

@@ -60,9 +60,9 @@ class Item:
     :ivar kind: a hashable object, equal for items that probably take the same time.
     :ivar number: its number as a command, or its task id; None before it is sent.
     :ivar cancelling: whether its user is cancelling it.
-    :ivar asked: the number of requests to the controller in progress to withdraw it.
+    :ivar asked: whether the controller was asked to take it back from its engine.
     :ivar taken_back: whether it was withdrawn and will not run.
-    :ivar dropped: whether its future was cancelled.
+    :ivar dropped: whether its future was cancelled, or failed before it was over.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class Item:
         self.state: State = WAITING
         self.number: int | None = None
         self.cancelling = False
-        self.asked = 0
+        self.asked = False
         self.taken_back = False
         self.dropped = False
         self.load: _Load | None = None
@@ -256,6 +256,7 @@ class Dispatcher:
         load = self._leave(item)
         item.avoid = load if stuck else None
         item.number = None
+        item.asked = False
         item.state = WAITING
         self._waiting.appendleft(item)
         if load is not None:
@@ -279,7 +280,8 @@ class Dispatcher:
 
     def next_look(self) -> float | None:
         """Return the time, in seconds, to call :meth:`to_take_back`; None if that is not needed at present."""
-        if not self._idle or self.next_item() is not None:
+        full = self._most is not None and self._handed >= self._most
+        if not self._idle or (self.next_item() is not None and not full):
             return None
         return min(
             (item.look_at for load in self._loads.values() for item in load.items), default=None

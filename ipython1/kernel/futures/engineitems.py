@@ -32,6 +32,7 @@ from ipython1.kernel.objects.executorcalls import Preparation, run_chunk
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
+from ipython1.kernel.wire.waits import CommandItem, Needs
 
 
 def read_outcome(outcome: Outcome) -> Answer:
@@ -246,7 +247,9 @@ class EngineItems(ExecutorItems):
     def ended(self, item: Item, outcome: Outcome) -> None:
         """Handle the outcome of an item, which may not have run."""
         error = outcome.error
-        if isinstance(error, NotStarted):
+        if item.dropped:
+            self._dispatcher.forget(item)
+        elif isinstance(error, NotStarted):
             self._give_back(item, False)
         elif isinstance(error, QueueCleared) and item.cancelling:
             self._dispatcher.forget(item)
@@ -262,7 +265,9 @@ class EngineItems(ExecutorItems):
 
     def refused(self, item: Item, problem: Exception) -> None:
         """Handle an item that did not reach an engine."""
-        if isinstance(problem, (InvalidEngineID, NoEnginesRegistered)):
+        if item.dropped:
+            self._dispatcher.forget(item)
+        elif isinstance(problem, (InvalidEngineID, NoEnginesRegistered)):
             self._give_back(item, False)
             self._go_on()
         elif isinstance(problem, ConnectionError):
@@ -293,12 +298,29 @@ class EngineItems(ExecutorItems):
         """Ask the controller to remove an item from its engine's queue; never fails."""
         if item.state is not HANDED or item.number is None:
             return DeferredList([])
-        item.asked += 1
+        item.asked = True
+        return self._end.ask("withdraw", number=item.number).addErrback(lambda failure: None)
 
-        def answered(_: Any) -> None:
-            item.asked -= 1
+    def needs_of(self, items: Sequence[Item]) -> Needs:
+        engines = tuple(self._dispatcher.engines)
+        commands: list[CommandItem] = []
+        for item in items:
+            load = item.load
+            # One that has not begun may move to any engine that has nothing to do.
+            able = engines if load is None or load.engine in engines else (load.engine,)
+            commands.append((item.number or 0, able))
+        return Needs(self._end.origin.hex(), False, commands=tuple(commands))
 
-        return self._end.ask("withdraw", number=item.number).addBoth(answered)
+    def give_up(self, items: Sequence[Item], problem: Exception) -> None:
+        with self._lock:
+            mine = [(item, item.state) for item in items if item.state is not OVER]
+            for item, _ in mine:
+                item.state, item.dropped, item.work = OVER, True, None
+        for item, before in mine:
+            if before is HANDED and item.number is not None:
+                self._end.ask("withdraw", number=item.number).addErrback(lambda failure: None)
+            self._completions.put(item.future, failed(problem))
+        self._go_on()
 
     def _look_later(self) -> None:
         if self._look is None:
@@ -315,6 +337,8 @@ class EngineItems(ExecutorItems):
         self._look_later()
 
     def _interrupt(self, items: list[Item]) -> None:
+        for item in items:
+            item.asked = False
         numbers = [item.number for item in items if item.state is HANDED]
         if self._dispatcher.next_item() is None:
             # Nothing waits for the initializer any more.

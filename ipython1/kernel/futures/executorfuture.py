@@ -17,6 +17,8 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.objects.enginewaits import waiters_of, waiting
+from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.frontend import person_waits
 
 if TYPE_CHECKING:
@@ -117,6 +119,10 @@ class ItemOwner(Protocol):
 
     def abort_items(self, items: list[Item]) -> None: ...
 
+    def needs_of(self, items: list[Item]) -> Needs: ...
+
+    def give_up_items(self, items: list[Item], problem: Exception) -> None: ...
+
     def call_back(self, callback: Callback, future: EngineFuture) -> None: ...
 
 
@@ -129,6 +135,7 @@ class EngineFuture(Future):
 
     def __init__(self, owner: ItemOwner) -> None:
         super().__init__()
+        self._waiters = waiters_of(self)
         self._owner = owner
         self._item: Item | None = None
         self._read: Callable[[], Answer] | None = None
@@ -237,7 +244,8 @@ class EngineFuture(Future):
     def __await__(self) -> Generator[Any, None, Any]:
         import asyncio
 
-        return asyncio.wrap_future(self).__await__()
+        with waiting(self):
+            return (yield from asyncio.wrap_future(self).__await__())
 
     def _peek(self) -> Answer:
         return self._await(0) if self.done() and not self.cancelled() else Answer(None)
@@ -249,12 +257,15 @@ class EngineFuture(Future):
 
     def _await(self, timeout: float | None) -> Answer:
         self._check_pending()
-        if not self.done():
+        if self.done():
+            problem = super().exception(0)
+        else:
             refuse_in_reactor_thread()
-        try:
-            problem = super().exception(timeout)
-        except KeyboardInterrupt:
-            raise WaitInterrupted(CALL_GOES_ON) from None
+            try:
+                with waiting(self):
+                    problem = super().exception(timeout)
+            except KeyboardInterrupt:
+                raise WaitInterrupted(CALL_GOES_ON) from None
         with self._reading:
             if self._answer is None:
                 if self._read is None:
@@ -267,6 +278,21 @@ class EngineFuture(Future):
                         self._answer = Answer(None, problem=unreadable.with_traceback(None))
                     self._read = None
             return self._answer
+
+    # -- for those who wait on an engine (see ``objects.enginewaits``)
+
+    def needs(self) -> Needs | None:
+        """Return what has to end before the future is done; in the reactor's thread."""
+        item = self._item
+        if self.done():
+            return None
+        return Needs("") if item is None else self._owner.needs_of([item])
+
+    def give_up(self, problem: Exception) -> None:
+        """Fail, as the call would never be done; in the reactor's thread."""
+        item = self._item
+        if item is not None and not self.done():
+            self._owner.give_up_items([item], problem)
 
     # -- for the executor
 

@@ -42,10 +42,12 @@ from ipython1.kernel.futures.executorfuture import (
     was_remote,
 )
 from ipython1.kernel.futures.items import ExecutorItems, failed
+from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import ChunkResult, Preparation, run_chunk
 from ipython1.kernel.objects.serialize import dumps
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
+from ipython1.kernel.wire.waits import Needs
 
 if TYPE_CHECKING:
     from ipython1.kernel.tasks.clienttasks import ClientTasks
@@ -236,7 +238,8 @@ class EngineExecutor(Executor):
         if cancel_futures:
             self._cancel(self._unfinished())
         if wait:
-            self._completions.wait_idle()
+            with waiting(self):
+                self._completions.wait_idle()
         self._at_end()
 
     def __exit__(
@@ -260,6 +263,25 @@ class EngineExecutor(Executor):
     def _cancel(self, futures: Iterable[EngineFuture]) -> None:
         if not reactor_in_thread.trouble():
             self.cancel_items(items_of(futures))
+
+    # -- for those who wait on an engine (see ``objects.enginewaits``), in the reactor's thread
+
+    def needs(self) -> Needs | None:
+        """Return what has to end before all futures are done; None if they are."""
+        futures = self._unfinished()
+        return self.needs_of(items_of(futures)) if futures else None
+
+    def give_up(self, problem: Exception) -> None:
+        """Fail all futures, as they would never be done."""
+        self.give_up_items(items_of(self._unfinished()), problem)
+
+    def needs_of(self, items: list[Item]) -> Needs:
+        """Return what has to end before one of the items is done."""
+        return self._items.needs_of(items)
+
+    def give_up_items(self, items: list[Item], problem: Exception) -> None:
+        """Fail items that would never be done."""
+        self._items.give_up(items, problem)
 
     # -- for the futures
 

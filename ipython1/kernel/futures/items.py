@@ -16,6 +16,7 @@ from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
 from ipython1.kernel.futures.executorfuture import Answer, Completions, RemoteTraceback, log
 from ipython1.kernel.objects.executorcalls import Preparation
+from ipython1.kernel.wire.waits import Needs
 
 
 def failed(problem: BaseException) -> Callable[[], Answer]:
@@ -138,6 +139,16 @@ class ExecutorItems(ABC):
     @abstractmethod
     def _came_back(self, items: list[Item]) -> None:
         """Note that these items will not run, which may make room for others."""
+
+    # -- waits on an engine that never end, in the reactor's thread
+
+    @abstractmethod
+    def needs_of(self, items: Sequence[Item]) -> Needs:
+        """Return what has to end before one of the items is done."""
+
+    @abstractmethod
+    def give_up(self, items: Sequence[Item], problem: Exception) -> None:
+        """Fail items; those that have not begun do not run."""
 
     # -- the end
 

@@ -30,6 +30,7 @@ from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.methods import read_value
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.taskwire import DONE_HEAD
+from ipython1.kernel.wire.waits import Needs
 
 ASK_AGAIN: Final = 0.002
 """Seconds after which the controller is asked again whether a task was withdrawn."""
@@ -270,6 +271,25 @@ class TaskItems(ExecutorItems):
     def _interrupt(self, task_ids: Sequence[int | None]) -> None:
         for task_id in task_ids:
             self._end.ask("abort", taskid=task_id, by_force=False).addErrback(lambda failure: None)
+
+    def needs_of(self, items: Sequence[Item]) -> Needs:
+        with self._lock:
+            # Those that wait here do so for those that were submitted.
+            sent = {item.number or 0 for item in items if item.state is HANDED} or self._handed
+            return Needs(self._end.origin.hex(), False, tuple(sorted(sent)))
+
+    def give_up(self, items: Sequence[Item], problem: Exception) -> None:
+        with self._lock:
+            sent = [
+                item.number
+                for item in items
+                if item.state is HANDED and self._handed.pop(item.number or 0, None) is not None
+            ]
+        self._fail(items, problem)
+        self._waiter.missing.difference_update(number or 0 for number in sent)
+        unsent = self._tasks.take_back(number or 0 for number in sent)
+        self._interrupt([number for number in sent if number not in unsent])
+        self._left(len(sent))
 
     # -- taking back
 

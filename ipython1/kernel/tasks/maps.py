@@ -33,6 +33,7 @@ from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tasks.methods import REFUSED, read_value
 from ipython1.kernel.wire.taskwire import DONE_HEAD
+from ipython1.kernel.wire.waits import Needs
 
 GROUP = 0.010
 """The target duration of a group of items, in seconds."""
@@ -289,10 +290,19 @@ class MapRun:
             self._tasks.remove_waiter(self._waiter)
             self.finished.errback(problem)
 
-    def abort(self) -> None:
-        """Abort the map; running tasks are interrupted."""
+    def needs(self) -> Needs | None:
+        """Return what has to end before the map is done; None if it is."""
+        if self._over:
+            return None
+        return Needs(self._connection.end.origin.hex(), tasks=tuple(sorted(self._groups)))
+
+    def abort(self, problem: Exception | None = None) -> None:
+        """Abort the map; running tasks are interrupted.
+
+        :param problem: what it fails with; default: ``TaskAborted``.
+        """
         task_ids = list(self._groups)
-        self._fail(TaskAborted("the map was aborted"))
+        self._fail(problem or TaskAborted("the map was aborted"))
         for task_id in task_ids:
             if not self._tasks.take_back([task_id]) and self._connection.end.connected:
                 self._connection.end.ask("abort", taskid=task_id).addErrback(lambda failure: None)
@@ -453,3 +463,9 @@ class PendingMap(PendingResult):
     def abort(self) -> None:
         """Abort the map: drop calls that have not begun, and interrupt those that run."""
         self._run._connection.reactor.callFromThread(self._run.abort)
+
+    def needs(self) -> Needs | None:
+        return self._run.needs()
+
+    def give_up(self, problem: Exception) -> None:
+        self._run.abort(problem)

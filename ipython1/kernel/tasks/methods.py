@@ -11,11 +11,12 @@ from ipython1.kernel.basics.error import from_wire
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
-from ipython1.kernel.tasks.clienttasks import ClientTasks
+from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
+from ipython1.kernel.wire.waits import Needs
 
 REFUSED = Status.REFUSED
 
@@ -105,6 +106,27 @@ def read_value(
         return value
     except Exception as problem:
         return TaskValue(failure=problem)
+
+
+class WaitedTasks:
+    """Tasks that code on an engine waits for; see :mod:`~ipython1.kernel.objects.enginewaits`.
+
+    :param every: whether it waits for all of them, or for the next one.
+    """
+
+    def __init__(self, origin: bytes, waiter: Waiter, every: bool) -> None:
+        self._origin = origin.hex()
+        self._waiter = waiter
+        self._every = every
+
+    def needs(self) -> Needs | None:
+        """Return the tasks that are not done."""
+        missing = tuple(sorted(self._waiter.missing))
+        return Needs(self._origin, self._every, missing) if missing else None
+
+    def give_up(self, problem: Exception) -> None:
+        """End the wait."""
+        self._waiter.fail(problem)
 
 
 class TaskMethods(MapMethods, CheckedAttributes):

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -63,6 +63,10 @@ INTERRUPT: Final = 33
 STATUS: Final = 34
 STOP: Final = 35
 PROPERTIES: Final = 36
+WAITING: Final = 37
+WAITED: Final = 38
+WAITS_FOREVER: Final = 39
+RECALL: Final = 40
 
 # Kinds from 48 on belong to the task interface; see :mod:`ipython1.kernel.wire.taskwire`.
 

@@ -51,7 +51,7 @@ def take_back(machine: MachineParts, now: float) -> None:
 def _choose(victim: WorkerRecord, idle: list[WorkerRecord], number: int) -> list[TaskRecord]:
     chosen: list[TaskRecord] = []
     for record in victim.waiting():
-        if record.state is ASSIGNED and any(worker.verdict(record.constraint) for worker in idle):
+        if record.state is ASSIGNED and any(worker.may_run(record.constraint) for worker in idle):
             chosen.append(record)
             if len(chosen) == number:
                 break

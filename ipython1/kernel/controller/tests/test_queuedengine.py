@@ -145,6 +145,18 @@ class QueueTest(EngineCase):
         self.assertTrue(self.engine.is_running((CLIENT, 3)))
         self.assertFalse(self.engine.is_running((CLIENT, 1)))
 
+    def test_taking_back_what_has_not_begun(self):
+        self.submit(command(1), command(2))
+        self.assertEqual(self.engine.take_back((CLIENT, 2)), 1)
+        self.assertEqual(list(self.outcomes), [2])
+        # Only the engine knows whether the first has begun.
+        self.assertEqual(self.engine.take_back((CLIENT, 1)), 0)
+        self.pump.run()
+        self.assertEqual(
+            [frame[2] for frame in self.process.frames if frame[0] == frames.RECALL], [1]
+        )
+        self.assertEqual(list(self.outcomes), [2])
+
     def test_what_is_queued_when_an_outcome_is_told_comes_after_what_waited(self):
         def again(outcome):
             self.submit(command(3))

@@ -42,6 +42,9 @@ class Worker:
     def put(self, command: Command) -> None:
         self.commands.append(command)
 
+    def take_out(self, key: tuple[bytes, int]) -> Command | None:
+        return next((each for each in self.commands if each.key == key), None)
+
     def stop(self) -> None:
         self.stopped += 1
 
@@ -90,6 +93,14 @@ class CommandsTest(EndCase):
         (command,) = self.worker.commands
         self.assertEqual((command.key, command.method), ((CLIENT, 5), "push"))
         self.assertEqual([bytes(buffer) for buffer in command.buffers], [b"head", b"array"])
+
+    def test_a_command_that_has_not_begun_is_given_back(self):
+        self.command(5)
+        for number in (4, 5):
+            self.there.send(frames.RECALL, number, CLIENT)
+        [(_, _, number, meta, _)] = self.sent(frames.OUTCOME)
+        self.assertEqual((number, meta[:17]), (5, CLIENT + bytes((messages.REFUSED,))))
+        self.assertEqual(messages.unpack_json(meta[17:])[0], "QueueCleared")
 
     def test_a_command_waits_for_its_large_data(self):
         meta = messages.CommandMeta(CLIENT, "push").pack()

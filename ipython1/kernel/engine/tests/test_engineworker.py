@@ -113,6 +113,25 @@ class WorkerTest(SynchronousTestCase):
         self.assertFalse(self.worker.busy)
         self.assertIsNone(self.worker.running)
 
+    def test_what_was_taken_out_does_not_run(self):
+        for number in (1, 2, 3):
+            self.worker.put(command(number))
+        taken = self.worker.take_out((b"c" * 16, 2))
+        self.assertEqual(taken and taken.number, 2)
+        self.assertIsNone(self.worker.take_out((b"c" * 16, 2)))
+        self.thread.start()
+        self.wait(2)
+        self.assertEqual([number for number, _ in self.outcomes], [1, 3])
+
+    def test_each_command_either_runs_or_is_taken_out(self):
+        self.thread.start()
+        taken = 0
+        for number in range(500):
+            self.worker.put(command(number))
+            taken += self.worker.take_out((b"c" * 16, number)) is not None
+        self.wait(500 - taken)
+        self.assertEqual(len(self.outcomes), 500 - taken)
+
     def test_stopping_leaves_what_has_not_begun(self):
         self.worker.put(command(1))
         self.worker.stop()

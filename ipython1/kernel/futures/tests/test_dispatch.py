@@ -128,6 +128,18 @@ class DispatcherTests(SynchronousTestCase):
         places.add("c")
         self.assertIsNone(dispatcher.next_look())
 
+    def test_one_that_keeps_the_others_waiting_is_taken_back_too(self) -> None:
+        """With a limit of items, an engine may be idle although items are waiting."""
+        places = Places(2, most=1)
+        places.add("a", "b")
+        dispatcher = places.dispatcher
+        self.assertEqual(dispatcher.next_look(), LOOK_AFTER)
+        [stuck] = dispatcher.to_take_back(LOOK_AFTER)
+        self.assertIs(stuck, places.items["a"])
+        dispatcher.give_back(stuck, True)
+        places.go_on()
+        self.assertEqual(places.at, {"a": 1})
+
     def test_engines_come_and_go(self) -> None:
         places = Places(1)
         places.add("a", "b", "c")
