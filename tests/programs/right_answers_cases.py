@@ -122,6 +122,22 @@ def make_late() -> None:
         return also(x), by_class_body(x), low(x)
 
 
+class Model:
+    def run(self, x: int) -> Any:
+        return scaled(x), rate
+
+
+def by_class(x: int) -> Any:
+    return Model().run(x)
+
+
+def make_late_by_class() -> None:
+    global late
+
+    def late(x: int) -> Any:
+        return by_class(x)
+
+
 def write_found(x: int) -> None:
     global found
     found = x
@@ -213,6 +229,12 @@ class ValuesOfTheCall(Case):
 
     def test_class_body(self) -> None:
         self.changing(by_class_body)
+
+    def test_class_of_main(self) -> None:
+        self.changing(by_class)
+
+    def test_bound_method(self) -> None:
+        self.changing(Model().run)
 
     def test_eval(self) -> None:
         self.changing(by_eval)
@@ -358,7 +380,7 @@ class LaterOnTheEngine(Case):
         limits["low"] = 7
         other = run_program(tools, recipes)
         other["change"]("rate", 8, False)
-        for function in (also, low, other["by_helper"]):
+        for function in (also, low, by_class, other["by_helper"], other["by_class"]):
             mec.apply(function, 1)
             tc.map(function, range(4))
 
@@ -367,6 +389,14 @@ class LaterOnTheEngine(Case):
         self.others_call()
         mec.execute("answer = late(3)")
         self.assertEqual(mec.pull("answer"), [((4, 3), (2, 3), 4)] * 2)
+
+    def test_class_of_a_late_callback(self) -> None:
+        mec.apply(make_late_by_class)
+        mec.push_function({"f": by_class})
+        mec.push({"model": Model()})
+        self.others_call()
+        mec.execute("answer = late(3), f(3), model.run(3)")
+        self.assertEqual(mec.pull("answer"), [((3, 1), (3, 1), (3, 1))] * 2)
 
     def test_pushed_function(self) -> None:
         mec.push_function({"f": also, "g": low})
