@@ -682,9 +682,11 @@ def main() -> int:
 
 
 def _reason(text: str) -> str:
-    """The line of a traceback that says what happened."""
-    lines = [line for line in text.splitlines() if re.match(r"\w[\w.]*(Error|Exception)\b", line)]
-    return (lines or text.splitlines())[-1][:200]
+    """The lines of a traceback that say what happened."""
+    lines = [
+        line for line in text.splitlines() if re.match(r"[\w.]*(Error|Exception)\b|\[0:", line)
+    ]
+    return " ".join(lines[-2:] if lines[-1:] and lines[-1][0] == "[" else lines[-1:])[:200]
 
 
 if __name__ == "__main__":
