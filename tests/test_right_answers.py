@@ -33,7 +33,7 @@ class RightAnswersTests(unittest.SynchronousTestCase):
 
     def test_cases(self) -> None:
         """Each known way of mixing up the values of calls is closed."""
-        lines = self.run_there("right_answers_cases.py")
+        lines = self.run_there("right_answers_cases.py", timeout=240.0)
         self.assertRegex(lines[-1], r"^all \d+ cases are right$")
 
     def test_random_sessions(self) -> None:
