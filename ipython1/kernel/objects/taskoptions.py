@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, Generic, Self, TypedDict, TypeVar
 
@@ -172,12 +173,25 @@ def options_of(task: Any) -> TaskOptions:
     return TaskOptions(**{name: getattr(task, name, getattr(DEFAULTS, name)) for name in NAMES})
 
 
+@lru_cache(256, typed=True)
+def _checked_before(**named: Any) -> TaskOptions:
+    """Return checked options; those with the same values, which many tasks often have, are one object."""
+    made = TaskOptions(**named)
+    made.check()
+    return made
+
+
 def make_options(caller: str, *options: Any, **named: Any) -> TaskOptions:
     """Make the options that a user gave to ``caller``.
 
     :raises TypeError: if there is no such option, or one is given twice; it names ``caller``.
     :raises TypeError, ValueError: if the value of an option is invalid; see :func:`check_options` for recovery tasks.
     """
+    try:
+        if not options and "depend" not in named and "recovery_task" not in named:
+            return _checked_before(**named)
+    except (TypeError, ValueError):
+        pass  # the way below says what is wrong
     try:
         made = TaskOptions(*options, **named)
     except TypeError:

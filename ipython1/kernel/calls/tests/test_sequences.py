@@ -300,6 +300,22 @@ class EngineTests(SynchronousTestCase):
         self.assertEqual(self.mec.raw_map(str, iter([[1, 2]])), ["1", "2"])
 
 
+class SparseTests(SynchronousTestCase):
+    def test_sparse_arrays_and_matrices(self):
+        try:
+            from scipy import sparse
+        except ImportError:
+            raise SkipTest("scipy is not installed") from None
+        for kind in (sparse.csr_matrix, sparse.csr_array):
+            for form in ("csr", "csc", "coo", "lil"):
+                whole = kind(numpy.arange(15.0).reshape(5, 3)).asformat(form)
+                for dist in "br":
+                    for n in (1, 2, 7):
+                        back = there_and_back(whole, n, dist)
+                        self.assertIs(type(back), type(whole))
+                        self.assertEqual(back.toarray().tolist(), whole.toarray().tolist())
+
+
 class PandasTests(SynchronousTestCase):
     def setUp(self):
         if pandas is None:
