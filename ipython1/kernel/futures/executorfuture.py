@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import WaitInterrupted
+from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.twistedutil import in_reactor_thread, refuse_in_reactor_thread
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class EngineFuture(Future):
     """The future of a call on an engine; a ``concurrent.futures.Future``.
 
     The result is unpickled once, in the first thread that reads it.  Callbacks run in a thread of the executor.  A
-    future can also be awaited in asyncio.
+    future can also be awaited in asyncio, where an exception that the event loop would take as a signal of its own
+    (``StopIteration``, ``CancelledError``, ``KeyboardInterrupt``, ``SystemExit``) is the cause of a ``RuntimeError``.
     """
 
     def __init__(self, owner: ItemOwner) -> None:
@@ -158,7 +160,7 @@ class EngineFuture(Future):
             if in_reactor_thread():
                 self._owner.call_back(fn, self)
             else:
-                fn(self)
+                call_back(fn, self)
 
         super().add_done_callback(call)
 
@@ -353,7 +355,7 @@ class Completions:
                 continue
             if todo is not None:
                 try:
-                    todo[0](todo[1])
+                    call_back(*todo)
                 except BaseException:
                     log.exception("exception calling callback for %r", todo[1])
                 todo = None

@@ -94,7 +94,9 @@ class TaskTests(SynchronousTestCase):
         self.assertRaises(ZeroDivisionError, result.raise_exception)
         self.assertRaises(ZeroDivisionError, lambda: result.ns)
         self.assertRaises(ZeroDivisionError, lambda: result["a"])
-        self.assertEqual((result.results, result.keys), ({}, []))
+        self.assertRaises(ZeroDivisionError, lambda: result.results)
+        self.assertRaises(ZeroDivisionError, lambda: result.keys)
+        self.assertRaises(ZeroDivisionError, lambda: result.result)
 
     def test_a_result_that_cannot_be_read_is_a_failure(self) -> None:
         def read(*args: Any) -> TaskValue:
