@@ -135,7 +135,7 @@ class EngineProcess:
         self._reactor = reactor
         self._failure: BaseException | None = None
         self._capture = OutputCapture(config.output_size)
-        self._gate = InterruptGate()
+        self._gate = InterruptGate(later=reactor.callLater)
         self.interpreter = Interpreter(
             self._capture,
             history_size=config.history_length,
