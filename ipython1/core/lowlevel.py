@@ -187,7 +187,7 @@ def interrupt_main_thread(main_thread: int, signum: int = signal.SIGINT) -> None
 
 def interrupt_main_thread_portably(main_thread: int, signum: int = signal.SIGINT) -> None:
     """Make the main thread run a signal's handler when it next runs Python code; blocking calls continue."""
-    _thread.interrupt_main(signum)
+    _thread.interrupt_main(signum)  # type: ignore[arg-type]
 
 
 _pthread_kill: Final = getattr(signal, "pthread_kill", None)

@@ -87,6 +87,10 @@ class TaskTests(SynchronousTestCase):
         self.assertIn("did not arrive", str(result.failure))
         self.assertEqual(self.tc.run(Task("a = 1", pull="a"), block=True)["a"], 1)
 
+    def test_names_that_python_needs_are_not_pushed(self) -> None:
+        with self.assertRaisesRegex(ValueError, "__builtins__"):
+            self.tc.run(Task("a = 1", push={"__builtins__": 1}))
+
     def test_failures(self) -> None:
         result = self.tc.run(Task("1/0", pull="a"), block=True)
         self.assertEqual(repr(result), "TaskResult[ID:0]:ZeroDivisionError: division by zero")
