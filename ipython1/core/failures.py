@@ -387,13 +387,16 @@ def _rebuild_chain(links: _Links, stand_in: StandIn) -> BaseException | None:
             break
         if not isinstance(earlier, BaseException):
             break
-        if current is None:
+        if first is None:
             first = earlier
-        elif relation == "cause":
-            current.__cause__ = earlier
-        else:
-            current.__context__ = earlier
-        earlier.__suppress_context__ = suppress
+        try:
+            if current is not None and relation == "cause":
+                current.__cause__ = earlier
+            elif current is not None:
+                current.__context__ = earlier
+            earlier.__suppress_context__ = suppress
+        except Exception:  # a class may forbid it
+            break
         current = earlier
     return first
 

@@ -10,6 +10,8 @@ import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.daemon.children import package_root
+
 PROGRAM = """
 import os, sys
 sys.path.append({root!r})
@@ -28,14 +30,11 @@ os.write(high, repr((next_one > 2, read, sys.stdout is sys.__stdout__)).encode()
 
 class ClosedStreamsTests(SynchronousTestCase):
     def test_every_combination(self) -> None:
-        import ipython1
-
-        root = os.path.dirname(os.path.dirname(ipython1.__file__))
         with tempfile.TemporaryDirectory(prefix="ipython1-test-") as folder:
             for closed in itertools.product((False, True), repeat=3):
                 report = os.path.join(folder, f"report-{closed}")
                 redirections = " ".join(f"{number}>&-" for number, one in enumerate(closed) if one)
-                program = PROGRAM.format(root=root, report=report)
+                program = PROGRAM.format(root=package_root(), report=report)
                 done = subprocess.run(
                     [
                         "/bin/sh",

@@ -156,11 +156,14 @@ class EngineFuture(Future):
     def add_done_callback(self, fn: Callback) -> None:
         """Call ``fn(future)`` when the future is done or cancelled, at once if it already is."""
 
+        def seen(future: EngineFuture) -> None:
+            call_back(fn, future)
+
         def call(_: object) -> None:
             if in_reactor_thread():
-                self._owner.call_back(fn, self)
+                self._owner.call_back(seen, self)
             else:
-                call_back(fn, self)
+                seen(self)
 
         super().add_done_callback(call)
 
@@ -355,7 +358,7 @@ class Completions:
                 continue
             if todo is not None:
                 try:
-                    call_back(*todo)
+                    todo[0](todo[1])
                 except BaseException:
                     log.exception("exception calling callback for %r", todo[1])
                 todo = None
