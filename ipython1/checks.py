@@ -1,4 +1,4 @@
-"""Checks of numbers and flags given by users, in a module that imports nothing else of this package.
+"""Checks of numbers, names and flags given by users, in a module that imports nothing else of this package.
 
 To Python, ``True`` is an ``int``, but users who pass it as a number have made a mistake.
 """
@@ -51,3 +51,19 @@ def check_int(name: str, value: object, least: int | None = None, most: int | No
             allowed = f"from {least} to {most}"
         raise ValueError(f"{name} must be {allowed}, not {value}")
     return value
+
+
+_UNSETTABLE = frozenset(("__builtins__", "__dict__"))
+
+
+def check_settable(name: str) -> str:
+    """Check that a name can be set on an engine: without some of Python's own names, no code runs.
+
+    :returns: ``name``.
+    :raises ValueError: if it cannot be set.
+    """
+    if name in _UNSETTABLE:
+        raise ValueError(
+            f"{name!r} cannot be set: Python itself uses it, and the engine could run no more code"
+        )
+    return name

@@ -18,6 +18,7 @@ from ipython1.config.error import ConfigError
 from ipython1.config.kinds import TEXT, format_value
 from ipython1.config.paths import find_ipython_dir
 from ipython1.config.schema import Option, Section, root_section
+from ipython1.regularfiles import read_regular_text
 
 _WIDTH = 92
 
@@ -56,7 +57,7 @@ class ConfigManager:
         path = self.path(ipython_dir)
         try:
             _check_not_writable_by_others(path)
-            text = path.read_text("utf-8-sig")
+            text = read_regular_text(path, "utf-8-sig")
         except (FileNotFoundError, NotADirectoryError):
             return values
         except UnicodeDecodeError as exception:
@@ -82,6 +83,7 @@ class ConfigManager:
         path = self.path(ipython_dir)
         data = self.default_text().encode("utf-8")
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
+        flags |= getattr(os, "O_NONBLOCK", 0)  # do not wait for the reader of a named pipe
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(os.open(path, flags, 0o600), "wb") as file:

@@ -83,7 +83,7 @@ class _Channel:
             try:
                 current.flush()
             except BaseException:  # the user's stream may do anything
-                if getattr(current, "closed", False) is True:
+                if _is_closed(current):
                     setattr(sys, self.name, self.stream)
         try:
             self.stream.flush()
@@ -171,6 +171,14 @@ class _Channel:
         os.dup2(self.original, self.target)
         os.close(self.original)
         os.close(self.file)
+
+
+def _is_closed(stream: object) -> bool:
+    """Return whether a stream of the user's is closed or does not even say so."""
+    try:
+        return getattr(stream, "closed", False) is True
+    except BaseException:
+        return True
 
 
 def _whole_characters(data: bytes) -> bytes:

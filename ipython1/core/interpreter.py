@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol
 
+from ipython1.checks import check_settable
 from ipython1.core.capture import OutputCapture
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.forks import leave
@@ -314,6 +315,7 @@ class Interpreter:
         """Set names in the namespace.
 
         :raises TypeError: if ``namespace`` is not a mapping, or a name is not a string; then nothing is set.
+        :raises ValueError: if a name is one that Python itself needs, such as ``__builtins__``; then nothing is set.
         """
         self._shell.user_ns.update(_checked(namespace))
 
@@ -390,6 +392,7 @@ def _checked(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in namespace:
         if not isinstance(key, str):
             raise TypeError(f"a name must be a str, not {type(key).__name__}")
+        check_settable(key)
     return namespace
 
 

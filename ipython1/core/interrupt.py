@@ -13,6 +13,7 @@ A runs        request(A)                      SIGINT is sent to the main thread 
 A runs        SIGINT requested for A          KeyboardInterrupt in the main thread, once per request
 A runs        SIGINT requested for B          absorbed: it is late
 A runs        unrequested SIGINT              absorbed, or KeyboardInterrupt if ``terminal_interrupts``
+A runs        ``RESERVE_SIGNAL``              as a requested SIGINT; sent where user code has taken SIGINT away
 any           unrequested SIGINT, long after  ``on_terminal`` is called instead, if it is set
               the last one sent here
 ============  ==============================  =========================================================
@@ -24,18 +25,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from signal import getsignal  # user code may replace the one in the module
 from types import FrameType, TracebackType
 from typing import Final
 
-from ipython1.core.lowlevel import interrupt_main_thread
+from ipython1.core.lowlevel import RESERVE_SIGNAL, interrupt_main_thread
 
 _FIRST_DELAY: Final = 0.01
 _LAST_DELAY: Final = 1.0
 """Seconds before an unhandled signal is sent again, at first and at most."""
 
+_PATIENCE: Final = 0.3
+"""From this delay on, a handler of the user's that does not end the command is passed over."""
+
 _LATEST: Final = 1.0
 """Seconds after the last signal sent here in which another one may belong to the same request."""
+
+
+def _in_a_thread(delay: float, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # no thread can be started
+        timer = threading.Timer(delay, call)
+        timer.daemon = True
+        timer.start()
 
 
 class InterruptGate:
@@ -43,8 +55,10 @@ class InterruptGate:
 
     :param terminal_interrupts: whether an unrequested SIGINT, such as Ctrl-C in a terminal that the process shares
         with others, interrupts the running command.
-    :param send: sends SIGINT to the main thread; its argument is the thread's ident.
+    :param send: sends a signal to the main thread; its arguments are the thread's ident and the signal.
     :param clock: returns the time in seconds.
+    :param later: calls a function after some seconds, like ``reactor.callLater``; by default in a new thread, if one
+        can be started.
 
     :ivar on_terminal: called in the main thread, whatever it is doing, on a SIGINT that was not sent here.
     :ivar current: the id of the running command or task, or None.  Set and cleared in the main thread.  For tasks,
@@ -55,8 +69,10 @@ class InterruptGate:
         "_clock",
         "_handler",
         "_last_sent",
+        "_later",
         "_main_thread",
         "_previous",
+        "_reserve_handler",
         "_send",
         "_wanted",
         "current",
@@ -68,8 +84,9 @@ class InterruptGate:
         self,
         *,
         terminal_interrupts: bool = False,
-        send: Callable[[int], None] = interrupt_main_thread,
+        send: Callable[[int, int], None] = interrupt_main_thread,
         clock: Callable[[], float] = time.monotonic,
+        later: Callable[[float, Callable[[], None]], object] = _in_a_thread,
     ) -> None:
         self.current: Hashable | None = None
         self.on_terminal: Callable[[], None] | None = None
@@ -77,10 +94,13 @@ class InterruptGate:
         self._wanted: Hashable | None = None
         self._send = send
         self._clock = clock
+        self._later = later
         self._last_sent = -_LATEST
         self._main_thread = threading.main_thread().ident or 0
         self._previous: object = None
-        self._handler = self._arrived  # a single object, so that it can be recognised
+        # Single objects, so that they can be recognised.
+        self._handler = self._arrived
+        self._reserve_handler = self._reserve_arrived
 
     def install(self) -> None:
         """Become the process's SIGINT handler.
@@ -90,17 +110,25 @@ class InterruptGate:
         previous = signal.signal(signal.SIGINT, self._handler)
         if previous is not self._handler:
             self._previous = previous
+        if RESERVE_SIGNAL is not None and getsignal(RESERVE_SIGNAL) is signal.SIG_DFL:
+            signal.signal(RESERVE_SIGNAL, self._reserve_handler)
 
     def uninstall(self) -> None:
         """Restore the handler from before :meth:`install`."""
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)  # type: ignore[arg-type]
             self._previous = None
+        if self._has_reserve:
+            signal.signal(RESERVE_SIGNAL, signal.SIG_DFL)  # type: ignore[arg-type]
+
+    @property
+    def _has_reserve(self) -> bool:
+        return RESERVE_SIGNAL is not None and getsignal(RESERVE_SIGNAL) is self._reserve_handler
 
     @property
     def installed(self) -> bool:
         """Return whether this is the process's SIGINT handler (user code can replace it)."""
-        return signal.getsignal(signal.SIGINT) is self._handler
+        return getsignal(signal.SIGINT) is self._handler
 
     def running(self, run_id: Hashable) -> AbstractContextManager[None]:
         """Return a context manager for code that may be interrupted; for the main thread only.
@@ -110,7 +138,8 @@ class InterruptGate:
         return _Running(self, run_id)
 
     def request(self, run_id: Hashable) -> bool:
-        """Interrupt ``run_id`` if it is running now; may be called in any thread.
+        """Interrupt ``run_id`` if it is running now; may be called in any thread
+        in which ``later`` may be called.
 
         :return: whether it was running and the signal was sent.  It may still end by itself before the signal
             arrives, and code that holds the interpreter lock is interrupted only when it releases it.
@@ -118,28 +147,41 @@ class InterruptGate:
         if run_id is None or self.current != run_id:
             return False
         self._wanted = run_id
-        self._send_now()
+        self._send_now(_FIRST_DELAY)
         if self._wanted == run_id:
-            threading.Thread(target=self._insist, args=(run_id,), daemon=True).start()
+            self._later(_FIRST_DELAY, lambda: self._insist(run_id, _FIRST_DELAY))
         return True
 
-    def _send_now(self) -> None:
-        self._last_sent = self._clock()
-        self._send(self._main_thread)
+    def _send_now(self, delay: float) -> None:
+        """Send a signal that the main thread handles.
 
-    def _insist(self, run_id: Hashable) -> None:
+        SIGINT would end the process if user code restored its default action, and do nothing if it is ignored.
+        """
+        handler = getsignal(signal.SIGINT)
+        own = handler is self._handler
+        self._last_sent = self._clock()
+        if self._has_reserve and (not callable(handler) or (not own and delay >= _PATIENCE)):
+            self._send(self._main_thread, RESERVE_SIGNAL)  # type: ignore[arg-type]
+        elif callable(handler):
+            self._send(self._main_thread, signal.SIGINT)
+
+    def _insist(self, run_id: Hashable, delay: float) -> None:
         """Send the signal again until it has been handled or the run is over.
 
         A signal that arrives after Python checked for signals, just before a blocking system call, does not interrupt
         the call.
+
+        :param delay: the seconds since the last time.
         """
-        delay = _FIRST_DELAY
-        while True:
-            time.sleep(delay)
-            if self._wanted != run_id or self.current != run_id:
-                return
-            self._send_now()
-            delay = min(2 * delay, _LAST_DELAY)
+        if self._wanted != run_id or self.current != run_id:
+            return
+        self._send_now(delay)
+        delay = min(2 * delay, _LAST_DELAY)
+        self._later(delay, lambda: self._insist(run_id, delay))
+
+    def _reserve_arrived(self, signum: int, frame: FrameType | None) -> None:
+        if self._wanted is not None:
+            self._arrived(signum, frame)
 
     def _arrived(self, signum: int, frame: FrameType | None) -> None:
         wanted, self._wanted = self._wanted, None

@@ -173,17 +173,24 @@ def read_at(fd: int, length: int, offset: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def interrupt_main_thread(main_thread: int) -> None:
-    """Send SIGINT to the main thread, which also interrupts blocking system calls.
+def interrupt_main_thread(main_thread: int, signum: int = signal.SIGINT) -> None:
+    """Send a signal to the main thread, which also interrupts blocking system calls.
 
     :param main_thread: its ``threading.get_ident()``.
+    :param signum: the signal; SIGINT by default.
     """
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(main_thread, signal.SIGINT)
+    if _pthread_kill is not None:
+        _pthread_kill(main_thread, signum)
     else:
-        interrupt_main_thread_portably(main_thread)
+        interrupt_main_thread_portably(main_thread, signum)
 
 
-def interrupt_main_thread_portably(main_thread: int) -> None:
-    """Make the main thread run the SIGINT handler when it next runs Python code; blocking calls continue."""
-    _thread.interrupt_main()
+def interrupt_main_thread_portably(main_thread: int, signum: int = signal.SIGINT) -> None:
+    """Make the main thread run a signal's handler when it next runs Python code; blocking calls continue."""
+    _thread.interrupt_main(signum)  # type: ignore[arg-type]
+
+
+_pthread_kill: Final = getattr(signal, "pthread_kill", None)
+
+RESERVE_SIGNAL: Final[int | None] = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else None
+"""A signal that programs do not use, for when user code ignores SIGINT; None if the system has none."""

@@ -94,6 +94,9 @@ class EngineShell(InteractiveShell):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         super().__init__(**kwargs)
+        self._module_names = {
+            name: self.user_ns[name] for name in _MODULE_NAMES if name in self.user_ns
+        }
         if self._temporary is not None:
             # It is no longer used, and a killed process could not remove it.
             self._temporary.cleanup()
@@ -329,8 +332,8 @@ class EngineShell(InteractiveShell):
         for kept in (history.input_hist_parsed, history.input_hist_raw):
             latest = min(len(kept) - 1, self.cache_size)  # older ones are already empty
             kept[len(kept) - latest :] = [""] * latest
-        for name in [name for name in namespace if name not in _MODULE_NAMES]:
-            del namespace[name]
+        namespace.clear()
+        namespace.update(self._module_names)
         self.user_ns_hidden.clear()
         self.init_user_ns()
         namespace.update({"_": "", "__": "", "___": ""})

@@ -27,6 +27,7 @@ from ipython1.daemon.renew import (
     renew_reactor,
     renew_signals,
 )
+from ipython1.daemon.streams import open_stream
 
 OWNER_VARIABLE = "IPYTHON1_PROCESS"
 """The environment variable that tells each descendant which supervised process it belongs to."""
@@ -249,13 +250,8 @@ def run_program(task: BecomeProgram) -> int:
     renew_main_module()
     sys.argv = list(task.argv)
     # The template's file objects use descriptors that now refer to other files.
-    for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
-        mode = "w" if descriptor else "r"
-        stream = open(  # noqa: SIM115 - they last as long as the process
-            descriptor, mode, buffering=1, errors="backslashreplace", closefd=False
-        )
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
+    for descriptor in range(3):
+        open_stream(descriptor)
     gc.enable()
     status = importlib.import_module(task.module).main(task.argv[1:])
     return 0 if status is None else int(status)

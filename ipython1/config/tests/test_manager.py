@@ -201,6 +201,13 @@ class WrongFileTests(ManagerTestCase):
         self.path.mkdir()
         self.assertRaises(ConfigError, MANAGER.get_config, self.directory)
 
+    def test_named_pipe_in_its_place(self):
+        os.mkfifo(self.path)
+        problem = self.assertRaises(ConfigError, MANAGER.get_config, self.directory)
+        self.assertIn("named pipe", str(problem))
+        with self.assertRaises(ConfigError):
+            MANAGER.write_default_config_file(self.directory, overwrite=True)
+
     @settings(deadline=None)
     @given(
         st.text(max_size=60), st.sampled_from(["{}", "[fruit]\n{}", "[fruit]\nname = {}", "[{}]"])

@@ -162,6 +162,16 @@ class OutputTests(CaptureCase):
         self.assertEqual(self.capture.take(), ("", ""))
         self.assertEqual(self.capture.peek(), ("", ""))
 
+    def test_a_stream_that_raises_at_every_touch_is_replaced(self) -> None:
+        class Raising:
+            def __getattribute__(self, name: str) -> object:
+                raise SystemExit
+
+        stdout = sys.stdout
+        sys.stdout = Raising()  # type: ignore[assignment]
+        self.assertEqual(self.capture.peek(), ("", ""))
+        self.assertIs(sys.stdout, stdout)
+
     def test_a_stream_put_in_place_of_ours(self) -> None:
         mine = open(os.dup(1), "w", buffering=1 << 16)  # noqa: SIM115
         self.addCleanup(mine.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import socket
 import subprocess
@@ -38,6 +39,24 @@ class OwnFile(OSError):
     def __init__(self, path: str) -> None:
         super().__init__(2, "gone", path)
         self.extra = "kept"
+
+
+class KeepsLock(Exception):
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.lock = threading.Lock()
+
+
+class OwnGroup(ExceptionGroup):
+    """Its ``__new__`` requires more arguments than those of its base class."""
+
+    def __new__(cls, message: str, exceptions: list[Exception], code: int) -> OwnGroup:
+        self = super().__new__(cls, message, exceptions)
+        self.code = code
+        return self
+
+    def derive(self, excs: list[Exception]) -> OwnGroup:
+        return OwnGroup(self.message, excs, self.code)
 
 
 class StrFails(Exception):
@@ -191,17 +210,114 @@ class RebuildingTests(SynchronousTestCase):
         self.assertEqual(str(again), "outer")
         self.assertIsNone(again.__cause__)
 
-    def test_groups(self) -> None:
-        record = record_raised(ExceptionGroup("both", [ValueError(1), NeedsTwo(2, "c")]))
-        again = rebuild_exception(record)
-        if again is not None:
-            self.assertEqual([type(each) for each in again.exceptions], [ValueError, NeedsTwo])
-        self.assertIn("ExceptionGroup: both (2 sub-exceptions)", record.traceback)
-        self.assertIn("NeedsTwo: 2 at c", record.traceback)
-        simple = rebuild_exception(
-            record_raised(ExceptionGroup("both", [ValueError(1), KeyError(2)]))
+    def test_registered_reducers_are_not_needed_in_the_client(self) -> None:
+        """tblib registers a function of its own for every exception class, and the client may not have it."""
+
+        def reduce(exc: BaseException) -> object:
+            return _fail_loading, ()
+
+        for cls in (ValueError, NeedsTwo, OwnFile, ExceptionGroup):
+            copyreg.pickle(cls, reduce)
+            self.addCleanup(copyreg.dispatch_table.pop, cls)
+        self.rebuilt(ValueError("x"))
+        self.rebuilt(ValueError([1]))
+        self.rebuilt(NeedsTwo(7, "home"))
+        self.rebuilt(OwnFile("/x"))
+        again = rebuild_exception(record_raised(ExceptionGroup("both", [NeedsTwo(1, "a")])))
+        self.assertIs(type(again.exceptions[0]), NeedsTwo)
+
+    def test_a_registered_reducer_is_used_where_it_is_needed(self) -> None:
+        copyreg.pickle(KeepsLock, lambda exc: (KeepsLock, (exc.args[0],)))
+        self.addCleanup(copyreg.dispatch_table.pop, KeepsLock)
+        self.assertEqual(self.rebuilt(KeepsLock("x")).args, ("x",))
+
+
+class GroupTests(SynchronousTestCase):
+    def rebuilt(self, group: BaseException) -> BaseException:
+        record = pickle.loads(pickle.dumps(record_raised(group)))
+        again = rebuild_exception(record, LookupError)
+        if again is None:
+            self.fail(f"{group!r} was not rebuilt")
+        self.assertEqual(again.__notes__[-1], record.traceback)
+        return again
+
+    def test_members_keep_their_types(self) -> None:
+        group = ExceptionGroup(
+            "both",
+            [
+                ValueError(1),
+                ExceptionGroup("inner", [NeedsTwo(2, "c"), OwnFile("/x")]),
+            ],
         )
-        self.assertEqual([type(each) for each in simple.exceptions], [ValueError, KeyError])
+        again = self.rebuilt(group)
+        self.assertIs(type(again), ExceptionGroup)
+        self.assertEqual(str(again), "both (2 sub-exceptions)")
+        found = []
+        try:
+            raise again
+        except* NeedsTwo as some:
+            found += [(each.code, each.where) for each in some.exceptions[0].exceptions]
+        except* OSError as some:
+            found += [each.filename for each in some.exceptions[0].exceptions]
+        except* ValueError as some:
+            found += some.exceptions[0].args
+        self.assertCountEqual(found, [(2, "c"), "/x", 1])
+
+    def test_a_member_that_cannot_travel_is_replaced(self) -> None:
+        again = self.rebuilt(
+            ExceptionGroup("some", [NeedsTwo(1, "a"), ValueError(threading.Lock()), KeyError("k")])
+        )
+        self.assertEqual(
+            [type(each) for each in again.exceptions], [NeedsTwo, LookupError, KeyError]
+        )
+        self.assertTrue(str(again.exceptions[1]).startswith("ValueError: <unlocked"))
+
+    def test_a_class_that_is_not_there_in_the_client(self) -> None:
+        member, group = ValueError("x"), ExceptionGroup("some", [KeyError("k")])
+        parts = (member, group)
+        record = record_raised(ExceptionGroup("all", parts))
+        for name in (b"ValueError", b"ExceptionGroup"):
+            gone = ExceptionRecord("E", "e", "text", record.pickled.replace(name, name[:-1] + b"?"))
+            again = rebuild_exception(gone, LookupError)
+            if name == b"ValueError":
+                self.assertEqual([type(e) for e in again.exceptions], [LookupError, ExceptionGroup])
+                self.assertEqual(str(again.exceptions[0]), "ValueErro?: x")
+            else:
+                self.assertEqual([type(e) for e in again.exceptions], [ValueError, ExceptionGroup])
+                self.assertEqual(str(again), "ExceptionGrou?: all (2 sub-exceptions)")
+
+    def test_their_own_classes(self) -> None:
+        again = self.rebuilt(OwnGroup("mine", [KeyError("k")], 404))
+        self.assertIs(type(again), OwnGroup)
+        self.assertEqual((again.message, again.code, len(again.exceptions)), ("mine", 404, 1))
+        part = again.subgroup(KeyError)
+        self.assertIs(type(part), OwnGroup)
+
+    def test_not_only_exceptions(self) -> None:
+        again = self.rebuilt(BaseExceptionGroup("stop", [KeyboardInterrupt(), SystemExit(3)]))
+        self.assertIs(type(again), BaseExceptionGroup)
+        self.assertEqual(again.exceptions[1].code, 3)
+
+    def test_notes_and_causes_of_members(self) -> None:
+        member = NeedsTwo(1, "a")
+        member.add_note("remember")
+        member.__cause__ = ExceptionGroup("reasons", [KeyError("inner")])
+        [again] = self.rebuilt(ExceptionGroup("one", [member])).exceptions
+        self.assertEqual(again.__notes__, ["remember"])
+        self.assertIs(type(again.__cause__.exceptions[0]), KeyError)
+
+    def test_cycles_and_size(self) -> None:
+        one, two = ValueError("one"), ValueError("two")
+        group = ExceptionGroup("both", [one, two])
+        one.__cause__ = two.__cause__ = group
+        again = self.rebuilt(group)
+        self.assertEqual([each.args for each in again.exceptions], [("one",), ("two",)])
+        many = ExceptionGroup("many", [NeedsTwo(n, "x" * 2000) for n in range(1000)])
+        record = record_raised(many)
+        self.assertLess(len(record.pickled), 1.1 * failures.MAX_PICKLE)
+        again = rebuild_exception(record)
+        self.assertIs(type(again.exceptions[0]), NeedsTwo)
+        self.assertIn("more exceptions", str(again.exceptions[-1]))
 
 
 class HostileTests(SynchronousTestCase):
@@ -271,14 +387,14 @@ class HostileTests(SynchronousTestCase):
             b"garbage",
             good.pickled[:-5],
             pickle.dumps(()),
-            pickle.dumps(((b"x", "", False),)),
+            pickle.dumps(((b"x", "", False, None),)),
         ):
             record = ExceptionRecord("ValueError", "x", "text", pickled)
             self.assertIsNone(rebuild_exception(record))
 
     def test_loading_that_raises_in_the_client(self) -> None:
         blob = pickle.dumps(LoadingFails())
-        record = ExceptionRecord("E", "e", "text", pickle.dumps(((blob, "", False),)))
+        record = ExceptionRecord("E", "e", "text", pickle.dumps(((blob, "", False, None),)))
         self.assertIsNone(rebuild_exception(record))
 
     def test_text_is_always_valid(self) -> None:

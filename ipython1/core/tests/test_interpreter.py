@@ -287,6 +287,27 @@ class FailingCommandTests(SessionCase):
         self.run_bad("b = 2\n1/0", "ZeroDivisionError")
         self.assertEqual(self.session.pull(["a", "b"]), [1, 2])
 
+    def test_reset_restores_the_names_that_python_needs(self) -> None:
+        for breaking in (
+            "__builtins__ = 1",
+            "__builtins__ = {}",
+            "del __builtins__",
+            "__dict__ = 1",
+            "__name__ = 'x'",
+            "globals().clear()",
+        ):
+            self.run_ok(breaking)
+            self.session.reset()
+            self.assertEqual(self.shown("len([__name__])"), "1")
+            self.assertEqual(self.shown("__name__"), "'__main__'")
+            self.run_ok("%pwd")
+
+    def test_names_that_python_needs_cannot_be_pushed(self) -> None:
+        for name in ("__builtins__", "__dict__"):
+            self.assertRaises(ValueError, self.session.push, {"a": 1, name: 1})
+            self.assertRaises(ValueError, self.session.push_function, {name: len})
+        self.run_bad("a", "NameError")
+
     def test_nothing_of_the_engine_is_kept_alive(self) -> None:
         self.run_bad("1/0", "ZeroDivisionError")
         frame = sys.last_traceback.tb_frame

@@ -50,7 +50,7 @@ class GateTests(SynchronousTestCase):
 
     def test_late_signals_are_absorbed(self) -> None:
         sent: list[int] = []
-        gate = self.open_gate(send=sent.append)
+        gate = self.open_gate(send=lambda main_thread, signum: sent.append(main_thread))
         with gate.running(1):
             self.assertTrue(gate.request(1))
         self.assertEqual(sent[0], threading.main_thread().ident)
@@ -65,7 +65,7 @@ class GateTests(SynchronousTestCase):
         """As if it arrived between Python's last check for signals and a blocking system call."""
         sent = []
 
-        def lose_two(main_thread: int) -> None:
+        def lose_two(main_thread: int, signum: int) -> None:
             sent.append(main_thread)
             if len(sent) > 2:
                 interrupt_main_thread(main_thread)
@@ -111,6 +111,29 @@ class GateTests(SynchronousTestCase):
         self.assertFalse(gate.installed)
         with gate.running(1):
             self.assertTrue(gate.installed)
+
+    def test_sigint_taken_away_by_the_running_command(self) -> None:
+        """Whatever user code makes of SIGINT, its command can be interrupted and the process goes on."""
+        for handler in (signal.SIG_IGN, signal.SIG_DFL, lambda signum, frame: None):
+            gate = self.open_gate()
+            with self.assertRaises(KeyboardInterrupt), gate.running(1):
+                signal.signal(signal.SIGINT, handler)
+                with beside(lambda gate=gate: gate.request(1)):
+                    time.sleep(PATIENCE)
+            self.assertFalse(gate.request(1))
+            gate.uninstall()
+
+    def test_nobody_to_send_again(self) -> None:
+        """No thread can be started."""
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(threading.Thread, "start", refuse)
+        gate = self.open_gate()
+        with self.assertRaises(KeyboardInterrupt), gate.running(1):
+            gate.request(1)
+            time.sleep(PATIENCE)
 
     def test_handler_given_back(self) -> None:
         before = signal.getsignal(signal.SIGINT)

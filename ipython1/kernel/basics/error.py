@@ -13,7 +13,7 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ipython1.core.texts import clip, compress_ids
+from ipython1.core.texts import clip, compress_ids, short_repr
 from ipython1.kernel.basics.naming import publish
 
 __all__ = [
@@ -61,6 +61,12 @@ MERGE_DISPLAY_ABOVE = 8
 
 MOST_LINES = 20
 """Failures of a map's items that the message shows; ``elist`` holds them all."""
+
+_REPR_MOST = 4
+"""The maximum number of exceptions in the ``repr`` of a :class:`CompositeError`."""
+
+_REPR_WIDTH = 120
+"""The maximum number of characters of each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +285,14 @@ class CompositeError(KernelError):
         super().__init__(self.message)
         if self.elist:
             self.__cause__ = BaseExceptionGroup(self.message, [value for _, value, _ in self.elist])
+
+    def __repr__(self) -> str:
+        """Return the message and the engines' exceptions, as the ``repr`` of an ``ExceptionGroup`` does."""
+        shown = [clip(short_repr(value), _REPR_WIDTH) for value in self.exceptions[:_REPR_MOST]]
+        more = len(self.exceptions) - len(shown)
+        if more:
+            shown.append(f"... {more} more")
+        return f"{type(self).__name__}({self.message!r}, [{', '.join(shown)}])"
 
     def __reduce__(self) -> Any:
         return (type(self), (self.method, self.elist, self.engine_ids, self.results, self.items))

@@ -306,5 +306,7 @@ def _guarded(callback: Callable[[Any], None], value: Any) -> None:
     """Call a user's callback, whose errors must not end the connection."""
     try:
         callback(value)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         log.failure("a callback failed")

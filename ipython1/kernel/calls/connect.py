@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -49,9 +49,13 @@ class Connection:
         tub, self._tub = self._tub, None
         await _close(tub, self.end)
 
-    def close_when_unused(self) -> None:
-        """Close the connection when this object is garbage-collected; calls in progress keep it alive."""
-        self._closer = weakref.finalize(self, _close_soon, self.reactor, self._tub, self.end)
+    def close_when_unused(self, first: Callable[[], Deferred[None]] | None = None) -> None:
+        """Close the connection when this object is garbage-collected; calls in progress keep it alive.
+
+        :param first: called in the reactor's thread before that; the connection is closed when its Deferred has
+            fired.  It must not refer to this object.
+        """
+        self._closer = weakref.finalize(self, _close_soon, self.reactor, self._tub, self.end, first)
         self._closer.atexit = False
 
     def close_blocking(self) -> None:
@@ -106,9 +110,22 @@ async def _close(tub: Any, end: ClientEnd) -> None:
     end.close()
 
 
-def _close_soon(reactor: Any, tub: Any, end: ClientEnd) -> None:
+def _close_soon(
+    reactor: Any, tub: Any, end: ClientEnd, first: Callable[[], Deferred[None]] | None
+) -> None:
     """Close a connection; the garbage collector may call this in any thread, at any point."""
-    reactor.callFromThread(lambda: Deferred.fromCoroutine(_close(tub, end)))
+    reactor.callFromThread(lambda: Deferred.fromCoroutine(_close_after(tub, end, first)))
+
+
+async def _close_after(
+    tub: Any, end: ClientEnd, first: Callable[[], Deferred[None]] | None
+) -> None:
+    if first is not None:
+        try:
+            await first()
+        except ConnectionError:
+            pass  # it is closed already
+    await _close(tub, end)
 
 
 def _check_timeout(timeout: object) -> None:

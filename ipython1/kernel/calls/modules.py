@@ -23,6 +23,7 @@ from ipython1.kernel.objects.enginemodules import (
     install_module,
     write_files,
 )
+from ipython1.regularfiles import check_regular, read_regular
 
 # -- sync_imports
 
@@ -90,23 +91,26 @@ def push_module(module: Any) -> Request:
     :raises TypeError: if it is or contains a C extension.
     :raises ValueError: if it has no source, or is part of Python.
     :raises ModuleNotFoundError: if it does not exist.
+    :raises OSError: if one of its files cannot be read or is not a regular file.
     """
     name, paths = locate_module(module)
     _refuse_own(name)
-    files: dict[str, bytes] = {}
+    sources: list[tuple[str, Path]] = []
     compiled: list[str] = []
     for at, path in files_of_module(paths):
         if _is_compiled(path.name):
             compiled.append(at)
         else:
-            files[at] = path.read_bytes()
+            check_regular(path)
+            sources.append((at, path))
     if compiled:
         raise TypeError(
             f"{name!r} contains compiled modules ({', '.join(compiled[:3])}"
             f"{', ...' if len(compiled) > 3 else ''}), but only source can be sent; install it on the engines' hosts"
         )
-    if not files:
+    if not sources:
         raise ValueError(f"there are no files in {paths[0]}")
+    files = {at: read_regular(path) for at, path in sources}
     archive = _zipped(files)
     return requests.apply("push_module", install_module, (name, digest_of(files), archive), {})
 
@@ -229,7 +233,7 @@ def push_files(files: Any, directory: Any = None) -> Request:
 
     :param files: a path or several; directories are sent with their contents.
     :param directory: the destination on the engines; None for their working directories.
-    :raises OSError: if a file cannot be read.
+    :raises OSError: if a file cannot be read or is not a regular file, such as a named pipe or a device.
     :raises ValueError: if there are no files, or two would have the same path on the engines.
     """
     if isinstance(files, (str, os.PathLike)):
@@ -238,7 +242,6 @@ def push_files(files: Any, directory: Any = None) -> Request:
         raise TypeError(f"files must be a path or a list of paths, not {files!r}")
     if directory is not None:
         directory = os.fspath(directory)
-    found: dict[str, tuple[bytes, int]] = {}
     origins: dict[str, Path] = {}
     for each in files:
         if each == "":
@@ -253,7 +256,10 @@ def push_files(files: Any, directory: Any = None) -> Request:
                     raise ValueError(
                         f"{origins[name]} and {file} would both be {name} on the engines; push them separately"
                     )
-                found[name] = (file.read_bytes(), file.stat().st_mode & 0o777)
-    if not found:
+                check_regular(file)
+    if not origins:
         raise ValueError("files names no files to push")
+    found = {
+        name: (read_regular(file), file.stat().st_mode & 0o777) for name, file in origins.items()
+    }
     return requests.apply("push_files", write_files, (found, directory), {})

@@ -6,6 +6,7 @@ client, a Deferred of either in the asynchronous one.
 
 from __future__ import annotations
 
+import io
 import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator
 from ipython1.kernel.calls.resultlist import QueueStatusList
 from ipython1.kernel.calls.stacklist import InterruptList, StackList
 from ipython1.kernel.wire.payload import Serialized
+from ipython1.regularfiles import read_regular, read_regular_text
 
 
 @implementer(IMultiEngineMapperFactory, IMultiEngineParallelDecorator)
@@ -129,11 +131,12 @@ class MultiEngineMethods(CheckedAttributes):
 
         :param filename: the path of the file on this host.
         :returns: as for :meth:`execute`.
-        :raises OSError: if the file cannot be read.
+        :raises OSError: if the file cannot be read or is not a regular file.
         """
+        path = Path(filename).expanduser()
         # As the interpreter reads it: in UTF-8 or the encoding that the file declares.
-        with tokenize.open(Path(filename).expanduser()) as file:
-            lines = file.read()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(read_regular(path)).readline)
+        lines = read_regular_text(path, encoding)
         return self._run(requests.execute(lines, self._streams()), targets, block)
 
     def get_result(

@@ -16,9 +16,10 @@ from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
+from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.calls import Call
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
-from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
+from ipython1.kernel.calls.twistedutil import in_reactor_thread, refuse_in_reactor_thread
 from ipython1.kernel.objects.enginewaits import waiters_of, waiting
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.waits import Needs
@@ -255,6 +256,18 @@ class PendingResult(Future[Any]):
 
     # -- the methods of Future, which decode the answer when it is first needed
 
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        def call(future: Future[Any]) -> None:  # a reference to self would be a cycle
+            try:
+                call_back(fn, future)
+            except (SystemExit, GeneratorExit):
+                if not in_reactor_thread():
+                    raise
+                # There it would end the connection.
+                log.failure("a callback of {pending} failed", pending=future)
+
+        super().add_done_callback(call)
+
     def result(self, timeout: float | None = None) -> Any:
         value, problem = self._outcome(timeout)
         if problem is not None:
@@ -349,6 +362,8 @@ class PendingResult(Future[Any]):
         for listener in list(self._output_listeners):
             try:
                 listener(engine_id, stream, text)
-            except Exception:
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 # Errors of user code must not end the connection.
                 log.failure("an output listener of {name} failed", name=self.name)

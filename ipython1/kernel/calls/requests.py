@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ipython1.checks import check_int
+from ipython1.checks import check_int, check_settable
 from ipython1.kernel.calls.calls import Request
 from ipython1.kernel.calls.map import get_distribution
 from ipython1.kernel.calls.mapresults import MapResults
@@ -63,14 +63,14 @@ def _check_name(name: object) -> str:
 def check_namespace(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``namespace`` if it is valid.
 
-    :raises TypeError, ValueError: if it is not a mapping whose keys are valid names.
+    :raises TypeError, ValueError: if it is not a mapping whose keys are names that can be set.
     """
     if not isinstance(namespace, Mapping):
         raise TypeError(
             f"the namespace must be a dict of names and objects, not {type(namespace).__name__}"
         )
     for name in namespace:
-        _check_name(name)
+        check_settable(_check_name(name))
     return namespace
 
 
@@ -201,7 +201,7 @@ def clear_properties() -> Request:
 
 
 def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Request:
-    _check_name(key)
+    check_settable(_check_name(key))
     distribution = get_distribution(dist)
     seq = as_sequence(seq)
     # Partition once, so that errors are raised here and not in the reactor's thread.

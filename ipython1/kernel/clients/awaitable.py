@@ -10,6 +10,9 @@ from types import FrameType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ipython1.kernel.calls.awaited import error_for_loop
 
 
 class AwaitableDeferred(Deferred[Any]):
@@ -20,11 +23,20 @@ class AwaitableDeferred(Deferred[Any]):
             task = asyncio.current_task()
         except RuntimeError:
             task = None
+        self.addErrback(_for_loop)
         if task is None or _twisted_runs(sys._getframe(1)):
             return super().__await__()
         return self.asFuture(asyncio.get_running_loop()).__await__()
 
     __iter__ = __await__
+
+
+def _for_loop(failure: Failure) -> Failure:
+    problem = failure.value
+    if problem is None:
+        return failure
+    error = error_for_loop(problem)
+    return failure if error is problem else Failure(error)
 
 
 _COROUTINES: Final = (

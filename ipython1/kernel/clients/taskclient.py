@@ -54,6 +54,9 @@ class TaskClient(TaskMethods):
     :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
     :raises ConnectionError: if the controller does not answer.
 
+    A client that is garbage-collected closes its connection when its tasks have reached the controller, where other
+    clients can fetch their results, and its last map is done.
+
     :ivar progress: whether long waits show their progress: True, False, or None (default) to show it if standard error
         is a terminal.  It is checked when it is set, and other attributes are refused.
     """
@@ -61,7 +64,10 @@ class TaskClient(TaskMethods):
     progress = Setting[bool | None](None, optional(yes_or_no))
 
     def __init__(self, furl_or_file: Any = "", timeout: float = 10.0) -> None:
-        super().__init__(connect_blocking(furl_or_file, "task", timeout))
+        connection = connect_blocking(furl_or_file, "task", timeout)
+        super().__init__(connection)
+        if connection is not furl_or_file:
+            connection.close_when_unused(self._tasks.flushed)
         blockingCallFromThread(self._tasks.begin, timeout=timeout)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ipython1.checks import check_bool
+from ipython1.core.lowlevel import set_high
 from ipython1.daemon.children import python_command
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles
@@ -122,16 +123,21 @@ class OwnedProcess:
         _connections.add(self.connection)
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         with theirs:
-            options = [*arguments, f"--owner-fd={theirs.fileno()}"]
+            # In a program without standard streams it may have one of their numbers, and be redirected.
+            passed = set_high(os.dup(theirs.fileno()))
+        try:
+            options = [*arguments, f"--owner-fd={passed}"]
             self.process = subprocess.Popen(
                 python_command(MODULE, ["ipcluster", *options]),
-                pass_fds=[theirs.fileno()],
+                pass_fds=[passed],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 # A Ctrl-C is for the program that uses the cluster; it decides what ends.
                 start_new_session=True,
             )
+        finally:
+            os.close(passed)
 
     def error(self) -> ClusterError:
         """Why it ended: what it said last."""

@@ -7,9 +7,9 @@ when it is lost, for a bounded time.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from time import monotonic  # user code may replace the one in the module
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -82,7 +82,7 @@ class EngineEnd:
         self._unfinished: tuple[bytes, int] | None = None
         self._watching: Command | None = None
         self._watch_call: Any = None
-        self._begun = time.monotonic()
+        self._begun = monotonic()
         self.outbox = ThreadOutbox(reactor.callFromThread)
         self.lost: Deferred[str] = Deferred()
         self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}
@@ -111,11 +111,11 @@ class EngineEnd:
         elif kind == frames.COMMAND:
             self._command(flags, ident, messages.CommandMeta.unpack(meta), payload)
         elif kind == frames.INTERRUPT:
-            self._interrupt(bytes(meta), ident)
+            _guarded(self._interrupt, bytes(meta), ident)
         elif kind == frames.RECALL:
-            self._recall(bytes(meta), ident)
+            _guarded(self._recall, bytes(meta), ident)
         elif kind == frames.STATUS:
-            self._status(ident, messages.unpack_json(payload))
+            _guarded(self._status, ident, messages.unpack_json(payload))
         elif kind == frames.STOP:
             self.stop()
         else:
@@ -173,11 +173,14 @@ class EngineEnd:
         if command is None:
             return
         if self._worker.running is command:
-            for stream, text in zip(("stdout", "stderr"), self._output.peek(), strict=True):
-                if text:
-                    data = shorten(text, STREAM_MOST).encode(errors="replace")
-                    self._send_output(command, stream, data)
+            _guarded(self._send_new_output, command)
         self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
+
+    def _send_new_output(self, command: Command) -> None:
+        for stream, text in zip(("stdout", "stderr"), self._output.peek(), strict=True):
+            if text:
+                data = shorten(text, STREAM_MOST).encode(errors="replace")
+                self._send_output(command, stream, data)
 
     def _send_output(self, command: Command, stream: str, data: bytes) -> None:
         if self._link is not None:
@@ -224,15 +227,15 @@ class EngineEnd:
         answer: dict[str, Any] = {
             "running": None if running is None else running.method,
             "pid": os.getpid(),
-            "uptime": time.monotonic() - self._begun,
+            "uptime": monotonic() - self._begun,
         }
         if running is not None:
             answer["command"] = (running.origin.hex(), running.number)
-            answer["seconds"] = time.monotonic() - self._worker.running_since
+            answer["seconds"] = monotonic() - self._worker.running_since
         else:
             self._status_of_task(answer, bool(request.get("interrupt")))
         if request.get("stack"):
-            answer["stack"] = main_thread_stack() if "seconds" in answer or "task" in answer else ""
+            answer["stack"] = _stack() if "seconds" in answer or "task" in answer else ""
         if self._link is not None:
             self._link.send(frames.REPLY, number, b"", messages.pack_json(answer))
 
@@ -245,6 +248,21 @@ class EngineEnd:
             answer["task"] = list(task)
         if interrupt:
             source.interrupt()
+
+
+def _guarded(function: Callable[..., object], *args: Any) -> None:
+    """Do what meets user code; what goes wrong there must not end the connection."""
+    try:
+        function(*args)
+    except Exception:
+        log.failure("user code is in the way of a request")
+
+
+def _stack() -> str:
+    try:
+        return main_thread_stack()
+    except Exception as problem:
+        return f"<the stack could not be read: {type(problem).__name__}>"
 
 
 class EngineConnection:

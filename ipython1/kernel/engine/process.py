@@ -97,12 +97,26 @@ def set_up_mpi(name: str, code: str) -> int:
     return rank
 
 
+def check_working_directory() -> None:
+    """Check that this process is in a directory that exists, as IPython and user code need one.
+
+    :raises ClientError: if it has been removed.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ClientError(
+            "the working directory of the engine has been removed; start it in a directory that exists"
+        ) from None
+
+
 def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     """Run an engine in this process; returns when it is to end.
 
     :param leave_status: the exit status with which it ends where it cannot return.
     :raises KernelError: why it cannot run, or cannot go on.
     """
+    check_working_directory()
     wanted_id = config.engine_id
     if config.mpi_code:
         rank = set_up_mpi(config.mpi, config.mpi_code)
@@ -140,13 +154,17 @@ class EngineProcess:
         self._reactor = reactor
         self._failure: BaseException | None = None
         self._capture = OutputCapture(config.output_size)
-        self._gate = InterruptGate()
-        self.interpreter = Interpreter(
-            self._capture,
-            history_size=config.history_length,
-            history_bytes=config.history_size,
-            gate=self._gate,
-        )
+        self._gate = InterruptGate(later=reactor.callLater)
+        try:
+            self.interpreter = Interpreter(
+                self._capture,
+                history_size=config.history_length,
+                history_bytes=config.history_size,
+                gate=self._gate,
+            )
+        except BaseException:
+            self._capture.close()  # so that the error is seen
+            raise
         self._service = EngineService(self.interpreter)
         self._worker = Worker(
             CommandRunner(self._service),

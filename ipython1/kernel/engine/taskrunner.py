@@ -120,6 +120,10 @@ class TaskRunner:
                 return Status.STOPPED, b"", duration
         return Status.FAILED, data, duration
 
+    def failed(self, problem: BaseException) -> bytes:
+        """The result of a task that ended with ``problem``."""
+        return pack_result(_failed(problem), None, False)[1]
+
     def _attempt(self, payload: bytes) -> tuple[CallOutcome, bool]:
         """Do what a task asks for; never raises.
 

@@ -17,9 +17,9 @@ current                        its end                       ended
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter  # user code may replace the one in the module
 from typing import Any, Final, Protocol
 
 from twisted.logger import Logger
@@ -57,6 +57,8 @@ class Runner(Protocol):
     """Runs a task's payload in the main thread."""
 
     def run(self, payload: bytes, stopping: Callable[[], bool]) -> tuple[Status, bytes, float]: ...
+
+    def failed(self, problem: BaseException) -> bytes: ...
 
     def depends(self, digest: bytes) -> bool: ...
 
@@ -174,6 +176,8 @@ class EngineTasks:
                 status, payload, duration = self._runner.run(run.payload, run.stopping)
         except KeyboardInterrupt:
             pass  # it came between two lines of ours
+        except BaseException as late:  # a signal handler or a trace function of user code
+            status, payload = Status.FAILED, self._runner.failed(late)
         finally:
             gate.current = None
         self._current = None
@@ -181,7 +185,7 @@ class EngineTasks:
         if run.reported:
             self._flush()
             self._sync()
-        elif time.perf_counter() - self._told_at >= FLUSH_AFTER:
+        elif perf_counter() - self._told_at >= FLUSH_AFTER:
             self._flush()
         return True
 
@@ -198,7 +202,7 @@ class EngineTasks:
         try:
             self._gate.current = question
             answer = self._runner.depends(digest)
-        except KeyboardInterrupt:
+        except BaseException:
             # It came between two lines of ours.
             answer = False
         finally:
@@ -230,7 +234,7 @@ class EngineTasks:
 
     def _flush(self) -> None:
         """Tell all results that are there; from either thread."""
-        self._told_at = time.perf_counter()
+        self._told_at = perf_counter()
         with self._results_lock:
             results: list[Result] = []
             while self._results:

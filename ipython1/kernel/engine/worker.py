@@ -6,20 +6,25 @@ Commands run in the order in which they came, and before tasks that have not beg
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic  # user code may replace the one in the module
 from typing import Any, Protocol
+
+from twisted.logger import Logger
 
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.interrupt import InterruptGate
+from ipython1.core.texts import short_repr
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.commands import COMMANDS, CommandKind, Failed
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
+
+log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ class Worker:
         self.running: Command | None = None
         self.running_since = 0.0
         self.busy = False
+        self._told_late = False
 
     def put(self, command: Command) -> None:
         """Queue a command; from any thread."""
@@ -161,17 +167,23 @@ class Worker:
         self.busy = True
         try:
             while not self._stopping:
-                command = self._next_command()
-                if command is not None:
-                    self._run(command)
-                elif self.source is None or not self.source.run_one():
-                    if self.source is not None:
-                        self.source.idle()
-                    self.busy = False
-                    self._nothing_new.acquire()
-                    self.busy = True
+                try:
+                    self._step()
+                except BaseException as trouble:
+                    self._late(trouble)
         finally:
             self.busy = False
+
+    def _step(self) -> None:
+        command = self._next_command()
+        if command is not None:
+            self._run(command)
+        elif self.source is None or not self.source.run_one():
+            if self.source is not None:
+                self.source.idle()
+            self.busy = False
+            self._nothing_new.acquire()
+            self.busy = True
 
     def _next_command(self) -> Command | None:
         try:
@@ -180,13 +192,24 @@ class Worker:
             return None  # it has just been taken out
 
     def _run(self, command: Command) -> None:
-        self.running_since = time.monotonic()
+        self._told_late = False
         self.running = command
         try:
+            self.running_since = monotonic()
             with self._gate.running(command.key):
                 outcome = self._runner.run(command)
-        except KeyboardInterrupt as late:
+        except BaseException as late:
             outcome = self._runner.failed(record_exception(late))
         finally:
             self.running = None
         self._done(command, outcome)
+
+    def _late(self, trouble: BaseException) -> None:
+        """Survive what user code left behind: a signal handler or a trace function that raises in this loop."""
+        self.busy = True
+        if not self._told_late:
+            self._told_late = True
+            log.warn(
+                "something that user code left behind raised {trouble}",
+                trouble=short_repr(trouble),
+            )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import WaitInterrupted
 from ipython1.kernel.calls.attendance import show_output
+from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.twistedutil import (
     in_reactor_thread,
     reactor_in_thread,
@@ -130,7 +131,8 @@ class EngineFuture(Future):
     """The future of a call on an engine; a ``concurrent.futures.Future``.
 
     The result is unpickled once, in the first thread that reads it.  Callbacks run in a thread of the executor.  A
-    future can also be awaited in asyncio.
+    future can also be awaited in asyncio, where an exception that the event loop would take as a signal of its own
+    (``StopIteration``, ``CancelledError``, ``KeyboardInterrupt``, ``SystemExit``) is the cause of a ``RuntimeError``.
     """
 
     def __init__(self, owner: ItemOwner) -> None:
@@ -184,11 +186,14 @@ class EngineFuture(Future):
     def add_done_callback(self, fn: Callback) -> None:
         """Call ``fn(future)`` when the future is done or cancelled, at once if it already is."""
 
+        def seen(future: EngineFuture) -> None:
+            call_back(fn, future)
+
         def call(_: object) -> None:
             if in_reactor_thread():
-                self._owner.call_back(fn, self)
+                self._owner.call_back(seen, self)
             else:
-                fn(self)
+                seen(self)
 
         super().add_done_callback(call)
 

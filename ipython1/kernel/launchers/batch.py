@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import re
 import secrets
@@ -9,7 +10,6 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -33,6 +33,7 @@ from ipython1.kernel.launchers.batchsystems import (
 )
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.programs import ENGINE_MODULE
+from ipython1.regularfiles import read_regular_text
 
 FIRST_POLL = 0.5
 LAST_POLL = 10.0
@@ -138,7 +139,7 @@ class BatchEngines:
         if not path:
             return DEFAULT_SCRIPT
         try:
-            text = Path(path).read_text()
+            text = read_regular_text(path, locale.getencoding())
         except OSError as problem:
             raise ClusterError(f"cannot read the job script {path}: {problem.strerror}") from None
         render_script(text, dict.fromkeys(PLACEHOLDERS, ""), path)

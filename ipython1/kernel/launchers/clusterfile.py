@@ -26,11 +26,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from ipython1.checks import is_int
 from ipython1.kernel.basics.error import ClusterError
+from ipython1.regularfiles import read_regular_text
 
 LOCAL = ("", "localhost", "127.0.0.1", "::1")
 
@@ -99,7 +99,7 @@ def read_cluster_file(path: str) -> ClusterFile:
     :raises ClusterError: if it cannot be read or is invalid; the message says what is wrong.
     """
     try:
-        text = Path(path).read_text("utf-8")
+        text = read_regular_text(path)
     except OSError as problem:
         raise ClusterError(f"cannot read the cluster file {path}: {problem.strerror}") from None
     except UnicodeDecodeError:

@@ -389,12 +389,23 @@ class TaskResult:
         if failure is not None:
             raise failure
 
-    @property
-    def results(self) -> dict[str, Any]:
-        """The results by name, empty if it failed; ``{'result': value}`` for a function's return value."""
+    def _good(self) -> TaskValue:
+        """Return the value of a task that went well.
+
+        :raises Exception: the task's own, if it failed.
+        """
         value = self._get()
         if value.failure is not None:
-            return {}
+            raise value.failure
+        return value
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The results by name; ``{'result': value}`` for a function's return value.
+
+        :raises Exception: the task's own, if it failed.
+        """
+        value = self._good()
         result = value.result
         if isinstance(result, dict) and value.named:
             return result
@@ -406,14 +417,15 @@ class TaskResult:
 
         :raises Exception: the task's own, if it failed.
         """
-        value = self._get()
-        if value.failure is not None:
-            raise value.failure
+        value = self._good()
         return self.results if value.named else value.result
 
     @property
     def keys(self) -> list[str]:
-        """The names of the results."""
+        """The names of the results.
+
+        :raises Exception: the task's own, if it failed.
+        """
         return list(self.results)
 
     @property
@@ -422,11 +434,9 @@ class TaskResult:
 
         :raises Exception: the task's own, if it failed.
         """
-        self.raise_exception()
         return Namespace(self.results)
 
     def __getitem__(self, key: str) -> Any:
-        self.raise_exception()
         return self.results[key]
 
     def __repr__(self) -> str:

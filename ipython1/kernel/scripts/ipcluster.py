@@ -15,6 +15,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
+    from ipython1.daemon.streams import open_standard_streams
+
+    open_standard_streams()
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.clusteroptions import parse_cluster
 

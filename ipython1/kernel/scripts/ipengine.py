@@ -13,6 +13,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from ipython1.daemon.osprocess import end_with_mpi_launcher
     from ipython1.daemon.ready import take_leave_status
+    from ipython1.daemon.streams import open_standard_streams
+
+    open_standard_streams()
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.engineoptions import parse_engine
 

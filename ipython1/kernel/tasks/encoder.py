@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from ipython1.checks import check_settable
 from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
@@ -384,7 +385,8 @@ def _push(task: Any) -> bytes:
             raise TypeError(
                 f"push must be a dict of names and objects, not {type(push).__name__}"
             ) from None
-    pull_names(list(push))
+    for name in pull_names(list(push)):
+        check_settable(name)
     return pack_object(push)
 
 

@@ -272,6 +272,18 @@ class CompositeErrorTest(SynchronousTestCase):
             self.assertIsNone(caught.__context__)
         self.assertEqual(len(set(depths)), 1)
 
+    def test_its_repr_names_the_exceptions(self):
+        self.assertEqual(
+            repr(composite(ZeroDivisionError("z"), NameError("n"))),
+            "CompositeError('one or more exceptions from call to method: execute', "
+            "[ZeroDivisionError('z'), NameError('n')])",
+        )
+        many = repr(composite(*(ValueError("x" * 10_000) for _ in range(100))))
+        self.assertLess(len(many), 1000)
+        self.assertTrue(many.endswith("... 96 more])"), many)
+        inner = repr(composite(composite(KeyError("k"), method="map")))
+        self.assertIn("method: map", inner)
+
     def test_it_travels_with_everything(self):
         problem = composite(ZeroDivisionError("z"), NameError("n"), ids=[1, 4], results=["ok"])
         again = pickle.loads(pickle.dumps(problem))

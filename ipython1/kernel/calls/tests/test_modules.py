@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -205,6 +206,33 @@ class PushFilesTests(FolderCase):
         self.assertRaises(TypeError, push_files, 5)
         self.assertRaises(ValueError, push_files, [])
         self.assertRaises(ValueError, push_files, "")
+
+    def test_what_is_no_file_is_refused_at_once(self) -> None:
+        """Reading a pipe or a device would never end."""
+        self.write("data/a.txt", "A")
+        pipe = self.folder / "data" / "pipe"
+        os.mkfifo(pipe)
+        link = self.folder / "link"
+        link.symlink_to(pipe)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(self.folder / "socket"))
+            for path, kind in (
+                (pipe, "named pipe"),
+                (link, "named pipe"),
+                (self.folder / "data", "named pipe"),
+                ("/dev/zero", "device"),
+                (self.folder / "socket", "socket"),
+            ):
+                problem = self.assertRaises(OSError, push_files, path)
+                self.assertIn(kind, str(problem))
+        package = self.write("package/__init__.py", "").parent
+        os.mkfifo(package / "data.csv")
+        os.mkfifo(self.folder / "module.py")
+        for path in (package, self.folder / "module.py"):
+            problem = self.assertRaises(OSError, push_module, path)
+            self.assertIn("named pipe", str(problem))
+        problem = self.assertRaises(OSError, InMemoryCluster(1).multiengine().run, str(pipe))
+        self.assertIn("named pipe", str(problem))
 
     def test_files_of_the_same_name(self) -> None:
         one, other = self.write("one/table.csv", "1"), self.write("other/table.csv", "2")

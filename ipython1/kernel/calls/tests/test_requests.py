@@ -102,6 +102,17 @@ class RequestsTest(SynchronousTestCase):
         mapped.for_targets([0])
         self.assertEqual(mapped.without_data().conclude([came_to(0, [1])]), [1])
 
+    def test_names_that_python_needs_are_not_set(self):
+        name = "__builtins__"
+        for refused in (
+            lambda: requests.push({name: 1}, False),
+            lambda: requests.push_function({name: len}),
+            lambda: requests.push_serialized({name: dumps(1)}),
+            lambda: requests.scatter(name, [1], "b", False, False),
+        ):
+            self.assertIn(name, str(self.assertRaises(ValueError, refused)))
+        requests.pull(name)
+
     def test_functions_with_arguments(self):
         request = requests.apply("call", max, [3, 4], {"default": 0})
         self.assertEqual(loads(request.buffers), (max, (3, 4), {"default": 0}))

@@ -45,6 +45,8 @@ from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread
 from ipython1.kernel.clients import taskclient
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+from ipython1.kernel.clients.taskclient import TaskClient
+from ipython1.kernel.objects.taskobjects import MapTask
 from ipython1.kernel.tasks import progress as taskprogress
 from ipython1.kernel.wire import messages
 from ipython1.testing import InMemoryCluster, ReactorPump
@@ -103,6 +105,47 @@ class UnusedClientTest(BlockingCase):
         self.release()
         self.assertTrue(lost.wait(SOON))
         self.assertEqual(self.mec.pull("mark"), [1] * 3)
+
+    def open_task_client(self) -> tuple[TaskClient, threading.Event]:
+        """A client that closes its connection when unused, and whether that has happened."""
+        connection, end = blockingCallFromThread(
+            self.cluster.connect, self.cluster.task_face, messages.TASK
+        )
+        connection = Connection(reactor, None, end, "memory")
+        lost = threading.Event()
+        end.on_lost.append(lambda reason: lost.set())
+        tc = TaskClient(connection)
+        connection.close_when_unused(tc._tasks.flushed)
+        return tc, lost
+
+    def test_a_task_client_sends_its_tasks_first(self) -> None:
+        tc, lost = self.open_task_client()
+        ids = [tc.run(MapTask(abs, [-number])) for number in range(300)]
+        del tc
+        gc.collect()
+        self.assertTrue(lost.wait(SOON))
+        other, _ = self.open_task_client()
+        other.barrier(ids, SOON)
+        self.assertEqual(other.get_task_result(ids[-1]).result, 299)
+
+    def test_a_map_keeps_its_task_client(self) -> None:
+        tc, lost = self.open_task_client()
+        pending = tc.mapper(block=False).map(abs, range(-300, 0))
+        del tc
+        gc.collect()
+        self.assertEqual(sum(pending.result(SOON)), 45150)
+        self.assertFalse(lost.is_set())
+        del pending
+        gc.collect()
+        self.assertTrue(lost.wait(SOON))
+
+    def test_a_task_client_whose_connection_is_lost(self) -> None:
+        tc, lost = self.open_task_client()
+        self.in_reactor(tc._connection.end.close)
+        self.assertTrue(lost.is_set())
+        del tc
+        gc.collect()
+        self.in_reactor(lambda: None)
 
     def test_an_executor_keeps_it(self) -> None:
         connection, end = blockingCallFromThread(
@@ -316,6 +359,16 @@ class PendingResultTest(BlockingCase):
         self.mec.execute("1/0", block=False).add_callback(callback)
         self.assertTrue(told.wait(SOON))
         self.assertIsInstance(heard[1][0], CompositeError)
+
+    def test_a_callback_that_ends_the_program_does_not_end_the_connection(self) -> None:
+        self.hold()
+        heard = threading.Event()
+        pending = self.mec.push({"a": 1}, block=False)
+        pending.add_done_callback(lambda future: sys.exit(3))
+        pending.add_done_callback(lambda future: heard.set())
+        self.release()
+        self.assertTrue(heard.wait(SOON))
+        self.assertEqual(self.mec.pull("a"), [1, 1, 1])
 
     def test_it_can_be_awaited(self) -> None:
         async def main() -> Any:

@@ -354,6 +354,17 @@ class AsyncioTest(SynchronousTestCase):
                         pass
                     else:
                         raise AssertionError(kind)
+                # What the loop or a coroutine would take as a signal of its own.
+                async def stopped():
+                    await mec.pull("a", targets=0).addCallback(lambda found: next(iter(())))
+
+                for way in (stopped(), Deferred.fromCoroutine(stopped()).asFuture(loop)):
+                    try:
+                        await way
+                    except RuntimeError as problem:
+                        assert isinstance(problem.__cause__, StopIteration), problem
+                    else:
+                        raise AssertionError("an await swallowed StopIteration")
                 # Coroutines of Twisted that are begun inside of one of asyncio's.
                 assert await Deferred.fromCoroutine(twisted_way(mec)).asFuture(loop) == [1] * 3
                 assert await ensureDeferred(twisted_way(mec)).asFuture(loop) == [1] * 3

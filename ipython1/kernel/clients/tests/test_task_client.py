@@ -88,6 +88,10 @@ class TaskTests(SynchronousTestCase):
         self.assertIn("did not arrive", str(result.failure))
         self.assertEqual(self.tc.run(Task("a = 1", pull="a"), block=True)["a"], 1)
 
+    def test_names_that_python_needs_are_not_pushed(self) -> None:
+        with self.assertRaisesRegex(ValueError, "__builtins__"):
+            self.tc.run(Task("a = 1", push={"__builtins__": 1}))
+
     def test_failures(self) -> None:
         result = self.tc.run(Task("1/0", pull="a"), block=True)
         self.assertEqual(repr(result), "TaskResult[ID:0]:ZeroDivisionError: division by zero")
@@ -95,7 +99,9 @@ class TaskTests(SynchronousTestCase):
         self.assertRaises(ZeroDivisionError, result.raise_exception)
         self.assertRaises(ZeroDivisionError, lambda: result.ns)
         self.assertRaises(ZeroDivisionError, lambda: result["a"])
-        self.assertEqual((result.results, result.keys), ({}, []))
+        self.assertRaises(ZeroDivisionError, lambda: result.results)
+        self.assertRaises(ZeroDivisionError, lambda: result.keys)
+        self.assertRaises(ZeroDivisionError, lambda: result.result)
 
     def test_a_result_that_cannot_be_read_is_a_failure(self) -> None:
         def read(*args: Any) -> TaskValue:

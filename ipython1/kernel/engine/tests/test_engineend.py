@@ -176,6 +176,18 @@ class CommandsTest(EndCase):
         self.assertEqual(reply[2], 9)
         self.assertEqual(messages.unpack_json(reply[4])["running"], "push")
 
+    def test_user_code_that_breaks_a_request_does_not_break_the_connection(self):
+        self.command(1)
+
+        def refuse(run_id: object) -> bool:
+            raise RuntimeError("can't start new thread")
+
+        self.worker.request = refuse
+        self.there.send(frames.INTERRUPT, 1, CLIENT)
+        self.pump.run()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertFalse(self.link.lost)
+
     def test_frames_of_unknown_kinds_are_ignored(self):
         self.there.send(99, 1)
         self.there.send(frames.ASK, 1)
@@ -221,6 +233,20 @@ class OutputTest(EndCase):
         self.output.new = ("out", "err")
         self.tick()
         self.assertEqual(self.sent(frames.OUTPUT), [])
+
+    def test_output_that_cannot_be_read_is_tried_again(self):
+        def refuse() -> tuple[str, str]:
+            raise RuntimeError("a stream of the user's")
+
+        self.command(1, stream=True)
+        self.worker.running = self.worker.commands[0]
+        self.patch(self.output, "peek", refuse)
+        self.tick()
+        del self.output.peek
+        self.output.new = ("later", "")
+        self.tick()
+        self.assertEqual([frame[4] for frame in self.sent(frames.OUTPUT)], [b"later"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_a_flood_fits_into_frames(self):
         self.command(1, stream=True)

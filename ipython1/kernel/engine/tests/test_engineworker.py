@@ -31,17 +31,17 @@ SOON = 10.0
 
 
 class Gate:
-    """An ``InterruptGate`` without signals; ``late`` raises when a command is over, as a late Ctrl-C may."""
+    """An ``InterruptGate`` without signals; raises ``late`` when a command is over, as a late Ctrl-C may."""
 
     def __init__(self) -> None:
-        self.late = False
+        self.late: BaseException | None = None
 
     @contextmanager
     def running(self, run_id: Hashable) -> Any:
         yield
         if self.late:
-            self.late = False
-            raise KeyboardInterrupt
+            late, self.late = self.late, None
+            raise late
 
 
 def command(number: int, method: str = "execute", buffers: Any = None, **changes: Any) -> Command:
@@ -98,6 +98,34 @@ class WorkerTest(SynchronousTestCase):
             self.wait(1)
         self.assertEqual(len(self.outcomes), 300)
 
+    def test_what_user_code_left_behind_does_not_end_it(self):
+        """A signal handler or a trace function that raises in the loop's own lines."""
+
+        class Source:
+            def __init__(self) -> None:
+                self.raised = 0
+
+            def run_one(self) -> bool:
+                if self.raised < 3:
+                    self.raised += 1
+                    raise TimeoutError("an alarm of the command before")
+                return False
+
+            def idle(self) -> None:
+                pass
+
+        source = self.worker.source = Source()
+        self.gate.late = TimeoutError("an alarm")
+        self.thread.start()
+        self.worker.put(command(1))
+        self.worker.put(command(2))
+        self.wait(2)
+        self.assertEqual([each.status for _, each in self.outcomes], [messages.FAILED, messages.OK])
+        self.worker.stop()
+        self.thread.join(SOON)
+        self.assertEqual(source.raised, 3)
+        self.assertFalse(self.worker.busy)
+
     def test_it_is_busy_only_while_something_runs(self):
         begun, go_on = threading.Event(), threading.Event()
         self.service.interpreter.user_ns.update(begun=begun, go_on=go_on)
@@ -140,7 +168,7 @@ class WorkerTest(SynchronousTestCase):
         self.assertEqual(self.outcomes, [])
 
     def test_an_interrupt_that_comes_when_the_command_is_over_is_its_answer(self):
-        self.gate.late = True
+        self.gate.late = KeyboardInterrupt()
         self.thread.start()
         self.worker.put(command(1))
         self.worker.put(command(2))

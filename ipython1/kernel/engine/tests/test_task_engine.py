@@ -60,6 +60,9 @@ class Runner:
             return (Status.STOPPED if stopping() else Status.FAILED), b"", 0.0
         return Status.OK, payload, 0.001
 
+    def failed(self, problem: BaseException) -> bytes:
+        return repr(problem).encode()
+
     def depends(self, digest: bytes) -> bool:
         try:
             self.during.get(digest.rstrip(bytes(1)), lambda: None)()
@@ -126,7 +129,7 @@ class EngineTasksTests(SynchronousTestCase):
 
     def test_order_and_batches(self) -> None:
         self.patch(taskengine, "FLUSH_AFTER", 3600.0)
-        self.tasks._told_at = taskengine.time.perf_counter()
+        self.tasks._told_at = taskengine.perf_counter()
         self.receive((1, 0, b"a"), (2, 0, b"b"))
         self.assertEqual(self.woken, 1)
         self.run_all()
@@ -141,9 +144,21 @@ class EngineTasksTests(SynchronousTestCase):
         self.run_all()
         self.assertEqual([entry[0] for entry in self.told.log], ["run", "result", "run", "result"])
 
+    def test_what_user_code_left_behind_fails_a_run_and_not_the_engine(self) -> None:
+        """A signal handler that raises between two lines of ours."""
+
+        def late() -> None:
+            raise TimeoutError
+
+        self.runner.during[b"a"] = late
+        self.receive((1, 0, b"a"), (2, 0, b"b"))
+        self.run_all()
+        ended = [entry for entry in self.told.log if entry[0] == "result"]
+        self.assertEqual(ended, [("result", 1, Status.FAILED), ("result", 2, Status.OK)])
+
     def test_around_a_guarded_run_everything_is_told(self) -> None:
         self.patch(taskengine, "FLUSH_AFTER", 3600.0)
-        self.tasks._told_at = taskengine.time.perf_counter()
+        self.tasks._told_at = taskengine.perf_counter()
         self.receive((1, 0, b"a"), (2, taskwire.GUARDED, b"b"), (3, 0, b"c"))
         self.run_all()
         self.assertEqual(
@@ -161,7 +176,7 @@ class EngineTasksTests(SynchronousTestCase):
 
     def test_a_long_run_is_told_of_and_holds_up_no_results(self) -> None:
         self.patch(taskengine, "FLUSH_AFTER", 3600.0)
-        self.tasks._told_at = taskengine.time.perf_counter()
+        self.tasks._told_at = taskengine.perf_counter()
 
         def long() -> None:
             self.clock.pump([taskengine.LOOK_EVERY] * 8)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import traceback
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, InvalidStateError, wait
+from concurrent.futures import (
+    FIRST_EXCEPTION,
+    CancelledError,
+    Executor,
+    Future,
+    InvalidStateError,
+    wait,
+)
 from typing import Any
 
 import numpy
@@ -414,6 +422,50 @@ class FutureTests(SynchronousTestCase):
         bad.finish(lambda: Answer(0, problem=LookupError("x")), False)
         done, not_done = wait([good, bad], timeout=0, return_when=FIRST_EXCEPTION)
         self.assertEqual((done, not_done), ({bad}, {good}))
+
+    def test_signals_of_the_loop_do_not_come_out_of_an_await(self) -> None:
+        """asyncio refuses StopIteration and would wait for ever, and takes others for its own."""
+
+        class OwnStop(StopIteration):
+            pass
+
+        def finished(problem: BaseException) -> EngineFuture:
+            future = EngineFuture(Owner())
+            asyncio.get_running_loop().call_soon(
+                future.finish, lambda: Answer(0, problem=problem), False
+            )
+            return future
+
+        async def awaited(problem: BaseException) -> None:
+            await finished(problem)
+
+        async def wrapped(problem: BaseException) -> None:
+            await asyncio.wrap_future(finished(problem))
+
+        async def check() -> None:
+            for way in (awaited, wrapped):
+                for signal in (
+                    StopIteration(5),
+                    OwnStop(),
+                    StopAsyncIteration(),
+                    GeneratorExit(),
+                    asyncio.CancelledError(),
+                    CancelledError(),
+                    KeyboardInterrupt(),
+                    SystemExit(3),
+                ):
+                    with self.assertRaisesRegex(RuntimeError, type(signal).__name__) as caught:
+                        await asyncio.wait_for(way(signal), 30)
+                    self.assertIs(caught.exception.__cause__, signal)
+                problem = LookupError("x")
+                with self.assertRaises(LookupError) as other:
+                    await way(problem)
+                self.assertIs(other.exception, problem)
+
+        asyncio.run(check())
+        future = EngineFuture(Owner())
+        future.finish(lambda: Answer(0, problem=StopIteration(5)), False)
+        self.assertRaises(StopIteration, future.result)
 
     def test_others_may_finish_it(self) -> None:
         completions = Completions("test")
