@@ -6,6 +6,7 @@ Run as ``standard_executor_tests.py mec`` or ``tc``.  The last line says how man
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import itertools
 import sys
@@ -144,7 +145,9 @@ def main() -> int:
         executor: Executor = user.executor(**options)
         return executor
 
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite(make))
+    tests = suite(make)
+    gc.freeze()  # they collect garbage very often
+    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(tests)
     print(f"{result.testsRun} of CPython's tests ran with the {KIND} executor")
     return 0 if result.wasSuccessful() else 1
 

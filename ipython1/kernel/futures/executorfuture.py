@@ -301,6 +301,13 @@ class EngineFuture(Future):
 
     # -- for the executor
 
+    def take(self, timeout: float | None) -> Any:
+        """Return or raise the result as :meth:`result` does, and forget it: other threads may still have the future."""
+        try:
+            return self.result(timeout)
+        finally:
+            self._answer = None
+
     def follow(self, item: Item) -> None:
         """Set the item of this future."""
         self._item = item

@@ -206,7 +206,7 @@ class EngineExecutor(Executor):
         """Remove the first of the futures: return its values in reverse order, and what ended its chunk."""
         future = futures.popleft()
         try:
-            value = future.result(None if end is None else end - time.monotonic())
+            value = future.take(None if end is None else end - time.monotonic())
         except BaseException:
             self._cancel([future])
             raise
