@@ -31,6 +31,7 @@ from ipython1.kernel.tasks.methods import (
     check_id,
     check_ids,
     chunks,
+    wait_for_room,
 )
 from ipython1.kernel.tasks.progress import progress_line
 from ipython1.notebook.frontend import name_of
@@ -119,9 +120,7 @@ class TaskClient(TaskMethods):
 
     def _wait_for_room(self) -> None:
         refuse_in_reactor_thread()
-        room = threading.Event()
-        self._tasks.when_room(room.set)
-        room.wait()
+        wait_for_room(self._tasks, self._connection.end.origin)
 
     # -- results
 
