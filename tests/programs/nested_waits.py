@@ -275,6 +275,24 @@ def wait_for_another(place: str) -> Any:
         return tc.get_task_result(task_id, block=True).result
 
 
+def submit_many(with_executor: bool) -> None:
+    """Submit more tasks than the controller and the client accept."""
+    from ipython1.kernel.client import MapTask, TaskClient
+    from ipython1.kernel.tasks import clienttasks
+
+    clienttasks.OUTBOX_TASKS = 10
+    try:
+        with TaskClient() as tc:
+            if with_executor:
+                with tc.executor() as executor:
+                    futures = [executor.submit(int) for _ in range(16384 + 20)]
+                return sum(future.result() for future in futures)
+            for _ in range(16384 + 20):
+                tc.run(MapTask(int))
+    finally:
+        clienttasks.OUTBOX_TASKS = 65536
+
+
 def waits_on_one_engine(tc: TaskClient) -> None:
     text = told(lambda: tc.run(MapTask(nested_map, (3,)), block=True).result)
     assert "only this engine could run it" in text and "from the client" in text, text
@@ -298,6 +316,8 @@ def main() -> None:
     both_held(tc, mec)
     one_engine_left(tc, mec)
     waits_on_one_engine(tc)
+    for with_executor in (False, True):
+        told(lambda way=with_executor: tc.run(MapTask(submit_many, (way,)), block=True).result)
     print("what can never end has failed, and all else has ended")
 
 

@@ -35,8 +35,9 @@ except ImportError as problem:
 from ipython1.kernel.basics.error import NoEnginesRegistered
 from ipython1.kernel.calls.twistedutil import reactor_in_thread
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+from ipython1.kernel.futures.arguments import make_preparation
 from ipython1.kernel.futures.executorfuture import EngineFuture
-from ipython1.kernel.futures.executors import EngineExecutor, make_preparation
+from ipython1.kernel.futures.executors import EngineExecutor
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.executorcalls import Preparation
 from ipython1.kernel.objects.joblibcalls import Batch, Unlimited

@@ -37,6 +37,7 @@ from ipython1.kernel.tasks.methods import (
     check_ids,
     chunks,
     split_waits,
+    wait_for_room,
 )
 from ipython1.kernel.tasks.progress import progress_line
 from ipython1.notebook.frontend import name_of, person_waits
@@ -132,9 +133,7 @@ class TaskClient(TaskMethods):
 
     def _wait_for_room(self) -> None:
         refuse_in_reactor_thread()
-        room = threading.Event()
-        self._tasks.when_room(room.set)
-        room.wait()
+        wait_for_room(self._tasks, self._connection.end.origin)
 
     # -- results
 

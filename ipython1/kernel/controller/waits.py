@@ -91,8 +91,8 @@ class World(Protocol):
     ) -> Alternatives:
         """The same of a command."""
 
-    def other_engines(self, held: set[int]) -> bool:
-        """Whether there are engines for tasks besides those that are held."""
+    def all_task_engines(self) -> Alternatives:
+        """The engines that run tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,9 @@ class WaitGraph:
         items = {world.task_engines(needs.client, each, runs) for each in needs.tasks}
         for number, engines in needs.commands:
             items.add(world.command_engines(needs.client, number, engines, runs))
-        if not needs or (needs.more and not needs.every and world.other_engines(set(runs))):
+        if needs.more and not needs.every:
+            items.add(world.all_task_engines())
+        if not needs:
             items.add(NONE)
         return Requirement(needs.every, frozenset(items))
 
@@ -198,6 +200,8 @@ def _message(engine: int, waits: list[Needs], needed: list[int]) -> str:
     what = [_tasks(tasks)] if tasks else []
     if any(needs.commands for needs in waits):
         what.append("a call")
+    if not what:
+        what.append("any of its tasks, to submit more")
     if needed == [engine]:
         why = "only this engine could run it, and the code that waits holds it"
     elif len(needed) == 1:

@@ -26,7 +26,7 @@ class Outlook(Protocol):
 
     def engines(self, client: bytes, task_id: int, runs: Mapping[int, Run]) -> Alternatives: ...
 
-    def other_engines(self, held: set[int]) -> bool: ...
+    def all_engines(self) -> Alternatives: ...
 
 
 class WaitWatch:
@@ -111,5 +111,5 @@ class WaitWatch:
             return frozenset(queued.id for queued in present)
         return NONE
 
-    def other_engines(self, held: set[int]) -> bool:
-        return self.tasks is not None and self.tasks.other_engines(held)
+    def all_task_engines(self) -> Alternatives:
+        return NONE if self.tasks is None else self.tasks.all_engines()

@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,13 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
+from ipython1.kernel.futures.arguments import (
+    check_kinds,
+    check_max_workers,
+    check_sequence,
+    make_preparation,
+    part_of,
+)
 from ipython1.kernel.futures.dispatch import Item
 from ipython1.kernel.futures.engineitems import EngineItems
 from ipython1.kernel.futures.executorfuture import (
@@ -44,8 +51,7 @@ from ipython1.kernel.futures.executorfuture import (
 from ipython1.kernel.futures.items import ExecutorItems, failed
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.exceptions import exception_of
-from ipython1.kernel.objects.executorcalls import ChunkResult, Preparation, run_chunk
-from ipython1.kernel.objects.serialize import dumps
+from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 from ipython1.kernel.wire.waits import Needs
 
@@ -122,7 +128,7 @@ class EngineExecutor(Executor):
         try:
             work, kind = self._items.pack(fn, args, kwargs)
         except SerializationError as problem:
-            self._completions.put(future, failed(_part_of(problem, fn, args, kwargs)))
+            self._completions.put(future, failed(part_of(problem, fn, args, kwargs)))
         except Exception as problem:
             self._completions.put(future, failed(problem))
         except BaseException:
@@ -349,9 +355,9 @@ class MultiEngineExecutor(EngineExecutor):
         initializer: Callable[..., Any] | None = None,
         initargs: Sequence[Any] = (),
     ) -> None:
-        _check_kinds("MultiEngineClient", connection)
+        check_kinds("MultiEngineClient", connection)
         if ids is not None:
-            ids = [check_int("an engine id", engine) for engine in _sequence("ids", ids)]
+            ids = [check_int("an engine id", engine) for engine in check_sequence("ids", ids)]
         check_max_workers(max_workers)
         preparation = make_preparation(initializer, initargs)
         reactor_in_thread.check()
@@ -403,7 +409,7 @@ class TaskExecutor(EngineExecutor):
         from ipython1.kernel.tasks.clienttasks import ClientTasks
         from ipython1.kernel.tasks.encoder import TaskEncoder
 
-        _check_kinds(
+        check_kinds(
             "TaskClient",
             connection,
             (tasks, ClientTasks),
@@ -422,45 +428,6 @@ class TaskExecutor(EngineExecutor):
         )
 
 
-def _check_kinds(client: str, connection: object, *others: tuple[object, type]) -> None:
-    """Check what a client passes to its executor.
-
-    :raises TypeError: if something else was passed.
-    """
-    for value, kind in ((connection, Connection), *others):
-        if not isinstance(value, kind):
-            raise TypeError(
-                f"{value!r} is not a {kind.__name__}; use the method executor() of a {client}, "
-                "which creates executors"
-            )
-
-
-def _sequence(name: str, value: Any) -> Sequence[Any]:
-    """Check a sequence.
-
-    :raises TypeError: if it is not a list, a tuple or a range.
-    """
-    if not isinstance(value, (list, tuple, range)):
-        raise TypeError(f"{name} must be a list or a tuple, not {value!r}")
-    return value
-
-
-def make_preparation(
-    initializer: Callable[..., Any] | None, initargs: Sequence[Any]
-) -> Preparation | None:
-    """Check an initializer and its arguments, and return what engines are to do.
-
-    :param initializer: a function, or a preparation, which several executors can share: it runs once for all of them.
-    :raises TypeError: if they are invalid.
-    """
-    if isinstance(initializer, Preparation):
-        return initializer
-    if initializer is not None and not callable(initializer):
-        raise TypeError(f"initializer must be callable, not {initializer!r}")
-    _sequence("initargs", initargs)
-    return None if initializer is None else Preparation(initializer, initargs)
-
-
 def _release(completions: Completions, items: ExecutorItems) -> None:
     """Release the resources of an executor that is no longer used, after its last call."""
     if not reactor_in_thread.trouble():
@@ -474,30 +441,7 @@ def _rebuild(failure: ExceptionRecord) -> BaseException:
     return problem
 
 
-def _part_of(
-    problem: SerializationError, fn: object, args: Iterable[object], kwargs: Mapping[str, object]
-) -> SerializationError:
-    """Return the error of the first part of a call that cannot be pickled, or ``problem`` if each part can."""
-    for part in (fn, *args, *kwargs.values()):
-        try:
-            dumps(part)
-        except SerializationError as found:
-            return found
-    return problem
-
-
 def items_of(futures: Iterable[EngineFuture]) -> list[Item]:
     """Return the items of the futures that are not done."""
     items = [future._item for future in futures if not future.done()]
     return [item for item in items if item is not None]
-
-
-def check_max_workers(max_workers: object) -> None:
-    """Check a maximum number of workers.
-
-    :raises TypeError, ValueError: if it is neither None nor an int of at least 1.
-    """
-    if max_workers is None:
-        return
-    if check_int("max_workers", max_workers) <= 0:
-        raise ValueError("max_workers must be greater than 0")

@@ -6,7 +6,6 @@ limited, the others wait here.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from ipython1.core.texts import compress_ids
-from ipython1.kernel.basics.error import ConnectionError, TaskAborted
+from ipython1.kernel.basics.error import ConnectionError, TaskAborted, WaitsForever
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
@@ -27,7 +26,7 @@ from ipython1.kernel.objects.taskobjects import MapTask
 from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
-from ipython1.kernel.tasks.methods import read_value
+from ipython1.kernel.tasks.methods import read_value, wait_for_room
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 from ipython1.kernel.wire.waits import Needs
@@ -147,9 +146,11 @@ class TaskItems(ExecutorItems):
             if in_reactor_thread():
                 self._tasks.when_room(lambda: self._send(item))
                 return
-            room = threading.Event()
-            self._tasks.when_room(room.set)
-            room.wait()
+            try:
+                wait_for_room(self._tasks, self._end.origin)
+            except WaitsForever as problem:
+                self._fail([item], problem)
+                break
         self._left(1)
 
     def _left(self, number: int) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ipython1.kernel.basics.attributes import CheckedAttributes
 from ipython1.kernel.basics.error import from_wire
 from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
@@ -127,6 +129,34 @@ class WaitedTasks:
     def give_up(self, problem: Exception) -> None:
         """End the wait."""
         self._waiter.fail(problem)
+
+
+class WaitedRoom(WaitedTasks):
+    """Room for more tasks, which any task makes that ends.
+
+    :param waiter: is told if there will be none.
+    """
+
+    def __init__(self, origin: bytes, waiter: Waiter) -> None:
+        super().__init__(origin, waiter, False)
+
+    def needs(self) -> Needs:
+        """Return that any task will do."""
+        return Needs(self._origin, every=False, more=True)
+
+
+def wait_for_room(tasks: ClientTasks, origin: bytes) -> None:
+    """Wait until more tasks may be submitted.
+
+    :raises WaitsForever: on an engine, if there will never be room.
+    """
+    room = threading.Event()
+    waiter = Waiter(lambda task_ids: room.set())
+    tasks.when_room(room.set)
+    with waiting(WaitedRoom(origin, waiter)):
+        room.wait()
+    if waiter.failure is not None:
+        raise waiter.failure
 
 
 class TaskMethods(MapMethods, CheckedAttributes):

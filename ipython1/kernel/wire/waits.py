@@ -27,7 +27,7 @@ class Needs:
     :ivar every: whether all of the items must end, or one of them is enough.
     :ivar tasks: ids of tasks.
     :ivar commands: commands of the client.
-    :ivar more: whether there are more items than are named.
+    :ivar more: whether any other task of the client is as good, as there are too many to name.
     """
 
     client: str
@@ -37,7 +37,7 @@ class Needs:
     more: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.tasks or self.commands)
+        return bool(self.tasks or self.commands or self.more)
 
     def limited(self) -> Needs:
         """Return what of it is told: the first items."""

@@ -52,7 +52,6 @@ class TaskOutlook:
             able.add(worker.id)
         return frozenset(able)
 
-    def other_engines(self, held: set[int]) -> bool:
-        """Whether there are usable engines besides these."""
-        workers = self._machine.workers
-        return any(worker.usable and engine not in held for engine, worker in workers.items())
+    def all_engines(self) -> Alternatives:
+        """The usable engines."""
+        return frozenset(each.id for each in self._machine.workers.values() if each.usable)

@@ -85,7 +85,7 @@ class Pretended:
     def __init__(self) -> None:
         self.runs: dict[int, Run] = {}
         self.tasks: dict[int, set[int]] = {}
-        self.others = False
+        self.all: set[int] = set()
 
     def is_running(self, engine: int, run: Run) -> bool:
         return self.runs.get(engine) == run
@@ -98,8 +98,8 @@ class Pretended:
     ) -> Alternatives:
         return frozenset(engines)
 
-    def other_engines(self, held: set[int]) -> bool:
-        return self.others
+    def all_task_engines(self) -> Alternatives:
+        return frozenset(self.all)
 
 
 class WaitGraphTests(SynchronousTestCase):
@@ -196,9 +196,9 @@ class WaitGraphTests(SynchronousTestCase):
         needs = Needs("", False, tuple([1] * 1000)).limited()
         self.assertTrue(needs.more)
         self.graph.tell(0, 1, ("", 100), needs)
-        self.world.others = True
+        self.world.all = {0, 1}
         self.assertEqual(self.failed(), [])
-        self.world.others = False
+        self.world.all = {0}
         self.assertEqual(self.failed(), [0])
 
 
