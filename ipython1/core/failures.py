@@ -76,7 +76,7 @@ MISSING_KEY: Final = "__ipython1_missing__"
 """Under this name, globals of functions hold a dict of other names, and of why these are not defined."""
 
 
-def _say_why_missing(exc: NameError) -> None:
+def _say_why_missing(exc: Any) -> None:
     """Complete the message of a name that did not come along with the function that uses it."""
     try:
         tb = exc.__traceback__

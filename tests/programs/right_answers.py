@@ -308,7 +308,11 @@ class CallKept:
 # -- any order of them
 
 all_shapes = [shape for shape in PROGRAM["SHAPES"] if shape in (chosen.shapes or shape).split(",")]
-own_shapes = [shape for shape in PROGRAM["SHAPES"] if shape not in PROGRAM["OF_THE_ENGINE"]]
+kept_as_they_are = [
+    shape
+    for shape in PROGRAM["SHAPES"]
+    if shape not in PROGRAM["OF_THE_ENGINE"] and shape not in PROGRAM["OF_CLASSES"]
+]
 all_ways = [
     way
     for way in WAYS
@@ -343,7 +347,9 @@ def plans(draw: Any) -> list[Any]:
             st.just(Reset()),
         ]
     if not chosen.calls_only and draw(st.booleans()):
-        own = st.sampled_from([shape for shape in shapes if shape in own_shapes] or own_shapes)
+        own = st.sampled_from(
+            [shape for shape in shapes if shape in kept_as_they_are] or kept_as_they_are
+        )
         slots, x = st.integers(0, 1), st.integers(0, 3)
         steps += [
             st.builds(PushFunction, users, own),
@@ -351,7 +357,7 @@ def plans(draw: Any) -> list[Any]:
             st.builds(Keep, users, slots),
             st.builds(CallKept, slots, x),
         ]
-    if not chosen.calls_only and not set(shapes) <= set(own_shapes):
+    if not chosen.calls_only and not set(shapes) <= set(kept_as_they_are):
         steps.append(st.builds(PushModule, values))
     size = draw(st.integers(1, 30))
     plan: list[Any] = draw(st.lists(st.one_of(steps), min_size=size, max_size=size))

@@ -253,6 +253,9 @@ SHAPES = (
 OF_THE_ENGINE = ("by_recipes", "of_recipes")
 """Shapes that call a module as it is on the engine."""
 
+OF_CLASSES = ("by_class", "by_method")
+"""Shapes that use a class, which is one class on an engine, as the last call has brought it."""
+
 
 # -- functions that leave something on the engine, to be asked later
 
@@ -261,7 +264,7 @@ def _late():
     by_lambda = lambda x: (x * rate, helper(x), table["a"], list(items))
 
     def late(x):
-        return by_lambda(x), class_body(x), reads_settings(x), by_class(x)
+        return by_lambda(x), class_body(x), reads_settings(x)
 
     return late
 

@@ -47,10 +47,12 @@ class InitializerFailed(KernelError):
 class Preparation:
     """An executor's initializer, and its arguments.
 
-    Calling it calls a function, after the initializer has run in this process.
+    Calling it calls a function, after the initializer has run in this process.  An engine keeps it for all calls.
 
     :ivar executor: identifies the executor.
     """
+
+    __ipython1_steady__ = True
 
     def __init__(self, initializer: Callable[..., Any], args: Sequence[Any]) -> None:
         self.executor = os.urandom(16)

@@ -148,11 +148,10 @@ def _load(parts: list[Buffer], home: Home | None, watch: bool) -> Loaded:
         unpickler = _Unpickler(
             io.BytesIO(data), rest, where, _BRINGS_MARK in data, _SETS_MARK in data
         )
-        return Loaded(
-            unpickler.load(),
-            unpickler.call_globals,
-            unpickler.references,
-        )
+        value = unpickler.load()
+        # It refers to the unpickler, and so would keep alive all that is in it.
+        unpickler.memo = {}
+        return Loaded(value, unpickler.call_globals, unpickler.references)
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
