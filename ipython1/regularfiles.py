@@ -56,5 +56,5 @@ def _check(mode: int, path: str | os.PathLike[str]) -> None:
     name = str(Path(path))
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-    kind = next((text for is_kind, text in _KINDS if is_kind(mode)), "not a file")
-    raise OSError(errno.EINVAL, f"It is {kind}, and only regular files can be read", name)
+    kind = next((text for is_kind, text in _KINDS if is_kind(mode)), "something else")
+    raise OSError(errno.EINVAL, f"Is {kind}, not a regular file", name)

@@ -113,7 +113,8 @@ assert mec.keys(targets=result.engineid) == [[]]
 failing = client.Task("1/0", retries=2)
 result = tc.run(failing, block=True)
 assert repr(result) == f"TaskResult[ID:{result.taskid}]:ZeroDivisionError: division by zero", result
-assert isinstance(result.failure, ZeroDivisionError) and result.results == {}
+assert isinstance(result.failure, ZeroDivisionError)
+raises(ZeroDivisionError, "division by zero", lambda: result.results)
 raises(ZeroDivisionError, "division by zero", lambda: result.ns)
 raises(ZeroDivisionError, "division by zero", lambda: result["a"])
 failing.recovery_task = client.Task("1/0", recovery_task=client.Task("a = 'recovered'", pull="a"))
