@@ -106,7 +106,7 @@ class RequestsTest(SynchronousTestCase):
         name = "__builtins__"
         for refused in (
             lambda: requests.push({name: 1}, False),
-            lambda: requests.push_function({name: len}),
+            lambda: requests.push_function({name: len}, False),
             lambda: requests.push_serialized({name: dumps(1)}),
             lambda: requests.scatter(name, [1], "b", False, False),
         ):
