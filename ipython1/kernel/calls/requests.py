@@ -36,6 +36,7 @@ from ipython1.kernel.objects.commands import (
     SET_PROPERTIES,
     CommandKind,
 )
+from ipython1.kernel.objects.decorated import Cached
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
 
@@ -114,7 +115,7 @@ def push_serialized(namespace: Mapping[str, Serialized], snapshot: bool) -> Requ
 def push_function(namespace: Mapping[str, Any], snapshot: bool) -> Request:
     check_namespace(namespace)
     for name, value in namespace.items():
-        if not isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
+        if not isinstance(value, (types.FunctionType, types.BuiltinFunctionType, Cached)):
             raise TypeError(f"{name!r} is not a function; use push for other objects")
     named = {name: dumps(value, snapshot=snapshot) for name, value in namespace.items()}
     return Request.of(PUSH_FUNCTION, PUSH_FUNCTION.pack(named))

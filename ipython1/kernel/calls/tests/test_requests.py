@@ -107,7 +107,7 @@ class RequestsTest(SynchronousTestCase):
         for refused in (
             lambda: requests.push({name: 1}, False),
             lambda: requests.push_function({name: len}, False),
-            lambda: requests.push_serialized({name: dumps(1)}),
+            lambda: requests.push_serialized({name: dumps(1)}, False),
             lambda: requests.scatter(name, [1], "b", False, False),
         ):
             self.assertIn(name, str(self.assertRaises(ValueError, refused)))
