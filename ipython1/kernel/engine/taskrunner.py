@@ -22,6 +22,7 @@ from ipython1.kernel.objects.serialize import load
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
+    SHARED,
     Kind,
     TaskBody,
     load_object,
@@ -42,11 +43,18 @@ _NOTHING: Final = CallOutcome(None, "", "", (), 0.0, 0.0, 0.0, None)
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A function that is kept for the next task, because nothing that it brings can be changed."""
+    """A function that is kept for the next task.
+
+    Either calls cannot change what it brings along, or it is of one map.
+    """
 
     function: Any
     globals: list[CallGlobals]
     watch: Watch
+
+    def is_good(self) -> bool:
+        """Return whether it is still what arrived."""
+        return self.watch.unchanged() if self.watch.steady else self.watch.same_modules()
 
 
 def _arrived_with(function: FunctionType) -> Mapping[str, Any]:
@@ -163,9 +171,9 @@ class TaskRunner:
         finally:
             service.end()
 
-    def _function(self, digest: bytes) -> Any:
+    def _function(self, digest: bytes, flags: int = 0) -> Any:
         known = self._functions.get(digest)
-        if known is not None and known.watch.unchanged():
+        if known is not None and known.is_good():
             if known.globals:
                 for each in known.globals:
                     each.refresh()
@@ -177,7 +185,7 @@ class TaskRunner:
         loaded = load(split_object(data), self._service.home)
         self._service.home.take_part(loaded.globals)
         watch = Watch(loaded.value, _arrived_with, watch_names=False, references=loaded.references)
-        if watch.steady:
+        if watch.steady or flags & SHARED:
             self._functions[digest] = _Known(loaded.value, loaded.globals, watch)
         else:
             # Each task gets one of its own: it may change what it brings.
@@ -192,7 +200,7 @@ class TaskRunner:
         return self._interpreter.call(run_code, (self._service, source, names)), True
 
     def _call(self, task: TaskBody) -> tuple[CallOutcome, bool]:
-        return self._call_function(task, self._function(task.body))
+        return self._call_function(task, self._function(task.body, task.flags))
 
     def _call_with(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         return self._call_function(task, load_object(task.body, self._service.load))
@@ -203,7 +211,7 @@ class TaskRunner:
 
     def _items(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         """Call a function with each of several lists of arguments."""
-        function = self._function(task.body)
+        function = self._function(task.body, task.flags)
         call = self._interpreter.call
         results: list[tuple[bool, Any]] = []
         stdout: list[str] = []

@@ -29,6 +29,8 @@ T = TypeVar("T")
 _HEAD: Final = struct.Struct("<BBIII")
 CLEAR_BEFORE: Final = 1
 CLEAR_AFTER: Final = 2
+SHARED: Final = 4
+"""The function is of one map, whose calls on an engine share it with all that it brings along."""
 
 _PICKLE: Final = b"\x80\x05"
 """How a pickle of protocol 5 begins, and nothing that ``join_inline`` makes."""

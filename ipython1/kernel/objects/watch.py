@@ -142,9 +142,10 @@ class Watch:
         for space, name, value in self._names:
             if space.get(name, _NOTHING) is not value:
                 return False
-        return self._same_modules()
+        return self.same_modules()
 
-    def _same_modules(self) -> bool:
+    def same_modules(self) -> bool:
+        """Return whether what goes by name is what it was."""
         if self._modules_by_value != _cp._PICKLE_BY_VALUE_MODULES:
             return False
         if self._number_of_modules >= 0 and self._number_of_modules != len(sys.modules):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import types
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
+    SHARED,
     Kind,
     digest,
     pack_arguments,
@@ -65,11 +67,22 @@ class Packed:
     """A pickled function.
 
     :ivar template: identifies its code, regardless of the values in its closure.
+    :ivar steady: whether calls cannot change what it brings along.
     """
 
     digest: bytes
     data: bytes
     template: bytes
+    steady: bool = True
+
+    def for_one_map(self) -> Packed:
+        """Return the function under a name of its own, if the map's calls on an engine share what they may change."""
+        return self if self.steady else replace(self, digest=digest(self.digest + os.urandom(16)))
+
+    @property
+    def map_flags(self) -> int:
+        """The flags of the map's tasks."""
+        return 0 if self.steady else SHARED
 
 
 class Encoded(NamedTuple):
@@ -128,7 +141,7 @@ class FunctionPacker:
             # What is watched is noted first: what changes meanwhile is found to have changed.
             watch = Watch(function, globals_of, watch_names=True)
             data = pack_object(function)
-            packed = Packed(digest(data), data, self.template(function))
+            packed = Packed(digest(data), data, self.template(function), watch.steady)
             if watch.steady:
                 self._kept[id(function)] = _Kept(function, packed, watch)
             else:
@@ -272,7 +285,7 @@ class TaskEncoder:
         :raises SerializationError: if it cannot be pickled.
         """
         options.check()
-        packed, _ = self.functions.pack(function)
+        packed = self.functions.pack(function)[0].for_one_map()
         depend = None
         if options.depend is not None:
             depend, _ = self.functions.pack(options.depend)
@@ -281,7 +294,7 @@ class TaskEncoder:
     def encode_items(self, prepared: Prepared, items: Sequence[Sequence[Any]]) -> Encoded:
         """Encode the calls of a map with several lists of arguments as one task."""
         packed = prepared.function
-        payload = pack_task(Kind.ITEMS, 0, packed.digest, pack_object(list(items)))
+        payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, pack_object(list(items)))
         return self._with_options(
             prepared.options, payload, packed.template, (packed,), len(items), prepared.depend
         )
@@ -289,7 +302,7 @@ class TaskEncoder:
     def encode_item(self, prepared: Prepared, args: Sequence[Any]) -> Encoded:
         """Encode one call of a map as a task with the same options and recovery tasks as a ``MapTask`` has."""
         packed = prepared.function
-        flags = _flags(prepared.options)
+        flags = _flags(prepared.options) | packed.map_flags
         payload = pack_task(Kind.CALL, flags, packed.digest, pack_arguments(args, {}))
         encoded = self._with_options(
             prepared.options, payload, packed.template, (packed,), depend=prepared.depend

@@ -14,6 +14,7 @@ from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import MapTask
+from ipython1.kernel.objects.taskoptions import DEFAULTS
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tests.wiresupport import main_function
 from ipython1.testing.cluster import PlainInterpreter
@@ -148,6 +149,21 @@ class FunctionTests(unittest.SynchronousTestCase):
         self.addCleanup(cloudpickle.unregister_pickle_by_value, module)
         self.assertEqual(self.run_task(module.count), 1)
         self.assertNotIn("n", self.interpreter.user_ns)
+
+    def test_the_calls_of_one_map_share_and_those_of_another_do_not(self) -> None:
+        f = main_function("seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)")
+        lengths = []
+        for _ in range(2):
+            prepared = self.encoder.prepare(f, DEFAULTS)
+            self.runner.add_function(prepared.function.digest, prepared.function.data)
+            for encoded in (
+                self.encoder.encode_items(prepared, [(1,), (2,)]),
+                self.encoder.encode_item(prepared, (3,)),
+            ):
+                _, data, _ = self.runner.run(encoded.payload, lambda: False)
+                lengths.append(unpack_result(data).result)
+        self.assertEqual(lengths, [[1, 2], 3] * 2)
+        self.assertEqual(self.run_task(f, 4), 1)
 
     def test_results_and_names_of_the_engine(self) -> None:
         f = main_function("k = 1\ndef f():\n    global seen\n    seen = k\n    return lambda: k")
