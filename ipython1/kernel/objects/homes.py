@@ -83,7 +83,8 @@ class Home:
 
     def begin(self) -> None:
         """Code begins to run here: a command, a task, or a call."""
-        self._local.stack.append([])
+        # An interrupt may have come before the end of the last one was noted.
+        self._local.stack = [[]]
         # What was warned of before is news to whoever sent this.
         self.names.pop(_WARNED, None)
         if self._kept and not _same(self.names, self._seen):
@@ -93,8 +94,10 @@ class Home:
 
     def end(self) -> None:
         """It has ended: carry back what it wrote."""
-        for each in self._local.stack.pop():
-            each.carry_back()
+        stack, self._local.stack = self._local.stack, []
+        for arrived in stack:
+            for each in arrived:
+                each.carry_back()
 
     def take_part(self, arrived: Iterable[CallGlobals]) -> None:
         """These globals take part in the call that runs."""
