@@ -603,7 +603,7 @@ def test_abort() -> None:
         within(10, future.running)
         future.abort()
         expected = KeyboardInterrupt if KIND == "mec" else client.TaskAborted
-        assert isinstance(future.exception(timeout=20), expected)
+        assert isinstance(future.exception(timeout=20), expected), repr(future.exception())
         _, running = busy(executor)
         waiting = [executor.submit(square, 2) for _ in range(3)]
         executor.abort()

@@ -59,6 +59,7 @@ class Item:
     :ivar work: the packed call.
     :ivar kind: a hashable object, equal for items that probably take the same time.
     :ivar number: its number as a command, or its task id; None before it is sent.
+    :ivar aborted: whether its user has aborted it.
     :ivar cancelling: whether its user is cancelling it.
     :ivar asked: whether the controller was asked to take it back from its engine.
     :ivar taken_back: whether it was withdrawn and will not run.
@@ -66,6 +67,7 @@ class Item:
     """
 
     __slots__ = (
+        "aborted",
         "asked",
         "avoid",
         "cancelling",
@@ -88,6 +90,7 @@ class Item:
         self.kind = kind
         self.state: State = WAITING
         self.number: int | None = None
+        self.aborted = False
         self.cancelling = False
         self.asked = False
         self.taken_back = False

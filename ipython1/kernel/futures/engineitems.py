@@ -254,6 +254,9 @@ class EngineItems(ExecutorItems):
         elif isinstance(error, QueueCleared) and item.cancelling:
             self._dispatcher.forget(item)
             item.taken_back = True
+        elif isinstance(error, QueueCleared) and item.aborted:
+            # It came back from its engine before it could be interrupted there.
+            self._over(item, failed(KeyboardInterrupt("the call was aborted before it began")))
         elif isinstance(error, QueueCleared) and item.asked:
             self._give_back(item, True)
         else:
@@ -338,7 +341,7 @@ class EngineItems(ExecutorItems):
 
     def _interrupt(self, items: list[Item]) -> None:
         for item in items:
-            item.asked = False
+            item.aborted = True
         numbers = [item.number for item in items if item.state is HANDED]
         if self._dispatcher.next_item() is None:
             # Nothing waits for the initializer any more.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.kernel.basics.error import KernelError, TaskRejectError, describe_exception
+from ipython1.kernel.objects.homes import settle
 
 MOST_PREPARED: Final = 10_000
 """The number of executors for which an engine remembers that their initializers have run."""
@@ -82,6 +83,7 @@ class Preparation:
         except BaseException as problem:
             message = f"the executor's initializer failed: {describe_exception(problem)}"
             raise InitializerFailed(message, self.executor) from problem
+        settle()
         _prepared[self.executor] = None
         if len(_prepared) > MOST_PREPARED:
             _prepared.popitem(last=False)

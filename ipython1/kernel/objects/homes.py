@@ -85,6 +85,7 @@ class Home:
         """Code begins to run here: a command, a task, or a call."""
         # An interrupt may have come before the end of the last one was noted.
         self._local.stack = [[]]
+        _running.home = self
         # What was warned of before is news to whoever sent this.
         self.names.pop(_WARNED, None)
         if self._kept and not _same(self.names, self._seen):
@@ -155,6 +156,17 @@ class Home:
     def keep(self, kept: CallGlobals) -> None:
         """These globals see later what is defined later."""
         self._kept.add(kept)
+
+
+_running = threading.local()
+
+
+def settle() -> None:
+    """Let all functions that take part in the present call see what one of them has written with ``global``."""
+    home: Home | None = getattr(_running, "home", None)
+    if home is not None:
+        home.about_to_change()
+        home.changed()
 
 
 class _Active(threading.local):
