@@ -115,6 +115,16 @@ def _finish_dispatched(function: Any, state: Any, set_state: Callable[[Any, Any]
         function.register(kind, implementation)
 
 
+def _reduce_dispatching_method(value: Any) -> Any:
+    return _make_dispatching_method, (value.func, value.dispatcher)
+
+
+def _make_dispatching_method(function: Any, dispatcher: Any) -> Any:
+    made = functools.singledispatchmethod(function)
+    made.dispatcher = dispatcher
+    return made
+
+
 # -- cached_property
 
 
@@ -129,7 +139,8 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
 
 
 REDUCERS: Final[Mapping[type, Callable[[Any], Any]]] = {
-    functools.cached_property: _reduce_cached_property
+    functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_dispatching_method,
 }
 """By type, for ``dispatch_table``."""
 

@@ -104,6 +104,7 @@ class WorkerTest(SynchronousTestCase):
         class Source:
             def __init__(self) -> None:
                 self.raised = 0
+                self.went_idle = threading.Event()
 
             def run_one(self) -> bool:
                 if self.raised < 3:
@@ -112,7 +113,7 @@ class WorkerTest(SynchronousTestCase):
                 return False
 
             def idle(self) -> None:
-                pass
+                self.went_idle.set()
 
         source = self.worker.source = Source()
         self.gate.late = TimeoutError("an alarm")
@@ -121,6 +122,7 @@ class WorkerTest(SynchronousTestCase):
         self.worker.put(command(2))
         self.wait(2)
         self.assertEqual([each.status for _, each in self.outcomes], [messages.FAILED, messages.OK])
+        self.assertTrue(source.went_idle.wait(SOON))
         self.worker.stop()
         self.thread.join(SOON)
         self.assertEqual(source.raised, 3)
