@@ -18,7 +18,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.homes import GLOBALS_KEY, CallGlobals
-from ipython1.kernel.objects.serialize import load
+from ipython1.kernel.objects.serialize import Loaded, load
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
@@ -179,18 +179,24 @@ class TaskRunner:
                     each.refresh()
                 self._service.home.take_part(known.globals)
             return known.function
-        data = self._packed.get(digest)
-        if data is None:
-            raise ProtocolError("the function of a task did not reach the engine")
-        loaded = load(split_object(data), self._service.home)
-        self._service.home.take_part(loaded.globals)
+        loaded = self._load(digest)
         watch = Watch(loaded.value, _arrived_with, watch_names=False, references=loaded.references)
         if watch.steady or flags & SHARED:
+            for each in loaded.globals:
+                each.open = not watch.steady
             self._functions[digest] = _Known(loaded.value, loaded.globals, watch)
         else:
             # Each task gets one of its own: it may change what it brings.
             self._functions.pop(digest, None)
         return loaded.value
+
+    def _load(self, digest: bytes) -> Loaded:
+        data = self._packed.get(digest)
+        if data is None:
+            raise ProtocolError("the function of a task did not reach the engine")
+        loaded = load(split_object(data), self._service.home)
+        self._service.home.take_part(loaded.globals)
+        return loaded
 
     # -- the kinds of tasks
 
@@ -207,17 +213,22 @@ class TaskRunner:
 
     def _call_function(self, task: TaskBody, function: Any) -> tuple[CallOutcome, bool]:
         args, kwargs = unpack_arguments(task.extra, self._service.load)
+        if self._service.home.missed:
+            function = self._load(task.body).value
         return self._interpreter.call(function, args, kwargs), False
 
     def _items(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         """Call a function with each of several lists of arguments."""
         function = self._function(task.body, task.flags)
+        items = load_object(task.extra, self._service.load)
+        if self._service.home.missed:
+            function = self._load(task.body).value
         call = self._interpreter.call
         results: list[tuple[bool, Any]] = []
         stdout: list[str] = []
         stderr: list[str] = []
         display: list[Any] = []
-        for args in load_object(task.extra, self._service.load):
+        for args in items:
             outcome = call(function, args)
             failure = outcome.failure
             if failure is None:

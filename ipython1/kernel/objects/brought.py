@@ -12,10 +12,16 @@ from typing import Any, Final, Protocol
 ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 """Types whose objects hold no others, and that any pickler handles alike."""
 
-_UNCHANGING_OF: Final = frozenset(
-    {"datetime", "decimal", "fractions", "pathlib", "re", "uuid", "zoneinfo"}
-)
-"""Modules whose classes' objects never change."""
+_UNCHANGING: Final = {
+    "datetime": frozenset({"date", "datetime", "time", "timedelta", "timezone"}),
+    "decimal": frozenset({"Decimal"}),
+    "fractions": frozenset({"Fraction"}),
+    "pathlib": frozenset({"PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"}),
+    "re": frozenset({"Match", "Pattern"}),
+    "uuid": frozenset({"UUID"}),
+    "zoneinfo": frozenset({"ZoneInfo"}),
+}
+"""Modules, and those of their classes whose objects never change."""
 
 _CODE: Final = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -41,9 +47,10 @@ def is_constant(value: object) -> bool:
     if kind in (tuple, frozenset):
         return all(is_constant(item) for item in value)  # type: ignore[attr-defined]
     module = kind.__module__
-    if module.partition(".")[0] in _UNCHANGING_OF:
-        # A class of the user's own may have such a base, but not such a module.
-        return getattr(sys.modules.get(module), kind.__name__, None) is kind
+    names = _UNCHANGING.get(module.partition(".")[0])
+    if names is not None:
+        # A class of the user's own may have such a base and name, but is not in such a module.
+        return kind.__name__ in names and getattr(sys.modules[module], kind.__name__) is kind
     # One of numpy's numbers, or a data type.
     return module == "numpy" and hasattr(value, "item") and not hasattr(value, "__setitem__")
 

@@ -24,13 +24,14 @@ class CodeNames:
     """The names in a code object.
 
     :ivar used: the names that it reads, writes or deletes, and that may be global.
-    :ivar words: the words in its text constants if it may look up names by their text, as ``eval`` does.
+    :ivar by_text: whether it may look up names by their text, as ``eval`` does.
+    :ivar words: in that case, the words in its text constants.
     :ivar sets: the global names that it sets, and never deletes.
     :ivar writes_globals: whether it sets or deletes global names.
     :ivar writes_cells: the variables of enclosing functions that it sets or deletes.
     """
 
-    __slots__ = ("sets", "used", "words", "writes_cells", "writes_globals")
+    __slots__ = ("by_text", "sets", "used", "words", "writes_cells", "writes_globals")
 
     def __init__(self, code: CodeType) -> None:
         used: dict[str, None] = {}
@@ -54,7 +55,8 @@ class CodeNames:
         self.writes_globals = bool(sets or deletes)
         self.writes_cells = frozenset(cells)
         self.words: tuple[str, ...] = ()
-        if not _BY_TEXT.isdisjoint(used):
+        self.by_text = not _BY_TEXT.isdisjoint(used)
+        if self.by_text:
             self.words = tuple(
                 dict.fromkeys(word for text in texts for word in _WORD.findall(text))
             )
@@ -78,12 +80,21 @@ def names_in(code: CodeType) -> CodeNames:
     return names
 
 
+def words_of(function: FunctionType) -> tuple[str, ...]:
+    """The words that may be global names: in text that its code may evaluate, and in annotations that are text."""
+    words = names_in(function.__code__).words
+    for annotation in function.__annotations__.values():
+        if isinstance(annotation, str):
+            words += tuple(_WORD.findall(annotation))
+    return words
+
+
 def globals_of(function: FunctionType) -> dict[str, Any]:
     """The global names that a function refers to and that are defined, with their values."""
-    names = names_in(function.__code__)
     namespace = function.__globals__
-    found = {name: namespace[name] for name in names.used if name in namespace}
-    for word in names.words:
+    used = names_in(function.__code__).used
+    found = {name: namespace[name] for name in used if name in namespace}
+    for word in words_of(function):
         if word in namespace and not word.startswith("__"):
             found[word] = namespace[word]
     return found

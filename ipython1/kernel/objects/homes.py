@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import builtins
 import functools
-import inspect
 import re
 import threading
 import weakref
@@ -85,6 +84,8 @@ class Home:
         """Code begins to run here: a command, a task, or a call."""
         # An interrupt may have come before the end of the last one was noted.
         self._local.stack = [[]]
+        self._local.of_call = {}
+        self._local.missed = False
         _running.home = self
         # What was warned of before is news to whoever sent this.
         self.names.pop(_WARNED, None)
@@ -103,7 +104,25 @@ class Home:
     def take_part(self, arrived: Iterable[CallGlobals]) -> None:
         """These globals take part in the call that runs."""
         if self._local.stack:
-            self._local.stack[-1].extend(arrived)
+            of_call = self._local.of_call
+            for each in arrived:
+                self._local.stack[-1].append(each)
+                known = of_call.get(each.origin)
+                if known is None or not known.open:
+                    of_call[each.origin] = each
+
+    def of_call(self, origin: str) -> CallGlobals | None:
+        """Return the globals that functions of the same origin have in the present call, for others to share."""
+        known = self._local.of_call.get(origin) if self._local.stack else None
+        if known is not None and not known.open:
+            self._local.missed = True
+            return None
+        return known
+
+    @property
+    def missed(self) -> bool:
+        """Whether functions arrived that could not share the globals of a function that is kept for other calls."""
+        return self._local.missed
 
     def keep_those_of_call(self) -> bool:
         """What the present call brought sees later what is defined later; False if it brought nothing."""
@@ -174,24 +193,31 @@ class _Active(threading.local):
 
     def __init__(self) -> None:
         self.stack: list[list[CallGlobals]] = []
+        self.of_call: dict[str, CallGlobals] = {}
+        self.missed = False
 
 
 class CallGlobals:
     """The globals of functions that arrived together.
 
     :param home: what is defined here wins.
+    :param origin: names the globals that the functions have where they come from.
     :param set_again: whether functions set names that they bring along.
+    :ivar open: whether functions of the same origin that arrive later in the call may share them.
     :ivar names: the dict itself.
     :ivar brought: what the functions brought along.
     """
 
-    def __init__(self, home: Home, set_again: bool = False) -> None:
+    def __init__(self, home: Home, origin: str = "", set_again: bool = False) -> None:
         self._home = home
+        self.origin = origin
+        self.open = True
         self._set_again: set[str] = set()
         self._lock = threading.RLock()
         self._home_seen = dict(home.names)
         self.names: dict[str, Any] = dict(self._home_seen)
         self.names[GLOBALS_KEY] = self
+        self._own_builtins = set_again
         if set_again:
             self.names["__builtins__"] = dict(vars(builtins))
         self._merged = dict(self.names)
@@ -205,8 +231,12 @@ class CallGlobals:
         :param missing: names that did not come, and why.
         :param set_again: those among ``names`` that it sets.
         """
-        self.brought.update(names)
-        self._set_again.update(set_again)
+        for name, value in names.items():
+            # What the call brought first, it may have changed since.
+            self.brought.setdefault(name, value)
+        if self._own_builtins:
+            # Functions that share globals which were made without get along without it.
+            self._set_again.update(set_again)
         for name in (*names, *set_again):
             if name in self.brought and not self._home.owns(name):
                 self._place(name)
@@ -286,9 +316,7 @@ def make_entry(function: Any, home: Home) -> Any:
     if not isinstance(function, FunctionType):
         return function
     own = function.__globals__.get(GLOBALS_KEY)
-    if own is None or inspect.isgeneratorfunction(function):
-        return function
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if own is None:
         return function
     arrived = [own]
 

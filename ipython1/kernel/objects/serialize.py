@@ -11,13 +11,15 @@ it is left as it is, so that looking at an object does not change the user's own
 
 from __future__ import annotations
 
+import enum
 import io
+import os
 import pickle
 import sys
 import types
 import weakref
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -34,7 +36,13 @@ from ipython1.kernel.host.clientconfig import bring_size
 from ipython1.kernel.objects import decorated
 from ipython1.kernel.objects.brought import ATOMS, Baggage, Missing
 from ipython1.kernel.objects.codenames import globals_of, names_in
-from ipython1.kernel.objects.homes import ENTRY_KEY, CallGlobals, Home, make_entry
+from ipython1.kernel.objects.homes import (
+    ENTRY_KEY,
+    GLOBALS_KEY,
+    CallGlobals,
+    Home,
+    make_entry,
+)
 from ipython1.kernel.objects.sourcelines import code_with_lines, lines_of
 from ipython1.kernel.objects.unsendable import find_unsendable
 from ipython1.kernel.wire.frames import Buffer
@@ -46,7 +54,7 @@ OUT_OF_BAND_FROM: Final = 1024
 
 _MAIN: Final = "__main__"
 _LOOK_AT: Final = 64
-_MADE_BY_VALUE: Final = b"_make_"
+MADE_BY_VALUE: Final = b"_make_"
 """In the pickle of every function and class that travels by value."""
 
 _BRINGS: Final = "__ipython1_brings__"
@@ -54,6 +62,11 @@ _BRINGS: Final = "__ipython1_brings__"
 
 _SETS: Final = "__ipython1_sets__"
 """In the pickle of such functions one of which sets what it brings."""
+
+_ORIGIN: Final = "__ipython1_origin__"
+"""In the pickle of such functions: names the globals that they have where they come from."""
+
+_process: Final = os.urandom(8).hex()
 
 _BRINGS_MARK: Final = _BRINGS.encode()
 _SETS_MARK: Final = _SETS.encode()
@@ -142,11 +155,11 @@ def _load(parts: list[Buffer], home: Home | None, watch: bool) -> Loaded:
     stream, *rest = parts
     try:
         data = bytes(stream) if isinstance(stream, memoryview) else stream
-        if not watch and _MADE_BY_VALUE not in data:
+        if not watch and MADE_BY_VALUE not in data:
             return Loaded(pickle.loads(data, buffers=rest))
         where = _home_here() if home is None else home
         unpickler = _Unpickler(
-            io.BytesIO(data), rest, where, _BRINGS_MARK in data, _SETS_MARK in data
+            io.BytesIO(data), rest, where, _BRINGS_MARK in data, _SETS_MARK in data, watch
         )
         value = unpickler.load()
         # It refers to the unpickler, and so would keep alive all that is in it.
@@ -270,6 +283,12 @@ class Pickler(cloudpickle.Pickler):
         reduced = self._function_reduce(function)
         return None if reduced is NotImplemented else (reduced[1], reduced[2])
 
+    def _function_getnewargs(self, func: types.FunctionType) -> Any:
+        arguments = super()._function_getnewargs(func)
+        if func.__globals__.get("__name__") == _MAIN:
+            arguments[1][_ORIGIN] = f"{_process}-{id(func.__globals__)}"
+        return arguments
+
     def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
         reduced = super()._dynamic_function_reduce(func)
         slots = reduced[2][1]
@@ -277,8 +296,9 @@ class Pickler(cloudpickle.Pickler):
         names = {name: check(name, value) for name, value in globals_of(func).items()}
         if names and func.__globals__.get("__name__") == _MAIN:
             names[_BRINGS] = None
-            sets = names_in(func.__code__).sets & names.keys()
-            if sets:
+            known = names_in(func.__code__)
+            sets = known.sets & names.keys()
+            if sets and not known.by_text:
                 names[_SETS] = tuple(sorted(sets))
         slots["__globals__"] = names
         return reduced
@@ -306,6 +326,9 @@ registerAdapter(lambda wrapped: dumps(wrapped.get_object()), IUnSerialized, ISer
 registerAdapter(lambda packed: UnSerialized(loads(packed.buffers)), ISerialized, IUnSerialized)
 
 
+_OF_SLOTS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
+_METHODS: Final = (types.FunctionType, classmethod, staticmethod, property)
+
 _from_elsewhere: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes that were defined in another process."""
 
@@ -315,16 +338,25 @@ class _Unpickler(pickle.Unpickler):
 
     :param brings: whether functions of ``__main__`` in it bring something along.
     :param sets: whether one of them sets what it brings.
+    :param for_call: whether they take part in the present call.
     """
 
     def __init__(
-        self, file: io.BytesIO, buffers: list[Buffer], home: Home, brings: bool, sets: bool
+        self,
+        file: io.BytesIO,
+        buffers: list[Buffer],
+        home: Home,
+        brings: bool,
+        sets: bool,
+        for_call: bool,
     ) -> None:
         super().__init__(file, buffers=buffers)
         self._home = home
         self._brings = brings
         self._sets = sets
+        self._for_call = for_call
         self._own_classes: set[type] = set()
+        self._renewed: set[type] = set()
         self._globals: dict[int, tuple[dict[str, Any], CallGlobals]] = {}
         self.call_globals: list[CallGlobals] = []
         self.references: list[tuple[str, str, Any]] = []
@@ -336,9 +368,13 @@ class _Unpickler(pickle.Unpickler):
             if name == "_function_setstate":
                 return self._function_setstate
             if name == "_make_skeleton_class":
-                return lambda *args: self._make_class(_cp._make_skeleton_class, args, args[4])
+                return lambda *args: self._make_class(
+                    _cp._make_skeleton_class, args, args[4], args[2]
+                )
             if name == "_make_skeleton_enum":
-                return lambda *args: self._make_class(_cp._make_skeleton_enum, args, args[5])
+                return lambda *args: self._make_class(
+                    _cp._make_skeleton_enum, args, args[5], args[0]
+                )
             if name == "_class_setstate":
                 return self._class_setstate
             if name == "subimport":
@@ -373,8 +409,12 @@ class _Unpickler(pickle.Unpickler):
             return self._home.names
         known = self._globals.get(id(base))
         if known is None:
-            known = self._globals[id(base)] = (base, CallGlobals(self._home, self._sets))
-            self.call_globals.append(known[1])
+            origin = base.get(_ORIGIN, "")
+            found = self._home.of_call(origin) if self._for_call else None
+            if found is None:
+                found = CallGlobals(self._home, origin, self._sets)
+                self.call_globals.append(found)
+            known = self._globals[id(base)] = (base, found)
         return known[1].names
 
     def _make_function(
@@ -393,8 +433,8 @@ class _Unpickler(pickle.Unpickler):
         missing = {name: each.reason for name, each in names.items() if type(each) is Missing}
         for name in missing:
             del names[name]
-        own = next((g for g in self.call_globals if g.names is function.__globals__), None)
         namespace = function.__globals__
+        own: CallGlobals | None = namespace.get(GLOBALS_KEY)
         if own is not None or namespace is self._home.names:
             slots["__globals__"] = {}
             if own is not None:
@@ -410,16 +450,36 @@ class _Unpickler(pickle.Unpickler):
             else:
                 namespace["__builtins__"] = before
 
-    def _make_class(self, make: Any, args: tuple[Any, ...], tracker_id: str | None) -> type:
+    def _make_class(
+        self, make: Any, args: tuple[Any, ...], tracker_id: str | None, bases: tuple[type, ...]
+    ) -> type:
         known = _cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)
         cls: type = make(*args)
         if cls is not known:
             _from_elsewhere.add(cls)
-        elif cls not in _from_elsewhere:
+        elif cls in _from_elsewhere:
+            self._renewed.add(cls)
+            if cls.__bases__ != bases:
+                cls.__bases__ = bases
+        else:
             self._own_classes.add(cls)
         return cls
 
     def _class_setstate(self, cls: type, state: Any) -> type:
         if cls not in self._own_classes:
+            if cls in self._renewed:
+                _forget_attributes(cls, state[0])
             _cp._class_setstate(cls, state)
         return cls
+
+
+def _forget_attributes(cls: type, kept: Mapping[str, Any]) -> None:
+    """Delete what a class has no more, where it comes from."""
+    if issubclass(cls, enum.Enum):
+        return
+    for name, value in list(vars(cls).items()):
+        special = name.startswith("__") and name.endswith("__")
+        if name in kept or name == "_abc_impl" or isinstance(value, _OF_SLOTS):
+            continue
+        if not special or isinstance(value, _METHODS):
+            delattr(cls, name)

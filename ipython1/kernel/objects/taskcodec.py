@@ -18,7 +18,7 @@ from ipython1.core.results import CallOutcome, Displayed
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
 from ipython1.kernel.objects.brought import ATOMS
 from ipython1.kernel.objects.exceptions import exception_of
-from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.objects.serialize import MADE_BY_VALUE, dumps, loads
 from ipython1.kernel.objects.taskobjects import TaskValue
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import join_inline, split_inline
@@ -54,7 +54,7 @@ def pack_object(value: object, snapshot: bool = False) -> bytes:
     buffers = dumps(value, snapshot=snapshot).buffers
     if len(buffers) == 1:
         stream = bytes(buffers[0])
-        if stream[:2] == _PICKLE and b"_make_function" not in stream:
+        if stream[:2] == _PICKLE and MADE_BY_VALUE not in stream:
             return stream
     return join_inline(buffers)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from cloudpickle import cloudpickle as _cp
 
 from ipython1.kernel.objects.brought import is_constant
-from ipython1.kernel.objects.codenames import names_in
+from ipython1.kernel.objects.codenames import names_in, words_of
 
 GlobalsOf: TypeAlias = Callable[[types.FunctionType], Mapping[str, Any]]
 
@@ -118,7 +118,7 @@ class Watch:
         found = self._globals_of(function)
         if self._watch_names:
             space = function.__globals__
-            for name in (*names.used, *names.words):
+            for name in (*names.used, *words_of(function)):
                 self._names.append((space, name, space.get(name, _NOTHING)))
         elif names.writes_globals and function.__globals__.get("__name__") != "__main__":
             # It writes to globals that are its own.
