@@ -237,11 +237,11 @@ class NotStarted(EngineDied):
 
 
 class WaitsForever(KernelError):
-    """Code on an engine waited for work that no engine could ever begin or finish, as all were held by such waits."""
+    """Code on an engine waited for work that could never end: every engine that could run it was held by such waits."""
 
 
 class BrokenEnginePool(KernelError, BrokenExecutor):
-    """An executor lost all its engines or its controller; the message says what happened."""
+    """An executor lost all its engines or its controller, or its initializer failed; the message says what happened."""
 
 
 class ClusterError(ClientError):

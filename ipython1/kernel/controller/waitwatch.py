@@ -1,4 +1,4 @@
-"""Has the waits of code on engines fail that can never end."""
+"""Finds the waits of code on engines that can never end, and makes them fail."""
 
 from __future__ import annotations
 

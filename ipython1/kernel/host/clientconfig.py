@@ -16,7 +16,7 @@ CLIENT: Final = Section(
             "bring_size",
             kinds.SIZE,
             1024**2,
-            "The pickled size up to which a function brings a variable that it refers to along.",
+            "The largest size, pickled, of a variable that a function brings along.",
         ),
     ),
 )
@@ -25,7 +25,7 @@ _bring_size: int | None = None
 
 
 def bring_size() -> int:
-    """The most bytes that a variable may have, pickled, to be brought along by a function.
+    """The largest size in bytes, pickled, of a variable that a function brings along.
 
     The file is read once.
 

@@ -26,7 +26,7 @@ _UNCHANGING: Final = {
 _CODE: Final = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 
 _COUNT_TO: Final = 64
-"""How many times the allowed size is counted before a variable is called larger than that."""
+"""Counting stops at this multiple of the allowed size; the error then says "more than"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,12 +64,7 @@ def unpack_object(data: bytes) -> Any:
 
     :raises SerializationError: when it cannot be rebuilt.
     """
-    if data[:2] != _PICKLE:
-        return loads(split_inline(data))
-    try:
-        return pickle.loads(data)
-    except Exception:
-        return loads((data,))  # says what is wrong
+    return load_object(data, loads)
 
 
 def split_object(data: bytes) -> Sequence[Buffer]:
