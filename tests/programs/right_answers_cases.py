@@ -7,13 +7,15 @@ Run on a cluster of two engines; arguments are those of ``python -m unittest``.
 
 from __future__ import annotations
 
+import decimal
+import functools
 import importlib
 import re
 import sys
 import threading
 import unittest
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 from right_answers_world import (
@@ -174,6 +176,85 @@ def there(x: int) -> Any:
     return x + only_there
 
 
+class Level:
+    """A class without functions, so that nothing but its attributes travels."""
+
+    height = 1
+    notes: ClassVar[list[int]] = []
+
+
+class High(Level):
+    height = 7
+
+
+def height_of(level: Level) -> int:
+    return level.height
+
+
+def make_level(x: int) -> Level:
+    return Level()
+
+
+def class_height(x: int) -> int:
+    return Level.height * x
+
+
+def height_of_high(x: int) -> int:
+    return High.height * x
+
+
+@functools.lru_cache
+def cached(x: int) -> int:
+    return x * rate
+
+
+@functools.singledispatch
+def dispatched(x: int) -> int:
+    return x * rate
+
+
+def applied(function: Callable[[int], int]) -> int:
+    return function(10)
+
+
+context = decimal.Context(prec=3)
+
+
+def third(x: int) -> str:
+    return str(context.divide(x, 3))
+
+
+def more_precise(x: int) -> int:
+    context.prec += 1
+    return context.prec
+
+
+class Teller:
+    def tell(self) -> None:
+        seen.append(1)
+
+    def count(self) -> None:
+        count()
+
+
+def told(teller: Teller) -> int:
+    teller.tell()
+    return len(seen)
+
+
+def counted(teller: Teller) -> int:
+    teller.count()
+    return counter
+
+
+def count_if_there(x: int) -> int:
+    global counter
+    if "counter" not in globals():
+        counter = 100
+    counter += x
+    return counter
+
+
 class OwnTask(client.MapTask):
     def submit_task(self, engine: Any) -> Any:
         return super().submit_task(engine), rate
@@ -189,6 +270,10 @@ def in_user_namespace(name: str) -> list[bool]:
     mec.execute(f"is_there = {name!r} in globals()")
     found: list[bool] = mec.pull("is_there")
     return found
+
+
+OF_OBJECTS = [way for way in WAYS if "execute" not in way]
+"""Ways that take any object as an argument."""
 
 
 class Case(unittest.TestCase):
@@ -563,6 +648,88 @@ class GlobalStatement(Case):
         mec.push({"found": 3})
         mec.apply(remove_found)
         self.assertEqual(in_user_namespace("found"), [False, False])
+
+
+class Decorated(Case):
+    """Functions of functools."""
+
+    def test_values_of_the_call(self) -> None:
+        for way in WAYS:
+            for function in (cached, dispatched):
+                with self.subTest(f"{way}, {function.__name__}"):
+                    for value in (1, 2, 1):
+                        set_rate(value)
+                        cached.cache_clear()
+                        self.assertEqual(self.through(way, function, [3]), [3 * value])
+
+    def test_names_of_the_engine(self) -> None:
+        mec["rate"] = 5
+        for way in OF_OBJECTS:
+            for function in (cached, dispatched):
+                with self.subTest(f"{way}, {function.__name__}"):
+                    self.assertEqual(self.through(way, function, [3]), [15])
+                    self.assertEqual(self.through(way, applied, [function]), [50])
+
+
+class Classes(Case):
+    """A class of the program, which is one class on an engine."""
+
+    def tearDown(self) -> None:
+        Level.height = 1
+        Level.notes.clear()
+        if "height" not in vars(High):
+            High.height = 7
+
+    def test_attributes(self) -> None:
+        for way in OF_OBJECTS:
+            with self.subTest(way):
+                for value in (1, 2, 3):
+                    Level.height = value
+                    self.assertEqual(self.through(way, height_of, [Level()]), [value])
+                    self.assertEqual(self.through(way, class_height, [2]), [2 * value])
+
+    def test_attribute_that_is_deleted(self) -> None:
+        for way in WAYS:
+            with self.subTest(way):
+                High.height = 7
+                self.assertEqual(self.through(way, height_of_high, [1]), [7])
+                del High.height
+                self.assertEqual(self.through(way, height_of_high, [1]), [1])
+
+    def test_results_leave_the_users_own_class_alone(self) -> None:
+        for way in OF_OBJECTS:
+            if "apply" in way:
+                continue  # each engine gives an object of its own
+            with self.subTest(way):
+                read = WAYS[way](users[0], make_level, [1])
+                Level.height = 8
+                notes = Level.notes
+                self.assertEqual([type(each) for each in read()], [Level])
+                self.assertEqual(Level.height, 8)
+                self.assertIs(Level.notes, notes)
+
+
+class OneCall(Case):
+    """A function and its arguments, which are pickled alone."""
+
+    def test_they_share_what_they_bring(self) -> None:
+        for way in OF_OBJECTS:
+            with self.subTest(way):
+                mec.reset()
+                self.assertEqual(self.through(way, told, [Teller()]), [1])
+                self.assertEqual(self.through(way, counted, [Teller()]), [1])
+
+    def test_names_by_their_text(self) -> None:
+        self.assertEqual(mec.apply(count_if_there, 1), [1, 1])
+
+    def test_a_context_of_decimals_can_change(self) -> None:
+        for way in WAYS:
+            with self.subTest(way):
+                for digits in (3, 6, 3):
+                    context.prec = digits
+                    self.assertEqual(self.through(way, third, [1]), ["0." + "3" * digits])
+        results = [tc.run(client.MapTask(more_precise, [1]), block=True).result for _ in range(3)]
+        self.assertEqual(results, [4, 4, 4])
 
 
 class NothingIsLeft(Case):
