@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dis
+import functools
 import re
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 _READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _WRITES: Final = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -69,15 +69,10 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
             yield from _nested(constant)
 
 
-_known: WeakKeyDictionary[CodeType, CodeNames] = WeakKeyDictionary()
-
-
+@functools.lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> CodeNames:
-    """The names in ``code``, which is examined only once."""
-    names = _known.get(code)
-    if names is None:
-        names = _known[code] = CodeNames(code)
-    return names
+    """The names in ``code``.  Equal code is examined only once, however often it arrives."""
+    return CodeNames(code)
 
 
 def words_of(function: FunctionType) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ class Home:
         self.names = names
         self.hidden: Mapping[str, Any] = {} if hidden is None else hidden
         self._kept: weakref.WeakSet[CallGlobals] = weakref.WeakSet()
+        self._keeps = False
         self._seen: dict[str, Any] = {}
         self._local = _Active()
 
@@ -82,21 +83,23 @@ class Home:
 
     def begin(self) -> None:
         """Code begins to run here: a command, a task, or a call."""
+        local = self._local
         # An interrupt may have come before the end of the last one was noted.
-        self._local.stack = [[]]
-        self._local.of_call = {}
-        self._local.missed = False
+        local.stack = [[]]
+        local.of_call = {}
+        local.missed = False
         _running.home = self
         # What was warned of before is news to whoever sent this.
         self.names.pop(_WARNED, None)
-        if self._kept and not _same(self.names, self._seen):
+        if self._keeps and not _same(self.names, self._seen):
             self._seen = dict(self.names)
             for each in list(self._kept):
                 each.refresh()
 
     def end(self) -> None:
         """It has ended: carry back what it wrote."""
-        stack, self._local.stack = self._local.stack, []
+        local = self._local
+        stack, local.stack = local.stack, []
         for arrived in stack:
             for each in arrived:
                 each.carry_back()
@@ -127,7 +130,8 @@ class Home:
     def keep_those_of_call(self) -> bool:
         """What the present call brought sees later what is defined later; False if it brought nothing."""
         active = self._active()
-        self._kept.update(active)
+        for each in active:
+            self.keep(each)
         return bool(active)
 
     def about_to_change(self) -> None:
@@ -175,6 +179,7 @@ class Home:
     def keep(self, kept: CallGlobals) -> None:
         """These globals see later what is defined later."""
         self._kept.add(kept)
+        self._keeps = True
 
 
 _running = threading.local()
@@ -212,6 +217,7 @@ class CallGlobals:
         self._home = home
         self.origin = origin
         self.open = True
+        self._writes = False
         self._set_again: set[str] = set()
         self._lock = threading.RLock()
         self._home_seen = dict(home.names)
@@ -224,13 +230,19 @@ class CallGlobals:
         self.brought: dict[str, Any] = {}
 
     def bring(
-        self, names: Mapping[str, Any], missing: Mapping[str, str], set_again: Iterable[str] = ()
+        self,
+        names: Mapping[str, Any],
+        missing: Mapping[str, str],
+        writes: bool = False,
+        set_again: Iterable[str] = (),
     ) -> None:
         """A function brings names along.
 
         :param missing: names that did not come, and why.
+        :param writes: whether it may set or delete names at all.
         :param set_again: those among ``names`` that it sets.
         """
+        self._writes = self._writes or writes
         for name, value in names.items():
             # What the call brought first, it may have changed since.
             self.brought.setdefault(name, value)
@@ -276,6 +288,8 @@ class CallGlobals:
 
     def carry_back(self) -> None:
         """Define at home what functions have written with ``global``."""
+        if not self._writes:
+            return
         with self._lock:
             names, merged = self.names, self._merged
             if _same(names, merged):
@@ -301,7 +315,7 @@ def _same(one: MutableMapping[str, Any], other: dict[str, Any]) -> bool:
     try:
         return (
             len(one) == len(other)
-            and all(map(is_, one, other))
+            and list(one) == list(other)
             and all(map(is_, one.values(), other.values()))
         )
     except RuntimeError:  # another thread has just changed one

@@ -60,6 +60,9 @@ MADE_BY_VALUE: Final = b"_make_"
 _BRINGS: Final = "__ipython1_brings__"
 """In the pickle of functions of ``__main__`` one of which brings something along."""
 
+_WRITES: Final = "__ipython1_writes__"
+"""In the pickle of such a function that may set or delete global names."""
+
 _SETS: Final = "__ipython1_sets__"
 """In the pickle of such functions one of which sets what it brings."""
 
@@ -294,9 +297,12 @@ class Pickler(cloudpickle.Pickler):
         slots = reduced[2][1]
         check = self._baggage.check
         names = {name: check(name, value) for name, value in globals_of(func).items()}
-        if names and func.__globals__.get("__name__") == _MAIN:
-            names[_BRINGS] = None
+        if func.__globals__.get("__name__") == _MAIN:
+            if names:
+                names[_BRINGS] = None
             known = names_in(func.__code__)
+            if known.writes_globals or known.by_text:
+                names[_WRITES] = None
             sets = known.sets & names.keys()
             if sets and not known.by_text:
                 names[_SETS] = tuple(sorted(sets))
@@ -429,6 +435,7 @@ class _Unpickler(pickle.Unpickler):
         slots = state[1]
         names = slots["__globals__"]
         names.pop(_BRINGS, None)
+        writes = names.pop(_WRITES, self) is None
         sets = names.pop(_SETS, ())
         missing = {name: each.reason for name, each in names.items() if type(each) is Missing}
         for name in missing:
@@ -438,7 +445,7 @@ class _Unpickler(pickle.Unpickler):
         if own is not None or namespace is self._home.names:
             slots["__globals__"] = {}
             if own is not None:
-                own.bring(names, missing, sets)
+                own.bring(names, missing, writes, sets)
         elif missing:
             namespace.setdefault(MISSING_KEY, {}).update(missing)
         before = namespace.get("__builtins__", self)

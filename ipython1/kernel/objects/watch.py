@@ -56,7 +56,7 @@ class Watch:
         self._seen: set[int] = set()
         self._cells: list[tuple[types.CellType, Any]] = []
         self._names: list[tuple[dict[str, Any], str, Any]] = []
-        self._functions: list[tuple[Any, tuple[Any, ...], dict[str, Any] | None]] = []
+        self._functions: list[_Function] = []
         self._references = list(references)
         self._modules_by_value = frozenset(_cp._PICKLE_BY_VALUE_MODULES)
         self._number_of_modules = -1
@@ -99,8 +99,7 @@ class Watch:
         names = names_in(function.__code__)
         if vars(function) or names.writes_cells:
             return False
-        annotations = function.__annotations__
-        self._functions.append((function, _slots(function), dict(annotations)))
+        self._functions.append(_Function(function))
         for cell in function.__closure__ or ():
             try:
                 content = cell.cell_contents
@@ -127,11 +126,8 @@ class Watch:
 
     def unchanged(self) -> bool:
         """Return whether everything is as it was."""
-        for function, slots, annotated in self._functions:
-            now = _slots(function)
-            if vars(function) or len(now) != len(slots) or not all(map(is_, now, slots)):
-                return False
-            if annotated and not _same_items(function.__annotations__, annotated):
+        for each in self._functions:
+            if each.changed():
                 return False
         for cell, content in self._cells:
             try:
@@ -161,18 +157,52 @@ class Watch:
         return True
 
 
-def _slots(function: Any) -> tuple[Any, ...]:
-    defaults = function.__kwdefaults__
-    return (
-        function.__code__,
-        function.__defaults__,
-        function.__name__,
-        function.__qualname__,
-        function.__module__,
-        function.__doc__,
-        *(defaults.values() if defaults else ()),
+class _Function:
+    """A function as it was."""
+
+    __slots__ = (
+        "_annotations",
+        "_code",
+        "_defaults",
+        "_doc",
+        "_function",
+        "_kwdefaults",
+        "_kwvalues",
+        "_module",
+        "_name",
+        "_qualname",
     )
 
+    def __init__(self, function: types.FunctionType) -> None:
+        self._function = function
+        self._code = function.__code__
+        self._defaults = function.__defaults__
+        self._kwdefaults = function.__kwdefaults__
+        self._kwvalues = dict(self._kwdefaults or {})
+        self._name = function.__name__
+        self._qualname = function.__qualname__
+        self._module = function.__module__
+        self._doc = function.__doc__
+        self._annotations = dict(function.__annotations__)
 
-def _same_items(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return len(one) == len(other) and all(map(is_, one.values(), other.values()))
+    def changed(self) -> bool:
+        """Whether it is not what it was, with no attributes; this is on the hot path of each task."""
+        now = self._function
+        return (
+            now.__code__ is not self._code
+            or now.__defaults__ is not self._defaults
+            or now.__kwdefaults__ is not self._kwdefaults
+            or now.__name__ is not self._name
+            or now.__qualname__ is not self._qualname
+            or now.__module__ is not self._module
+            or now.__doc__ is not self._doc
+            or bool(now.__dict__)
+            or bool(self._kwvalues and not _same_items(self._kwdefaults, self._kwvalues))
+            or bool(self._annotations and not _same_items(now.__annotations__, self._annotations))
+        )
+
+
+def _same_items(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    return (
+        one is not None and list(one) == list(other) and all(map(is_, one.values(), other.values()))
+    )
