@@ -206,6 +206,8 @@ class QueuedEngine:
         self._reports: dict[int, Deferred[Any]] = {}
         self._waiting_for_end: dict[tuple[bytes, int], list[Deferred[None]]] = {}
         self._kill_timer: Any = None
+        self.on_turn: Callable[[], None] = lambda: None
+        """Called when a command is sent, and when the engine is done with one."""
         self.loss_reason = ""
         """How it went, once it is gone."""
         self.lost_command = False
@@ -231,6 +233,7 @@ class QueuedEngine:
             command = replace(command, transfer=command.relay.add_sink(self.link.bulk))
         self._queue.waiting.append(command)
         self._send_next()
+        self.on_turn()
         return command.outcome
 
     def _send_next(self) -> None:
@@ -411,6 +414,7 @@ class QueuedEngine:
             return
         # The engine is free before anybody hears of the outcome, so that whoever reacts finds the queue as it is.
         self._send_next()
+        self.on_turn()
         command.outcome.callback(Outcome(self.id, status, payload, relay, error))
         self._over(key)
 

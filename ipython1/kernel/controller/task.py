@@ -226,7 +226,9 @@ class TaskController:
         config = controller.task_config
         settings = TaskSettings() if config is None else settings_from(config)
         scheduler = FIFOScheduler() if config is None else make_scheduler(config.scheduler)
-        self.machine = TaskMachine(assigner_for(scheduler, settings.prefetch), settings)
+        self.machine = TaskMachine(
+            assigner_for(scheduler, settings.prefetch), settings, self._is_held
+        )
         self.now: Callable[[], float] = controller.clock.seconds
         self._faces: dict[int, _EngineFace] = {}
         self._observers: dict[bytes, Observer] = {}
@@ -242,9 +244,19 @@ class TaskController:
 
     # -- engines
 
+    def _is_held(self, engine_id: int) -> bool:
+        engine = self.controller.engines.get(engine_id)
+        return engine is not None and engine.running_key is not None
+
+    def _command_turn(self) -> None:
+        """An engine is held by a direct command, or free again; tasks may have to move."""
+        if self.machine.tasks:
+            self.changed()
+
     def _engine_came(self, engine_id: int) -> None:
         engine = self.controller.engines[engine_id]
         self._faces[engine_id] = _EngineFace(self, engine)
+        engine.on_turn = self._command_turn
         self.machine.worker_joined(engine_id, engine.properties_version, self.now())
         self.changed()
 

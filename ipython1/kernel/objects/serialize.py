@@ -11,7 +11,6 @@ it is left as it is, so that looking at an object does not change the user's own
 
 from __future__ import annotations
 
-import enum
 import io
 import os
 import pickle
@@ -19,7 +18,7 @@ import sys
 import types
 import weakref
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -35,6 +34,7 @@ from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.host.clientconfig import bring_size
 from ipython1.kernel.objects import decorated
 from ipython1.kernel.objects.brought import ATOMS, Baggage, Missing
+from ipython1.kernel.objects.classes import forget_attributes, renew_bases, with_slots
 from ipython1.kernel.objects.codenames import globals_of, names_in
 from ipython1.kernel.objects.homes import (
     ENTRY_KEY,
@@ -279,6 +279,8 @@ class Pickler(cloudpickle.Pickler):
                 return decorated.reduce_singledispatch(obj, self._skeleton)
         elif kind is decorated.Cached:
             return decorated.reduce_cached(obj, self._skeleton)
+        elif issubclass(kind, type) and "__slots__" in vars(obj):
+            return with_slots(obj, super().reducer_override(obj))
         return super().reducer_override(obj)
 
     def _skeleton(self, function: types.FunctionType) -> tuple[Any, Any] | None:
@@ -331,9 +333,6 @@ class UnSerialized:
 registerAdapter(lambda wrapped: dumps(wrapped.get_object()), IUnSerialized, ISerialized)
 registerAdapter(lambda packed: UnSerialized(loads(packed.buffers)), ISerialized, IUnSerialized)
 
-
-_OF_SLOTS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
-_METHODS: Final = (types.FunctionType, classmethod, staticmethod, property)
 
 _from_elsewhere: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes that were defined in another process."""
@@ -466,8 +465,7 @@ class _Unpickler(pickle.Unpickler):
             _from_elsewhere.add(cls)
         elif cls in _from_elsewhere:
             self._renewed.add(cls)
-            if cls.__bases__ != bases:
-                cls.__bases__ = bases
+            renew_bases(cls, bases)
         else:
             self._own_classes.add(cls)
         return cls
@@ -475,18 +473,6 @@ class _Unpickler(pickle.Unpickler):
     def _class_setstate(self, cls: type, state: Any) -> type:
         if cls not in self._own_classes:
             if cls in self._renewed:
-                _forget_attributes(cls, state[0])
+                forget_attributes(cls, state[0])
             _cp._class_setstate(cls, state)
         return cls
-
-
-def _forget_attributes(cls: type, kept: Mapping[str, Any]) -> None:
-    """Delete what a class has no more, where it comes from."""
-    if issubclass(cls, enum.Enum):
-        return
-    for name, value in list(vars(cls).items()):
-        special = name.startswith("__") and name.endswith("__")
-        if name in kept or name == "_abc_impl" or isinstance(value, _OF_SLOTS):
-            continue
-        if not special or isinstance(value, _METHODS):
-            delattr(cls, name)

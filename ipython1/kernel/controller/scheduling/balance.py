@@ -2,7 +2,8 @@
 
 Tasks are given ahead on the strength of an estimate.  Where it was wrong, or where the end of the queue is
 reached, one engine has tasks waiting behind a long one while another has nothing to do.  It is asked to give
-back half of what it has not begun, unless it is about to run them anyhow.
+back half of what it has not begun, unless it is about to run them anyhow; an engine that is held by a direct
+command, which may itself wait for these tasks, is asked for all of them.
 """
 
 from __future__ import annotations
@@ -22,22 +23,30 @@ STALLED: Final = 0.005
 
 def take_back(machine: MachineParts, now: float) -> None:
     """Have busy engines give back what idle ones could run."""
-    idle = [worker for worker in machine.roomy.values() if not worker.outstanding]
+    held = machine.held
+    idle = [
+        worker
+        for worker in machine.roomy.values()
+        if not worker.outstanding and not held(worker.id)
+    ]
     if not idle or len(machine.workers) == len(idle):
         return
     look_again = False
     for victim in machine.workers.values():
         number = len(victim.outstanding)
-        if number < 2 or victim.retracting or not victim.usable:
+        is_held = number > 0 and held(victim.id)
+        if (number < 2 and not is_held) or victim.retracting or not victim.usable:
             continue
-        stalled = now - victim.progress >= STALLED
         head = victim.first()
         if head is None:
             continue
-        if not stalled and victim.work - head.estimate < WORTH:
+        stalled = now - victim.progress >= STALLED
+        if is_held:
+            stalled = now - max(victim.progress, victim.given) >= STALLED
+        if not stalled and (is_held or victim.work - head.estimate < WORTH):
             look_again = True
             continue
-        chosen = _choose(victim, idle, number // 2)
+        chosen = _choose(victim, idle, number if is_held else number // 2, is_held)
         if chosen:
             victim.retracting.update(record.id for record in chosen)
             machine.say(Retract(victim.id, tuple((record.id, record.attempt) for record in chosen)))
@@ -48,9 +57,11 @@ def take_back(machine: MachineParts, now: float) -> None:
         machine.timers.at(now + STALLED, "balance")
 
 
-def _choose(victim: WorkerRecord, idle: list[WorkerRecord], number: int) -> list[TaskRecord]:
+def _choose(
+    victim: WorkerRecord, idle: list[WorkerRecord], number: int, all_of_them: bool
+) -> list[TaskRecord]:
     chosen: list[TaskRecord] = []
-    for record in victim.waiting():
+    for record in victim.waiting(all_of_them):
         if record.state is ASSIGNED and any(worker.may_run(record.constraint) for worker in idle):
             chosen.append(record)
             if len(chosen) == number:

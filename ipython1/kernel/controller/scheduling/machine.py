@@ -29,7 +29,7 @@ is counted and dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from ipython1.kernel.basics.error import InvalidClientID, ProtocolError
@@ -66,9 +66,16 @@ class TaskMachine:
     """The state of the task interface of one controller.
 
     :param assigner: which engine gets which task.
+    :param held: whether an engine has a direct command.
     """
 
-    def __init__(self, assigner: Assigner, settings: TaskSettings | None = None) -> None:
+    def __init__(
+        self,
+        assigner: Assigner,
+        settings: TaskSettings | None = None,
+        held: Callable[[int], bool] = lambda engine: False,
+    ) -> None:
+        self.held = held
         self.settings = settings or TaskSettings()
         self.assigner = assigner
         self.templates = Templates(self.settings.prefetch)
@@ -349,9 +356,12 @@ class TaskMachine:
     def settle(self, now: float) -> list[Instruction]:
         """Assign what can be assigned, and return what is to be done about all events since the last call."""
         if len(self.assigner) and self.roomy:
-            self._assign([worker for worker in self.roomy.values() if not worker.outstanding])
+            free = [worker for worker in self.roomy.values() if not self.held(worker.id)]
+            self._assign([worker for worker in free if not worker.outstanding], now)
             if len(self.assigner) and self.roomy:
-                self._assign(list(self.roomy.values()))
+                self._assign([worker for worker in free if worker.id in self.roomy], now)
+            if len(self.assigner) and self.roomy:
+                self._assign(list(self.roomy.values()), now)
         if self.roomy:
             take_back(self, now)
         self.clients.settle(now)
@@ -360,9 +370,11 @@ class TaskMachine:
         out, self._out = self._out, []
         return out
 
-    def _assign(self, workers: list[WorkerRecord]) -> None:
+    def _assign(self, workers: list[WorkerRecord], now: float) -> None:
         for worker, batch in self.assigner.assign(workers):
             outstanding = worker.outstanding
+            if not outstanding:
+                worker.given = now
             guarded: list[int] = []
             for record in batch:
                 record.state = ASSIGNED

@@ -212,6 +212,7 @@ class WorkerRecord:
     :ivar work: the seconds they are expected to take.
     :ivar running: (task id, attempt) that the engine itself reported to have begun.
     :ivar progress: when it was last seen to get on with its tasks.
+    :ivar given: when it was last given a task while it had none.
     :ivar properties_version: counts the changes of its properties.
     :ivar answers: what the dependency functions said of it, by digest, at that version.
     :ivar asked: those that it has been asked about and has not answered.
@@ -227,6 +228,7 @@ class WorkerRecord:
         "arriving",
         "asked",
         "doomed",
+        "given",
         "guarded",
         "id",
         "outstanding",
@@ -251,6 +253,7 @@ class WorkerRecord:
         self.work = 0.0
         self.running: tuple[int, int] | None = None
         self.progress = now
+        self.given = now
         self.answers: dict[Digest, bool] = {}
         self.asked: set[Digest] = set()
         self.guarded: set[int] = set()
@@ -277,9 +280,12 @@ class WorkerRecord:
         """The task that it runs now, or the next one it will."""
         return next(self._not_ended(), None)
 
-    def waiting(self) -> Iterator[TaskRecord]:
-        """What it has not begun for all that is known, the last first."""
-        head = self.first()
+    def waiting(self, with_first: bool = False) -> Iterator[TaskRecord]:
+        """What it has not begun for all that is known, the last first.
+
+        :param with_first: also what it may run now.
+        """
+        head = None if with_first else self.first()
         arriving = self.arriving
         return (
             record

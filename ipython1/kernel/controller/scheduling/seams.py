@@ -53,6 +53,9 @@ class MachineParts(Protocol):
     def say(self, instruction: Instruction) -> None:
         """Have something done."""
 
+    def held(self, engine: int) -> bool:
+        """Whether an engine has a direct command, which its tasks may have to wait for."""
+
     def unusable(self, worker: WorkerRecord) -> None:
         """A worker cannot take more."""
 
