@@ -114,8 +114,9 @@ def user_line(tb: TracebackType | None) -> str:
     """
     shown: list[Place] = []
     while tb is not None:
-        if not _hidden(tb.tb_frame):
-            shown.append(Place(tb.tb_frame.f_code, tb.tb_lineno or 0))
+        code = tb.tb_frame.f_code
+        if not _hidden(tb.tb_frame) and not _is_ours(code.co_filename):
+            shown.append(Place(code, tb.tb_lineno or 0))
         tb = tb.tb_next
     python, packages = _installed()
     outside = [place for place in shown if not _is_in(place, python) or _is_in(place, packages)]
@@ -125,8 +126,18 @@ def user_line(tb: TracebackType | None) -> str:
     code, number = own[-1] if own else outside[0]
     filename = code.co_filename
     where = place_name(filename) if is_cell(filename) else os.path.basename(filename)
+    if os.path.basename(os.path.dirname(filename)).startswith("ipykernel_"):
+        where = "a cell"  # whose file is named by a number that nobody knows
     source = linecache.getline(filename, number).strip()
     return f"{where}, line {number}: {clip(source, _MAX_LINE)}".removesuffix(": ")
+
+
+_OURS: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_TESTS: Final = f"{os.sep}tests{os.sep}"
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_OURS) and _TESTS not in filename
 
 
 def _is_in(place: Place, folders: tuple[str, ...]) -> bool:

@@ -293,6 +293,33 @@ def submit_many(with_executor: bool) -> None:
         clienttasks.OUTBOX_TASKS = 65536
 
 
+WAITS_FOR_A_TASK = """
+from ipython1.kernel.client import Task, TaskClient
+with TaskClient() as tc:
+    r = tc.run(Task('a = 1', pull='a'), block=True)['a']
+"""
+
+
+def commands_wait_for_tasks(tc: TaskClient, mec: MultiEngineClient) -> None:
+    """Tasks that were given to the engine whose command waits for them go to the other one."""
+    for engine in (0, 1, 0):
+        soon(lambda engine=engine: mec.execute(WAITS_FOR_A_TASK, targets=engine))
+        assert mec.pull("r", targets=engine) == [1]
+        assert soon(lambda: mec.map(nested_map, [3])) == [[0, 2, 4]]
+    # Where both engines wait, one wait fails, and the other can end.
+    for _ in range(3):
+        try:
+            soon(lambda: mec.execute(WAITS_FOR_A_TASK))
+        except CompositeError as problem:
+            assert [type(each) for each in problem.exceptions] == [WaitsForever], problem
+    # A command that takes long does not hold up tasks that another engine can run.
+    long = mec.execute("import time; time.sleep(3)", targets=0, block=False)
+    assert soon(lambda: tc.map(double, range(4))) == [0, 2, 4, 6]
+    assert not long.done()
+    mec.interrupt()
+    long.exception()
+
+
 def waits_on_one_engine(tc: TaskClient) -> None:
     text = told(lambda: tc.run(MapTask(nested_map, (3,)), block=True).result)
     assert "only this engine could run it" in text and "from the client" in text, text
@@ -314,6 +341,7 @@ def main() -> None:
     tc, mec = TaskClient(), MultiEngineClient()
     waits_that_can_end(tc)
     both_held(tc, mec)
+    commands_wait_for_tasks(tc, mec)
     one_engine_left(tc, mec)
     waits_on_one_engine(tc)
     for with_executor in (False, True):

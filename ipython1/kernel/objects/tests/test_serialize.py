@@ -524,6 +524,26 @@ class ClassesTest(SynchronousTestCase):
         self.assertEqual(one.speak(), "2 engine")
         self.back(client)
 
+    def test_objects_with_slots_come_back(self):
+        self.elsewhere()
+        client = self.here()
+        cls = main_function(
+            "class f:\n    __slots__ = ('a', '__own')\n    def get(self): return self.__own"
+        )
+        value = cls()
+        value.a = 1
+        value._f__own = 2
+        sent = dumps(value)
+        self.elsewhere()
+        on_engine = loads(sent, Home({}))
+        self.assertFalse(hasattr(on_engine, "__dict__"))
+        self.assertEqual((on_engine.a, on_engine.get()), (1, 2))
+        returned = dumps(on_engine)
+        self.back(client)
+        again = loads(returned)
+        self.assertIs(type(again), cls)
+        self.assertEqual((again.a, again.get()), (1, 2))
+
     def test_enums_keep_their_identity(self):
         colour = main_function("import enum\nclass f(enum.Enum):\n    RED = 1\n    BLUE = 2")
         self.assertIs(over_the_wire(colour.RED, {}), colour.RED)
