@@ -102,19 +102,11 @@ class EngineService:
     @contextmanager
     def calling(self) -> Iterator[None]:
         """A command or a task runs; what its functions bring along is theirs, and what they write is the engine's."""
-        self.begin()
+        self.home.begin()
         try:
             yield
         finally:
-            self.end()
-
-    def begin(self) -> None:
-        """A command or a task begins."""
-        self.home.begin()
-
-    def end(self) -> None:
-        """It has ended."""
-        self.home.end()
+            self.home.end()
 
     def load(self, buffers: Serialized | Buffers) -> Any:
         """Rebuild an object for the command or task that runs."""

@@ -52,10 +52,6 @@ class _Known:
     globals: list[CallGlobals]
     watch: Watch
 
-    def is_good(self) -> bool:
-        """Return whether it is still what arrived."""
-        return self.watch.unchanged() if self.watch.steady else self.watch.same_modules()
-
 
 def _arrived_with(function: FunctionType) -> Mapping[str, Any]:
     """The names that a function which came by value brought along."""
@@ -75,6 +71,7 @@ class TaskRunner:
 
     def __init__(self, service: EngineService) -> None:
         self._service = service
+        self._home = service.home
         self._interpreter = service.interpreter
         self._packed: dict[bytes, bytes] = {}
         self._functions: dict[bytes, _Known] = {}
@@ -103,11 +100,11 @@ class TaskRunner:
         :returns: how it ended, its result, and the seconds it took.
         """
         begin = time.perf_counter()
-        self._service.begin()
+        self._home.begin()
         try:
             outcome, named = self._attempt(payload)
         finally:
-            self._service.end()
+            self._home.end()
         try:
             good, data = pack_result(outcome, outcome.value, named)
             if len(data) > self.most_bytes:
@@ -161,7 +158,7 @@ class TaskRunner:
     def depends(self, digest: bytes) -> bool:
         """Whether a dependency function holds for this engine's properties; an exception counts as no."""
         service = self._service
-        service.begin()
+        self._home.begin()
         try:
             function = self._function(digest)
             outcome = self._interpreter.call(function, (dict(service.properties),))
@@ -169,15 +166,15 @@ class TaskRunner:
         except BaseException:
             return False
         finally:
-            service.end()
+            self._home.end()
 
     def _function(self, digest: bytes, flags: int = 0) -> Any:
         known = self._functions.get(digest)
-        if known is not None and known.is_good():
+        if known is not None and known.watch.good_for_calls():
             if known.globals:
                 for each in known.globals:
                     each.refresh()
-                self._service.home.take_part(known.globals)
+                self._home.take_part(known.globals)
             return known.function
         loaded = self._load(digest)
         watch = Watch(loaded.value, _arrived_with, watch_names=False, references=loaded.references)
@@ -194,8 +191,8 @@ class TaskRunner:
         data = self._packed.get(digest)
         if data is None:
             raise ProtocolError("the function of a task did not reach the engine")
-        loaded = load(split_object(data), self._service.home)
-        self._service.home.take_part(loaded.globals)
+        loaded = load(split_object(data), self._home)
+        self._home.take_part(loaded.globals)
         return loaded
 
     # -- the kinds of tasks
@@ -213,7 +210,7 @@ class TaskRunner:
 
     def _call_function(self, task: TaskBody, function: Any) -> tuple[CallOutcome, bool]:
         args, kwargs = unpack_arguments(task.extra, self._service.load)
-        if self._service.home.missed:
+        if self._home.missed:
             function = self._load(task.body).value
         return self._interpreter.call(function, args, kwargs), False
 
@@ -221,7 +218,7 @@ class TaskRunner:
         """Call a function with each of several lists of arguments."""
         function = self._function(task.body, task.flags)
         items = load_object(task.extra, self._service.load)
-        if self._service.home.missed:
+        if self._home.missed:
             function = self._load(task.body).value
         call = self._interpreter.call
         results: list[tuple[bool, Any]] = []

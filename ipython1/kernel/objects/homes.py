@@ -36,6 +36,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from operator import is_
+from threading import get_ident
 from types import FunctionType
 from typing import Any, Final
 
@@ -61,6 +62,8 @@ class Home:
 
     :param names: the namespace itself.
     :param hidden: names and values that the session has put there, not its user.
+    :ivar missed: whether functions arrived in the present call that could not share the globals of a function which is
+        kept for other calls.
     """
 
     def __init__(
@@ -71,7 +74,12 @@ class Home:
         self._kept: weakref.WeakSet[CallGlobals] = weakref.WeakSet()
         self._keeps = False
         self._seen: dict[str, Any] = {}
-        self._local = _Active()
+        # Calls run in one thread; threads of user code may enter functions as well.
+        self._thread = 0
+        self._stack: list[list[CallGlobals]] = []
+        self._of_call: dict[str, CallGlobals] = {}
+        self._others = _Active()
+        self.missed = False
 
     def owns(self, name: str) -> bool:
         """Whether the user has defined ``name`` here."""
@@ -83,12 +91,14 @@ class Home:
 
     def begin(self) -> None:
         """Code begins to run here: a command, a task, or a call."""
-        local = self._local
+        global _running
+        _running = self
+        self._thread = get_ident()
         # An interrupt may have come before the end of the last one was noted.
-        local.stack = [[]]
-        local.of_call = {}
-        local.missed = False
-        _running.home = self
+        self._stack = [[]]
+        if self._of_call:
+            self._of_call = {}
+        self.missed = False
         # What was warned of before is news to whoever sent this.
         self.names.pop(_WARNED, None)
         if self._keeps and not _same(self.names, self._seen):
@@ -98,34 +108,28 @@ class Home:
 
     def end(self) -> None:
         """It has ended: carry back what it wrote."""
-        local = self._local
-        stack, local.stack = local.stack, []
+        stack, self._stack = self._stack, []
         for arrived in stack:
             for each in arrived:
                 each.carry_back()
 
     def take_part(self, arrived: Iterable[CallGlobals]) -> None:
         """These globals take part in the call that runs."""
-        if self._local.stack:
-            of_call = self._local.of_call
+        if self._stack:
+            of_call = self._of_call
             for each in arrived:
-                self._local.stack[-1].append(each)
+                self._stack[-1].append(each)
                 known = of_call.get(each.origin)
                 if known is None or not known.open:
                     of_call[each.origin] = each
 
     def of_call(self, origin: str) -> CallGlobals | None:
         """Return the globals that functions of the same origin have in the present call, for others to share."""
-        known = self._local.of_call.get(origin) if self._local.stack else None
+        known = self._of_call.get(origin) if self._stack else None
         if known is not None and not known.open:
-            self._local.missed = True
+            self.missed = True
             return None
         return known
-
-    @property
-    def missed(self) -> bool:
-        """Whether functions arrived that could not share the globals of a function that is kept for other calls."""
-        return self._local.missed
 
     def keep_those_of_call(self) -> bool:
         """What the present call brought sees later what is defined later; False if it brought nothing."""
@@ -148,15 +152,20 @@ class Home:
     def itself(self) -> Iterator[None]:
         """Code of the call runs in the namespace itself."""
         self.about_to_change()
-        self._local.stack.append([])
+        stack = self._stack_here()
+        stack.append([])
         try:
             yield
         finally:
-            self._local.stack.pop()
+            stack.pop()
             self.changed()
 
     def _active(self) -> list[CallGlobals]:
-        return self._local.stack[-1] if self._local.stack else []
+        stack = self._stack_here()
+        return stack[-1] if stack else []
+
+    def _stack_here(self) -> list[list[CallGlobals]]:
+        return self._stack if get_ident() == self._thread else self._others.stack
 
     def call_in(self, arrived: list[CallGlobals], call: Callable[[], Any]) -> Any:
         """Call something whose functions have other globals than the code that runs."""
@@ -167,11 +176,12 @@ class Home:
         self.about_to_change()
         for each in arrived:
             each.refresh()
-        self._local.stack.append(arrived)
+        stack = self._stack_here()
+        stack.append(arrived)
         try:
             return call()
         finally:
-            self._local.stack.pop()
+            stack.pop()
             for each in arrived:
                 each.carry_back()
             self.changed()
@@ -182,24 +192,21 @@ class Home:
         self._keeps = True
 
 
-_running = threading.local()
+_running: Home | None = None
 
 
 def settle() -> None:
     """Let all functions that take part in the present call see what one of them has written with ``global``."""
-    home: Home | None = getattr(_running, "home", None)
-    if home is not None:
-        home.about_to_change()
-        home.changed()
+    if _running is not None:
+        _running.about_to_change()
+        _running.changed()
 
 
 class _Active(threading.local):
-    """For each thread, the globals that take part in what runs; the innermost call last."""
+    """For each other thread, the globals that take part in what runs; the innermost call last."""
 
     def __init__(self) -> None:
         self.stack: list[list[CallGlobals]] = []
-        self.of_call: dict[str, CallGlobals] = {}
-        self.missed = False
 
 
 class CallGlobals:

@@ -138,14 +138,21 @@ class Watch:
         for space, name, value in self._names:
             if space.get(name, _NOTHING) is not value:
                 return False
-        return self.same_modules()
-
-    def same_modules(self) -> bool:
-        """Return whether what goes by name is what it was."""
         if self._modules_by_value != _cp._PICKLE_BY_VALUE_MODULES:
             return False
         if self._number_of_modules >= 0 and self._number_of_modules != len(sys.modules):
             return False
+        return not self._references or self._same_references()
+
+    def good_for_calls(self) -> bool:
+        """Return whether a function that arrived can be called once more: whether nobody has changed it meanwhile."""
+        if self.steady:
+            for each in self._functions:
+                if each.was_changed():
+                    return False
+        return not self._references or self._same_references()
+
+    def _same_references(self) -> bool:
         modules = sys.modules
         for module, name, value in self._references:
             found: Any = modules.get(module)
@@ -184,6 +191,16 @@ class _Function:
         self._module = function.__module__
         self._doc = function.__doc__
         self._annotations = dict(function.__annotations__)
+
+    def was_changed(self) -> bool:
+        """Whether calls have left something in it."""
+        now = self._function
+        return (
+            bool(now.__dict__)
+            or now.__defaults__ is not self._defaults
+            or now.__code__ is not self._code
+            or now.__kwdefaults__ is not self._kwdefaults
+        )
 
     def changed(self) -> bool:
         """Whether it is not what it was, with no attributes; this is on the hot path of each task."""

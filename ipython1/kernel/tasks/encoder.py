@@ -134,10 +134,10 @@ class FunctionPacker:
         :returns: the packed function, and whether the same object was packed before.
         :raises SerializationError: if it cannot be pickled.
         """
+        kept = self._kept.get(id(function))
+        if kept is not None and kept.function is function and kept.watch.unchanged():
+            return kept.packed, True
         with self._lock:
-            kept = self._kept.get(id(function))
-            if kept is not None and kept.function is function and kept.watch.unchanged():
-                return kept.packed, True
             # What is watched is noted first: what changes meanwhile is found to have changed.
             watch = Watch(function, globals_of, watch_names=True)
             data = pack_object(function)
