@@ -239,6 +239,22 @@ def watch_progress(pending: Waited, timeout: float | None, interval: float) -> b
             bar.close()
 
 
+def wait_for_all(pending_results: Sequence[Any], timeout: float | None) -> int:
+    """Wait until all calls are done, successful or not.
+
+    :param timeout: the maximum time to wait, in seconds; None for no limit.
+    :returns: how many are not done after that.
+    :raises WaitInterrupted: on Ctrl-C; the calls continue.
+    """
+    from concurrent.futures import wait
+
+    try:
+        _, unfinished = wait(pending_results, timeout)
+    except KeyboardInterrupt:
+        raise interrupted(pending_results) from None
+    return len(unfinished)
+
+
 def interrupted(pending_results: Sequence[Waited]) -> WaitInterrupted:
     """Return the error of a wait that Ctrl-C ended: one line that says what is still running and how to end it."""
     going_on = [pending for pending in pending_results if not pending.done()]

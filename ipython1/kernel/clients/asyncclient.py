@@ -10,25 +10,25 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
 from ipython1.kernel.calls.calls import Call, Request, Targets
 from ipython1.kernel.calls.connect import Connection, open_connection
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
-from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
+from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaitable
 from ipython1.kernel.wire.messages import Outcome
 
 
-class AsyncPendingResult:
+class AsyncPendingResult(Watched):
     """The result of a call that may still be running."""
 
     def __init__(self, request: Request, call: Call) -> None:
+        super().__init__()
         self._request = request.without_data()
         self._call = call
         self._waiting: list[AwaitableDeferred] = []
-        self._watching: list[Deferred[None]] = []
         self._outcomes: list[Outcome] | None = None
         self._failure: Failure | None = None
         self._read: tuple[Any, Failure | None] | None = None
@@ -106,15 +106,6 @@ class AsyncPendingResult:
             self._dropped = True
             self._tell_waiting()
 
-    def when_done(self) -> Deferred[None]:
-        """Return a Deferred that fires with None once the call is done, successful or not; does not read the result."""
-        done: Deferred[None] = Deferred()
-        if self.ready:
-            done.callback(None)
-        else:
-            self._watching.append(done)
-        return done
-
     def _tell(self, result: AwaitableDeferred) -> None:
         if self._dropped:
             result.errback(
@@ -147,9 +138,7 @@ class AsyncPendingResult:
 
     def _tell_all(self) -> None:
         self._tell_waiting()
-        watching, self._watching = self._watching, []
-        for done in watching:
-            done.callback(None)
+        self._tell_watching()
 
     def _tell_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []

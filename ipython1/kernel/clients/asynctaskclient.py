@@ -10,7 +10,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
+from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaitable
 from ipython1.kernel.objects.taskobjects import TaskResult
 from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import Waiter
@@ -25,14 +25,14 @@ from ipython1.kernel.tasks.methods import (
 )
 
 
-class AsyncPendingMap:
+class AsyncPendingMap(Watched):
     """The result of a map that may still be running."""
 
     def __init__(self, run: MapRun) -> None:
+        super().__init__()
         self._run = run
         self._done: Deferred[MapRun] = run.finished
         self._waiting: list[AwaitableDeferred] = []
-        self._watching: list[Deferred[None]] = []
         self._result: Any = None
         self._done.addBoth(self._finished)
 
@@ -77,15 +77,6 @@ class AsyncPendingMap:
             waiting.callback(default)
         return waiting
 
-    def when_done(self) -> Deferred[None]:
-        """Return a Deferred that fires with None once the map is done, successful or not; does not read the values."""
-        done: Deferred[None] = Deferred()
-        if self.ready:
-            done.callback(None)
-        else:
-            self._watching.append(done)
-        return done
-
     def abort(self) -> None:
         """Abort the map: drop calls that have not begun, and interrupt those that run."""
         self._run.abort()
@@ -95,9 +86,7 @@ class AsyncPendingMap:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             self._tell(each)
-        watching, self._watching = self._watching, []
-        for done in watching:
-            done.callback(None)
+        self._tell_watching()
 
     def _tell(self, waiting: AwaitableDeferred) -> None:
         collected = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Generator
 from types import FrameType
 from typing import Any, Final
@@ -52,6 +53,32 @@ def _twisted_runs(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code.co_flags & _COROUTINES:
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") == "twisted.internet.defer"
+
+
+class Watched(ABC):
+    """Something pending that tells when it is done."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it is done, with a result or an error."""
+
+    def __init__(self) -> None:
+        self._watching: list[Deferred[None]] = []
+
+    def when_done(self) -> Deferred[None]:
+        """Return a Deferred that fires with None once it is done, successful or not; does not read the result."""
+        done: Deferred[None] = Deferred()
+        if self.ready:
+            done.callback(None)
+        else:
+            self._watching.append(done)
+        return done
+
+    def _tell_watching(self) -> None:
+        watching, self._watching = self._watching, []
+        for done in watching:
+            done.callback(None)
 
 
 def awaitable(source: Deferred[Any] | Coroutine[Any, Any, Any]) -> AwaitableDeferred:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.calls import requests
-from ipython1.kernel.calls.attendance import interrupted
+from ipython1.kernel.calls.attendance import wait_for_all
 from ipython1.kernel.calls.calls import Call, Request, Targets
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.contexts import RemoteContext
@@ -250,8 +250,6 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         :raises NotAPendingResult: if anything else is given.
         :raises WaitInterrupted: on Ctrl-C; the calls keep running.
         """
-        from concurrent.futures import wait
-
         refuse_in_reactor_thread()
         if isinstance(pending_results, PendingResult):
             pending_results = [pending_results]
@@ -259,11 +257,8 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         for pending in waiting:
             if not isinstance(pending, PendingResult):
                 raise NotAPendingResult(f"barrier takes PendingResults, not {pending!r}")
-        try:
-            _, unfinished = wait(waiting, timeout)
-        except KeyboardInterrupt:
-            raise interrupted(waiting) from None
+        unfinished = wait_for_all(waiting, timeout)
         if unfinished:
             raise ResultNotCompleted(
-                f"{len(unfinished)} of {len(waiting)} calls did not finish within {timeout:g} s"
+                f"{unfinished} of {len(waiting)} calls did not finish within {timeout:g} s"
             )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import wait
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted, WaitsForever
-from ipython1.kernel.calls.attendance import LiveView, interrupted
+from ipython1.kernel.calls.attendance import LiveView, wait_for_all
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.twistedutil import (
@@ -181,13 +180,10 @@ class TaskClient(TaskMethods):
             return
         refuse_in_reactor_thread()
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            _, unfinished = wait(calls, left)
-        except KeyboardInterrupt:
-            raise interrupted(calls) from None
+        unfinished = wait_for_all(calls, left)
         if unfinished:
             raise ResultNotCompleted(
-                f"{len(unfinished)} of {len(calls)} maps were not done after {timeout:g} s; they continue"
+                f"{unfinished} of {len(calls)} maps were not done after {timeout:g} s; they continue"
             )
 
     def as_completed(self, taskids: Any, timeout: float | None = None) -> Iterator[TaskResult]:

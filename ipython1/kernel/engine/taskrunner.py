@@ -203,23 +203,24 @@ class TaskRunner:
         return self._interpreter.call(run_code, (self._service, source, names)), True
 
     def _call(self, task: TaskBody) -> tuple[CallOutcome, bool]:
-        return self._call_function(task, self._function(task.body, task.flags))
+        function = self._function(task.body, task.flags)
+        args, kwargs = unpack_arguments(task.extra, self._service.load)
+        return self._interpreter.call(self._joined(task, function), args, kwargs), False
 
     def _call_with(self, task: TaskBody) -> tuple[CallOutcome, bool]:
-        return self._call_function(task, load_object(task.body, self._service.load))
-
-    def _call_function(self, task: TaskBody, function: Any) -> tuple[CallOutcome, bool]:
+        function = load_object(task.body, self._service.load)
         args, kwargs = unpack_arguments(task.extra, self._service.load)
-        if self._home.missed:
-            function = self._load(task.body).value
         return self._interpreter.call(function, args, kwargs), False
+
+    def _joined(self, task: TaskBody, function: Any) -> Any:
+        """Return the function of a task, rebuilt if its arguments could not share the globals of the kept one."""
+        return self._load(task.body).value if self._home.missed else function
 
     def _items(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         """Call a function with each of several lists of arguments."""
         function = self._function(task.body, task.flags)
         items = load_object(task.extra, self._service.load)
-        if self._home.missed:
-            function = self._load(task.body).value
+        function = self._joined(task, function)
         call = self._interpreter.call
         results: list[tuple[bool, Any]] = []
         stdout: list[str] = []

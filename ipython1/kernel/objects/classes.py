@@ -1,4 +1,4 @@
-"""Classes that travel by value, where cloudpickle does not do all that is needed."""
+"""What travels by value, and classes that do where cloudpickle does not do all that is needed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from cloudpickle import cloudpickle as _cp
 
 _OF_SLOTS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _METHODS: Final = (types.FunctionType, classmethod, staticmethod, property)
+
+
+def name_of(value: object) -> tuple[str, str] | None:
+    """Return module and name if a function, class or the like goes by name; None if it goes by value."""
+    found = _cp._lookup_module_and_qualname(value)
+    if found is None or _cp._is_registered_pickle_by_value(found[0]):
+        return None
+    return found[0].__name__, found[1]
 
 
 def with_slots(cls: type, reduced: Any) -> Any:

@@ -13,6 +13,8 @@ from typing import Any, Final, TypeAlias
 
 from cloudpickle import cloudpickle as _cp
 
+from ipython1.kernel.objects.classes import name_of
+
 Cached: Final = type(functools.lru_cache(lambda: None))
 """The type of what ``functools.lru_cache`` and ``functools.cache`` make."""
 
@@ -23,11 +25,6 @@ _DISPATCHER: Final = functools.singledispatch(lambda value: value).__code__  # t
 _OF_WRAPPERS: Final = frozenset(
     {"__wrapped__", "cache_parameters", "register", "dispatch", "registry", "_clear_cache"}
 )
-
-
-def _goes_by_name(value: object) -> bool:
-    found = _cp._lookup_module_and_qualname(value)
-    return found is not None and not _cp._is_registered_pickle_by_value(found[0])
 
 
 def _extras(value: Any) -> dict[str, Any]:
@@ -44,7 +41,7 @@ def _extras(value: Any) -> dict[str, Any]:
 
 def reduce_cached(value: Any, skeleton: Skeleton) -> Any:
     """How a cached function is pickled: without what it has cached."""
-    if _goes_by_name(value):
+    if name_of(value) is not None:
         return NotImplemented
     options = value.cache_parameters()
     limits = (options["maxsize"], options["typed"])
@@ -93,7 +90,7 @@ def reduce_singledispatch(function: Any, skeleton: Skeleton) -> Any:
     registry = dict(function.registry)
     base = registry.pop(object)
     parts = skeleton(base) if isinstance(base, types.FunctionType) else None
-    if parts is None or _goes_by_name(function):
+    if parts is None or name_of(function) is not None:
         return NotImplemented
     arguments, state = parts
     whole = (state, _extras(function), list(registry.items()))

@@ -44,7 +44,7 @@ from ipython1.kernel.objects.homes import (
     make_entry,
 )
 from ipython1.kernel.objects.sourcelines import code_with_lines, lines_of
-from ipython1.kernel.objects.unsendable import find_unsendable
+from ipython1.kernel.objects.unsendable import described, find_unsendable
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import ISerialized, Serialized
 
@@ -93,7 +93,7 @@ def dumps(
     except BaseException as problem:
         part = find_unsendable(value, _dump)
         raise SerializationError(
-            f"{part or _describe(value)} cannot be sent: {type(problem).__name__}: {_text(problem)}"
+            f"{part or described(value)} cannot be sent: {type(problem).__name__}: {_text(problem)}"
         ) from problem
 
 
@@ -154,15 +154,15 @@ def loads(buffers: Serialized | Iterable[Buffer], home: Home | None = None) -> A
     return make_entry(loaded.value, home or _home_here()) if loaded.globals else loaded.value
 
 
-def _load(parts: list[Buffer], home: Home | None, watch: bool) -> Loaded:
+def _load(parts: list[Buffer], home: Home | None, for_call: bool) -> Loaded:
     stream, *rest = parts
     try:
         data = bytes(stream) if isinstance(stream, memoryview) else stream
-        if not watch and MADE_BY_VALUE not in data:
+        if not for_call and MADE_BY_VALUE not in data:
             return Loaded(pickle.loads(data, buffers=rest))
         where = _home_here() if home is None else home
         unpickler = _Unpickler(
-            io.BytesIO(data), rest, where, _BRINGS_MARK in data, _SETS_MARK in data, watch
+            io.BytesIO(data), rest, where, _BRINGS_MARK in data, _SETS_MARK in data, for_call
         )
         value = unpickler.load()
         # It refers to the unpickler, and so would keep alive all that is in it.
@@ -205,11 +205,6 @@ def _text(problem: BaseException) -> str:
         raise
     except BaseException:
         return "<its message could not be shown>"
-
-
-def _describe(value: object) -> str:
-    kind = type(value)
-    return f"an object of type {kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
 
 
 def _is_plain(value: object) -> bool:

@@ -24,7 +24,7 @@ def find_unsendable(value: object, dumps: Callable[[Any], object]) -> str:
         for label, part in _parts(value):
             if id(part) in seen or _can_be_sent(part, dumps):
                 continue
-            found = f"{label}, {_described(part)}," if label else found
+            found = f"{label}, {described(part)}," if label else found
             value = part
             break
         else:
@@ -42,7 +42,8 @@ def _can_be_sent(part: object, dumps: Callable[[Any], object]) -> bool:
     return True
 
 
-def _described(value: object) -> str:
+def described(value: object) -> str:
+    """Describe an object by its type, as errors do."""
     kind = type(value)
     return f"an object of type {kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from cloudpickle import cloudpickle as _cp
 
 from ipython1.kernel.objects.brought import is_constant
+from ipython1.kernel.objects.classes import name_of
 from ipython1.kernel.objects.codenames import names_in, words_of
 
 GlobalsOf: TypeAlias = Callable[[types.FunctionType], Mapping[str, Any]]
@@ -73,15 +74,10 @@ class Watch:
             return all(map(self._add, value))
         if kind is types.ModuleType:
             return self._add_module(value)
-        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
-            found = _cp._lookup_module_and_qualname(value)
-        else:
-            # As numpy defines its functions, which are of many types.
-            found = _cp._lookup_module_and_qualname(value) if callable(value) else None
-            if found is None:
-                return False
-        if found is not None and not _cp._is_registered_pickle_by_value(found[0]):
-            self._references.append((found[0].__name__, found[1], value))
+        # Functions of numpy are of many types.
+        found = name_of(value) if callable(value) else None
+        if found is not None:
+            self._references.append((*found, value))
             return True
         return kind is types.FunctionType and self._add_function(value)
 
