@@ -119,6 +119,9 @@ class EngineService:
 
     def run_source(self, source: str) -> None:
         __tracebackhide__ = True
+        if not self.home.is_shared:
+            self.interpreter.run_source(source)
+            return
         with self.home.itself():
             self.interpreter.run_source(source)
 

@@ -148,6 +148,11 @@ class Home:
         for each in self._active():
             each.refresh()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether functions with globals of their own take part in the present call."""
+        return bool(self._active())
+
     @contextmanager
     def itself(self) -> Iterator[None]:
         """Code of the call runs in the namespace itself."""
