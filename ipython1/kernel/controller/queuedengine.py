@@ -26,6 +26,8 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
     to_wire,
 )
+from ipython1.kernel.host.peerprocess import NoProcesses, PeerProcesses
+from ipython1.kernel.host.processstate import ProcessName
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
@@ -201,7 +203,7 @@ class QueuedEngine:
         self._clock = clock
         self._on_lost = on_lost
         self._processes = processes or NoProcesses()
-        self.process: PeerProcess | None = None
+        self.process: ProcessName | None = None
         self._queue = CommandQueue()
         self._number = 0
         self._handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}

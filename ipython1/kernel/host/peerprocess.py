@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.host.processstate import ProcessName, ProcessState, name_process
 
 _SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -60,31 +61,20 @@ class Ends:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class PeerProcess:
-    """A process that was found at the other end of a connection.
-
-    :ivar started: when it started, as :mod:`ipython1.daemon.osprocess` tells it.
-    """
-
-    pid: int
-    started: float
-
-
 class PeerProcesses(Protocol):
     """The processes of this host, as the controller sees those of its peers."""
 
-    def find(self, host: str, pid: int, ends: Ends | None) -> PeerProcess | None:
+    def find(self, host: str, pid: int, ends: Ends | None) -> ProcessName | None:
         """Return the process that a peer claims to be, if the operating system confirms it.
 
         :param host: the host identity that the peer claims.
         :param ends: of its connection.
         """
 
-    def is_running(self, process: PeerProcess) -> bool:
-        """Return whether a process that was found is still there."""
+    def state(self, process: ProcessName) -> ProcessState:
+        """Return what a process that was found does now."""
 
-    def end(self, process: PeerProcess, ends: Ends | None) -> bool:
+    def end(self, process: ProcessName, ends: Ends | None) -> bool:
         """Kill a process that was found; return whether it was sent the signal.
 
         :param ends: of its connection if that is open; it must still be held by that process.
@@ -94,35 +84,33 @@ class PeerProcesses(Protocol):
 class NoProcesses:
     """Confirms nothing and ends nothing: for peers that are in this process, and for tests."""
 
-    def find(self, host: str, pid: int, ends: Ends | None) -> PeerProcess | None:
+    def find(self, host: str, pid: int, ends: Ends | None) -> ProcessName | None:
         return None
 
-    def is_running(self, process: PeerProcess) -> bool:
-        return True
+    def state(self, process: ProcessName) -> ProcessState:
+        return ProcessState.RUNNING
 
-    def end(self, process: PeerProcess, ends: Ends | None) -> bool:
+    def end(self, process: ProcessName, ends: Ends | None) -> bool:
         return False
 
 
 class HostProcesses:
     """The real processes of this host."""
 
-    def find(self, host: str, pid: int, ends: Ends | None) -> PeerProcess | None:
+    def find(self, host: str, pid: int, ends: Ends | None) -> ProcessName | None:
         # Both ends in this process: it is nobody's peer.
         if ends is None or pid == os.getpid() or host != host_identity():
             return None
-        before = osprocess.process_entry(pid)
-        if before is None or not _holds(pid, ends):
+        process = name_process(pid)
+        if process is None or not _holds(pid, ends):
             return None
         # The pid may have passed to another process meanwhile.
-        if not osprocess.is_alive(pid, before.started):
-            return None
-        return PeerProcess(pid, before.started)
+        return process if process.state.alive else None
 
-    def is_running(self, process: PeerProcess) -> bool:
-        return osprocess.is_alive(process.pid, process.started)
+    def state(self, process: ProcessName) -> ProcessState:
+        return process.state
 
-    def end(self, process: PeerProcess, ends: Ends | None) -> bool:
+    def end(self, process: ProcessName, ends: Ends | None) -> bool:
         if process.pid == os.getpid():
             return False
         try:
@@ -131,7 +119,7 @@ class HostProcesses:
         except (AttributeError, OSError):
             handle = None
         try:
-            if not self.is_running(process) or (ends is not None and not _holds(process.pid, ends)):
+            if not process.state.alive or (ends is not None and not _holds(process.pid, ends)):
                 return False
             if handle is None:
                 return osprocess.send_signal(process.pid, _SIGKILL)

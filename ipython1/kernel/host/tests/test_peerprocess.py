@@ -12,8 +12,10 @@ from typing import Any
 from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
+from ipython1.kernel.host import peerprocess
 from ipython1.kernel.host.hosts import host_identity
-from ipython1.kernel.host.peerprocess import Ends, HostProcesses, NoProcesses, PeerProcess, _plain
+from ipython1.kernel.host.peerprocess import Ends, HostProcesses, NoProcesses, _plain
+from ipython1.kernel.host.processstate import ProcessName, ProcessState, name_process
 
 CALLER = (
     "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); s.recv(1)"
@@ -54,7 +56,7 @@ class PeerProcessTests(unittest.SynchronousTestCase):
             self.addCleanup(connection.close)
         return process, ends_of(connection)
 
-    def find(self, pid: int, ends: Ends | None) -> PeerProcess | None:
+    def find(self, pid: int, ends: Ends | None) -> ProcessName | None:
         return self.processes.find(host_identity(), pid, ends)
 
     def check(self, caller: subprocess.Popen[bytes], ends: Ends) -> None:
@@ -62,19 +64,17 @@ class PeerProcessTests(unittest.SynchronousTestCase):
         found = self.find(caller.pid, ends)
         assert found is not None
         self.assertEqual(found.pid, caller.pid)
-        self.assertTrue(self.processes.is_running(found))
+        self.assertIs(self.processes.state(found), ProcessState.RUNNING)
         for pid in (victim.pid, os.getpid(), 1, 2**22):
             self.assertIsNone(self.find(pid, ends), pid)
-        entry = osprocess.process_entry(victim.pid)
+        entry = name_process(victim.pid)
         assert entry is not None
-        lie = PeerProcess(victim.pid, entry.started)
-        self.assertFalse(self.processes.end(lie, ends))
-        reused = PeerProcess(caller.pid, found.started - 1000)
-        self.assertFalse(self.processes.is_running(reused))
+        self.assertFalse(self.processes.end(entry, ends))
+        reused = ProcessName(caller.pid, found.started - 1000)
         self.assertFalse(self.processes.end(reused, None))
         self.assertTrue(self.processes.end(found, ends))
         self.assertEqual(caller.wait(), -signal.SIGKILL)
-        self.assertFalse(self.processes.is_running(found))
+        self.assertIs(self.processes.state(found), ProcessState.GONE)
         self.assertFalse(self.processes.end(found, None))
         self.assertIsNone(victim.poll())
 
@@ -89,6 +89,14 @@ class PeerProcessTests(unittest.SynchronousTestCase):
             del os.pidfd_open
         self.check(*self.caller())
 
+    def test_on_systems_that_do_not_answer_questions_about_sockets(self) -> None:
+        def silent(ends: Ends) -> None:
+            raise OSError("there is no netlink")
+
+        self.patch(peerprocess, "_ask_netlink", silent)
+        self.check(*self.caller())
+        self.check(*self.caller("::1", "::1"))
+
     def test_ipv6_and_both_at_once(self) -> None:
         self.check(*self.caller("::1", "::1"))
         if socket.has_dualstack_ipv6():
@@ -102,9 +110,9 @@ class PeerProcessTests(unittest.SynchronousTestCase):
         self.assertIsNone(self.find(caller.pid, moved))
 
     def test_it_never_ends_its_own_process(self) -> None:
-        entry = osprocess.process_entry(os.getpid())
+        entry = name_process(os.getpid())
         assert entry is not None
-        self.assertFalse(self.processes.end(PeerProcess(os.getpid(), entry.started), None))
+        self.assertFalse(self.processes.end(entry, None))
 
     def test_ends_of_what_is_not_tcp(self) -> None:
         class Unix:
@@ -119,5 +127,5 @@ class PeerProcessTests(unittest.SynchronousTestCase):
     def test_nothing_is_known_without_an_operating_system(self) -> None:
         nothing = NoProcesses()
         self.assertIsNone(nothing.find(host_identity(), 1, None))
-        self.assertTrue(nothing.is_running(PeerProcess(1, 0.0)))
-        self.assertFalse(nothing.end(PeerProcess(1, 0.0), None))
+        self.assertIs(nothing.state(ProcessName(1, 0.0)), ProcessState.RUNNING)
+        self.assertFalse(nothing.end(ProcessName(1, 0.0), None))
