@@ -89,6 +89,7 @@ def set_name(name: str) -> bool:
 class ProcessEntry:
     """An entry of the process table.
 
+    :ivar state: a letter as ``ps`` shows it: ``Z`` a zombie, ``T`` stopped by a signal, ``t`` by a debugger.
     :ivar started: when it started, in a system-dependent unit; together with the pid it identifies a process uniquely.
     """
 
@@ -97,6 +98,10 @@ class ProcessEntry:
     session: int
     state: str
     started: float
+
+    def started_at(self, moment: float) -> bool:
+        """Return whether this is the process that started then."""
+        return abs(self.started - moment) < 0.05
 
 
 def _read_stat(pid: int) -> ProcessEntry | None:
@@ -122,13 +127,16 @@ def _psutil_entry(pid: int) -> ProcessEntry | None:
     try:
         process = psutil.Process(pid)
         with process.oneshot():
-            state = "Z" if process.status() == psutil.STATUS_ZOMBIE else "S"
+            state = _PSUTIL_STATES.get(process.status(), "S")
             entry = ProcessEntry(
                 pid, process.ppid() or 0, _session_of(pid), state, process.create_time()
             )
     except psutil.Error:
         return None
     return entry
+
+
+_PSUTIL_STATES = {"zombie": "Z", "dead": "X", "stopped": "T", "tracing-stop": "t"}
 
 
 def _session_of(pid: int) -> int:
@@ -191,7 +199,7 @@ def is_alive(pid: int, started: float | None = None) -> bool:
     entry = process_entry(pid)
     if entry is None or entry.state == "Z":
         return False
-    return started is None or abs(entry.started - started) < 0.05
+    return started is None or entry.started_at(started)
 
 
 def environment_of(pid: int) -> Mapping[str, str]:

@@ -127,6 +127,7 @@ class EngineTasks:
         self._stop_on_arrival: set[tuple[int, int]] = set()
         self._results: deque[Result] = deque()
         self._results_lock = threading.Lock()
+        self._rows = 0
         self._told_at = 0.0
         self._look: Any = None
         self._last_look: Run | None = None
@@ -244,13 +245,16 @@ class EngineTasks:
                     results = []
                     task_id, attempt, status, duration, payload = result
                     head = taskwire.pack_result_head(task_id, attempt, status, duration)
-                    self._outbox.post_large(taskwire.RESULTS, 0, head, [payload])
+                    self._rows += 1
+                    self._outbox.post_large(taskwire.RESULTS, self._rows, head, [payload])
                 else:
                     results.append(result)
             self._post(results)
 
     def _post(self, results: list[Result]) -> None:
-        for parts, size in taskwire.pack_results(results):
+        first = self._rows + 1
+        self._rows += len(results)
+        for parts, size in taskwire.pack_results(results, first):
             self._outbox.post(parts, size)
 
     # -- the reactor's thread

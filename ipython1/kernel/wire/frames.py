@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -56,6 +56,14 @@ OUTCOME: Final = 20
 REPLY: Final = 21
 ENGINES: Final = 22
 OUTPUT: Final = 23
+RESYNC: Final = 24
+STORED: Final = 25
+RESEND: Final = 26
+TAKEN: Final = 27
+
+# Kinds: any party and the controller
+GOODBYE: Final = 28
+"""The sender leaves for good, or is stopped on purpose; the payload says why.  Nobody is to wait for it."""
 
 # Kinds: the controller and an engine (OUTCOME and OUTPUT serve here too)
 COMMAND: Final = 32
@@ -67,6 +75,8 @@ WAITING: Final = 37
 WAITED: Final = 38
 WAITS_FOREVER: Final = 39
 RECALL: Final = 40
+CONFIRM: Final = 42
+RECLAIM: Final = 43
 
 # Kinds from 48 on belong to the task interface; see :mod:`ipython1.kernel.wire.taskwire`.
 

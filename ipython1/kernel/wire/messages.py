@@ -6,9 +6,10 @@ Small structured parts are JSON; what is on a hot path is packed.  Nothing here 
 from __future__ import annotations
 
 import json
+import secrets
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ from ipython1.version import __version__
 
 ORIGIN_SIZE: Final = 16
 """Bytes in the uuid of a client."""
+
+MOST_LABEL: Final = 200
+"""Characters that are kept of what a party calls itself."""
 
 # Status of an outcome
 OK: Final = 0
@@ -67,13 +71,59 @@ def unpack_json(data: Buffer) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """What an engine has left of earlier connections, as it tells when it registers again.
+
+    :ivar commands: (origin in hexadecimal, number) of the commands that wait or run.
+    :ivar finished: those that are done, whose outcomes the controller has not confirmed.
+    :ivar seen: the highest number of each origin's commands that ever came.
+    :ivar runs: (task id, attempt) of the runs that wait or are under way.
+    :ivar ended: those that are done, whose results the controller has not confirmed.
+    """
+
+    commands: tuple[tuple[str, int], ...] = ()
+    finished: tuple[tuple[str, int], ...] = ()
+    seen: Mapping[str, int] = field(default_factory=dict)
+    runs: tuple[tuple[int, int], ...] = ()
+    ended: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def read(cls, value: Any) -> Holds:
+        """Read what JSON made of one.
+
+        :raises KeyError, TypeError, ValueError: if it is malformed.
+        """
+        return cls(
+            tuple((_origin(origin), int(number)) for origin, number in value["commands"]),
+            tuple((_origin(origin), int(number)) for origin, number in value["finished"]),
+            {_origin(origin): int(number) for origin, number in value["seen"].items()},
+            tuple((int(task_id), int(attempt)) for task_id, attempt in value["runs"]),
+            tuple((int(task_id), int(attempt)) for task_id, attempt in value["ended"]),
+        )
+
+
+def _origin(text: Any) -> str:
+    if len(bytes.fromhex(text)) != ORIGIN_SIZE:
+        raise ValueError("a uuid has 16 bytes")
+    return str(text)
+
+
+def new_secret() -> str:
+    """A new :attr:`Hello.secret`."""
+    return secrets.token_hex(ORIGIN_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What an engine or client says of itself when it registers.
 
-    :ivar uuid: 16 random bytes as hex; the same for all connections of one process.
+    :ivar uuid: 16 random bytes as hex; an engine's or client's own, the same each time that it registers.
     :ivar role: what it wants to be: ``'engine'`` or the name of a client interface.
     :ivar wanted_id: the id an engine asks for.
     :ivar host: names the machine and its process-id space, so that equal hosts can signal each other's processes.
+    :ivar secret: proves that who registers again under a uuid is the same as before.
+    :ivar label: who it is, for people: ``user@host``.
+    :ivar holds: what an engine has left of earlier connections.
     """
 
     uuid: str
@@ -81,6 +131,9 @@ class Hello:
     host: str
     role: str
     wanted_id: int | None = None
+    secret: str = field(default="", repr=False)
+    label: str = ""
+    holds: Holds = field(default_factory=Holds)
     protocol: int = frames.PROTOCOL_VERSION
     python: tuple[int, int] = field(
         default_factory=lambda: (sys.version_info[0], sys.version_info[1])
@@ -109,11 +162,14 @@ class Hello:
                 host=str(value["host"]),
                 role=str(value["role"]),
                 wanted_id=None if wanted is None else int(wanted),
+                secret=str(value["secret"]),
+                label=str(value["label"])[:MOST_LABEL],
+                holds=Holds.read(value["holds"]),
                 protocol=int(value["protocol"]),
                 python=(int(major), int(minor)),
                 version=str(value["version"]),
             )
-        except (KeyError, TypeError, ValueError) as problem:
+        except (AttributeError, KeyError, TypeError, ValueError) as problem:
             raise ProtocolError(f"a greeting is malformed: {problem!r}") from None
 
     def check_role(self, role: str) -> None:
@@ -145,11 +201,17 @@ class Welcome:
 
     :ivar engine_id: the id an engine got.
     :ivar max_message: bytes; nothing larger is accepted.
+    :ivar instance: names the controller's state for ever, across its restarts.
+    :ivar epoch: counts the starts of controllers on that state.
+    :ivar known: whether the controller knows who registers from before, and what it had.
     """
 
     engine_id: int | None = None
     max_message: int = 0
     pid: int = 0
+    instance: str = ""
+    epoch: int = 0
+    known: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:

@@ -16,16 +16,22 @@ kind               from, to               ident            says
 ``RETRACT``        controller, engine     --               payload: runs to give back
 ``STOP``           controller, engine     task id          meta: attempt
 ``ASK_DEPEND``     controller, engine     version          meta: digest of a function of the engine's properties
-``RESULTS``        engine, controller     --               payload: a table of results, their payloads
+``RESULTS``        engine, controller     first row        payload: a table of results, their payloads
 ``BEGUN``          engine, controller     task id          meta: attempt
 ``GIVEN_BACK``     engine, controller     --               payload: runs
 ``FORGET``         client, controller,    --               meta: digest of a function that is not used any more
                    engine
 ``DEPENDS``        engine, controller     version          meta: digest and answer
+``SAFE``           controller, engine     row              all results up to this row are safe; forget them
 =================  =====================  ===============  ==========================================================
 
 With the flag ``frames.BULK`` the meta part of ``SUBMIT``, ``RUN``, ``RESULTS`` and ``DONE`` holds what is else at
 the head of the payload, for one task, and a bulk transfer brings the task's own payload.
+
+A run is named for ever by its task's id and the number of the attempt, which holds the controller's epoch (see
+:func:`attempt_number`), so no two runs share a name even if a controller forgot one.  An engine numbers the rows of its
+``RESULTS`` 1, 2, ... for as long as its process lives, and keeps each until a ``SAFE`` covers it; what it sends again
+has the number it had before.
 """
 
 from __future__ import annotations
@@ -53,6 +59,7 @@ BEGUN: Final = 62
 GIVEN_BACK: Final = 63
 DEPENDS: Final = 65
 FORGET: Final = 66
+SAFE: Final = 67
 
 DIGEST_SIZE: Final = 16
 NO_DIGEST: Final = bytes(DIGEST_SIZE)
@@ -71,6 +78,19 @@ Frame: TypeAlias = tuple[list[Buffer], int]
 
 GUARDED: Final = 1
 """Flag of a run: tell results before it begins, that it begins, and its result as soon as it is there."""
+
+
+_EPOCH_BITS: Final = 32
+
+
+def attempt_number(epoch: int, count: int) -> int:
+    """The number of an attempt: larger than those of all earlier epochs."""
+    return epoch << _EPOCH_BITS | count
+
+
+def epoch_of(attempt: int) -> int:
+    """The epoch of the controller that made an attempt."""
+    return attempt >> _EPOCH_BITS
 
 
 class Status(IntEnum):
@@ -169,8 +189,8 @@ class Submitted(NamedTuple):
     recovery: Sequence[tuple[object, bytes]] = ()
 
 
-def _frame(kind: int, head: list[Buffer], bodies: list[bytes], size: int) -> Frame:
-    return [HEADER.pack(kind, 0, 0, size, 0), *head, *bodies], HEADER.size + size
+def _frame(kind: int, head: list[Buffer], bodies: list[bytes], size: int, ident: int = 0) -> Frame:
+    return [HEADER.pack(kind, 0, 0, size, ident), *head, *bodies], HEADER.size + size
 
 
 class _SubmitFrame:
@@ -275,12 +295,18 @@ _NONE: list[tuple[object, bytes]] = []
 # -- runs and results ----------------------------------------------------------------------------------------------
 
 _COUNT: Final = struct.Struct("<I")
-_RUN: Final = struct.Struct("<QIIB")
-_RESULT: Final = struct.Struct("<QIIBd")
+_RUN: Final = struct.Struct("<QQIB")
+_RESULT: Final = struct.Struct("<QQIBd")
 
 
-def _pack_table(kind: int, rows: Iterable[tuple[bytes, bytes]]) -> Iterator[Frame]:
-    """Frames of rows, each a packed entry and a payload."""
+def _pack_table(
+    kind: int, rows: Iterable[tuple[bytes, bytes]], first: int | None = None
+) -> Iterator[Frame]:
+    """Frames of rows, each a packed entry and a payload.
+
+    :param first: the number of the first row, if they have numbers; the ident of a frame is that of its first row.
+    """
+    number = first or 0
     table: list[bytes] = []
     bodies: list[bytes] = []
     size = 0
@@ -291,11 +317,13 @@ def _pack_table(kind: int, rows: Iterable[tuple[bytes, bytes]]) -> Iterator[Fram
         size += len(entry) + len(payload)
         if size >= _FULL:
             head: list[Buffer] = [_COUNT.pack(len(table)), *table]
-            yield _frame(kind, head, bodies, size + _COUNT.size)
+            yield _frame(kind, head, bodies, size + _COUNT.size, number)
+            if first is not None:
+                number += len(table)
             table, bodies, size = [], [], 0
     if table:
         head = [_COUNT.pack(len(table)), *table]
-        yield _frame(kind, head, bodies, size + _COUNT.size)
+        yield _frame(kind, head, bodies, size + _COUNT.size, number)
 
 
 def _table(data: Buffer, entry: struct.Struct, what: str) -> tuple[Iterator[tuple[int, ...]], int]:
@@ -353,8 +381,11 @@ Result: TypeAlias = tuple[int, int, int, float, bytes]
 """Task id, attempt, status, seconds it took, payload."""
 
 
-def pack_results(results: Iterable[Result]) -> Iterator[Frame]:
-    """``RESULTS`` frames."""
+def pack_results(results: Iterable[Result], first: int) -> Iterator[Frame]:
+    """``RESULTS`` frames.
+
+    :param first: the row number of the first result; the others follow.
+    """
     pack = _RESULT.pack
     return _pack_table(
         RESULTS,
@@ -362,6 +393,7 @@ def pack_results(results: Iterable[Result]) -> Iterator[Frame]:
             (pack(task_id, attempt, len(payload), status, duration), payload)
             for task_id, attempt, status, duration, payload in results
         ),
+        first,
     )
 
 
@@ -403,7 +435,7 @@ def unpack_results(data: Buffer) -> list[Result]:
 
 # -- finished tasks ------------------------------------------------------------------------------------------------
 
-DONE_HEAD: Final = struct.Struct("<QIBiIddd")
+DONE_HEAD: Final = struct.Struct("<QIBiQddd")
 """Task id, size of the payload, status, engine, attempt; submitted and completed as seconds since the epoch;
 duration."""
 
@@ -426,8 +458,8 @@ def pack_done(kinds: Iterable[tuple[bytes, bytes]], batch: int) -> Iterator[Fram
 # -- small ones ----------------------------------------------------------------------------------------------------
 
 _CREDIT: Final = struct.Struct("<QQ")
-_ATTEMPT: Final = struct.Struct("<I")
-_KEY: Final = struct.Struct("<QI")
+_ATTEMPT: Final = struct.Struct("<Q")
+_KEY: Final = struct.Struct("<QQ")
 
 
 def pack_credit(tasks: int, size: int) -> bytes:

@@ -20,7 +20,8 @@ from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.taskwire import Entry, OptionsSpec
 
 payloads = st.binary(max_size=200)
-attempts = st.integers(0, 2**32 - 1)
+attempts = st.integers(0, 2**64 - 1)
+numbers = st.integers(0, 2**32 - 1)
 task_ids = st.integers(0, 2**63)
 digests = st.binary(min_size=16, max_size=16)
 quiet = settings(deadline=None, max_examples=60, database=None)
@@ -46,7 +47,7 @@ class RoundTripTests(SynchronousTestCase):
         st.builds(
             OptionsSpec,
             digests,
-            attempts,
+            numbers,
             st.integers(-(2**31), 2**31 - 1),
             st.floats(0, 1e9),
             st.integers(1, 2**32 - 1),
@@ -98,7 +99,7 @@ class RoundTripTests(SynchronousTestCase):
         )
     )
     def test_results(self, results: list[Any]) -> None:
-        made = list(taskwire.pack_results(results))
+        made = list(taskwire.pack_results(results, 1))
         unpacked = [entry for body in bodies(made) for entry in taskwire.unpack_results(body)]
         self.assertEqual(unpacked, results)
 
@@ -106,6 +107,23 @@ class RoundTripTests(SynchronousTestCase):
         runs = [(n, 1, 0, bytes(100_000)) for n in range(20)]
         made = bodies(taskwire.pack_runs(runs))
         self.assertEqual(len(made), 20)
+
+    def test_a_frame_of_results_says_which_row_is_its_first(self) -> None:
+        results = [(n, 1, 0, 0.5, bytes(40_000)) for n in range(5)]
+        idents: list[tuple[int, int]] = []
+        for parts, _ in taskwire.pack_results(results, 7):
+            frames.dispatch(
+                b"".join(parts),
+                lambda kind, flags, ident, meta, payload: idents.append(
+                    (ident, len(taskwire.unpack_results(payload)))
+                ),
+            )
+        self.assertEqual(idents, [(7, 2), (9, 2), (11, 1)])
+
+    def test_attempts_of_a_later_epoch_are_larger(self) -> None:
+        early, late = taskwire.attempt_number(1, 2**32 - 1), taskwire.attempt_number(2, 0)
+        self.assertLess(early, late)
+        self.assertEqual((taskwire.epoch_of(early), taskwire.epoch_of(late)), (1, 2))
 
     @quiet
     @given(st.data())
@@ -116,7 +134,7 @@ class RoundTripTests(SynchronousTestCase):
         entries = [Entry(n, b"o", b"z" * n, [(b"p", b"q")]) for n in range(3)]
         for made, unpack in (
             (taskwire.pack_runs(runs), taskwire.unpack_runs),
-            (taskwire.pack_results(results), taskwire.unpack_results),
+            (taskwire.pack_results(results, 7), taskwire.unpack_results),
             (
                 taskwire.pack_submissions(entries),
                 lambda body: taskwire.unpack_submissions(body, lambda packed: packed),
