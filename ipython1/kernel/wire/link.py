@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import OnSent, pack_reference
@@ -204,6 +205,9 @@ class FrameLink:
             return
         try:
             frames.dispatch(batch, self._frame_received)
+        except ProtocolError as problem:
+            log.warn("ending a connection: {problem}", problem=problem)
+            self.abort("the other side sent something that is not in the protocol")
         except Exception:
             log.failure("a batch could not be handled; ending the connection")
             self.abort("the other side sent something that is not in the protocol")
