@@ -152,8 +152,21 @@ class TaskEntry:
         :raises ProtocolError: when it is malformed.
         """
         try:
-            *head, error = value
-            return cls(*head, None if error is None else (str(error[0]), str(error[1])))
+            taskid, client, label, state, engine, submitted, completed, run_time, size, error = (
+                value
+            )
+            return cls(
+                int(taskid),
+                str(client),
+                str(label),
+                str(state),
+                None if engine is None else int(engine),
+                float(submitted),
+                None if completed is None else float(completed),
+                float(run_time),
+                None if size is None else int(size),
+                None if error is None else (str(error[0]), str(error[1])),
+            )
         except (IndexError, TypeError, ValueError) as problem:
             raise ProtocolError(
                 f"an entry of the history cannot be understood: {problem!r}"
