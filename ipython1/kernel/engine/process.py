@@ -246,7 +246,7 @@ class EngineProcess:
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
-        self._tasks.registered()
+        self._tasks.registered(welcome)
 
     def _ended(self, result: Any) -> None:
         if isinstance(result, Failure):
