@@ -33,7 +33,7 @@ def private_environ(directory: Path) -> dict[str, str]:
         files.
     """
     temporary = directory / "tmp"
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)
     return {
         **os.environ,
         "IPYTHONDIR": str(directory),
@@ -59,19 +59,26 @@ def start_program(command: Sequence[str], environ: Mapping[str, str]) -> subproc
 
 
 class RealCluster:
-    """``ipcluster -n N`` in a temporary IPython directory; use it in a ``with`` statement, or call ``start`` and
+    """``ipcluster -n N`` in an IPython directory of its own; use it in a ``with`` statement, or call ``start`` and
     ``stop``.
 
     :param options: additional arguments of ``ipcluster``.
+    :param directory: an existing IPython directory, which is kept, as when a cluster is started again; by default a
+        temporary one.
     :ivar ipython_dir: the IPython directory.
     :ivar output: what ``ipcluster`` has printed so far, a list of lines.
     """
 
     def __init__(
-        self, n: int = 4, options: Sequence[str] = (), environ: Mapping[str, str] | None = None
+        self,
+        n: int = 4,
+        options: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.n = n
-        self.ipython_dir = Path(tempfile.mkdtemp(prefix="ipython1-test-"))
+        self._keep = directory is not None
+        self.ipython_dir = directory or Path(tempfile.mkdtemp(prefix="ipython1-test-"))
         self.output: list[str] = []
         self.environ = {**private_environ(self.ipython_dir), **(environ or {})}
         self.command = [
@@ -120,7 +127,7 @@ class RealCluster:
         return "\n".join(parts)
 
     def stop(self) -> None:
-        """Stop the cluster as Ctrl-C would, or kill it if it does not stop, and remove its directory."""
+        """Stop the cluster as Ctrl-C would, or kill it if it does not stop, and remove its temporary directory."""
         process = self.process
         try:
             if process is not None and process.poll() is None:
@@ -136,7 +143,8 @@ class RealCluster:
             if process is not None and process.stdout is not None and not reading:
                 process.stdout.close()
         finally:
-            shutil.rmtree(self.ipython_dir, ignore_errors=True)
+            if not self._keep:
+                shutil.rmtree(self.ipython_dir, ignore_errors=True)
 
     def run_program(
         self, path: str | os.PathLike[str], *args: str, timeout: float = 120.0

@@ -6,9 +6,16 @@ from typing import Any
 
 from foolscap.referenceable import Referenceable
 
+from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.tub.fastbroker import send_batch
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
+
+
+def ends_of(remote: Any) -> Ends | None:
+    """Return the ends of the connection that a Foolscap reference came by."""
+    broker = getattr(getattr(remote, "tracker", None), "broker", None)
+    return Ends.of_transport(getattr(broker, "transport", None))
 
 
 class FoolscapLink(Referenceable):

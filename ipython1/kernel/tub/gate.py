@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
-from ipython1.kernel.tub.foolscaplink import FoolscapLink
+from ipython1.kernel.tub.foolscaplink import FoolscapLink, ends_of
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
 
@@ -51,6 +51,7 @@ class Gate(Referenceable):
             log.info("registration refused: {problem}", problem=problem)
             return messages.pack_refusal(problem), None
         link = FrameLink(self._flusher, session)
+        link.ends = ends_of(remote_link)
         face = FoolscapLink(link)
         try:
             welcome = session.attach(link)

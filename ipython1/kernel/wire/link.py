@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import OnSent, pack_reference
 from ipython1.kernel.wire.bulkport import BulkPort
@@ -82,6 +83,8 @@ class FrameLink:
     open         frames are sent at the end of the turn
     lost         frames are dropped, nothing is received any more
     ===========  ==================================================
+
+    :ivar ends: of its network connection, if it has one.
     """
 
     def __init__(self, flusher: TurnFlusher, receiver: FrameReceiver) -> None:
@@ -92,6 +95,7 @@ class FrameLink:
         self._size = 0
         self._marked = False
         self.lost = False
+        self.ends: Ends | None = None
         self.bulk = BulkPort(self.send)
 
     def call_soon(self, function: Callable[[], None]) -> None:

@@ -1,0 +1,1 @@
+"""The fault suite: what the kernel must survive, injected for real; see :mod:`tests.faults.common`."""
