@@ -283,16 +283,20 @@ class InMemoryEngine:
             role=messages.ENGINE,
             wanted_id=wanted_id,
         )
+        self._instance = ""
         self.register()
 
     def register(self) -> None:
         """Register with the controller; call it again to reconnect after the connection was lost."""
-        hello = replace(self.hello, holds=self.end.commands.holds())
+        hello = replace(self.hello, holds=self.tasks.add_to(self.end.commands.holds()))
         session: EngineSession = self._cluster.engines_face.accept(hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
         self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1
         self.end.attach(self.link, welcome.max_message)
+        kept = welcome.known and welcome.instance == self._instance
+        self._instance = welcome.instance
+        self.tasks.registered(kept, self.id)
         session.opened()
 
     def kill(self) -> None:

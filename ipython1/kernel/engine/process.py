@@ -192,6 +192,7 @@ class EngineProcess:
             role=messages.ENGINE,
             wanted_id=wanted_id,
         )
+        self._welcome = messages.Welcome()
 
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
@@ -242,15 +243,17 @@ class EngineProcess:
         await connection.run(self._registered)
 
     def _greeting(self) -> messages.Hello:
-        return replace(self._hello, holds=self._end.commands.holds())
+        return replace(self._hello, holds=self._tasks.add_to(self._end.commands.holds()))
 
     def _registered(self, welcome: messages.Welcome) -> None:
+        kept = welcome.known and welcome.instance == self._welcome.instance
+        self._welcome = welcome
         service = self._service
         service.id = welcome.engine_id if welcome.engine_id is not None else -1
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
-        self._tasks.registered(welcome)
+        self._tasks.registered(kept, service.id)
 
     def _ended(self, result: Any) -> None:
         if isinstance(result, Failure):

@@ -30,6 +30,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter  # user code may replace the one in the module
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -392,14 +393,18 @@ class EngineTasks:
             return self._gate.request(question)
         return run is not None and self._gate.request(run)
 
-    def held_runs(self) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
-        """Name the runs that wait or are under way, and those that have ended, for a greeting."""
+    def add_to(self, holds: messages.Holds) -> messages.Holds:
+        """Name in a greeting the runs that are under way or wait, and those that have ended."""
+        runs, ended = self._named()
+        return replace(holds, runs=runs, ended=ended)
+
+    def _named(self) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
         # In the order in which runs go on from one to the next, so that none is missed.
         waiting = list(self._waiting)
         current = self._running_at_greeting = self._current
-        ended = self._results.keys()
-        left = dict.fromkeys(waiting if current is None else [current, *waiting])
-        return tuple(run for run in left if run not in set(ended)), tuple(ended)
+        ended = dict.fromkeys(self._results.keys())
+        runs = dict.fromkeys(waiting if current is None else [current, *waiting])
+        return tuple(run for run in runs if run not in ended), tuple(ended)
 
     def registered(self, kept: bool, engine_id: int) -> None:
         """The engine has registered, perhaps again.
@@ -415,7 +420,7 @@ class EngineTasks:
         self._arriving.clear()
         self._stop_on_arrival.clear()
         if kept:
-            runs, ended = self.held_runs()
+            runs, ended = self._named()
             self._held = {*runs, *ended}
         else:
             self._forget()
