@@ -275,6 +275,7 @@ class InMemoryEngine:
             host=host_identity(),
             role=messages.ENGINE,
             wanted_id=wanted_id,
+            secret=messages.new_secret(),
         )
         self.register()
 
@@ -284,7 +285,7 @@ class InMemoryEngine:
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
         self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1
-        self.end.attach(self.link, welcome.max_message)
+        self.end.attach(self.link, welcome)
         session.opened()
 
     def kill(self) -> None:
@@ -452,7 +453,13 @@ class InMemoryCluster:
         origin = uuid.uuid4()
         end = ClientEnd(origin.bytes)
         session: Session = face.accept(
-            messages.Hello(uuid=origin.hex, pid=os.getpid(), host=host_identity(), role=role)
+            messages.Hello(
+                uuid=origin.hex,
+                pid=os.getpid(),
+                host=host_identity(),
+                role=role,
+                secret=messages.new_secret(),
+            )
         )
         link, there = connect_in_memory(self.pump, end, session)
         end.attach(link, session.attach(there))

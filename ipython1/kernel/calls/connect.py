@@ -58,7 +58,9 @@ class Connection:
         :param first: called in the reactor's thread before that; the connection is closed when its Deferred has
             fired.  It must not refer to this object.
         """
-        self._closer = weakref.finalize(self, _close_soon, self.reactor, self._keeper, self.end, first)
+        self._closer = weakref.finalize(
+            self, _close_soon, self.reactor, self._keeper, self.end, first
+        )
         self._closer.atexit = False
 
     def close_blocking(self) -> None:

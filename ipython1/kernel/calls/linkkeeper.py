@@ -1,7 +1,7 @@
 """Keeps a client connected: makes its link, and makes it again when it is lost, for a bounded time.
 
-The states are those of :class:`~ipython1.kernel.calls.clientlink.ClientEnd`; while it is away, :class:`LinkKeeper` tries
-at once and then after longer and longer pauses.
+The states are those of :class:`~ipython1.kernel.calls.clientlink.ClientEnd`; while it is away, :class:`LinkKeeper`
+tries at once and then after longer and longer pauses.
 """
 
 from __future__ import annotations

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ipython1.kernel.controller.journal.interface import Journal
+from ipython1.kernel.controller.journal.rows import ClientRow
 from ipython1.kernel.controller.parties import Identity, Parties, Processes
+from ipython1.kernel.controller.partyrows import STARTED_AGAIN, client_party, client_row
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.link import FrameLink
 
@@ -21,9 +25,14 @@ class ClientRegistry:
     """
 
     def __init__(
-        self, clock: IReactorTime, grace: float, processes: Processes | None = None
+        self,
+        clock: IReactorTime,
+        grace: float,
+        processes: Processes | None,
+        journal: Journal,
     ) -> None:
         self._grace = grace
+        self._journal = journal
         self._parties = Parties("client", clock, self._gone, processes)
         self._on_gone: list[Callable[[bytes], None]] = []
         self._on_came: list[Callable[[Identity, messages.Hello], None]] = []
@@ -40,9 +49,8 @@ class ClientRegistry:
         for link in self.links(hello.uuid):
             # Its old connection is half open: the client itself knows better.
             link.abort("it has registered again")
-        identity = self._parties.came(
-            hello.uuid, hello.secret, hello.pid, hello.host, hello.label
-        )
+        identity = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
+        self._journal.client_came(client_row(identity, time.time()))
         for call in self._on_came:
             call(identity, hello)
         return known
@@ -76,9 +84,9 @@ class ClientRegistry:
                 link.send(frames.GOODBYE, 0, b"", reason.encode())
                 link.flush()
 
-    def expect(self, identity: Identity) -> None:
+    def expect(self, row: ClientRow) -> None:
         """Wait for a client that was there before the controller was started again."""
-        self._parties.expect(identity, "the controller was started again", self._grace)
+        self._parties.expect(client_party(row), STARTED_AGAIN, self._grace)
 
     def is_living(self, origin: bytes) -> bool:
         """Whether a client is connected, or may come back."""
@@ -111,3 +119,4 @@ class ClientRegistry:
                 call(bytes.fromhex(uuid))
             except Exception:
                 log.failure("what is to be done when a client is gone failed")
+        self._journal.client_gone(bytes.fromhex(uuid))

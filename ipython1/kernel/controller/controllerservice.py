@@ -7,7 +7,7 @@ own) is an adapter of :class:`IControllerBase`, so all of them work on the same 
 from __future__ import annotations
 
 import os
-import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -21,7 +21,10 @@ from zope.interface import Attribute, Interface, implementer
 from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.controller.clientregistry import ClientRegistry
 from ipython1.kernel.controller.config import Graces, TaskConfig
-from ipython1.kernel.controller.parties import MOST_REMEMBERED, Identity, Parties, Processes
+from ipython1.kernel.controller.journal.interface import Journal, NoJournal
+from ipython1.kernel.controller.journal.rows import EngineRow
+from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Processes
+from ipython1.kernel.controller.partyrows import STARTED_AGAIN, engine_party, engine_row
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.waitwatch import WaitWatch
 from ipython1.kernel.host.peerprocess import PeerProcesses
@@ -32,8 +35,8 @@ log = Logger()
 Hook: TypeAlias = tuple[Callable[..., Any], bool, Any, Any]
 """A function, whether it gets the engine's id first, and its other arguments."""
 
-MAX_ID = 2**31 - 1
-"""The highest id that an engine may ask for."""
+MAX_ID = 2**30
+"""The highest id that an engine may ask for; those that the controller chooses after it still fit into 31 bits."""
 
 
 class IControllerCore(Interface):
@@ -98,8 +101,7 @@ class ControllerService(MultiService):
     :param graces: how long one waits for parties whose link is lost; by default not at all.
     :param watched: notices when processes of this host die.
     :ivar clients: who the clients are.
-    :ivar instance: names the state that this controller has, for ever.
-    :ivar epoch: counts the controllers that have had that state.
+    :ivar journal: keeps what this controller was told and what it has promised.
     :ivar waits: finds out which waits of code on engines never end.
     """
 
@@ -112,6 +114,7 @@ class ControllerService(MultiService):
         task_config: TaskConfig | None = None,
         graces: Graces | None = None,
         watched: Processes | None = None,
+        journal: Journal | None = None,
     ) -> None:
         super().__init__()
         self.request_stop = request_stop
@@ -122,12 +125,11 @@ class ControllerService(MultiService):
         self.waits = WaitWatch(self.engines, clock)
         self._processes = processes
         self.graces = graces or Graces()
-        self.instance = secrets.token_hex(16)
-        self.epoch = 1
+        self.journal: Journal = NoJournal() if journal is None else journal
         self._next_id = 0
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._parties = Parties("engine", clock, self._engine_gone, watched)
-        self.clients = ClientRegistry(clock, self.graces.client, watched)
+        self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
@@ -150,7 +152,8 @@ class ControllerService(MultiService):
             self._add(engine)
         else:
             engine.hello = hello
-        self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
+        party = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
+        self.journal.engine_came(engine_row(engine.id, party, time.time()))
         log.info(
             "engine {id} registered: process {pid} on {host}",
             id=engine.id,
@@ -159,14 +162,22 @@ class ControllerService(MultiService):
         )
         return engine
 
-    def expect_engine(self, engine_id: int, identity: Identity, hello: messages.Hello) -> None:
-        """Wait for an engine that was registered before this controller was started again."""
-        engine = QueuedEngine(engine_id, hello, self.clock, self._processes)
-        self._next_id = max(self._next_id, engine_id + 1)
+    def recover(self) -> None:
+        """Wait for those who were there before this controller was started again; when the interfaces are there."""
+        recovered = self.journal.recovered
+        self._next_id = max(self._next_id, recovered.next_engine)
+        for row in recovered.clients:
+            self.clients.expect(row)
+        for engine in recovered.engines:
+            self._expect_engine(engine)
+
+    def _expect_engine(self, row: EngineRow) -> None:
+        hello = messages.Hello(row.uuid.hex(), row.pid, row.host, messages.ENGINE)
+        engine = QueuedEngine(row.engine_id, hello, self.clock, self._processes)
         self._add(engine)
-        self._call(self._on_register, engine_id)
-        engine.go_away("the controller was started again")
-        self._parties.expect(identity, engine.loss_reason, self.graces.restart)
+        engine.go_away(STARTED_AGAIN)
+        self._call(self._on_register, engine.id)
+        self._parties.expect(engine_party(row), STARTED_AGAIN, self.graces.restart)
 
     def _add(self, engine: QueuedEngine) -> None:
         uuid = engine.hello.uuid
@@ -219,6 +230,7 @@ class ControllerService(MultiService):
         self._call(self._on_unregister, engine.id)
         engine.fail_all()
         self._parties.goodbye(engine.hello.uuid, reason)
+        self.journal.engine_gone(engine.origin)
 
     def announce(self, engine: QueuedEngine) -> None:
         """The engine can be used from now on; tell whoever wants to know."""
@@ -259,7 +271,8 @@ class ControllerService(MultiService):
         if wanted is not None:
             if not 0 <= wanted <= MAX_ID:
                 raise IdInUse(
-                    f"an engine requested the id {wanted}, but ids range from 0 to {MAX_ID}"
+                    f"an engine requested the id {wanted}, but ids range from 0 to {MAX_ID}; "
+                    "start it with another --id, or without one"
                 )
             if wanted not in self.engines:
                 self._next_id = max(self._next_id, wanted + 1)
@@ -304,8 +317,8 @@ class ControllerService(MultiService):
         return messages.Welcome(
             max_message=self.max_message,
             pid=os.getpid(),
-            instance=self.instance,
-            epoch=self.epoch,
+            instance=self.journal.instance,
+            epoch=self.journal.epoch,
             known=known,
             extra=extra,
         )
