@@ -34,15 +34,7 @@ A run is named for ever by its task's id and the number of the attempt, which ho
 has the number it had before.
 
 A client begins with the question ``begin``, whose answer is a first block of ids and its credit.  When it comes back it
-asks ``resync`` instead, before it sends anything else.  It says of which of its ids it has no result, ``missing``, as
-ranges ``[[start, stop], ...]``.  The answer says what the controller has of it, from which both go on counting::
-
-    {"leases": [[start, stop, next], ...],   its blocks of ids; it submits again what it gave out from ``next`` on
-     "accepted": tasks,                      the tasks it has submitted in all, as ``CREDIT`` counts them
-     "size": bytes,                          the bytes of these, as ``CREDIT`` counts them
-     "credit": [tasks, bytes]}
-
-The results of those among ``missing`` that are done follow in ``DONE`` frames, and the others when they are done.
+asks ``resync`` instead, before it sends anything else; see :mod:`~ipython1.kernel.wire.tasksync`.
 """
 
 from __future__ import annotations
