@@ -187,7 +187,6 @@ class OutcomeRow:
     """How a command ended on one engine.
 
     :ivar meta: what the owner needs to send it again.
-    :ivar payload: None when the client has it, and only that it is over is kept.
     """
 
     origin: bytes
@@ -195,7 +194,7 @@ class OutcomeRow:
     engine_id: int
     status: int
     meta: bytes
-    payload: Data | None
+    payload: Data
     completed: float
 
 
