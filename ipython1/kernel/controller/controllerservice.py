@@ -24,8 +24,8 @@ from ipython1.kernel.wire import messages
 
 log = Logger()
 
-MAX_ID = 2**31 - 1
-"""The highest id that an engine may ask for."""
+MAX_ID = 2**30
+"""The highest id that an engine may ask for; those that the controller chooses after it still fit into 31 bits."""
 
 MAX_KNOWN = 10_000
 """Engines that get their id back when they register again; of the others, the oldest are forgotten."""
@@ -172,7 +172,8 @@ class ControllerService(MultiService):
         if wanted is not None:
             if not 0 <= wanted <= MAX_ID:
                 raise IdInUse(
-                    f"an engine requested the id {wanted}, but ids range from 0 to {MAX_ID}"
+                    f"an engine requested the id {wanted}, but ids range from 0 to {MAX_ID}; "
+                    "start it with another --id, or without one"
                 )
             if wanted not in self.engines:
                 self._next_id = max(self._next_id, wanted + 1)

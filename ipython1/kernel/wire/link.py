@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import OnSent, pack_reference
@@ -204,9 +205,14 @@ class FrameLink:
             return
         try:
             frames.dispatch(batch, self._frame_received)
+            return
+        except ProtocolError as problem:
+            log.warn("ending the connection to {peer}: {problem}", peer=self.peer, problem=problem)
         except Exception:
-            log.failure("a batch could not be handled; ending the connection")
-            self.abort("the other side sent something that is not in the protocol")
+            log.failure(
+                "a batch of {peer} could not be handled; ending its connection", peer=self.peer
+            )
+        self.abort("the other side sent something that is not in the protocol")
 
     def _frame_received(
         self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
@@ -217,6 +223,11 @@ class FrameLink:
             self.bulk.frame_received(kind, ident, meta, payload)
         else:
             self._receiver.frame_received(kind, flags, ident, meta, payload)
+
+    @property
+    def peer(self) -> str:
+        """Where the other side is, for people."""
+        return "the other side" if self.ends is None else "{}:{}".format(*self.ends.there)
 
     def abort(self, reason: str) -> None:
         """Give the link up from this side."""
@@ -232,8 +243,12 @@ class FrameLink:
         self.lost = True
         self._parts = []
         self._transport = None
-        self.bulk.connection_lost(reason)
-        self._receiver.link_lost(reason)
+        for tell in (self.bulk.connection_lost, self._receiver.link_lost):
+            try:
+                tell(reason)
+            except Exception:
+                # The connection itself must be closed in any case.
+                log.failure("what follows from the loss of {peer} failed", peer=self.peer)
 
 
 @dataclass(frozen=True, slots=True)
