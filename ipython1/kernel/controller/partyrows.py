@@ -17,7 +17,7 @@ def engine_row(engine_id: int, party: Identity, now: float) -> EngineRow:
         engine_id=engine_id,
         pid=party.pid,
         host=party.host,
-        start_time=int(party.started),
+        started=party.started,
         secret_hash=bytes.fromhex(party.proof),
         registered=now,
     )
@@ -30,7 +30,7 @@ def client_row(party: Identity, now: float) -> ClientRow:
         label=party.label,
         pid=party.pid,
         host=party.host,
-        start_time=int(party.started),
+        started=party.started,
         secret_hash=bytes.fromhex(party.proof),
         first_seen=now,
         last_seen=now,
@@ -39,11 +39,11 @@ def client_row(party: Identity, now: float) -> ClientRow:
 
 def engine_party(row: EngineRow) -> Identity:
     """An engine that was registered before the controller was started again."""
-    return Identity(row.uuid.hex(), row.secret_hash.hex(), row.pid, row.host, float(row.start_time))
+    return Identity(row.uuid.hex(), row.secret_hash.hex(), row.pid, row.host, row.started)
 
 
 def client_party(row: ClientRow) -> Identity:
     """A client that was there before the controller was started again."""
     return Identity(
-        row.uuid.hex(), row.secret_hash.hex(), row.pid, row.host, float(row.start_time), row.label
+        row.uuid.hex(), row.secret_hash.hex(), row.pid, row.host, row.started, row.label
     )

@@ -425,6 +425,8 @@ class QueuedEngine:
             raise ProtocolError("an engine's outcome is cut short")
         key = (meta[: messages.ORIGIN_SIZE], number)
         status = meta[messages.ORIGIN_SIZE]
+        if status == messages.UNRECEIVED:
+            status = messages.REFUSED
         rest = meta[messages.ORIGIN_SIZE + 1 :]
         # All of it is understood before the command is taken out, so that garbage leaves it to fail with its engine.
         error = None

@@ -176,7 +176,7 @@ class EngineProcess:
         self._worker = Worker(
             CommandRunner(self._service),
             self._gate,
-            lambda command, outcome: self._end.send_outcome(command, outcome),
+            lambda command, outcome: self._end.commands.ended(command, outcome),
         )
         self._service.stop = self._worker.stop
         self._end = EngineEnd(

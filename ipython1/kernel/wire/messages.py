@@ -40,6 +40,8 @@ FAILED: Final = 1
 """The engine ran it and it raised; the payload tells."""
 REFUSED: Final = 2
 """The kernel itself failed it; the meta part names the error."""
+UNRECEIVED: Final = 3
+"""Only from an engine to the controller: the command's data stopped coming, so the engine has never had it."""
 
 
 ENGINE: Final = "engine"
