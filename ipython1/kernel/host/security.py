@@ -10,6 +10,7 @@ The module re-exports the main functions of :mod:`ipython1.kernel.host.private_f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from ipython1.kernel.host.furl import (
 )
 from ipython1.kernel.host.private_files import (
     ensure_private_dir,
+    ensure_unshared_dir,
     read_private_if_there,
     write_private,
 )
@@ -77,18 +79,14 @@ class IPythonDirs:
         return self.ipython_dir / "log"
 
     def prepare(self) -> IPythonDirs:
-        """Create missing directories; refuse a security directory that others can access.
+        """Create missing directories; refuse those that others can access, or could replace.
 
         :returns: ``self``.
-        :raises SecurityError: see :func:`ensure_private_dir`; also if a directory cannot be created.
+        :raises SecurityError: see :func:`ensure_unshared_dir` and :func:`ensure_private_dir`.
         """
+        ensure_unshared_dir(self.ipython_dir)
         ensure_private_dir(self.security)
-        try:
-            self.log.mkdir(mode=0o700, exist_ok=True)
-        except OSError as exception:
-            raise SecurityError(
-                f"cannot create the directory {self.log}: {exception.strerror}"
-            ) from exception
+        ensure_private_dir(self.log)
         return self
 
 
@@ -181,12 +179,18 @@ class ClusterFiles:
 
 
 def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:
-    """Write a FURL file with mode 0600, atomically.
+    """Write a FURL file with mode 0600, atomically; do nothing if it holds this FURL already.
+
+    So a controller that keeps its FURLs can start again on a full disk.
 
     :returns: the path.
     :raises SecurityError: if it cannot be written.
     """
-    return write_private(path, f"{furl}\n".encode("ascii"))
+    data = f"{furl}\n".encode("ascii")
+    with contextlib.suppress(SecurityError):
+        if read_private_if_there(path, "FURL file") == data:
+            return Path(path)
+    return write_private(path, data)
 
 
 def read_furl(path: str | os.PathLike[str]) -> Furl:

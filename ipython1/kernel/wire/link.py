@@ -22,6 +22,7 @@ from ipython1.kernel.wire.bulkport import BulkPort
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
 from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline
+from ipython1.kernel.wire.room import Room, RoomQueue
 
 log = Logger()
 
@@ -38,7 +39,7 @@ class FrameReceiver(Protocol):
         """The other side is gone; called once, and nothing is received afterwards."""
 
 
-class BatchTransport(Protocol):
+class BatchTransport(Room, Protocol):
     """What a link sends through."""
 
     def send_batch(self, parts: list[Buffer]) -> None:
@@ -97,6 +98,7 @@ class FrameLink:
         self._marked = False
         self.lost = False
         self.ends: Ends | None = None
+        self._room = RoomQueue(self.call_soon)
         self.bulk = BulkPort(self.send)
 
     def call_soon(self, function: Callable[[], None]) -> None:
@@ -107,6 +109,20 @@ class FrameLink:
         """Begin to send through ``transport``."""
         self._transport = transport
         self.flush()
+        self._room.attach(transport)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room; see :mod:`~ipython1.kernel.wire.room`.  There is none before :meth:`connected`."""
+        return self._room.has_room
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once, in a later turn, when there is room and those that wait already have had their turn.
+
+        It is never called after the link was lost, which ``link_lost`` reports.
+        """
+        if not self.lost:
+            self._room.add(call)
 
     def send(
         self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
@@ -243,6 +259,7 @@ class FrameLink:
         self.lost = True
         self._parts = []
         self._transport = None
+        self._room.detach()
         for tell in (self.bulk.connection_lost, self._receiver.link_lost):
             try:
                 tell(reason)
