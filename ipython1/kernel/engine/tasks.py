@@ -16,8 +16,9 @@ waiting                        ``STOP``                      ended, with ``STOPP
 current                        ``STOP``                      interrupted; ends as it ends
 current                        its end                       ended
 ended                          ``SAFE``                      (gone)
-waiting, ended                 an unknown controller         (gone): it is not that one's business
+waiting                        an unknown controller         ended, with ``STOPPED``
 current                        an unknown controller         interrupted; ends as it ends
+ended                          an unknown controller         (gone)
 =============================  ============================  =======================================================
 
 The main thread takes nothing while the link is lost, or while too many results wait for ``SAFE``.  A greeting names
@@ -432,15 +433,18 @@ class EngineTasks:
         self._wake()
 
     def _forget(self) -> None:
-        """Let go of the runs of a controller that is lost, or has given them to others."""
+        """Let go of the runs of a controller that is lost, or has given them to others.
+
+        The controller gets a result of each run that the greeting said is not done, and knows by this that it is over.
+        """
         self._held = set()
-        self._waiting.clear()
         self._questions.clear()
-        # The controller waits for the end of what was under way.
         self._results.drop(self._running_at_greeting)
-        run = self._current
-        if run is not None:
+        for run in list(self._waiting):
             self._stop(run)
+        current = self._current
+        if current is not None:
+            self._stop(current)
 
 
 def _begun(run: Key) -> tuple[list[Buffer], int]:
