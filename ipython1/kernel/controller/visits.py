@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ipython1.kernel.basics.error import ClientError, KernelError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.controller.revocations import Revocations
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import messages
@@ -161,28 +161,16 @@ class Visits:
                 visit.link.abort(reason)
         return len(visits)
 
-    def revoke(self, name: str, keep: str) -> Visit:
-        """End a client's connections, and never let it in again.
+    def revoke(self, uuid: str, label: str, reason: str) -> int:
+        """End a party's connections, and never let it in again; return how many there were.
 
-        :param name: the beginning of its uuid.
-        :param keep: the interface whose parties cannot be revoked: they would lose what they hold.
-        :returns: one of its connections.
-        :raises ClientError: if no client, or more than one, is connected under this name; or it cannot be revoked.
+        :raises SecurityError: if that cannot be written down; its connections are ended all the same.
         """
-        found = [v for v in self.here() if name and v.hello.uuid.startswith(name.lower())]
-        uuids = {visit.hello.uuid for visit in found}
-        if not found:
-            raise ClientError(f"no client {name!r} is connected; the list shows those that are")
-        if len(uuids) > 1:
-            raise ClientError(f"{len(uuids)} clients begin with {name!r}; give more of the id")
-        if any(visit.interface == keep for visit in found):
-            raise ClientError(
-                f"{name} is an engine; end it with 'ipcluster engines' or MultiEngineClient.kill"
-            )
-        visit = found[0]
-        reason = "it was revoked by whoever runs the controller"
-        self._revocations.add(visit.hello.uuid, self._now(), visit.hello.label)
-        for each in found:
-            if each.link is not None:
-                each.link.dismiss(reason)
-        return visit
+        visits = [visit for visit in self.here() if visit.hello.uuid == uuid]
+        try:
+            self._revocations.add(uuid, self._now(), label)
+        finally:
+            for visit in visits:
+                if visit.link is not None:
+                    visit.link.dismiss(reason)
+        return len(visits)
