@@ -172,10 +172,7 @@ class EngineTasks:
             self._current = None
         flags, payload = entry
         if flags & taskwire.GUARDED:
-            self._tell()
-            self._reported = key
-            self._outbox.post(*_begun(key), link)
-            self._sync()
+            self._tell_begin(key, link)
         gate = self._gate
         status, result, duration = Status.STOPPED, b"", 0.0
         try:
@@ -198,6 +195,13 @@ class EngineTasks:
         elif perf_counter() - self._told_at >= FLUSH_AFTER:
             self._tell()
         return True
+
+    def _tell_begin(self, run: Key, link: FrameLink) -> None:
+        """Tell all results so far, and then that a run begins."""
+        self._tell()
+        self._reported = run
+        self._outbox.post(*_begun(run), link)
+        self._sync()
 
     def _stopping(self) -> bool:
         """Whether the current run is to end."""
