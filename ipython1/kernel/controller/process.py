@@ -13,6 +13,10 @@ from twisted.python.reflect import namedAny
 from ipython1.kernel.basics.error import ClientError, SecurityError
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
+from ipython1.kernel.controller.journal.interface import Journal, NoJournal
+from ipython1.kernel.controller.journal.journal import open_journal
+from ipython1.kernel.controller.journal.opening import JournalSettings
+from ipython1.kernel.controller.journal.store import Limits
 from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.controller.parties import Identity
 from ipython1.kernel.host.certificates import load_or_make_certificate
@@ -61,6 +65,7 @@ class RunningController:
     furl_files: dict[str, Path]
     _tubs: list[Any] = field(default_factory=list)
     _lock: LockFile | None = None
+    _journal: Journal = field(default_factory=NoJournal)
 
     async def stop(self, goodbye: str = "") -> None:
         """Stop listening, close all connections.
@@ -72,6 +77,7 @@ class RunningController:
         self.service.stop_waiting()
         for tub in self._tubs:
             await tubs.close(tub)
+        await self._journal.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -93,6 +99,11 @@ async def start_controller(
             f"a controller{which} already runs in {files.dirs.ipython_dir} (process {lock.holder() or 'unknown'}); "
             "stop it first, or choose another --cluster-id"
         )
+    try:
+        journal = await _open_journal(config, reactor)
+    except BaseException:
+        lock.release()
+        raise
     running = RunningController(
         ControllerService(
             reactor,
@@ -102,10 +113,12 @@ async def start_controller(
             task_config=config.task,
             graces=config.graces,
             watched=WatchedProcesses(reactor),
+            journal=journal,
         ),
         0,
         {},
         _lock=lock,
+        _journal=journal,
     )
     try:
         await _open_gates(running, config, reactor)
@@ -114,6 +127,28 @@ async def start_controller(
         await running.stop()
         raise
     return running
+
+
+async def _open_journal(config: ControllerConfig, reactor: Any) -> Journal:
+    chosen = config.journal
+    if not chosen.enabled:
+        log.info("there is no journal: what this controller holds is lost when it ends")
+        return NoJournal()
+    limits = Limits(chosen.keep_age, chosen.keep_size)
+    settings = JournalSettings(chosen.directory, chosen.sync == "full", limits)
+    journal = await open_journal(settings, reactor)
+    if journal.recovered.lost:
+        log.error("{lost}", lost=journal.recovered.lost)
+    for name in journal.recovered.broken_files:
+        log.error(
+            "the journal's payload file {name} is damaged; what needs it will fail", name=name
+        )
+    log.info(
+        "the journal in {directory} is open; this is start {epoch} on it",
+        directory=chosen.directory,
+        epoch=journal.epoch,
+    )
+    return journal
 
 
 async def _open_gates(running: RunningController, config: ControllerConfig, reactor: Any) -> None:
