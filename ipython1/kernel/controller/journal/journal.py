@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from ipython1.kernel.controller.config import JournalConfig
 from ipython1.kernel.controller.journal.commandtables import command_history, fetch_outcome
 from ipython1.kernel.controller.journal.datacolumns import size_of
-from ipython1.kernel.controller.journal.interface import PayloadWriter, Ranges
+from ipython1.kernel.controller.journal.interface import Journal, NoJournal, PayloadWriter, Ranges
 from ipython1.kernel.controller.journal.opening import JournalSettings, open_store
 from ipython1.kernel.controller.journal.payloads import PayloadFiles
 from ipython1.kernel.controller.journal.plan import Function, Gone, Lease, PartyChange, Plan
@@ -33,7 +34,7 @@ from ipython1.kernel.controller.journal.rows import (
     SubmissionRow,
     TaskHistory,
 )
-from ipython1.kernel.controller.journal.store import Store
+from ipython1.kernel.controller.journal.store import Limits, Store
 from ipython1.kernel.controller.journal.taskreading import fetch_results, task_history
 from ipython1.kernel.controller.journal.writer import Entry, Question, Reports, Writer
 from ipython1.kernel.wire.frames import Buffer
@@ -49,15 +50,35 @@ _CALL: Final = 200
 _T = TypeVar("_T")
 
 
-async def open_journal(settings: JournalSettings, reactor: Any) -> WritingJournal:
-    """Open a journal, in a thread.
+async def start_journal(config: JournalConfig, reactor: Any) -> Journal:
+    """The journal that a controller's configuration describes, opened.
 
     :raises SecurityError: when others may access it.
     :raises ClientError: when it cannot be used, but is not damaged.
     """
-    store, recovered = await deferToThreadPool(
-        reactor, reactor.getThreadPool(), open_store, settings
+    if not config.enabled:
+        log.info("there is no journal: what this controller holds is lost when it ends")
+        return NoJournal()
+    limits = Limits(config.keep_age, config.keep_size)
+    journal = await open_journal(
+        JournalSettings(config.directory, config.sync == "full", limits), reactor
     )
+    if journal.recovered.lost:
+        log.error("{lost}", lost=journal.recovered.lost)
+    for name in journal.recovered.broken_files:
+        log.error("the journal's file {name} is damaged; what needs it will fail", name=name)
+    log.info(
+        "the journal in {directory} is open; this is start {epoch} on it",
+        directory=config.directory,
+        epoch=journal.epoch,
+    )
+    return journal
+
+
+async def open_journal(settings: JournalSettings, reactor: Any) -> WritingJournal:
+    """Open a journal, in a thread; the errors are those of :func:`start_journal`."""
+    pool = reactor.getThreadPool()
+    store, recovered = await deferToThreadPool(reactor, pool, open_store, settings)
     return WritingJournal(store, recovered, reactor, settings.synced)
 
 
