@@ -169,6 +169,13 @@ class WithAControllerTests(TestCase):
         await party.connect()
         return party
 
+    def comes_again(self, party: Party) -> Deferred[None]:
+        """The same client makes a new connection."""
+        again = Party(party.hello.role, party.furl)
+        again.hello = party.hello
+        self.parties.append(again)
+        return Deferred.fromCoroutine(again.connect())
+
     def path(self, role: str = messages.TASK) -> Path:
         name = {"task": "tc", "multiengine": "mec"}.get(role, role)
         return self.directory / "security" / f"ipcontroller-{name}.furl"
@@ -202,9 +209,7 @@ class WithAControllerTests(TestCase):
         await party.lost
         await gone
         for each in (party, lurker):
-            again = Party(messages.TASK, each.furl)
-            self.parties.append(again)
-            await self.assertFailure(Deferred.fromCoroutine(again.connect()), SecurityError)
+            await self.assertFailure(self.comes_again(each), SecurityError)
         self.assertTrue(other.end.connected)
         new = await self.party()
         self.assertNotEqual(new.furl.name, party.furl.name)
@@ -234,10 +239,10 @@ class WithAControllerTests(TestCase):
         self.assertIn(rf"client {party.hello.uuid[:8]} (ann\x1b[2J@there) is disconnected", text)
         self.assertIn("revoked", await party.lost)
         self.assertTrue(other.end.connected)
-        await self.assertFailure(Deferred.fromCoroutine(party.connect()), SecurityError)
+        await self.assertFailure(self.comes_again(party), SecurityError)
         await running.stop()
         await self.start()
-        await self.assertFailure(Deferred.fromCoroutine(party.connect()), SecurityError)
+        await self.assertFailure(self.comes_again(party), SecurityError)
         await self.party()
 
     async def test_what_is_wrong_is_told(self) -> None:
