@@ -36,7 +36,7 @@ log = Logger()
 
 CLOSED = "the client was closed"
 
-ONLY_ONCE = frozenset(("interrupt", "kill"))
+ONLY_ONCE = frozenset(("interrupt", "kill", "resync"))
 """Questions that are not asked again, as something else may be meant by then."""
 
 
@@ -86,6 +86,7 @@ class ClientEnd:
     :ivar on_away: called with the reason when the link is lost, and is to be made again.
     :ivar on_back: called with the welcome when it is made again.
     :ivar on_lost: called with the reason when it is lost for good.
+    :ivar settle_first: called when the link is made again; other questions wait until its Deferred has fired.
     :ivar others_wait: functions that say whether something waits for the controller that is not known here.
     """
 
@@ -107,6 +108,8 @@ class ClientEnd:
         self.on_away: list[Callable[[str], None]] = []
         self.on_back: list[Callable[[messages.Welcome], None]] = []
         self.others_wait: list[Callable[[], bool]] = []
+        self.settle_first: Callable[[], Deferred[None]] | None = None
+        self._settling = False
 
     def attach(self, link: FrameLink, welcome: messages.Welcome) -> None:
         """Use ``link`` from now on, the first one or another one."""
@@ -126,9 +129,24 @@ class ClientEnd:
             return
         self._away = None
         self._ids_are(frozenset(welcome.extra.get("ids", ())))
-        self._ask_again()
+        self._settle_and_ask()
         for callback in list(self.on_back):
             _guarded(callback, welcome)
+
+    def _settle_and_ask(self) -> None:
+        """Ask again what was not answered, after what has to be settled first."""
+        link = self._link
+        if self.settle_first is None or link is None:
+            self._ask_again()
+            return
+
+        def settled(result: object) -> None:
+            if self._link is link:
+                self._settling = False
+                self._ask_again()
+
+        self._settling = True
+        self.settle_first().addBoth(settled)
 
     @property
     def connected(self) -> bool:
@@ -204,7 +222,7 @@ class ClientEnd:
         return answer
 
     def _send_question(self, number: int, question: _Question) -> None:
-        if self._link is not None:
+        if self._link is not None and (not self._settling or question.name in ONLY_ONCE):
             payload = messages.pack_json({"name": question.name, "args": question.args})
             self._link.send(frames.ASK, number, b"", payload)
 
