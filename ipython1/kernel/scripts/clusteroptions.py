@@ -100,6 +100,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="restart an engine that died, at most N times a minute",
     )
     parser.add_argument(
+        "--restart-stuck",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="kill and restart a controller that gives no sign of life for so long; 0 for never",
+    )
+    parser.add_argument(
         "--start-timeout",
         type=arguments.seconds,
         metavar="SECONDS",
@@ -220,6 +226,7 @@ def cluster_config(
         ),
         batch=_batch_options(given, section["batch"]),
         restart_controller=section["restart_controller"],
+        restart_stuck=_chosen(given.restart_stuck, section["restart_stuck"]),
         reconnect_timeout=settings["engine"]["reconnect_timeout"],
         restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
