@@ -12,9 +12,9 @@ from typing import Any
 
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
-from ipython1.kernel.clusters.control import BlockingControl
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, read_state, wait_until_gone
+from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
