@@ -102,6 +102,7 @@ class ClusterConfig:
     :ivar stop_timeout: seconds that processes may take to stop before they are killed.
     :ivar engine_arguments: additional options for ``ipengine``.
     :ivar owned: whether the cluster stops when the process that started it ends.
+    :ivar temporary: whether its id was made up for it, so that nobody needs its keys and FURLs later.
     """
 
     kind: str = "local"
@@ -124,6 +125,7 @@ class ClusterConfig:
     log_level: str = ""
     log_size: int = 5 * 1024 * 1024
     owned: bool = False
+    temporary: bool = False
 
     @property
     def count(self) -> int:

@@ -49,7 +49,7 @@ def start(command: ClusterCommand) -> int:
         return run_cluster(config, files, connection, supervision, command.owner)
     finally:
         wait_for_nanny(process)
-        if command.temporary:
+        if config.temporary:
             from ipython1.kernel.clusters.launch import remove_files
 
             # The program that would do this may have been killed.
