@@ -304,9 +304,10 @@ CLUSTER = Section(
         ),
         Option(
             "restart_controller",
-            kinds.integer(0, 1000),
-            5,
-            "How many times per minute to restart a controller that died.",
+            kinds.BOOLEAN,
+            True,
+            "Whether to restart a controller that died. If it does not start, it is tried again after pauses "
+            "of up to 15 seconds, until the engines' reconnect_timeout is over.",
         ),
         Option(
             "restart_engines",
