@@ -12,7 +12,7 @@ from ipython1.kernel.wire.frames import Buffer
 class DataTaker(Protocol):
     """An engine that needs the data of a command."""
 
-    def __call__(self, relay: BulkRelay | None) -> None:
+    def __call__(self, relay: BulkRelay | None, /) -> None:
         """The data is in :attr:`CommandData.payload`, or else ``relay`` brings it: add a sink in this turn."""
 
 
@@ -22,7 +22,7 @@ class CommandData:
     =========  ====================================================  ==========================================
     they are   event                                                 becomes
     =========  ====================================================  ==========================================
-    here       :meth:`let_go`: no engine is to have them soon        elsewhere: with the client, or stored
+    here       :meth:`let_go`: no engine is to have them soon        elsewhere: with the client, or in a file
     elsewhere  :meth:`request`: the turn of an engine is near        asked for
     asked for  :meth:`came` with a payload                           here
     asked for  :meth:`came` with a relay: all that wait take it      elsewhere
@@ -30,9 +30,11 @@ class CommandData:
     =========  ====================================================  ==========================================
 
     :param size: bytes.
-    :param fetch: asks for them; they come with :meth:`came`, if they come.
-    :ivar payload: the arguments, if they are small and here.
+    :param payload: the arguments, if they are small and here.
+    :param fetch: asks for them; they come with :meth:`came`, if they come.  None if they come once only.
+    :param coming: whether they are just coming with a relay.
     :ivar can_return: whether they can be fetched again once they are let go.
+    :ivar label: how the command is shown in queues, once that is known.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class CommandData:
         size: int,
         payload: Buffer | None = None,
         fetch: Callable[[], None] | None = None,
+        coming: bool = False,
     ) -> None:
         self.size = size
         self.payload = payload
+        self.can_return = fetch is not None
+        self.label = ""
         self._fetch = fetch
         self._takers: dict[object, DataTaker] = {}
-        self._asked = False
+        self._asked = coming
 
     @property
     def wanted(self) -> bool:
@@ -81,5 +86,5 @@ class CommandData:
 
     def let_go(self) -> None:
         """No engine is to have them soon."""
-        if self._fetch is not None:
+        if self.can_return:
             self.payload = None
