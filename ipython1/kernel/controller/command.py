@@ -31,7 +31,6 @@ class Command:
     :ivar stream: called with the name of a stream and text while the command runs, when output shall be streamed.
     :ivar confirms: whether whoever submitted it calls ``QueuedEngine.confirm`` when its outcome is safe; otherwise an
         outcome counts as safe when it comes.
-    :ivar known_before: whether it is from before the controller's restart, so that its engine may have begun it.
     :ivar outcome: fires with the first :class:`Outcome`, and never fails.
     :ivar transfer: the number of the bulk transfer that takes its data to the engine, if there is one.
     """
@@ -42,7 +41,6 @@ class Command:
     data: CommandData
     stream: Callable[[str, bytes], None] | None = None
     confirms: bool = False
-    known_before: bool = False
     outcome: Deferred[Outcome] = field(default_factory=Deferred, repr=False)
     transfer: int | None = None
 

@@ -31,9 +31,10 @@ class CommandData:
 
     :param size: bytes.
     :param payload: the arguments, if they are small and here.
-    :param fetch: asks for them; they come with :meth:`came`, if they come.  None if they come once only.
     :param coming: whether they are just coming with a relay.
     :ivar can_return: whether they can be fetched again once they are let go.
+    :ivar near: whether the turn of an engine is, or was, near.
+    :ivar known_before: whether the command is from before the controller's restart, so that an engine may have begun it.
     :ivar label: how the command is shown in queues, once that is known.
     """
 
@@ -41,16 +42,22 @@ class CommandData:
         self,
         size: int,
         payload: Buffer | None = None,
-        fetch: Callable[[], None] | None = None,
         coming: bool = False,
     ) -> None:
         self.size = size
         self.payload = payload
-        self.can_return = fetch is not None
+        self.can_return = False
+        self.near = False
+        self.known_before = False
         self.label = ""
-        self._fetch = fetch
+        self._fetch: Callable[[], None] = lambda: None
         self._takers: dict[object, DataTaker] = {}
         self._asked = coming
+
+    def fetch_with(self, fetch: Callable[[], None]) -> None:
+        """They can be fetched by ``fetch``, after which they come with :meth:`came`."""
+        self._fetch = fetch
+        self.can_return = True
 
     @property
     def wanted(self) -> bool:
@@ -64,7 +71,7 @@ class CommandData:
 
     def ask(self) -> None:
         """Ask for them, if somebody wants them and they were not asked for."""
-        if self._takers and not self._asked and self._fetch is not None:
+        if self._takers and not self._asked and self.payload is None:
             self._asked = True
             self._fetch()
 

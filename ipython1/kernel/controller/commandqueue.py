@@ -287,13 +287,14 @@ class CommandQueue(Generic[C]):
         else:
             self._waiting.remove(command)
 
-    def drain(self) -> tuple[list[C], list[C]]:
-        """Take out everything that is not done; returns what was sent, and what was not."""
+    def drain(self) -> tuple[list[C], list[C], list[C]]:
+        """Take out everything; returns what was sent, what waited, and what had ended."""
         sent = [] if self._sent is None else [self._sent]
-        waiting = list(self._waiting)
+        waiting, ended = list(self._waiting), list(self._ended.values())
         self._sent = None
+        self._ended = {}
         self._strangers = {}
         self._finished_strangers = {}
         self._waiting.clear()
         self._highest.clear()
-        return sent, waiting
+        return sent, waiting, ended

@@ -61,6 +61,7 @@ class CommandSender:
     The queue decides what is sent and when; see :class:`CommandQueue`.
 
     :param who: names the engine and its process.
+    :param on_turn: called when a command is sent, and when the engine is done with one.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class CommandSender:
         clock: IReactorTime,
         may_go: Callable[[Key], bool] = lambda key: True,
         may_claim: Callable[[Key], bool] = lambda key: False,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._id = engine_id
         self._who = who
@@ -82,7 +84,7 @@ class CommandSender:
         self._confirm_call: Any = None
         self._hungry = False
         self._waiting_for_end: dict[Key, list[Deferred[None]]] = {}
-        self.on_turn: Callable[[], None] = lambda: None
+        self._on_turn = on_turn
 
     # -- the link
 
@@ -96,7 +98,7 @@ class CommandSender:
         self._confirms += result.unwanted
         self._confirm_later()
         self.go_on()
-        self.on_turn()
+        self._on_turn()
 
     def go_away(self) -> None:
         """The engine's link is lost, and it may come back."""
@@ -123,7 +125,7 @@ class CommandSender:
         if not command.ready or command.data.size > KEPT_HERE:
             self._hungry = True
         self.go_on()
-        self.on_turn()
+        self._on_turn()
 
     def go_on(self) -> None:
         """Have data come whose command's turn is near, and send what can be sent."""
@@ -147,7 +149,7 @@ class CommandSender:
         near = self._queue.near()
         self._hungry = bool(self._queue.waiting)
         for command in near:
-            command.near = True
+            command.data.near = True
             if not command.ready:
                 command.data.request(self, partial(self._take_data, command))
 
@@ -181,6 +183,10 @@ class CommandSender:
             self.go_on()
         return len(removed)
 
+    def remove_one(self, key: Key, reason: str) -> int:
+        """Remove the command ``key`` if it waits; it fails with ``QueueCleared``."""
+        return self.remove(lambda command: command.key == key, reason)
+
     def forget(self, key: Key) -> None:
         """Remove a waiting command that has run already, as its client says."""
         for command in self._queue.remove(lambda each: each.key == key):
@@ -203,7 +209,7 @@ class CommandSender:
         """
         if self._queue.has(key):
             self._send(frames.RECALL, key)
-        return self.remove(lambda command: command.key == key, "it was taken back")
+        return self.remove_one(key, "it was taken back")
 
     # -- outcomes
 
@@ -228,7 +234,7 @@ class CommandSender:
         if was_running:
             # The engine is free before anybody hears of the outcome, so that whoever reacts finds the queue as it is.
             self.go_on()
-            self.on_turn()
+            self._on_turn()
         if taker is not None:
             taker(Outcome(self._id, told.status, payload, relay, told.error))
         elif self._queue.ended(told.key) is None and not self._may_claim(told.key):
@@ -361,12 +367,12 @@ class CommandSender:
     def fail_all(self, reason: str) -> None:
         """Fail everything that a gone engine had."""
         strangers = self._queue.strangers
-        sent, waiting = self._queue.drain()
-        for command in sent:
+        sent, waiting, ended = self._queue.drain()
+        for command in (*sent, *(each for each in ended if not each.outcome.called)):
             self._fail(command, self.died(reason))
         for command in waiting:
             not_started = NotStarted(f"{self._who()} died before it started this command: {reason}")
-            self._fail(command, self.died(reason) if command.known_before else not_started)
+            self._fail(command, self.died(reason) if command.data.known_before else not_started)
         for key in strangers:
             self._over(key)
 
