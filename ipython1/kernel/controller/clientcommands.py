@@ -212,6 +212,8 @@ class ClientCommands:
         relay: BulkRelay | None,
     ) -> None:
         """It submits a command, or sends one again that was asked for."""
+        if self._face is not None and self._outcomes.face is None:
+            self.resync(Resync())  # it had nothing here before
         submission = self._submissions.get(number)
         self._resent.discard(number)
         called_off = self._expected.pop(number, None)
@@ -348,17 +350,17 @@ class ClientCommands:
 
     def recover(self, row: CommandRow, head: CommandHead, notes: Sequence[OutcomeNote]) -> None:
         """Take over a command from the journal, with what is known of its outcomes."""
-        payload = row.payload
-        in_file = isinstance(payload, PayloadFile)
-        data = CommandData(payload.size, None) if in_file else CommandData(len(payload), payload)
+        file = row.payload if isinstance(row.payload, PayloadFile) else None
+        payload = row.payload if isinstance(row.payload, bytes) else None
+        data = CommandData(len(payload or b"") if file is None else file.size, payload)
         data.label, data.known_before = row.method, True
         meta = head.meta.to(row.targets)
         submission = Submission(
             self.origin, row.number, meta, data, row.submitted, row.targets, kept=True, safe=True
         )
-        submission.file, submission.sizes = payload if in_file else None, head.sizes
+        submission.file, submission.sizes = file, head.sizes
         data.fetch_with(partial(self._fetch, submission))
-        data.can_return = in_file
+        data.can_return = file is not None
         self._submissions[row.number] = submission
         for note in notes:
             at = At.CLIENT if note.size is None else At.JOURNAL
@@ -366,8 +368,7 @@ class ClientCommands:
             share.at, share.status = at, note.status
         over = {note.engine_id for note in notes}
         lost = self._lost([each for each in row.targets if each not in over])
-        inline = b"" if in_file else payload
-        self._queue(submission, inline, None, over.union(lost))
+        self._queue(submission, payload or b"", None, over.union(lost))
         self._fail(submission, lost)
 
     # -- outcomes

@@ -10,7 +10,13 @@ from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.texts import shorten
-from ipython1.kernel.basics.error import KernelError, MessageSizeError, QueueCleared, to_wire
+from ipython1.kernel.basics.error import (
+    KernelError,
+    MessageSizeError,
+    OutOfMemory,
+    QueueCleared,
+    to_wire,
+)
 from ipython1.kernel.engine.commandmemory import Came, CommandMemory, Key
 from ipython1.kernel.engine.worker import Command, Worker
 from ipython1.kernel.wire import frames, messages
@@ -137,7 +143,7 @@ class EngineCommands:
             if buffers is not None:
                 self._queue(replace(command, buffers=buffers))
             elif isinstance(reason, RefusedHere):
-                problem = KernelError(f"its data could not be received: {reason}")
+                problem = OutOfMemory(f"its data could not be received: {reason}")
                 self._queue(replace(command, problem=problem))
             elif self._memory.did_not_arrive(command.key):
                 self._send_unreceived(link, command.key, reason)
