@@ -103,6 +103,13 @@ _INTERFACES = Section(
             "ipcontroller-tc.furl",
             "Clients submit tasks, which are balanced among the engines.",
         ),
+        _interface(
+            "monitor",
+            "ipython1.kernel.monitor.IMonitor",
+            "ipython1.kernel.monitorfc.IFCMonitor",
+            "ipcontroller-monitor.furl",
+            "Clients look at engines, queues and counts, and can change nothing.",
+        ),
     ),
     any_section=Section(
         "myinterface",
@@ -175,6 +182,13 @@ CONTROLLER = Section(
             "tasks and their results do not depend on that.",
         ),
         *_LOGGING,
+        Option(
+            "audit_log",
+            kinds.BOOLEAN,
+            False,
+            "Whether to write who connects, with which capability, and what code they run, to "
+            "ipcontroller-audit.log in the log directory; rotated at log_size.",
+        ),
         Option(
             "max_message_size",
             kinds.SIZE,

@@ -103,6 +103,7 @@ class ControllerService(MultiService):
     :param watched: notices when processes of this host die.
     :ivar clients: who the clients are.
     :ivar commands: the direct commands of all clients.
+    :ivar interfaces: what this controller was adapted to, by the name of the interface.
     :ivar journal: keeps what this controller was told and what it has promised.
     :ivar waits: finds out which waits of code on engines never end.
     """
@@ -128,6 +129,7 @@ class ControllerService(MultiService):
         self._processes = processes
         self.graces = graces or Graces()
         self.journal: Journal = NoJournal() if journal is None else journal
+        self.interfaces: dict[str, Any] = {}
         self._next_id = 0
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._parties = Parties("engine", clock, self._engine_gone, watched)

@@ -48,6 +48,9 @@ class BatchTransport(Room, Protocol):
     def abort(self) -> None:
         """Give the connection up at once."""
 
+    def close(self) -> None:
+        """Give the connection up when what was sent is out, or soon."""
+
 
 class CallSoon(Protocol):
     """Something like ``reactor.callLater(0, ...)``."""
@@ -251,6 +254,15 @@ class FrameLink:
         self.connection_lost(reason)
         if transport is not None:
             transport.abort()
+
+    def dismiss(self, reason: str) -> None:
+        """Tell the other side why it is not to come back, and end the link."""
+        self.send(frames.GOODBYE, 0, b"", reason.encode())
+        self.flush()
+        transport = self._transport
+        self.connection_lost(reason)
+        if transport is not None:
+            transport.close()
 
     def connection_lost(self, reason: str) -> None:
         """The connection is gone."""
