@@ -301,8 +301,8 @@ class Call:
     def start(self, targets: Sequence[int] | None, announce: bool = True) -> None:
         """Send the request.
 
-        :param announce: False if :attr:`accepted` is not used: nobody goes on before the call is done, so the controller
-            need not keep it for a client that is gone.
+        :param announce: False if :attr:`accepted` is not used: nobody goes on before the call is done, so the
+            controller need not keep it for a client that is gone.
         """
         self._announce = announce
         request = self.request

@@ -137,11 +137,11 @@ class SentCommands:
         commands, self._commands = list(self._commands.values()), {}
         return commands
 
-    def to_resync(self) -> list[tuple[int, list[int], bool]]:
+    def to_resync(self) -> list[tuple[int, tuple[int, ...], bool]]:
         """Of each command that the controller may have: its number, the engines whose outcomes are here, and whether
         its data is."""
         return [
-            (command.number, command.received, command.buffers is not None)
+            (command.number, tuple(command.received), command.buffers is not None)
             for command in self._commands.values()
             if command.was_sent
         ]

@@ -157,6 +157,7 @@ class ClientCommands:
     def _give_up(self, submission: Submission) -> None:
         """A command was not to be kept, or nobody was told that it is; where it runs it goes on."""
         self._keeper.give_up(submission)
+        submission.data.unwanted = True
         for share in submission.shares.values():
             if share.at is At.NOWHERE and share.engine is not None:
                 share.engine.commands.remove_one(submission.key, "its client is gone")
@@ -219,7 +220,10 @@ class ClientCommands:
         called_off = self._expected.pop(number, None)
         if submission is not None:
             self._came_again(submission, payload, relay)
-        elif called_off is not None or number > self._highest:
+        elif called_off is None and number <= self._highest:
+            if relay is not None:
+                relay.refuse("it was received before")
+        else:
             self._highest = max(self._highest, number)
             try:
                 if called_off:
@@ -231,7 +235,7 @@ class ClientCommands:
                 if self._face is not None:
                     self._face.refused(number, problem)
         if relay is not None:
-            relay.refuse(LATER)
+            relay.refuse(LATER if submission is None else "it was received before")
         if called_off is not None:
             self._multiplexer.go_on()
 

@@ -14,7 +14,7 @@ from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.submissions import At, ClientFace, Share, Submission
 
 MOST_HELD: Final = 64 * 2**20
-"""Bytes of outcomes that are held in memory for one client; what is beyond that stays at its engine, or in the journal."""
+"""Bytes of outcomes that are held in memory for one client; what is more stays at its engine, or in the journal."""
 
 
 class ClientOutcomes:
@@ -47,7 +47,9 @@ class ClientOutcomes:
         elif outcome.relay is not None:
             share.at = At.ENGINE
             self._pass_on(submission, share, outcome)
-        elif self._held + len(outcome.payload) > MOST_HELD and self._is_at_engine(submission, share):
+        elif self._held + len(outcome.payload) > MOST_HELD and self._is_at_engine(
+            submission, share
+        ):
             share.at = At.ENGINE
             self.tell(submission, share)
         else:

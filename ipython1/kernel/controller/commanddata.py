@@ -34,7 +34,8 @@ class CommandData:
     :param coming: whether they are just coming with a relay.
     :ivar can_return: whether they can be fetched again once they are let go.
     :ivar near: whether the turn of an engine is, or was, near.
-    :ivar known_before: whether the command is from before the controller's restart, so that an engine may have begun it.
+    :ivar known_before: whether the command is from before the controller's restart, so that it may have begun.
+    :ivar unwanted: whether the command shall not begin any more.
     :ivar label: how the command is shown in queues, once that is known.
     """
 
@@ -49,6 +50,7 @@ class CommandData:
         self.can_return = False
         self.near = False
         self.known_before = False
+        self.unwanted = False
         self.label = ""
         self._fetch: Callable[[], None] = lambda: None
         self._takers: dict[object, DataTaker] = {}

@@ -130,7 +130,7 @@ class CommandQueue(Generic[C]):
     # -- the course of things
 
     def add(self, command: C) -> bool:
-        """A command has come; returns whether the engine has finished it already, so that its outcome can be fetched."""
+        """A command has come; returns whether the engine has finished it already and has its outcome."""
         key = command.key
         if key in self._strangers and self._sent is None:
             del self._strangers[key]

@@ -10,8 +10,13 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ipython1.kernel.basics.error import EngineDied, KernelError, NotStarted, ProtocolError
-from ipython1.kernel.basics.error import QueueCleared
+from ipython1.kernel.basics.error import (
+    EngineDied,
+    KernelError,
+    NotStarted,
+    ProtocolError,
+    QueueCleared,
+)
 from ipython1.kernel.controller.command import Command, Outcome, describe
 from ipython1.kernel.controller.commandqueue import CommandQueue, Key
 from ipython1.kernel.wire import frames, messages
@@ -96,6 +101,8 @@ class CommandSender:
             if not command.outcome.called:
                 self._send(frames.RECLAIM, command.key)
         self._confirms += result.unwanted
+        if result.again:
+            self._remove_unwanted()
         self._confirm_later()
         self.go_on()
         self._on_turn()
@@ -264,7 +271,12 @@ class CommandSender:
         if command is not None:
             command.transfer = None
             self._hungry = True
+            self._remove_unwanted()
             self.go_on()
+
+    def _remove_unwanted(self) -> None:
+        """Remove what is to be sent again and shall not begin any more."""
+        self.remove(lambda command: command.data.unwanted, "its client is gone")
 
     def reclaim(self, key: Key, take: Callable[[Outcome], None]) -> bool:
         """Have the engine send an outcome once more; False if it cannot be asked now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -14,8 +15,8 @@ from ipython1.kernel.basics.error import JournalError, ProtocolError
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import CommandRow, OutcomeRow, PayloadFile
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import ACKNOWLEDGED, WINDOW, number_of_pieces
-from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed
+from ipython1.kernel.wire.bulk import ACKNOWLEDGED, WINDOW, SendFrame, number_of_pieces
+from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed, LinkSink
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.wire.messages import SubmitMeta
 from ipython1.kernel.wire.payload import unpack_sizes
@@ -92,9 +93,7 @@ class FileSink:
 
     feed: Feed
 
-    def __init__(
-        self, journal: Journal, on_end: Callable[[PayloadFile | None, str], None]
-    ) -> None:
+    def __init__(self, journal: Journal, on_end: Callable[[PayloadFile | None, str], None]) -> None:
         self._journal = journal
         self._writer = journal.new_payload()
         self._on_end: Callable[[PayloadFile | None, str], None] | None = on_end
@@ -113,7 +112,7 @@ class FileSink:
                 self._end(self._writer.finish(), "")
                 self.feed.acknowledge(self._taken)
             else:
-                self._journal.when_safe(ticket, lambda taken=self._taken: self._written(taken))
+                self._journal.when_safe(ticket, partial(self._written, self._taken))
 
     def _written(self, pieces: int) -> None:
         if self._on_end is not None:
@@ -149,8 +148,9 @@ class FileSource:
         self._asked = 0
         self._acknowledged = 0
         self._reading = False
+        self.send: SendFrame = self._told
         self.relays_in: dict[int, BulkRelay] = {}
-        self.relays_out: dict[int, Any] = {}
+        self.relays_out: dict[int, LinkSink] = {}
         self.relay = self.relays_in[1] = BulkRelay(self, 1, sizes, spool)
 
     def next_number(self) -> int:
@@ -163,10 +163,10 @@ class FileSource:
         """Send the first pieces."""
         self._read()
 
-    def send(
+    def _told(
         self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
     ) -> None:
-        """What the relay tells its source."""
+        """The relay tells its source something."""
         if kind == frames.BULK_ACK:
             (pieces,) = ACKNOWLEDGED.unpack(meta)
             self._acknowledged = max(self._acknowledged, pieces)

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
-from ipython1.kernel.controller.multiengine import IMultiEngine, MultiEngine
 from ipython1.kernel.controller.command import Outcome
+from ipython1.kernel.controller.multiengine import IMultiEngine, MultiEngine
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
