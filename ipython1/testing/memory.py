@@ -160,6 +160,8 @@ class MemoryTransport:
         self._when_room.clear()
         self._pump.soon(lambda: self._other.connection_lost("the other side closed the connection"))
 
+    close = abort
+
 
 def connect_in_memory(
     pump: Pump, first: FrameReceiver, second: FrameReceiver

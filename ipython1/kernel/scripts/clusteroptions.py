@@ -119,6 +119,7 @@ def _add_controller_options(group: Any) -> None:
     group.add_argument(
         "-r", "--reuse-furls", action="store_true", help="keep the FURLs of the last run"
     )
+    arguments.add_journal_option(group)
 
 
 def _add_kind_options(parser: argparse.ArgumentParser) -> None:
@@ -220,6 +221,7 @@ def cluster_config(
         ),
         batch=_batch_options(given, section["batch"]),
         restart_controller=section["restart_controller"],
+        reconnect_timeout=settings["engine"]["reconnect_timeout"],
         restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
         stop_timeout=section["stop_timeout"],

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from foolscap.referenceable import Referenceable
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
@@ -70,6 +72,11 @@ class FoolscapLink(Referenceable):
         broker = self._remote.tracker.broker
         if broker is not None and broker.transport is not None:
             broker.transport.abortConnection()
+
+    def close(self) -> None:
+        broker = self._remote.tracker.broker
+        if broker is not None:
+            broker.shutdown(Failure(ConnectionDone()))
 
     def remote_deliver(self, batch: Buffer) -> None:
         """Receive a batch from the other side."""

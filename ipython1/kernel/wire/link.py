@@ -50,6 +50,9 @@ class BatchTransport(Room, Protocol):
     def abort(self) -> None:
         """Give the connection up at once."""
 
+    def close(self) -> None:
+        """Give the connection up when what was sent is out, or soon."""
+
 
 class CallSoon(Protocol):
     """Something like ``reactor.callLater(0, ...)``."""
@@ -274,6 +277,15 @@ class FrameLink:
         if transport is not None:
             transport.abort()
 
+    def dismiss(self, reason: str) -> None:
+        """Tell the other side why it is not to come back, and end the link."""
+        self.send(frames.GOODBYE, 0, b"", reason.encode())
+        self.flush()
+        transport = self._transport
+        self.connection_lost(reason)
+        if transport is not None:
+            transport.close()
+
     def connection_lost(self, reason: str) -> None:
         """The connection is gone."""
         if self.lost:
@@ -308,13 +320,16 @@ class ThreadOutbox:
 
     def __init__(self, call_from_thread: Callable[..., Any]) -> None:
         self._call_from_thread = call_from_thread
-        self._waiting: deque[tuple[list[Buffer], int] | _Large] = deque()
+        self._waiting: deque[tuple[FrameLink | None, tuple[list[Buffer], int] | _Large]] = deque()
         self._awake = False
         self.link: FrameLink | None = None
 
-    def post(self, parts: list[Buffer], size: int) -> None:
-        """Send whole frames, ``size`` bytes together; from any thread."""
-        self._post((parts, size))
+    def post(self, parts: list[Buffer], size: int, through: FrameLink | None = None) -> None:
+        """Send whole frames, ``size`` bytes together; from any thread.
+
+        :param through: the link; default: the present one.  What has not been sent when it is lost is dropped.
+        """
+        self._post((parts, size), through)
 
     def post_payload(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
         """Do what :meth:`FrameLink.send_payload` does; from any thread, in which small buffers are joined."""
@@ -322,14 +337,21 @@ class ThreadOutbox:
             self.post_large(kind, ident, meta, buffers)
             return
         frame = frames.pack_frame(kind, ident, meta, join_inline(buffers) if buffers else b"")
-        self._post(([frame], len(frame)))
+        self.post([frame], len(frame))
 
-    def post_large(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
-        """Do what :meth:`FrameLink.send_large` does; from any thread."""
-        self._post(_Large(kind, ident, meta, buffers))
+    def post_large(
+        self,
+        kind: int,
+        ident: int,
+        meta: Buffer,
+        buffers: Buffers,
+        through: FrameLink | None = None,
+    ) -> None:
+        """Do what :meth:`FrameLink.send_large` does; from any thread, through a link as with :meth:`post`."""
+        self._post(_Large(kind, ident, meta, buffers), through)
 
-    def _post(self, item: tuple[list[Buffer], int] | _Large) -> None:
-        self._waiting.append(item)
+    def _post(self, item: tuple[list[Buffer], int] | _Large, through: FrameLink | None) -> None:
+        self._waiting.append((self.link if through is None else through, item))
         if not self._awake:
             self._awake = True
             self._call_from_thread(self._drain)
@@ -338,10 +360,9 @@ class ThreadOutbox:
         # The flag goes down first: whoever appends after that wakes the reactor again.
         self._awake = False
         waiting = self._waiting
-        link = self.link
         while waiting:
-            item = waiting.popleft()
-            if link is None:
+            link, item = waiting.popleft()
+            if link is None or link.lost:
                 continue
             if isinstance(item, _Large):
                 link.send_large(item.kind, item.ident, item.meta, item.buffers)

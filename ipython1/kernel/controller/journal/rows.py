@@ -38,7 +38,7 @@ Data: TypeAlias = bytes | PayloadFile
 class EngineRow:
     """An engine that is registered.
 
-    :ivar start_time: when its process began, as its host tells it (``host/processes``); 0 for unknown.
+    :ivar started: when its process started (``host.processstate``); 0 for unknown.
     :ivar secret_hash: SHA-256 of its secret.
     """
 
@@ -46,7 +46,7 @@ class EngineRow:
     engine_id: int
     pid: int
     host: str
-    start_time: int
+    started: float
     secret_hash: bytes
     registered: float
 
@@ -63,7 +63,7 @@ class ClientRow:
     label: str
     pid: int
     host: str
-    start_time: int
+    started: float
     secret_hash: bytes
     first_seen: float
     last_seen: float
@@ -244,6 +244,7 @@ class Recovered:
     :ivar cleared: tasks that are done and were cleared, as far as they are in ``submissions``.
     :ivar commands: those that are not over, in the order in which they were written.
     :ivar outcomes: all of ``commands``, and all that are kept; :meth:`Journal.fetch_outcome` has their payloads.
+    :ivar broken_files: names of payload files that are not whole; reading them fails.
     :ivar lost: one line for people if something is missing that had been safe; empty otherwise.
     """
 
@@ -259,4 +260,5 @@ class Recovered:
     cleared: IdSet = field(default_factory=IdSet)
     commands: tuple[CommandRow, ...] = ()
     outcomes: tuple[OutcomeNote, ...] = ()
+    broken_files: tuple[str, ...] = ()
     lost: str = ""
