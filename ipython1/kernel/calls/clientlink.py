@@ -23,6 +23,7 @@ from itertools import count
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import (
@@ -86,13 +87,14 @@ class ClientEnd:
         self._commands = SentCommands()
         self._has_submitted = False
         self._taken: list[tuple[int, int]] = []
+        self._taken_call: IDelayedCall | None = None
         self._questions: dict[int, _Question] = {}
         self._loss: str | None = None
         self._away: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
         self.max_message = 0
-        self.call_later: Callable[[float, Callable[[], None]], object] | None = None
+        self.call_later: Callable[[float, Callable[[], None]], IDelayedCall] | None = None
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(
             {
@@ -388,8 +390,12 @@ class ClientEnd:
         self._taken.append((number, engine_id))
         if self.call_later is None:
             self._send_taken()
-        elif len(self._taken) == 1:
-            self.call_later(TAKEN_AFTER, self._send_taken)
+        elif self._taken_call is None:
+            self._taken_call = self.call_later(TAKEN_AFTER, self._taken_is_due)
+
+    def _taken_is_due(self) -> None:
+        self._taken_call = None
+        self._send_taken()
 
     def _send_taken(self) -> None:
         if self._link is not None and self._taken:
@@ -448,6 +454,9 @@ class ClientEnd:
         self._link = None
         self._away = None
         self._loss = reason
+        if self._taken_call is not None:
+            self._taken_call.cancel()
+            self._taken_call = None
         problem = self._gone()
         commands = self._commands.take_all()
         questions, self._questions = self._questions, {}
