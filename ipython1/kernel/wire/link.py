@@ -7,6 +7,7 @@ knows no network.  ``FoolscapLink`` of ``ipython1.kernel.tub`` connects one to a
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import OnSent, pack_reference
@@ -247,7 +248,7 @@ class FrameLink:
         try:
             frames.dispatch(batch, self._frame_received)
             return
-        except ProtocolError as problem:
+        except (KernelError, struct.error) as problem:
             log.warn("ending the connection to {peer}: {problem}", peer=self.peer, problem=problem)
         except Exception:
             log.failure(
