@@ -196,6 +196,13 @@ CONTROLLER = Section(
             "The largest object that may be sent through the controller; a larger one raises "
             "MessageSizeError.",
         ),
+        Option(
+            "spool_size",
+            kinds.SIZE,
+            4 * GIB,
+            "How much of what is sent to slow engines and clients may wait in a temporary file (see TMPDIR) of the "
+            "controller. What is more waits where it comes from.",
+        ),
     ),
     sections=(_INTERFACES,),
 )
@@ -383,6 +390,13 @@ CLUSTER = Section(
             True,
             "Whether to restart a controller that died. If it does not start, it is tried again after pauses "
             "of up to 15 seconds, until the engines' reconnect_timeout is over.",
+        ),
+        Option(
+            "restart_stuck",
+            _SECONDS,
+            0.0,
+            "Seconds after which a controller that gives no sign of life is killed and restarted; 0 means never, "
+            "because it may be busy or stopped on purpose.",
         ),
         Option(
             "restart_engines",
