@@ -9,17 +9,19 @@ Places of a task::
     QUEUED      the assigner (waiting its turn, or for an engine that it may run on)
     ASSIGNED    ``outstanding`` of one engine (running there, or waiting in its inbox)
     ABORTING    the same, and its fate is settled: the engine is to let go of it
+    UNCLEAR     ``restored``: an earlier controller had it, and an engine that has not reported yet may have it
     DONE        the store of finished tasks
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, TypeAlias
 
 from ipython1.kernel.controller.scheduling.accounts import Account
+from ipython1.kernel.controller.scheduling.custody import Custody
 from ipython1.kernel.controller.scheduling.prefetch import Measured
 
 
@@ -30,12 +32,14 @@ class State(IntEnum):
     ASSIGNED = 1
     ABORTING = 2
     DONE = 3
+    UNCLEAR = 4
 
 
 QUEUED: Final = State.QUEUED
 ASSIGNED: Final = State.ASSIGNED
 ABORTING: Final = State.ABORTING
 DONE: Final = State.DONE
+UNCLEAR: Final = State.UNCLEAR
 
 
 Digest: TypeAlias = bytes
@@ -55,6 +59,8 @@ class TaskTerms:
     :ivar depend: digest of the function of an engine's properties that says whether the task may run there,
         b"" for none.
     :ivar functions: digests of the functions that an engine must have been sent.
+    :ivar private: whether nobody but the client needs the results.
+    :ivar what: what they do, for people.
     """
 
     measured: Measured
@@ -64,7 +70,12 @@ class TaskTerms:
     weight: int = 1
     depend: Digest = b""
     functions: tuple[Digest, ...] = ()
+    private: bool = False
+    what: str = ""
 
+
+Submission: TypeAlias = tuple[int, TaskTerms, bytes, Sequence[tuple[TaskTerms, bytes]]]
+"""Task id, options, payload, and (options, payload) of each recovery task."""
 
 Constraint: TypeAlias = tuple[Digest, frozenset[int]]
 """What keeps a task from some engines: its ``depend``, and the engines that it rejected."""
@@ -101,6 +112,20 @@ class Trouble:
         self.rejected = frozenset() if engine is None else self.rejected - {engine}
 
 
+class Parcel:
+    """Tasks that were submitted together, and are together in the journal.
+
+    :ivar number: the journal's.
+    :ivar left: how many of them are not done.
+    """
+
+    __slots__ = ("left", "number")
+
+    def __init__(self, number: int, left: int) -> None:
+        self.number = number
+        self.left = left
+
+
 class TaskRecord:
     """One task.
 
@@ -109,9 +134,10 @@ class TaskRecord:
     :ivar payload: opaque.
     :ivar submitted: when it came, in the machine's time.
     :ivar order: its place among its equals; smaller is earlier.
-    :ivar attempt: the number of times it was assigned; with ``id`` it names one run for ever.
+    :ivar attempt: the number of its last run (see ``taskwire``); with ``id`` it names that run for ever.
     :ivar worker: the engine it is assigned to.
     :ivar estimate: the seconds it is expected to take there.
+    :ivar parcel: what it was submitted with; None where there is no journal.
     """
 
     __slots__ = (
@@ -121,6 +147,7 @@ class TaskRecord:
         "id",
         "options",
         "order",
+        "parcel",
         "payload",
         "state",
         "submitted",
@@ -135,6 +162,7 @@ class TaskRecord:
         options: TaskTerms,
         payload: bytes,
         submitted: float,
+        parcel: Parcel | None = None,
     ) -> None:
         self.id = task_id
         self.client = client
@@ -147,6 +175,20 @@ class TaskRecord:
         self.state: State = QUEUED
         self.estimate = 0.0
         self.trouble: Trouble | None = None
+        self.parcel = parcel
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What names its last run for ever."""
+        return (self.id, self.attempt)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its payload, and of its recovery tasks'."""
+        size = len(self.payload)
+        if self.trouble is not None:
+            size += sum(len(payload) for _, payload in self.trouble.recovery)
+        return size
 
     @property
     def constraint(self) -> Constraint:
@@ -219,7 +261,12 @@ class WorkerRecord:
     :ivar guarded: ids of tasks whose begin it reports before it begins them.
     :ivar arriving: ids of tasks that have ended there, whose results are on their way.
     :ivar retracting: ids that it has been asked to give back.
+    :ivar timed: ids of tasks with a time limit.
+    :ivar deadline: the run whose time is counted, and when it is up.
+    :ivar custody: which rows of results it has sent, and which of them are safe.
     :ivar doomed: why it is being killed, or "".
+    :ivar away: whether it is out of reach; it keeps its tasks, and nothing is sent to it.
+    :ivar stale: whether it may still run something of before it was given up once; its tasks wait for the end of that.
     """
 
     __slots__ = (
@@ -227,6 +274,9 @@ class WorkerRecord:
         "answers",
         "arriving",
         "asked",
+        "away",
+        "custody",
+        "deadline",
         "doomed",
         "given",
         "guarded",
@@ -236,6 +286,8 @@ class WorkerRecord:
         "properties_version",
         "retracting",
         "running",
+        "stale",
+        "timed",
         "work",
     )
 
@@ -259,12 +311,17 @@ class WorkerRecord:
         self.guarded: set[int] = set()
         self.arriving: set[int] = set()
         self.retracting: set[int] = set()
+        self.timed: set[int] = set()
+        self.deadline: tuple[tuple[int, int], float] | None = None
+        self.custody = Custody()
         self.doomed = ""
+        self.away = False
+        self.stale = False
 
     @property
     def usable(self) -> bool:
         """Whether it may be given tasks."""
-        return not self.doomed
+        return not self.doomed and not self.away
 
     def progressed(self, work: float, now: float) -> None:
         """Tasks that were expected to take ``work`` seconds have ended, and are not among the outstanding any more."""
@@ -275,6 +332,8 @@ class WorkerRecord:
             self.guarded &= outstanding.keys()
         if self.arriving:
             self.arriving &= outstanding.keys()
+        if self.timed:
+            self.timed &= outstanding.keys()
 
     def first(self) -> TaskRecord | None:
         """The task that it runs now, or the next one it will."""
