@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from heapq import merge
 
 
 class IdSet:
@@ -45,6 +46,35 @@ class IdSet:
     def add_range(self, start: int, stop: int) -> None:
         """Add all from ``start`` up to ``stop``."""
         self._replace(start, stop, filled=True)
+
+    def update(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Add ranges that come in rising order; they may overlap."""
+        new = list(ranges)
+        if len(new) < 16:
+            for start, stop in new:
+                self.add_range(start, stop)
+            return
+        starts: list[int] = []
+        stops: list[int] = []
+        end = -1
+        for start, stop in merge(new, self.ranges()):
+            if start > end or not stops:
+                starts.append(start)
+                stops.append(stop)
+                end = stop
+            elif stop > end:
+                stops[-1] = end = stop
+        self._starts, self._stops = starts, stops
+        self._count = sum(stops) - sum(starts)
+
+    def common(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """What of the ids from ``start`` up to ``stop`` is there, as rising ranges."""
+        first = bisect_right(self._stops, start)
+        last = bisect_right(self._starts, stop - 1)
+        return [
+            (max(start, a), min(stop, b))
+            for a, b in zip(self._starts[first:last], self._stops[first:last], strict=True)
+        ]
 
     def discard(self, number: int) -> None:
         """Remove one, if it is there."""

@@ -10,6 +10,7 @@ The module re-exports the main functions of :mod:`ipython1.kernel.host.private_f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from ipython1.kernel.host.furl import (
 )
 from ipython1.kernel.host.private_files import (
     ensure_private_dir,
+    ensure_unshared_dir,
     read_private_if_there,
     write_private,
 )
@@ -39,6 +41,9 @@ FAST_POLLING_SECONDS = 3.0
 
 BAD_FILE_SECONDS = 2.0
 """Give up on a file that stays unusable for this many seconds: it is not just half written."""
+
+CONTROL_SOCKET = "ipcontroller.sock"
+"""The name of the socket in the security directory over which a controller takes orders."""
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
@@ -77,18 +82,14 @@ class IPythonDirs:
         return self.ipython_dir / "log"
 
     def prepare(self) -> IPythonDirs:
-        """Create missing directories; refuse a security directory that others can access.
+        """Create missing directories; refuse those that others can access, or could replace.
 
         :returns: ``self``.
-        :raises SecurityError: see :func:`ensure_private_dir`; also if a directory cannot be created.
+        :raises SecurityError: see :func:`ensure_unshared_dir` and :func:`ensure_private_dir`.
         """
+        ensure_unshared_dir(self.ipython_dir)
         ensure_private_dir(self.security)
-        try:
-            self.log.mkdir(mode=0o700, exist_ok=True)
-        except OSError as exception:
-            raise SecurityError(
-                f"cannot create the directory {self.log}: {exception.strerror}"
-            ) from exception
+        ensure_private_dir(self.log)
         return self
 
 
@@ -180,13 +181,46 @@ class ClusterFiles:
         return f"{name[:at]}-{self.cluster_id}{name[at:]}"
 
 
+FURL_VARIABLES = {"multiengine": "MEC", "task": "TASK"}
+"""Interfaces whose variables in the environment are not named after themselves."""
+
+
+def furl_variable(interface: str) -> str:
+    """Return the name of the variable in the environment that can hold the FURL of an interface itself.
+
+    :param interface: ``'engine'``, ``'multiengine'``, ``'task'``, ``'monitor'``, or that of a custom one.
+    """
+    return f"IPYTHON1_{FURL_VARIABLES.get(interface, interface.upper())}_FURL"
+
+
+def furl_of_environment(interface: str, environ: Mapping[str, str] | None = None) -> Furl | None:
+    """Return the FURL that the environment holds; None if there is none.
+
+    :raises SecurityError: if what it holds is not a FURL; the message says what is wrong without showing it.
+    """
+    name = furl_variable(interface)
+    text = (os.environ if environ is None else environ).get(name, "")
+    if not text.strip():
+        return None
+    try:
+        return parse_furl(text)
+    except SecurityError as problem:
+        raise SecurityError(f"{name} in the environment is {problem}") from None
+
+
 def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:
-    """Write a FURL file with mode 0600, atomically.
+    """Write a FURL file with mode 0600, atomically; do nothing if it holds this FURL already.
+
+    So a controller that keeps its FURLs can start again on a full disk.
 
     :returns: the path.
     :raises SecurityError: if it cannot be written.
     """
-    return write_private(path, f"{furl}\n".encode("ascii"))
+    data = f"{furl}\n".encode("ascii")
+    with contextlib.suppress(SecurityError):
+        if read_private_if_there(path, "FURL file") == data:
+            return Path(path)
+    return write_private(path, data)
 
 
 def read_furl(path: str | os.PathLike[str]) -> Furl:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ipython1.config import ConfigError
 from ipython1.kernel.config import config_manager
-from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec, TaskConfig
+from ipython1.kernel.controller.config import ControllerConfig, Graces, InterfaceSpec, TaskConfig
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
@@ -59,6 +59,12 @@ def _add_furl_files(parser: argparse.ArgumentParser) -> None:
         "--task-furl-file", type=arguments.file, metavar="FILE", help="for clients of Task"
     )
     group.add_argument(
+        "--monitor-furl-file",
+        type=arguments.file,
+        metavar="FILE",
+        help="for those who only look",
+    )
+    group.add_argument(
         "--engine-furl-file", type=arguments.file, metavar="FILE", help="for engines"
     )
     group.add_argument(
@@ -79,7 +85,11 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         value = getattr(given, name)
         return section[name] if value is None else value
 
-    given_furls = {"multiengine": given.multiengine_furl_file, "task": given.task_furl_file}
+    given_furls = {
+        "multiengine": given.multiengine_furl_file,
+        "task": given.task_furl_file,
+        "monitor": given.monitor_furl_file,
+    }
     client_cert_file = in_security(chosen("client_cert_file"), files) or files.certificate
     config = ControllerConfig(
         **common,
@@ -96,6 +106,8 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         interfaces=_interfaces(section["controller_interfaces"], given_furls, files),
         task=TaskConfig(**settings["task"]),
         max_message_size=section["max_message_size"],
+        audit_log=section["audit_log"],
+        graces=Graces(section["engine_grace"], section["restart_grace"], section["client_grace"]),
     )
     _check_files_differ(config)
     same_place = config.engine_ip == config.client_ip and config.engine_port == config.client_port

@@ -1,4 +1,4 @@
-"""``ipcontroller``: start a controller."""
+"""``ipcontroller``: start a controller; ``ipcontroller furl``: who can reach it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a controller until it is told to end.
+    """Run a controller until it is told to end, or do what ``furl`` asks for.
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
@@ -19,8 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.controlleroptions import parse_controller
 
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return run(parse_controller(argv))
+        if words[:1] == ["furl"]:
+            from ipython1.kernel.scripts import furlactions
+
+            return furlactions.main(words[1:])
+        return run(parse_controller(words))
     except KernelError as problem:
         print(f"ipcontroller: {problem}", file=sys.stderr)
         return 1
@@ -55,6 +60,10 @@ def run(config: Any) -> int:
     process = ControllerProcess(config, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(process.request_stop))
+    if hasattr(signal, "SIGUSR2"):
+        signal.signal(
+            signal.SIGUSR2, lambda *_: reactor.callFromThread(process.request_stop, goodbye=False)
+        )
     reactor.callWhenRunning(process.begin)
     reactor.run(installSignalHandlers=False)
     return process.status
@@ -73,6 +82,7 @@ class ControllerProcess:
         self._config = config
         self._reactor = reactor
         self._stopping = False
+        self._goodbye = ""
         self._stop: Deferred[None] = Deferred()
 
     def begin(self) -> None:
@@ -82,10 +92,14 @@ class ControllerProcess:
         living = Deferred.fromCoroutine(self._live())
         living.addErrback(self._failed).addBoth(lambda _: self._reactor.stop())
 
-    def request_stop(self, *_: object) -> None:
-        """End the controller; a client that asked for it still gets its answer."""
+    def request_stop(self, goodbye: bool = True) -> None:
+        """End the controller; a client that asked for it still gets its answer.
+
+        :param goodbye: whether clients are told not to wait, as no controller will be started again soon.
+        """
         if not self._stopping:
             self._stopping = True
+            self._goodbye = "the controller was stopped" if goodbye else ""
             self._reactor.callLater(0.05, self._stop.callback, None)
 
     async def _live(self) -> None:
@@ -102,7 +116,7 @@ class ControllerProcess:
             sys.stdout.flush()
         await self._stop
         await running.service.stopService()
-        await running.stop()
+        await running.stop(self._goodbye)
 
     def _failed(self, failure: Any) -> None:
         from twisted.logger import Logger

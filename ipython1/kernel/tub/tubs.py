@@ -129,6 +129,20 @@ def register(tub: KernelTub, referenceable: Any, furl_name: str | None = None) -
     return furl
 
 
+def replace_name(tub: KernelTub, referenceable: Any, furl_name: str) -> str:
+    """Give a registered object another secret, and end the connections of all who hold a reference to it.
+
+    :returns: the new FURL; the old one leads to nothing any more.
+    """
+    tub.unregisterReference(referenceable)
+    furl: str = tub.registerReference(referenceable, furl_name)
+    puid = referenceable.processUniqueID()
+    for broker in list(tub.brokers.values()):
+        if puid in broker.myReferenceByPUID:
+            broker.abort("its FURL was replaced")
+    return furl
+
+
 async def connect(
     tub: KernelTub,
     furl: str | Furl,

@@ -22,6 +22,7 @@ from ipython1.kernel.wire.bulkport import BulkPort
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
 from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline
+from ipython1.kernel.wire.room import Room, RoomQueue
 
 log = Logger()
 
@@ -38,7 +39,7 @@ class FrameReceiver(Protocol):
         """The other side is gone; called once, and nothing is received afterwards."""
 
 
-class BatchTransport(Protocol):
+class BatchTransport(Room, Protocol):
     """What a link sends through."""
 
     def send_batch(self, parts: list[Buffer]) -> None:
@@ -46,6 +47,9 @@ class BatchTransport(Protocol):
 
     def abort(self) -> None:
         """Give the connection up at once."""
+
+    def close(self) -> None:
+        """Give the connection up when what was sent is out, or soon."""
 
 
 class CallSoon(Protocol):
@@ -97,6 +101,7 @@ class FrameLink:
         self._marked = False
         self.lost = False
         self.ends: Ends | None = None
+        self._room = RoomQueue(self.call_soon)
         self.bulk = BulkPort(self.send)
 
     def call_soon(self, function: Callable[[], None]) -> None:
@@ -107,6 +112,20 @@ class FrameLink:
         """Begin to send through ``transport``."""
         self._transport = transport
         self.flush()
+        self._room.attach(transport)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room; see :mod:`~ipython1.kernel.wire.room`.  There is none before :meth:`connected`."""
+        return self._room.has_room
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once, in a later turn, when there is room and those that wait already have had their turn.
+
+        It is never called after the link was lost, which ``link_lost`` reports.
+        """
+        if not self.lost:
+            self._room.add(call)
 
     def send(
         self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
@@ -236,6 +255,15 @@ class FrameLink:
         if transport is not None:
             transport.abort()
 
+    def dismiss(self, reason: str) -> None:
+        """Tell the other side why it is not to come back, and end the link."""
+        self.send(frames.GOODBYE, 0, b"", reason.encode())
+        self.flush()
+        transport = self._transport
+        self.connection_lost(reason)
+        if transport is not None:
+            transport.close()
+
     def connection_lost(self, reason: str) -> None:
         """The connection is gone."""
         if self.lost:
@@ -243,6 +271,7 @@ class FrameLink:
         self.lost = True
         self._parts = []
         self._transport = None
+        self._room.detach()
         for tell in (self.bulk.connection_lost, self._receiver.link_lost):
             try:
                 tell(reason)

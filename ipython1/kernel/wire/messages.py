@@ -40,20 +40,25 @@ FAILED: Final = 1
 """The engine ran it and it raised; the payload tells."""
 REFUSED: Final = 2
 """The kernel itself failed it; the meta part names the error."""
+UNRECEIVED: Final = 3
+"""Only from an engine to the controller: the command's data stopped coming, so the engine has never had it."""
 
 
 ENGINE: Final = "engine"
 MULTIENGINE: Final = "multiengine"
 TASK: Final = "task"
+MONITOR: Final = "monitor"
 ROLES: Final = {
     ENGINE: "engines",
     MULTIENGINE: "MultiEngine clients",
     TASK: "Task clients",
+    MONITOR: "those who only look",
 }
 _FILES: Final = (
     ("ipcontroller-engine.furl", ROLES[ENGINE]),
     ("ipcontroller-mec.furl", ROLES[MULTIENGINE]),
     ("ipcontroller-tc.furl", ROLES[TASK]),
+    ("ipcontroller-monitor.furl", ROLES[MONITOR]),
 )
 
 

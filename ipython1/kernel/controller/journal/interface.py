@@ -25,6 +25,7 @@ from ipython1.kernel.controller.journal.rows import (
     CommandRow,
     Data,
     EngineRow,
+    OutcomeNote,
     OutcomeRow,
     PayloadFile,
     Recovered,
@@ -87,6 +88,9 @@ class Journal(Protocol):
     def on_room_do(self, call: Callable[[], None]) -> None:
         """Call ``call`` each time when :attr:`overfull` has become false."""
 
+    def on_dropped_do(self, call: Callable[[Ranges], None]) -> None:
+        """Call ``call`` with the ids of tasks whose results were dropped, because they were too old or too many."""
+
     def new_payload(self) -> PayloadWriter:
         """A new payload file; only where :attr:`keeps`."""
 
@@ -105,7 +109,7 @@ class Journal(Protocol):
         """A client has registered, or was seen again."""
 
     def client_gone(self, uuid: bytes) -> int:
-        """It will not come back.  Its leases go, its functions unless others use them; its results stay."""
+        """It will not come back.  Its leases go; its functions, tasks and results stay until they are told to."""
 
     def lease_given(self, client: bytes, start: int, stop: int) -> int:
         """A client may give these ids."""
@@ -128,7 +132,7 @@ class Journal(Protocol):
         """Tasks are done, and with them the submissions of these numbers."""
 
     def cleared(self, ranges: Ranges) -> int:
-        """Forget these tasks and their results; ids that are not known do no harm."""
+        """Forget these tasks, which are done, and their results; other ids do no harm."""
 
     def fetch_results(self, ids: Iterable[int]) -> Deferred[dict[int, StoredResult]]:
         """Results by id, of those that are safe and kept.  Fails with ``JournalError`` when they cannot be read."""
@@ -147,8 +151,8 @@ class Journal(Protocol):
     def outcome(self, row: OutcomeRow) -> int:
         """An engine is through with a command."""
 
-    def outcome_taken(self, origin: bytes, number: int, engine_id: int) -> int:
-        """The client has this outcome, written here or not: keep no more than that it is over."""
+    def outcome_taken(self, note: OutcomeNote) -> int:
+        """The client has this outcome, written here or not: keep no more than the note."""
 
     def outcomes_cleared(self, origin: bytes) -> int:
         """Forget all outcomes of commands of this client."""
@@ -197,6 +201,9 @@ class NoJournal:
         pass
 
     def on_room_do(self, call: Callable[[], None]) -> None:
+        pass
+
+    def on_dropped_do(self, call: Callable[[Ranges], None]) -> None:
         pass
 
     def new_payload(self) -> PayloadWriter:
@@ -254,7 +261,7 @@ class NoJournal:
     def outcome(self, row: OutcomeRow) -> int:
         return self._next()
 
-    def outcome_taken(self, origin: bytes, number: int, engine_id: int) -> int:
+    def outcome_taken(self, note: OutcomeNote) -> int:
         return self._next()
 
     def outcomes_cleared(self, origin: bytes) -> int:

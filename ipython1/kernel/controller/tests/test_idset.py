@@ -38,8 +38,25 @@ class IdSetTests(SynchronousTestCase):
                 ids.discard_range(start, stop)
                 model.difference_update(range(start, stop))
             self.assertEqual(len(ids), len(model))
+            common = {number for a, b in ids.common(start, stop) for number in range(a, b)}
+            self.assertEqual(common, model.intersection(range(start, stop)))
             self.assertEqual(ids.covers(start, stop), model.issuperset(range(start, stop)))
         self.assertEqual(list(ids), sorted(model))
         self.assertEqual(list(IdSet(ids.ranges())), sorted(model))
         for (_, stop), (start, _) in zip(ids.ranges(), ids.ranges()[1:], strict=False):
             self.assertLess(stop, start)
+
+    def test_many_at_once(self) -> None:
+        rng = random.Random(5)
+        for most in (3, 100):
+            ids, model = IdSet(), set()
+            for _ in range(100):
+                starts = sorted(rng.randrange(2000) for _ in range(rng.randrange(most)))
+                ranges = [(start, start + rng.randrange(1, 6)) for start in starts]
+                ids.update(ranges)
+                for start, stop in ranges:
+                    model.update(range(start, stop))
+                self.assertEqual(len(ids), len(model))
+                ids.discard_range(0, rng.randrange(500))
+                model = set(ids)
+            self.assertEqual(list(ids), sorted(model))
