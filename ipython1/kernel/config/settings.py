@@ -257,6 +257,46 @@ TASK = Section(
     ),
 )
 
+JOURNAL = Section(
+    "journal",
+    "The journal: what the controller writes down so that nothing is lost when it ends unexpectedly.",
+    (
+        Option(
+            "enabled",
+            kinds.BOOLEAN,
+            True,
+            "Whether the controller keeps a journal. Without one, tasks, results and commands that wait are lost with "
+            "the controller's process.",
+        ),
+        Option(
+            "journal_sync",
+            kinds.choice("normal", "full"),
+            "normal",
+            "What must not lose anything that the controller has confirmed: normal means the end of any process (the "
+            "disk is synced every second, so a power failure may cost about one second); full means a power "
+            "failure too (the disk is synced before anything is confirmed).",
+        ),
+        Option(
+            "directory",
+            kinds.TEXT,
+            "",
+            "Where journals are; empty means the directory journal in the IPython directory.",
+        ),
+        Option(
+            "keep_age",
+            kinds.number(1, unit="seconds"),
+            86400.0,
+            "Seconds that results are kept after their completion, for any client that asks.",
+        ),
+        Option(
+            "keep_size",
+            kinds.SIZE,
+            10 * GIB,
+            "Total size of the results that are kept; the oldest are dropped first.",
+        ),
+    ),
+)
+
 ENGINE = Section(
     "engine",
     "The ipengine command.",
@@ -416,4 +456,4 @@ CLUSTER = Section(
     ),
 )
 
-SETTINGS = (CONTROLLER, TASK, ENGINE, MPI, CLUSTER, CLIENT)
+SETTINGS = (CONTROLLER, TASK, JOURNAL, ENGINE, MPI, CLUSTER, CLIENT)

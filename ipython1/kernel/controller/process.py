@@ -15,6 +15,8 @@ from ipython1.kernel.controller.audit import AuditLog
 from ipython1.kernel.controller.capabilities import Capabilities
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
+from ipython1.kernel.controller.journal.interface import Journal
+from ipython1.kernel.controller.journal.journal import start_journal
 from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.controller.parties import Identity
 from ipython1.kernel.controller.revocations import Revocations
@@ -84,6 +86,7 @@ class RunningController:
             await self._control.close()
         for tub in self._tubs:
             await tubs.close(tub)
+        await self.service.journal.close()
         if self._audit is not None:
             self._audit.close()
         if self._lock is not None:
@@ -108,7 +111,12 @@ async def start_controller(
             "stop it first, or choose another --cluster-id"
         )
     try:
-        running = _make(config, reactor, request_stop)
+        journal = await start_journal(config.journal, reactor)
+        try:
+            running = _make(config, reactor, request_stop, journal)
+        except BaseException:
+            await journal.close()
+            raise
     except BaseException:
         lock.release()
         raise
@@ -124,7 +132,9 @@ async def start_controller(
     return running
 
 
-def _make(config: ControllerConfig, reactor: Any, request_stop: Any) -> RunningController:
+def _make(
+    config: ControllerConfig, reactor: Any, request_stop: Any, journal: Journal
+) -> RunningController:
     files = config.files
     service = ControllerService(
         reactor,
@@ -134,6 +144,7 @@ def _make(config: ControllerConfig, reactor: Any, request_stop: Any) -> RunningC
         task_config=config.task,
         graces=config.graces,
         watched=WatchedProcesses(reactor),
+        journal=journal,
     )
     revocations = Revocations(files.security_file("ipcontroller.revoked"))
     audit = None

@@ -77,6 +77,11 @@ class IPythonDirs:
         return self.ipython_dir / "security"
 
     @property
+    def journal(self) -> Path:
+        """What controllers hold for others."""
+        return self.ipython_dir / "journal"
+
+    @property
     def log(self) -> Path:
         """Logs."""
         return self.ipython_dir / "log"
@@ -144,6 +149,14 @@ class ClusterFiles:
     def state(self) -> Path:
         """``ipcluster.json``: what ``ipcluster`` started."""
         return self.security_file("ipcluster.json")
+
+    def journal(self, directory: str | os.PathLike[str] = "") -> Path:
+        """The directory of the controller's journal.
+
+        :param directory: of all journals, instead of the default.
+        """
+        parent = Path(directory).expanduser() if directory else self.dirs.journal
+        return self.dirs.ipython_dir / parent / self._named("state")
 
     @property
     def controller_log(self) -> Path:

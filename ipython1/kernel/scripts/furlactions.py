@@ -36,6 +36,8 @@ CONTROLLER: Final = "the controller"
 ANSWER_LIMIT: Final = 30.0
 """Seconds that a controller has to answer."""
 
+_NAMES: Final = "engine, multiengine, task, monitor, or the name of an interface of your own"
+
 
 def make_parser() -> arguments.OneLineParser:
     """The command line of ``ipcontroller furl``."""
@@ -45,14 +47,20 @@ def make_parser() -> arguments.OneLineParser:
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="list the FURL files, and who is connected")
+
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        return actions.add_parser(
+            name, help=help, description=f"{help.capitalize()}.", allow_abbrev=False
+        )
+
+    listing = add("list", "list the FURL files, and who is connected")
     listing.add_argument("--json", action="store_true", help="as one JSON object")
-    show = actions.add_parser("show", help="print one FURL, which is a secret")
-    show.add_argument("name", metavar="NAME", help="engine, multiengine, task, monitor, ...")
+    show = add("show", "print one FURL, which is a secret")
+    show.add_argument("name", metavar="NAME", help=_NAMES)
     show.add_argument("--yes", action="store_true", help="also if the output is not a terminal")
-    rotate = actions.add_parser("rotate", help="replace one FURL; who has the old one is cut off")
-    rotate.add_argument("name", metavar="NAME", help="engine, multiengine, task, monitor, ...")
-    revoke = actions.add_parser("revoke", help="disconnect one client for good")
+    rotate = add("rotate", "replace one FURL; who has the old one is cut off")
+    rotate.add_argument("name", metavar="NAME", help=_NAMES)
+    revoke = add("revoke", "disconnect one client for good")
     revoke.add_argument("client", metavar="CLIENT", help="its id, as the list shows it")
     for action in (listing, show, rotate, revoke):
         action.add_argument(

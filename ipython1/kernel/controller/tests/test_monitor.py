@@ -83,7 +83,6 @@ class MonitorTests(MonitorCase):
 
     def test_queues_show_methods_and_no_code(self):
         self.cluster.engines[0].worker.held = True
-        _, client = self.cluster.connect(self.cluster.multiengine_face)
         mec = self.cluster.multiengine()
         mec.execute("password = 'hush'", targets=0, block=False)
         mec.push({"hush": 5}, targets=0, block=False)
