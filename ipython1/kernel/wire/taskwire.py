@@ -43,7 +43,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire.frames import HEADER, PIECE_SIZE, Buffer
@@ -261,12 +261,16 @@ def pack_submission_head(entry: Entry) -> tuple[bytes, list[bytes]]:
 
 
 def unpack_submissions(
-    data: Buffer, read_options: Callable[[bytes], object], bodies: Buffer | None = None
+    data: Buffer,
+    read_options: Callable[[bytes], object],
+    bodies: Buffer | None = None,
+    cut: Callable[[Any], Any] = bytes,
 ) -> list[Submitted]:
     """The tasks of a ``SUBMIT`` frame.
 
     :param read_options: makes something of packed options.
-    :param bodies: the payloads, if they came as a bulk transfer.
+    :param bodies: the payloads, if they came as a bulk transfer; anything that can be sliced.
+    :param cut: makes a payload of a slice of these.
     :raises ProtocolError: when it is malformed.
     """
     try:
@@ -288,7 +292,7 @@ def unpack_submissions(
         waiting = 0
         recovery: list[tuple[object, bytes]] = []
         for task_id, size, index, followers in table:
-            payload = bytes(bodies[position : position + size])
+            payload = cut(bodies[position : position + size])
             position += size
             if waiting:
                 waiting -= 1

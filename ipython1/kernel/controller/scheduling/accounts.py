@@ -21,16 +21,23 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ipython1.kernel.controller.scheduling.custody import Rows
-from ipython1.kernel.wire.frames import Buffer
-from ipython1.kernel.wire.taskwire import Status
+from ipython1.kernel.wire.taskwire import Frame, Status
 
 FIRST_LEASE = 1024
 LARGEST_LEASE = 65536
 
-PER_RESULT = 450
+PER_RESULT = 600
 """Bytes that a kept result takes besides its payload."""
+
+
+class Task(Protocol):
+    """A task as it was submitted."""
+
+    @property
+    def payload(self) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -51,6 +58,7 @@ class Account:
     :ivar accepted: those of them that are safe.
     :ivar released: tasks whose results are confirmed.
     :ivar released_size: bytes of submissions that are not held any more.
+    :ivar held: bytes of results that are in memory for it.
     :ivar unread_size: bytes of results that are not confirmed, if these count.
     :ivar granted: the credit it was told last.
     :ivar told: the number of accepted tasks it was told last.
@@ -67,6 +75,7 @@ class Account:
         "connected",
         "gone",
         "granted",
+        "held",
         "leases",
         "next_batch",
         "released",
@@ -92,6 +101,7 @@ class Account:
         self.accepted = 0
         self.released = 0
         self.released_size = 0
+        self.held = 0
         self.unread_size = 0
         self.granted = (0, 0)
         self.told = 0
@@ -161,7 +171,7 @@ class Batch:
     :ivar size: bytes of the payloads.
     :ivar waiting: rows of engines that are safe when this is kept.
     :ivar over: the journal's numbers of the submissions that ended with one of these tasks.
-    :ivar rows: packed heads and payloads, as they are sent and kept; None when they are not at hand.
+    :ivar frames: what it is sent as, once that was packed.
     :ivar taken: its client has it.
     :ivar confirmed: its client has it, or is gone for good.
     :ivar kept: nothing of it is lost if the controller dies.
@@ -171,11 +181,11 @@ class Batch:
         "client",
         "confirmed",
         "finished",
+        "frames",
         "ids",
         "kept",
         "number",
         "over",
-        "rows",
         "size",
         "taken",
         "waiting",
@@ -189,7 +199,7 @@ class Batch:
         self.size = 0
         self.waiting: list[Rows] = []
         self.over: list[int] = []
-        self.rows: list[Buffer] | None = None
+        self.frames: list[Frame] | None = None
         self.taken = False
         self.confirmed = False
         self.kept = False
@@ -218,6 +228,7 @@ class Finished:
     :ivar payload: opaque; with ``REFUSED``, empty.
     :ivar error: with ``REFUSED``, the kernel's error.
     :ivar private: whether nobody but its client needs it.
+    :ivar task: what was submitted, as long as it is at hand.
     :ivar read: it waits for nothing any more, and may be dropped from memory.
     """
 
@@ -234,6 +245,7 @@ class Finished:
         "read",
         "status",
         "submitted",
+        "task",
     )
 
     def __init__(
@@ -249,6 +261,7 @@ class Finished:
         payload: bytes,
         error: tuple[str, str] | None = None,
         private: bool = False,
+        task: Task | None = None,
     ) -> None:
         self.id = task_id
         self.client = client
@@ -261,9 +274,11 @@ class Finished:
         self.payload = payload
         self.error = error
         self.private = private
+        self.task = task
         self.read = False
 
     @property
     def size(self) -> int:
         """Bytes that keeping it takes, about."""
-        return PER_RESULT + len(self.payload)
+        size = PER_RESULT + len(self.payload)
+        return size if self.task is None else size + len(self.task.payload)

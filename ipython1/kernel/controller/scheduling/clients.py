@@ -30,7 +30,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.controller.scheduling.accounts import Account, Batch, Finished, Lease
 from ipython1.kernel.controller.scheduling.custody import Rows
-from ipython1.kernel.controller.scheduling.instructions import Credit, Deliver, Tell
+from ipython1.kernel.controller.scheduling.instructions import Credit, Deliver, Keep, Tell
 from ipython1.kernel.controller.scheduling.records import (
     Parcel,
     Submission,
@@ -53,6 +53,7 @@ class Clients:
 
     :ivar accounts: the clients that are there or have something left to be done, by uuid.
     :ivar store: the tasks that are done.
+    :ivar held: bytes of results that are in memory for clients.
     :ivar closed: whether no credit is to be given now.
     """
 
@@ -61,6 +62,7 @@ class Clients:
         self.store = ResultStore(machine.settings.keep_size, machine.settings.keep_age)
         self.closed: Callable[[], bool] = lambda: False
         self.next_id = 0
+        self.held = 0
         self._machine = machine
         self._deliveries: dict[bytes, Batch] = {}
         self._watchers: dict[int, list[bytes]] = {}
@@ -301,6 +303,8 @@ class Clients:
 
     def _release(self, batch: Batch, now: float) -> None:
         if batch.finished:
+            batch.client.held -= batch.size
+            self.held -= batch.size
             self.store.release(batch, now)
             self._machine.timers.at(now + self._machine.settings.keep_age, "expire")
 
@@ -413,9 +417,13 @@ class Clients:
         batch.number = account.next_batch
         account.next_batch += 1
         account.unconfirmed[batch.number] = batch
+        account.held += batch.size
+        self.held += batch.size
         if not self._machine.settings.journal:
             account.unread_size += batch.size
             self.kept(batch, now)
+        elif not batch.kept:
+            self._machine.say(Keep(batch))
         self._machine.say(Deliver(account.uuid, batch))
 
 

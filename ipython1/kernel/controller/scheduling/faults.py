@@ -90,7 +90,7 @@ class Faults:
             machine.assigner.put_many([record])
             return
         if trouble.recovery:
-            record.client.released_size += len(record.payload)
+            trouble.replaced.append((record.options, record.payload))
             record.options, record.payload = trouble.recovery.pop(0)
             trouble.used = 0
             trouble.killed.clear()

@@ -65,10 +65,17 @@ class Safe:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliver:
-    """Tell a client, when it can be reached, of a batch of its tasks that are done, and keep it in the journal.
+class Keep:
+    """Write a batch of results to the journal; all that was to be kept before is written before."""
 
-    A batch that has no ``finished`` and is kept is in the journal.
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Tell a client, when it can be reached, of a batch of its tasks that are done.
+
+    A batch that has no ``finished`` is in the journal.
     """
 
     client: bytes
@@ -93,4 +100,6 @@ class Credit:
     size: int
 
 
-Instruction: TypeAlias = Send | Retract | Stop | Kill | AskDepend | Safe | Deliver | Tell | Credit
+Instruction: TypeAlias = (
+    Send | Retract | Stop | Kill | AskDepend | Safe | Keep | Deliver | Tell | Credit
+)

@@ -281,6 +281,7 @@ class TaskMachine:
                     payload,
                     None,
                     options.private,
+                    record,
                 )
             )
         if measured is not None:
@@ -372,7 +373,7 @@ class TaskMachine:
 
     def settle(self, now: float) -> list[Instruction]:
         """Assign what can be assigned, and return what is to be done about all events since the last call."""
-        if len(self.assigner) and self.roomy:
+        if len(self.assigner) and self.roomy and not self.clients.closed():
             free = [
                 worker
                 for worker in self.roomy.values()
@@ -489,5 +490,6 @@ class TaskMachine:
             payload,
             error,
             record.options.private,
+            record,
         )
         self.clients.finished([finished], self._rows)

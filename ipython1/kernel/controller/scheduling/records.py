@@ -60,7 +60,7 @@ class TaskTerms:
         b"" for none.
     :ivar functions: digests of the functions that an engine must have been sent.
     :ivar private: whether nobody but the client needs the results.
-    :ivar what: what they do, for people.
+    :ivar packed: they as they came.
     """
 
     measured: Measured
@@ -71,7 +71,7 @@ class TaskTerms:
     depend: Digest = b""
     functions: tuple[Digest, ...] = ()
     private: bool = False
-    what: str = ""
+    packed: bytes = b""
 
 
 Submission: TypeAlias = tuple[int, TaskTerms, bytes, Sequence[tuple[TaskTerms, bytes]]]
@@ -92,6 +92,7 @@ class Trouble:
     :ivar suspected: engines of whose deaths it is one of several suspects.
     :ivar rejected: engines that it rejected.
     :ivar recovery: (options, payload) of the tasks to run instead, in order, when the retries are used up.
+    :ivar replaced: (options, payload) of those that it was before.
     :ivar verdict: the error that a task being aborted will end with.
     :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
     :ivar notes: its story, for people.
@@ -102,6 +103,7 @@ class Trouble:
     suspected: list[int] = field(default_factory=list)
     rejected: frozenset[int] = frozenset()
     recovery: list[tuple[TaskTerms, bytes]] = field(default_factory=list)
+    replaced: list[tuple[TaskTerms, bytes]] = field(default_factory=list)
     verdict: Error | None = None
     final: bool = False
     wanted_back: int = 0
@@ -183,12 +185,16 @@ class TaskRecord:
         return (self.id, self.attempt)
 
     @property
+    def chain(self) -> list[tuple[TaskTerms, bytes]]:
+        """(options, payload) of what was submitted: the task, and its recovery tasks."""
+        now = (self.options, self.payload)
+        trouble = self.trouble
+        return [now] if trouble is None else [*trouble.replaced, now, *trouble.recovery]
+
+    @property
     def size(self) -> int:
-        """Bytes of its payload, and of its recovery tasks'."""
-        size = len(self.payload)
-        if self.trouble is not None:
-            size += sum(len(payload) for _, payload in self.trouble.recovery)
-        return size
+        """Bytes of the payloads of what was submitted."""
+        return sum(len(payload) for _, payload in self.chain)
 
     @property
     def constraint(self) -> Constraint:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from ipython1.kernel.controller.idset import IdSet
-from ipython1.kernel.controller.scheduling.accounts import PER_RESULT, Batch, Finished
+from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 
 
 class ResultStore:
@@ -45,10 +45,11 @@ class ResultStore:
 
     def release(self, batch: Batch, now: float) -> None:
         """The results of a batch wait for nothing any more; those that nobody else will ask for go at once."""
-        finished, batch.finished, batch.rows = batch.finished, [], None
-        size = batch.size + PER_RESULT * len(finished)
+        finished, batch.finished, batch.frames = batch.finished, [], None
+        size = 0
         for each in finished:
             each.read = True
+            size += each.size
         if batch.taken and any(each.private for each in finished):
             # The kernel's own errors stay: some questions are answered from them.
             kept = [each for each in finished if not each.private or each.error is not None]
