@@ -22,7 +22,7 @@ class Pump(Clock):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: deque[Callable[[], None]] = deque()
-        self.flusher = TurnFlusher(self.soon)
+        self.flusher = TurnFlusher(self.soon, self)
 
     def soon(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the next turn."""

@@ -251,7 +251,7 @@ class EngineProcess:
         await connection.run(self._registered)
 
     async def _open_link(self) -> messages.Welcome:
-        hello = replace(self._hello, holds=self._end.holds())
+        hello = replace(self._hello, holds=self._tasks.add_to(self._end.holds()))
         return await open_engine_link(
             self._config, hello, self._end, self._reactor, self._welcome.instance
         )
@@ -264,7 +264,7 @@ class EngineProcess:
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
-        self._tasks.registered(kept)
+        self._tasks.registered(kept, service.id)
 
     def _leave(self) -> None:
         self._end.say_goodbye("it ended")

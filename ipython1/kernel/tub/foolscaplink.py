@@ -44,7 +44,7 @@ class FoolscapLink(Referenceable):
         """Send to ``remote`` from now on; when its connection is lost, so is the link."""
         self._remote = remote
         self._room = room_of(remote)
-        remote.notifyOnDisconnect(self._link.connection_lost, "the connection was lost")
+        remote.notifyOnDisconnect(self._lost)
         self._link.connected(self)
         self._link.call_soon(self._open)
 
@@ -52,6 +52,11 @@ class FoolscapLink(Referenceable):
         early, self._early = self._early or [], None
         for batch in early:
             self._link.deliver(batch)
+
+    def _lost(self) -> None:
+        broker = getattr(getattr(self._remote, "tracker", None), "broker", None)
+        reason = getattr(broker, "lost_reason", "")
+        self._link.connection_lost(reason or "the connection was lost")
 
     def send_batch(self, parts: list[Buffer]) -> None:
         send_batch(self._remote, parts)

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 
-def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) -> KernelTub:
+def make_tub(cert_pem: bytes | None = None) -> KernelTub:
     """Create and start a Tub; stop it with :func:`close`.
 
     :param cert_pem: certificate and private key, which are its identity; None for a temporary identity, as clients
         and engines have.
-    :param max_unsent: the maximum number of unsent bytes; if a peer does not read and more are waiting, its
-        connection is aborted.  None for the default.
     :raises SecurityError: if ``cert_pem`` is not a certificate with its key, or assertions are disabled.
     """
     if not __debug__:
@@ -51,8 +49,6 @@ def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) ->
             "the certificate file does not contain a certificate with its private key;"
             " restore it, or remove it together with the FURL files to get a new identity"
         ) from None
-    if max_unsent is not None:
-        tub.max_unsent = max_unsent
     tub.startService()
     return tub
 

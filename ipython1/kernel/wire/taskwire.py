@@ -1,7 +1,8 @@
 """What the frames of the task interface say.
 
 Payloads of tasks and of results are opaque here and are passed on as they are; what they hold is the business of
-``taskcodec`` in clients and engines.  Everything is packed, a whole batch in each frame.
+``taskcodec`` in clients and engines.  Everything is packed, a whole batch in each frame.  This module is long because
+all packed forms are in one place.
 
 =================  =====================  ===============  ==========================================================
 kind               from, to               ident            says
@@ -39,6 +40,7 @@ asks ``resync`` instead, before it sends anything else; see :mod:`~ipython1.kern
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -316,6 +318,8 @@ _NONE: list[tuple[object, bytes]] = []
 _COUNT: Final = struct.Struct("<I")
 _RUN: Final = struct.Struct("<QQIB")
 _RESULT: Final = struct.Struct("<QQIBd")
+_LAST_STATUS: Final = max(Status)
+_IMPOSSIBLE: Final = "a result has an unknown status, or took an impossible time"
 
 
 def _pack_table(
@@ -429,6 +433,8 @@ def unpack_result_head(data: Buffer) -> tuple[int, int, int, float]:
     if len(data) != _RESULT.size:
         raise ProtocolError("a result is malformed")
     task_id, attempt, _, status, duration = _RESULT.unpack(data)
+    if status > _LAST_STATUS or not 0.0 <= duration < math.inf:
+        raise ProtocolError(_IMPOSSIBLE)
     return task_id, attempt, status, duration
 
 
@@ -441,6 +447,9 @@ def unpack_results(data: Buffer) -> list[Result]:
     results: list[Result] = []
     append = results.append
     for task_id, attempt, size, status, duration in rows:
+        # All of it is checked before any of it counts; one duration that is no number would spoil every average.
+        if status > _LAST_STATUS or not 0.0 <= duration < math.inf:
+            raise ProtocolError(_IMPOSSIBLE)
         if size:
             end = position + size
             append((task_id, attempt, status, duration, bytes(data[position:end])))

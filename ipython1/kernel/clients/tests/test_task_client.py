@@ -305,7 +305,7 @@ class TaskTests(SynchronousTestCase):
         self.assertTrue(any(runner._packed for runner in runners))
         other.asynchronous._connection.end.link.abort("it is gone")
         self.cluster.pump.run()
-        self.assertEqual(tasks._functions, {})
+        self.assertEqual(len(tasks.functions), 0)
         self.assertFalse(any(runner._packed or runner._functions for runner in runners))
 
     def test_functions_of_maps_go_with_time(self) -> None:
