@@ -145,6 +145,9 @@ class ITaskObserver(Interface):
     def tell(finished: list[Any]) -> None:
         """Receive finished tasks that the client has asked for."""
 
+    def refuse(task_id: int, error: tuple[str, str]) -> None:
+        """Learn that there is nothing to tell of a task, and the name and message of the reason."""
+
     def credit(accepted: int, tasks: int, size: int) -> None:
         """Learn how many of the client's tasks have arrived, and how many tasks and bytes it may submit in total."""
 

@@ -7,6 +7,7 @@ client; a large result by the end of its transfer.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
@@ -92,6 +93,11 @@ class ResultPost:
         self._read_steps(task_ids, missing)
         self._go()
 
+    def refuse(self, task_id: int, error: tuple[str, str]) -> None:
+        """Tell of an error instead of a result."""
+        self._steps.append(lambda: self._send_refusal(_head(task_id), error))
+        self._go()
+
     def then(self, call: Callable[[], None]) -> None:
         """Call something when all so far was sent."""
         self._steps.append(call)
@@ -146,7 +152,7 @@ class ResultPost:
         self._steps.extend(behind)
 
     def _tell_missing(self, task_id: int) -> None:
-        self._send_refusal(DONE_HEAD.pack(task_id, 0, 0, -1, 0, 0, 0, 0), no_longer_kept(task_id))
+        self._send_refusal(_head(task_id), to_wire(no_longer_kept(task_id)))
 
     def _send_frames(self, packed: Iterable[taskwire.Frame]) -> None:
         for parts, size in packed:
@@ -171,7 +177,7 @@ class ResultPost:
                 problem = MessageSizeError(
                     f"the client did not take the result of task {task_id} ({len(payload)} bytes): {reason}"
                 )
-                self._send_refusal(head, problem)
+                self._send_refusal(head, to_wire(problem))
             if number:
                 self._confirm(number)
             self._go()
@@ -179,9 +185,8 @@ class ResultPost:
         self._large += 1
         link.send_large(taskwire.DONE, 0, head, [payload], ended)
 
-    def _send_refusal(self, head: bytes, problem: KernelError) -> None:
-        """Tell of an error instead of a result."""
-        data = messages.pack_json(to_wire(problem))
+    def _send_refusal(self, head: bytes, error: tuple[str, str]) -> None:
+        data = messages.pack_json(error)
         task_id, _, _, *rest = DONE_HEAD.unpack(head)
         refused = DONE_HEAD.pack(task_id, len(data), Status.REFUSED, *rest)
         self._send_frames(taskwire.pack_done([(refused, data)], 0))
@@ -217,10 +222,16 @@ class ResultPost:
             try:
                 payload = await self._journal.read_payload(payload, 0, payload.size)
             except KernelError as problem:
-                self._send_refusal(result.head, problem)
+                self._send_refusal(result.head, to_wire(problem))
                 return
         task_id, _, *rest = DONE_HEAD.unpack(result.head)
         self._transfer(DONE_HEAD.pack(task_id, len(payload), *rest), payload, 0)
+
+
+def _head(task_id: int) -> bytes:
+    """The packed head of a task of which nothing else is known."""
+    now = time.time()
+    return DONE_HEAD.pack(task_id, 0, Status.REFUSED, -1, 0, now, now, 0.0)
 
 
 def _inline(results: Iterable[StoredResult]) -> Iterator[tuple[bytes, bytes]]:

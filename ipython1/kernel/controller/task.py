@@ -46,6 +46,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Instruction,
     Keep,
     Kill,
+    Refuse,
     Retract,
     Safe,
     Send,
@@ -78,6 +79,8 @@ class Observer(Protocol):
     def deliver(self, batch: Batch) -> None: ...
 
     def tell(self, finished: list[Finished]) -> None: ...
+
+    def refuse(self, task_id: int, error: tuple[str, str]) -> None: ...
 
     def credit(self, accepted: int, tasks: int, size: int) -> None: ...
 
@@ -372,7 +375,7 @@ class TaskController:
     def _carry_out(self, instruction: Instruction) -> None:
         if isinstance(instruction, Keep):
             self._keeper.add(instruction.batch)
-        elif isinstance(instruction, Deliver | Tell | Credit):
+        elif isinstance(instruction, Deliver | Tell | Refuse | Credit):
             observer = self._observers.get(instruction.client)
             if observer is not None:
                 self._tell_client(observer, instruction)
@@ -381,12 +384,16 @@ class TaskController:
             if face is not None:
                 self._tell_engine(face, instruction)
 
-    def _tell_client(self, observer: Observer, instruction: Deliver | Tell | Credit) -> None:
+    def _tell_client(
+        self, observer: Observer, instruction: Deliver | Tell | Refuse | Credit
+    ) -> None:
         if isinstance(instruction, Deliver):
             if instruction.batch.client.connected:
                 observer.deliver(instruction.batch)
         elif isinstance(instruction, Tell):
             observer.tell([instruction.finished])
+        elif isinstance(instruction, Refuse):
+            observer.refuse(instruction.task_id, instruction.error)
         else:
             observer.credit(instruction.accepted, instruction.tasks, instruction.size)
 

@@ -278,6 +278,10 @@ class TaskSession:
         if self._post is not None:
             self._post.tell(finished)
 
+    def refuse(self, task_id: int, error: tuple[str, str]) -> None:
+        if self._post is not None:
+            self._post.refuse(task_id, error)
+
     def credit(self, accepted: int, tasks: int, size: int) -> None:
         if self._link is not None:
             self._link.send(taskwire.CREDIT, accepted, taskwire.pack_credit(tasks, size))

@@ -13,7 +13,6 @@ from ipython1.kernel.controller.filepayload import FilePayload
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import StoredResult
-from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.records import TaskRecord
 from ipython1.kernel.controller.taskrows import TaskRows
@@ -170,7 +169,7 @@ class TaskHistory:
         task: object = self._machine.tasks.get(task_id)
         if task is None:
             finished = self._machine.store.results.get(task_id)
-            task = finished.task if isinstance(finished, Finished) else None
+            task = None if finished is None else finished.task
             if finished is None and not self._machine.store.knows(task_id):
                 raise IndexError(self._machine.clients.unknown(task_id))
         if not isinstance(task, TaskRecord):

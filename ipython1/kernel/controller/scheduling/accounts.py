@@ -33,11 +33,24 @@ PER_RESULT = 600
 """Bytes that a kept result takes besides its payload."""
 
 
-class Task(Protocol):
-    """A task as it was submitted."""
+class Terms(Protocol):
+    """What a task has in common with others."""
 
     @property
-    def payload(self) -> bytes: ...
+    def private(self) -> bool: ...
+
+
+class Task(Protocol):
+    """A task."""
+
+    id: int
+    client: Account
+    attempt: int
+    submitted: float
+    payload: bytes
+
+    @property
+    def options(self) -> Terms: ...
 
 
 @dataclass(slots=True)
@@ -222,13 +235,14 @@ class Batch:
 class Finished:
     """How a task came out.
 
+    :ivar task: what was submitted.
+    :ivar attempt: the run that ended it; 0 for none.
     :ivar status: ``OK``, ``FAILED`` or ``REFUSED``.
     :ivar engine: id of the engine it ran on last, -1 for none.
     :ivar duration: seconds that the last run took on its engine.
-    :ivar payload: opaque; with ``REFUSED``, empty.
+    :ivar payload: opaque; with ``REFUSED``, empty or the kernel's error.
     :ivar error: with ``REFUSED``, the kernel's error.
     :ivar private: whether nobody but its client needs it.
-    :ivar task: what was submitted, as long as it is at hand.
     :ivar read: it waits for nothing any more, and may be dropped from memory.
     """
 
@@ -250,35 +264,29 @@ class Finished:
 
     def __init__(
         self,
-        task_id: int,
-        client: Account,
+        task: Task,
         status: Status,
         engine: int,
-        attempt: int,
-        submitted: float,
         completed: float,
         duration: float,
         payload: bytes,
         error: tuple[str, str] | None = None,
-        private: bool = False,
-        task: Task | None = None,
     ) -> None:
-        self.id = task_id
-        self.client = client
+        self.task = task
+        self.id = task.id
+        self.client = task.client
+        self.attempt = task.attempt
+        self.submitted = task.submitted
+        self.private = task.options.private
         self.status = status
         self.engine = engine
-        self.attempt = attempt
-        self.submitted = submitted
         self.completed = completed
         self.duration = duration
         self.payload = payload
         self.error = error
-        self.private = private
-        self.task = task
         self.read = False
 
     @property
     def size(self) -> int:
         """Bytes that keeping it takes, about."""
-        size = PER_RESULT + len(self.payload)
-        return size if self.task is None else size + len(self.task.payload)
+        return PER_RESULT + len(self.payload) + len(self.task.payload)

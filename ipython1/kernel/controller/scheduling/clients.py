@@ -30,7 +30,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.controller.scheduling.accounts import Account, Batch, Finished, Lease
 from ipython1.kernel.controller.scheduling.custody import Rows
-from ipython1.kernel.controller.scheduling.instructions import Credit, Deliver, Keep, Tell
+from ipython1.kernel.controller.scheduling.instructions import Credit, Deliver, Keep, Refuse, Tell
 from ipython1.kernel.controller.scheduling.records import (
     Parcel,
     Submission,
@@ -39,7 +39,6 @@ from ipython1.kernel.controller.scheduling.records import (
 )
 from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import MachineParts
-from ipython1.kernel.wire.taskwire import Status
 
 BATCH_SIZE = 2**20
 """Bytes.  A batch of results is closed when it has reached this size."""
@@ -146,15 +145,11 @@ class Clients:
         self._deliver_again(account, [each for each in rest if self.store.knows(each)], now)
         for task_id in rest:
             if not self.store.knows(task_id):
-                self._machine.say(Tell(uuid, self._lost(account, task_id, now)))
+                error = ("ResultAlreadyRetrieved", self.unknown(task_id))
+                self._machine.say(Refuse(uuid, task_id, error))
         account.granted = (0, 0)
         account.told, account.granted = account.accepted, account.credit
         return account
-
-    def _lost(self, account: Account, task_id: int, now: float) -> Finished:
-        """What a client is told of a task of which nothing is known any more."""
-        error = ("ResultAlreadyRetrieved", self.unknown(task_id))
-        return Finished(task_id, account, Status.REFUSED, -1, 0, now, now, 0.0, b"", error)
 
     def _deliver_again(self, account: Account, task_ids: list[int], now: float) -> None:
         """Deliver what was confirmed once, or what an earlier controller had."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
-from ipython1.kernel.controller.scheduling.records import Digest, TaskRecord
+from ipython1.kernel.controller.scheduling.records import Digest, Error, TaskRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,15 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell a client that there is nothing to tell of one of its tasks, and why."""
+
+    client: bytes
+    task_id: int
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
 class Credit:
     """A client's first ``accepted`` tasks have arrived; it may submit ``tasks`` tasks of ``size`` bytes in all."""
 
@@ -101,5 +110,5 @@ class Credit:
 
 
 Instruction: TypeAlias = (
-    Send | Retract | Stop | Kill | AskDepend | Safe | Keep | Deliver | Tell | Credit
+    Send | Retract | Stop | Kill | AskDepend | Safe | Keep | Deliver | Tell | Refuse | Credit
 )

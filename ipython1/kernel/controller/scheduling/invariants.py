@@ -12,6 +12,7 @@ from ipython1.kernel.controller.scheduling.records import (
     QUEUED,
     UNCLEAR,
     TaskRecord,
+    WorkerRecord,
 )
 from ipython1.kernel.wire.taskwire import epoch_of
 
@@ -74,52 +75,24 @@ def _check_restored(machine: TaskMachine, places: set[int]) -> None:
 def _check_workers(machine: TaskMachine, places: set[int]) -> None:
     for engine, worker in machine.workers.items():
         _demand(worker.id == engine, f"engine {engine} is filed under another's number")
-        work = 0.0
         for task_id, record in worker.outstanding.items():
             _demand(task_id == record.id, "a task is filed under another's number", record)
             _demand(task_id not in places, "a task is in two places", record)
-            _demand(
-                record.state in (ASSIGNED, ABORTING), "an engine's task has another state", record
-            )
-            _demand(record.worker is worker, "a task is not where it thinks it is", record)
-            _demand(record.attempt > 0, "a task runs that was never assigned", record)
-            _demand(
-                epoch_of(record.attempt) == machine.settings.epoch
-                or task_id in machine.restored.ids,
-                "a task runs in an epoch that is not its own",
-                record,
-            )
-            _demand(
-                task_id in worker.timed or not record.options.timeout,
-                "nobody counts a task's time",
-                record,
-            )
-            _demand(machine.tasks.get(task_id) is record, "an engine's task is not known", record)
-            verdict = record.trouble.verdict if record.trouble is not None else None
-            _demand(
-                (record.state is ABORTING) == (verdict is not None),
-                "a verdict without an abort",
-                record,
-            )
-            work += record.estimate
+            _check_assigned(machine, worker, record)
             places.add(task_id)
+        work = sum(record.estimate for record in worker.outstanding.values())
         _demand(
             abs(work - worker.work) < 1e-6,
             f"the load of engine {engine} is {worker.work}, not {work}",
         )
-        _demand(
-            worker.guarded <= worker.outstanding.keys(),
-            f"engine {engine} guards what it does not have",
-        )
-        _demand(
-            worker.arriving <= worker.outstanding.keys(),
-            f"results arrive from engine {engine} that it does not have",
-        )
-        _demand(
-            worker.timed <= worker.outstanding.keys(),
-            f"the time of tasks is counted that engine {engine} does not have",
-        )
-        _check_deadline(machine, engine)
+        for what, ids in (
+            ("guards what", worker.guarded),
+            ("sends results that", worker.arriving),
+            ("has its time counted for what", worker.timed),
+        ):
+            had = ids <= worker.outstanding.keys()
+            _demand(had, f"engine {engine} {what} it does not have")
+        _check_deadline(machine, worker)
         _demand(
             len(worker.outstanding) <= machine.settings.prefetch.most,
             f"engine {engine} has too many tasks",
@@ -134,9 +107,24 @@ def _check_workers(machine: TaskMachine, places: set[int]) -> None:
     _demand(machine.roomy.keys() <= machine.workers.keys(), "an engine is offered that is gone")
 
 
-def _check_deadline(machine: TaskMachine, engine: int) -> None:
+def _check_assigned(machine: TaskMachine, worker: WorkerRecord, record: TaskRecord) -> None:
+    _demand(record.state in (ASSIGNED, ABORTING), "an engine's task has another state", record)
+    _demand(record.worker is worker, "a task is not where it thinks it is", record)
+    _demand(record.attempt > 0, "a task runs that was never assigned", record)
+    current = epoch_of(record.attempt) == machine.settings.epoch
+    restored = record.id in machine.restored.ids
+    _demand(current or restored, "a task runs in an epoch that is not its own", record)
+    _demand(machine.tasks.get(record.id) is record, "an engine's task is not known", record)
+    counted = record.id in worker.timed
+    _demand(counted or not record.options.timeout, "nobody counts a task's time", record)
+    verdict = record.trouble.verdict if record.trouble is not None else None
+    _demand(
+        (record.state is ABORTING) == (verdict is not None), "a verdict without an abort", record
+    )
+
+
+def _check_deadline(machine: TaskMachine, worker: WorkerRecord) -> None:
     """What an engine runs and has a time limit is counted, whatever the engine does."""
-    worker = machine.workers[engine]
     head = worker.first()
     if head is not None and head.id in worker.timed and not worker.away:
         counted = worker.deadline is not None and worker.deadline[0] == head.key

@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ipython1.kernel.controller.scheduling.absence import Absence, Restored
-from ipython1.kernel.controller.scheduling.accounts import Finished
+from ipython1.kernel.controller.scheduling.accounts import Account, Finished
 from ipython1.kernel.controller.scheduling.assigners import Assigner
 from ipython1.kernel.controller.scheduling.balance import take_back
 from ipython1.kernel.controller.scheduling.clients import Clients
@@ -263,27 +263,9 @@ class TaskMachine:
             record.state = DONE
             account = record.client
             account.released_size += len(record.payload)
-            parcel = record.parcel
-            if parcel is not None:
-                parcel.left -= 1
-                if not parcel.left:
-                    self.clients.over(account, parcel)
-            done.append(
-                Finished(
-                    task_id,
-                    account,
-                    OK,
-                    engine,
-                    attempt,
-                    record.submitted,
-                    now,
-                    duration,
-                    payload,
-                    None,
-                    options.private,
-                    record,
-                )
-            )
+            if record.parcel is not None:
+                self._count_down(record.parcel, account)
+            done.append(Finished(record, OK, engine, now, duration, payload))
         if measured is not None:
             measured.add(durations, number)
         self.clients.finished(done, rows)
@@ -473,23 +455,13 @@ class TaskMachine:
         del self.tasks[record.id]
         account = record.client
         account.released_size += record.size
-        parcel = record.parcel
-        if parcel is not None:
-            parcel.left -= 1
-            if not parcel.left:
-                self.clients.over(account, parcel)
-        finished = Finished(
-            record.id,
-            account,
-            status,
-            engine,
-            record.attempt,
-            record.submitted,
-            now,
-            duration,
-            payload,
-            error,
-            record.options.private,
-            record,
-        )
+        if record.parcel is not None:
+            self._count_down(record.parcel, account)
+        finished = Finished(record, status, engine, now, duration, payload, error)
         self.clients.finished([finished], self._rows)
+
+    def _count_down(self, parcel: Parcel, account: Account) -> None:
+        """One more task of a parcel is done."""
+        parcel.left -= 1
+        if not parcel.left:
+            self.clients.over(account, parcel)

@@ -28,6 +28,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Deliver,
     Keep,
     Kill,
+    Refuse,
     Retract,
     Safe,
     Send,
@@ -178,6 +179,8 @@ class TaskStory(RuleBasedStateMachine):
                             )
                     who.results.update(batch.ids)
                     self.unconfirmed.append((client, batch.number))
+            case Refuse(task_id=task_id):
+                raise AssertionError(f"the controller has forgotten task {task_id}")
             case Tell(finished=finished):
                 self.judge(finished.id, finished.status, finished.attempt, finished.error)
             case Safe(engine=number, row=row):
