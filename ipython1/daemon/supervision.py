@@ -22,6 +22,10 @@ requested   ``stop``                    stopping    SIGTERM follows when it has 
 stopping    ``tick`` after the grace    stopping    :class:`Deliver` SIGKILL to its whole session
 stopping    ``ended`` or ``failed``     ended       :class:`Report`
 waiting     ``stop``                    ended       :class:`Report`
+starting,   ``silent``, ``heard``       same        :class:`Report`; with ``stuck`` in the policy :class:`WakeAt`
+running
+starting,   ``tick``, silent for too    same        :class:`Deliver` SIGKILL to its whole session
+running     long for the policy
 any         ``host_lost``               ended       :class:`Report`
 ended       ``restart``                 requested   :class:`Start`
 any living  ``restart``                 stopping    like ``stop``; when it has ended: requested, :class:`Start`
@@ -61,6 +65,7 @@ class RestartPolicy:
     :ivar first_delay: seconds before the first restart; each further one in a row waits ``factor`` times as long, up
         to ``max_delay``.
     :ivar steady: seconds for which a process must be usable, so that its next death is the first in a row.
+    :ivar stuck: seconds of silence after which a process is killed, so that it is restarted; 0 for never.
     :ivar patience: seconds without a usable process after which it is not restarted any more; 0 for no limit.
     """
 
@@ -70,6 +75,7 @@ class RestartPolicy:
     factor: float = 2.0
     max_delay: float = 15.0
     steady: float = 2.0
+    stuck: float = 0.0
     patience: float = 0.0
 
     def delay(self, row: int) -> float:
@@ -119,6 +125,8 @@ class ProcessStatus:
     :ivar due: when it will be started again, while it waits for that.
     :ivar away_since: when it was usable last, until it is usable again; None if it never was.
     :ivar given_up: whether it is not restarted because the policy's patience is over.
+    :ivar silent_since: since when it gives no sign of life; None if it does.
+    :ivar stopped: whether it is silent because a signal has stopped it.
     """
 
     key: str
@@ -137,6 +145,8 @@ class ProcessStatus:
     due: float = 0.0
     away_since: float | None = None
     given_up: bool = False
+    silent_since: float | None = None
+    stopped: bool = False
 
     @property
     def alive(self) -> bool:
@@ -203,6 +213,7 @@ class _Record:
     ever_ready: bool = False
     ready_early: bool = False
     start_again: bool = False
+    killed_silent: bool = False
 
 
 class Supervision:
@@ -315,14 +326,45 @@ class Supervision:
             self._set(record, away_since=now)
         left = status == record.spec.leaves_with
         shown = 0 if left else status
+        error = ""
+        if record.killed_silent:
+            error = f"gave no sign of life for {record.spec.policy.stuck:g} s and was killed"
         self._set(
-            record, state=State.ENDED, status=shown, signal=number, lines=lines, asked=stopping
+            record,
+            state=State.ENDED,
+            status=shown,
+            signal=number,
+            lines=lines,
+            error=error,
+            asked=stopping,
+            silent_since=None,
+            stopped=False,
         )
         if stopping and record.start_again:
             return [Report(record.status), *self._start_again(record)]
         if stopping or left or not record.ever_ready:
             return [Report(record.status)]
         return self._maybe_wait(record, now)
+
+    def silent(self, key: str, seconds: float, stopped: bool, now: float) -> list[Instruction]:
+        """The process has given no sign of life for some seconds."""
+        record = self._records.get(key)
+        if record is None or record.status.state not in (State.STARTING, State.RUNNING):
+            return []
+        since = now - seconds
+        self._set(record, silent_since=since, stopped=stopped)
+        limit = record.spec.policy.stuck
+        if limit:
+            record.due = since + limit
+        return [Report(record.status), *([WakeAt(record.due)] if limit else [])]
+
+    def heard(self, key: str) -> list[Instruction]:
+        """The process gives signs of life again."""
+        record = self._records.get(key)
+        if record is None or record.status.silent_since is None:
+            return []
+        self._set(record, silent_since=None, stopped=False)
+        return [Report(record.status)]
 
     def host_lost(self, host: str, error: str) -> list[Instruction]:
         """A host's nanny is gone, and its processes, too."""
@@ -350,6 +392,10 @@ class Supervision:
                     instructions.append(WakeAt(record.due))
                     continue
                 record.due = 0.0
+                number = int(signal.SIGKILL)
+                instructions.append(Deliver(record.spec.host, record.spec.key, number, group=True))
+            elif self._is_stuck(record, now):
+                record.killed_silent = True
                 number = int(signal.SIGKILL)
                 instructions.append(Deliver(record.spec.host, record.spec.key, number, group=True))
             elif state in (State.WAITING, State.STOPPING) and record.due:
@@ -388,7 +434,7 @@ class Supervision:
         return instructions
 
     def _start_again(self, record: _Record) -> list[Instruction]:
-        record.start_again = record.ready_early = False
+        record.start_again = record.ready_early = record.killed_silent = False
         record.due = 0.0
         self._set(
             record,
@@ -405,6 +451,12 @@ class Supervision:
             given_up=False,
         )
         return [Start(record.spec.host, record.spec.restart_spawn or record.spec.spawn)]
+
+    @staticmethod
+    def _is_stuck(record: _Record, now: float) -> bool:
+        silent = record.status.silent_since is not None and not record.killed_silent
+        living = record.status.state in (State.STARTING, State.RUNNING)
+        return silent and living and bool(record.spec.policy.stuck) and now >= record.due
 
     def _lacks(self, key: str) -> bool:
         """Return whether a process is known and not usable."""

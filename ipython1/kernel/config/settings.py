@@ -400,6 +400,13 @@ CLUSTER = Section(
             "of up to 15 seconds, until the engines' reconnect_timeout is over.",
         ),
         Option(
+            "restart_stuck",
+            _SECONDS,
+            0.0,
+            "Seconds after which a controller that gives no sign of life is killed and restarted; 0 means never, "
+            "because it may be busy or stopped on purpose.",
+        ),
+        Option(
             "restart_engines",
             kinds.integer(0, 1000),
             0,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from ipython1.daemon.protocol import Spawn
-from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT
+from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT, SILENCE
 from ipython1.daemon.supervision import Instruction, ProcessSpec, RestartPolicy, Supervision
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
@@ -36,7 +36,11 @@ def controller_spec(
     own = config.controller.arguments()
     log = str(files.controller_log)
     spawn = Spawn(
-        CONTROLLER_KEY, ("ipcontroller", *arguments, *own), module=CONTROLLER_MODULE, log=log
+        CONTROLLER_KEY,
+        ("ipcontroller", *arguments, *own),
+        module=CONTROLLER_MODULE,
+        log=log,
+        watch=SILENCE,
     )
     # A restarted controller keeps its FURLs, so that engines and clients can reconnect.
     again = spawn if "-r" in own else replace(spawn, argv=(*spawn.argv, "-r"))
@@ -46,6 +50,7 @@ def controller_spec(
         host=host,
         policy=RestartPolicy(
             limit=None if config.restart_controller else 0,
+            stuck=config.restart_stuck,
             patience=max(config.reconnect_timeout, LEAST_PATIENCE),
         ),
         restart_spawn=again,
@@ -93,6 +98,7 @@ def engine_spec(
         after=after,
         env={**(env or {}), LEAVE_VARIABLE: str(LEFT)},
         cwd=cwd,
+        watch=SILENCE,
     )
     return ProcessSpec(
         spawn,

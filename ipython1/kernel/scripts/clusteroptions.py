@@ -17,7 +17,7 @@ from ipython1.kernel.launchers.clusterconfig import (
 )
 from ipython1.kernel.scripts import arguments
 
-ACTIONS = ("stop", "status", "list", "engines")
+ACTIONS = ("stop", "restart", "status", "list", "engines")
 """Words in place of a kind that do something else than starting a cluster."""
 
 DESCRIPTION = """\
@@ -32,7 +32,9 @@ Start a controller and engines, and end them together.
   ipcluster status                  what runs
   ipcluster list                    all clusters of this directory
   ipcluster engines -n 2            two more engines
+  ipcluster restart                 restart its controller; engines and clients go on
   ipcluster stop                    end it, from any shell of its host
+  ipcluster stop --force            kill all of it, even if it is stuck
 """
 
 
@@ -42,7 +44,6 @@ class ClusterCommand:
 
     :ivar action: ``start``, or one of :data:`ACTIONS`.
     :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
-    :ivar temporary: whether its id was made up for it, so that nobody needs its keys and FURLs later.
     """
 
     action: str
@@ -50,7 +51,7 @@ class ClusterCommand:
     daemonize: bool = False
     owner: int = -1
     as_json: bool = False
-    temporary: bool = False
+    force: bool = False
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "action",
         nargs="?",
-        metavar="KIND | stop | status | list | engines",
+        metavar="KIND | stop | restart | status | list | engines",
         help="how to start engines (default: local), or what to do with a running cluster",
     )
     parser.add_argument(
@@ -84,6 +85,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="status and list as JSON")
+    parser.add_argument(
+        "--force", action="store_true", help="with stop: kill everything, even what is stuck"
+    )
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
     arguments.add_common_options(parser)
@@ -98,6 +102,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         type=arguments.whole_number,
         metavar="N",
         help="restart an engine that died, at most N times a minute",
+    )
+    parser.add_argument(
+        "--restart-stuck",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="kill and restart a controller that gives no sign of life for so long; 0 for never",
     )
     parser.add_argument(
         "--start-timeout",
@@ -181,6 +191,8 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
         and command.action in ("start", "engines")
     ):
         parser.error("ssh needs a file that lists the hosts: give -f FILE")
+    if command.force and command.action != "stop":
+        parser.error("--force can be used with stop only")
     if command.action != "start" and command.daemonize:
         parser.error(f"--daemonize cannot be used with {command.action}")
     return command
@@ -189,9 +201,7 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
     action = given.action if given.action in ACTIONS else "start"
     config = cluster_config(given, settings, given.action if action == "start" else None)
-    return ClusterCommand(
-        action, config, given.daemonize, given.owner_fd, given.json, given.temporary
-    )
+    return ClusterCommand(action, config, given.daemonize, given.owner_fd, given.json, given.force)
 
 
 def cluster_config(
@@ -221,6 +231,7 @@ def cluster_config(
         ),
         batch=_batch_options(given, section["batch"]),
         restart_controller=section["restart_controller"],
+        restart_stuck=_chosen(given.restart_stuck, section["restart_stuck"]),
         reconnect_timeout=settings["engine"]["reconnect_timeout"],
         restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
@@ -230,6 +241,7 @@ def cluster_config(
         log_level=given.log_level or "",
         log_size=section["log_size"],
         owned=given.owner_fd >= 0,
+        temporary=given.temporary,
     )
 
 
