@@ -52,7 +52,9 @@ class KillTests(JournalCase):
             self.assertEqual((recovered.lost, recovered.broken_files), ("", ()))
             waiting = {row.first: row for row in recovered.submissions}
             self.assertGreater(recovered.next_task, max(self.submitted, default=-1))
-            results = fetch_results(store.db, range(recovered.next_task), store.tasks.partly)
+            results = fetch_results(
+                store.db, range(recovered.next_task), store.tasks.results.partly
+            )
             self.assertEqual(set(results), set(recovered.succeeded))
             self.assertFalse(waiting.keys() & results.keys())
             missing = self.submitted.keys() - waiting.keys() - results.keys() - self.cleared.keys()
