@@ -65,6 +65,9 @@ from ipython1.version import __version__
 GRACE_AFTER_LOSS = 1.0
 """Seconds that processes have to end by themselves when the supervisor is gone."""
 
+ENDING = (signal.SIGTERM, getattr(signal, "SIGUSR2", signal.SIGTERM))
+"""The signals that ask a process to end, which it cannot do while it is stopped."""
+
 END_COMMANDS_LIMIT = 20.0
 """Seconds that the commands of :class:`AtEnd` may take."""
 
@@ -216,7 +219,7 @@ class Nanny:
                     if child.key == message.key:
                         child.stopping = True
                         osprocess.send_signal(child.pid, message.number, group=message.group)
-                        if message.number == signal.SIGTERM:
+                        if message.number in ENDING:
                             _let_go_on(child.pid)
             case Warm():
                 if osprocess.can_fork_warm():

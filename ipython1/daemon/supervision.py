@@ -28,7 +28,8 @@ starting,   ``tick``, silent for too    same        :class:`Deliver` SIGKILL to 
 running     long for the policy
 any         ``host_lost``               ended       :class:`Report`
 ended       ``restart``                 requested   :class:`Start`
-any living  ``restart``                 stopping    like ``stop``; when it has ended: requested, :class:`Start`
+any living  ``restart``                 stopping    like ``stop``, perhaps with another signal; when it has ended:
+                                                    requested, :class:`Start`
 ==========  ==========================  ==========  =============================================================
 """
 
@@ -42,6 +43,7 @@ from dataclasses import dataclass, field, replace
 from ipython1.daemon.osprocess import signal_name
 from ipython1.daemon.protocol import Spawn
 
+_TERMINATE = int(signal.SIGTERM)
 _LOOK_AGAIN = 0.5
 """Seconds after which to look again whether the process that another one needs is usable."""
 
@@ -93,6 +95,7 @@ class ProcessSpec:
     :ivar restart_spawn: how to restart it, if that differs.
     :ivar grace: seconds between SIGTERM and SIGKILL.
     :ivar leaves_with: the exit status that reports a requested exit; any other means that it died.
+    :ivar restart_signal: asks it to end because it will be restarted.
     :ivar needs: the key of another process; this one is restarted only while that one is usable.
     """
 
@@ -104,6 +107,7 @@ class ProcessSpec:
     grace: float = 2.0
     leaves_with: int = 0
     needs: str = ""
+    restart_signal: int = _TERMINATE
 
     @property
     def key(self) -> str:
@@ -248,7 +252,7 @@ class Supervision:
             record.row = 0
             self._set(record, away_since=now)
             return self._start_again(record)
-        instructions = self._stop(record, now)
+        instructions = self._stop(record, now, record.spec.restart_signal)
         record.start_again = True
         return instructions
 
@@ -419,7 +423,7 @@ class Supervision:
     def _set(record: _Record, **changes: object) -> None:
         record.status = replace(record.status, **changes)  # type: ignore[arg-type]
 
-    def _stop(self, record: _Record, now: float) -> list[Instruction]:
+    def _stop(self, record: _Record, now: float, number: int = _TERMINATE) -> list[Instruction]:
         state = record.status.state
         if state in (State.ENDED, State.STOPPING):
             return []
@@ -430,7 +434,7 @@ class Supervision:
         record.due = now + record.spec.grace
         instructions: list[Instruction] = [WakeAt(record.due)]
         if state is not State.REQUESTED:
-            instructions.insert(0, Deliver(record.spec.host, record.spec.key, signal.SIGTERM))
+            instructions.insert(0, Deliver(record.spec.host, record.spec.key, number))
         return instructions
 
     def _start_again(self, record: _Record) -> list[Instruction]:

@@ -38,7 +38,7 @@ from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
 from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.controller.controllerservice import ControllerService
-from ipython1.kernel.controller.enginefc import EngineSession, FCEngines
+from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.controller.multienginefc import IFCMultiEngine
 from ipython1.kernel.controller.taskfc import IFCTaskController
@@ -290,7 +290,7 @@ class InMemoryEngine:
     def register(self) -> None:
         """Register with the controller; call it again to reconnect after the connection was lost."""
         hello = replace(self.hello, holds=self.tasks.add_to(self.end.holds()))
-        session: EngineSession = self._cluster.engines_face.accept(hello)
+        session: Session = self._cluster.engines_face.accept(hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
         self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1
@@ -442,16 +442,24 @@ class InMemoryCluster:
 
     :param n: the number of engines.
     :param pump: replaces the default :class:`~ipython1.testing.memory.Pump`, which acts only on ``run()``.
+    :param controller: the controller; default: one that keeps nothing, and waits for nobody whose connection is lost.
     :ivar pump: runs everything; ``pump.run()`` processes all pending events.
     """
 
-    def __init__(self, n: int = 4, pump: Pump | None = None) -> None:
+    def __init__(
+        self, n: int = 4, pump: Pump | None = None, controller: ControllerService | None = None
+    ) -> None:
         self.pump = pump if pump is not None else Pump()
-        self.controller = ControllerService(self.pump)
+        self.use(ControllerService(self.pump) if controller is None else controller)
+        self.engines = [self.add_engine() for _ in range(n)]
+
+    def use(self, controller: ControllerService) -> None:
+        """Have this controller, which nobody is connected to; engines and clients connect to it from now on."""
+        self.controller = controller
         self.engines_face = FCEngines(self.controller)
         self.multiengine_face = IFCMultiEngine(IMultiEngine(self.controller))
         self.task_face = IFCTaskController(ITaskController(self.controller))
-        self.engines = [self.add_engine() for _ in range(n)]
+        controller.recover()
 
     def add_engine(self, wanted_id: int | None = None) -> InMemoryEngine:
         """Start and return another engine.

@@ -21,6 +21,7 @@ from tests.faults.common import (
     SOON,
     Cluster,
     FaultCase,
+    Witness,
     engine_pids,
     kill,
     limit,
@@ -331,3 +332,22 @@ class StuckParties(FaultCase):
             self.assertEqual(
                 [p.name for p in security.iterdir() if cluster.cluster_id in p.name], []
             )
+
+
+class Restarts(FaultCase):
+    def test_05_restarting_the_controller_on_purpose_disturbs_nobody(self) -> None:
+        """``ipcluster restart`` under load: engines keep their names, and clients go on."""
+        with Cluster(2) as cluster, Witness(cluster, patience=20.0):
+            mec = cluster.mec()
+            mec.push({"kept": 1})
+            pids = engine_pids(mec)
+            slow = mec.execute("import time; time.sleep(6); slow = 2", targets=0, block=False)
+            before = cluster.controller
+            for _ in range(2):
+                done = ipcluster(cluster, "restart")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertNotEqual(cluster.controller, before)
+            slow.get_result(timeout=SOON)
+            self.assertEqual(mec.pull("kept"), [1, 1])
+            self.assertEqual(mec.pull("slow", targets=0), [2])
+            self.assertEqual(engine_pids(mec), pids)

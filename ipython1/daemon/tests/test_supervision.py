@@ -280,6 +280,14 @@ class SupervisionTests(unittest.SynchronousTestCase):
         (start,) = self.supervision.restart("e", 8.0)
         self.assertIsInstance(start, Start)
 
+    def test_a_restart_may_have_a_signal_of_its_own(self) -> None:
+        running(self.supervision, replace(spec(), restart_signal=12))
+        self.assertEqual(self.supervision.restart("e", 5.0)[0], Deliver("", "e", 12))
+        self.supervision.ended("e", 10, 0, None, (), 5.2)
+        self.assertEqual(self.state(), State.REQUESTED)
+        self.supervision.started("e", 11, 6.0, 6.0)
+        self.assertEqual(self.supervision.stop("e", 7.0)[0], Deliver("", "e", TERM))
+
     def test_the_end_of_an_earlier_life_is_ignored(self) -> None:
         running(self.supervision, spec(), pid=10)
         self.assertEqual(self.supervision.ended("e", 9, 1, None, (), 1.0), [])

@@ -6,7 +6,7 @@ from typing import Any
 
 from ipython1.daemon.supervision import State
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
 from ipython1.kernel.clusters.machine import ClusterMachine
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
@@ -74,7 +74,20 @@ class Restarts:
         if known is None:
             raise ClusterError("the controller was not started by this cluster: restart it by hand")
         self._supervisor.restart(CONTROLLER_KEY)
-        await self._again(CONTROLLER_KEY, known.restarts, "the controller was stopped")
+        try:
+            await self._again(CONTROLLER_KEY, known.restarts, "the controller was stopped")
+        except ResultNotCompleted:
+            why = self._outage()
+            limit = self._config.start_timeout
+            raise ResultNotCompleted(
+                f"the controller is not usable after {limit:g} s{why}; it is restarted while engines wait for it"
+            ) from None
+
+    def _outage(self) -> str:
+        status = self._supervisor.status().get(CONTROLLER_KEY)
+        if status is None or status.state is not State.WAITING:
+            return ""
+        return f": {describe_failure(status)}"
 
     async def _again(self, key: str, before: int, gone: str, removed: Any = lambda: False) -> None:
         """Wait until a process has been restarted and is usable, or has ended for good."""

@@ -21,7 +21,12 @@ from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import AtEnd, End
 from ipython1.daemon.supervision import ProcessStatus
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.basics.error import ClusterError, KernelError, ResultNotCompleted
+from ipython1.kernel.basics.error import (
+    ClusterError,
+    ConnectionError,
+    KernelError,
+    ResultNotCompleted,
+)
 from ipython1.kernel.clusters import presence
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
 from ipython1.kernel.clusters.heartbeat import Heartbeat
@@ -139,7 +144,11 @@ class ClusterService:
 
     async def _start_controller(self) -> None:
         await self._controller.start()
-        await self._join()
+        try:
+            await self._join()
+        except ConnectionError:
+            # It listened, so it has died since and is being started again; the engines wait for it, too.
+            self._reactor.callLater(RECONNECT_DELAY, self._reconnect)
 
     async def _join(self) -> None:
         """Connect to the controller and follow its engines."""

@@ -210,7 +210,7 @@ class EngineProcess:
         self._gate.on_terminal = lambda: self._reactor.callFromThread(self._end.stop)
 
     def give_signs_of_life(self, pipe: NannyPipe) -> None:
-        """Have the reactor's thread tell the nanny that it runs; when an engine is usable, only the controller knows."""
+        """Have the reactor's thread tell the nanny that it runs; when it is usable, only the controller knows."""
         beats = LoopingCall(pipe.beat)
         beats.clock = self._reactor
         self._reactor.callWhenRunning(lambda: beats.start(BEAT_INTERVAL))

@@ -5,6 +5,7 @@ Light on imports: the controller starts before the slow ones.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -20,6 +21,9 @@ CONTROLLER_HOST = "controller of "
 """The prefix of a host's name if there is a second connection to it, for the controller."""
 
 ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
+
+LEAVE_FOR_A_WHILE = int(getattr(signal, "SIGUSR2", signal.SIGTERM))
+"""The signal at which a controller ends without telling anybody not to wait for it."""
 
 LEAST_PATIENCE = 60.0
 """Seconds for which a controller is restarted even if engines do not wait that long: they may be restarted, too."""
@@ -54,6 +58,7 @@ def controller_spec(
             patience=max(config.reconnect_timeout, LEAST_PATIENCE),
         ),
         restart_spawn=again,
+        restart_signal=LEAVE_FOR_A_WHILE,
         grace=config.stop_timeout,
     )
 

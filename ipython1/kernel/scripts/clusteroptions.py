@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ipython1.kernel.launchers.clusterconfig import (
@@ -15,6 +15,7 @@ from ipython1.kernel.launchers.clusterconfig import (
     MpiOptions,
     SshOptions,
 )
+from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts import arguments
 
 ACTIONS = ("stop", "restart", "status", "list", "engines")
@@ -32,6 +33,7 @@ Start a controller and engines, and end them together.
   ipcluster status                  what runs
   ipcluster list                    all clusters of this directory
   ipcluster engines -n 2            two more engines
+  ipcluster engines ssh -f hosts.py more engines of another kind
   ipcluster restart                 restart its controller; engines and clients go on
   ipcluster stop                    end it, from any shell of its host
   ipcluster stop --force            kill all of it, even if it is stuck
@@ -43,6 +45,8 @@ class ClusterCommand:
     """A command line of ``ipcluster``.
 
     :ivar action: ``start``, or one of :data:`ACTIONS`.
+    :ivar force: whether to kill what does not end.
+    :ivar kind_given: whether the command line says how engines are started.
     :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
     """
 
@@ -52,6 +56,7 @@ class ClusterCommand:
     owner: int = -1
     as_json: bool = False
     force: bool = False
+    kind_given: bool = False
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,6 +72,12 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="KIND | stop | restart | status | list | engines",
         help="how to start engines (default: local), or what to do with a running cluster",
+    )
+    parser.add_argument(
+        "kind",
+        nargs="?",
+        metavar="KIND",
+        help="after engines: how to start them, if not like those that there are",
     )
     parser.add_argument(
         "-n",
@@ -191,6 +202,8 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
         and command.action in ("start", "engines")
     ):
         parser.error("ssh needs a file that lists the hosts: give -f FILE")
+    if given.kind and command.action != "engines":
+        parser.error(f"unrecognized arguments: {given.kind}")
     if command.force and command.action != "stop":
         parser.error("--force can be used with stop only")
     if command.action != "start" and command.daemonize:
@@ -200,8 +213,17 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
 
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
     action = given.action if given.action in ACTIONS else "start"
-    config = cluster_config(given, settings, given.action if action == "start" else None)
-    return ClusterCommand(action, config, given.daemonize, given.owner_fd, given.json, given.force)
+    kind = given.action if action == "start" else given.kind
+    config = cluster_config(given, settings, kind)
+    return ClusterCommand(
+        action,
+        config,
+        given.daemonize,
+        given.owner_fd,
+        given.json,
+        given.force,
+        kind_given=bool(kind or given.cluster_file or given.mpi),
+    )
 
 
 def cluster_config(
@@ -218,7 +240,7 @@ def cluster_config(
             kind = "ssh"
         elif given.mpi:
             kind = "mpiexec"
-    return ClusterConfig(
+    config = ClusterConfig(
         kind=kind,
         n=_chosen(given.n, section["n"]),
         ipython_dir=str(given.ipython_dir or ""),
@@ -243,6 +265,10 @@ def cluster_config(
         owned=given.owner_fd >= 0,
         temporary=given.temporary,
     )
+    if all_here(config):
+        controller = listen_here(config.controller, settings["controller"])
+        config = replace(config, controller=controller)
+    return config
 
 
 def _chosen(value: Any, default: Any) -> Any:
