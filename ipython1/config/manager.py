@@ -8,6 +8,7 @@ is parsed and ConfigObj is not imported.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import textwrap
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ipython1.config.error import ConfigError
 from ipython1.config.kinds import TEXT, format_value
 from ipython1.config.paths import find_ipython_dir
 from ipython1.config.schema import Option, Section, root_section
+from ipython1.ownfiles import POSIX, directory_problem
 from ipython1.regularfiles import read_regular_text
 
 _WIDTH = 92
@@ -122,14 +124,20 @@ def _merge(values: dict[str, Any], given: dict[str, Any], section: Section) -> N
 def _check_not_writable_by_others(path: Path) -> None:
     """Refuse a file that others can write: settings name code that runs as the user."""
     found = path.stat()
-    if not hasattr(os, "geteuid"):
+    if not POSIX:
         return
     if found.st_uid not in (os.geteuid(), 0):
         raise ConfigError(
-            f"{path} belongs to another user (uid {found.st_uid}); replace it with your own file"
+            f"{path} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}); use your own file, "
+            f"or if you trust this one, run: sudo chown {os.geteuid()} {shlex.quote(str(path))}"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(f"{path} is writable by other users; run: chmod go-w '{path}'")
+        raise ConfigError(
+            f"{path} is writable by other users; run: chmod go-w {shlex.quote(str(path))}"
+        )
+    problem = directory_problem(path.parent)
+    if problem:
+        raise ConfigError(f"{path} cannot be trusted, as its directory {problem}")
 
 
 def _render(section: Section, depth: int = 1) -> Iterator[str]:

@@ -28,6 +28,7 @@ from ipython1.daemon.renew import (
     renew_signals,
 )
 from ipython1.daemon.streams import open_stream
+from ipython1.ownfiles import open_to_append
 
 OWNER_VARIABLE = "IPYTHON1_PROCESS"
 """The environment variable that tells each descendant which supervised process it belongs to."""
@@ -131,7 +132,7 @@ def _open_log(path: str) -> tuple[int, int]:
         return os.open(os.devnull, os.O_WRONLY), 0
     try:
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = open_to_append(path)
         return descriptor, os.fstat(descriptor).st_size
     except OSError as problem:
         raise SpawnError(f"cannot open the log file {path}: {problem.strerror}") from problem

@@ -22,6 +22,7 @@ import time
 import types
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -159,6 +160,7 @@ class InlineWorker:
         self.running_since = 0.0
         self.held = False
         self.stopped = False
+        self._away = False
         self.source: WorkSource | None = None
         self.on_stop: Callable[[], None] = lambda: None
 
@@ -187,6 +189,11 @@ class InlineWorker:
     def wake(self) -> None:
         self._pump.soon(self._work)
 
+    def set_away(self, away: bool) -> None:
+        if self._away and not away:
+            self.wake()
+        self._away = away
+
     def release(self) -> None:
         """Stop holding, and run the queued commands."""
         self.held = False
@@ -207,7 +214,7 @@ class InlineWorker:
         return True
 
     def _work(self) -> None:
-        while self._queue and not self.held and not self.stopped:
+        while self._queue and not self.held and not self.stopped and not self._away:
             command = self._queue.pop(0)
             self._done(command, self._runner.run(command))
         if self.source is not None:
@@ -217,7 +224,7 @@ class InlineWorker:
 
     def _done(self, command: Command, outcome: messages.Outcome) -> None:
         if self.end is not None:
-            self.end.send_outcome(command, outcome)
+            self.end.commands.ended(command, outcome)
 
 
 class _NoGate(InterruptGate):
@@ -280,7 +287,8 @@ class InMemoryEngine:
 
     def register(self) -> None:
         """Register with the controller; call it again to reconnect after the connection was lost."""
-        session: EngineSession = self._cluster.engines_face.accept(self.hello)
+        hello = replace(self.hello, holds=self.end.commands.holds())
+        session: EngineSession = self._cluster.engines_face.accept(hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
         self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
+from ipython1.kernel.wire.room import HIGH_WATER
 
 
 class Pump(Clock):
@@ -83,21 +84,80 @@ class MemoryTransport:
     """One direction of an in-memory link.
 
     :ivar cut_off: drop everything sent, like a broken network.
+    :ivar reading: whether the other side reads; while it does not, what is sent waits here.
     """
 
     def __init__(self, pump: Pump, other: FrameLink) -> None:
         self._pump = pump
         self._other = other
+        self._unread: deque[bytes] = deque()
+        self._when_room: list[Callable[[], None]] = []
         self.cut_off = False
+        self.reading = True
+        self.unsent = 0
+        self.has_room = True
         self.batches = 0
 
+    @classmethod
+    def of(cls, link: FrameLink) -> MemoryTransport:
+        """Return what ``link`` sends through, to slow it down::
+
+        MemoryTransport.of(link).stop_reading()
+        """
+        transport = link._transport
+        if not isinstance(transport, MemoryTransport):
+            raise TypeError("the link is lost, or not an in-memory one")
+        return transport
+
     def send_batch(self, parts: list[Buffer]) -> None:
-        if not self.cut_off:
-            self.batches += 1
-            batch = b"".join(parts)
-            self._pump.soon(lambda: self._other.deliver(batch))
+        if self.cut_off:
+            return
+        self.batches += 1
+        batch = b"".join(parts)
+        if self.reading:
+            self._deliver(batch)
+            return
+        self._unread.append(batch)
+        self.unsent += len(batch)
+        if self.unsent > HIGH_WATER:
+            self.has_room = False
+
+    def _deliver(self, batch: bytes) -> None:
+        self._pump.soon(lambda: self._other.deliver(batch))
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        if self.has_room:
+            call()
+        else:
+            self._when_room.append(call)
+
+    def stop_reading(self) -> None:
+        """Be a party that does not read."""
+        self.reading = False
+
+    def read(self, size: int) -> int:
+        """Read batches, in order, until at least ``size`` bytes are read or none is left; return how many were."""
+        taken = 0
+        while self._unread and taken < size:
+            batch = self._unread.popleft()
+            taken += len(batch)
+            self._deliver(batch)
+        self.unsent -= taken
+        if not self.unsent and not self.has_room:
+            self.has_room = True
+            waiting, self._when_room = self._when_room, []
+            for call in waiting:
+                call()
+        return taken
+
+    def read_on(self) -> None:
+        """Read what waits, and everything from now on."""
+        self.reading = True
+        self.read(self.unsent)
 
     def abort(self) -> None:
+        self._unread.clear()
+        self._when_room.clear()
         self._pump.soon(lambda: self._other.connection_lost("the other side closed the connection"))
 
 

@@ -1,6 +1,7 @@
 """Configuration files: defaults, what a file changes, wrong files, and the file to start from."""
 
 import os
+import shlex
 import re
 import stat
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from ipython1.config import ConfigError, ConfigManager, Option, Section, kinds
 from ipython1.config.manager import find_ipython_dir
@@ -193,9 +194,26 @@ class WrongFileTests(ManagerTestCase):
             self.path.write_text("")
             self.path.chmod(mode)
             exception = self.assertRaises(ConfigError, MANAGER.get_config, self.directory)
-            self.assertIn(f"chmod go-w '{self.path.resolve()}'", str(exception))
+            self.assertIn(f"chmod go-w {shlex.quote(str(self.path.resolve()))}", str(exception))
         self.path.chmod(0o644)
         MANAGER.get_config(self.directory)
+
+    def test_file_that_others_can_replace_is_refused(self):
+        self.path.write_text("")
+        self.directory.chmod(0o777)
+        exception = self.assertRaises(ConfigError, MANAGER.get_config, self.directory)
+        self.assertIn(f"chmod go-w {shlex.quote(str(self.directory))}", str(exception))
+        self.path.unlink()
+        MANAGER.get_config(self.directory)
+
+    def test_file_of_another_user_is_refused(self):
+        self.path.write_text("")
+        try:
+            os.chown(self.path, 12345, -1)
+        except PermissionError:
+            raise SkipTest("only root can give files away") from None
+        exception = self.assertRaises(ConfigError, MANAGER.get_config, self.directory)
+        self.assertIn(f"sudo chown {os.geteuid()} ", str(exception))
 
     def test_directory_in_its_place(self):
         self.path.mkdir()

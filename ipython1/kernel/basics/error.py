@@ -29,6 +29,7 @@ __all__ = [
     "InvalidDeferredID",
     "InvalidEngineID",
     "InvalidProperty",
+    "JournalError",
     "KernelError",
     "MessageSizeError",
     "NoDefaultAddress",
@@ -189,6 +190,10 @@ class MessageSizeError(KernelError):
             f"{what} is {size} bytes, but the controller accepts at most {most} (max_message_size in "
             f"ipython1.kernel.ini); {instead} or use files"
         )
+
+
+class JournalError(KernelError):
+    """The controller's journal does not have what it should have: a file of it is damaged or gone."""
 
 
 class NotAPendingResult(KernelError, TypeError):

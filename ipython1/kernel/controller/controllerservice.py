@@ -19,12 +19,13 @@ from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.waitwatch import WaitWatch
+from ipython1.kernel.host.peerprocess import PeerProcesses
 from ipython1.kernel.wire import messages
 
 log = Logger()
 
-MAX_ID = 2**31 - 1
-"""The highest id that an engine may ask for."""
+MAX_ID = 2**30
+"""The highest id that an engine may ask for; those that the controller chooses after it still fit into 31 bits."""
 
 MAX_KNOWN = 10_000
 """Engines that get their id back when they register again; of the others, the oldest are forgotten."""
@@ -78,7 +79,7 @@ class ControllerService(MultiService):
     """The controller.
 
     :param clock: the reactor, or a test's clock.
-    :param signal_process: see :class:`~ipython1.kernel.engineservice.QueuedEngine`.
+    :param processes: those of this host; None for none.
     :param request_stop: called when a client asks the controller to end.
     :param max_message: bytes; clients and engines send nothing larger.
     :param task_config: what the Task interface is told; None for its defaults.
@@ -88,7 +89,7 @@ class ControllerService(MultiService):
     def __init__(
         self,
         clock: IReactorTime,
-        signal_process: Callable[[messages.Hello], None] = lambda hello: None,
+        processes: PeerProcesses | None = None,
         request_stop: Callable[[], None] = lambda: None,
         max_message: int = 4 * 2**30,
         task_config: TaskConfig | None = None,
@@ -100,7 +101,7 @@ class ControllerService(MultiService):
         self.engines: dict[int, QueuedEngine] = {}
         self.clock = clock
         self.waits = WaitWatch(self.engines, clock)
-        self._signal_process = signal_process
+        self._processes = processes
         self._next_id = 0
         self._known: dict[str, int] = {}
         self._on_register: list[tuple[Callable[..., Any], bool, Any, Any]] = []
@@ -111,7 +112,7 @@ class ControllerService(MultiService):
         hello.check_role(messages.ENGINE)
         hello.check_versions("the engine")
         engine = QueuedEngine(
-            self._choose_id(hello), hello, self.clock, self._engine_lost, self._signal_process
+            self._choose_id(hello), hello, self.clock, self._engine_lost, self._processes
         )
         self.engines[engine.id] = engine
         self.waits.engine_came(engine)
@@ -171,7 +172,8 @@ class ControllerService(MultiService):
         if wanted is not None:
             if not 0 <= wanted <= MAX_ID:
                 raise IdInUse(
-                    f"an engine requested the id {wanted}, but ids range from 0 to {MAX_ID}"
+                    f"an engine requested the id {wanted}, but ids range from 0 to {MAX_ID}; "
+                    "start it with another --id, or without one"
                 )
             if wanted not in self.engines:
                 self._next_id = max(self._next_id, wanted + 1)

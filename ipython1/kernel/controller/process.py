@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,27 +15,17 @@ from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.host.certificates import load_or_make_certificate
 from ipython1.kernel.host.furl import Furl
-from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.lockfile import LockFile
+from ipython1.kernel.host.peerprocess import HostProcesses
 from ipython1.kernel.host.security import read_furl, write_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
-from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import TurnFlusher
 
 if TYPE_CHECKING:
     from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec
 
 log = Logger()
-
-
-def end_process_by_force(hello: messages.Hello) -> None:
-    """End the process that sent ``hello`` if it runs on this host and is this user's."""
-    if hello.host == host_identity():
-        try:
-            os.kill(hello.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-        except OSError as problem:
-            log.info("process {pid} cannot be ended: {problem}", pid=hello.pid, problem=problem)
 
 
 @dataclass(slots=True)
@@ -81,7 +69,7 @@ async def start_controller(
     running = RunningController(
         ControllerService(
             reactor,
-            end_process_by_force,
+            HostProcesses(),
             request_stop,
             max_message=config.max_message_size,
             task_config=config.task,

@@ -26,6 +26,8 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
     to_wire,
 )
+from ipython1.kernel.host.peerprocess import NoProcesses, PeerProcesses
+from ipython1.kernel.host.processstate import ProcessName
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
@@ -180,7 +182,8 @@ class QueuedEngine:
     """An engine in the controller.
 
     :param clock: for the escalation of :meth:`kill`.
-    :param signal_process: ends a process of this host by force, or does nothing when it is on another host.
+    :param processes: those of this host, the engine's perhaps among them.
+    :ivar process: the engine's process, if this host's operating system confirms that it is at the other end.
     """
 
     def __init__(
@@ -189,7 +192,7 @@ class QueuedEngine:
         hello: messages.Hello,
         clock: IReactorTime,
         on_lost: Callable[[QueuedEngine, str], None],
-        signal_process: Callable[[messages.Hello], None] = lambda hello: None,
+        processes: PeerProcesses | None = None,
     ) -> None:
         self.id = engine_id
         self.hello = hello
@@ -199,7 +202,8 @@ class QueuedEngine:
         self.link: FrameLink | None = None
         self._clock = clock
         self._on_lost = on_lost
-        self._signal_process = signal_process
+        self._processes = processes or NoProcesses()
+        self.process: ProcessName | None = None
         self._queue = CommandQueue()
         self._number = 0
         self._handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}
@@ -217,6 +221,7 @@ class QueuedEngine:
         """The engine is reached through ``link``."""
         self.link = link
         link.bulk.relaying = True
+        self.process = self._processes.find(self.hello.host, self.hello.pid, link.ends)
 
     def handle(self, kind: int, handler: Callable[[int, int, Buffer, Buffer], None]) -> None:
         """Frames of ``kind`` from this engine go to ``handler(flags, ident, meta, payload)``."""
@@ -362,8 +367,18 @@ class QueuedEngine:
 
     def _kill_by_force(self) -> None:
         self._kill_timer = None
-        log.info("engine {id} did not end by itself; ending it by force", id=self.id)
-        self._signal_process(self.hello)
+        ends = None if self.link is None else self.link.ends
+        if self.process is not None and self._processes.end(self.process, ends):
+            log.info("engine {id} did not end by itself; it was ended by force", id=self.id)
+        else:
+            # What it claims to be may be somebody else's process, so this is for people to decide.
+            log.warn(
+                "engine {id} did not end by itself, and this controller cannot end it; its connection is closed: "
+                "end it where it runs (it says: process {pid} on {host})",
+                id=self.id,
+                pid=self.hello.pid,
+                host=self.hello.host.partition("|")[0],
+            )
         if self.link is not None:
             self.link.abort("it was killed")
 
@@ -395,6 +410,8 @@ class QueuedEngine:
             raise ProtocolError("an engine's outcome is cut short")
         key = (meta[: messages.ORIGIN_SIZE], number)
         status = meta[messages.ORIGIN_SIZE]
+        if status == messages.UNRECEIVED:
+            status = messages.REFUSED
         rest = meta[messages.ORIGIN_SIZE + 1 :]
         # All of it is understood before the command is taken out, so that garbage leaves it to fail with its engine.
         error = None

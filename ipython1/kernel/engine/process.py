@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -169,7 +170,7 @@ class EngineProcess:
         self._worker = Worker(
             CommandRunner(self._service),
             self._gate,
-            lambda command, outcome: self._end.send_outcome(command, outcome),
+            lambda command, outcome: self._end.commands.ended(command, outcome),
         )
         self._service.stop = self._worker.stop
         self._end = EngineEnd(
@@ -233,12 +234,15 @@ class EngineProcess:
 
     async def _stay_connected(self) -> None:
         connection = EngineConnection(
-            lambda: open_engine_link(self._config, self._hello, self._end, self._reactor),
+            lambda: open_engine_link(self._config, self._greeting(), self._end, self._reactor),
             self._end,
             self._reactor,
             self._config.reconnect_timeout,
         )
         await connection.run(self._registered)
+
+    def _greeting(self) -> messages.Hello:
+        return replace(self._hello, holds=self._end.commands.holds())
 
     def _registered(self, welcome: messages.Welcome) -> None:
         service = self._service

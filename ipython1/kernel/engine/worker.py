@@ -127,6 +127,7 @@ class Worker:
         self._nothing_new = threading.Lock()
         self._nothing_new.acquire()
         self._stopping = False
+        self._away = False
         self.source: WorkSource | None = None
         self.running: Command | None = None
         self.running_since = 0.0
@@ -157,6 +158,12 @@ class Worker:
             except RuntimeError:
                 pass  # another thread was faster
 
+    def set_away(self, away: bool) -> None:
+        """Begin no command while the controller is out of reach; from any thread."""
+        was_away, self._away = self._away, away
+        if was_away and not away:
+            self.wake()
+
     def stop(self) -> None:
         """Leave the loop when what runs now is done; from any thread."""
         self._stopping = True
@@ -186,6 +193,8 @@ class Worker:
             self.busy = True
 
     def _next_command(self) -> Command | None:
+        if self._away:
+            return None
         try:
             return self._commands.popleft() if self._commands else None
         except IndexError:

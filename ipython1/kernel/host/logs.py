@@ -1,24 +1,31 @@
 """The log file of a process: bounded in size, readable only by its owner, and without secrets.
 
 Every line passes through :func:`ipython1.kernel.host.furl.redact`, tracebacks included, so the file
-never contains a usable FURL, even if a library logs one.
+never contains a usable FURL, even if a library logs one.  Control characters and ends of lines in messages are
+escaped: what a peer, a file name or a user's code says can neither look like another entry nor control a terminal.
 """
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import stat
 import sys
+import threading
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.host.furl import redact
+from ipython1.ownfiles import open_to_append
 
 if TYPE_CHECKING:
     from twisted.logger import ILogObserver, LogEvent
+    from twisted.python.failure import Failure
 
 LOG_FILES_KEPT = 3
 """The number of rotated log files that are kept, from ``.1`` (the latest) to ``.3``."""
@@ -44,7 +51,7 @@ class LogOptions:
 class RunningLog:
     """A log that is being written, until :meth:`close`."""
 
-    def __init__(self, observer: ILogObserver, file: IO[Any] | None) -> None:
+    def __init__(self, observer: ILogObserver, file: IO[Any] | RotatedFile | None) -> None:
         self._observer = observer
         self._file = file
 
@@ -78,61 +85,118 @@ def start_logging(options: LogOptions) -> RunningLog:
     return RunningLog(observer, file)
 
 
-def make_observer(file: IO[Any], level: str) -> ILogObserver:
+def make_observer(file: IO[Any] | RotatedFile, level: str) -> ILogObserver:
     """Return an observer that writes events of at least this level to a file."""
     from twisted.logger import (
         FileLogObserver,
         FilteringLogObserver,
         LogLevel,
         LogLevelFilterPredicate,
-        formatEventAsClassicLogText,
     )
 
-    def format_event(event: LogEvent) -> str | None:
-        text = formatEventAsClassicLogText(event)
-        return None if text is None else redact(text)
-
     predicate = LogLevelFilterPredicate(LogLevel.levelWithName(level))
-    return FilteringLogObserver(FileLogObserver(file, format_event), [predicate])
+    return FilteringLogObserver(FileLogObserver(cast(Any, file), format_event), [predicate])
 
 
-def open_log_file(path: Path, size: int) -> IO[Any]:
+def format_event(event: LogEvent) -> str | None:
+    """Return the text of an event: one line, and with a traceback further ones that begin with a tab.
+
+    What others had a part in is shown in such a way that it cannot be taken for anything else.
+    """
+    from twisted.logger import eventAsText
+
+    text = shown(eventAsText(event, includeTraceback=False))
+    failure = event.get("log_failure")
+    if failure is not None:
+        if not text:
+            text = shown(eventAsText({**event, "log_format": "failed"}, includeTraceback=False))
+        text = "\n\t".join([text, *map(shown, _traceback(failure))])
+    return redact(text) + "\n" if text else None
+
+
+def _traceback(failure: Failure) -> list[str]:
+    try:
+        return failure.getTraceback().splitlines()
+    except Exception as problem:
+        return [f"(its traceback cannot be shown: {type(problem).__name__})"]
+
+
+def shown(text: str) -> str:
+    """Return a text with escapes in place of what is not printable, such as the end of a line or a control sequence."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def open_log_file(path: Path, size: int) -> IO[Any] | RotatedFile:
     """Open a log file for appending; a new file is readable only by its owner.
 
     :param size: bytes at which the file is rotated; 0 means never.
-    :raises KernelError: if it cannot be opened.
+    :raises KernelError: if it cannot be opened, or others could have a hand in it.
     """
-    from twisted.python.logfile import LogFile
-
-    class AppendedLogFile(LogFile):
-        def _openFile(self) -> None:
-            super()._openFile()
-            _append_only(self._file.fileno())
-
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Created here, as Twisted would change the mode of an existing device such as /dev/null.
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
+        descriptor = open_to_append(path)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.set_blocking(descriptor, True)
             # Unbuffered: lines that a full disk rejects must not pile up in memory.
             return open(descriptor, "wb", buffering=0)
-        os.close(descriptor)
-        return cast(
-            IO[Any],
-            AppendedLogFile(path.name, str(path.parent), size, maxRotatedFiles=LOG_FILES_KEPT),
-        )
+        return RotatedFile(path, size, descriptor)
     except OSError as exception:
         raise KernelError(
             f"cannot write the log file {path}: {exception.strerror}; choose another file with --logfile"
         ) from exception
 
 
-def _append_only(descriptor: int) -> None:
-    """Make every write go to the end, as the process's standard error may be the same file."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+class RotatedFile:
+    """A text file that others cannot read or replace; at a certain size it is renamed, and a new one begun.
+
+    Several processes may write to it: each write is whole, and goes to the end.
+
+    :param size: bytes; 0 for any number.
+    :param descriptor: of the open file.
+    :raises OSError: if it cannot be opened.
+    """
+
+    def __init__(self, path: Path, size: int, descriptor: int | None = None) -> None:
+        self.path = path
+        self._limit = size
+        self._lock = threading.Lock()
+        self._descriptor = open_to_append(path) if descriptor is None else descriptor
+
+    def write(self, text: str) -> None:
+        """Write some lines.
+
+        :raises OSError: if that fails.
+        """
+        with self._lock:
+            if self._descriptor < 0:
+                raise OSError(errno.EBADF, "it is closed")
+            if self._limit and os.fstat(self._descriptor).st_size >= self._limit:
+                self._rotate()
+            os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Do nothing: what is written is in the file."""
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _rotate(self) -> None:
+        """Begin a new file; if that is impossible, go on with the old one."""
+        names = [self.path, *(Path(f"{self.path}.{n + 1}") for n in range(LOG_FILES_KEPT))]
+        try:
+            for old, new in reversed(list(itertools.pairwise(names))):
+                with suppress(FileNotFoundError):
+                    os.replace(old, new)
+            descriptor = open_to_append(self.path)
+        except OSError:
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor

@@ -5,7 +5,7 @@ never accessible to others or half written, not even while they are created, and
 its owner and mode are checked on the open file itself.  Errors include the command that fixes the
 problem.
 
-On platforms without POSIX owners and modes (:data:`POSIX` is false) these checks are skipped;
+On platforms without POSIX owners and modes these checks are skipped;
 symbolic links are still refused, and files are still replaced atomically.
 """
 
@@ -20,9 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ipython1.kernel.basics.error import SecurityError
-
-POSIX = hasattr(os, "geteuid")
-"""Whether files have POSIX owners and modes on this platform."""
+from ipython1.ownfiles import POSIX, directory_problem
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -31,6 +29,27 @@ MAX_PRIVATE_FILE = 1024 * 1024
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def ensure_unshared_dir(path: str | os.PathLike[str]) -> Path:
+    """Create a directory for this user if it is missing; refuse one in which others can replace files.
+
+    :returns: the path.
+    :raises SecurityError: the message includes the command that fixes this.
+    """
+    directory = Path(path)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, DIRECTORY_MODE)
+        problem = directory_problem(directory)
+    except OSError as exception:
+        raise SecurityError(
+            f"cannot create the directory {directory}: {_reason(exception)}"
+        ) from exception
+    if problem:
+        raise SecurityError(f"the directory {problem}")
+    return directory
 
 
 def ensure_private_dir(path: str | os.PathLike[str]) -> Path:

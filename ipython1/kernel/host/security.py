@@ -25,6 +25,7 @@ from ipython1.kernel.host.furl import (
 )
 from ipython1.kernel.host.private_files import (
     ensure_private_dir,
+    ensure_unshared_dir,
     read_private_if_there,
     write_private,
 )
@@ -77,18 +78,14 @@ class IPythonDirs:
         return self.ipython_dir / "log"
 
     def prepare(self) -> IPythonDirs:
-        """Create missing directories; refuse a security directory that others can access.
+        """Create missing directories; refuse those that others can access, or could replace.
 
         :returns: ``self``.
-        :raises SecurityError: see :func:`ensure_private_dir`; also if a directory cannot be created.
+        :raises SecurityError: see :func:`ensure_unshared_dir` and :func:`ensure_private_dir`.
         """
+        ensure_unshared_dir(self.ipython_dir)
         ensure_private_dir(self.security)
-        try:
-            self.log.mkdir(mode=0o700, exist_ok=True)
-        except OSError as exception:
-            raise SecurityError(
-                f"cannot create the directory {self.log}: {exception.strerror}"
-            ) from exception
+        ensure_private_dir(self.log)
         return self
 
 

@@ -115,7 +115,9 @@ class BatchEngines:
         output = self.system.output_pattern(str(self.context.files.dirs.log), stem)
         script = self._script(name, count, output, first_id)
         command = self.system.submit(name, count, output, self.context.config.batch)
-        self.log.info("{command}\n{script}", command=shlex.join(command), script=script)
+        self.log.info("{command}", command=shlex.join(command))
+        for line in script.splitlines():
+            self.log.info("  {line}", line=line)
         # Cancel by name until the id is known, as this process may be killed before then.
         self.context.observer.set_end_commands(name, [self.system.cancel_name(name)])
         status, text = await self._run(command, script.encode())

@@ -40,6 +40,8 @@ class Recorder:
 class Batches:
     """A transport that records what is sent."""
 
+    has_room = True
+
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.aborted = 0

@@ -57,6 +57,7 @@ from ipython1.kernel.tub.bananawire import (
     header_for,
     header_pieces,
 )
+from ipython1.kernel.tub.transportroom import TransportRoom
 from ipython1.kernel.wire.frames import MAX_BATCH
 
 log = Logger()
@@ -83,6 +84,7 @@ class FastBroker(Broker):
     :cvar max_batch: bytes; see :data:`~ipython1.kernel.frames.MAX_BATCH`.
     :cvar message_limit: the maximum bytes of a top-level item on the stock path.
     :cvar max_unsent: bytes; see :data:`MAX_UNSENT`.
+    :ivar room: whether more may be written now.
     :ivar lost_reason: why the connection was lost, for messages; empty while it is open.
     """
 
@@ -102,6 +104,7 @@ class FastBroker(Broker):
         self._consuming = False
         self._unread: list[bytes] = []
         self._aborting: Any = None
+        self.room = TransportRoom()
         super().__init__(*args, **kwargs)
         self._outgoing_changed()
         self._incoming_changed()
@@ -109,6 +112,10 @@ class FastBroker(Broker):
     def setTub(self, tub: Any) -> None:
         super().setTub(tub)
         self.max_unsent = getattr(tub, "max_unsent", self.max_unsent)
+
+    def connectionMade(self) -> None:
+        self.room.watch(self.transport)
+        super().connectionMade()
 
     # The encoding of "call" and "arguments" depends on the vocabulary.
 

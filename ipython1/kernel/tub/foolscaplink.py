@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from foolscap.referenceable import Referenceable
 
-from ipython1.kernel.tub.fastbroker import send_batch
+from ipython1.kernel.host.peerprocess import Ends
+from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
+from ipython1.kernel.tub.transportroom import TransportRoom
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
+
+
+def ends_of(remote: Any) -> Ends | None:
+    """Return the ends of the connection that a Foolscap reference came by."""
+    broker = getattr(getattr(remote, "tracker", None), "broker", None)
+    return Ends.of_transport(getattr(broker, "transport", None))
+
+
+def room_of(remote: Any) -> TransportRoom:
+    """Return the room on the connection that a Foolscap reference came by; where that is not known, it has room."""
+    broker = getattr(getattr(remote, "tracker", None), "broker", None)
+    return broker.room if isinstance(broker, FastBroker) else TransportRoom()
 
 
 class FoolscapLink(Referenceable):
@@ -20,11 +35,13 @@ class FoolscapLink(Referenceable):
     def __init__(self, link: FrameLink) -> None:
         self._link = link
         self._remote: Any = None
+        self._room = TransportRoom()
         self._early: list[Buffer] | None = []
 
     def connect(self, remote: Any) -> None:
         """Send to ``remote`` from now on; when its connection is lost, so is the link."""
         self._remote = remote
+        self._room = room_of(remote)
         remote.notifyOnDisconnect(self._link.connection_lost, "the connection was lost")
         self._link.connected(self)
         self._link.call_soon(self._open)
@@ -36,6 +53,13 @@ class FoolscapLink(Referenceable):
 
     def send_batch(self, parts: list[Buffer]) -> None:
         send_batch(self._remote, parts)
+
+    @property
+    def has_room(self) -> bool:
+        return self._room.has_room
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        self._room.when_room(call)
 
     def abort(self) -> None:
         broker = self._remote.tracker.broker

@@ -15,8 +15,8 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
-from ipython1.kernel.tub.foolscaplink import FoolscapLink
+from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError, ProtocolError
+from ipython1.kernel.tub.foolscaplink import FoolscapLink, ends_of
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
 
@@ -46,11 +46,14 @@ class Gate(Referenceable):
     def remote_register(self, greeting: bytes, remote_link: Any) -> tuple[bytes, Any]:
         """Register a party; reply with a welcome and the controller's end of the link, or a refusal and None."""
         try:
+            if not isinstance(greeting, bytes):
+                raise ProtocolError("a greeting is malformed: it is not bytes")
             session = self._accept(messages.Hello.unpack(greeting))
         except KernelError as problem:
             log.info("registration refused: {problem}", problem=problem)
             return messages.pack_refusal(problem), None
         link = FrameLink(self._flusher, session)
+        link.ends = ends_of(remote_link)
         face = FoolscapLink(link)
         try:
             welcome = session.attach(link)

@@ -99,6 +99,10 @@ OnSent: TypeAlias = Callable[[str | None], None]
 """Called once, with None when a whole transfer was acknowledged, else with the reason it was not."""
 
 
+class RefusedHere(str):
+    """Why this side did not take a transfer; any other reason says why it did not come."""
+
+
 class OutgoingBulk:
     """A transfer from here; it is announced at once, and sent from :meth:`send_pieces` on."""
 
@@ -171,7 +175,7 @@ class IncomingBulk:
             self._take(memoryview(data))
         except MemoryError as problem:
             self._send(frames.BULK_REFUSE, self.number, str(problem).encode())
-            self.fail(str(problem))
+            self.fail(RefusedHere(problem))
             return
         self._received += 1
         if self.complete:

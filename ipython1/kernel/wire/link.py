@@ -14,12 +14,15 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import OnSent, pack_reference
 from ipython1.kernel.wire.bulkport import BulkPort
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
 from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline
+from ipython1.kernel.wire.room import Room, RoomQueue
 
 log = Logger()
 
@@ -36,7 +39,7 @@ class FrameReceiver(Protocol):
         """The other side is gone; called once, and nothing is received afterwards."""
 
 
-class BatchTransport(Protocol):
+class BatchTransport(Room, Protocol):
     """What a link sends through."""
 
     def send_batch(self, parts: list[Buffer]) -> None:
@@ -82,6 +85,8 @@ class FrameLink:
     open         frames are sent at the end of the turn
     lost         frames are dropped, nothing is received any more
     ===========  ==================================================
+
+    :ivar ends: of its network connection, if it has one.
     """
 
     def __init__(self, flusher: TurnFlusher, receiver: FrameReceiver) -> None:
@@ -92,6 +97,8 @@ class FrameLink:
         self._size = 0
         self._marked = False
         self.lost = False
+        self.ends: Ends | None = None
+        self._room = RoomQueue(self.call_soon)
         self.bulk = BulkPort(self.send)
 
     def call_soon(self, function: Callable[[], None]) -> None:
@@ -102,6 +109,20 @@ class FrameLink:
         """Begin to send through ``transport``."""
         self._transport = transport
         self.flush()
+        self._room.attach(transport)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room; see :mod:`~ipython1.kernel.wire.room`.  There is none before :meth:`connected`."""
+        return self._room.has_room
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once, in a later turn, when there is room and those that wait already have had their turn.
+
+        It is never called after the link was lost, which ``link_lost`` reports.
+        """
+        if not self.lost:
+            self._room.add(call)
 
     def send(
         self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
@@ -200,9 +221,14 @@ class FrameLink:
             return
         try:
             frames.dispatch(batch, self._frame_received)
+            return
+        except ProtocolError as problem:
+            log.warn("ending the connection to {peer}: {problem}", peer=self.peer, problem=problem)
         except Exception:
-            log.failure("a batch could not be handled; ending the connection")
-            self.abort("the other side sent something that is not in the protocol")
+            log.failure(
+                "a batch of {peer} could not be handled; ending its connection", peer=self.peer
+            )
+        self.abort("the other side sent something that is not in the protocol")
 
     def _frame_received(
         self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
@@ -213,6 +239,11 @@ class FrameLink:
             self.bulk.frame_received(kind, ident, meta, payload)
         else:
             self._receiver.frame_received(kind, flags, ident, meta, payload)
+
+    @property
+    def peer(self) -> str:
+        """Where the other side is, for people."""
+        return "the other side" if self.ends is None else "{}:{}".format(*self.ends.there)
 
     def abort(self, reason: str) -> None:
         """Give the link up from this side."""
@@ -228,8 +259,13 @@ class FrameLink:
         self.lost = True
         self._parts = []
         self._transport = None
-        self.bulk.connection_lost(reason)
-        self._receiver.link_lost(reason)
+        self._room.detach()
+        for tell in (self.bulk.connection_lost, self._receiver.link_lost):
+            try:
+                tell(reason)
+            except Exception:
+                # The connection itself must be closed in any case.
+                log.failure("what follows from the loss of {peer} failed", peer=self.peer)
 
 
 @dataclass(frozen=True, slots=True)

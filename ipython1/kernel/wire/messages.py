@@ -28,6 +28,9 @@ from ipython1.version import __version__
 ORIGIN_SIZE: Final = 16
 """Bytes in the uuid of a client."""
 
+MOST_WORD: Final = 1024
+"""Characters in a text of a greeting."""
+
 MOST_LABEL: Final = 200
 """Characters that are kept of what a party calls itself."""
 
@@ -37,6 +40,8 @@ FAILED: Final = 1
 """The engine ran it and it raised; the payload tells."""
 REFUSED: Final = 2
 """The kernel itself failed it; the meta part names the error."""
+UNRECEIVED: Final = 3
+"""Only from an engine to the controller: the command's data stopped coming, so the engine has never had it."""
 
 
 ENGINE: Final = "engine"
@@ -66,7 +71,7 @@ def unpack_json(data: Buffer) -> Any:
     """
     try:
         return json.loads(bytes(data))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ProtocolError(f"a message is not JSON: {problem}") from None
 
 
@@ -103,9 +108,17 @@ class Holds:
 
 
 def _origin(text: Any) -> str:
-    if len(bytes.fromhex(text)) != ORIGIN_SIZE:
+    """Return a uuid in the one form in which it can be compared."""
+    origin = bytes.fromhex(text)
+    if len(origin) != ORIGIN_SIZE:
         raise ValueError("a uuid has 16 bytes")
-    return str(text)
+    return origin.hex()
+
+
+def _word(text: Any) -> str:
+    if not isinstance(text, str) or len(text) > MOST_WORD:
+        raise ValueError("a text is too long, or none")
+    return text
 
 
 def new_secret() -> str:
@@ -148,28 +161,25 @@ class Hello:
         """:raises ProtocolError: when it is malformed."""
         value = unpack_json(data)
         try:
-            uuid = str(value["uuid"])
             wanted = value["wanted_id"]
-            if len(bytes.fromhex(uuid)) != ORIGIN_SIZE:
-                raise ValueError("a uuid has 16 bytes")
             pid = int(value["pid"])
             if pid < 1:
                 raise ValueError("0 and negative numbers stand for groups of processes")
             major, minor = value["python"]
             return cls(
-                uuid=uuid,
+                uuid=_origin(value["uuid"]),
                 pid=pid,
-                host=str(value["host"]),
-                role=str(value["role"]),
+                host=_word(value["host"]),
+                role=_word(value["role"]),
                 wanted_id=None if wanted is None else int(wanted),
-                secret=str(value["secret"]),
+                secret=_word(value["secret"]),
                 label=str(value["label"])[:MOST_LABEL],
                 holds=Holds.read(value["holds"]),
                 protocol=int(value["protocol"]),
                 python=(int(major), int(minor)),
-                version=str(value["version"]),
+                version=_word(value["version"]),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as problem:
             raise ProtocolError(f"a greeting is malformed: {problem!r}") from None
 
     def check_role(self, role: str) -> None:

@@ -32,6 +32,9 @@ A run is named for ever by its task's id and the number of the attempt, which ho
 :func:`attempt_number`), so no two runs share a name even if a controller forgot one.  An engine numbers the rows of its
 ``RESULTS`` 1, 2, ... for as long as its process lives, and keeps each until a ``SAFE`` covers it; what it sends again
 has the number it had before.
+
+A client begins with the question ``begin``, whose answer is a first block of ids and its credit.  When it comes back it
+asks ``resync`` instead, before it sends anything else; see :mod:`~ipython1.kernel.wire.tasksync`.
 """
 
 from __future__ import annotations
@@ -109,7 +112,11 @@ class Status(IntEnum):
 
 # -- options -------------------------------------------------------------------------------------------------------
 
-_OPTIONS: Final = struct.Struct("<IidI16s16sB")
+_OPTIONS: Final = struct.Struct("<IidI16s16sBBB")
+_PRIVATE: Final = 1
+
+LONGEST_WHAT: Final = 80
+"""Bytes of :attr:`OptionsSpec.what`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,8 @@ class OptionsSpec:
     """The options of a task on the wire: what the controller has to know of them, and of the task.
 
     :ivar template: digest of what it does, by which durations are averaged.
+    :ivar private: only the client that submits it will read its result, so once that has arrived, nobody keeps it.
+    :ivar what: what it does in a few words, for people who look at queues; cut if it is long.
     """
 
     template: bytes
@@ -126,8 +135,11 @@ class OptionsSpec:
     weight: int = 1
     depend: bytes = b""
     functions: tuple[bytes, ...] = ()
+    private: bool = False
+    what: str = ""
 
     def pack(self) -> bytes:
+        what = self.what.encode(errors="replace")[:LONGEST_WHAT]
         return _OPTIONS.pack(
             self.retries,
             self.priority,
@@ -136,7 +148,9 @@ class OptionsSpec:
             self.template,
             self.depend or NO_DIGEST,
             len(self.functions),
-        ) + b"".join(self.functions)
+            _PRIVATE if self.private else 0,
+            len(what),
+        ) + b"".join((*self.functions, what))
 
     @classmethod
     def unpack(cls, data: Buffer) -> OptionsSpec:
@@ -144,15 +158,16 @@ class OptionsSpec:
         if len(data) < _OPTIONS.size:
             raise ProtocolError("the options of a task are cut short")
         head = _OPTIONS.unpack_from(data, 0)
-        retries, priority, timeout, weight, template, depend, count = head
+        retries, priority, timeout, weight, template, depend, count, flags, length = head
         rest = bytes(data[_OPTIONS.size :])
-        if len(rest) != count * DIGEST_SIZE or not weight or not timeout >= 0:
+        end = count * DIGEST_SIZE
+        if len(rest) != end + length or length > LONGEST_WHAT or not weight or not timeout >= 0:
             raise ProtocolError("the options of a task are malformed")
-        functions = tuple(
-            rest[start : start + DIGEST_SIZE] for start in range(0, len(rest), DIGEST_SIZE)
-        )
+        functions = tuple(rest[start : start + DIGEST_SIZE] for start in range(0, end, DIGEST_SIZE))
         depend = b"" if depend == NO_DIGEST else depend
-        return cls(template, retries, priority, timeout, weight, depend, functions)
+        private = bool(flags & _PRIVATE)
+        what = rest[end:].decode(errors="replace")
+        return cls(template, retries, priority, timeout, weight, depend, functions, private, what)
 
 
 # -- submissions ---------------------------------------------------------------------------------------------------

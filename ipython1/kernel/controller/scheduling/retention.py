@@ -7,70 +7,10 @@ and a size, oldest first out.  The ids of all finished tasks are kept until they
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
 
+from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.scheduling.accounts import Finished
-
-
-class IdSet:
-    """A set of ints that takes little room when most are consecutive."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._stops: list[int] = []
-        self._count = 0
-
-    def add(self, number: int) -> None:
-        """Add one."""
-        starts, stops = self._starts, self._stops
-        if stops and number == stops[-1]:  # the usual case
-            stops[-1] += 1
-            self._count += 1
-            return
-        index = bisect_right(starts, number) - 1
-        if index >= 0 and number < stops[index]:
-            return
-        self._count += 1
-        joins_left = index >= 0 and stops[index] == number
-        joins_right = index + 1 < len(starts) and starts[index + 1] == number + 1
-        if joins_left and joins_right:
-            stops[index] = stops.pop(index + 1)
-            starts.pop(index + 1)
-        elif joins_left:
-            stops[index] += 1
-        elif joins_right:
-            starts[index + 1] = number
-        else:
-            starts.insert(index + 1, number)
-            stops.insert(index + 1, number + 1)
-
-    def discard(self, number: int) -> None:
-        """Remove one, if it is there."""
-        index = bisect_right(self._starts, number) - 1
-        if index < 0 or number >= self._stops[index]:
-            return
-        self._count -= 1
-        start, stop = self._starts[index], self._stops[index]
-        pieces = [(a, b) for a, b in ((start, number), (number + 1, stop)) if a < b]
-        self._starts[index : index + 1] = [a for a, _ in pieces]
-        self._stops[index : index + 1] = [b for _, b in pieces]
-
-    def __contains__(self, number: int) -> bool:
-        index = bisect_right(self._starts, number) - 1
-        return index >= 0 and number < self._stops[index]
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[int]:
-        for start, stop in zip(self._starts, self._stops, strict=True):
-            yield from range(start, stop)
-
-    def clear(self) -> None:
-        """Remove all."""
-        self.__init__()  # type: ignore[misc]
 
 
 class ResultStore:

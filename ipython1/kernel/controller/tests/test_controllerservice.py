@@ -190,6 +190,8 @@ class GateTest(SynchronousTestCase):
             (hello(python=(2, 5)).pack(), VersionMismatch),
             (hello(-3).pack(), IdInUse),
             (b"garbage", ProtocolError),
+            (10**12, ProtocolError),
+            (hello(2**31 - 1).pack(), IdInUse),
             (hello(pid=-1).pack(), ProtocolError),
         ):
             answer, face = self.gate.remote_register(greeting, FakeRemote())

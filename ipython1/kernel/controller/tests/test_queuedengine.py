@@ -20,6 +20,8 @@ from ipython1.kernel.controller.queuedengine import (
     QueuedEngine,
 )
 from ipython1.kernel.engine.service import EngineService
+from ipython1.kernel.host.peerprocess import Ends, NoProcesses
+from ipython1.kernel.host.processstate import ProcessName
 from ipython1.kernel.tests.wiresupport import Recorder, quick
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import pack_reference
@@ -36,19 +38,35 @@ def command(number: int, method: str = "execute", **changes: Any) -> Command:
     return dataclasses.replace(Command(CLIENT, number, method, payload), **changes)
 
 
+class Processes(NoProcesses):
+    """Confirms what the test says, and records what is ended."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, ProcessName] = {HELLO.pid: ProcessName(HELLO.pid, 1.0)}
+        self.ended: list[int] = []
+
+    def find(self, host: str, pid: int, ends: Ends | None) -> ProcessName | None:
+        return self.known.get(pid)
+
+    def end(self, process: ProcessName, ends: Ends | None) -> bool:
+        self.ended.append(process.pid)
+        return True
+
+
 class EngineCase(SynchronousTestCase):
     """A controller's engine, whose process is played by the test."""
 
     def setUp(self):
         self.pump = Pump()
         self.lost: list[tuple[int, str]] = []
-        self.signalled: list[messages.Hello] = []
+        self.processes = Processes()
+        self.signalled = self.processes.ended
         self.engine = QueuedEngine(
             3,
             HELLO,
             self.pump,
             lambda engine, reason: self.lost.append((engine.id, reason)),
-            self.signalled.append,
+            self.processes,
         )
         self.process = Recorder()
         self.link, there = connect_in_memory(self.pump, self.process, self.engine)
@@ -332,10 +350,20 @@ class ControlTest(EngineCase):
         self.assertEqual((self.signalled, self.lost), ([], []))
         self.pump.advance(0.1)
         self.pump.run()
-        self.assertEqual(self.signalled, [HELLO])
+        self.assertEqual(self.signalled, [HELLO.pid])
         self.assertEqual(len(self.lost), 1)
         self.assertEqual(self.outcomes[1].error[0], "EngineDied")
         self.assertEqual(self.pump.getDelayedCalls(), [])
+
+    def test_a_process_that_is_not_known_to_be_the_engine_is_not_signalled(self):
+        """A false pid in a greeting must not have anybody's process killed."""
+        self.processes.known.clear()
+        self.engine.attach(self.engine.link)
+        self.engine.kill(grace=1.0)
+        self.pump.advance(1.0)
+        self.pump.run()
+        self.assertEqual(self.signalled, [])
+        self.assertEqual(len(self.lost), 1)
 
     def test_an_engine_that_ends_in_time_is_not_signalled(self):
         self.engine.kill(grace=1.0)

@@ -25,7 +25,6 @@ from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Measured, Prefetch, Templates
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, Line, PriorityLine
 from ipython1.kernel.controller.scheduling.records import TaskTerms
-from ipython1.kernel.controller.scheduling.retention import IdSet
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.tests.taskworld import World
 from ipython1.kernel.wire.taskwire import Status
@@ -740,22 +739,7 @@ class BalanceTests(SynchronousTestCase):
 
 
 class SmallPartsTests(SynchronousTestCase):
-    """Sets of ids, templates, and the story of a failure."""
-
-    def test_id_sets(self) -> None:
-        rng = random.Random(3)
-        ids, model = IdSet(), set()
-        for _ in range(3000):
-            number = rng.randrange(300)
-            if rng.random() < 0.6:
-                ids.add(number)
-                model.add(number)
-            else:
-                ids.discard(number)
-                model.discard(number)
-            self.assertEqual(len(ids), len(model))
-        self.assertEqual(list(ids), sorted(model))
-        self.assertEqual([n for n in range(300) if n in ids], sorted(model))
+    """Templates, and the story of a failure."""
 
     def test_templates_are_forgotten_in_the_order_of_their_use(self) -> None:
         templates = Templates(Prefetch(), keep=2)

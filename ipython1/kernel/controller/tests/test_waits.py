@@ -257,6 +257,8 @@ class TaskOutlookTests(SynchronousTestCase):
 class Transport:
     """Notes which waits an engine is told of."""
 
+    has_room = True
+
     def __init__(self) -> None:
         self.told: list[tuple[int, str]] = []
 

@@ -8,7 +8,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from ipython1.kernel.engine.end import INTERRUPT_AGAIN, EngineEnd
+from ipython1.kernel.engine.end import EngineEnd
+from ipython1.kernel.engine.enginecommands import INTERRUPT_AGAIN
 from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.messages import Outcome
@@ -81,7 +82,7 @@ class EngineInterruptTests(unittest.SynchronousTestCase):
     def test_only_the_command_that_was_meant(self) -> None:
         self.send_command(1)
         self.interrupt(ORIGIN, 1)
-        self.end.send_outcome(self.worker.commands[0], Outcome(0, messages.OK))
+        self.end.commands.ended(self.worker.commands[0], Outcome(0, messages.OK))
         self.gate.current = self.send_command(2)
         self.clock.advance(1)
         self.interrupt(ORIGIN, 1)

@@ -50,6 +50,8 @@ class MainThreadWaitsTests(SynchronousTestCase):
 
     # what the engine sends
 
+    has_room = True
+
     def send_batch(self, parts: list[Any]) -> None:
         frames.dispatch(b"".join(parts), self.frame_received)
 

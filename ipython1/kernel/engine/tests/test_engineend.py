@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,19 +13,24 @@ from ipython1.kernel.basics.error import ConnectionError, SecurityError, Version
 from ipython1.kernel.engine.end import (
     EXIT_DELAY,
     RECONNECT_DELAYS,
-    STREAM_INTERVAL,
     EngineConnection,
     EngineEnd,
 )
+from ipython1.kernel.engine.enginecommands import STREAM_INTERVAL
 from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.tests.wiresupport import Recorder
-from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire import bulk, frames, messages
+from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import join_inline, split_inline
 from ipython1.testing.memory import Pump, connect_in_memory
 
 CLIENT = b"c" * 16
+
+
+def no_memory(size: int) -> bytearray:
+    raise MemoryError(f"not enough memory for {size} bytes on the receiving side")
 
 
 class Worker:
@@ -34,6 +41,7 @@ class Worker:
         self.running: Command | None = None
         self.running_since = 0.0
         self.stopped = 0
+        self.away = False
 
     @property
     def busy(self) -> bool:
@@ -43,7 +51,14 @@ class Worker:
         self.commands.append(command)
 
     def take_out(self, key: tuple[bytes, int]) -> Command | None:
-        return next((each for each in self.commands if each.key == key), None)
+        for command in self.commands:
+            if command.key == key and command is not self.running:
+                self.commands.remove(command)
+                return command
+        return None
+
+    def set_away(self, away: bool) -> None:
+        self.away = away
 
     def stop(self) -> None:
         self.stopped += 1
@@ -125,22 +140,34 @@ class CommandsTest(EndCase):
         self.assertEqual([len(buffer) for buffer in command.buffers], [4, 10**6])
         self.assertEqual(self.link.bulk.active, 0)
 
-    def test_data_that_does_not_arrive_is_a_problem_of_its_command(self):
+    def test_a_command_whose_data_stops_coming_was_never_here(self):
         meta = messages.CommandMeta(CLIENT, "push").pack()
         transfer = self.there.send_large(frames.COMMAND, 1, meta, [bytes(10**7)])
         for _ in range(5):
             self.pump.step()
         self.there.bulk.cancel(transfer, "its client is gone")
         self.pump.run()
+        self.assertEqual(self.worker.commands, [])
+        [(_, _, number, meta, _)] = self.sent(frames.OUTCOME)
+        self.assertEqual((number, meta[16]), (1, messages.UNRECEIVED))
+        self.assertIn("its client is gone", messages.unpack_json(meta[17:])[1])
+        self.command(1, b"head")
+        self.assertEqual([each.number for each in self.worker.commands], [1])
+
+    def test_a_command_that_there_is_no_memory_for_fails(self):
+        self.patch(bulk, "allocate", no_memory)
+        meta = messages.CommandMeta(CLIENT, "push").pack()
+        self.there.send_large(frames.COMMAND, 1, meta, [bytes(10**6)])
+        self.pump.run()
         (command,) = self.worker.commands
-        self.assertIsInstance(command.problem, ConnectionError)
-        self.assertIn("its client is gone", str(command.problem))
+        self.assertIn("not enough memory", str(command.problem))
+        self.assertEqual(self.link.bulk.active, 0)
 
     def test_small_and_large_answers(self):
         self.command(1)
         command = self.worker.commands[0]
         for buffers in ((), (b"stream", b"x" * 100), (b"stream", bytes(300_000))):
-            self.end.send_outcome(command, Outcome(0, messages.OK, buffers))
+            self.end.commands.ended(command, Outcome(0, messages.OK, buffers))
         self.pump.run()
         empty, small, large = self.sent(frames.OUTCOME)
         self.assertEqual(empty[2:], (1, CLIENT + b"\x00", b""))
@@ -153,20 +180,14 @@ class CommandsTest(EndCase):
 
     def test_an_answer_that_is_too_large_is_refused_with_its_size(self):
         self.command(1)
-        self.end.send_outcome(self.worker.commands[0], Outcome(0, messages.OK, (bytes(2 * 10**6),)))
+        self.end.commands.ended(
+            self.worker.commands[0], Outcome(0, messages.OK, (bytes(2 * 10**6),))
+        )
         (outcome,) = self.sent(frames.OUTCOME)
         self.assertEqual(outcome[3][16], messages.REFUSED)
         name, message = messages.unpack_json(outcome[3][17:])
         self.assertEqual(name, "MessageSizeError")
         self.assertIn("2000000 bytes", message)
-
-    def test_answers_without_a_link_are_dropped(self):
-        self.command(1)
-        self.link.abort("gone")
-        for buffers in ((), (bytes(300_000),)):
-            self.end.send_outcome(self.worker.commands[0], Outcome(0, messages.OK, buffers))
-        self.pump.run()
-        self.assertEqual(self.sent(frames.OUTCOME), [])
 
     def test_status_is_answered_while_user_code_runs(self):
         self.command(1)
@@ -202,6 +223,130 @@ class CommandsTest(EndCase):
         self.assertEqual(seen, [(3, 1, b"m", b"p")])
 
 
+class AgainTest(EndCase):
+    """Links that break, commands that come twice, outcomes that are sent again."""
+
+    def again(self) -> messages.Holds:
+        """Lose the link, and make another; what the engine said when it registered."""
+        self.link.abort("it broke")
+        self.pump.run()
+        holds = self.end.commands.holds()
+        self.reattach()
+        return holds
+
+    def reattach(self) -> None:
+        self.link, self.there = connect_in_memory(self.pump, self.end, self.controller)
+        self.end.attach(self.link, max_message=10**6)
+
+    def outcomes(self) -> list[tuple[int, int]]:
+        return [(frame[2], frame[3][16]) for frame in self.sent(frames.OUTCOME)]
+
+    def end_first(self, payload: bytes = b"") -> None:
+        self.end.commands.ended(self.worker.commands.pop(0), Outcome(0, messages.OK, (payload,)))
+        self.pump.run()
+
+    def test_a_command_that_comes_twice_runs_once(self):
+        self.command(1)
+        self.command(1)
+        self.assertEqual(len(self.worker.commands), 1)
+        self.end_first()
+        self.command(1)
+        self.assertEqual(self.outcomes(), [(1, messages.OK)] * 2)
+        self.there.send(frames.CONFIRM, 1, CLIENT)
+        self.command(1)
+        self.assertEqual(self.worker.commands, [])
+        self.assertEqual(self.outcomes()[2:], [(1, messages.REFUSED)])
+
+    def test_a_large_command_that_comes_twice_is_refused(self):
+        self.command(1)
+        self.end_first()
+        reasons: list[str | None] = []
+        meta = messages.CommandMeta(CLIENT, "push").pack()
+        self.there.send_large(frames.COMMAND, 1, meta, [bytes(10**7)], reasons.append)
+        self.pump.run()
+        self.assertEqual(reasons, ["it was received before"])
+        self.assertEqual(self.outcomes(), [(1, messages.OK)] * 2)
+
+    def test_what_it_holds_when_it_comes_back(self):
+        for number in (1, 2):
+            self.command(number)
+        self.worker.running = self.worker.commands[0]
+        self.end_first()
+        holds = self.again()
+        self.assertEqual(holds.commands, ((CLIENT.hex(), 2),))
+        self.assertEqual(holds.finished, ((CLIENT.hex(), 1),))
+        self.assertEqual(messages.Holds.read(json.loads(json.dumps(asdict(holds)))), holds)
+
+    def test_an_outcome_is_sent_again_when_it_is_asked_for(self):
+        self.command(1)
+        self.end_first(bytes(500_000))
+        self.again()
+        self.assertEqual(len(self.outcomes()), 1)
+        self.there.send(frames.RECLAIM, 1, CLIENT)
+        taken: list[Any] = []
+        frame = self.sent(frames.OUTCOME)[1]
+        self.there.bulk.take(unpack_reference(frame[4]), lambda parts, reason: taken.append(parts))
+        self.pump.run()
+        self.assertEqual([len(part) for part in taken[0]], [500_000])
+
+    def test_reclaiming_what_is_not_there(self):
+        self.command(1)
+        for number in (1, 2):
+            self.there.send(frames.RECLAIM, number, CLIENT)
+        self.assertEqual(self.outcomes(), [(2, messages.REFUSED)])
+
+    def test_what_ends_while_it_registers_is_told(self):
+        self.command(1)
+        self.link.abort("it broke")
+        self.pump.run()
+        self.assertEqual(len(self.end.commands.holds().commands), 1)
+        self.end_first()
+        self.assertEqual(self.outcomes(), [])
+        self.reattach()
+        self.assertEqual(self.outcomes(), [(1, messages.OK)])
+
+    def test_what_ended_while_it_was_away_waits_to_be_asked_for(self):
+        self.command(1)
+        self.link.abort("it broke")
+        self.end_first()
+        self.assertEqual(len(self.end.commands.holds().finished), 1)
+        self.reattach()
+        self.assertEqual(self.outcomes(), [])
+
+    def test_data_that_a_broken_link_did_not_bring_was_never_here(self):
+        meta = messages.CommandMeta(CLIENT, "push").pack()
+        self.there.send_large(frames.COMMAND, 1, meta, [bytes(10**7)])
+        for _ in range(5):
+            self.pump.step()
+        self.assertEqual(self.again(), messages.Holds())
+        self.assertEqual((self.worker.commands, self.outcomes()), ([], []))
+        self.command(1)
+        self.assertEqual(len(self.worker.commands), 1)
+
+    def test_it_begins_nothing_while_it_is_away(self):
+        self.link.abort("it broke")
+        self.pump.run()
+        self.assertTrue(self.worker.away)
+        self.reattach()
+        self.assertFalse(self.worker.away)
+
+    def test_one_that_was_given_up_stops_what_it_holds(self):
+        asked: list[object] = []
+        self.worker.request = lambda run_id: bool(asked.append(run_id)) or True
+        for number in (1, 2, 3):
+            self.command(number)
+        self.end_first()
+        self.worker.running = self.worker.commands[0]
+        self.again()
+        self.end.commands.forget()
+        self.assertEqual(asked, [(CLIENT, 2)])
+        self.assertEqual([each.number for each in self.worker.commands], [2])
+        self.end_first()
+        self.assertEqual(self.outcomes(), [(1, messages.OK), (2, messages.OK)])
+        self.command(3)
+        self.assertEqual(self.worker.commands, [])
+
+
 class OutputTest(EndCase):
     def tick(self) -> None:
         self.pump.advance(STREAM_INTERVAL)
@@ -221,7 +366,7 @@ class OutputTest(EndCase):
         self.tick()
         self.assertEqual(len(self.sent(frames.OUTPUT)), 2)
         self.worker.running = None
-        self.end.send_outcome(command, Outcome(0, messages.OK))
+        self.end.commands.ended(command, Outcome(0, messages.OK))
         self.output.new = ("late", "")
         self.tick()
         self.assertEqual(len(self.sent(frames.OUTPUT)), 2)

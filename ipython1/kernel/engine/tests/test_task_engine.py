@@ -20,6 +20,8 @@ from ipython1.kernel.wire.taskwire import Status
 class Told:
     """Receives what the engine sends."""
 
+    has_room = True
+
     def __init__(self) -> None:
         self.log: list[Any] = []
 

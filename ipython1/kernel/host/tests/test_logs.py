@@ -46,6 +46,38 @@ class ObserverTests(SynchronousTestCase):
         self.assertIn("KeyError", text)
         self.assertIn("Traceback", text)
 
+    def test_what_others_say_cannot_look_like_an_entry_or_control_a_terminal(self):
+        log = self.log()
+        for forged in (
+            "x\n2026-01-01 [-] engine 0 registered",
+            "\r\x1b[2Jx",
+            "\x9b31m",
+            "\u202eabc",
+            "a\u2028b",
+        ):
+            log.info("a peer said {words}", words=forged)
+            try:
+                raise ValueError(forged)
+            except ValueError:
+                log.failure("it failed: {words}", words=forged)
+        text = self.file.getvalue()
+        self.assertTrue(text.replace("\n", "").replace("\t", "").isprintable())
+        for line in text.splitlines():
+            self.assertTrue(line.startswith("\t") or " [here#" in line, line)
+        self.assertIn(r"said x\n2026-01-01 [-] engine 0", text)
+        self.assertIn(r"\r\x1b[2Jx", text)
+        self.assertIn("Überschrift 漢字 😀", self.shown("Überschrift 漢字 😀"))
+
+    def shown(self, text):
+        log = self.log()
+        log.info("{text}", text=text)
+        return self.file.getvalue()
+
+    def test_a_failure_without_words(self):
+        log = self.log()
+        log.emit(LogLevel.error, "", log_failure=Failure(ValueError("why")))
+        self.assertIn("why", self.file.getvalue())
+
 
 class FileTests(SynchronousTestCase):
     def setUp(self):
@@ -80,6 +112,43 @@ class FileTests(SynchronousTestCase):
             self.assertLessEqual(path.stat().st_size, 1100)
             self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
         self.assertIn(f"{199:099}", self.path.read_text())
+
+    def test_processes_that_share_a_file_add_whole_lines(self):
+        one, other = self.open(size=0), self.open(size=0)
+        for number in range(50):
+            one.write(f"{number} é\n")
+            other.write(f"{number} \udcff\n")
+        lines = self.path.read_text().splitlines()
+        self.assertEqual(lines[:2], ["0 é", r"0 \udcff"])
+        self.assertEqual(len(lines), 100)
+
+    def test_rotation_does_not_follow_links_and_goes_on_without_a_new_file(self):
+        file = self.open(size=100)
+        precious = self.path.parent / "precious"
+        precious.write_text("precious")
+        file.write("x" * 100)
+        rename = os.replace
+
+        def replace(old, new):
+            rename(old, new)
+            self.path.symlink_to(precious)
+
+        self.patch(os, "replace", replace)
+        file.write("more")
+        self.assertEqual(precious.read_text(), "precious")
+        self.assertEqual(Path(f"{self.path}.1").read_text(), "x" * 100 + "more")
+
+    def test_a_closed_file_takes_nothing(self):
+        file = self.open()
+        file.close()
+        file.close()
+        self.assertRaises(OSError, file.write, "x")
+
+    def test_a_link_is_refused_with_what_to_do(self):
+        self.path.parent.mkdir(mode=0o700, parents=True)
+        self.path.symlink_to(self.path.parent / "precious")
+        with self.assertRaisesRegex(KernelError, "symbolic link"):
+            open_log_file(self.path, 1000)
 
     def test_device_is_written_and_left_as_it_is(self):
         before = os.stat("/dev/null").st_mode

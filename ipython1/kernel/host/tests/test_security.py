@@ -56,6 +56,27 @@ class DirsTests(SynchronousTestCase):
         dirs.security.chmod(0o770)
         with self.assertRaisesRegex(SecurityError, f"chmod 700 {dirs.security}"):
             dirs.prepare()
+        dirs.security.chmod(0o700)
+        dirs.log.chmod(0o755)
+        with self.assertRaisesRegex(SecurityError, f"chmod 700 {dirs.log}"):
+            dirs.prepare()
+        dirs.log.chmod(0o700)
+        dirs.prepare()
+
+    def test_prepare_refuses_a_directory_in_which_others_can_replace_everything(self):
+        dirs = IPythonDirs.resolve(temporary_path(self))
+        dirs.ipython_dir.mkdir()
+        dirs.ipython_dir.chmod(0o777)
+        with self.assertRaisesRegex(SecurityError, f"chmod go-w {dirs.ipython_dir}"):
+            dirs.prepare()
+        self.assertEqual(os.listdir(dirs.ipython_dir), [])
+        dirs.ipython_dir.chmod(0o1777)
+        dirs.prepare()
+
+    def test_a_new_directory_is_not_open_to_others_whatever_the_umask(self):
+        self.addCleanup(os.umask, os.umask(0))
+        dirs = IPythonDirs.resolve(temporary_path(self)).prepare()
+        self.assertEqual(stat.S_IMODE(os.stat(dirs.ipython_dir).st_mode), 0o700)
 
 
 class ClusterFilesTests(SynchronousTestCase):

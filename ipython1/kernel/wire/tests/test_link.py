@@ -179,7 +179,17 @@ class LossTest(SynchronousTestCase):
         self.assertEqual(len(self.here.frames), 1)
         self.assertEqual(len(self.here.lost), 1)
         self.assertEqual(len(self.there.lost), 1)
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_the_connection_is_closed_even_if_its_end_cannot_be_told(self):
+        def fail(reason):
+            raise RuntimeError("broken receiver")
+
+        self.here.link_lost = fail
+        self.link.abort("enough")
+        self.pump.run()
+        self.assertEqual(len(self.there.lost), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_a_receiver_that_fails_ends_the_connection_and_gets_nothing_more(self):
         def fail(*frame):

@@ -39,6 +39,14 @@ class HelloTest(SynchronousTestCase):
         client = dataclasses.replace(HELLO, wanted_id=None, role=messages.TASK)
         self.assertEqual(messages.Hello.unpack(memoryview(client.pack())), client)
 
+    def test_a_uuid_has_one_form(self):
+        """Otherwise one could come as a known client without knowing its secret."""
+        for same in ("AB" * 16, "ab " * 16, f" {'aB' * 16}"):
+            self.assertEqual(messages.Hello.unpack(without(HELLO, uuid=same)), HELLO)
+
+    def test_json_that_is_nested_too_deeply_is_refused(self):
+        self.assertRaises(ProtocolError, messages.Hello.unpack, b"[" * 100_000)
+
     def test_malformed_greetings_are_refused(self):
         missing = dataclasses.MISSING
         for changes in (
@@ -55,6 +63,11 @@ class HelloTest(SynchronousTestCase):
             {"python": [3]},
             {"python": None},
             {"protocol": None},
+            {"wanted_id": float("inf")},
+            {"role": "x" * 2000},
+            {"host": "x" * 2000},
+            {"host": ["x"]},
+            {"secret": "x" * 2000},
         ):
             with self.assertRaises(ProtocolError, msg=str(changes)):
                 messages.Hello.unpack(without(HELLO, **changes))

@@ -53,10 +53,19 @@ class RoundTripTests(SynchronousTestCase):
             st.integers(1, 2**32 - 1),
             st.one_of(st.just(b""), digests.filter(any)),
             st.lists(digests, max_size=5).map(tuple),
+            st.booleans(),
+            st.text(st.characters(exclude_categories=("Cs",)), max_size=20),
         )
     )
     def test_options(self, options: OptionsSpec) -> None:
         self.assertEqual(OptionsSpec.unpack(options.pack()), options)
+
+    def test_long_words_are_cut(self) -> None:
+        spec = OptionsSpec(b"t" * 16, functions=(b"f" * 16,), what="\u00e4\udc80" * 100)
+        read = OptionsSpec.unpack(spec.pack())
+        self.assertEqual(read.functions, spec.functions)
+        self.assertTrue(read.what.startswith("\u00e4?\u00e4?"))
+        self.assertLessEqual(len(read.what.encode()), taskwire.LONGEST_WHAT + 2)
 
     @quiet
     @given(

@@ -1,0 +1,144 @@
+"""What an engine remembers of the commands that came to it; pure state, no I/O.
+
+Links break and controllers start again, so a command may come more than once.  The memory makes sure that it runs once
+at most, and that its outcome is there until the controller says that it is safe.
+"""
+
+from __future__ import annotations
+
+import threading
+from enum import Enum
+from typing import Final, TypeAlias
+
+from ipython1.kernel.wire.messages import Outcome
+
+Key: TypeAlias = tuple[bytes, int]
+"""What names a command for ever: the uuid of its client, and the number that the client gave it."""
+
+MOST_ORIGINS: Final = 10_000
+"""Clients whose last number is remembered; of more, those are forgotten that sent nothing for the longest time."""
+
+
+class Came(Enum):
+    """What a command is that comes."""
+
+    NEW = "it has never been here as a whole"
+    HELD = "it waits or runs"
+    ENDED = "it ended, and its outcome is kept"
+    FORGOTTEN = "it was here once, and its outcome is not kept"
+
+
+class CommandMemory:
+    """The commands that an engine got.
+
+    ==========  =============================================  =============================
+    a command   event                                          becomes
+    ==========  =============================================  =============================
+    (unknown)   :meth:`came`                                   coming
+    coming      :meth:`arrived`: all of its data is here       held, and its number is seen
+    coming      :meth:`did_not_arrive`, :meth:`link_lost`      (unknown)
+    held        :meth:`ended`                                  ended, with its outcome
+    held        :meth:`drop`: it did not begin, and will not   forgotten, but seen
+    ended       :meth:`confirm`, :meth:`forget_outcomes`       forgotten, but seen
+    ==========  =============================================  =============================
+
+    A client's commands come in the order of their numbers, so the highest one tells which were seen.
+
+    :meth:`ended` may be called in any thread, the other methods in the reactor's.
+    """
+
+    def __init__(self, most_origins: int = MOST_ORIGINS) -> None:
+        self._most_origins = most_origins
+        self._seen: dict[bytes, int] = {}
+        self._coming: set[Key] = set()
+        self._held: dict[Key, None] = {}
+        self._ended: dict[Key, Outcome] = {}
+        self._lock = threading.Lock()
+
+    def came(self, key: Key) -> Came:
+        """A command has come, perhaps without its data."""
+        with self._lock:
+            if key in self._held or key in self._coming:
+                return Came.HELD
+            if key in self._ended:
+                return Came.ENDED
+        if key[1] <= self._seen.get(key[0], 0):
+            return Came.FORGOTTEN
+        self._coming.add(key)
+        return Came.NEW
+
+    def arrived(self, key: Key) -> bool:
+        """All of it is here; False if it was given up meanwhile, so that it must not run."""
+        if key not in self._coming:
+            return False
+        self._coming.remove(key)
+        origin, number = key
+        self._seen.pop(origin, None)
+        self._seen[origin] = number
+        if len(self._seen) > self._most_origins:
+            del self._seen[next(iter(self._seen))]
+        with self._lock:
+            self._held[key] = None
+        return True
+
+    def did_not_arrive(self, key: Key) -> bool:
+        """Its data will not come; False if that is known."""
+        known = key in self._coming
+        self._coming.discard(key)
+        return known
+
+    def link_lost(self) -> None:
+        """What was still coming was never here."""
+        self._coming.clear()
+
+    def ended(self, key: Key, outcome: Outcome) -> None:
+        """It is done, with this outcome."""
+        with self._lock:
+            self._held.pop(key, None)
+            self._ended[key] = outcome
+
+    def outcome(self, key: Key) -> Outcome | None:
+        """The outcome of a command that ended; None if it is not kept, or not there yet."""
+        return self._ended.get(key)
+
+    def drop(self, key: Key) -> None:
+        """It will not run, and nobody wants to hear of that."""
+        with self._lock:
+            self._held.pop(key, None)
+
+    def is_unfinished(self, key: Key) -> bool:
+        """Whether it comes, waits or runs."""
+        return key in self._held or key in self._coming
+
+    @property
+    def first_unfinished(self) -> Key | None:
+        """The oldest command that is not done; None if there is none."""
+        with self._lock:
+            return next(iter(self._held), None) or next(iter(self._coming), None)
+
+    def confirm(self, key: Key) -> None:
+        """Its outcome is safe elsewhere, or nobody wants it."""
+        with self._lock:
+            self._ended.pop(key, None)
+
+    def forget_outcomes(self) -> None:
+        """Nobody wants the outcome of any command that has ended."""
+        with self._lock:
+            self._ended.clear()
+
+    @property
+    def held(self) -> tuple[Key, ...]:
+        """The commands that wait or run, oldest first."""
+        with self._lock:
+            return tuple(self._held)
+
+    @property
+    def finished(self) -> tuple[Key, ...]:
+        """The commands that ended and were not confirmed, oldest first."""
+        with self._lock:
+            return tuple(self._ended)
+
+    @property
+    def seen(self) -> dict[bytes, int]:
+        """The highest number that came of each client."""
+        return dict(self._seen)

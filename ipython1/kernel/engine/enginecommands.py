@@ -1,0 +1,255 @@
+"""An engine's commands, in the reactor's thread: taking them, telling their outcomes, interrupting them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from twisted.logger import Logger
+
+from ipython1.core.interrupt import InterruptGate
+from ipython1.core.texts import shorten
+from ipython1.kernel.basics.error import KernelError, MessageSizeError, QueueCleared, to_wire
+from ipython1.kernel.engine.commandmemory import Came, CommandMemory, Key
+from ipython1.kernel.engine.worker import Command, Worker
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, unpack_reference
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.handlers import KindHandler
+from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.payload import split_inline, total_size
+
+log = Logger()
+
+STREAM_INTERVAL: Final = 0.05
+"""Seconds between looks at the output of a running command."""
+
+STREAM_MOST: Final = 60_000
+"""Characters that are sent of what came between two looks; fit into one frame.  The result itself has all of it."""
+
+INTERRUPT_AGAIN: Final = 0.005
+"""Seconds after which an interrupt is tried again for a command that has not begun."""
+
+
+class OutputSource(Protocol):
+    """Gives what a running command has written and not yet shown."""
+
+    def peek(self) -> tuple[str, str]: ...
+
+
+class EngineCommands:
+    """Gives commands to the main thread, and keeps their outcomes until the controller confirms that they are safe.
+
+    While there is no link, what runs goes on, and nothing begins.
+
+    :ivar handlers: for the frames of commands.
+    :ivar max_message: bytes; larger results are refused here.  0 for no limit.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        gate: InterruptGate,
+        output: OutputSource,
+        reactor: Any,
+        outbox: ThreadOutbox,
+    ) -> None:
+        self._worker = worker
+        self._gate = gate
+        self._output = output
+        self._reactor = reactor
+        self._outbox = outbox
+        self._memory = CommandMemory()
+        self._told: tuple[Key, ...] = ()
+        self._watching: Command | None = None
+        self._watch_call: Any = None
+        self.max_message = 0
+        self.handlers: dict[int, KindHandler] = {
+            frames.COMMAND: self._command,
+            frames.INTERRUPT: self._interrupt_asked,
+            frames.RECALL: self._recall_asked,
+            frames.CONFIRM: self._confirm,
+            frames.RECLAIM: self._reclaim,
+        }
+
+    @property
+    def _link(self) -> FrameLink | None:
+        return self._outbox.link
+
+    # -- the link
+
+    def holds(self) -> messages.Holds:
+        """What is left here of earlier connections; tell it when registering."""
+        # In this order: a command that ends in between is told twice rather than not at all.
+        self._told = self._memory.held
+        return messages.Holds(commands=_named(self._told), finished=_named(self._memory.finished))
+
+    def attached(self) -> None:
+        """There is a link, by which the controller knows what :meth:`holds` said."""
+        told, self._told = self._told, ()
+        for key in told:
+            outcome = self._memory.outcome(key)
+            if outcome is not None:  # it ended since then
+                self._send(key, outcome)
+        self._worker.set_away(False)
+
+    def link_lost(self) -> None:
+        """The link is gone."""
+        self._worker.set_away(True)
+        self._memory.link_lost()
+
+    def forget(self) -> None:
+        """The controller has given this engine up and does not know what it holds; stop that."""
+        self._told = ()
+        self._memory.forget_outcomes()
+        for key in self._memory.held:
+            if self._worker.take_out(key) is not None:
+                self._memory.drop(key)
+            else:
+                _guarded(self._interrupt_command, key)
+
+    # -- commands
+
+    def _command(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        told = messages.CommandMeta.unpack(meta)
+        command = Command(told.origin, number, told.method, stream=told.stream)
+        came = self._memory.came(command.key)
+        if came is Came.NEW:
+            self._receive(command, flags, payload)
+            return
+        if flags & frames.BULK and self._link is not None:
+            self._link.bulk.drop(unpack_reference(payload), "it was received before")
+        if came is Came.ENDED:
+            self._reclaim(0, number, told.origin, b"")
+        elif came is Came.FORGOTTEN:
+            self._send(command.key, _not_kept())
+
+    def _receive(self, command: Command, flags: int, payload: Buffer) -> None:
+        if not flags & frames.BULK:
+            self._queue(replace(command, buffers=split_inline(payload)))
+            return
+        link = self._link
+        assert link is not None
+
+        def arrived(buffers: list[WritableBuffer] | None, reason: str) -> None:
+            if buffers is not None:
+                self._queue(replace(command, buffers=buffers))
+            elif isinstance(reason, RefusedHere):
+                problem = KernelError(f"its data could not be received: {reason}")
+                self._queue(replace(command, problem=problem))
+            elif self._memory.did_not_arrive(command.key):
+                self._send_unreceived(link, command.key, reason)
+
+        link.bulk.take(unpack_reference(payload), arrived)
+
+    def _send_unreceived(self, link: FrameLink, key: Key, reason: str) -> None:
+        origin, number = key
+        error = to_wire(KernelError(f"its data did not arrive: {reason}"))
+        meta = origin + bytes((messages.UNRECEIVED,)) + messages.pack_json(error)
+        link.send(frames.OUTCOME, number, meta)
+
+    def _queue(self, command: Command) -> None:
+        if not self._memory.arrived(command.key):
+            return
+        if command.stream:
+            self._watching = command
+            if self._watch_call is None:
+                self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
+        self._worker.put(command)
+
+    # -- outcomes
+
+    def ended(self, command: Command, outcome: Outcome) -> None:
+        """Keep and tell how a command ended; from any thread."""
+        size = total_size(outcome.buffers)
+        if self.max_message and size > self.max_message:
+            problem = MessageSizeError.too_large(
+                "the result", size, self.max_message, "fetch it in parts"
+            )
+            outcome = Outcome.refused(outcome.engine_id, problem)
+        if self._watching is command:
+            self._watching = None
+        self._memory.ended(command.key, outcome)
+        self._send(command.key, outcome)
+
+    def _send(self, key: Key, outcome: Outcome) -> None:
+        origin, number = key
+        meta = origin + bytes((outcome.status,))
+        if outcome.error is not None:
+            meta += messages.pack_json(to_wire(outcome.error))
+        self._outbox.post_payload(frames.OUTCOME, number, meta, outcome.buffers)
+
+    def _confirm(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        self._memory.confirm((bytes(meta), number))
+
+    def _reclaim(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        """Send an outcome again, unless it is not there yet."""
+        key = (bytes(meta), number)
+        outcome = self._memory.outcome(key)
+        if outcome is None and not self._memory.is_unfinished(key):
+            outcome = _not_kept()
+        if outcome is not None:
+            self._send(key, outcome)
+
+    # -- output
+
+    def _watch(self) -> None:
+        """Send what the watched command has written since the last look."""
+        self._watch_call = None
+        command = self._watching
+        if command is None:
+            return
+        if self._worker.running is command:
+            _guarded(self._send_new_output, command)
+        self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
+
+    def _send_new_output(self, command: Command) -> None:
+        for stream, text in zip(("stdout", "stderr"), self._output.peek(), strict=True):
+            if text and self._link is not None:
+                data = shorten(text, STREAM_MOST).encode(errors="replace")
+                meta = command.origin + stream.encode()
+                self._link.send(frames.OUTPUT, command.number, meta, data)
+
+    # -- control
+
+    def _recall_asked(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        _guarded(self._recall, (bytes(meta), number))
+
+    def _recall(self, key: Key) -> None:
+        """Give back a command that has come but not begun."""
+        command = self._worker.take_out(key)
+        if command is not None:
+            problem = QueueCleared(f"{command.method}: it was taken back")
+            self.ended(command, Outcome.refused(-1, problem))
+
+    def _interrupt_asked(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        _guarded(self._interrupt, bytes(meta), number)
+
+    def _interrupt(self, origin: bytes, number: int) -> None:
+        key = (origin, number) if origin else self._memory.first_unfinished
+        if key is not None:
+            self._interrupt_command(key)
+
+    def _interrupt_command(self, key: Key) -> None:
+        # A command that has come but not begun cannot be interrupted yet, and must not escape by that.
+        if self._memory.is_unfinished(key) and not self._gate.request(key):
+            self._reactor.callLater(INTERRUPT_AGAIN, self._interrupt_command, key)
+
+
+def _named(keys: tuple[Key, ...]) -> tuple[tuple[str, int], ...]:
+    return tuple((origin.hex(), number) for origin, number in keys)
+
+
+def _not_kept() -> Outcome:
+    problem = KernelError("the command ran, but its outcome is not kept any more")
+    return Outcome.refused(-1, problem)
+
+
+def _guarded(function: Callable[..., object], *args: Any) -> None:
+    """Do what meets user code; what goes wrong there must not end the connection."""
+    try:
+        function(*args)
+    except Exception:
+        log.failure("user code is in the way of a request")

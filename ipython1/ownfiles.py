@@ -1,0 +1,108 @@
+"""Whose files and directories are, who else can change them, and opening files for this user's own lines."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from pathlib import Path
+
+POSIX = hasattr(os, "geteuid")
+"""Whether files have POSIX owners and modes on this platform."""
+
+
+def others_can_write(found: os.stat_result) -> bool:
+    """Return whether others than the owner can write to a file or directory.
+
+    A group of the same name as this user, with no other member, counts as the user: many systems give each user one,
+    and make everything writable by it.
+    """
+    if not POSIX or not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return False
+    return bool(found.st_mode & stat.S_IWOTH) or not _is_own_group(found.st_gid)
+
+
+def _is_own_group(gid: int) -> bool:
+    import grp
+    import pwd
+
+    try:
+        user = pwd.getpwuid(os.geteuid())
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return (group.gr_gid, group.gr_name) == (user.pw_gid, user.pw_name) and set(group.gr_mem) <= {
+        user.pw_name
+    }
+
+
+def directory_problem(path: str | os.PathLike[str]) -> str:
+    """Say why others could replace what is in a directory, and the command that mends it; empty if they cannot.
+
+    In a sticky directory such as /tmp users cannot replace each other's files.
+
+    :raises OSError: if there is no such directory.
+    """
+    found = os.stat(path)
+    name = shlex.quote(str(Path(path)))
+    if POSIX and found.st_uid not in (os.geteuid(), 0):
+        return (
+            f"{path} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}), who could replace the "
+            f"files in it; use your own, or if you trust this one, run: sudo chown {os.geteuid()} {name}"
+        )
+    if others_can_write(found) and not found.st_mode & stat.S_ISVTX:
+        return (
+            f"{path} is writable by other users (mode {stat.S_IMODE(found.st_mode):04o}), who could replace the "
+            f"files in it; run: chmod go-w {name}"
+        )
+    return ""
+
+
+def open_to_append(path: str | os.PathLike[str]) -> int:
+    """Open this user's own file, or a device, to append to it; create it for this user alone if it is missing.
+
+    :returns: the descriptor.
+    :raises OSError: if it cannot be opened, is a symbolic link or another user's, others can write to it or replace
+        it, or somebody may have given another file this name.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+    # Do not wait for the reader of a named pipe.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if os.path.islink(path):
+        raise _refused("it is a symbolic link, which another user may control; remove it")
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:
+            raise _refused("it is a symbolic link, which another user may control") from None
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            _check_own(found, path)
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_own(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if not POSIX:
+        return
+    name = shlex.quote(str(Path(path)))
+    if found.st_uid != os.geteuid():
+        raise _refused(f"it belongs to another user (uid {found.st_uid}); run: sudo rm {name}")
+    parent = Path(path).parent
+    if found.st_nlink > 1 and others_can_write(os.stat(parent)):
+        raise _refused(f"it has another name, too (a hard link); run: rm {name}")
+    if others_can_write(found):
+        raise _refused(f"it is writable by other users; run: chmod go-w {name}")
+    problem = directory_problem(parent)
+    if problem:
+        raise _refused(f"the directory {problem}")
+
+
+def _refused(why: str) -> OSError:
+    return PermissionError(errno.EPERM, why)
