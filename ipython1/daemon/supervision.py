@@ -8,13 +8,14 @@ state       event                       next        instructions
 (none)      ``add``                     requested   :class:`Start`
 requested   ``started``                 starting    :class:`Report` and *running* where ``ready`` came before
 requested   ``ready``                   requested   (noted: it came another way than ``started``)
-requested   ``failed``                  ended       :class:`Report`
+requested   ``failed`` at first         ended       :class:`Report`
 starting    ``ready``                   running     :class:`Report`
 starting    ``ended``                   ended       :class:`Report` (it was never usable, so it is not restarted,
                                                     unless it was running before an earlier restart)
 running     ``ended``, as requested     ended       :class:`Report` (its exit was requested, perhaps by a client)
 running     ``ended``, otherwise        waiting     :class:`Report`, :class:`WakeAt`; or *ended* if the policy's
-                                                    restarts are used up
+                                                    restarts or its patience are used up
+requested   ``failed``, again           waiting     likewise: it was running before, and its host may start it later
 waiting     ``tick`` when due           requested   :class:`Start`
 any living  ``stop``                    stopping    :class:`Deliver` SIGTERM, :class:`WakeAt` (end of its grace period)
 requested   ``stop``                    stopping    SIGTERM follows when it has started
@@ -37,6 +38,9 @@ from dataclasses import dataclass, field, replace
 from ipython1.daemon.osprocess import signal_name
 from ipython1.daemon.protocol import Spawn
 
+_LOOK_AGAIN = 0.5
+"""Seconds after which to look again whether the process that another one needs is usable."""
+
 
 class State(enum.Enum):
     """The states of a supervised process; see the table above."""
@@ -53,20 +57,24 @@ class State(enum.Enum):
 class RestartPolicy:
     """How many times and how soon to restart a process that died.
 
-    :ivar limit: restarts allowed within ``window`` seconds; 0 for none.
-    :ivar first_delay: seconds before the first restart; each further one within the window waits ``factor`` times as
-        long, up to ``max_delay``.
+    :ivar limit: restarts allowed within ``window`` seconds; 0 for none, None for any number.
+    :ivar first_delay: seconds before the first restart; each further one in a row waits ``factor`` times as long, up
+        to ``max_delay``.
+    :ivar steady: seconds for which a process must be usable, so that its next death is the first in a row.
+    :ivar patience: seconds without a usable process after which it is not restarted any more; 0 for no limit.
     """
 
-    limit: int = 0
+    limit: int | None = 0
     window: float = 60.0
     first_delay: float = 0.1
     factor: float = 2.0
     max_delay: float = 15.0
+    steady: float = 2.0
+    patience: float = 0.0
 
-    def delay(self, recent: int) -> float:
-        """Return the seconds to wait before a restart after ``recent`` restarts within the window."""
-        return float(min(self.first_delay * self.factor**recent, self.max_delay))
+    def delay(self, row: int) -> float:
+        """Return the seconds to wait before a restart after ``row`` restarts in a row."""
+        return float(min(self.first_delay * self.factor ** min(row, 100), self.max_delay))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class ProcessSpec:
     :ivar restart_spawn: how to restart it, if that differs.
     :ivar grace: seconds between SIGTERM and SIGKILL.
     :ivar leaves_with: the exit status that reports a requested exit; any other means that it died.
+    :ivar needs: the key of another process; this one is restarted only while that one is usable.
     """
 
     spawn: Spawn
@@ -88,6 +97,7 @@ class ProcessSpec:
     restart_spawn: Spawn | None = None
     grace: float = 2.0
     leaves_with: int = 0
+    needs: str = ""
 
     @property
     def key(self) -> str:
@@ -106,6 +116,9 @@ class ProcessStatus:
     :ivar error: why it could not be started, or why its state is no longer known.
     :ivar lines: the last lines of its output when it ended.
     :ivar asked: whether its exit was requested.
+    :ivar due: when it will be started again, while it waits for that.
+    :ivar away_since: when it was usable last, until it is usable again; None if it never was.
+    :ivar given_up: whether it is not restarted because the policy's patience is over.
     """
 
     key: str
@@ -121,6 +134,9 @@ class ProcessStatus:
     error: str = ""
     lines: tuple[str, ...] = ()
     asked: bool = False
+    due: float = 0.0
+    away_since: float | None = None
+    given_up: bool = False
 
     @property
     def alive(self) -> bool:
@@ -182,6 +198,8 @@ class _Record:
     status: ProcessStatus
     due: float = 0.0
     restart_times: list[float] = field(default_factory=list)
+    row: int = 0
+    ready_at: float = 0.0
     ever_ready: bool = False
     ready_early: bool = False
     start_again: bool = False
@@ -216,6 +234,8 @@ class Supervision:
         """Restart a process; start it if it has ended."""
         record = self._records[key]
         if record.status.state in (State.ENDED, State.WAITING):
+            record.row = 0
+            self._set(record, away_since=now)
             return self._start_again(record)
         instructions = self._stop(record, now)
         record.start_again = True
@@ -236,8 +256,8 @@ class Supervision:
 
     # -- events
 
-    def started(self, key: str, pid: int, started: float) -> list[Instruction]:
-        """The process exists."""
+    def started(self, key: str, pid: int, started: float, now: float) -> list[Instruction]:
+        """The process exists; ``started`` is what the system says of when."""
         record = self._records.get(key)
         if record is None:
             return []
@@ -247,10 +267,10 @@ class Supervision:
         if record.status.state is State.REQUESTED:
             self._set(record, state=State.STARTING)
             if record.ready_early:
-                return self.ready(key)
+                return self.ready(key, now)
         return []
 
-    def ready(self, key: str) -> list[Instruction]:
+    def ready(self, key: str, now: float) -> list[Instruction]:
         """The process is ready for use."""
         record = self._records.get(key)
         if record is not None and record.status.state is State.REQUESTED:
@@ -258,16 +278,23 @@ class Supervision:
         if record is None or record.status.state is not State.STARTING:
             return []
         record.ever_ready = True
-        self._set(record, state=State.RUNNING, was_ready=True)
+        record.ready_at = now
+        self._set(record, state=State.RUNNING, was_ready=True, away_since=None)
         return [Report(record.status)]
 
-    def failed(self, key: str, error: str) -> list[Instruction]:
-        """The process could not be started."""
+    def failed(
+        self, key: str, error: str, now: float, *, for_good: bool = False
+    ) -> list[Instruction]:
+        """The process could not be started.
+
+        :param for_good: whether it makes no sense to try again.
+        """
         record = self._records.get(key)
         if record is None or record.status.state is State.ENDED:
             return []
+        again = record.ever_ready and record.status.state is State.REQUESTED and not for_good
         self._set(record, state=State.ENDED, error=error, pid=0)
-        return [Report(record.status)]
+        return self._maybe_wait(record, now) if again else [Report(record.status)]
 
     def ended(
         self,
@@ -283,6 +310,9 @@ class Supervision:
         if record is None or record.status.pid != pid:
             return []
         stopping = record.status.state is State.STOPPING
+        if record.status.was_ready:
+            record.row = record.row if now < record.ready_at + record.spec.policy.steady else 0
+            self._set(record, away_since=now)
         left = status == record.spec.leaves_with
         shown = 0 if left else status
         self._set(
@@ -309,7 +339,10 @@ class Supervision:
         instructions: list[Instruction] = []
         for record in self._records.values():
             state = record.status.state
-            if state is State.WAITING and now >= record.due:
+            if state is State.WAITING and now >= record.due and self._lacks(record.spec.needs):
+                record.due = now + _LOOK_AGAIN
+                instructions.append(WakeAt(record.due))
+            elif state is State.WAITING and now >= record.due:
                 instructions += self._start_again(record)
             elif state is State.STOPPING and record.due and now >= record.due:
                 if not record.status.pid:  # requested, but not started yet
@@ -368,15 +401,27 @@ class Supervision:
             error="",
             lines=(),
             asked=False,
+            due=0.0,
+            given_up=False,
         )
         return [Start(record.spec.host, record.spec.restart_spawn or record.spec.spawn)]
+
+    def _lacks(self, key: str) -> bool:
+        """Return whether a process is known and not usable."""
+        other = self._records.get(key)
+        return other is not None and other.status.state is not State.RUNNING
 
     def _maybe_wait(self, record: _Record, now: float) -> list[Instruction]:
         policy = record.spec.policy
         recent = [moment for moment in record.restart_times if moment > now - policy.window]
-        if len(recent) >= policy.limit:
+        if policy.limit is not None and len(recent) >= policy.limit:
             return [Report(record.status)]
-        record.restart_times = [*recent, now]
-        record.due = now + policy.delay(len(recent))
-        self._set(record, state=State.WAITING)
+        away_since = now if record.status.away_since is None else record.status.away_since
+        if policy.patience and now - away_since >= policy.patience:
+            self._set(record, given_up=True)
+            return [Report(record.status)]
+        record.restart_times = [*recent, now] if policy.limit is not None else []
+        record.due = now + policy.delay(record.row)
+        record.row += 1
+        self._set(record, state=State.WAITING, due=record.due)
         return [Report(record.status), WakeAt(record.due)]

@@ -66,11 +66,11 @@ class ProcessSupervisor:
         now = self._clock.seconds()
         match message:
             case Started():
-                todo = self._supervision.started(message.key, message.pid, message.started)
+                todo = self._supervision.started(message.key, message.pid, message.started, now)
             case Ready():
-                todo = self._supervision.ready(message.key)
+                todo = self._supervision.ready(message.key, now)
             case Failed():
-                todo = self._supervision.failed(message.key, message.error)
+                todo = self._supervision.failed(message.key, message.error, now)
             case Ended():
                 todo = self._supervision.ended(
                     message.key, message.pid, message.status, message.signal, message.lines, now
@@ -109,7 +109,7 @@ class ProcessSupervisor:
 
     def mark_usable(self, key: str) -> None:
         """Handle that a process which does not report it itself is ready for use."""
-        self._carry_out(self._supervision.ready(key))
+        self._carry_out(self._supervision.ready(key, self._clock.seconds()))
 
     def forget(self, key: str) -> None:
         """Drop a process that has ended; nothing happens where that was done."""
@@ -164,7 +164,8 @@ class ProcessSupervisor:
             error = self._lost_hosts.get(host) or (
                 "could not be started: not connected to its host"
             )
-            self._carry_out(self._supervision.failed(spawn.key, error))
+            now = self._clock.seconds()
+            self._carry_out(self._supervision.failed(spawn.key, error, now, for_good=True))
 
     def _send(self, host: str, message: Message) -> None:
         if host in self._hosts:

@@ -282,17 +282,18 @@ class InMemoryEngine:
             host=host_identity(),
             role=messages.ENGINE,
             wanted_id=wanted_id,
+            secret=messages.new_secret(),
         )
         self.register()
 
     def register(self) -> None:
         """Register with the controller; call it again to reconnect after the connection was lost."""
-        hello = replace(self.hello, holds=self.end.commands.holds())
+        hello = replace(self.hello, holds=self.end.holds())
         session: EngineSession = self._cluster.engines_face.accept(hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
         self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1
-        self.end.attach(self.link, welcome.max_message)
+        self.end.attach(self.link, welcome, welcome.known)
         session.opened()
 
     def kill(self) -> None:
@@ -460,7 +461,13 @@ class InMemoryCluster:
         origin = uuid.uuid4()
         end = ClientEnd(origin.bytes)
         session: Session = face.accept(
-            messages.Hello(uuid=origin.hex, pid=os.getpid(), host=host_identity(), role=role)
+            messages.Hello(
+                uuid=origin.hex,
+                pid=os.getpid(),
+                host=host_identity(),
+                role=role,
+                secret=messages.new_secret(),
+            )
         )
         link, there = connect_in_memory(self.pump, end, session)
         end.attach(link, session.attach(there))

@@ -1,8 +1,8 @@
 """Configuration files: defaults, what a file changes, wrong files, and the file to start from."""
 
 import os
-import shlex
 import re
+import shlex
 import stat
 import subprocess
 import sys

@@ -37,8 +37,8 @@ def spec(key: str = "e", *, limit: int = 0, grace: float = 2.0) -> ProcessSpec:
 
 def running(supervision: Supervision, wanted: ProcessSpec, pid: int = 10) -> None:
     supervision.add(wanted)
-    supervision.started(wanted.key, pid, 1.0)
-    supervision.ready(wanted.key)
+    supervision.started(wanted.key, pid, 1.0, 1.0)
+    supervision.ready(wanted.key, 1.0)
 
 
 class SupervisionTests(unittest.SynchronousTestCase):
@@ -52,9 +52,9 @@ class SupervisionTests(unittest.SynchronousTestCase):
         one = spec()
         self.assertEqual(self.supervision.add(one), [Start("", one.spawn)])
         self.assertEqual(self.state(), State.REQUESTED)
-        self.supervision.started("e", 10, 1.5)
+        self.supervision.started("e", 10, 1.5, 1.5)
         self.assertEqual(self.state(), State.STARTING)
-        (report,) = self.supervision.ready("e")
+        (report,) = self.supervision.ready("e", 1.0)
         assert isinstance(report, Report)
         self.assertEqual(report.status.state, State.RUNNING)
         self.assertEqual((report.status.pid, report.status.started), (10, 1.5))
@@ -62,19 +62,19 @@ class SupervisionTests(unittest.SynchronousTestCase):
     def test_its_use_may_be_known_before_its_start(self) -> None:
         """The nanny reports the start, and independently the controller reports a usable engine."""
         self.supervision.add(spec(limit=1))
-        self.assertEqual(self.supervision.ready("e"), [])
+        self.assertEqual(self.supervision.ready("e", 1.0), [])
         self.assertEqual(self.state(), State.REQUESTED)
-        (report,) = self.supervision.started("e", 10, 1.5)
+        (report,) = self.supervision.started("e", 10, 1.5, 1.5)
         assert isinstance(report, Report)
         self.assertEqual((report.status.state, report.status.pid), (State.RUNNING, 10))
         self.supervision.ended("e", 10, None, 9, (), 2.0)
         self.supervision.tick(60.0)
-        self.supervision.started("e", 11, 60.0)
+        self.supervision.started("e", 11, 60.0, 60.0)
         self.assertEqual(self.state(), State.STARTING)
 
     def test_an_engine_that_never_came_up_is_reported_and_not_started_again(self) -> None:
         self.supervision.add(spec(limit=5))
-        self.supervision.started("e", 10, 1.0)
+        self.supervision.started("e", 10, 1.0, 1.0)
         (report,) = self.supervision.ended("e", 10, 1, None, ("no such file",), 3.0)
         assert isinstance(report, Report)
         self.assertEqual(report.status.state, State.ENDED)
@@ -84,7 +84,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
 
     def test_what_could_not_be_started_is_reported(self) -> None:
         self.supervision.add(spec(limit=5))
-        (report,) = self.supervision.failed("e", "there is no program")
+        (report,) = self.supervision.failed("e", "there is no program", 1.0)
         assert isinstance(report, Report)
         self.assertEqual(
             (report.status.state, report.status.reason), (State.ENDED, "there is no program")
@@ -102,11 +102,90 @@ class SupervisionTests(unittest.SynchronousTestCase):
             (start,) = self.supervision.tick(now)
             assert isinstance(start, Start)
             self.assertEqual(start.spawn.argv, ("ipengine", "--again"))
-            self.supervision.started("e", pid + 1, now)
-            self.supervision.ready("e")
+            self.supervision.started("e", pid + 1, now, now)
+            self.supervision.ready("e", now)
         self.supervision.ended("e", 13, None, KILL, (), now)
         self.assertEqual(self.state(), State.ENDED)
         self.assertEqual(self.supervision.status()["e"].restarts, 3)
+
+    def patient(self, **what: float) -> None:
+        """A process that is restarted for as long as it takes."""
+        policy = RestartPolicy(limit=None, first_delay=1.0, max_delay=15.0, **what)
+        running(self.supervision, replace(spec(), policy=policy))
+
+    def fail_again(self, now: float, pid: int) -> float:
+        """The process that waits is started when it is due, and exits at once; returns when it is due again."""
+        (start,) = self.supervision.tick(now)
+        assert isinstance(start, Start)
+        self.supervision.started("e", pid, now, now)
+        self.supervision.ended("e", pid, 1, None, ("the port is taken",), now)
+        return self.supervision.status()["e"].due
+
+    def test_without_a_limit_it_is_restarted_for_as_long_as_it_takes(self) -> None:
+        self.patient()
+        self.supervision.ended("e", 10, None, KILL, (), 50.0)
+        due, delays = 51.0, []
+        for pid in range(11, 111):
+            again = self.fail_again(due, pid)
+            delays.append(again - due)
+            due = again
+        self.assertEqual(delays[:5], [2.0, 4.0, 8.0, 15.0, 15.0])
+        self.assertEqual(set(delays[5:]), {15.0})
+        status = self.supervision.status()["e"]
+        self.assertEqual((status.state, status.away_since), (State.WAITING, 50.0))
+        self.assertEqual((status.lines, status.was_ready), (("the port is taken",), False))
+
+    def test_a_process_that_was_usable_for_a_while_starts_the_delays_anew(self) -> None:
+        self.patient(steady=2.0)
+        now, delays = 0.0, []
+        for pid, usable in ((10, 0.5), (11, 0.5), (12, 3.0), (13, 0.5)):
+            self.supervision.ready("e", now)
+            now += usable
+            self.supervision.ended("e", pid, None, KILL, (), now)
+            due = self.supervision.status()["e"].due
+            delays.append(due - now)
+            now = due
+            self.supervision.tick(now)
+            self.supervision.started("e", pid + 1, now, now)
+        self.assertEqual(delays, [1.0, 2.0, 1.0, 2.0])
+
+    def test_patience_ends_with_the_time_without_a_usable_process(self) -> None:
+        self.patient(patience=60.0)
+        self.supervision.ended("e", 10, None, KILL, (), 100.0)
+        due, pid = 101.0, 11
+        while self.state() is State.WAITING:
+            last, due, pid = due, self.fail_again(due, pid), pid + 1
+        self.assertGreaterEqual(last, 160.0)
+        self.assertLessEqual(last, 175.0)
+        self.assertTrue(self.supervision.status()["e"].given_up)
+        self.supervision.restart("e", 1000.0)  # who asks for it has patience again
+        self.supervision.started("e", pid, 1000.0, 1000.0)
+        self.supervision.ended("e", pid, 1, None, (), 1001.0)
+        self.assertEqual(self.state(), State.WAITING)
+
+    def test_a_host_that_cannot_start_a_process_now_is_asked_again(self) -> None:
+        self.patient()
+        self.supervision.ended("e", 10, None, KILL, (), 1.0)
+        self.supervision.tick(2.0)
+        report, wake = self.supervision.failed("e", "cannot start another process", 2.0)
+        assert isinstance(report, Report)
+        self.assertEqual((report.status.state, wake), (State.WAITING, WakeAt(4.0)))
+        self.supervision.tick(4.0)
+        self.supervision.failed("e", "its host is gone", 4.0, for_good=True)
+        self.assertEqual(self.state(), State.ENDED)
+
+    def test_a_process_is_restarted_only_while_the_one_it_needs_is_usable(self) -> None:
+        running(self.supervision, spec("c", limit=1), pid=5)
+        running(self.supervision, replace(spec(limit=1), needs="c"))
+        self.supervision.ended("c", 5, None, KILL, (), 10.0)
+        self.supervision.ended("e", 10, None, KILL, (), 10.0)
+        (start,) = (each for each in self.supervision.tick(11.0) if isinstance(each, Start))
+        self.assertEqual(start.spawn.key, "c")
+        self.assertEqual(self.state(), State.WAITING)
+        self.supervision.started("c", 6, 12.0, 12.0)
+        self.supervision.ready("c", 12.0)
+        (start,) = (each for each in self.supervision.tick(12.5) if isinstance(each, Start))
+        self.assertEqual(start.spawn.key, "e")
 
     def test_what_leaves_with_a_status_of_its_own_is_lost_with_any_other(self) -> None:
         """An engine exits with 86 if its exit was requested; status 0 means that user code ended it."""
@@ -127,7 +206,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
             self.supervision.ended("e", pid, None, KILL, (), now)
             self.assertEqual(self.state(), State.WAITING)
             self.supervision.tick(now + 1)
-            self.supervision.started("e", pid + 1, now + 1)
+            self.supervision.started("e", pid + 1, now + 1, now + 1)
 
     def test_a_process_that_ended_itself_stays_ended(self) -> None:
         running(self.supervision, spec(limit=3))
@@ -147,7 +226,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
     def test_stopping_before_it_exists(self) -> None:
         self.supervision.add(spec())
         self.assertEqual(self.supervision.stop("e", 5.0), [WakeAt(7.0)])
-        self.assertEqual(self.supervision.started("e", 10, 5.1), [Deliver("", "e", TERM)])
+        self.assertEqual(self.supervision.started("e", 10, 5.1, 5.1), [Deliver("", "e", TERM)])
 
     def test_stopping_while_it_waits_to_be_restarted(self) -> None:
         running(self.supervision, spec(limit=3))
@@ -161,8 +240,8 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.assertEqual(self.supervision.restart("e", 5.0)[0], Deliver("", "e", TERM))
         _, start = self.supervision.ended("e", 10, None, TERM, (), 5.2)
         self.assertIsInstance(start, Start)
-        self.supervision.started("e", 11, 6.0)
-        self.supervision.ready("e")
+        self.supervision.started("e", 11, 6.0, 6.0)
+        self.supervision.ready("e", 1.0)
         self.supervision.ended("e", 11, None, KILL, (), 7.0)
         (start,) = self.supervision.restart("e", 8.0)
         self.assertIsInstance(start, Start)
@@ -202,9 +281,9 @@ class SupervisionTests(unittest.SynchronousTestCase):
             match chance.randrange(6):
                 case 0 if spawned and not alive:
                     pid, alive, spawned = pid + 1, True, 0
-                    todo = supervision.started("e", pid, now)
+                    todo = supervision.started("e", pid, now, now)
                 case 1 if alive:
-                    todo = supervision.ready("e")
+                    todo = supervision.ready("e", now)
                 case 2 if alive:
                     alive = False
                     todo = supervision.ended("e", pid, None, KILL, (), now)

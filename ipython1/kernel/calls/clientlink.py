@@ -1,7 +1,17 @@
 """A client's end of its link with the controller, in the reactor's thread.
 
-:class:`ClientEnd` numbers commands and questions, and assigns the answers to them.  When the link is lost, everything
-that is waiting for an answer fails.
+:class:`ClientEnd` numbers commands and questions, and assigns the answers to them.
+
+===========  ==================================================  ==================================================
+state        event                                               becomes
+===========  ==================================================  ==================================================
+new          ``attach``                                          connected
+connected    the link is lost, and is to be made again           away: what waits for an answer goes on waiting
+connected    the link is lost for good, ``close``                lost: what waits for an answer fails
+away         ``attach``, to the same controller's state          connected: what was not answered is asked again
+away         ``attach``, to another state; ``give_up``;          lost
+             ``close``
+===========  ==================================================  ==================================================
 """
 
 from __future__ import annotations
@@ -26,6 +36,9 @@ log = Logger()
 
 CLOSED = "the client was closed"
 
+ONLY_ONCE = frozenset(("interrupt", "kill"))
+"""Questions that are not asked again, as something else may be meant by then."""
+
 
 class CommandObserver(Protocol):
     """Observes one command; all methods are called in the reactor's thread."""
@@ -41,6 +54,15 @@ class CommandObserver(Protocol):
 
     def failed(self, problem: Exception) -> None:
         """The command was refused or the connection was lost; no other method is called afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question that was not answered yet."""
+
+    name: str
+    args: dict[str, Any]
+    answer: Deferred[Any]
 
 
 @dataclass(slots=True)
@@ -60,27 +82,51 @@ class ClientEnd:
     """A client's connection to one interface.
 
     :param origin: the client's uuid.
+    :ivar reconnects: whether a link that is lost is made again; set by whoever does that.
+    :ivar on_away: called with the reason when the link is lost, and is to be made again.
+    :ivar on_back: called with the welcome when it is made again.
+    :ivar on_lost: called with the reason when it is lost for good.
     """
 
     def __init__(self, origin: bytes) -> None:
         self.origin = origin
+        self.reconnects = False
+        self.welcome = messages.Welcome()
         self._link: FrameLink | None = None
         self._numbers = count(1)
         self._commands: dict[int, _SentCommand] = {}
-        self._questions: dict[int, Deferred[Any]] = {}
+        self._questions: dict[int, _Question] = {}
         self._loss: str | None = None
+        self._away: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
         self.max_message = 0
         self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}
         self.on_lost: list[Callable[[str], None]] = []
+        self.on_away: list[Callable[[str], None]] = []
+        self.on_back: list[Callable[[messages.Welcome], None]] = []
 
     def attach(self, link: FrameLink, welcome: messages.Welcome) -> None:
-        """Use ``link`` from now on."""
+        """Use ``link`` from now on, the first one or another one."""
+        again, before = self._away is not None, self.welcome
+        self.welcome = welcome
+        self.max_message = welcome.max_message
         if not link.lost:
             self._link = link
-        self.max_message = welcome.max_message
-        self.ids = self.ids.union(welcome.extra.get("ids", ()))
+        elif not again:
+            return
+        if not again:
+            self.ids = self.ids.union(welcome.extra.get("ids", ()))
+            return
+        if welcome.instance != before.instance:
+            link.abort(CLOSED)
+            self.give_up("it was started anew, without the state of the one before")
+            return
+        self._away = None
+        self._ids_are(frozenset(welcome.extra.get("ids", ())))
+        self._ask_again()
+        for callback in list(self.on_back):
+            _guarded(callback, welcome)
 
     @property
     def connected(self) -> bool:
@@ -88,23 +134,55 @@ class ClientEnd:
         return self._link is not None
 
     @property
+    def usable(self) -> bool:
+        """Whether calls can be made: the link is connected, or will be made again."""
+        return self._loss is None
+
+    @property
+    def away(self) -> str | None:
+        """Why the link was lost, while it is to be made again; None otherwise."""
+        return self._away
+
+    @property
+    def waiting(self) -> int:
+        """How many commands and questions wait for an answer."""
+        return len(self._commands) + len(self._questions)
+
+    def check(self) -> None:
+        """Check that calls can be made.
+
+        :raises ConnectionError: if the link is lost for good.
+        """
+        if self._loss is not None:
+            raise self._gone()
+
+    @property
     def link(self) -> FrameLink:
         """The link.
 
-        :raises ConnectionError: if it is lost.
+        :raises ConnectionError: if it is lost, for good or not.
         """
         if self._link is None:
             raise self._gone()
         return self._link
 
     def close(self) -> None:
-        """Close the link from this side."""
+        """Close the link from this side, for good."""
+        self.reconnects = False
+        link = self._link
+        if link is not None:
+            link.abort(CLOSED)
+        self.give_up(CLOSED)
+
+    def say_goodbye(self) -> None:
+        """Tell the controller that this client leaves, so that it does not wait for it."""
         if self._link is not None:
-            self._link.abort(CLOSED)
+            self._link.send(frames.GOODBYE, 0, b"", CLOSED.encode())
+            self._link.flush()
 
     def _gone(self) -> ConnectionError:
         return ConnectionError(
-            f"the controller is gone ({self._loss or CLOSED}); calls in progress are lost to this "
+            f"the controller is gone ({self._loss or self._away or CLOSED}); calls in progress are lost to this "
             "client. Restart the controller if it ended, and create a new client"
         )
 
@@ -113,15 +191,22 @@ class ClientEnd:
     def ask(self, name: str, **args: Any) -> Deferred[Any]:
         """Ask the controller itself a question, with JSON values; it also answers while engines are busy."""
         answer: Deferred[Any] = Deferred()
-        try:
-            link = self.link
-        except ConnectionError as problem:
-            answer.errback(problem)
+        if self._loss is not None:
+            answer.errback(self._gone())
             return answer
         number = next(self._numbers)
-        self._questions[number] = answer
-        link.send(frames.ASK, number, b"", messages.pack_json({"name": name, "args": args}))
+        question = self._questions[number] = _Question(name, args, answer)
+        self._send_question(number, question)
         return answer
+
+    def _send_question(self, number: int, question: _Question) -> None:
+        if self._link is not None:
+            payload = messages.pack_json({"name": question.name, "args": question.args})
+            self._link.send(frames.ASK, number, b"", payload)
+
+    def _ask_again(self) -> None:
+        for number, question in self._questions.items():
+            self._send_question(number, question)
 
     def resolve(self, targets: Sequence[int] | None) -> list[int] | None:
         """Return the ids of ``targets`` (None: all); None if only the controller can tell, or the link is lost."""
@@ -208,12 +293,20 @@ class ClientEnd:
                 text = bytes(payload).decode(errors="replace")
                 command.observer.output(messages.unpack_ids(meta[:4])[0], stream, text)
         elif kind == frames.ENGINES:
-            # A new set, because other threads read it.
-            self.ids = self.ids | {ident} if meta == b"+" else self.ids - {ident}
-            for callback in list(self._on_ids):
-                _guarded(callback, sorted(self.ids))
+            self._ids_are(self.ids | {ident} if meta == b"+" else self.ids - {ident})
+        elif kind == frames.GOODBYE:
+            self.reconnects = False
+            if self._link is not None:
+                self._link.abort(bytes(payload).decode(errors="replace"))
         else:
             log.warn("the controller sent a frame of the unknown kind {kind}", kind=kind)
+
+    def _ids_are(self, ids: frozenset[int]) -> None:
+        if ids != self.ids:
+            # A new set, because other threads read it.
+            self.ids = ids
+            for callback in list(self._on_ids):
+                _guarded(callback, sorted(ids))
 
     def _accepted(self, number: int, ids: Sequence[int]) -> None:
         command = self._commands.get(number)
@@ -282,22 +375,44 @@ class ClientEnd:
         if waiting is None:
             return
         if "error" in answer:
-            waiting.errback(from_wire(*answer["error"]))
+            waiting.answer.errback(from_wire(*answer["error"]))
         else:
-            waiting.callback(answer["value"])
+            waiting.answer.callback(answer["value"])
 
     def link_lost(self, reason: str) -> None:
+        self._link = None
+        if self._loss is not None or self._away is not None:
+            return
+        if not self.reconnects:
+            self.give_up(reason)
+            return
+        self._away = reason
+        for number, question in list(self._questions.items()):
+            if question.name in ONLY_ONCE:
+                del self._questions[number]
+                question.answer.errback(
+                    ConnectionError(
+                        f"the connection was lost before the controller answered ({reason}); "
+                        f"whether it did the {question.name} is not known: look, and try again"
+                    )
+                )
+        for callback in list(self.on_away):
+            _guarded(callback, reason)
+
+    def give_up(self, reason: str) -> None:
+        """The link is lost for good: everything that waits for an answer fails."""
         if self._loss is not None:
             return
         self._link = None
+        self._away = None
         self._loss = reason
         problem = self._gone()
         commands, self._commands = self._commands, {}
         questions, self._questions = self._questions, {}
         for command in commands.values():
             command.observer.failed(problem)
-        for answer in questions.values():
-            answer.errback(problem)
+        for question in questions.values():
+            question.answer.errback(problem)
         for callback in list(self.on_lost):
             _guarded(callback, reason)
 

@@ -17,9 +17,10 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from ipython1.checks import is_number
 from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
 from ipython1.kernel.calls.clientlink import ClientEnd
-from ipython1.kernel.calls.locate import locate
+from ipython1.kernel.calls.linkkeeper import LinkKeeper
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, reactor_in_thread
-from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.host import clientconfig
+from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.wire import messages
 
 KILL_WAIT = 10.0
@@ -35,19 +36,21 @@ class Connection:
     :ivar location: the controller's location, for display.
     """
 
-    def __init__(self, reactor: Any, tub: Any, end: ClientEnd, location: str) -> None:
+    def __init__(
+        self, reactor: Any, keeper: LinkKeeper | None, end: ClientEnd, location: str
+    ) -> None:
         self.reactor = reactor
         self.end = end
         self.location = location
-        self._tub = tub
+        self._keeper = keeper
         self._closer: weakref.finalize[..., Connection] | None = None
 
     async def close(self) -> None:
         """Close the connection."""
         if self._closer is not None:
             self._closer.detach()
-        tub, self._tub = self._tub, None
-        await _close(tub, self.end)
+        keeper, self._keeper = self._keeper, None
+        await _close(keeper, self.end)
 
     def close_when_unused(self, first: Callable[[], Deferred[None]] | None = None) -> None:
         """Close the connection when this object is garbage-collected; calls in progress keep it alive.
@@ -55,7 +58,9 @@ class Connection:
         :param first: called in the reactor's thread before that; the connection is closed when its Deferred has
             fired.  It must not refer to this object.
         """
-        self._closer = weakref.finalize(self, _close_soon, self.reactor, self._tub, self.end, first)
+        self._closer = weakref.finalize(
+            self, _close_soon, self.reactor, self._keeper, self.end, first
+        )
         self._closer.atexit = False
 
     def close_blocking(self) -> None:
@@ -88,7 +93,7 @@ class Connection:
         end.on_ids_changed(changed)
         end.on_lost.append(lost)
         changed(sorted(end.ids))
-        if not end.connected:
+        if not end.usable:
             lost("")
         gone.addTimeout(KILL_WAIT, self.reactor)
         try:
@@ -102,78 +107,81 @@ class Connection:
             end.on_lost.remove(lost)
 
 
-async def _close(tub: Any, end: ClientEnd) -> None:
-    from ipython1.kernel.tub import tubs
-
-    if tub is not None:
-        await tubs.close(tub)
+async def _close(keeper: LinkKeeper | None, end: ClientEnd) -> None:
+    if keeper is not None:
+        await keeper.close()
     end.close()
 
 
 def _close_soon(
-    reactor: Any, tub: Any, end: ClientEnd, first: Callable[[], Deferred[None]] | None
+    reactor: Any,
+    keeper: LinkKeeper | None,
+    end: ClientEnd,
+    first: Callable[[], Deferred[None]] | None,
 ) -> None:
     """Close a connection; the garbage collector may call this in any thread, at any point."""
-    reactor.callFromThread(lambda: Deferred.fromCoroutine(_close_after(tub, end, first)))
+    reactor.callFromThread(lambda: Deferred.fromCoroutine(_close_after(keeper, end, first)))
 
 
 async def _close_after(
-    tub: Any, end: ClientEnd, first: Callable[[], Deferred[None]] | None
+    keeper: LinkKeeper | None, end: ClientEnd, first: Callable[[], Deferred[None]] | None
 ) -> None:
     if first is not None:
         try:
             await first()
         except ConnectionError:
             pass  # it is closed already
-    await _close(tub, end)
+    await _close(keeper, end)
 
 
-def _check_timeout(timeout: object) -> None:
+def _check_timeout(timeout: object, name: str = "timeout") -> None:
     if not is_number(timeout):
-        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
+        raise TypeError(f"{name} must be a number of seconds, not {timeout!r}")
     if not 0 <= float(timeout) <= LONGEST_TIMEOUT:
         raise ValueError(
-            f"timeout must be a number of seconds from 0 to {LONGEST_TIMEOUT:g}, not {timeout!r}"
+            f"{name} must be a number of seconds from 0 to {LONGEST_TIMEOUT:g}, not {timeout!r}"
         )
 
 
 async def open_connection(
-    reactor: Any, furl_or_file: Any, interface: str, timeout: float
+    reactor: Any,
+    furl_or_file: Any,
+    interface: str,
+    timeout: float,
+    reconnect_timeout: float | None = None,
 ) -> Connection:
     """Connect to an interface of a controller.
 
     :param furl_or_file: see :func:`~ipython1.kernel.calls.locate.locate`.
     :param interface: ``'multiengine'``, ``'task'``, or the name of a custom interface.
     :param timeout: the maximum time in total, in seconds.
+    :param reconnect_timeout: seconds for which a controller that is away is waited for; None for the setting
+        of the ini file.
     :raises KernelError: if no connection can be made; the message says why.
-    :raises TypeError, ValueError: if ``timeout`` is invalid.
+    :raises TypeError, ValueError: if a time is invalid.
     """
     _check_timeout(timeout)
-    from ipython1.kernel.tub import tubs
-    from ipython1.kernel.tub.gate import register
-    from ipython1.kernel.wire.link import FrameLink, TurnFlusher
-
-    place = locate(furl_or_file, interface)
-    tub = tubs.make_tub()
-    try:
-        begun = reactor.seconds()
-        gate = await tubs.connect(tub, str(place.furl), timeout, reactor)
-        origin = uuid.uuid4()
-        end = ClientEnd(origin.bytes)
-        flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush))
-        link = FrameLink(flusher, end)
-        hello = messages.Hello(
-            uuid=origin.hex, pid=os.getpid(), host=host_identity(), role=interface
-        )
-        left = max(timeout - (reactor.seconds() - begun), 0.1)
-        end.attach(link, await register(gate, hello, link, left, reactor))
-        return Connection(reactor, tub, end, place.description)
-    except BaseException:
-        await tubs.close(tub)
-        raise
+    if reconnect_timeout is None:
+        reconnect_timeout = clientconfig.reconnect_timeout()
+    _check_timeout(reconnect_timeout, "reconnect_timeout")
+    origin = uuid.uuid4()
+    end = ClientEnd(origin.bytes)
+    hello = messages.Hello(
+        uuid=origin.hex,
+        pid=os.getpid(),
+        host=host_identity(),
+        role=interface,
+        secret=messages.new_secret(),
+        label=user_label(),
+    )
+    keeper = LinkKeeper(reactor, end, furl_or_file, hello, reconnect_timeout)
+    await keeper.open(timeout)
+    return Connection(reactor, keeper, end, keeper.place.description)
 
 
-def connect_blocking(furl_or_file: Any, interface: str, timeout: float) -> Connection:
+def connect_blocking(
+    furl_or_file: Any, interface: str, timeout: float, reconnect_timeout: float | None = None
+) -> Connection:
     """Connect like :func:`open_connection`, but block; starts the reactor's thread if necessary.
 
     An existing :class:`Connection` is returned as it is.
@@ -182,7 +190,7 @@ def connect_blocking(furl_or_file: Any, interface: str, timeout: float) -> Conne
         return furl_or_file
     reactor = reactor_in_thread.start()
     connection: Connection = blockingCallFromThread(
-        open_connection, reactor, furl_or_file, interface, timeout
+        open_connection, reactor, furl_or_file, interface, timeout, reconnect_timeout
     )
     reactor_in_thread.attend(connection.end)
     return connection

@@ -29,7 +29,7 @@ T = TypeVar("T")
 class LosesLink(Protocol):
     """An end of a connection."""
 
-    def link_lost(self, reason: str) -> None: ...
+    def give_up(self, reason: str) -> None: ...
 
 
 class ReactorInThread:
@@ -84,7 +84,7 @@ class ReactorInThread:
         reactor.run(installSignalHandlers=False)
         # Foolscap would tell them in the reactor's next turn, which never comes.
         for end in list(self._connections):
-            end.link_lost("Twisted's reactor has stopped in this process")
+            end.give_up("Twisted's reactor has stopped in this process")
 
     def attend(self, end: LosesLink) -> None:
         """Have an end of a connection fail its calls when the reactor has stopped; it is not kept alive."""

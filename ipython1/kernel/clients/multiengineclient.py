@@ -35,6 +35,8 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty (default) for the default
         FURL file.
     :param timeout: the maximum time to connect, in seconds; default: 10.
+    :param reconnect_timeout: how long calls wait for a controller that is out of reach, in seconds; default: the
+        setting of the ini file, which is 300; 0 to fail at once.
     :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
     :raises ConnectionError: if the controller does not answer.
 
@@ -46,8 +48,14 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     In a ``with`` statement, :func:`~ipython1.kernel.contexts.remote` sends the rest of the block to the engines.
     """
 
-    def __init__(self, furl_or_file: Any = "", timeout: float = 10.0) -> None:
-        connection = connect_blocking(furl_or_file, "multiengine", timeout)
+    def __init__(
+        self,
+        furl_or_file: Any = "",
+        timeout: float = 10.0,
+        *,
+        reconnect_timeout: float | None = None,
+    ) -> None:
+        connection = connect_blocking(furl_or_file, "multiengine", timeout, reconnect_timeout)
         if connection is not furl_or_file:
             connection.close_when_unused()
         super().__init__(connection)

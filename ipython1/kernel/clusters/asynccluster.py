@@ -32,9 +32,9 @@ from ipython1.kernel.clusters.cluster import (
     engine_id,
     id_list,
 )
-from ipython1.kernel.clusters.control import decode, encode, error_from_wire, line_buffer
 from ipython1.kernel.clusters.launch import OwnedProcess
 from ipython1.kernel.clusters.status import ClusterStatus
+from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer
 from ipython1.kernel.launchers.clusterconfig import title_of
 
 

@@ -22,7 +22,6 @@ from ipython1.checks import is_int
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
-from ipython1.kernel.clusters.control import BlockingControl, connect_control
 from ipython1.kernel.clusters.launch import (
     OwnedProcess,
     command_options,
@@ -31,6 +30,7 @@ from ipython1.kernel.clusters.launch import (
 )
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
+from ipython1.kernel.host.control import BlockingControl, connect_control
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import title_of
 

@@ -216,15 +216,15 @@ class Engines:
         found = (key for key, engines in self._job_ids.items() if engine_id in engines)
         return next((self.units[key] for key in found), None)
 
-    def infos(self) -> list[EngineInfo]:
-        """What is known of each engine, by id."""
+    def infos(self, now: float) -> list[EngineInfo]:
+        """What is known of each engine, by id, at a time of the supervisor's clock."""
         processes = self._processes()
         found = dict(self._ends)
         for unit in self.units.values():
             for engine_id in unit.ids:
                 status = processes.get(unit.key)
                 if status is not None:
-                    found[engine_id] = engine_info(engine_id, status)
+                    found[engine_id] = engine_info(engine_id, status, now)
                 elif engine_id not in self.ids:
                     found[engine_id] = EngineInfo(id=engine_id, state="queued")
         for engine_id in self.ids:

@@ -10,7 +10,7 @@ starting   ``start_settled``                               running
 any        ``units_started``                               same       :class:`MarkUsable` for those that are listed
 any        ``ids_listed``                                  same       :class:`MarkUsable` for units whose engines are
                                                                       all listed
-not s.     the controller waits to be started again        same       :class:`Say`
+not s.     the controller waits to be started again        same       :class:`Say`, unless it was said a moment ago
 not s.     the controller runs again                       same       :class:`Say`
 starting   the controller has ended and never listened     same       (its launcher reports it, and the start fails)
 not s.     the controller has ended, and was told to       same       :class:`GiveUp` with status 0
@@ -35,6 +35,7 @@ from dataclasses import dataclass
 
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.clusters.engines import Engines
+from ipython1.kernel.clusters.outage import Outage
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.launchers.failures import describe_failure
 from ipython1.kernel.launchers.interfaces import Unit
@@ -98,6 +99,7 @@ class ClusterMachine:
         self.progresses: list[StartProgress] = []
         self._processes = processes
         self._own_controller = own_controller
+        self._outage = Outage()
 
     # -- starts
 
@@ -145,7 +147,8 @@ class ClusterMachine:
         if self.phase is Phase.STOPPING:
             return []
         if status.state is State.WAITING:
-            return [Say(f"{describe_failure(status)}; restarting it")]
+            text = self._outage.waits(status)
+            return [Say(text)] if text else []
         if status.state is State.RUNNING and status.restarts:
             return [Say("the controller is back")]
         if status.state is not State.ENDED or status.asked:
@@ -155,7 +158,7 @@ class ClusterMachine:
             return []
         if status.status == 0:
             return [GiveUp("the controller was told to end", 0)]
-        return [GiveUp(f"{describe_failure(status)}; the log tells more", 1)]
+        return [GiveUp(self._outage.over(status), 1)]
 
     def _engine_reported(self, status: ProcessStatus) -> list[Instruction]:
         if status.state in (State.ENDED, State.WAITING):

@@ -19,12 +19,13 @@ from ipython1.daemon.link import NannyLink, adopt_connection
 from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.clusters.control import choose_socket_path, remove_socket
 from ipython1.kernel.clusters.progress import StartProgress, failure_lines
-from ipython1.kernel.clusters.server import ControlServer, Orders
+from ipython1.kernel.clusters.server import Orders
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import write_state
 from ipython1.kernel.host import logs
+from ipython1.kernel.host.control import choose_socket_path, remove_socket
+from ipython1.kernel.host.controlserver import ControlServer
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
@@ -138,7 +139,8 @@ class ClusterProcess:
             say=self._say,
             on_change=self._on_change,
         )
-        self.server = ControlServer(Orders(self.service))
+        self._orders = Orders(self.service)
+        self.server = ControlServer(self._orders.all())
         self._socket_path = files.security_file("ipcluster.sock")
         self._writing: Any = None
         self._shown = -1
@@ -182,7 +184,7 @@ class ClusterProcess:
         self._up, self._shown = True, -1
         # Whoever hears that it is up finds so in the state file.
         self._write_state_now()
-        self.server.orders.set_started(progress)
+        self._orders.set_started(progress)
         usable = len(progress.usable)
         if progress.outcome == "failed":
             self.screen.problem("no engine could be started")
@@ -222,7 +224,7 @@ class ClusterProcess:
             self.screen.problem(
                 f"failed unexpectedly, see {self.files.cluster_log}: {type(problem).__name__}: {problem}"
             )
-        self.server.orders.set_started(Failure(problem))
+        self._orders.set_started(Failure(problem))
         await self.service.stop()
 
     async def _close(self) -> None:

@@ -320,7 +320,7 @@ class ClusterService:
             n=self._machine.engines.wanted,
             ids=tuple(self._machine.engines.ids),
             controller=self._controller_info(),
-            engines=tuple(self._machine.engines.infos()),
+            engines=tuple(self._machine.engines.infos(self._reactor.seconds())),
             jobs=tuple(self._launcher.jobs()),
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
         )
@@ -329,7 +329,7 @@ class ClusterService:
         status = self._supervisor.status().get(CONTROLLER_KEY)
         if status is None:
             return None
-        return controller_info(status)
+        return controller_info(status, self._reactor.seconds())
 
     # -- stop
 

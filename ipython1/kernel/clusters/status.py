@@ -31,6 +31,8 @@ class ProcessInfo:
     :ivar restarts: how often it was started again.
     :ivar reason: why it ended.
     :ivar lines: the last lines of its output, when it has ended.
+    :ivar away: for how many seconds it has not been usable, while it is restarted; else 0.
+    :ivar restart_in: in how many seconds it is started again, while it waits for that; else 0.
     """
 
     state: str
@@ -39,6 +41,8 @@ class ProcessInfo:
     restarts: int = 0
     reason: str = ""
     lines: tuple[str, ...] = ()
+    away: float = 0.0
+    restart_in: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,18 +130,22 @@ def _known_fields(cls: Any, content: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name in known}
 
 
-def controller_info(status: ProcessStatus) -> ProcessInfo:
-    """The controller, as its supervisor sees it."""
-    return ProcessInfo(**_known(status))
+def controller_info(status: ProcessStatus, now: float) -> ProcessInfo:
+    """The controller, as its supervisor sees it, at a time of the supervisor's clock."""
+    return ProcessInfo(**_known(status, now))
 
 
-def engine_info(engine_id: int, status: ProcessStatus) -> EngineInfo:
+def engine_info(engine_id: int, status: ProcessStatus, now: float) -> EngineInfo:
     """An engine, as its supervisor sees it."""
-    return EngineInfo(id=engine_id, **_known(status))
+    return EngineInfo(id=engine_id, **_known(status, now))
 
 
-def _known(status: ProcessStatus) -> dict[str, Any]:
+def _known(status: ProcessStatus, now: float) -> dict[str, Any]:
+    waits = status.state is State.WAITING
+    since = now if status.away_since is None or status.state is State.ENDED else status.away_since
     return {
+        "away": round(now - since, 1),
+        "restart_in": round(max(0.0, status.due - now), 1) if waits else 0.0,
         "state": _state_name(status),
         "pid": status.pid,
         "host": status.host.removeprefix(CONTROLLER_HOST),

@@ -150,8 +150,29 @@ CONTROLLER = Section(
         Option(
             "reuse_furls",
             kinds.BOOLEAN,
-            False,
-            "Keep the FURLs of the last run, so that copies of the FURL files on other hosts stay valid.",
+            True,
+            "Keep the FURLs and the port of the last run, so that engines and clients find a controller that is "
+            "started again, and copies of the FURL files on other hosts stay valid.",
+        ),
+        Option(
+            "engine_grace",
+            _SECONDS,
+            10.0,
+            "How long an engine whose connection is lost may take to come back. Its commands and tasks fail or go to "
+            "others after that, or as soon as its process is known to be dead.",
+        ),
+        Option(
+            "restart_grace",
+            _SECONDS,
+            60.0,
+            "The same, after the controller itself was started again.",
+        ),
+        Option(
+            "client_grace",
+            _SECONDS,
+            86400.0,
+            "How long a client whose connection is lost may take to come back and find its calls going on. Its "
+            "tasks and their results do not depend on that.",
         ),
         *_LOGGING,
         Option(
@@ -304,9 +325,10 @@ CLUSTER = Section(
         ),
         Option(
             "restart_controller",
-            kinds.integer(0, 1000),
-            5,
-            "How many times per minute to restart a controller that died.",
+            kinds.BOOLEAN,
+            True,
+            "Whether to restart a controller that died. If it does not start, it is tried again after pauses "
+            "of up to 15 seconds, until the engines' reconnect_timeout is over.",
         ),
         Option(
             "restart_engines",

@@ -46,6 +46,20 @@ class TaskConfig:
     result_size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Graces:
+    """How many seconds one waits for a party that may come back; 0 for not at all.
+
+    :ivar engine: for an engine whose link is lost.
+    :ivar restart: for an engine after the controller was started again.
+    :ivar client: for a client whose link is lost.
+    """
+
+    engine: float = 0.0
+    restart: float = 60.0
+    client: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerConfig(CommonConfig):
     """What ``ipcontroller`` is told.
@@ -58,6 +72,7 @@ class ControllerConfig(CommonConfig):
     :ivar engine_ip: as ``client_ip``, and the same when nothing else was said; so the other three.
     :ivar engine_port: 0 for the clients' port, or any free one when address or key file differ.
     :ivar max_message_size: bytes.
+    :ivar graces: how long one waits for parties that may come back.
     """
 
     client_ip: str
@@ -73,6 +88,7 @@ class ControllerConfig(CommonConfig):
     interfaces: tuple[InterfaceSpec, ...]
     task: TaskConfig
     max_message_size: int
+    graces: Graces
 
     @property
     def one_port(self) -> bool:

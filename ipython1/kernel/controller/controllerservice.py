@@ -6,8 +6,11 @@ own) is an adapter of :class:`IControllerBase`, so all of them work on the same 
 
 from __future__ import annotations
 
+import os
+import time
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -16,7 +19,12 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from ipython1.kernel.basics.error import IdInUse
-from ipython1.kernel.controller.config import TaskConfig
+from ipython1.kernel.controller.clientregistry import ClientRegistry
+from ipython1.kernel.controller.config import Graces, TaskConfig
+from ipython1.kernel.controller.journal.interface import Journal, NoJournal
+from ipython1.kernel.controller.journal.rows import EngineRow
+from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Processes
+from ipython1.kernel.controller.partyrows import STARTED_AGAIN, engine_party, engine_row
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.waitwatch import WaitWatch
 from ipython1.kernel.host.peerprocess import PeerProcesses
@@ -24,11 +32,11 @@ from ipython1.kernel.wire import messages
 
 log = Logger()
 
+Hook: TypeAlias = tuple[Callable[..., Any], bool, Any, Any]
+"""A function, whether it gets the engine's id first, and its other arguments."""
+
 MAX_ID = 2**30
 """The highest id that an engine may ask for; those that the controller chooses after it still fit into 31 bits."""
-
-MAX_KNOWN = 10_000
-"""Engines that get their id back when they register again; of the others, the oldest are forgotten."""
 
 
 class IControllerCore(Interface):
@@ -37,12 +45,13 @@ class IControllerCore(Interface):
     engines = Attribute("A dict of the engines (``IEngineQueued``) by id.")
 
     def register_engine(hello: messages.Hello) -> QueuedEngine:
-        """An engine has come; returns its ``QueuedEngine``.
+        """An engine has come, or come back; returns its ``QueuedEngine``.
 
-        It gets the id that it asks for if that is free, else another.
+        A new one gets the id that it asks for if that is free, else another.
 
         :raises VersionMismatch: when its Python or protocol does not fit.
         :raises IdInUse: when it asks for an id that cannot be.
+        :raises SecurityError: when it says that it is another engine, and cannot prove it.
         """
 
     def unregister_engine(engine_id: int, reason: str) -> None:
@@ -61,6 +70,12 @@ class IControllerBase(IControllerCore):
         f: Callable[..., Any], include_id: bool = False, *args: Any, **kwargs: Any
     ) -> None:
         """Call ``f`` after each engine's departure, with the id as first argument if ``include_id``."""
+
+    def on_engine_away_do(f: Callable[..., Any], include_id: bool = False) -> None:
+        """Call ``f`` after an engine's link is lost, if one waits for it to come back."""
+
+    def on_engine_back_do(f: Callable[..., Any], include_id: bool = False) -> None:
+        """Call ``f`` after an engine that was away has come back."""
 
     def on_register_engine_do_not(f: Callable[..., Any]) -> None:
         """Stop calling ``f``."""
@@ -83,6 +98,10 @@ class ControllerService(MultiService):
     :param request_stop: called when a client asks the controller to end.
     :param max_message: bytes; clients and engines send nothing larger.
     :param task_config: what the Task interface is told; None for its defaults.
+    :param graces: how long one waits for parties whose link is lost; by default not at all.
+    :param watched: notices when processes of this host die.
+    :ivar clients: who the clients are.
+    :ivar journal: keeps what this controller was told and what it has promised.
     :ivar waits: finds out which waits of code on engines never end.
     """
 
@@ -93,6 +112,9 @@ class ControllerService(MultiService):
         request_stop: Callable[[], None] = lambda: None,
         max_message: int = 4 * 2**30,
         task_config: TaskConfig | None = None,
+        graces: Graces | None = None,
+        watched: Processes | None = None,
+        journal: Journal | None = None,
     ) -> None:
         super().__init__()
         self.request_stop = request_stop
@@ -102,24 +124,36 @@ class ControllerService(MultiService):
         self.clock = clock
         self.waits = WaitWatch(self.engines, clock)
         self._processes = processes
+        self.graces = graces or Graces()
+        self.journal: Journal = NoJournal() if journal is None else journal
         self._next_id = 0
-        self._known: dict[str, int] = {}
-        self._on_register: list[tuple[Callable[..., Any], bool, Any, Any]] = []
-        self._on_unregister: list[tuple[Callable[..., Any], bool, Any, Any]] = []
+        self._ids: OrderedDict[str, int] = OrderedDict()
+        self._parties = Parties("engine", clock, self._engine_gone, watched)
+        self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
+        self._on_register: list[Hook] = []
+        self._on_unregister: list[Hook] = []
+        self._on_away: list[Hook] = []
+        self._on_back: list[Hook] = []
         self._on_n: list[tuple[int, Callable[..., Any], Any, Any]] = []
+
+    # -- an engine's life: it comes, its link is lost, it comes back or is gone
 
     def register_engine(self, hello: messages.Hello) -> QueuedEngine:
         hello.check_role(messages.ENGINE)
         hello.check_versions("the engine")
-        engine = QueuedEngine(
-            self._choose_id(hello), hello, self.clock, self._engine_lost, self._processes
-        )
-        self.engines[engine.id] = engine
-        self.waits.engine_came(engine)
-        self._known.pop(hello.uuid, None)
-        self._known[hello.uuid] = engine.id
-        if len(self._known) > MAX_KNOWN:
-            del self._known[next(iter(self._known))]
+        known = self._parties.check(hello.uuid, hello.secret)
+        engine = self.engines.get(self._ids.get(hello.uuid, -1)) if known else None
+        if engine is not None and engine.link is not None:
+            # Its old connection is half open: the engine itself knows better.
+            engine.link.abort("it has registered again")
+            engine = self.engines.get(engine.id)
+        if engine is None or engine.hello.uuid != hello.uuid:
+            engine = QueuedEngine(self._choose_id(hello), hello, self.clock, self._processes)
+            self._add(engine)
+        else:
+            engine.hello = hello
+        party = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
+        self.journal.engine_came(engine_row(engine.id, party, time.time()))
         log.info(
             "engine {id} registered: process {pid} on {host}",
             id=engine.id,
@@ -127,6 +161,76 @@ class ControllerService(MultiService):
             host=hello.host,
         )
         return engine
+
+    def recover(self) -> None:
+        """Wait for those who were there before this controller was started again; when the interfaces are there."""
+        recovered = self.journal.recovered
+        self._next_id = max(self._next_id, recovered.next_engine)
+        for row in recovered.clients:
+            self.clients.expect(row)
+        for engine in recovered.engines:
+            self._expect_engine(engine)
+
+    def _expect_engine(self, row: EngineRow) -> None:
+        hello = messages.Hello(row.uuid.hex(), row.pid, row.host, messages.ENGINE)
+        engine = QueuedEngine(row.engine_id, hello, self.clock, self._processes)
+        self._add(engine)
+        engine.go_away(STARTED_AGAIN)
+        self._call(self._on_register, engine.id)
+        self._parties.expect(engine_party(row), STARTED_AGAIN, self.graces.restart)
+
+    def _add(self, engine: QueuedEngine) -> None:
+        uuid = engine.hello.uuid
+        self.engines[engine.id] = engine
+        self.waits.engine_came(engine)
+        self._ids.pop(uuid, None)
+        self._ids[uuid] = engine.id
+        while len(self._ids) > MOST_REMEMBERED:
+            self._ids.popitem(last=False)
+
+    def engine_link_lost(self, engine: QueuedEngine, reason: str) -> None:
+        """An engine's connection is lost; it may come back soon."""
+        if self.engines.get(engine.id) is not engine:
+            return
+        grace = self.graces.engine
+        if grace <= 0 or not self._parties.is_living(engine.hello.uuid):
+            self._gone(engine, reason)
+            return
+        engine.go_away(reason)
+        log.info("engine {id} is out of reach: {reason}", id=engine.id, reason=reason)
+        self._call(self._on_away, engine.id)
+        self._parties.left(engine.hello.uuid, reason, grace)
+
+    def engine_back(self, engine: QueuedEngine) -> None:
+        """An engine that was away has registered again, and its link is attached."""
+        log.info("engine {id} is back", id=engine.id)
+        self._call(self._on_back, engine.id)
+
+    def unregister_engine(self, engine_id: int, reason: str = "it was unregistered") -> None:
+        engine = self.engines.get(engine_id)
+        if engine is not None:
+            self._gone(engine, reason)
+
+    def _engine_gone(self, uuid: str, reason: str) -> None:
+        """One does not wait any more for an engine that was away."""
+        engine = self.engines.get(self._ids.get(uuid, -1))
+        if engine is not None and engine.hello.uuid == uuid:
+            self._gone(engine, reason)
+
+    def _gone(self, engine: QueuedEngine, reason: str) -> None:
+        if self.engines.get(engine.id) is not engine:
+            return
+        del self.engines[engine.id]
+        link = engine.link
+        engine.end(reason)
+        if link is not None:
+            link.abort(reason)
+        self.waits.engine_gone(engine.id)
+        log.info("engine {id} is gone: {reason}", id=engine.id, reason=reason)
+        self._call(self._on_unregister, engine.id)
+        engine.fail_all()
+        self._parties.goodbye(engine.hello.uuid, reason)
+        self.journal.engine_gone(engine.origin)
 
     def announce(self, engine: QueuedEngine) -> None:
         """The engine can be used from now on; tell whoever wants to know."""
@@ -160,14 +264,9 @@ class ControllerService(MultiService):
 
     def _choose_id(self, hello: messages.Hello) -> int:
         """The id it had before, the one it asks for, or one that was never used."""
-        before = self._known.get(hello.uuid)
-        if before is not None:
-            old = self.engines.get(before)
-            if old is not None and old.link is not None:
-                # Its old connection is half open: the engine itself knows better.
-                old.link.abort("it has registered again")
-            if before not in self.engines:
-                return before
+        before = self._ids.get(hello.uuid)
+        if before is not None and before not in self.engines:
+            return before
         wanted = hello.wanted_id
         if wanted is not None:
             if not 0 <= wanted <= MAX_ID:
@@ -183,21 +282,6 @@ class ControllerService(MultiService):
         self._next_id += 1
         return self._next_id - 1
 
-    def unregister_engine(self, engine_id: int, reason: str = "it was unregistered") -> None:
-        engine = self.engines.get(engine_id)
-        if engine is None:
-            return
-        if engine.link is not None:
-            engine.link.abort(reason)
-        engine.link_lost(reason)
-
-    def _engine_lost(self, engine: QueuedEngine, reason: str) -> None:
-        if self.engines.get(engine.id) is engine:
-            del self.engines[engine.id]
-            self.waits.engine_gone(engine.id)
-            log.info("engine {id} is gone: {reason}", id=engine.id, reason=reason)
-            self._call(self._on_unregister, engine.id)
-
     def on_register_engine_do(
         self, f: Callable[..., Any], include_id: bool = False, *args: Any, **kwargs: Any
     ) -> None:
@@ -207,6 +291,12 @@ class ControllerService(MultiService):
         self, f: Callable[..., Any], include_id: bool = False, *args: Any, **kwargs: Any
     ) -> None:
         self._on_unregister.append((f, include_id, args, kwargs))
+
+    def on_engine_away_do(self, f: Callable[..., Any], include_id: bool = False) -> None:
+        self._on_away.append((f, include_id, (), {}))
+
+    def on_engine_back_do(self, f: Callable[..., Any], include_id: bool = False) -> None:
+        self._on_back.append((f, include_id, (), {}))
 
     def on_register_engine_do_not(self, f: Callable[..., Any]) -> None:
         self._on_register = [entry for entry in self._on_register if entry[0] != f]
@@ -222,9 +312,23 @@ class ControllerService(MultiService):
         else:
             self._on_n.append((n, f, args, kwargs))
 
-    def _call(
-        self, callbacks: list[tuple[Callable[..., Any], bool, Any, Any]], engine_id: int
-    ) -> None:
+    def welcome(self, known: bool, **extra: Any) -> messages.Welcome:
+        """What a party is told that has registered."""
+        return messages.Welcome(
+            max_message=self.max_message,
+            pid=os.getpid(),
+            instance=self.journal.instance,
+            epoch=self.journal.epoch,
+            known=known,
+            extra=extra,
+        )
+
+    def stop_waiting(self) -> None:
+        """Wait for no party any more; for the end of the process."""
+        self._parties.stop()
+        self.clients.stop()
+
+    def _call(self, callbacks: list[Hook], engine_id: int) -> None:
         for function, include_id, args, kwargs in list(callbacks):
             self._guarded(function, (engine_id, *args) if include_id else args, kwargs)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.queuedengine import QueuedEngine
-from ipython1.kernel.wire import messages
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 
 
@@ -18,23 +19,45 @@ class FCEngines:
 
     def accept(self, hello: messages.Hello) -> EngineSession:
         """Register the engine that greets so."""
-        return EngineSession(self._controller, self._controller.register_engine(hello))
+        return EngineSession(self._controller, self._controller.register_engine(hello), hello)
 
 
 class EngineSession:
-    """One connected engine."""
+    """One connection of an engine."""
 
-    def __init__(self, controller: ControllerService, engine: QueuedEngine) -> None:
+    def __init__(
+        self, controller: ControllerService, engine: QueuedEngine, hello: messages.Hello
+    ) -> None:
         self._controller = controller
+        self._hello = hello
+        self._link: FrameLink | None = None
         self.engine = engine
-        self.frame_received = engine.frame_received
-        self.link_lost = engine.link_lost
+        self.back = engine.away
 
     def attach(self, link: FrameLink) -> messages.Welcome:
-        self.engine.attach(link)
-        return messages.Welcome(
-            engine_id=self.engine.id, max_message=self._controller.max_message, pid=os.getpid()
-        )
+        self._link = link
+        self.engine.attach(link, self._hello.holds if self.back else messages.Holds())
+        return replace(self._controller.welcome(self.back), engine_id=self.engine.id)
 
     def opened(self) -> None:
-        self._controller.announce(self.engine)
+        if self.back:
+            self._controller.engine_back(self.engine)
+        else:
+            self._controller.announce(self.engine)
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        """A frame from the engine; those of an earlier connection come too late."""
+        if self.engine.link is not self._link:
+            return
+        if kind == frames.GOODBYE:
+            reason = bytes(payload).decode(errors="replace")
+            self._controller.unregister_engine(self.engine.id, reason)
+        else:
+            self.engine.frame_received(kind, flags, ident, meta, payload)
+
+    def link_lost(self, reason: str) -> None:
+        """The connection is lost."""
+        if self.engine.link is self._link:
+            self._controller.engine_link_lost(self.engine, reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -66,9 +65,11 @@ class MultiEngineSession:
 
     def __init__(self, face: FCMultiEngine, hello: messages.Hello) -> None:
         self._multiengine = face.multiengine
+        self._uuid = hello.uuid
         self._origin = bytes.fromhex(hello.uuid)
         self._last_number = 0
         self._link: FrameLink | None = None
+        self._known = face.multiengine.controller.clients.came(hello)
         self._questions: dict[str, Callable[..., Any]] = {
             "get_ids": self._multiengine.get_ids,
             "resolve": lambda targets: [e.id for e in self._multiengine.resolve(targets)],
@@ -86,20 +87,18 @@ class MultiEngineSession:
         self._link = link
         link.bulk.relaying = True
         controller = self._multiengine.controller
+        controller.clients.attached(self._uuid, link)
         controller.on_register_engine_do(self._engine_came, True)
         controller.on_unregister_engine_do(self._engine_went, True)
-        return messages.Welcome(
-            max_message=controller.max_message,
-            pid=os.getpid(),
-            extra={"ids": self._multiengine.get_ids()},
-        )
+        return controller.welcome(self._known, ids=self._multiengine.get_ids())
 
     def opened(self) -> None:
         pass
 
     def link_lost(self, reason: str) -> None:
-        self._link = None
+        link, self._link = self._link, None
         controller = self._multiengine.controller
+        controller.clients.left(self._uuid, link, reason)
         controller.on_register_engine_do_not(self._engine_came)
         controller.on_unregister_engine_do_not(self._engine_went)
 
@@ -122,6 +121,9 @@ class MultiEngineSession:
             self._submit(flags, ident, meta, payload)
         elif kind == frames.ASK:
             self._asked(ident, payload)
+        elif kind == frames.GOODBYE:
+            reason = bytes(payload).decode(errors="replace")
+            self._multiengine.controller.clients.goodbye(self._uuid, reason)
         else:
             raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,14 @@ from ipython1.kernel.basics.error import ClientError, SecurityError
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multienginefc import IFCSessions
+from ipython1.kernel.controller.parties import Identity
 from ipython1.kernel.host.certificates import load_or_make_certificate
 from ipython1.kernel.host.furl import Furl
+from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.peerprocess import HostProcesses
+from ipython1.kernel.host.processstate import name_process
+from ipython1.kernel.host.processwatch import watch_process
 from ipython1.kernel.host.security import read_furl, write_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
@@ -26,6 +31,22 @@ if TYPE_CHECKING:
     from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec
 
 log = Logger()
+
+
+class WatchedProcesses:
+    """The processes of this host."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def started(self, pid: int, host: str) -> float:
+        name = name_process(pid) if host == host_identity() else None
+        return 0.0 if name is None else name.started
+
+    def watch(self, identity: Identity, on_dead: Callable[[], None], /) -> Callable[[], None]:
+        if identity.host != host_identity() or not identity.started:
+            return lambda: None
+        return watch_process(self._reactor, identity.pid, identity.started, on_dead)
 
 
 @dataclass(slots=True)
@@ -41,8 +62,14 @@ class RunningController:
     _tubs: list[Any] = field(default_factory=list)
     _lock: LockFile | None = None
 
-    async def stop(self) -> None:
-        """Stop listening, close all connections."""
+    async def stop(self, goodbye: str = "") -> None:
+        """Stop listening, close all connections.
+
+        :param goodbye: why the controller ends on purpose, for clients, which do not wait for it then.
+        """
+        if goodbye:
+            self.service.clients.say_goodbye(goodbye)
+        self.service.stop_waiting()
         for tub in self._tubs:
             await tubs.close(tub)
         if self._lock is not None:
@@ -73,6 +100,8 @@ async def start_controller(
             request_stop,
             max_message=config.max_message_size,
             task_config=config.task,
+            graces=config.graces,
+            watched=WatchedProcesses(reactor),
         ),
         0,
         {},
@@ -80,6 +109,7 @@ async def start_controller(
     )
     try:
         await _open_gates(running, config, reactor)
+        running.service.recover()
     except BaseException:
         await running.stop()
         raise

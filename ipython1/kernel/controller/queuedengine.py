@@ -147,6 +147,9 @@ class CommandQueue:
     running: Command | None = None
     waiting: deque[Command] = field(default_factory=deque)
 
+    def __bool__(self) -> bool:
+        return self.running is not None or bool(self.waiting)
+
     def next_to_send(self) -> Command | None:
         """The command to send now, if nothing runs and something waits."""
         if self.running is not None or not self.waiting:
@@ -191,7 +194,6 @@ class QueuedEngine:
         engine_id: int,
         hello: messages.Hello,
         clock: IReactorTime,
-        on_lost: Callable[[QueuedEngine, str], None],
         processes: PeerProcesses | None = None,
     ) -> None:
         self.id = engine_id
@@ -200,8 +202,8 @@ class QueuedEngine:
         self.properties_version = 0
         self.alive = True
         self.link: FrameLink | None = None
+        self._away = False
         self._clock = clock
-        self._on_lost = on_lost
         self._processes = processes or NoProcesses()
         self.process: ProcessName | None = None
         self._queue = CommandQueue()
@@ -217,11 +219,23 @@ class QueuedEngine:
         self.lost_command = False
         """Whether it had a command when it went."""
 
-    def attach(self, link: FrameLink) -> None:
-        """The engine is reached through ``link``."""
+    @property
+    def away(self) -> bool:
+        """Whether its link is lost, and it may come back."""
+        return self._away
+
+    def attach(self, link: FrameLink, holds: messages.Holds) -> None:
+        """The engine is reached through ``link``, perhaps again; ``holds`` is what it has left from before."""
         self.link = link
+        self._away = False
         link.bulk.relaying = True
         self.process = self._processes.find(self.hello.host, self.hello.pid, link.ends)
+
+    def go_away(self, reason: str) -> None:
+        """The engine's link is lost, and it may come back."""
+        self.link = None
+        self._away = True
+        self.loss_reason = reason
 
     def handle(self, kind: int, handler: Callable[[int, int, Buffer, Buffer], None]) -> None:
         """Frames of ``kind`` from this engine go to ``handler(flags, ident, meta, payload)``."""
@@ -231,10 +245,10 @@ class QueuedEngine:
 
     def submit(self, command: Command) -> Deferred[Outcome]:
         """Queue ``command``; gives its ``outcome``."""
-        if self.link is None or not self.alive:
+        if not self.alive:
             command.outcome.callback(Outcome.refused(self.id, self._not_started("it is gone")))
             return command.outcome
-        if command.relay is not None:
+        if command.relay is not None and self.link is not None:
             command = replace(command, transfer=command.relay.add_sink(self.link.bulk))
         self._queue.waiting.append(command)
         self._send_next()
@@ -242,10 +256,11 @@ class QueuedEngine:
         return command.outcome
 
     def _send_next(self) -> None:
+        if self.link is None:
+            return
         command = self._queue.next_to_send()
         if command is None:
             return
-        assert self.link is not None
         meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
         if command.transfer is None:
             self.link.send(frames.COMMAND, command.number, meta.pack(), command.payload)
@@ -442,18 +457,20 @@ class QueuedEngine:
         if running.key == (meta[: messages.ORIGIN_SIZE], number):
             running.stream(meta[messages.ORIGIN_SIZE :].decode(), bytes(payload))
 
-    def link_lost(self, reason: str) -> None:
-        """The engine is gone; everything it had fails at once."""
-        if not self.alive:
-            return
-        self.alive = False
+    def end(self, reason: str) -> None:
+        """The engine is gone for good; call :meth:`fail_all` when everybody knows."""
+        self.alive = self._away = False
+        self.link = None
         if self._kill_timer is not None:
             self._kill_timer.cancel()
             self._kill_timer = None
+        self.loss_reason, self.lost_command = reason, bool(self._queue)
+
+    def fail_all(self) -> None:
+        """Fail everything that a gone engine had."""
+        reason = self.loss_reason
         running = self._queue.running
         commands = self._queue.drain()
-        self.loss_reason, self.lost_command = reason, bool(commands)
-        self._on_lost(self, reason)
         problem = self._died(reason)
         for command in commands:
             self._drop_transfer(command)

@@ -241,6 +241,7 @@ class TaskController:
             self._engine_came(engine_id)
         controller.on_register_engine_do(self._engine_came, True)
         controller.on_unregister_engine_do(self._engine_went, True)
+        controller.clients.on_client_gone_do(self.leave)
 
     # -- engines
 

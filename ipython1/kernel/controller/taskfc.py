@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,6 +50,7 @@ class TaskSession:
         self._tasks = tasks
         self._uuid = bytes.fromhex(hello.uuid)
         self._link: FrameLink | None = None
+        self._known = tasks.controller.clients.came(hello)
         self._options: dict[bytes, object] = {}
         self._arrivals = Arrivals()
         self._questions: dict[str, Callable[..., Any]] = {
@@ -71,22 +71,20 @@ class TaskSession:
         self._link = link
         self._tasks.join(self._uuid, self)
         controller = self._tasks.controller
+        controller.clients.attached(self._uuid.hex(), link)
         controller.on_register_engine_do(self._engine_came, True)
         controller.on_unregister_engine_do(self._engine_went, True)
-        return messages.Welcome(
-            max_message=controller.max_message,
-            pid=os.getpid(),
-            extra={"ids": sorted(controller.engines)},
-        )
+        return controller.welcome(self._known, ids=sorted(controller.engines))
 
     def opened(self) -> None:
         pass
 
     def link_lost(self, reason: str) -> None:
-        self._link = None
+        link, self._link = self._link, None
         self._arrivals.clear()
-        self._tasks.leave(self._uuid)
+        self._tasks.leave(self._uuid, for_good=False)
         controller = self._tasks.controller
+        controller.clients.left(self._uuid.hex(), link, reason)
         controller.on_register_engine_do_not(self._engine_came)
         controller.on_unregister_engine_do_not(self._engine_went)
 
@@ -122,6 +120,9 @@ class TaskSession:
             self._in_turn(
                 0, b"", lambda nothing: self._tasks.forget_function(self._uuid, forgotten)
             )
+        elif kind == frames.GOODBYE:
+            reason = bytes(payload).decode(errors="replace")
+            self._tasks.controller.clients.goodbye(self._uuid.hex(), reason)
         elif kind == frames.ASK:
             self._in_turn(0, b"", lambda nothing: self._asked(ident, payload))
         else:

@@ -1,24 +1,21 @@
 """The engine's end of its link with the controller; lives in the reactor's thread.
 
-:class:`EngineEnd` hands frames to whoever handles their kind, answers questions about the engine, and ends it;
-:class:`EngineConnection` makes the link, and makes it again when it is lost, for a bounded time.
+:class:`EngineEnd` hands frames to whoever handles their kind, answers questions about the engine, and ends it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic  # user code may replace the one in the module
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.stacks import main_thread_stack
-from ipython1.kernel.basics.error import ConnectionError, KernelError
 from ipython1.kernel.engine.enginecommands import EngineCommands, OutputSource
 from ipython1.kernel.engine.worker import Worker
 from ipython1.kernel.wire import frames, messages
@@ -28,11 +25,11 @@ from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 
 log = Logger()
 
+Runs: TypeAlias = tuple[tuple[int, int], ...]
+"""Runs of tasks, as (task id, attempt)."""
+
 EXIT_DELAY = 0.05
 """Seconds that user code gets to end by itself when the engine is to end."""
-
-RECONNECT_DELAYS = (0.05, 0.2, 0.5, 1.0, 2.0, 3.0)
-"""Seconds to wait before each attempt to reach the controller again; the last is repeated."""
 
 
 class EngineEnd:
@@ -41,6 +38,7 @@ class EngineEnd:
     :param exit_now: ends the process without waiting for user code.
     :ivar handlers: what is done with each kind of frame.
     :ivar commands: takes the commands.
+    :ivar holds_of_tasks: gives the runs that wait or are under way, and those whose results are not confirmed.
     """
 
     def __init__(
@@ -59,23 +57,32 @@ class EngineEnd:
         self.lost: Deferred[str] = Deferred()
         self.stopping = False
         self.commands = EngineCommands(worker, gate, output, reactor, self.outbox)
+        self.holds_of_tasks: Callable[[], tuple[Runs, Runs]] = lambda: ((), ())
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(self.commands.handlers)
         self.handlers[frames.STATUS] = self._status_asked
         self.handlers[frames.STOP] = lambda flags, ident, meta, payload: self.stop()
         self.frame_received = self.handlers.frame_received
 
-    def attach(self, link: FrameLink, max_message: int = 0) -> None:
+    def holds(self) -> messages.Holds:
+        """What is left of earlier connections, for the greeting."""
+        runs, ended = self.holds_of_tasks()
+        return replace(self.commands.holds(), runs=runs, ended=ended)
+
+    def attach(self, link: FrameLink, welcome: messages.Welcome, kept: bool = False) -> None:
         """Answer through ``link`` from now on.
 
-        :param max_message: bytes; larger answers are refused here.  0 for no limit.
+        :param welcome: what the controller answered; larger answers than it allows are refused here.
+        :param kept: whether the controller has what it had, so that what is left here matters to it.
         """
-        self.commands.max_message = max_message
+        self.commands.max_message = welcome.max_message
         self.lost = Deferred()
         if link.lost:
             self.lost.callback("the connection was lost while it was made")
             return
         self.outbox.link = link
+        if not kept:
+            self.commands.forget()
         self.commands.attached()
 
     def link_lost(self, reason: str) -> None:
@@ -83,6 +90,13 @@ class EngineEnd:
         self.commands.link_lost()
         if not self.lost.called:
             self.lost.callback(reason)
+
+    def say_goodbye(self, reason: str) -> None:
+        """Tell the controller that this engine ends, so that it does not wait for it."""
+        link = self.outbox.link
+        if link is not None:
+            link.send(frames.GOODBYE, 0, b"", reason.encode())
+            link.flush()
 
     def stop(self) -> None:
         """End the process: at once if user code runs, else in good order."""
@@ -136,53 +150,3 @@ def _stack() -> str:
         return main_thread_stack()
     except Exception as problem:
         return f"<the stack could not be read: {type(problem).__name__}>"
-
-
-class EngineConnection:
-    """Keeps the engine connected.
-
-    :param open_link: makes a connection and registers; gives the welcome.
-    :param give_up_after: seconds without a controller after which ``run`` ends with an error.
-    """
-
-    def __init__(
-        self,
-        open_link: Callable[[], Awaitable[messages.Welcome]],
-        end: EngineEnd,
-        clock: IReactorTime,
-        give_up_after: float,
-    ) -> None:
-        self._open_link = open_link
-        self._end = end
-        self._clock = clock
-        self._give_up_after = give_up_after
-
-    async def run(self, on_registered: Callable[[messages.Welcome], None]) -> None:
-        """Stay connected; returns when the engine is to stop.
-
-        :raises KernelError: when the first attempt fails, or the controller is gone for too long.
-        """
-        welcome = await self._open_link()
-        while not self._end.stopping:
-            on_registered(welcome)
-            reason = await self._end.lost
-            if self._end.stopping:
-                return
-            log.info("the controller is out of reach: {reason}", reason=reason)
-            welcome = await self._connect_again()
-
-    async def _connect_again(self) -> messages.Welcome:
-        deadline = self._clock.seconds() + self._give_up_after
-        delays = iter(RECONNECT_DELAYS)
-        delay = 0.0
-        while True:
-            delay = next(delays, delay)
-            await deferLater(self._clock, delay)
-            try:
-                return await self._open_link()
-            except KernelError as problem:
-                if self._clock.seconds() + delay > deadline:
-                    raise ConnectionError(
-                        f"the controller could not be reached for {self._give_up_after:g} s ({problem}); "
-                        "the engine exits"
-                    ) from None

@@ -18,14 +18,15 @@ from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.daemon.ready import decline_ready
 from ipython1.kernel.basics.error import ClientError, ConnectionError
-from ipython1.kernel.engine.end import EngineConnection, EngineEnd
+from ipython1.kernel.engine.connection import EngineConnection
+from ipython1.kernel.engine.end import EngineEnd
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.engine.waits import MainThreadWaits
 from ipython1.kernel.engine.worker import CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
-from ipython1.kernel.host.hosts import host_identity
+from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
@@ -47,11 +48,16 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which user code lets the reactor's thread have the interpreter."""
 
 
+GOODBYE_DELAY = 0.01
+"""Seconds that the last words have to go out."""
+
+
 async def open_engine_link(
-    config: EngineConfig, hello: messages.Hello, end: EngineEnd, reactor: Any
+    config: EngineConfig, hello: messages.Hello, end: EngineEnd, reactor: Any, instance: str = ""
 ) -> messages.Welcome:
     """Find the controller's FURL, connect and register.
 
+    :param instance: the controller's state with which this engine was registered before.
     :raises KernelError: one clear error for whatever is in the way.
     """
     path = config.furl_file
@@ -65,7 +71,7 @@ async def open_engine_link(
     except BaseException:
         await tubs.close(tub)
         raise
-    end.attach(link, welcome.max_message)
+    end.attach(link, welcome, welcome.known and welcome.instance == instance)
     end.lost.addCallback(lambda reason: _close_and_pass(tub, reason))
     return welcome
 
@@ -191,7 +197,10 @@ class EngineProcess:
             host=host_identity(),
             role=messages.ENGINE,
             wanted_id=wanted_id,
+            secret=messages.new_secret(),
+            label=user_label(),
         )
+        self._welcome = messages.Welcome()
 
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
@@ -211,7 +220,7 @@ class EngineProcess:
             self._worker.loop()
         finally:
             self._capture.close()
-        self._reactor.callFromThread(self._reactor.stop)
+        self._reactor.callFromThread(self._leave)
         thread.join(1.0)
         if self._failure is not None:
             raise self._failure
@@ -234,23 +243,33 @@ class EngineProcess:
 
     async def _stay_connected(self) -> None:
         connection = EngineConnection(
-            lambda: open_engine_link(self._config, self._greeting(), self._end, self._reactor),
+            self._open_link,
             self._end,
             self._reactor,
             self._config.reconnect_timeout,
         )
         await connection.run(self._registered)
 
-    def _greeting(self) -> messages.Hello:
-        return replace(self._hello, holds=self._end.commands.holds())
+    async def _open_link(self) -> messages.Welcome:
+        hello = replace(self._hello, holds=self._end.holds())
+        return await open_engine_link(
+            self._config, hello, self._end, self._reactor, self._welcome.instance
+        )
 
     def _registered(self, welcome: messages.Welcome) -> None:
+        kept = welcome.known and welcome.instance == self._welcome.instance
+        self._welcome = welcome
         service = self._service
         service.id = welcome.engine_id if welcome.engine_id is not None else -1
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
-        self._tasks.registered()
+        self._tasks.registered(kept)
+
+    def _leave(self) -> None:
+        self._end.say_goodbye("it ended")
+        # What was written goes out in the next turns.
+        self._reactor.callLater(GOODBYE_DELAY, self._reactor.stop)
 
     def _ended(self, result: Any) -> None:
         if isinstance(result, Failure):

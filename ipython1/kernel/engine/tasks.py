@@ -385,10 +385,12 @@ class EngineTasks:
             return self._gate.request(question)
         return run is not None and self._gate.request(run.key)
 
-    def registered(self) -> None:
+    def registered(self, kept: bool = False) -> None:
         """The engine has registered, perhaps again.
 
         What it had was given to others, or is lost with the controller that knew it.
+
+        :param kept: whether the controller still has what it had, so that what is left here matters to it.
         """
         if self.properties_version:
             frame = frames.pack_frame(frames.PROPERTIES, self.properties_version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ipython1.config import kinds
 from ipython1.config.manager import ConfigManager
@@ -18,21 +18,41 @@ CLIENT: Final = Section(
             1024**2,
             "The largest size, pickled, of a variable that a function brings along.",
         ),
+        Option(
+            "reconnect_timeout",
+            kinds.number(0, unit="seconds"),
+            300.0,
+            "How long a client waits for a controller that is out of reach; 0 means that its calls fail at once.",
+        ),
     ),
 )
 
-_bring_size: int | None = None
+_settings: dict[str, Any] | None = None
+
+
+def _setting(name: str) -> Any:
+    """A setting; the file is read once.
+
+    :raises ConfigError: if it cannot be read, or its section ``[client]`` is wrong.
+    """
+    global _settings
+    if _settings is None:
+        manager = ConfigManager("ipython1.kernel", (CLIENT,), partly=True)
+        _settings = dict(manager.get_config()["client"])
+    return _settings[name]
 
 
 def bring_size() -> int:
     """The largest size in bytes, pickled, of a variable that a function brings along.
 
-    The file is read once.
-
-    :raises ConfigError: if it cannot be read, or its section ``[client]`` is wrong.
+    :raises ConfigError: if the ini file cannot be read.
     """
-    global _bring_size
-    if _bring_size is None:
-        manager = ConfigManager("ipython1.kernel", (CLIENT,), partly=True)
-        _bring_size = int(manager.get_config()["client"]["bring_size"])
-    return _bring_size
+    return int(_setting("bring_size"))
+
+
+def reconnect_timeout() -> float:
+    """The seconds for which a client waits for a controller that is away.
+
+    :raises ConfigError: if the ini file cannot be read.
+    """
+    return float(_setting("reconnect_timeout"))

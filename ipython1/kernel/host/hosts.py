@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 
@@ -16,3 +17,12 @@ def host_identity() -> str:
         boot, space = platform.node(), ""
     user = os.getuid() if hasattr(os, "getuid") else ""
     return f"{platform.node()}|{boot}|{space}|{user}"
+
+
+def user_label() -> str:
+    """Return ``user@host`` of this process, for people."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "?"
+    return f"{user}@{platform.node()}"

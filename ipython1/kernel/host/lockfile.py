@@ -28,8 +28,7 @@ class LockFile:
             if not _try_lock(fd):
                 os.close(fd)
                 return False
-            os.ftruncate(fd, 0)
-            os.write(fd, f"{os.getpid()}\n".encode())
+            _write_holder(fd)
         except OSError as problem:
             if fd is not None:
                 os.close(fd)
@@ -56,6 +55,13 @@ class LockFile:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _write_holder(fd: int) -> None:
+    """Write the pid over that of the last holder, so that a full disk keeps nobody from starting again."""
+    line = f"{os.getpid()}\n".encode()
+    os.write(fd, line)
+    os.ftruncate(fd, len(line))
 
 
 def _try_lock(fd: int) -> bool:

@@ -10,6 +10,7 @@ The module re-exports the main functions of :mod:`ipython1.kernel.host.private_f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -178,12 +179,18 @@ class ClusterFiles:
 
 
 def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:
-    """Write a FURL file with mode 0600, atomically.
+    """Write a FURL file with mode 0600, atomically; do nothing if it holds this FURL already.
+
+    So a controller that keeps its FURLs can start again on a full disk.
 
     :returns: the path.
     :raises SecurityError: if it cannot be written.
     """
-    return write_private(path, f"{furl}\n".encode("ascii"))
+    data = f"{furl}\n".encode("ascii")
+    with contextlib.suppress(SecurityError):
+        if read_private_if_there(path, "FURL file") == data:
+            return Path(path)
+    return write_private(path, data)
 
 
 def read_furl(path: str | os.PathLike[str]) -> Furl:

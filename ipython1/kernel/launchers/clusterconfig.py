@@ -93,8 +93,9 @@ class ClusterConfig:
     :ivar kind: the name of the launcher that starts engines.
     :ivar n: the number of engines; 0 for one per core, or the number in the cluster file.
     :ivar with_controller: False to start only engines, for a controller that is already running.
-    :ivar restart_controller: how many times per minute to restart a controller that died.
-    :ivar restart_engines: the same for each engine.
+    :ivar restart_controller: whether to restart a controller that died, for as long as engines wait for it.
+    :ivar reconnect_timeout: how many seconds engines wait for it.
+    :ivar restart_engines: how many times per minute to restart an engine that died.
     :ivar start_timeout: seconds that engines may take to start; 0 for no limit.
     :ivar stop_timeout: seconds that processes may take to stop before they are killed.
     :ivar engine_arguments: additional options for ``ipengine``.
@@ -110,7 +111,8 @@ class ClusterConfig:
     mpi: MpiOptions = field(default_factory=MpiOptions)
     ssh: SshOptions = field(default_factory=SshOptions)
     batch: BatchOptions = field(default_factory=BatchOptions)
-    restart_controller: int = 5
+    restart_controller: bool = True
+    reconnect_timeout: float = 600.0
     restart_engines: int = 0
     start_timeout: float = 60.0
     stop_timeout: float = 10.0

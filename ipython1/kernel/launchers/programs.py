@@ -21,6 +21,9 @@ CONTROLLER_HOST = "controller of "
 
 ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
 
+LEAST_PATIENCE = 60.0
+"""Seconds for which a controller is restarted even if engines do not wait that long: they may be restarted, too."""
+
 
 def controller_spec(
     config: ClusterConfig, files: ClusterFiles, *, host: str = "", common: list[str] | None = None
@@ -41,7 +44,10 @@ def controller_spec(
         spawn,
         "the controller",
         host=host,
-        policy=RestartPolicy(limit=config.restart_controller),
+        policy=RestartPolicy(
+            limit=None if config.restart_controller else 0,
+            patience=max(config.reconnect_timeout, LEAST_PATIENCE),
+        ),
         restart_spawn=again,
         grace=config.stop_timeout,
     )
@@ -93,6 +99,7 @@ def engine_spec(
         f"engine {engine_id}",
         host=host,
         policy=RestartPolicy(limit=config.restart_engines),
+        needs=CONTROLLER_KEY,
         restart_spawn=replace(spawn, after=""),
         grace=config.stop_timeout,
         leaves_with=LEFT,

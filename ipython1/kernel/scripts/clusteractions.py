@@ -12,9 +12,9 @@ from typing import Any
 
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
-from ipython1.kernel.clusters.control import BlockingControl
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, read_state, wait_until_gone
+from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
@@ -103,6 +103,8 @@ def status(config: ClusterConfig, as_json: bool) -> int:
     print(f"{title_of(found.cluster_id)}: {summary(found)}")
     if found.controller is not None:
         print(f"  controller: {_process_text(found.controller)}")
+        for line in found.controller.lines[-3:]:
+            print(f"      {line}")
     for engine in found.engines:
         print(f"  engine {engine.id}: {_process_text(engine)}")
         for line in engine.lines[-3:] if engine.state == "ended" else ():
@@ -139,6 +141,10 @@ def _process_text(info: ProcessInfo) -> str:
         parts.append(f"process {info.pid}" + (f" on {info.host}" if info.host else ""))
     if info.restarts:
         parts.append(f"restarted {info.restarts} times" if info.restarts > 1 else "restarted once")
+    if info.away:
+        parts.append(f"not usable for {_duration(info.away)}")
+    if info.restart_in:
+        parts.append(f"restarted in {info.restart_in:.0f} s")
     if info.reason:
         parts.append(info.reason)
     return ", ".join(parts)

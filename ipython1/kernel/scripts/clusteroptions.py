@@ -220,6 +220,7 @@ def cluster_config(
         ),
         batch=_batch_options(given, section["batch"]),
         restart_controller=section["restart_controller"],
+        reconnect_timeout=settings["engine"]["reconnect_timeout"],
         restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
         stop_timeout=section["stop_timeout"],

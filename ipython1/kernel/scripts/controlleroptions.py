@@ -14,7 +14,7 @@ from typing import Any
 
 from ipython1.config import ConfigError
 from ipython1.kernel.config import config_manager
-from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec, TaskConfig
+from ipython1.kernel.controller.config import ControllerConfig, Graces, InterfaceSpec, TaskConfig
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
@@ -96,6 +96,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         interfaces=_interfaces(section["controller_interfaces"], given_furls, files),
         task=TaskConfig(**settings["task"]),
         max_message_size=section["max_message_size"],
+        graces=Graces(section["engine_grace"], section["restart_grace"], section["client_grace"]),
     )
     _check_files_differ(config)
     same_place = config.engine_ip == config.client_ip and config.engine_port == config.client_port

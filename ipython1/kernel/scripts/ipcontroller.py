@@ -55,6 +55,10 @@ def run(config: Any) -> int:
     process = ControllerProcess(config, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(process.request_stop))
+    if hasattr(signal, "SIGUSR2"):
+        signal.signal(
+            signal.SIGUSR2, lambda *_: reactor.callFromThread(process.request_stop, goodbye=False)
+        )
     reactor.callWhenRunning(process.begin)
     reactor.run(installSignalHandlers=False)
     return process.status
@@ -73,6 +77,7 @@ class ControllerProcess:
         self._config = config
         self._reactor = reactor
         self._stopping = False
+        self._goodbye = ""
         self._stop: Deferred[None] = Deferred()
 
     def begin(self) -> None:
@@ -82,10 +87,14 @@ class ControllerProcess:
         living = Deferred.fromCoroutine(self._live())
         living.addErrback(self._failed).addBoth(lambda _: self._reactor.stop())
 
-    def request_stop(self, *_: object) -> None:
-        """End the controller; a client that asked for it still gets its answer."""
+    def request_stop(self, goodbye: bool = True) -> None:
+        """End the controller; a client that asked for it still gets its answer.
+
+        :param goodbye: whether clients are told not to wait, as no controller will be started again soon.
+        """
         if not self._stopping:
             self._stopping = True
+            self._goodbye = "the controller was stopped" if goodbye else ""
             self._reactor.callLater(0.05, self._stop.callback, None)
 
     async def _live(self) -> None:
@@ -102,7 +111,7 @@ class ControllerProcess:
             sys.stdout.flush()
         await self._stop
         await running.service.stopService()
-        await running.stop()
+        await running.stop(self._goodbye)
 
     def _failed(self, failure: Any) -> None:
         from twisted.logger import Logger

@@ -24,6 +24,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.calls.connect import open_connection
 from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, get_multiengine_client
 from ipython1.kernel.controller.enginefc import FCEngines
+from ipython1.kernel.host import clientconfig
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.furl import parse_furl
 from ipython1.kernel.host.security import IPythonDirs, write_furl
@@ -157,6 +158,7 @@ class ConnectingTest(ConnectCase):
         self.assertEqual(called, [])
 
     async def test_the_controller_goes_away(self) -> None:
+        self.patch(clientconfig, "_settings", {"reconnect_timeout": 0.0})
         client = await self.client()
         for engine in self.cluster.engines:
             engine.worker.held = True

@@ -24,7 +24,9 @@ from ipython1.kernel.basics.error import (
     ProtocolError,
     ResultNotCompleted,
 )
-from ipython1.kernel.clusters.control import (
+from ipython1.kernel.clusters.progress import StartProgress
+from ipython1.kernel.clusters.server import Orders
+from ipython1.kernel.host.control import (
     LINE_LIMIT,
     BlockingControl,
     choose_socket_path,
@@ -33,8 +35,7 @@ from ipython1.kernel.clusters.control import (
     error_to_wire,
     remove_socket,
 )
-from ipython1.kernel.clusters.progress import StartProgress
-from ipython1.kernel.clusters.server import ControlServer, Orders
+from ipython1.kernel.host.controlserver import ControlServer
 from ipython1.kernel.launchers.interfaces import Unit
 
 
@@ -63,7 +64,7 @@ class ServerTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.service: Any = FakeService()
         self.orders = Orders(self.service)
-        self.server = ControlServer(self.orders)
+        self.server = ControlServer(self.orders.all())
         self.connection = self.server.buildProtocol(None)
         self.transport = StringTransport()
         self.connection.makeConnection(self.transport)

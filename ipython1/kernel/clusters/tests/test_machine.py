@@ -43,7 +43,7 @@ class World:
         for progress in machine.progresses:
             awaited = {unit.key for unit in progress.units} - set(progress.failures)
             assert awaited <= set(machine.engines.units), awaited
-        infos = [info.id for info in machine.engines.infos()]
+        infos = [info.id for info in machine.engines.infos(0.0)]
         assert infos == sorted(set(infos)) and set(machine.engines.ids) <= set(infos), infos
         free = machine.engines.reserve_ids(3)
         assert not set(free) & {*machine.engines.ids, *own}
@@ -136,7 +136,7 @@ class MachineTests(unittest.SynchronousTestCase):
             [Say("engine 1 was killed by signal SIGSEGV")],
         )
         self.assertEqual(
-            [each.state for each in self.machine.engines.infos()], ["running", "ended"]
+            [each.state for each in self.machine.engines.infos(0.0)], ["running", "ended"]
         )
 
     def test_one_that_comes_back_counts_when_the_controller_has_noticed_both(self) -> None:
@@ -157,7 +157,7 @@ class MachineTests(unittest.SynchronousTestCase):
         self.machine.engines.forget_end(1)
         self.world.list(0)
         self.assertRaises(InvalidEngineID, self.machine.engines.begin_removal, [1])
-        self.assertEqual([each.id for each in self.machine.engines.infos()], [0])
+        self.assertEqual([each.id for each in self.machine.engines.infos(0.0)], [0])
 
     def test_a_removal_during_a_restart(self) -> None:
         self.world.up(0)
@@ -235,9 +235,9 @@ class MachineTests(unittest.SynchronousTestCase):
         world, machine = self.world, self.machine
         progress = machine.begin_start()
         machine.units_started(progress, [Unit("job.0", 1, (0,)), Unit("job.1", 1, (1,))])
-        self.assertEqual([each.state for each in machine.engines.infos()], ["queued", "queued"])
+        self.assertEqual([each.state for each in machine.engines.infos(0.0)], ["queued", "queued"])
         world.list(0)
-        self.assertEqual([each.state for each in machine.engines.infos()], ["running", "queued"])
+        self.assertEqual([each.state for each in machine.engines.infos(0.0)], ["running", "queued"])
         self.assertEqual(machine.job_ended("job.1", "ran out of time", ["x"], False), [])
         world.check()
         self.assertEqual(progress.outcome, "partial")
@@ -266,7 +266,7 @@ class MachineTests(unittest.SynchronousTestCase):
 
     def test_a_controller_that_dies_and_comes_back(self) -> None:
         self.world.up(0)
-        (said,) = self.world.report("controller", State.WAITING, signal=9)
+        (said,) = self.world.report("controller", State.WAITING, signal=9, was_ready=True)
         self.assertIn("restarting it", getattr(said, "text", ""))
         self.assertEqual(self.machine.controller_lost("it was killed"), [Reconnect()])
         self.world.check()
@@ -276,7 +276,7 @@ class MachineTests(unittest.SynchronousTestCase):
             [Say("the controller is back")],
         )
         self.world.list(0)
-        self.assertEqual([each.state for each in self.machine.engines.infos()], ["running"])
+        self.assertEqual([each.state for each in self.machine.engines.infos(0.0)], ["running"])
 
     def test_a_controller_that_is_gone_for_good(self) -> None:
         self.world.up(0)

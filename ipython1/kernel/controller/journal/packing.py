@@ -10,6 +10,7 @@ import struct
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
@@ -44,11 +45,7 @@ def ranges_of(ids: Sequence[int]) -> list[tuple[int, int]]:
         return []
     if ids[-1] - ids[0] + 1 == len(ids):
         return [(ids[0], ids[-1] + 1)]
-    breaks = [
-        index
-        for index, (one, after) in enumerate(zip(ids, ids[1:], strict=False), 1)
-        if after != one + 1
-    ]
+    breaks = [index for index, (one, after) in enumerate(pairwise(ids), 1) if after != one + 1]
     return [
         (ids[start], ids[stop - 1] + 1)
         for start, stop in zip([0, *breaks], [*breaks, len(ids)], strict=True)

@@ -38,7 +38,7 @@ Data: TypeAlias = bytes | PayloadFile
 class EngineRow:
     """An engine that is registered.
 
-    :ivar start_time: when its process began, as its host tells it (``host/processes``); 0 for unknown.
+    :ivar started: when its process started (``host.processstate``); 0 for unknown.
     :ivar secret_hash: SHA-256 of its secret.
     """
 
@@ -46,7 +46,7 @@ class EngineRow:
     engine_id: int
     pid: int
     host: str
-    start_time: int
+    started: float
     secret_hash: bytes
     registered: float
 
@@ -63,7 +63,7 @@ class ClientRow:
     label: str
     pid: int
     host: str
-    start_time: int
+    started: float
     secret_hash: bytes
     first_seen: float
     last_seen: float

@@ -17,7 +17,7 @@ from ipython1.kernel.basics.error import (
     SecurityError,
     VersionMismatch,
 )
-from ipython1.kernel.controller import controllerservice
+from ipython1.kernel.controller import controllerservice, parties
 from ipython1.kernel.controller.controllerservice import (
     ControllerService,
     IControllerBase,
@@ -30,7 +30,7 @@ from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.tub.gate import Gate, register
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink
-from ipython1.testing.memory import Pump
+from ipython1.testing.memory import Pump, connect_in_memory
 
 
 def hello(wanted_id: int | None = None, **changes: Any) -> messages.Hello:
@@ -87,26 +87,31 @@ class RegistryTest(SynchronousTestCase):
         self.assertIs(self.controller.engines[1], second)
 
     def test_an_engine_that_comes_back_while_its_old_connection_lingers(self):
-        first = self.controller.register_engine(hello())
-        link = FrameLink(self.pump.flusher, first)
+        face = FCEngines(self.controller)
+        greeting = hello()
+        first = face.accept(greeting)
+        link, _ = connect_in_memory(self.pump, first, Recorder())
         first.attach(link)
-        self.controller.announce(first)
+        first.opened()
         gone: list[int] = []
         self.controller.on_unregister_engine_do(gone.append, True)
-        again = self.register(first.hello)
-        self.assertEqual((again.id, first.alive, link.lost, gone), (0, False, True, [0]))
-        self.assertIs(self.controller.engines[0], again)
+        again = face.accept(greeting)
+        self.assertEqual(
+            (again.engine.id, first.engine.alive, link.lost, gone), (0, False, True, [0])
+        )
+        self.assertIs(self.controller.engines[0], again.engine)
         first.link_lost("told late")
-        self.assertIs(self.controller.engines[0], again)
+        self.assertIs(self.controller.engines[0], again.engine)
 
     def test_engines_that_will_not_come_back_are_forgotten_in_the_end(self):
-        self.patch(controllerservice, "MAX_KNOWN", 3)
+        self.patch(controllerservice, "MOST_REMEMBERED", 3)
+        self.patch(parties, "MOST_REMEMBERED", 3)
         engines = [self.register() for _ in range(6)]
         for engine in engines:
             self.controller.unregister_engine(engine.id)
         self.assertEqual(self.register(engines[-1].hello).id, 5)
         self.assertEqual(self.register(engines[0].hello).id, 6)
-        self.assertLessEqual(len(self.controller._known), 3)
+        self.assertLessEqual(len(self.controller._ids), 3)
 
     def test_who_does_not_fit_is_refused(self):
         self.assertRaises(VersionMismatch, self.register, hello(python=(3, 1)))

@@ -61,17 +61,21 @@ class EngineCase(SynchronousTestCase):
         self.lost: list[tuple[int, str]] = []
         self.processes = Processes()
         self.signalled = self.processes.ended
-        self.engine = QueuedEngine(
-            3,
-            HELLO,
-            self.pump,
-            lambda engine, reason: self.lost.append((engine.id, reason)),
-            self.processes,
-        )
+        self.engine = QueuedEngine(3, HELLO, self.pump, self.processes)
         self.process = Recorder()
-        self.link, there = connect_in_memory(self.pump, self.process, self.engine)
-        self.engine.attach(there)
+        self.link, there = connect_in_memory(self.pump, self.process, self)
+        self.engine.attach(there, messages.Holds())
         self.outcomes: dict[int, Outcome] = {}
+
+    def frame_received(self, *frame: Any) -> None:
+        self.engine.frame_received(*frame)
+
+    def link_lost(self, reason: str) -> None:
+        """The registry does not wait for it."""
+        if self.engine.alive:
+            self.engine.end(reason)
+            self.lost.append((self.engine.id, reason))
+            self.engine.fail_all()
 
     def submit(self, *commands: Command) -> None:
         for each in commands:
@@ -213,7 +217,7 @@ class QueueTest(EngineCase):
             elif event == "c":
                 self.engine.clear_queue()
             elif event == "x":
-                self.engine.link_lost("lost")
+                self.link_lost("lost")
             queue = self.engine._queue
             waiting = [each.number for each in queue.waiting]
             self.assertEqual(waiting, sorted(waiting))
@@ -222,7 +226,7 @@ class QueueTest(EngineCase):
                 len(self.outcomes) + len(waiting) + (queue.running is not None), number
             )
         self.assertEqual(self.received(), sorted(set(self.received())))
-        self.engine.link_lost("lost")
+        self.link_lost("lost")
         self.assertEqual(len(self.outcomes), number)
 
     def test_the_queue_alone(self):
@@ -256,7 +260,7 @@ class LossTest(EngineCase):
     def test_it_is_gone_from_the_registry_before_its_commands_fail(self):
         seen = []
         self.engine.submit(command(1)).addCallback(lambda outcome: seen.append(list(self.lost)))
-        self.engine.link_lost("gone")
+        self.link_lost("gone")
         self.assertEqual(seen, [[(3, "gone")]])
 
     def test_garbage_from_it_ends_its_connection(self):
@@ -358,7 +362,7 @@ class ControlTest(EngineCase):
     def test_a_process_that_is_not_known_to_be_the_engine_is_not_signalled(self):
         """A false pid in a greeting must not have anybody's process killed."""
         self.processes.known.clear()
-        self.engine.attach(self.engine.link)
+        self.engine.attach(self.engine.link, messages.Holds())
         self.engine.kill(grace=1.0)
         self.pump.advance(1.0)
         self.pump.run()

@@ -294,13 +294,13 @@ class WaitWatchTests(SynchronousTestCase):
 
     def add_engine(self, number: int) -> Transport:
         hello = messages.Hello(uuid=f"{number:032x}", pid=1, host="here", role=messages.ENGINE)
-        engine = QueuedEngine(number, hello, self.clock, lambda engine, reason: None)
+        engine = QueuedEngine(number, hello, self.clock)
         self.engines[number] = engine
         self.watch.engine_came(engine)
         transport = Transport()
         link = FrameLink(TurnFlusher(lambda flush: self.clock.callLater(0, flush)), Silent())
         link.connected(transport)
-        engine.attach(link)
+        engine.attach(link, messages.Holds())
         return transport
 
     def command(self, engine: int, number: int) -> None:

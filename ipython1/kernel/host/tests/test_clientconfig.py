@@ -17,7 +17,7 @@ class BringSizeTests(SynchronousTestCase):
         os.mkdir(folder, 0o700)
         self.file = Path(folder, "ipython1.kernel.ini")
         self.patch(os, "environ", {**os.environ, "IPYTHONDIR": folder})
-        self.patch(clientconfig, "_bring_size", None)
+        self.patch(clientconfig, "_settings", None)
 
     def test_without_a_file(self) -> None:
         self.assertEqual(clientconfig.bring_size(), 1024**2)

@@ -74,6 +74,16 @@ class LockFileTest(SynchronousTestCase):
         self.assertEqual(lock.holder(), os.getpid())
         lock.release()
 
+    def test_the_file_of_the_last_holder_is_written_over(self):
+        """It keeps its place on the disk, and is never empty."""
+        self.path.write_text("1234567890\n")
+        inode = self.path.stat().st_ino
+        lock = LockFile(self.path)
+        self.assertTrue(lock.acquire())
+        self.assertEqual(self.path.stat().st_ino, inode)
+        self.assertEqual(self.path.read_text(), f"{os.getpid()}\n")
+        lock.release()
+
     def test_a_link_to_another_file_is_not_followed(self):
         target = Path(temporary_path(self))
         target.write_text("precious")

@@ -164,6 +164,15 @@ class FurlFileTests(FurlFileTestCase):
         self.assertEqual(read_furl(self.path), FURL)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
 
+    def test_what_is_there_already_is_not_written_again(self):
+        write_furl(self.path, FURL)
+        before = self.path.stat()
+        write_furl(self.path, FURL)
+        self.assertEqual(self.path.stat().st_ino, before.st_ino)
+        self.path.chmod(0o644)
+        write_furl(self.path, FURL)  # a file that others could read is replaced
+        self.assertEqual(read_furl(self.path), FURL)
+
     def test_missing_file_says_what_to_do(self):
         with self.assertRaisesRegex(
             SecurityError, f"{self.path} does not exist.*start a controller"

@@ -319,7 +319,7 @@ class FunctionsTest(SynchronousTestCase):
             self.assertEqual(self.send(main_function(source, rate=rate))(), rate)
 
     def test_a_large_variable_is_named_with_its_size_and_what_to_do(self):
-        self.patch(clientconfig, "_bring_size", 1000)
+        self.patch(clientconfig, "_settings", {"bring_size": 1000})
         for value, size in (
             (numpy.zeros(1000), "7.8 KiB"),
             (list(range(1000)), "2.7 KiB"),

@@ -19,7 +19,7 @@ class ControllerTests(OptionsTestCase):
         )
         self.assertEqual(config.client_cert_file, self.security / "ipcontroller.pem")
         self.assertEqual(config.engine_furl_file, self.security / "ipcontroller-engine.furl")
-        self.assertFalse(config.reuse_furls)
+        self.assertTrue(config.reuse_furls)
         self.assertTrue(config.one_port)
         self.assertEqual(config.max_message_size, 4 * 2**30)
         self.assertEqual(

@@ -1,4 +1,4 @@
-"""Orders to a running cluster: one JSON object a line, over a socket that only its user can open.
+"""Orders to a running process: one JSON object a line, over a socket that only its user can open.
 
 A request is ``{"id": 1, "do": "add", "count": 2}``; its answer ``{"id": 1, "value": ...}`` or ``{"id": 1, "error":
 [name, text]}``.  A side that asked to ``watch`` also gets ``{"event": "say", "text": ...}`` and ``{"event":
@@ -33,6 +33,8 @@ from ipython1.kernel.basics.error import (
 LINE_LIMIT = 8 << 20
 """The longest message, in bytes: a status with the last words of thousands of engines."""
 
+CLUSTER = "the cluster"
+
 _PATH_LIMIT = 100  # bytes; the systems' own limits begin at 104
 
 
@@ -51,13 +53,13 @@ def decode(line: bytes) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise ProtocolError("this is not a cluster's control connection")
+        raise ProtocolError("this is not a control connection")
     return content
 
 
 def line_buffer() -> LineBuffer:
     """What cuts a control connection's stream into lines."""
-    return LineBuffer(LINE_LIMIT, "on a cluster's control connection")
+    return LineBuffer(LINE_LIMIT, "on a control connection")
 
 
 def error_to_wire(problem: BaseException) -> list[str]:
@@ -72,7 +74,7 @@ def error_from_wire(content: Any) -> Exception:
     try:
         name, text = content
     except (TypeError, ValueError):
-        return ProtocolError("a malformed error came over a cluster's control connection")
+        return ProtocolError("a malformed error came over a control connection")
     if name == "ClusterError":
         return ClusterError(str(text))
     return error.from_wire(str(name), str(text))
@@ -98,9 +100,10 @@ def remove_socket(path: Path, wanted: Path) -> None:
             path.parent.rmdir()
 
 
-def connect_control(path: str, timeout: float = 5.0) -> socket.socket:
-    """Connect to a cluster's control socket.
+def connect_control(path: str, timeout: float = 5.0, who: str = CLUSTER) -> socket.socket:
+    """Connect to a control socket.
 
+    :param who: takes orders there, for messages.
     :raises ConnectionError: when nobody answers there.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -109,9 +112,7 @@ def connect_control(path: str, timeout: float = 5.0) -> socket.socket:
         connection.connect(path)
     except OSError as problem:
         connection.close()
-        raise ConnectionError(
-            f"the cluster does not answer at {path}: {problem.strerror}"
-        ) from None
+        raise ConnectionError(f"{who} does not answer at {path}: {problem.strerror}") from None
     return connection
 
 
@@ -121,16 +122,19 @@ class BlockingControl:
     One of the threads that wait reads for all of them.
 
     :param on_event: takes the events that come while an answer is waited for.
+    :param who: is at the other side, for messages.
     """
 
     def __init__(
         self,
         connection: socket.socket,
         on_event: Callable[[dict[str, Any]], object] = lambda event: None,
+        who: str = CLUSTER,
     ) -> None:
         self._connection = connection
         self._connection.setblocking(False)
         self.on_event = on_event
+        self._who = who
         self._lines = line_buffer()
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -180,7 +184,7 @@ class BlockingControl:
                 while self._reading and not condition():
                     left = None if until is None else until - time.monotonic()
                     if left is not None and left <= 0:
-                        raise _no_answer(what)
+                        raise self._no_answer(what)
                     self._changed.wait(left)
                 if condition():
                     return
@@ -199,9 +203,9 @@ class BlockingControl:
             try:
                 selector.register(self._connection, event)
             except ValueError:  # it was closed here
-                raise ConnectionError("the cluster is gone") from None
+                raise ConnectionError(f"{self._who} is gone") from None
             if not selector.select(left):
-                raise _no_answer(what)
+                raise self._no_answer(what)
 
     def _send(self, data: bytes, until: float | None) -> None:
         view = memoryview(data)
@@ -211,7 +215,7 @@ class BlockingControl:
                 try:
                     view = view[self._connection.send(view) :]
                 except OSError:
-                    raise ConnectionError("the cluster is gone") from None
+                    raise ConnectionError(f"{self._who} is gone") from None
 
     def _receive(self, until: float | None, what: str) -> None:
         self._wait(selectors.EVENT_READ, until, what)
@@ -222,7 +226,7 @@ class BlockingControl:
         except OSError:
             data = b""
         if not data:
-            raise ConnectionError("the cluster is gone")
+            raise ConnectionError(f"{self._who} is gone")
         for line in self._lines.feed(data):
             content = decode(line)
             number = int(content.get("id", 0))
@@ -231,6 +235,5 @@ class BlockingControl:
             elif number in self._waiting:
                 self._answers[number] = content
 
-
-def _no_answer(what: str) -> ResultNotCompleted:
-    return ResultNotCompleted(f"the cluster did not answer in time: {what}")
+    def _no_answer(self, what: str) -> ResultNotCompleted:
+        return ResultNotCompleted(f"{self._who} did not answer in time: {what}")

@@ -1,0 +1,137 @@
+"""The side of a control connection that carries out orders; see :mod:`ipython1.kernel.host.control`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ipython1.daemon.link import adopt_connection
+from ipython1.kernel.basics.error import KernelError, ProtocolError
+from ipython1.kernel.host.control import decode, encode, error_to_wire, line_buffer
+
+Order: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class ControlConnection(Protocol):
+    """One connection that gives orders.
+
+    :param on_end: called when it closes.
+    """
+
+    log = Logger()
+
+    def __init__(self, server: ControlServer, on_end: Callable[[], object] = lambda: None) -> None:
+        self._server = server
+        self._on_end = on_end
+        self._lines = line_buffer()
+        self.watching = False
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            for line in self._lines.feed(data):
+                self._take(decode(line))
+        except ProtocolError as problem:
+            self.send({"id": 0, "error": error_to_wire(problem)})
+            if self.transport is not None:
+                self.transport.loseConnection()
+
+    def _take(self, request: dict[str, Any]) -> None:
+        number, do = request.pop("id", 0), str(request.pop("do", ""))
+        if do == "watch":
+            self.watching = True
+            self.send({"id": number, "value": None})
+            return
+        if do == "detach":
+            self._on_end = lambda: None
+            self.send({"id": number, "value": None})
+            return
+        order = self._server.orders.get(do)
+        if order is None:
+            self.send({"id": number, "error": ["ProtocolError", f"there is no order {do!r}"]})
+            return
+
+        def answer(value: Any) -> None:
+            self.send({"id": number, "value": value})
+
+        def refuse(failure: Failure) -> None:
+            problem = failure.value
+            if not isinstance(problem, (KernelError, TypeError, ValueError)):
+                self.log.failure("the order {do} failed", failure, do=do)
+            assert problem is not None
+            self.send({"id": number, "error": error_to_wire(problem)})
+
+        try:
+            done = Deferred.fromCoroutine(order(**request))
+        except TypeError as problem:
+            self.send({"id": number, "error": error_to_wire(problem)})
+            return
+        done.addCallbacks(answer, refuse)
+
+    def send(self, content: dict[str, Any]) -> None:
+        """Send a message."""
+        if self.transport is not None and self.connected:
+            self.transport.write(encode(content))
+
+    def connectionMade(self) -> None:
+        self._server.connections.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._server.connections.discard(self)
+        self._on_end()
+
+
+class ControlServer(Factory):
+    """All connections that give orders to this process.
+
+    :param orders: what may be ordered, by name: coroutine functions whose keyword arguments come from the other side.
+    """
+
+    noisy = False
+
+    def __init__(self, orders: Mapping[str, Order]) -> None:
+        self.orders = orders
+        self.connections: set[ControlConnection] = set()
+        self._port: Any = None
+
+    def buildProtocol(self, addr: object) -> ControlConnection:
+        return ControlConnection(self)
+
+    def listen(self, reactor: Any, path: Path) -> None:
+        """Take orders at a socket of that name, which is replaced."""
+        path.unlink(missing_ok=True)
+        # The directory is private; the mode of the socket itself says the same to those who look.
+        self._port = reactor.listenUNIX(str(path), self, mode=0o600)
+
+    def adopt_owner(self, reactor: Any, descriptor: int, on_end: Callable[[], object]) -> None:
+        """Take orders over an inherited socket; ``on_end`` is called when its other side ends."""
+        os.set_inheritable(descriptor, False)
+        connection = socket.socket(fileno=descriptor)
+        adopt_connection(reactor, connection, ControlConnection(self, on_end))
+
+    def tell(self, content: dict[str, Any]) -> None:
+        """Send an event to those who watch."""
+        for connection in list(self.connections):
+            if connection.watching:
+                connection.send(content)
+
+    def close(self) -> Deferred[None]:
+        """End all connections and listen no more."""
+        for connection in list(self.connections):
+            if connection.transport is not None:
+                connection.transport.loseConnection()
+        port, self._port = self._port, None
+        done: Deferred[None] = Deferred()
+        stopping = port.stopListening() if port is not None else None
+        if stopping is None:
+            done.callback(None)
+        else:
+            stopping.addBoth(lambda _: done.callback(None))
+        return done

@@ -1,0 +1,20 @@
+"""How long a party waits before each attempt to reach the controller again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import uniform
+from typing import Final
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 15.0
+"""Seconds."""
+
+
+def pauses() -> Iterator[float]:
+    """Yield seconds: none, then longer and longer ones, each somewhat random, so that not all come at once."""
+    yield 0.0
+    pause = FIRST_PAUSE
+    while True:
+        yield uniform(0.7 * pause, pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
