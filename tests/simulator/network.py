@@ -115,6 +115,7 @@ class Connection:
         self._to_party = _Direction(party, latency)
         self._to_controller = _Direction(controller, latency)
         self.closed = False
+        self.welcomed = False
 
     def wire(self, party_link: FrameLink, controller_link: FrameLink) -> None:
         """The ends are there."""
@@ -125,6 +126,7 @@ class Connection:
         link.connected(_Transport(self, self._to_party))
 
     def connect_party(self, link: FrameLink) -> None:
+        self.welcomed = True
         link.connected(_Transport(self, self._to_controller))
 
     def close(self) -> None:
@@ -139,14 +141,20 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        if not self.welcomed:
+            # Its welcome is lost as well, and nothing that comes after it arrives.
+            self._to_party.under_way.clear()
         for direction in (self._to_party, self._to_controller):
-            direction.break_(self._chance, self._chance.choice((0.0, 0.0, 1.0)) * slowest, reason)
+            if direction.receiver is not None:
+                after = self._chance.choice((0.0, 0.0, 1.0)) * slowest
+                direction.break_(self._chance, after, reason)
 
 
 class Network:
     """Leads parties to the controller that runs, if one does.
 
     :ivar connections: those that are open.
+    :ivar unreachable: processes from whose hosts there is no way to the controller.
     """
 
     def __init__(self, chance: Random) -> None:
@@ -155,6 +163,7 @@ class Network:
         self._controller: SimProcess | None = None
         self.connections: list[Connection] = []
         self.latencies: tuple[float, ...] = (0.0,)
+        self.unreachable: set[SimProcess] = set()
 
     def listen(self, controller: SimProcess, gates: dict[str, Accept]) -> None:
         """A controller is ready; ``gates`` by role."""
@@ -181,6 +190,8 @@ class Network:
         controller = self._controller
         if controller is None or controller.dead:
             raise ConnectionError("nobody listens")
+        if party in self.unreachable:
+            raise ConnectionError("no route to host")
         latency = self._chance.choice(self.latencies)
         connection = Connection(self._chance, party, controller, latency)
         self.connections = [each for each in self.connections if not each.closed] + [connection]

@@ -91,7 +91,10 @@ class SimProcess:
 
 
 class Killed(BaseException):
-    """Raised in the main thread of a process that was killed, so that its thread ends."""
+    """Raised in the main thread of a process that was killed, so that its thread ends.
+
+    Whoever catches it there must not wait again for ever.
+    """
 
 
 class MainThread:
@@ -148,8 +151,9 @@ class MainThread:
             self._process.callLater(after, self._resume)
 
     def _pause(self) -> None:
-        self._my_turn.release()
-        self._its_turn.acquire()
+        if not self._process.dead:
+            self._my_turn.release()
+            self._its_turn.acquire()
         if self._process.dead:
             raise Killed
 
