@@ -14,18 +14,20 @@ from ipython1.kernel.wire.bulk import (
     unpack_reference,
 )
 from ipython1.kernel.wire.bulkport import BulkPort, collect
-from ipython1.kernel.wire.bulkrelay import SLACK, SPOOL_IN_MEMORY, BulkRelay, Spool
+from ipython1.kernel.wire.bulkrelay import SLACK, BulkRelay, Feed, Sink
+from ipython1.kernel.wire.spool import Spool
 
 __all__ = [
     "LARGE_BUFFER",
     "SLACK",
-    "SPOOL_IN_MEMORY",
     "WINDOW",
     "BulkPort",
     "BulkRelay",
+    "Feed",
     "IncomingBulk",
     "OutgoingBulk",
     "SendFrame",
+    "Sink",
     "Spool",
     "WritableBuffer",
     "allocate",

@@ -17,6 +17,7 @@ _WHERE = {
     "AsyncCluster": _ROOM + "clusters.asynccluster",
     "Cluster": _ROOM + "clusters.cluster",
     "MapTask": _ROOM + "objects.taskobjects",
+    "MonitorClient": _ROOM + "clients.monitorclient",
     "MultiEngineClient": _ROOM + "clients.multiengineclient",
     "MultiEngineExecutor": _ROOM + "futures.executors",
     "PendingResult": _ROOM + "calls.pendingresult",

@@ -22,7 +22,7 @@ class Pump(Clock):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: deque[Callable[[], None]] = deque()
-        self.flusher = TurnFlusher(self.soon)
+        self.flusher = TurnFlusher(self.soon, self)
 
     def soon(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the next turn."""
@@ -159,6 +159,8 @@ class MemoryTransport:
         self._unread.clear()
         self._when_room.clear()
         self._pump.soon(lambda: self._other.connection_lost("the other side closed the connection"))
+
+    close = abort
 
 
 def connect_in_memory(

@@ -86,6 +86,7 @@ class ClientEnd:
     :ivar on_away: called with the reason when the link is lost, and is to be made again.
     :ivar on_back: called with the welcome when it is made again.
     :ivar on_lost: called with the reason when it is lost for good.
+    :ivar others_wait: functions that say whether something waits for the controller that is not known here.
     """
 
     def __init__(self, origin: bytes) -> None:
@@ -105,6 +106,7 @@ class ClientEnd:
         self.on_lost: list[Callable[[str], None]] = []
         self.on_away: list[Callable[[str], None]] = []
         self.on_back: list[Callable[[messages.Welcome], None]] = []
+        self.others_wait: list[Callable[[], bool]] = []
 
     def attach(self, link: FrameLink, welcome: messages.Welcome) -> None:
         """Use ``link`` from now on, the first one or another one."""
@@ -144,9 +146,11 @@ class ClientEnd:
         return self._away
 
     @property
-    def waiting(self) -> int:
-        """How many commands and questions wait for an answer."""
-        return len(self._commands) + len(self._questions)
+    def waiting(self) -> bool:
+        """Whether something waits for the controller."""
+        if self._commands or self._questions:
+            return True
+        return any(waits() for waits in self.others_wait)
 
     def check(self) -> None:
         """Check that calls can be made.

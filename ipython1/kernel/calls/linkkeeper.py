@@ -67,8 +67,12 @@ class LinkKeeper:
         """Close the connection for good."""
         self._end.say_goodbye()
         self._end.reconnects = False
-        if self._trying is not None:
-            self._trying.cancel()
+        trying = self._trying
+        if trying is not None:
+            over: Deferred[None] = Deferred()
+            trying.addCallback(over.callback)
+            trying.cancel()
+            await over
         tub, self._tub = self._tub, None
         await _close_tub(tub)
         self._end.close()
@@ -110,7 +114,7 @@ class LinkKeeper:
         self._trying = None
         self._notice.end()
         reason = self._end.away
-        if reason is not None:  # it was lost again as soon as it was made
+        if reason is not None and self._end.reconnects:  # it was lost again as soon as it was made
             self._away(reason)
 
     def _stopped(self, failure: Any) -> None:
@@ -129,6 +133,8 @@ class LinkKeeper:
                 await self._connect(TRY_FOR)
                 return
             except KernelError as problem:
+                if not self._end.reconnects:
+                    return
                 if self._reactor.seconds() > deadline:
                     self._end.give_up(
                         f"{reason}; it could not be reached again for {self._give_up_after:g} s: {problem}"

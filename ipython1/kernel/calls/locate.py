@@ -9,7 +9,13 @@ from typing import Any
 
 from ipython1.kernel.basics.error import KernelError, NoDefaultAddress, SecurityError
 from ipython1.kernel.host.furl import Furl, check_host, check_port, parse_furl
-from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, read_furl
+from ipython1.kernel.host.security import (
+    ClusterFiles,
+    IPythonDirs,
+    furl_of_environment,
+    furl_variable,
+    read_furl,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,8 @@ def furl_path(interface: str, cluster_id: str = "") -> Path:
 def locate(furl_or_file: Any, interface: str) -> Place:
     """Find an interface.
 
-    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty for the
-        default FURL file.
+    :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty for the FURL in the
+        environment, or else the default FURL file.
     :raises SecurityError: if the file is missing, damaged or accessible to others; the message says what to do.
     :raises TypeError: if it is anything else.
     """
@@ -59,7 +65,7 @@ def locate(furl_or_file: Any, interface: str) -> Place:
         furl = parse_furl(text)
         return Place(furl, _hosts(furl))
     if not text:
-        return _from_file(furl_path(interface), "start a cluster with: ipcluster -n 4")
+        return _default(interface)
     looks_like_file = os.sep in text or text.startswith(("~", ".")) or text.endswith(".furl")
     path = Path(text).expanduser()
     if looks_like_file or isinstance(furl_or_file, os.PathLike) or path.is_file():
@@ -73,6 +79,13 @@ def _hosts(furl: Furl) -> str:
     return ", ".join(f"{host}:{port}" for host, port in furl.hints)
 
 
+def _default(interface: str) -> Place:
+    furl = furl_of_environment(interface)
+    if furl is not None:
+        return Place(furl, f"{_hosts(furl)} ({furl_variable(interface)})")
+    return _from_file(furl_path(interface), "start a cluster with: ipcluster -n 4")
+
+
 def _from_file(path: Path, remedy: str) -> Place:
     if not path.exists():
         raise SecurityError(f"there is no FURL file {path}: {remedy}")
@@ -84,9 +97,9 @@ def _at_address(address: tuple[Any, ...], interface: str) -> Place:
     if len(address) != 2:
         raise TypeError(f"an address must be a tuple (host, port), not {address!r}")
     host, port = check_host(address[0]), check_port(address[1])
-    place = _from_file(furl_path(interface), "start a cluster with: ipcluster -n 4")
+    place = _default(interface)
     furl = place.furl.with_location(host, port)
-    return Place(furl, f"{_hosts(furl)} (capability of {furl_path(interface)})")
+    return Place(furl, f"{_hosts(furl)} (capability of {place.description})")
 
 
 def default_address(interface: str) -> tuple[str, int]:
@@ -99,5 +112,5 @@ def default_address(interface: str) -> tuple[str, int]:
     except KernelError as problem:
         raise NoDefaultAddress(str(problem)) from None
     if not place.furl.hints:
-        raise NoDefaultAddress(f"the FURL in {furl_path(interface)} contains no location")
+        raise NoDefaultAddress(f"the FURL in {place.description} contains no location")
     return place.furl.hints[0]

@@ -261,28 +261,34 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         return awaitable(gatherResults(waiting).addCallback(lambda values: None))
 
 
-def get_multiengine_client(furl_or_file: Any = "", timeout: float = 10.0) -> AwaitableDeferred:
+def get_multiengine_client(
+    furl_or_file: Any = "", timeout: float = 10.0, *, reconnect_timeout: float | None = None
+) -> AwaitableDeferred:
     """Connect an asynchronous client to the MultiEngine interface, in the program's reactor.
 
     :param furl_or_file: as for ``MultiEngineClient``.
     :param timeout: the maximum time to connect, in seconds; default: 10.
+    :param reconnect_timeout: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`AsyncMultiEngineClient`.  It fails with a ``KernelError`` if it cannot connect.
     """
     from twisted.internet import reactor
 
     async def connect() -> AsyncMultiEngineClient:
         return AsyncMultiEngineClient(
-            await open_connection(reactor, furl_or_file, "multiengine", timeout)
+            await open_connection(reactor, furl_or_file, "multiengine", timeout, reconnect_timeout)
         )
 
     return awaitable(connect())
 
 
-def get_task_client(furl_or_file: Any = "", timeout: float = 10.0) -> AwaitableDeferred:
+def get_task_client(
+    furl_or_file: Any = "", timeout: float = 10.0, *, reconnect_timeout: float | None = None
+) -> AwaitableDeferred:
     """Connect an asynchronous client to the Task interface, in the program's reactor.
 
     :param furl_or_file: as for ``TaskClient``.
     :param timeout: the maximum time to connect, in seconds; default: 10.
+    :param reconnect_timeout: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`~ipython1.kernel.asynctaskclient.AsyncTaskClient`.  It fails with a
         ``KernelError`` if it cannot connect.
     """
@@ -291,7 +297,9 @@ def get_task_client(furl_or_file: Any = "", timeout: float = 10.0) -> AwaitableD
     from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 
     async def connect() -> AsyncTaskClient:
-        client = AsyncTaskClient(await open_connection(reactor, furl_or_file, "task", timeout))
+        client = AsyncTaskClient(
+            await open_connection(reactor, furl_or_file, "task", timeout, reconnect_timeout)
+        )
         await client.begin()
         return client
 

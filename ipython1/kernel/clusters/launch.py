@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -38,6 +39,7 @@ _WORD_OPTIONS = {
     "engine_ip": "--engine-ip",
     "engine_port": "--engine-port",
     "engine_location": "--engine-location",
+    "journal": "--journal",
     "log_file": "--logfile",
     "log_level": "--log-level",
 }
@@ -93,8 +95,12 @@ def files_of(files: ClusterFiles) -> list[Path]:
 
 def remove_files(files: ClusterFiles) -> None:
     """Remove what nobody will need of a cluster whose id was made up for it."""
+    from ipython1.kernel.config import config_manager
+
     for path in files_of(files):
         path.unlink(missing_ok=True)
+    settings = config_manager.get_config(files.dirs.ipython_dir)["journal"]
+    shutil.rmtree(files.journal(settings["directory"]), ignore_errors=True)
 
 
 # A forked child holds copies of our connections, and would keep clusters alive that way.

@@ -103,6 +103,13 @@ _INTERFACES = Section(
             "ipcontroller-tc.furl",
             "Clients submit tasks, which are balanced among the engines.",
         ),
+        _interface(
+            "monitor",
+            "ipython1.kernel.monitor.IMonitor",
+            "ipython1.kernel.monitorfc.IFCMonitor",
+            "ipcontroller-monitor.furl",
+            "Clients look at engines, queues and counts, and can change nothing.",
+        ),
     ),
     any_section=Section(
         "myinterface",
@@ -176,6 +183,13 @@ CONTROLLER = Section(
         ),
         *_LOGGING,
         Option(
+            "audit_log",
+            kinds.BOOLEAN,
+            False,
+            "Whether to write who connects, with which capability, and what code they run, to "
+            "ipcontroller-audit.log in the log directory; rotated at log_size.",
+        ),
+        Option(
             "max_message_size",
             kinds.SIZE,
             4 * GIB,
@@ -239,6 +253,46 @@ TASK = Section(
             64 * MIB,
             "Total size of the results already delivered to their client that are kept for other "
             "clients; the oldest are dropped first.",
+        ),
+    ),
+)
+
+JOURNAL = Section(
+    "journal",
+    "The journal: what the controller writes down so that nothing is lost when it ends unexpectedly.",
+    (
+        Option(
+            "enabled",
+            kinds.BOOLEAN,
+            True,
+            "Whether the controller keeps a journal. Without one, tasks, results and commands that wait are lost with "
+            "the controller's process.",
+        ),
+        Option(
+            "journal_sync",
+            kinds.choice("normal", "full"),
+            "normal",
+            "What must not lose anything that the controller has confirmed: normal means the end of any process (the "
+            "disk is synced every second, so a power failure may cost about one second); full means a power "
+            "failure too (the disk is synced before anything is confirmed).",
+        ),
+        Option(
+            "directory",
+            kinds.TEXT,
+            "",
+            "Where journals are; empty means the directory journal in the IPython directory.",
+        ),
+        Option(
+            "keep_age",
+            kinds.number(1, unit="seconds"),
+            86400.0,
+            "Seconds that results are kept after their completion, for any client that asks.",
+        ),
+        Option(
+            "keep_size",
+            kinds.SIZE,
+            10 * GIB,
+            "Total size of the results that are kept; the oldest are dropped first.",
         ),
     ),
 )
@@ -402,4 +456,4 @@ CLUSTER = Section(
     ),
 )
 
-SETTINGS = (CONTROLLER, TASK, ENGINE, MPI, CLUSTER, CLIENT)
+SETTINGS = (CONTROLLER, TASK, JOURNAL, ENGINE, MPI, CLUSTER, CLIENT)

@@ -96,6 +96,14 @@ class ClientRegistry:
         """Whether a client is connected."""
         return origin.hex() in self._links
 
+    def living(self) -> list[Identity]:
+        """The clients that are connected, or may come back."""
+        return self._parties.living()
+
+    def prove(self, hello: messages.Hello) -> None:
+        """:raises SecurityError: if a party says that it is one of these clients, and is not."""
+        self._parties.check(hello.uuid, hello.secret)
+
     def identity(self, origin: bytes) -> Identity | None:
         """Who a client is, also for a while after it is gone."""
         return self._parties.identity(origin.hex())

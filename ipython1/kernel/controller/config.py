@@ -47,6 +47,24 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalConfig:
+    """The journal.
+
+    :ivar enabled: whether there is one.
+    :ivar directory: of this controller's journal.
+    :ivar sync: ``'normal'`` or ``'full'``.
+    :ivar keep_age: seconds that results are kept.
+    :ivar keep_size: bytes of results that are kept.
+    """
+
+    enabled: bool
+    directory: Path
+    sync: str
+    keep_age: float
+    keep_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Graces:
     """How many seconds one waits for a party that may come back; 0 for not at all.
 
@@ -72,6 +90,7 @@ class ControllerConfig(CommonConfig):
     :ivar engine_ip: as ``client_ip``, and the same when nothing else was said; so the other three.
     :ivar engine_port: 0 for the clients' port, or any free one when address or key file differ.
     :ivar max_message_size: bytes.
+    :ivar audit_log: whether one is written.
     :ivar graces: how long one waits for parties that may come back.
     """
 
@@ -88,7 +107,9 @@ class ControllerConfig(CommonConfig):
     interfaces: tuple[InterfaceSpec, ...]
     task: TaskConfig
     max_message_size: int
+    audit_log: bool = False
     graces: Graces
+    journal: JournalConfig
 
     @property
     def one_port(self) -> bool:

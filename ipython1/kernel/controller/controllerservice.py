@@ -101,6 +101,7 @@ class ControllerService(MultiService):
     :param graces: how long one waits for parties whose link is lost; by default not at all.
     :param watched: notices when processes of this host die.
     :ivar clients: who the clients are.
+    :ivar interfaces: what this controller was adapted to, by the name of the interface.
     :ivar journal: keeps what this controller was told and what it has promised.
     :ivar waits: finds out which waits of code on engines never end.
     """
@@ -126,6 +127,7 @@ class ControllerService(MultiService):
         self._processes = processes
         self.graces = graces or Graces()
         self.journal: Journal = NoJournal() if journal is None else journal
+        self.interfaces: dict[str, Any] = {}
         self._next_id = 0
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._parties = Parties("engine", clock, self._engine_gone, watched)

@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 
-from ipython1.kernel.basics.error import ClientError, SecurityError
+from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.controller.audit import AuditLog
+from ipython1.kernel.controller.capabilities import Capabilities
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
+from ipython1.kernel.controller.journal.interface import Journal
+from ipython1.kernel.controller.journal.journal import start_journal
 from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.controller.parties import Identity
+from ipython1.kernel.controller.revocations import Revocations
+from ipython1.kernel.controller.visits import Visits
 from ipython1.kernel.host.certificates import load_or_make_certificate
+from ipython1.kernel.host.controlserver import ControlSocket
 from ipython1.kernel.host.furl import Furl
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.peerprocess import HostProcesses
 from ipython1.kernel.host.processstate import name_process
 from ipython1.kernel.host.processwatch import watch_process
-from ipython1.kernel.host.security import read_furl, write_furl
+from ipython1.kernel.host.security import CONTROL_SOCKET, read_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
 from ipython1.kernel.wire.link import TurnFlusher
@@ -51,16 +58,21 @@ class WatchedProcesses:
 
 @dataclass(slots=True)
 class RunningController:
-    """A controller that listens.
-
-    :ivar furl_files: where its FURLs are, by interface; ``'engine'`` is that of the engines.
-    """
+    """A controller that listens."""
 
     service: ControllerService
-    port: int
-    furl_files: dict[str, Path]
+    visits: Visits
+    capabilities: Capabilities
+    port: int = 0
     _tubs: list[Any] = field(default_factory=list)
     _lock: LockFile | None = None
+    _audit: AuditLog | None = None
+    _control: ControlSocket | None = None
+
+    @property
+    def furl_files(self) -> dict[str, Path]:
+        """Where its FURLs are, by interface; ``'engine'`` is that of the engines."""
+        return self.capabilities.files
 
     async def stop(self, goodbye: str = "") -> None:
         """Stop listening, close all connections.
@@ -70,8 +82,13 @@ class RunningController:
         if goodbye:
             self.service.clients.say_goodbye(goodbye)
         self.service.stop_waiting()
+        if self._control is not None:
+            await self._control.close()
         for tub in self._tubs:
             await tubs.close(tub)
+        await self.service.journal.close()
+        if self._audit is not None:
+            self._audit.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -93,27 +110,49 @@ async def start_controller(
             f"a controller{which} already runs in {files.dirs.ipython_dir} (process {lock.holder() or 'unknown'}); "
             "stop it first, or choose another --cluster-id"
         )
-    running = RunningController(
-        ControllerService(
-            reactor,
-            HostProcesses(),
-            request_stop,
-            max_message=config.max_message_size,
-            task_config=config.task,
-            graces=config.graces,
-            watched=WatchedProcesses(reactor),
-        ),
-        0,
-        {},
-        _lock=lock,
-    )
+    try:
+        journal = await start_journal(config.journal, reactor)
+        try:
+            running = _make(config, reactor, request_stop, journal)
+        except BaseException:
+            await journal.close()
+            raise
+    except BaseException:
+        lock.release()
+        raise
+    running._lock = lock
     try:
         await _open_gates(running, config, reactor)
         running.service.recover()
+        wanted = files.security_file(CONTROL_SOCKET)
+        running._control = ControlSocket.open(reactor, wanted, running.capabilities.orders())
     except BaseException:
         await running.stop()
         raise
     return running
+
+
+def _make(
+    config: ControllerConfig, reactor: Any, request_stop: Any, journal: Journal
+) -> RunningController:
+    files = config.files
+    service = ControllerService(
+        reactor,
+        HostProcesses(),
+        request_stop,
+        max_message=config.max_message_size,
+        task_config=config.task,
+        graces=config.graces,
+        watched=WatchedProcesses(reactor),
+        journal=journal,
+    )
+    revocations = Revocations(files.security_file("ipcontroller.revoked"))
+    audit = None
+    if config.audit_log:
+        audit = AuditLog(files.log_file("ipcontroller-audit.log"), config.log_size)
+    visits = Visits(revocations, audit)
+    capabilities = Capabilities(visits, service.clients)
+    return RunningController(service, visits, capabilities, _audit=audit)
 
 
 async def _open_gates(running: RunningController, config: ControllerConfig, reactor: Any) -> None:
@@ -137,12 +176,14 @@ async def _open_gates(running: RunningController, config: ControllerConfig, reac
             config.engine_port or _old_port(old, ["engine"]),
             config.engine_location,
         )
-    engines = Gate(FCEngines(service).accept, flusher)
-    _publish(running, engine_tub, "engine", engines, paths["engine"], old.get("engine"))
+    door, publish = running.visits.door, running.capabilities.publish
+    engines = Gate(door("engine", FCEngines(service).accept), flusher)
+    publish("engine", engine_tub, engines, paths["engine"], old.get("engine"))
     for spec in config.interfaces:
         face = _adapt(spec, service)
-        target = Gate(face.accept, flusher) if IFCSessions.providedBy(face) else face
-        _publish(running, client_tub, spec.name, target, paths[spec.name], old.get(spec.name))
+        sessions = IFCSessions.providedBy(face)
+        target = Gate(door(spec.name, face.accept), flusher) if sessions else face
+        publish(spec.name, client_tub, target, paths[spec.name], old.get(spec.name))
 
 
 def _old_furl(path: Path) -> Furl | None:
@@ -192,19 +233,5 @@ def _adapt(spec: InterfaceSpec, service: ControllerService) -> Any:
                 f"the interface {spec.name!r} in ipython1.kernel.ini names {name}, which does not adapt "
                 f"{type(adapted).__name__}: {problem}"
             ) from None
+        service.interfaces.setdefault(spec.name, adapted)
     return adapted
-
-
-def _publish(
-    running: RunningController, tub: Any, name: str, target: Any, path: Path, old: Furl | None
-) -> None:
-    furl_name = None
-    if old is not None:
-        if old.tub_id != tub.getTubID():
-            raise SecurityError(
-                f"the FURL in {path} belongs to another certificate and cannot be used again; "
-                "start without -r to replace it"
-            )
-        furl_name = old.name
-    write_furl(path, tubs.register(tub, target, furl_name))
-    running.furl_files[name] = path

@@ -112,6 +112,8 @@ class _EngineFace:
         self.engine = engine
         self.functions: set[bytes] = set()
         self.cancelled = False
+        self._last_row = 0
+        self._arriving: set[int] = set()
         for kind, handler in (
             (taskwire.RESULTS, self._results),
             (taskwire.BEGUN, self._begun),
@@ -166,14 +168,22 @@ class _EngineFace:
 
     def _results(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:
-            self._ended(taskwire.unpack_results(payload))
+            results = taskwire.unpack_results(payload)
+            self._ended(results)
+            self._last_row = ident + len(results) - 1
+            self._tell_safe()
             return
         task_id, attempt, status, duration = taskwire.unpack_result_head(meta)
         link = self.engine.link
         assert link is not None
         self._tasks.machine.arriving(self.engine.id, task_id, attempt, self._tasks.now())
 
+        self._last_row = ident
+        self._arriving.add(ident)
+
         def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
+            self._arriving.discard(ident)
+            self._tell_safe()
             if buffers is not None:
                 data = b"".join(buffers)
                 self._ended([(task_id, attempt, status, duration, data)])
@@ -189,6 +199,10 @@ class _EngineFace:
             complete,
             lambda call: clock.callLater(0, call),
         )
+
+    def _tell_safe(self) -> None:
+        row = min(self._arriving) - 1 if self._arriving else self._last_row
+        self.send(taskwire.SAFE, row)
 
     def _ended(self, results: Sequence[taskwire.Result]) -> None:
         self._tasks.machine.results(self.engine.id, results, self._tasks.now())

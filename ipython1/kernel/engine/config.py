@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipython1.kernel.host.commonconfig import CommonConfig
+from ipython1.kernel.host.furl import Furl
 from ipython1.kernel.host.logs import LogOptions
 
 
@@ -15,6 +16,7 @@ class EngineConfig(CommonConfig):
     """What ``ipengine`` is told.
 
     :ivar furl_file: the controller's FURL file for engines.
+    :ivar furl: the FURL itself, in place of the file.
     :ivar controller_ip: goes in place of the FURL's host; ``None`` leaves it.
     :ivar controller_port: goes in place of the FURL's port; ``None`` leaves it.
     :ivar engine_id: the id to ask for; ``None`` leaves it to the controller.
@@ -29,6 +31,7 @@ class EngineConfig(CommonConfig):
     """
 
     furl_file: Path
+    furl: Furl | None = None
     controller_ip: str | None = None
     controller_port: int | None = None
     engine_id: int | None = None

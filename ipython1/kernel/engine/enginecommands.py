@@ -10,7 +10,13 @@ from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.texts import shorten
-from ipython1.kernel.basics.error import KernelError, MessageSizeError, QueueCleared, to_wire
+from ipython1.kernel.basics.error import (
+    KernelError,
+    MessageSizeError,
+    ProtocolError,
+    QueueCleared,
+    to_wire,
+)
 from ipython1.kernel.engine.commandmemory import Came, CommandMemory, Key
 from ipython1.kernel.engine.worker import Command, Worker
 from ipython1.kernel.wire import frames, messages
@@ -128,7 +134,7 @@ class EngineCommands:
 
     def _receive(self, command: Command, flags: int, payload: Buffer) -> None:
         if not flags & frames.BULK:
-            self._queue(replace(command, buffers=split_inline(payload)))
+            self._queue(self._with_buffers(command, payload))
             return
         link = self._link
         assert link is not None
@@ -143,6 +149,14 @@ class EngineCommands:
                 self._send_unreceived(link, command.key, reason)
 
         link.bulk.take(unpack_reference(payload), arrived)
+
+    @staticmethod
+    def _with_buffers(command: Command, payload: Buffer) -> Command:
+        try:
+            return replace(command, buffers=split_inline(payload))
+        except ProtocolError as problem:
+            # The controller passes on what clients send; this must not end the engine's connection.
+            return replace(command, problem=problem)
 
     def _send_unreceived(self, link: FrameLink, key: Key, reason: str) -> None:
         origin, number = key

@@ -27,7 +27,7 @@ from ipython1.kernel.engine.waits import MainThreadWaits
 from ipython1.kernel.engine.worker import CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.hosts import host_identity, user_label
-from ipython1.kernel.host.security import wait_for_furl
+from ipython1.kernel.host.security import furl_variable, wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.objects import enginewaits
@@ -60,12 +60,12 @@ async def open_engine_link(
     :param instance: the controller's state with which this engine was registered before.
     :raises KernelError: one clear error for whatever is in the way.
     """
-    path = config.furl_file
-    furl = await wait_for_furl(path, config.connect_timeout, reactor)
+    source = str(config.furl_file) if config.furl is None else furl_variable(messages.ENGINE)
+    furl = config.furl or await wait_for_furl(config.furl_file, config.connect_timeout, reactor)
     furl = furl.with_location(config.controller_ip, config.controller_port)
     tub = tubs.make_tub()
     try:
-        gate = await tubs.connect(tub, str(furl), config.connect_timeout, reactor, source=str(path))
+        gate = await tubs.connect(tub, str(furl), config.connect_timeout, reactor, source=source)
         link = FrameLink(TurnFlusher(lambda flush: reactor.callLater(0, flush)), end)
         welcome = await register(gate, hello, link, config.connect_timeout, reactor)
     except BaseException:
@@ -251,7 +251,7 @@ class EngineProcess:
         await connection.run(self._registered)
 
     async def _open_link(self) -> messages.Welcome:
-        hello = replace(self._hello, holds=self._end.holds())
+        hello = replace(self._hello, holds=self._tasks.add_to(self._end.holds()))
         return await open_engine_link(
             self._config, hello, self._end, self._reactor, self._welcome.instance
         )
@@ -264,7 +264,7 @@ class EngineProcess:
         log.info("registered as engine {id}", id=service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
-        self._tasks.registered(kept)
+        self._tasks.registered(kept, service.id)
 
     def _leave(self) -> None:
         self._end.say_goodbye("it ended")

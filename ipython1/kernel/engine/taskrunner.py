@@ -74,6 +74,7 @@ class TaskRunner:
         self._home = service.home
         self._interpreter = service.interpreter
         self._packed: dict[bytes, bytes] = {}
+        self._lacking: dict[bytes, str] = {}
         self._functions: dict[bytes, _Known] = {}
         self._kinds: dict[int, Callable[[TaskBody], tuple[CallOutcome, bool]]] = {
             Kind.SOURCE: self._source,
@@ -87,10 +88,16 @@ class TaskRunner:
     def add_function(self, digest: bytes, data: bytes) -> None:
         """Get to know a function; from any thread."""
         self._packed[digest] = data
+        self._lacking.pop(digest, None)
+
+    def lack_function(self, digest: bytes, reason: str) -> None:
+        """A function cannot be had; tasks that need it fail with ``reason``.  From any thread."""
+        self._lacking[digest] = reason
 
     def forget_function(self, digest: bytes) -> None:
         """It is not used any more; from any thread."""
         self._packed.pop(digest, None)
+        self._lacking.pop(digest, None)
         self._functions.pop(digest, None)
 
     def run(self, payload: bytes, stopping: Any) -> tuple[Status, bytes, float]:
@@ -190,6 +197,9 @@ class TaskRunner:
     def _load(self, digest: bytes) -> Loaded:
         data = self._packed.get(digest)
         if data is None:
+            reason = self._lacking.get(digest)
+            if reason is not None:
+                raise MessageSizeError(reason)
             raise ProtocolError("the function of a task did not reach the engine")
         loaded = load(split_object(data), self._home)
         self._home.take_part(loaded.globals)

@@ -1,35 +1,50 @@
 """Tasks in an engine: an inbox that the reactor's thread fills and the main thread empties.
 
 Runs are begun in the order in which they came.  Results are told in batches: when there is nothing more to
-run, when the last batch is ``FLUSH_AFTER`` seconds ago, and around a *guarded* run, which may end the process.
+run, when the last batch is ``FLUSH_AFTER`` seconds ago, and around a *guarded* run, which may end the process.  They
+are kept until the controller has them for certain (see :mod:`~ipython1.kernel.engine.taskresults`).
 
 =============================  ============================  =======================================================
 a run that is                  on                            becomes
 =============================  ============================  =======================================================
+arriving                       its data are here             waiting; nothing, if this run is held already
+arriving                       there is no memory for it     ended, with ``REFUSED`` and the reason
+arriving                       the link is lost              (gone): it never came
 waiting                        the main thread takes it      current
 waiting                        ``RETRACT``                   given back (the controller is told)
 waiting                        ``STOP``                      ended, with ``STOPPED``
 current                        ``STOP``                      interrupted; ends as it ends
 current                        its end                       ended
+ended                          ``SAFE``                      (gone)
+waiting                        an unknown controller         ended, with ``STOPPED``
+current                        an unknown controller         interrupted; ends as it ends
+ended                          an unknown controller         (gone)
 =============================  ============================  =======================================================
+
+The main thread takes nothing while the link is lost, or while too many results wait for ``SAFE``.  A greeting names
+what waits, is current or has ended; a controller that knows this engine goes on from there, and is sent the results
+again.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter  # user code may replace the one in the module
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
-from ipython1.kernel.wire import frames, taskwire
+from ipython1.kernel.basics.error import MessageSizeError, to_wire
+from ipython1.kernel.engine.taskresults import TaskResults
+from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
-from ipython1.kernel.wire.taskwire import Result, Status
+from ipython1.kernel.wire.taskwire import Status
 
 log = Logger()
 
@@ -64,30 +79,13 @@ class Runner(Protocol):
 
     def add_function(self, digest: bytes, data: bytes) -> None: ...
 
+    def lack_function(self, digest: bytes, reason: str) -> None: ...
+
     def forget_function(self, digest: bytes) -> None: ...
 
 
-class Run:
-    """One run of a task."""
-
-    __slots__ = ("attempt", "guarded", "payload", "reported", "stop", "task_id")
-
-    def __init__(self, task_id: int, attempt: int, flags: int, payload: bytes) -> None:
-        self.task_id = task_id
-        self.attempt = attempt
-        self.guarded = bool(flags & taskwire.GUARDED)
-        self.payload = payload
-        self.reported = False
-        self.stop = False
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """What names it for ever."""
-        return (self.task_id, self.attempt)
-
-    def stopping(self) -> bool:
-        """Whether it is to end."""
-        return self.stop
+Key: TypeAlias = tuple[int, int]
+"""Task id and attempt, which name a run for ever."""
 
 
 class _Question:
@@ -117,20 +115,23 @@ class EngineTasks:
         self._outbox = outbox
         self._reactor = reactor
         self._wake = wake
-        self._inbox: deque[Run] = deque()
-        self._waiting: dict[tuple[int, int], Run] = {}
+        self._inbox: deque[Key] = deque()
+        self._waiting: dict[Key, tuple[int, bytes]] = {}
+        self._held: set[Key] = set()
         self._questions: deque[bytes] = deque()
         self._question: _Question | None = None
         self._limit_call: Any = None
-        self._current: Run | None = None
+        self._current: Key | None = None
+        self._reported: Key | None = None
+        self._stopped: Key | None = None
         self._arriving = Arrivals()
-        self._stop_on_arrival: set[tuple[int, int]] = set()
-        self._results: deque[Result] = deque()
-        self._results_lock = threading.Lock()
-        self._rows = 0
+        self._stop_on_arrival: set[Key] = set()
+        self._results = TaskResults(outbox)
+        self._running_at_greeting: Key | None = None
+        self._name = "the engine"
         self._told_at = 0.0
         self._look: Any = None
-        self._last_look: Run | None = None
+        self._last_look: Key | None = None
         self._looks = 0
         self.properties_version = 0
         self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {
@@ -140,60 +141,80 @@ class EngineTasks:
             taskwire.RETRACT: self._retract_received,
             taskwire.STOP: self._stop_received,
             taskwire.ASK_DEPEND: self._question_received,
+            taskwire.SAFE: self._safe_received,
         }
 
     # -- the main thread
 
     def run_one(self) -> bool:
         """Run the next task, or answer a question about dependencies; False when there is nothing to do."""
-        if self._outbox.link is None:
+        results = self._results
+        link = results.link
+        if link is None or link.lost:
             # What waits here may be with another engine by now, and must not run twice.
             return False
         if self._questions:
             self._answer(self._questions.popleft())
             return True
-        waiting = self._waiting
+        if results.full:
+            return False
         while True:
             try:
-                run = self._inbox.popleft()
+                key = self._inbox.popleft()
             except IndexError:
                 return False
-            # It is current before it stops waiting, so that a stop finds it at any time.
-            self._current = run
+            # It is current before it stops waiting, so that a stop and a greeting find it at any time.
+            self._current = key
             # Whoever takes it out of ``_waiting`` has it; the reactor's thread may have been first.
-            if waiting.pop((run.task_id, run.attempt), None) is not None:
+            entry = self._waiting.pop(key, None)
+            if entry is not None:
                 break
             self._current = None
-        if run.guarded:
-            self._flush()
-            run.reported = True
-            self._send_now(taskwire.BEGUN, run)
+        flags, payload = entry
+        if flags & taskwire.GUARDED:
+            self._tell_begin(key, link)
         gate = self._gate
-        status, payload, duration = Status.STOPPED, b"", 0.0
+        status, result, duration = Status.STOPPED, b"", 0.0
         try:
-            gate.current = run.key
+            gate.current = key
             # It may have been told to end while it was beginning.
-            if not run.stop:
-                status, payload, duration = self._runner.run(run.payload, run.stopping)
+            if self._stopped != key:
+                status, result, duration = self._runner.run(payload, self._stopping)
         except KeyboardInterrupt:
             pass  # it came between two lines of ours
         except BaseException as late:  # a signal handler or a trace function of user code
-            status, payload = Status.FAILED, self._runner.failed(late)
+            status, result = Status.FAILED, self._runner.failed(late)
         finally:
             gate.current = None
+        # It has ended before it stops being current, so that a greeting names it at any time.
+        results.add((key[0], key[1], status, duration, result))
         self._current = None
-        self._results.append((run.task_id, run.attempt, status, duration, payload))
-        if run.reported:
-            self._flush()
+        if self._reported is key:
+            self._tell()
             self._sync()
         elif perf_counter() - self._told_at >= FLUSH_AFTER:
-            self._flush()
+            self._tell()
         return True
+
+    def _tell_begin(self, run: Key, link: FrameLink) -> None:
+        """Tell all results so far, and then that a run begins."""
+        self._tell()
+        self._reported = run
+        self._outbox.post(*_begun(run), link)
+        self._sync()
+
+    def _stopping(self) -> bool:
+        """Whether the current run is to end."""
+        return self._stopped is not None and self._stopped == self._current
 
     def idle(self) -> None:
         """There is nothing more to run for now."""
         if self._results:
-            self._flush()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = perf_counter()
+        self._results.tell()
 
     def _answer(self, digest: bytes) -> None:
         # Properties may have changed since it was asked; the answer is about the present ones.
@@ -222,40 +243,11 @@ class EngineTasks:
         if self._question is question and not self._gate.request(question):
             self._limit_call = self._reactor.callLater(STOP_AGAIN, self._end, question)
 
-    def _send_now(self, kind: int, run: Run) -> None:
-        frame = frames.pack_frame(kind, run.task_id, taskwire.pack_attempt(run.attempt))
-        self._outbox.post([frame], len(frame))
-        self._sync()
-
     def _sync(self) -> None:
         """Return when what was posted is on its way."""
         written = threading.Event()
         self._reactor.callFromThread(self._push_out, written)
         written.wait(SYNC_LIMIT)
-
-    def _flush(self) -> None:
-        """Tell all results that are there; from either thread."""
-        self._told_at = perf_counter()
-        with self._results_lock:
-            results: list[Result] = []
-            while self._results:
-                result = self._results.popleft()
-                if len(result[4]) > taskwire.INLINE:
-                    self._post(results)
-                    results = []
-                    task_id, attempt, status, duration, payload = result
-                    head = taskwire.pack_result_head(task_id, attempt, status, duration)
-                    self._rows += 1
-                    self._outbox.post_large(taskwire.RESULTS, self._rows, head, [payload])
-                else:
-                    results.append(result)
-            self._post(results)
-
-    def _post(self, results: list[Result]) -> None:
-        first = self._rows + 1
-        self._rows += len(results)
-        for parts, size in taskwire.pack_results(results, first):
-            self._outbox.post(parts, size)
 
     # -- the reactor's thread
 
@@ -283,29 +275,38 @@ class EngineTasks:
         if run is None or run is not self._last_look:
             self._last_look = run
             self._looks = 0
-        elif not run.reported:
+        elif run is not self._reported:
             self._looks += 1
-            if self._results:
-                self._flush()
+            self.idle()
             if self._looks >= LONG:
-                run.reported = True
-                link = self._link
-                if link is not None:
-                    link.send(taskwire.BEGUN, run.task_id, taskwire.pack_attempt(run.attempt))
-        if (run is not None and not run.reported) or self._waiting:
+                self._reported = run
+                if self._link is not None:
+                    self._link.send_packed(*_begun(run))
+        if (run is not None and run is not self._reported) or self._waiting:
             self._look_soon()
 
     def _run_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
-        if flags & frames.BULK:
-            task_id, attempt, run_flags = taskwire.unpack_run(meta)
-            link = self._link
-            assert link is not None
-            self._arriving.transfer(
-                link, payload, lambda data: self._put([Run(task_id, attempt, run_flags, data)])
-            )
-        else:
-            runs = [Run(*entry) for entry in taskwire.unpack_runs(payload)]
+        if not flags & frames.BULK:
+            runs = taskwire.unpack_runs(payload)
             self._arriving.in_turn(lambda: self._put(runs))
+            return
+        task_id, attempt, run_flags = taskwire.unpack_run(meta)
+        link = self._link
+        assert link is not None
+        self._arriving.transfer(
+            link,
+            payload,
+            lambda data: self._put([(task_id, attempt, run_flags, data)]),
+            lambda reason: self._refuse((task_id, attempt), reason),
+        )
+
+    def _refuse(self, run: Key, reason: str) -> None:
+        """Tell the controller why a run cannot begin."""
+        self._stop_on_arrival.discard(run)
+        problem = MessageSizeError(f"task {run[0]} did not arrive at {self._name}: {reason}")
+        payload = messages.pack_json(to_wire(problem))
+        self._results.add((*run, Status.REFUSED, 0.0, payload))
+        self._tell()
 
     def _function_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         digest = bytes(meta)
@@ -313,7 +314,12 @@ class EngineTasks:
             link = self._link
             assert link is not None
             self._arriving.transfer(
-                link, payload, lambda data: self._runner.add_function(digest, data)
+                link,
+                payload,
+                lambda data: self._runner.add_function(digest, data),
+                lambda reason: self._runner.lack_function(
+                    digest, f"the function of this task did not arrive at {self._name}: {reason}"
+                ),
             )
         else:
             self._runner.add_function(digest, bytes(payload))
@@ -321,41 +327,46 @@ class EngineTasks:
     def _forget_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         self._runner.forget_function(bytes(meta))
 
-    def _put(self, runs: list[Run]) -> None:
-        for run in runs:
-            self._waiting[run.key] = run
-            self._inbox.append(run)
+    def _put(self, runs: Sequence[tuple[int, int, int, bytes]]) -> None:
+        waiting, inbox, held = self._waiting, self._inbox, self._held
+        for task_id, attempt, flags, payload in runs:
+            run = (task_id, attempt)
+            if run not in waiting and run not in held and run != self._current:
+                waiting[run] = (flags, payload)
+                inbox.append(run)
         self._look_soon()
         self._wake()
         if self._stop_on_arrival:
-            for run in runs:
-                if run.key in self._stop_on_arrival:
-                    self._stop_on_arrival.discard(run.key)
-                    self._stop(*run.key)
+            for task_id, attempt, _, _ in runs:
+                if (task_id, attempt) in self._stop_on_arrival:
+                    self._stop_on_arrival.discard((task_id, attempt))
+                    self._stop((task_id, attempt))
 
     def _retract_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         given = [
             key for key in taskwire.unpack_keys(payload) if self._waiting.pop(key, None) is not None
         ]
+        self._held.difference_update(given)
         if self._link is not None:
             self._link.send(taskwire.GIVEN_BACK, 0, b"", taskwire.pack_keys(given))
 
     def _stop_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
-        self._stop(ident, taskwire.unpack_attempt(meta))
+        self._stop((ident, taskwire.unpack_attempt(meta)))
 
-    def _stop(self, task_id: int, attempt: int) -> None:
-        run = self._waiting.pop((task_id, attempt), None)
-        if run is not None:
-            self._results.append((task_id, attempt, Status.STOPPED, 0.0, b""))
-            self._flush()
-            return
-        run = self._current
-        if run is not None and run.key == (task_id, attempt):
-            run.stop = True
-            if not self._gate.request(run.key):
-                self._reactor.callLater(STOP_AGAIN, self._stop, task_id, attempt)
+    def _stop(self, run: Key) -> None:
+        if self._waiting.pop(run, None) is not None:
+            self._results.add((*run, Status.STOPPED, 0.0, b""))
+            self._tell()
+        elif run == self._current:
+            self._stopped = run
+            if not self._gate.request(run):
+                self._reactor.callLater(STOP_AGAIN, self._stop, run)
         elif self._arriving:
-            self._stop_on_arrival.add((task_id, attempt))
+            self._stop_on_arrival.add(run)
+
+    def _safe_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
+        if self._results.safe(ident):
+            self._wake()
 
     def _question_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         self._questions.append(bytes(meta))
@@ -366,14 +377,16 @@ class EngineTasks:
     def properties_changed(self) -> None:
         """The engine's properties have changed; in the main thread."""
         self.properties_version += 1
+        self._post_properties(None)
+
+    def _post_properties(self, link: FrameLink | None) -> None:
         frame = frames.pack_frame(frames.PROPERTIES, self.properties_version)
-        self._outbox.post([frame], len(frame))
+        self._outbox.post([frame], len(frame), link)
 
     @property
-    def running_key(self) -> tuple[int, int] | None:
+    def running_key(self) -> Key | None:
         """Id and attempt of the task that runs."""
-        run = self._current
-        return None if run is None else run.key
+        return self._current
 
     def interrupt(self) -> bool:
         """Interrupt the task that runs, if one does; it fails with ``KeyboardInterrupt``.
@@ -383,21 +396,61 @@ class EngineTasks:
         run, question = self._current, self._question
         if question is not None:
             return self._gate.request(question)
-        return run is not None and self._gate.request(run.key)
+        return run is not None and self._gate.request(run)
 
-    def registered(self, kept: bool = False) -> None:
+    def add_to(self, holds: messages.Holds) -> messages.Holds:
+        """Name in a greeting the runs that are under way or wait, and those that have ended."""
+        runs, ended = self._named()
+        return replace(holds, runs=runs, ended=ended)
+
+    def _named(self) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+        # In the order in which runs go on from one to the next, so that none is missed.
+        waiting = list(self._waiting)
+        current = self._running_at_greeting = self._current
+        ended = dict.fromkeys(self._results.keys())
+        runs = dict.fromkeys(waiting if current is None else [current, *waiting])
+        return tuple(run for run in runs if run not in ended), tuple(ended)
+
+    def registered(self, kept: bool, engine_id: int) -> None:
         """The engine has registered, perhaps again.
 
-        What it had was given to others, or is lost with the controller that knew it.
-
-        :param kept: whether the controller still has what it had, so that what is left here matters to it.
+        :param kept: whether the controller has what it had, so that what is left here matters to it.
         """
+        self._name = f"engine {engine_id}"
+        link = self._outbox.link
+        if link is None:
+            return
         if self.properties_version:
-            frame = frames.pack_frame(frames.PROPERTIES, self.properties_version)
-            self._outbox.post([frame], len(frame))
-        self._waiting.clear()
+            self._post_properties(link)
         self._arriving.clear()
-        self._results.clear()
+        self._stop_on_arrival.clear()
+        if kept:
+            runs, ended = self._named()
+            self._held = {*runs, *ended}
+        else:
+            self._forget()
+        self._results.resume(link)
         run = self._current
         if run is not None:
-            self._stop(*run.key)
+            self._outbox.post(*_begun(run), link)
+        self._look_soon()
+        self._wake()
+
+    def _forget(self) -> None:
+        """Let go of the runs of a controller that is lost, or has given them to others.
+
+        The controller gets a result of each run that the greeting said is not done, and knows by this that it is over.
+        """
+        self._held = set()
+        self._questions.clear()
+        self._results.drop(self._running_at_greeting)
+        for run in list(self._waiting):
+            self._stop(run)
+        current = self._current
+        if current is not None:
+            self._stop(current)
+
+
+def _begun(run: Key) -> tuple[list[Buffer], int]:
+    frame = frames.pack_frame(taskwire.BEGUN, run[0], taskwire.pack_attempt(run[1]))
+    return [frame], len(frame)

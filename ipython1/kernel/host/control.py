@@ -29,6 +29,7 @@ from ipython1.kernel.basics.error import (
     ProtocolError,
     ResultNotCompleted,
 )
+from ipython1.kernel.host.private_files import read_private_if_there, write_private
 
 LINE_LIMIT = 8 << 20
 """The longest message, in bytes: a status with the last words of thousands of engines."""
@@ -87,17 +88,41 @@ def choose_socket_path(wanted: Path) -> Path:
     """Where to listen: ``wanted``, or a new private directory where that path is too long for the system."""
     if len(os.fsencode(wanted)) <= _PATH_LIMIT:
         return wanted
-    return Path(tempfile.mkdtemp(prefix="ipython1-")) / "ipcluster.sock"
+    return Path(tempfile.mkdtemp(prefix="ipython1-")) / wanted.name
+
+
+def note_socket_path(path: Path, wanted: Path) -> None:
+    """Write down where a socket is, if it is not where it is looked for.
+
+    :raises SecurityError: if that cannot be written.
+    """
+    if path != wanted:
+        write_private(_note_of(wanted), f"{path}\n".encode())
+
+
+def find_socket(wanted: Path) -> Path:
+    """Return where the socket is that is looked for at ``wanted``.
+
+    :raises SecurityError: if others can have a hand in it.
+    """
+    note = read_private_if_there(_note_of(wanted), "note of a socket")
+    return wanted if note is None else Path(note.decode().strip())
+
+
+def _note_of(wanted: Path) -> Path:
+    return wanted.with_name(f"{wanted.name}.path")
 
 
 def remove_socket(path: Path, wanted: Path) -> None:
-    """Remove a socket, and the directory that was made for it."""
+    """Remove a socket, and the directory and the note that were made for it."""
     with contextlib.suppress(OSError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
-    if path != wanted and path.name == "ipcluster.sock":
+    if path != wanted and path.name == wanted.name:
         with contextlib.suppress(OSError):
             path.parent.rmdir()
+        with contextlib.suppress(OSError):
+            _note_of(wanted).unlink()
 
 
 def connect_control(path: str, timeout: float = 5.0, who: str = CLUSTER) -> socket.socket:

@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorUNIX
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import KernelError, ProtocolError
-from ipython1.kernel.host.control import decode, encode, error_to_wire, line_buffer
+from ipython1.kernel.host.control import (
+    choose_socket_path,
+    decode,
+    encode,
+    error_to_wire,
+    line_buffer,
+    note_socket_path,
+    remove_socket,
+)
 
 Order: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -135,3 +145,34 @@ class ControlServer(Factory):
         else:
             stopping.addBoth(lambda _: done.callback(None))
         return done
+
+
+class ControlSocket:
+    """A control server at a socket of its own."""
+
+    log = Logger()
+
+    def __init__(self, server: ControlServer, path: Path, wanted: Path) -> None:
+        self._server = server
+        self._path = path
+        self._wanted = wanted
+
+    @classmethod
+    def open(cls, reactor: Any, wanted: Path, orders: Mapping[str, Order]) -> ControlSocket | None:
+        """Take orders at ``wanted``, or near it; None where that is impossible, which the log says."""
+        if not IReactorUNIX.providedBy(reactor):
+            return None
+        server = ControlServer(orders)
+        try:
+            path = choose_socket_path(wanted)
+            server.listen(reactor, path)
+            note_socket_path(path, wanted)
+        except (CannotListenError, KernelError, OSError) as problem:
+            cls.log.warn("no orders are taken at {path}: {problem}", path=wanted, problem=problem)
+            return None
+        return cls(server, path, wanted)
+
+    async def close(self) -> None:
+        """End all connections, and remove the socket."""
+        await self._server.close()
+        remove_socket(self._path, self._wanted)

@@ -8,6 +8,8 @@ that is shown or stored.
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 from dataclasses import dataclass, field, replace
 
@@ -66,6 +68,11 @@ class Furl:
             check_port(first_port if port is None else port),
         )
         return replace(self, hints=(where,))
+
+
+def new_name() -> str:
+    """Return a new secret: 160 random bits."""
+    return base64.b32encode(os.urandom(20)).decode("ascii").lower()
 
 
 def parse_furl(text: str) -> Furl:

@@ -115,7 +115,7 @@ def write_private(path: str | os.PathLike[str], data: bytes, replace: bool = Tru
                 file.flush()
                 os.fsync(file.fileno())
             _put_in_place(temporary, target, replace)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     except FileExistsError:
         raise
     except OSError as exception:
@@ -167,6 +167,22 @@ def read_private_if_there(path: str | os.PathLike[str], what: str = "file") -> b
     return data
 
 
+def check_private_file(path: str | os.PathLike[str], what: str = "file") -> None:
+    """Check a file that another program opens, such as a database.
+
+    :raises SecurityError: as :func:`read_private`, if it is there.
+    """
+    target = Path(path)
+    try:
+        found = os.lstat(target)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise SecurityError(_link_message(target, what))
+    _check_file(found, target, what)
+    _check_parent(target, what)
+
+
 def _check_file(found: os.stat_result, target: Path, what: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise SecurityError(f"the {what} {target} is not a regular file")
@@ -208,7 +224,11 @@ def _put_in_place(temporary: Path, target: Path, replace: bool) -> None:
         os.rename(temporary, target)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have the disk have the names in a directory.
+
+    :raises OSError: when that fails.
+    """
     if not POSIX:
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -42,6 +42,9 @@ FAST_POLLING_SECONDS = 3.0
 BAD_FILE_SECONDS = 2.0
 """Give up on a file that stays unusable for this many seconds: it is not just half written."""
 
+CONTROL_SOCKET = "ipcontroller.sock"
+"""The name of the socket in the security directory over which a controller takes orders."""
+
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 
@@ -72,6 +75,11 @@ class IPythonDirs:
     def security(self) -> Path:
         """The directory of keys, FURLs and state."""
         return self.ipython_dir / "security"
+
+    @property
+    def journal(self) -> Path:
+        """What controllers hold for others."""
+        return self.ipython_dir / "journal"
 
     @property
     def log(self) -> Path:
@@ -142,6 +150,14 @@ class ClusterFiles:
         """``ipcluster.json``: what ``ipcluster`` started."""
         return self.security_file("ipcluster.json")
 
+    def journal(self, directory: str | os.PathLike[str] = "") -> Path:
+        """The directory of the controller's journal.
+
+        :param directory: of all journals, instead of the default.
+        """
+        parent = Path(directory).expanduser() if directory else self.dirs.journal
+        return self.dirs.ipython_dir / parent / self._named("state")
+
     @property
     def controller_log(self) -> Path:
         """``ipcontroller.log``."""
@@ -176,6 +192,33 @@ class ClusterFiles:
         end = re.search(r"[-.]", name)
         at = end.start() if end else len(name)
         return f"{name[:at]}-{self.cluster_id}{name[at:]}"
+
+
+FURL_VARIABLES = {"multiengine": "MEC", "task": "TASK"}
+"""Interfaces whose variables in the environment are not named after themselves."""
+
+
+def furl_variable(interface: str) -> str:
+    """Return the name of the variable in the environment that can hold the FURL of an interface itself.
+
+    :param interface: ``'engine'``, ``'multiengine'``, ``'task'``, ``'monitor'``, or that of a custom one.
+    """
+    return f"IPYTHON1_{FURL_VARIABLES.get(interface, interface.upper())}_FURL"
+
+
+def furl_of_environment(interface: str, environ: Mapping[str, str] | None = None) -> Furl | None:
+    """Return the FURL that the environment holds; None if there is none.
+
+    :raises SecurityError: if what it holds is not a FURL; the message says what is wrong without showing it.
+    """
+    name = furl_variable(interface)
+    text = (os.environ if environ is None else environ).get(name, "")
+    if not text.strip():
+        return None
+    try:
+        return parse_furl(text)
+    except SecurityError as problem:
+        raise SecurityError(f"{name} in the environment is {problem}") from None
 
 
 def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:

@@ -22,6 +22,7 @@ class ControllerOptions:
     engine_port: int | None = None
     engine_location: str | None = None
     reuse_furls: bool = False
+    journal: bool | None = None
 
     def arguments(self) -> list[str]:
         """Return the command-line options."""
@@ -35,6 +36,8 @@ class ControllerOptions:
                 found.append(f"--{name.replace('_', '-')}={value}")
         if self.reuse_furls:
             found.append("-r")
+        if self.journal is not None:
+            found.append(f"--journal={'on' if self.journal else 'off'}")
         return found
 
 

@@ -104,6 +104,16 @@ def add_address_options(group: Any, side: str, who: str, otherwise: str) -> None
     )
 
 
+def add_journal_option(parser: Any) -> None:
+    """``--journal``."""
+    parser.add_argument(
+        "--journal",
+        type=on_or_off,
+        metavar="on|off",
+        help="whether the controller writes down what it must not lose when it ends unexpectedly",
+    )
+
+
 def read_settings(
     parser: argparse.ArgumentParser,
     given: argparse.Namespace,
@@ -169,6 +179,14 @@ def port_of_controller(text: str) -> int:
 def host(text: str) -> str:
     """A host name or address."""
     return _checked(check_host, text)
+
+
+def on_or_off(text: str) -> bool:
+    """Whether something shall be; Python's words for it will do as well."""
+    word = text.lower()
+    if word not in ("on", "off", "true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither on nor off")
+    return word in ("on", "true")
 
 
 def address(text: str) -> str:

@@ -119,6 +119,7 @@ def _add_controller_options(group: Any) -> None:
     group.add_argument(
         "-r", "--reuse-furls", action="store_true", help="keep the FURLs of the last run"
     )
+    arguments.add_journal_option(group)
 
 
 def _add_kind_options(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,13 @@ from typing import Any
 
 from ipython1.config import ConfigError
 from ipython1.kernel.config import config_manager
-from ipython1.kernel.controller.config import ControllerConfig, Graces, InterfaceSpec, TaskConfig
+from ipython1.kernel.controller.config import (
+    ControllerConfig,
+    Graces,
+    InterfaceSpec,
+    JournalConfig,
+    TaskConfig,
+)
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
@@ -31,6 +37,7 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     )
     _add_addresses(parser)
     _add_furl_files(parser)
+    arguments.add_journal_option(parser)
     given = parser.parse_args(argv)
     return arguments.read_settings(parser, given, _controller_config)
 
@@ -59,6 +66,12 @@ def _add_furl_files(parser: argparse.ArgumentParser) -> None:
         "--task-furl-file", type=arguments.file, metavar="FILE", help="for clients of Task"
     )
     group.add_argument(
+        "--monitor-furl-file",
+        type=arguments.file,
+        metavar="FILE",
+        help="for those who only look",
+    )
+    group.add_argument(
         "--engine-furl-file", type=arguments.file, metavar="FILE", help="for engines"
     )
     group.add_argument(
@@ -79,7 +92,11 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         value = getattr(given, name)
         return section[name] if value is None else value
 
-    given_furls = {"multiengine": given.multiengine_furl_file, "task": given.task_furl_file}
+    given_furls = {
+        "multiengine": given.multiengine_furl_file,
+        "task": given.task_furl_file,
+        "monitor": given.monitor_furl_file,
+    }
     client_cert_file = in_security(chosen("client_cert_file"), files) or files.certificate
     config = ControllerConfig(
         **common,
@@ -96,6 +113,8 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         interfaces=_interfaces(section["controller_interfaces"], given_furls, files),
         task=TaskConfig(**settings["task"]),
         max_message_size=section["max_message_size"],
+        journal=_journal_config(given, settings["journal"], files),
+        audit_log=section["audit_log"],
         graces=Graces(section["engine_grace"], section["restart_grace"], section["client_grace"]),
     )
     _check_files_differ(config)
@@ -105,6 +124,18 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
             "two key files cannot share one port; choose another --engine-port"
         )
     return config
+
+
+def _journal_config(
+    given: argparse.Namespace, section: dict[str, Any], files: ClusterFiles
+) -> JournalConfig:
+    return JournalConfig(
+        enabled=section["enabled"] if given.journal is None else given.journal,
+        directory=files.journal(section["directory"]),
+        sync=section["journal_sync"],
+        keep_age=section["keep_age"],
+        keep_size=section["keep_size"],
+    )
 
 
 def _interfaces(

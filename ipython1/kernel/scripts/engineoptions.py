@@ -8,6 +8,7 @@ absolute, so it holds in another directory and in a forked process too.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from ipython1.config import ConfigError
 from ipython1.core.config import config_manager as core_config_manager
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.engine.config import EngineConfig
+from ipython1.kernel.host.security import furl_of_environment, furl_variable
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
@@ -32,7 +34,8 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
         "--furl-file",
         type=arguments.file,
         metavar="FILE",
-        help="the controller's FURL file for engines",
+        help="the controller's FURL file for engines (default: the FURL in $IPYTHON1_ENGINE_FURL, or the file in the "
+        "directory)",
     )
     parser.add_argument(
         "--controller-ip",
@@ -79,10 +82,17 @@ def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> Engin
         raise ConfigError(
             f"{config_manager.path(files.dirs.ipython_dir)}: [engine] mpi = {mpi}: {message}"
         )
+    furl = None
+    if given.furl_file is given.ipython_dir is None and not given.cluster_id:
+        # What was named on the command line is meant; so are the engines of a cluster, which name its directory.
+        furl = furl_of_environment("engine")
+        # User code, its output and its processes have no need of it.
+        os.environ.pop(furl_variable("engine"), None)
     timeout = section["connect_timeout"] if given.connect_timeout is None else given.connect_timeout
     return EngineConfig(
         **common,
         furl_file=given.furl_file or in_security(section["furl_file"], files) or files.engine_furl,
+        furl=furl,
         controller_ip=given.controller_ip,
         controller_port=given.controller_port,
         engine_id=given.engine_id,

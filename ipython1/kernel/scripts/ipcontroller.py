@@ -1,4 +1,4 @@
-"""``ipcontroller``: start a controller."""
+"""``ipcontroller``: start a controller; ``ipcontroller furl``: who can reach it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a controller until it is told to end.
+    """Run a controller until it is told to end, or do what ``furl`` asks for.
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
@@ -19,8 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.controlleroptions import parse_controller
 
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return run(parse_controller(argv))
+        if words[:1] == ["furl"]:
+            from ipython1.kernel.scripts import furlactions
+
+            return furlactions.main(words[1:])
+        return run(parse_controller(words))
     except KernelError as problem:
         print(f"ipcontroller: {problem}", file=sys.stderr)
         return 1

@@ -212,7 +212,7 @@ class LoadingTests(unittest.SynchronousTestCase):
         """Neither with the interfaces that it offers unless the ini file says otherwise."""
         offered = config_manager.root.defaults()["controller"]["controller_interfaces"].values()
         names = [each[key] for each in offered for key in ("controller_interface", "fc_interface")]
-        self.assertEqual(len(names), 4)
+        self.assertEqual(len(names), 6)
         modules = ", ".join(sorted({name.rpartition(".")[0] for name in names}))
         self.check(
             f"""

@@ -45,6 +45,7 @@ class Batches:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.aborted = 0
+        self.closed = 0
         self.broken = False
 
     def send_batch(self, parts: list[Buffer]) -> None:
@@ -54,6 +55,9 @@ class Batches:
 
     def abort(self) -> None:
         self.aborted += 1
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 def main_function(source: str, name: str = "f", **names: Any) -> Callable[..., Any]:

@@ -46,7 +46,6 @@ from ipython1.kernel.tub import directwrite
 from ipython1.kernel.tub.bananawire import (
     CLOSE,
     DELIVER,
-    SMALL_CHUNK,
     STRING,
     Extent,
     Incoming,
@@ -61,9 +60,6 @@ from ipython1.kernel.tub.transportroom import TransportRoom
 from ipython1.kernel.wire.frames import MAX_BATCH
 
 log = Logger()
-
-MAX_UNSENT = 256 * 2**20
-"""The maximum number of unsent bytes: if a peer does not read and more are waiting, its connection is aborted."""
 
 CLOSE_GRACE = 2.0
 """Seconds that a peer has to close its side of a connection."""
@@ -83,7 +79,6 @@ class FastBroker(Broker):
 
     :cvar max_batch: bytes; see :data:`~ipython1.kernel.frames.MAX_BATCH`.
     :cvar message_limit: the maximum bytes of a top-level item on the stock path.
-    :cvar max_unsent: bytes; see :data:`MAX_UNSENT`.
     :ivar room: whether more may be written now.
     :ivar lost_reason: why the connection was lost, for messages; empty while it is open.
     """
@@ -91,7 +86,6 @@ class FastBroker(Broker):
     unslicerClass = _RootUnslicer
     max_batch = MAX_BATCH
     message_limit = MAX_BATCH + 4096
-    max_unsent = MAX_UNSENT
     clock: Any = None
     transport: Any
 
@@ -108,10 +102,6 @@ class FastBroker(Broker):
         super().__init__(*args, **kwargs)
         self._outgoing_changed()
         self._incoming_changed()
-
-    def setTub(self, tub: Any) -> None:
-        super().setTub(tub)
-        self.max_unsent = getattr(tub, "max_unsent", self.max_unsent)
 
     def connectionMade(self) -> None:
         self.room.watch(self.transport)
@@ -180,21 +170,7 @@ class FastBroker(Broker):
             to = self._to[tracker.clid] = self._call + b128(tracker.clid) + self._method
         head = (first, to, second, self._arguments, b128(size), STRING)
         directwrite.write(self.transport, b"".join((*head, *batch, second, CLOSE, first, CLOSE)))
-        # The check costs more than a small message, so it is not done for each of these.
-        looking = size > SMALL_CHUNK or not self.openCount & 0x7E
-        if looking and self.unsent_bytes() > self.max_unsent:
-            log.warn("{peer} does not read; closing its connection", peer=self.peer_name())
-            self.abort("it did not read what was sent")
-            return False
         return True
-
-    def unsent_bytes(self) -> int:
-        """Return the number of written bytes that wait in this process because the peer reads too slowly."""
-        transport = self.transport
-        waiting: int = getattr(transport, "_tempDataLen", 0)
-        return (
-            waiting + len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-        )
 
     # Receiving
 
@@ -424,7 +400,7 @@ class _Arguments:
 def send_batch(reference: Any, batch: Part | Sequence[Part]) -> bool:
     """Send ``batch`` (bytes, or parts to be joined) to the ``remote_deliver`` of ``reference``.
 
-    There is no reply.
+    There is no reply.  It is sent even if the connection has no room; see :class:`TransportRoom`.
 
     :returns: True if the bytes were passed to the transport, False if the connection is gone, which the disconnect
         notification also reports.

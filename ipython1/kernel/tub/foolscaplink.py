@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from foolscap.referenceable import Referenceable
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
@@ -42,7 +44,7 @@ class FoolscapLink(Referenceable):
         """Send to ``remote`` from now on; when its connection is lost, so is the link."""
         self._remote = remote
         self._room = room_of(remote)
-        remote.notifyOnDisconnect(self._link.connection_lost, "the connection was lost")
+        remote.notifyOnDisconnect(self._lost)
         self._link.connected(self)
         self._link.call_soon(self._open)
 
@@ -50,6 +52,11 @@ class FoolscapLink(Referenceable):
         early, self._early = self._early or [], None
         for batch in early:
             self._link.deliver(batch)
+
+    def _lost(self) -> None:
+        broker = getattr(getattr(self._remote, "tracker", None), "broker", None)
+        reason = getattr(broker, "lost_reason", "")
+        self._link.connection_lost(reason or "the connection was lost")
 
     def send_batch(self, parts: list[Buffer]) -> None:
         send_batch(self._remote, parts)
@@ -65,6 +72,11 @@ class FoolscapLink(Referenceable):
         broker = self._remote.tracker.broker
         if broker is not None and broker.transport is not None:
             broker.transport.abortConnection()
+
+    def close(self) -> None:
+        broker = self._remote.tracker.broker
+        if broker is not None:
+            broker.shutdown(Failure(ConnectionDone()))
 
     def remote_deliver(self, batch: Buffer) -> None:
         """Receive a batch from the other side."""

@@ -54,6 +54,7 @@ class Gate(Referenceable):
             return messages.pack_refusal(problem), None
         link = FrameLink(self._flusher, session)
         link.ends = ends_of(remote_link)
+        link.bulk.guard()
         face = FoolscapLink(link)
         try:
             welcome = session.attach(link)

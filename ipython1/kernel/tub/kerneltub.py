@@ -33,8 +33,9 @@ from zope.interface import implementer
 
 from ipython1.kernel.host import sockets
 from ipython1.kernel.tub import directwrite
-from ipython1.kernel.tub.fastbroker import MAX_UNSENT, FastBroker
+from ipython1.kernel.tub.fastbroker import FastBroker
 from ipython1.kernel.tub.strangers import Doorkeeper
+from ipython1.kernel.tub.transportroom import DEAF_WATER, TransportRoom
 
 log = Logger()
 
@@ -89,6 +90,7 @@ class StrangerBroker(FastBroker):
         self._wrong_names = 0
         self.trusted = False
         super().__init__(*args, **kwargs)
+        self.room = TransportRoom(DEAF_WATER)
 
     def remote_getReferenceByName(self, name: bytes) -> Any:
         try:
@@ -307,7 +309,6 @@ class KernelTub(Tub):
     # No keepalive messages: a process that is busy in C code cannot answer them, but its operating system can
     # (sockets.tune).
     keepaliveTimeout: Any = None
-    max_unsent = MAX_UNSENT
     disconnectTimeout = None
 
     def setup(self, _test_options: dict[str, Any]) -> None:

@@ -11,6 +11,10 @@ from zope.interface import implementer
 
 from ipython1.kernel.wire.room import HIGH_WATER
 
+DEAF_WATER = 32 * HIGH_WATER
+"""Bytes that a party has not taken, with which the controller does not listen to it: who asks without end and does not
+read the answers can ask no more.  Only the accepting side does this, so that never both sides wait."""
+
 
 @implementer(IPushProducer)
 class TransportRoom:
@@ -19,12 +23,13 @@ class TransportRoom:
     It poses as a producer of the TCP transport itself, beneath TLS: encrypted bytes are what waits there, whether
     :mod:`ipython1.kernel.tub.directwrite` or Twisted wrote them.
 
-    :param high_water: see :data:`~ipython1.kernel.wire.room.HIGH_WATER`.
+    :param deaf_water: see :data:`DEAF_WATER`; None to listen always.
     """
 
-    def __init__(self, high_water: int = HIGH_WATER) -> None:
+    def __init__(self, deaf_water: int | None = None) -> None:
         self.has_room = True
-        self._high_water = high_water
+        self._deaf_water = deaf_water
+        self._deaf = False
         self._transport: Any = None
         self._waiting: list[Callable[[], None]] = []
 
@@ -32,7 +37,7 @@ class TransportRoom:
         """Watch ``transport``; one that is not Twisted's own, as in tests, always has room."""
         if isinstance(transport, FileDescriptor) and transport.producer is None:
             self._transport = transport
-            transport.bufferSize = self._high_water
+            transport.bufferSize = HIGH_WATER
             FileDescriptor.registerProducer(transport, self, True)
 
     def when_room(self, call: Callable[[], None]) -> None:
@@ -42,13 +47,27 @@ class TransportRoom:
         else:
             self._waiting.append(call)
 
+    @property
+    def unsent(self) -> int:
+        """The number of written bytes that the operating system has not taken."""
+        transport = self._transport
+        if transport is None:
+            return 0
+        return int(transport._tempDataLen + len(transport.dataBuffer) - transport.offset)
+
     # IPushProducer, called by the transport
 
     def pauseProducing(self) -> None:
         self.has_room = False
+        if self._deaf_water is not None and not self._deaf and self.unsent > self._deaf_water:
+            self._deaf = True
+            self._transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         self.has_room = True
+        if self._deaf:
+            self._deaf = False
+            self._transport.resumeProducing()
         if self._transport is not None and self._transport.disconnecting:
             # The transport asks its producer for more instead of closing, and has stopped to write.
             self._transport.startWriting()

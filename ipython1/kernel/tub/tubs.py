@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 
-def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) -> KernelTub:
+def make_tub(cert_pem: bytes | None = None) -> KernelTub:
     """Create and start a Tub; stop it with :func:`close`.
 
     :param cert_pem: certificate and private key, which are its identity; None for a temporary identity, as clients
         and engines have.
-    :param max_unsent: the maximum number of unsent bytes; if a peer does not read and more are waiting, its
-        connection is aborted.  None for the default.
     :raises SecurityError: if ``cert_pem`` is not a certificate with its key, or assertions are disabled.
     """
     if not __debug__:
@@ -51,8 +49,6 @@ def make_tub(cert_pem: bytes | None = None, *, max_unsent: int | None = None) ->
             "the certificate file does not contain a certificate with its private key;"
             " restore it, or remove it together with the FURL files to get a new identity"
         ) from None
-    if max_unsent is not None:
-        tub.max_unsent = max_unsent
     tub.startService()
     return tub
 
@@ -126,6 +122,20 @@ def register(tub: KernelTub, referenceable: Any, furl_name: str | None = None) -
     :param furl_name: the capability of an earlier run, to keep it; None for 160 new random bits.
     """
     furl: str = tub.registerReference(referenceable, furl_name)
+    return furl
+
+
+def replace_name(tub: KernelTub, referenceable: Any, furl_name: str) -> str:
+    """Give a registered object another secret, and end the connections of all who hold a reference to it.
+
+    :returns: the new FURL; the old one leads to nothing any more.
+    """
+    tub.unregisterReference(referenceable)
+    furl: str = tub.registerReference(referenceable, furl_name)
+    puid = referenceable.processUniqueID()
+    for broker in list(tub.brokers.values()):
+        if puid in broker.myReferenceByPUID:
+            broker.abort("its FURL was replaced")
     return furl
 
 

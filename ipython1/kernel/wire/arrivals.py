@@ -11,16 +11,18 @@ from ipython1.kernel.wire.link import FrameLink
 
 
 class _Place:
-    __slots__ = ("data", "here", "take")
+    __slots__ = ("call",)
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self.take = take
-        self.here = False
-        self.data: bytes | None = None
+    def __init__(self) -> None:
+        self.call: Callable[[], None] | None = None
 
 
 class Arrivals:
-    """Hands over what arrives in the order in which it was announced."""
+    """Hands over what arrives on a link in the order in which it was announced.
+
+    What has not been handed over when the link is lost never came: neither a transfer that was not whole, nor what was
+    announced after it.
+    """
 
     def __init__(self) -> None:
         self._places: deque[_Place] = deque()
@@ -33,28 +35,53 @@ class Arrivals:
         if not self._places:
             take()
             return
-        place = _Place(lambda data: take())
-        place.here, place.data = True, b""
+        place = _Place()
+        place.call = take
         self._places.append(place)
 
-    def transfer(self, link: FrameLink, reference: Buffer, take: Callable[[bytes], None]) -> None:
-        """Call ``take`` with the bytes of a bulk transfer, in turn; never, if they do not come."""
-        place = _Place(take)
+    def transfer(
+        self,
+        link: FrameLink,
+        reference: Buffer,
+        take: Callable[[bytes], None],
+        failed: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """Call ``take`` with the bytes of a bulk transfer, in turn.
+
+        :param failed: called instead, with the reason, if this side or the sender gives the transfer up.
+        """
+        place = _Place()
         self._places.append(place)
 
         def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
-            place.here = True
-            place.data = None if buffers is None else b"".join(buffers)
+            if link.lost:
+                self.clear()
+            elif buffers is None:
+                place.call = lambda: failed(reason)
+            else:
+                place.call = self._joined(buffers, take, failed)
             self._admit()
 
         link.bulk.take(unpack_reference(reference), complete)
+
+    @staticmethod
+    def _joined(
+        buffers: list[WritableBuffer], take: Callable[[bytes], None], failed: Callable[[str], None]
+    ) -> Callable[[], None]:
+        try:
+            data = b"".join(buffers)
+        except MemoryError:
+            size = sum(map(len, buffers))
+            return lambda: failed(f"not enough memory for {size} bytes on the receiving side")
+        return lambda: take(data)
 
     def clear(self) -> None:
         """Forget what has not come."""
         self._places.clear()
 
     def _admit(self) -> None:
-        while self._places and self._places[0].here:
-            place = self._places.popleft()
-            if place.data is not None:
-                place.take(place.data)
+        places = self._places
+        while places and places[0].call is not None:
+            call = places.popleft().call
+            assert call is not None
+            call()

@@ -1,17 +1,21 @@
 """Bulk transfers: payloads too large for a frame, in pieces, with the receiver setting the pace.
 
 A sender opens a transfer (``BULK_OPEN``, with the lengths of its buffers) and sends the frame of another kind that
-names it (a command, an outcome).  Then it sends pieces of up to 256 KiB, never more than ``WINDOW`` beyond what the
-receiver has acknowledged.  As the frame comes before the pieces, the controller knows where they go when they arrive:
-it relays them at once, at the receivers' pace, and keeps only what one receiver is behind the others.
+names it (a command, an outcome).  Then it sends pieces of up to 256 KiB, as long as the link has room
+(:mod:`~ipython1.kernel.wire.room`), in turn with the link's other transfers, and never more than ``WINDOW`` beyond what
+the receiver has acknowledged.  As the frame comes before the pieces, the controller knows where they go when they
+arrive: it relays them at once, at the receivers' pace, and keeps only what one receiver is behind the others.
 
 A command that waits in an engine's queue is the exception: its pieces go to the engine before the frame that names
 them, which is sent when its turn comes.  A sender that will not send that frame after all says so with ``BULK_FORGET``.
 
+A controller that can keep no more for slow receivers says so with ``BULK_HOLD``.  Then a transfer begins only when it
+is acknowledged (with 0 pieces at first), until a second ``BULK_HOLD`` takes that back.
+
 ======================  =========================================  =======================
 side of one transfer    events                                     ends with
 ======================  =========================================  =======================
-:class:`OutgoingBulk`   ack, refuse, link lost                     all sent / refused
+:class:`OutgoingBulk`   ack, refuse, room, link lost               all sent / refused
 :class:`IncomingBulk`   piece, abort, link lost                    complete / failed
 ``BulkRelay``           piece, ack or refuse of a sink, sink lost,  all pieces acknowledged by all
                         source lost or aborted                     sinks / no sinks left
@@ -32,9 +36,13 @@ from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.wire.payload import Buffers, pack_sizes, total_size
+from ipython1.kernel.wire.room import Room
 
 WINDOW: Final = 8
 """Pieces that may be on their way to any one receiver."""
+
+ACK_EVERY: Final = 4
+"""Pieces of a long transfer that are acknowledged together; fewer than ``WINDOW``."""
 
 LARGE_BUFFER: Final = 1024 * 1024
 """Bytes from which a received buffer gets memory of its own from the system."""
@@ -56,6 +64,21 @@ class SendFrame(Protocol):
     def __call__(
         self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
     ) -> None: ...
+
+
+class Outlet(Room, Protocol):
+    """What a link's transfers need of it."""
+
+    @property
+    def send(self) -> SendFrame:
+        """Sends a frame at once, whether there is room or not."""
+
+
+class PieceSource(Protocol):
+    """A transfer that is to send pieces."""
+
+    def send_piece(self) -> bool:
+        """Send one; False if there is none to send now."""
 
 
 def pack_reference(transfer: int) -> bytes:
@@ -104,12 +127,14 @@ class RefusedHere(str):
 
 
 class OutgoingBulk:
-    """A transfer from here; it is announced at once, and sent from :meth:`send_pieces` on."""
+    """A transfer from here; it is announced at once, and sent piece by piece."""
 
     def __init__(
         self, send: SendFrame, number: int, buffers: Buffers, on_end: OnSent | None = None
     ) -> None:
         self.number = number
+        self.begun = False
+        """Whether pieces may be sent: the frame that names it has been sent, and the receiver takes it."""
         self._send = send
         self._pieces = cut(buffers)
         self._total = number_of_pieces(total_size(buffers))
@@ -118,20 +143,21 @@ class OutgoingBulk:
         self._on_end = on_end
         send(frames.BULK_OPEN, number, b"", pack_sizes(buffers))
 
-    def send_pieces(self) -> None:
-        """Send as many pieces as the receiver's acknowledgements allow."""
-        while self._sent < min(self._total, self._acknowledged + WINDOW):
-            self._send(frames.BULK_PIECE, self.number, b"", next(self._pieces, b""))
-            self._sent += 1
+    def send_piece(self) -> bool:
+        """Send the next piece, if the receiver's acknowledgements allow it."""
+        if not self.begun or self._sent >= min(self._total, self._acknowledged + WINDOW):
+            return False
+        self._send(frames.BULK_PIECE, self.number, b"", next(self._pieces, b""))
+        self._sent += 1
+        return True
 
     def acknowledged(self, pieces: int) -> bool:
         """``pieces`` have arrived in all; True when that was the last."""
-        self._acknowledged = max(self._acknowledged, pieces)
-        self.send_pieces()
-        if self._acknowledged >= self._total:
-            self.end(None)
-            return True
-        return False
+        self._acknowledged = min(max(self._acknowledged, pieces), self._sent)
+        if self._acknowledged < self._total:
+            return False
+        self.end(None)
+        return True
 
     def end(self, reason: str | None) -> None:
         """It is over; let go of the buffers."""
@@ -181,7 +207,8 @@ class IncomingBulk:
         if self.complete:
             while len(self._buffers) < len(self._sizes):
                 self._buffers.append(bytearray())
-        self._send(frames.BULK_ACK, self.number, ACKNOWLEDGED.pack(self._received))
+        if self.complete or self._received % ACK_EVERY == 0:
+            self._send(frames.BULK_ACK, self.number, ACKNOWLEDGED.pack(self._received))
         self._tell()
 
     def _take(self, view: memoryview) -> None:

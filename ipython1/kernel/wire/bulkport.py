@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import TypeAlias
+
+from twisted.internet.interfaces import IReactorTime
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import frames
@@ -12,29 +15,49 @@ from ipython1.kernel.wire.bulk import (
     IncomingBulk,
     OnSent,
     OutgoingBulk,
-    SendFrame,
+    Outlet,
+    PieceSource,
     WritableBuffer,
 )
-from ipython1.kernel.wire.bulkrelay import BulkRelay
+from ipython1.kernel.wire.bulkguard import UnnamedTransfers
+from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed, LinkSink
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import Buffers, unpack_sizes
+from ipython1.kernel.wire.spool import Spool
+
+OnArrived: TypeAlias = Callable[[list[WritableBuffer] | None, str], None]
+"""Called once with a transfer's buffers, or with None and the reason why they will not come."""
 
 
 class BulkPort:
     """All bulk transfers of one link.
 
-    An end point (client or engine) takes incoming transfers with :meth:`incoming`; the controller sets :attr:`relaying`
-    and takes them with :meth:`relay`.
+    An end point (client or engine) takes incoming transfers with :meth:`take`; the controller sets :attr:`relaying` and
+    takes them with :meth:`relay`.
+
+    :param outlet: sends frames; see :class:`~ipython1.kernel.wire.link.FrameLink`.
+    :param spool: for what is relayed.
+    :param clock: for :meth:`guard`.
     """
 
-    def __init__(self, send: SendFrame) -> None:
-        self.send = send
-        self.relaying = False
+    def __init__(
+        self, outlet: Outlet, spool: Spool | None = None, clock: IReactorTime | None = None
+    ) -> None:
+        self.send = outlet.send
         self.relays_in: dict[int, BulkRelay] = {}
-        self.relays_out: dict[int, BulkRelay] = {}
+        self.relays_out: dict[int, LinkSink] = {}
+        self._outlet = outlet
+        self._spool = Spool() if spool is None else spool
+        self._clock = clock
+        self._relaying = False
+        self._unnamed: UnnamedTransfers | None = None
         self._incoming: dict[int, IncomingBulk] = {}
         self._outgoing: dict[int, OutgoingBulk] = {}
         self._numbers = count(1)
+        self._round: dict[PieceSource, None] = {}
+        self._waiting_for_room = False
+        self._held: dict[int, OutgoingBulk] | None = None
+        """What begins when the other side takes its ``BULK_HOLD`` back; None while there was none."""
 
     def next_number(self) -> int:
         """A number for a new transfer from here."""
@@ -46,6 +69,60 @@ class BulkPort:
         return (
             len(self.relays_in) + len(self.relays_out) + len(self._incoming) + len(self._outgoing)
         )
+
+    # -- as the controller's
+
+    @property
+    def relaying(self) -> bool:
+        """Whether incoming transfers are for others."""
+        return self._relaying
+
+    @relaying.setter
+    def relaying(self, relaying: bool) -> None:
+        if relaying and not self._relaying:
+            self._relaying = True
+            self._spool.watch(self._spool_changed)
+            if self._spool.full:
+                self._spool_changed(True)
+
+    def _spool_changed(self, full: bool) -> None:
+        self.send(frames.BULK_HOLD, 0, bytes((full,)))
+        for relay in list(self.relays_in.values()):
+            relay.pace()
+
+    def guard(self) -> None:
+        """Take only little of what no frame has named yet; see :mod:`~ipython1.kernel.wire.bulkguard`."""
+        self._unnamed = UnnamedTransfers(self._clock, self._refuse_unnamed)
+
+    def _refuse_unnamed(self, number: int, reason: str) -> None:
+        if number in self.relays_in:
+            self.relays_in[number].refuse(reason)
+        else:
+            self.drop(number, reason)
+
+    def relay(self, number: int) -> BulkRelay:
+        """The transfer that arrives here as ``number``, to attach sinks to in this turn, or to hold for them.
+
+        :raises ProtocolError: when there is none.
+        """
+        relay = self.relays_in.get(number)
+        if relay is None:
+            raise ProtocolError("a frame names a bulk transfer that was not opened")
+        self._was_named(number)
+        return relay
+
+    def refuse_relay(self, number: int, reason: str) -> None:
+        """Nobody wants the transfer that arrives here as ``number``."""
+        relay = self.relays_in.get(number)
+        if relay is not None:
+            relay.refuse(reason)
+        self._was_named(number)
+
+    def _was_named(self, number: int) -> None:
+        if self._unnamed is not None:
+            self._unnamed.named(number)
+
+    # -- from here
 
     def open(self, buffers: Buffers, on_end: OnSent | None = None) -> int:
         """Announce ``buffers``, which :meth:`begin` sends; the caller leaves them unchanged until ``on_end``.
@@ -59,22 +136,49 @@ class BulkPort:
     def begin(self, number: int) -> None:
         """Send the pieces of transfer ``number``, now that it has been named."""
         outgoing = self._outgoing.get(number)
-        if outgoing is not None:
-            outgoing.send_pieces()
+        if outgoing is None:
+            return
+        if self._held is not None:
+            self._held[number] = outgoing
+        else:
+            self._begin(outgoing)
 
-    def cancel(self, number: int, reason: str) -> None:
-        """Stop sending transfer ``number``."""
-        outgoing = self._outgoing.pop(number, None)
-        if outgoing is not None:
-            self.send(frames.BULK_ABORT, number, reason.encode())
-            outgoing.end(reason)
+    def _begin(self, outgoing: OutgoingBulk) -> None:
+        outgoing.begun = True
+        self.ready(outgoing)
 
-    def take(self, number: int, on_end: Callable[[list[WritableBuffer] | None, str], None]) -> None:
+    def ready(self, source: PieceSource) -> None:
+        """Have ``source`` send its pieces, in turn and as there is room, until it has none."""
+        self._round[source] = None
+        self._send_pieces()
+
+    def _send_pieces(self) -> None:
+        while self._round and self._outlet.has_room:
+            source = next(iter(self._round))
+            del self._round[source]
+            if source.send_piece():
+                self._round[source] = None
+        if self._round and not self._waiting_for_room:
+            self._waiting_for_room = True
+            self._outlet.when_room(self._go_on)
+
+    def _go_on(self) -> None:
+        self._waiting_for_room = False
+        self._send_pieces()
+
+    def forget(self, number: int) -> None:
+        """Tell the other side that nothing will refer to transfer ``number`` from here, whether it is whole or not."""
+        self.send(frames.BULK_FORGET, number)
+
+    # -- to here
+
+    def take(self, number: int, on_end: OnArrived) -> None:
         """Call ``on_end`` with the buffers of transfer ``number`` to here, or with None and the reason."""
         incoming = self._incoming.get(number)
         if incoming is None:
             on_end(None, "the transfer is unknown")
             return
+        self._was_named(number)
 
         def ended(buffers: list[WritableBuffer] | None, reason: str) -> None:
             self._incoming.pop(number, None)
@@ -82,103 +186,149 @@ class BulkPort:
 
         incoming.when_complete(ended)
 
-    def forget(self, number: int) -> None:
-        """Tell the other side that nothing will refer to transfer ``number`` from here, whether it is whole or not."""
-        self.send(frames.BULK_FORGET, number)
-
     def drop(self, number: int, reason: str) -> None:
         """Refuse the rest of transfer ``number`` to here."""
         if self._incoming.pop(number, None) is not None:
             self.send(frames.BULK_REFUSE, number, reason.encode())
+        self._was_named(number)
 
-    def relay(self, number: int) -> BulkRelay:
-        """The transfer that arrives here as ``number``, to add sinks to.
-
-        :raises ProtocolError: when there is none.
-        """
-        relay = self.relays_in.get(number)
-        if relay is None:
-            raise ProtocolError("a frame names a bulk transfer that was not opened")
-        return relay
-
-    def refuse_relay(self, number: int, reason: str) -> None:
-        """Nobody wants the transfer that arrives here as ``number``."""
-        relay = self.relays_in.get(number)
-        if relay is not None:
-            relay.refuse(reason)
+    # -- frames
 
     def frame_received(self, kind: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         """A frame of a bulk transfer arrived."""
         if kind == frames.BULK_PIECE:
-            if ident in self.relays_in:
-                self.relays_in[ident].piece(payload)
-            elif ident in self._incoming:
-                self._incoming[ident].piece(payload)
+            self._piece(ident, payload)
         elif kind == frames.BULK_ACK:
-            (pieces,) = ACKNOWLEDGED.unpack(meta)
-            if ident in self.relays_out:
-                self.relays_out[ident].sink_acknowledged(self, ident, pieces)
-            elif ident in self._outgoing and self._outgoing[ident].acknowledged(pieces):
-                self._outgoing.pop(ident, None)
+            self._acknowledged(ident, meta)
         elif kind == frames.BULK_OPEN:
-            if self.relaying:
-                self.relays_in[ident] = BulkRelay(self, ident, payload)
+            self._opened(ident, payload)
+        elif kind == frames.BULK_HOLD:
+            self._hold(bool(meta) and meta[0] != 0)
+        else:
+            self._ended(kind, ident, bytes(meta).decode(errors="replace"))
+
+    def _opened(self, number: int, sizes: Buffer) -> None:
+        if number in self.relays_in or number in self._incoming:
+            raise ProtocolError("a bulk transfer was opened twice")
+        if self._unnamed is not None and not self._unnamed.opened(number):
+            reason = "too many transfers were opened before it was said what they are for"
+            self.send(frames.BULK_REFUSE, number, reason.encode())
+        elif self._relaying:
+            self.relays_in[number] = BulkRelay(self, number, sizes, self._spool)
+        else:
+            self._incoming[number] = IncomingBulk(self.send, number, unpack_sizes(sizes))
+
+    def _piece(self, number: int, data: Buffer) -> None:
+        if self._unnamed is not None and not self._unnamed.piece(number, len(data)):
+            return
+        if number in self.relays_in:
+            self.relays_in[number].piece(data)
+        elif number in self._incoming:
+            self._incoming[number].piece(data)
+
+    def _acknowledged(self, number: int, meta: Buffer) -> None:
+        (pieces,) = ACKNOWLEDGED.unpack(meta)
+        if number in self.relays_out:
+            self.relays_out[number].acknowledged(pieces)
+            return
+        outgoing = self._outgoing.get(number)
+        if outgoing is None:
+            return
+        if outgoing.acknowledged(pieces):
+            del self._outgoing[number]
+        elif self._held is not None and self._held.pop(number, None) is not None:
+            self._begin(outgoing)
+        else:
+            self.ready(outgoing)
+
+    def _hold(self, hold: bool) -> None:
+        held = self._held or {}
+        self._held = held if hold else None
+        if not hold:
+            for outgoing in held.values():
+                self._begin(outgoing)
+
+    def _ended(self, kind: int, number: int, reason: str) -> None:
+        self._was_named(number)
+        if kind == frames.BULK_REFUSE:
+            if number in self.relays_out:
+                self.relays_out[number].refused(reason)
             else:
-                self._incoming[ident] = IncomingBulk(self.send, ident, unpack_sizes(payload))
-        elif kind == frames.BULK_ABORT:
-            reason = bytes(meta).decode(errors="replace")
-            if ident in self.relays_in:
-                self.relays_in[ident].source_lost(reason)
-            elif ident in self._incoming:
-                self._incoming[ident].fail(reason)
-        elif kind == frames.BULK_REFUSE:
-            reason = bytes(meta).decode(errors="replace")
-            if ident in self.relays_out:
-                self.relays_out[ident].drop_sink(self, ident)
-            else:
-                outgoing = self._outgoing.pop(ident, None)
-                if outgoing is not None:
-                    outgoing.end(reason)
+                self._end_outgoing(number, reason)
+        elif number in self.relays_in:
+            forgotten = kind == frames.BULK_FORGET
+            relay = self.relays_in[number]
+            relay.source_lost("its sender took it back" if forgotten else reason)
         elif kind == frames.BULK_FORGET:
-            if ident in self.relays_in:
-                self.relays_in[ident].source_lost("its sender took it back")
-            else:
-                self._incoming.pop(ident, None)
+            self._incoming.pop(number, None)
+        elif number in self._incoming:
+            self._incoming[number].fail(reason)
+
+    def _end_outgoing(self, number: int, reason: str) -> None:
+        outgoing = self._outgoing.pop(number, None)
+        if outgoing is not None:
+            self._round.pop(outgoing, None)
+            if self._held is not None:
+                self._held.pop(number, None)
+            outgoing.end(reason)
 
     def connection_lost(self, reason: str) -> None:
         """The link is gone, and every transfer with it."""
+        self._spool.unwatch(self._spool_changed)
+        if self._unnamed is not None:
+            self._unnamed.clear()
         for relay in list(self.relays_in.values()):
             relay.source_lost(reason)
-        for number, relay in list(self.relays_out.items()):
-            relay.drop_sink(self, number)
-        self.relays_in.clear()
-        self.relays_out.clear()
-        for outgoing in list(self._outgoing.values()):
-            outgoing.end(reason)
-        self._outgoing.clear()
+        for sink in list(self.relays_out.values()):
+            sink.refused(reason)
+        for number in list(self._outgoing):
+            self._end_outgoing(number, reason)
         for incoming in list(self._incoming.values()):
             incoming.fail(reason)
+        self._round.clear()
+
+
+class _Collector:
+    """Puts together what a relay brings, as it comes."""
+
+    def __init__(self, on_end: OnArrived) -> None:
+        self._on_end = on_end
+        self._taking = False
+
+    def attached(self, feed: Feed) -> None:
+        self._feed = feed
+        self._incoming = IncomingBulk(self._answer, 0, unpack_sizes(feed.sizes))
+        self._incoming.when_complete(self._on_end)
+
+    def _answer(
+        self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
+    ) -> None:
+        if kind == frames.BULK_ACK:
+            self._feed.acknowledge(ACKNOWLEDGED.unpack(meta)[0])
+        else:
+            self._feed.refuse(bytes(meta).decode())
+
+    def offered(self) -> None:
+        if self._taking:
+            return  # an acknowledgement is answered with the next offer
+        self._taking = True
+        while (data := self._feed.take()) is not None:
+            self._incoming.piece(data)
+        self._taking = False
+
+    def aborted(self, reason: str) -> None:
+        self._incoming.fail(reason)
 
 
 def collect(
-    relay: BulkRelay,
-    on_end: Callable[[list[WritableBuffer] | None, str], None],
-    call_soon: Callable[[Callable[[], None]], object],
+    relay: BulkRelay, on_end: OnArrived, call_soon: Callable[[Callable[[], None]], object]
 ) -> None:
     """Take what a relay brings here: ``on_end`` gets the buffers, or None and the reason.
 
-    :param call_soon: calls something in a later turn, because a relay does not expect to be answered at once.
+    :param call_soon: calls something in a later turn; ``on_end`` is called so.
     """
 
-    def out(
-        kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
-    ) -> None:
-        call_soon(lambda: outer.frame_received(kind, ident, meta, payload))
+    def ended(buffers: list[WritableBuffer] | None, reason: str) -> None:
+        call_soon(lambda: on_end(buffers, reason))
 
-    def back(
-        kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
-    ) -> None:
-        inner.frame_received(kind, ident, meta, payload)
-
-    inner, outer = BulkPort(out), BulkPort(back)
-    inner.take(relay.add_sink(outer), on_end)
+    relay.attach(_Collector(ended))

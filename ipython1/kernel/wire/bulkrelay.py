@@ -2,55 +2,89 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import frames
-from ipython1.kernel.wire.bulk import ACKNOWLEDGED, WINDOW, SendFrame, number_of_pieces
+from ipython1.kernel.wire.bulk import (
+    ACK_EVERY,
+    ACKNOWLEDGED,
+    WINDOW,
+    PieceSource,
+    SendFrame,
+    number_of_pieces,
+)
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.wire.payload import unpack_sizes
+from ipython1.kernel.wire.spool import Slot, Spool, SpoolFull
 
 SLACK: Final = 4
-"""Pieces that a receiver may be behind the fastest one and still set the pace for all."""
+"""Pieces that a receiver may be behind the fastest one and still set the pace for all; also those that come before
+those on their way to a receiver have arrived there."""
 
-SPOOL_IN_MEMORY: Final = 16 * PIECE_SIZE
-"""Bytes that a controller keeps in memory for receivers that have fallen behind; the rest goes to a file."""
+NOBODY_LEFT: Final = "nobody is left to receive it"
 
-
-class Spool:
-    """Pieces that somebody still misses: in memory as long as they are few, else in a temporary file without a name."""
-
-    def __init__(self) -> None:
-        self._file: tempfile.SpooledTemporaryFile[bytes] | None = None
-
-    def put(self, index: int, data: Buffer) -> None:
-        """Keep piece number ``index``."""
-        if self._file is None:
-            self._file = tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY)  # noqa: SIM115 (close)
-        self._file.seek(index * PIECE_SIZE)
-        self._file.write(data)
-
-    def get(self, index: int) -> bytes:
-        """Piece number ``index`` again."""
-        assert self._file is not None
-        self._file.seek(index * PIECE_SIZE)
-        return self._file.read(PIECE_SIZE)
-
-    def close(self) -> None:
-        """Forget everything."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+OnSinkEnd: TypeAlias = Callable[[str | None], None]
+"""Called once when a sink is done: with None when it has everything, else with the reason why it has not."""
 
 
-@dataclass(slots=True)
-class _Sink:
-    """One receiver of a relay: how many pieces it was sent, and how many it has acknowledged."""
+class Sink(Protocol):
+    """A receiver of what a relay brings: a link, a file, memory."""
 
-    sent: int = 0
-    acknowledged: int = 0
+    def attached(self, feed: Feed) -> None:
+        """``feed`` is where the pieces come from; called first."""
+
+    def offered(self) -> None:
+        """There may be more to take from the feed, now or later, whenever the sink has room."""
+
+    def aborted(self, reason: str) -> None:
+        """The rest will not come; nothing is called afterwards."""
+
+
+class Feed:
+    """A sink's place in a relay."""
+
+    __slots__ = ("_on_end", "_relay", "acknowledged", "over", "sink", "taken")
+
+    def __init__(self, relay: BulkRelay, sink: Sink, on_end: OnSinkEnd | None) -> None:
+        self._relay = relay
+        self._on_end = on_end
+        self.sink = sink
+        self.taken = 0
+        self.acknowledged = 0
+        self.over = False
+
+    @property
+    def sizes(self) -> bytes:
+        """The lengths of the transfer's buffers, packed."""
+        return self._relay.sizes
+
+    def take(self) -> Buffer | None:
+        """Return the next piece; None if there is none, or ``WINDOW`` of them are not acknowledged."""
+        return None if self.over else self._relay._take(self)
+
+    def acknowledge(self, pieces: int) -> None:
+        """The sink has ``pieces`` in all for good."""
+        if not self.over and self.acknowledged < pieces <= self.taken:
+            self._relay._sink_acknowledged(self, pieces)
+
+    def refuse(self, reason: str) -> None:
+        """The sink cannot take the rest, or is gone."""
+        if not self.over:
+            self._relay._sink_gone(self, reason)
+
+    def drop(self) -> None:
+        """Nobody wants the sink to have it any more; neither it nor ``on_end`` is told."""
+        if not self.over:
+            self._on_end = None
+            self._relay._sink_gone(self, NOBODY_LEFT)
+
+    def _end(self, reason: str | None) -> None:
+        self.over = True
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(reason)
 
 
 class RelayPort(Protocol):
@@ -58,155 +92,316 @@ class RelayPort(Protocol):
 
     send: SendFrame
     relays_in: dict[int, BulkRelay]
-    relays_out: dict[int, BulkRelay]
+    relays_out: dict[int, LinkSink]
 
     def next_number(self) -> int:
         """A number for a new transfer from there."""
+
+    def ready(self, source: PieceSource) -> None:
+        """Have ``source`` send its pieces, in turn and as there is room, until it has none."""
+
+
+class LinkSink:
+    """Sends what a relay brings through a link, as transfer ``number``."""
+
+    feed: Feed
+
+    def __init__(self, port: RelayPort, number: int) -> None:
+        self._port = port
+        self._number = number
+
+    def attached(self, feed: Feed) -> None:
+        self.feed = feed
+        self._port.relays_out[self._number] = self
+        self._port.send(frames.BULK_OPEN, self._number, b"", feed.sizes)
+
+    def offered(self) -> None:
+        self._port.ready(self)
+
+    def send_piece(self) -> bool:
+        data = self.feed.take()
+        if data is None:
+            return False
+        self._port.send(frames.BULK_PIECE, self._number, b"", data)
+        return True
+
+    def acknowledged(self, pieces: int) -> None:
+        """The other side has ``pieces`` in all."""
+        self.feed.acknowledge(pieces)
+        if self.feed.over:
+            self._port.relays_out.pop(self._number, None)
+
+    def refused(self, reason: str) -> None:
+        """The other side wants no more, or is gone."""
+        self._port.relays_out.pop(self._number, None)
+        self.feed.refuse(reason)
+
+    def dropped(self) -> None:
+        """The other side is not to get the rest; whoever decides that tells it."""
+        self._port.relays_out.pop(self._number, None)
+        self.feed.drop()
+
+    def aborted(self, reason: str) -> None:
+        self._port.relays_out.pop(self._number, None)
+        self._port.send(frames.BULK_ABORT, self._number, reason.encode())
 
 
 class BulkRelay:
     """A transfer through here, to one or several sinks, cut through as it comes.
 
-    The sinks set the pace together, within limits: when one falls further behind the fastest than ``SLACK``
-    pieces (an engine that is stopped, or computes without ever letting go), the others go on, and what it
-    misses waits in a temporary file.
+    =========  ====================================================  ================================
+    state      event                                                 becomes
+    =========  ====================================================  ================================
+    unclaimed  a sink is attached, or it is held                     claimed
+    unclaimed  it is refused; its source is lost                     over
+    claimed    a sink has everything, refuses, or is dropped, and    over (the source hears why,
+               it was the last, and nobody holds it                  unless all has come)
+    claimed    its source is lost or aborts it before all has come   over (the sinks hear why)
+    =========  ====================================================  ================================
 
-    :param source: the port on which it arrives, or None once that is gone.
+    While it is unclaimed, its source sends no more than a window.  Claimed, the sinks set the pace together, within
+    limits: when one falls further behind the fastest than ``SLACK`` pieces (an engine that is stopped, or computes
+    without ever letting go), the others go on, and what it misses waits in the spool.  While the spool is full, the
+    slowest sink sets the pace.
+
+    Sinks that are attached later than in the turn in which the frame that names the transfer arrives find
+    everything only if somebody holds the relay; :meth:`hold` and :meth:`release` are counted.
+
+    :param source: the port on which it arrives.
     """
 
-    def __init__(self, source: RelayPort, number: int, sizes: Buffer) -> None:
+    def __init__(self, source: RelayPort, number: int, sizes: Buffer, spool: Spool) -> None:
         self._source: RelayPort | None = source
         self._number = number
-        self._sizes = bytes(sizes)
-        self._total = number_of_pieces(sum(unpack_sizes(sizes)))
+        self._spool = spool
+        self.sizes = bytes(sizes)
+        self._size = sum(unpack_sizes(sizes))
+        self._total = number_of_pieces(self._size)
         self._received = 0
         self._acknowledged = 0
-        self._sinks: dict[tuple[RelayPort, int], _Sink] = {}
-        self._spool = Spool()
+        self._told = 0
+        self._feeds: list[Feed] = []
+        self._holds = 0
+        self._claimed = False
+        self._kept: dict[int, Slot] = {}
+        self._oldest = 0
+        self._fresh: Buffer | None = None
+        self._granted = False
+        self.failure: str | None = None
+        """Why no sink can get all of it any more."""
 
-    def add_sink(self, port: RelayPort) -> int:
-        """Relay to ``port`` as well; call it when the frame arrives that names the transfer, before any piece.
+    @property
+    def whole(self) -> bool:
+        """Whether everything has come from the source."""
+        return self._received == self._total
 
-        :returns: the transfer's number on that port, for the frame that names it there.
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return self._size
+
+    # -- its sinks
+
+    def attach(self, sink: Sink, on_end: OnSinkEnd | None = None) -> Feed:
+        """Relay to ``sink`` as well.
+
+        :param on_end: called when the sink is done, unless it is dropped.
+        """
+        feed = Feed(self, sink, on_end)
+        sink.attached(feed)
+        if self.failure is None and self._oldest:
+            self.failure = "it came before anybody asked to receive all of it"
+        if self.failure is not None:
+            sink.aborted(self.failure)
+            feed._end(self.failure)
+            return feed
+        self._claimed = True
+        self._feeds.append(feed)
+        if self._spool.full and not self._granted and self._source is not None:
+            # It has been told to wait.
+            self._granted = True
+            self._source.send(frames.BULK_ACK, self._number, ACKNOWLEDGED.pack(0))
+        self._finish_if_whole()
+        sink.offered()
+        return feed
+
+    def add_sink(self, port: RelayPort, on_end: OnSinkEnd | None = None) -> int:
+        """Relay to the link of ``port`` as well.
+
+        :returns: the transfer's number there, for the frame that names it.
         """
         number = port.next_number()
-        sink = self._sinks[port, number] = _Sink()
-        port.relays_out[number] = self
-        port.send(frames.BULK_OPEN, number, b"", self._sizes)
-        self._catch_up(port, number, sink)
-        self._release_source()
+        self.attach(LinkSink(port, number), on_end)
         return number
 
-    def piece(self, data: Buffer) -> None:
-        """A piece from the source."""
-        index = self._received
-        if index >= self._total:
-            raise ProtocolError("a bulk transfer has more pieces than its sizes say")
-        if index - self._acknowledged >= WINDOW:
-            raise ProtocolError("a bulk transfer runs ahead of its acknowledgements")
-        self._received += 1
-        left_behind = not self._sinks
-        for (port, number), sink in list(self._sinks.items()):
-            if sink.sent == index and index - sink.acknowledged < WINDOW:
-                sink.sent += 1
-                port.send(frames.BULK_PIECE, number, b"", data)
-            else:
-                left_behind = True
-        if left_behind:
-            try:
-                self._spool.put(index, data)
-            except OSError as problem:
-                self._leave_behind(
-                    f"the controller has no room to keep it for a slow receiver: {problem.strerror or problem}"
-                )
-        self._release_source()
-
-    def _leave_behind(self, reason: str) -> None:
-        """Give up the sinks that have not been sent everything so far; the others go on."""
-        for (port, number), sink in list(self._sinks.items()):
-            if sink.sent < self._received:
-                del self._sinks[port, number]
-                port.relays_out.pop(number, None)
-                port.send(frames.BULK_ABORT, number, reason.encode())
-        if self._sinks:
-            self._pace()
-        else:
-            self._end_if_over()
-            self._finish_source(refuse=reason)
-
-    def _release_source(self) -> None:
-        """With all pieces here the source is done; whoever is behind gets the rest from the spool."""
-        if self._received == self._total and self._sinks:
-            self._acknowledge(self._total)
-            self._finish_source(refuse=None)
-
-    def _catch_up(self, port: RelayPort, number: int, sink: _Sink) -> None:
-        """Send a sink what it missed, as far as its window goes."""
-        while sink.sent < self._received and sink.sent - sink.acknowledged < WINDOW:
-            port.send(frames.BULK_PIECE, number, b"", self._spool.get(sink.sent))
-            sink.sent += 1
-
-    def sink_acknowledged(self, port: RelayPort, number: int, pieces: int) -> None:
-        """A sink has received ``pieces`` in all."""
-        sink = self._sinks.get((port, number))
-        if sink is None or not sink.acknowledged < pieces <= sink.sent:
-            return
-        sink.acknowledged = pieces
-        if pieces == self._total:
-            port.relays_out.pop(number, None)
-            del self._sinks[port, number]
-            self._end_if_over()
-            return
-        self._catch_up(port, number, sink)
-        self._pace()
-
     def drop_sink(self, port: RelayPort, number: int) -> None:
-        """A sink is gone, or wants no more."""
-        if self._sinks.pop((port, number), None) is None:
-            return
-        port.relays_out.pop(number, None)
-        if self._sinks:
-            self._pace()
-        else:
-            self._end_if_over()
-            self._finish_source(refuse="nobody is left to receive it")
+        """The link of ``port`` is not to get it any more as transfer ``number``."""
+        sink = port.relays_out.get(number)
+        if sink is not None and sink.feed in self._feeds:
+            sink.dropped()
+
+    def hold(self) -> None:
+        """Keep everything for sinks that are attached later; undone by :meth:`release`."""
+        self._holds += 1
+        self._claimed = True
+        self._finish_if_whole()
+
+    def release(self, reason: str = NOBODY_LEFT) -> None:
+        """Undo :meth:`hold`; if there is no sink, the source is told ``reason``."""
+        self._holds -= 1
+        self._trim()
+        self.pace()
+        self._end_if_over(reason)
 
     def refuse(self, reason: str) -> None:
         """Nobody wants it."""
-        if not self._sinks:
-            self._finish_source(refuse=reason)
-            self._end_if_over()
+        if not self._feeds and not self._holds:
+            self._end(reason)
 
-    def _pace(self) -> None:
-        reached = [sink.acknowledged for sink in self._sinks.values()]
-        self._acknowledge(max(min(reached), max(reached) - SLACK))
+    # -- what comes
 
-    def _acknowledge(self, pieces: int) -> None:
-        if pieces > self._acknowledged:
-            self._acknowledged = pieces
-            if self._source is not None:
-                self._source.send(frames.BULK_ACK, self._number, ACKNOWLEDGED.pack(pieces))
+    def piece(self, data: Buffer) -> None:
+        """A piece from the source.
 
-    def _end_if_over(self) -> None:
-        if not self._sinks:
-            self._spool.close()
+        :raises ProtocolError: if it is not one that may come now.
+        """
+        index = self._received
+        if index >= self._total:
+            raise ProtocolError("a bulk transfer has more pieces than its sizes say")
+        if len(data) != min(PIECE_SIZE, self._size - index * PIECE_SIZE):
+            raise ProtocolError("a piece of a bulk transfer has the wrong size")
+        if index - self._told >= WINDOW:
+            raise ProtocolError("a bulk transfer runs ahead of its acknowledgements")
+        self._received += 1
+        self._fresh = data
+        for feed in list(self._feeds):
+            feed.sink.offered()
+        if self._oldest <= index:
+            try:
+                self._kept[index] = self._spool.put(data)
+            except SpoolFull as problem:
+                self._leave_behind(f"the controller can keep no more for slow receivers: {problem}")
+        self._fresh = None
+        self.pace()
+        self._finish_if_whole()
 
-    def _finish_source(self, refuse: str | None) -> None:
-        source, self._source = self._source, None
-        if source is None or source.relays_in.pop(self._number, None) is None:
-            return
-        if refuse is not None:
-            source.send(frames.BULK_REFUSE, self._number, refuse.encode())
+    def _leave_behind(self, reason: str) -> None:
+        """Give up the sinks that have not taken everything so far, and those still to come; the others go on."""
+        self.failure = reason
+        for feed in list(self._feeds):
+            if feed.taken < self._received:
+                self._abort(feed, reason)
+        self._trim()
+        if not self._feeds:
+            self._end(reason)
 
     def source_lost(self, reason: str) -> None:
         """No more will come from the source."""
-        if self._source is not None:
-            self._source.relays_in.pop(self._number, None)
-        self._source = None
-        if self._received == self._total:
+        self._leave_source()
+        if self.whole and self._claimed:
             return
-        for port, number in list(self._sinks):
-            port.relays_out.pop(number, None)
-            port.send(frames.BULK_ABORT, number, reason.encode())
-        self._sinks.clear()
-        self._spool.close()
+        self.failure = reason
+        for feed in list(self._feeds):
+            self._abort(feed, reason)
+        self._free_all()
+
+    # -- what goes on
+
+    def _take(self, feed: Feed) -> Buffer | None:
+        index = feed.taken
+        if index >= self._received or index - feed.acknowledged >= WINDOW:
+            return None
+        slot = self._kept.get(index)
+        try:
+            data = self._fresh if slot is None else self._spool.get(slot)
+            assert data is not None
+        except OSError as problem:
+            self._abort(feed, f"the controller cannot read what it kept: {problem}")
+            self._end_if_over(NOBODY_LEFT)
+            return None
+        feed.taken += 1
+        self._trim()
+        if self._fresh is None:
+            self.pace()
+        return data
+
+    def _sink_acknowledged(self, feed: Feed, pieces: int) -> None:
+        feed.acknowledged = pieces
+        if pieces < self._total:
+            feed.sink.offered()
+            self.pace()
+            return
+        self._finish_if_whole()
+        self._feeds.remove(feed)
+        feed._end(None)
+        self._end_if_over(NOBODY_LEFT)
+
+    def _sink_gone(self, feed: Feed, reason: str) -> None:
+        self._feeds.remove(feed)
+        feed._end(reason)
+        self._trim()
+        self.pace()
+        self._end_if_over(reason)
+
+    def _abort(self, feed: Feed, reason: str) -> None:
+        self._feeds.remove(feed)
+        feed.sink.aborted(reason)
+        feed._end(reason)
+
+    def pace(self) -> None:
+        """Let the source go on as far as the sinks, or the spool, allow."""
+        if not self._feeds:
+            return
+        if not self._spool.full:
+            # What a sink has on its way is in nobody's way, but a few pieces here keep it busy.
+            reached = [min(feed.taken, feed.acknowledged + SLACK) for feed in self._feeds]
+            self._acknowledge(max(min(reached), max(reached) - SLACK))
+        elif not self._holds:
+            self._acknowledge(min(feed.acknowledged for feed in self._feeds))
+
+    def _acknowledge(self, pieces: int) -> None:
+        self._acknowledged = max(self._acknowledged, pieces)
+        ahead = self._acknowledged - self._told
+        if self._source is not None and ahead and (ahead >= ACK_EVERY or self.whole):
+            self._told = self._acknowledged
+            self._source.send(frames.BULK_ACK, self._number, ACKNOWLEDGED.pack(self._told))
+
+    def _trim(self) -> None:
+        """Let go of the pieces that nobody will take any more."""
+        if self._claimed and not (self._holds and self.failure is None):
+            oldest = min((feed.taken for feed in self._feeds), default=self._received)
+            while self._oldest < oldest:
+                slot = self._kept.pop(self._oldest, None)
+                if slot is not None:
+                    self._spool.free(slot)
+                self._oldest += 1
+
+    def _finish_if_whole(self) -> None:
+        """With all pieces here the source is done; whoever is behind gets the rest from the spool."""
+        if self.whole and (self._feeds or self._holds) and self._source is not None:
+            self._acknowledge(self._total)
+            self._leave_source()
+
+    def _end_if_over(self, reason: str) -> None:
+        if self._claimed and not self._feeds and not self._holds:
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        """It is over; a source that is not done hears ``reason``."""
+        self.failure = self.failure or reason
+        self._free_all()
+        source, number = self._source, self._number
+        self._leave_source()
+        if source is not None:
+            source.send(frames.BULK_REFUSE, number, reason.encode())
+
+    def _leave_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.relays_in.pop(self._number, None)
+
+    def _free_all(self) -> None:
+        kept, self._kept = self._kept, {}
+        for slot in kept.values():
+            self._spool.free(slot)
+        self._oldest = self._received

@@ -46,6 +46,7 @@ BULK_ACK: Final = 3
 BULK_ABORT: Final = 4
 BULK_REFUSE: Final = 5
 BULK_FORGET: Final = 6
+BULK_HOLD: Final = 7
 
 # Kinds: a client and the controller
 SUBMIT: Final = 16

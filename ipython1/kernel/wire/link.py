@@ -7,22 +7,25 @@ knows no network.  ``FoolscapLink`` of ``ipython1.kernel.tub`` connects one to a
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import OnSent, pack_reference
 from ipython1.kernel.wire.bulkport import BulkPort
-from ipython1.kernel.wire.bulkrelay import BulkRelay
+from ipython1.kernel.wire.bulkrelay import BulkRelay, OnSinkEnd
 from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
 from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline
 from ipython1.kernel.wire.room import Room, RoomQueue
+from ipython1.kernel.wire.spool import Spool
 
 log = Logger()
 
@@ -48,6 +51,9 @@ class BatchTransport(Room, Protocol):
     def abort(self) -> None:
         """Give the connection up at once."""
 
+    def close(self) -> None:
+        """Give the connection up when what was sent is out, or soon."""
+
 
 class CallSoon(Protocol):
     """Something like ``reactor.callLater(0, ...)``."""
@@ -56,10 +62,23 @@ class CallSoon(Protocol):
 
 
 class TurnFlusher:
-    """Flushes every link that was written to in a reactor turn, once, when the turn is over."""
+    """Flushes every link that was written to in a reactor turn, once, when the turn is over.
 
-    def __init__(self, call_soon: CallSoon) -> None:
+    It also holds what else the links of a process share.
+
+    :param clock: for time limits; None for no limits.
+    :param spool: for what is relayed between links; None for one of the usual size.
+    """
+
+    def __init__(
+        self,
+        call_soon: CallSoon,
+        clock: IReactorTime | None = None,
+        spool: Spool | None = None,
+    ) -> None:
         self.call_soon = call_soon
+        self.clock = clock
+        self.spool = Spool() if spool is None else spool
         self._dirty: list[FrameLink] = []
 
     def mark(self, link: FrameLink) -> None:
@@ -99,7 +118,7 @@ class FrameLink:
         self.lost = False
         self.ends: Ends | None = None
         self._room = RoomQueue(self.call_soon)
-        self.bulk = BulkPort(self.send)
+        self.bulk = BulkPort(self, flusher.spool, flusher.clock)
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the next turn."""
@@ -127,8 +146,8 @@ class FrameLink:
     def send(
         self, kind: int, ident: int, meta: Buffer = b"", payload: Buffer = b"", flags: int = 0
     ) -> None:
-        """Send one frame with the others of this turn."""
-        if self.lost:
+        """Send one frame with the others of this turn; live output is dropped if there is no room for it."""
+        if self.lost or (kind == frames.OUTPUT and not self.has_room):
             return
         size = HEADER_SIZE + len(meta) + len(payload)
         if self._size + size > frames.MAX_BATCH:
@@ -183,9 +202,16 @@ class FrameLink:
         self.bulk.begin(number)
         return number
 
-    def send_relayed(self, kind: int, ident: int, meta: Buffer, relay: BulkRelay) -> None:
+    def send_relayed(
+        self,
+        kind: int,
+        ident: int,
+        meta: Buffer,
+        relay: BulkRelay,
+        on_end: OnSinkEnd | None = None,
+    ) -> None:
         """Send a frame whose payload is a bulk transfer that comes in on another link."""
-        self.send_reference(kind, ident, meta, relay.add_sink(self.bulk))
+        self.send_reference(kind, ident, meta, relay.add_sink(self.bulk, on_end))
 
     def send_reference(self, kind: int, ident: int, meta: Buffer, transfer: int) -> None:
         """Send a frame whose payload is bulk transfer number ``transfer`` of this link, which is open already."""
@@ -222,7 +248,7 @@ class FrameLink:
         try:
             frames.dispatch(batch, self._frame_received)
             return
-        except ProtocolError as problem:
+        except (KernelError, struct.error) as problem:
             log.warn("ending the connection to {peer}: {problem}", peer=self.peer, problem=problem)
         except Exception:
             log.failure(
@@ -235,7 +261,7 @@ class FrameLink:
     ) -> None:
         if self.lost:
             return
-        if kind <= frames.BULK_FORGET:
+        if kind <= frames.BULK_HOLD:
             self.bulk.frame_received(kind, ident, meta, payload)
         else:
             self._receiver.frame_received(kind, flags, ident, meta, payload)
@@ -251,6 +277,15 @@ class FrameLink:
         self.connection_lost(reason)
         if transport is not None:
             transport.abort()
+
+    def dismiss(self, reason: str) -> None:
+        """Tell the other side why it is not to come back, and end the link."""
+        self.send(frames.GOODBYE, 0, b"", reason.encode())
+        self.flush()
+        transport = self._transport
+        self.connection_lost(reason)
+        if transport is not None:
+            transport.close()
 
     def connection_lost(self, reason: str) -> None:
         """The connection is gone."""
@@ -286,13 +321,16 @@ class ThreadOutbox:
 
     def __init__(self, call_from_thread: Callable[..., Any]) -> None:
         self._call_from_thread = call_from_thread
-        self._waiting: deque[tuple[list[Buffer], int] | _Large] = deque()
+        self._waiting: deque[tuple[FrameLink | None, tuple[list[Buffer], int] | _Large]] = deque()
         self._awake = False
         self.link: FrameLink | None = None
 
-    def post(self, parts: list[Buffer], size: int) -> None:
-        """Send whole frames, ``size`` bytes together; from any thread."""
-        self._post((parts, size))
+    def post(self, parts: list[Buffer], size: int, through: FrameLink | None = None) -> None:
+        """Send whole frames, ``size`` bytes together; from any thread.
+
+        :param through: the link; default: the present one.  What has not been sent when it is lost is dropped.
+        """
+        self._post((parts, size), through)
 
     def post_payload(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
         """Do what :meth:`FrameLink.send_payload` does; from any thread, in which small buffers are joined."""
@@ -300,14 +338,21 @@ class ThreadOutbox:
             self.post_large(kind, ident, meta, buffers)
             return
         frame = frames.pack_frame(kind, ident, meta, join_inline(buffers) if buffers else b"")
-        self._post(([frame], len(frame)))
+        self.post([frame], len(frame))
 
-    def post_large(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
-        """Do what :meth:`FrameLink.send_large` does; from any thread."""
-        self._post(_Large(kind, ident, meta, buffers))
+    def post_large(
+        self,
+        kind: int,
+        ident: int,
+        meta: Buffer,
+        buffers: Buffers,
+        through: FrameLink | None = None,
+    ) -> None:
+        """Do what :meth:`FrameLink.send_large` does; from any thread, through a link as with :meth:`post`."""
+        self._post(_Large(kind, ident, meta, buffers), through)
 
-    def _post(self, item: tuple[list[Buffer], int] | _Large) -> None:
-        self._waiting.append(item)
+    def _post(self, item: tuple[list[Buffer], int] | _Large, through: FrameLink | None) -> None:
+        self._waiting.append((self.link if through is None else through, item))
         if not self._awake:
             self._awake = True
             self._call_from_thread(self._drain)
@@ -316,10 +361,9 @@ class ThreadOutbox:
         # The flag goes down first: whoever appends after that wakes the reactor again.
         self._awake = False
         waiting = self._waiting
-        link = self.link
         while waiting:
-            item = waiting.popleft()
-            if link is None:
+            link, item = waiting.popleft()
+            if link is None or link.lost:
                 continue
             if isinstance(item, _Large):
                 link.send_large(item.kind, item.ident, item.meta, item.buffers)

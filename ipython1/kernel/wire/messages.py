@@ -47,15 +47,18 @@ UNRECEIVED: Final = 3
 ENGINE: Final = "engine"
 MULTIENGINE: Final = "multiengine"
 TASK: Final = "task"
+MONITOR: Final = "monitor"
 ROLES: Final = {
     ENGINE: "engines",
     MULTIENGINE: "MultiEngine clients",
     TASK: "Task clients",
+    MONITOR: "those who only look",
 }
 _FILES: Final = (
     ("ipcontroller-engine.furl", ROLES[ENGINE]),
     ("ipcontroller-mec.furl", ROLES[MULTIENGINE]),
     ("ipcontroller-tc.furl", ROLES[TASK]),
+    ("ipcontroller-monitor.furl", ROLES[MONITOR]),
 )
 
 

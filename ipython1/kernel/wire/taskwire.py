@@ -39,6 +39,7 @@ asks ``resync`` instead, before it sends anything else; see :mod:`~ipython1.kern
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -312,6 +313,8 @@ _NONE: list[tuple[object, bytes]] = []
 _COUNT: Final = struct.Struct("<I")
 _RUN: Final = struct.Struct("<QQIB")
 _RESULT: Final = struct.Struct("<QQIBd")
+_LAST_STATUS: Final = max(Status)
+_IMPOSSIBLE: Final = "a result has an unknown status, or took an impossible time"
 
 
 def _pack_table(
@@ -425,6 +428,8 @@ def unpack_result_head(data: Buffer) -> tuple[int, int, int, float]:
     if len(data) != _RESULT.size:
         raise ProtocolError("a result is malformed")
     task_id, attempt, _, status, duration = _RESULT.unpack(data)
+    if status > _LAST_STATUS or not 0.0 <= duration < math.inf:
+        raise ProtocolError(_IMPOSSIBLE)
     return task_id, attempt, status, duration
 
 
@@ -437,6 +442,9 @@ def unpack_results(data: Buffer) -> list[Result]:
     results: list[Result] = []
     append = results.append
     for task_id, attempt, size, status, duration in rows:
+        # All of it is checked before any of it counts; one duration that is no number would spoil every average.
+        if status > _LAST_STATUS or not 0.0 <= duration < math.inf:
+            raise ProtocolError(_IMPOSSIBLE)
         if size:
             end = position + size
             append((task_id, attempt, status, duration, bytes(data[position:end])))

@@ -21,6 +21,7 @@ from ipython1.kernel.basics.error import (
     KernelError,
     SecurityError,
 )
+from ipython1.kernel.calls import awaynotice
 from ipython1.kernel.calls.connect import open_connection
 from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, get_multiengine_client
 from ipython1.kernel.controller.enginefc import FCEngines
@@ -55,24 +56,32 @@ class ConnectCase(TestCase):
         self.patch(os, "environ", {**os.environ, "IPYTHONDIR": str(self.directory)})
         IPythonDirs.resolve().prepare()
         self.cluster = InMemoryCluster(2, ReactorPump())
-        self.controller_tub = await self.listen(make_certificate())
+        self.certificate = make_certificate()
+        self.controller_tub = await self.listen(self.certificate)
+        self.furls: dict[str, str] = {}
+        self.publish()
+        self.file = self.directory / "security" / "ipcontroller-mec.furl"
+        write_furl(self.file, self.furls[messages.MULTIENGINE])
+
+    async def listen(self, certificate: bytes, port: int = 0) -> Any:
+        tub = tubs.make_tub(certificate)
+        self.addCleanup(lambda: Deferred.fromCoroutine(tubs.close(tub)))
+        self.port = await tubs.listen(tub, "127.0.0.1", port)
+        return tub
+
+    def publish(self) -> None:
+        """Offer the controller's interfaces, under the FURLs that they had before."""
         flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush))
         faces = {
             messages.MULTIENGINE: Gate(self.cluster.multiengine_face.accept, flusher),
             messages.ENGINE: Gate(FCEngines(self.cluster.controller).accept, flusher),
             "silent": SilentGate(),
         }
-        self.furls = {
-            name: tubs.register(self.controller_tub, face) for name, face in faces.items()
-        }
-        self.file = self.directory / "security" / "ipcontroller-mec.furl"
-        write_furl(self.file, self.furls[messages.MULTIENGINE])
-
-    async def listen(self, certificate: bytes) -> Any:
-        tub = tubs.make_tub(certificate)
-        self.addCleanup(lambda: Deferred.fromCoroutine(tubs.close(tub)))
-        self.port = await tubs.listen(tub, "127.0.0.1", 0)
-        return tub
+        for name, face in faces.items():
+            old = self.furls.get(name)
+            self.furls[name] = tubs.register(
+                self.controller_tub, face, None if old is None else parse_furl(old).name
+            )
 
     async def client(self, where: Any = "", timeout: float = PATIENT) -> AsyncMultiEngineClient:
         client = AsyncMultiEngineClient(
@@ -190,6 +199,101 @@ class ConnectingTest(ConnectCase):
         await client.close()
         await gone
         self.assertEqual(len(self.cluster.controller._on_register), before)
+
+
+class AgainTest(ConnectCase):
+    """Clients whose connection is lost, and who make it again."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.told: list[str] = []
+        self.patch(awaynotice, "_write", self.told.append)
+        self.patch(awaynotice, "FIRST", 0.05)
+
+    async def lose(self, client: AsyncMultiEngineClient) -> None:
+        """Close the controller's port, and wait until the client knows."""
+        away: Deferred[str] = Deferred()
+        client._connection.end.on_away.append(away.callback)
+        await tubs.close(self.controller_tub)
+        await away
+        client._connection.end.on_away.remove(away.callback)
+
+    async def come_back(self) -> None:
+        self.controller_tub = await self.listen(self.certificate, self.port)
+        self.publish()
+
+    async def test_what_is_asked_meanwhile_is_answered_when_the_controller_is_back(self) -> None:
+        client = await self.client()
+        for _ in range(2):
+            await self.lose(client)
+            asked = client.get_ids()
+            told: Deferred[None] = Deferred()
+            self.patch(
+                awaynotice, "_write", lambda text: (self.told.append(text), told.callback(None))
+            )
+            await told
+            self.patch(awaynotice, "_write", self.told.append)
+            await self.come_back()
+            self.assertEqual(await asked, [0, 1])
+        self.assertIn("the controller is away since 0 s", self.told[0])
+        self.assertIn("waiting; Ctrl-C stops waiting", self.told[0])
+        self.assertIn("the controller is back after 0 s", self.told)
+
+    async def test_it_hears_of_engines_that_came_and_went_meanwhile(self) -> None:
+        client = await self.client()
+        changes: list[list[int]] = []
+        client._connection.end.on_ids_changed(changes.append)
+        await self.lose(client)
+        self.cluster.engines[0].kill()
+        self.cluster.add_engine()
+        await self.come_back()
+        self.assertEqual(await client.get_ids(), [1, 2])
+        self.assertEqual(changes, [[1, 2]])
+
+    async def test_a_controller_without_the_state_of_the_one_before(self) -> None:
+        client = await self.client()
+        await self.lose(client)
+        asked = client.get_ids()
+        self.cluster = InMemoryCluster(2, ReactorPump())
+        await self.come_back()
+        with self.assertRaisesRegex(ConnectionError, "started anew, without the state"):
+            await asked
+        with self.assertRaisesRegex(ConnectionError, "started anew, without the state"):
+            await client.get_ids()
+
+    async def test_it_gives_up_in_the_end(self) -> None:
+        self.patch(clientconfig, "_settings", {"reconnect_timeout": 0.2})
+        client = await self.client()
+        await self.lose(client)
+        with self.assertRaisesRegex(ConnectionError, "could not be reached again for 0.2 s"):
+            await client.get_ids()
+
+    async def test_a_controller_that_ends_on_purpose_is_not_waited_for(self) -> None:
+        client = await self.client()
+        lost: Deferred[str] = Deferred()
+        client.on_connection_lost(lost.callback)
+        self.cluster.controller.clients.say_goodbye("the controller was stopped")
+        self.assertEqual(await lost, "the controller was stopped")
+        with self.assertRaisesRegex(ConnectionError, "the controller was stopped"):
+            await client.get_ids()
+
+    async def test_a_client_that_is_closed_while_the_controller_is_away(self) -> None:
+        client = await self.client()
+        await self.lose(client)
+        asked = client.get_ids()
+        await client.close()
+        with self.assertRaisesRegex(ConnectionError, "the client was closed"):
+            await asked
+
+    async def test_what_must_not_be_asked_twice_fails(self) -> None:
+        client = await self.client()
+        for engine in self.cluster.engines:
+            engine.worker.held = True
+        asked = client.interrupt()
+        await client.queue_status()
+        await self.lose(client)
+        with self.assertRaisesRegex(ConnectionError, "did the interrupt is not known"):
+            await asked
 
 
 class RefusalsTest(ConnectCase):

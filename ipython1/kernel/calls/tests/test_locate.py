@@ -43,6 +43,33 @@ class LocateTest(SynchronousTestCase):
         self.assertEqual(place.furl.hints[0], ("10.0.0.1", 10105))
         self.assertIn(str(path), place.description)
 
+    def test_a_furl_in_the_environment_goes_before_the_default_file_only(self):
+        self.write(port=1111)
+        self.write("task", port=2222)
+        for name, interface in (("MEC", "multiengine"), ("TASK", "task"), ("MONITOR", "monitor")):
+            os.environ[f"IPYTHON1_{name}_FURL"] = f" pb://{TUB}@tcp:10.0.0.9:9/{SECRET}\n"
+            place = locate("", interface)
+            self.assertEqual(place.furl.hints, (("10.0.0.9", 9),))
+            self.assertIn(f"IPYTHON1_{name}_FURL", place.description)
+            self.assertNotIn(SECRET, place.description)
+            moved = locate(("10.0.0.8", 8), interface)
+            self.assertEqual((moved.furl.hints, moved.furl.name), ((("10.0.0.8", 8),), SECRET))
+        path = self.write(cluster_id="mine", port=3333)
+        for given in ("mine", path, str(path)):
+            self.assertEqual(locate(given, "multiengine").furl.hints[0][1], 3333)
+        self.assertEqual(default_address("task"), ("10.0.0.9", 9))
+
+    def test_something_else_in_the_environment_is_told_and_not_shown(self):
+        os.environ["IPYTHON1_TASK_FURL"] = f"pb://{TUB}@10.0.0.9 {SECRET}"
+        with self.assertRaisesRegex(
+            SecurityError, "^IPYTHON1_TASK_FURL in the .* is not a FURL"
+        ) as caught:
+            locate("", "task")
+        self.assertNotIn(SECRET, str(caught.exception))
+        os.environ["IPYTHON1_TASK_FURL"] = ""
+        self.write("task", port=2222)
+        self.assertEqual(locate("", "task").furl.hints[0][1], 2222)
+
     def test_each_interface_has_its_own(self):
         self.write("multiengine", port=1111)
         self.write("task", port=2222)

@@ -89,10 +89,11 @@ class Marks:
             data[: _MARKS.size]
         ):
             return None
-        values = _MARKS.unpack_from(data)
-        if values[0] != _MAGIC:
+        magic, *values = _MARKS.unpack_from(data)
+        if magic != _MAGIC:
             return None
-        return cls(*values[1:7], bool(values[7]), bool(values[8]), *values[9:])
+        values[6:8] = map(bool, values[6:8])
+        return cls(*values)
 
     def describe(self) -> str:
         """What there was, for people."""

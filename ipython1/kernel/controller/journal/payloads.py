@@ -1,7 +1,7 @@
 """Payload files: large data beside the database, each block with its checksum.
 
-A file holds the data, then the CRC-32 of each block of them, then a trailer.  It is written before the row that names it,
-and removed after that row; what no row names is removed at the next start.
+A file holds the data, then the CRC-32 of each block of them, then a trailer.  It is written before the row that names
+it, and removed after that row; what no row names is removed at the next start.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 import zlib
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Final
 
 from ipython1.kernel.basics.error import JournalError
 from ipython1.kernel.controller.journal.rows import PayloadFile
-from ipython1.kernel.host.private_files import FILE_MODE, ensure_private_dir
+from ipython1.kernel.host.private_files import FILE_MODE, ensure_private_dir, sync_directory
 from ipython1.kernel.wire.frames import Buffer
 
 BLOCK: Final = 256 * 1024
@@ -77,7 +78,7 @@ class PayloadFiles:
 
     def __init__(self, directory: Path, sync: bool) -> None:
         self.directory = ensure_private_dir(directory)
-        self.unsynced: list[str] = []
+        self.unsynced: deque[str] = deque()
         self._sync = sync
         self._growing: dict[str, _Growing] = {}
 
@@ -103,7 +104,7 @@ class PayloadFiles:
         _write_at(growing.fd, growing.trailer(), growing.size)
         if self._sync:
             os.fsync(growing.fd)
-            self.sync_directory()
+            sync_directory(self.directory)
         else:
             self.unsynced.append(name)
         del self._growing[name]
@@ -139,15 +140,7 @@ class PayloadFiles:
                     os.fsync(fd)
                 finally:
                     os.close(fd)
-        self.sync_directory()
-
-    def sync_directory(self) -> None:
-        """Have the disk have the names of the files."""
-        fd = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(self.directory)
 
     def sweep(self, named: Iterable[PayloadFile]) -> list[str]:
         """Remove all files but those that rows name; returns the names of these that are not whole."""

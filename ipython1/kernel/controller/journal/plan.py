@@ -51,7 +51,7 @@ PartyChange: TypeAlias = EngineRow | ClientRow | Gone | Lease | Function
 class Plan:
     """What one commit writes.
 
-    The kinds are independent of each other; in each, insertions come before deletions.
+    The kinds are independent of each other; in each, insertions come before deletions, which tell what they are for.
 
     :ivar ticket: of the last call that is in it.
     :ivar size: bytes, about.
@@ -62,7 +62,7 @@ class Plan:
     :ivar commands: with their tickets.
     :ivar outcomes: with their tickets.
     :ivar taken: outcomes that clients have, with tickets.
-    :ivar forgotten: clients whose outcomes are cleared.
+    :ivar forgotten: clients whose outcomes with lower tickets are cleared.
     """
 
     ticket: int = 0
@@ -76,7 +76,7 @@ class Plan:
     commands_over: list[CommandKey] = field(default_factory=list)
     outcomes: list[tuple[int, OutcomeRow]] = field(default_factory=list)
     taken: list[tuple[int, OutcomeNote]] = field(default_factory=list)
-    forgotten: list[bytes] = field(default_factory=list)
+    forgotten: list[tuple[int, bytes]] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:

@@ -244,6 +244,7 @@ class Recovered:
     :ivar cleared: tasks that are done and were cleared, as far as they are in ``submissions``.
     :ivar commands: those that are not over, in the order in which they were written.
     :ivar outcomes: all of ``commands``, and all that are kept; :meth:`Journal.fetch_outcome` has their payloads.
+    :ivar broken_files: names of payload files that are not whole; reading them fails.
     :ivar lost: one line for people if something is missing that had been safe; empty otherwise.
     """
 
@@ -259,4 +260,5 @@ class Recovered:
     cleared: IdSet = field(default_factory=IdSet)
     commands: tuple[CommandRow, ...] = ()
     outcomes: tuple[OutcomeNote, ...] = ()
+    broken_files: tuple[str, ...] = ()
     lost: str = ""

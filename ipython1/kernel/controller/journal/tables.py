@@ -1,7 +1,7 @@
 """The tables of the journal's database, and what shows that they are whole.
 
-Each row ends with a checksum of its values.  The table ``totals`` has the number and the sum of the checksums of the rows
-of every other table; triggers keep it, so that a row that is not there any more is missed.  ``state`` has one row.
+Each row ends with a checksum of its values.  The table ``totals`` has the number and the sum of the checksums of the
+rows of every other table; triggers keep it, so that a row that is gone is missed.  ``state`` has one row.
 """
 
 from __future__ import annotations
@@ -109,7 +109,14 @@ class Table:
 
 
 class Damaged(Exception):
-    """The journal is not as it was written; the message says how."""
+    """The journal is not as it was written; the message says how.
+
+    :ivar release: closes what is open of it.
+    """
+
+    def __init__(self, reason: str, release: Iterable[Callable[[], None]] = ()) -> None:
+        super().__init__(reason)
+        self.release = list(release)
 
 
 STATE: Final = Table(

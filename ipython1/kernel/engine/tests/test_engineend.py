@@ -145,7 +145,7 @@ class CommandsTest(EndCase):
         transfer = self.there.send_large(frames.COMMAND, 1, meta, [bytes(10**7)])
         for _ in range(5):
             self.pump.step()
-        self.there.bulk.cancel(transfer, "its client is gone")
+        self.there.send(frames.BULK_ABORT, transfer, b"its client is gone")
         self.pump.run()
         self.assertEqual(self.worker.commands, [])
         [(_, _, number, meta, _)] = self.sent(frames.OUTCOME)

@@ -6,132 +6,21 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
-from ipython1.core.interrupt import InterruptGate
 from ipython1.kernel.engine import tasks as taskengine
 from ipython1.kernel.engine.tasks import EngineTasks
+from ipython1.kernel.engine.tests.taskengine import EngineTasksCase, Gate
 from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox, TurnFlusher
 from ipython1.kernel.wire.taskwire import Status
 
 
-class Told:
-    """Receives what the engine sends."""
-
-    has_room = True
-
-    def __init__(self) -> None:
-        self.log: list[Any] = []
-
-    def send_batch(self, parts: list[Any]) -> None:
-        frames.dispatch(b"".join(parts), self.received)
-
-    def abort(self) -> None:
-        pass
-
-    def received(self, kind: int, flags: int, ident: int, meta: Any, payload: Any) -> None:
-        if kind == taskwire.RESULTS:
-            self.log += [
-                ("result", entry[0], Status(entry[2])) for entry in taskwire.unpack_results(payload)
-            ]
-        elif kind == taskwire.BEGUN:
-            self.log.append(("begun", ident, taskwire.unpack_attempt(meta)))
-        elif kind == taskwire.GIVEN_BACK:
-            self.log.append(("given back", taskwire.unpack_keys(payload)))
-        elif kind == taskwire.DEPENDS:
-            self.log.append(("depends", ident, *taskwire.unpack_depends(meta)))
-        elif kind == frames.PROPERTIES:
-            self.log.append(("properties", ident))
-
-
-class Runner:
-    """Notes what it runs."""
-
-    def __init__(self, told: Told) -> None:
-        self.told = told
-        self.during: dict[bytes, Callable[[], None]] = {}
-        self.functions: dict[bytes, bytes] = {}
-
-    def run(self, payload: bytes, stopping: Callable[[], bool]) -> tuple[Status, bytes, float]:
-        self.told.log.append(("run", payload))
-        try:
-            self.during.get(payload, lambda: None)()
-        except KeyboardInterrupt:
-            return (Status.STOPPED if stopping() else Status.FAILED), b"", 0.0
-        return Status.OK, payload, 0.001
-
-    def failed(self, problem: BaseException) -> bytes:
-        return repr(problem).encode()
-
-    def depends(self, digest: bytes) -> bool:
-        try:
-            self.during.get(digest.rstrip(bytes(1)), lambda: None)()
-        except KeyboardInterrupt:
-            return False
-        return digest.startswith(b"y")
-
-    def add_function(self, digest: bytes, data: bytes) -> None:
-        self.functions[digest] = data
-
-    def forget_function(self, digest: bytes) -> None:
-        del self.functions[digest]
-
-
-class OneThread(Clock):
-    """A reactor in the only thread there is."""
-
-    def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
-        function(*args)
-        self.advance(0)
-        self.advance(0)
-
-
-class Gate(InterruptGate):
-    """Interrupts by raising in the caller, which here is the running task itself."""
-
-    __slots__ = ()
-
-    def request(self, run_id: Any) -> bool:
-        if self.current != run_id:
-            return False
-        raise KeyboardInterrupt
-
-
-class EngineTasksTests(SynchronousTestCase):
+class EngineTasksTests(EngineTasksCase):
     """One engine, driven step by step."""
-
-    def setUp(self) -> None:
-        self.told = Told()
-        self.runner = Runner(self.told)
-        self.clock = OneThread()
-        self.outbox = ThreadOutbox(self.clock.callFromThread)
-        self.woken = 0
-        self.tasks = EngineTasks(self.runner, Gate(), self.outbox, self.clock, self.wake)
-        link = FrameLink(TurnFlusher(lambda flush: self.clock.callLater(0, flush)), None)  # type: ignore[arg-type]
-        link.connected(self.told)
-        self.outbox.link = link
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def receive(self, *runs: tuple[int, int, bytes]) -> None:
-        rows = [(task_id, 1, flags, payload) for task_id, flags, payload in runs]
-        for parts, _ in taskwire.pack_runs(rows):
-            frames.dispatch(b"".join(parts), self.deliver)
-
-    def deliver(self, kind: int, flags: int, ident: int, meta: Any, payload: Any) -> None:
-        self.tasks.handlers[kind](flags, ident, meta, payload)
-
-    def run_all(self) -> None:
-        while self.tasks.run_one():
-            pass
-        self.tasks.idle()
 
     def test_order_and_batches(self) -> None:
         self.patch(taskengine, "FLUSH_AFTER", 3600.0)
         self.tasks._told_at = taskengine.perf_counter()
+        self.woken = 0
         self.receive((1, 0, b"a"), (2, 0, b"b"))
         self.assertEqual(self.woken, 1)
         self.run_all()
@@ -282,26 +171,6 @@ class EngineTasksTests(SynchronousTestCase):
         self.clock.advance(2 * taskengine.DEPEND_LIMIT)
         self.assertEqual(self.clock.getDelayedCalls(), [], "nobody is interrupted later")
 
-    def test_nothing_is_begun_while_the_controller_is_out_of_reach(self) -> None:
-        """It may have given to others what waits here."""
-        link = self.outbox.link
-        self.receive((1, 0, b"a"), (2, 0, b"b"))
-        self.assertTrue(self.tasks.run_one())
-        self.outbox.link = None
-        self.run_all()
-        self.assertEqual([entry for entry in self.told.log if entry[0] == "run"], [("run", b"a")])
-        self.outbox.link = link
-        self.tasks.registered()
-        self.receive((3, 0, b"c"))
-        self.run_all()
-        self.assertEqual([entry[1] for entry in self.told.log if entry[0] == "run"], [b"a", b"c"])
-
-    def test_coming_to_a_controller_that_has_given_its_runs_to_others(self) -> None:
-        self.receive((1, 0, b"a"), (2, 0, b"b"))
-        self.tasks.registered()
-        self.run_all()
-        self.assertEqual(self.told.log, [])
-
     def test_two_threads(self) -> None:
         """With a reactor that really is in another thread, nothing is lost and the order is kept."""
         ready = threading.Condition()
@@ -329,9 +198,10 @@ class EngineTasksTests(SynchronousTestCase):
         reactor = Reactor()
         self.outbox = ThreadOutbox(reactor.callFromThread)
         tasks = EngineTasks(self.runner, Gate(), self.outbox, reactor, lambda: None)
-        link = FrameLink(TurnFlusher(lambda flush: reactor.callFromThread(flush)), None)  # type: ignore[arg-type]
+        link = FrameLink(TurnFlusher(lambda flush: reactor.callFromThread(flush)), self.receiver)
         link.connected(self.told)
         self.outbox.link = link
+        tasks.registered(False, 0)
         thread = threading.Thread(target=reactor_thread)
         thread.start()
         try:

@@ -37,6 +37,12 @@ class ControllerTests(OptionsTestCase):
                     "ipython1.kernel.taskfc.IFCTaskController",
                     self.security / "ipcontroller-tc.furl",
                 ),
+                InterfaceSpec(
+                    "monitor",
+                    "ipython1.kernel.monitor.IMonitor",
+                    "ipython1.kernel.monitorfc.IFCMonitor",
+                    self.security / "ipcontroller-monitor.furl",
+                ),
             ),
         )
         self.assertEqual(config.task.scheduler, "ipython1.kernel.task.FIFOScheduler")
@@ -48,7 +54,7 @@ class ControllerTests(OptionsTestCase):
         self.assertEqual(config.engine_furl_file, self.security / "ipcontroller-x-engine.furl")
         self.assertEqual(
             [spec.furl_file.name for spec in config.interfaces],
-            ["ipcontroller-x-mec.furl", "ipcontroller-x-tc.furl"],
+            ["ipcontroller-x-mec.furl", "ipcontroller-x-tc.furl", "ipcontroller-x-monitor.furl"],
         )
 
     def test_engines_side_is_the_clients_unless_given(self):
@@ -76,11 +82,11 @@ class ControllerTests(OptionsTestCase):
     def test_furl_files_are_named_where_the_command_is_given(self):
         config = self.controller(
             *("--task-furl-file=t.furl", "--multiengine-furl-file=~/m.furl"),
-            "--engine-furl-file=/e.furl",
+            *("--monitor-furl-file=/o.furl", "--engine-furl-file=/e.furl"),
         )
         self.assertEqual(
             [spec.furl_file for spec in config.interfaces],
-            [Path.home() / "m.furl", Path.cwd() / "t.furl"],
+            [Path.home() / "m.furl", Path.cwd() / "t.furl", Path("/o.furl")],
         )
         self.assertEqual(config.engine_furl_file, Path("/e.furl"))
 
@@ -102,7 +108,7 @@ class ControllerTests(OptionsTestCase):
     def test_interfaces_are_added_changed_and_turned_off(self):
         self.ini(
             "[controller]\n[[controller_interfaces]]\n"
-            "[[[task]]]\nenabled = False\n[[[multiengine]]]\nfurl_file = m.furl\n"
+            "[[[task]]]\nenabled = False\n[[[monitor]]]\nenabled = False\n[[[multiengine]]]\nfurl_file = m.furl\n"
             "[[[mine]]]\ncontroller_interface = pkg.IMine\nfc_interface = pkg.IFCMine\n"
         )
         self.assertEqual(

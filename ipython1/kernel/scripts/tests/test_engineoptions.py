@@ -1,11 +1,13 @@
 """What ``ipengine`` makes of its command line and the ini file."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.kernel.scripts.engineoptions import parse_engine
 from ipython1.kernel.scripts.tests.optionscase import OptionsTestCase
 from ipython1.testing.folders import temporary_path
 
@@ -29,6 +31,24 @@ class EngineTests(OptionsTestCase):
         self.assertEqual(config.mpi, "mpi4py")
         compile(config.mpi_code, "mpi", "exec")
         self.assertIn("from mpi4py import MPI as mpi", config.mpi_code)
+
+    def test_a_furl_in_the_environment(self):
+        """It is for engines that were started by themselves; and their user code does not see it."""
+        text = f"pb://{'a' * 32}@tcp:10.0.0.1:5/{'s' * 32}"
+        for arguments in (
+            [f"--ipython-dir={self.directory}"],
+            ["--cluster-id=x"],
+            ["--furl-file=f"],
+        ):
+            self.patch(os, "environ", {**os.environ, "IPYTHON1_ENGINE_FURL": text})
+            self.assertIsNone(parse_engine(arguments).furl)
+            self.assertIn("IPYTHON1_ENGINE_FURL", os.environ)
+        os.environ["IPYTHONDIR"] = str(self.directory)
+        config = parse_engine(["--controller-ip=host0"])
+        self.assertEqual(str(config.furl), text)
+        self.assertNotIn("s" * 32, repr(config))
+        self.assertNotIn("IPYTHON1_ENGINE_FURL", os.environ)
+        self.assertIsNone(parse_engine([]).furl)
 
     def test_ini_file(self):
         self.ini(

@@ -378,28 +378,6 @@ class SendTests(SynchronousTestCase):
             pair.left.broker.connectionLost(Failure(error.ConnectionDone()))
             self.assertIs(send_batch(pair.left.remote[0], b"late"), False)
 
-    def test_a_peer_that_does_not_read_is_cut_off(self) -> None:
-        pair = Pair(self)
-        pair.left.broker.max_unsent = 10_000
-        pair.left.wire._tempDataLen = 9_000
-        self.assertIs(send_batch(pair.left.remote[0], bytes(5000)), True)
-        pair.left.wire._tempDataLen = 11_000
-        told: list[str] = []
-        pair.left.remote[0].notifyOnDisconnect(told.append, "lost")
-        self.assertIs(send_batch(pair.left.remote[0], bytes(5000)), False)
-        self.assertTrue(pair.left.wire.aborted)
-        pair.queue.run()
-        self.assertEqual(told, ["lost"])
-        reason = pair.left.remote[0].tracker.broker.lost_reason
-        self.assertEqual(reason, "it did not read what was sent")
-
-    def test_small_messages_are_counted_too(self) -> None:
-        pair = Pair(self)
-        pair.left.broker.max_unsent = 10_000
-        pair.left.wire._tempDataLen = 11_000
-        sent = sum(send_batch(pair.left.remote[0], b"small") for _ in range(1000))
-        self.assertLess(sent, 100)
-
 
 class ReceiveTests(SynchronousTestCase):
     """What a peer can and cannot do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 
 from ipython1.kernel.tests.wiresupport import Recorder
@@ -13,6 +13,7 @@ from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.fastbroker import send_batch
 from ipython1.kernel.tub.foolscaplink import FoolscapLink, room_of
 from ipython1.kernel.tub.tests.test_tubs import Inbox, TubCase
+from ipython1.kernel.tub.transportroom import DEAF_WATER
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 from ipython1.kernel.wire.room import HIGH_WATER
@@ -48,13 +49,13 @@ class RoomTests(TubCase):
     async def test_who_does_not_read_uses_up_the_room_and_gives_it_back_when_reading(self) -> None:
         await self.join()
         sent = self.fill()
-        self.assertLess(self.near.unsent_bytes(), HIGH_WATER + 2 * len(BATCH))
+        self.assertLess(self.near.room.unsent, HIGH_WATER + 2 * len(BATCH))
         again: Deferred[None] = Deferred()
         room_of(self.reference).when_room(lambda: again.callback(None))
         self.assertFalse(again.called)
         self.far.transport.resumeProducing()
         await again
-        self.assertEqual(self.near.unsent_bytes(), 0)
+        self.assertEqual(self.near.room.unsent, 0)
         self.assertTrue(room_of(self.reference).has_room)
         last = self.inbox.next()
         while len(self.inbox.got) < sent:
@@ -69,7 +70,7 @@ class RoomTests(TubCase):
             if not room_of(self.reference).has_room:
                 break
         self.assertFalse(room_of(self.reference).has_room)
-        self.assertLess(self.near.unsent_bytes(), HIGH_WATER + 2**16)
+        self.assertLess(self.near.room.unsent, HIGH_WATER + 2**16)
 
     async def test_a_link_knows_of_its_connection(self) -> None:
         await self.join()
@@ -94,6 +95,23 @@ class RoomTests(TubCase):
         self.far.transport.resumeProducing()
         await closed
         self.assertEqual(len(self.inbox.got), sent)
+
+    async def test_who_asks_and_does_not_read_the_answers_is_not_listened_to(self) -> None:
+        """Until it reads, and then nothing of what it said is missing."""
+        await self.join()
+        self.far.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+        self.near.transport.pauseProducing()
+        answers = self.inbox.peer
+        while self.far.room.unsent <= DEAF_WATER:
+            send_batch(answers, BATCH)
+        asked = self.inbox.next()
+        send_batch(self.reference, b"a question")
+        await task.deferLater(reactor, 0.1, lambda: None)
+        self.assertFalse(asked.called)
+        self.assertTrue(self.far.transport.connected)
+        self.near.transport.resumeProducing()
+        self.assertEqual(await asked, b"a question")
+        self.assertTrue(self.far.room.has_room)
 
     async def test_nobody_is_called_when_the_connection_is_lost(self) -> None:
         await self.join()

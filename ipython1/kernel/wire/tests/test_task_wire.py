@@ -100,6 +100,16 @@ class RoundTripTests(SynchronousTestCase):
         ]
         self.assertEqual(unpacked, runs)
 
+    def test_results_that_cannot_be_are_refused_as_a_whole(self) -> None:
+        good = (1, 1, 0, 0.5, b"x")
+        for status, seconds in ((9, 0.5), (0, -0.1), (0, float("nan")), (0, float("inf"))):
+            bad = (2, 1, status, seconds, b"")
+            for parts, _ in taskwire.pack_results([good, bad], 1):
+                payload = b"".join(parts)[frames.HEADER_SIZE :]
+                self.assertRaises(ProtocolError, taskwire.unpack_results, payload)
+            head = taskwire.pack_result_head(*bad[:4])
+            self.assertRaises(ProtocolError, taskwire.unpack_result_head, head)
+
     @quiet
     @given(
         st.lists(

@@ -1,0 +1,166 @@
+"""The results of an engine's tasks, kept until the controller says that it would have them after its own death.
+
+=====================  ===========================================  =============================================
+a result that is       on                                           becomes
+=====================  ===========================================  =============================================
+new                    :meth:`~TaskResults.tell`                    numbered, and sent
+numbered               :meth:`~TaskResults.resume` with a new link  sent again, in the order of the numbers
+numbered               :meth:`~TaskResults.safe` of its number      (gone)
+new or numbered        :meth:`~TaskResults.drop`                    (gone): the controller does not know its run
+=====================  ===========================================  =============================================
+
+Numbers rise for as long as the process lives, so the controller recognises what it has seen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Final
+
+from ipython1.kernel.wire import taskwire
+from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.taskwire import Result
+
+MOST_SIZE: Final = 64 * 1024 * 1024
+"""Bytes of results that may wait for confirmation; with more, no further run begins."""
+
+MOST_RESULTS: Final = 8192
+"""Results that may wait for confirmation; a greeting names them all."""
+
+PER_RESULT: Final = 200
+"""Bytes that a result takes besides its payload."""
+
+
+class _Batch:
+    """Results with consecutive numbers.
+
+    :ivar last: the number of the last one.
+    """
+
+    __slots__ = ("last", "rows", "size")
+
+    def __init__(self, last: int, rows: list[Result], size: int) -> None:
+        self.last = last
+        self.rows = rows
+        self.size = size
+
+
+class TaskResults:
+    """The results that the controller does not have yet, as far as this engine knows.
+
+    The main thread adds and tells them, the reactor's thread does all else.
+
+    :param outbox: sends, from any thread.
+    :ivar add: adds a result; it is numbered and sent by the next :meth:`tell`.
+    :ivar full: whether so much waits for confirmation that no further run should begin.
+    :ivar link: the link through which all that has a number was sent, which may be lost; None before the first.
+    """
+
+    def __init__(self, outbox: ThreadOutbox) -> None:
+        self._outbox = outbox
+        self._lock = threading.Lock()
+        self._new: deque[Result] = deque()
+        self._batches: deque[_Batch] = deque()
+        self._last = 0
+        self._size = 0
+        self._number = 0
+        self.add = self._new.append
+        self.full = False
+        self.link: FrameLink | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there are new ones."""
+        return bool(self._new)
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many results are kept."""
+        return self._number + len(self._new)
+
+    def tell(self) -> None:
+        """Number the new ones, and send them; from either thread."""
+        with self._lock:
+            new = self._new
+            rows = [new.popleft() for _ in range(len(new))]
+            if not rows:
+                return
+            first = self._last + 1
+            self._last += len(rows)
+            size = sum([len(row[4]) for row in rows])
+            self._batches.append(_Batch(self._last, rows, size))
+            self._grow(size, len(rows))
+            if self.link is not None:
+                self._send(self.link, first, rows, size)
+
+    def _grow(self, size: int, number: int) -> None:
+        self._size += size
+        self._number += number
+        self.full = (
+            self._size + PER_RESULT * self._number > MOST_SIZE or self._number >= MOST_RESULTS
+        )
+
+    def _send(self, link: FrameLink, first: int, rows: list[Result], size: int) -> None:
+        outbox = self._outbox
+        if size <= taskwire.INLINE:  # so none of them is large
+            for frame in taskwire.pack_results(rows, first):
+                outbox.post(*frame, link)
+            return
+        small: list[Result] = []
+        for number, row in enumerate(rows, first):
+            task_id, attempt, status, duration, payload = row
+            if len(payload) <= taskwire.INLINE:
+                small.append(row)
+                continue
+            for frame in taskwire.pack_results(small, number - len(small)):
+                outbox.post(*frame, link)
+            small = []
+            head = taskwire.pack_result_head(task_id, attempt, status, duration)
+            outbox.post_large(taskwire.RESULTS, number, head, [payload], link)
+        for frame in taskwire.pack_results(small, first + len(rows) - len(small)):
+            outbox.post(*frame, link)
+
+    def safe(self, number: int) -> bool:
+        """The controller would have all results up to ``number`` after its own death.
+
+        :returns: whether further runs may begin that could not before.
+        """
+        with self._lock:
+            full = self.full
+            batches = self._batches
+            while batches and batches[0].last <= number:
+                batch = batches.popleft()
+                self._grow(-batch.size, -len(batch.rows))
+            if batches:
+                batch = batches[0]
+                known = len(batch.rows) - (batch.last - number)
+                if known > 0:
+                    size = sum([len(row[4]) for row in batch.rows[:known]])
+                    del batch.rows[:known]
+                    batch.size -= size
+                    self._grow(-size, -known)
+            return full and not self.full
+
+    def resume(self, link: FrameLink) -> None:
+        """The engine has registered again; send all that has a number through ``link``, then all that gets one."""
+        with self._lock:
+            self.link = link
+            for batch in self._batches:
+                self._send(link, batch.last - len(batch.rows) + 1, batch.rows, batch.size)
+        self.tell()
+
+    def drop(self, but: tuple[int, int] | None) -> None:
+        """Forget all but the result of one run, which gets a new number."""
+        with self._lock:
+            rows = [row for batch in self._batches for row in batch.rows]
+            rows += [self._new.popleft() for _ in range(len(self._new))]
+            self._batches.clear()
+            self._size = self._number = 0
+            self.full = False
+            self._new.extend(row for row in rows if (row[0], row[1]) == but)
+
+    def keys(self) -> list[tuple[int, int]]:
+        """Name the runs whose results are kept."""
+        with self._lock:
+            kept = [(row[0], row[1]) for batch in self._batches for row in batch.rows]
+            return kept + [(row[0], row[1]) for row in list(self._new)]
