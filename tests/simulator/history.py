@@ -77,6 +77,7 @@ class History:
             ),
         )
         self.faults = 0
+        self._healed = False
         self.steps = 0
         self._actions: list[tuple[float, Callable[[], None]]] = [
             (6.0, self._submit),
@@ -186,7 +187,8 @@ class History:
             self.world.clock.callLater(self.chance.choice((0.1, 1.0)), self._add_engine)
 
     def _add_engine(self) -> None:
-        self.world.add_engine(self._host())
+        engine = self.world.add_engine(self._host())
+        engine.process.on_death.append(self._replace)
 
     def _kill_client(self) -> None:
         living = self._living()
@@ -237,7 +239,7 @@ class History:
         world, chance = self.world, self.chance
         world.start_controller()
         for _ in range(world.shape.engines):
-            world.add_engine(self._host())
+            self._add_engine()
         for _ in range(world.shape.clients):
             world.add_client(self._host())
         self._step_until(lambda: all(each.ready for each in world.clients), 30.0)
@@ -267,8 +269,13 @@ class History:
         world.network.unreachable.clear()
         for process in list(world.processes.values()):
             self._thaw(process)
-        if all(each.process.dead for each in world.engines):
-            world.add_engine(HOST)
+        self._healed = True
+        self._replace()
+
+    def _replace(self) -> None:
+        """Code of users still ends engines; there is always another one."""
+        if self._healed and all(each.process.dead for each in self.world.engines):
+            self.world.clock.callLater(0.1, self._add_engine)
 
     def _steps(self, number: int) -> None:
         clock = self.world.clock

@@ -24,6 +24,10 @@ class Session(FrameReceiver, Protocol):
 Accept = Callable[[messages.Hello], Session]
 
 
+CAPACITY = 100_000
+"""Bytes under way in one direction; beyond this the sender has no room until all have arrived."""
+
+
 class _Direction:
     """What is under way from one end of a connection to the other."""
 
@@ -31,14 +35,27 @@ class _Direction:
         self._process = process
         self._latency = latency
         self._last = 0.0
+        self._size = 0
+        self._when_room: list[Callable[[], None]] = []
+        self.has_room = True
         self.receiver: FrameLink | None = None
         self.under_way: list[bytes] = []
         self.cut = False
 
     def send(self, batch: bytes) -> None:
-        if not self.cut:
-            self.under_way.append(batch)
-            self._later(self._arrive)
+        if self.cut:
+            return
+        self.under_way.append(batch)
+        self._later(self._arrive)
+        self._size += len(batch)
+        if self._size > CAPACITY:
+            self.has_room = False
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        if self.has_room:
+            call()
+        else:
+            self._when_room.append(call)
 
     def _later(self, call: Callable[[], None]) -> None:
         """In the order of sending, whatever the latency."""
@@ -47,8 +64,16 @@ class _Direction:
         self._process.callLater(self._last - now, call)
 
     def _arrive(self) -> None:
-        if self.under_way and not self.cut:
-            self._deliver(self.under_way.pop(0))
+        if not self.under_way or self.cut:
+            return
+        batch = self.under_way.pop(0)
+        self._size -= len(batch)
+        if not self._size and not self.has_room:
+            self.has_room = True
+            waiting, self._when_room = self._when_room, []
+            for call in waiting:
+                call()
+        self._deliver(batch)
 
     def _deliver(self, batch: bytes) -> None:
         assert self.receiver is not None
@@ -59,6 +84,7 @@ class _Direction:
         if self.cut:
             return
         self.cut = True
+        self._when_room.clear()
         whole = frames_of(b"".join(self.under_way))
         self.under_way.clear()
         arriving = whole[: chance.randint(0, len(whole))] if chance.random() < 0.5 else []
@@ -89,14 +115,26 @@ def frames_of(data: bytes) -> list[bytes]:
 class _Transport:
     """One end of a connection, as its ``FrameLink`` sees it."""
 
-    def __init__(self, connection: Connection, out: _Direction) -> None:
+    def __init__(self, connection: Connection, sender: SimProcess, out: _Direction) -> None:
         self._connection = connection
+        self._sender = sender
         self._out = out
 
+    @property
+    def has_room(self) -> bool:
+        return self._out.has_room
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        self._out.when_room(call)
+
     def send_batch(self, parts: list[Buffer]) -> None:
-        self._out.send(b"".join(parts))
+        if not self._sender.dead:
+            self._out.send(b"".join(parts))
 
     def abort(self) -> None:
+        self._connection.close()
+
+    def close(self) -> None:
         self._connection.close()
 
 
@@ -123,11 +161,11 @@ class Connection:
         self._to_controller.receiver = controller_link
 
     def connect_controller(self, link: FrameLink) -> None:
-        link.connected(_Transport(self, self._to_party))
+        link.connected(_Transport(self, self.controller, self._to_party))
 
     def connect_party(self, link: FrameLink) -> None:
         self.welcomed = True
-        link.connected(_Transport(self, self._to_controller))
+        link.connected(_Transport(self, self.party, self._to_controller))
 
     def close(self) -> None:
         """One end closes it, or its process is dead: the other one notices soon."""

@@ -108,7 +108,7 @@ class Oracle:
         self.commands: dict[int, CommandStory] = {}
         self._by_origin: dict[tuple[bytes, int], CommandStory] = {}
         self._last_on: dict[tuple[str, bytes], int] = defaultdict(int)
-        self.checks = 0
+        self._losses = 0
 
     def say(self, text: str) -> None:
         self._world.say(text)
@@ -131,6 +131,7 @@ class Oracle:
 
     def engine_given_up(self, uuid: str) -> None:
         """The controller declares an engine lost: what it had may run again."""
+        self._losses += 1
         for run in self._runs:
             if run.engine.uuid == uuid:
                 run.excused = True
@@ -266,12 +267,12 @@ class Oracle:
             if task.result is None:
                 continue
             status, data = task.result
-            losses = sum(run.excused for run in task.runs)
-            ends = task.work.end
-            if status is Status.OK and ends == "returns":
+            if status is Status.OK and task.work.end == "returns":
                 continue
-            failures = sum(run.failed and not run.excused for run in task.runs)
-            if losses + failures > task.retries:
+            spent = sum(run.excused or run.failed for run in task.runs)
+            # It may also have been on its way to engines that were dead already.
+            spent += max(0, self._losses - sum(run.excused for run in task.runs))
+            if spent > task.retries:
                 continue
             self.broken(
                 f"task {task.task_id} ended with {status.name} {data[:200]!r} without reason"

@@ -32,7 +32,7 @@ from ipython1.kernel.tasks.encoder import Encoded
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.taskwire import DONE_HEAD, OptionsSpec, Status
-from tests.simulator.disk import MemoryJournal
+from tests.simulator.disk import SimJournal
 from tests.simulator.process import MainThread, SimProcess
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class SimController:
     def __init__(self, world: World) -> None:
         self.process = world.new_process("controller")
         world.controller = self
-        self.journal = MemoryJournal(
+        self.journal = SimJournal(
             world.disk, self.process, world.chance, world.shape.slowest_commit
         )
         self.service = ControllerService(
@@ -323,7 +323,6 @@ class SimEngine:
         )
         self.worker.source = self.tasks
         self.end.handlers.update(self.tasks.handlers)
-        self.end.holds_of_tasks = getattr(self.tasks, "holds", self.end.holds_of_tasks)
         self.hello = messages.Hello(
             uuid=world.uuid(),
             pid=self.process.pid,
@@ -353,7 +352,7 @@ class SimEngine:
         self.process.callLater(0.01, self.process.kill)
 
     async def _open_link(self) -> messages.Welcome:
-        hello = replace(self.hello, holds=self.end.holds())
+        hello = replace(self.hello, holds=self.tasks.add_to(self.end.holds()))
         link, welcome = await self.world.network.register(self.process, hello, self.end)
         kept = welcome.known and welcome.instance == self._welcome.instance
         self.end.attach(link, welcome, kept)
@@ -364,7 +363,7 @@ class SimEngine:
         self._welcome = welcome
         self.id = welcome.engine_id if welcome.engine_id is not None else -1
         self.world.say(f"{self.name} is engine {self.id}, {'known' if kept else 'new'}")
-        self.tasks.registered(kept)
+        self.tasks.registered(kept, self.id)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None and not self.process.dead:

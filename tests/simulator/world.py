@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from tests.simulator.disk import Disk
+from ipython1.kernel.controller.journal.tests.memoryjournal import Disk
 from tests.simulator.network import Network
 from tests.simulator.oracle import Oracle, Violation
 from tests.simulator.parties import SimClient, SimController, SimEngine
@@ -47,7 +47,7 @@ class World:
         self.story: list[tuple[float, str]] = []
         self.broken: BaseException | None = None
         self.processes: dict[int, SimProcess] = {}
-        self.disk = Disk(self.chance)
+        self.disk = Disk(f"{self.chance.getrandbits(128):032x}")
         self.network = Network(self.chance)
         self.network.latencies = self.shape.latencies
         self.oracle = Oracle(self)
@@ -84,8 +84,7 @@ class World:
 
     def is_done(self, task_id: int) -> bool:
         """Whether a task has an outcome that anybody can get."""
-        state = self.disk.state
-        return any(ids.common(task_id, task_id + 1) for ids in (state.succeeded, state.failed))
+        return task_id in self.disk.succeeded or task_id in self.disk.failed
 
     def engine_lost(self, engine: SimEngine) -> None:
         self._lost_ids.add(engine.id)
