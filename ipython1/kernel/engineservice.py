@@ -13,19 +13,17 @@ from ipython1.kernel.basics.engineinterfaces import (
     ITaskEngine,
 )
 from ipython1.kernel.basics.naming import lazy_names as _lazy_names
-from ipython1.kernel.controller.queuedengine import (
-    Command,
-    CommandQueue,
-    IEngineQueued,
-    Outcome,
-    QueuedEngine,
-)
+from ipython1.kernel.controller.command import Command, Outcome
+from ipython1.kernel.controller.commanddata import CommandData
+from ipython1.kernel.controller.commandqueue import CommandQueue
+from ipython1.kernel.controller.queuedengine import IEngineQueued, QueuedEngine
 
 if TYPE_CHECKING:
     from ipython1.kernel.engine.service import EngineService
 
 __all__ = [
     "Command",
+    "CommandData",
     "CommandQueue",
     "EngineService",
     "IEngineBase",

@@ -37,6 +37,7 @@ __all__ = [
     "NotAPendingResult",
     "NotDefined",
     "NotStarted",
+    "OutOfMemory",
     "ProtocolError",
     "QueueCleared",
     "ResultAlreadyRetrieved",
@@ -190,6 +191,10 @@ class MessageSizeError(KernelError):
             f"{what} is {size} bytes, but the controller accepts at most {most} (max_message_size in "
             f"ipython1.kernel.ini); {instead} or use files"
         )
+
+
+class OutOfMemory(KernelError, MemoryError):
+    """An engine or client has no memory for an object that was sent to it."""
 
 
 class JournalError(KernelError):

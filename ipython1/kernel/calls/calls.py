@@ -301,7 +301,8 @@ class Call:
     def start(self, targets: Sequence[int] | None, announce: bool = True) -> None:
         """Send the request.
 
-        :param announce: False if :attr:`accepted` is not used.
+        :param announce: False if :attr:`accepted` is not used: nobody goes on before the call is done, so the
+            controller need not keep it for a client that is gone.
         """
         self._announce = announce
         request = self.request
@@ -352,7 +353,13 @@ class Call:
     ) -> None:
         part = _Part(self, engine_id)
         number = self.end.submit(
-            self.request.command, buffers, targets, part, self.request.stream, self._announce
+            self.request.command,
+            buffers,
+            targets,
+            part,
+            self.request.stream,
+            announce=self._announce,
+            keep=self._announce,
         )
         if number is not None:
             self.numbers[number] = engine_id
@@ -386,7 +393,7 @@ class Call:
 
         Where it has not begun it fails with ``QueueCleared``; where it is running it is interrupted.
         """
-        if self._over or not self.end.connected:
+        if self._over or not self.end.usable:
             return
         self._aborted = True
         for number in self.numbers:

@@ -16,18 +16,28 @@ away         ``attach``, to another state; ``give_up``;          lost
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ConnectionError, EngineDied, MessageSizeError, from_wire
+from ipython1.kernel.basics.error import (
+    ConnectionError,
+    KernelError,
+    MessageSizeError,
+    OutOfMemory,
+    from_wire,
+)
+from ipython1.kernel.calls.sentcommands import CommandObserver, SentCommand, SentCommands
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
+from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.handlers import FrameHandlers
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, split_inline, total_size
@@ -36,24 +46,14 @@ log = Logger()
 
 CLOSED = "the client was closed"
 
+TAKEN_AFTER: Final = 0.02
+"""Seconds that the word that outcomes are here waits for a command to go out with."""
+
+RESYNC_ROWS: Final = 5_000
+"""Commands that one frame tells of when the controller is back; fit into one."""
+
 ONLY_ONCE = frozenset(("interrupt", "kill"))
 """Questions that are not asked again, as something else may be meant by then."""
-
-
-class CommandObserver(Protocol):
-    """Observes one command; all methods are called in the reactor's thread."""
-
-    def accepted(self, ids: Sequence[int]) -> None:
-        """The command is in the queues of these engines."""
-
-    def outcome(self, outcome: Outcome) -> None:
-        """An engine is done."""
-
-    def output(self, engine_id: int, stream: str, text: str) -> None:
-        """The running command wrote something."""
-
-    def failed(self, problem: Exception) -> None:
-        """The command was refused or the connection was lost; no other method is called afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +65,13 @@ class _Question:
     answer: Deferred[Any]
 
 
-@dataclass(slots=True)
-class _SentCommand:
-    """A command that was sent, and its outcomes so far.
-
-    :ivar expected: the number of engines that it runs on, once known.
-    :ivar outcomes: by engine; None while a large outcome is being received.
-    """
-
-    observer: CommandObserver
-    expected: int | None = None
-    outcomes: dict[int, Outcome | None] = field(default_factory=dict)
-
-
 class ClientEnd:
     """A client's connection to one interface.
 
     :param origin: the client's uuid.
     :ivar reconnects: whether a link that is lost is made again; set by whoever does that.
+    :ivar call_later: the reactor's; without it, all is sent at once.
+    :ivar handlers: what is done with each kind of frame.
     :ivar on_away: called with the reason when the link is lost, and is to be made again.
     :ivar on_back: called with the welcome when it is made again.
     :ivar on_lost: called with the reason when it is lost for good.
@@ -95,14 +84,32 @@ class ClientEnd:
         self.welcome = messages.Welcome()
         self._link: FrameLink | None = None
         self._numbers = count(1)
-        self._commands: dict[int, _SentCommand] = {}
+        self._commands = SentCommands()
+        self._has_submitted = False
+        self._taken: list[tuple[int, int]] = []
+        self._taken_call: IDelayedCall | None = None
         self._questions: dict[int, _Question] = {}
         self._loss: str | None = None
         self._away: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
         self.max_message = 0
-        self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {}
+        self.call_later: Callable[[float, Callable[[], None]], IDelayedCall] | None = None
+        self.handlers = FrameHandlers("the controller")
+        self.handlers.update(
+            {
+                frames.OUTCOME: self._outcome,
+                frames.ACCEPTED: self._accepted,
+                frames.REFUSED: self._refused,
+                frames.STORED: lambda flags, ident, meta, payload: self._commands.stored(ident),
+                frames.RESEND: self._resend,
+                frames.REPLY: self._reply,
+                frames.OUTPUT: self._output,
+                frames.ENGINES: self._engines_changed,
+                frames.GOODBYE: self._controller_leaves,
+            }
+        )
+        self.frame_received = self.handlers.frame_received
         self.on_lost: list[Callable[[str], None]] = []
         self.on_away: list[Callable[[str], None]] = []
         self.on_back: list[Callable[[messages.Welcome], None]] = []
@@ -126,6 +133,7 @@ class ClientEnd:
             return
         self._away = None
         self._ids_are(frozenset(welcome.extra.get("ids", ())))
+        self._resync()
         self._ask_again()
         for callback in list(self.on_back):
             _guarded(callback, welcome)
@@ -181,6 +189,7 @@ class ClientEnd:
     def say_goodbye(self) -> None:
         """Tell the controller that this client leaves, so that it does not wait for it."""
         if self._link is not None:
+            self._send_taken()
             self._link.send(frames.GOODBYE, 0, b"", CLOSED.encode())
             self._link.flush()
 
@@ -228,30 +237,69 @@ class ClientEnd:
         observer: CommandObserver,
         stream: bool = False,
         announce: bool = True,
+        keep: bool = False,
     ) -> int | None:
-        """Send a command.
+        """Send a command; while the controller is away, it is sent when it is back.
 
         :param observer: is notified of its progress.
         :param announce: whether the controller confirms that it is queued.  If False and ``targets`` are explicit, the
             observer is notified at once, which saves a message.
+        :param keep: whether the controller is to go on with it, and to keep its outcomes, if this client is gone.
         :returns: its number, by which it can be aborted; None if it could not be sent.
         """
         try:
-            link = self.link
+            self.check()
             self.check_size(buffers)
         except (ConnectionError, MessageSizeError) as problem:
             observer.failed(problem)
             return None
         ids = None if targets is None else tuple(targets)
         announced = announce or ids is None
-        meta = messages.SubmitMeta(method, ids, stream, announced).pack()
         number = next(self._numbers)
-        command = self._commands[number] = _SentCommand(observer)
+        meta = messages.SubmitMeta(method, ids, stream, announced, keep)
+        command = SentCommand(number, meta, buffers, observer)
+        self._commands.add(command)
         if ids is not None and not announced:
-            command.expected = len(ids)
+            command.ids = ids
             observer.accepted(ids)
-        link.send_payload(frames.SUBMIT, number, meta, buffers)
+        self._send_command(command)
         return number
+
+    def _send_command(self, command: SentCommand) -> None:
+        """Send a command, for the first time or again."""
+        if self._link is not None and command.buffers is not None:
+            self._send_taken()
+            self._has_submitted = command.was_sent = True
+            meta = command.meta_again.pack()
+            self._link.send_payload(frames.SUBMIT, command.number, meta, command.buffers)
+
+    def _resync(self) -> None:
+        """Tell the controller, which is back, what this client lacks; and what it did not hear yet."""
+        if self._link is None:
+            return
+        self._taken.clear()
+        if self._has_submitted:
+            rows = self._commands.to_resync()
+            for start in range(0, max(1, len(rows)), RESYNC_ROWS):
+                part = tuple(rows[start : start + RESYNC_ROWS])
+                resync = messages.Resync(part, start + RESYNC_ROWS < len(rows))
+                self._link.send(frames.RESYNC, 0, b"", resync.pack())
+        for command in self._commands.unsent():
+            self._send_command(command)
+
+    def _resend(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        """The controller needs the data of a command again."""
+        command = self._commands.get(number)
+        if command is None:
+            return
+        if command.buffers is not None:
+            self._send_command(command)
+            return
+        self._commands.take_out(number)
+        command.observer.failed(
+            KernelError("the controller has lost the data of this call; what it did is not known")
+        )
+        self.ask("abort", number=number).addErrback(lambda failure: None)
 
     def check_size(self, buffers: Buffers) -> None:
         """Check the size of a command.
@@ -274,36 +322,20 @@ class ClientEnd:
 
     # -- receiving
 
-    def frame_received(
-        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
-    ) -> None:
-        handler = self.handlers.get(kind)
-        if handler is not None:
-            handler(flags, ident, meta, payload)
-        elif kind == frames.OUTCOME:
-            self._outcome(flags, ident, messages.OutcomeMeta.unpack(meta), payload)
-        elif kind == frames.ACCEPTED:
-            self._accepted(ident, messages.unpack_ids(meta))
-        elif kind == frames.REFUSED:
-            command = self._commands.pop(ident, None)
-            if command is not None:
-                command.observer.failed(from_wire(*messages.unpack_json(payload)))
-        elif kind == frames.REPLY:
-            self._reply(flags, ident, payload)
-        elif kind == frames.OUTPUT:
-            command = self._commands.get(ident)
-            if command is not None:
-                stream = bytes(meta[4:]).decode()
-                text = bytes(payload).decode(errors="replace")
-                command.observer.output(messages.unpack_ids(meta[:4])[0], stream, text)
-        elif kind == frames.ENGINES:
-            self._ids_are(self.ids | {ident} if meta == b"+" else self.ids - {ident})
-        elif kind == frames.GOODBYE:
-            self.reconnects = False
-            if self._link is not None:
-                self._link.abort(bytes(payload).decode(errors="replace"))
-        else:
-            log.warn("the controller sent a frame of the unknown kind {kind}", kind=kind)
+    def _engines_changed(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
+        self._ids_are(self.ids | {ident} if meta == b"+" else self.ids - {ident})
+
+    def _controller_leaves(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
+        self.reconnects = False
+        if self._link is not None:
+            self._link.abort(bytes(payload).decode(errors="replace"))
+
+    def _output(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        command = self._commands.get(number)
+        if command is not None:
+            stream = bytes(meta[4:]).decode()
+            text = bytes(payload).decode(errors="replace")
+            command.observer.output(messages.unpack_ids(meta[:4])[0], stream, text)
 
     def _ids_are(self, ids: frozenset[int]) -> None:
         if ids != self.ids:
@@ -312,65 +344,77 @@ class ClientEnd:
             for callback in list(self._on_ids):
                 _guarded(callback, sorted(ids))
 
-    def _accepted(self, number: int, ids: Sequence[int]) -> None:
-        command = self._commands.get(number)
-        if command is not None:
-            command.expected = len(ids)
-            command.observer.accepted(ids)
-            self._finish_if_complete(number, command)
+    def _accepted(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        command = self._commands.accepted(number, messages.unpack_ids(meta))
+        if command is not None and command.ids is not None:
+            command.observer.accepted(command.ids)
+            self._commands.finish_if_complete(command)
 
-    def _outcome(
-        self, flags: int, number: int, meta: messages.OutcomeMeta, payload: Buffer
-    ) -> None:
-        command = self._commands.get(number)
-        if command is None or meta.engine_id in command.outcomes:
-            if flags & frames.BULK:
-                self.link.bulk.drop(unpack_reference(payload), "no call waits for it")
-            return
+    def _refused(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        command = self._commands.take_out(number)
+        if command is not None:
+            command.observer.failed(from_wire(*messages.unpack_json(payload)))
+
+    def _outcome(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        told = messages.OutcomeMeta.unpack(meta)
+        engine_id = told.engine_id
         if not flags & frames.BULK:
-            error = None if meta.error is None else from_wire(*meta.error)
+            error = None if told.error is None else from_wire(*told.error)
             buffers = split_inline(payload) if len(payload) else ()
-            self._arrived(number, Outcome(meta.engine_id, meta.status, buffers, error))
+            self._arrived(number, Outcome(engine_id, told.status, buffers, error))
             return
-        command.outcomes[meta.engine_id] = None
         link = self.link
+        if not self._commands.arriving(number, engine_id):
+            link.bulk.drop(unpack_reference(payload), "no call waits for it")
+            return
 
         def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
-            if link.lost:
-                return  # link_lost fails the whole call
-            if parts is None:
-                problem = EngineDied(
-                    f"engine {meta.engine_id} disconnected while its result was being sent: {reason}"
-                )
-                outcome = Outcome.refused(meta.engine_id, problem)
+            if parts is not None:
+                self._arrived(number, Outcome(engine_id, told.status, parts))
+            elif isinstance(reason, RefusedHere):
+                self._arrived(number, Outcome.refused(engine_id, _no_memory(engine_id, reason)))
             else:
-                outcome = Outcome(meta.engine_id, meta.status, parts)
-            self._arrived(number, outcome)
+                self._commands.did_not_arrive(number, engine_id)  # it will come again
 
         link.bulk.take(unpack_reference(payload), complete)
 
     def _arrived(self, number: int, outcome: Outcome) -> None:
-        command = self._commands.get(number)
-        if command is None:
-            return
-        command.outcomes[outcome.engine_id] = outcome
-        command.observer.outcome(outcome)
-        self._finish_if_complete(number, command)
+        self._tell_taken(number, outcome.engine_id)
+        command = self._commands.arrived(number, outcome)
+        if command is not None:
+            command.observer.outcome(outcome)
+            self._commands.finish_if_complete(command)
 
-    def _finish_if_complete(self, number: int, command: _SentCommand) -> None:
-        outcomes = command.outcomes
-        if len(outcomes) == command.expected and all(outcomes.values()):
-            del self._commands[number]
+    def _tell_taken(self, number: int, engine_id: int) -> None:
+        """Tell the controller that an outcome is here: with the next command, or soon."""
+        self._taken.append((number, engine_id))
+        if self.call_later is None:
+            self._send_taken()
+        elif self._taken_call is None:
+            self._taken_call = self.call_later(TAKEN_AFTER, self._taken_is_due)
 
-    def _reply(self, flags: int, number: int, payload: Buffer) -> None:
+    def _taken_is_due(self) -> None:
+        self._taken_call = None
+        self._send_taken()
+
+    def _send_taken(self) -> None:
+        if self._link is not None and self._taken:
+            taken, self._taken = self._taken, []
+            for number, engine_id in taken:
+                self._link.send(frames.TAKEN, number, messages.pack_ids((engine_id,)))
+
+    def _reply(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:
             self._answered(number, messages.unpack_json(payload))
             return
 
         def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
-            # Parts are missing only if the link is lost, which fails the call.
             if parts is not None:
                 self._answered(number, messages.unpack_json(parts[0]))
+            elif isinstance(reason, RefusedHere):
+                waiting = self._questions.pop(number, None)
+                if waiting is not None:
+                    waiting.answer.errback(_no_memory(None, reason))
 
         self.link.bulk.take(unpack_reference(payload), complete)
 
@@ -410,15 +454,25 @@ class ClientEnd:
         self._link = None
         self._away = None
         self._loss = reason
+        if self._taken_call is not None:
+            self._taken_call.cancel()
+            self._taken_call = None
         problem = self._gone()
-        commands, self._commands = self._commands, {}
+        commands = self._commands.take_all()
         questions, self._questions = self._questions, {}
-        for command in commands.values():
+        for command in commands:
             command.observer.failed(problem)
         for question in questions.values():
             question.answer.errback(problem)
         for callback in list(self.on_lost):
             _guarded(callback, reason)
+
+
+def _no_memory(engine_id: int | None, reason: str) -> OutOfMemory:
+    what = "the answer" if engine_id is None else f"the result of engine {engine_id}"
+    return OutOfMemory(
+        f"this client (process {os.getpid()}) could not receive {what}: {reason}; fetch it in parts"
+    )
 
 
 def _guarded(callback: Callable[[Any], None], value: Any) -> None:

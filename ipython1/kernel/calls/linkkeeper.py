@@ -52,6 +52,7 @@ class LinkKeeper:
         self._tub: Any = None
         self._trying: Deferred[None] | None = None
         self._notice = notice(reactor, end)
+        end.call_later = reactor.callLater
         self.place: Place = locate(source, hello.role)
 
     async def open(self, timeout: float) -> None:

@@ -196,6 +196,13 @@ CONTROLLER = Section(
             "The largest object that may be sent through the controller; a larger one raises "
             "MessageSizeError.",
         ),
+        Option(
+            "spool_size",
+            kinds.SIZE,
+            4 * GIB,
+            "How much of what is sent to slow engines and clients may wait in a temporary file (see TMPDIR) of the "
+            "controller. What is more waits where it comes from.",
+        ),
     ),
     sections=(_INTERFACES,),
 )

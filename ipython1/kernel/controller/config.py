@@ -90,6 +90,7 @@ class ControllerConfig(CommonConfig):
     :ivar engine_ip: as ``client_ip``, and the same when nothing else was said; so the other three.
     :ivar engine_port: 0 for the clients' port, or any free one when address or key file differ.
     :ivar max_message_size: bytes.
+    :ivar spool_size: bytes in a temporary file that may wait for slow engines and clients.
     :ivar audit_log: whether one is written.
     :ivar graces: how long one waits for parties that may come back.
     """
@@ -107,6 +108,7 @@ class ControllerConfig(CommonConfig):
     interfaces: tuple[InterfaceSpec, ...]
     task: TaskConfig
     max_message_size: int
+    spool_size: int
     audit_log: bool = False
     graces: Graces
     journal: JournalConfig

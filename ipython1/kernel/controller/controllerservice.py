@@ -20,6 +20,7 @@ from zope.interface import Attribute, Interface, implementer
 
 from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.controller.clientregistry import ClientRegistry
+from ipython1.kernel.controller.commandbook import CommandBook
 from ipython1.kernel.controller.config import Graces, TaskConfig
 from ipython1.kernel.controller.journal.interface import Journal, NoJournal
 from ipython1.kernel.controller.journal.rows import EngineRow
@@ -101,6 +102,7 @@ class ControllerService(MultiService):
     :param graces: how long one waits for parties whose link is lost; by default not at all.
     :param watched: notices when processes of this host die.
     :ivar clients: who the clients are.
+    :ivar commands: the direct commands of all clients.
     :ivar interfaces: what this controller was adapted to, by the name of the interface.
     :ivar journal: keeps what this controller was told and what it has promised.
     :ivar waits: finds out which waits of code on engines never end.
@@ -132,6 +134,8 @@ class ControllerService(MultiService):
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._parties = Parties("engine", clock, self._engine_gone, watched)
         self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
+        self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
+        self.clients.on_client_gone_do(self.commands.client_gone)
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
@@ -150,7 +154,7 @@ class ControllerService(MultiService):
             engine.link.abort("it has registered again")
             engine = self.engines.get(engine.id)
         if engine is None or engine.hello.uuid != hello.uuid:
-            engine = QueuedEngine(self._choose_id(hello), hello, self.clock, self._processes)
+            engine = self._new_engine(self._choose_id(hello), hello)
             self._add(engine)
         else:
             engine.hello = hello
@@ -172,14 +176,18 @@ class ControllerService(MultiService):
             self.clients.expect(row)
         for engine in recovered.engines:
             self._expect_engine(engine)
+        self.commands.recover(recovered)
 
     def _expect_engine(self, row: EngineRow) -> None:
         hello = messages.Hello(row.uuid.hex(), row.pid, row.host, messages.ENGINE)
-        engine = QueuedEngine(row.engine_id, hello, self.clock, self._processes)
+        engine = self._new_engine(row.engine_id, hello)
         self._add(engine)
         engine.go_away(STARTED_AGAIN)
         self._call(self._on_register, engine.id)
         self._parties.expect(engine_party(row), STARTED_AGAIN, self.graces.restart)
+
+    def _new_engine(self, engine_id: int, hello: messages.Hello) -> QueuedEngine:
+        return QueuedEngine(engine_id, hello, self.clock, self._processes, self.commands)
 
     def _add(self, engine: QueuedEngine) -> None:
         uuid = engine.hello.uuid
@@ -206,6 +214,7 @@ class ControllerService(MultiService):
     def engine_back(self, engine: QueuedEngine) -> None:
         """An engine that was away has registered again, and its link is attached."""
         log.info("engine {id} is back", id=engine.id)
+        self.commands.engine_changed(engine)
         self._call(self._on_back, engine.id)
 
     def unregister_engine(self, engine_id: int, reason: str = "it was unregistered") -> None:
@@ -231,6 +240,7 @@ class ControllerService(MultiService):
         log.info("engine {id} is gone: {reason}", id=engine.id, reason=reason)
         self._call(self._on_unregister, engine.id)
         engine.fail_all()
+        self.commands.engine_changed(engine)
         self._parties.goodbye(engine.hello.uuid, reason)
         self.journal.engine_gone(engine.origin)
 

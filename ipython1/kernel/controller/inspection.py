@@ -95,7 +95,7 @@ def _ends_within(
         failure.trap(TimeoutError)
         row["ended"] = False
 
-    return engine.when_over(key).addTimeout(wait, clock).addErrback(too_late)
+    return engine.commands.when_over(key).addTimeout(wait, clock).addErrback(too_late)
 
 
 async def _interrupt_task(

@@ -6,8 +6,8 @@ what becomes of them is told through a callback for each engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.components import registerAdapter
@@ -15,9 +15,11 @@ from zope.interface import Attribute, Interface, implementer
 
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered
+from ipython1.kernel.controller.command import Command, Outcome
+from ipython1.kernel.controller.commanddata import CommandData
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of
-from ipython1.kernel.controller.queuedengine import Command, Outcome, QueuedEngine
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
@@ -86,10 +88,35 @@ class IMultiEngine(IEngineMultiplexer):
 
 @implementer(IMultiEngine)
 class MultiEngine:
-    """Adapts a controller to :class:`IMultiEngine`."""
+    """Adapts a controller to :class:`IMultiEngine`.
+
+    A subclass for another interface names the role of its clients as its own ``role``, if it can queue their commands
+    again after the controller's restart; otherwise these are not kept in the journal.
+    """
+
+    role: ClassVar[str] = messages.MULTIENGINE
 
     def __init__(self, controller: ControllerService) -> None:
         self.controller = controller
+        self.book = controller.commands
+        self.book.owner_came(self)
+
+    @property
+    def own_role(self) -> str:
+        """The role of the clients whose commands may be kept; empty if there are none."""
+        return str(vars(type(self)).get("role", ""))
+
+    def engine(self, engine_id: int) -> QueuedEngine | None:
+        """The engine of this id, if there is one."""
+        return self.controller.engines.get(engine_id)
+
+    def go_on(self) -> None:
+        """Have all engines look whether they can go on."""
+        self.book.go_on()
+
+    def forget_strangers(self, origin: bytes, but: Collection[int]) -> None:
+        """A client will not name any commands that only engines know, but these."""
+        self.book.forget_strangers(origin, but)
 
     def get_ids(self) -> list[int]:
         return sorted(self.controller.engines)
@@ -125,12 +152,20 @@ class MultiEngine:
         on_output: Callable[[int, str, bytes], None],
     ) -> list[int]:
         targets = self.resolve(submission.targets)
+        client = self.book.find(origin)
+        data = None if client is None else client.data(number)
+        confirms = data is not None
+        if data is None:
+            size = len(payload) if relay is None else relay.size
+            data = CommandData(size, payload if relay is None else None, relay is not None)
         for engine in targets:
             stream = None
             if submission.stream:
                 stream = _for_engine(on_output, engine.id)
-            command = Command(origin, number, submission.method, payload, relay, stream)
+            command = Command(origin, number, submission.method, data, stream, confirms)
             engine.submit(command).addCallback(on_outcome)
+        if relay is not None:
+            data.came(None, relay)
         self.controller.waits.changed()
         return [engine.id for engine in targets]
 
@@ -142,11 +177,12 @@ class MultiEngine:
 
     def abort(self, origin: bytes, number: int, targets: Sequence[int] | None = None) -> int:
         key = (origin, number)
-        touched = 0
+        client = self.book.find(origin)
+        touched = int(client is not None and client.call_off(number, "it was aborted"))
         for engine in list(self.controller.engines.values()):
             if targets is not None and engine.id not in targets:
                 continue
-            touched += engine.remove(lambda command: command.key == key, "it was aborted")
+            touched += engine.commands.remove_one(key, "it was aborted")
             if engine.is_running(key):
                 engine.interrupt(key)
                 touched += 1
@@ -154,7 +190,10 @@ class MultiEngine:
 
     def withdraw(self, origin: bytes, number: int) -> int:
         key = (origin, number)
-        return sum(engine.take_back(key) for engine in list(self.controller.engines.values()))
+        client = self.book.find(origin)
+        called_off = client is not None and client.call_off(number, "it was taken back")
+        engines = list(self.controller.engines.values())
+        return int(called_off) + sum(engine.commands.take_back(key) for engine in engines)
 
     def interrupt(
         self, targets: Sequence[int] | None

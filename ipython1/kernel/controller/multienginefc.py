@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
+from ipython1.kernel.controller.command import Outcome
 from ipython1.kernel.controller.multiengine import IMultiEngine, MultiEngine
-from ipython1.kernel.controller.queuedengine import Outcome
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
@@ -67,7 +67,7 @@ class MultiEngineSession:
         self._multiengine = face.multiengine
         self._uuid = hello.uuid
         self._origin = bytes.fromhex(hello.uuid)
-        self._last_number = 0
+        self._commands = self._multiengine.book.client(self._origin, hello.role, self._multiengine)
         self._link: FrameLink | None = None
         self._known = face.multiengine.controller.clients.came(hello)
         self._questions: dict[str, Callable[..., Any]] = {
@@ -88,6 +88,7 @@ class MultiEngineSession:
         link.bulk.relaying = True
         controller = self._multiengine.controller
         controller.clients.attached(self._uuid, link)
+        self._commands.connected(self, self._known)
         controller.on_register_engine_do(self._engine_came, True)
         controller.on_unregister_engine_do(self._engine_went, True)
         return controller.welcome(self._known, ids=self._multiengine.get_ids())
@@ -97,6 +98,7 @@ class MultiEngineSession:
 
     def link_lost(self, reason: str) -> None:
         link, self._link = self._link, None
+        self._commands.went_away(self)
         controller = self._multiengine.controller
         controller.clients.left(self._uuid, link, reason)
         controller.on_register_engine_do_not(self._engine_came)
@@ -121,6 +123,10 @@ class MultiEngineSession:
             self._submit(flags, ident, meta, payload)
         elif kind == frames.ASK:
             self._asked(ident, payload)
+        elif kind == frames.TAKEN:
+            self._commands.taken(ident, *messages.unpack_ids(meta[:4]))
+        elif kind == frames.RESYNC:
+            self._commands.resync(messages.Resync.unpack(payload))
         elif kind == frames.GOODBYE:
             reason = bytes(payload).decode(errors="replace")
             self._multiengine.controller.clients.goodbye(self._uuid, reason)
@@ -135,49 +141,39 @@ class MultiEngineSession:
         if flags & frames.BULK:
             relay = self._link.bulk.relay(unpack_reference(payload))
             payload = b""
-        if number <= self._last_number:
-            # It was delivered before.
-            if relay is not None:
-                relay.refuse("it was received before")
-            return
-        self._last_number = number
+        self._commands.submit(number, messages.SubmitMeta.unpack(meta), payload, relay)
 
-        def on_outcome(outcome: Outcome) -> None:
-            self._outcome(number, outcome)
+    # -- what the client is told of its commands
 
-        def on_output(engine_id: int, stream: str, text: bytes) -> None:
-            self._send(
-                frames.OUTPUT, number, messages.pack_ids((engine_id,)) + stream.encode(), text
-            )
+    def accepted(self, number: int, ids: Sequence[int]) -> None:
+        self._send(frames.ACCEPTED, number, messages.pack_ids(ids))
 
-        submission = messages.SubmitMeta.unpack(meta)
-        try:
-            ids = self._multiengine.submit(
-                self._origin,
-                number,
-                submission,
-                payload,
-                relay,
-                on_outcome,
-                on_output,
-            )
-        except KernelError as problem:
-            if relay is not None:
-                relay.refuse("the command was refused")
-            self._send(frames.REFUSED, number, b"", messages.pack_json(to_wire(problem)))
-        else:
-            if submission.announce:
-                self._send(frames.ACCEPTED, number, messages.pack_ids(ids))
+    def stored(self, number: int) -> None:
+        self._send(frames.STORED, number)
 
-    def _outcome(self, number: int, outcome: Outcome) -> None:
+    def resend(self, number: int) -> None:
+        self._send(frames.RESEND, number)
+
+    def refused(self, number: int, problem: KernelError) -> None:
+        self._send(frames.REFUSED, number, b"", messages.pack_json(to_wire(problem)))
+
+    def output(self, number: int, engine_id: int, stream: str, text: bytes) -> None:
+        self._send(frames.OUTPUT, number, messages.pack_ids((engine_id,)) + stream.encode(), text)
+
+    def outcome(self, number: int, outcome: Outcome) -> None:
         meta = messages.OutcomeMeta(outcome.engine_id, outcome.status, outcome.error).pack()
-        if self._link is None:
-            if outcome.relay is not None:
-                outcome.relay.refuse("its client is gone")
-        elif outcome.relay is not None:
+        if self._link is not None and outcome.relay is not None:
             self._link.send_relayed(frames.OUTCOME, number, meta, outcome.relay)
         else:
             self._send(frames.OUTCOME, number, meta, outcome.payload)
+
+    @property
+    def has_room(self) -> bool:
+        return self._link is not None and self._link.has_room
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        if self._link is not None:
+            self._link.when_room(call)
 
     # -- questions
 

@@ -33,6 +33,7 @@ from ipython1.kernel.host.security import CONTROL_SOCKET, read_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
 from ipython1.kernel.wire.link import TurnFlusher
+from ipython1.kernel.wire.spool import Spool
 
 if TYPE_CHECKING:
     from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec
@@ -157,7 +158,8 @@ def _make(
 
 async def _open_gates(running: RunningController, config: ControllerConfig, reactor: Any) -> None:
     service = running.service
-    flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush))
+    spool = Spool(most=config.spool_size)
+    flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush), reactor, spool)
     paths = {"engine": config.engine_furl_file}
     paths |= {spec.name: spec.furl_file for spec in config.interfaces}
     old = {name: _old_furl(path) for name, path in paths.items()} if config.reuse_furls else {}

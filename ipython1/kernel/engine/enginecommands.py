@@ -13,6 +13,7 @@ from ipython1.core.texts import shorten
 from ipython1.kernel.basics.error import (
     KernelError,
     MessageSizeError,
+    OutOfMemory,
     ProtocolError,
     QueueCleared,
     to_wire,
@@ -143,7 +144,7 @@ class EngineCommands:
             if buffers is not None:
                 self._queue(replace(command, buffers=buffers))
             elif isinstance(reason, RefusedHere):
-                problem = KernelError(f"its data could not be received: {reason}")
+                problem = OutOfMemory(f"its data could not be received: {reason}")
                 self._queue(replace(command, problem=problem))
             elif self._memory.did_not_arrive(command.key):
                 self._send_unreceived(link, command.key, reason)

@@ -113,6 +113,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         interfaces=_interfaces(section["controller_interfaces"], given_furls, files),
         task=TaskConfig(**settings["task"]),
         max_message_size=section["max_message_size"],
+        spool_size=section["spool_size"],
         journal=_journal_config(given, settings["journal"], files),
         audit_log=section["audit_log"],
         graces=Graces(section["engine_grace"], section["restart_grace"], section["client_grace"]),

@@ -76,6 +76,14 @@ class TransportRoom:
             call()
 
     def stopProducing(self) -> None:
-        """The connection is lost."""
-        self._transport = None
+        """The connection is lost: nobody will take what was written, and it must not wait for the garbage collector.
+
+        (A transport and its protocols refer to each other.)
+        """
+        transport, self._transport = self._transport, None
         self._waiting.clear()
+        if transport is not None:
+            transport._tempDataBuffer = []
+            transport._tempDataLen = 0
+            transport.dataBuffer = b""
+            transport.offset = 0

@@ -283,7 +283,8 @@ class BulkPort:
             sink.refused(reason)
         for number in list(self._outgoing):
             self._end_outgoing(number, reason)
-        for incoming in list(self._incoming.values()):
+        incomings, self._incoming = self._incoming, {}
+        for incoming in incomings.values():
             incoming.fail(reason)
         self._round.clear()
 

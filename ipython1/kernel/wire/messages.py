@@ -10,7 +10,7 @@ import secrets
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from ipython1.kernel.basics.error import (
@@ -262,19 +262,24 @@ class SubmitMeta:
     """The meta part of ``SUBMIT``: which command, on which engines (None: all that there are).
 
     :ivar method: the command's name.
-
     :ivar stream: send output while the command runs.
     :ivar announce: tell the targets' ids as soon as it is queued.
+    :ivar keep: it shall be done even if its client does not come back, and its outcome be kept until it is fetched.
     """
 
     method: str
     targets: tuple[int, ...] | None
     stream: bool = False
     announce: bool = True
+    keep: bool = False
+
+    def to(self, targets: tuple[int, ...]) -> SubmitMeta:
+        """The same for these engines."""
+        return replace(self, targets=targets)
 
     def pack(self) -> bytes:
         name = self.method.encode()
-        options = self.stream | self.announce << 1
+        options = self.stream | self.announce << 1 | self.keep << 2
         if self.targets is None:
             return _SUBMIT.pack(len(name), options, 0xFFFF) + name
         return _SUBMIT.pack(len(name), options, len(self.targets)) + name + pack_ids(self.targets)
@@ -289,7 +294,38 @@ class SubmitMeta:
         except (struct.error, UnicodeDecodeError) as problem:
             raise ProtocolError(f"a submission is malformed: {problem}") from None
         targets = None if count == 0xFFFF else unpack_ids(meta[after:])
-        return cls(method, targets, bool(options & 1), bool(options & 2))
+        return cls(method, targets, bool(options & 1), bool(options & 2), bool(options & 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """The payload of ``RESYNC``: what a client that is back still waits for.
+
+    :ivar commands: of each command that was sent and lacks outcomes: its number, the engines whose outcomes the client
+        has, and whether it still has the data.
+    :ivar more: whether another ``RESYNC`` with more of them follows.
+    """
+
+    commands: tuple[tuple[int, tuple[int, ...], bool], ...] = ()
+    more: bool = False
+
+    def pack(self) -> bytes:
+        return pack_json((self.commands, self.more))
+
+    @classmethod
+    def unpack(cls, payload: Buffer) -> Resync:
+        """:raises ProtocolError: when it is malformed."""
+        told = unpack_json(payload)
+        try:
+            commands, more = told
+            return cls(
+                tuple((int(n), tuple(map(int, ids)), bool(data)) for n, ids, data in commands),
+                bool(more),
+            )
+        except (TypeError, ValueError) as problem:
+            raise ProtocolError(
+                f"what a client tells after its return is malformed: {problem}"
+            ) from None
 
 
 def pack_ids(ids: Sequence[int]) -> bytes:

@@ -86,10 +86,10 @@ class FaultsCase(SynchronousTestCase):
         for link in links:
             self.assertEqual(link.bulk.active, 0)
         for end in ends:
-            self.assertEqual((end._commands, end._questions), ({}, {}))
+            self.assertEqual((len(end._commands), end._questions), (0, {}))
         for engine in self.cluster.controller.engines.values():
             self.assertEqual(engine.queue_status(), {"pending": None, "queue": []})
-            self.assertEqual((engine._reports, engine._waiting_for_end), ({}, {}))
+            self.assertEqual((engine._reports, engine.commands._waiting_for_end), ({}, {}))
 
     def namespace(self, engine: int) -> dict[str, Any]:
         return self.cluster.engines[engine].interpreter.user_ns
@@ -234,20 +234,36 @@ class ClientVanishesTest(FaultsCase):
         self.each_moment(lambda: self.mec.scatter("a", ARRAY), self.vanish, self.check)
         self.each_moment(lambda: self.mec.map(float, ARRAY), self.vanish, self.check)
 
-    def test_what_it_had_queued_still_runs(self):
+    def vanish_with_calls(self, block: bool) -> None:
         self.begin()
         for engine in self.cluster.engines:
             engine.worker.held = True
-        calls = [self.mec.execute("x = 1"), self.mec.push({"a": ARRAY}), self.mec.pull("x")]
+        calls = [
+            self.mec.execute("x = 1", block=block),
+            self.mec.push({"a": ARRAY}, block=block),
+            self.mec.pull("x", block=block),
+        ]
         self.cluster.pump.run()
         self.vanish()
         for call in calls:
-            self.failureResultOf(call, ConnectionError)
+            if block:
+                self.failureResultOf(call, ConnectionError)
+            else:
+                pending = self.successResultOf(call)
+                self.failureResultOf(pending.r, ConnectionError)
         for engine in self.cluster.engines:
             engine.worker.release()
         self.cluster.pump.run()
         self.assertEqual(self.other.pull("x"), [1, 1])
+
+    def test_what_it_had_queued_without_waiting_still_runs(self):
+        self.vanish_with_calls(block=False)
         self.assertTrue(self.whole(0) and self.whole(1))
+        self.check_the_rest()
+
+    def test_what_it_waited_for_does_not_begin_any_more(self):
+        self.vanish_with_calls(block=True)
+        self.assertNotIn("a", self.namespace(0))
         self.check_the_rest()
 
 
@@ -333,7 +349,7 @@ class RepeatedTest(FaultsCase):
         call = self.mec.pull("x", block=False)
         self.cluster.engines[0].worker.held = True
         self.cluster.pump.run()
-        number = next(iter(self.end._commands))
+        ((number, _, _),) = self.end._commands.to_resync()
         meta = messages.OutcomeMeta(1, messages.OK).pack()
         self.end.frame_received(frames.OUTCOME, 0, number, meta, b"")
         self.cluster.engines[0].worker.release()

@@ -93,6 +93,12 @@ class Tasks:
         self.running_key: tuple[int, int] | None = (7, 1)
         self.interrupted = 0
 
+    def run_one(self) -> bool:
+        return False  # it is busy with the one that runs
+
+    def idle(self) -> None:
+        pass
+
     def interrupt(self) -> bool:
         self.interrupted += 1
         if self.obeys:

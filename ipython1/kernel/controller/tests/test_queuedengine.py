@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from hypothesis import given
@@ -12,13 +11,9 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from ipython1.kernel.basics.engineinterfaces import IEngineBase
 from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
-from ipython1.kernel.controller.queuedengine import (
-    Command,
-    CommandQueue,
-    IEngineQueued,
-    Outcome,
-    QueuedEngine,
-)
+from ipython1.kernel.controller.command import Command, Outcome
+from ipython1.kernel.controller.commanddata import CommandData
+from ipython1.kernel.controller.queuedengine import IEngineQueued, QueuedEngine
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.host.peerprocess import Ends, NoProcesses
 from ipython1.kernel.host.processstate import ProcessName
@@ -33,9 +28,12 @@ HELLO = messages.Hello(uuid="0e" * 16, pid=4321, host="somewhere", role=messages
 CLIENT = b"c" * 16
 
 
-def command(number: int, method: str = "execute", **changes: Any) -> Command:
-    payload = join_inline([messages.pack_json({"source": f"x{number} = 1"})])
-    return dataclasses.replace(Command(CLIENT, number, method, payload), **changes)
+def command(
+    number: int, method: str = "execute", payload: bytes | None = None, **changes: Any
+) -> Command:
+    if payload is None:
+        payload = join_inline([messages.pack_json({"source": f"x{number} = 1"})])
+    return Command(CLIENT, number, method, CommandData(len(payload), payload), **changes)
 
 
 class Processes(NoProcesses):
@@ -159,7 +157,7 @@ class QueueTest(EngineCase):
 
     def test_removing_one(self):
         self.submit(command(1), command(2), command(3))
-        removed = self.engine.remove(lambda each: each.number == 2, "it was aborted")
+        removed = self.engine.commands.remove_one((CLIENT, 2), "it was aborted")
         self.assertEqual((removed, list(self.outcomes)), (1, [2]))
         self.assertIn("it was aborted", self.outcomes[2].error[1])
         self.answer(1)
@@ -169,10 +167,10 @@ class QueueTest(EngineCase):
 
     def test_taking_back_what_has_not_begun(self):
         self.submit(command(1), command(2))
-        self.assertEqual(self.engine.take_back((CLIENT, 2)), 1)
+        self.assertEqual(self.engine.commands.take_back((CLIENT, 2)), 1)
         self.assertEqual(list(self.outcomes), [2])
         # Only the engine knows whether the first has begun.
-        self.assertEqual(self.engine.take_back((CLIENT, 1)), 0)
+        self.assertEqual(self.engine.commands.take_back((CLIENT, 1)), 0)
         self.pump.run()
         self.assertEqual(
             [frame[2] for frame in self.process.frames if frame[0] == frames.RECALL], [1]
@@ -218,7 +216,7 @@ class QueueTest(EngineCase):
                 self.engine.clear_queue()
             elif event == "x":
                 self.link_lost("lost")
-            queue = self.engine._queue
+            queue = self.engine.commands._queue
             waiting = [each.number for each in queue.waiting]
             self.assertEqual(waiting, sorted(waiting))
             self.assertTrue(queue.running is not None or not waiting)
@@ -228,12 +226,6 @@ class QueueTest(EngineCase):
         self.assertEqual(self.received(), sorted(set(self.received())))
         self.link_lost("lost")
         self.assertEqual(len(self.outcomes), number)
-
-    def test_the_queue_alone(self):
-        queue = CommandQueue()
-        self.assertIsNone(queue.next_to_send())
-        self.assertIsNone(queue.finished((CLIENT, 1)))
-        self.assertEqual(queue.drain(), [])
 
 
 class LossTest(EngineCase):
@@ -327,7 +319,7 @@ class ControlTest(EngineCase):
         for _ in calls:
             self.pump.run()
             number = self.received()[-1]
-            self.answer(number, origin=self.engine.origin)
+            self.answer(number, origin=self.engine.local_origin)
         for call in calls:
             self.assertEqual(self.successResultOf(call).status, messages.OK)
 

@@ -11,7 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.controller.queuedengine import Command, QueuedEngine
+from ipython1.kernel.controller.command import Command
+from ipython1.kernel.controller.commanddata import CommandData
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.scheduling.instructions import AskDepend, Retract
 from ipython1.kernel.controller.scheduling.outlook import TaskOutlook
 from ipython1.kernel.controller.tests.test_task_machine import ALICE, BOB, REJECTED, Desk
@@ -304,7 +306,7 @@ class WaitWatchTests(SynchronousTestCase):
         return transport
 
     def command(self, engine: int, number: int) -> None:
-        self.engines[engine].submit(Command(ALICE, number, "execute"))
+        self.engines[engine].submit(Command(ALICE, number, "execute", CommandData(0, b"")))
         self.watch.changed()
 
     def wait(self, engine: int, run: int, number: int, on: tuple[int, ...]) -> None:

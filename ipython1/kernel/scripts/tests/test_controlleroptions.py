@@ -93,7 +93,7 @@ class ControllerTests(OptionsTestCase):
     def test_command_line_over_ini_over_default(self):
         self.ini(
             "[controller]\nclient_port = 10105\nclient_location = 'a,b:5'\nreuse_furls = True\n"
-            "client_cert_file = my.pem\nmax_message_size = 1 GiB\n"
+            "client_cert_file = my.pem\nmax_message_size = 1 GiB\nspool_size = 1 MiB\n"
             "[task]\nscheduler = mine.Scheduler\nabort_grace = 1\n"
         )
         config = self.controller("--client-port=0")
@@ -101,7 +101,7 @@ class ControllerTests(OptionsTestCase):
         self.assertEqual(config.client_location, "a,b:5")
         self.assertTrue(config.reuse_furls)
         self.assertEqual(config.client_cert_file, self.security / "my.pem")
-        self.assertEqual(config.max_message_size, 2**30)
+        self.assertEqual((config.max_message_size, config.spool_size), (2**30, 2**20))
         self.assertEqual((config.task.scheduler, config.task.abort_grace), ("mine.Scheduler", 1.0))
         self.assertEqual(config.task.prefetch_max, 4096)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import tracemalloc
 from typing import Any
 
 from twisted.internet import reactor, task
@@ -112,6 +114,22 @@ class RoomTests(TubCase):
         self.near.transport.resumeProducing()
         self.assertEqual(await asked, b"a question")
         self.assertTrue(self.far.room.has_room)
+
+    async def test_what_was_not_sent_is_freed_with_the_connection(self) -> None:
+        """At once, without the garbage collector."""
+        await self.join()
+        self.far.transport.pauseProducing()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for _ in range(40):
+            send_batch(self.reference, BATCH)
+        self.assertGreater(tracemalloc.get_traced_memory()[0], 5 * 2**20)
+        self.near.abort("enough")
+        await self.client.all_closed()
+        self.assertLess(tracemalloc.get_traced_memory()[0], 2**20)
 
     async def test_nobody_is_called_when_the_connection_is_lost(self) -> None:
         await self.join()

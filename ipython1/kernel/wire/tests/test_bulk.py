@@ -202,12 +202,13 @@ class OneHopTest(BulkTest):
         self.run_wire()
         self.assertEqual(self.wire.second.active, 0)
 
-    def test_a_whole_transfer_is_not_undone_by_a_loss(self):
+    def test_a_whole_transfer_that_nobody_asked_for_goes_with_the_link(self):
         self.start([bytes(100)])
         self.run_wire()
         self.wire.cut()
+        self.assertEqual(self.wire.second.active, 0)
         self.take()
-        self.assertEqual(self.arrived, [([bytes(100)], "")])
+        self.assertEqual(self.arrived, [(None, "the transfer is unknown")])
 
     def test_both_sides_are_told_of_a_loss(self):
         self.start([bytes(1000)])

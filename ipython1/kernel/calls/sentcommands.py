@@ -1,0 +1,151 @@
+"""The commands of a client that are under way; pure state, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ipython1.kernel.wire.messages import Outcome, SubmitMeta
+from ipython1.kernel.wire.payload import Buffers
+
+
+class CommandObserver(Protocol):
+    """Observes one command; all methods are called in the reactor's thread."""
+
+    def accepted(self, ids: Sequence[int]) -> None:
+        """The command is in the queues of these engines."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """An engine is done."""
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        """The running command wrote something."""
+
+    def failed(self, problem: Exception) -> None:
+        """The command was refused or the connection was lost; no other method is called afterwards."""
+
+
+@dataclass(slots=True)
+class SentCommand:
+    """A command, and its outcomes so far.
+
+    :ivar buffers: its data; None once the controller has stored it.
+    :ivar was_sent: whether the controller may have it.
+    :ivar ids: the engines that it runs on, once known.
+    :ivar outcomes: by engine; None while a large outcome is being received.
+    """
+
+    number: int
+    meta: SubmitMeta
+    buffers: Buffers | None
+    observer: CommandObserver
+    was_sent: bool = False
+    ids: tuple[int, ...] | None = None
+    outcomes: dict[int, Outcome | None] = field(default_factory=dict)
+
+    @property
+    def received(self) -> list[int]:
+        """The engines whose outcomes are here."""
+        return [engine_id for engine_id, outcome in self.outcomes.items() if outcome is not None]
+
+    @property
+    def meta_again(self) -> SubmitMeta:
+        """The meta part to submit it with once more: for the same engines as before, if these are known."""
+        return self.meta if self.ids is None else self.meta.to(self.ids)
+
+
+class SentCommands:
+    """The commands that are not done.
+
+    ==========  ================================================  ================================================
+    a command   event                                             becomes
+    ==========  ================================================  ================================================
+    (new)       :meth:`add`                                       kept, with its data
+    kept        :meth:`stored`                                    stored: the controller has the data
+    any         :meth:`accepted`                                  (its engines are known)
+    any         :meth:`arriving`, then :meth:`arrived` or         (an outcome is being received, and is here or
+                :meth:`did_not_arrive`                            will come again)
+    any         the last :meth:`arrived`; :meth:`take_out`        done
+    ==========  ================================================  ================================================
+
+    After a link was lost, :meth:`to_resync` says what the controller is told of the commands that it may have, and
+    :meth:`unsent` gives those that it cannot have.
+    """
+
+    def __init__(self) -> None:
+        self._commands: dict[int, SentCommand] = {}
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def add(self, command: SentCommand) -> None:
+        """A new command."""
+        self._commands[command.number] = command
+
+    def get(self, number: int) -> SentCommand | None:
+        """The command of this number, unless it is done."""
+        return self._commands.get(number)
+
+    def accepted(self, number: int, ids: tuple[int, ...]) -> SentCommand | None:
+        """The controller has a command in the queues of these engines; None if that was known."""
+        command = self._commands.get(number)
+        if command is None or command.ids is not None:
+            return None
+        command.ids = ids
+        return command
+
+    def stored(self, number: int) -> None:
+        """The controller will still have the command after its own death."""
+        command = self._commands.get(number)
+        if command is not None:
+            command.buffers = None
+
+    def arriving(self, number: int, engine_id: int) -> bool:
+        """A large outcome begins to come; False if it is here, or comes already, or nobody waits for it."""
+        command = self._commands.get(number)
+        if command is None or engine_id in command.outcomes:
+            return False
+        command.outcomes[engine_id] = None
+        return True
+
+    def did_not_arrive(self, number: int, engine_id: int) -> None:
+        """The rest of a large outcome will not come; all of it will come again."""
+        command = self._commands.get(number)
+        if command is not None and command.outcomes.get(engine_id, self) is None:
+            del command.outcomes[engine_id]
+
+    def arrived(self, number: int, outcome: Outcome) -> SentCommand | None:
+        """An outcome is here; None if it was here before."""
+        command = self._commands.get(number)
+        if command is None or command.outcomes.get(outcome.engine_id) is not None:
+            return None
+        command.outcomes[outcome.engine_id] = outcome
+        return command
+
+    def finish_if_complete(self, command: SentCommand) -> None:
+        """Forget a command if all its outcomes are here."""
+        if command.ids is not None and len(command.received) == len(command.ids):
+            self._commands.pop(command.number, None)
+
+    def take_out(self, number: int) -> SentCommand | None:
+        """Forget a command; None if there is none."""
+        return self._commands.pop(number, None)
+
+    def take_all(self) -> list[SentCommand]:
+        """Forget all commands."""
+        commands, self._commands = list(self._commands.values()), {}
+        return commands
+
+    def to_resync(self) -> list[tuple[int, tuple[int, ...], bool]]:
+        """Of each command that the controller may have: its number, the engines whose outcomes are here, and whether
+        its data is."""
+        return [
+            (command.number, tuple(command.received), command.buffers is not None)
+            for command in self._commands.values()
+            if command.was_sent
+        ]
+
+    def unsent(self) -> list[SentCommand]:
+        """The commands that the controller cannot have, in order."""
+        return [command for command in self._commands.values() if not command.was_sent]

@@ -1,0 +1,103 @@
+"""Commands for engines, and how they ended, as the controller has them.
+
+Both are sealed: the controller forwards their bytes and never looks into them, except for names and source that it
+shows in queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+
+from ipython1.core.texts import clip
+from ipython1.kernel.basics.error import ProtocolError, to_wire
+from ipython1.kernel.controller.commanddata import CommandData
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.bulkrelay import BulkRelay
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.payload import split_inline
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """What one engine has to do.
+
+    :ivar origin: the uuid (16 bytes) of the client it comes from.
+    :ivar number: unique for ever with ``origin``.
+    :ivar method: the command's name, which the engine knows.
+    :ivar data: its arguments, which it shares with the commands of the same call for other engines.
+    :ivar stream: called with the name of a stream and text while the command runs, when output shall be streamed.
+    :ivar confirms: whether whoever submitted it calls ``QueuedEngine.confirm`` when its outcome is safe; otherwise an
+        outcome counts as safe when it comes.
+    :ivar outcome: fires with the first :class:`Outcome`, and never fails.
+    :ivar transfer: the number of the bulk transfer that takes its data to the engine, if there is one.
+    """
+
+    origin: bytes
+    number: int
+    method: str
+    data: CommandData
+    stream: Callable[[str, bytes], None] | None = None
+    confirms: bool = False
+    outcome: Deferred[Outcome] = field(default_factory=Deferred, repr=False)
+    transfer: int | None = None
+
+    @property
+    def key(self) -> tuple[bytes, int]:
+        """What names it for ever."""
+        return (self.origin, self.number)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its data that can wait elsewhere."""
+        return self.data.size if self.data.can_return else 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether its data is here, or on its way through here to the engine."""
+        return self.transfer is not None or self.data.payload is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended on one engine.
+
+    :ivar status: ``messages.OK``, ``messages.FAILED`` (the user's code raised) or ``messages.REFUSED`` (the
+        kernel's error).
+    :ivar payload: opaque, inline.
+    :ivar relay: instead, the bulk transfer that brings it; a sink must be added in the same turn.
+    :ivar error: name and message of the kernel's error.
+    """
+
+    engine_id: int
+    status: int
+    payload: Buffer = b""
+    relay: BulkRelay | None = None
+    error: tuple[str, str] | None = None
+
+    @classmethod
+    def refused(cls, engine_id: int, problem: BaseException) -> Outcome:
+        """The kernel's own error."""
+        return cls(engine_id, messages.REFUSED, error=to_wire(problem))
+
+
+def describe(method: str, payload: Buffer | None) -> str:
+    """``execute('a=5')`` or ``push(a, b)``: for people who look at a queue.
+
+    :param payload: its arguments; None if they are not here.
+    """
+    if payload is None:
+        return f"{method}(...)"
+    try:
+        head = messages.unpack_json(split_inline(payload)[0])
+        if "source" in head:
+            return f"{method}({clip(head['source'], 60)!r})"
+        if "call" in head:
+            return f"{method}({clip(head['call'], 60)})"
+        names = head.get("names", head.get("keys")) or ()
+        return f"{method}({clip(', '.join(names), 60)})"
+    except (ProtocolError, LookupError, TypeError, AttributeError):
+        # Pickled arguments, which nobody reads here; or a client of its own kind.
+        return f"{method}(...)"

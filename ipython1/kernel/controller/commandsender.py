@@ -1,0 +1,407 @@
+"""Sends an engine its commands, and takes their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from ipython1.kernel.basics.error import (
+    EngineDied,
+    KernelError,
+    NotStarted,
+    ProtocolError,
+    QueueCleared,
+)
+from ipython1.kernel.controller.command import Command, Outcome, describe
+from ipython1.kernel.controller.commandqueue import CommandQueue, Key
+from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire.bulk import unpack_reference
+from ipython1.kernel.wire.bulkrelay import BulkRelay
+from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.link import FrameLink
+
+CONFIRM_AFTER: Final = 0.05
+"""Seconds that confirmations wait for a command to go out with."""
+
+KEPT_HERE: Final = 4096
+"""Bytes.  Arguments up to this stay in memory while their command waits."""
+
+A_STRANGER: Final = "(a command of a client that has not come back)"
+"""What is shown of a command from before the controller's restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an engine says in a frame of an outcome."""
+
+    key: Key
+    status: int
+    error: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, number: int, meta: bytes) -> _Told:
+        """:raises ProtocolError: if it is malformed."""
+        if len(meta) <= messages.ORIGIN_SIZE:
+            raise ProtocolError("an engine's outcome is cut short")
+        key = (meta[: messages.ORIGIN_SIZE], number)
+        rest = meta[messages.ORIGIN_SIZE + 1 :]
+        error = None
+        if rest:
+            try:
+                name, message = messages.unpack_json(rest)
+            except (TypeError, ValueError) as problem:
+                raise ProtocolError(f"an engine's outcome is malformed: {problem}") from None
+            error = (str(name), str(message))
+        return cls(key, meta[messages.ORIGIN_SIZE], error)
+
+
+class CommandSender:
+    """One engine's commands: its queue, and what goes to the engine and comes from it.
+
+    The queue decides what is sent and when; see :class:`CommandQueue`.
+
+    :param who: names the engine and its process.
+    :param on_turn: called when a command is sent, and when the engine is done with one.
+    """
+
+    def __init__(
+        self,
+        engine_id: int,
+        who: Callable[[], str],
+        clock: IReactorTime,
+        may_go: Callable[[Key], bool] = lambda key: True,
+        may_claim: Callable[[Key], bool] = lambda key: False,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._id = engine_id
+        self._who = who
+        self._clock = clock
+        self._may_claim = may_claim
+        self._link: FrameLink | None = None
+        self._queue: CommandQueue[Command] = CommandQueue(may_go, may_claim)
+        self._takers: dict[Key, Callable[[Outcome], None]] = {}
+        self._confirms: list[Key] = []
+        self._confirm_call: Any = None
+        self._hungry = False
+        self._waiting_for_end: dict[Key, list[Deferred[None]]] = {}
+        self._on_turn = on_turn
+
+    # -- the link
+
+    def attach(self, link: FrameLink, holds: messages.Holds) -> None:
+        """The engine is reached through ``link``, and has this from before."""
+        self._link = link
+        result = self._queue.back(_keys(holds.commands), _keys(holds.finished))
+        for command in result.fetch:
+            if not command.outcome.called:
+                self._send(frames.RECLAIM, command.key)
+        self._confirms += result.unwanted
+        if result.again:
+            self._remove_unwanted()
+        self._confirm_later()
+        self.go_on()
+        self._on_turn()
+
+    def go_away(self) -> None:
+        """The engine's link is lost, and it may come back."""
+        self._link = None
+        self._hungry = True
+        self._takers.clear()
+        self._confirms.clear()
+        running = self._queue.running
+        for command in (*self._queue.waiting, *([] if running is None else [running])):
+            command.transfer = None
+            command.data.forget(self)
+
+    def _send(self, kind: int, key: Key) -> None:
+        """Send a frame about one command."""
+        if self._link is not None:
+            self._link.send(kind, key[1], key[0])
+
+    # -- commands
+
+    def submit(self, command: Command) -> None:
+        """Queue a command."""
+        if self._queue.add(command):
+            self._send(frames.RECLAIM, command.key)
+        if not command.ready or command.data.size > KEPT_HERE:
+            self._hungry = True
+        self.go_on()
+        self._on_turn()
+
+    def go_on(self) -> None:
+        """Have data come whose command's turn is near, and send what can be sent."""
+        if self._link is None:
+            return
+        if self._hungry:
+            self._feed()
+        command = self._queue.next_to_send()
+        if command is None:
+            return
+        meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
+        self._send_confirms()
+        if command.transfer is not None:
+            self._link.send_reference(frames.COMMAND, command.number, meta.pack(), command.transfer)
+        else:
+            payload = command.data.payload
+            assert payload is not None
+            self._link.send(frames.COMMAND, command.number, meta.pack(), payload)
+
+    def _feed(self) -> None:
+        near = self._queue.near()
+        self._hungry = bool(self._queue.waiting)
+        for command in near:
+            command.data.near = True
+            if not command.ready:
+                command.data.request(self, partial(self._take_data, command))
+
+    def _take_data(self, command: Command, relay: BulkRelay | None) -> None:
+        if self._link is not None and relay is not None:
+            over = partial(self._data_over, command, relay, self._link)
+            command.transfer = relay.add_sink(self._link.bulk, over)
+        self.go_on()
+
+    def _data_over(
+        self, command: Command, relay: BulkRelay, link: FrameLink, reason: str | None
+    ) -> None:
+        """The engine has all of a command's data, or will not have it."""
+        if relay.failure is None or command.transfer is None or self._link is not link:
+            return
+        if not self._queue.has(command.key):
+            # It stopped coming before the command was sent, and the engine waits for its name.
+            link.bulk.forget(command.transfer)
+            command.transfer = None
+            self._hungry = True
+            link.call_soon(self.go_on)
+
+    def remove(self, wanted: Callable[[Command], bool], reason: str) -> int:
+        """Remove the waiting commands that are ``wanted``; each fails with ``QueueCleared``."""
+        removed = self._queue.remove(wanted)
+        for command in removed:
+            self._drop_data(command)
+            problem = QueueCleared(f"{command.method}: {reason}")
+            command.outcome.callback(Outcome.refused(self._id, problem))
+        if removed:
+            self.go_on()
+        return len(removed)
+
+    def remove_one(self, key: Key, reason: str) -> int:
+        """Remove the command ``key`` if it waits; it fails with ``QueueCleared``."""
+        return self.remove(lambda command: command.key == key, reason)
+
+    def forget(self, key: Key) -> None:
+        """Remove a waiting command that has run already, as its client says."""
+        for command in self._queue.remove(lambda each: each.key == key):
+            self._drop_data(command)
+
+    def _drop_data(self, command: Command) -> None:
+        command.data.forget(self)
+        transfer, command.transfer = command.transfer, None
+        if transfer is not None and self._link is not None:
+            relay = self._link.bulk.relays_out.get(transfer)
+            if relay is not None:
+                relay.dropped()
+            # The engine may have all of it already, and holds it for a command that will not come.
+            self._link.bulk.forget(transfer)
+
+    def take_back(self, key: Key) -> int:
+        """Remove the command ``key`` if it has not begun; returns how many are removed at once.
+
+        The engine is asked to give it back if it has been sent, as it may wait there for the end of a task.
+        """
+        if self._queue.has(key):
+            self._send(frames.RECALL, key)
+        return self.remove_one(key, "it was taken back")
+
+    # -- outcomes
+
+    def outcome_received(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
+        """The engine says how a command ended."""
+        # All of it is understood before the command is taken out, so that garbage leaves it to fail with its engine.
+        told = _Told.of(number, bytes(meta))
+        link = self._link
+        assert link is not None
+        if told.status == messages.UNRECEIVED:
+            self._unreceived(told.key)
+            return
+        reference = unpack_reference(payload) if flags & frames.BULK else None
+        taker = self._taker(told.key)
+        relay = None
+        if reference is not None and taker is not None:
+            relay, payload = link.bulk.relay(reference), b""
+        elif reference is not None:
+            link.bulk.refuse_relay(reference, "nobody waits for it")
+        was_running = self._queue.has(told.key)
+        self._queue.finished(told.key)
+        if was_running:
+            # The engine is free before anybody hears of the outcome, so that whoever reacts finds the queue as it is.
+            self.go_on()
+            self._on_turn()
+        if taker is not None:
+            taker(Outcome(self._id, told.status, payload, relay, told.error))
+        elif self._queue.ended(told.key) is None and not self._may_claim(told.key):
+            self._queue.forget_strangers(lambda key: key == told.key)
+            self._confirms.append(told.key)
+            self._confirm_later()
+        self._over(told.key)
+
+    def _taker(self, key: Key) -> Callable[[Outcome], None] | None:
+        """Who is told of an outcome."""
+        taker = self._takers.pop(key, None)
+        if taker is not None:
+            return taker
+        running = self._queue.running
+        command = running if running is not None and running.key == key else self._queue.ended(key)
+        if command is None or command.outcome.called:
+            return None
+        return partial(self._first_outcome, command)
+
+    def _first_outcome(self, command: Command, outcome: Outcome) -> None:
+        command.outcome.callback(outcome)
+        if not command.confirms:
+            self.confirm(command.key)
+
+    def _unreceived(self, key: Key) -> None:
+        command = self._queue.unreceived(key)
+        if command is not None:
+            command.transfer = None
+            self._hungry = True
+            self._remove_unwanted()
+            self.go_on()
+
+    def _remove_unwanted(self) -> None:
+        """Remove what is to be sent again and shall not begin any more."""
+        self.remove(lambda command: command.data.unwanted, "its client is gone")
+
+    def reclaim(self, key: Key, take: Callable[[Outcome], None]) -> bool:
+        """Have the engine send an outcome once more; False if it cannot be asked now.
+
+        :param take: gets the outcome; not called if the engine's link is lost before that.
+        """
+        if self._link is None or self._queue.ended(key) is None:
+            return False
+        self._takers[key] = take
+        self._send(frames.RECLAIM, key)
+        return True
+
+    def has_ended(self, key: Key) -> bool:
+        """Whether the engine has finished a command, and keeps its outcome."""
+        return self._queue.ended(key) is not None
+
+    def confirm(self, key: Key) -> None:
+        """An outcome is safe, or nobody wants it; the engine may forget it."""
+        self._takers.pop(key, None)
+        if self._queue.confirmed(key) is not None and self._link is not None:
+            self._confirms.append(key)
+            self._confirm_later()
+
+    def forget_strangers(self, wanted: Callable[[Key], bool]) -> None:
+        """Nobody will name these commands from before the restart."""
+        self._confirms += self._queue.forget_strangers(wanted)
+        self._confirm_later()
+
+    def _confirm_later(self) -> None:
+        if self._confirms and self._confirm_call is None:
+            self._confirm_call = self._clock.callLater(CONFIRM_AFTER, self._confirm_now)
+
+    def _confirm_now(self) -> None:
+        self._confirm_call = None
+        self._send_confirms()
+
+    def _send_confirms(self) -> None:
+        confirms, self._confirms = self._confirms, []
+        for key in confirms:
+            self._send(frames.CONFIRM, key)
+
+    def output_received(self, number: int, meta: bytes, payload: Buffer) -> None:
+        """The engine's running command wrote something."""
+        running = self._queue.running
+        if running is None or running.stream is None:
+            return
+        if running.key == (meta[: messages.ORIGIN_SIZE], number):
+            running.stream(meta[messages.ORIGIN_SIZE :].decode(), bytes(payload))
+
+    # -- looking
+
+    def is_running(self, key: Key) -> bool:
+        """Whether the command ``key`` is what the engine has now."""
+        return self._queue.has(key)
+
+    def is_waiting(self, key: Key) -> bool:
+        """Whether the command ``key`` is in the queue and has not been sent."""
+        return any(command.key == key for command in self._queue.waiting)
+
+    @property
+    def running_key(self) -> Key | None:
+        """What names the command that the engine has now."""
+        return self._queue.running_key
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is any command that has not ended."""
+        return bool(self._queue)
+
+    def status(self) -> Mapping[str, Any]:
+        """The command that runs, and those that wait, for people."""
+        running = self._queue.running
+        pending = None if running is None else _shown(running)
+        if self._queue.strangers:
+            pending = A_STRANGER
+        return {"pending": pending, "queue": [_shown(command) for command in self._queue.waiting]}
+
+    def when_over(self, key: Key) -> Deferred[None]:
+        """A Deferred that fires when the engine is done with the running command ``key``, well or not."""
+        over: Deferred[None] = Deferred()
+        if self.is_running(key):
+            self._waiting_for_end.setdefault(key, []).append(over)
+        else:
+            over.callback(None)
+        return over
+
+    def _over(self, key: Key) -> None:
+        for waiting in self._waiting_for_end.pop(key, ()):
+            waiting.callback(None)
+
+    # -- the end
+
+    def end(self) -> None:
+        """The engine is gone for good."""
+        self.go_away()
+        if self._confirm_call is not None:
+            self._confirm_call.cancel()
+            self._confirm_call = None
+
+    def fail_all(self, reason: str) -> None:
+        """Fail everything that a gone engine had."""
+        strangers = self._queue.strangers
+        sent, waiting, ended = self._queue.drain()
+        for command in (*sent, *(each for each in ended if not each.outcome.called)):
+            self._fail(command, self.died(reason))
+        for command in waiting:
+            not_started = NotStarted(f"{self._who()} died before it started this command: {reason}")
+            self._fail(command, self.died(reason) if command.data.known_before else not_started)
+        for key in strangers:
+            self._over(key)
+
+    def _fail(self, command: Command, problem: KernelError) -> None:
+        command.outcome.callback(Outcome.refused(self._id, problem))
+        self._over(command.key)
+
+    def died(self, reason: str) -> KernelError:
+        """What becomes of what the engine had begun."""
+        return EngineDied(
+            f"{self._who()} died: {reason}; its running command and its namespace are lost"
+        )
+
+
+def _shown(command: Command) -> str:
+    return command.data.label or describe(command.method, command.data.payload)
+
+
+def _keys(told: tuple[tuple[str, int], ...]) -> list[Key]:
+    return [(bytes.fromhex(origin), number) for origin, number in told]
