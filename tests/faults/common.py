@@ -285,6 +285,15 @@ def open_files(pid: int) -> int:
         return -1
 
 
+def files_of(pid: int) -> dict[str, str]:
+    """The open files of a process, by number."""
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[path.name] = os.readlink(path)
+    return found
+
+
 @contextlib.contextmanager
 def user(code: str, **popen: Any) -> Iterator[subprocess.Popen[str]]:
     """Another client's program: one that can be killed.  ``client`` is imported for it; it is killed in the end."""
@@ -342,14 +351,15 @@ def baseline(pid: int, memory: float = 40.0, files: int = 0) -> Iterator[None]:
     :param memory: MB that it may keep: what an allocator holds, and tables that have grown.
     :param files: how many more files may stay open.
     """
-    before, open_before = rss(pid), open_files(pid)
+    before, open_before = rss(pid), files_of(pid)
     yield
-    until(
-        lambda: open_files(pid) <= open_before + files,
-        f"files of process {pid} are closed ({open_before} before, now {open_files(pid)})",
-    )
+    try:
+        until(lambda: open_files(pid) <= len(open_before) + files, "files are closed")
+    except AssertionError as problem:
+        new = {number: name for number, name in files_of(pid).items() if number not in open_before}
+        raise AssertionError(f"{problem}: {len(open_before)} before, and now also {new}") from None
     until(lambda: rss(pid) <= before + memory, f"memory is given back ({before:.0f} MB before)")
-    say(f"process {pid}: {before:.0f} MB before, {rss(pid):.0f} MB after, {open_before} files")
+    say(f"process {pid}: {before:.0f} MB before, {rss(pid):.0f} MB after, {open_files(pid)} files")
 
 
 class Witness:
@@ -393,6 +403,8 @@ class Witness:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._over.set()
         self._thread.join(self.patience)
+        if not self._thread.is_alive():
+            _close(self._mec)
         if kind is not None:
             return
         assert self._problem is None, f"the second client was not served: {self._problem!r}"
