@@ -20,7 +20,7 @@ from types import ModuleType
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.protocol import Spawn
-from ipython1.daemon.ready import READY_VARIABLE
+from ipython1.daemon.ready import READY, READY_VARIABLE
 from ipython1.daemon.renew import (
     renew_main_module,
     renew_random,
@@ -59,6 +59,9 @@ class Child:
 
     :ivar ready: the read end of its ready pipe, or -1.
     :ivar log_start: the length of its log file before it started.
+    :ivar watch: the seconds of silence after which to say so; 0 for never.
+    :ivar heard: when it last gave a sign of life.
+    :ivar silent: whether its silence was told.
     """
 
     key: str
@@ -68,6 +71,17 @@ class Child:
     log_start: int
     ready: int = -1
     stopping: bool = False
+    watch: float = 0.0
+    heard: float = 0.0
+    silent: bool = False
+    rest: bytes = b""
+
+    def reports(self, data: bytes) -> list[str]:
+        """Return the texts of the reports of readiness in what came through its pipe."""
+        *lines, rest = (self.rest + data).split(b"\n")
+        self.rest = rest[-1000:]
+        found = (line.partition(b" ") for line in lines)
+        return [text.decode(errors="replace").strip() for word, _, text in found if word == READY]
 
     def last_lines(self) -> tuple[str, ...]:
         """Return the last lines that it wrote to its log, or a note if there are none because the disk is full."""

@@ -39,6 +39,7 @@ class NannyLink(Protocol):
 
     :ivar hello: fires with the nanny's :class:`Hello`, or fails if the connection ends before it.
     :ivar lost: fires with None when the connection is lost.
+    :ivar heard: how many messages have come.
     :ivar strays: lines that are not messages (such as a login script's output), for error messages.
     """
 
@@ -49,6 +50,7 @@ class NannyLink(Protocol):
         self._answers: dict[str, Deferred[Any]] = {}
         self.hello: Deferred[Hello] = Deferred()
         self.lost: Deferred[None] = Deferred()
+        self.heard = 0
         self.strays: list[str] = []
         self._greeted = False
         self._gone = False
@@ -116,6 +118,7 @@ class NannyLink(Protocol):
             if len(self.strays) < 20:
                 self.strays.append(line.decode(errors="replace"))
             return
+        self.heard += 1
         key = getattr(message, "key", "")
         if isinstance(message, Hello):
             self._greeted = True
@@ -126,7 +129,7 @@ class NannyLink(Protocol):
                 answer.errback(NannyError(message.error))
             else:
                 answer.callback(message.text if isinstance(message, FileText) else None)
-        elif not isinstance(message, (Written, FileText)):
+        elif not isinstance(message, (Written, FileText, Alive)):
             self._on_event(message)
 
 

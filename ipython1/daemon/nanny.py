@@ -7,6 +7,8 @@ It starts processes on request, reports when they end with the last lines of the
 * It adopts the orphans of its processes, so none can escape; when a process dies, its descendants are ended, too.
   The operating system kills the nanny's processes if the nanny itself is killed.
 
+* It tells the supervisor which of its processes have stopped to give signs of life, and the user if the supervisor has.
+
 It runs a plain selector loop without a reactor, has only one thread (because it forks), and its loop waits only for
 its descriptors.  States: *serving* -> *ending* (all processes are asked to end at once, with a grace period) ->
 *killing* (until no descendant is left) -> gone.
@@ -26,6 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ipython1.daemon import osprocess
+from ipython1.daemon.channel import Channel
 from ipython1.daemon.children import (
     OWNER_VARIABLE,
     BecomeProgram,
@@ -38,6 +41,7 @@ from ipython1.daemon.children import (
 )
 from ipython1.daemon.files import read_text, write_text
 from ipython1.daemon.protocol import (
+    Alive,
     AtEnd,
     End,
     Ended,
@@ -45,7 +49,6 @@ from ipython1.daemon.protocol import (
     FileText,
     Goodbye,
     Hello,
-    LineBuffer,
     Message,
     ReadFile,
     Ready,
@@ -55,14 +58,15 @@ from ipython1.daemon.protocol import (
     Warm,
     WriteFile,
     Written,
-    decode,
-    encode,
 )
-from ipython1.kernel.basics.error import ProtocolError
+from ipython1.daemon.silence import Silences
 from ipython1.version import __version__
 
 GRACE_AFTER_LOSS = 1.0
 """Seconds that processes have to end by themselves when the supervisor is gone."""
+
+ENDING = (signal.SIGTERM, getattr(signal, "SIGUSR2", signal.SIGTERM))
+"""The signals that ask a process to end, which it cannot do while it is stopped."""
 
 END_COMMANDS_LIMIT = 20.0
 """Seconds that the commands of :class:`AtEnd` may take."""
@@ -77,6 +81,8 @@ class Nanny:
     :param reader: the descriptor for requests; end of file ends everything.
     :param writer: the descriptor for events (the same one for a socket).
     :param silence: end everything if nothing arrives for this many seconds; 0 for never.
+    :param watch: say so if nothing arrives for this many seconds; 0 for never.
+    :param log: the file where to say it, besides standard error; empty for none.
     :param keep: descriptors to hold open until the nanny exits, without passing them to its processes.
     """
 
@@ -86,17 +92,14 @@ class Nanny:
         writer: int,
         *,
         silence: float = 0.0,
+        watch: float = 0.0,
+        log: str = "",
         keep: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader = reader
-        self._writer = writer
         self._keep = tuple(keep)
         self._silence = silence
         self._clock = clock
-        self._heard = clock()
-        self._lines = LineBuffer()
-        self._outbox = bytearray()
         self._children: dict[int, Child] = {}
         self._enders: set[int] = set()
         self._reads: list[tuple[float, ReadFile]] = []
@@ -109,10 +112,20 @@ class Nanny:
         self._killing = False
         self._killed = 0
         self._finished = False
-        self._lost = False
         self._adopts = False
         selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
         self._selector: selectors.BaseSelector = selector()
+        self._channel = Channel(
+            self._selector,
+            reader,
+            writer,
+            self._on_request,
+            lambda: self._begin_end(GRACE_AFTER_LOSS),
+        )
+        self._send = self._channel.send
+        self._silences = Silences(
+            clock, lambda: self._children.values(), self._send, watch=watch, log=log
+        )
         self._wake_reader, self._wake_writer = os.pipe()
 
     # -- the loop
@@ -124,11 +137,13 @@ class Nanny:
         """
         self._set_up()
         while not self._finished:
-            for key, _ in self._selector.select(self._timeout()):
+            timeout, before = self._timeout(), self._clock()
+            for key, _ in self._selector.select(timeout):
                 key.data()
+            self._silences.turn_took(self._clock() - before, timeout)
             self._reap()
             self._tick()
-        self._flush_blocking()
+        self._channel.flush()
         return 0
 
     def _set_up(self) -> None:
@@ -136,18 +151,20 @@ class Nanny:
         gc.disable()
         self._adopts = osprocess.adopt_orphans()
         osprocess.set_name("ipython1-nanny")
-        for descriptor in (self._reader, self._writer, self._wake_reader, self._wake_writer):
+        for descriptor in (self._wake_reader, self._wake_writer):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._begin_end(GRACE_AFTER_LOSS))
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        self._selector.register(self._reader, selectors.EVENT_READ, self._on_readable)
+        self._channel.open()
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+        entry = osprocess.process_entry(os.getpid())
         self._send(
             Hello(
                 pid=os.getpid(),
+                started=entry.started if entry else 0.0,
                 host=socket.gethostname(),
                 home=os.path.expanduser("~"),
                 python=".".join(map(str, sys.version_info[:2])),
@@ -162,18 +179,21 @@ class Nanny:
         moments = [0.02] if self._reads or self._killing else []
         if self._deadline is not None:
             moments.append(max(0.0, min(self._deadline - self._clock(), 0.2)))
-        if self._silence and self._deadline is None:
-            moments.append(max(0.0, self._heard + self._silence - self._clock()))
+        if self._deadline is None:
+            moments += self._silences.next_look()
+            if self._silence:
+                moments.append(max(0.0, self._silences.heard + self._silence - self._clock()))
         return min(moments) if moments else None
 
     def _tick(self) -> None:
         now = self._clock()
         if self._deadline is None:
-            if self._silence and now - self._heard >= self._silence:
+            if self._silence and now - self._silences.heard >= self._silence:
                 self._begin_end(GRACE_AFTER_LOSS)
             elif self._warm:
                 with contextlib.suppress(SpawnError):  # reported when the module is actually needed
                     import_program(self._warm.pop(0))
+            self._silences.look()
         self._answer_reads(now)
         if self._deadline is not None:
             self._go_on_ending(now)
@@ -184,68 +204,9 @@ class Nanny:
 
     # -- talking
 
-    def _on_readable(self) -> None:
-        try:
-            data = os.read(self._reader, 1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._selector.unregister(self._reader)
-            self._lost = True
-            self._begin_end(GRACE_AFTER_LOSS)
-            return
-        self._heard = self._clock()
-        try:
-            for line in self._lines.feed(data):
-                self._handle(decode(line))
-        except ProtocolError as problem:
-            self._send(Failed("", str(problem)))
-
-    def _send(self, message: Message) -> None:
-        if self._lost:
-            return
-        empty = not self._outbox
-        self._outbox += encode(message)
-        if empty:
-            self._on_writable()
-
-    def _on_writable(self) -> None:
-        try:
-            del self._outbox[: os.write(self._writer, self._outbox)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._lost = True
-            self._outbox.clear()
-            self._begin_end(GRACE_AFTER_LOSS)
-        self._watch_writable()
-
-    def _watch_writable(self) -> None:
-        wanted = selectors.EVENT_WRITE if self._outbox else 0
-        if self._writer != self._reader:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(self._writer)
-            if wanted:
-                self._selector.register(self._writer, wanted, self._on_writable)
-            return
-        if self._reader not in self._selector.get_map():
-            return
-
-        def on_either() -> None:
-            if self._outbox:
-                self._on_writable()
-            self._on_readable()
-
-        callback = on_either if wanted else self._on_readable
-        self._selector.modify(self._reader, selectors.EVENT_READ | wanted, callback)
-
-    def _flush_blocking(self) -> None:
-        with contextlib.suppress(OSError):
-            os.set_blocking(self._writer, True)
-            while self._outbox and not self._lost:
-                del self._outbox[: os.write(self._writer, self._outbox)]
+    def _on_request(self, message: Message) -> None:
+        self._silences.supervisor_heard()
+        self._handle(message)
 
     # -- requests
 
@@ -258,6 +219,8 @@ class Nanny:
                     if child.key == message.key:
                         child.stopping = True
                         osprocess.send_signal(child.pid, message.number, group=message.group)
+                        if message.number in ENDING:
+                            _let_go_on(child.pid)
             case Warm():
                 if osprocess.can_fork_warm():
                     self._warm.extend(message.modules)
@@ -267,6 +230,8 @@ class Nanny:
                 self._reads.append((self._clock() + message.wait, message))
             case AtEnd():
                 self._end_commands = message.commands
+            case Alive():
+                self._send(message)
             case End():
                 self._held_back.clear()
                 self._begin_end(message.grace)
@@ -283,13 +248,14 @@ class Nanny:
             return
         if request.module in self._warm:
             self._warm.remove(request.module)
-        mine = [self._reader, self._writer, self._wake_reader, self._wake_writer, *self._keep]
+        mine = [*self._channel.descriptors, self._wake_reader, self._wake_writer, *self._keep]
         mine += [child.ready for child in self._children.values() if child.ready >= 0]
         try:
             child = start_child(request, warm=osprocess.can_fork_warm(), close=mine)
-        except SpawnError as problem:
+        except (SpawnError, OSError) as problem:
             self._send(Failed(request.key, str(problem)))
             return
+        child.watch, child.heard = request.watch, self._clock()
         self._children[child.pid] = child
         self._selector.register(child.ready, selectors.EVENT_READ, lambda: self._on_ready(child))
         entry = osprocess.process_entry(child.pid)
@@ -304,11 +270,15 @@ class Nanny:
             return
         except OSError:
             data = b""
-        if data:
-            self._send(Ready(child.key, data.decode(errors="replace").strip()))
+        if not data:
+            self._forget_ready(child)
+            self._release_held_back(child.key)
+            return
+        self._silences.child_heard(child)
+        for text in child.reports(data):
+            self._send(Ready(child.key, text))
             self._were_ready.add(child.key)
-        self._forget_ready(child)
-        self._release_held_back(child.key)
+            self._release_held_back(child.key)
 
     def _release_held_back(self, key: str) -> None:
         released = [request for request in self._held_back if request.after == key]
@@ -421,9 +391,7 @@ class Nanny:
         for child in list(self._children.values()):
             child.stopping = True
             osprocess.send_signal(child.pid, signal.SIGTERM)
-            osprocess.send_signal(
-                child.pid, signal.SIGCONT
-            )  # a stopped process cannot handle SIGTERM
+            _let_go_on(child.pid)
 
     def _go_on_ending(self, now: float) -> None:
         assert self._deadline is not None
@@ -448,6 +416,11 @@ class Nanny:
             osprocess.send_signal(pid, signal.SIGKILL)
 
 
+def _let_go_on(pid: int) -> None:
+    """A stopped process cannot handle SIGTERM."""
+    osprocess.send_signal(pid, signal.SIGCONT)
+
+
 def _private_stdio() -> tuple[int, int]:
     """Move the connection from stdin and stdout to other descriptors, so that no code writes to it by accident."""
     reader, writer = os.dup(0), os.dup(1)
@@ -459,7 +432,11 @@ def _private_stdio() -> tuple[int, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a nanny: ``--fd N`` (a socket) or ``--stdio``, ``--silence SECONDS``, ``--keep N,N``."""
+    """Run a nanny.
+
+    :param argv: ``--fd N`` (a socket) or ``--stdio``, ``--silence SECONDS``, ``--watch SECONDS``, ``--log FILE``,
+        ``--keep N,N``.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     over_pipes = "--stdio" in arguments
     if over_pipes:
@@ -472,7 +449,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep = [int(number) for number in options.get("--keep", "").split(",") if number]
     for descriptor in (reader, writer, *keep):
         os.set_inheritable(descriptor, False)
-    nanny = Nanny(reader, writer, silence=float(options.get("--silence", 0)), keep=keep)
+    nanny = Nanny(
+        reader,
+        writer,
+        silence=float(options.get("--silence", 0)),
+        watch=float(options.get("--watch", 0)),
+        log=options.get("--log", ""),
+        keep=keep,
+    )
     try:
         return nanny.run()
     except BecomeProgram as program:

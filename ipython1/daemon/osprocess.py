@@ -99,6 +99,11 @@ class ProcessEntry:
     state: str
     started: float
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal or a debugger has stopped it."""
+        return self.state in ("T", "t")
+
     def started_at(self, moment: float) -> bool:
         """Return whether this is the process that started then."""
         return abs(self.started - moment) < 0.05

@@ -34,6 +34,7 @@ class Spawn(Message):
     :ivar cwd: the working directory; empty for the nanny's own.
     :ivar log: the file for its output; ``~`` is the nanny's home directory.
     :ivar after: the key of a process of the same nanny that must be ready first.
+    :ivar watch: the seconds without a sign of life after which :class:`Silent` is sent; 0 for never.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Spawn(Message):
     cwd: str = ""
     log: str = ""
     after: str = ""
+    watch: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class AtEnd(Message):
 
 @dataclass(frozen=True, slots=True)
 class Alive(Message):
-    """The supervisor is alive; sent regularly where a dead connection would go unnoticed otherwise."""
+    """The sender is alive.  The supervisor sends it regularly, and the nanny sends it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class End(Message):
 class Hello(Message):
     """The nanny's first line.
 
+    :ivar started: when it started, in a unit of its system.
     :ivar forks: whether it forks warm processes.
     """
 
@@ -118,6 +121,7 @@ class Hello(Message):
     python: str
     version: str
     forks: bool
+    started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,26 @@ class Ready(Message):
 
     key: str
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent(Message):
+    """A process gives no sign of life.
+
+    :ivar seconds: for how long.
+    :ivar stopped: whether a signal has stopped it; else it is busy, or stuck.
+    """
+
+    key: str
+    seconds: float
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Heard(Message):
+    """A process that was silent gives signs of life again."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +211,7 @@ _TYPES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (
         *(Spawn, Signal, Warm, WriteFile, ReadFile, AtEnd, Alive, End),
-        *(Hello, Started, Failed, Ready, Ended, Written, FileText, Goodbye),
+        *(Hello, Started, Failed, Ready, Silent, Heard, Ended, Written, FileText, Goodbye),
     )
 }
 

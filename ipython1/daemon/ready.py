@@ -1,7 +1,8 @@
-"""What a program reports to the nanny that started it: that it is ready for use, and that its exit was requested.
+"""What a program reports to the nanny that started it: that it is ready for use, that it lives, that it was to exit.
 
-The nanny puts the number of a pipe into the environment; a program writes one line to it.  If it is started by hand,
-there is no such pipe, and the report does nothing.
+The nanny puts the number of a pipe into the environment.  A program writes lines to it: ``ready TEXT`` once, and an
+empty line every :data:`BEAT_INTERVAL` seconds from wherever it serves others.  So a nanny finds out that a program is
+stopped or spins, without asking it.  If a program is started by hand, there is no such pipe, and reports go nowhere.
 
 A program that runs user code cannot report a requested exit by status 0, because user code can exit with 0, too.  So
 it exits with the status given in the environment.
@@ -18,34 +19,68 @@ LEAVE_VARIABLE = "IPYTHON1_LEAVE_STATUS"
 LEFT = 86
 """The exit status of a program whose exit was requested, if other code may end it with 0."""
 
+BEAT_INTERVAL = 5.0
+"""Seconds between two signs of life."""
 
-def decline_ready() -> bool:
-    """Leave the report to others, and close the pipe: only the controller knows when an engine is usable.
+SILENCE = 20.0
+"""Seconds without a sign of life after which a program is said not to answer."""
 
-    :returns: whether a nanny was waiting for the report.
+READY = b"ready"
+
+
+class NannyPipe:
+    """The pipe to the nanny of this process.
+
+    :param descriptor: its end for writing; -1 if there is no nanny.
     """
-    number = os.environ.pop(READY_VARIABLE, "")
-    if number.isdigit():
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = -1
         with contextlib.suppress(OSError):
-            os.close(int(number))
-    return number.isdigit()
+            os.set_inheritable(descriptor, False)
+            os.set_blocking(descriptor, False)
+            self._identity = self._identify(descriptor)
+            self._descriptor = descriptor
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a nanny waits for reports."""
+        return self._descriptor >= 0
+
+    def ready(self, text: str = "") -> None:
+        """Report that this process is ready (that the controller listens).
+
+        :param text: one line about it, shown in the cluster's status.
+        """
+        self._write(READY + b" " + text.replace("\n", " ").encode()[:500] + b"\n")
+
+    def beat(self) -> None:
+        """Report that this process lives."""
+        self._write(b"\n")
+
+    def _write(self, line: bytes) -> None:
+        if self._descriptor < 0:
+            return
+        try:
+            # User code may have closed the pipe and opened a file of its own, which then has this number.
+            if self._identify(self._descriptor) != self._identity:
+                raise OSError("not the pipe any more")
+            os.write(self._descriptor, line)
+        except BlockingIOError:
+            pass  # the nanny is stopped and will find what is there
+        except OSError:
+            self._descriptor = -1
+
+    @staticmethod
+    def _identify(descriptor: int) -> tuple[int, int]:
+        found = os.fstat(descriptor)
+        return found.st_dev, found.st_ino
 
 
-def announce_ready(text: str = "") -> bool:
-    """Report that this process is ready (that the controller listens); works once.
-
-    :param text: one line about it, shown in the cluster's status.
-    :returns: whether a nanny was waiting for the report.
-    """
+def take_pipe() -> NannyPipe:
+    """Return the pipe to the nanny; call this once, before running user code."""
     number = os.environ.pop(READY_VARIABLE, "")
-    if not number.isdigit():
-        return False
-    descriptor = int(number)
-    with contextlib.suppress(OSError):
-        os.write(descriptor, text.replace("\n", " ").encode()[:500] + b"\n")
-        os.close(descriptor)
-        return True
-    return False
+    return NannyPipe(int(number) if number.isdigit() else -1)
 
 
 def take_leave_status() -> int:

@@ -11,9 +11,13 @@ from ipython1.daemon.children import python_command
 MODULE = "ipython1.daemon.nanny"
 
 
-def start_nanny(*, keep: Sequence[int] = ()) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def start_nanny(
+    *, keep: Sequence[int] = (), watch: float = 0.0, log: str = ""
+) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start a nanny for this process on this host.
 
+    :param watch: seconds of silence of this process after which the nanny says so; 0 for never.
+    :param log: the file where it says so, besides standard error; empty for none.
     :param keep: additional descriptors that the nanny holds open until it exits (such as that of a lock).
     :returns: the connection to it, and the process.
     """
@@ -21,6 +25,7 @@ def start_nanny(*, keep: Sequence[int] = ()) -> tuple[socket.socket, subprocess.
     with theirs:
         kept = ",".join(map(str, keep))
         options = ["--fd", str(theirs.fileno()), *(["--keep", kept] if kept else [])]
+        options += ["--watch", f"{watch:g}", *(["--log", log] if log else [])]
         command = python_command(MODULE, ["nanny", *options])
         process = subprocess.Popen(
             command,

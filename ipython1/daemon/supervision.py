@@ -22,9 +22,14 @@ requested   ``stop``                    stopping    SIGTERM follows when it has 
 stopping    ``tick`` after the grace    stopping    :class:`Deliver` SIGKILL to its whole session
 stopping    ``ended`` or ``failed``     ended       :class:`Report`
 waiting     ``stop``                    ended       :class:`Report`
+starting,   ``silent``, ``heard``       same        :class:`Report`; with ``stuck`` in the policy :class:`WakeAt`
+running
+starting,   ``tick``, silent for too    same        :class:`Deliver` SIGKILL to its whole session
+running     long for the policy
 any         ``host_lost``               ended       :class:`Report`
 ended       ``restart``                 requested   :class:`Start`
-any living  ``restart``                 stopping    like ``stop``; when it has ended: requested, :class:`Start`
+any living  ``restart``                 stopping    like ``stop``, perhaps with another signal; when it has ended:
+                                                    requested, :class:`Start`
 ==========  ==========================  ==========  =============================================================
 """
 
@@ -38,6 +43,7 @@ from dataclasses import dataclass, field, replace
 from ipython1.daemon.osprocess import signal_name
 from ipython1.daemon.protocol import Spawn
 
+_TERMINATE = int(signal.SIGTERM)
 _LOOK_AGAIN = 0.5
 """Seconds after which to look again whether the process that another one needs is usable."""
 
@@ -61,6 +67,7 @@ class RestartPolicy:
     :ivar first_delay: seconds before the first restart; each further one in a row waits ``factor`` times as long, up
         to ``max_delay``.
     :ivar steady: seconds for which a process must be usable, so that its next death is the first in a row.
+    :ivar stuck: seconds of silence after which a process is killed, so that it is restarted; 0 for never.
     :ivar patience: seconds without a usable process after which it is not restarted any more; 0 for no limit.
     """
 
@@ -70,6 +77,7 @@ class RestartPolicy:
     factor: float = 2.0
     max_delay: float = 15.0
     steady: float = 2.0
+    stuck: float = 0.0
     patience: float = 0.0
 
     def delay(self, row: int) -> float:
@@ -87,6 +95,7 @@ class ProcessSpec:
     :ivar restart_spawn: how to restart it, if that differs.
     :ivar grace: seconds between SIGTERM and SIGKILL.
     :ivar leaves_with: the exit status that reports a requested exit; any other means that it died.
+    :ivar restart_signal: asks it to end because it will be restarted.
     :ivar needs: the key of another process; this one is restarted only while that one is usable.
     """
 
@@ -98,6 +107,7 @@ class ProcessSpec:
     grace: float = 2.0
     leaves_with: int = 0
     needs: str = ""
+    restart_signal: int = _TERMINATE
 
     @property
     def key(self) -> str:
@@ -119,6 +129,8 @@ class ProcessStatus:
     :ivar due: when it will be started again, while it waits for that.
     :ivar away_since: when it was usable last, until it is usable again; None if it never was.
     :ivar given_up: whether it is not restarted because the policy's patience is over.
+    :ivar silent_since: since when it gives no sign of life; None if it does.
+    :ivar stopped: whether it is silent because a signal has stopped it.
     """
 
     key: str
@@ -137,6 +149,8 @@ class ProcessStatus:
     due: float = 0.0
     away_since: float | None = None
     given_up: bool = False
+    silent_since: float | None = None
+    stopped: bool = False
 
     @property
     def alive(self) -> bool:
@@ -203,6 +217,7 @@ class _Record:
     ever_ready: bool = False
     ready_early: bool = False
     start_again: bool = False
+    killed_silent: bool = False
 
 
 class Supervision:
@@ -237,7 +252,7 @@ class Supervision:
             record.row = 0
             self._set(record, away_since=now)
             return self._start_again(record)
-        instructions = self._stop(record, now)
+        instructions = self._stop(record, now, record.spec.restart_signal)
         record.start_again = True
         return instructions
 
@@ -315,14 +330,45 @@ class Supervision:
             self._set(record, away_since=now)
         left = status == record.spec.leaves_with
         shown = 0 if left else status
+        error = ""
+        if record.killed_silent:
+            error = f"gave no sign of life for {record.spec.policy.stuck:g} s and was killed"
         self._set(
-            record, state=State.ENDED, status=shown, signal=number, lines=lines, asked=stopping
+            record,
+            state=State.ENDED,
+            status=shown,
+            signal=number,
+            lines=lines,
+            error=error,
+            asked=stopping,
+            silent_since=None,
+            stopped=False,
         )
         if stopping and record.start_again:
             return [Report(record.status), *self._start_again(record)]
         if stopping or left or not record.ever_ready:
             return [Report(record.status)]
         return self._maybe_wait(record, now)
+
+    def silent(self, key: str, seconds: float, stopped: bool, now: float) -> list[Instruction]:
+        """The process has given no sign of life for some seconds."""
+        record = self._records.get(key)
+        if record is None or record.status.state not in (State.STARTING, State.RUNNING):
+            return []
+        since = now - seconds
+        self._set(record, silent_since=since, stopped=stopped)
+        limit = record.spec.policy.stuck
+        if limit:
+            record.due = since + limit
+        return [Report(record.status), *([WakeAt(record.due)] if limit else [])]
+
+    def heard(self, key: str) -> list[Instruction]:
+        """The process gives signs of life again."""
+        record = self._records.get(key)
+        if record is None or record.status.silent_since is None:
+            return []
+        self._set(record, silent_since=None, stopped=False)
+        return [Report(record.status)]
 
     def host_lost(self, host: str, error: str) -> list[Instruction]:
         """A host's nanny is gone, and its processes, too."""
@@ -352,6 +398,10 @@ class Supervision:
                 record.due = 0.0
                 number = int(signal.SIGKILL)
                 instructions.append(Deliver(record.spec.host, record.spec.key, number, group=True))
+            elif self._is_stuck(record, now):
+                record.killed_silent = True
+                number = int(signal.SIGKILL)
+                instructions.append(Deliver(record.spec.host, record.spec.key, number, group=True))
             elif state in (State.WAITING, State.STOPPING) and record.due:
                 instructions.append(WakeAt(record.due))
         return instructions
@@ -373,7 +423,7 @@ class Supervision:
     def _set(record: _Record, **changes: object) -> None:
         record.status = replace(record.status, **changes)  # type: ignore[arg-type]
 
-    def _stop(self, record: _Record, now: float) -> list[Instruction]:
+    def _stop(self, record: _Record, now: float, number: int = _TERMINATE) -> list[Instruction]:
         state = record.status.state
         if state in (State.ENDED, State.STOPPING):
             return []
@@ -384,11 +434,11 @@ class Supervision:
         record.due = now + record.spec.grace
         instructions: list[Instruction] = [WakeAt(record.due)]
         if state is not State.REQUESTED:
-            instructions.insert(0, Deliver(record.spec.host, record.spec.key, signal.SIGTERM))
+            instructions.insert(0, Deliver(record.spec.host, record.spec.key, number))
         return instructions
 
     def _start_again(self, record: _Record) -> list[Instruction]:
-        record.start_again = record.ready_early = False
+        record.start_again = record.ready_early = record.killed_silent = False
         record.due = 0.0
         self._set(
             record,
@@ -405,6 +455,12 @@ class Supervision:
             given_up=False,
         )
         return [Start(record.spec.host, record.spec.restart_spawn or record.spec.spawn)]
+
+    @staticmethod
+    def _is_stuck(record: _Record, now: float) -> bool:
+        silent = record.status.silent_since is not None and not record.killed_silent
+        living = record.status.state in (State.STARTING, State.RUNNING)
+        return silent and living and bool(record.spec.policy.stuck) and now >= record.due
 
     def _lacks(self, key: str) -> bool:
         """Return whether a process is known and not usable."""

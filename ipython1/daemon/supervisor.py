@@ -9,7 +9,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ipython1.daemon.protocol import Ended, Failed, Message, Ready, Signal, Spawn, Started
+from ipython1.daemon.protocol import (
+    Ended,
+    Failed,
+    Heard,
+    Message,
+    Ready,
+    Signal,
+    Silent,
+    Spawn,
+    Started,
+)
 from ipython1.daemon.supervision import (
     Deliver,
     Instruction,
@@ -71,6 +81,10 @@ class ProcessSupervisor:
                 todo = self._supervision.ready(message.key, now)
             case Failed():
                 todo = self._supervision.failed(message.key, message.error, now)
+            case Silent():
+                todo = self._supervision.silent(message.key, message.seconds, message.stopped, now)
+            case Heard():
+                todo = self._supervision.heard(message.key)
             case Ended():
                 todo = self._supervision.ended(
                     message.key, message.pid, message.status, message.signal, message.lines, now

@@ -442,16 +442,24 @@ class InMemoryCluster:
 
     :param n: the number of engines.
     :param pump: replaces the default :class:`~ipython1.testing.memory.Pump`, which acts only on ``run()``.
+    :param controller: the controller; default: one that keeps nothing, and waits for nobody whose connection is lost.
     :ivar pump: runs everything; ``pump.run()`` processes all pending events.
     """
 
-    def __init__(self, n: int = 4, pump: Pump | None = None) -> None:
+    def __init__(
+        self, n: int = 4, pump: Pump | None = None, controller: ControllerService | None = None
+    ) -> None:
         self.pump = pump if pump is not None else Pump()
-        self.controller = ControllerService(self.pump)
+        self.use(ControllerService(self.pump) if controller is None else controller)
+        self.engines = [self.add_engine() for _ in range(n)]
+
+    def use(self, controller: ControllerService) -> None:
+        """Have this controller, which nobody is connected to; engines and clients connect to it from now on."""
+        self.controller = controller
         self.engines_face = FCEngines(self.controller)
         self.multiengine_face = IFCMultiEngine(IMultiEngine(self.controller))
         self.task_face = IFCTaskController(ITaskController(self.controller))
-        self.engines = [self.add_engine() for _ in range(n)]
+        controller.recover()
 
     def add_engine(self, wanted_id: int | None = None) -> InMemoryEngine:
         """Start and return another engine.

@@ -21,8 +21,10 @@ from tests.faults.common import (
     SOON,
     Cluster,
     FaultCase,
+    Witness,
     engine_pids,
     kill,
+    limit,
     say,
     timed,
     until,
@@ -174,3 +176,178 @@ class ControllerStarts(FaultCase):
                 victim = cluster.controller
                 osprocess.send_signal(victim, signal.SIGKILL)
             self.assertEqual(engine_pids(self.whole_again(cluster)), pids)
+
+
+HOLD = "import ctypes; ctypes.PyDLL(None).sleep(600)"
+"""A call in C that does not release the interpreter."""
+
+SPINNING = """
+from ipython1.kernel.task import FIFOScheduler
+
+class Spinning(FIFOScheduler):
+    def add_task(self, task):
+        while True:
+            pass
+"""
+
+
+class StuckParties(FaultCase):
+    """Whoever gives no sign of life is told within 30 s, and can be ended."""
+
+    def engine(self, cluster: Cluster, number: int) -> dict[str, Any]:
+        found: dict[str, Any] = status(cluster)["engines"][number]
+        return found
+
+    def test_11_busy_and_stopped_engines_are_told_apart(self) -> None:
+        with Cluster(3) as cluster:
+            mec = cluster.mec()
+            pids = engine_pids(mec)
+            mec.execute(HOLD, targets=0, block=False)
+            os.kill(pids[1], signal.SIGSTOP)
+            until(lambda: self.engine(cluster, 1)["stopped"], "engine 1 is told to be stopped", 5.0)
+            seconds, _ = timed(
+                until, lambda: self.engine(cluster, 0)["silent"], "engine 0 is told", 30.0
+            )
+            say(f"told after {seconds:.0f} s")
+            shown = ipcluster(cluster, "status").stdout
+            self.assertRegex(
+                shown, r"engine 0: running, process \d+, busy: no sign of life for \d+ s"
+            )
+            self.assertRegex(
+                shown,
+                r"engine 1: running, process (\d+), stopped \(continue it with: kill -CONT \1",
+            )
+            self.assertRegex(shown, r"engine 2: running, process \d+\n")
+            os.kill(pids[1], signal.SIGCONT)
+            until(lambda: not self.engine(cluster, 1)["silent"], "engine 1 is heard again", 10.0)
+            self.assertEqual(mec.get_ids(), [0, 1, 2])
+
+    def test_05_a_stopped_controller_is_told_and_goes_on(self) -> None:
+        with Cluster(2) as cluster:
+            mec = cluster.mec()
+            mec.push({"kept": 1})
+            pid = cluster.controller
+            os.kill(pid, signal.SIGSTOP)
+            until(lambda: status(cluster)["controller"]["stopped"], "it is told to be stopped", 5.0)
+            line = f"controller (process {pid}) has given no sign of life for"
+            until(lambda: line in cluster.printed(), "ipcluster says so", 30.0)
+            self.assertIn(f"continue it with: kill -CONT {pid}", cluster.printed())
+            self.assertIn(line, cluster.log("ipcluster.log"))
+            os.kill(pid, signal.SIGCONT)
+            until(
+                lambda: "the controller answers again" in cluster.printed(), "the end of it", 10.0
+            )
+            self.assertEqual((cluster.controller, mec.pull("kept")), (pid, [1, 1]))
+
+    def test_05_a_controller_that_spins_is_restarted_if_that_is_wanted(self) -> None:
+        folder = Path(os.environ["TMPDIR"]) / "modules"
+        folder.mkdir()
+        (folder / "spinning.py").write_text(SPINNING)
+        os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}"
+        sys.path.insert(0, str(folder))
+        cluster = Cluster(2, ["--restart-stuck=25"])
+        (cluster.ipython_dir / "ipython1.kernel.ini").write_text(
+            "[task]\nscheduler = spinning.Spinning\n"
+        )
+        with cluster:
+            from ipython1.kernel import client
+
+            mec = cluster.mec()
+            pids = engine_pids(mec)
+            victim = cluster.controller
+            cluster.tc().run(client.Task("a = 1"))
+            until(lambda: "it is stuck" in cluster.printed(), "it is told", 30.0)
+            self.assertIn("controller: running", ipcluster(cluster, "status").stdout)
+            until(lambda: not osprocess.is_alive(victim), "it is killed", 15.0)
+            until(lambda: "the controller is back" in cluster.printed(), "it is back", 15.0)
+            self.assertIn("gave no sign of life for 25 s and was killed", cluster.printed())
+            self.assertTrue(all(map(osprocess.is_alive, pids.values())))
+
+    @limit(120.0)
+    def test_05_a_stopped_ipcluster_is_told_and_ended_by_force(self) -> None:
+        """With a stopped controller, a stopped engine and a program that left its session: nothing is left."""
+        with Cluster(2) as cluster:
+            mec = cluster.mec()
+            mec.execute(
+                "import subprocess; subprocess.Popen(['setsid', 'sleep', '600'])", targets=0
+            )
+            known = status(cluster)
+            family = osprocess.descendants(cluster.ipcluster)
+            self.assertGreaterEqual(len(family), 5)  # nanny, controller, two engines, sleep
+            for pid in (cluster.ipcluster, cluster.controller, known["engines"][1]["pid"]):
+                os.kill(pid, signal.SIGSTOP)
+            shown = ipcluster(cluster, "list").stdout
+            self.assertIn("stopped, local", shown)
+            refused = ipcluster(cluster, "stop")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn(f"(process {cluster.ipcluster}) is stopped", refused.stderr)
+            self.assertIn("ipcluster stop --force", refused.stderr)
+            told = ipcluster(cluster, "status")
+            self.assertEqual(told.returncode, 1)
+            self.assertIn("the cluster does not answer: its ipcluster", told.stderr)
+            self.assertRegex(told.stdout, r"engine 1: running, process \d+, stopped")
+            self.assertRegex(told.stdout, r"engine 0: running, process \d+\n")
+            line = f"ipcluster (process {cluster.ipcluster}) has not answered for"
+            until(lambda: line in cluster.log("ipcluster.log"), "its nanny says so", 30.0)
+            self.assertIn(line, cluster.printed())
+            ended = ipcluster(cluster, "stop", "--force")
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            self.assertEqual([pid for pid in family if osprocess.is_alive(pid)], [])
+            security = {path.name for path in (cluster.ipython_dir / "security").iterdir()}
+            self.assertFalse(security & {"ipcluster.sock", "ipcluster.json"}, security)
+            self.assertEqual(ipcluster(cluster, "stop", "--force").returncode, 1)
+
+    def test_05_by_force_after_the_death_of_ipcluster_and_nanny(self) -> None:
+        """What is left is found by its mark, and a temporary cluster leaves no file."""
+        from ipython1.kernel.client import Cluster as Temporary
+
+        with Temporary(n=1) as cluster:
+            mec = cluster.multiengine()
+            printed = mec.execute(
+                "import os, subprocess\n"
+                "print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
+            )[0]["stdout"]
+            mec.close()
+            orphan = int(printed)
+            found = cluster.status()
+            assert found.nanny is not None
+            os.kill(found.pid, signal.SIGSTOP)  # it adopts orphans, and would end them
+            kill(found.nanny.pid)
+            until(lambda: not osprocess.is_alive(found.engines[0].pid), "its engine ends with it")
+            self.assertTrue(osprocess.is_alive(orphan))
+            stop = subprocess.run(
+                [
+                    *(sys.executable, "-P", "-m", "ipython1.kernel.scripts.ipcluster", "stop"),
+                    *("--force", f"--cluster-id={cluster.cluster_id}"),
+                ],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=SOON,
+            )
+            self.assertEqual((stop.returncode, stop.stderr), (0, ""))
+            self.assertFalse(osprocess.is_alive(orphan))
+            self.assertFalse(osprocess.is_alive(found.pid, found.pid_started))
+            security = cluster.files.dirs.security
+            self.assertEqual(
+                [p.name for p in security.iterdir() if cluster.cluster_id in p.name], []
+            )
+
+
+class Restarts(FaultCase):
+    def test_05_restarting_the_controller_on_purpose_disturbs_nobody(self) -> None:
+        """``ipcluster restart`` under load: engines keep their names, and clients go on."""
+        with Cluster(2) as cluster, Witness(cluster, patience=20.0):
+            mec = cluster.mec()
+            mec.push({"kept": 1})
+            pids = engine_pids(mec)
+            slow = mec.execute("import time; time.sleep(6); slow = 2", targets=0, block=False)
+            before = cluster.controller
+            for _ in range(2):
+                done = ipcluster(cluster, "restart")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertNotEqual(cluster.controller, before)
+            slow.get_result(timeout=SOON)
+            self.assertEqual(mec.pull("kept"), [1, 1])
+            self.assertEqual(mec.pull("slow", targets=0), [2])
+            self.assertEqual(engine_pids(mec), pids)

@@ -9,42 +9,51 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ipython1.daemon.ready import announce_ready
+from ipython1.daemon.ready import NannyPipe, take_pipe
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the program named by the first argument."""
     what, *rest = argv
+    pipe = take_pipe()
     if what == "say":
         print(*rest)
-        announce_ready(" ".join(rest))
+        pipe.ready(" ".join(rest))
         return 0
     if what == "fail":
         print("first line of output")
         print("a problem: " + " ".join(rest), file=sys.stderr)
         return 3
     if what == "random":
-        announce_ready(str(random.random()))
+        pipe.ready(str(random.random()))
         return 0
     if what == "main-module":
-        announce_ready(
-            repr(sorted(name for name in vars(sys.modules["__main__"]) if name[0] != "_"))
-        )
+        pipe.ready(repr(sorted(name for name in vars(sys.modules["__main__"]) if name[0] != "_")))
         return 0
     if what == "reactor":
-        return _run_reactor()
+        return _run_reactor(pipe)
     if what == "parents":
-        _make_grandchildren()
+        _make_grandchildren(pipe)
+    if what == "beats":
+        _beat(pipe, float(rest[0]))
     if what == "stubborn":
         import signal
 
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    announce_ready(str(os.getpid()))
+    pipe.ready(str(os.getpid()))
     time.sleep(120)
     return 0
 
 
-def _make_grandchildren() -> None:
+def _beat(pipe: NannyPipe, interval: float) -> None:
+    """Give signs of life until standard input has something to say, which it never has."""
+    pipe.ready(str(os.getpid()))
+    while True:
+        pipe.beat()
+        time.sleep(interval)
+
+
+def _make_grandchildren(pipe: NannyPipe) -> None:
     """Start one in this session, one in its own session, and one orphaned in its own session."""
     pids = [subprocess.Popen(["sleep", "120"]).pid]
     pids.append(subprocess.Popen(["sleep", "120"], start_new_session=True).pid)
@@ -54,10 +63,10 @@ def _make_grandchildren() -> None:
         check=True,
     )
     pids.append(int(shell.stdout))
-    announce_ready(" ".join(map(str, [os.getpid(), *pids])))
+    pipe.ready(" ".join(map(str, [os.getpid(), *pids])))
 
 
-def _run_reactor() -> int:
+def _run_reactor(pipe: NannyPipe) -> int:
     """Use the reactor's timers, threads and sockets in this process."""
     from twisted.internet import protocol, reactor, threads  # type: ignore[attr-defined]
     from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
@@ -91,7 +100,7 @@ def _run_reactor() -> int:
     reactor.callLater(0.01, lambda: endpoint.listen(factory).addCallback(listening))
     reactor.callLater(20, reactor.stop)
     reactor.run()
-    announce_ready(" ".join(outcome))
+    pipe.ready(" ".join(outcome))
     return 0
 
 

@@ -19,18 +19,21 @@ from twisted.trial import unittest
 from ipython1.daemon import osprocess
 from ipython1.daemon.children import python_command
 from ipython1.daemon.protocol import (
+    Alive,
     AtEnd,
     End,
     Ended,
     Failed,
     FileText,
     Goodbye,
+    Heard,
     Hello,
     LineBuffer,
     Message,
     ReadFile,
     Ready,
     Signal,
+    Silent,
     Spawn,
     Started,
     WriteFile,
@@ -55,6 +58,15 @@ def all_gone(pids: list[int], limit: float = LIMIT) -> list[int]:
         if left:
             time.sleep(0.01)
     return left
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("it did not happen in time")
+        time.sleep(0.01)
 
 
 class Conversation:
@@ -85,14 +97,24 @@ class Conversation:
             self._waiting.extend(decode(line) for line in self._buffer.feed(data))
         raise AssertionError(f"no {kind.__name__} came; waiting: {self._waiting}")
 
+    def expect_now(self, kind: type[Message], key: str) -> None:
+        """Return if such a message has come already."""
+        for message in self._waiting:
+            if isinstance(message, kind) and getattr(message, "key", None) == key:
+                return
+        raise AssertionError(f"no {kind.__name__} came; waiting: {self._waiting}")
+
 
 class NannyCase(unittest.SynchronousTestCase):
     """A nanny and a directory for each test; both are removed afterwards."""
 
+    watch = 0.0
+
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="ipython1-nanny-"))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
-        self.connection, self.process = start_nanny()
+        self.log = self.directory / "ipcluster.log"
+        self.connection, self.process = start_nanny(watch=self.watch, log=str(self.log))
         self.connection.settimeout(LIMIT)
         self.addCleanup(self.end_nanny)
         self.talk = Conversation(self.connection.sendall, lambda: self.connection.recv(65536))
@@ -115,6 +137,43 @@ class NannyCase(unittest.SynchronousTestCase):
             **options,  # type: ignore[arg-type]
         )
         self.talk.send(request)
+
+
+class SignsOfLifeTests(NannyCase):
+    """Who gives no sign of life is told, and who does again."""
+
+    watch = 0.5
+
+    def test_a_stopped_process_is_told_and_that_it_goes_on(self) -> None:
+        self.spawn("one", "beats", "0.05", watch=0.5)
+        pid = int(self.talk.expect(Ready, "one").text)
+        os.kill(pid, signal.SIGSTOP)
+        silent = self.talk.expect(Silent, "one")
+        self.assertTrue(silent.stopped)
+        self.assertGreaterEqual(silent.seconds, 0.5)
+        os.kill(pid, signal.SIGCONT)
+        self.talk.expect(Heard, "one")
+        self.talk.send(Signal("one", signal.SIGKILL))
+        self.talk.expect(Ended, "one")
+
+    def test_a_process_that_spins_is_told_even_before_it_is_ready(self) -> None:
+        self.spawn("one", "stubborn", watch=0.5)
+        self.assertFalse(self.talk.expect(Silent, "one").stopped)
+
+    def test_a_process_that_is_not_watched_may_be_silent(self) -> None:
+        self.spawn("one", "sleep")
+        self.spawn("two", "sleep", watch=0.5)
+        self.talk.expect(Silent, "two")
+        self.assertRaises(AssertionError, self.talk.expect_now, Silent, "one")
+
+    def test_a_silent_supervisor_is_told_in_its_log(self) -> None:
+        self.talk.expect(Hello)
+        until(lambda: self.log.exists() and "has not answered for" in self.log.read_text())
+        self.assertIn(f"ipcluster (process {os.getpid()})", self.log.read_text())
+        self.assertEqual(self.log.stat().st_mode & 0o777, 0o600)
+        self.talk.send(Alive())
+        self.talk.expect(Alive)
+        until(lambda: "answers again" in self.log.read_text())
 
 
 class StartingTests(NannyCase):

@@ -163,6 +163,40 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.supervision.ended("e", pid, 1, None, (), 1001.0)
         self.assertEqual(self.state(), State.WAITING)
 
+    def test_silence_is_told_and_so_is_its_end(self) -> None:
+        running(self.supervision, spec())
+        (report,) = self.supervision.silent("e", 20.0, True, 100.0)
+        assert isinstance(report, Report)
+        self.assertEqual((report.status.state, report.status.silent_since), (State.RUNNING, 80.0))
+        self.assertTrue(report.status.stopped)
+        self.assertEqual(self.supervision.tick(10_000.0), [])
+        (report,) = self.supervision.heard("e")
+        assert isinstance(report, Report)
+        self.assertIsNone(report.status.silent_since)
+        self.assertEqual(self.supervision.heard("e"), [])
+        self.supervision.silent("e", 20.0, False, 200.0)
+        self.supervision.ended("e", 10, None, KILL, (), 201.0)
+        self.assertIsNone(self.supervision.status()["e"].silent_since)
+        self.assertEqual(self.supervision.silent("e", 20.0, False, 202.0), [])
+
+    def test_a_process_that_is_stuck_for_too_long_is_killed_and_restarted(self) -> None:
+        self.patient(stuck=60.0)
+        _, wake = self.supervision.silent("e", 20.0, False, 100.0)
+        self.assertEqual(wake, WakeAt(140.0))
+        self.supervision.heard("e")
+        self.assertEqual(self.supervision.tick(140.0), [])
+        self.supervision.silent("e", 20.0, False, 200.0)
+        self.assertEqual(self.supervision.tick(240.0), [Deliver("", "e", KILL, group=True)])
+        self.assertEqual(self.supervision.tick(241.0), [])
+        report, _ = self.supervision.ended("e", 10, None, KILL, (), 241.0)
+        assert isinstance(report, Report)
+        self.assertEqual(report.status.state, State.WAITING)
+        self.assertEqual(report.status.reason, "gave no sign of life for 60 s and was killed")
+        self.supervision.tick(300.0)
+        self.supervision.started("e", 11, 300.0, 300.0)
+        self.supervision.ended("e", 11, None, 9, (), 301.0)
+        self.assertIn("SIGKILL", self.supervision.status()["e"].reason)
+
     def test_a_host_that_cannot_start_a_process_now_is_asked_again(self) -> None:
         self.patient()
         self.supervision.ended("e", 10, None, KILL, (), 1.0)
@@ -246,6 +280,14 @@ class SupervisionTests(unittest.SynchronousTestCase):
         (start,) = self.supervision.restart("e", 8.0)
         self.assertIsInstance(start, Start)
 
+    def test_a_restart_may_have_a_signal_of_its_own(self) -> None:
+        running(self.supervision, replace(spec(), restart_signal=12))
+        self.assertEqual(self.supervision.restart("e", 5.0)[0], Deliver("", "e", 12))
+        self.supervision.ended("e", 10, 0, None, (), 5.2)
+        self.assertEqual(self.state(), State.REQUESTED)
+        self.supervision.started("e", 11, 6.0, 6.0)
+        self.assertEqual(self.supervision.stop("e", 7.0)[0], Deliver("", "e", TERM))
+
     def test_the_end_of_an_earlier_life_is_ignored(self) -> None:
         running(self.supervision, spec(), pid=10)
         self.assertEqual(self.supervision.ended("e", 9, 1, None, (), 1.0), [])
@@ -278,7 +320,7 @@ class SupervisionTests(unittest.SynchronousTestCase):
         for _ in range(40):
             now += chance.random()
             todo: list[Instruction] = []
-            match chance.randrange(6):
+            match chance.randrange(8):
                 case 0 if spawned and not alive:
                     pid, alive, spawned = pid + 1, True, 0
                     todo = supervision.started("e", pid, now, now)
@@ -287,6 +329,10 @@ class SupervisionTests(unittest.SynchronousTestCase):
                 case 2 if alive:
                     alive = False
                     todo = supervision.ended("e", pid, None, KILL, (), now)
+                case 6:
+                    todo = supervision.silent("e", 20.0, chance.random() < 0.5, now)
+                case 7:
+                    todo = supervision.heard("e")
                 case 3 if not stopped and chance.random() < 0.2:
                     stopped = True
                     todo = supervision.stop("e", now)

@@ -20,6 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
+from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
@@ -136,15 +137,18 @@ class AsyncCluster(BaseCluster):
             raise
         return self
 
-    def stop(self) -> AwaitableDeferred:
+    def stop(self, force: bool = False) -> AwaitableDeferred:
         """End it and everything that it started.  Nothing happens when it has ended.
 
+        :param force: kill everything at once, even if its ``ipcluster`` is stopped or stuck.
         :returns: a Deferred that fires with None when that is gone; it fails with
             :class:`~ipython1.kernel.error.ResultNotCompleted` if its processes do not end within 60 s.
         """
-        return awaitable(self._stop())
+        return awaitable(self._stop(check_bool("force", force)))
 
-    async def _stop(self) -> None:
+    async def _stop(self, force: bool = False) -> None:
+        if force:
+            await deferToThread(self._end_by_force)
         control, self._control = self._control, None
         owned, self._owned = self._owned, None
         if control is not None:
@@ -267,6 +271,13 @@ class AsyncCluster(BaseCluster):
         :returns: a Deferred that fires with None when it is usable.
         """
         return self._call("restart", engine=engine_id(id))
+
+    def restart_controller(self) -> AwaitableDeferred:
+        """End the controller in good order and start it again.
+
+        :returns: a Deferred that fires with None when it listens.
+        """
+        return self._call("restart_controller")
 
     def wait_for_engines(
         self, n: int | None = None, timeout: float | None = None

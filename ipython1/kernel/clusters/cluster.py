@@ -18,16 +18,18 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ipython1.checks import is_int
+from ipython1.checks import check_bool, is_int
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
+from ipython1.kernel.clusters.force import end_by_force
 from ipython1.kernel.clusters.launch import (
     OwnedProcess,
     command_options,
     new_cluster_id,
     remove_files,
 )
+from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl, connect_control
@@ -123,6 +125,19 @@ class BaseCluster(CheckedAttributes):
         if self._own_id:
             remove_files(self.files)
 
+    def _end_by_force(self) -> None:
+        """Kill all its processes, and remove its files."""
+        state = read_state(self.files.state)
+        if state is not None and state.is_here:
+            end_by_force(self.files, state)
+
+    def _explained(self, problem: ResultNotCompleted) -> ResultNotCompleted:
+        """What did not come in time, with the reason if its ``ipcluster`` is stopped."""
+        state = read_state(self.files.state)
+        if state is None or not state.is_here or not state.is_stopped:
+            return problem
+        return ResultNotCompleted(f"{problem}; {ipcluster_is_silent(state.pid, True)}")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.cluster_id!r} in {self.files.dirs.ipython_dir}>"
 
@@ -184,11 +199,14 @@ class Cluster(BaseCluster):
             raise
         return self
 
-    def stop(self) -> None:
+    def stop(self, force: bool = False) -> None:
         """End it and everything that it started; returns when that is gone.  Nothing happens when it has ended.
 
+        :param force: kill everything at once, even if its ``ipcluster`` is stopped or stuck.
         :raises ResultNotCompleted: if its processes do not end within 60 s.
         """
+        if check_bool("force", force):
+            self._end_by_force()
         control, self._control = self._control, None
         owned, self._owned = self._owned, None
         _running.discard(self)
@@ -198,6 +216,8 @@ class Cluster(BaseCluster):
                 control.wait_closed(STOP_LIMIT)
             except ConnectionError:
                 pass  # it has ended
+            except ResultNotCompleted as problem:
+                raise self._explained(problem) from None
             finally:
                 control.close()
         self._wait_until_gone(owned, control is not None)
@@ -317,6 +337,16 @@ class Cluster(BaseCluster):
         """
         self._call("restart", None, engine=engine_id(id))
 
+    def restart_controller(self) -> None:
+        """End the controller in good order and start it again; returns when it listens.
+
+        Engines keep their names, and clients and what they wait for go on by themselves.
+
+        :raises ClusterError: if the cluster did not start the controller, or it does not come up.
+        :raises ResultNotCompleted: if it is not usable after ``start_timeout``.
+        """
+        self._call("restart_controller", None)
+
     def wait_for_engines(self, n: int | None = None, timeout: float | None = None) -> list[int]:
         """Wait until enough engines are usable.
 
@@ -366,7 +396,10 @@ class Cluster(BaseCluster):
             raise ClusterError(
                 f"{title_of(self.cluster_id)} is not started; call start(), or use it in a with statement"
             )
-        return self._control.call(do, timeout, **arguments)
+        try:
+            return self._control.call(do, timeout, **arguments)
+        except ResultNotCompleted as problem:
+            raise self._explained(problem) from None
 
 
 def connect_to(files: ClusterFiles) -> socket.socket:

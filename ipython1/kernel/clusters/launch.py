@@ -32,6 +32,7 @@ _WORD_OPTIONS = {
     "time": "--time",
     "batch_python": "--batch-python",
     "restart_engines": "--restart-engines",
+    "restart_stuck": "--restart-stuck",
     "start_timeout": "--start-timeout",
     "client_ip": "--client-ip",
     "client_port": "--client-port",

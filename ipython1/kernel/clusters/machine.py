@@ -12,6 +12,8 @@ any        ``ids_listed``                                  same       :class:`Ma
                                                                       all listed
 not s.     the controller waits to be started again        same       :class:`Say`, unless it was said a moment ago
 not s.     the controller runs again                       same       :class:`Say`
+not s.     the controller gives no sign of life, or does   same       :class:`SaySilent`, :class:`Say`
+           again
 starting   the controller has ended and never listened     same       (its launcher reports it, and the start fails)
 not s.     the controller has ended, and was told to       same       :class:`GiveUp` with status 0
 not s.     the controller has ended for good               same       :class:`GiveUp` with status 1
@@ -63,6 +65,13 @@ class Say(Instruction):
 
 
 @dataclass(frozen=True, slots=True)
+class SaySilent(Instruction):
+    """Tell the user that the controller gives no sign of life."""
+
+    status: ProcessStatus
+
+
+@dataclass(frozen=True, slots=True)
 class MarkUsable(Instruction):
     """All engines of a unit are listed: its process runs."""
 
@@ -100,6 +109,7 @@ class ClusterMachine:
         self._processes = processes
         self._own_controller = own_controller
         self._outage = Outage()
+        self._said_silent = False
 
     # -- starts
 
@@ -146,6 +156,8 @@ class ClusterMachine:
     def _controller_reported(self, status: ProcessStatus) -> list[Instruction]:
         if self.phase is Phase.STOPPING:
             return []
+        if status.silent_since is not None or self._said_silent:
+            return self._controller_silent(status)
         if status.state is State.WAITING:
             text = self._outage.waits(status)
             return [Say(text)] if text else []
@@ -159,6 +171,15 @@ class ClusterMachine:
         if status.status == 0:
             return [GiveUp("the controller was told to end", 0)]
         return [GiveUp(self._outage.over(status), 1)]
+
+    def _controller_silent(self, status: ProcessStatus) -> list[Instruction]:
+        if status.silent_since is not None:
+            self._said_silent = True
+            return [SaySilent(status)]
+        self._said_silent = False
+        if status.state in (State.STARTING, State.RUNNING):
+            return [Say("the controller answers again")]
+        return self._controller_reported(status)
 
     def _engine_reported(self, status: ProcessStatus) -> list[Instruction]:
         if status.state in (State.ENDED, State.WAITING):

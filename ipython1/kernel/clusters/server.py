@@ -12,7 +12,10 @@ from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.host.controlserver import Order
 
-ORDERS = ("status", "started", "stop", "add", "remove", "restart", "signal", "logs", "wait")
+ORDERS = (
+    *("status", "started", "stop", "add", "remove", "restart", "restart_controller"),
+    *("signal", "logs", "wait"),
+)
 
 
 class Orders:
@@ -63,6 +66,10 @@ class Orders:
     async def restart(self, engine: int) -> Any:
         """End an engine and start it again."""
         await self._service.restart_engine(int(engine))
+
+    async def restart_controller(self) -> Any:
+        """End the controller in good order and start it again."""
+        await self._service.restart_controller()
 
     async def signal(self, ids: list[int] | None, number: int | str) -> Any:
         """Send engines a signal."""

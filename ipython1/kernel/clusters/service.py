@@ -19,10 +19,17 @@ from twisted.logger import Logger
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import AtEnd, End
-from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.daemon.supervision import ProcessStatus
 from ipython1.daemon.supervisor import ProcessSupervisor
-from ipython1.kernel.basics.error import ClusterError, KernelError, ResultNotCompleted
+from ipython1.kernel.basics.error import (
+    ClusterError,
+    ConnectionError,
+    KernelError,
+    ResultNotCompleted,
+)
+from ipython1.kernel.clusters import presence
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
+from ipython1.kernel.clusters.heartbeat import Heartbeat
 from ipython1.kernel.clusters.machine import (
     ClusterMachine,
     GiveUp,
@@ -31,14 +38,15 @@ from ipython1.kernel.clusters.machine import (
     Phase,
     Reconnect,
     Say,
+    SaySilent,
 )
 from ipython1.kernel.clusters.progress import StartProgress
+from ipython1.kernel.clusters.restarts import Restarts
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.failures import describe_failure
 from ipython1.kernel.launchers.interfaces import Context
 from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
@@ -93,6 +101,8 @@ class ClusterService:
         context = Context(config, files, reactor, supervisor, nanny, self)
         self._launcher: Any = launcher_class(config.kind)(context)
         self._controller = self._controller_launcher(context)
+        self._restarts = Restarts(config, self._machine, supervisor, self._launcher, self._waiting)
+        self._heartbeat = Heartbeat(reactor, nanny, self._say)
         supervisor.on_report(self._on_report)
         nanny.lost.addCallback(lambda _: self._nanny_lost())
 
@@ -134,7 +144,11 @@ class ClusterService:
 
     async def _start_controller(self) -> None:
         await self._controller.start()
-        await self._join()
+        try:
+            await self._join()
+        except ConnectionError:
+            # It listened, so it has died since and is being started again; the engines wait for it, too.
+            self._reactor.callLater(RECONNECT_DELAY, self._reconnect)
 
     async def _join(self) -> None:
         """Connect to the controller and follow its engines."""
@@ -219,34 +233,14 @@ class ClusterService:
 
         :raises ClusterError: when it was started in a way that cannot do this, or does not come up.
         """
-        unit = self._machine.engines.unit_of(self._machine.engines.checked_id(engine_id))
-        job = self._machine.engines.job_of(engine_id)
-        if job is not None:
-            await self._launcher.restart(job)  # says why it cannot
-        if unit is None:
-            raise ClusterError(
-                f"engine {engine_id} was not started as a separate process and cannot be restarted; "
-                "remove it and add another engine"
-            )
-        known = self._supervisor.status().get(unit.key)
-        if known is None:
-            await self._launcher.restart(unit)  # a batch system has it: says why it cannot
-            return
-        self._machine.engines.check_stays(unit)
-        before = known.restarts
-        self._machine.engines.forget_end(engine_id)
-        await self._launcher.restart(unit)
+        await self._restarts.restart_engine(engine_id)
 
-        def settled() -> bool:
-            status = self._supervisor.status().get(unit.key)
-            if status is None or unit.key not in self._machine.engines.units:
-                raise ClusterError(f"engine {engine_id} was removed before it was usable again")
-            return status.restarts > before and status.state in (State.RUNNING, State.ENDED)
+    async def restart_controller(self) -> None:
+        """End the controller in good order and start it again; returns when it listens.
 
-        await self._waiting.until(settled, self.config.start_timeout or None)
-        status = self._supervisor.status()[unit.key]
-        if status.state is State.ENDED:
-            raise ClusterError(describe_failure(status))
+        :raises ClusterError: when the cluster has none, or it does not come up.
+        """
+        await self._restarts.restart_controller()
 
     def signal(self, ids: Sequence[int] | None, number: int) -> None:
         """Send a signal to engines (all of them for None)."""
@@ -320,6 +314,8 @@ class ClusterService:
             n=self._machine.engines.wanted,
             ids=tuple(self._machine.engines.ids),
             controller=self._controller_info(),
+            nanny=self._heartbeat.info(),
+            temporary=self.config.temporary,
             engines=tuple(self._machine.engines.infos(self._reactor.seconds())),
             jobs=tuple(self._launcher.jobs()),
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
@@ -360,6 +356,7 @@ class ClusterService:
     async def _stop(self, grace: float) -> None:
         client, self._client = self._client, None
         self._supervisor.close()
+        self._heartbeat.let_go_on()
         self._nanny.send(End(grace))
         if client is not None:
             client.close().addErrback(lambda failure: None)
@@ -384,6 +381,7 @@ class ClusterService:
 
     def _nanny_lost(self) -> None:
         """The nanny was killed, and the kernel killed its processes; their orphans came to this process."""
+        self._heartbeat.stop()
         if not self._stops:
             self._follow(self._machine.nanny_lost())
             osprocess.kill_descendants()
@@ -401,6 +399,11 @@ class ClusterService:
             match instruction:
                 case Say():
                     self._say(instruction.text)
+                case SaySilent():
+                    status = instruction.status
+                    since = status.silent_since or 0.0
+                    seconds = self._reactor.seconds() - since
+                    self._say(presence.controller_is_silent(status, seconds))
                 case MarkUsable():
                     self._supervisor.mark_usable(instruction.key)
                 case Reconnect():
@@ -417,7 +420,10 @@ class ClusterService:
         self.stop()
 
     def _on_report(self, status: ProcessStatus) -> None:
-        self.log.info("{title}: {state}", title=status.title, state=status.state.value)
+        silent = "" if status.silent_since is None else ", but gives no sign of life"
+        self.log.info(
+            "{title}: {state}{silent}", title=status.title, state=status.state.value, silent=silent
+        )
         self._follow(self._machine.process_reported(status))
 
     def _ids_changed(self, ids: Sequence[int]) -> None:

@@ -8,13 +8,14 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.supervision import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
+from ipython1.kernel.host.processstate import ProcessState, process_state
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.launchers.programs import CONTROLLER_HOST
@@ -33,6 +34,9 @@ class ProcessInfo:
     :ivar lines: the last lines of its output, when it has ended.
     :ivar away: for how many seconds it has not been usable, while it is restarted; else 0.
     :ivar restart_in: in how many seconds it is started again, while it waits for that; else 0.
+    :ivar silent: for how many seconds it has given no sign of life, if that is long; else 0.
+    :ivar stopped: whether a signal has stopped it.
+    :ivar pid_started: what tells the process from a later one with its number; 0 where it is not known.
     """
 
     state: str
@@ -43,6 +47,9 @@ class ProcessInfo:
     lines: tuple[str, ...] = ()
     away: float = 0.0
     restart_in: float = 0.0
+    silent: float = 0.0
+    stopped: bool = False
+    pid_started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +59,15 @@ class EngineInfo(ProcessInfo):
     id: int
 
 
+Info = TypeVar("Info", bound=ProcessInfo)
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """A cluster.
 
-    :ivar state: ``starting``, ``running`` or ``stopping``.
+    :ivar state: ``starting``, ``running`` or ``stopping``; of one whose ``ipcluster`` does not answer ``stopped`` or
+        ``stuck``.
     :ivar host: where its ``ipcluster`` runs.
     :ivar pid: the process of ``ipcluster``.
     :ivar pid_started: what tells that process from a later one with its number.
@@ -66,6 +77,8 @@ class ClusterStatus:
     :ivar jobs: ids of its batch jobs.
     :ivar end_commands: what cancels those jobs.
     :ivar n: how many engines were asked for.
+    :ivar nanny: the process that has all others of this host below it; None until it is known.
+    :ivar temporary: whether the cluster's files go with it.
     """
 
     cluster_id: str
@@ -83,6 +96,8 @@ class ClusterStatus:
     engines: tuple[EngineInfo, ...] = ()
     jobs: tuple[str, ...] = ()
     end_commands: tuple[tuple[str, ...], ...] = ()
+    nanny: ProcessInfo | None = None
+    temporary: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain lists and dicts."""
@@ -100,8 +115,9 @@ class ClusterStatus:
         try:
             values = _known_fields(cls, content)
             values["engines"] = tuple(_info(EngineInfo, each) for each in values.get("engines", ()))
-            if values.get("controller") is not None:
-                values["controller"] = _info(ProcessInfo, values["controller"])
+            for name in ("controller", "nanny"):
+                if values.get(name) is not None:
+                    values[name] = _info(ProcessInfo, values[name])
             for name in ("ids", "jobs"):
                 values[name] = tuple(values.get(name, ()))
             values["end_commands"] = tuple(map(tuple, values.get("end_commands", ())))
@@ -118,6 +134,30 @@ class ClusterStatus:
     def is_alive(self) -> bool:
         """Whether its ``ipcluster`` lives; only to be asked on its host."""
         return osprocess.is_alive(self.pid, self.pid_started)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped its ``ipcluster``; only to be asked on its host."""
+        return process_state(self.pid, self.pid_started) is ProcessState.STOPPED
+
+    def as_last_known(self) -> ClusterStatus:
+        """This, when its ``ipcluster`` does not answer: with what the system says of its processes on this host."""
+        return dataclasses.replace(
+            self,
+            state="stopped" if self.is_stopped else "stuck",
+            controller=None if self.controller is None else _as_seen(self.controller),
+            nanny=None if self.nanny is None else _as_seen(self.nanny),
+            engines=tuple(map(_as_seen, self.engines)),
+        )
+
+
+def _as_seen(info: Info) -> Info:
+    if info.host or not info.pid_started:
+        return info
+    state = process_state(info.pid, info.pid_started)
+    if state.alive:
+        return dataclasses.replace(info, stopped=state is ProcessState.STOPPED)
+    return dataclasses.replace(info, state="ended", stopped=False, silent=0.0)
 
 
 def _info(cls: Any, content: dict[str, Any]) -> Any:
@@ -143,7 +183,11 @@ def engine_info(engine_id: int, status: ProcessStatus, now: float) -> EngineInfo
 def _known(status: ProcessStatus, now: float) -> dict[str, Any]:
     waits = status.state is State.WAITING
     since = now if status.away_since is None or status.state is State.ENDED else status.away_since
+    silent = now if status.silent_since is None or not status.alive else status.silent_since
     return {
+        "silent": round(now - silent, 1),
+        "stopped": status.alive and (_is_stopped(status) or status.stopped),
+        "pid_started": status.started,
         "away": round(now - since, 1),
         "restart_in": round(max(0.0, status.due - now), 1) if waits else 0.0,
         "state": _state_name(status),
@@ -153,6 +197,13 @@ def _known(status: ProcessStatus, now: float) -> dict[str, Any]:
         "reason": _reason(status),
         "lines": status.lines,
     }
+
+
+def _is_stopped(status: ProcessStatus) -> bool:
+    """Whether a process of this host is stopped now; of others the last word is that of their nanny."""
+    if status.host or not status.pid:
+        return False
+    return process_state(status.pid, status.started) is ProcessState.STOPPED
 
 
 def _state_name(status: ProcessStatus) -> str:

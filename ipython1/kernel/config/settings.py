@@ -127,8 +127,9 @@ CONTROLLER = Section(
             "client_ip",
             _ADDRESS,
             "",
-            "The address to listen on. Empty means all addresses of this host; 127.0.0.1 admits only "
-            "clients and engines on this host.",
+            "The address to listen on. Empty means all addresses of this host, but 127.0.0.1 for the controller "
+            "of a cluster whose engines all run on this host; 127.0.0.1 admits only clients and engines on this "
+            "host, 0.0.0.0 all.",
         ),
         Option("client_port", _PORT, 0, "The port to listen on; 0 means any free port."),
         Option(
@@ -390,6 +391,13 @@ CLUSTER = Section(
             True,
             "Whether to restart a controller that died. If it does not start, it is tried again after pauses "
             "of up to 15 seconds, until the engines' reconnect_timeout is over.",
+        ),
+        Option(
+            "restart_stuck",
+            _SECONDS,
+            0.0,
+            "Seconds after which a controller that gives no sign of life is killed and restarted; 0 means never, "
+            "because it may be busy or stopped on purpose.",
         ),
         Option(
             "restart_engines",

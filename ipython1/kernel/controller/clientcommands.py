@@ -403,10 +403,11 @@ class ClientCommands:
 
     def _progress(self, submission: Submission) -> None:
         """A submission may be done, or over."""
-        if submission.is_over and (submission.safe or not submission.kept):
+        if submission.kept and not submission.safe:
+            return
+        if submission.is_done or (self.is_gone and submission.is_over):
+            self._submissions.pop(submission.number, None)
             self._keeper.over(submission)
-            if submission.is_done or self.is_gone:
-                self._submissions.pop(submission.number, None)
 
     def _all(self) -> list[Submission]:
         return list(self._submissions.values())

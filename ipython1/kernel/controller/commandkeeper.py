@@ -155,12 +155,15 @@ class CommandKeeper:
         assert submission.file is not None
         data = submission.data
         if submission.sizes:
-            source = FileSource(self._journal, submission.file, submission.sizes, self._spool)
+            source = self._source(submission.file, submission.sizes)
             self._clock.callLater(0, self._begin, source, data.came)
             return
         file = submission.file
         reading = self._journal.read_payload(file, 0, file.size)
         reading.addCallbacks(data.came, partial(self._not_read, data.not_coming))
+
+    def _source(self, file: PayloadFile, sizes: bytes) -> FileSource:
+        return FileSource(self._journal, file, sizes, self._spool, self._clock)
 
     @staticmethod
     def _begin(source: FileSource, came: Callable[[None, BulkRelay], None]) -> None:
@@ -175,9 +178,8 @@ class CommandKeeper:
         then()
 
     def over(self, submission: Submission) -> None:
-        """All engines are done with a command."""
-        if submission.kept and not submission.over:
-            submission.over = True
+        """All engines are done with a command, and its client has all outcomes or will not come back."""
+        if submission.kept:
             self._journal.command_over(submission.origin, submission.number)
 
     # -- outcomes
@@ -265,7 +267,7 @@ class CommandKeeper:
             reading = self._journal.read_payload(file, 0, file.size)
             return reading.addCallback(lambda payload: call(outcome(payload=payload)))
         else:
-            source = FileSource(self._journal, file, head.sizes, self._spool)
+            source = self._source(file, head.sizes)
             call(outcome(relay=source.relay))
             source.relay.refuse("nobody waits for it")
             source.begin()

@@ -251,41 +251,38 @@ class CommandQueue(Generic[C]):
         :param finished: those that it has finished, and whose outcomes were not confirmed.
         """
         result: Return[C] = Return()
+        before, self._sent = self._sent, None
         known = {command.key: command for command in self._waiting}
-        if self._sent is not None:
-            known[self._sent.key] = self._sent
+        if before is not None:
+            known[before.key] = before
         self._strangers = {}
         self._finished_strangers = {}
         for key in finished:
             if key in known:
-                self._take(known[key])
-                self._ended[key] = known.pop(key)
+                self._ended[key] = self._take(known.pop(key), before)
             if key in self._ended:
                 result.fetch.append(self._ended[key])
             elif self._may_claim(key):
                 self._finished_strangers[key] = None
             else:
                 result.unwanted.append(key)
-        before, self._sent = self._sent, None
         for key in held:
-            if key in self._ended or key in self._finished_strangers or key in result.unwanted:
+            if key in finished:
                 continue  # it ended while the engine told of it
             if key not in known:
                 self._strangers[key] = None
             elif self._sent is None:
-                self._take(known[key])
-                self._sent = known[key]
-        if before is not None and before.key in known and before is not self._sent:
+                self._sent = self._take(known.pop(key), before)
+        if before is not None and before.key in known:
             self._insert(before, first=True)
             result.again.append(before)
         return result
 
-    def _take(self, command: C) -> None:
-        """Take out a command that waits or was sent."""
-        if command is self._sent:
-            self._sent = None
-        else:
+    def _take(self, command: C, before: C | None) -> C:
+        """Take a command out of those that wait, unless it is the one that was sent."""
+        if command is not before:
             self._waiting.remove(command)
+        return command
 
     def drain(self) -> tuple[list[C], list[C], list[C]]:
         """Take out everything; returns what was sent, what waited, and what had ended."""

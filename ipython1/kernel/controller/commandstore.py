@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import JournalError, ProtocolError
@@ -142,8 +143,16 @@ class FileSource:
     :ivar relay: the transfer; add its sinks before :meth:`begin`.
     """
 
-    def __init__(self, journal: Journal, file: PayloadFile, sizes: bytes, spool: Spool) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        file: PayloadFile,
+        sizes: bytes,
+        spool: Spool,
+        clock: IReactorTime,
+    ) -> None:
         self._journal = journal
+        self._clock = clock
         self._file = file
         self._asked = 0
         self._acknowledged = 0
@@ -187,11 +196,15 @@ class FileSource:
         reading.addCallbacks(self._got, self._failed)
 
     def _got(self, piece: bytes) -> None:
-        self._reading = False
+        # In a turn of its own, as the relay may be about to send something.
+        self._clock.callLater(0, self._send, piece)
+
+    def _send(self, piece: bytes) -> None:
         relay = self.relays_in.get(1)
         if relay is not None:
             relay.piece(piece)
-            self._read()
+        self._reading = False
+        self._read()
 
     def _failed(self, failure: Failure) -> None:
         failure.trap(JournalError)

@@ -103,7 +103,6 @@ class Submission:
     :ivar wanted: whether anybody will ask for its outcomes.
     :ivar kept: whether it goes into the journal.
     :ivar safe: whether it is there.
-    :ivar over: whether the journal knows that all engines are done.
     :ivar file: its arguments in the journal, if they are large.
     :ivar sizes: the lengths of the buffers in that file, packed; empty if the file holds them joined.
     """
@@ -117,7 +116,6 @@ class Submission:
     wanted: bool = True
     kept: bool = False
     safe: bool = False
-    over: bool = False
     file: PayloadFile | None = None
     sizes: bytes = b""
     shares: dict[int, Share] = field(default_factory=dict)

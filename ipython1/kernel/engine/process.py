@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
-from ipython1.daemon.ready import decline_ready
+from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe, take_pipe
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.end import EngineEnd
@@ -124,6 +125,7 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     :raises KernelError: why it cannot run, or cannot go on.
     """
     check_working_directory()
+    pipe = take_pipe()
     wanted_id = config.engine_id
     if config.mpi_code:
         rank = set_up_mpi(config.mpi, config.mpi_code)
@@ -131,11 +133,12 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     from twisted.internet import reactor
 
     # What user code reads is another thing, and so is an engine that something else has started and ends.
-    in_terminal = not decline_ready() and os.isatty(0)
+    in_terminal = not pipe.awaited and os.isatty(0)
     keep_steady(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
     engine = EngineProcess(config, wanted_id, reactor, leave_status)
+    engine.give_signs_of_life(pipe)
     if in_terminal:
         engine.end_with_terminal()
     if hasattr(os, "register_at_fork"):
@@ -205,6 +208,12 @@ class EngineProcess:
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
         self._gate.on_terminal = lambda: self._reactor.callFromThread(self._end.stop)
+
+    def give_signs_of_life(self, pipe: NannyPipe) -> None:
+        """Have the reactor's thread tell the nanny that it runs; when it is usable, only the controller knows."""
+        beats = LoopingCall(pipe.beat)
+        beats.clock = self._reactor
+        self._reactor.callWhenRunning(lambda: beats.start(BEAT_INTERVAL))
 
     def run(self) -> None:
         """Run what comes, in this thread, the main one; returns when the engine is to end.

@@ -68,4 +68,4 @@ def process_state(pid: int, started: float | None = None) -> ProcessState:
         return ProcessState.GONE
     if entry.state in ("Z", "X", "x"):
         return ProcessState.ZOMBIE
-    return ProcessState.STOPPED if entry.state in ("T", "t") else ProcessState.RUNNING
+    return ProcessState.STOPPED if entry.is_stopped else ProcessState.RUNNING

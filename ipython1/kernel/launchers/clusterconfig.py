@@ -97,12 +97,15 @@ class ClusterConfig:
     :ivar n: the number of engines; 0 for one per core, or the number in the cluster file.
     :ivar with_controller: False to start only engines, for a controller that is already running.
     :ivar restart_controller: whether to restart a controller that died, for as long as engines wait for it.
+    :ivar restart_stuck: seconds after which a controller that gives no sign of life is killed, and so restarted; 0 for
+        never.
     :ivar reconnect_timeout: how many seconds engines wait for it.
     :ivar restart_engines: how many times per minute to restart an engine that died.
     :ivar start_timeout: seconds that engines may take to start; 0 for no limit.
     :ivar stop_timeout: seconds that processes may take to stop before they are killed.
     :ivar engine_arguments: additional options for ``ipengine``.
     :ivar owned: whether the cluster stops when the process that started it ends.
+    :ivar temporary: whether its id was made up for it, so that nobody needs its keys and FURLs later.
     """
 
     kind: str = "local"
@@ -115,6 +118,7 @@ class ClusterConfig:
     ssh: SshOptions = field(default_factory=SshOptions)
     batch: BatchOptions = field(default_factory=BatchOptions)
     restart_controller: bool = True
+    restart_stuck: float = 0.0
     reconnect_timeout: float = 600.0
     restart_engines: int = 0
     start_timeout: float = 60.0
@@ -124,6 +128,7 @@ class ClusterConfig:
     log_level: str = ""
     log_size: int = 5 * 1024 * 1024
     owned: bool = False
+    temporary: bool = False
 
     @property
     def count(self) -> int:

@@ -5,11 +5,12 @@ Light on imports: the controller starts before the slow ones.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import PurePath
 
 from ipython1.daemon.protocol import Spawn
-from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT
+from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT, SILENCE
 from ipython1.daemon.supervision import Instruction, ProcessSpec, RestartPolicy, Supervision
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
@@ -20,6 +21,9 @@ CONTROLLER_HOST = "controller of "
 """The prefix of a host's name if there is a second connection to it, for the controller."""
 
 ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
+
+LEAVE_FOR_A_WHILE = int(getattr(signal, "SIGUSR2", signal.SIGTERM))
+"""The signal at which a controller ends without telling anybody not to wait for it."""
 
 LEAST_PATIENCE = 60.0
 """Seconds for which a controller is restarted even if engines do not wait that long: they may be restarted, too."""
@@ -36,7 +40,11 @@ def controller_spec(
     own = config.controller.arguments()
     log = str(files.controller_log)
     spawn = Spawn(
-        CONTROLLER_KEY, ("ipcontroller", *arguments, *own), module=CONTROLLER_MODULE, log=log
+        CONTROLLER_KEY,
+        ("ipcontroller", *arguments, *own),
+        module=CONTROLLER_MODULE,
+        log=log,
+        watch=SILENCE,
     )
     # A restarted controller keeps its FURLs, so that engines and clients can reconnect.
     again = spawn if "-r" in own else replace(spawn, argv=(*spawn.argv, "-r"))
@@ -46,9 +54,11 @@ def controller_spec(
         host=host,
         policy=RestartPolicy(
             limit=None if config.restart_controller else 0,
+            stuck=config.restart_stuck,
             patience=max(config.reconnect_timeout, LEAST_PATIENCE),
         ),
         restart_spawn=again,
+        restart_signal=LEAVE_FOR_A_WHILE,
         grace=config.stop_timeout,
     )
 
@@ -93,6 +103,7 @@ def engine_spec(
         after=after,
         env={**(env or {}), LEAVE_VARIABLE: str(LEFT)},
         cwd=cwd,
+        watch=SILENCE,
     )
     return ProcessSpec(
         spawn,

@@ -1,9 +1,8 @@
-"""What ``ipcluster`` does besides running a cluster: ``stop``, ``status``, ``list``, ``engines``, ``--daemonize``."""
+"""What ``ipcluster`` does besides running a cluster: ``stop``, ``status``, ``list``, ``engines``, and the like."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -11,17 +10,28 @@ from dataclasses import replace
 from typing import Any
 
 from ipython1.core.texts import compress_ids
-from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
+from ipython1.kernel.basics.error import (
+    ClusterError,
+    ConnectionError,
+    KernelError,
+    ResultNotCompleted,
+)
+from ipython1.kernel.clusters.force import end_by_force, tidy_up
+from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl
-from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, read_furl
+from ipython1.kernel.host.sockets import is_loopback
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
+from ipython1.kernel.launchers.places import all_here
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
 from ipython1.kernel.scripts.clusterstart import start
 
 STOP_LIMIT = 90.0
-COMMAND_LIMIT = 30.0
+
+ANSWER_LIMIT = 10.0
+"""Seconds that an ``ipcluster`` may take to answer a simple question before it is said to be stuck."""
 
 
 def run(command: ClusterCommand, argv: Sequence[str]) -> int:
@@ -32,7 +42,8 @@ def run(command: ClusterCommand, argv: Sequence[str]) -> int:
     if command.daemonize:
         return daemonize(command.config, argv)
     actions: dict[str, Any] = {
-        "stop": lambda: stop(command.config),
+        "stop": lambda: stop(command.config, command.force),
+        "restart": lambda: restart(command.config),
         "status": lambda: status(command.config, command.as_json),
         "list": lambda: list_clusters(command.config, command.as_json),
         "engines": lambda: engines(command),
@@ -43,8 +54,11 @@ def run(command: ClusterCommand, argv: Sequence[str]) -> int:
 # -- stop
 
 
-def stop(config: ClusterConfig) -> int:
-    """End a cluster, or tidy up after one that was killed."""
+def stop(config: ClusterConfig, force: bool) -> int:
+    """End a cluster, or tidy up after one that was killed.
+
+    :param force: kill everything at once, even if its ``ipcluster`` does not answer.
+    """
     files = config.files()
     name = title_of(config.cluster_id)
     state = read_state(files.state)
@@ -54,16 +68,32 @@ def stop(config: ClusterConfig) -> int:
         raise ClusterError(
             f"{name} runs on {state.host}; stop it there: ssh {state.host} ipcluster stop"
         )
-    if state.is_alive:
-        control = BlockingControl(_connect(files))
-        try:
-            control.call("stop", STOP_LIMIT)
-        except ConnectionError:
-            pass
+    if force:
+        killed = end_by_force(files, state)
+        print(f"{name} is ended by force: {killed} processes were killed")
+    elif state.is_alive:
+        _ask_to_stop(files, state, name)
         wait_until_gone(files, STOP_LIMIT)
         print(f"{name} is stopped")
-        return 0
-    return _tidy_up(files, state, name)
+    else:
+        tidy_up(files, state)
+        jobs = f" (jobs {', '.join(state.jobs)} cancelled)" if state.jobs else ""
+        print(f"{name} was gone already; tidied up{jobs}")
+    return 0
+
+
+def _ask_to_stop(files: ClusterFiles, state: ClusterStatus, name: str) -> None:
+    try:
+        if not state.is_stopped:
+            BlockingControl(_connect(files)).call("stop", ANSWER_LIMIT)
+            return
+    except ConnectionError:
+        return
+    except ResultNotCompleted:
+        pass
+    raise ClusterError(
+        f"{name} cannot be stopped: {ipcluster_is_silent(state.pid, state.is_stopped)}"
+    )
 
 
 def _connect(files: ClusterFiles) -> Any:
@@ -72,46 +102,51 @@ def _connect(files: ClusterFiles) -> Any:
     return connect_to(files)
 
 
-def _tidy_up(files: ClusterFiles, state: ClusterStatus, name: str) -> int:
-    wait_until_gone(files, STOP_LIMIT)
-    for command in state.end_commands:
-        try:
-            subprocess.run(command, check=False, timeout=COMMAND_LIMIT, capture_output=True)
-        except (OSError, subprocess.TimeoutExpired) as problem:
-            print(f"ipcluster: {' '.join(command)}: {problem}", file=sys.stderr)
-    jobs = f" (jobs {', '.join(state.jobs)} cancelled)" if state.jobs else ""
-    files.state.unlink(missing_ok=True)
-    files.security_file("ipcluster.sock").unlink(missing_ok=True)
-    print(f"{name} was gone already; tidied up{jobs}")
-    return 0
-
-
 # -- status and list
 
 
 def status(config: ClusterConfig, as_json: bool) -> int:
-    """Show one cluster; exit status 1 when it does not run."""
+    """Show one cluster; exit status 1 when it does not run, or its ``ipcluster`` does not answer."""
     files = config.files()
     control = BlockingControl(_connect(files))
+    silent = ""
     try:
-        found = ClusterStatus.from_json(control.call("status"))
+        found = ClusterStatus.from_json(control.call("status", ANSWER_LIMIT))
+    except ResultNotCompleted:
+        last = read_state(files.state)
+        if last is None:
+            raise
+        found = last.as_last_known()
+        silent = ipcluster_is_silent(last.pid, last.is_stopped)
     finally:
         control.close()
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
-        return 0
+    else:
+        _show(found)
+    if silent:
+        print(
+            f"ipcluster: {title_of(found.cluster_id)} does not answer: {silent}\n"
+            "ipcluster: this is what it wrote last; the states of processes are those of now",
+            file=sys.stderr,
+        )
+    return 1 if silent else 0
+
+
+def _show(found: ClusterStatus) -> None:
     print(f"{title_of(found.cluster_id)}: {summary(found)}")
+    if found.nanny is not None and (found.nanny.stopped or found.nanny.silent):
+        print(f"  nanny: {_process_text(found.nanny, 'stuck')}")
     if found.controller is not None:
-        print(f"  controller: {_process_text(found.controller)}")
+        print(f"  controller: {_process_text(found.controller, 'stuck')}")
         for line in found.controller.lines[-3:]:
             print(f"      {line}")
     for engine in found.engines:
-        print(f"  engine {engine.id}: {_process_text(engine)}")
+        print(f"  engine {engine.id}: {_process_text(engine, 'busy')}")
         for line in engine.lines[-3:] if engine.state == "ended" else ():
             print(f"      {line}")
     if found.jobs:
         print(f"  jobs: {', '.join(found.jobs)}")
-    return 0
 
 
 def summary(found: ClusterStatus) -> str:
@@ -135,10 +170,17 @@ def _duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _process_text(info: ProcessInfo) -> str:
+def _process_text(info: ProcessInfo, silent: str) -> str:
+    """One line about a process; ``silent`` is what one is that gives no sign of life."""
     parts = [info.state]
     if info.pid and info.state != "ended":
         parts.append(f"process {info.pid}" + (f" on {info.host}" if info.host else ""))
+    if info.stopped:
+        parts.append(f"stopped (continue it with: kill -CONT {info.pid})")
+    if info.silent:
+        parts.append(
+            f"{'' if info.stopped else f'{silent}: '}no sign of life for {_duration(info.silent)}"
+        )
     if info.restarts:
         parts.append(f"restarted {info.restarts} times" if info.restarts > 1 else "restarted once")
     if info.away:
@@ -163,6 +205,8 @@ def list_clusters(config: ClusterConfig, as_json: bool) -> int:
         if state is not None:
             if state.is_here and not state.is_alive:
                 state = replace(state, state="gone", ids=())
+            elif state.is_here and state.is_stopped:
+                state = state.as_last_known()
             found.append(state)
     if as_json:
         print(json.dumps([state.to_json() for state in found], indent=1))
@@ -173,22 +217,54 @@ def list_clusters(config: ClusterConfig, as_json: bool) -> int:
     return 0
 
 
+def restart(config: ClusterConfig) -> int:
+    """Restart the controller; engines keep their names, and clients wait for it."""
+    control = BlockingControl(_connect(config.files()))
+    try:
+        control.call("restart_controller", None)
+    finally:
+        control.close()
+    print(f"the controller of {title_of(config.cluster_id)} is restarted")
+    return 0
+
+
 # -- engines and daemonize
 
 
 def engines(command: ClusterCommand) -> int:
-    """Add engines to the cluster that runs, or start some for a controller that was started by itself."""
+    """Add engines to the cluster that runs, or start some for a controller that was started in another way."""
     config = command.config
     files = config.files()
     state = read_state(files.state)
-    if state is not None and state.is_here and state.is_alive:
+    if state is not None and not (state.is_here and state.is_alive):
+        state = None
+    if state is not None and (not command.kind_given or config.kind == state.kind):
         return _add(files, config.n or 1)
     if not files.engine_furl.exists():
         raise ClusterError(
             f"there is no controller in {files.dirs.ipython_dir}: {files.engine_furl.name} is missing; "
             "start a cluster with: ipcluster -n 4"
         )
+    if not all_here(config):
+        _check_reachable(files, config.kind, state)
     return start(replace(command, config=replace(config, with_controller=False)))
+
+
+def _check_reachable(files: ClusterFiles, kind: str, state: ClusterStatus | None) -> None:
+    """Check that engines on other hosts can reach the controller.
+
+    :raises ClusterError: if it listens for this host only; with what to do.
+    """
+    hosts = [host for host, _ in read_furl(files.engine_furl).hints]
+    if not all(map(is_loopback, hosts)):
+        return
+    option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
+    program = "ipcontroller" if state is None else f"ipcluster {state.kind} -n {state.n}"
+    raise ClusterError(
+        f"engines of kind {kind!r} may run on other hosts, but the controller of {title_of(files.cluster_id)} listens "
+        f"at {hosts[0]}, for this host only; stop it, and start it again for other hosts, too: "
+        f"{program} --client-ip=0.0.0.0{option}"
+    )
 
 
 def _add(files: ClusterFiles, count: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ipython1.kernel.launchers.clusterconfig import (
@@ -15,9 +15,10 @@ from ipython1.kernel.launchers.clusterconfig import (
     MpiOptions,
     SshOptions,
 )
+from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts import arguments
 
-ACTIONS = ("stop", "status", "list", "engines")
+ACTIONS = ("stop", "restart", "status", "list", "engines")
 """Words in place of a kind that do something else than starting a cluster."""
 
 DESCRIPTION = """\
@@ -32,7 +33,10 @@ Start a controller and engines, and end them together.
   ipcluster status                  what runs
   ipcluster list                    all clusters of this directory
   ipcluster engines -n 2            two more engines
+  ipcluster engines ssh -f hosts.py more engines of another kind
+  ipcluster restart                 restart its controller; engines and clients go on
   ipcluster stop                    end it, from any shell of its host
+  ipcluster stop --force            kill all of it, even if it is stuck
 """
 
 
@@ -41,8 +45,9 @@ class ClusterCommand:
     """A command line of ``ipcluster``.
 
     :ivar action: ``start``, or one of :data:`ACTIONS`.
+    :ivar force: whether to kill what does not end.
+    :ivar kind_given: whether the command line says how engines are started.
     :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
-    :ivar temporary: whether its id was made up for it, so that nobody needs its keys and FURLs later.
     """
 
     action: str
@@ -50,7 +55,8 @@ class ClusterCommand:
     daemonize: bool = False
     owner: int = -1
     as_json: bool = False
-    temporary: bool = False
+    force: bool = False
+    kind_given: bool = False
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,8 +70,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "action",
         nargs="?",
-        metavar="KIND | stop | status | list | engines",
+        metavar="KIND | stop | restart | status | list | engines",
         help="how to start engines (default: local), or what to do with a running cluster",
+    )
+    parser.add_argument(
+        "kind",
+        nargs="?",
+        metavar="KIND",
+        help="after engines: how to start them, if not like those that there are",
     )
     parser.add_argument(
         "-n",
@@ -84,6 +96,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="status and list as JSON")
+    parser.add_argument(
+        "--force", action="store_true", help="with stop: kill everything, even what is stuck"
+    )
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
     arguments.add_common_options(parser)
@@ -98,6 +113,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         type=arguments.whole_number,
         metavar="N",
         help="restart an engine that died, at most N times a minute",
+    )
+    parser.add_argument(
+        "--restart-stuck",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="kill and restart a controller that gives no sign of life for so long; 0 for never",
     )
     parser.add_argument(
         "--start-timeout",
@@ -181,6 +202,10 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
         and command.action in ("start", "engines")
     ):
         parser.error("ssh needs a file that lists the hosts: give -f FILE")
+    if given.kind and command.action != "engines":
+        parser.error(f"unrecognized arguments: {given.kind}")
+    if command.force and command.action != "stop":
+        parser.error("--force can be used with stop only")
     if command.action != "start" and command.daemonize:
         parser.error(f"--daemonize cannot be used with {command.action}")
     return command
@@ -188,9 +213,16 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
 
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
     action = given.action if given.action in ACTIONS else "start"
-    config = cluster_config(given, settings, given.action if action == "start" else None)
+    kind = given.action if action == "start" else given.kind
+    config = cluster_config(given, settings, kind)
     return ClusterCommand(
-        action, config, given.daemonize, given.owner_fd, given.json, given.temporary
+        action,
+        config,
+        given.daemonize,
+        given.owner_fd,
+        given.json,
+        given.force,
+        kind_given=bool(kind or given.cluster_file or given.mpi),
     )
 
 
@@ -208,7 +240,7 @@ def cluster_config(
             kind = "ssh"
         elif given.mpi:
             kind = "mpiexec"
-    return ClusterConfig(
+    config = ClusterConfig(
         kind=kind,
         n=_chosen(given.n, section["n"]),
         ipython_dir=str(given.ipython_dir or ""),
@@ -221,6 +253,7 @@ def cluster_config(
         ),
         batch=_batch_options(given, section["batch"]),
         restart_controller=section["restart_controller"],
+        restart_stuck=_chosen(given.restart_stuck, section["restart_stuck"]),
         reconnect_timeout=settings["engine"]["reconnect_timeout"],
         restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
@@ -230,7 +263,12 @@ def cluster_config(
         log_level=given.log_level or "",
         log_size=section["log_size"],
         owned=given.owner_fd >= 0,
+        temporary=given.temporary,
     )
+    if all_here(config):
+        controller = listen_here(config.controller, settings["controller"])
+        config = replace(config, controller=controller)
+    return config
 
 
 def _chosen(value: Any, default: Any) -> Any:

@@ -23,6 +23,7 @@ LOCK_WAIT = 5.0
 def start(command: ClusterCommand) -> int:
     """Run a cluster in the foreground."""
     from ipython1.daemon.protocol import Warm, encode
+    from ipython1.daemon.ready import SILENCE
     from ipython1.daemon.starting import start_nanny
     from ipython1.daemon.supervision import Start, Supervision
     from ipython1.kernel.launchers.programs import ENGINE_MODULE, request_controller
@@ -31,7 +32,10 @@ def start(command: ClusterCommand) -> int:
     files = config.files()
     files.dirs.prepare()
     lock = take_lock(config, files) if config.with_controller else None
-    connection, process = start_nanny(keep=[lock.fileno()] if lock else ())
+    log = config.log_file or str(files.cluster_log)
+    connection, process = start_nanny(
+        keep=[lock.fileno()] if lock else (), watch=SILENCE, log="" if log == "-" else log
+    )
     try:
         supervision = Supervision()
         if config.with_controller and starts_controller_here(config):
@@ -45,7 +49,7 @@ def start(command: ClusterCommand) -> int:
         return run_cluster(config, files, connection, supervision, command.owner)
     finally:
         wait_for_nanny(process)
-        if command.temporary:
+        if config.temporary:
             from ipython1.kernel.clusters.launch import remove_files
 
             # The program that would do this may have been killed.

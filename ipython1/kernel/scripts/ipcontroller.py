@@ -103,13 +103,20 @@ class ControllerProcess:
             self._reactor.callLater(0.05, self._stop.callback, None)
 
     async def _live(self) -> None:
-        from ipython1.daemon.ready import announce_ready
+        from twisted.internet.task import LoopingCall
+
+        from ipython1.daemon.ready import BEAT_INTERVAL, take_pipe
         from ipython1.kernel.controller.process import start_controller
 
+        pipe = take_pipe()
+        beats = LoopingCall(pipe.beat)
+        beats.clock = self._reactor
+        beats.start(BEAT_INTERVAL)
         running = await start_controller(self._config, self._reactor, self.request_stop)
         running.service.startService()
         # Where a nanny waits this would go to the log, and be taken for the last words of a controller that is killed.
-        if not announce_ready(f"port {running.port}"):
+        pipe.ready(f"port {running.port}")
+        if not pipe.awaited:
             print(f"ipcontroller: listening on port {running.port}; FURL files:", file=sys.stdout)
             for name, path in running.furl_files.items():
                 print(f"  {name}: {path}", file=sys.stdout)

@@ -200,6 +200,22 @@ class StartTests(ServiceCase):
         problem = self.failureResultOf(result, ClusterError).value
         self.assertEqual(str(problem), "the controller exited with status 1: ipcontroller: no port")
 
+    def test_a_controller_that_dies_as_soon_as_it_listens(self) -> None:
+        service = self.make()
+        result = self.run_it(service.start())
+        self.reachable = False
+        self.started("controller", ready=True)
+        self.started("engine-0")
+        self.started("engine-1")
+        self.ended("controller", None, 9)
+        self.clock.advance(0.1)
+        self.started("controller", ready=True)
+        self.assertNoResult(result)
+        self.reachable = True
+        self.clock.pump([0.5, 0.5])
+        self.controller.set_ids(0, 1)
+        self.assertEqual(self.successResultOf(result).outcome, "complete")
+
     def test_engines_that_take_too_long(self) -> None:
         service = self.make(start_timeout=5.0)
         result = self.run_it(service.start())

@@ -19,6 +19,7 @@ from ipython1.kernel.clusters.machine import (
     Phase,
     Reconnect,
     Say,
+    SaySilent,
 )
 from ipython1.kernel.launchers.interfaces import Unit
 
@@ -277,6 +278,29 @@ class MachineTests(unittest.SynchronousTestCase):
         )
         self.world.list(0)
         self.assertEqual([each.state for each in self.machine.engines.infos(0.0)], ["running"])
+
+    def test_a_silent_controller_is_told_once_and_that_it_answers_again(self) -> None:
+        self.world.up(0)
+        (told,) = self.world.report("controller", State.RUNNING, silent_since=5.0, stopped=True)
+        assert isinstance(told, SaySilent)
+        self.assertTrue(told.status.stopped)
+        self.assertEqual(
+            self.world.report("controller", State.RUNNING, silent_since=None, stopped=False),
+            [Say("the controller answers again")],
+        )
+        self.world.report("controller", State.RUNNING, silent_since=9.0)
+        (said,) = self.world.report(
+            "controller", State.WAITING, silent_since=None, signal=9, was_ready=True
+        )
+        self.assertIn("restarting it", getattr(said, "text", ""))
+        self.assertEqual(
+            self.world.report("controller", State.RUNNING, restarts=1, signal=None),
+            [Say("the controller is back")],
+        )
+
+    def test_silent_engines_are_busy_and_nobody_is_told(self) -> None:
+        self.world.up(0)
+        self.assertEqual(self.world.report("engine-0", State.RUNNING, silent_since=5.0), [])
 
     def test_a_controller_that_is_gone_for_good(self) -> None:
         self.world.up(0)

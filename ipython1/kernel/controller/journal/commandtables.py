@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from ipython1.kernel.basics.error import JournalError
 from ipython1.kernel.controller.journal.datacolumns import from_columns, size_of, to_columns
 from ipython1.kernel.controller.journal.packing import Value, checksum
-from ipython1.kernel.controller.journal.plan import CommandKey, Effects, Plan
+from ipython1.kernel.controller.journal.plan import CommandKey, Due, Effects, Plan
 from ipython1.kernel.controller.journal.rows import (
     CommandHistory,
     CommandRow,
@@ -233,10 +233,8 @@ class CommandTables:
 
         effects.then.append(then)
 
-    def drop_oldest(
-        self, db: sqlite3.Connection, excess: int, before: float, effects: Effects
-    ) -> None:
-        """Drop some of the outcomes that were completed before a time, and of any while there is an excess."""
+    def drop_oldest(self, db: sqlite3.Connection, excess: int, due: Due, effects: Effects) -> None:
+        """Drop some of the oldest outcomes."""
         found = db.execute(
             "SELECT ticket, origin, number, engine_id, status, completed, size FROM outcomes "
             "WHERE size IS NOT NULL ORDER BY ticket LIMIT ?",
@@ -245,7 +243,7 @@ class CommandTables:
         gone: list[tuple[int, OutcomeNote]] = []
         oldest = None
         for ticket, origin, number, engine_id, status, completed, size in found:
-            if len(gone) == DROP_STEP or (excess <= 0 and completed >= before):
+            if len(gone) == DROP_STEP or not due(excess, completed):
                 oldest = completed
                 break
             excess -= size

@@ -132,7 +132,7 @@ class Journal(Protocol):
         """Tasks are done, and with them the submissions of these numbers."""
 
     def cleared(self, ranges: Ranges) -> int:
-        """Forget these tasks, which are done, and their results; other ids do no harm."""
+        """Forget these tasks and their results.  All must be done: one that is not would never run after a restart."""
 
     def fetch_results(self, ids: Iterable[int]) -> Deferred[dict[int, StoredResult]]:
         """Results by id, of those that are safe and kept.  Fails with ``JournalError`` when they cannot be read."""

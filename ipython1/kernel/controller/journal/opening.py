@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.basics.error import ClientError, ProtocolError
 from ipython1.kernel.controller.journal.marks import Marks, MarksFile, boot_id
 from ipython1.kernel.controller.journal.payloads import PayloadFiles
 from ipython1.kernel.controller.journal.rows import PayloadFile, Recovered
@@ -44,6 +44,12 @@ from ipython1.kernel.host.private_files import (
 DATABASE: Final = "journal.sqlite"
 MARKS: Final = "marks"
 PAYLOADS: Final = "payloads"
+
+PAGE: Final = 4096
+"""Bytes in a page of the database."""
+
+_HEADER: Final = b"SQLite format 3\0" + PAGE.to_bytes(2, "big") + bytes((2, 2))
+"""How a database with such pages and a write-ahead log begins."""
 
 AFTER_POWER_LOSS: Final = 2**20
 """Ids of tasks that are skipped when ids may have been leased of which nothing is known any more."""
@@ -109,22 +115,21 @@ def _unusable(directory: Path, reason: str) -> ClientError:
     )
 
 
-def _connect(path: Path, synced: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
-    try:
-        # Exclusive, so that there is no shared memory, which network file systems do not have.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA cell_size_check = ON")
-        db.execute("PRAGMA recursive_triggers = ON")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
-        # NORMAL: each checkpoint is synced, commits are not.
-        db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+
+
+def _set_up(db: sqlite3.Connection, synced: bool) -> None:
+    # Exclusive, so that there is no shared memory, which network file systems do not have.
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute(f"PRAGMA page_size = {PAGE}")
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA cell_size_check = ON")
+    db.execute("PRAGMA recursive_triggers = ON")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    # NORMAL: each checkpoint is synced, commits are not.
+    db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
 
 
 def _begin(settings: JournalSettings) -> None:
@@ -141,8 +146,9 @@ def _begin(settings: JournalSettings) -> None:
             file.flush()
             os.fsync(file.fileno())
     PayloadFiles(new / PAYLOADS, settings.synced)
-    db = _connect(new / DATABASE, synced=True)
+    db = _connect(new / DATABASE)
     try:
+        _set_up(db, synced=True)
         create(db)
         write_state(db, State(instance.hex(), VERSION, 0, 0, 0, 0, 0))
     finally:
@@ -218,7 +224,8 @@ def _load(opening: _Opening) -> tuple[Store, Recovered]:
             _release(opening)
             raise _unusable(opening.settings.directory, _NOT_DAMAGE[code]) from problem
         raise Damaged(str(problem), opening.release) from problem
-    except Damaged as problem:
+    except (Damaged, ProtocolError, TypeError, ValueError) as problem:
+        # What was changed in texts and numbers may show before a checksum does.
         raise Damaged(str(problem), opening.release) from problem
     except NewerVersion:
         _release(opening)
@@ -242,8 +249,12 @@ def _check(opening: _Opening) -> tuple[Store, Recovered]:
     opening.release.append(marks_file.close)
     marks = marks_file.read()
     files = PayloadFiles(opening.path(PAYLOADS), settings.synced)
-    db = _connect(database, settings.synced)
+    with database.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:  # SQLite might remove the log, as that of another
+            raise Damaged("its database does not begin as it should")
+    db = _connect(database)
     opening.release.append(db.close)
+    _set_up(db, settings.synced)
     check_structure(db)
     migrate(db)
     state = _state(db)

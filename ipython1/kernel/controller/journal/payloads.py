@@ -160,7 +160,9 @@ class PayloadFiles:
 
         :raises JournalError: when the file is damaged or gone.
         """
-        size = max(0, min(size, file.size - offset))
+        size = min(size, file.size - offset)
+        if size <= 0:
+            return b""
         begin = offset - offset % BLOCK
         blocks = range(begin // BLOCK, -(-(offset + size) // BLOCK))
         try:

@@ -97,6 +97,10 @@ class Plan:
         )
 
 
+Due: TypeAlias = Callable[[int, float], bool]
+"""Tells whether to drop what was completed at a time, when so many bytes are still too much."""
+
+
 @dataclass(slots=True)
 class Effects:
     """What follows when a commit is written.

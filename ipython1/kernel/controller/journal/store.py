@@ -5,6 +5,7 @@ One thread at a time uses it.  Each commit is one transaction; :meth:`Store.mark
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -181,9 +182,13 @@ class Store:
         ages = [age for age in (self.tasks.oldest, self.commands.oldest) if age is not None]
         if ages and (excess > 0 or min(ages) < before):
             oldest = self.tasks if self.tasks.oldest == min(ages) else self.commands
+            turn = max(ages) if len(ages) == 2 else math.inf
 
             def task() -> None:
-                oldest.drop_oldest(self.db, excess, before, effects)
+                def due(excess: int, completed: float) -> bool:
+                    return completed < before or (excess > 0 and completed <= turn)
+
+                oldest.drop_oldest(self.db, excess, due, effects)
         elif self.tasks.untidy:
 
             def task() -> None:

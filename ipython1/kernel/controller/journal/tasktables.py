@@ -24,7 +24,7 @@ from ipython1.kernel.controller.journal.packing import (
     split,
     unpack_ranges,
 )
-from ipython1.kernel.controller.journal.plan import Effects, Plan
+from ipython1.kernel.controller.journal.plan import Due, Effects, Plan
 from ipython1.kernel.controller.journal.rows import PayloadFile, ResultBatch, SubmissionRow
 from ipython1.kernel.controller.journal.tables import FINISHED, RESULTS, SUBMISSIONS
 
@@ -288,12 +288,10 @@ class TaskTables:
 
         effects.then.append(then)
 
-    def drop_oldest(
-        self, db: sqlite3.Connection, excess: int, before: float, effects: Effects
-    ) -> None:
-        """Drop some of the results that were completed before a time, and of any while there is an excess.
+    def drop_oldest(self, db: sqlite3.Connection, excess: int, due: Due, effects: Effects) -> None:
+        """Drop some of the oldest results.
 
-        :param excess: bytes.
+        :param excess: bytes that are too much.
         """
         found = db.execute(
             "SELECT number, completed, count, size, file, succeeded, failed FROM results ORDER BY number LIMIT ?",
@@ -303,7 +301,7 @@ class TaskTables:
         succeeded, failed = IdSet(), IdSet()
         oldest = None
         for number, completed, count, size, file, ok, not_ok in found:
-            if len(gone) == DROP_STEP or (excess <= 0 and completed >= before):
+            if len(gone) == DROP_STEP or not due(excess, completed):
                 oldest = completed
                 break
             gone[number] = (count, size, file)

@@ -1,12 +1,21 @@
-"""Rows for tests, and a random user of journals."""
+"""Rows for tests, what tests of journals share, and a random user of journals."""
 
 from __future__ import annotations
 
 import random
+import shutil
 import struct
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
 
 from ipython1.kernel.controller.journal.interface import Journal
+from ipython1.kernel.controller.journal.journal import WritingJournal, open_journal
+from ipython1.kernel.controller.journal.opening import JournalSettings
 from ipython1.kernel.controller.journal.rows import (
     ClientRow,
     CommandRow,
@@ -63,6 +72,28 @@ def command(uuid: bytes, number: int, targets: Sequence[int], payload: bytes = b
 
 def outcome(uuid: bytes, number: int, engine_id: int, payload: bytes = b"y") -> OutcomeRow:
     return OutcomeRow(uuid, number, engine_id, 0, b"meta", payload, 2e9 + number)
+
+
+def safe(journal: Journal, ticket: int) -> Deferred[None]:
+    """Fires when all up to a ticket is safe."""
+    done: Deferred[None] = Deferred()
+    journal.when_safe(ticket, lambda: done.callback(None))
+    return done
+
+
+class JournalCase(TestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute() / "journal" / "state"
+
+    async def opened(self, directory: Path | None = None, **settings: Any) -> WritingJournal:
+        settings = {"directory": directory or self.directory, **settings}
+        return await open_journal(JournalSettings(**settings), reactor)
+
+    def killed(self, number: int) -> Path:
+        """What is on the disk now, as after the death of the process."""
+        copy = self.directory.with_name(f"killed{number}")
+        shutil.copytree(self.directory, copy)
+        return copy
 
 
 class RandomUser:

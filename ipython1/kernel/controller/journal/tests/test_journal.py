@@ -5,44 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
-
 from ipython1.kernel.controller.journal.interface import Journal
-from ipython1.kernel.controller.journal.journal import WritingJournal, open_journal
-from ipython1.kernel.controller.journal.opening import JournalSettings
 from ipython1.kernel.controller.journal.payloads import trailer_size
 from ipython1.kernel.controller.journal.rows import INLINE, PayloadFile, Recovered, StoredResult
 from ipython1.kernel.controller.journal.tests.memoryjournal import Disk, MemoryJournal
 from ipython1.kernel.controller.journal.tests.support import (
+    JournalCase,
     RandomUser,
+    safe,
 )
-
-
-def safe(journal: Journal, ticket: int) -> Deferred[None]:
-    """Fires when all up to a ticket is safe."""
-    done: Deferred[None] = Deferred()
-    journal.when_safe(ticket, lambda: done.callback(None))
-    return done
-
-
-class JournalCase(TestCase):
-    def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute() / "journal" / "state"
-
-    async def opened(self, directory: Path | None = None, **settings: Any) -> WritingJournal:
-        settings = {"directory": directory or self.directory, **settings}
-        return await open_journal(JournalSettings(**settings), reactor)
-
-    def killed(self, number: int) -> Path:
-        """What is on the disk now, as after the death of the process."""
-        copy = self.directory.with_name(f"killed{number}")
-        shutil.copytree(self.directory, copy)
-        return copy
 
 
 async def content(data: Any, journal: Journal) -> Any:

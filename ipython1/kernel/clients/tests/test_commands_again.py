@@ -1,0 +1,380 @@
+"""Commands whose links break, and whose controller dies, at any moment: each runs once, and each call ends well.
+
+Each scenario is played again and again, with the fault one step of the cluster later each time, until it comes after
+the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.kernel.clients.tests.commandworld import World, WorldClient, outcome_of
+from ipython1.kernel.controller import commandkeeper, commandstore
+from ipython1.kernel.wire import bulk, bulkrelay, frames, payload
+
+ARRAY = numpy.arange(400.0)
+"""Large, as pieces are small here."""
+
+COUNT = "count = globals().get('count', 0) + 1"
+
+
+class WorldCase(SynchronousTestCase):
+    keeps = True
+
+    def setUp(self):
+        for module in (bulk, bulkrelay, commandstore, frames, payload):
+            self.patch(module, "PIECE_SIZE", 256)
+        self.patch(frames, "BATCH_SIZE", 256)
+        self.patch(commandkeeper, "INLINE", 128)
+        self.begin()
+
+    def begin(self) -> None:
+        self.world = World(2, self.keeps)
+        self.client: WorldClient = self.world.client()
+        self.other: WorldClient = self.world.client()
+
+    @property
+    def mec(self) -> Any:
+        return self.client.mec
+
+    def namespace(self, engine: int) -> dict[str, Any]:
+        return self.world.cluster.engines[engine].interpreter.user_ns
+
+    def check_nothing_left(self) -> None:
+        """Neither engines nor the controller nor clients remember anything of what is over."""
+        self.world.pass_time(1.0)
+        for engine in self.world.cluster.engines:
+            memory = engine.end.commands._memory
+            self.assertEqual((memory.held, memory.finished), ((), ()))
+            self.assertEqual(engine.link.bulk.active, 0)
+            self.assertEqual(engine.controller_link.bulk.active, 0)
+        for engine in self.world.cluster.controller.engines.values():
+            queue = engine.commands._queue
+            self.assertFalse(queue or queue._ended or queue._finished_strangers)
+            self.assertEqual(engine.commands._takers, {})
+        for client in self.world.clients:
+            self.assertEqual(client.end.waiting, 0)
+            there = self.world.cluster.controller.commands.find(client.end.origin)
+            self.assertTrue(there is None or there.is_empty)
+            self.assertEqual(0 if there is None else there._outcomes._held, 0)
+        if self.keeps:
+            self.assertEqual(self.world.journal.disk.commands, {})
+            self.assertEqual(self.world.journal.disk.outcomes, {})
+            self.assertEqual(self.world.journal.disk.files, {})
+
+    def each_moment(
+        self,
+        call: Callable[[], Deferred[Any]],
+        fault: Callable[[], None],
+        check: Callable[[Any], None],
+    ) -> None:
+        """``fault`` after every number of steps that ``call`` takes; ``check`` gets the result or the exception."""
+        moment = 0
+        before_the_end = True
+        while before_the_end:
+            self.begin()
+            made = call()
+            before_the_end = self.world.steps(moment)
+            fault()
+            self.world.pump.run()
+            self.world.repair()
+            self.world.pump.run()
+            self.world.pass_time(0.5)
+            ended = outcome_of(made)
+            self.assertIsNotNone(ended, f"after {moment} steps the call waits")
+            if isinstance(ended, BaseException):
+                raise ended
+            check(ended)
+            self.check_nothing_left()
+            moment += 1
+        self.assertGreater(moment, 5)
+
+
+class EachMoment:
+    """The scenarios; those who inherit say what breaks."""
+
+    def fault(self) -> None:
+        raise NotImplementedError
+
+    def test_execute(self):
+        def check(results):
+            self.assertEqual(len(results), 2)
+            self.assertEqual([self.namespace(engine)["count"] for engine in (0, 1)], [1, 1])
+
+        self.each_moment(lambda: self.mec.execute(COUNT), self.fault, check)
+
+    def test_execute_without_waiting(self):
+        async def run():
+            pending = await self.mec.execute(COUNT, block=False)
+            return await pending.r
+
+        def check(results):
+            self.assertEqual(len(results), 2)
+            self.assertEqual([self.namespace(engine)["count"] for engine in (0, 1)], [1, 1])
+
+        self.each_moment(lambda: Deferred.fromCoroutine(run()), self.fault, check)
+
+    def test_many_in_order(self):
+        async def run():
+            results = []
+            made = [self.mec.execute("trail = []", targets=0)]
+            for number in range(3):
+                code = f"trail.append({number})"
+                block = number == 1
+                made.append(self.mec.execute(code, targets=0, block=block))
+            for each in made:
+                result = await each
+                results.append(await result.r if hasattr(result, "r") else result)
+            return results
+
+        def check(results):
+            self.assertEqual(len(results), 4)
+            self.assertEqual(self.namespace(0)["trail"], [0, 1, 2])
+
+        self.each_moment(lambda: Deferred.fromCoroutine(run()), self.fault, check)
+
+    def check_arrays(self, result: Any) -> None:
+        for engine in (0, 1):
+            numpy.testing.assert_array_equal(self.namespace(engine)["a"], ARRAY)
+
+    def test_push_of_large_data(self):
+        self.each_moment(lambda: self.mec.push({"a": ARRAY}), self.fault, self.check_arrays)
+
+    def test_push_of_large_data_without_waiting(self):
+        async def run():
+            pending = await self.mec.push({"a": ARRAY}, block=False)
+            return await pending.r
+
+        self.each_moment(lambda: Deferred.fromCoroutine(run()), self.fault, self.check_arrays)
+
+    def pull(self, block: bool) -> Deferred[Any]:
+        async def run():
+            result = await self.mec.pull("a", block=block)
+            return result if block else await result.r
+
+        for engine in (0, 1):
+            self.namespace(engine)["a"] = ARRAY
+        return Deferred.fromCoroutine(run())
+
+    def check_pulled(self, result: Any) -> None:
+        numpy.testing.assert_array_equal(result, [ARRAY, ARRAY])
+
+    def test_pull_of_large_data(self):
+        self.each_moment(lambda: self.pull(True), self.fault, self.check_pulled)
+
+    def test_pull_of_large_data_without_waiting(self):
+        self.each_moment(lambda: self.pull(False), self.fault, self.check_pulled)
+
+    def test_map(self):
+        def check(result):
+            self.assertEqual(result, [float(x) ** 2 for x in range(20)])
+
+        self.each_moment(
+            lambda: self.mec.map(lambda x: float(x) ** 2, range(20)), self.fault, check
+        )
+
+
+class EngineLinkTests(EachMoment, WorldCase):
+    def fault(self) -> None:
+        self.world.break_engine(0)
+
+
+class ClientLinkTests(EachMoment, WorldCase):
+    def fault(self) -> None:
+        self.client.break_link()
+
+
+class AllLinksTests(EachMoment, WorldCase):
+    def fault(self) -> None:
+        self.world.break_engine(0)
+        self.client.break_link()
+        self.world.break_engine(1)
+
+
+class ControllerTests(EachMoment, WorldCase):
+    def fault(self) -> None:
+        self.world.kill_controller()
+
+
+class NoJournalLinkTests(EachMoment, WorldCase):
+    keeps = False
+
+    def fault(self) -> None:
+        self.world.break_engine(0)
+        self.client.break_link()
+
+
+class OrphanTests(WorldCase):
+    """Commands of which a new controller knows only what their engines say."""
+
+    def orphan(self, *faults: Callable[[], None]) -> Deferred[Any]:
+        """Have engine 0 busy with a blocking call when the controller dies; its client is not back."""
+        self.world.cluster.engines[0].worker.held = True
+        call = self.mec.execute(COUNT, targets=0)
+        self.world.pump.run()
+        self.world.kill_controller()
+        for engine in self.world.cluster.engines:
+            engine.register()
+        self.other.connect()
+        self.world.pump.run()
+        return call
+
+    def status(self) -> Any:
+        return dict(self.world.settle(self.other.mec.queue_status()))[0]
+
+    def test_the_queue_shows_it_and_nothing_else_is_sent(self):
+        call = self.orphan()
+        later = self.other.mec.execute("count = 'later'", targets=0)
+        self.world.pump.run()
+        self.assertIn("has not come back", self.status()["pending"])
+        self.assertEqual(self.status()["queue"], ["execute(\"count = 'later'\")"])
+        self.assertEqual(len(self.world.cluster.engines[0].worker._queue), 1)
+        self.world.cluster.engines[0].worker.release()
+        self.assertEqual(len(self.world.settle(later)), 1)
+        self.assertIsNone(outcome_of(call))
+        self.client.connect()
+        self.world.pump.run()
+        self.assertEqual(len(outcome_of(call)), 1)
+        self.assertEqual(self.namespace(0)["count"], "later")
+        self.check_nothing_left()
+
+    def test_it_can_be_interrupted(self):
+        call = self.orphan()
+        interrupting = self.other.mec.interrupt(targets=0)
+        self.world.pass_time(0.2)
+        ((engine_id, told),) = outcome_of(interrupting)
+        self.assertEqual((engine_id, told["ended"]), (0, True))
+        self.assertIn("has not come back", told["pending"])
+        self.assertEqual(self.status(), {"pending": None, "queue": []})
+        self.client.connect()
+        self.world.pump.run()
+        self.assertIn("KeyboardInterrupt", str(outcome_of(call)))
+
+    def test_its_client_finds_it_running(self):
+        call = self.orphan()
+        self.client.connect()
+        self.world.pump.run()
+        self.assertEqual(self.status()["pending"], f"execute({COUNT!r})")
+        self.world.cluster.engines[0].worker.release()
+        self.assertEqual(len(self.world.settle(call)), 1)
+        self.assertEqual(self.namespace(0)["count"], 1)
+        self.check_nothing_left()
+
+    def test_its_client_can_abort_it_before_it_is_back(self):
+        call = self.orphan()
+        call.cancel()
+        outcome_of(call)
+        self.client.connect()
+        self.world.pass_time(0.2)
+        self.assertEqual(self.status(), {"pending": None, "queue": []})
+        self.check_nothing_left()
+
+    def test_nobody_waits_for_its_outcome_once_its_client_is_gone(self):
+        call = self.orphan()
+        self.world.cluster.engines[0].worker.release()
+        self.world.pump.run()
+        self.world.cluster.controller.clients.goodbye(self.client.hello.uuid, "it ended")
+        self.client.end.give_up("it ended")
+        self.assertIsInstance(outcome_of(call), ConnectionError)
+        self.check_nothing_left()
+
+
+class GoneClientTests(WorldCase):
+    """Clients that do not come back."""
+
+    def hold(self) -> None:
+        for engine in self.world.cluster.engines:
+            engine.worker.held = True
+
+    def release(self) -> None:
+        for engine in self.world.cluster.engines:
+            engine.worker.release()
+        self.world.pass_time(0.5)
+
+    def test_calls_that_waited_do_not_begin(self):
+        self.hold()
+        calls = [self.mec.execute(COUNT) for _ in range(3)]
+        self.world.pump.run()
+        self.client.die()
+        self.release()
+        self.assertEqual(self.namespace(0)["count"], 1)
+        for call in calls:
+            self.assertIsInstance(outcome_of(call), ConnectionError)
+        self.check_nothing_left()
+
+    def test_calls_that_did_not_wait_are_done_and_their_outcomes_kept(self):
+        self.hold()
+        for _ in range(3):
+            self.mec.execute(COUNT, block=False)
+        self.mec.push({"a": ARRAY}, block=False)
+        self.mec.pull("a", block=False)
+        self.world.pump.run()
+        self.client.die()
+        self.release()
+        self.assertEqual(self.namespace(1)["count"], 3)
+        numpy.testing.assert_array_equal(self.namespace(1)["a"], ARRAY)
+        disk = self.world.journal.disk
+        self.assertEqual((len(disk.outcomes), len(disk.over), disk.commands), (10, 5, {}))
+        for engine in self.world.cluster.engines:
+            self.assertEqual(engine.end.commands._memory.finished, ())
+
+    def test_they_are_done_by_a_controller_that_starts_again(self):
+        self.hold()
+        for _ in range(3):
+            self.mec.execute(COUNT, block=False)
+        self.mec.push({"a": ARRAY}, block=False)
+        self.world.pump.run()
+        self.client.die()
+        self.world.kill_controller()
+        self.world.repair()
+        self.release()
+        self.assertEqual(self.namespace(1)["count"], 3)
+        numpy.testing.assert_array_equal(self.namespace(1)["a"], ARRAY)
+        self.assertEqual(len(self.world.journal.disk.outcomes), 8)
+
+    def test_what_was_not_acknowledged_was_never_submitted(self):
+        self.hold()
+        self.mec.execute(COUNT, block=False)
+        self.world.pump.run()
+        call = self.mec.push({"a": ARRAY}, block=False)
+        self.world.steps(8)  # not all of it comes
+        self.client.die()
+        self.release()
+        self.assertIsInstance(outcome_of(call), ConnectionError)
+        self.assertNotIn("a", self.namespace(0))
+        self.assertEqual(self.namespace(0)["count"], 1)
+        self.assertEqual(len(self.world.journal.disk.over), 1)
+
+
+class HeldTests(WorldCase):
+    """After a restart nothing of a client goes out before it has said what it still has."""
+
+    def test_a_journalled_command_never_overtakes_one_that_is_sent_again(self):
+        for engine in self.world.cluster.engines:
+            engine.worker.held = True
+        blocked = self.other.mec.execute("trail = []", targets=0)
+        self.world.pump.run()
+        first = self.mec.execute("trail.append(1)", targets=0)
+        second = self.mec.execute("trail.append(2)", targets=0, block=False)
+        third = self.mec.execute("trail.append(3)", targets=0)
+        self.world.pump.run()
+        self.world.kill_controller()
+        for engine in self.world.cluster.engines:
+            engine.register()
+            engine.worker.release()
+        self.other.connect()
+        self.world.pump.run()
+        self.assertEqual(len(outcome_of(blocked)), 1)
+        self.assertEqual(self.namespace(0)["trail"], [])
+        self.client.connect()
+        self.world.pump.run()
+        self.assertEqual(self.namespace(0)["trail"], [1, 2, 3])
+        for call in (first, third):
+            self.assertEqual(len(outcome_of(call)), 1)
+        self.assertEqual(len(self.world.settle(outcome_of(second).r)), 1)
+        self.check_nothing_left()

@@ -1,0 +1,92 @@
+"""kill -9 at any moment loses nothing that was said to be safe."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ipython1
+from ipython1.kernel.controller.journal.opening import JournalSettings, open_store
+from ipython1.kernel.controller.journal.rows import PayloadFile, SubmissionRow
+from ipython1.kernel.controller.journal.store import Store
+from ipython1.kernel.controller.journal.taskreading import fetch_results
+from ipython1.kernel.controller.journal.tests import writing_program
+from ipython1.kernel.controller.journal.tests.support import JournalCase, payload_of
+from ipython1.kernel.controller.journal.tests.writing_program import SIZES
+
+KILLS = int(os.environ.get("IPYTHON1_TEST_EXAMPLES", "4"))
+
+
+def run_and_kill(directory: Path, seed: int, sync: str) -> list[str]:
+    """What a program said was safe before it was killed."""
+    root = str(Path(ipython1.__file__).parents[1])
+    program = subprocess.Popen(
+        [sys.executable, writing_program.__file__, str(directory), str(seed), sync],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+        text=True,
+    )
+    assert program.stdout is not None
+    with program, program.stdout:
+        first = program.stdout.readline()
+        assert first == "open\n", first
+        # The moment of the kill is what is tried here, so it is not waited for but chosen.
+        time.sleep(random.Random(seed).random() * 0.5)
+        program.kill()
+        return program.stdout.read().splitlines()  # each was written at once
+
+
+class KillTests(JournalCase):
+    def check(self, lines: list[str]) -> int:
+        """Open the journal, and look for all that was ever safe; returns how many times it was opened."""
+        for line in lines:
+            word, *numbers = line.split()
+            known = {"submitted": self.submitted, "done": self.done, "clear": self.cleared}[word]
+            known[int(numbers[0])] = int(numbers[-1])
+        store, recovered = open_store(JournalSettings(self.directory))
+        try:
+            self.assertEqual((recovered.lost, recovered.broken_files), ("", ()))
+            waiting = {row.first: row for row in recovered.submissions}
+            self.assertGreater(recovered.next_task, max(self.submitted, default=-1))
+            results = fetch_results(store.db, range(recovered.next_task), store.tasks.partly)
+            self.assertEqual(set(results), set(recovered.succeeded))
+            self.assertFalse(waiting.keys() & results.keys())
+            missing = self.submitted.keys() - waiting.keys() - results.keys() - self.cleared.keys()
+            missing |= self.done.keys() - results.keys() - self.cleared.keys()
+            self.assertFalse(missing, "these were safe")
+            for task_id, row in waiting.items():
+                self.assertNotIn(task_id, self.done)
+                size = self.submitted.get(task_id)
+                self.assertIn(self.data(store, row), [(task_id % 256, size or s) for s in SIZES])
+            for task_id, result in results.items():
+                size = self.done.get(task_id) or len(result.payload)
+                self.assertEqual(result.payload, payload_of(task_id, size))
+            bodies = [row.bodies for row in waiting.values()]
+            names = {data.name for data in bodies if isinstance(data, PayloadFile)}
+            self.assertEqual(names, {path.name for path in store.files.directory.iterdir()})
+            return store.state.epoch
+        finally:
+            store.close()
+
+    def data(self, store: Store, row: SubmissionRow) -> tuple[int, int]:
+        bodies = row.bodies
+        if isinstance(bodies, PayloadFile):
+            bodies = store.files.read(bodies, 0, bodies.size)
+        assert bodies is not None
+        self.assertEqual(len(set(bodies)), 1)
+        return bodies[0], len(bodies)
+
+    def test_nothing_safe_is_lost(self) -> None:
+        for sync in ("normal", "full"):
+            self.directory = self.directory.with_name(sync)
+            self.submitted: dict[int, int] = {}
+            self.done: dict[int, int] = {}
+            self.cleared: dict[int, int] = {}
+            for seed in range(KILLS):
+                epoch = self.check(run_and_kill(self.directory, seed, sync))
+                self.assertEqual(epoch, 2 * seed + 2)
+            self.assertGreater(len(self.submitted), KILLS)
