@@ -87,6 +87,7 @@ class RunningController:
             await self._control.close()
         for tub in self._tubs:
             await tubs.close(tub)
+        self.service.ended()
         await self.service.journal.close()
         if self._audit is not None:
             self._audit.close()

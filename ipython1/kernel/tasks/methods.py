@@ -40,11 +40,15 @@ class QueueStatus(dict[str, Any]):
 
     :ivar unsatisfied: the scheduled tasks that no registered engine may run, because their ``depend`` returned false
         for all engines, or they have rejected all of them.
+    :ivar reasons: why scheduled tasks wait for more than their turn, by their ids; empty unless ids were asked for.
     """
 
-    def __init__(self, states: Mapping[str, Any], unsatisfied: Any) -> None:
+    def __init__(
+        self, states: Mapping[str, Any], unsatisfied: Any, reasons: Mapping[int, str]
+    ) -> None:
         super().__init__(states)
         self.unsatisfied = unsatisfied
+        self.reasons = dict(reasons)
 
 
 def check_id(taskid: Any) -> int:
@@ -218,12 +222,14 @@ class TaskMethods(MapMethods, CheckedAttributes):
         """Add the tasks in the outbox to the controller's report on the queue."""
         states = dict(told)
         unsatisfied = states.pop("unsatisfied")
+        told_reasons = states.pop("reasons", ())
+        reasons = {task_id: why for why, task_ids in told_reasons for task_id in task_ids}
         unsent = self._tasks.unsent()
         if verbose:
             states["scheduled"] = sorted([*states["scheduled"], *unsent])
         else:
             states["scheduled"] += len(unsent)
-        return QueueStatus(states, unsatisfied)
+        return QueueStatus(states, unsatisfied, reasons)
 
     def _cleared(self, task_ids: list[int] | None) -> None:
         self._tasks.cleared(task_ids)

@@ -301,11 +301,11 @@ class TaskTests(SynchronousTestCase):
         self.assertEqual(other.map(function, range(5)), [0, -1, -2, -3, -4])
         tasks = self.cluster.task_face.tasks
         runners = [engine.tasks._runner for engine in self.cluster.engines]
-        self.assertEqual(len(tasks._functions), 1)
+        self.assertEqual(len(tasks.functions), 1)
         self.assertTrue(any(runner._packed for runner in runners))
         other.asynchronous._connection.end.link.abort("it is gone")
         self.cluster.pump.run()
-        self.assertEqual(tasks._functions, {})
+        self.assertEqual(len(tasks.functions), 0)
         self.assertFalse(any(runner._packed or runner._functions for runner in runners))
 
     def test_functions_of_maps_go_with_time(self) -> None:
@@ -326,7 +326,7 @@ class TaskTests(SynchronousTestCase):
         for n in range(2 * most):
             self.assertEqual(tc.map(add(n), range(5)), list(range(n, n + 5)))
         cluster.pump.run()
-        self.assertLessEqual(len(tasks._functions), most)
+        self.assertLessEqual(len(tasks.functions), most)
         for runner in runners:
             self.assertLessEqual(len(runner._packed), most)
             self.assertLessEqual(len(runner._functions), most)

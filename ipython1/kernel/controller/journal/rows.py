@@ -137,9 +137,11 @@ class ResultBatch:
 class StoredResult:
     """A result that the journal has kept.
 
+    :ivar client: who submitted the task.
     :ivar head: packed ``DONE_HEAD``; the size of the payload in it is 0 when that is in a file.
     """
 
+    client: bytes
     head: bytes
     payload: Data
 

@@ -59,14 +59,14 @@ def _checked(row: tuple[Any, ...]) -> tuple[bytes, bytes, Data | None]:
 
 def _read_row(db: sqlite3.Connection, number: int, wanted: set[int]) -> dict[int, StoredResult]:
     row = db.execute("SELECT * FROM results WHERE number = ?", (number,)).fetchone()
-    _, data, payload = _checked(row)
+    client, data, payload = _checked(row)
     found = {}
     try:
         for task_id, start, stop in done_rows(data):
             if task_id in wanted:
                 middle = start + DONE_HEAD.size
                 own = data[middle:stop] if payload is None else payload
-                found[task_id] = StoredResult(data[start:middle], own)
+                found[task_id] = StoredResult(client, data[start:middle], own)
     except ProtocolError as problem:
         raise JournalError(str(problem)) from None
     return found

@@ -63,6 +63,7 @@ class EngineCase(SynchronousTestCase):
         self.process = Recorder()
         self.link, there = connect_in_memory(self.pump, self.process, self)
         self.engine.attach(there, messages.Holds())
+        self.engine.on_killed = lambda: there.abort("it was killed")
         self.outcomes: dict[int, Outcome] = {}
 
     def frame_received(self, *frame: Any) -> None:
@@ -360,6 +361,14 @@ class ControlTest(EngineCase):
         self.pump.run()
         self.assertEqual(self.signalled, [])
         self.assertEqual(len(self.lost), 1)
+
+    def test_an_engine_that_is_away_is_killed_all_the_same(self):
+        killed: list[int] = []
+        self.engine.on_killed = lambda: killed.append(self.engine.id)
+        self.engine.go_away("a broken network")
+        self.engine.kill(grace=1.0)
+        self.pump.advance(1.0)
+        self.assertEqual((self.signalled, killed), ([HELLO.pid], [3]))
 
     def test_an_engine_that_ends_in_time_is_not_signalled(self):
         self.engine.kill(grace=1.0)
