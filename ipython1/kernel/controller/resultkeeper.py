@@ -117,7 +117,7 @@ class ResultKeeper:
         if batch.taken and batch.private:
             return ResultBatch(uuid, completed, succeeded, failed)
         if len(finished) == 1 and batch.size > LARGE:
-            head = self._rows.head(finished[0])
+            head = self._rows.bare_head(finished[0])
             return ResultBatch(uuid, completed, succeeded, failed, [head], finished[0].payload)
         return ResultBatch(uuid, completed, succeeded, failed, self._rows.packed(batch))
 

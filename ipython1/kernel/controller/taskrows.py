@@ -53,3 +53,8 @@ class TaskRows:
         """The packed head of one result."""
         [(head, _)] = self.rows([finished])
         return head
+
+    def bare_head(self, finished: Finished) -> bytes:
+        """The packed head of one result whose payload is kept elsewhere."""
+        task_id, _, *rest = taskwire.DONE_HEAD.unpack(self.head(finished))
+        return taskwire.DONE_HEAD.pack(task_id, 0, *rest)
