@@ -13,7 +13,7 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
-from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
+from ipython1.kernel.tasks.clienttasks import IDS_AT_ONCE, ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.wire import messages
@@ -21,9 +21,6 @@ from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 from ipython1.kernel.wire.waits import Needs
 
 REFUSED = Status.REFUSED
-
-IDS_AT_ONCE = 10_000
-"""The maximum number of ids in a question."""
 
 
 def chunks(task_ids: list[int] | None) -> Iterator[list[int] | None]:
@@ -168,7 +165,7 @@ class TaskMethods(MapMethods, CheckedAttributes):
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._tasks = ClientTasks(connection.end, connection.reactor.callFromThread)
+        self._tasks = ClientTasks(connection.end, connection.reactor)
         self._encoder = TaskEncoder()
         self._processors: dict[int, Callable[[Any, int], Any]] = {}
 
