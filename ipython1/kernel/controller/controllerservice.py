@@ -141,6 +141,7 @@ class ControllerService(MultiService):
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
         self._on_back: list[Hook] = []
+        self._on_end: list[Callable[[], None]] = []
         self._on_n: list[tuple[int, Callable[..., Any], Any, Any]] = []
 
     # -- an engine's life: it comes, its link is lost, it comes back or is gone
@@ -348,6 +349,15 @@ class ControllerService(MultiService):
             known=known,
             extra=extra,
         )
+
+    def on_end_do(self, f: Callable[[], None]) -> None:
+        """Call ``f`` at the end of the process, before the journal is closed."""
+        self._on_end.append(f)
+
+    def ended(self) -> None:
+        """No link is left; the process ends."""
+        for function in self._on_end:
+            self._guarded(function, (), {})
 
     def stop_waiting(self) -> None:
         """Wait for no party any more; for the end of the process."""

@@ -259,7 +259,7 @@ class MemoryJournal:
                 for task_id, start, stop in done_rows(data):
                     middle = start + DONE_HEAD.size
                     payload = data[middle:stop] if batch.payload is None else batch.payload
-                    result = StoredResult(data[start:middle], payload)
+                    result = StoredResult(batch.client, data[start:middle], payload)
                     self.disk.results[task_id] = (batch.client, result)
             self._over(numbers)
 

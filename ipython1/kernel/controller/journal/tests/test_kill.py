@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import ipython1
 from ipython1.kernel.controller.journal.opening import JournalSettings, open_store
 from ipython1.kernel.controller.journal.rows import PayloadFile, SubmissionRow
 from ipython1.kernel.controller.journal.store import Store
@@ -23,7 +22,7 @@ KILLS = int(os.environ.get("IPYTHON1_TEST_EXAMPLES", "4"))
 
 def run_and_kill(directory: Path, seed: int, sync: str) -> list[str]:
     """What a program said was safe before it was killed."""
-    root = str(Path(ipython1.__file__).parents[1])
+    root = str(Path(writing_program.__file__).parents[5])
     program = subprocess.Popen(
         [sys.executable, writing_program.__file__, str(directory), str(seed), sync],
         stdout=subprocess.PIPE,
@@ -52,7 +51,9 @@ class KillTests(JournalCase):
             self.assertEqual((recovered.lost, recovered.broken_files), ("", ()))
             waiting = {row.first: row for row in recovered.submissions}
             self.assertGreater(recovered.next_task, max(self.submitted, default=-1))
-            results = fetch_results(store.db, range(recovered.next_task), store.tasks.partly)
+            results = fetch_results(
+                store.db, range(recovered.next_task), store.tasks.results.partly
+            )
             self.assertEqual(set(results), set(recovered.succeeded))
             self.assertFalse(waiting.keys() & results.keys())
             missing = self.submitted.keys() - waiting.keys() - results.keys() - self.cleared.keys()
