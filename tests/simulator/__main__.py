@@ -12,14 +12,16 @@ from collections.abc import Iterator
 
 from tests.simulator.history import History, Told, tell
 
+Names = tuple[str, ...]
 
-def _run(job: tuple[int, tuple[str, ...]]) -> Told:
+
+def _run(job: tuple[int, Names, Names]) -> Told:
     return tell(*job)
 
 
-def run_all(seeds: range, kinds: tuple[str, ...], jobs: int) -> Iterator[Told]:
+def run_all(seeds: range, kinds: Names, loads: Names, jobs: int) -> Iterator[Told]:
     """What became of each, in the order of the seeds."""
-    work = zip(seeds, itertools.repeat(kinds))
+    work = zip(seeds, itertools.repeat(kinds), itertools.repeat(loads), strict=False)
     if jobs == 1:
         yield from map(_run, work)
         return
@@ -39,25 +41,35 @@ def main() -> int:
         default=",".join(History.KINDS),
         help="which, separated by commas (default all: %(default)s); empty for none",
     )
+    parser.add_argument(
+        "--loads", default=",".join(History.LOADS), help="what users do (default: %(default)s)"
+    )
     given = parser.parse_args()
-    kinds = tuple(kind for kind in given.faults.split(",") if kind)
-    if unknown := set(kinds) - set(History.KINDS):
-        parser.error(f"there is no fault {sorted(unknown)[0]!r}")
+    kinds = _names(parser, given.faults, History.KINDS)
+    loads = _names(parser, given.loads, History.LOADS)
     if os.environ.get("PYTHONHASHSEED") != "0":
         print("without PYTHONHASHSEED=0 a seed is not always the same history", file=sys.stderr)
     if given.seed is not None:
-        told = tell(given.seed, kinds)
+        told = tell(given.seed, kinds, loads)
         print(told.story)
         print("all promises were kept" if told.problem is None else f"BROKEN: {told.problem}")
         return 0 if told.problem is None else 1
-    return _many(range(given.first, given.first + given.seeds), kinds, given.jobs)
+    seeds = range(given.first, given.first + given.seeds)
+    return _many(seeds, run_all(seeds, kinds, loads, given.jobs))
 
 
-def _many(seeds: range, kinds: tuple[str, ...], jobs: int) -> int:
+def _names(parser: argparse.ArgumentParser, text: str, known: Names) -> Names:
+    names = tuple(name for name in text.split(",") if name)
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"there is no {unknown[0]!r}; there are {', '.join(known)}")
+    return names
+
+
+def _many(seeds: range, histories: Iterator[Told]) -> int:
     begin = time.monotonic()
     broken: list[Told] = []
     steps = tasks = commands = faults = 0
-    for count, told in enumerate(run_all(seeds, kinds, jobs), 1):
+    for count, told in enumerate(histories, 1):
         steps += told.steps
         tasks += told.tasks
         commands += told.commands

@@ -58,11 +58,15 @@ class History:
     """A world, and what happens in it.
 
     :param kinds: the faults that may happen; all by default.
+    :param loads: what users do; everything by default.
     """
 
     KINDS = ("cut", "unreachable", "controller", "engine", "client", "freeze")
+    LOADS = ("tasks", "commands")
 
-    def __init__(self, seed: int, kinds: tuple[str, ...] = KINDS) -> None:
+    def __init__(
+        self, seed: int, kinds: tuple[str, ...] = KINDS, loads: tuple[str, ...] = LOADS
+    ) -> None:
         self.seed = seed
         self.kinds = kinds
         chance = random.Random(f"history {seed}")
@@ -79,11 +83,11 @@ class History:
         self.faults = 0
         self._healed = False
         self.steps = 0
-        self._actions: list[tuple[float, Callable[[], None]]] = [
-            (6.0, self._submit),
-            (4.0, self._execute),
-            (2.0, self._flush),
-        ]
+        self._actions: list[tuple[float, Callable[[], None]]] = []
+        if "tasks" in loads:
+            self._actions += [(6.0, self._submit), (2.0, self._flush)]
+        if "commands" in loads:
+            self._actions += [(4.0, self._execute)]
         known: dict[str, tuple[float, Callable[[], None]]] = {
             "cut": (4.0, self._cut),
             "unreachable": (1.0, self._unreachable),
@@ -297,7 +301,9 @@ class History:
     def _check(self) -> None:
         controller = self.world.controller
         if not controller.process.dead:
-            check(controller.tasks.machine)
+            machine = controller.tasks.machine
+            accounts = machine.clients.accounts.values()
+            check(machine, sum(len(each) for one in accounts for each in one.arriving))
 
     def _step_until(self, condition: Callable[[], bool], at_most: float) -> bool:
         clock = self.world.clock
@@ -317,6 +323,8 @@ class History:
             process.kill()
 
 
-def tell(seed: int, kinds: tuple[str, ...] = History.KINDS) -> Told:
+def tell(
+    seed: int, kinds: tuple[str, ...] = History.KINDS, loads: tuple[str, ...] = History.LOADS
+) -> Told:
     """Run the history of a seed."""
-    return History(seed, kinds).run()
+    return History(seed, kinds, loads).run()

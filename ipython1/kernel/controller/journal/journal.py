@@ -265,10 +265,12 @@ class WritingJournal:
 
     def fetch_results(self, ids: Iterable[int]) -> Deferred[dict[int, StoredResult]]:
         wanted = list(ids)
-        return self._ask(lambda store: fetch_results(store.db, wanted, store.tasks.partly))
+        return self._ask(lambda store: fetch_results(store.db, wanted, store.tasks.results.partly))
 
     def task_history(self, limit: int, before: float | None = None) -> Deferred[list[TaskHistory]]:
-        return self._ask(lambda store: task_history(store.db, limit, before, store.tasks.partly))
+        return self._ask(
+            lambda store: task_history(store.db, limit, before, store.tasks.results.partly)
+        )
 
     # -- direct commands
 
