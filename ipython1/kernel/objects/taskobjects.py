@@ -13,6 +13,7 @@ from ipython1.kernel.basics.error import describe_exception
 from ipython1.kernel.basics.naming import publish
 from ipython1.kernel.basics.taskinterfaces import ITask
 from ipython1.kernel.objects.taskoptions import (
+    DEFAULTS,
     OptionAttributes,
     OptionKeywords,
     make_options,
@@ -30,12 +31,14 @@ class BaseTask(OptionAttributes):
     pickled and sent to the engine.
     """
 
+    __slots__ = ()
+
     pull: str | Sequence[str] | None = None
     push: Mapping[str, Any] | None = None
 
     def __init__(self, *options: Any, **named: Unpack[OptionKeywords]) -> None:
         if options or named:
-            self._options = make_options(type(self).__name__, *options, **named)
+            self.with_options(make_options(type(self).__name__, *options, **named))
 
     def check_depend(self, properties: Mapping[str, Any]) -> bool:
         """Whether it may run on an engine with these properties.
@@ -102,6 +105,8 @@ class StringTask(BaseTask):
     {options}
     """
 
+    __slots__ = ("__weakref__", "_options", "expression", "pull", "push")
+
     def __init__(
         self,
         expression: str,
@@ -113,11 +118,17 @@ class StringTask(BaseTask):
         # Only what is unusual is looked at closely, and not through super(): tasks are made by the hundred thousand.
         if type(expression) is not str:
             check_expression(expression)
+        if pull is not None and type(pull) is not str:
+            pull_names(pull)
+        if push is not None and type(push) is not dict:
+            push = check_push(push)
         self.expression = expression
         self.pull = pull
         self.push = push
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
+        else:
+            self._options = DEFAULTS
 
     def submit_task(self, engine: Any) -> dict[str, Any]:
         """Run the code and pull the names.
@@ -148,6 +159,8 @@ class MapTask(BaseTask):
     {options}
     """
 
+    __slots__ = ("__weakref__", "_options", "args", "function", "kwargs")
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -172,6 +185,8 @@ class MapTask(BaseTask):
         self.kwargs = kwargs
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
+        else:
+            self._options = DEFAULTS
 
     def submit_task(self, engine: Any) -> Any:
         """Call the function."""
@@ -189,6 +204,21 @@ def check_expression(expression: object) -> None:
     if not isinstance(expression, str):
         hint = "; use MapTask for a function" if callable(expression) else ""
         raise TypeError(f"expression must be code (a str), not {expression!r:.100}{hint}")
+
+
+def check_push(push: Any) -> Mapping[str, Any]:
+    """Return the names and objects to push.
+
+    :raises TypeError: if they are not a dict, or what a dict can be made of.
+    """
+    if isinstance(push, Mapping):
+        return push
+    try:
+        return dict(push)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"push must be a dict of names and objects, not {type(push).__name__}"
+        ) from None
 
 
 def check_function(function: object) -> None:
