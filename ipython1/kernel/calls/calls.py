@@ -305,7 +305,8 @@ class Call:
             controller need not keep it for a client that is gone.
         """
         self._announce = announce
-        request = self.request
+        # Its data is kept by the end of the link, for as long as it may have to be sent again.
+        request, self.request = self.request, self.request.without_data()
         try:
             if request.parts is not None:
                 self._start_each(request.parts)
@@ -377,7 +378,6 @@ class Call:
     def _let_go(self) -> None:
         """Mark the call as over, and release what only a call in progress needs."""
         self._over = True
-        self.request = self.request.without_data()
         self.on_output = None
 
     def _fail(self, problem: BaseException) -> None:
