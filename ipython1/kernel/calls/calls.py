@@ -281,6 +281,7 @@ class Call:
     done          --
     ============  ==================================================
 
+    :ivar bare: the request without its data, if there is one already.
     :ivar accepted: a Deferred of the targets' ids.
     :ivar done: a Deferred of the outcomes, in the order of the targets.
     """
@@ -288,6 +289,7 @@ class Call:
     request: Request
     end: ClientEnd
     on_output: Callable[[int, str, str], None] | None = None
+    bare: Request | None = None
     accepted: Deferred[list[int]] = field(default_factory=Deferred)
     done: Deferred[list[Outcome]] = field(default_factory=Deferred)
     ids: list[int] = field(default_factory=list)
@@ -305,8 +307,9 @@ class Call:
             controller need not keep it for a client that is gone.
         """
         self._announce = announce
+        request = self.request
         # Its data is kept by the end of the link, for as long as it may have to be sent again.
-        request, self.request = self.request, self.request.without_data()
+        self.request = request.without_data() if self.bare is None else self.bare
         try:
             if request.parts is not None:
                 self._start_each(request.parts)
