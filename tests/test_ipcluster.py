@@ -20,6 +20,7 @@ from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.clusters.status import ClusterStatus
+from ipython1.kernel.host.security import read_furl
 from ipython1.testing.processes import private_environ, start_program
 
 LIMIT = 60.0
@@ -349,6 +350,28 @@ class UseTests(IpclusterCase):
         )
         self.nothing_is_left()
 
+    def listens_at(self) -> set[str]:
+        furl = read_furl(self.directory / "security" / "ipcontroller-engine.furl")
+        return {host for host, _ in furl.hints}
+
+    def test_a_local_cluster_listens_for_this_host_only(self) -> None:
+        """Engines of other hosts are refused, with the command that lets them come."""
+        self.start("-n", "1")
+        self.assertEqual(self.listens_at(), {"127.0.0.1"})
+        hosts = self.directory / "hosts.py"
+        hosts.write_text("engines = {'node1': 2}\n")
+        for arguments in (("slurm", "-n", "2"), ("-f", str(hosts)), ("ssh", "-f", str(hosts))):
+            refused = self.run_ipcluster("engines", *arguments, status=1).stderr
+            self.assertIn("listens at 127.0.0.1, for this host only", refused)
+            self.assertIn("ipcluster local -n 1 --client-ip=0.0.0.0", refused)
+            self.assertEqual(refused.count("\n"), 1)
+        added = self.run_ipcluster("engines", "local", "-n", "1").stdout
+        self.assertEqual(added, "added: engines 1\n")
+
+    def test_a_local_cluster_listens_where_it_is_told_to(self) -> None:
+        self.start("-n", "1", "--client-location=localhost")
+        self.assertEqual(self.listens_at(), {"localhost"})
+
     def test_engines_import_from_where_they_were_started(self) -> None:
         """But nothing in that directory takes the place of the standard library."""
         place = self.directory / "project"
@@ -410,24 +433,29 @@ class FailureTests(IpclusterCase):
         self.assertRegex(shown, r"engine 1: ended, was killed by signal SIGKILL")
 
     def test_engines_are_restarted_when_asked_to_be(self) -> None:
-        self.start("-n", "1", "--restart-engines=3")
+        self.start("-n", "1", "--restart-engines")
         first = self.status().engines[0]
         os.kill(first.pid, signal.SIGKILL)
         until(lambda: self.status().engines[0].pid not in (0, first.pid))
         until(lambda: self.status().ids == (0,))
         self.assertEqual(self.status().engines[0].restarts, 1)
         # User code that ends its process has not told the engine to end.
-        self.run_python(
-            "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
-            "try: mec.execute('import os; os._exit(0)')\n"
-            "except client.CompositeError: pass"
-        )
-        until(lambda: self.status().engines[0].restarts == 2 and self.status().ids == (0,))
+        for restarts, status in ((2, 0), (3, 86)):
+            self.run_python(
+                "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
+                f"try: mec.execute('import os; os._exit({status})')\n"
+                "except client.CompositeError: pass"
+            )
+            until(
+                lambda restarts=restarts: (
+                    self.status().engines[0].restarts == restarts and self.status().ids == (0,)
+                )
+            )
         self.run_python(
             "from ipython1.kernel import client; client.MultiEngineClient().kill(targets=0)"
         )
         until(lambda: self.status().engines[0].state == "ended")
-        self.assertEqual(self.status().engines[0].restarts, 2)
+        self.assertEqual(self.status().engines[0].restarts, 3)
 
     def test_a_killed_controller_comes_back_with_its_engines(self) -> None:
         process = self.start("-n", "2")

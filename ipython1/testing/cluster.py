@@ -38,7 +38,7 @@ from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
 from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.controller.controllerservice import ControllerService
-from ipython1.kernel.controller.enginefc import EngineSession, FCEngines
+from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.controller.multienginefc import IFCMultiEngine
 from ipython1.kernel.controller.taskfc import IFCTaskController
@@ -290,7 +290,7 @@ class InMemoryEngine:
     def register(self) -> None:
         """Register with the controller; call it again to reconnect after the connection was lost."""
         hello = replace(self.hello, holds=self.tasks.add_to(self.end.holds()))
-        session: EngineSession = self._cluster.engines_face.accept(hello)
+        session: Session = self._cluster.engines_face.accept(hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
         self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1

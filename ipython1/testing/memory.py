@@ -83,13 +83,14 @@ class ReactorPump(Pump):
 class MemoryTransport:
     """One direction of an in-memory link.
 
+    :ivar other: the link that receives.
     :ivar cut_off: drop everything sent, like a broken network.
     :ivar reading: whether the other side reads; while it does not, what is sent waits here.
     """
 
     def __init__(self, pump: Pump, other: FrameLink) -> None:
         self._pump = pump
-        self._other = other
+        self.other = other
         self._unread: deque[bytes] = deque()
         self._when_room: list[Callable[[], None]] = []
         self.cut_off = False
@@ -123,7 +124,7 @@ class MemoryTransport:
             self.has_room = False
 
     def _deliver(self, batch: bytes) -> None:
-        self._pump.soon(lambda: self._other.deliver(batch))
+        self._pump.soon(lambda: self.other.deliver(batch))
 
     def when_room(self, call: Callable[[], None]) -> None:
         if self.has_room:
@@ -158,7 +159,7 @@ class MemoryTransport:
     def abort(self) -> None:
         self._unread.clear()
         self._when_room.clear()
-        self._pump.soon(lambda: self._other.connection_lost("the other side closed the connection"))
+        self._pump.soon(lambda: self.other.connection_lost("the other side closed the connection"))
 
     close = abort
 

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -160,7 +160,23 @@ class Cluster(RealCluster):
     On an exception, the ends of its logs are printed.
 
     :param options: additional arguments of ``ipcluster``.
+    :param ini: the text of its ``ipython1.kernel.ini``.
     """
+
+    def __init__(
+        self,
+        n: int = 2,
+        options: Sequence[str] = (),
+        *,
+        ini: str = "",
+        environ: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        super().__init__(n, options, environ, directory)
+        if ini:
+            path = self.ipython_dir / "ipython1.kernel.ini"
+            path.touch(0o600)
+            path.write_text(ini)
 
     def __enter__(self) -> Cluster:
         os.environ["IPYTHONDIR"] = str(self.ipython_dir)
@@ -209,7 +225,7 @@ class Cluster(RealCluster):
         """What ``ipcluster`` has printed so far."""
         return "".join(self.output)
 
-    def command(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run_command(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of the commands for this cluster to its end."""
         return subprocess.run(
             [sys.executable, "-P", "-m", f"ipython1.kernel.scripts.{program}", *arguments],
@@ -269,6 +285,15 @@ def open_files(pid: int) -> int:
         return -1
 
 
+def files_of(pid: int) -> dict[str, str]:
+    """The open files of a process, by number."""
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[path.name] = os.readlink(path)
+    return found
+
+
 @contextlib.contextmanager
 def user(code: str, **popen: Any) -> Iterator[subprocess.Popen[str]]:
     """Another client's program: one that can be killed.  ``client`` is imported for it; it is killed in the end."""
@@ -326,25 +351,26 @@ def baseline(pid: int, memory: float = 40.0, files: int = 0) -> Iterator[None]:
     :param memory: MB that it may keep: what an allocator holds, and tables that have grown.
     :param files: how many more files may stay open.
     """
-    before, open_before = rss(pid), open_files(pid)
+    before, open_before = rss(pid), files_of(pid)
     yield
-    until(
-        lambda: open_files(pid) <= open_before + files,
-        f"files of process {pid} are closed ({open_before} before, now {open_files(pid)})",
-    )
+    try:
+        until(lambda: open_files(pid) <= len(open_before) + files, "files are closed")
+    except AssertionError as problem:
+        new = {number: name for number, name in files_of(pid).items() if number not in open_before}
+        raise AssertionError(f"{problem}: {len(open_before)} before, and now also {new}") from None
     until(lambda: rss(pid) <= before + memory, f"memory is given back ({before:.0f} MB before)")
-    say(f"process {pid}: {before:.0f} MB before, {rss(pid):.0f} MB after, {open_before} files")
+    say(f"process {pid}: {before:.0f} MB before, {rss(pid):.0f} MB after, {open_files(pid)} files")
 
 
 class Witness:
     """A second client that is served throughout: it calls an engine all the time, in a thread.
 
-    :param engine: one that is not harmed.
+    :param engine: one that is not harmed; None if it is to ask the controller only.
     :param patience: seconds that one of its calls may take.
     :ivar longest: the seconds of the longest call so far.
     """
 
-    def __init__(self, cluster: Cluster, engine: int = 1, patience: float = 10.0) -> None:
+    def __init__(self, cluster: Cluster, engine: int | None = 1, patience: float = 10.0) -> None:
         self._mec = cluster.mec()
         self._engine = engine
         self.patience = patience
@@ -360,9 +386,10 @@ class Witness:
             while not self._over.is_set():
                 self._begun = time.monotonic()
                 number = self.calls
-                self._mec.push({"witness": number}, targets=self._engine)
-                assert self._mec.pull("witness", targets=self._engine) == [number]
                 self._mec.get_ids()
+                if self._engine is not None:
+                    self._mec.push({"witness": number}, targets=self._engine)
+                    assert self._mec.pull("witness", targets=self._engine) == [number]
                 self.longest = max(self.longest, time.monotonic() - self._begun)
                 self.calls += 1
                 self._over.wait(0.05)
@@ -376,6 +403,8 @@ class Witness:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._over.set()
         self._thread.join(self.patience)
+        if not self._thread.is_alive():
+            _close(self._mec)
         if kind is not None:
             return
         assert self._problem is None, f"the second client was not served: {self._problem!r}"
@@ -420,6 +449,11 @@ class Ledger:
     def runs(self) -> collections.Counter[int]:
         """How often each task has begun."""
         return collections.Counter(number for what, number, *_ in self.lines() if what == "begun")
+
+
+def only_where(name: str) -> Callable[[dict[str, Any]], bool]:
+    """What to give as ``depend`` for a task that is only for engines which have the property ``name``."""
+    return lambda properties: bool(properties.get(name))
 
 
 def run_noted(path: str, number: int, seconds: float) -> tuple[int, int]:
@@ -499,3 +533,26 @@ def results_of(tc: Any, ids: Sequence[int]) -> list[Any]:
         except Exception as problem:
             found.append(problem)
     return found
+
+
+@contextlib.contextmanager
+def engine_behind(cluster: Cluster, proxy: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """An engine that reaches the controller through a proxy: its process and its id."""
+    mec = cluster.mec()
+    before = set(mec.get_ids())
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "ipython1.kernel.scripts.ipengine"),
+            *("--controller-ip=127.0.0.1", f"--controller-port={proxy.port}"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        came = until(lambda: set(mec.get_ids()) - before, "the engine behind the proxy")
+        yield process, came.pop()
+    finally:
+        osprocess.send_signal(process.pid, signal.SIGCONT)
+        osprocess.send_signal(process.pid, signal.SIGKILL)
+        process.wait()

@@ -278,9 +278,9 @@ def wait_for_another(place: str) -> Any:
 def submit_many(with_executor: bool) -> None:
     """Submit more tasks than the controller and the client accept."""
     from ipython1.kernel.client import MapTask, TaskClient
-    from ipython1.kernel.tasks import clienttasks
+    from ipython1.kernel.tasks import outbox
 
-    clienttasks.OUTBOX_TASKS = 10
+    outbox.OUTBOX_TASKS = 10
     try:
         with TaskClient() as tc:
             if with_executor:
@@ -290,7 +290,7 @@ def submit_many(with_executor: bool) -> None:
             for _ in range(16384 + 20):
                 tc.run(MapTask(int))
     finally:
-        clienttasks.OUTBOX_TASKS = 65536
+        outbox.OUTBOX_TASKS = 65536
 
 
 WAITS_FOR_A_TASK = """

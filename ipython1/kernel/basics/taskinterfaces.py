@@ -46,19 +46,23 @@ class ITask(Interface):
 class ITaskController(Interface):
     """The Task interface of a controller: engines are a load-balanced pool.
 
-    Clients are identified by uuids (16 bytes); finished tasks are delivered to an :class:`ITaskObserver`.
+    Clients are identified by uuids (16 bytes); finished tasks are delivered to an :class:`ITaskObserver`.  What a
+    client submits is in the controller's journal, if it keeps one, before it is run or confirmed.
     """
 
     controller = Attribute("The adapted controller.")
 
     def join(uuid: bytes, observer: Any) -> None:
-        """Register a client.
+        """Register a client, perhaps again; it is told nothing before :meth:`begin` or :meth:`resync`.
 
         :param observer: an :class:`ITaskObserver`.
         """
 
-    def leave(uuid: bytes, for_good: bool = True) -> None:
-        """Unregister a client that disconnected; its tasks keep running."""
+    def disconnect(uuid: bytes, observer: Any) -> None:
+        """Note that a client cannot be reached, and may come back; its tasks keep running."""
+
+    def leave(uuid: bytes) -> None:
+        """Note that a client will not come back; its tasks keep running, and others can fetch their results."""
 
     def lease(uuid: bytes) -> tuple[int, int]:
         """Reserve a block of task ids for a client: return the first id, and the last plus 1."""
@@ -66,14 +70,28 @@ class ITaskController(Interface):
     def begin(uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return a first block of ids, and the total numbers of tasks and bytes that the client may submit."""
 
+    def resync(uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]) -> Any:
+        """Return what is known of a client that is back, and deliver what it lacks.
+
+        :param missing: ranges of its ids of which it has no results.
+        :param functions: digests of the functions that it takes to be known.
+        :returns: a ``ResyncAnswer`` of ``ipython1.kernel.wire.tasksync``.
+        """
+
     def add_function(uuid: bytes, digest: bytes, data: bytes) -> None:
         """Store a function that the client's tasks will refer to by its digest."""
 
     def forget_function(uuid: bytes, digest: bytes) -> None:
         """Drop a function whose tasks are all done; the client will send it again before submitting others."""
 
-    def submit(uuid: bytes, submissions: Iterable[Any]) -> None:
-        """Queue tasks."""
+    def submit(
+        uuid: bytes, submissions: Iterable[Any], data: Any = b"", bodies: Any = None
+    ) -> None:
+        """Queue tasks.
+
+        :param data: the bytes that they came as, for the journal.
+        :param bodies: their payloads, if a bulk transfer brought these.
+        """
 
     def confirm(uuid: bytes, number: int) -> None:
         """Note that the client has received a batch of results."""
@@ -96,7 +114,7 @@ class ITaskController(Interface):
         """Return whether a task is running now."""
 
     def fetch(uuid: bytes, taskid: int, wait: bool) -> Any:
-        """Return a finished task, or None if it is not done.
+        """Return a finished task, False if it is not done, or True if it is done and its result is not in memory.
 
         :param wait: deliver it to the client once it is done.
         :raises IndexError: if it is unknown.
@@ -112,14 +130,23 @@ class ITaskController(Interface):
         """Try to schedule the waiting tasks again."""
 
     def queue_status(verbose: bool = False) -> dict[str, Any]:
-        """Return the number of tasks in each state, or with ``verbose`` lists of their ids."""
+        """Return the number of tasks in each state, or with ``verbose`` lists of their ids.
+
+        With ``verbose``, ``reasons`` is a list of pairs: why tasks wait for more than their turn, and the ids of these.
+        """
 
 
 class ITaskObserver(Interface):
     """A client as a task controller sees it."""
 
-    def deliver(number: int, finished: list[Any]) -> None:
-        """Receive finished tasks; unless ``number`` is 0, the client must confirm it."""
+    def deliver(batch: Any) -> None:
+        """Receive a batch of finished tasks; the client confirms its number."""
+
+    def tell(finished: list[Any]) -> None:
+        """Receive finished tasks that the client has asked for."""
+
+    def refuse(task_id: int, error: tuple[str, str]) -> None:
+        """Learn that there is nothing to tell of a task, and the name and message of the reason."""
 
     def credit(accepted: int, tasks: int, size: int) -> None:
         """Learn how many of the client's tasks have arrived, and how many tasks and bytes it may submit in total."""

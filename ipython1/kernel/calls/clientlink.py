@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -52,7 +52,7 @@ TAKEN_AFTER: Final = 0.02
 RESYNC_ROWS: Final = 5_000
 """Commands that one frame tells of when the controller is back; fit into one."""
 
-ONLY_ONCE = frozenset(("interrupt", "kill"))
+ONLY_ONCE = frozenset(("interrupt", "kill", "resync"))
 """Questions that are not asked again, as something else may be meant by then."""
 
 
@@ -75,6 +75,7 @@ class ClientEnd:
     :ivar on_away: called with the reason when the link is lost, and is to be made again.
     :ivar on_back: called with the welcome when it is made again.
     :ivar on_lost: called with the reason when it is lost for good.
+    :ivar settle_first: called when the link is made again; other questions wait until its Deferred has fired.
     :ivar others_wait: functions that say whether something waits for the controller that is not known here.
     """
 
@@ -114,6 +115,8 @@ class ClientEnd:
         self.on_away: list[Callable[[str], None]] = []
         self.on_back: list[Callable[[messages.Welcome], None]] = []
         self.others_wait: list[Callable[[], bool]] = []
+        self.settle_first: Callable[[], Deferred[None]] | None = None
+        self._settling = False
 
     def attach(self, link: FrameLink, welcome: messages.Welcome) -> None:
         """Use ``link`` from now on, the first one or another one."""
@@ -134,9 +137,21 @@ class ClientEnd:
         self._away = None
         self._ids_are(frozenset(welcome.extra.get("ids", ())))
         self._resync()
-        self._ask_again()
+        self._settle_and_ask()
         for callback in list(self.on_back):
             _guarded(callback, welcome)
+
+    def _settle_and_ask(self) -> None:
+        """Ask again what was not answered, after what has to be settled first."""
+        link = self._link
+
+        def settled(result: object) -> None:
+            if self._link is link:
+                self._settling = False
+                self._ask_again()
+
+        self._settling = True
+        (succeed(None) if self.settle_first is None else self.settle_first()).addBoth(settled)
 
     @property
     def connected(self) -> bool:
@@ -213,7 +228,7 @@ class ClientEnd:
         return answer
 
     def _send_question(self, number: int, question: _Question) -> None:
-        if self._link is not None:
+        if self._link is not None and (not self._settling or question.name in ONLY_ONCE):
             payload = messages.pack_json({"name": question.name, "args": question.args})
             self._link.send(frames.ASK, number, b"", payload)
 

@@ -202,7 +202,7 @@ class AsyncTaskClient(TaskMethods):
             if not await self._fetch([task_id], block) and not block:
                 return None
         elif not block:
-            self._connection.end.link  # noqa: B018 (raises the error that says why)
+            self._connection.end.check()
             return None
         await self._wait([task_id], None)
         return self._read(task_id)
@@ -221,7 +221,7 @@ class AsyncTaskClient(TaskMethods):
         ids, maps = split_waits(taskids, AsyncPendingMap)
         clock = self._connection.reactor
         begun = clock.seconds()
-        wanted = await self._known(ids)
+        wanted = await self._known(ids, read=False)
         await self._wait(wanted, timeout)
         if not maps:
             return
@@ -239,11 +239,14 @@ class AsyncTaskClient(TaskMethods):
                 f"{left} of {len(maps)} maps were not done after {timeout:g} s; they continue"
             ) from None
 
-    async def _known(self, taskids: Any) -> list[int]:
-        """Return the unique ids of tasks, after requesting those results that are not sent automatically."""
+    async def _known(self, taskids: Any, read: bool) -> list[int]:
+        """Return the unique ids of tasks, after requesting those results that are not sent automatically.
+
+        :param read: whether the results will be read.
+        """
         wanted = list(dict.fromkeys(check_ids(taskids)))
-        missing = self._tasks.results.missing(wanted)
-        await self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
+        missing = self._tasks.results.unreadable if read else self._tasks.results.missing
+        await self._fetch(self._tasks.to_ask_for(missing(wanted)), True)
         return wanted
 
     async def as_completed(self, taskids: Any) -> AsyncIterator[TaskResult]:
@@ -255,7 +258,7 @@ class AsyncTaskClient(TaskMethods):
         :raises ConnectionError: if the connection to the controller was lost before all results arrived.
         """
         # The caller's coroutine may be one of asyncio's.
-        wanted = await awaitable(self._known(taskids))
+        wanted = await awaitable(self._known(taskids, read=True))
         news: list[int] = []
         waiting: list[Deferred[None]] = []
 

@@ -152,7 +152,7 @@ class TaskClient(TaskMethods):
         :returns: its :class:`TaskResult`, or None if it is not done and ``block`` is False.
         :raises IndexError: if there is no task with this id.
         :raises TypeError: if the id is not an int.
-        :raises ConnectionError: if the connection to the controller was lost before the result arrived.
+        :raises ConnectionError: if the controller was gone for good before the result arrived.
         :raises WaitInterrupted: on Ctrl-C; the task continues.
         """
         task_id = check_id(taskid)
@@ -163,7 +163,7 @@ class TaskClient(TaskMethods):
             if not self._fetch([task_id], block) and not block:
                 return None
         elif not block:
-            self._raise_if_lost()
+            self._connection.end.check()
             return None
         self._wait([task_id], None, "task")
         return self._read(task_id)
@@ -181,7 +181,7 @@ class TaskClient(TaskMethods):
         wanted, calls = split_waits(taskids, PendingResult)
         deadline = None if timeout is None else time.monotonic() + timeout
         missing = self._tasks.results.missing(wanted)
-        self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
+        self._fetch(self._tasks.to_ask_for(missing), True)
         if missing:
             self._wait(missing, timeout, "barrier")
         if not calls:
@@ -207,8 +207,7 @@ class TaskClient(TaskMethods):
         """
         reactor_in_thread.check()
         wanted = list(dict.fromkeys(check_ids(taskids)))
-        missing = self._tasks.results.missing(wanted)
-        self._fetch(self._tasks.to_ask_for(sorted(missing)), True)
+        self._fetch(self._tasks.to_ask_for(self._tasks.results.unreadable(wanted)), True)
         return self._as_completed(wanted, timeout)
 
     def _as_completed(self, wanted: list[int], timeout: float | None) -> Iterator[TaskResult]:
@@ -249,10 +248,6 @@ class TaskClient(TaskMethods):
         """Request results that are not sent automatically; return whether all the tasks are done."""
         done = [self._ask("fetch", taskids=part, wait=wait) for part in chunks(task_ids)]
         return all(done)
-
-    def _raise_if_lost(self) -> None:
-        if not self._connection.end.connected:
-            self._connection.end.link  # noqa: B018 (raises the error that says why)
 
     def _wait(self, task_ids: Iterable[int], timeout: float | None, what: str) -> None:
         refuse_in_reactor_thread()

@@ -127,8 +127,9 @@ CONTROLLER = Section(
             "client_ip",
             _ADDRESS,
             "",
-            "The address to listen on. Empty means all addresses of this host; 127.0.0.1 admits only "
-            "clients and engines on this host.",
+            "The address to listen on. Empty means all addresses of this host, but 127.0.0.1 for the controller "
+            "of a cluster whose engines all run on this host; 127.0.0.1 admits only clients and engines on this "
+            "host, 0.0.0.0 all.",
         ),
         Option("client_port", _PORT, 0, "The port to listen on; 0 means any free port."),
         Option(
@@ -231,6 +232,13 @@ TASK = Section(
             "Seconds that an aborted task may keep running before its engine is killed.",
         ),
         Option(
+            "unrunnable_after",
+            _SECONDS,
+            0.0,
+            "Seconds that a task waits at most while no engine can run it: while there is none, or its depend function "
+            "is false for all. Then it fails with TaskTimeout. 0 means that it waits for ever.",
+        ),
+        Option(
             "prefetch_seconds",
             kinds.number(0.0001, 60, unit="seconds"),
             0.010,
@@ -252,14 +260,15 @@ TASK = Section(
             "result_age",
             _SECONDS,
             86400.0,
-            "Seconds that results already delivered to their client are kept for other clients.",
+            "Seconds that results already delivered to their client are kept in memory for other clients. With "
+            "a journal, its own limits count.",
         ),
         Option(
             "result_size",
             kinds.SIZE,
             64 * MIB,
-            "Total size of the results already delivered to their client that are kept for other "
-            "clients; the oldest are dropped first.",
+            "Total size of the results already delivered to their client that are kept in memory for other "
+            "clients; the oldest are dropped first. With a journal, this is a cache.",
         ),
     ),
 )
@@ -402,7 +411,14 @@ CLUSTER = Section(
             "restart_engines",
             kinds.integer(0, 1000),
             0,
-            "How many times per minute to restart an engine that died.",
+            "How many times per minute to restart an engine that died, whatever killed it.",
+        ),
+        Option(
+            "restore",
+            kinds.CODE,
+            "",
+            "Code that each engine runs before it can be used, at its first start and after a restart.",
+            example="\nimport numpy as np\n",
         ),
         Option(
             "engine_arguments",

@@ -23,6 +23,7 @@ from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import check_inline
 
 CONFIRM_AFTER: Final = 0.05
 """Seconds for which confirmations are collected."""
@@ -32,6 +33,9 @@ KEPT_HERE: Final = 4096
 
 A_STRANGER: Final = "(a command of a client that has not come back)"
 """What is shown of a command from before the controller's restart."""
+
+
+_STATUSES: Final = (messages.OK, messages.FAILED, messages.REFUSED, messages.UNRECEIVED)
 
 
 def _unpack_outcome(meta: bytes) -> tuple[bytes, int, tuple[str, str] | None]:
@@ -49,7 +53,10 @@ def _unpack_outcome(meta: bytes) -> tuple[bytes, int, tuple[str, str] | None]:
         except (TypeError, ValueError) as problem:
             raise ProtocolError(f"an engine's outcome is malformed: {problem}") from None
         error = (str(name), str(message))
-    return meta[: messages.ORIGIN_SIZE], meta[messages.ORIGIN_SIZE], error
+    status = meta[messages.ORIGIN_SIZE]
+    if status not in _STATUSES:
+        raise ProtocolError(f"an engine's outcome has the unknown status {status}")
+    return meta[: messages.ORIGIN_SIZE], status, error
 
 
 class CommandSender:
@@ -219,6 +226,8 @@ class CommandSender:
         if status == messages.UNRECEIVED:
             self._unreceived(key)
             return
+        if not flags & frames.BULK and len(payload):
+            check_inline(payload)
         queue = self._queue
         command = queue.running
         is_running = command is not None and command.key == key

@@ -30,6 +30,7 @@ class TaskConfig:
     :ivar scheduler: dotted name of the scheduler's class.
     :ivar kill_limit: a task during which so many engines died is not tried again.
     :ivar abort_grace: seconds that an aborted task may go on before its engine is killed.
+    :ivar unrunnable_after: seconds that a task waits at most while no engine can run it; 0 for ever.
     :ivar prefetch_seconds: seconds of work that an engine is given ahead, within ``prefetch_min``
         and ``prefetch_max`` tasks.
     :ivar result_age: seconds that results which their client has are kept for others, up to
@@ -39,6 +40,7 @@ class TaskConfig:
     scheduler: str
     kill_limit: int
     abort_grace: float
+    unrunnable_after: float
     prefetch_seconds: float
     prefetch_min: int
     prefetch_max: int

@@ -132,6 +132,7 @@ class ControllerService(MultiService):
         self.interfaces: dict[str, Any] = {}
         self._next_id = 0
         self._ids: OrderedDict[str, int] = OrderedDict()
+        self._unwanted: OrderedDict[str, None] = OrderedDict()
         self._parties = Parties("engine", clock, self._engine_gone, watched)
         self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
         self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
@@ -140,6 +141,7 @@ class ControllerService(MultiService):
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
         self._on_back: list[Hook] = []
+        self._on_end: list[Callable[[], None]] = []
         self._on_n: list[tuple[int, Callable[..., Any], Any, Any]] = []
 
     # -- an engine's life: it comes, its link is lost, it comes back or is gone
@@ -187,7 +189,9 @@ class ControllerService(MultiService):
         self._parties.expect(engine_party(row), STARTED_AGAIN, self.graces.restart)
 
     def _new_engine(self, engine_id: int, hello: messages.Hello) -> QueuedEngine:
-        return QueuedEngine(engine_id, hello, self.clock, self._processes, self.commands)
+        engine = QueuedEngine(engine_id, hello, self.clock, self._processes, self.commands)
+        engine.on_killed = lambda: self._killed(engine)
+        return engine
 
     def _add(self, engine: QueuedEngine) -> None:
         uuid = engine.hello.uuid
@@ -227,6 +231,17 @@ class ControllerService(MultiService):
         engine = self.engines.get(self._ids.get(uuid, -1))
         if engine is not None and engine.hello.uuid == uuid:
             self._gone(engine, reason)
+
+    def _killed(self, engine: QueuedEngine) -> None:
+        """An engine was to end; whether its process has ended or not, nobody waits for it."""
+        self._unwanted[engine.hello.uuid] = None
+        while len(self._unwanted) > MOST_REMEMBERED:
+            self._unwanted.popitem(last=False)
+        self._gone(engine, "it was killed")
+
+    def is_unwanted(self, hello: messages.Hello) -> bool:
+        """Whether this engine was to end, and could not be ended from here."""
+        return hello.uuid in self._unwanted
 
     def _gone(self, engine: QueuedEngine, reason: str) -> None:
         if self.engines.get(engine.id) is not engine:
@@ -334,6 +349,15 @@ class ControllerService(MultiService):
             known=known,
             extra=extra,
         )
+
+    def on_end_do(self, f: Callable[[], None]) -> None:
+        """Call ``f`` at the end of the process, before the journal is closed."""
+        self._on_end.append(f)
+
+    def ended(self) -> None:
+        """No link is left; the process ends."""
+        for function in self._on_end:
+            self._guarded(function, (), {})
 
     def stop_waiting(self) -> None:
         """Wait for no party any more; for the end of the process."""

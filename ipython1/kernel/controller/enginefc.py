@@ -17,9 +17,33 @@ class FCEngines:
     def __init__(self, controller: ControllerService) -> None:
         self._controller = controller
 
-    def accept(self, hello: messages.Hello) -> EngineSession:
+    def accept(self, hello: messages.Hello) -> EngineSession | UnwantedEngineSession:
         """Register the engine that greets so."""
+        if self._controller.is_unwanted(hello):
+            return UnwantedEngineSession(self._controller)
         return EngineSession(self._controller, self._controller.register_engine(hello), hello)
+
+
+class UnwantedEngineSession:
+    """One connection of an engine that was to end while it could not be reached; it is told so now."""
+
+    def __init__(self, controller: ControllerService) -> None:
+        self._controller = controller
+
+    def attach(self, link: FrameLink) -> messages.Welcome:
+        link.send(frames.STOP, 0)
+        return self._controller.welcome(False)
+
+    def opened(self) -> None:
+        """Nothing begins."""
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> None:
+        """Nothing that it has to say matters any more."""
+
+    def link_lost(self, reason: str) -> None:
+        """It has ended, or comes again."""
 
 
 class EngineSession:

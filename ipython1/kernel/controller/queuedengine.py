@@ -132,6 +132,8 @@ class QueuedEngine:
         self._kill_timer: Any = None
         self.on_turn: Callable[[], None] = lambda: None
         """Called when a command is sent, and when the engine is done with one."""
+        self.on_killed: Callable[[], None] = lambda: None
+        """Called when it was to be killed and has not gone by itself; it must be given up."""
         self.loss_reason = ""
         """How it went, once it is gone."""
         self.lost_command = False
@@ -251,10 +253,14 @@ class QueuedEngine:
         return self.commands.died("it is gone")
 
     def kill(self, grace: float = 1.0) -> None:
-        """End the engine's process; by force after ``grace`` seconds, where it runs on this host."""
-        if self.link is None or not self.alive or self._kill_timer is not None:
+        """End the engine's process; by force after ``grace`` seconds, where it runs on this host.
+
+        It is gone then in any case.
+        """
+        if not self.alive or self._kill_timer is not None:
             return
-        self.link.send(frames.STOP, 0)
+        if self.link is not None:
+            self.link.send(frames.STOP, 0)
         self._kill_timer = self._clock.callLater(grace, self._kill_by_force)
 
     def _kill_by_force(self) -> None:
@@ -271,8 +277,7 @@ class QueuedEngine:
                 pid=self.hello.pid,
                 host=self.hello.host.partition("|")[0],
             )
-        if self.link is not None:
-            self.link.abort("it was killed")
+        self.on_killed()
 
     # -- the link
 

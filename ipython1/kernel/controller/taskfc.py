@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
+from ipython1.kernel.basics.error import ClientError, KernelError, ProtocolError, to_wire
 from ipython1.kernel.basics.taskinterfaces import ITaskController, ITaskObserver
 from ipython1.kernel.controller.multienginefc import IFCSessions, send_reply
-from ipython1.kernel.controller.scheduling.accounts import Finished
+from ipython1.kernel.controller.resultpost import ResultPost, no_longer_kept
+from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.task import TaskController
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
-from ipython1.kernel.wire.taskwire import Status
+from ipython1.kernel.wire.tasksync import read_ranges
+
+log = Logger()
 
 MOST_OPTIONS = 4096
 """Different options that a session remembers."""
@@ -50,6 +56,7 @@ class TaskSession:
         self._tasks = tasks
         self._uuid = bytes.fromhex(hello.uuid)
         self._link: FrameLink | None = None
+        self._post: ResultPost | None = None
         self._known = tasks.controller.clients.came(hello)
         self._options: dict[bytes, object] = {}
         self._arrivals = Arrivals()
@@ -63,12 +70,19 @@ class TaskSession:
             "has_begun": self._tasks.has_begun,
             "fetch": self._fetch,
             "clear": lambda taskids: self._tasks.clear(self._uuid, taskids),
+            "resync": self._resync,
+            "submission": self._submission,
+            "history": self._history,
             "spin": self._tasks.spin,
             "queue_status": self._tasks.queue_status,
         }
 
     def attach(self, link: FrameLink) -> messages.Welcome:
         self._link = link
+        tasks = self._tasks
+        self._post = ResultPost(
+            link, tasks.journal, tasks.rows, lambda number: tasks.confirm(self._uuid, number)
+        )
         self._tasks.join(self._uuid, self)
         controller = self._tasks.controller
         controller.clients.attached(self._uuid.hex(), link)
@@ -82,7 +96,9 @@ class TaskSession:
     def link_lost(self, reason: str) -> None:
         link, self._link = self._link, None
         self._arrivals.clear()
-        self._tasks.leave(self._uuid, for_good=False)
+        if self._post is not None:
+            self._post.stop()
+        self._tasks.disconnect(self._uuid, self)
         controller = self._tasks.controller
         controller.clients.left(self._uuid.hex(), link, reason)
         controller.on_register_engine_do_not(self._engine_came)
@@ -124,7 +140,14 @@ class TaskSession:
             reason = bytes(payload).decode(errors="replace")
             self._tasks.controller.clients.goodbye(self._uuid.hex(), reason)
         elif kind == frames.ASK:
-            self._in_turn(0, b"", lambda nothing: self._asked(ident, payload))
+            question = bytes(payload)
+            self._in_turn(
+                0,
+                b"",
+                lambda nothing: self._tasks.intake.after(
+                    self._uuid, lambda: self._asked(ident, question)
+                ),
+            )
         else:
             raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
 
@@ -147,7 +170,7 @@ class TaskSession:
 
     def _submit(self, head: Buffer, bodies: Buffer | None) -> None:
         submissions: Any = taskwire.unpack_submissions(head, self._read_options, bodies)
-        self._tasks.submit(self._uuid, submissions)
+        self._tasks.submit(self._uuid, submissions, head, bodies)
 
     def _read_options(self, packed: bytes) -> object:
         options = self._options.get(packed)
@@ -158,15 +181,25 @@ class TaskSession:
         return options
 
     def _asked(self, number: int, payload: Buffer) -> None:
-        question = messages.unpack_json(payload)
+        """Answer a question, now or later."""
         try:
+            question = messages.unpack_json(payload)
             value = self._questions[question["name"]](**question["args"])
-            answer: dict[str, Any] = {"value": value}
         except (KernelError, IndexError) as problem:
-            answer = {"error": to_wire(problem)}
+            self._answer(number, {"error": to_wire(problem)})
         except (KeyError, TypeError) as problem:
             unclear = ProtocolError(f"the call cannot be understood: {problem!r}")
-            answer = {"error": to_wire(unclear)}
+            self._answer(number, {"error": to_wire(unclear)})
+        else:
+            if isinstance(value, Deferred):
+                value.addCallbacks(
+                    lambda result: self._answer(number, {"value": result}),
+                    lambda failure: self._answer(number, {"error": _to_wire(failure)}),
+                )
+            else:
+                self._answer(number, {"value": value})
+
+    def _answer(self, number: int, answer: dict[str, Any]) -> None:
         if self._link is not None:
             send_reply(self._link, number, answer)
 
@@ -176,48 +209,93 @@ class TaskSession:
             with contextlib.suppress(IndexError):
                 self._tasks.abort(task_id)
 
-    def _fetch(self, taskids: list[int], wait: bool) -> bool:
+    def _resync(self, missing: list[list[int]], functions: list[str]) -> dict[str, Any]:
+        digests = [bytes.fromhex(digest) for digest in functions]
+        return self._tasks.resync(self._uuid, read_ranges(missing), digests).pack()
+
+    def _fetch(self, taskids: list[int], wait: bool) -> Deferred[bool]:
         """Deliver the results of tasks; False when not all of them are done."""
-        fetched = [self._tasks.fetch(self._uuid, task_id, wait) for task_id in taskids]
-        done = [finished for finished in fetched if finished is not None]
-        self.deliver(0, done)
-        return len(done) == len(taskids)
+        fetched = [(each, self._tasks.fetch(self._uuid, each, wait)) for each in taskids]
+        answer: Deferred[bool] = Deferred()
+        post = self._post
+        if post is None:
+            return answer
+        post.tell([finished for _, finished in fetched if isinstance(finished, Finished)])
+        lost: list[int] = []
+        post.tell_kept([each for each, finished in fetched if finished is True], lost.append)
+
+        def sent() -> None:
+            if lost:
+                answer.errback(no_longer_kept(lost[0]))
+            else:
+                answer.callback(all(finished is not False for _, finished in fetched))
+
+        post.then(sent)
+        return answer
+
+    def _history(
+        self, limit: int, before: int | None, states: list[str] | None, own: bool
+    ) -> Deferred[list[Any]]:
+        async def packed() -> list[Any]:
+            history = self._tasks.history
+            entries = await history.entries(self._uuid, limit, before, states, own)
+            return [entry.pack() for entry in entries]
+
+        return Deferred.fromCoroutine(packed())
+
+    def _submission(self, taskid: int) -> Deferred[list[str]]:
+        return Deferred.fromCoroutine(self._send_submission(taskid))
+
+    async def _send_submission(self, task_id: int) -> list[str]:
+        entry, digests = await self._tasks.history.submission(task_id)
+        functions = [(digest, self._tasks.functions.get(digest)) for digest in digests]
+        if any(data is None for _, data in functions):
+            raise ClientError(
+                f"a function that task {task_id} refers to is no longer kept, so it cannot be submitted again; "
+                "make the task again and run it"
+            )
+        link = self._link
+        if link is None:
+            return []
+        for digest, data in functions:
+            assert data is not None
+            link.send_bytes(taskwire.FUNCTION, 0, digest, data)
+        if entry.size > taskwire.INLINE:
+            head, bodies = taskwire.pack_submission_head(entry)
+            link.send_large(taskwire.SUBMIT, 0, head, bodies)
+        else:
+            for parts, size in taskwire.pack_submissions([entry]):
+                link.send_packed(parts, size)
+        return [digest.hex() for digest in digests]
 
     # -- out
 
-    def deliver(self, number: int, finished: list[Finished]) -> None:
-        link = self._link
-        if link is None:
-            return
-        for parts, size in taskwire.pack_done(self._rows(finished), number):
-            link.send_packed(parts, size)
+    def deliver(self, batch: Batch) -> None:
+        if self._post is not None:
+            self._post.add(batch)
 
-    def _rows(self, batch: list[Finished]) -> Iterator[tuple[bytes, bytes]]:
-        epoch = self._tasks.epoch()
-        for finished in batch:
-            payload = finished.payload
-            if finished.status is Status.REFUSED and finished.error is not None:
-                payload = messages.pack_json(finished.error)
-            head = taskwire.DONE_HEAD.pack(
-                finished.id,
-                len(payload),
-                finished.status,
-                finished.engine,
-                finished.attempt,
-                finished.submitted + epoch,
-                finished.completed + epoch,
-                finished.duration,
-            )
-            if len(payload) <= taskwire.INLINE:
-                yield head, payload
-                continue
-            link = self._link
-            if link is not None:
-                link.send_large(taskwire.DONE, 0, head, [payload])
+    def tell(self, finished: list[Finished]) -> None:
+        if self._post is not None:
+            self._post.tell(finished)
+
+    def refuse(self, task_id: int, error: tuple[str, str]) -> None:
+        if self._post is not None:
+            self._post.refuse(task_id, error)
 
     def credit(self, accepted: int, tasks: int, size: int) -> None:
         if self._link is not None:
             self._link.send(taskwire.CREDIT, accepted, taskwire.pack_credit(tasks, size))
+
+
+def _to_wire(failure: Failure) -> tuple[str, str]:
+    """The error that a question ended with; what is not the asker's business is logged."""
+    problem = failure.value
+    if isinstance(problem, KernelError | IndexError):
+        return to_wire(problem)
+    if isinstance(problem, TypeError | ValueError):
+        return to_wire(ProtocolError(f"the call cannot be understood: {problem!r}"))
+    log.failure("a question of a client could not be answered", failure)
+    return to_wire(ClientError(f"the controller failed to answer: {problem!r}; see its log"))
 
 
 registerAdapter(FCTaskController, ITaskController, IFCTaskController)

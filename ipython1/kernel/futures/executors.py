@@ -361,7 +361,7 @@ class MultiEngineExecutor(EngineExecutor):
         check_max_workers(max_workers)
         preparation = make_preparation(initializer, initargs)
         reactor_in_thread.check()
-        connection.end.link  # noqa: B018 (raises the error that says why it is lost)
+        connection.end.check()
         known = connection.end.ids
         if not known:
             raise NoEnginesRegistered(
@@ -420,7 +420,7 @@ class TaskExecutor(EngineExecutor):
         preparation = make_preparation(initializer, initargs)
         check_options(options)
         reactor_in_thread.check()
-        connection.end.link  # noqa: B018 (raises the error that says why it is lost)
+        connection.end.check()
         super().__init__(
             lambda completions: TaskItems(
                 connection, tasks, encoder, options, max_workers, completions, preparation

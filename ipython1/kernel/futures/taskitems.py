@@ -140,7 +140,7 @@ class TaskItems(ExecutorItems):
                 done = self._tasks.watch(self._waiter, [task_id])
                 if done:
                     self.told(done)
-                if not self._end.connected:
+                if not self._end.usable:
                     self._break("the controller is gone")
                 return
             if in_reactor_thread():
@@ -256,7 +256,7 @@ class TaskItems(ExecutorItems):
             self._waiting.clear()
             self._handed.clear()
         self._fail(items)
-        if self._end.connected:
+        if self._end.usable:
             # They must not run when new engines register.
             self._reactor.callFromThread(self._interrupt, numbers)
 

@@ -6,8 +6,10 @@ is stopped or busy in a C call still has an operating system that answers, and m
 On Linux this takes two options.  Keepalive probes idle connections.  ``TCP_USER_TIMEOUT`` limits how long sent data
 may stay unacknowledged; without it, a network that drops all packets is detected only after a quarter of an hour.
 But it also closes a connection whose receiver keeps its window closed for that long while its operating system
-answers every probe, and a busy process with a full receive buffer looks just like this.  ``spare_busy_peer``, called
-every few seconds, lifts the limit for such a connection and restores it afterwards.
+answers every probe, and a busy process with a full receive buffer looks just like this.  :class:`PeerWatch`, asked
+every few seconds, lifts the limit for such a connection and restores it afterwards.  Meanwhile it looks itself whether
+the probes are answered.  Linux sends these at growing intervals, up to two minutes, so that a host that dies with a
+closed window is noticed late; from Linux 6.15 on ``TCP_RTO_MAX_MS`` makes the intervals short.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else No
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 _KEEP_IDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
 
-# The beginning of Linux's struct tcp_info: state, ca_state, retransmits, probes, backoff, options, two bytes of bit
-# fields; then rto, ato, snd_mss, rcv_mss, unacked (32 bits each).
+_TCP_RTO_MAX_MS = 44 if sys.platform == "linux" else None  # not in Python's module yet
+
+# Of Linux's struct tcp_info: state, ca_state, retransmits, probes, backoff, options, two bytes of bit fields; rto, ato,
+# snd_mss, rcv_mss, unacked (32 bits each); and, at the offset of segs_in, how many segments have come.
 _INFO = struct.Struct("=8B5I")
+_SEGMENTS_IN = struct.Struct("=I")
+_SEGMENTS_OFFSET = 140
 
 
 def tune(sock: socket.socket, dead_after: float = DEAD_AFTER) -> None:
@@ -51,28 +57,68 @@ def tune(sock: socket.socket, dead_after: float = DEAD_AFTER) -> None:
     _set(sock, socket.IPPROTO_TCP, _KEEP_IDLE, 2 * step)
     _set(sock, socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), step)
     _set(sock, socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), PROBES - 2)
+    _set(sock, socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, step * 1000)
     _set_user_timeout(sock, dead_after)
 
 
-def spare_busy_peer(sock: socket.socket, dead_after: float = DEAD_AFTER) -> bool:
-    """Keep the connection open if the other process does not read but its operating system answers.
+class PeerWatch:
+    """Keeps a connection open while the other process does not read but its operating system answers.
 
-    Call this for every connection a few times per ``dead_after`` seconds.
+    ======  =====================================================  ================================================
+    state   meaning                                                becomes
+    ======  =====================================================  ================================================
+    quiet   the operating system limits the silence                busy, if the other side keeps its window closed
+    busy    no limit; probes of the closed window are answered     quiet, if the window is open again;
+                                                                   asked, if the last probe is not answered
+    asked   the same, and nothing has come since that probe        busy, if anything comes; after some seconds silent
+    silent  the other host is gone; the caller closes the
+            connection
+    ======  =====================================================  ================================================
 
-    :returns: whether that is the case; always False on platforms without ``TCP_USER_TIMEOUT``.
+    On platforms without ``TCP_USER_TIMEOUT`` it is always quiet.
     """
-    if _TCP_INFO is None or _TCP_USER_TIMEOUT is None:
-        return False
-    try:
-        raw = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
-        _, _, _, unanswered, backoff, _, _, _, _, _, _, _, unacknowledged = _INFO.unpack(raw)
-        busy = backoff > 0 and unacknowledged == 0 and unanswered <= 1
-        limited = sock.getsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT) > 0
-    except (OSError, struct.error):
-        return False
-    if busy == limited:
-        _set_user_timeout(sock, 0 if busy else dead_after)
-    return busy
+
+    INTERVALS = PROBES
+    """How often to :meth:`look` per ``dead_after`` seconds."""
+
+    def __init__(self, sock: socket.socket, dead_after: float = DEAD_AFTER) -> None:
+        self._sock = sock
+        self._dead_after = dead_after
+        self._limited = True
+        self._asked: tuple[float, int] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the other side did not read when one last looked."""
+        return not self._limited
+
+    def look(self, now: float) -> bool:
+        """Look at the connection; return False if the other host is silent.
+
+        :param now: seconds, by a clock that only goes forward.
+        """
+        if _TCP_INFO is None or _TCP_USER_TIMEOUT is None:
+            return True
+        try:
+            raw = self._sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256)
+            _, _, _, unanswered, backoff, _, _, _, _, _, _, _, unacknowledged = _INFO.unpack_from(
+                raw
+            )
+            segments = _SEGMENTS_IN.unpack_from(raw, _SEGMENTS_OFFSET)[0]
+        except (OSError, struct.error):
+            return True
+        busy = backoff > 0 and unacknowledged == 0
+        if busy == self._limited:
+            self._limited = not busy
+            _set_user_timeout(self._sock, 0 if busy else self._dead_after)
+        if not busy or not unanswered:
+            self._asked = None
+        elif self._asked is None or self._asked[1] != segments:
+            self._asked = (now, segments)
+        else:
+            # It was asked up to two intervals before it was seen to have been asked.
+            return now - self._asked[0] < self._dead_after * (PROBES - 2) / PROBES
+        return True
 
 
 def _set_user_timeout(sock: socket.socket, dead_after: float) -> None:

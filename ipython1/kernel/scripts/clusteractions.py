@@ -21,8 +21,10 @@ from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl
-from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, read_furl
+from ipython1.kernel.host.sockets import is_loopback
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
+from ipython1.kernel.launchers.places import all_here
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
 from ipython1.kernel.scripts.clusterstart import start
 
@@ -230,18 +232,39 @@ def restart(config: ClusterConfig) -> int:
 
 
 def engines(command: ClusterCommand) -> int:
-    """Add engines to the cluster that runs, or start some for a controller that was started by itself."""
+    """Add engines to the cluster that runs, or start some for a controller that was started in another way."""
     config = command.config
     files = config.files()
     state = read_state(files.state)
-    if state is not None and state.is_here and state.is_alive:
+    if state is not None and not (state.is_here and state.is_alive):
+        state = None
+    if state is not None and (not command.kind_given or config.kind == state.kind):
         return _add(files, config.n or 1)
     if not files.engine_furl.exists():
         raise ClusterError(
             f"there is no controller in {files.dirs.ipython_dir}: {files.engine_furl.name} is missing; "
             "start a cluster with: ipcluster -n 4"
         )
+    if not all_here(config):
+        _check_reachable(files, config.kind, state)
     return start(replace(command, config=replace(config, with_controller=False)))
+
+
+def _check_reachable(files: ClusterFiles, kind: str, state: ClusterStatus | None) -> None:
+    """Check that engines on other hosts can reach the controller.
+
+    :raises ClusterError: if it listens for this host only; with what to do.
+    """
+    hosts = [host for host, _ in read_furl(files.engine_furl).hints]
+    if not all(map(is_loopback, hosts)):
+        return
+    option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
+    program = "ipcontroller" if state is None else f"ipcluster {state.kind} -n {state.n}"
+    raise ClusterError(
+        f"engines of kind {kind!r} may run on other hosts, but the controller of {title_of(files.cluster_id)} listens "
+        f"at {hosts[0]}, for this host only; stop it, and start it again for other hosts, too: "
+        f"{program} --client-ip=0.0.0.0{option}"
+    )
 
 
 def _add(files: ClusterFiles, count: int) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import tokenize
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ipython1.kernel.launchers.clusterconfig import (
@@ -15,10 +16,14 @@ from ipython1.kernel.launchers.clusterconfig import (
     MpiOptions,
     SshOptions,
 )
+from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts import arguments
 
 ACTIONS = ("stop", "restart", "status", "list", "engines")
 """Words in place of a kind that do something else than starting a cluster."""
+
+ANY_NUMBER = 1000
+"""Restarts in a minute, which the pauses between them do not allow."""
 
 DESCRIPTION = """\
 Start a controller and engines, and end them together.
@@ -32,6 +37,7 @@ Start a controller and engines, and end them together.
   ipcluster status                  what runs
   ipcluster list                    all clusters of this directory
   ipcluster engines -n 2            two more engines
+  ipcluster engines ssh -f hosts.py more engines of another kind
   ipcluster restart                 restart its controller; engines and clients go on
   ipcluster stop                    end it, from any shell of its host
   ipcluster stop --force            kill all of it, even if it is stuck
@@ -43,6 +49,8 @@ class ClusterCommand:
     """A command line of ``ipcluster``.
 
     :ivar action: ``start``, or one of :data:`ACTIONS`.
+    :ivar force: whether to kill what does not end.
+    :ivar kind_given: whether the command line says how engines are started.
     :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
     """
 
@@ -52,6 +60,7 @@ class ClusterCommand:
     owner: int = -1
     as_json: bool = False
     force: bool = False
+    kind_given: bool = False
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,6 +76,12 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="KIND | stop | restart | status | list | engines",
         help="how to start engines (default: local), or what to do with a running cluster",
+    )
+    parser.add_argument(
+        "kind",
+        nargs="?",
+        metavar="KIND",
+        help="after engines: how to start them, if not like those that there are",
     )
     parser.add_argument(
         "-n",
@@ -88,6 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force", action="store_true", help="with stop: kill everything, even what is stuck"
     )
+    parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
     arguments.add_common_options(parser)
@@ -99,9 +115,11 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart-engines",
+        nargs="?",
+        const=ANY_NUMBER,
         type=arguments.whole_number,
         metavar="N",
-        help="restart an engine that died, at most N times a minute",
+        help="restart an engine that died, at most N times a minute if N is given",
     )
     parser.add_argument(
         "--restart-stuck",
@@ -114,6 +132,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         type=arguments.seconds,
         metavar="SECONDS",
         help="seconds that engines may take to start; 0 for no limit",
+    )
+    parser.add_argument(
+        "--restore",
+        type=_source,
+        metavar="FILE",
+        help="a Python file that each engine runs before it can be used, also after a restart",
     )
     parser.add_argument(
         "--engine-argument",
@@ -191,6 +215,8 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
         and command.action in ("start", "engines")
     ):
         parser.error("ssh needs a file that lists the hosts: give -f FILE")
+    if given.kind and command.action != "engines":
+        parser.error(f"unrecognized arguments: {given.kind}")
     if command.force and command.action != "stop":
         parser.error("--force can be used with stop only")
     if command.action != "start" and command.daemonize:
@@ -200,8 +226,17 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
 
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
     action = given.action if given.action in ACTIONS else "start"
-    config = cluster_config(given, settings, given.action if action == "start" else None)
-    return ClusterCommand(action, config, given.daemonize, given.owner_fd, given.json, given.force)
+    kind = given.action if action == "start" else given.kind
+    config = cluster_config(given, settings, kind)
+    return ClusterCommand(
+        action,
+        config,
+        given.daemonize,
+        given.owner_fd,
+        given.json,
+        given.force,
+        kind_given=bool(kind or given.cluster_file or given.mpi),
+    )
 
 
 def cluster_config(
@@ -218,7 +253,7 @@ def cluster_config(
             kind = "ssh"
         elif given.mpi:
             kind = "mpiexec"
-    return ClusterConfig(
+    config = ClusterConfig(
         kind=kind,
         n=_chosen(given.n, section["n"]),
         ipython_dir=str(given.ipython_dir or ""),
@@ -237,12 +272,18 @@ def cluster_config(
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
         stop_timeout=section["stop_timeout"],
         engine_arguments=(*section["engine_arguments"], *(given.engine_argument or ())),
+        restore="" if given.restore_file else _chosen(given.restore, section["restore"]),
+        restore_file=str(given.restore_file or ""),
         log_file=str(given.logfile or ""),
         log_level=given.log_level or "",
         log_size=section["log_size"],
         owned=given.owner_fd >= 0,
         temporary=given.temporary,
     )
+    if all_here(config):
+        controller = listen_here(config.controller, settings["controller"])
+        config = replace(config, controller=controller)
+    return config
 
 
 def _chosen(value: Any, default: Any) -> Any:
@@ -280,6 +321,16 @@ def _count(text: str) -> int:
     if number == 0:
         raise argparse.ArgumentTypeError("must be at least 1, not 0")
     return number
+
+
+def _source(text: str) -> str:
+    """The content of a file of source text, read as Python reads it."""
+    try:
+        with tokenize.open(text) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise argparse.ArgumentTypeError(f"cannot read {text}: {why}") from None
 
 
 def _command(text: str) -> tuple[str, ...]:

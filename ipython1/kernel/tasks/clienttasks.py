@@ -1,60 +1,48 @@
-"""A client's tasks: their ids, the outbox, and the results.
+"""A client's tasks: what it submits, and the results.
 
-:class:`ClientTasks` is shared by the blocking client's threads and the reactor's thread.  The submitting thread numbers
-a task and puts it into the outbox; the reactor's thread sends as many as the controller's credit allows, and stores the
-results.
+:class:`ClientTasks` is shared by the blocking client's threads and the reactor's thread.  It joins the outbox (see
+:mod:`~ipython1.kernel.tasks.outbox`), the results that arrive (:mod:`~ipython1.kernel.tasks.deliveries`) and who waits
+for them, and settles with a controller that is back who has what.
 
-=============  =========================================  =====================
-a task that is  on                                        becomes
-=============  =========================================  =====================
-(new)          :meth:`~ClientTasks.submit`                in the outbox
-in the outbox  credit                                     sent
-in the outbox  :meth:`~ClientTasks.take_back`             (gone)
-sent           its result                                 done
-done           :meth:`~ClientTasks.forget`                (gone)
-=============  =========================================  =====================
+===========  ==================================================  ==================================================
+state        on                                                  becomes
+===========  ==================================================  ==================================================
+(new)        :meth:`~ClientTasks.begin`                          in touch
+in touch     the link is lost                                    away: nothing is sent, submitting goes on
+away         the link is made again                              settling: asks what the controller has
+settling     its answer                                          in touch: sends again what it has not
+settling     the link is lost                                    away
+any          the link is lost for good                           lost: everything that waits fails
+===========  ==================================================  ==================================================
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ConnectionError, MessageSizeError
+from ipython1.kernel.basics.error import ConnectionError, KernelError
 from ipython1.kernel.calls.clientlink import ClientEnd
-from ipython1.kernel.tasks.encoder import Encoded, Packed
-from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in
-from ipython1.kernel.tasks.sentfunctions import SentFunctions
-from ipython1.kernel.wire import frames, taskwire
-from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
+from ipython1.kernel.tasks.deliveries import Deliveries
+from ipython1.kernel.tasks.outbox import Outbox
+from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in, refused_result
+from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Buffer
-from ipython1.kernel.wire.taskwire import Entry
+from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.tasksync import ResyncAnswer, ranges_of
 
 log = Logger()
 
-OUTBOX_TASKS: Final = 65536
-"""The maximum number of tasks in the outbox; submitting more waits for room."""
+LEASE_AGAIN = 1.0
+"""Seconds after which ids are asked for again that the controller could not give."""
 
-OUTBOX_SIZE: Final = 64 * 1024 * 1024
-"""The maximum size of the outbox, in bytes."""
-
-MOST_AT_ONCE: Final = 4096
-"""Tasks that are sent before the reactor's thread and the lock of the outbox are released."""
-
-
-class Forgotten(NamedTuple):
-    """A function that no task refers to anymore."""
-
-    digest: bytes
-
-
-Item: TypeAlias = Entry | Packed | Forgotten
+IDS_AT_ONCE = 10_000
+"""The maximum number of ids in a question."""
 
 
 class Waiter:
@@ -87,301 +75,250 @@ class ClientTasks:
     """The tasks of one client.
 
     :param end: the client's connection.
-    :param call_in_reactor: calls a function in the reactor's thread (``reactor.callFromThread``).
+    :param reactor: calls functions in its thread (``callFromThread``, ``callLater``).
+    :ivar submit: puts a task into the outbox; see :meth:`Outbox.submit`.
     """
 
-    def __init__(self, end: ClientEnd, call_in_reactor: Callable[..., Any]) -> None:
+    def __init__(self, end: ClientEnd, reactor: Any) -> None:
         self._end = end
-        self._call_in_reactor = call_in_reactor
+        self._reactor = reactor
+        self._outbox = Outbox(lambda: reactor.callFromThread(self._send))
+        self._link: FrameLink | None = None
+        self._no_room_on: FrameLink | None = None
+        self._sent_again: Deferred[None] | None = None
         self._lock = threading.Lock()
-        self._outbox: deque[Item] = deque()
-        self._outbox_tasks = 0
-        self._outbox_size = 0
-        self._sending = False
-        self._functions = SentFunctions()
-        self._blocks: deque[tuple[int, int]] = deque()
-        self._own: list[tuple[int, int]] = []
-        self._next_id = 0
-        self._stop_id = 0
-        self._leasing = False
-        self._room: list[Callable[[], None]] = []
-        self._sent_tasks = 0
-        self._sent_size = 0
-        self._credit = (0, 0)
-        self._accepted = 0
-        self._flushing: list[tuple[int, Deferred[None]]] = []
         self._waiters: set[Waiter] = set()
-        self._lost: ConnectionError | None = None
-        self._doubtful_below = 0
-        self.submitted = 0
+        self._flushing: list[tuple[int, Deferred[None]]] = []
         self.results = ResultBook()
-        end.handlers[taskwire.DONE] = self._done_received
+        self.submit = self._outbox.submit
+        self.borrow = self._outbox.borrow
+        self.release = self._outbox.release
+        self.unsent = self._outbox.unsent
+        deliveries = Deliveries(end, self.store, self.results.is_open)
+        end.handlers[taskwire.DONE] = deliveries.received
         end.handlers[taskwire.CREDIT] = self._credit_received
-        end.on_lost.append(self._link_lost)
+        end.on_lost.append(self._lost)
+        end.others_wait.append(self._something_waits)
+
+    # -- the link, in the reactor's thread
 
     async def begin(self) -> None:
-        """Get the first ids and credit; in the reactor's thread.
+        """Get the first ids and credit.
 
-        :raises ConnectionError: if the connection to the controller is lost.
+        :raises ConnectionError: if the controller is gone for good.
         """
         block, credit = await self._end.ask("begin")
-        self._next_id, self._stop_id = block
-        self._own.append((block[0], block[1]))
-        self._credit = (credit[0], credit[1])
+        self._limit_sizes()
+        self._outbox.begin((block[0], block[1]), (credit[0], credit[1]))
+        self._end.settle_first = lambda: Deferred.fromCoroutine(self._settle())
+        if self._end.connected:
+            self._link = self._end.link
+            self._send()
 
-    # -- submitting, in any thread
+    def _limit_sizes(self) -> None:
+        most = self._end.max_message or taskwire.MOST_BYTES
+        self._outbox.most_bytes = min(most, taskwire.MOST_BYTES)
 
-    def submit(self, encoded: Encoded, borrowed: Packed | None = None) -> int | None:
-        """Put a task into the outbox.
-
-        :param borrowed: a function of the task that :meth:`borrow` has already put there.
-        :returns: the id of the task, or None if there is no room now (see :meth:`when_room`).
-        :raises ConnectionError: if the connection to the controller is lost.
-        :raises MessageSizeError: if the task exceeds the controller's limit.
-        """
-        payload = encoded.payload
-        size = len(payload)
-        for _, more in encoded.recovery:
-            size += len(more)
-        largest = size
-        for function in encoded.functions:
-            largest = max(largest, len(function.data))
-        self._check_size(largest)
-        with self._lock:
-            task_id = self._next_id
-            if (
-                self._lost is not None
-                or task_id >= self._stop_id
-                or self._outbox_tasks >= OUTBOX_TASKS
-                or self._outbox_size >= OUTBOX_SIZE
-            ):
-                return self._no_room()
-            self._next_id = task_id + 1
-            for function in encoded.functions:
-                if function is not borrowed and self._functions.add(function):
-                    self._outbox.append(function)
-            self._outbox.append(Entry(task_id, encoded.options, payload, encoded.recovery))
-            self._outbox_tasks += 1
-            self._outbox_size += size
-            self.submitted += 1
-            wake = not self._sending
-            self._sending = True
-        if wake:
-            self._call_in_reactor(self._send)
-        return task_id
-
-    def _check_size(self, size: int) -> None:
-        limit = min(self._end.max_message or taskwire.MOST_BYTES, taskwire.MOST_BYTES)
-        if size > limit:
-            raise MessageSizeError.too_large("the task", size, limit, "send it in parts")
-
-    def borrow(self, function: Packed) -> None:
-        """Make the controller keep a function until it is released.
-
-        :raises MessageSizeError: if it exceeds the controller's limit.
-        """
-        self._check_size(len(function.data))
-        with self._lock:
-            if self._functions.add(function, borrowed=True):
-                self._outbox.append(function)
-
-    def release(self, function: Packed) -> None:
-        """Release a borrowed function, once the tasks that need it are done."""
-        with self._lock:
-            forgotten = self._functions.release(function)
-            self._outbox.extend(Forgotten(digest) for digest in forgotten)
-            wake = bool(forgotten) and not self._sending
-            self._sending = self._sending or wake
-        if wake:
-            self._call_in_reactor(self._send)
-
-    def _no_room(self) -> int | None:
-        if self._lost is not None:
-            raise self._lost
-        if self._next_id >= self._stop_id and self._blocks:
-            self._next_id, self._stop_id = self._blocks.popleft()
-            self._own.append((self._next_id, self._stop_id))
-        elif not self._sending:
-            self._sending = True
-            self._call_in_reactor(self._send)
-        return None
-
-    def when_room(self, call: Callable[[], None]) -> None:
-        """Call ``call`` once, in the reactor's thread, when there may be room to submit again."""
-        with self._lock:
-            has_ids = self._next_id < self._stop_id or bool(self._blocks)
-            blocked = (
-                not has_ids
-                or self._outbox_tasks >= OUTBOX_TASKS
-                or self._outbox_size >= OUTBOX_SIZE
+    async def _settle(self) -> None:
+        """Find out what a controller has that is back, and send again what it has not."""
+        link = self._end.link
+        self._limit_sizes()
+        try:
+            told = await self._end.ask(
+                "resync",
+                missing=ranges_of(self._open_ids()),
+                functions=[digest.hex() for digest in self._outbox.known_functions()],
             )
-            if blocked and self._lost is None:
-                self._room.append(call)
-                return
-        self._call_in_reactor(call)
+            gone = self._outbox.resync(ResyncAnswer.unpack(told), self.results.is_open)
+        except ConnectionError:
+            return  # it is away again, or gone for good
+        except Exception as problem:
+            log.failure("the controller that is back cannot be understood")
+            self._end.give_up(f"what it has of this client is not known: {problem}")
+            return
+        if link.lost:
+            return
+        self._link = link
+        self._fail_lost(gone)
+        self._fetch_again()
+        # What is asked after this may be about tasks that were sent before.
+        sent_again = self._sent_again = Deferred()
+        self._send()
+        self._tell_flushed()
+        await sent_again
 
-    def to_ask_for(self, task_ids: Iterable[int]) -> list[int]:
-        """Return the tasks that only the controller knows: those of other clients, and those that may be cleared."""
-        with self._lock:
-            own = [
-                (start, self._next_id if stop == self._stop_id else stop)
-                for start, stop in self._own
-            ]
-            unsent = self._first_unsent()
-            doubtful = self._doubtful_below if unsent is None else min(self._doubtful_below, unsent)
-            return [
-                task_id
-                for task_id in task_ids
-                if task_id < doubtful or not any(start <= task_id < stop for start, stop in own)
-            ]
+    def _open_ids(self) -> Iterable[int]:
+        for start, stop in self._outbox.ranges():
+            yield from self.results.open_among(start, stop)
 
-    def _first_unsent(self) -> int | None:
-        """Return the id of the first task in the outbox, which is the lowest."""
-        return next((item.task_id for item in self._outbox if isinstance(item, Entry)), None)
-
-    def take_back(self, task_ids: Iterable[int]) -> set[int]:
-        """Remove tasks from the outbox, and return the ids of those that were in it."""
-        wanted = set(task_ids)
-        with self._lock:
-            unsent = self._first_unsent()
-            if unsent is None or all(task_id < unsent for task_id in wanted):
-                return set()
-            found = [
-                item for item in self._outbox if isinstance(item, Entry) and item.task_id in wanted
-            ]
-            if not found:
-                return set()
-            taken = {item.task_id for item in found}
-            self._outbox = deque(
-                item
-                for item in self._outbox
-                if not isinstance(item, Entry) or item.task_id not in taken
+    def _fail_lost(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fail tasks that the controller had said it had, and has not."""
+        lost = [
+            task_id
+            for start, stop in ranges
+            if start < stop
+            for task_id in self.results.open_among(start, stop)
+        ]
+        for task_id in lost:
+            problem = KernelError(
+                f"task {task_id} is lost: the controller had acknowledged it and does not know it any more; "
+                "its journal is incomplete. Submit it again"
             )
-            number = len(taken)
-            self._outbox_tasks -= number
-            self._outbox_size -= sum(item.size for item in found)
-            self.submitted -= number
-            self._flushing = [(goal - number, each) for goal, each in self._flushing]
-            return taken
+            self.store(refused_result(task_id, time.time(), problem))
 
-    def unsent(self) -> list[int]:
-        """Return the ids of the tasks in the outbox."""
+    def _fetch_again(self) -> None:
+        """Ask again for the tasks of others that are waited for: the controller may have forgotten who waits."""
         with self._lock:
-            return [item.task_id for item in self._outbox if isinstance(item, Entry)]
+            waited = {task_id for waiter in self._waiters for task_id in waiter.missing}
+        foreign = self._outbox.foreign(sorted(waited))
+        for start in range(0, len(foreign), IDS_AT_ONCE):
+            self._fetch_part(foreign[start : start + IDS_AT_ONCE])
+
+    def _fetch_part(self, task_ids: list[int]) -> None:
+        def failed(failure: Any) -> None:
+            if failure.check(ConnectionError):
+                return  # it is gone for good, which fails all who wait
+            if len(task_ids) > 1:
+                for task_id in task_ids:
+                    self._fetch_part([task_id])
+            else:
+                self.store(refused_result(task_ids[0], time.time(), failure.value))
+
+        self._end.ask("fetch", taskids=task_ids, wait=True).addErrback(failed)
+
+    def _something_waits(self) -> bool:
+        return bool(self._waiters or self._flushing or self._outbox.room_awaited)
+
+    def _lost(self, reason: str) -> None:
+        problem = ConnectionError(
+            f"the controller is gone ({reason}); results that had not arrived are lost to this client. When it is "
+            "there again, create a new client; results that it has kept can be fetched by their ids"
+        )
+        self._link = None
+        ready = self._outbox.fail(problem)
+        with self._lock:
+            waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            waiter.fail(problem)
+        for call in ready:
+            call()
+        flushing, self._flushing = self._flushing, []
+        for _, deferred in flushing:
+            deferred.errback(problem)
 
     # -- sending, in the reactor's thread
 
     def _send(self) -> None:
-        """Send as many tasks as the credit allows, and request new ids if necessary."""
-        batch: list[Entry] = []
-        with self._lock:
-            self._sending = False
-            ready: list[Callable[[], None]] = []
-            outbox = self._outbox
-            tasks, size = self._credit
-            left = MOST_AT_ONCE
-            while outbox and left and self._lost is None:
-                left -= 1
-                item = outbox[0]
-                if not isinstance(item, Entry):
-                    outbox.popleft()
-                    self._send_entries(batch)
-                    batch = []
-                    self._send_function(item)
-                    continue
-                if self._sent_tasks >= tasks or self._sent_size >= size:
-                    break
-                outbox.popleft()
-                item_size = item.size
-                self._outbox_tasks -= 1
-                self._outbox_size -= item_size
-                self._sent_tasks += 1
-                self._sent_size += item_size
-                if item_size > taskwire.INLINE:
-                    self._send_entries(batch)
-                    batch = []
-                    self._send_large(item)
-                else:
-                    batch.append(item)
-            if not left and not self._sending:
-                self._sending = True
-                self._call_in_reactor(self._send)
-            lease = self._wants_ids()
-            has_ids = self._next_id < self._stop_id or bool(self._blocks)
-            has_room = (
-                self._outbox_tasks < OUTBOX_TASKS // 2 and self._outbox_size < OUTBOX_SIZE // 2
-            )
-            if has_ids and has_room:
-                ready, self._room = self._room, []
-        self._send_entries(batch)
-        if lease:
+        """Send what may be sent, and request new ids if necessary."""
+        link = self._link
+        if link is None or link.lost:
+            return  # the outbox does not wake anybody before it is called again
+        if not link.has_room:
+            self._outbox.stall()
+            if self._no_room_on is not link:
+                self._no_room_on = link
+                link.when_room(self._send_on)
+            return
+        sending = self._outbox.send(link)
+        if self._sent_again is not None and self._outbox.all_sent_again:
+            sent_again, self._sent_again = self._sent_again, None
+            sent_again.callback(None)
+        if sending.more:
+            self._reactor.callFromThread(self._send)
+        if sending.wants_ids:
             self._lease()
-        for call in ready:
+        for call in sending.ready:
             call()
 
-    def _send_entries(self, entries: list[Entry]) -> None:
-        if entries and self._end.connected:
-            link = self._end.link
-            for parts, size in taskwire.pack_submissions(entries):
-                link.send_packed(parts, size)
-
-    def _send_large(self, entry: Entry) -> None:
-        if self._end.connected:
-            head, bodies = taskwire.pack_submission_head(entry)
-            self._end.link.send_large(taskwire.SUBMIT, 0, head, bodies)
-
-    def _send_function(self, function: Packed | Forgotten) -> None:
-        if not self._end.connected:
-            return
-        link = self._end.link
-        if isinstance(function, Forgotten):
-            link.send(taskwire.FORGET, 0, function.digest)
-        else:
-            link.send_bytes(taskwire.FUNCTION, 0, function.digest, function.data)
-
-    def _wants_ids(self) -> bool:
-        """Return whether to lease a block of ids: if at most half of the last one is left."""
-        if self._leasing or self._blocks or self._lost is not None or not self._own:
-            return False
-        start, stop = self._own[-1]
-        if self._stop_id - self._next_id > (stop - start) // 2:
-            return False
-        self._leasing = True
-        return True
+    def _send_on(self) -> None:
+        self._no_room_on = None
+        self._send()
 
     def _lease(self) -> None:
         def leased(block: list[int]) -> None:
-            with self._lock:
-                self._leasing = False
-                self._blocks.append((block[0], block[1]))
+            self._outbox.add_block((block[0], block[1]))
             self._send()
 
-        self._end.ask("lease").addCallbacks(leased, lambda failure: None)
+        def failed(failure: Any) -> None:
+            if failure.check(ConnectionError):
+                return  # it is gone for good, which fails all who wait
+            log.warn("the controller gives no ids: {reason}", reason=failure.getErrorMessage())
+            self._outbox.no_block()
+            self._reactor.callLater(LEASE_AGAIN, self._send)
 
-    # -- receiving, in the reactor's thread
+        self._end.ask("lease").addCallbacks(leased, failed)
 
-    def _done_received(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
-        if flags & frames.BULK:
-            head = bytes(meta)
+    def _credit_received(self, flags: int, accepted: int, meta: Buffer, payload: Buffer) -> None:
+        if self._link is None or self._link.lost:
+            return  # the answer to ``resync`` says more
+        self._outbox.credit(accepted, taskwire.unpack_credit(meta))
+        self._send()
+        self._tell_flushed()
 
-            def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
-                if buffers is not None:
-                    self.store(b"".join((head, *buffers)))
+    def _tell_flushed(self) -> None:
+        if self._flushing:
+            first = self._outbox.first_open
+            while self._flushing and self._flushing[0][0] <= first:
+                self._flushing.pop(0)[1].callback(None)
 
-            self._end.link.bulk.take(unpack_reference(payload), complete)
-        elif len(payload):
-            self.store(bytes(payload))
-        if number and self._end.connected:
-            self._end.link.send(taskwire.CONFIRM, number)
+    def flushed(self) -> Deferred[None]:
+        """Return a Deferred that fires once the controller has all tasks submitted so far, for certain.
+
+        Call this in the reactor's thread.
+        """
+        deferred: Deferred[None] = Deferred()
+        if self._outbox.lost is not None:
+            deferred.errback(self._outbox.lost)
+        else:
+            self._flushing.append((self._outbox.next_id, deferred))
+            self._tell_flushed()
+        return deferred
+
+    # -- submitting, in any thread
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once, in the reactor's thread, when there may be room to submit again."""
+        if not self._outbox.when_room(call):
+            self._reactor.callFromThread(call)
+
+    def take_back(self, task_ids: Iterable[int]) -> set[int]:
+        """Remove unsent tasks, which will never have a result, and return their ids."""
+        taken = self._outbox.take_back(task_ids)
+        if taken:
+            with self._lock:
+                self.results.never(taken)
+        return taken
+
+    def abort_unsent(self, task_ids: Iterable[int]) -> set[int]:
+        """Abort unsent tasks, and return their ids."""
+        taken = self._outbox.take_back(task_ids)
+        if taken:
+            now = time.time()
+            data = b"".join(aborted_result(task_id, now) for task_id in sorted(taken))
+            self._reactor.callFromThread(self.store, data)
+        return taken
+
+    # -- results
 
     def store(self, data: bytes) -> None:
-        """Store results, and notify waiters."""
+        """Store results, and notify waiters; in the reactor's thread."""
         places = places_in(data)
         with self._lock:
             new = self.results.add(data, places)
             waiters = list(self._waiters)
         for waiter in waiters:
             waiter.done(new)
+
+    def to_ask_for(self, task_ids: Iterable[int]) -> list[int]:
+        """Return the tasks of which only the controller can tell more: of others, cleared, never sent, or read before.
+
+        The results of the last ones are stored again when they come.
+        """
+        wanted = sorted(task_ids)
+        with self._lock:
+            marked = self.results.want(wanted)
+        foreign = self._outbox.foreign(wanted)
+        return sorted(marked.union(foreign)) if marked else foreign
 
     def watch(self, waiter: Waiter, task_ids: Iterable[int]) -> list[int]:
         """Make ``waiter`` wait for more tasks, and return those that are already done."""
@@ -392,44 +329,16 @@ class ClientTasks:
             self._waiters.add(waiter)
         return [task_id for task_id in wanted if task_id not in missing]
 
-    def _credit_received(self, flags: int, accepted: int, meta: Buffer, payload: Buffer) -> None:
-        self._credit = taskwire.unpack_credit(meta)
-        self._accepted = accepted
-        self._send()
-        while self._flushing and self._flushing[0][0] <= accepted:
-            self._flushing.pop(0)[1].callback(None)
-
-    def _link_lost(self, reason: str) -> None:
-        problem = ConnectionError(
-            f"the controller is gone ({reason}); results that had not arrived are lost to this client. "
-            "Restart the controller if it ended, and create a new client"
-        )
-        with self._lock:
-            self._lost = problem
-            self._outbox.clear()
-            self._outbox_tasks = self._outbox_size = 0
-            waiters, self._waiters = self._waiters, set()
-            ready, self._room = self._room, []
-        for waiter in waiters:
-            waiter.fail(problem)
-        for call in ready:
-            call()
-        flushing, self._flushing = self._flushing, []
-        for _, deferred in flushing:
-            deferred.errback(problem)
-
-    # -- waiting
-
     def add_waiter(self, waiter: Waiter, task_ids: Iterable[int]) -> frozenset[int]:
         """Notify ``waiter`` of tasks as they are done, and return those that are not done yet.
 
-        :raises ConnectionError: if the connection to the controller is lost and not all are done.
+        :raises ConnectionError: if the controller is gone for good and not all are done.
         """
         with self._lock:
             missing = frozenset(self.results.missing(task_ids))
             if missing:
-                if self._lost is not None:
-                    raise self._lost
+                if self._outbox.lost is not None:
+                    raise self._outbox.lost
                 waiter.missing |= missing
                 self._waiters.add(waiter)
         return missing
@@ -439,47 +348,13 @@ class ClientTasks:
         with self._lock:
             self._waiters.discard(waiter)
 
-    def flushed(self) -> Deferred[None]:
-        """Return a Deferred that fires once all tasks submitted so far have reached the controller.
-
-        Call this in the reactor's thread.
-        """
-        deferred: Deferred[None] = Deferred()
-        with self._lock:
-            lost, wanted = self._lost, self.submitted
-        if lost is not None:
-            deferred.errback(lost)
-        elif self._accepted >= wanted:
-            deferred.callback(None)
-        else:
-            self._flushing.append((wanted, deferred))
-        return deferred
-
-    def abort_unsent(self, task_ids: Iterable[int]) -> set[int]:
-        """Abort the tasks that are in the outbox, and return their ids."""
-        taken = self.take_back(task_ids)
-        if taken:
-            now = time.time()
-            data = b"".join(aborted_result(task_id, now) for task_id in sorted(taken))
-            self._call_in_reactor(self.store, data)
-        return taken
-
     def forget(self, task_ids: Iterable[int]) -> None:
-        """Delete results."""
+        """Delete results that were read."""
         with self._lock:
             for task_id in task_ids:
                 self.results.discard(task_id)
 
-    def cleared(self, task_ids: Sequence[int] | None) -> None:
-        """Note that the controller has deleted tasks (None: all that were done); in the reactor's thread.
-
-        From now on only the controller knows which of the earlier tasks still exist.
-        """
+    def cleared(self, task_ids: Iterable[int] | None) -> None:
+        """Note that the controller has deleted tasks (None: all that were done); in the reactor's thread."""
         with self._lock:
-            if task_ids is None:
-                self._doubtful_below = self._next_id
-                self.results.clear()
-            else:
-                for task_id in task_ids:
-                    self.results.discard(task_id)
-                self._doubtful_below = max([self._doubtful_below, *(each + 1 for each in task_ids)])
+            self.results.cleared(task_ids)

@@ -13,7 +13,7 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
-from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
+from ipython1.kernel.tasks.clienttasks import IDS_AT_ONCE, ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.wire import messages
@@ -21,9 +21,6 @@ from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 from ipython1.kernel.wire.waits import Needs
 
 REFUSED = Status.REFUSED
-
-IDS_AT_ONCE = 10_000
-"""The maximum number of ids in a question."""
 
 
 def chunks(task_ids: list[int] | None) -> Iterator[list[int] | None]:
@@ -40,11 +37,15 @@ class QueueStatus(dict[str, Any]):
 
     :ivar unsatisfied: the scheduled tasks that no registered engine may run, because their ``depend`` returned false
         for all engines, or they have rejected all of them.
+    :ivar reasons: why scheduled tasks wait for more than their turn, by their ids; empty unless ids were asked for.
     """
 
-    def __init__(self, states: Mapping[str, Any], unsatisfied: Any) -> None:
+    def __init__(
+        self, states: Mapping[str, Any], unsatisfied: Any, reasons: Mapping[int, str]
+    ) -> None:
         super().__init__(states)
         self.unsatisfied = unsatisfied
+        self.reasons = dict(reasons)
 
 
 def check_id(taskid: Any) -> int:
@@ -164,7 +165,7 @@ class TaskMethods(MapMethods, CheckedAttributes):
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._tasks = ClientTasks(connection.end, connection.reactor.callFromThread)
+        self._tasks = ClientTasks(connection.end, connection.reactor)
         self._encoder = TaskEncoder()
         self._processors: dict[int, Callable[[Any, int], Any]] = {}
 
@@ -218,12 +219,14 @@ class TaskMethods(MapMethods, CheckedAttributes):
         """Add the tasks in the outbox to the controller's report on the queue."""
         states = dict(told)
         unsatisfied = states.pop("unsatisfied")
+        told_reasons = states.pop("reasons", ())
+        reasons = {task_id: why for why, task_ids in told_reasons for task_id in task_ids}
         unsent = self._tasks.unsent()
         if verbose:
             states["scheduled"] = sorted([*states["scheduled"], *unsent])
         else:
             states["scheduled"] += len(unsent)
-        return QueueStatus(states, unsatisfied)
+        return QueueStatus(states, unsatisfied, reasons)
 
     def _cleared(self, task_ids: list[int] | None) -> None:
         self._tasks.cleared(task_ids)

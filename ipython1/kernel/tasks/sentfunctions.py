@@ -34,16 +34,24 @@ MOST_IDLE_SIZE: Final = 8 * 1024 * 1024
 
 
 class SentFunctions:
-    """The functions that the controller caches for a client."""
+    """The functions that the controller caches for a client.
+
+    They are kept here, too, as a controller that is started again may lack some.
+    """
 
     def __init__(self) -> None:
-        self._kept: set[bytes] = set()
+        self._kept: dict[bytes, Packed] = {}
+        self._used: dict[bytes, Packed] = {}
         self._users: Counter[bytes] = Counter()
-        self._idle: OrderedDict[bytes, int] = OrderedDict()
+        self._idle: OrderedDict[bytes, Packed] = OrderedDict()
         self._idle_size = 0
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._kept or digest in self._users or digest in self._idle
+        return digest in self._kept or digest in self._used or digest in self._idle
+
+    def by_digest(self) -> dict[bytes, Packed]:
+        """Return all of them."""
+        return {**self._kept, **self._used, **self._idle}
 
     def add(self, function: Packed, borrowed: bool = False) -> bool:
         """Note that a task refers to a function, and return whether it must be sent first.
@@ -54,11 +62,13 @@ class SentFunctions:
         if digest in self._kept:
             return False
         unknown = digest not in self
-        self._idle_size -= self._idle.pop(digest, 0)
+        if self._idle.pop(digest, None) is not None:
+            self._idle_size -= len(function.data)
         if borrowed:
+            self._used[digest] = function
             self._users[digest] += 1
         else:
-            self._kept.add(digest)
+            self._kept[digest] = function
         return unknown
 
     def release(self, function: Packed) -> list[bytes]:
@@ -68,16 +78,17 @@ class SentFunctions:
         if self._users[digest] > 0:
             return []
         del self._users[digest]
+        self._used.pop(digest, None)
         if digest in self._kept:
             return []
         idle = self._idle
-        idle[digest] = len(function.data)
+        idle[digest] = function
         self._idle_size += len(function.data)
         forgotten = []
         while len(idle) > FEWEST_IDLE and (
             len(idle) > MOST_IDLE or self._idle_size > MOST_IDLE_SIZE
         ):
-            oldest, size = idle.popitem(last=False)
-            self._idle_size -= size
+            oldest, dropped = idle.popitem(last=False)
+            self._idle_size -= len(dropped.data)
             forgotten.append(oldest)
         return forgotten

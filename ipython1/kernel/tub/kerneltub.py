@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from foolscap import crypto
@@ -43,7 +44,7 @@ BACKLOG = 1024
 STRANGER_LIMIT = 64 * 1024
 WRONG_NAMES = 8
 PEERS_REMEMBERED = 1024
-SPARE_INTERVAL = sockets.DEAD_AFTER / 3
+WATCH_INTERVAL = sockets.DEAD_AFTER / sockets.PeerWatch.INTERVALS
 
 # Foolscap's log messages are dropped; formatting them costs more than the rest of a negotiation.
 for _facility in ("negotiation", "connection", "listener", "tub"):
@@ -321,7 +322,8 @@ class KernelTub(Tub):
         self._open: set[object] = set()
         self._all_closed: defer.Deferred[None] | None = None
         self._reaching: Counter[TubRef] = Counter()
-        self._sparing: task.LoopingCall | None = None
+        self._watches: dict[Any, sockets.PeerWatch] = {}
+        self._watching: task.LoopingCall | None = None
 
     def setupEncryption(self, certData: bytes) -> None:
         super().setupEncryption(certData)
@@ -373,21 +375,29 @@ class KernelTub(Tub):
 
     def brokerAttached(self, tubref: TubRef, broker: Any, isClient: bool) -> None:
         super().brokerAttached(tubref, broker, isClient)
-        if self._sparing is None:
-            self._sparing = task.LoopingCall(self._spare_busy_peers)
-            self._sparing.start(SPARE_INTERVAL, now=False)
+        sock = getattr(broker.transport, "socket", None)
+        if sock is not None:
+            self._watches[broker] = sockets.PeerWatch(sock)
+        if self._watching is None:
+            self._watching = task.LoopingCall(self._look_at_peers)
+            self._watching.start(WATCH_INTERVAL, now=False)
 
     def brokerDetached(self, broker: Any, why: Failure) -> None:
         super().brokerDetached(broker, why)
-        if not self.brokers and self._sparing is not None:
-            self._sparing.stop()
-            self._sparing = None
+        self._watches.pop(broker, None)
+        if not self.brokers and self._watching is not None:
+            self._watching.stop()
+            self._watching = None
 
-    def _spare_busy_peers(self) -> None:
-        for broker in self.brokers.values():
-            sock = getattr(broker.transport, "socket", None)
-            if sock is not None:
-                sockets.spare_busy_peer(sock)
+    def _look_at_peers(self) -> None:
+        now = monotonic()
+        for broker, watch in list(self._watches.items()):
+            if not watch.look(now):
+                log.warn(
+                    "the host of {peer} does not answer; closing the connection",
+                    peer=broker.peer_name(),
+                )
+                broker.abort(f"its host did not answer for {sockets.DEAD_AFTER:g} s")
 
     # Connecting
 

@@ -316,6 +316,8 @@ class _Large:
 class ThreadOutbox:
     """Lets any thread send through a link; wakes the reactor only when there was nothing waiting.
 
+    What is posted waits here while the link has no room.
+
     :param call_from_thread: the reactor's ``callFromThread``.
     """
 
@@ -323,6 +325,7 @@ class ThreadOutbox:
         self._call_from_thread = call_from_thread
         self._waiting: deque[tuple[FrameLink | None, tuple[list[Buffer], int] | _Large]] = deque()
         self._awake = False
+        self._no_room_on: FrameLink | None = None
         self.link: FrameLink | None = None
 
     def post(self, parts: list[Buffer], size: int, through: FrameLink | None = None) -> None:
@@ -362,10 +365,25 @@ class ThreadOutbox:
         self._awake = False
         waiting = self._waiting
         while waiting:
-            link, item = waiting.popleft()
+            link, item = waiting[0]
             if link is None or link.lost:
+                waiting.popleft()
                 continue
+            if not link.has_room:
+                # What is lost with the link meanwhile is dropped when something is posted for the next one.
+                self._wait_for_room(link)
+                return
+            waiting.popleft()
             if isinstance(item, _Large):
                 link.send_large(item.kind, item.ident, item.meta, item.buffers)
             else:
                 link.send_packed(*item)
+
+    def _wait_for_room(self, link: FrameLink) -> None:
+        if self._no_room_on is not link:
+            self._no_room_on = link
+            link.when_room(self._go_on)
+
+    def _go_on(self) -> None:
+        self._no_room_on = None
+        self._drain()

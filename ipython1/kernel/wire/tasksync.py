@@ -3,9 +3,10 @@
 ``resync`` is the first question of a client that has registered again.  The arguments:
 
 ``missing``
-    ranges ``[start, stop]`` of the client's own ids that have no result there and are to have one.
+    ranges ``[start, stop]`` of the client's own ids that have no result there and are to have one.  A task that has
+    arrived and is not among them is over: the client has its result, even if the controller does not know of one.
 ``functions``
-    the digests (hexadecimal) of the functions that the client takes to be known.
+    the digests (hexadecimal) of the functions that the client takes to be known; it will refer to no others.
 
 The answer is a :class:`ResyncAnswer`.  After it each id in ``missing`` that has arrived (those below ``next`` of its
 lease) is told of by an ordinary ``DONE``: now, or when it is done; with ``REFUSED`` and the reason if there is nothing
@@ -58,7 +59,8 @@ class ResyncAnswer:
     :ivar leases: its blocks of ids.
     :ivar arrived: tasks that have arrived from it in all, as credit counts them.
     :ivar arrived_size: their bytes, as credit counts them.
-    :ivar accepted: how many of them are safe; ``CREDIT`` tells of more.
+    :ivar accepted: how many of the first of them are safe, or over and their results with the client; ``CREDIT`` tells
+        of more.
     :ivar credit: tasks and bytes that may have been submitted in all.
     :ivar lacking: digests of the functions named in the question that must be sent again.
     """

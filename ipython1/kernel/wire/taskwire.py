@@ -1,7 +1,8 @@
 """What the frames of the task interface say.
 
 Payloads of tasks and of results are opaque here and are passed on as they are; what they hold is the business of
-``taskcodec`` in clients and engines.  Everything is packed, a whole batch in each frame.
+``taskcodec`` in clients and engines.  Everything is packed, a whole batch in each frame.  This module is long because
+all packed forms are in one place.
 
 =================  =====================  ===============  ==========================================================
 kind               from, to               ident            says
@@ -44,7 +45,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire.frames import HEADER, PIECE_SIZE, Buffer
@@ -262,12 +263,16 @@ def pack_submission_head(entry: Entry) -> tuple[bytes, list[bytes]]:
 
 
 def unpack_submissions(
-    data: Buffer, read_options: Callable[[bytes], object], bodies: Buffer | None = None
+    data: Buffer,
+    read_options: Callable[[bytes], object],
+    bodies: Buffer | None = None,
+    cut: Callable[[Any], Any] = bytes,
 ) -> list[Submitted]:
     """The tasks of a ``SUBMIT`` frame.
 
     :param read_options: makes something of packed options.
-    :param bodies: the payloads, if they came as a bulk transfer.
+    :param bodies: the payloads, if they came as a bulk transfer; anything that can be sliced.
+    :param cut: makes a payload of a slice of these.
     :raises ProtocolError: when it is malformed.
     """
     try:
@@ -289,7 +294,7 @@ def unpack_submissions(
         waiting = 0
         recovery: list[tuple[object, bytes]] = []
         for task_id, size, index, followers in table:
-            payload = bytes(bodies[position : position + size])
+            payload = cut(bodies[position : position + size])
             position += size
             if waiting:
                 waiting -= 1

@@ -32,12 +32,9 @@ from ipython1.kernel.objects.taskobjects import (
     TaskResult,
     TaskValue,
 )
-from ipython1.kernel.tasks import clienttasks, sentfunctions
-from ipython1.kernel.tasks.encoder import Packed
+from ipython1.kernel.tasks import outbox, sentfunctions
 from ipython1.kernel.tasks.maps import MapPlan
 from ipython1.kernel.tasks.progress import describe, progress_line
-from ipython1.kernel.tasks.resultbook import ResultBook
-from ipython1.kernel.tasks.sentfunctions import SentFunctions
 from ipython1.kernel.wire import bulk, frames
 from ipython1.testing import InMemoryCluster
 
@@ -264,7 +261,7 @@ class TaskTests(SynchronousTestCase):
 
     def test_back_pressure(self) -> None:
         """What the controller does not take waits with the client, and whoever submits more waits too."""
-        self.patch(clienttasks, "OUTBOX_TASKS", 50)
+        self.patch(outbox, "OUTBOX_TASKS", 50)
         machine = self.cluster.task_face.tasks.machine
         machine.settings = TaskSettings(window_tasks=100)
         tc = self.cluster.task()
@@ -289,7 +286,7 @@ class TaskTests(SynchronousTestCase):
         tasks = self.tc.asynchronous._tasks
         for n in range(20):
             self.assertEqual(self.tc.run(MapTask(look_up, (n,)), block=True).result, n)
-        self.assertEqual((tasks._outbox_tasks, tasks._outbox_size), (0, 0))
+        self.assertEqual((tasks._outbox._tasks, tasks._outbox._size), (0, 0))
 
     def test_functions_go_with_their_clients(self) -> None:
         """Neither the controller nor an engine keeps the functions of clients that are gone."""
@@ -301,11 +298,11 @@ class TaskTests(SynchronousTestCase):
         self.assertEqual(other.map(function, range(5)), [0, -1, -2, -3, -4])
         tasks = self.cluster.task_face.tasks
         runners = [engine.tasks._runner for engine in self.cluster.engines]
-        self.assertEqual(len(tasks._functions), 1)
+        self.assertEqual(len(tasks.functions), 1)
         self.assertTrue(any(runner._packed for runner in runners))
         other.asynchronous._connection.end.link.abort("it is gone")
         self.cluster.pump.run()
-        self.assertEqual(tasks._functions, {})
+        self.assertEqual(len(tasks.functions), 0)
         self.assertFalse(any(runner._packed or runner._functions for runner in runners))
 
     def test_functions_of_maps_go_with_time(self) -> None:
@@ -326,7 +323,7 @@ class TaskTests(SynchronousTestCase):
         for n in range(2 * most):
             self.assertEqual(tc.map(add(n), range(5)), list(range(n, n + 5)))
         cluster.pump.run()
-        self.assertLessEqual(len(tasks._functions), most)
+        self.assertLessEqual(len(tasks.functions), most)
         for runner in runners:
             self.assertLessEqual(len(runner._packed), most)
             self.assertLessEqual(len(runner._functions), most)
@@ -637,89 +634,6 @@ class MapTests(SynchronousTestCase):
         self.assertLess(len(groups(0.00001)), 100)
         self.assertEqual(set(groups(0.02)), {1})
         self.assertLessEqual(max(groups(0.002)), 5)
-
-
-class ResultBookTests(SynchronousTestCase):
-    """Results by id."""
-
-    def test_it_is_a_dict_that_lets_go(self) -> None:
-        rng = random.Random(2)
-        book, model = ResultBook(), {}
-        for number in range(400):
-            ids = rng.sample(range(5000), 5)
-            data = b"%d" % number
-            new = book.add(data, [(each, offset) for offset, each in enumerate(ids)])
-            self.assertEqual(new, [each for each in ids if each not in model])
-            model.update({each: (data, ids.index(each)) for each in new})
-            for each in rng.sample(sorted(model), min(4, len(model))):
-                if rng.random() < 0.7:
-                    book.discard(each)
-                    del model[each]
-            self.assertEqual(len(book), len(model))
-        for each in range(5000):
-            self.assertEqual(book.get(each), model.get(each))
-            self.assertEqual(each in book, each in model)
-        self.assertEqual(book.missing(range(5000)), set(range(5000)) - model.keys())
-        self.assertEqual(len(book._segments), len({data for data, _ in model.values()}))
-        book.clear()
-        self.assertEqual((len(book), book.get(3)), (0, None))
-
-
-class SentFunctionsTests(SynchronousTestCase):
-    """Which functions are kept."""
-
-    def packed(self, number: int, size: int = 10) -> Packed:
-        return Packed(bytes([number]), bytes(size), b"")
-
-    def test_those_of_tasks_are_kept(self) -> None:
-        functions = SentFunctions()
-        one = self.packed(1)
-        self.assertTrue(functions.add(one))
-        self.assertFalse(functions.add(one))
-        self.assertFalse(functions.add(one, borrowed=True))
-        for number in range(10, 200):
-            self.assertTrue(functions.add(self.packed(number), borrowed=True))
-            functions.release(self.packed(number))
-        self.assertFalse(functions.add(one))
-
-    def test_a_task_keeps_what_a_map_brought(self) -> None:
-        functions = SentFunctions()
-        one, two = self.packed(1), self.packed(2)
-        functions.add(one, borrowed=True)
-        self.assertFalse(functions.add(one))
-        functions.add(two, borrowed=True)
-        functions.release(two)
-        self.assertFalse(functions.add(two))
-        functions.release(one)
-        for number in range(10, 200):
-            functions.add(self.packed(number), borrowed=True)
-            forgotten = functions.release(self.packed(number))
-            self.assertNotIn(one.digest, forgotten)
-            self.assertNotIn(two.digest, forgotten)
-
-    def test_the_last_ones_of_maps_are_kept(self) -> None:
-        functions = SentFunctions()
-        used, twice = self.packed(0), self.packed(1)
-        functions.add(used, borrowed=True)
-        for _ in range(2):
-            functions.add(twice, borrowed=True)
-        self.assertEqual(functions.release(twice), [])
-        forgotten = []
-        for number in range(2, 2 + sentfunctions.MOST_IDLE + 1):
-            functions.add(self.packed(number), borrowed=True)
-            forgotten += functions.release(self.packed(number))
-        self.assertEqual(forgotten, [bytes([2])], "the oldest that no map uses")
-        self.assertFalse(functions.add(self.packed(3), borrowed=True))
-        self.assertTrue(functions.add(self.packed(2), borrowed=True))
-
-    def test_large_ones_go_sooner(self) -> None:
-        functions = SentFunctions()
-        forgotten = []
-        for number in range(10):
-            large = self.packed(number, sentfunctions.MOST_IDLE_SIZE)
-            functions.add(large, borrowed=True)
-            forgotten += functions.release(large)
-        self.assertEqual(len(forgotten), 10 - sentfunctions.FEWEST_IDLE)
 
 
 class ProgressTests(SynchronousTestCase):

@@ -118,11 +118,12 @@ class SubmissionRow:
 class ResultBatch:
     """Tasks of one client that are done.
 
+    :ivar completed: when the last of them was.
     :ivar succeeded: their ids, in any order.
     :ivar failed: those of the others.
     :ivar rows: for each, packed ``DONE_HEAD`` and payload, as in a ``DONE`` frame; empty if only the ids are to be
         kept: the client has the results, and nobody else will ask.
-    :ivar payload: for a single large result: its payload; ``rows`` is then its head only.
+    :ivar payload: for a single large result: its payload; ``rows`` is then its head only, with 0 as the size.
     """
 
     client: bytes
@@ -137,9 +138,11 @@ class ResultBatch:
 class StoredResult:
     """A result that the journal has kept.
 
-    :ivar head: packed ``DONE_HEAD``; the size of the payload in it is 0 when that is in a file.
+    :ivar client: who submitted the task.
+    :ivar head: packed ``DONE_HEAD``; the size of the payload in it is 0 for a large result.
     """
 
+    client: bytes
     head: bytes
     payload: Data
 

@@ -29,6 +29,9 @@ class Assigner(Protocol):
     def put_many(self, records: list[TaskRecord]) -> None:
         """New tasks, in order."""
 
+    def number(self, records: list[TaskRecord]) -> None:
+        """Give tasks that will be put back later their places, behind all that came before."""
+
     def put_back(self, records: list[TaskRecord]) -> None:
         """Tasks that were assigned and have not begun, to their old places."""
 
@@ -63,6 +66,7 @@ class BulkAssigner:
     def __init__(self, line: type[Line], policy: Prefetch) -> None:
         self._waiting = WaitingTasks(line, policy)
         self.put_many = self._waiting.put_many
+        self.number = self._waiting.number
         self.put_back = self._waiting.put_back
         self.remove = self._waiting.remove
         self.unsatisfied = self._waiting.unsatisfied
@@ -112,6 +116,9 @@ class SchedulerAssigner:
             self._tell(self._scheduler.add_task, record)
 
     put_back = put_many
+
+    def number(self, records: list[TaskRecord]) -> None:
+        pass
 
     def remove(self, record: TaskRecord) -> None:
         self._tell(self._scheduler.pop_task, record.id)

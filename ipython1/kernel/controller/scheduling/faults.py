@@ -19,8 +19,8 @@ from __future__ import annotations
 from ipython1.kernel.controller.scheduling.instructions import Kill, Retract, Stop
 from ipython1.kernel.controller.scheduling.records import (
     ABORTING,
-    ASSIGNED,
     QUEUED,
+    UNCLEAR,
     Error,
     TaskRecord,
     WorkerRecord,
@@ -90,7 +90,7 @@ class Faults:
             machine.assigner.put_many([record])
             return
         if trouble.recovery:
-            record.client.released_size += len(record.payload)
+            trouble.replaced.append((record.options, record.payload))
             record.options, record.payload = trouble.recovery.pop(0)
             trouble.used = 0
             trouble.killed.clear()
@@ -198,9 +198,11 @@ class Faults:
         """A client wants a task to end if it has not begun; see :meth:`TaskMachine.withdraw`."""
         machine = self._machine
         if record.state is QUEUED:
-            machine.assigner.remove(record)
+            machine.unqueue(record)
             self._withdrawn(record, now)
             return True
+        if record.state is UNCLEAR:
+            return None
         worker = record.worker
         assert worker is not None
         key = (record.id, record.attempt)
@@ -220,18 +222,15 @@ class Faults:
         """A user wants a task to end."""
         machine = self._machine
         verdict = ("TaskAborted", f"task {record.id} was aborted")
-        if record.state is QUEUED:
-            machine.assigner.remove(record)
+        if record.state is QUEUED or record.state is UNCLEAR:
+            machine.unqueue(record)
             machine.finish(record, Status.REFUSED, -1, now, error=verdict)
         else:
             self._stop(record, verdict, True, now, by_force)
 
-    def time_is_up(self, record: TaskRecord, attempt: int, now: float) -> None:
+    def time_is_up(self, record: TaskRecord, now: float) -> None:
         """A run has taken as long as it may."""
-        if record.state is not ASSIGNED or record.attempt != attempt or record.worker is None:
-            return
-        if record.id in record.worker.arriving:
-            return
+        assert record.worker is not None
         verdict = (
             "TaskTimeout",
             f"task {record.id} ran longer than its timeout of {record.options.timeout:g} s "
@@ -268,8 +267,8 @@ class Faults:
         if record.id in worker.arriving:
             return
         machine = self._machine
-        if worker.first() is not record:
-            # It runs something else that keeps it from answering; that is not to suffer.
+        if worker.first() is not record or worker.away or worker.stale:
+            # It runs something else that keeps it from answering; that is not to suffer.  Or it was not told yet.
             machine.timers.at(now + machine.settings.grace, "kill", record, attempt)
             return
         if not worker.doomed:

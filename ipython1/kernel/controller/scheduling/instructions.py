@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ipython1.kernel.controller.scheduling.accounts import Finished
-from ipython1.kernel.controller.scheduling.records import Digest, TaskRecord
+from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
+from ipython1.kernel.controller.scheduling.records import Digest, Error, TaskRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,46 @@ class AskDepend:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliver:
-    """Tell a client of finished tasks.
+class Safe:
+    """An engine may forget its results up to the one with this number."""
 
-    :ivar number: what the client confirms; 0 when it need not.
+    engine: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Write a batch of results to the journal; all that was to be kept before is written before."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Tell a client, when it can be reached, of a batch of its tasks that are done.
+
+    A batch that has no ``finished`` is in the journal.
     """
 
     client: bytes
-    number: int
-    finished: list[Finished]
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell a client of a task that it waits for and that is not one of its own."""
+
+    client: bytes
+    finished: Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell a client that there is nothing to tell of one of its tasks, and why."""
+
+    client: bytes
+    task_id: int
+    error: Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +109,6 @@ class Credit:
     size: int
 
 
-Instruction: TypeAlias = Send | Retract | Stop | Kill | AskDepend | Deliver | Credit
+Instruction: TypeAlias = (
+    Send | Retract | Stop | Kill | AskDepend | Safe | Keep | Deliver | Tell | Refuse | Credit
+)

@@ -6,7 +6,15 @@
 from __future__ import annotations
 
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
-from ipython1.kernel.controller.scheduling.records import ABORTING, ASSIGNED, QUEUED, TaskRecord
+from ipython1.kernel.controller.scheduling.records import (
+    ABORTING,
+    ASSIGNED,
+    QUEUED,
+    UNCLEAR,
+    TaskRecord,
+    WorkerRecord,
+)
+from ipython1.kernel.wire.taskwire import epoch_of
 
 
 class BrokenInvariant(AssertionError):
@@ -18,20 +26,22 @@ def _demand(condition: bool, what: str, record: TaskRecord | None = None) -> Non
         raise BrokenInvariant(what if record is None else f"{what}: {record.story()}")
 
 
-def check(machine: TaskMachine) -> None:
+def check(machine: TaskMachine, arrived: int = 0) -> None:
     """Check everything.
 
+    :param arrived: tasks that have arrived and are not accepted yet.
     :raises BrokenInvariant: with what does not hold.
     """
     places = _check_queue(machine)
+    _check_restored(machine, places)
     _check_workers(machine, places)
     for task_id, record in machine.tasks.items():
         _demand(record.id == task_id, "a task is filed under another's number", record)
-        _demand(task_id in places, "a task is neither queued nor assigned", record)
+        _demand(task_id in places, "a task is neither queued nor assigned nor unclear", record)
         _demand(not machine.store.knows(task_id), "a task is done and not done", record)
     _demand(len(places) == len(machine.tasks), "there are tasks that nobody knows")
     _check_store(machine)
-    _check_accounts(machine)
+    _check_accounts(machine, arrived)
 
 
 def _check_queue(machine: TaskMachine) -> set[int]:
@@ -48,39 +58,41 @@ def _check_queue(machine: TaskMachine) -> set[int]:
     return places
 
 
+def _check_restored(machine: TaskMachine, places: set[int]) -> None:
+    restored = machine.restored
+    for task_id, record in restored.unclear.items():
+        _demand(record.state is UNCLEAR, "a task that is unclear has another state", record)
+        _demand(record.worker is None, "a task that is unclear has an engine", record)
+        _demand(task_id not in places, "a task is queued and unclear", record)
+        _demand(machine.tasks.get(task_id) is record, "a task that is unclear is not known", record)
+        places.add(task_id)
+    _demand(bool(restored.awaited) or not restored.unclear, "tasks wait for nobody")
+    _demand(restored.awaited <= machine.workers.keys(), "an engine is awaited that is gone")
+    for engine in restored.awaited:
+        _demand(machine.workers[engine].away, f"engine {engine} is awaited and is there")
+
+
 def _check_workers(machine: TaskMachine, places: set[int]) -> None:
     for engine, worker in machine.workers.items():
         _demand(worker.id == engine, f"engine {engine} is filed under another's number")
-        work = 0.0
         for task_id, record in worker.outstanding.items():
             _demand(task_id == record.id, "a task is filed under another's number", record)
             _demand(task_id not in places, "a task is in two places", record)
-            _demand(
-                record.state in (ASSIGNED, ABORTING), "an engine's task has another state", record
-            )
-            _demand(record.worker is worker, "a task is not where it thinks it is", record)
-            _demand(record.attempt > 0, "a task runs that was never assigned", record)
-            _demand(machine.tasks.get(task_id) is record, "an engine's task is not known", record)
-            verdict = record.trouble.verdict if record.trouble is not None else None
-            _demand(
-                (record.state is ABORTING) == (verdict is not None),
-                "a verdict without an abort",
-                record,
-            )
-            work += record.estimate
+            _check_assigned(machine, worker, record)
             places.add(task_id)
+        work = sum(record.estimate for record in worker.outstanding.values())
         _demand(
             abs(work - worker.work) < 1e-6,
             f"the load of engine {engine} is {worker.work}, not {work}",
         )
-        _demand(
-            worker.guarded <= worker.outstanding.keys(),
-            f"engine {engine} guards what it does not have",
-        )
-        _demand(
-            worker.arriving <= worker.outstanding.keys(),
-            f"results arrive from engine {engine} that it does not have",
-        )
+        for what, ids in (
+            ("guards what", worker.guarded),
+            ("sends results that", worker.arriving),
+            ("has its time counted for what", worker.timed),
+        ):
+            had = ids <= worker.outstanding.keys()
+            _demand(had, f"engine {engine} {what} it does not have")
+        _check_deadline(machine, worker)
         _demand(
             len(worker.outstanding) <= machine.settings.prefetch.most,
             f"engine {engine} has too many tasks",
@@ -95,6 +107,30 @@ def _check_workers(machine: TaskMachine, places: set[int]) -> None:
     _demand(machine.roomy.keys() <= machine.workers.keys(), "an engine is offered that is gone")
 
 
+def _check_assigned(machine: TaskMachine, worker: WorkerRecord, record: TaskRecord) -> None:
+    _demand(record.state in (ASSIGNED, ABORTING), "an engine's task has another state", record)
+    _demand(record.worker is worker, "a task is not where it thinks it is", record)
+    _demand(record.attempt > 0, "a task runs that was never assigned", record)
+    current = epoch_of(record.attempt) == machine.settings.epoch
+    restored = record.id in machine.restored.ids
+    _demand(current or restored, "a task runs in an epoch that is not its own", record)
+    _demand(machine.tasks.get(record.id) is record, "an engine's task is not known", record)
+    counted = record.id in worker.timed
+    _demand(counted or not record.options.timeout, "nobody counts a task's time", record)
+    verdict = record.trouble.verdict if record.trouble is not None else None
+    _demand(
+        (record.state is ABORTING) == (verdict is not None), "a verdict without an abort", record
+    )
+
+
+def _check_deadline(machine: TaskMachine, worker: WorkerRecord) -> None:
+    """What an engine runs and has a time limit is counted, whatever the engine does."""
+    head = worker.first()
+    if head is not None and head.id in worker.timed and not worker.away:
+        counted = worker.deadline is not None and worker.deadline[0] == head.key
+        _demand(counted or head.state is ABORTING, "nobody counts the time of a run", head)
+
+
 def _check_store(machine: TaskMachine) -> None:
     store = machine.store
     for task_id, finished in store.results.items():
@@ -105,7 +141,7 @@ def _check_store(machine: TaskMachine) -> None:
     _demand(not both, f"tasks {sorted(both)} have both succeeded and failed")
 
 
-def _check_accounts(machine: TaskMachine) -> None:
+def _check_accounts(machine: TaskMachine, arrived: int) -> None:
     live: dict[bytes, int] = dict.fromkeys(machine.clients.accounts, 0)
     for record in machine.tasks.values():
         uuid = record.client.uuid
@@ -116,9 +152,7 @@ def _check_accounts(machine: TaskMachine) -> None:
         )
         live[uuid] += 1
     for uuid, account in machine.clients.accounts.items():
-        unread = machine.clients.undelivered(uuid) + sum(
-            len(batch) for _, batch in account.unconfirmed.values()
-        )
+        unread = machine.clients.undelivered(uuid) + sum(map(len, account.unconfirmed.values()))
         _demand(
             account.accepted == account.released + live[uuid] + unread,
             f"client {account.name}: {account.accepted} tasks accepted, {account.released} confirmed, "
@@ -129,3 +163,5 @@ def _check_accounts(machine: TaskMachine) -> None:
             _demand(
                 lease.start <= lease.next <= lease.stop, f"client {account.name} has a broken lease"
             )
+        arrived -= account.arrived - account.accepted
+    _demand(not arrived, "tasks have arrived that are neither accepted nor waited for")

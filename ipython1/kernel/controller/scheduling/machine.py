@@ -9,17 +9,24 @@ costs one message per engine and client however many tasks it moved.
 a task that is          on                                          becomes
 ======================  ==========================================  =======================================
 (new)                   submit                                      QUEUED
+(of an earlier epoch)   restore                                     UNCLEAR
+UNCLEAR                 an engine is back and has it                ASSIGNED
+UNCLEAR                 all engines that may have it are back/gone  QUEUED, in its old place
+UNCLEAR                 abort                                       DONE: TaskAborted
 QUEUED                  settle, an engine that may run it has room  ASSIGNED
 QUEUED                  abort                                       DONE: TaskAborted
+QUEUED                  no engine could run it for too long         DONE: TaskTimeout
 ASSIGNED                result OK                                   DONE
 ASSIGNED                result FAILED                               QUEUED (retry, recovery) or DONE
 ASSIGNED                result REJECTED                             QUEUED, not for that engine
 ASSIGNED                retracted; its engine died before it began  QUEUED, in its old place
+ASSIGNED                its engine was away and does not have it    QUEUED, in its old place
 ASSIGNED                its engine died of it                       QUEUED (retry, recovery) or DONE: EngineDied
 ASSIGNED                its engine died, it is one of the suspects  QUEUED, guarded from now on
 ASSIGNED                its engine died, its result was on its way  QUEUED, in its old place
 ASSIGNED                abort, its time is up                       ABORTING
 ABORTING                any result; its engine died                 DONE, or QUEUED for a retry after a timeout
+not DONE, restored      its client has its result                   DONE
 DONE                    clear, too old, too much                    (gone)
 ======================  ==========================================  =======================================
 
@@ -30,34 +37,36 @@ is counted and dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
 
-from ipython1.kernel.basics.error import InvalidClientID, ProtocolError
-from ipython1.kernel.controller.scheduling.accounts import Finished, Lease
+from ipython1.kernel.controller.scheduling.absence import Absence, Restored
+from ipython1.kernel.controller.scheduling.accounts import Account, Finished
 from ipython1.kernel.controller.scheduling.assigners import Assigner
 from ipython1.kernel.controller.scheduling.balance import take_back
 from ipython1.kernel.controller.scheduling.clients import Clients
+from ipython1.kernel.controller.scheduling.custody import Rows
 from ipython1.kernel.controller.scheduling.dependencies import Dependencies
-from ipython1.kernel.controller.scheduling.faults import Faults, withdrawn_error
-from ipython1.kernel.controller.scheduling.instructions import Instruction, Send
+from ipython1.kernel.controller.scheduling.faults import Faults
+from ipython1.kernel.controller.scheduling.instructions import Instruction, Safe, Send
 from ipython1.kernel.controller.scheduling.prefetch import Templates
 from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
     DONE,
     QUEUED,
+    UNCLEAR,
     Digest,
     Error,
+    Parcel,
+    Submission,
     TaskRecord,
-    TaskTerms,
-    Trouble,
     WorkerRecord,
 )
+from ipython1.kernel.controller.scheduling.requests import Requests
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
+from ipython1.kernel.controller.scheduling.survey import Survey
+from ipython1.kernel.controller.scheduling.timelimits import TimeLimits
 from ipython1.kernel.controller.scheduling.timers import Timers
-from ipython1.kernel.wire.taskwire import Result, Status
-
-Submission: TypeAlias = tuple[int, TaskTerms, bytes, Sequence[tuple[TaskTerms, bytes]]]
-"""Task id, options, payload, and (options, payload) of each recovery task."""
+from ipython1.kernel.controller.scheduling.unrunnable import Unrunnable
+from ipython1.kernel.wire.taskwire import Result, Status, attempt_number
 
 OK = Status.OK
 
@@ -88,56 +97,93 @@ class TaskMachine:
         self.dropped = 0
         """Repeated or late deliveries."""
         self._out: list[Instruction] = []
+        self._before = attempt_number(self.settings.epoch, 0)
+        self._rows: Rows | None = None
         self.clients = Clients(self)
         self.store = self.clients.store
         self.dependencies = Dependencies(self)
         self.faults = Faults(self)
+        self.restored = Restored(self)
+        self.survey = Survey(self, self.store, self.restored)
+        self.status, self.counts = self.survey.status, self.survey.counts
+        requests = Requests(self, self.clients, self.faults, self.restored)
+        self.abort, self.withdraw = requests.abort, requests.withdraw
+        self.has_begun, self.done_before = requests.has_begun, requests.done_before
+        self._absence = Absence(self, self.restored)
+        self._limits = TimeLimits(self)
+        self._unrunnable = Unrunnable(self, self.survey)
 
     # -- clients (the rest of what they do is told to ``clients``)
 
     def submit(self, uuid: bytes, submissions: Iterable[Submission], now: float) -> None:
-        """A client submits tasks, in rising order of ids.
+        """Tasks arrive, in rising order of ids, and are safe at once; see :meth:`Clients.admit`."""
+        self.accept(self.clients.admit(uuid, submissions, now), None, now)
 
-        :raises InvalidClientID: when the client is unknown, or an id is not one of those it has leased.
-        :raises ProtocolError: when it submits far more than its credit allows.
+    def accept(self, records: list[TaskRecord], parcel: Parcel | None, now: float) -> None:
+        """Tasks of one client that have arrived are safe.
+
+        :param parcel: all of these, as the journal knows them.
         """
-        account = self.clients.account(uuid)
-        if account.overdrawn:
-            raise ProtocolError(f"the client {account.name} submits more than its credit allows")
+        if not records:
+            return
         tasks = self.tasks
-        fresh: list[TaskRecord] = []
-        lease: Lease | None = None
-        try:
-            for task_id, options, payload, recovery in submissions:
-                if lease is None or not lease.start <= task_id < lease.stop:
-                    lease = account.lease_of(task_id)
-                    if lease is None:
-                        raise InvalidClientID(
-                            f"the client {account.name} submitted a task as number {task_id}, "
-                            "which is not one of its ids"
-                        )
-                if task_id < lease.next:
-                    self.dropped += 1
-                    continue
-                lease.next = task_id + 1
-                record = TaskRecord(task_id, account, options, payload, now)
-                if recovery:
-                    record.trouble = Trouble(recovery=list(recovery))
-                tasks[task_id] = record
-                fresh.append(record)
-        finally:
-            if fresh:
-                self.assigner.put_many(fresh)
-                self.clients.accepted(account, len(fresh))
+        for record in records:
+            tasks[record.id] = record
+        self.clients.accepted(records, parcel)
+        self.assigner.put_many(records)
+        self._unrunnable.soon(now)
+
+    def restore(self, records: list[TaskRecord], engines: Iterable[int]) -> None:
+        """This controller was started again; the clients' accounts are there already.
+
+        :param records: the tasks that were not done, in the order of submission.
+        :param engines: those that may have some of them; they have joined and are away.
+        """
+        for record in records:
+            self.tasks[record.id] = record
+        self.restored.begin(records, engines)
 
     # -- engines
 
-    def worker_joined(self, engine: int, properties_version: int, now: float) -> None:
-        """An engine can be used from now on; one that had its id before is forgotten."""
+    def worker_joined(
+        self, engine: int, properties_version: int, now: float, stale: bool = False
+    ) -> None:
+        """An engine can be used from now on; one that had its id before is forgotten.
+
+        :param stale: it was given up once, and may not have ended yet what it was running then.
+        """
         self.dependencies.forgive(engine)
         worker = WorkerRecord(engine, properties_version, now, self.dependencies.ask)
+        worker.stale = stale
         self.workers[engine] = worker
         self.roomy[engine] = worker
+
+    def worker_away(self, engine: int) -> None:
+        """An engine is out of reach, and may come back."""
+        worker = self.workers.get(engine)
+        if worker is not None:
+            self._absence.away(worker)
+
+    def worker_back(
+        self,
+        engine: int,
+        runs: Sequence[tuple[int, int]],
+        ended: Sequence[tuple[int, int]],
+        now: float,
+    ) -> None:
+        """An engine is back.
+
+        :param runs: (task id, attempt) of what waits or runs there, in order.
+        :param ended: those of which it will tell the results.
+        """
+        worker = self.workers.get(engine)
+        if worker is None:
+            return
+        lacking = self._absence.back(worker, runs, ended)
+        self.faults.given_back(worker, lacking, now)
+        worker.progress = now
+        self._limits.again(worker, now)
+        self.consider(worker)
 
     def worker_lost(
         self, engine: int, now: float, reason: str = "", other_work: bool = False
@@ -158,6 +204,7 @@ class TaskMachine:
             if not worker.doomed:
                 self.dependencies.died(worker)
         self.faults.died(worker, now, reason, other_work)
+        self.restored.settled(engine)
 
     def properties_changed(self, engine: int, version: int, now: float) -> None:
         """An engine's properties have changed: what was known of its dependencies is void."""
@@ -165,7 +212,7 @@ class TaskMachine:
         if worker is None:
             return
         self.dependencies.changed(worker, version)
-        self._consider(worker)
+        self.consider(worker)
 
     def depend_answer(
         self, engine: int, depend: Digest, version: int, answer: bool, now: float
@@ -177,12 +224,18 @@ class TaskMachine:
             return
         self.dependencies.answered(worker, depend, answer)
 
-    def results(self, engine: int, entries: Iterable[Result], now: float) -> None:
-        """An engine tells how runs came out, in the order in which they ended."""
+    def results(self, engine: int, entries: Sequence[Result], now: float, first: int = 0) -> None:
+        """An engine tells how runs came out, in the order in which they ended.
+
+        :param first: the number of the first row; 0 if they have none.
+        :raises ProtocolError: when there are rows missing before them.
+        """
         worker = self.workers.get(engine)
         if worker is None:
             self.dropped += 1
             return
+        rows = self._rows = worker.custody.received(first, len(entries)) if first else None
+        worker.stale = False
         outstanding = worker.outstanding
         tasks = self.tasks
         done: list[Finished] = []
@@ -201,7 +254,7 @@ class TaskMachine:
             durations += duration / options.weight
             number += 1
             if status or record.state is not ASSIGNED or record.trouble is not None:
-                self.clients.finished(done)
+                self.clients.finished(done, rows)
                 done = []
                 self.faults.ended(worker, record, Status(status), duration, payload, now)
                 continue
@@ -210,29 +263,34 @@ class TaskMachine:
             record.state = DONE
             account = record.client
             account.released_size += len(record.payload)
-            done.append(
-                Finished(
-                    task_id, account, OK, engine, attempt, record.submitted, now, duration, payload
-                )
-            )
+            if record.parcel is not None:
+                self._count_down(record.parcel, account)
+            done.append(Finished(record, OK, engine, now, duration, payload))
         if measured is not None:
             measured.add(durations, number)
-        self.clients.finished(done)
+        self.clients.finished(done, rows)
+        self._rows = None
         worker.progressed(work, now)
-        self._consider(worker)
+        if worker.timed:
+            self._limits.look(worker, now)
+        self.consider(worker)
 
-    def arriving(self, engine: int, task_id: int, attempt: int, now: float) -> None:
+    def arriving(self, engine: int, task_id: int, attempt: int, now: float, row: int = 0) -> None:
         """A run has ended, and its result, which is large, is on its way; :meth:`results` follows.
 
         From now on it is not what the engine runs: not what it dies of, nor what runs out of time.
         """
         worker = self.workers.get(engine)
+        if worker is not None and row:
+            worker.custody.announced(row)
         record = worker.outstanding.get(task_id) if worker is not None else None
         if worker is None or record is None or record.attempt != attempt:
             self.dropped += 1
             return
         worker.arriving.add(task_id)
         worker.progress = now
+        if worker.timed:
+            self._limits.look(worker, now)
 
     def running(self, engine: int, task_id: int, attempt: int, now: float) -> None:
         """An engine tells that it has begun a run."""
@@ -245,8 +303,9 @@ class TaskMachine:
             return
         worker.running = (task_id, attempt)
         worker.progress = now
+        worker.stale = False
         if record.options.timeout and record.state is ASSIGNED:
-            self.timers.at(now + record.options.timeout, "timeout", record, attempt)
+            self._limits.begun(worker, record, now)
 
     def retracted(self, engine: int, runs: Iterable[tuple[int, int]], now: float) -> None:
         """An engine gives back runs that it had not begun; what it was asked for besides, it keeps."""
@@ -263,77 +322,15 @@ class TaskMachine:
                 continue
             back.append(record)
         self.faults.given_back(worker, back, now)
-        self._consider(worker)
+        if worker.timed:
+            self._limits.look(worker, now)
+        self.consider(worker)
 
     # -- requests
-
-    def abort(self, task_id: int, now: float, by_force: bool = True) -> None:
-        """End a task that is not done; it ends with ``TaskAborted``.
-
-        :param by_force: kill an engine that does not let go of it in time.
-        :raises IndexError: when it is done, or there is none of that number.
-        """
-        record = self.tasks.get(task_id)
-        if record is None:
-            if self.store.knows(task_id):
-                raise IndexError(f"task {task_id} is completed already; it cannot be aborted")
-            raise IndexError(f"there is no task {task_id}")
-        self.faults.abort(record, now, by_force)
-
-    def withdraw(self, task_id: int, now: float) -> bool | None:
-        """End a task with ``TaskAborted`` if it has not begun; leave it alone if it has.
-
-        :returns: True when it has ended so, False when it has begun or is done, None when its engine is being asked:
-            then ask again.
-        """
-        record = self.tasks.get(task_id)
-        if record is not None:
-            return self.faults.withdraw(record, now)
-        # It may have come back since it was asked for last time.
-        finished = self.store.results.get(task_id)
-        return finished is not None and finished.error == withdrawn_error(task_id)
-
-    def has_begun(self, task_id: int) -> bool:
-        """Whether a task runs now, for all that is known."""
-        record = self.tasks.get(task_id)
-        if record is None or record.worker is None:
-            return False
-        return record.worker.running == (task_id, record.attempt)
 
     def spin(self, now: float) -> None:
         """Try everything again: engines are asked anew about dependencies, and rejections are forgotten."""
         self.dependencies.forget()
-
-    def status(self) -> dict[str, list[int]]:
-        """The ids of the tasks in each state; ``unsatisfied`` is a part of ``scheduled``."""
-        pending = [
-            head.id for worker in self.workers.values() if (head := worker.first()) is not None
-        ]
-        begun = set(pending)
-        return {
-            "scheduled": sorted(task_id for task_id in self.tasks if task_id not in begun),
-            "pending": sorted(pending),
-            "succeeded": list(self.store.succeeded),
-            "failed": list(self.store.failed),
-            "unsatisfied": self._unsatisfied(),
-        }
-
-    def counts(self) -> dict[str, int]:
-        """The number of tasks in each state, as in :meth:`status`."""
-        pending = sum(1 for worker in self.workers.values() if worker.first() is not None)
-        return {
-            "scheduled": len(self.tasks) - pending,
-            "pending": pending,
-            "succeeded": len(self.store.succeeded),
-            "failed": len(self.store.failed),
-            "unsatisfied": len(self._unsatisfied()),
-        }
-
-    def _unsatisfied(self) -> list[int]:
-        workers = [worker for worker in self.workers.values() if worker.usable]
-        if not workers:
-            return []
-        return sorted(record.id for record in self.assigner.unsatisfied(workers))
 
     # -- time
 
@@ -341,11 +338,14 @@ class TaskMachine:
         """Do what is due."""
         for kind, record, attempt in self.timers.due(now):
             if kind == "timeout" and record is not None:
-                self.faults.time_is_up(record, attempt, now)
+                if self._limits.is_up(record, attempt, now):
+                    self.faults.time_is_up(record, now)
             elif kind == "kill" and record is not None:
                 self.faults.grace_is_up(record, attempt, now)
             elif kind == "expire":
                 self.clients.expire(now)
+            elif kind == "unrunnable":
+                self._unrunnable.look(now)
 
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do, as far as is known now."""
@@ -355,8 +355,12 @@ class TaskMachine:
 
     def settle(self, now: float) -> list[Instruction]:
         """Assign what can be assigned, and return what is to be done about all events since the last call."""
-        if len(self.assigner) and self.roomy:
-            free = [worker for worker in self.roomy.values() if not self.held(worker.id)]
+        if len(self.assigner) and self.roomy and not self.clients.closed():
+            free = [
+                worker
+                for worker in self.roomy.values()
+                if not worker.stale and not self.held(worker.id)
+            ]
             self._assign([worker for worker in free if not worker.outstanding], now)
             if len(self.assigner) and self.roomy:
                 self._assign([worker for worker in free if worker.id in self.roomy], now)
@@ -365,12 +369,18 @@ class TaskMachine:
         if self.roomy:
             take_back(self, now)
         self.clients.settle(now)
+        for worker in self.workers.values():
+            if not worker.away:
+                row = worker.custody.to_tell()
+                if row is not None:
+                    self._out.append(Safe(worker.id, row))
         if len(self.timers) > 100 + 2 * len(self.tasks):
             self.timers.compact()
         out, self._out = self._out, []
         return out
 
     def _assign(self, workers: list[WorkerRecord], now: float) -> None:
+        before = self._before
         for worker, batch in self.assigner.assign(workers):
             outstanding = worker.outstanding
             if not outstanding:
@@ -378,17 +388,22 @@ class TaskMachine:
             guarded: list[int] = []
             for record in batch:
                 record.state = ASSIGNED
-                record.attempt += 1
+                attempt = record.attempt
+                record.attempt = (attempt if attempt > before else before) + 1
                 record.worker = worker
                 outstanding[record.id] = record
                 options = record.options
                 if not options.measured.count or options.timeout or record.suspect:
                     guarded.append(record.id)
+                    if options.timeout:
+                        worker.timed.add(record.id)
             worker.guarded.update(guarded)
             self._out.append(Send(worker.id, batch, frozenset(guarded)))
-            self._consider(worker)
+            if worker.timed:
+                self._limits.look(worker, now)
+            self.consider(worker)
 
-    def _consider(self, worker: WorkerRecord) -> None:
+    def consider(self, worker: WorkerRecord) -> None:
         """Note whether a worker can take more."""
         prefetch = self.settings.prefetch
         if worker.usable and prefetch.has_room(worker.work, len(worker.outstanding)):
@@ -414,8 +429,16 @@ class TaskMachine:
         worker.guarded.discard(record.id)
         worker.arriving.discard(record.id)
         worker.retracting.discard(record.id)
+        worker.timed.discard(record.id)
         record.worker = None
         record.state = QUEUED
+
+    def unqueue(self, record: TaskRecord) -> None:
+        """A task that no engine has is done for."""
+        if record.state is UNCLEAR:
+            self.restored.taken(record.id)
+        else:
+            self.assigner.remove(record)
 
     def finish(
         self,
@@ -431,22 +454,14 @@ class TaskMachine:
         record.state = DONE
         del self.tasks[record.id]
         account = record.client
-        account.released_size += len(record.payload)
-        if record.trouble is not None:
-            account.released_size += sum(len(payload) for _, payload in record.trouble.recovery)
-        self.clients.finished(
-            [
-                Finished(
-                    record.id,
-                    account,
-                    status,
-                    engine,
-                    record.attempt,
-                    record.submitted,
-                    now,
-                    duration,
-                    payload,
-                    error,
-                )
-            ]
-        )
+        account.released_size += record.size
+        if record.parcel is not None:
+            self._count_down(record.parcel, account)
+        finished = Finished(record, status, engine, now, duration, payload, error)
+        self.clients.finished([finished], self._rows)
+
+    def _count_down(self, parcel: Parcel, account: Account) -> None:
+        """One more task of a parcel is done."""
+        parcel.left -= 1
+        if not parcel.left:
+            self.clients.over(account, parcel)

@@ -199,6 +199,12 @@ class WaitingTasks:
         self._next_order = order
         self._count += len(records)
 
+    def number(self, records: list[TaskRecord]) -> None:
+        """Tasks that are put back later; their places are before those of all that come from now on."""
+        for order, record in enumerate(records, self._next_order):
+            record.order = order
+        self._next_order += len(records)
+
     def put_back(self, records: list[TaskRecord]) -> None:
         """Tasks that were taken, to their old places."""
         for record in reversed(records):

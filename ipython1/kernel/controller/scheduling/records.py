@@ -9,17 +9,19 @@ Places of a task::
     QUEUED      the assigner (waiting its turn, or for an engine that it may run on)
     ASSIGNED    ``outstanding`` of one engine (running there, or waiting in its inbox)
     ABORTING    the same, and its fate is settled: the engine is to let go of it
+    UNCLEAR     ``restored``: an earlier controller had it, and an engine that has not reported yet may have it
     DONE        the store of finished tasks
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, TypeAlias
 
 from ipython1.kernel.controller.scheduling.accounts import Account
+from ipython1.kernel.controller.scheduling.custody import Custody
 from ipython1.kernel.controller.scheduling.prefetch import Measured
 
 
@@ -30,12 +32,14 @@ class State(IntEnum):
     ASSIGNED = 1
     ABORTING = 2
     DONE = 3
+    UNCLEAR = 4
 
 
 QUEUED: Final = State.QUEUED
 ASSIGNED: Final = State.ASSIGNED
 ABORTING: Final = State.ABORTING
 DONE: Final = State.DONE
+UNCLEAR: Final = State.UNCLEAR
 
 
 Digest: TypeAlias = bytes
@@ -55,6 +59,8 @@ class TaskTerms:
     :ivar depend: digest of the function of an engine's properties that says whether the task may run there,
         b"" for none.
     :ivar functions: digests of the functions that an engine must have been sent.
+    :ivar private: whether nobody but the client needs the results.
+    :ivar packed: they as they came.
     """
 
     measured: Measured
@@ -64,7 +70,12 @@ class TaskTerms:
     weight: int = 1
     depend: Digest = b""
     functions: tuple[Digest, ...] = ()
+    private: bool = False
+    packed: bytes = b""
 
+
+Submission: TypeAlias = tuple[int, TaskTerms, bytes, Sequence[tuple[TaskTerms, bytes]]]
+"""Task id, options, payload, and (options, payload) of each recovery task."""
 
 Constraint: TypeAlias = tuple[Digest, frozenset[int]]
 """What keeps a task from some engines: its ``depend``, and the engines that it rejected."""
@@ -81,6 +92,7 @@ class Trouble:
     :ivar suspected: engines of whose deaths it is one of several suspects.
     :ivar rejected: engines that it rejected.
     :ivar recovery: (options, payload) of the tasks to run instead, in order, when the retries are used up.
+    :ivar replaced: (options, payload) of those that it was before.
     :ivar verdict: the error that a task being aborted will end with.
     :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
     :ivar notes: its story, for people.
@@ -91,6 +103,7 @@ class Trouble:
     suspected: list[int] = field(default_factory=list)
     rejected: frozenset[int] = frozenset()
     recovery: list[tuple[TaskTerms, bytes]] = field(default_factory=list)
+    replaced: list[tuple[TaskTerms, bytes]] = field(default_factory=list)
     verdict: Error | None = None
     final: bool = False
     wanted_back: int = 0
@@ -101,6 +114,20 @@ class Trouble:
         self.rejected = frozenset() if engine is None else self.rejected - {engine}
 
 
+class Parcel:
+    """Tasks that were submitted together, and are together in the journal.
+
+    :ivar number: the journal's.
+    :ivar left: how many of them are not done.
+    """
+
+    __slots__ = ("left", "number")
+
+    def __init__(self, number: int, left: int) -> None:
+        self.number = number
+        self.left = left
+
+
 class TaskRecord:
     """One task.
 
@@ -109,9 +136,10 @@ class TaskRecord:
     :ivar payload: opaque.
     :ivar submitted: when it came, in the machine's time.
     :ivar order: its place among its equals; smaller is earlier.
-    :ivar attempt: the number of times it was assigned; with ``id`` it names one run for ever.
+    :ivar attempt: the number of its last run (see ``taskwire``); with ``id`` it names that run for ever.
     :ivar worker: the engine it is assigned to.
     :ivar estimate: the seconds it is expected to take there.
+    :ivar parcel: what it was submitted with; None where there is no journal.
     """
 
     __slots__ = (
@@ -121,6 +149,7 @@ class TaskRecord:
         "id",
         "options",
         "order",
+        "parcel",
         "payload",
         "state",
         "submitted",
@@ -135,6 +164,7 @@ class TaskRecord:
         options: TaskTerms,
         payload: bytes,
         submitted: float,
+        parcel: Parcel | None = None,
     ) -> None:
         self.id = task_id
         self.client = client
@@ -147,6 +177,24 @@ class TaskRecord:
         self.state: State = QUEUED
         self.estimate = 0.0
         self.trouble: Trouble | None = None
+        self.parcel = parcel
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What names its last run for ever."""
+        return (self.id, self.attempt)
+
+    @property
+    def chain(self) -> list[tuple[TaskTerms, bytes]]:
+        """(options, payload) of what was submitted: the task, and its recovery tasks."""
+        now = (self.options, self.payload)
+        trouble = self.trouble
+        return [now] if trouble is None else [*trouble.replaced, now, *trouble.recovery]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payloads of what was submitted."""
+        return sum(len(payload) for _, payload in self.chain)
 
     @property
     def constraint(self) -> Constraint:
@@ -219,7 +267,12 @@ class WorkerRecord:
     :ivar guarded: ids of tasks whose begin it reports before it begins them.
     :ivar arriving: ids of tasks that have ended there, whose results are on their way.
     :ivar retracting: ids that it has been asked to give back.
+    :ivar timed: ids of tasks with a time limit.
+    :ivar deadline: the run whose time is counted, and when it is up.
+    :ivar custody: which rows of results it has sent, and which of them are safe.
     :ivar doomed: why it is being killed, or "".
+    :ivar away: whether it is out of reach; it keeps its tasks, and nothing is sent to it.
+    :ivar stale: whether it may still run something of before it was given up once; its tasks wait for the end of that.
     """
 
     __slots__ = (
@@ -227,6 +280,9 @@ class WorkerRecord:
         "answers",
         "arriving",
         "asked",
+        "away",
+        "custody",
+        "deadline",
         "doomed",
         "given",
         "guarded",
@@ -236,6 +292,8 @@ class WorkerRecord:
         "properties_version",
         "retracting",
         "running",
+        "stale",
+        "timed",
         "work",
     )
 
@@ -259,12 +317,17 @@ class WorkerRecord:
         self.guarded: set[int] = set()
         self.arriving: set[int] = set()
         self.retracting: set[int] = set()
+        self.timed: set[int] = set()
+        self.deadline: tuple[tuple[int, int], float] | None = None
+        self.custody = Custody()
         self.doomed = ""
+        self.away = False
+        self.stale = False
 
     @property
     def usable(self) -> bool:
         """Whether it may be given tasks."""
-        return not self.doomed
+        return not self.doomed and not self.away
 
     def progressed(self, work: float, now: float) -> None:
         """Tasks that were expected to take ``work`` seconds have ended, and are not among the outstanding any more."""
@@ -275,6 +338,8 @@ class WorkerRecord:
             self.guarded &= outstanding.keys()
         if self.arriving:
             self.arriving &= outstanding.keys()
+        if self.timed:
+            self.timed &= outstanding.keys()
 
     def first(self) -> TaskRecord | None:
         """The task that it runs now, or the next one it will."""

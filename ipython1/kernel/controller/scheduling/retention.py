@@ -1,16 +1,21 @@
-"""Finished tasks: what is kept of them, for whom, and for how long.
+"""Finished tasks: what is kept of them in memory, and for how long.
 
-A result is *unread* until the client that submitted the task has confirmed it; unread results are not dropped,
-and count against that client's credit (see ``accounts``).  Read ones are kept for other clients up to an age
-and a size, oldest first out.  The ids of all finished tasks are kept until they are cleared; they take next to nothing.
+Without a journal, a result is *unread* until the client that submitted the task has confirmed it; unread results are
+not dropped, and count against that client's credit (see ``accounts``).  Read ones are kept for other clients up to an
+age and a size, oldest first out.
+
+With one, what is here is what is not in the journal yet, and a cache of the rest, up to the same size.
+
+The ids of all finished tasks are kept until they are cleared; they take next to nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from ipython1.kernel.controller.idset import IdSet
-from ipython1.kernel.controller.scheduling.accounts import Finished
+from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 
 
 class ResultStore:
@@ -38,13 +43,20 @@ class ResultStore:
             results[task_id] = finished
             (self.failed if finished.status else succeeded).add(task_id)
 
-    def confirmed(self, batch: list[Finished], now: float) -> None:
-        """Their client has these, or is gone for good."""
+    def release(self, batch: Batch, now: float) -> None:
+        """The results of a batch wait for nothing any more; those that nobody else will ask for go at once."""
+        finished, batch.finished, batch.frames = batch.finished, [], None
         size = 0
-        for finished in batch:
-            finished.read = True
-            size += finished.size
-        self._read.append((now, size, batch))
+        for each in finished:
+            each.read = True
+            size += each.size
+        if batch.taken and any(each.private for each in finished):
+            # The kernel's own errors stay: some questions are answered from them.
+            kept = [each for each in finished if not each.private or each.error is not None]
+            self._drop(each for each in finished if each.private and each.error is None)
+            finished = kept
+            size = sum(each.size for each in finished)
+        self._read.append((now, size, finished))
         self._read_size += size
         while self._read_size > self.max_size and self._read:
             self._drop_oldest()
@@ -52,6 +64,9 @@ class ResultStore:
     def _drop_oldest(self) -> None:
         _, size, batch = self._read.popleft()
         self._read_size -= size
+        self._drop(batch)
+
+    def _drop(self, batch: Iterable[Finished]) -> None:
         results = self.results
         for finished in batch:
             if results.get(finished.id) is finished:

@@ -21,8 +21,11 @@ class TaskSettings:
     :ivar grace: seconds that an engine has to let go of a task it was told to, before it is killed.
     :ivar window_tasks: tasks that one client may have submitted whose results it has not confirmed.
     :ivar window_size: the same, in bytes.
-    :ivar keep_size: bytes of confirmed results that are kept for other clients.
-    :ivar keep_age: seconds for which they are kept.
+    :ivar keep_size: bytes of results that are kept in memory for other clients.
+    :ivar keep_age: seconds for which they are kept there.
+    :ivar unrunnable_after: seconds that a task waits at most while no engine can run it; 0 for ever.
+    :ivar epoch: that of this controller; attempts are numbered by it.
+    :ivar journal: whether results go to a journal; then they do not count against a client's credit.
     :ivar prefetch: how much an engine is given ahead.
     """
 
@@ -32,6 +35,9 @@ class TaskSettings:
     window_size: int = 64 * 1024 * 1024
     keep_size: int = 64 * 1024 * 1024
     keep_age: float = 24 * 3600.0
+    unrunnable_after: float = 0.0
+    epoch: int = 0
+    journal: bool = False
     prefetch: Prefetch = field(default_factory=Prefetch)
 
 
@@ -41,8 +47,10 @@ class MachineParts(Protocol):
     :ivar tasks: all that are not done, by id.
     :ivar workers: the engines, by id.
     :ivar roomy: the usable engines that can take more.
+    :ivar dropped: counts repeated and late deliveries.
     """
 
+    dropped: int
     settings: TaskSettings
     assigner: Assigner
     timers: Timers
@@ -56,11 +64,17 @@ class MachineParts(Protocol):
     def held(self, engine: int) -> bool:
         """Whether an engine has a direct command, which its tasks may have to wait for."""
 
+    def consider(self, worker: WorkerRecord) -> None:
+        """Note whether a worker can take more."""
+
     def unusable(self, worker: WorkerRecord) -> None:
         """A worker cannot take more."""
 
     def detach(self, worker: WorkerRecord, record: TaskRecord) -> None:
         """A worker does not have a task any more; it is put somewhere else at once."""
+
+    def unqueue(self, record: TaskRecord) -> None:
+        """A task that no engine has is done for."""
 
     def finish(
         self,
@@ -73,3 +87,6 @@ class MachineParts(Protocol):
         error: Error | None = None,
     ) -> None:
         """A task is done; it is neither queued nor assigned any more."""
+
+    def done_before(self, records: list[TaskRecord], now: float) -> None:
+        """Clients have the results of those of ``records`` that an earlier controller had; they are not run again."""

@@ -21,8 +21,10 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Instruction,
     Kill,
     Retract,
+    Safe,
     Send,
     Stop,
+    Tell,
 )
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
@@ -48,15 +50,25 @@ class Run:
         return (self.task_id, self.attempt)
 
 
+Row = tuple[int, int, int, float, bytes]
+"""A result as an engine tells it."""
+
+
 @dataclass
 class PretendedEngine:
-    """What an engine does with tasks: an inbox, one run at a time, results told in batches."""
+    """What an engine does with tasks: an inbox, one run at a time, results told in batches.
+
+    :ivar kept: results that were told and are not safe, by the number of their rows.
+    """
 
     id: int
     inbox: deque[Run] = field(default_factory=deque)
     current: Run | None = None
-    unsent: list[tuple[int, int, int, float, bytes]] = field(default_factory=list)
+    unsent: list[Row] = field(default_factory=list)
     begun: list[tuple[int, int]] = field(default_factory=list)
+    kept: dict[int, Row] = field(default_factory=dict)
+    rows: int = 0
+    away: bool = False
 
     def receive(self, send: Send) -> None:
         for record in send.records:
@@ -66,7 +78,7 @@ class PretendedEngine:
 
     def begin(self) -> Run | None:
         """Begin the next run, if there is one and nothing runs."""
-        if self.current is None and self.inbox:
+        if self.current is None and self.inbox and not self.away:
             self.current = self.inbox.popleft()
             self.begun.append(self.current.key)
         return self.current
@@ -93,9 +105,25 @@ class PretendedEngine:
             return True
         return False
 
-    def take_unsent(self) -> list[tuple[int, int, int, float, bytes]]:
+    def take_unsent(self) -> tuple[int, list[Row]]:
+        """The number of the first row that was not told, and the rows."""
+        first = self.rows + 1
         unsent, self.unsent = self.unsent, []
-        return unsent
+        self.rows += len(unsent)
+        self.kept.update(zip(range(first, self.rows + 1), unsent, strict=True))
+        return first, unsent
+
+    def safe(self, row: int) -> None:
+        """All up to a row may be forgotten."""
+        for number in [number for number in self.kept if number <= row]:
+            del self.kept[number]
+
+    def holds(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """What it says when it comes back: runs that wait or run, and those that have ended."""
+        runs = [self.current.key] if self.current is not None else []
+        runs += [run.key for run in self.inbox]
+        ended = [(row[0], row[1]) for row in (*self.kept.values(), *self.unsent)]
+        return runs, ended
 
 
 class World:
@@ -135,6 +163,7 @@ class World:
         self._last_flush: dict[int, float] = {}
         self._tick_at: float | None = None
         self.machine.clients.joined(CLIENT)
+        self.machine.clients.begun(CLIENT)
         for number in range(engines):
             self.engines[number] = PretendedEngine(number)
             self._last_flush[number] = 0.0
@@ -194,14 +223,14 @@ class World:
                 self.at(self.latency, lambda: self._arrived(number, copied.inbox))
             case Retract(engine=number, runs=runs):
                 self.at(self.latency, lambda: self._asked_back(number, runs))
-            case Deliver(number=number, finished=finished):
-                for item in finished:
+            case Deliver(batch=batch):
+                for item in batch.finished:
                     assert item.id not in self.finished, f"task {item.id} was delivered twice"
                     self.finished[item.id] = item
-                self.machine.clients.confirm(CLIENT, number, self.now)
+                self.machine.clients.confirm(CLIENT, batch.number, self.now)
             case Stop() | Kill() | AskDepend():
                 raise AssertionError(f"not expected here: {instruction}")
-            case Credit():
+            case Credit() | Safe() | Tell():
                 pass
 
     def _asked_back(self, number: int, runs: tuple[tuple[int, int], ...]) -> None:
@@ -241,12 +270,12 @@ class World:
 
     def _flush(self, engine: PretendedEngine) -> None:
         self._last_flush[engine.id] = self.now
-        unsent = engine.take_unsent()
+        first, unsent = engine.take_unsent()
         if not unsent:
             return
 
         def arrived() -> None:
-            self.machine.results(engine.id, unsent, self.now)
+            self.machine.results(engine.id, unsent, self.now, first)
             self._settle()
 
         self.messages += 1

@@ -18,6 +18,7 @@ from ipython1.kernel.basics.error import (
     VersionMismatch,
 )
 from ipython1.kernel.controller import controllerservice, parties
+from ipython1.kernel.controller.config import Graces
 from ipython1.kernel.controller.controllerservice import (
     ControllerService,
     IControllerBase,
@@ -30,6 +31,7 @@ from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.tub.gate import Gate, register
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.testing import InMemoryCluster
 from ipython1.testing.memory import Pump, connect_in_memory
 
 
@@ -155,6 +157,41 @@ class RegistryTest(SynchronousTestCase):
 
     def test_unregistering_nobody(self):
         self.controller.unregister_engine(5)
+
+
+class KilledTest(SynchronousTestCase):
+    """Engines that are killed, and cannot be reached or do not end."""
+
+    def setUp(self):
+        self.cluster = InMemoryCluster(2)
+        self.cluster.controller.graces = Graces(engine=10.0)
+        self.mec = self.cluster.multiengine()
+
+    def settle(self, seconds: float) -> None:
+        self.cluster.pump.advance(seconds)
+        self.cluster.pump.run()
+
+    def test_one_that_does_not_end_is_gone_at_once(self):
+        self.cluster.engines[0].worker.on_stop = lambda: None
+        self.cluster.multiengine_face.multiengine.kill([0])
+        self.settle(1.0)
+        self.assertEqual(self.mec.get_ids(), [1])
+
+    def test_one_that_is_away_is_gone_and_told_to_end_when_it_comes_back(self):
+        engine = self.cluster.engines[0]
+        engine.link.abort("a broken network")
+        self.settle(0.1)
+        self.assertEqual(self.mec.get_ids(), [0, 1])
+        self.cluster.multiengine_face.multiengine.kill([0])
+        self.settle(1.0)
+        self.assertEqual(self.mec.get_ids(), [1])
+        stopped: list[bool] = []
+        engine.worker.on_stop = lambda: stopped.append(True)
+        engine.register()
+        self.settle(0.0)
+        self.assertEqual((self.mec.get_ids(), stopped), ([1], [True]))
+        engine.link.abort("the end")
+        self.settle(20.0)
 
 
 class FakeRemote:

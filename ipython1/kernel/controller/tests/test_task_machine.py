@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.basics.error import InvalidClientID, ProtocolError, ResultAlreadyRetrieved
+from ipython1.kernel.basics.error import InvalidClientID, ProtocolError
 from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.assigners import BulkAssigner
 from ipython1.kernel.controller.scheduling.instructions import (
@@ -17,8 +17,10 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Deliver,
     Kill,
     Retract,
+    Safe,
     Send,
     Stop,
+    Tell,
 )
 from ipython1.kernel.controller.scheduling.invariants import BrokenInvariant, check
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
@@ -48,10 +50,12 @@ class Desk:
         self.now = 0.0
         self.machine = TaskMachine(BulkAssigner(line, Prefetch()), TaskSettings(**settings))
         self.machine.clients.joined(ALICE)
+        self.machine.clients.begun(ALICE)
         self.sent: dict[int, list[tuple[int, int]]] = {}
         self.guarded: set[int] = set()
         self.done: dict[int, Finished] = {}
         self.other: list[Any] = []
+        self.safe: dict[int, int] = {}
         for number in range(engines):
             self.join(number)
         self.known = known
@@ -88,11 +92,14 @@ class Desk:
                         (record.id, record.attempt) for record in instruction.records
                     ]
                     self.guarded |= instruction.guarded
-                case Deliver():
-                    for finished in instruction.finished:
-                        assert finished.id not in self.done
-                        self.done[finished.id] = finished
-                    self.machine.clients.confirm(ALICE, instruction.number, self.now)
+                case Deliver(client=client, batch=batch):
+                    if client == ALICE and batch.client.connected:
+                        for finished in batch.finished:
+                            assert finished.id not in self.done
+                            self.done[finished.id] = finished
+                        self.machine.clients.confirm(ALICE, batch.number, self.now)
+                case Safe():
+                    self.safe[instruction.engine] = instruction.row
                 case Credit():
                     pass
                 case _:
@@ -250,11 +257,12 @@ class LifeTests(SynchronousTestCase):
         desk = Desk(1)
         [task] = desk.submit(timeout=5.0, retries=1)
         self.assertIn(task, desk.guarded)
-        desk.wait(100)
-        self.assertEqual(desk.other, [], "it has not begun")
         for attempt in (1, 2):
+            desk.wait(4.0)
             desk.begin(0)
-            desk.wait(5.1)
+            desk.wait(4.0)
+            self.assertEqual(desk.other, [])
+            desk.wait(1.1)
             self.assertEqual(desk.other.pop(), Stop(0, task, attempt))
             desk.end(0, STOPPED)
         name, message = desk.error(task)
@@ -573,7 +581,8 @@ class ClientTests(SynchronousTestCase):
         machine = TaskMachine(
             BulkAssigner(FIFOLine, Prefetch()), TaskSettings(window_tasks=16, window_size=1000)
         )
-        account = machine.clients.joined(ALICE)
+        machine.clients.joined(ALICE)
+        account = machine.clients.begun(ALICE)
         machine.worker_joined(0, 0, 0.0)
         self.assertEqual(account.credit, (16, 1000))
         machine.clients.lease(ALICE)
@@ -601,10 +610,10 @@ class ClientTests(SynchronousTestCase):
         while desk.sent[0]:
             desk.end(0)
         fetch = desk.machine.clients.fetch
-        self.assertRaises(ResultAlreadyRetrieved, fetch, BOB, tasks[0], False)
+        self.assertIs(fetch(BOB, tasks[0], False), True, "it is done, and not here any more")
         self.assertEqual(fetch(BOB, tasks[-1], False), desk.done[tasks[-1]])
         desk.wait(61)
-        self.assertRaises(ResultAlreadyRetrieved, fetch, BOB, tasks[-1], False)
+        self.assertIs(fetch(BOB, tasks[-1], False), True)
         self.assertRaises(IndexError, fetch, BOB, 10**6, False)
         self.assertEqual(desk.machine.counts()["succeeded"], 10)
 
@@ -621,10 +630,13 @@ class ClientTests(SynchronousTestCase):
     def test_unread_results_wait_for_their_client(self) -> None:
         desk = Desk(1, keep_size=0)
         [task] = desk.submit()
-        desk.machine.clients.left(ALICE, desk.now, for_good=False)
+        desk.machine.clients.left(ALICE)
         desk.end(0)
         self.assertEqual(desk.done, {})
         desk.machine.clients.joined(ALICE)
+        desk.settle()
+        self.assertEqual(desk.done, {}, "it has not said yet what it has")
+        desk.machine.clients.resynchronised(ALICE, [(task, task + 1)], desk.now)
         desk.settle()
         self.assertEqual(desk.done[task].status, OK)
 
@@ -632,25 +644,22 @@ class ClientTests(SynchronousTestCase):
         desk = Desk(1)
         desk.machine.clients.joined(BOB)
         [task] = desk.submit()
-        self.assertIsNone(desk.machine.clients.fetch(BOB, task, True))
+        self.assertIs(desk.machine.clients.fetch(BOB, task, True), False)
         run = desk.sent[0][0]
         desk.machine.results(0, [(*run, 0, 0.1, b"r")], 0.0)
-        delivered = {
-            each.client: each.number
-            for each in desk.machine.settle(0.0)
-            if isinstance(each, Deliver)
-        }
-        self.assertEqual(set(delivered), {ALICE, BOB})
-        self.assertEqual(delivered[BOB], 0, "nothing to confirm")
+        said = desk.machine.settle(0.0)
+        self.assertEqual([each.client for each in said if isinstance(each, Deliver)], [ALICE])
+        [told] = [each for each in said if isinstance(each, Tell)]
+        self.assertEqual((told.client, told.finished.id), (BOB, task))
 
     def test_tasks_of_a_client_that_is_gone_go_on(self) -> None:
         desk = Desk(1)
         desk.machine.clients.joined(BOB)
         [task] = desk.submit()
-        desk.machine.clients.left(ALICE, desk.now)
+        desk.machine.clients.gone(ALICE, desk.now)
         desk.end(0)
         finished = desk.machine.clients.fetch(BOB, task, False)
-        assert finished is not None
+        assert isinstance(finished, Finished)
         self.assertEqual(finished.payload, b"r")
         self.assertNotIn(ALICE, desk.machine.clients.accounts, "nothing is left of it")
 

@@ -6,6 +6,7 @@ import select
 import socket
 import sys
 import time
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,47 +48,88 @@ class TuneTests(SynchronousTestCase):
         sock, _ = connected_pair(self)
         sockets.tune(sock)
         self.assertTrue(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-        self.assertFalse(sockets.spare_busy_peer(sock))
+        self.assertTrue(sockets.PeerWatch(sock).look(0.0))
 
     def test_another_kind_of_socket_does_no_harm(self) -> None:
         with socket.socket(socket.AF_UNIX) as sock:
             sockets.tune(sock)
-            self.assertFalse(sockets.spare_busy_peer(sock))
+            self.assertTrue(sockets.PeerWatch(sock).look(0.0))
 
 
-class SpareTests(SynchronousTestCase):
+class PeerWatchTests(SynchronousTestCase):
     if sys.platform != "linux":
         skip = "the option that needs it is Linux's"
 
-    def watch(self, sock: socket.socket, busy: bool) -> None:
-        """Ask until the answer is ``busy``; the kernel probes a closed window after some tenths of a second."""
-        until = time.monotonic() + 10
-        while sockets.spare_busy_peer(sock, 30) is not busy:
-            self.assertLess(time.monotonic(), until)
-            select.select([], [], [], 0.02)
-
-    def test_a_peer_that_reads_nothing_for_long_is_kept(self) -> None:
+    def fill(self) -> tuple[socket.socket, socket.socket]:
+        """Return a connection whose far end reads nothing."""
         near, far = connected_pair(self)
         sockets.tune(near, 30)
-        limit = limit_of(near)
         near.setblocking(False)
         with self.assertRaises(BlockingIOError):
             while True:
                 near.send(bytes(65536))
-        self.watch(near, True)
+        return near, far
+
+    def look(self, watch: sockets.PeerWatch, busy: bool) -> None:
+        """Look until the peer is ``busy``; the kernel probes a closed window after some tenths of a second."""
+        until = time.monotonic() + 10
+        while True:
+            self.assertTrue(watch.look(time.monotonic()))
+            if watch.busy is busy:
+                return
+            self.assertLess(time.monotonic(), until)
+            select.select([], [], [], 0.02)
+
+    def test_a_peer_that_reads_nothing_for_long_is_kept(self) -> None:
+        near, far = self.fill()
+        limit = limit_of(near)
+        watch = sockets.PeerWatch(near, 30)
+        self.look(watch, True)
         self.assertEqual(limit_of(near), 0)
         far.settimeout(0.2)
         with self.assertRaises(TimeoutError):
             while True:
                 far.recv(1 << 20)
-        self.watch(near, False)
+        self.look(watch, False)
         self.assertEqual(limit_of(near), limit)
 
     def test_a_quiet_connection_keeps_its_limit(self) -> None:
         near, _ = connected_pair(self)
         sockets.tune(near, 30)
-        self.assertFalse(sockets.spare_busy_peer(near, 30))
+        watch = sockets.PeerWatch(near, 30)
+        for now in (0.0, 1000.0):
+            self.assertTrue(watch.look(now))
+        self.assertFalse(watch.busy)
         self.assertGreater(limit_of(near), 0)
+
+    def test_a_busy_peer_whose_host_is_gone_is_noticed(self) -> None:
+        """Played: what the system says when probes of a closed window are not answered, and when they are."""
+
+        class Played:
+            def __init__(self) -> None:
+                self.unanswered = 0
+                self.segments = 7
+
+            def getsockopt(self, level: int, option: int, size: int = 0) -> bytes:
+                info = sockets._INFO.pack(1, 0, 0, self.unanswered, 5, 0, 0, 0, 0, 0, 0, 0, 0)
+                return info.ljust(140, b"\0") + self.segments.to_bytes(4, sys.byteorder)
+
+            def setsockopt(self, level: int, option: int, value: int) -> None:
+                pass
+
+        played: Any = Played()
+        watch = sockets.PeerWatch(played, 30)
+        self.assertTrue(watch.look(0.0))
+        self.assertTrue(watch.look(1000.0))
+        # A probe is under way, as it is at any moment; something comes each time.
+        played.unanswered = 1
+        for now in range(1000, 1100, 5):
+            played.segments += 1
+            self.assertTrue(watch.look(now))
+        self.assertTrue(watch.look(1110.0))
+        self.assertFalse(watch.look(1116.0))
+        played.unanswered = 0
+        self.assertTrue(watch.look(1120.0))
 
 
 class AddressTests(SynchronousTestCase):

@@ -256,7 +256,9 @@ class TalkTests(TubCase):
             # No timers per connection, and no pings that a busy process would not answer.
             self.assertIsNone(broker.keepaliveTimer)
             self.assertIsNone(broker.disconnectTimer)
-            tub._spare_busy_peers()
+            self.assertEqual(len(tub._watches), 1)
+            tub._look_at_peers()
+            self.assertTrue(broker.transport.connected)
         self.assertNotIn(parse_furl(furl).name, repr(reference))
 
     async def test_one_tls_context_serves_all_connections(self) -> None:

@@ -12,7 +12,8 @@ from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import WINDOW, pack_reference, unpack_reference
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox, TurnFlusher
 from ipython1.kernel.wire.payload import join_inline, pack_sizes
-from ipython1.testing.memory import Pump, connect_in_memory
+from ipython1.kernel.wire.room import HIGH_WATER
+from ipython1.testing.memory import MemoryTransport, Pump, connect_in_memory
 
 
 class BatchingTest(SynchronousTestCase):
@@ -244,6 +245,33 @@ class ThreadOutboxTest(SynchronousTestCase):
         woken.pop()()
         outbox.post([b"frame"], 5)
         self.assertEqual(len(woken), 1)
+
+    def test_what_is_posted_waits_for_room_and_for_the_next_link_if_the_first_is_lost(self):
+        pump = Pump()
+        there = [Recorder(), Recorder()]
+        outbox = ThreadOutbox(pump.soon)
+        links = [connect_in_memory(pump, Recorder(), each)[0] for each in there]
+        wires = [MemoryTransport.of(link) for link in links]
+        for link, wire in zip(links, wires, strict=True):
+            wire.stop_reading()
+            for number in range(20):
+                frame = frames.pack_frame(frames.OUTCOME, number, b"", bytes(frames.PIECE_SIZE))
+                outbox.post([frame], len(frame), link)
+        pump.run()
+        self.assertLess(wires[0].unsent, HIGH_WATER + 2 * frames.PIECE_SIZE)
+        while wires[0].read(HIGH_WATER) and len(there[0].frames) < 10:
+            pump.run()
+        self.assertEqual([frame[2] for frame in there[0].frames[:10]], list(range(10)))
+        self.assertEqual(there[1].frames, [])
+        links[0].abort("enough")
+        outbox.link = links[1]
+        frame = frames.pack_frame(frames.OUTCOME, 20)
+        outbox.post([frame], len(frame))
+        pump.run()
+        self.assertLess(wires[1].unsent, HIGH_WATER + 2 * frames.PIECE_SIZE)
+        while wires[1].read(HIGH_WATER):
+            pump.run()
+        self.assertEqual([frame[2] for frame in there[1].frames], list(range(21)))
 
     def test_nothing_is_left_behind_when_threads_post_while_it_drains(self):
         """A frame posted at any moment is sent without a further post."""

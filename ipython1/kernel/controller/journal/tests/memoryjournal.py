@@ -71,6 +71,7 @@ class MemoryJournal:
     keeps = True
     overfull = False
     trouble = ""
+    lost = ""
 
     def __init__(self, disk: Disk | None = None, at_once: bool = False) -> None:
         self.disk = Disk() if disk is None else disk
@@ -259,7 +260,7 @@ class MemoryJournal:
                 for task_id, start, stop in done_rows(data):
                     middle = start + DONE_HEAD.size
                     payload = data[middle:stop] if batch.payload is None else batch.payload
-                    result = StoredResult(data[start:middle], payload)
+                    result = StoredResult(batch.client, data[start:middle], payload)
                     self.disk.results[task_id] = (batch.client, result)
             self._over(numbers)
 

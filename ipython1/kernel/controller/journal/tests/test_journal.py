@@ -52,7 +52,9 @@ async def readings(journal: Journal, user: RandomUser) -> dict[str, Any]:
     """All that can be read."""
     results = {}
     for task_id, result in (await journal.fetch_results(user.all_tasks)).items():
-        results[task_id] = StoredResult(result.head, await content(result.payload, journal))
+        results[task_id] = StoredResult(
+            result.client, result.head, await content(result.payload, journal)
+        )
     outcomes = {}
     for key in user.keys:
         row = await journal.fetch_outcome(*key)

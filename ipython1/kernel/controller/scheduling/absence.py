@@ -1,0 +1,155 @@
+"""Engines that are out of reach, and what they have when they are back.
+
+An engine whose link is lost is *away*: it keeps its tasks, nobody is to blame, and nothing is sent to it.  When it is
+back it says which runs it has; what it does not have never reached it, or was given back and that got lost, so it
+goes to another at no cost.  What it has and is not its own any more, it is told to stop.
+
+After this controller was started again, nothing is known of who has what.  A task of an earlier controller is
+*unclear* until each engine that was registered then has said what it has, or is gone: another engine must not run it
+meanwhile.  Then those that nobody has are queued, in their old order.  New tasks do not wait for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from ipython1.kernel.controller.scheduling.instructions import Retract, Stop
+from ipython1.kernel.controller.scheduling.records import (
+    ABORTING,
+    ASSIGNED,
+    QUEUED,
+    UNCLEAR,
+    TaskRecord,
+    WorkerRecord,
+)
+from ipython1.kernel.controller.scheduling.seams import MachineParts
+from ipython1.kernel.wire.taskwire import epoch_of
+
+Key: TypeAlias = tuple[int, int]
+"""Task id and attempt."""
+
+
+class Restored:
+    """The tasks of an earlier controller.
+
+    :ivar awaited: the engines that may have some of them and have not said so yet.
+    :ivar unclear: those that one of these engines may have, by id, in their old order.
+    :ivar ids: all that were not done at the start.
+    """
+
+    def __init__(self, machine: MachineParts) -> None:
+        self._machine = machine
+        self.awaited: set[int] = set()
+        self.unclear: dict[int, TaskRecord] = {}
+        self.ids: set[int] = set()
+
+    def begin(self, records: list[TaskRecord], engines: Iterable[int]) -> None:
+        """This controller has just been started.
+
+        :param records: what was not done, in the order of submission.
+        :param engines: those that were registered; they are away now.
+        """
+        self.awaited.update(engines)
+        self.ids.update(record.id for record in records)
+        self._machine.assigner.number(records)
+        for record in records:
+            record.state = UNCLEAR
+            self.unclear[record.id] = record
+        self._release()
+
+    def taken(self, task_id: int) -> TaskRecord | None:
+        """Take out a task that is unclear, because it is settled where it is."""
+        return self.unclear.pop(task_id, None)
+
+    def settled(self, engine: int) -> None:
+        """An engine has said what it has, or is gone."""
+        self.awaited.discard(engine)
+        self._release()
+
+    def _release(self) -> None:
+        if self.awaited or not self.unclear:
+            return
+        records = list(self.unclear.values())
+        self.unclear = {}
+        for record in records:
+            record.state = QUEUED
+        self._machine.assigner.put_back(records)
+
+
+class Absence:
+    """Engines that go away and come back."""
+
+    def __init__(self, machine: MachineParts, restored: Restored) -> None:
+        self._machine = machine
+        self._restored = restored
+
+    def away(self, worker: WorkerRecord) -> None:
+        """An engine is out of reach."""
+        worker.away = True
+        self._machine.unusable(worker)
+
+    def back(
+        self, worker: WorkerRecord, runs: Sequence[Key], ended: Sequence[Key]
+    ) -> list[TaskRecord]:
+        """An engine is back.
+
+        :param runs: what waits or runs there, in order.
+        :param ended: what has ended there; it tells the results.
+        :returns: the tasks that it does not have.
+        """
+        machine = self._machine
+        worker.away = False
+        worker.retracting.clear()
+        worker.asked.clear()
+        worker.custody.back()
+        has: dict[int, TaskRecord] = {}
+        stops: list[Key] = []
+        for key in (*ended, *runs):
+            record = self._claim(worker, key)
+            if record is not None:
+                has[record.id] = record
+            else:
+                stops.append(key)
+        lacking = [record for task_id, record in worker.outstanding.items() if task_id not in has]
+        worker.arriving = {task_id for task_id, _ in ended if task_id in has}
+        worker.outstanding = {**has, **{record.id: record for record in lacking}}
+        self._tell_again(worker, has, set(runs))
+        over = set(ended)
+        for task_id, attempt in stops:
+            if (task_id, attempt) not in over:
+                machine.say(Stop(worker.id, task_id, attempt))
+        self._restored.settled(worker.id)
+        return lacking
+
+    def _claim(self, worker: WorkerRecord, key: Key) -> TaskRecord | None:
+        """The task whose run ``key`` an engine rightly has."""
+        task_id, attempt = key
+        record = worker.outstanding.get(task_id)
+        if record is not None:
+            return record if record.attempt == attempt else None
+        if epoch_of(attempt) >= self._machine.settings.epoch:
+            return None
+        record = self._restored.taken(task_id)
+        if record is None:
+            return None
+        record.state = ASSIGNED
+        record.attempt = attempt
+        record.worker = worker
+        options = record.options
+        record.estimate = options.measured.expect(options.weight)
+        worker.work += record.estimate
+        worker.outstanding[task_id] = record
+        if options.timeout:
+            worker.timed.add(task_id)
+        return record
+
+    def _tell_again(self, worker: WorkerRecord, has: dict[int, TaskRecord], runs: set[Key]) -> None:
+        """Say what the engine may not have heard."""
+        for record in has.values():
+            if record.key not in runs:
+                continue
+            if record.state is ABORTING:
+                self._machine.say(Stop(worker.id, *record.key))
+            elif record.trouble is not None and record.trouble.wanted_back == record.attempt:
+                self._machine.say(Retract(worker.id, (record.key,)))

@@ -1,0 +1,103 @@
+"""What the scheduler tells people: which tasks are where, and why they wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ipython1.kernel.controller.scheduling.absence import Restored
+from ipython1.kernel.controller.scheduling.records import TaskRecord, WorkerRecord
+from ipython1.kernel.controller.scheduling.retention import ResultStore
+from ipython1.kernel.controller.scheduling.seams import MachineParts
+
+
+class Survey:
+    """Looks at the tasks of a machine."""
+
+    def __init__(self, machine: MachineParts, store: ResultStore, restored: Restored) -> None:
+        self._machine = machine
+        self._store = store
+        self._restored = restored
+
+    def pending(self) -> list[int]:
+        """The tasks that run, for all that is known."""
+        workers = self._machine.workers.values()
+        return [head.id for worker in workers if (head := worker.first()) is not None]
+
+    def status(self) -> dict[str, list[int]]:
+        """The ids of the tasks in each state; ``unsatisfied`` is a part of ``scheduled``."""
+        pending = self.pending()
+        begun = set(pending)
+        return {
+            "scheduled": sorted(task_id for task_id in self._machine.tasks if task_id not in begun),
+            "pending": sorted(pending),
+            "succeeded": list(self._store.succeeded),
+            "failed": list(self._store.failed),
+            "unsatisfied": sorted(record.id for record in self._unsatisfied()),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """The number of tasks in each state, as in :meth:`status`."""
+        pending = len(self.pending())
+        return {
+            "scheduled": len(self._machine.tasks) - pending,
+            "pending": pending,
+            "succeeded": len(self._store.succeeded),
+            "failed": len(self._store.failed),
+            "unsatisfied": sum(1 for _ in self._unsatisfied()),
+        }
+
+    def _usable(self) -> list[WorkerRecord]:
+        return [worker for worker in self._machine.workers.values() if worker.usable]
+
+    def _unsatisfied(self) -> Iterator[TaskRecord]:
+        workers = self._usable()
+        return self._machine.assigner.unsatisfied(workers) if workers else iter(())
+
+    def stuck(self) -> Iterator[tuple[TaskRecord, str]]:
+        """The queued tasks that no engine can run now, and why."""
+        workers = self._usable()
+        if not workers:
+            why = self._nobody()
+            for record in self._machine.assigner.records():
+                yield record, why
+            return
+        texts: dict[object, str] = {}
+        for record in self._machine.assigner.unsatisfied(workers):
+            constraint = record.constraint
+            if constraint not in texts:
+                texts[constraint] = _refusals(workers, constraint[1])
+            yield record, texts[constraint]
+
+    def waiting(self) -> Iterator[tuple[TaskRecord, str]]:
+        """The tasks that wait for more than their turn, and for what."""
+        yield from self.stuck()
+        if self._restored.unclear:
+            which = _engines(sorted(self._restored.awaited))
+            why = f"it was submitted before the controller was restarted, and {which} may have it but has not come back"
+            for record in self._restored.unclear.values():
+                yield record, why
+
+    def _nobody(self) -> str:
+        away = sorted(worker.id for worker in self._machine.workers.values() if worker.away)
+        if away:
+            return f"no engine can be reached ({_engines(away)} may come back)"
+        if self._machine.workers:
+            return "all engines are being ended"
+        return "no engine is registered"
+
+
+def _engines(ids: list[int]) -> str:
+    if len(ids) == 1:
+        return f"engine {ids[0]}"
+    return f"engines {', '.join(map(str, ids))}"
+
+
+def _refusals(workers: list[WorkerRecord], rejected: frozenset[int]) -> str:
+    said_no = sorted(worker.id for worker in workers if worker.id not in rejected)
+    reasons = []
+    if said_no:
+        reasons.append(f"its depend function is false on {_engines(said_no)}")
+    rejections = sorted(worker.id for worker in workers if worker.id in rejected)
+    if rejections:
+        reasons.append(f"it has rejected {_engines(rejections)}")
+    return " and ".join(reasons)

@@ -1,0 +1,297 @@
+"""What must be true after every step of a history, and at its end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ipython1.kernel.engine.worker import Command
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.taskwire import Status
+
+if TYPE_CHECKING:
+    from tests.simulator.parties import SimClient, SimEngine, Work
+    from tests.simulator.world import World
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass
+class Run:
+    """One run of a task or of a command.
+
+    :ivar number: which one, in all of the history.
+    :ivar excused: the engine died, or was given up by a controller, so that it may be done again.
+    :ivar stopped: it was interrupted.
+    :ivar failed: it raised, so that it may be tried again.
+    """
+
+    number: int
+    engine: SimEngine
+    key: tuple[object, ...]
+    begun: float
+    ended: float | None = None
+    excused: bool = False
+    stopped: bool = False
+    failed: bool = False
+
+    @property
+    def going_on(self) -> bool:
+        return self.ended is None and not self.stopped and not self.engine.process.dead
+
+
+@dataclass
+class TaskStory:
+    """A task from its submission to its end."""
+
+    task_id: int
+    client: SimClient
+    work: Work
+    retries: int
+    acknowledged: bool = False
+    runs: list[Run] = field(default_factory=list)
+    result: tuple[Status, bytes] | None = None
+
+
+@dataclass
+class CommandStory:
+    """A command from its submission to its end."""
+
+    client: SimClient
+    work: Work
+    keep: bool
+    number: int = 0
+    targets: tuple[int, ...] = ()
+    stored: bool = False
+    refused: Exception | None = None
+    runs: list[Run] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+
+class Observer:
+    """Sees what becomes of a command, as a client's ``PendingResult`` does."""
+
+    def __init__(self, oracle: Oracle, story: CommandStory) -> None:
+        self._oracle = oracle
+        self._story = story
+
+    def accepted(self, ids: Sequence[int]) -> None:
+        if self._story.targets and tuple(ids) != self._story.targets:
+            raise Violation(f"{self._story.work} was accepted twice, for other engines")
+        self._story.targets = tuple(ids)
+
+    def stored(self) -> None:
+        self._story.stored = True
+
+    def outcome(self, outcome: Outcome) -> None:
+        self._oracle.command_outcome(self._story, outcome)
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        pass
+
+    def failed(self, problem: Exception) -> None:
+        self._story.refused = problem
+
+
+class Oracle:
+    """Sees everything."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._runs: list[Run] = []
+        self.tasks: dict[int, TaskStory] = {}
+        self.commands: dict[int, CommandStory] = {}
+        self._by_origin: dict[tuple[bytes, int], CommandStory] = {}
+        self._last_on: dict[tuple[str, bytes], int] = defaultdict(int)
+        self._losses = 0
+
+    def say(self, text: str) -> None:
+        self._world.say(text)
+
+    def broken(self, text: str) -> None:
+        """Remember that a promise was broken; the history ends after this step."""
+        self._world.say(f"BROKEN: {text}")
+        if self._world.broken is None:
+            self._world.broken = Violation(text)
+
+    def _run(self, engine: SimEngine, key: tuple[object, ...]) -> Run:
+        run = Run(len(self._runs), engine, key, self._world.clock.now)
+        self._runs.append(run)
+        engine.process.on_death.append(lambda: self._excuse(run))
+        return run
+
+    @staticmethod
+    def _excuse(run: Run) -> None:
+        run.excused = True
+
+    def engine_given_up(self, uuid: str) -> None:
+        """The controller declares an engine lost: what it had may run again."""
+        self._losses += 1
+        for run in self._runs:
+            if run.engine.uuid == uuid:
+                run.excused = True
+
+    # -- tasks
+
+    def submitted(self, client: SimClient, task_id: int, work: Work, retries: int) -> None:
+        self.tasks[task_id] = TaskStory(task_id, client, work, retries)
+
+    def acknowledged(self, task_ids: Sequence[int]) -> None:
+        for task_id in task_ids:
+            self.tasks[task_id].acknowledged = True
+
+    def task_begun(self, engine: SimEngine, task_id: int, attempt: int, work: Work) -> Run:
+        run = self._run(engine, (task_id, attempt))
+        self.say(f"{engine.name} begins task {task_id}, attempt {attempt:#x}: run {run.number}")
+        story = self.tasks.get(task_id)
+        if story is None or story.work.number != work.number:
+            self.broken(f"task {task_id} runs and nobody submitted it")
+            return run
+        for other in story.runs:
+            if other.key == run.key:
+                self.broken(f"attempt {attempt:#x} of task {task_id} runs a second time")
+            elif other.going_on and not other.excused:
+                self.broken(
+                    f"task {task_id} runs on {engine.name} while it runs on {other.engine.name}"
+                )
+            elif not (other.excused or other.stopped or other.failed):
+                self.broken(
+                    f"task {task_id} runs again on {engine.name}: run {other.number} on "
+                    f"{other.engine.name} was not lost"
+                )
+        story.runs.append(run)
+        return run
+
+    def task_ended(self, run: Run, failed: bool) -> None:
+        run.ended = self._world.clock.now
+        run.failed = failed
+        self.say(f"{run.engine.name} has run task {run.key[0]}: run {run.number}")
+
+    def task_result(self, client: SimClient, task_id: int, status: Status, data: bytes) -> None:
+        from tests.simulator.parties import Came
+
+        story = self.tasks.get(task_id)
+        self.say(f"{client.name} gets the result of task {task_id}: {status.name}")
+        if story is None:
+            self.broken(f"a result of task {task_id}, which nobody submitted")
+            return
+        if story.client is not client:
+            return
+        if story.result is not None:
+            if story.result != (status, data):
+                self.broken(f"task {task_id} has another result than before")
+            return
+        story.result = (status, data)
+        if status is Status.OK:
+            came = Came.unpack(data)
+            runs = {run.number: run for run in story.runs}
+            if came.number != story.work.number or came.run not in runs:
+                self.broken(f"task {task_id} has the result of something else")
+            elif came.run != story.runs[-1].number and story.runs[-1].going_on:
+                self.broken(f"task {task_id} has the result of run {came.run}, not of its last")
+
+    # -- commands
+
+    def observer(self, client: SimClient, work: Work, keep: bool) -> Observer:
+        story = self.commands[work.number] = CommandStory(client, work, keep)
+        return Observer(self, story)
+
+    def command_begun(self, engine: SimEngine, command: Command, work: Work) -> Run:
+        run = self._run(engine, command.key)
+        self.say(f"{engine.name} begins command {command.number} ({work.number})")
+        story = self.commands.get(work.number)
+        if story is None:
+            self.broken(f"command {work.number} runs and nobody sent it")
+            return run
+        if any(other.engine is engine for other in story.runs):
+            self.broken(f"command {work.number} runs on {engine.name} a second time")
+        last = self._last_on[engine.uuid, command.origin]
+        if command.number <= last:
+            self.broken(
+                f"command {command.number} of a client runs on {engine.name} after its command {last}"
+            )
+        self._last_on[engine.uuid, command.origin] = command.number
+        story.runs.append(run)
+        return run
+
+    def command_ended(self, run: Run) -> None:
+        run.ended = self._world.clock.now
+
+    def command_outcome(self, story: CommandStory, outcome: Outcome) -> None:
+        from tests.simulator.parties import Came
+
+        engine = outcome.engine_id
+        name = f"command {story.work.number} on engine {engine}"
+        self.say(
+            f"{story.client.name} gets the outcome of {name}: {outcome.status} {outcome.error}"
+        )
+        if engine in story.outcomes:
+            self.broken(f"{name} has a second outcome")
+        story.outcomes[engine] = outcome
+        runs = [run for run in story.runs if run.engine.id == engine]
+        if outcome.status == messages.OK:
+            came = Came.unpack(outcome.buffers[0])
+            if came.number != story.work.number or came.run not in {run.number for run in runs}:
+                self.broken(f"{name} has the outcome of something else")
+        elif type(outcome.error).__name__ == "NotStarted" and runs:
+            self.broken(f"{name} ran, and its client is told that it did not begin")
+
+    # -- the end
+
+    def open(self) -> list[str]:
+        """What a living client still waits for, and what was acknowledged to a dead one and is not done."""
+        waiting = []
+        for task_id, task in self.tasks.items():
+            if not task.client.process.dead:
+                if task.result is None:
+                    waiting.append(f"task {task_id} of {task.client.name}")
+            elif task.acknowledged and not self._world.is_done(task_id):
+                waiting.append(f"task {task_id} of {task.client.name}, which is dead")
+        for number, command in self.commands.items():
+            if not command.client.process.dead and command.refused is None:
+                left = set(command.targets) - command.outcomes.keys()
+                if left or not command.targets:
+                    waiting.append(f"command {number} of {command.client.name} on {sorted(left)}")
+        return waiting
+
+    def check_end(self) -> None:
+        """Nothing is lost, and what failed had a reason."""
+        for name in self.open():
+            self.broken(f"lost: {name}")
+        for task in self.tasks.values():
+            if task.result is None:
+                continue
+            status, data = task.result
+            if status is Status.OK and task.work.end == "returns":
+                continue
+            spent = sum(run.excused or run.failed for run in task.runs)
+            # It may also have been on its way to engines that were dead already.
+            spent += max(0, self._losses - sum(run.excused for run in task.runs))
+            if spent > task.retries:
+                continue
+            self.broken(
+                f"task {task.task_id} ended with {status.name} {data[:200]!r} without reason"
+            )
+        for number, command in self.commands.items():
+            if command.refused is not None:
+                self.say(f"command {number} was refused: {command.refused}")
+            for engine, outcome in command.outcomes.items():
+                self._check_outcome(number, command, engine, outcome)
+
+    def _check_outcome(
+        self, number: int, command: CommandStory, engine: int, outcome: Outcome
+    ) -> None:
+        ends = command.work.end
+        if outcome.error is None:
+            expected = messages.OK if ends == "returns" else messages.FAILED
+            if outcome.status != expected:
+                self.broken(f"command {number} on engine {engine} ended with {outcome.status}")
+        elif not self._world.was_lost(engine):
+            self.broken(
+                f"command {number} failed though engine {engine} was never lost: {outcome.error}"
+            )

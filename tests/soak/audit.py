@@ -1,0 +1,174 @@
+"""Compares what users and engines noted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.soak import notes
+from tests.soak.notes import Note
+
+
+@dataclass
+class Audit:
+    """The counts, and what is wrong.
+
+    :ivar again: tasks and items that ran more than once, as an engine was killed.
+    :ivar deaths: outcomes that say that an engine died.
+    """
+
+    made: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
+    completed: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    again: int = 0
+    deaths: int = 0
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.duplicated or self.wrong)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {kind}s" for kind, count in sorted(self.made.items()))
+        return (
+            f"acknowledged {self.acknowledged}, completed {self.completed}, lost {len(self.lost)}, "
+            f"duplicated {len(self.duplicated)}, wrong {len(self.wrong)}  ({kinds}; {self.again} ran again as their "
+            f"engine was killed, {self.deaths} outcomes name a killed engine)"
+        )
+
+
+class _Runs:
+    """What the engines noted."""
+
+    def __init__(self, path: Path, killed: set[int]) -> None:
+        self.of: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+        self.commands: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._killed = killed
+        for note in notes.read(path):
+            pid, mark = int(note.rest[0]), note.rest[1]
+            self.of[note.kind, note.key].append((pid, mark))
+            if note.kind == notes.COMMAND:
+                user, _, number = note.key.rpartition("-")
+                self.commands[user, pid].append(int(number))
+
+    def on_living(self, kind: str, key: str) -> int:
+        return sum(pid not in self._killed for pid, _ in self.of.get((kind, key), ()))
+
+
+def audit(
+    folder: Path, dead_users: set[str], killed: set[int], fetch: Any, items: Iterable[str] = ()
+) -> Audit:
+    """Compare all notes.
+
+    :param dead_users: the names of those that were killed.
+    :param killed: the processes of engines that were killed.
+    :param fetch: gives the result of a task of a dead user, by id; raises if there is none.
+    """
+    found = Audit()
+    runs = _Runs(folder / "runs", killed)
+    for path in sorted(folder.glob("user-*")):
+        user = path.name.removeprefix("user-")
+        _User(found, runs, user in dead_users, killed, fetch).check(list(notes.read(path)))
+    for (kind, key), some in runs.of.items():
+        living = runs.on_living(kind, key)
+        marks = {mark for _, mark in some}
+        if kind == notes.COMMAND:
+            per_engine = Counter(pid for pid, _ in some)
+            found.duplicated += [
+                f"command {key} in process {p}" for p, n in per_engine.items() if n > 1
+            ]
+        elif living > 1:
+            found.duplicated.append(
+                f"{kind} {key} ran {living} times on engines that were not killed"
+            )
+        found.again += kind != notes.COMMAND and len(marks) > 1
+    for (user, pid), numbers in runs.commands.items():
+        if numbers != sorted(numbers):
+            found.wrong.append(f"commands of {user} ran out of order in process {pid}")
+    return found
+
+
+@dataclass
+class _User:
+    """What one user noted."""
+
+    found: Audit
+    runs: _Runs
+    is_dead: bool
+    killed: set[int]
+    fetch: Any
+    done: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+
+    def check(self, all_notes: list[Note]) -> None:
+        found = self.found
+        made, acknowledged = {}, {}
+        for note in all_notes:
+            key = (note.kind, note.key)
+            if note.what == "made":
+                made[key] = note
+                found.made[note.kind] += 1
+            elif note.what == "acknowledged":
+                acknowledged[key] = note
+            elif note.what == "died":
+                self._died(note)
+            elif note.what == "done":
+                self.done[key] += 1
+                self._ended(note)
+            else:
+                found.wrong.append(f"{note.kind} {note.key}: {' '.join(note.rest)}")
+        # What a living user has submitted is as good as acknowledged: it would submit it again.
+        promised = acknowledged if self.is_dead else made
+        found.acknowledged += len(promised)
+        found.completed += len(self.done)
+        found.duplicated += [f"{k} {n}: {c} outcomes" for (k, n), c in self.done.items() if c > 1]
+        for key in promised.keys() - self.done.keys():
+            if self.is_dead and key[0] == notes.TASK:
+                self._fetch(acknowledged[key])
+            else:
+                found.lost.append(" ".join(key))
+
+    def _fetch(self, note: Note) -> None:
+        """The user is dead; anybody else gets the result."""
+        try:
+            key, mark, _ = self.fetch(int(note.rest[0]))
+        except Exception as problem:
+            self.found.lost.append(f"task {note.key} of a dead user: {problem!r}")
+            return
+        self.found.completed += 1
+        self._right(note, key, mark)
+
+    def _right(self, note: Note, key: str, mark: str) -> None:
+        marks = {each for _, each in self.runs.of.get((notes.TASK, note.key), ())}
+        if key != note.key or mark not in marks:
+            self.found.wrong.append(f"task {note.key} has a result of {key}, {mark}")
+
+    def _died(self, note: Note) -> None:
+        self.found.deaths += 1
+        pid = int(note.rest[0])
+        if pid not in self.killed:
+            self.found.wrong.append(f"command {note.key}: process {pid} was not killed")
+        ran = any(pid == each for each, _ in self.runs.of.get((note.kind, note.key), ()))
+        if note.rest[1] == "NotStarted" and ran:
+            self.found.wrong.append(
+                f"command {note.key} is said not to have begun in process {pid}"
+            )
+
+    def _ended(self, note: Note) -> None:
+        if note.kind == notes.TASK:
+            if note.rest[1] == "ok":
+                self._right(note, note.rest[2], note.rest[3])
+            else:
+                self.found.wrong.append(f"task {note.key} failed: {note.rest[2]}")
+        elif note.kind == notes.COMMAND and note.rest[0] == "ok":
+            ran = {pid for pid, _ in self.runs.of.get((note.kind, note.key), ())}
+            for pid in map(int, note.rest[1:]):
+                if pid not in ran:
+                    self.found.wrong.append(f"command {note.key} did not run in process {pid}")
+        elif note.kind in (notes.MAP, notes.OBJECT) and "WRONG" in note.rest[-1]:
+            self.found.wrong.append(f"{note.kind} {note.key}: {note.rest[-1]}")
