@@ -9,10 +9,10 @@ import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from ipython1.checks import check_settable
+from ipython1.core.texts import clean_text, type_name
 from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
@@ -45,7 +45,7 @@ from ipython1.kernel.objects.taskoptions import (
     options_of,
 )
 from ipython1.kernel.objects.watch import Watch
-from ipython1.kernel.wire.taskwire import LONGEST_WHAT, OptionsSpec
+from ipython1.kernel.wire.taskwire import OptionsSpec
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -81,12 +81,14 @@ class Packed:
 
     :ivar template: identifies its code, regardless of the values in its closure.
     :ivar steady: whether calls cannot change what it brings along.
+    :ivar what: its name, for people who look at queues.
     """
 
     digest: bytes
     data: bytes
     template: bytes
     steady: bool = True
+    what: str = ""
 
     def for_one_map(self) -> Packed:
         """Return the function under a name of its own, if the map's calls on an engine share what they may change."""
@@ -113,7 +115,6 @@ class Encoded(NamedTuple):
 class Prepared(NamedTuple):
     """What all tasks of a map have in common, packed at the time of the call.
 
-    :ivar what: what it maps, for people.
     :ivar recovery: the recovery tasks of each task.
     :ivar functions: the functions of these.
     """
@@ -121,7 +122,6 @@ class Prepared(NamedTuple):
     options: TaskOptions
     function: Packed
     depend: Packed | None
-    what: str
     recovery: Sequence[tuple[bytes, bytes]]
     functions: Sequence[Packed]
 
@@ -156,7 +156,8 @@ class FunctionPacker:
             # What is watched is noted first: what changes meanwhile is found to have changed.
             watch = Watch(function, globals_of, watch_names=True)
             data = pack_object(function)
-            packed = Packed(digest(data), data, self.template(function), watch.steady)
+            template, what = self.template(function), _few_words(function)
+            packed = Packed(digest(data), data, template, watch.steady, what)
             if watch.steady:
                 self._kept[id(function)] = _Kept(function, packed, watch)
             else:
@@ -262,7 +263,7 @@ class TaskEncoder:
             encoded = Encoded(spec, payload)
         else:
             encoded = self._with_options(
-                options, payload, template, private=private, what=_first_line(expression)
+                options, payload, template, private=private, what=expression
             )
         if key is not None:
             self._again[key] = encoded
@@ -274,7 +275,7 @@ class TaskEncoder:
         found = self._templates.get(text)
         if found is None:
             template = digest(text)
-            encoded = self._with_options(DEFAULTS, b"", template, what=_first_line(text))
+            encoded = self._with_options(DEFAULTS, b"", template, what=expression)
             found = self._templates[text] = (template, encoded.options)
         return found
 
@@ -309,7 +310,7 @@ class TaskEncoder:
             known = self._calls.get(id(packed))
             if known is None or known[0] is not packed:
                 encoded = self._with_options(
-                    options, payload, packed.template, (packed,), what=name_of(function)
+                    options, payload, packed.template, (packed,), what=packed.what
                 )
                 self._calls[id(packed)] = (packed, encoded.options, (packed,))
                 return encoded
@@ -327,13 +328,12 @@ class TaskEncoder:
             packed.template,
             (packed,) if named else (),
             private=private,
-            what=name_of(function),
+            what=packed.what,
         )
 
     def _object(self, task: Any, options: TaskOptions, private: bool) -> Encoded:
         payload = pack_task(Kind.OBJECT, 0, pack_object(_without_client_parts(task)))
-        template = self.functions.template(task)
-        what = type(task).__name__
+        template, what = self.functions.template(task), type_name(task)
         return self._with_options(options, payload, template, private=private, what=what)
 
     def prepare(self, function: Any, options: TaskOptions) -> Prepared:
@@ -347,7 +347,7 @@ class TaskEncoder:
         depend = None
         if options.depend is not None:
             depend, _ = self.functions.pack(options.depend)
-        return Prepared(options, packed, depend, name_of(function), *self._recovery(options))
+        return Prepared(options, packed, depend, *self._recovery(options))
 
     def encode_items(self, prepared: Prepared, items: Sequence[Sequence[Any]]) -> Encoded:
         """Encode the calls of a map with several lists of arguments as one task."""
@@ -360,8 +360,8 @@ class TaskEncoder:
             (packed,),
             len(items),
             prepared.depend,
+            packed.what,
             private=True,
-            what=prepared.what,
         )
 
     def encode_item(self, prepared: Prepared, args: Sequence[Any]) -> Encoded:
@@ -375,8 +375,8 @@ class TaskEncoder:
             packed.template,
             (packed,),
             depend=prepared.depend,
+            what=packed.what,
             private=True,
-            what=prepared.what,
         )
         functions = (*encoded.functions, *prepared.functions)
         return Encoded(encoded.options, payload, prepared.recovery, functions)
@@ -392,8 +392,9 @@ class TaskEncoder:
         """Encode the call of a packed function with another one, a sequence of its arguments, and a dict of them."""
         extra = pack_arguments((function, tuple(args), dict(kwargs)), {})
         payload = pack_task(Kind.CALL, _flags(options), packed.digest, extra)
-        template, what = self.functions.template(function), name_of(function)
-        return self._with_options(options, payload, template, (packed,), private=True, what=what)
+        template = self.functions.template(function)
+        what = _few_words(function)
+        return self._with_options(options, payload, template, (packed,), what=what, private=True)
 
     def _with_options(
         self,
@@ -403,16 +404,16 @@ class TaskEncoder:
         functions: tuple[Packed, ...] = (),
         weight: int = 1,
         depend: Packed | None = None,
-        private: bool = False,
         what: str = "",
+        private: bool = False,
     ) -> Encoded:
         """Return an encoded task, from its payload, options and functions.
 
         :param template: identifies its code.
         :param weight: the number of calls in it.
         :param depend: its dependency function, if that was packed before.
+        :param what: what it does; its first line is told to people who look at queues.
         :param private: whether only this client will read the result.
-        :param what: what it does, for people; tasks of the same code have one of them.
         """
         dependency = b""
         digests = tuple([function.digest for function in functions]) if functions else ()
@@ -444,21 +445,20 @@ class TaskEncoder:
                 dependency,
                 digests,
                 private,
-                what,
+                _first_line(what),
             ).pack()
         return Encoded(spec, payload, (), functions)
 
 
-def name_of(function: Any) -> str:
-    """Return what a function is called, for people."""
-    while isinstance(function, partial):
-        function = function.func
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    return name if isinstance(name, str) else type(function).__name__
+def _few_words(function: Any) -> str:
+    """Return the name of a function, or that of the type of another callable object."""
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type_name(function)
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0][:LONGEST_WHAT]
+    lines = text.strip().splitlines()
+    return clean_text(lines[0].strip()) if lines else ""
 
 
 def _what_runs_like(kind: type) -> type:
