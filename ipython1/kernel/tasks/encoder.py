@@ -14,6 +14,14 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from ipython1.checks import check_settable
 from ipython1.core.texts import clean_text, type_name
 from ipython1.kernel.objects.codenames import globals_of
+from ipython1.kernel.objects.taskchecks import (
+    check_args,
+    check_expression,
+    check_function,
+    check_kwargs,
+    check_push,
+    pull_names,
+)
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
@@ -29,12 +37,6 @@ from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,
     StringTask,
-    check_args,
-    check_expression,
-    check_function,
-    check_kwargs,
-    check_push,
-    pull_names,
     template_of,
 )
 from ipython1.kernel.objects.taskoptions import (
@@ -436,17 +438,9 @@ class TaskEncoder:
         if spec is None:
             # Options that were checked before, with the same key, are not checked again.
             options.check()
-            spec = self._options[key] = OptionsSpec(
-                template,
-                options.retries,
-                options.priority,
-                float(options.timeout or 0.0),
-                weight,
-                dependency,
-                digests,
-                private,
-                _first_line(what),
-            ).pack()
+            timeout = float(options.timeout or 0.0)
+            made = OptionsSpec(*key[:3], timeout, *key[4:], _first_line(what))
+            spec = self._options[key] = made.pack()
         return Encoded(spec, payload, (), functions)
 
 
