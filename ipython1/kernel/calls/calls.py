@@ -21,6 +21,7 @@ from ipython1.kernel.basics.error import (
     NoEnginesRegistered,
     NotStarted,
     QueueCleared,
+    SerializationError,
 )
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.objects.commands import CommandKind, ReturnValue, read_failure
@@ -254,9 +255,15 @@ class Request:
                     return Reading(engine_id, value.value, output=value.output)
                 return Reading(engine_id, value, output=self.output(value))
             record, result = read_failure(outcome.buffers)
+            exception = exception_of(record)
         except KernelError as problem:
             return _refusal(engine_id, problem)
-        exception = exception_of(record)
+        except Exception as problem:
+            # It is no engine of ours; what the others gave must not be lost by that.
+            unreadable = SerializationError(
+                f"the answer of engine {engine_id} cannot be read: {problem!r}"
+            )
+            return _refusal(engine_id, unreadable)
         info = {"engineid": engine_id, "method": self.name, "result": result}
         try:
             exception._ipython_engine_info = info  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import check_inline
 
 CONFIRM_AFTER: Final = 0.05
 """Seconds that confirmations wait for a command to go out with."""
@@ -33,6 +34,9 @@ KEPT_HERE: Final = 4096
 
 A_STRANGER: Final = "(a command of a client that has not come back)"
 """What is shown of a command from before the controller's restart."""
+
+
+_STATUSES: Final = (messages.OK, messages.FAILED, messages.REFUSED, messages.UNRECEIVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,10 @@ class _Told:
             except (TypeError, ValueError) as problem:
                 raise ProtocolError(f"an engine's outcome is malformed: {problem}") from None
             error = (str(name), str(message))
-        return cls(key, meta[messages.ORIGIN_SIZE], error)
+        status = meta[messages.ORIGIN_SIZE]
+        if status not in _STATUSES:
+            raise ProtocolError(f"an engine's outcome has the unknown status {status}")
+        return cls(key, status, error)
 
 
 class CommandSender:
@@ -230,6 +237,8 @@ class CommandSender:
             self._unreceived(told.key)
             return
         reference = unpack_reference(payload) if flags & frames.BULK else None
+        if reference is None and len(payload):
+            check_inline(payload)
         taker = self._taker(told.key)
         relay = None
         if reference is not None and taker is not None:
