@@ -125,7 +125,7 @@ class MultiEngineSession:
         elif kind == frames.ASK:
             self._asked(ident, payload)
         elif kind == frames.TAKEN:
-            self._commands.taken(ident, *messages.unpack_ids(meta[:4]))
+            self._commands.taken(ident, *messages.unpack_taken(meta))
         elif kind == frames.RESYNC:
             self._commands.resync(messages.Resync.unpack(payload))
         elif kind == frames.GOODBYE:
