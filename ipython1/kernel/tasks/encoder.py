@@ -436,23 +436,18 @@ class TaskEncoder:
         )
         spec = self._find(self._options, key, options)
         if spec is None:
-            # Options that were checked before, with the same key, are not checked again.
-            options.check()
-            retries, priority, timeout = options.retries, options.priority, options.timeout
-            text = _first_line(what)
-            made = OptionsSpec(
-                template,
-                retries,
-                priority,
-                timeout or 0.0,
-                weight,
-                dependency,
-                digests,
-                private,
-                text,
-            )
-            spec = self._options[key] = made.pack()
+            spec = self._pack_options(options, key, what)
         return Encoded(spec, payload, (), functions)
+
+    def _pack_options(self, options: TaskOptions, key: tuple[Any, ...], what: str) -> bytes:
+        # Options that were checked before, with the same key, are not checked again.
+        options.check()
+        template, retries, priority, timeout, *rest = key
+        spec = OptionsSpec(
+            template, retries, priority, float(timeout or 0.0), *rest, _first_line(what)
+        )
+        packed = self._options[key] = spec.pack()
+        return packed
 
 
 def _few_words(function: Any) -> str:
