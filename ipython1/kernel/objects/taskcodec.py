@@ -32,6 +32,9 @@ CLEAR_AFTER: Final = 2
 SHARED: Final = 4
 """The function is of one map, whose calls on an engine share it with all that it brings along."""
 
+NO_ARGUMENTS: Final = pickle.dumps((), 5)
+"""The arguments of a call without any."""
+
 _PICKLE: Final = b"\x80\x05"
 """How a pickle of protocol 5 begins, and nothing that ``join_inline`` makes."""
 
