@@ -442,9 +442,10 @@ class TaskEncoder:
     def _pack_options(self, options: TaskOptions, key: tuple[Any, ...], what: str) -> bytes:
         # Options that were checked before, with the same key, are not checked again.
         options.check()
-        template, retries, priority, timeout, *rest = key
+        template, retries, priority, timeout, weight, depend, functions, private = key
+        limit, words = float(timeout or 0.0), _first_line(what)
         spec = OptionsSpec(
-            template, retries, priority, float(timeout or 0.0), *rest, _first_line(what)
+            template, retries, priority, limit, weight, depend, functions, private, words
         )
         packed = self._options[key] = spec.pack()
         return packed
