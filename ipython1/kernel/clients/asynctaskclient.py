@@ -14,6 +14,7 @@ from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaita
 from ipython1.kernel.objects.taskobjects import TaskResult
 from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import Waiter
+from ipython1.kernel.tasks.history import LIMIT, history_question, read_history
 from ipython1.kernel.tasks.maps import MapRun, check_map, columns_of
 from ipython1.kernel.tasks.methods import (
     QueueStatus,
@@ -264,8 +265,10 @@ class AsyncTaskClient(TaskMethods):
 
         def tell(task_ids: list[int]) -> None:
             news.extend(task_ids)
-            while waiting:
-                waiting.pop().callback(None)
+            # Whoever is called may wait again at once.
+            called, waiting[:] = list(waiting), []
+            for each in called:
+                each.callback(None)
 
         waiter = Waiter(tell)
         try:
@@ -335,6 +338,43 @@ class AsyncTaskClient(TaskMethods):
             return self._status(verbose, told)
 
         return awaitable(self._ask("queue_status", verbose=bool(verbose)).addCallback(finish))
+
+    def history(
+        self,
+        limit: int = LIMIT,
+        before: int | None = None,
+        states: str | Sequence[str] | None = None,
+        own: bool = False,
+    ) -> AwaitableDeferred:
+        """Fetch what the controller knows of tasks, of all clients and of earlier sessions.
+
+        :param limit: the maximum number of tasks, the last ones of those asked for; at most 10,000.
+        :param before: only tasks with ids below this one; default: all.
+        :param states: one or several of ``scheduled``, ``pending``, ``succeeded`` and ``failed``; default: all.
+        :param own: whether to leave out the tasks of other clients.
+        :returns: a Deferred of a list, as returned by ``TaskClient.history``.
+        """
+        question = history_question(limit, before, states, own)
+        return awaitable(self._ask("history", **question).addCallback(read_history))
+
+    def resubmit(self, taskid: int) -> AwaitableDeferred:
+        """Submit a task again as it was submitted, with its functions; also one of another client or session.
+
+        :param taskid: the id of the task, done or not.
+        :returns: a Deferred of the id of the new task. It fails with ``IndexError`` if there is no task with this id,
+            and with ``ClientError`` if what was submitted is not kept.
+        """
+        return awaitable(self._resubmit(taskid))
+
+    async def _resubmit(self, taskid: int) -> int:
+        old = check_id(taskid)
+        encoded = await self._fetch_submission(old)
+        new = self._tasks.submit(encoded)
+        while new is None:
+            await self._room()
+            new = self._tasks.submit(encoded)
+        self._resubmitted(new, old)
+        return new
 
     def abort(self, taskid: Any) -> AwaitableDeferred:
         """Abort tasks, which then fail with ``TaskAborted``; running tasks are interrupted.

@@ -27,6 +27,7 @@ from ipython1.kernel.objects.taskoptions import (
     shows_options,
 )
 from ipython1.kernel.tasks.clienttasks import Waiter
+from ipython1.kernel.tasks.history import LIMIT, TaskHistory, history_question, read_history
 from ipython1.kernel.tasks.maps import PendingMap
 from ipython1.kernel.tasks.methods import (
     QueueStatus,
@@ -357,6 +358,43 @@ class TaskClient(TaskMethods):
         :raises ConnectionError: if the connection to the controller is lost.
         """
         return self._status(verbose, self._ask("queue_status", verbose=bool(verbose)))
+
+    def history(
+        self,
+        limit: int = LIMIT,
+        before: int | None = None,
+        states: str | Sequence[str] | None = None,
+        own: bool = False,
+    ) -> TaskHistory:
+        """Fetch what the controller knows of tasks, of all clients and of earlier sessions.
+
+        :param limit: the maximum number of tasks, the last ones of those asked for; at most 10,000.
+        :param before: only tasks with ids below this one; default: all.
+        :param states: one or several of ``scheduled``, ``pending``, ``succeeded`` and ``failed``; default: all.
+        :param own: whether to leave out the tasks of other clients.
+        :returns: a list of :class:`~ipython1.kernel.wire.tasksync.TaskEntry`, in the order of the ids.
+        :raises TypeError, ValueError: if an argument is invalid.
+        :raises ConnectionError: if the controller is gone for good.
+        """
+        return read_history(self._ask("history", **history_question(limit, before, states, own)))
+
+    def resubmit(self, taskid: int) -> int:
+        """Submit a task again as it was submitted, with its functions; also one of another client or session.
+
+        :param taskid: the id of the task, done or not.
+        :returns: the id of the new task.
+        :raises IndexError: if there is no task with this id.
+        :raises ClientError: if what was submitted is not kept.
+        :raises ConnectionError: if the controller is gone for good.
+        """
+        old = check_id(taskid)
+        encoded = blockingCallFromThread(self._fetch_submission, old)
+        new = self._tasks.submit(encoded)
+        while new is None:
+            self._wait_for_room()
+            new = self._tasks.submit(encoded)
+        self._resubmitted(new, old)
+        return new
 
     def abort(self, taskid: Any) -> None:
         """Abort tasks, which then fail with ``TaskAborted``; running tasks are interrupted.

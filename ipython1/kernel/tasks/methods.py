@@ -13,8 +13,9 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskcodec import unpack_result
 from ipython1.kernel.objects.taskobjects import BaseTask, TaskResult, TaskValue
+from ipython1.kernel.tasks.again import Submissions
 from ipython1.kernel.tasks.clienttasks import IDS_AT_ONCE, ClientTasks, Waiter
-from ipython1.kernel.tasks.encoder import TaskEncoder
+from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
@@ -166,6 +167,7 @@ class TaskMethods(MapMethods, CheckedAttributes):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._tasks = ClientTasks(connection.end, connection.reactor)
+        self._submissions = Submissions(connection.end)
         self._encoder = TaskEncoder()
         self._processors: dict[int, Callable[[Any, int], Any]] = {}
 
@@ -180,6 +182,18 @@ class TaskMethods(MapMethods, CheckedAttributes):
             or type(task).process_result is not BaseTask.process_result
         ):
             self._processors[task_id] = task.process_result
+
+    def _resubmitted(self, task_id: int, old: int) -> None:
+        """Record that a task was submitted again, for its result to be read like that of the first one."""
+        process = self._processors.get(old)
+        if process is not None:
+            self._processors[task_id] = process
+
+    async def _fetch_submission(self, task_id: int) -> Encoded:
+        """Return a task as it was submitted; in the reactor's thread."""
+        if task_id in self._tasks.unsent():
+            await self._tasks.flushed()
+        return await self._submissions.fetch(task_id)
 
     def _read(self, task_id: int) -> TaskResult | None:
         """Return the result of a task, or None if it has not arrived."""
