@@ -438,19 +438,7 @@ class TaskEncoder:
         if spec is None:
             # Options that were checked before, with the same key, are not checked again.
             options.check()
-            retries, priority, timeout = options.retries, options.priority, options.timeout
-            text = _first_line(what)
-            made = OptionsSpec(
-                template,
-                retries,
-                priority,
-                timeout or 0.0,
-                weight,
-                dependency,
-                digests,
-                private,
-                text,
-            )
+            made = OptionsSpec(*key[:3], options.timeout or 0.0, *key[4:], _first_line(what))
             spec = self._options[key] = made.pack()
         return Encoded(spec, payload, (), functions)
 
