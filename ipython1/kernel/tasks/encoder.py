@@ -436,11 +436,19 @@ class TaskEncoder:
         )
         spec = self._find(self._options, key, options)
         if spec is None:
-            # Options that were checked before, with the same key, are not checked again.
-            options.check()
-            made = OptionsSpec(*key[:3], options.timeout or 0.0, *key[4:], _first_line(what))
-            spec = self._options[key] = made.pack()
+            spec = self._pack_options(options, key, what)
         return Encoded(spec, payload, (), functions)
+
+    def _pack_options(self, options: TaskOptions, key: tuple[Any, ...], what: str) -> bytes:
+        # Options that were checked before, with the same key, are not checked again.
+        options.check()
+        template, retries, priority, timeout, weight, depend, functions, private = key
+        limit, words = float(timeout or 0.0), _first_line(what)
+        spec = OptionsSpec(
+            template, retries, priority, limit, weight, depend, functions, private, words
+        )
+        packed = self._options[key] = spec.pack()
+        return packed
 
 
 def _few_words(function: Any) -> str:
