@@ -6,13 +6,19 @@ import os
 import signal
 import subprocess
 import textwrap
+import threading
 import warnings
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.cluster import Cluster
 from ipython1.kernel.clusterconfig import ClusterError
 from ipython1.kernel.clusters.launch import files_of
-from ipython1.kernel.error import ConnectionError, InvalidEngineID, ResultNotCompleted
+from ipython1.kernel.error import (
+    ConnectionError,
+    InvalidEngineID,
+    ResultNotCompleted,
+    SerializationError,
+)
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 
 
@@ -85,6 +91,7 @@ class EnginesTests(ClusterCase):
             self.assertEqual(cluster.ids, [0, 3])
         self.assertEqual(self.processes(), [])
         self.assertEqual(files_of(cluster.files), [])
+        self.assertEqual(list(cluster.files.dirs.journal.iterdir()), [])
         with self.assertRaisesRegex(ClusterError, "is not started"):
             cluster.status()
 
@@ -103,6 +110,62 @@ class EnginesTests(ClusterCase):
         with self.assertRaisesRegex(ResultNotCompleted, "1 engines were usable after 0.3 s"):
             cluster.wait_for_engines(2, timeout=0.3)
         self.assertEqual(cluster.ids, [engine.id])
+
+
+class RestoreTests(ClusterCase):
+    def restarted(self, cluster: Cluster, engine: int) -> None:
+        """Kill an engine; returns when another has taken its place."""
+        before = cluster.status().engines[engine]
+        os.kill(before.pid, signal.SIGKILL)
+        until(lambda: cluster.status().engines[engine].restarts > before.restarts)
+        until(lambda: engine in cluster.ids)
+
+    def test_names_are_there_before_an_engine_can_be_used_and_again_after_its_death(self) -> None:
+        words = ["to", "be"]
+        cluster = Cluster(n=2, restore={"words": words, "size": len}, restart=True)
+        words.append("restored")  # what counts is what they are at the start
+        cluster.start()
+        self.addCleanup(cluster.stop)
+        code = """
+            from ipython1.kernel.client import Cluster
+            mec = Cluster.attach({!r}).multiengine()
+            print(mec.pull('words'), mec.execute('size(words)')[{}]['result']['text/plain'])
+            mec.execute('words.append(1); later = 1')
+            """
+        identity = cluster.cluster_id
+        self.assertIn("['to', 'be', 'restored']] 3", self.program(code.format(identity, 0)).stdout)
+        self.restarted(cluster, 1)
+        printed = self.program(code.format(identity, 1)).stdout
+        # The dead engine's own changes are not restored.
+        self.assertIn("[['to', 'be', 'restored', 1], ['to', 'be', 'restored']] 3", printed)
+
+    def test_a_source_text_is_run_and_may_be_in_a_file_or_the_ini_file(self) -> None:
+        setup = self.directory / "setup.py"
+        setup.write_text("import math\n%time\nroot = math.sqrt(16)\n")
+        program = (
+            "from ipython1.kernel import client; print(client.MultiEngineClient().pull('root'))"
+        )
+        process = self.start("-n", "1", f"--restore={setup}")
+        self.assertEqual(self.run_python(program), "[4.0]\n")
+        process.terminate()
+        process.wait(LIMIT)
+        security = self.directory / "security"
+        self.assertEqual(list(security.glob("*.restore")), [])
+        ini = self.directory / "ipython1.kernel.ini"
+        ini.write_text("[cluster]\nrestore = '''\nroot = 5\n'''\n")
+        self.start("-n", "1")
+        self.assertEqual(self.run_python(program), "[5]\n")
+
+    def test_engines_that_cannot_be_prepared_are_not_offered(self) -> None:
+        with self.assertRaisesRegex(
+            ClusterError, "so this engine cannot be used: NameError: .*nothing"
+        ):
+            Cluster(n=1, restore="a = 1\nnothing\n").start()
+        self.assertEqual(self.processes(), [])
+        self.assertRaises(TypeError, Cluster, n=1, restore=5)
+        self.assertRaises(ValueError, Cluster, n=1, restore={"not a name": 1})
+        lock = threading.Lock()
+        self.assertRaises(SerializationError, Cluster(n=1, restore={"lock": lock}).start)
 
 
 class LifeTests(ClusterCase):

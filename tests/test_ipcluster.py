@@ -433,24 +433,29 @@ class FailureTests(IpclusterCase):
         self.assertRegex(shown, r"engine 1: ended, was killed by signal SIGKILL")
 
     def test_engines_are_restarted_when_asked_to_be(self) -> None:
-        self.start("-n", "1", "--restart-engines=3")
+        self.start("-n", "1", "--restart-engines")
         first = self.status().engines[0]
         os.kill(first.pid, signal.SIGKILL)
         until(lambda: self.status().engines[0].pid not in (0, first.pid))
         until(lambda: self.status().ids == (0,))
         self.assertEqual(self.status().engines[0].restarts, 1)
         # User code that ends its process has not told the engine to end.
-        self.run_python(
-            "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
-            "try: mec.execute('import os; os._exit(0)')\n"
-            "except client.CompositeError: pass"
-        )
-        until(lambda: self.status().engines[0].restarts == 2 and self.status().ids == (0,))
+        for restarts, status in ((2, 0), (3, 86)):
+            self.run_python(
+                "from ipython1.kernel import client; mec = client.MultiEngineClient()\n"
+                f"try: mec.execute('import os; os._exit({status})')\n"
+                "except client.CompositeError: pass"
+            )
+            until(
+                lambda restarts=restarts: (
+                    self.status().engines[0].restarts == restarts and self.status().ids == (0,)
+                )
+            )
         self.run_python(
             "from ipython1.kernel import client; client.MultiEngineClient().kill(targets=0)"
         )
         until(lambda: self.status().engines[0].state == "ended")
-        self.assertEqual(self.status().engines[0].restarts, 2)
+        self.assertEqual(self.status().engines[0].restarts, 3)
 
     def test_a_killed_controller_comes_back_with_its_engines(self) -> None:
         process = self.start("-n", "2")

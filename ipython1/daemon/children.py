@@ -20,7 +20,7 @@ from types import ModuleType
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.protocol import Spawn
-from ipython1.daemon.ready import READY, READY_VARIABLE
+from ipython1.daemon.ready import LEAVE, READY, READY_VARIABLE
 from ipython1.daemon.renew import (
     renew_main_module,
     renew_random,
@@ -62,6 +62,7 @@ class Child:
     :ivar watch: the seconds of silence after which to say so; 0 for never.
     :ivar heard: when it last gave a sign of life.
     :ivar silent: whether its silence was told.
+    :ivar left: whether it reported that its exit was requested.
     """
 
     key: str
@@ -74,12 +75,14 @@ class Child:
     watch: float = 0.0
     heard: float = 0.0
     silent: bool = False
+    left: bool = False
     rest: bytes = b""
 
     def reports(self, data: bytes) -> list[str]:
-        """Return the texts of the reports of readiness in what came through its pipe."""
+        """Take what came through its pipe; return the texts of the reports of readiness in it."""
         *lines, rest = (self.rest + data).split(b"\n")
         self.rest = rest[-1000:]
+        self.left = self.left or LEAVE in lines
         found = (line.partition(b" ") for line in lines)
         return [text.decode(errors="replace").strip() for word, _, text in found if word == READY]
 

@@ -335,7 +335,7 @@ class Nanny:
             self._release_held_back(child.key)
             self._end_orphans_of(child)
             code, number = end_code(status)
-            self._send(Ended(child.key, pid, code, number, child.last_lines()))
+            self._send(Ended(child.key, pid, code, number, child.last_lines(), child.left))
 
     def _end_orphans_of(self, child: Child) -> None:
         """Kill what a dead process left behind: the rest of its session, and processes with its mark."""

@@ -176,6 +176,7 @@ class Ended(Message):
     :ivar status: its exit status, or None if a signal killed it.
     :ivar signal: that signal, or None.
     :ivar lines: the last lines of its output.
+    :ivar left: whether it reported that its exit was requested.
     """
 
     key: str
@@ -183,6 +184,7 @@ class Ended(Message):
     status: int | None
     signal: int | None
     lines: tuple[str, ...] = ()
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

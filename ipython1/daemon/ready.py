@@ -1,11 +1,10 @@
 """What a program reports to the nanny that started it: that it is ready for use, that it lives, that it was to exit.
 
-The nanny puts the number of a pipe into the environment.  A program writes lines to it: ``ready TEXT`` once, and an
-empty line every :data:`BEAT_INTERVAL` seconds from wherever it serves others.  So a nanny finds out that a program is
-stopped or spins, without asking it.  If a program is started by hand, there is no such pipe, and reports go nowhere.
-
-A program that runs user code cannot report a requested exit by status 0, because user code can exit with 0, too.  So
-it exits with the status given in the environment.
+The nanny puts the number of a pipe into the environment.  A program writes lines to it: ``ready TEXT`` once, an empty
+line every :data:`BEAT_INTERVAL` seconds from wherever it serves others, and ``leave`` before a requested exit.  So a
+nanny finds out that a program is stopped or spins, without asking it; and it can tell a requested exit from one by user
+code, which can end a process with any status.  If a program is started by hand, there is no such pipe, and reports go
+nowhere.
 """
 
 from __future__ import annotations
@@ -14,10 +13,6 @@ import contextlib
 import os
 
 READY_VARIABLE = "IPYTHON1_READY_FD"
-LEAVE_VARIABLE = "IPYTHON1_LEAVE_STATUS"
-
-LEFT = 86
-"""The exit status of a program whose exit was requested, if other code may end it with 0."""
 
 BEAT_INTERVAL = 5.0
 """Seconds between two signs of life."""
@@ -26,6 +21,7 @@ SILENCE = 20.0
 """Seconds without a sign of life after which a program is said not to answer."""
 
 READY = b"ready"
+LEAVE = b"leave"
 
 
 class NannyPipe:
@@ -58,6 +54,10 @@ class NannyPipe:
         """Report that this process lives."""
         self._write(b"\n")
 
+    def leave(self) -> None:
+        """Report that this process exits because it was asked to."""
+        self._write(LEAVE + b"\n")
+
     def _write(self, line: bytes) -> None:
         if self._descriptor < 0:
             return
@@ -81,9 +81,3 @@ def take_pipe() -> NannyPipe:
     """Return the pipe to the nanny; call this once, before running user code."""
     number = os.environ.pop(READY_VARIABLE, "")
     return NannyPipe(int(number) if number.isdigit() else -1)
-
-
-def take_leave_status() -> int:
-    """Return the status for a requested exit of this process; call this once, before running user code."""
-    text = os.environ.pop(LEAVE_VARIABLE, "")
-    return int(text) if text.isdigit() else 0

@@ -94,7 +94,8 @@ class ProcessSpec:
     :ivar host: the name of the nanny that starts it; empty for this host's.
     :ivar restart_spawn: how to restart it, if that differs.
     :ivar grace: seconds between SIGTERM and SIGKILL.
-    :ivar leaves_with: the exit status that reports a requested exit; any other means that it died.
+    :ivar says_when_leaving: whether it reports an exit that was requested, and so has died if it does not; of others an
+        exit with status 0 was requested.
     :ivar restart_signal: asks it to end because it will be restarted.
     :ivar needs: the key of another process; this one is restarted only while that one is usable.
     """
@@ -105,7 +106,7 @@ class ProcessSpec:
     policy: RestartPolicy = RestartPolicy()
     restart_spawn: Spawn | None = None
     grace: float = 2.0
-    leaves_with: int = 0
+    says_when_leaving: bool = False
     needs: str = ""
     restart_signal: int = _TERMINATE
 
@@ -319,8 +320,12 @@ class Supervision:
         number: int | None,
         lines: tuple[str, ...],
         now: float,
+        left: bool = False,
     ) -> list[Instruction]:
-        """The process has ended."""
+        """The process has ended.
+
+        :param left: whether it reported that its exit was requested.
+        """
         record = self._records.get(key)
         if record is None or record.status.pid != pid:
             return []
@@ -328,15 +333,14 @@ class Supervision:
         if record.status.was_ready:
             record.row = record.row if now < record.ready_at + record.spec.policy.steady else 0
             self._set(record, away_since=now)
-        left = status == record.spec.leaves_with
-        shown = 0 if left else status
+        left = left or (status == 0 and not record.spec.says_when_leaving)
         error = ""
         if record.killed_silent:
             error = f"gave no sign of life for {record.spec.policy.stuck:g} s and was killed"
         self._set(
             record,
             state=State.ENDED,
-            status=shown,
+            status=status,
             signal=number,
             lines=lines,
             error=error,

@@ -87,7 +87,13 @@ class ProcessSupervisor:
                 todo = self._supervision.heard(message.key)
             case Ended():
                 todo = self._supervision.ended(
-                    message.key, message.pid, message.status, message.signal, message.lines, now
+                    message.key,
+                    message.pid,
+                    message.status,
+                    message.signal,
+                    message.lines,
+                    now,
+                    left=message.left,
                 )
             case _:
                 return

@@ -42,6 +42,11 @@ def square(x: int) -> int:
     return x * x
 
 
+def slow_square(x: int) -> int:
+    time.sleep(0.1)
+    return x * x
+
+
 def until(name: str, limit: float = 60.0) -> int:
     """Return the process's id once a file of that name exists."""
     Path(f"{name}.{os.getpid()}").touch()
@@ -54,7 +59,9 @@ def until(name: str, limit: float = 60.0) -> int:
 
 
 @contextlib.contextmanager
-def raises(kind: type[BaseException], text: str = "") -> Iterator[None]:
+def raises(
+    kind: type[BaseException] | tuple[type[BaseException], ...], text: str = ""
+) -> Iterator[None]:
     begun = time.monotonic()
     try:
         yield
@@ -209,15 +216,22 @@ executor.shutdown()
 with raises(client.ConnectionError):
     other.executor()
 
-# The controller is killed.
+# The controller is killed, and started again.
 executor = make()
-futures = busy(executor, "four", 3) + [executor.submit(square, n) for n in range(20)]
 lock = Path(os.environ["IPYTHONDIR"]) / "security" / "ipcontroller.lock"
+futures = [executor.submit(slow_square, n) for n in range(20)]
 os.kill(int(lock.read_text()), signal.SIGKILL)
+later = executor.submit(square, 30)
+assert [future.result(timeout=60) for future in futures] == [n * n for n in range(20)]
+assert later.result(timeout=60) == 900
+
+# The controller ends.
+futures = busy(executor, "four", 3) + [executor.submit(square, n) for n in range(20)]
+client.MultiEngineClient().kill(controller=True)
 for future in futures:
-    with raises(BrokenExecutor, "controller is gone"):
+    with raises((BrokenExecutor, client.EngineDied)):
         future.result(timeout=20)
-with raises(client.BrokenEnginePool, "controller is gone"):
+with raises(client.BrokenEnginePool, "gone"):
     executor.submit(square, 2)
 executor.shutdown()
 with raises(client.ConnectionError):

@@ -92,21 +92,14 @@ for stranger in strangers:
     stranger.close()
 
 with Proxy(port) as proxy:
-    # a client whose connection breaks notices at once; its work goes on, and runs only once
+    # a client whose connection breaks connects again; its work goes on, and runs only once
     far = client.MultiEngineClient(("127.0.0.1", proxy.port))
     pending = far.execute(
         "import time; time.sleep(0.3); done = globals().get('done', 0) + 1", block=False
     )
     proxy.reset()
-    begun = time.monotonic()
-    try:
-        pending.get_result(timeout=SOON)
-    except client.ConnectionError as problem:
-        assert "controller is gone" in str(problem)
-    else:
-        raise AssertionError("the loss of the connection was not told")
-    assert time.monotonic() - begun < 5
-    assert mec.pull("done") == [1, 1]
+    pending.get_result(timeout=SOON)
+    assert far.pull("done") == [1, 1] == mec.pull("done")
 
     # an engine whose connection breaks reconnects as the same engine, and keeps its variables
     engine = subprocess.Popen(
@@ -128,18 +121,16 @@ with Proxy(port) as proxy:
                 time.sleep(0.05)
                 return number
 
-            resets = 3
             task_ids = [tc.run(client.MapTask(note, (n,), retries=5)) for n in range(100)]
-            for _ in range(resets):
+            for _ in range(3):
                 time.sleep(0.3)
                 proxy.reset()
                 until(lambda: 2 in mec.get_ids(), "the engine is back")
             tc.barrier(task_ids, timeout=60)
             results = [tc.get_task_result(task_id).results["result"] for task_id in task_ids]
             assert results == list(range(100))
-            # A command that ran or had just ended when the connection broke may run again, but not those that waited.
             runs = len(Path(notes.name).read_text().split())
-            assert runs <= 100 + 2 * resets, f"100 tasks ran {runs} times"
+            assert runs == 100, f"100 tasks ran {runs} times"
         assert mec.pull("kept", targets=2) == ["still here"]
 
         # an engine that falls silent delays nobody else
@@ -154,7 +145,7 @@ with Proxy(port) as proxy:
 
 until(lambda: open_files() <= at_rest, "all files are closed")
 secrets = [path.read_text().strip().rpartition("/")[2] for path in SECURITY.glob("*.furl")]
-assert len(secrets) == 3
+assert len(secrets) == 4
 for log in (SECURITY.parent / "log").iterdir():
     text = log.read_text(errors="replace")
     assert not any(secret in text for secret in secrets), f"a capability is in {log.name}"

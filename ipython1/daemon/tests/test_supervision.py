@@ -221,18 +221,18 @@ class SupervisionTests(unittest.SynchronousTestCase):
         (start,) = (each for each in self.supervision.tick(12.5) if isinstance(each, Start))
         self.assertEqual(start.spawn.key, "e")
 
-    def test_what_leaves_with_a_status_of_its_own_is_lost_with_any_other(self) -> None:
-        """An engine exits with 86 if its exit was requested; status 0 means that user code ended it."""
-        for status, state, shown in (
-            (86, State.ENDED, 0),
-            (0, State.WAITING, 0),
-            (3, State.WAITING, 3),
+    def test_what_says_when_it_leaves_has_died_if_it_does_not(self) -> None:
+        """User code can end an engine with any status."""
+        for status, left, state in (
+            (0, True, State.ENDED),
+            (0, False, State.WAITING),
+            (86, False, State.WAITING),
         ):
             self.supervision = Supervision()
-            running(self.supervision, replace(spec(limit=1), leaves_with=86))
-            self.supervision.ended("e", 10, status, None, (), 5.0)
+            running(self.supervision, replace(spec(limit=1), says_when_leaving=True))
+            self.supervision.ended("e", 10, status, None, (), 5.0, left=left)
             self.assertEqual(self.state(), state)
-            self.assertEqual(self.supervision.status()["e"].status, shown)
+            self.assertEqual(self.supervision.status()["e"].status, status)
 
     def test_restarts_long_ago_do_not_count(self) -> None:
         running(self.supervision, spec(limit=1))

@@ -47,7 +47,7 @@ log = Logger()
 CLOSED = "the client was closed"
 
 TAKEN_AFTER: Final = 0.02
-"""Seconds that the word that outcomes are here waits for a command to go out with."""
+"""Seconds for which outcomes are collected before the controller hears that they are here."""
 
 RESYNC_ROWS: Final = 5_000
 """Commands that one frame tells of when the controller is back; fit into one."""
@@ -283,7 +283,6 @@ class ClientEnd:
     def _send_command(self, command: SentCommand) -> None:
         """Send a command, for the first time or again."""
         if self._link is not None and command.buffers is not None:
-            self._send_taken()
             self._has_submitted = command.was_sent = True
             meta = command.meta_again.pack()
             self._link.send_payload(frames.SUBMIT, command.number, meta, command.buffers)
@@ -401,7 +400,7 @@ class ClientEnd:
             self._commands.finish_if_complete(command)
 
     def _tell_taken(self, number: int, engine_id: int) -> None:
-        """Tell the controller that an outcome is here: with the next command, or soon."""
+        """Tell the controller soon that an outcome is here."""
         self._taken.append((number, engine_id))
         if self.call_later is None:
             self._send_taken()
@@ -414,9 +413,13 @@ class ClientEnd:
 
     def _send_taken(self) -> None:
         if self._link is not None and self._taken:
-            taken, self._taken = self._taken, []
-            for number, engine_id in taken:
-                self._link.send(frames.TAKEN, number, messages.pack_ids((engine_id,)))
+            by_engine: dict[int, list[int]] = {}
+            for number, engine_id in self._taken:
+                by_engine.setdefault(engine_id, []).append(number)
+            self._taken = []
+            for engine_id, numbers in by_engine.items():
+                for first, count in messages.runs_of(numbers):
+                    self._link.send(frames.TAKEN, first, messages.pack_taken(engine_id, count))
 
     def _reply(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:

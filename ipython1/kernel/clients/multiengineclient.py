@@ -107,7 +107,8 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         refuse_in_reactor_thread()
         reactor_in_thread.check()
         outputs: dict[int, Mapping[str, Any]] = {}
-        finish = partial(request.without_data().finish, outputs=outputs)
+        bare = request.without_data()
+        finish = partial(bare.finish, outputs=outputs)
         pending = PendingResult(finish, request.name, self, outputs, request.prints)
         self._under_way[pending] = None
         pending.add_done_callback(self._no_longer_under_way)
@@ -115,7 +116,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         call_from_thread = connection.reactor.callFromThread
 
         def begin() -> None:
-            call = Call(request, connection.end)
+            call = Call(request, connection.end, bare=bare)
             pending.follow(call, call_from_thread)
             call.start(ids, announce)
 

@@ -26,13 +26,8 @@ from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
-from ipython1.kernel.clusters.cluster import (
-    BaseCluster,
-    check_number,
-    connect_to,
-    engine_id,
-    id_list,
-)
+from ipython1.kernel.clusters.arguments import check_number, engine_id, id_list
+from ipython1.kernel.clusters.cluster import BaseCluster, connect_to
 from ipython1.kernel.clusters.launch import OwnedProcess
 from ipython1.kernel.clusters.status import ClusterStatus
 from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer
@@ -119,7 +114,7 @@ class AsyncCluster(BaseCluster):
 
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
-        owned = self._owned = OwnedProcess(self._arguments)
+        owned = self._owned = self._start_process()
         self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
             outcome = await self._control.call("started")

@@ -18,10 +18,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ipython1.checks import check_bool, is_int
+from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
+from ipython1.kernel.clusters.arguments import check_number, engine_id, id_list
 from ipython1.kernel.clusters.force import end_by_force
 from ipython1.kernel.clusters.launch import (
     OwnedProcess,
@@ -31,8 +32,10 @@ from ipython1.kernel.clusters.launch import (
 )
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
+from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl, connect_control
+from ipython1.kernel.host.restorefile import RESTORE_FILE
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import title_of
 
@@ -62,11 +65,13 @@ class BaseCluster(CheckedAttributes):
         cluster_id: str | None = None,
         ipython_dir: str | os.PathLike[str] | None = None,
         detach: bool = False,
+        restore: Restored | None = None,
         **options: Any,
     ) -> None:
         if n is not None:
             check_number(n, "n")
         self.detach = detach
+        self._restore = check_restored(restore)
         self._kind = kind
         self._own_id = cluster_id is None
         self._cluster_id = new_cluster_id() if cluster_id is None else cluster_id
@@ -77,6 +82,7 @@ class BaseCluster(CheckedAttributes):
             f"--ipython-dir={self.files.dirs.ipython_dir}",
             f"--cluster-id={self.cluster_id}",
             *(["--temporary"] if self._own_id else []),
+            *self._restore_options(),
             *command_options(options),
         ]
 
@@ -94,6 +100,21 @@ class BaseCluster(CheckedAttributes):
     def files(self) -> ClusterFiles:
         """The paths of its files."""
         return self._files
+
+    def _restore_options(self) -> list[str]:
+        if self._restore is None:
+            return []
+        return [f"--restore-file={self.files.security_file(RESTORE_FILE)}"]
+
+    def _start_process(self) -> OwnedProcess:
+        """Start ``ipcluster``.
+
+        :raises SerializationError: if what is to be restored cannot be pickled.
+        """
+        if self._restore is not None:
+            self.files.dirs.prepare()
+            write_restored(self.files, self._restore)
+        return OwnedProcess(self._arguments)
 
     def _check_started(self, outcome: dict[str, Any]) -> None:
         """Raise or warn about engines that did not come up."""
@@ -151,6 +172,8 @@ class Cluster(BaseCluster):
     :param cluster_id: the name under which ``ipcluster`` and clients find it; made up when it is not given.
     :param ipython_dir: where its files are.
     :param detach: leave it running when this process ends.
+    :param restore: what every engine runs (source text) or has (a dict of names and their objects) before it can be
+        used, at its first start and when it is restarted.
     :param options: what ``ipcluster`` can be told, with underscores: ``mpi='mpi4py'``, ``queue='main'``,
         ``setup=['module load python']``, ...
 
@@ -180,7 +203,7 @@ class Cluster(BaseCluster):
         """
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
-        owned = self._owned = OwnedProcess(self._arguments)
+        owned = self._owned = self._start_process()
         self._control = BlockingControl(owned.connection)
         _running.add(self)
         try:
@@ -424,40 +447,6 @@ def connect_to(files: ClusterFiles) -> socket.socket:
             f"{name} is gone: its ipcluster (process {state.pid}) was killed; tidy up with: ipcluster stop{option}"
         )
     return connect_control(state.socket)
-
-
-def check_number(value: Any, what: str, least: int = 1) -> int:
-    """A whole number.
-
-    :param what: the name of the argument, for the message.
-    :raises ValueError: when it is something else, or less than ``least``.
-    """
-    if not is_int(value) or value < least:
-        raise ValueError(f"{what} must be at least {least}, not {value!r}")
-    return value
-
-
-def engine_id(value: Any) -> int:
-    """The id of one engine.
-
-    :raises TypeError: when it is something else.
-    """
-    if not is_int(value):
-        raise TypeError(f"expected an engine id, not {value!r}")
-    return value
-
-
-def id_list(ids: Any) -> list[int]:
-    """One id, or several, as a list.
-
-    :raises TypeError: when it is something else.
-    """
-    chosen = [ids] if isinstance(ids, int) else list(ids) if isinstance(ids, Iterable) else None
-    wrong = chosen is None or isinstance(ids, (str, bytes))
-    if wrong or not all(is_int(each) for each in chosen or ()):
-        raise TypeError(f"expected one or more engine ids, not {ids!r}")
-    assert chosen is not None
-    return chosen
 
 
 def _disown_in_child() -> None:

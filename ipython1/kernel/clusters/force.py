@@ -21,6 +21,7 @@ from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.clusters.launch import remove_files
 from ipython1.kernel.clusters.status import ClusterStatus, wait_until_gone
 from ipython1.kernel.host.control import remove_socket
+from ipython1.kernel.host.restorefile import RESTORE_FILE
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
 
@@ -103,6 +104,7 @@ def tidy_up(files: ClusterFiles, state: ClusterStatus) -> None:
     usual = files.security_file("ipcluster.sock")
     for path in {Path(state.socket or usual), usual}:
         remove_socket(path, usual)
+    files.security_file(RESTORE_FILE).unlink(missing_ok=True)
     files.state.unlink(missing_ok=True)
     if state.temporary:
         remove_files(files)

@@ -31,6 +31,7 @@ _WORD_OPTIONS = {
     "account": "--account",
     "time": "--time",
     "batch_python": "--batch-python",
+    "restart": "--restart-engines",
     "restart_engines": "--restart-engines",
     "restart_stuck": "--restart-stuck",
     "start_timeout": "--start-timeout",
@@ -50,6 +51,9 @@ _LIST_OPTIONS = {
     "setup": "--setup",
     "engine_arguments": "--engine-argument",
 }
+_ALSO_ALONE = ("restart", "restart_engines")
+"""Those that stand alone on the command line if they are just True."""
+
 _FLAGS = {"reuse_furls": "--reuse-furls"}
 
 OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS)
@@ -67,9 +71,11 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
                 f"a cluster has no option {name!r}; besides n, kind, cluster_id, ipython_dir and detach "
                 f"there are: {', '.join(sorted(OPTIONS))}"
             )
-        if value is None:
+        if value is None or (value is False and name in _ALSO_ALONE):
             continue
-        if name in _WORD_OPTIONS:
+        if value is True and name in _ALSO_ALONE:
+            found.append(_WORD_OPTIONS[name])
+        elif name in _WORD_OPTIONS:
             found.append(
                 f"{_WORD_OPTIONS[name]}={os.fspath(value) if name.endswith('file') else value}"
             )

@@ -411,7 +411,14 @@ CLUSTER = Section(
             "restart_engines",
             kinds.integer(0, 1000),
             0,
-            "How many times per minute to restart an engine that died.",
+            "How many times per minute to restart an engine that died, whatever killed it.",
+        ),
+        Option(
+            "restore",
+            kinds.CODE,
+            "",
+            "Code that each engine runs before it can be used, at its first start and after a restart.",
+            example="\nimport numpy as np\n",
         ),
         Option(
             "engine_arguments",

@@ -19,6 +19,7 @@ from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.payload import check_inline
 
 KILL_WAIT = 3.0
 """Seconds that engines have to end before their controller ends."""
@@ -124,7 +125,7 @@ class MultiEngineSession:
         elif kind == frames.ASK:
             self._asked(ident, payload)
         elif kind == frames.TAKEN:
-            self._commands.taken(ident, *messages.unpack_ids(meta[:4]))
+            self._commands.taken(ident, *messages.unpack_taken(meta))
         elif kind == frames.RESYNC:
             self._commands.resync(messages.Resync.unpack(payload))
         elif kind == frames.GOODBYE:
@@ -141,6 +142,9 @@ class MultiEngineSession:
         if flags & frames.BULK:
             relay = self._link.bulk.relay(unpack_reference(payload))
             payload = b""
+        else:
+            # Engines must not be bothered with what they cannot read.
+            check_inline(payload)
         self._commands.submit(number, messages.SubmitMeta.unpack(meta), payload, relay)
 
     # -- what the client is told of its commands

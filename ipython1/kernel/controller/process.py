@@ -26,6 +26,7 @@ from ipython1.kernel.host.controlserver import ControlSocket
 from ipython1.kernel.host.furl import Furl
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.lockfile import LockFile
+from ipython1.kernel.host.memory import FreedMemory
 from ipython1.kernel.host.peerprocess import HostProcesses
 from ipython1.kernel.host.processstate import name_process
 from ipython1.kernel.host.processwatch import watch_process
@@ -69,6 +70,7 @@ class RunningController:
     _lock: LockFile | None = None
     _audit: AuditLog | None = None
     _control: ControlSocket | None = None
+    _memory: FreedMemory | None = None
 
     @property
     def furl_files(self) -> dict[str, Path]:
@@ -89,6 +91,8 @@ class RunningController:
             await tubs.close(tub)
         self.service.ended()
         await self.service.journal.close()
+        if self._memory is not None:
+            self._memory.stop()
         if self._audit is not None:
             self._audit.close()
         if self._lock is not None:
@@ -123,6 +127,7 @@ async def start_controller(
         lock.release()
         raise
     running._lock = lock
+    running._memory = FreedMemory(reactor)
     try:
         await _open_gates(running, config, reactor)
         running.service.recover()

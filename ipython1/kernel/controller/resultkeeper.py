@@ -15,16 +15,17 @@ always known.  Batches are written in the order in which they came.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import ResultBatch
-from ipython1.kernel.controller.scheduling.accounts import Batch
+from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.clients import LARGE, Clients
-from ipython1.kernel.controller.taskrows import TaskRows
+from ipython1.kernel.controller.taskrows import TaskRows, with_size
+from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.tasksync import ranges_of
 
 WAIT: Final = 0.1
@@ -104,22 +105,35 @@ class ResultKeeper:
         batches = [self._waiting.popleft()[1] for _ in range(number)]
         self._waiting_size -= sum(batch.size for batch in batches)
         over = [each for batch in batches for each in batch.over]
-        written = [self._row(batch) for batch in batches]
+        written = [row for batch in batches for row in self._row(batch)]
         ticket = self._journal.results(written, over)
         self._journal.when_safe(ticket, lambda: self._written(batches))
 
-    def _row(self, batch: Batch) -> ResultBatch:
+    def _row(self, batch: Batch) -> list[ResultBatch]:
+        """A batch as the journal takes it."""
         finished = batch.finished
+        if not batch.taken or not any(each.private for each in finished):
+            if len(finished) == 1 and batch.size > LARGE:
+                head = with_size(self._rows.head(finished[0]), 0)
+                return [self._kept(batch, finished, [head], finished[0].payload)]
+            return [self._kept(batch, finished, self._rows.packed(batch))]
+        written = [self._kept(batch, [each for each in finished if each.private], [])]
+        others = [each for each in finished if not each.private]
+        if others:
+            written.append(self._kept(batch, others, self._rows.some(others)))
+        return written
+
+    def _kept(
+        self,
+        batch: Batch,
+        finished: Sequence[Finished],
+        rows: Sequence[Buffer],
+        payload: bytes | None = None,
+    ) -> ResultBatch:
         completed = self._rows.time(finished[-1].completed)
         failed = [each.id for each in finished if each.status]
-        succeeded = [each.id for each in finished if not each.status] if failed else batch.ids
-        uuid = batch.client.uuid
-        if batch.taken and batch.private:
-            return ResultBatch(uuid, completed, succeeded, failed)
-        if len(finished) == 1 and batch.size > LARGE:
-            head = self._rows.bare_head(finished[0])
-            return ResultBatch(uuid, completed, succeeded, failed, [head], finished[0].payload)
-        return ResultBatch(uuid, completed, succeeded, failed, self._rows.packed(batch))
+        succeeded = [each.id for each in finished if not each.status]
+        return ResultBatch(batch.client.uuid, completed, succeeded, failed, rows, payload)
 
     def _written(self, batches: Iterable[Batch]) -> None:
         now = self._clock.seconds()

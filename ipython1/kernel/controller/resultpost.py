@@ -25,7 +25,7 @@ from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import PayloadFile, StoredResult
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.clients import LARGE
-from ipython1.kernel.controller.taskrows import TaskRows
+from ipython1.kernel.controller.taskrows import TaskRows, with_size
 from ipython1.kernel.wire import messages, taskwire
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
@@ -224,8 +224,7 @@ class ResultPost:
             except KernelError as problem:
                 self._send_refusal(result.head, to_wire(problem))
                 return
-        task_id, _, *rest = DONE_HEAD.unpack(result.head)
-        self._transfer(DONE_HEAD.pack(task_id, len(payload), *rest), payload, 0)
+        self._transfer(with_size(result.head, len(payload)), payload, 0)
 
 
 def _head(task_id: int) -> bytes:

@@ -29,6 +29,10 @@ class TaskRows:
         """The same without the frames around them."""
         return [part for parts, _ in self.frames(batch) for part in parts[1:]]
 
+    def some(self, finished: Iterable[Finished]) -> list[Buffer]:
+        """The heads and payloads of some results."""
+        return [part for row in self.rows(finished) for part in row]
+
     def rows(self, finished: Iterable[Finished]) -> Iterator[tuple[bytes, bytes]]:
         """The packed head and the payload of each."""
         offset = self.time(0.0)
@@ -54,7 +58,8 @@ class TaskRows:
         [(head, _)] = self.rows([finished])
         return head
 
-    def bare_head(self, finished: Finished) -> bytes:
-        """The packed head of one result whose payload is kept elsewhere."""
-        task_id, _, *rest = taskwire.DONE_HEAD.unpack(self.head(finished))
-        return taskwire.DONE_HEAD.pack(task_id, 0, *rest)
+
+def with_size(head: bytes, size: int) -> bytes:
+    """A packed head that says another size of the payload."""
+    task_id, _, *rest = taskwire.DONE_HEAD.unpack(head)
+    return taskwire.DONE_HEAD.pack(task_id, size, *rest)

@@ -23,6 +23,7 @@ class EngineConfig(CommonConfig):
     :ivar mpi: the name of the MPI set-up; empty for none.
     :ivar mpi_code: Python code that defines ``mpi`` with ``mpi.rank`` and ``mpi.size``; empty for
         none.
+    :ivar restore_file: what to do before the engine can be used; ``None`` for nothing.
     :ivar connect_timeout: seconds to wait for the FURL file and for the controller.
     :ivar reconnect_timeout: seconds to look for a controller that was lost.
     :ivar history_length: the number of commands that the session keeps, as long as they take no more
@@ -37,6 +38,7 @@ class EngineConfig(CommonConfig):
     engine_id: int | None = None
     mpi: str = ""
     mpi_code: str = ""
+    restore_file: Path | None = None
     connect_timeout: float = 60.0
     reconnect_timeout: float = 600.0
     history_length: int = 1000

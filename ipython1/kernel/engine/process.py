@@ -17,10 +17,11 @@ from twisted.python.failure import Failure
 from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
-from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe, take_pipe
+from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.end import EngineEnd
+from ipython1.kernel.engine.restoring import restore
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
@@ -41,6 +42,8 @@ from ipython1.kernel.wire.taskwire import MOST_BYTES
 from ipython1.kernel.wire.waits import Run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ipython1.kernel.engine.config import EngineConfig
 
 log = Logger()
@@ -118,14 +121,13 @@ def check_working_directory() -> None:
         ) from None
 
 
-def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
+def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     """Run an engine in this process; returns when it is to end.
 
-    :param leave_status: the exit status with which it ends where it cannot return.
+    :param pipe: to the nanny that started it.
     :raises KernelError: why it cannot run, or cannot go on.
     """
     check_working_directory()
-    pipe = take_pipe()
     wanted_id = config.engine_id
     if config.mpi_code:
         rank = set_up_mpi(config.mpi, config.mpi_code)
@@ -137,8 +139,7 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     keep_steady(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
-    engine = EngineProcess(config, wanted_id, reactor, leave_status)
-    engine.give_signs_of_life(pipe)
+    engine = EngineProcess(config, wanted_id, reactor, pipe)
     if in_terminal:
         engine.end_with_terminal()
     if hasattr(os, "register_at_fork"):
@@ -147,6 +148,8 @@ def run_engine(config: EngineConfig, leave_status: int = 0) -> None:
     offer_stack_dump()
     offer_nested_backend()
     sys.setswitchinterval(SWITCH_INTERVAL)
+    if config.restore_file is not None:
+        engine.restore(config.restore_file)
     engine.run()
 
 
@@ -154,14 +157,15 @@ class EngineProcess:
     """The parts of an engine, put together: session, worker, tasks, and its end of the link.
 
     :param wanted_id: the id that it asks for.
-    :param leave_status: see :func:`run_engine`.
+    :param pipe: see :func:`run_engine`.
     """
 
     def __init__(
-        self, config: EngineConfig, wanted_id: int | None, reactor: Any, leave_status: int
+        self, config: EngineConfig, wanted_id: int | None, reactor: Any, pipe: NannyPipe
     ) -> None:
         self._config = config
         self._reactor = reactor
+        self._pipe = pipe
         self._failure: BaseException | None = None
         self._capture = OutputCapture(config.output_size)
         self._gate = InterruptGate(later=reactor.callLater)
@@ -182,9 +186,7 @@ class EngineProcess:
             lambda command, outcome: self._end.commands.ended(command, outcome),
         )
         self._service.stop = self._worker.stop
-        self._end = EngineEnd(
-            self._worker, self._gate, self._capture, reactor, lambda: os._exit(leave_status)
-        )
+        self._end = EngineEnd(self._worker, self._gate, self._capture, reactor, self._leave_at_once)
         self._runner = TaskRunner(self._service)
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake
@@ -209,11 +211,20 @@ class EngineProcess:
         """Have Ctrl-C in its terminal end it."""
         self._gate.on_terminal = lambda: self._reactor.callFromThread(self._end.stop)
 
-    def give_signs_of_life(self, pipe: NannyPipe) -> None:
-        """Have the reactor's thread tell the nanny that it runs; when it is usable, only the controller knows."""
-        beats = LoopingCall(pipe.beat)
-        beats.clock = self._reactor
-        self._reactor.callWhenRunning(lambda: beats.start(BEAT_INTERVAL))
+    def _leave_at_once(self) -> None:
+        self._pipe.leave()
+        os._exit(0)
+
+    def restore(self, path: Path) -> None:
+        """Prepare the session as a restore file says, before anybody can use it.
+
+        :raises ClientError: if that fails.
+        """
+        try:
+            restore(self._service, path)
+        except BaseException:
+            self._capture.close()  # so that the error is seen
+            raise
 
     def run(self) -> None:
         """Run what comes, in this thread, the main one; returns when the engine is to end.
@@ -245,6 +256,10 @@ class EngineProcess:
     # -- in the reactor's thread
 
     def _in_reactor_thread(self) -> None:
+        # That this thread runs is told to the nanny; when the engine is usable, only the controller knows.
+        beats = LoopingCall(self._pipe.beat)
+        beats.clock = self._reactor
+        self._reactor.callWhenRunning(lambda: beats.start(BEAT_INTERVAL))
         self._reactor.callWhenRunning(
             lambda: Deferred.fromCoroutine(self._stay_connected()).addBoth(self._ended)
         )

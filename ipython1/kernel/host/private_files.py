@@ -123,21 +123,26 @@ def write_private(path: str | os.PathLike[str], data: bytes, replace: bool = Tru
     return target
 
 
-def read_private(path: str | os.PathLike[str], what: str = "file") -> bytes:
+def read_private(
+    path: str | os.PathLike[str], what: str = "file", *, limit: int = MAX_PRIVATE_FILE
+) -> bytes:
     """Return the content of a private file.
 
     :param what: how messages refer to the file, such as ``"FURL file"``.
+    :param limit: the most bytes that it may have.
     :raises SecurityError: if it is missing, empty, too large, unreadable, a symbolic link or not a
         regular file, belongs to another user, is accessible to others, or lies in a directory where
         others can replace it.
     """
-    data = read_private_if_there(path, what)
+    data = read_private_if_there(path, what, limit=limit)
     if data is None:
         raise SecurityError(f"the {what} {path} does not exist")
     return data
 
 
-def read_private_if_there(path: str | os.PathLike[str], what: str = "file") -> bytes | None:
+def read_private_if_there(
+    path: str | os.PathLike[str], what: str = "file", *, limit: int = MAX_PRIVATE_FILE
+) -> bytes | None:
     """Like :func:`read_private`, but return ``None`` if the file does not exist."""
     target = Path(path)
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
@@ -147,9 +152,10 @@ def read_private_if_there(path: str | os.PathLike[str], what: str = "file") -> b
         if target.is_symlink():
             raise SecurityError(_link_message(target, what))
         with open(os.open(target, flags), "rb") as file:
-            _check_file(os.fstat(file.fileno()), target, what)
+            found = os.fstat(file.fileno())
+            _check_file(found, target, what)
             _check_parent(target, what)
-            data = file.read(MAX_PRIVATE_FILE + 1)
+            data = file.read(min(limit, found.st_size) + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exception:
@@ -160,10 +166,8 @@ def read_private_if_there(path: str | os.PathLike[str], what: str = "file") -> b
         raise SecurityError(
             f"the {what} {target} is empty; remove it, and it will be recreated: rm {_quoted(target)}"
         )
-    if len(data) > MAX_PRIVATE_FILE:
-        raise SecurityError(
-            f"{target} is larger than {MAX_PRIVATE_FILE} bytes, so it is not a {what}"
-        )
+    if len(data) > limit:
+        raise SecurityError(f"{target} is larger than {limit} bytes, so it is not a {what}")
     return data
 
 

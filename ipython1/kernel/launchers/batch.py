@@ -149,7 +149,7 @@ class BatchEngines:
 
     def _script(self, name: str, count: int, output: str, first_id: int) -> str:
         config = self.context.config
-        arguments = [*config.common_arguments(), *config.engine_arguments]
+        arguments = [*config.common_arguments(), *config.engine_options()]
         python = config.batch.python
         words = python_command(ENGINE_MODULE, ["ipengine", *arguments], python=python)
         offset = first_id - self.system.first

@@ -104,6 +104,8 @@ class ClusterConfig:
     :ivar start_timeout: seconds that engines may take to start; 0 for no limit.
     :ivar stop_timeout: seconds that processes may take to stop before they are killed.
     :ivar engine_arguments: additional options for ``ipengine``.
+    :ivar restore: source text that each engine runs before it can be used; empty for none.
+    :ivar restore_file: the file by which engines are told that, or what is to be set there; empty for none.
     :ivar owned: whether the cluster stops when the process that started it ends.
     :ivar temporary: whether its id was made up for it, so that nobody needs its keys and FURLs later.
     """
@@ -124,6 +126,8 @@ class ClusterConfig:
     start_timeout: float = 60.0
     stop_timeout: float = 10.0
     engine_arguments: tuple[str, ...] = ()
+    restore: str = ""
+    restore_file: str = ""
     log_file: str = ""
     log_level: str = ""
     log_size: int = 5 * 1024 * 1024
@@ -150,6 +154,14 @@ class ClusterConfig:
         if self.log_level:
             found.append(f"--log-level={self.log_level}")
         return found
+
+    def engine_options(self, restore_file: str = "") -> list[str]:
+        """Return the options of this cluster's engines besides the common ones.
+
+        :param restore_file: where that file is, if not where it is on this host.
+        """
+        path = restore_file or self.restore_file
+        return [*self.engine_arguments, *([f"--restore-file={path}"] if path else [])]
 
 
 def title_of(cluster_id: str) -> str:

@@ -66,7 +66,7 @@ class MpiEngines:
         program, *options = config.mpi.command
         number = next(self._numbers)
         key = f"{Path(program).name}-{number}"
-        engine = ["ipengine", *config.common_arguments(), *config.engine_arguments]
+        engine = ["ipengine", *config.common_arguments(), *config.engine_options()]
         if config.mpi.use:
             engine.append(f"--mpi={config.mpi.use}")
         argv = [find_program(program), *options, "-n", str(len(ids))]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from ipython1.daemon.protocol import Spawn
-from ipython1.daemon.ready import LEAVE_VARIABLE, LEFT, SILENCE
+from ipython1.daemon.ready import SILENCE
 from ipython1.daemon.supervision import Instruction, ProcessSpec, RestartPolicy, Supervision
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
@@ -91,17 +91,21 @@ def engine_spec(
     after: str = "",
     env: dict[str, str | None] | None = None,
     cwd: str = "",
+    restore_file: str = "",
 ) -> ProcessSpec:
-    """Return the specification of an engine with its own process."""
+    """Return the specification of an engine with its own process.
+
+    :param restore_file: the path of the cluster's restore file there, if it differs from this host's.
+    """
     arguments = [*(config.common_arguments() if common is None else common)]
-    arguments += [f"--engine-id={engine_id}", *config.engine_arguments]
+    arguments += [f"--engine-id={engine_id}", *config.engine_options(restore_file)]
     spawn = Spawn(
         engine_key(engine_id),
         ("ipengine", *arguments),
         module=ENGINE_MODULE,
         log=str(log),
         after=after,
-        env={**(env or {}), LEAVE_VARIABLE: str(LEFT)},
+        env=env or {},
         cwd=cwd,
         watch=SILENCE,
     )
@@ -113,5 +117,5 @@ def engine_spec(
         needs=CONTROLLER_KEY,
         restart_spawn=replace(spawn, after=""),
         grace=config.stop_timeout,
-        leaves_with=LEFT,
+        says_when_leaving=True,
     )

@@ -40,6 +40,9 @@ from ipython1.kernel.launchers.programs import (
 )
 from ipython1.kernel.launchers.sshhost import SshHost
 
+RESTORE_LIMIT = 700_000
+"""Bytes of a restore file that fit into one message to a nanny."""
+
 LOGINS_AT_A_TIME = 8
 """Fewer than sshd accepts by default, as all logins may go through one jump host."""
 
@@ -166,11 +169,11 @@ class SshEngines(HostedEngines):
         return [once[index % len(once)] for index in range(count)]
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Copy the FURL file to each host and start its engines; those of unreachable hosts count as failed."""
+        """Copy the files that engines need to each host and start them; those of unreachable hosts count as failed."""
         hosts = self._choose_hosts(len(ids))
         reached = [name for name in dict.fromkeys(hosts) if name in self._hosts]
         results = await DeferredList(
-            [self._send_furl(name) for name in reached], consumeErrors=True
+            [self._send_files(name) for name in reached], consumeErrors=True
         )
         for name, (well, result) in zip(reached, results, strict=True):
             if not well:
@@ -187,7 +190,7 @@ class SshEngines(HostedEngines):
             return
         host = self._hosts.pop(name)
         self.context.supervisor.host_lost(
-            name, f"could not be started: cannot copy the FURL file to {name}: {problem}"
+            name, f"could not be started: cannot copy files to {name}: {problem}"
         )
         await host.close(0.0)
 
@@ -204,12 +207,24 @@ class SshEngines(HostedEngines):
         status = self.context.supervisor.status().get(f"engine-{engine_id}")
         return status is not None and status.state is not State.ENDED
 
-    def _send_furl(self, name: str) -> Deferred[None]:
+    def _send_files(self, name: str) -> Deferred[None]:
+        """Copy the FURL file, and the restore file if there is one."""
+        return Deferred.fromCoroutine(self._send_files_of(name))
+
+    async def _send_files_of(self, name: str) -> None:
         link = self._hosts[name].link
         assert link is not None
         files = self.context.files
-        target = RemoteFiles(files, self._hosts[name].spec).security(files.engine_furl)
-        return link.write_file(target, files.engine_furl.read_text())
+        remote = RemoteFiles(files, self._hosts[name].spec)
+        await link.write_file(remote.security(files.engine_furl), files.engine_furl.read_text())
+        if self.context.config.restore_file:
+            path = Path(self.context.config.restore_file)
+            text = path.read_text()
+            if len(text) > RESTORE_LIMIT:
+                raise NannyError(
+                    f"what is to be restored has {len(text)} bytes; at most {RESTORE_LIMIT} can be copied"
+                )
+            await link.write_file(remote.security(path), text)
 
     def start_one(self, engine_id: int) -> None:
         """Start one engine on the host chosen for it."""
@@ -225,15 +240,20 @@ class SshEngines(HostedEngines):
                 common=remote.common_arguments(self.context.config),
                 env=dict(spec.env),
                 cwd=spec.cwd or "~",
+                restore_file=self._restore_file(remote),
             )
         )
+
+    def _restore_file(self, remote: RemoteFiles) -> str:
+        path = self.context.config.restore_file
+        return remote.security(Path(path)) if path else ""
 
     async def restart(self, unit: Unit) -> None:
         """Restart one engine; log in again if the connection was lost."""
         name = self._placed[unit.ids[0]]
         if name not in self._hosts:
             await self._connect(self._spec_of(name))
-            await self._send_furl(name)
+            await self._send_files(name)
         await super().restart(unit)
 
     def nanny_of(self, unit: Unit) -> NannyLink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -20,6 +21,9 @@ from ipython1.kernel.scripts import arguments
 
 ACTIONS = ("stop", "restart", "status", "list", "engines")
 """Words in place of a kind that do something else than starting a cluster."""
+
+ANY_NUMBER = 1000
+"""Restarts in a minute, which the pauses between them do not allow."""
 
 DESCRIPTION = """\
 Start a controller and engines, and end them together.
@@ -99,6 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force", action="store_true", help="with stop: kill everything, even what is stuck"
     )
+    parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
     arguments.add_common_options(parser)
@@ -110,9 +115,11 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart-engines",
+        nargs="?",
+        const=ANY_NUMBER,
         type=arguments.whole_number,
         metavar="N",
-        help="restart an engine that died, at most N times a minute",
+        help="restart an engine that died, at most N times a minute if N is given",
     )
     parser.add_argument(
         "--restart-stuck",
@@ -125,6 +132,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         type=arguments.seconds,
         metavar="SECONDS",
         help="seconds that engines may take to start; 0 for no limit",
+    )
+    parser.add_argument(
+        "--restore",
+        type=_source,
+        metavar="FILE",
+        help="a Python file that each engine runs before it can be used, also after a restart",
     )
     parser.add_argument(
         "--engine-argument",
@@ -259,6 +272,8 @@ def cluster_config(
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
         stop_timeout=section["stop_timeout"],
         engine_arguments=(*section["engine_arguments"], *(given.engine_argument or ())),
+        restore="" if given.restore_file else _chosen(given.restore, section["restore"]),
+        restore_file=str(given.restore_file or ""),
         log_file=str(given.logfile or ""),
         log_level=given.log_level or "",
         log_size=section["log_size"],
@@ -306,6 +321,16 @@ def _count(text: str) -> int:
     if number == 0:
         raise argparse.ArgumentTypeError("must be at least 1, not 0")
     return number
+
+
+def _source(text: str) -> str:
+    """The content of a file of source text, read as Python reads it."""
+    try:
+        with tokenize.open(text) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise argparse.ArgumentTypeError(f"cannot read {text}: {why}") from None
 
 
 def _command(text: str) -> tuple[str, ...]:

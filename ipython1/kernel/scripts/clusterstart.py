@@ -7,7 +7,10 @@ before this one does its own.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ def start(command: ClusterCommand) -> int:
     files = config.files()
     files.dirs.prepare()
     lock = take_lock(config, files) if config.with_controller else None
+    config = tell_engines(config, files)
     log = config.log_file or str(files.cluster_log)
     connection, process = start_nanny(
         keep=[lock.fileno()] if lock else (), watch=SILENCE, log="" if log == "-" else log
@@ -49,11 +53,29 @@ def start(command: ClusterCommand) -> int:
         return run_cluster(config, files, connection, supervision, command.owner)
     finally:
         wait_for_nanny(process)
+        if config.restore_file:
+            Path(config.restore_file).unlink(missing_ok=True)
         if config.temporary:
             from ipython1.kernel.clusters.launch import remove_files
 
             # The program that would do this may have been killed.
             remove_files(files)
+
+
+def tell_engines(config: ClusterConfig, files: ClusterFiles) -> ClusterConfig:
+    """Write the file by which engines are told what to run before they can be used, and return its path with the rest.
+
+    It is removed when this process ends.
+    """
+    if not config.restore:
+        return config
+    from ipython1.kernel.host.restorefile import RESTORE_FILE, SOURCE, write_restore
+
+    # Engines that are added to a controller have a file besides that of its cluster.
+    name = RESTORE_FILE if config.with_controller else f"ipcluster-engines{os.getpid()}.restore"
+    path = files.security_file(name)
+    write_restore(path, SOURCE, config.restore.encode())
+    return replace(config, restore_file=str(path))
 
 
 def starts_controller_here(config: ClusterConfig) -> bool:

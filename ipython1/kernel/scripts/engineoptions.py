@@ -60,6 +60,7 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
         metavar="N",
         help="request this id; the default is any free one",
     )
+    parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument(
         "--connect-timeout",
         type=arguments.seconds,
@@ -98,6 +99,7 @@ def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> Engin
         engine_id=given.engine_id,
         mpi=mpi,
         mpi_code=settings["mpi"][mpi] if mpi else "",
+        restore_file=given.restore_file,
         connect_timeout=timeout,
         reconnect_timeout=section["reconnect_timeout"],
         **core_config_manager.get_config(common["ipython_dir"])["interpreter"],

@@ -12,28 +12,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0 (or what those who started it want instead), or 1 for a failure at run time.
     """
     from ipython1.daemon.osprocess import end_with_mpi_launcher
-    from ipython1.daemon.ready import take_leave_status
+    from ipython1.daemon.ready import take_pipe
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.engineoptions import parse_engine
 
-    leave_status = take_leave_status()
+    pipe = take_pipe()
     try:
         config = parse_engine(argv)
         end_with_mpi_launcher()
         add_working_directory()
         from ipython1.kernel.engine.process import run_engine
 
-        run_engine(config, leave_status)
+        run_engine(config, pipe)
     except KernelError as problem:
         print(f"ipengine: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # Ctrl-C before it is set up ends it as well.
-        return leave_status
-    return leave_status
+        pass  # Ctrl-C before it is set up ends it as well
+    pipe.leave()
+    return 0
 
 
 def add_working_directory() -> None:

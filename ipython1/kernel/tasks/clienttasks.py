@@ -84,6 +84,8 @@ class ClientTasks:
         self._reactor = reactor
         self._outbox = Outbox(lambda: reactor.callFromThread(self._send))
         self._link: FrameLink | None = None
+        self._no_room_on: FrameLink | None = None
+        self._sent_again: Deferred[None] | None = None
         self._lock = threading.Lock()
         self._waiters: set[Waiter] = set()
         self._flushing: list[tuple[int, Deferred[None]]] = []
@@ -138,9 +140,12 @@ class ClientTasks:
             return
         self._link = link
         self._fail_lost(gone)
+        self._fetch_again()
+        # What is asked after this may be about tasks that were sent before.
+        sent_again = self._sent_again = Deferred()
         self._send()
         self._tell_flushed()
-        self._fetch_again()
+        await sent_again
 
     def _open_ids(self) -> Iterable[int]:
         for start, stop in self._outbox.ranges():
@@ -208,13 +213,26 @@ class ClientTasks:
         link = self._link
         if link is None or link.lost:
             return  # the outbox does not wake anybody before it is called again
+        if not link.has_room:
+            self._outbox.stall()
+            if self._no_room_on is not link:
+                self._no_room_on = link
+                link.when_room(self._send_on)
+            return
         sending = self._outbox.send(link)
+        if self._sent_again is not None and self._outbox.all_sent_again:
+            sent_again, self._sent_again = self._sent_again, None
+            sent_again.callback(None)
         if sending.more:
             self._reactor.callFromThread(self._send)
         if sending.wants_ids:
             self._lease()
         for call in sending.ready:
             call()
+
+    def _send_on(self) -> None:
+        self._no_room_on = None
+        self._send()
 
     def _lease(self) -> None:
         def leased(block: list[int]) -> None:

@@ -42,6 +42,9 @@ OUTBOX_SIZE: Final = 64 * 1024 * 1024
 MOST_AT_ONCE: Final = 4096
 """Tasks that are sent before the reactor's thread and the lock are released."""
 
+MOST_SIZE_AT_ONCE: Final = 1024 * 1024
+"""Bytes that are sent before it is looked whether the link has room for more."""
+
 
 class Forgotten(NamedTuple):
     """A function that no task refers to anymore."""
@@ -94,6 +97,7 @@ class Outbox:
         self._accepted = 0
         self._shift = (0, 0)
         self._credit = (0, 0)
+        self._again_until = 0
         self.most_bytes = taskwire.MOST_BYTES
         self.lost: Exception | None = None
 
@@ -232,6 +236,13 @@ class Outbox:
             return self._next_id if unsent is None else unsent
 
     @property
+    def all_sent_again(self) -> bool:
+        """Whether nothing is unsent that was sent before; credit does not hold it up."""
+        with self._lock:
+            unsent = self._first_unsent()
+            return unsent is None or unsent >= self._again_until
+
+    @property
     def next_id(self) -> int:
         """The id that the next task gets, unless a new block of ids is begun."""
         return self._next_id
@@ -295,6 +306,7 @@ class Outbox:
             tasks, most_size = self._credit
             batch: list[Entry] = []
             stalled = False
+            room = MOST_SIZE_AT_ONCE
             for _ in range(min(MOST_AT_ONCE, len(items))):
                 item = items[0]
                 if not isinstance(item, Entry):
@@ -302,8 +314,12 @@ class Outbox:
                     batch = []
                     items.popleft()
                     continue
-                if self._sent >= tasks or self._sent_size >= most_size:
+                if (
+                    self._sent >= tasks or self._sent_size >= most_size
+                ) and item.task_id >= self._again_until:
                     stalled = True
+                    break
+                if room <= 0:
                     break
                 items.popleft()
                 size = item.size if item.recovery else len(item.payload)
@@ -316,6 +332,7 @@ class Outbox:
                     batch = []
                 else:
                     batch.append(item)
+                    room -= size
             parts.append(batch)
             self._kept.extend([part for part in parts if isinstance(part, list) and part])
             # Without credit there is nothing to do before more comes.
@@ -398,6 +415,8 @@ class Outbox:
                 if digest in lacking
             ]
             self._items.extendleft(reversed([*functions, *again]))
+            if again:
+                self._again_until = max(self._again_until, again[-1].task_id + 1)
             self._tasks += len(again)
             self._size += sum(entry.size for entry in again)
             self._accept(answer.accepted - self._shift[0])

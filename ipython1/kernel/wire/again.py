@@ -10,6 +10,9 @@ FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 15.0
 """Seconds."""
 
+FACTOR: Final = 1.3
+"""How much longer each pause is; so the last one is at most a third of the time that the controller was away."""
+
 
 def pauses() -> Iterator[float]:
     """Yield seconds: none, then longer and longer ones, each somewhat random, so that not all come at once."""
@@ -17,4 +20,4 @@ def pauses() -> Iterator[float]:
     pause = FIRST_PAUSE
     while True:
         yield uniform(0.7 * pause, pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(FACTOR * pause, LONGEST_PAUSE)

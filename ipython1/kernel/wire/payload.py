@@ -76,6 +76,16 @@ def join_inline(buffers: Buffers) -> bytes:
     return b"".join((pack_sizes(buffers), *buffers))
 
 
+def check_inline(data: Buffer) -> None:
+    """Check that :func:`split_inline` can split a payload, for those who only pass it on.
+
+    :raises ProtocolError: when the lengths do not add up.
+    """
+    sizes = unpack_sizes(data)
+    if _COUNT.size + 8 * len(sizes) + sum(sizes) != len(data):
+        raise ProtocolError(f"a payload of {len(data)} bytes has buffers of {sum(sizes)} bytes")
+
+
 def split_inline(data: Buffer) -> list[Buffer]:
     """The buffers that :func:`join_inline` joined.
 
@@ -84,10 +94,9 @@ def split_inline(data: Buffer) -> list[Buffer]:
 
     :raises ProtocolError: when the lengths do not add up.
     """
+    check_inline(data)
     sizes = unpack_sizes(data)
     position = _COUNT.size + 8 * len(sizes)
-    if position + sum(sizes) != len(data):
-        raise ProtocolError(f"a payload of {len(data)} bytes has buffers of {sum(sizes)} bytes")
     buffers: list[Buffer] = []
     for index, size in enumerate(sizes):
         part = data[position : position + size]

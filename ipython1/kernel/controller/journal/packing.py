@@ -24,18 +24,18 @@ WIDEST: Final = 65536
 _SEGMENT: Final = struct.Struct("<QII")
 _LONG: Final = 8
 _FLUSH: Final = 250_000
+_STRETCH: Final = 1024
 
 Value: TypeAlias = bytes | str | int | float | None
 
 
-def checksum(values: Iterable[Value]) -> int:
+def checksum(values: Sequence[Value]) -> int:
     """The CRC-32 of the values of a row."""
-    crc = 0
-    for value in values:
-        if isinstance(value, bytes):
-            crc = zlib.crc32(value, zlib.crc32(b"%d:" % len(value), crc))
-        else:
-            crc = zlib.crc32(repr(value).encode(), crc)
+    blobs = [value for value in values if type(value) is bytes]
+    others = [len(value) if type(value) is bytes else value for value in values]
+    crc = zlib.crc32(repr(others).encode())
+    for blob in blobs:
+        crc = zlib.crc32(blob, crc)
     return crc
 
 
@@ -140,7 +140,9 @@ class IdCollector:
     def flush(self) -> IdSet:
         """The set of all that was added."""
         self._loose.sort()
-        ranges = ranges_of(self._loose) + self._ranges
+        ranges = self._ranges
+        for start in range(0, len(self._loose), _STRETCH):  # few of them have holes
+            ranges += ranges_of(self._loose[start : start + _STRETCH])
         ranges.sort()
         self.ids.update(ranges)
         self._loose, self._ranges = [], []

@@ -118,6 +118,7 @@ class SubmissionRow:
 class ResultBatch:
     """Tasks of one client that are done.
 
+    :ivar completed: when the last of them was.
     :ivar succeeded: their ids, in any order.
     :ivar failed: those of the others.
     :ivar rows: for each, packed ``DONE_HEAD`` and payload, as in a ``DONE`` frame; empty if only the ids are to be

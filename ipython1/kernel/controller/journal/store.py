@@ -25,6 +25,9 @@ from ipython1.kernel.controller.journal.tasktables import TaskTables
 LOG_SIZE: Final = 16 * 1024 * 1024
 """Bytes of the write-ahead log at which it is put into the database."""
 
+BEHIND: Final = 3000
+"""Small rows of results that there may be."""
+
 VACUUM_PAGES: Final = 2000
 """Unused pages at the end of the database that are given back to the file system with each checkpoint."""
 
@@ -156,7 +159,7 @@ class Store:
             synced=self._synced,
             closed=closed,
             waiting=self.tasks.waiting,
-            results=self.tasks.results,
+            results=self.tasks.results.count,
             commands=len(self.commands.open),
             outcomes=self.commands.outcomes,
             time=self._now(),
@@ -168,7 +171,7 @@ class Store:
     @property
     def kept(self) -> int:
         """Bytes of results and outcomes."""
-        return self.tasks.size + self.commands.size
+        return self.tasks.results.size + self.commands.size
 
     def tidy(self) -> Effects | None:
         """Do one of the things that are due, in one transaction; None if nothing is.
@@ -192,7 +195,7 @@ class Store:
         elif self.tasks.untidy:
 
             def task() -> None:
-                self.tasks.join_finished(self.db, effects)
+                self.tasks.join(self.db, effects)
         elif self.commands.untidy:
 
             def task() -> None:
@@ -202,6 +205,11 @@ class Store:
         with self._transaction(self.state.ticket, effects):
             task()
         return effects
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much is untidy that the rest has to wait."""
+        return self.tasks.results.small_rows > BEHIND
 
     @property
     def log_is_long(self) -> bool:

@@ -80,19 +80,19 @@ def task_history(
     :raises JournalError: when they have been damaged.
     """
     found: list[TaskHistory] = []
-    below = 2**62
-    while len(found) < limit:
-        rows = db.execute(
-            "SELECT * FROM results WHERE number < ? ORDER BY number DESC LIMIT 20", (below,)
-        ).fetchall()
-        if not rows:
-            break
-        below = rows[-1][0]
-        for row in rows:
-            hidden = cleared.get(row[0], IdSet())
-            found += reversed([task for task in _tasks_of(row) if task.task_id not in hidden])
-        if before is not None:
-            found = [task for task in found if task.completed < before]
+    rows = db.execute("SELECT number, completed FROM results ORDER BY completed DESC").fetchall()
+    for number, last in rows:
+        found.sort(key=lambda task: -task.completed)
+        if len(found) >= limit and found[limit - 1].completed >= last:
+            break  # nothing in this row, or the following, is later
+        row = db.execute("SELECT * FROM results WHERE number = ?", (number,)).fetchone()
+        hidden = cleared.get(number, IdSet())
+        found += [
+            task
+            for task in _tasks_of(row)
+            if task.task_id not in hidden and (before is None or task.completed < before)
+        ]
+    found.sort(key=lambda task: (-task.completed, -task.task_id))
     return found[:limit]
 
 

@@ -203,12 +203,11 @@ class Writer:
             self._reports.dropped(effects.dropped)
 
     def _keep_house(self) -> None:
-        while not self._waiting and not self._questions:
-            effects = self._store.tidy()
-            if effects is None:
-                break
+        while (effects := self._store.tidy()) is not None:
             self._follow(effects)
             self._store.mark()
+            if (self._waiting or self._questions) and not self._store.behind:
+                break  # the rest next time
         if self._store.log_is_long:
             self._store.checkpoint()
 

@@ -10,11 +10,13 @@ import os
 import random
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.kernel.basics.error import CompositeError
+from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.controller.monitor import IMonitor
 from ipython1.kernel.controller.monitorfc import IFCMonitor
 from ipython1.kernel.objects.taskobjects import MapTask
@@ -174,7 +176,8 @@ class Liar:
         elif kind == frames.COMMAND:
             why = choose((b"", b"[]", b'["A","b"]', b"null"))
             answer = bytes(meta)[:16] + bytes([choose((0, 1, 2, 3, 7))]) + why
-            self.link.send(frames.OUTCOME, ident, answer, join_inline([b"y"]), choose((0, 0, 0, 1)))
+            payload = choose((b"", b"x", bytes(3), join_inline([b"y"]), join_inline([b"y"]) + b"z"))
+            self.link.send(frames.OUTCOME, ident, answer, payload, choose((0, 0, 0, 1)))
 
 
 class GarbageTests(SynchronousTestCase):
@@ -256,28 +259,50 @@ class GarbageTests(SynchronousTestCase):
     def test_somebody_who_looks(self):
         self.check(messages.MONITOR)
 
-    def test_engines_that_answer_nonsense(self):
-        runs = 0
-        for seed in range(SEEDS):
-            choose = random.Random(f"liars {seed}")
-            cluster = self.cluster(1)
-            mec, tc = cluster.multiengine(), cluster.task()
-            liars: list[Liar] = []
-            for _ in range(3):
-                liars.append(Liar(choose))
-                face = cluster.engines_face
-                liars[-1].link = self.join(cluster, face, messages.ENGINE, liars[-1])
-                for number in range(20):
-                    task = MapTask(lambda x: x, (number,), retries=choose.choice((0, 3)))
-                    tc.asynchronous.run(task)
-                self.settle(cluster, 1.0)
-            for liar in liars:
-                if not liar.lost:
-                    liar.link.abort("the end")
-            self.settle(cluster, 100.0)
-            runs += sum(liar.runs for liar in liars)
-            self.assert_all_well(cluster, mec, tc)
+    def lie(self, seed: str, work: Callable[[Any, Any, random.Random], None]) -> int:
+        """Have three liars do some work, one after the other beside an honest engine; how many tasks they had."""
+        choose = random.Random(seed)
+        cluster = self.cluster(1)
+        mec, tc = cluster.multiengine(), cluster.task()
+        liars: list[Liar] = []
+        for _ in range(3):
+            liars.append(Liar(choose))
+            face = cluster.engines_face
+            liars[-1].link = self.join(cluster, face, messages.ENGINE, liars[-1])
+            work(mec, tc, choose)
+            self.settle(cluster, 1.0)
+        for liar in liars:
+            if not liar.lost:
+                liar.link.abort("the end")
+        self.settle(cluster, 100.0)
+        self.assert_all_well(cluster, mec, tc)
+        return sum(liar.runs for liar in liars)
+
+    def test_engines_that_answer_nonsense_to_tasks(self):
+        def work(mec: Any, tc: Any, choose: random.Random) -> None:
+            for number in range(20):
+                retries = choose.choice((0, 3))
+                tc.asynchronous.run(MapTask(lambda x: x, (number,), retries=retries))
+
+        runs = sum(self.lie(f"tasks {seed}", work) for seed in range(SEEDS))
         self.assertGreater(runs, 10 * SEEDS)
+        self.flushLoggedErrors()
+
+    def test_engines_that_answer_nonsense_to_commands(self):
+        """What the honest engine gave is there, and the client is as well."""
+        for seed in range(SEEDS):
+            ended: list[Any] = []
+
+            def work(mec: Any, tc: Any, choose: random.Random) -> None:
+                for _ in range(3):
+                    call = mec.asynchronous.execute("a = 1", targets="all", block=True)
+                    call.addBoth(ended.append)
+
+            self.lie(f"commands {seed}", work)
+            self.assertEqual(len(ended), 9)
+            for result in ended:
+                good = isinstance(result, ResultList)
+                self.assertTrue(good or result.check(CompositeError), result)
         self.flushLoggedErrors()
 
     def test_one_line_is_logged_and_no_traceback(self):

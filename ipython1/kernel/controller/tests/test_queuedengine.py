@@ -102,14 +102,15 @@ class QueueTest(EngineCase):
     def test_one_command_at_a_time_in_order(self):
         self.submit(command(1), command(2), command(3))
         self.assertEqual(self.received(), [1])
-        self.answer(1, payload=b"one")
+        one, two = join_inline([b"one"]), join_inline([b"two"])
+        self.answer(1, payload=one)
         self.assertEqual(self.received(), [1, 2])
-        self.answer(2, messages.FAILED, b"two")
+        self.answer(2, messages.FAILED, two)
         self.answer(3)
         self.assertEqual(self.received(), [1, 2, 3])
         self.assertEqual(
             {number: (o.status, bytes(o.payload)) for number, o in self.outcomes.items()},
-            {1: (messages.OK, b"one"), 2: (messages.FAILED, b"two"), 3: (messages.OK, b"")},
+            {1: (messages.OK, one), 2: (messages.FAILED, two), 3: (messages.OK, b"")},
         )
         self.assertEqual({o.engine_id for o in self.outcomes.values()}, {3})
 
@@ -262,6 +263,8 @@ class LossTest(EngineCase):
             (frames.OUTCOME, 1, b"short", b""),
             (frames.OUTCOME, 1, CLIENT + b"\x00", pack_reference(77), frames.BULK),
             (frames.OUTCOME, 1, CLIENT + b"\x02not JSON", b""),
+            (frames.OUTCOME, 1, CLIENT + b"\x09", b""),
+            (frames.OUTCOME, 1, CLIENT + b"\x00", b"no buffers"),
             (frames.OUTCOME, 1, CLIENT + b"\x02[1]", b""),
         ):
             EngineCase.setUp(self)

@@ -19,7 +19,8 @@ from ipython1.kernel.wire import bulk, frames, messages, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 from ipython1.kernel.wire.taskwire import Result, Status
-from ipython1.testing.memory import Pump, connect_in_memory
+from ipython1.testing import memory
+from ipython1.testing.memory import MemoryTransport, Pump, connect_in_memory
 
 HISTORIES = 120
 LARGE = taskwire.INLINE + 1
@@ -235,6 +236,8 @@ class History:
             self._connect,
             self._connect,
             self._time,
+            self._read_slowly,
+            self._read_on,
         )
 
     def run(self) -> None:
@@ -288,6 +291,14 @@ class History:
     def _time(self) -> None:
         self.pump.advance(self.chance.choice((0.001, 0.006, 0.02)))
 
+    def _read_slowly(self) -> None:
+        for link in self.links:
+            MemoryTransport.of(link).stop_reading()
+
+    def _read_on(self) -> None:
+        for link in self.links:
+            MemoryTransport.of(link).read_on()
+
     def _disconnect(self) -> None:
         for link in self.links:
             link.connection_lost("it was cut")
@@ -318,6 +329,7 @@ class History:
         controller = self.controller
         for _ in range(10_000):
             self._connect()
+            self._read_on()
             self._main_thread()
             self.pump.step()
             controller.confirm()
@@ -345,6 +357,7 @@ class HistoryTests(SynchronousTestCase):
 
     def test_nothing_is_lost_and_nothing_runs_twice(self) -> None:
         self.patch(taskresults, "MOST_RESULTS", 12)
+        self.patch(memory, "HIGH_WATER", 100_000)
         allocate = bulk.allocate
         for seed in range(HISTORIES):
             chance = random.Random(-seed)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ipython1.kernel.clusters.launch import command_options
-from ipython1.kernel.scripts.clusteroptions import parse_cluster
+from ipython1.kernel.scripts.clusteroptions import ANY_NUMBER, parse_cluster
 from ipython1.kernel.scripts.tests.optionscase import OptionsTestCase
 
 
@@ -21,6 +21,40 @@ class ClusterTests(OptionsTestCase):
         for option in ("-q", "--queue"):
             config = self.config("sge", "--num=4", option, "all.q")
             self.assertEqual((config.kind, config.n, config.batch.queue), ("sge", 4, "all.q"))
+
+    def test_restarts_of_engines(self) -> None:
+        self.assertEqual(self.config("-n", "2").restart_engines, 0)
+        self.assertEqual(self.config("--restart-engines=3").restart_engines, 3)
+        self.assertEqual(self.config("--restart-engines", "-n", "2").restart_engines, ANY_NUMBER)
+        self.assertEqual(command_options({"restart": True}), ["--restart-engines"])
+        self.assertEqual(command_options({"restart_engines": False}), [])
+        self.assertEqual(command_options({"restart": 3}), ["--restart-engines=3"])
+
+    def test_what_is_restored(self) -> None:
+        path = self.directory / "setup.py"
+        path.write_text("a = 1\n")
+        self.assertEqual(self.config(f"--restore={path}").restore, "a = 1\n")
+        line = self.assert_ends(2, self.config, "--restore=/nosuch.py")
+        self.assertIn("cannot read /nosuch.py: No such file", line)
+
+    def test_force_is_for_stop(self) -> None:
+        line = self.assert_ends(2, self.config, "status", "--force")
+        self.assertIn("--force can be used with stop only", line)
+        line = self.assert_ends(2, self.config, "local", "ssh")
+        self.assertIn("unrecognized arguments: ssh", line)
+
+    def test_a_local_controller_listens_for_this_host(self) -> None:
+        self.assertEqual(self.config("-n", "2").controller.client_ip, "127.0.0.1")
+        self.assertIsNone(self.config("slurm", "-n", "2").controller.client_ip)
+        self.assertEqual(self.config("--client-ip=0.0.0.0").controller.client_ip, "0.0.0.0")
+
+    def test_the_journal(self) -> None:
+        for words, expected in (((), []), (("--journal=off",), ["--journal=off"])):
+            arguments = self.config("-n", "2", "--client-ip=", *words).controller.arguments()
+            self.assertEqual([word for word in arguments if "journal" in word], expected)
+        self.assertEqual(command_options({"journal": "off"}), ["--journal=off"])
+        [option] = command_options({"journal": False})
+        self.assertEqual(self.config(option).controller.journal, False)
 
     def test_flags_from_python(self) -> None:
         self.assertEqual(command_options({"reuse_furls": True}), ["--reuse-furls"])

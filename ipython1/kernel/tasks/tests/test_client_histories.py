@@ -20,7 +20,8 @@ from ipython1.kernel.wire import bulk, frames, messages, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import DONE_HEAD, OptionsSpec, Status
-from ipython1.testing.memory import Pump, connect_in_memory
+from ipython1.testing import memory
+from ipython1.testing.memory import MemoryTransport, Pump, connect_in_memory
 
 HISTORIES = 80
 LARGE = taskwire.INLINE + 1
@@ -65,6 +66,8 @@ class History:
             self.take_back,
             self.disconnect,
             self.kill,
+            self.read_slowly,
+            self.read_on,
             *[self.connect] * 3,
         )
 
@@ -95,7 +98,7 @@ class History:
             functions = [packed(number)] if number and self.chance.random() < 0.5 else []
             digests = tuple(function.digest for function in functions)
             options = OptionsSpec(b"t" * 16, functions=digests).pack()
-            payload = bytes(self.chance.choice((5, 5, 5, LARGE)))
+            payload = bytes(self.chance.choice((5, 5, 100, 5000, LARGE)))
             recovery = [(options, b"r")] if self.chance.random() < 0.2 else []
             task_id = self.tasks.submit(Encoded(options, payload, recovery, functions))
             if task_id is not None:
@@ -177,6 +180,14 @@ class History:
             self.end.link_lost("it was cut")
         self.links = ()
 
+    def read_slowly(self) -> None:
+        if self.links and not self.links[0].lost:
+            MemoryTransport.of(self.links[0]).stop_reading()
+
+    def read_on(self) -> None:
+        if self.links and not self.links[0].lost:
+            MemoryTransport.of(self.links[0]).read_on()
+
     def kill(self) -> None:
         self.disconnect()
         self.controller.restart()
@@ -197,6 +208,7 @@ class History:
                 tasks.forget([task_id])
         for _ in range(2000):
             self.connect()
+            self.read_on()
             self.steps_of_the_reactor()
             controller.write()
             controller.work()
@@ -230,6 +242,8 @@ class HistoryTests(SynchronousTestCase):
 
     def test_nothing_is_lost_and_nothing_comes_twice(self) -> None:
         self.patch(outbox, "OUTBOX_TASKS", 60)
+        self.patch(memory, "HIGH_WATER", 100_000)
+        self.patch(outbox, "MOST_SIZE_AT_ONCE", 300)
         allocate = bulk.allocate
         for seed in range(HISTORIES):
             chance = random.Random(-seed)

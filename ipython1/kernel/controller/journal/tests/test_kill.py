@@ -6,10 +6,8 @@ import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import ipython1
 from ipython1.kernel.controller.journal.opening import JournalSettings, open_store
 from ipython1.kernel.controller.journal.rows import PayloadFile, SubmissionRow
 from ipython1.kernel.controller.journal.store import Store
@@ -23,7 +21,7 @@ KILLS = int(os.environ.get("IPYTHON1_TEST_EXAMPLES", "4"))
 
 def run_and_kill(directory: Path, seed: int, sync: str) -> list[str]:
     """What a program said was safe before it was killed."""
-    root = str(Path(ipython1.__file__).parents[1])
+    root = str(Path(writing_program.__file__).parents[5])
     program = subprocess.Popen(
         [sys.executable, writing_program.__file__, str(directory), str(seed), sync],
         stdout=subprocess.PIPE,
@@ -34,10 +32,10 @@ def run_and_kill(directory: Path, seed: int, sync: str) -> list[str]:
     with program, program.stdout:
         first = program.stdout.readline()
         assert first == "open\n", first
-        # The moment of the kill is what is tried here, so it is not waited for but chosen.
-        time.sleep(random.Random(seed).random() * 0.5)
+        rng = random.Random(seed)
+        lines = [program.stdout.readline() for _ in range(int(rng.random() ** 3 * 500))]
         program.kill()
-        return program.stdout.read().splitlines()  # each was written at once
+        return lines + program.stdout.readlines()  # each was written at once
 
 
 class KillTests(JournalCase):
@@ -52,7 +50,9 @@ class KillTests(JournalCase):
             self.assertEqual((recovered.lost, recovered.broken_files), ("", ()))
             waiting = {row.first: row for row in recovered.submissions}
             self.assertGreater(recovered.next_task, max(self.submitted, default=-1))
-            results = fetch_results(store.db, range(recovered.next_task), store.tasks.partly)
+            results = fetch_results(
+                store.db, range(recovered.next_task), store.tasks.results.partly
+            )
             self.assertEqual(set(results), set(recovered.succeeded))
             self.assertFalse(waiting.keys() & results.keys())
             missing = self.submitted.keys() - waiting.keys() - results.keys() - self.cleared.keys()
@@ -89,4 +89,4 @@ class KillTests(JournalCase):
             for seed in range(KILLS):
                 epoch = self.check(run_and_kill(self.directory, seed, sync))
                 self.assertEqual(epoch, 2 * seed + 2)
-            self.assertGreater(len(self.submitted), KILLS)
+            self.assertTrue(self.submitted)

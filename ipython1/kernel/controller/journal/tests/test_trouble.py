@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from ipython1.kernel.controller.journal.plan import Plan
 from ipython1.kernel.controller.journal.rows import PayloadFile, ResultBatch
 from ipython1.kernel.controller.journal.store import Limits, Store
 from ipython1.kernel.controller.journal.tables import VERSION, Damaged, NewerVersion, migrate
+from ipython1.kernel.controller.journal.taskreading import fetch_results, task_history
 from ipython1.kernel.controller.journal.tasktables import JOIN_AT
 from ipython1.kernel.controller.journal.tests.support import (
     CLIENT,
@@ -201,7 +203,7 @@ class KeepingTests(JournalCase):
         self.assertEqual(self.tidied(store), [])
         now[0] = 1101.5
         self.assertEqual(sorted(self.tidied(store)), [(0, 2), (2, 3), (10, 12), (12, 13)])
-        self.assertEqual((store.tasks.results, store.commands.outcomes), (3, 1))
+        self.assertEqual((store.tasks.results.count, store.commands.outcomes), (3, 1))
         store.close()
         now[0] = 2000.0
         store = self.stored(now, age=100.0)
@@ -230,7 +232,7 @@ class KeepingTests(JournalCase):
         self.assertGreater(store.kept, 45_000)
         first = dropped[-1][1]
         self.assertEqual(sum(stop - start for start, stop in dropped), first)
-        self.assertEqual(store.tasks.results, 500 - first)
+        self.assertEqual(store.tasks.results.count, 500 - first)
         self.assertEqual(store.commands.outcomes, sum(n >= first for n in range(0, 500, 10)))
         self.assertEqual(len(os.listdir(self.directory / "payloads")), store.commands.outcomes)
         store.close()
@@ -267,8 +269,45 @@ class KeepingTests(JournalCase):
         self.assertEqual(list(self.recovered.failed), [n + 1 for n in expected])
         # Needed, so that they are not run again.
         self.assertEqual(list(self.recovered.cleared), [n for n in range(100) if n % 10 < 2])
-        [partly] = store.tasks.partly.values()
+        [partly] = store.tasks.results.partly.values()
         self.assertEqual(partly.ranges(), [(20_000, 20_004)])
+        store.close()
+
+    def test_small_rows_of_results_are_joined(self) -> None:
+        rng = random.Random(1)
+        store = self.stored([2e9])
+        expected: dict[int, bytes] = {}
+        clients = [CLIENT, b"B" * 16]
+        next_id = 0
+        for ticket in range(1, 601):
+            next_id += rng.choice((1, 1, 1, 5, 70_000) if ticket > 400 else (1, 2))
+            ids = list(range(next_id, next_id + rng.choice((1, 1, 2, 5))))
+            next_id = ids[-1]
+            size = rng.choice((0, 10, 3000))
+            late = 2e9 - 10_000 + ticket
+            row = batch(rng.choice(clients), ids[1:], ids[:1], size, late)
+            plan = Plan(ticket, results=[row])
+            expected.update((task_id, payload_of(task_id, size)) for task_id in ids)
+            if rng.random() < 0.2:
+                gone = rng.choice(list(expected))
+                del expected[gone]
+                plan.cleared.append((gone, gone + 1))
+            store.write(plan)
+            self.tidied(store)
+        history = task_history(store.db, 10_000, None, store.tasks.results.partly)
+        for _ in range(2):
+            [(count,)] = store.db.execute("SELECT count(*) FROM results").fetchall()
+            self.assertLess(count, 300)
+            results = store.tasks.results
+            found = fetch_results(store.db, range(next_id + 1), results.partly)
+            self.assertEqual({n: result.payload for n, result in found.items()}, expected)
+            self.assertEqual(len(history), len(expected))
+            self.assertEqual(history, sorted(history, key=lambda known: -known.completed))
+            total = results.count, results.size
+            store.close()
+            store = self.stored([2e9])
+            self.assertEqual({*self.recovered.succeeded, *self.recovered.failed}, expected.keys())
+            self.assertEqual((store.tasks.results.count, store.tasks.results.size), total)
         store.close()
 
     def test_old_commands_are_forgotten(self) -> None:

@@ -1,0 +1,42 @@
+"""Checks of what callers give to clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ipython1.checks import is_int
+
+
+def check_number(value: Any, what: str, least: int = 1) -> int:
+    """A whole number.
+
+    :param what: the name of the argument, for the message.
+    :raises ValueError: when it is something else, or less than ``least``.
+    """
+    if not is_int(value) or value < least:
+        raise ValueError(f"{what} must be at least {least}, not {value!r}")
+    return value
+
+
+def engine_id(value: Any) -> int:
+    """The id of one engine.
+
+    :raises TypeError: when it is something else.
+    """
+    if not is_int(value):
+        raise TypeError(f"expected an engine id, not {value!r}")
+    return value
+
+
+def id_list(ids: Any) -> list[int]:
+    """One id, or several, as a list.
+
+    :raises TypeError: when it is something else.
+    """
+    chosen = [ids] if isinstance(ids, int) else list(ids) if isinstance(ids, Iterable) else None
+    wrong = chosen is None or isinstance(ids, (str, bytes))
+    if wrong or not all(is_int(each) for each in chosen or ()):
+        raise TypeError(f"expected one or more engine ids, not {ids!r}")
+    assert chosen is not None
+    return chosen
