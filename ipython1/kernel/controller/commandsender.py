@@ -87,6 +87,7 @@ class CommandSender:
         self._confirms: list[Key] = []
         self._confirm_call: Any = None
         self._hungry = False
+        self._met = False
         self._waiting_for_end: dict[Key, list[Deferred[None]]] = {}
         self._on_turn = on_turn
 
@@ -95,6 +96,7 @@ class CommandSender:
     def attach(self, link: FrameLink, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, and has this from before."""
         self._link = link
+        self._met = True
         result = self._queue.back(_keys(holds.commands), _keys(holds.finished))
         for command in result.fetch:
             if not command.outcome.called:
@@ -392,7 +394,9 @@ class CommandSender:
             self._fail(command, self.died(reason))
         for command in waiting:
             not_started = NotStarted(f"{self._who()} died before it started this command: {reason}")
-            self._fail(command, self.died(reason) if command.data.known_before else not_started)
+            # An earlier controller may have sent it: a client sends again what it has no outcome of.
+            unsure = command.data.known_before or not self._met
+            self._fail(command, self.died(reason) if unsure else not_started)
         for key in strangers:
             self._over(key)
 
