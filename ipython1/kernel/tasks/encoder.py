@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from ipython1.checks import check_settable
+from ipython1.core.texts import clean_text, type_name
 from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
@@ -68,12 +69,14 @@ class Packed:
 
     :ivar template: identifies its code, regardless of the values in its closure.
     :ivar steady: whether calls cannot change what it brings along.
+    :ivar what: its name, for people who look at queues.
     """
 
     digest: bytes
     data: bytes
     template: bytes
     steady: bool = True
+    what: str = ""
 
     def for_one_map(self) -> Packed:
         """Return the function under a name of its own, if the map's calls on an engine share what they may change."""
@@ -141,7 +144,8 @@ class FunctionPacker:
             # What is watched is noted first: what changes meanwhile is found to have changed.
             watch = Watch(function, globals_of, watch_names=True)
             data = pack_object(function)
-            packed = Packed(digest(data), data, self.template(function), watch.steady)
+            template, what = self.template(function), _few_words(function)
+            packed = Packed(digest(data), data, template, watch.steady, what)
             if watch.steady:
                 self._kept[id(function)] = _Kept(function, packed, watch)
             else:
@@ -236,7 +240,7 @@ class TaskEncoder:
             names,
             _push(task),
         )
-        encoded = self._with_options(options, payload, template)
+        encoded = self._with_options(options, payload, template, what=expression)
         if key is not None:
             self._again[key] = encoded
         return encoded
@@ -272,11 +276,12 @@ class TaskEncoder:
         )
         # A function that is used again is sent once, and referred to by its digest from then on.
         functions = (packed,) if named else ()
-        return self._with_options(options, payload, packed.template, functions)
+        return self._with_options(options, payload, packed.template, functions, what=packed.what)
 
     def _object(self, task: Any, options: TaskOptions) -> Encoded:
         payload = pack_task(Kind.OBJECT, 0, pack_object(_without_client_parts(task)))
-        return self._with_options(options, payload, self.functions.template(task))
+        template, what = self.functions.template(task), type_name(task)
+        return self._with_options(options, payload, template, what=what)
 
     def prepare(self, function: Any, options: TaskOptions) -> Prepared:
         """Pack everything that the tasks of a map have in common.
@@ -296,7 +301,13 @@ class TaskEncoder:
         packed = prepared.function
         payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, pack_object(list(items)))
         return self._with_options(
-            prepared.options, payload, packed.template, (packed,), len(items), prepared.depend
+            prepared.options,
+            payload,
+            packed.template,
+            (packed,),
+            len(items),
+            prepared.depend,
+            packed.what,
         )
 
     def encode_item(self, prepared: Prepared, args: Sequence[Any]) -> Encoded:
@@ -305,7 +316,12 @@ class TaskEncoder:
         flags = _flags(prepared.options) | packed.map_flags
         payload = pack_task(Kind.CALL, flags, packed.digest, pack_arguments(args, {}))
         encoded = self._with_options(
-            prepared.options, payload, packed.template, (packed,), depend=prepared.depend
+            prepared.options,
+            payload,
+            packed.template,
+            (packed,),
+            depend=prepared.depend,
+            what=packed.what,
         )
         functions = (*encoded.functions, *prepared.functions)
         return Encoded(encoded.options, payload, prepared.recovery, functions)
@@ -322,7 +338,8 @@ class TaskEncoder:
         extra = pack_arguments((function, tuple(args), dict(kwargs)), {})
         payload = pack_task(Kind.CALL, _flags(options), packed.digest, extra)
         template = self.functions.template(function)
-        return self._with_options(options, payload, template, (packed,))
+        what = _few_words(function)
+        return self._with_options(options, payload, template, (packed,), what=what)
 
     def _with_options(
         self,
@@ -332,12 +349,14 @@ class TaskEncoder:
         functions: tuple[Packed, ...] = (),
         weight: int = 1,
         depend: Packed | None = None,
+        what: str = "",
     ) -> Encoded:
         """Return an encoded task, from its payload, options and functions.
 
         :param template: identifies its code.
         :param weight: the number of calls in it.
         :param depend: its dependency function, if that was packed before.
+        :param what: what it does; its first line is told to people who look at queues.
         """
         dependency = b""
         digests = tuple([function.digest for function in functions]) if functions else ()
@@ -367,8 +386,20 @@ class TaskEncoder:
                 weight,
                 dependency,
                 digests,
+                what=_first_line(what),
             ).pack()
         return Encoded(spec, payload, (), functions)
+
+
+def _few_words(function: Any) -> str:
+    """Return the name of a function, or that of the type of another callable object."""
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type_name(function)
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return clean_text(lines[0].strip()) if lines else ""
 
 
 def _what_runs_like(kind: type) -> type:
