@@ -405,11 +405,18 @@ class LyingEngines(FaultCase):
                 mec.kill(targets=[liar.welcome.engine_id])
                 until(lambda: mec.get_ids() == [0], "the liar is gone")
                 in_reactor(liar.leave)
+            (pid,) = engine_pids(mec).values()
+            liar = Party(furl, "engine", pid=pid, host=host_identity())
+            in_reactor(liar.come)
+            asked = {"targets": [liar.welcome.engine_id], "within": 0.2}
+            ((_, told),) = in_reactor(lambda: mec._connection.end.ask("stacks", **asked))
+            self.assertEqual(told["state"], "silent")
+            self.assertNotIn("dump", told, "the engine that it pretended to be was signalled")
+            in_reactor(liar.leave)
             self.assertIsNone(victim.poll())
             self.assertEqual(cluster.controller, controller)
             self.assertIn("end it where it runs", cluster.log())
             # An engine that stops answering is killed all the same.
-            (pid,) = engine_pids(mec).values()
             with stopped(pid):
                 mec.kill(targets=[0])
                 until(lambda: not osprocess.is_alive(pid), "the engine is killed")

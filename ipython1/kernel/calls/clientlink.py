@@ -33,7 +33,7 @@ from ipython1.kernel.basics.error import (
     OutOfMemory,
     from_wire,
 )
-from ipython1.kernel.calls.sentcommands import CommandObserver, SentCommand, SentCommands
+from ipython1.kernel.calls.sentcommands import Arrived, CommandObserver, SentCommand, SentCommands
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
@@ -46,7 +46,7 @@ log = Logger()
 
 CLOSED = "the client was closed"
 
-TAKEN_AFTER: Final = 0.02
+TAKEN_AFTER: Final = 0.05
 """Seconds for which outcomes are collected before the controller hears that they are here."""
 
 RESYNC_ROWS: Final = 5_000
@@ -87,7 +87,7 @@ class ClientEnd:
         self._numbers = count(1)
         self._commands = SentCommands()
         self._has_submitted = False
-        self._taken: list[tuple[int, int]] = []
+        self._taken = Arrived()
         self._taken_call: IDelayedCall | None = None
         self._questions: dict[int, _Question] = {}
         self._loss: str | None = None
@@ -401,7 +401,7 @@ class ClientEnd:
 
     def _tell_taken(self, number: int, engine_id: int) -> None:
         """Tell the controller soon that an outcome is here."""
-        self._taken.append((number, engine_id))
+        self._taken.add(number, engine_id)
         if self.call_later is None:
             self._send_taken()
         elif self._taken_call is None:
@@ -413,13 +413,8 @@ class ClientEnd:
 
     def _send_taken(self) -> None:
         if self._link is not None and self._taken:
-            by_engine: dict[int, list[int]] = {}
-            for number, engine_id in self._taken:
-                by_engine.setdefault(engine_id, []).append(number)
-            self._taken = []
-            for engine_id, numbers in by_engine.items():
-                for first, count in messages.runs_of(numbers):
-                    self._link.send(frames.TAKEN, first, messages.pack_taken(engine_id, count))
+            for engine_id, first, count in self._taken.take():
+                self._link.send(frames.TAKEN, first, messages.pack_taken(engine_id, count))
 
     def _reply(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:

@@ -25,7 +25,7 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.payload import check_inline
 
-CONFIRM_AFTER: Final = 0.05
+CONFIRM_AFTER: Final = 0.1
 """Seconds for which confirmations are collected."""
 
 KEPT_HERE: Final = 4096

@@ -20,6 +20,7 @@ from ipython1.kernel.basics.error import (
     from_wire,
     to_wire,
 )
+from ipython1.kernel.host.logs import shown
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import Buffers
@@ -138,7 +139,8 @@ class Hello:
     :ivar wanted_id: the id an engine asks for.
     :ivar host: names the machine and its process-id space, so that equal hosts can signal each other's processes.
     :ivar secret: proves that who registers again under a uuid is the same as before.
-    :ivar label: who it is, for people: ``user@host``.
+    :ivar label: who it is, for people: ``user@host``.  Those who read greetings find nothing in it that could control
+        a terminal.
     :ivar holds: what an engine has left of earlier connections.
     """
 
@@ -172,11 +174,11 @@ class Hello:
             return cls(
                 uuid=_origin(value["uuid"]),
                 pid=pid,
-                host=_word(value["host"]),
+                host=shown(_word(value["host"])),
                 role=_word(value["role"]),
                 wanted_id=None if wanted is None else int(wanted),
                 secret=_word(value["secret"]),
-                label=str(value["label"])[:MOST_LABEL],
+                label=shown(_word(value["label"]))[:MOST_LABEL],
                 holds=Holds.read(value["holds"]),
                 protocol=int(value["protocol"]),
                 python=(int(major), int(minor)),

@@ -544,7 +544,7 @@ class LossTests(ServiceCase):
         service = self.up()
         done = service.stop()
         service.stop(0.0)
-        self.assertEqual(self.sent(), [End(10.0), End(0.0)])
+        self.assertEqual(self.sent(), [Signal("controller", 15), End(0.0)])
         self.ended("engine-0", None, 15)
         self.ended("controller", None, 9)
         self.assertEqual(self.said, [])
@@ -552,6 +552,18 @@ class LossTests(ServiceCase):
         self.nanny.connectionLost()
         self.successResultOf(done)
         self.assertEqual(self.successResultOf(service.finished), 0)
+
+    def test_the_controller_is_ended_first(self) -> None:
+        """So that clients hear that it was stopped, before its engines are gone."""
+        self.up().stop()
+        self.assertEqual(self.sent(), [Signal("controller", 15)])
+        self.ended("controller", 0)
+        self.assertEqual(self.sent(), [End(10.0)])
+
+    def test_a_controller_that_does_not_end_holds_nothing_up(self) -> None:
+        self.up().stop()
+        self.clock.advance(2.0)
+        self.assertEqual(self.sent(), [Signal("controller", 15), End(10.0)])
 
     def test_end_commands_reach_the_nanny(self) -> None:
         service = self.up()
