@@ -20,7 +20,7 @@ PATIENCE = 400.0
 IDLE = 5.0
 """Simulated seconds without an event after which the next thing is done or broken."""
 
-MOST_STEPS = 400_000
+MOST_STEPS = 60_000
 CHECK_EVERY = 20
 
 
@@ -247,7 +247,9 @@ class History:
             self._add_engine()
         for _ in range(world.shape.clients):
             world.add_client(self._host())
-        self._step_until(lambda: all(each.ready for each in world.clients), 30.0)
+        if chance.random() < 0.7:
+            # Else things break while everybody starts.
+            self._step_until(lambda: all(each.ready for each in world.clients), 30.0)
         for _ in range(chance.randint(3, 25)):
             self._choose(self._actions)
             self._steps(chance.choice((0, 1, 5, 20, 60)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from ipython1.core.failures import ExceptionRecord
@@ -442,7 +443,17 @@ class SimClient:
         self.tasks_end, self._task_keeper = self._make(messages.TASK)
         self.tasks = _Tasks(self)
         opening = Deferred.fromCoroutine(self._open())
-        opening.addErrback(world.trouble)
+        opening.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """Its user sees the error, and starts another one."""
+        if self.process.dead:
+            return
+        self.world.say(f"{self.name} cannot start: {failure.value}")
+        if failure.check(KernelError) is None:
+            self.world.trouble(failure)
+        self.process.kill()
+        self.world.add_client(self.host)
 
     def _make(self, role: str) -> tuple[ClientEnd, SimKeeper]:
         uuid = self.world.uuid()
@@ -453,15 +464,9 @@ class SimClient:
         return end, SimKeeper(self.world, self.process, end, hello)
 
     async def _open(self) -> None:
-        from twisted.internet.task import deferLater
-
         for keeper in (self._keeper, self._task_keeper):
-            while True:
-                try:
-                    await keeper.open(10.0)
-                    break
-                except KernelError:
-                    await deferLater(self.process, 0.2)  # type: ignore[arg-type]
+            await deferLater(self.process, 0.01)  # type: ignore[arg-type]
+            await keeper.open(10.0)
         await self.tasks.begin()
         self.ready = True
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.attendance import wait_for_all
@@ -260,8 +261,11 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         :raises WaitInterrupted: on Ctrl-C; the calls keep running.
         """
         refuse_in_reactor_thread()
+        timeout = check_timeout("timeout", timeout)
         if isinstance(pending_results, PendingResult):
             pending_results = [pending_results]
+        if not isinstance(pending_results, Iterable):
+            raise NotAPendingResult(f"barrier takes PendingResults, not {pending_results!r}")
         waiting = list(pending_results)
         for pending in waiting:
             if not isinstance(pending, PendingResult):

@@ -351,6 +351,12 @@ class ClientCommands:
         if submission.kept:
             face.stored(number)
 
+    def not_queued(self, number: int) -> None:
+        """A command of this number came, and is not one for engines."""
+        self._highest = max(self._highest, number)
+        if self._expected.pop(number, None) is not None:
+            self._multiplexer.go_on()
+
     def call_off(self, number: int, reason: str) -> bool:
         """Let a command that is still expected fail with ``QueueCleared``; False if it is not."""
         if number not in self._expected:

@@ -112,6 +112,8 @@ class ResultKeeper:
     def _row(self, batch: Batch) -> list[ResultBatch]:
         """A batch as the journal takes it."""
         finished = batch.finished
+        if not finished:
+            return []
         if not batch.taken or not any(each.private for each in finished):
             if len(finished) == 1 and batch.size > LARGE:
                 head = with_size(self._rows.head(finished[0]), 0)

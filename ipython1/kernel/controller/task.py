@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.reflect import namedAny
@@ -235,14 +236,17 @@ class TaskController:
         self._leaving.add(uuid)
         self.changed()
 
-    def lease(self, uuid: bytes) -> tuple[int, int]:
+    def lease(self, uuid: bytes) -> Deferred[tuple[int, int]]:
         lease = self.machine.clients.lease(uuid)
-        self.journal.lease_given(uuid, lease.start, lease.stop)
-        return lease.start, lease.stop
+        # A later controller must not give the same ids to somebody else.
+        leased: Deferred[tuple[int, int]] = Deferred()
+        ticket = self.journal.lease_given(uuid, lease.start, lease.stop)
+        self.journal.when_safe(ticket, lambda: leased.callback((lease.start, lease.stop)))
+        return leased
 
-    def begin(self, uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
-        account = self.machine.clients.begun(uuid)
-        return self.lease(uuid), account.granted
+    def begin(self, uuid: bytes) -> Deferred[tuple[tuple[int, int], tuple[int, int]]]:
+        granted = self.machine.clients.begun(uuid).granted
+        return self.lease(uuid).addCallback(lambda block: (block, granted))
 
     def resync(
         self, uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]

@@ -118,7 +118,8 @@ class TaskIntake:
         lost: dict[int, str] = {}
         records = self._live_tasks(recovered, read_options, lost)
         self._count(clients.accounts.values(), records)
-        machine.restore(records, [engine.engine_id for engine in recovered.engines])
+        engines = [engine.engine_id for engine in recovered.engines]
+        machine.restore(records, engines, self._now())
         for task_id, why in lost.items():
             record = machine.tasks[task_id]
             machine.unqueue(record)

@@ -24,7 +24,7 @@ from ipython1.kernel.controller.scheduling.records import (
     WorkerRecord,
 )
 from ipython1.kernel.controller.scheduling.seams import MachineParts
-from ipython1.kernel.wire.taskwire import epoch_of
+from ipython1.kernel.wire.taskwire import Status, epoch_of
 
 Key: TypeAlias = tuple[int, int]
 """Task id and attempt."""
@@ -44,7 +44,7 @@ class Restored:
         self.unclear: dict[int, TaskRecord] = {}
         self.ids: set[int] = set()
 
-    def begin(self, records: list[TaskRecord], engines: Iterable[int]) -> None:
+    def begin(self, records: list[TaskRecord], engines: Iterable[int], now: float) -> None:
         """This controller has just been started.
 
         :param records: what was not done, in the order of submission.
@@ -56,18 +56,18 @@ class Restored:
         for record in records:
             record.state = UNCLEAR
             self.unclear[record.id] = record
-        self._release()
+        self._release(now)
 
     def taken(self, task_id: int) -> TaskRecord | None:
         """Take out a task that is unclear, because it is settled where it is."""
         return self.unclear.pop(task_id, None)
 
-    def settled(self, engine: int) -> None:
+    def settled(self, engine: int, now: float) -> None:
         """An engine has said what it has, or is gone."""
         self.awaited.discard(engine)
-        self._release()
+        self._release(now)
 
-    def _release(self) -> None:
+    def _release(self, now: float) -> None:
         if self.awaited or not self.unclear:
             return
         records = list(self.unclear.values())
@@ -75,6 +75,25 @@ class Restored:
         for record in records:
             record.state = QUEUED
         self._machine.assigner.put_back(records)
+        for record in records:
+            if record.trouble is not None and record.trouble.told:
+                self._finish(record, now)
+
+    def told(self, task_ids: Iterable[int], now: float) -> None:
+        """Clients have the results of tasks, those that an earlier controller had; these are not run again.
+
+        An engine that may have the result, or runs the task, is waited for all the same.
+        """
+        for task_id in task_ids:
+            record = self._machine.tasks.get(task_id)
+            if record is not None and task_id in self.ids:
+                record.note("its client had its result from an earlier controller").told = True
+                if record.state is QUEUED:
+                    self._finish(record, now)
+
+    def _finish(self, record: TaskRecord, now: float) -> None:
+        self._machine.unqueue(record)
+        self._machine.finish(record, Status.OK, -1, now)
 
 
 class Absence:
@@ -90,7 +109,7 @@ class Absence:
         self._machine.unusable(worker)
 
     def back(
-        self, worker: WorkerRecord, runs: Sequence[Key], ended: Sequence[Key]
+        self, worker: WorkerRecord, runs: Sequence[Key], ended: Sequence[Key], now: float
     ) -> list[TaskRecord]:
         """An engine is back.
 
@@ -119,7 +138,7 @@ class Absence:
         for task_id, attempt in stops:
             if (task_id, attempt) not in over:
                 machine.say(Stop(worker.id, task_id, attempt))
-        self._restored.settled(worker.id)
+        self._restored.settled(worker.id, now)
         return lacking
 
     def _claim(self, worker: WorkerRecord, key: Key) -> TaskRecord | None:

@@ -122,9 +122,9 @@ class Clients:
             for lease in account.leases
             for task_id in range(max(start, lease.start), min(stop, lease.next))
         }
-        self._machine.done_before(
+        self._machine.told_before(
             [
-                record
+                record.id
                 for record in self._machine.tasks.values()
                 if record.client is account and record.id not in lacks
             ],
@@ -257,6 +257,21 @@ class Clients:
                 for uuid in self._watchers.pop(finished.id, ()):
                     if uuid != finished.client.uuid:
                         self._machine.say(Tell(uuid, finished))
+
+    def told_before(self, finished: Finished, rows: Rows | None, now: float) -> None:
+        """A task is done whose client has its result from an earlier controller."""
+        if not finished.payload:
+            finished.private = True  # it is kept nowhere else
+        self.store.add([finished])
+        account = finished.client
+        account.released += 1
+        batch = Batch(account)
+        batch.finished, batch.ids, batch.size = [finished], [finished.id], len(finished.payload)
+        batch.taken = batch.confirmed = True
+        if rows is not None:
+            batch.waiting.append(rows)
+            rows.waits += 1
+        self._hold(batch, now)
 
     def over(self, account: Account, parcel: Parcel) -> None:
         """The last task of a submission is done."""
@@ -394,6 +409,9 @@ class Clients:
     def _deliver(self, batch: Batch, now: float) -> None:
         """Deliver a batch, in parts if it is large."""
         finished = batch.finished
+        if not finished:
+            self._hold(batch, now)  # it has only what is over
+            return
         size = sum(len(each.payload) for each in finished)
         parts = [batch]
         if size > BATCH_SIZE or (size > LARGE and len(finished) > 1):
@@ -412,14 +430,19 @@ class Clients:
         batch.number = account.next_batch
         account.next_batch += 1
         account.unconfirmed[batch.number] = batch
-        account.held += batch.size
-        self.held += batch.size
         if not self._machine.settings.journal:
             account.unread_size += batch.size
+        self._hold(batch, now)
+        self._machine.say(Deliver(account.uuid, batch))
+
+    def _hold(self, batch: Batch, now: float) -> None:
+        """A batch is in memory until it is kept, and confirmed or spilled."""
+        batch.client.held += batch.size
+        self.held += batch.size
+        if not self._machine.settings.journal:
             self.kept(batch, now)
         elif not batch.kept:
             self._machine.say(Keep(batch))
-        self._machine.say(Deliver(account.uuid, batch))
 
 
 def _cut(finished: list[Finished]) -> list[list[Finished]]:

@@ -26,7 +26,8 @@ ASSIGNED                its engine died, it is one of the suspects  QUEUED, guar
 ASSIGNED                its engine died, its result was on its way  QUEUED, in its old place
 ASSIGNED                abort, its time is up                       ABORTING
 ABORTING                any result; its engine died                 DONE, or QUEUED for a retry after a timeout
-not DONE, restored      its client has its result                   DONE
+UNCLEAR, QUEUED         no engine has it, and its client has its    DONE
+                        result from the earlier controller
 DONE                    clear, too old, too much                    (gone)
 ======================  ==========================================  =======================================
 
@@ -106,9 +107,10 @@ class TaskMachine:
         self.restored = Restored(self)
         self.survey = Survey(self, self.store, self.restored)
         self.status, self.counts = self.survey.status, self.survey.counts
-        requests = Requests(self, self.clients, self.faults, self.restored)
+        requests = Requests(self, self.clients, self.faults)
         self.abort, self.withdraw = requests.abort, requests.withdraw
-        self.has_begun, self.done_before = requests.has_begun, requests.done_before
+        self.has_begun = requests.has_begun
+        self.told_before = self.restored.told
         self._absence = Absence(self, self.restored)
         self._limits = TimeLimits(self)
         self._unrunnable = Unrunnable(self, self.survey)
@@ -133,7 +135,7 @@ class TaskMachine:
         self.assigner.put_many(records)
         self._unrunnable.soon(now)
 
-    def restore(self, records: list[TaskRecord], engines: Iterable[int]) -> None:
+    def restore(self, records: list[TaskRecord], engines: Iterable[int], now: float) -> None:
         """This controller was started again; the clients' accounts are there already.
 
         :param records: the tasks that were not done, in the order of submission.
@@ -141,7 +143,7 @@ class TaskMachine:
         """
         for record in records:
             self.tasks[record.id] = record
-        self.restored.begin(records, engines)
+        self.restored.begin(records, engines, now)
 
     # -- engines
 
@@ -179,7 +181,7 @@ class TaskMachine:
         worker = self.workers.get(engine)
         if worker is None:
             return
-        lacking = self._absence.back(worker, runs, ended)
+        lacking = self._absence.back(worker, runs, ended, now)
         self.faults.given_back(worker, lacking, now)
         worker.progress = now
         self._limits.again(worker, now)
@@ -204,7 +206,7 @@ class TaskMachine:
             if not worker.doomed:
                 self.dependencies.died(worker)
         self.faults.died(worker, now, reason, other_work)
-        self.restored.settled(engine)
+        self.restored.settled(engine, now)
 
     def properties_changed(self, engine: int, version: int, now: float) -> None:
         """An engine's properties have changed: what was known of its dependencies is void."""
@@ -458,7 +460,10 @@ class TaskMachine:
         if record.parcel is not None:
             self._count_down(record.parcel, account)
         finished = Finished(record, status, engine, now, duration, payload, error)
-        self.clients.finished([finished], self._rows)
+        if record.trouble is not None and record.trouble.told:
+            self.clients.told_before(finished, self._rows, now)
+        else:
+            self.clients.finished([finished], self._rows)
 
     def _count_down(self, parcel: Parcel, account: Account) -> None:
         """One more task of a parcel is done."""

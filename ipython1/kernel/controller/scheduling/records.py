@@ -95,6 +95,7 @@ class Trouble:
     :ivar replaced: (options, payload) of those that it was before.
     :ivar verdict: the error that a task being aborted will end with.
     :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
+    :ivar told: its client had its result from an earlier controller, which had not written it down.
     :ivar notes: its story, for people.
     """
 
@@ -107,6 +108,7 @@ class Trouble:
     verdict: Error | None = None
     final: bool = False
     wanted_back: int = 0
+    told: bool = False
     notes: list[str] = field(default_factory=list)
 
     def forgive(self, engine: int | None) -> None:

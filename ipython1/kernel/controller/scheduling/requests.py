@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from ipython1.kernel.controller.scheduling.absence import Restored
 from ipython1.kernel.controller.scheduling.clients import Clients
 from ipython1.kernel.controller.scheduling.faults import Faults, withdrawn_error
-from ipython1.kernel.controller.scheduling.records import ABORTING, ASSIGNED, TaskRecord
 from ipython1.kernel.controller.scheduling.seams import MachineParts
-from ipython1.kernel.wire.taskwire import Status
 
 
 class Requests:
     """Requests about single tasks; the machine carries out."""
 
-    def __init__(
-        self, machine: MachineParts, clients: Clients, faults: Faults, restored: Restored
-    ) -> None:
+    def __init__(self, machine: MachineParts, clients: Clients, faults: Faults) -> None:
         self._machine = machine
         self._clients = clients
         self._faults = faults
-        self._restored = restored
 
     def abort(self, task_id: int, now: float, by_force: bool = True) -> None:
         """End a task that is not done; it ends with ``TaskAborted``.
@@ -53,15 +47,3 @@ class Requests:
         if record is None or record.worker is None:
             return False
         return record.worker.running == (task_id, record.attempt)
-
-    def done_before(self, records: list[TaskRecord], now: float) -> None:
-        """Clients have the results of those of ``records`` that an earlier controller had; they are not run again."""
-        for record in records:
-            if record.id not in self._restored.ids:
-                continue
-            record.note("its client had its result before the controller was restarted")
-            if record.state in (ASSIGNED, ABORTING):
-                self._faults.abort(record, now, by_force=False)
-            else:
-                self._machine.unqueue(record)
-                self._machine.finish(record, Status.OK, -1, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -88,5 +89,5 @@ class MachineParts(Protocol):
     ) -> None:
         """A task is done; it is neither queued nor assigned any more."""
 
-    def done_before(self, records: list[TaskRecord], now: float) -> None:
-        """Clients have the results of those of ``records`` that an earlier controller had; they are not run again."""
+    def told_before(self, task_ids: Iterable[int], now: float) -> None:
+        """Clients have the results of tasks, those that an earlier controller had; these are not run again."""
