@@ -344,6 +344,10 @@ class Peak:
         self._thread.join()
 
 
+CACHE = 130.0
+"""MB that a controller may keep after results of tasks: 64 MiB of them, for others, and what an allocator holds."""
+
+
 @contextlib.contextmanager
 def baseline(pid: int, memory: float = 40.0, files: int = 0) -> Iterator[None]:
     """See that a process gives back what it took, soon after.
@@ -358,7 +362,12 @@ def baseline(pid: int, memory: float = 40.0, files: int = 0) -> Iterator[None]:
     except AssertionError as problem:
         new = {number: name for number, name in files_of(pid).items() if number not in open_before}
         raise AssertionError(f"{problem}: {len(open_before)} before, and now also {new}") from None
-    until(lambda: rss(pid) <= before + memory, f"memory is given back ({before:.0f} MB before)")
+    try:
+        until(lambda: rss(pid) <= before + memory, "memory is given back")
+    except AssertionError as problem:
+        raise AssertionError(
+            f"{problem}: {before:.0f} MB before, {rss(pid):.0f} MB after"
+        ) from None
     say(f"process {pid}: {before:.0f} MB before, {rss(pid):.0f} MB after, {open_files(pid)} files")
 
 

@@ -94,7 +94,7 @@ class ControllerDeaths(FaultCase):
             asking = threading.Thread(target=lambda: answers.append(mec.get_ids()), daemon=True)
             with stopped(pid):
                 asking.start()
-                until(lambda: "does not answer" in cluster.printed(), "it is said", 40)
+                until(lambda: "no sign of life" in cluster.printed(), "it is said", 40)
                 self.assertEqual(answers, [])
             asking.join(SOON)
             self.assertEqual((answers, cluster.controller), ([[0, 1]], pid))
@@ -148,7 +148,7 @@ class ControllerDeaths(FaultCase):
                 kill(cluster.controller)
                 thief = socket.create_server(address, reuse_port=False)
             with thief:
-                until(lambda: cluster.printed().count("cannot listen") >= 3, "it tries again", 40)
+                until(lambda: cluster.log().count("cannot listen") >= 3, "it tries again", 40)
                 self.assertTrue(all(map(osprocess.is_alive, pids.values())))
                 self.assertIsNone(cluster.process.poll())
                 said = timed(client.MultiEngineClient, timeout=3)
@@ -172,7 +172,7 @@ time.sleep(600)
 """
         with Cluster(2) as cluster:
             tc = cluster.tc()
-            with baseline(cluster.controller, memory=60), Witness(cluster, 1):
+            with baseline(cluster.controller, memory=130), Witness(cluster, 1):
                 with user(code) as dying:
                     first = int(line_of(dying))
                     ids = range(first, first + count)
