@@ -19,8 +19,8 @@ from twisted.logger import Logger
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import NannyLink
+from ipython1.daemon.processes import ProcessStatus
 from ipython1.daemon.protocol import AtEnd, End
-from ipython1.daemon.supervision import ProcessStatus
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import (
     ClusterError,
@@ -460,6 +460,7 @@ class ClusterService:
         )
 
     def _changed(self) -> None:
+        self._supervisor.hold(self._machine.engines.in_the_way)
         self._waiting.changed()
         self._on_change()
 

@@ -1,4 +1,4 @@
-"""An engine's queue of commands, with a real memory of an engine, links that break and controllers that restart."""
+"""An engine's queue of commands, with a real engine's memory, links that break and controllers that restart."""
 
 from __future__ import annotations
 
