@@ -78,6 +78,13 @@ class Desk:
             call.cancel()
         self.pump._waiting.clear()
 
+    def commit(self) -> None:
+        """What was given to the journal is written, if there is one."""
+        journal = self.service.journal
+        if isinstance(journal, MemoryJournal):
+            journal.commit()
+        self.pump.run()
+
     def wait(self, seconds: float) -> None:
         self.pump.run()
         self.pump.advance(seconds)
@@ -285,7 +292,10 @@ class WireClient(Party):
         self.questions = 0
         self.frames: list[tuple[int, bytes, bytes]] = []
         self.connect()
-        block, self.credit = self.ask("begin")
+        number = self.ask_later("begin")
+        # Ids are given when it is safe that they are.
+        self.desk.commit()
+        block, self.credit = self.answer(number)
         self.ids = list(range(*block))
 
     def face(self) -> Any:
