@@ -2,11 +2,13 @@
 
 from ipython1.kernel.clients.taskclient import TaskClient
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskResult
+from ipython1.kernel.wire.tasksync import TaskEntry
 
 __all__ = [
     "MapTask",
     "StringTask",
     "Task",
     "TaskClient",
+    "TaskEntry",
     "TaskResult",
 ]

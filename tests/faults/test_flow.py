@@ -219,7 +219,8 @@ tc.barrier([task], timeout=40)
 print(told(tc.get_task_result(task).raise_exception), flush=True)
 print(mec.execute("print(7)")[0]["stdout"].strip(), tc.run(client.Task("a = 8", pull="a"), block=True)["a"], flush=True)
 """
-        with Cluster(2) as cluster, baseline(cluster.controller, memory=CACHE, files=2):
+        # A result that its client has refused stays in memory, until others are done.
+        with Cluster(2) as cluster, baseline(cluster.controller, memory=600 + CACHE, files=2):
             with user(code) as poor:
                 for _ in range(2):
                     said = line_of(poor)

@@ -277,8 +277,9 @@ time.sleep(600)
                 tc.barrier(ids, timeout=60)
                 self.assertEqual(results_of(tc, ids), list(range(count)))
                 runs = list(map(int, ledger.path.read_text().split()))
-            # What ran when its engine was killed has run again; nothing else has.
-            self.assertLessEqual(len(runs), count + 2 * 2)
+            # What ran has run again, and what had just run: its result is written within about 0.1 s, if need be, and
+            # only engine and controller had it.  Nothing else has.
+            self.assertLessEqual(len(runs), count + 2 * 10)
             Tally.of(range(count), range(count), set(runs)).check()
 
     def test_08_two_controllers(self) -> None:

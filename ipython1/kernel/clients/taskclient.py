@@ -372,7 +372,7 @@ class TaskClient(TaskMethods):
         :param before: only tasks with ids below this one; default: all.
         :param states: one or several of ``scheduled``, ``pending``, ``succeeded`` and ``failed``; default: all.
         :param own: whether to leave out the tasks of other clients.
-        :returns: a list of :class:`~ipython1.kernel.wire.tasksync.TaskEntry`, in the order of the ids.
+        :returns: a list of :class:`~ipython1.kernel.taskclient.TaskEntry`, in the order of the ids.
         :raises TypeError, ValueError: if an argument is invalid.
         :raises ConnectionError: if the controller is gone for good.
         """

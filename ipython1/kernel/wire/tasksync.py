@@ -112,7 +112,7 @@ class TaskEntry:
     :ivar taskid: its id.
     :ivar client: the uuid (hexadecimal) of the client that submitted it.
     :ivar label: who that is, for people: ``user@host``.
-    :ivar state: one of :data:`STATES`.
+    :ivar state: ``'scheduled'``, ``'pending'``, ``'succeeded'`` or ``'failed'``.
     :ivar engineid: the engine that has it or had it last; None for none.
     :ivar submitted: when it was submitted, in seconds since the epoch.
     :ivar completed: when it was done; None if it is not.
