@@ -64,11 +64,16 @@ class ITaskController(Interface):
     def leave(uuid: bytes) -> None:
         """Note that a client will not come back; its tasks keep running, and others can fetch their results."""
 
-    def lease(uuid: bytes) -> tuple[int, int]:
-        """Reserve a block of task ids for a client: return the first id, and the last plus 1."""
+    def lease(uuid: bytes) -> Any:
+        """Reserve a block of task ids for a client: give a Deferred of the first id, and the last plus 1.
 
-    def begin(uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return a first block of ids, and the total numbers of tasks and bytes that the client may submit."""
+        It fires once the journal has them.
+        """
+
+    def begin(uuid: bytes) -> Any:
+        """Give an awaitable of a first block of ids, and the total numbers of tasks and bytes that the client may
+        submit.
+        """
 
     def resync(uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]) -> Any:
         """Return what is known of a client that is back, and deliver what it lacks.

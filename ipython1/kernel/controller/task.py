@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.reflect import namedAny
@@ -37,6 +38,7 @@ from ipython1.kernel.basics.taskinterfaces import (
 from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.enginetasks import EngineFace
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.resultkeeper import ResultKeeper
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.instructions import (
@@ -189,11 +191,19 @@ class TaskController:
         engine = self.controller.engines[engine_id]
         self._faces[engine_id] = EngineFace(self, engine)
         engine.on_turn = self._command_turn
-        stale = bool(engine.hello.holds.runs)
-        self.machine.worker_joined(engine_id, engine.properties_version, self.now(), stale)
+        stale = not engine.away and bool(engine.hello.holds.runs)
+        version = engine.properties_version
+        self.machine.worker_joined(engine_id, version, self.now(), stale, known=False)
         if engine.away:
             self.machine.worker_away(engine_id)
+        self.journal.when_safe(engine.row, lambda: self._engine_known(engine))
         self.changed()
+
+    def _engine_known(self, engine: QueuedEngine) -> None:
+        face = self._faces.get(engine.id)
+        if face is not None and face.engine is engine:
+            self.machine.worker_known(engine.id)
+            self.changed()
 
     def _engine_away(self, engine_id: int) -> None:
         self._faces[engine_id].gone_away()
@@ -235,14 +245,17 @@ class TaskController:
         self._leaving.add(uuid)
         self.changed()
 
-    def lease(self, uuid: bytes) -> tuple[int, int]:
+    def lease(self, uuid: bytes) -> Deferred[tuple[int, int]]:
         lease = self.machine.clients.lease(uuid)
-        self.journal.lease_given(uuid, lease.start, lease.stop)
-        return lease.start, lease.stop
+        given: Deferred[tuple[int, int]] = Deferred()
+        ticket = self.journal.lease_given(uuid, lease.start, lease.stop)
+        # A controller that comes after this one must know whose ids these are.
+        self.journal.when_safe(ticket, lambda: given.callback((lease.start, lease.stop)))
+        return given
 
-    def begin(self, uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    async def begin(self, uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
         account = self.machine.clients.begun(uuid)
-        return self.lease(uuid), account.granted
+        return await self.lease(uuid), account.granted
 
     def resync(
         self, uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]
