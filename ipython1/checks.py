@@ -53,6 +53,23 @@ def check_int(name: str, value: object, least: int | None = None, most: int | No
     return value
 
 
+def check_timeout(name: str, value: object) -> float | None:
+    """Check a time-out.
+
+    :param name: the name of the value, for messages.
+    :returns: it in seconds; None for no limit.
+    :raises TypeError: if it is neither None nor a number.
+    :raises ValueError: if it is not a number of seconds, but ``nan``.
+    """
+    if value is None:
+        return None
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if value != value:
+        raise ValueError(f"{name} must be a number of seconds or None, not {value!r}")
+    return float(value)
+
+
 _UNSETTABLE = frozenset(("__builtins__", "__dict__"))
 
 

@@ -91,6 +91,7 @@ class EnginesTests(ClusterCase):
             self.assertEqual(cluster.ids, [0, 3])
         self.assertEqual(self.processes(), [])
         self.assertEqual(files_of(cluster.files), [])
+        self.assertEqual(list(cluster.files.dirs.journal.iterdir()), [])
         with self.assertRaisesRegex(ClusterError, "is not started"):
             cluster.status()
 

@@ -144,7 +144,7 @@ class SshTests(IpclusterCase):
         self.assertRegex(text, "engine 2 could not be started: node2: .*/no/such/python")
         self.assertRegex(
             text,
-            "engine 3 could not be started: cannot copy the FURL file .* node3: .*/proc/no/such",
+            "engine 3 could not be started: cannot copy files to .*node3: .*/proc/no/such",
         )
         self.assertRegex(
             text, "engine 4 could not be started: the working directory /no/such does not exist"

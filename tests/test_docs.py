@@ -294,6 +294,8 @@ def simple_command_problem(words: list[str]) -> str | None:
 
 def option_problem(name: str, arguments: list[str]) -> str | None:
     """The error from the command's own parser."""
+    if arguments[:1] == ["furl"]:
+        name, arguments = f"{name} furl", arguments[1:]
     parser = load(DOCS / "_ext" / "from_the_code.py").command_parser(name)
     told: list[str] = []
 
@@ -306,6 +308,8 @@ def option_problem(name: str, arguments: list[str]) -> str | None:
         parser.parse_args(arguments)
     except ValueError:
         return told[0]
+    except SystemExit as end:  # from the parser of a part of it
+        return f"it ends with status {end.code}"
     return None
 
 

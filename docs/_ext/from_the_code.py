@@ -93,6 +93,7 @@ def _paragraph(text: str) -> list[str]:
 
 PARSERS = {
     "ipcontroller": ("ipython1.kernel.scripts.controlleroptions", "parse_controller"),
+    "ipcontroller furl": ("ipython1.kernel.scripts.furlactions", "make_parser"),
     "ipengine": ("ipython1.kernel.scripts.engineoptions", "parse_engine"),
     "ipcluster": ("ipython1.kernel.scripts.clusteroptions", "make_parser"),
 }

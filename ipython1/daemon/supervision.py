@@ -16,7 +16,8 @@ running     ``ended``, as requested     ended       :class:`Report` (its exit wa
 running     ``ended``, otherwise        waiting     :class:`Report`, :class:`WakeAt`; or *ended* if the policy's
                                                     restarts or its patience are used up
 requested   ``failed``, again           waiting     likewise: it was running before, and its host may start it later
-waiting     ``tick`` when due           requested   :class:`Start`
+waiting     ``tick`` when due           requested   :class:`Start`; or *waiting* for a process that it needs, or
+                                                    while ``hold`` has its key
 any living  ``stop``                    stopping    :class:`Deliver` SIGTERM, :class:`WakeAt` (end of its grace period)
 requested   ``stop``                    stopping    SIGTERM follows when it has started
 stopping    ``tick`` after the grace    stopping    :class:`Deliver` SIGKILL to its whole session
@@ -35,176 +36,27 @@ any living  ``restart``                 stopping    like ``stop``, perhaps with 
 
 from __future__ import annotations
 
-import enum
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ipython1.daemon.osprocess import signal_name
-from ipython1.daemon.protocol import Spawn
+from ipython1.daemon.processes import (
+    TERMINATE,
+    Deliver,
+    Instruction,
+    ProcessSpec,
+    ProcessStatus,
+    Report,
+    Start,
+    State,
+    WakeAt,
+)
 
-_TERMINATE = int(signal.SIGTERM)
+HOLD_LIMIT = 90.0
+"""Seconds for which a restart may be held, at most."""
+
 _LOOK_AGAIN = 0.5
 """Seconds after which to look again whether the process that another one needs is usable."""
-
-
-class State(enum.Enum):
-    """The states of a supervised process; see the table above."""
-
-    REQUESTED = "requested"
-    STARTING = "starting"
-    RUNNING = "running"
-    WAITING = "waiting"
-    STOPPING = "stopping"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
-    """How many times and how soon to restart a process that died.
-
-    :ivar limit: restarts allowed within ``window`` seconds; 0 for none, None for any number.
-    :ivar first_delay: seconds before the first restart; each further one in a row waits ``factor`` times as long, up
-        to ``max_delay``.
-    :ivar steady: seconds for which a process must be usable, so that its next death is the first in a row.
-    :ivar stuck: seconds of silence after which a process is killed, so that it is restarted; 0 for never.
-    :ivar patience: seconds without a usable process after which it is not restarted any more; 0 for no limit.
-    """
-
-    limit: int | None = 0
-    window: float = 60.0
-    first_delay: float = 0.1
-    factor: float = 2.0
-    max_delay: float = 15.0
-    steady: float = 2.0
-    stuck: float = 0.0
-    patience: float = 0.0
-
-    def delay(self, row: int) -> float:
-        """Return the seconds to wait before a restart after ``row`` restarts in a row."""
-        return float(min(self.first_delay * self.factor ** min(row, 100), self.max_delay))
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSpec:
-    """A process to supervise.
-
-    :ivar spawn: how to start it; its ``key`` names it.
-    :ivar title: its name in messages (``engine 3``).
-    :ivar host: the name of the nanny that starts it; empty for this host's.
-    :ivar restart_spawn: how to restart it, if that differs.
-    :ivar grace: seconds between SIGTERM and SIGKILL.
-    :ivar says_when_leaving: whether it reports an exit that was requested, and so has died if it does not; of others an
-        exit with status 0 was requested.
-    :ivar restart_signal: asks it to end because it will be restarted.
-    :ivar needs: the key of another process; this one is restarted only while that one is usable.
-    """
-
-    spawn: Spawn
-    title: str
-    host: str = ""
-    policy: RestartPolicy = RestartPolicy()
-    restart_spawn: Spawn | None = None
-    grace: float = 2.0
-    says_when_leaving: bool = False
-    needs: str = ""
-    restart_signal: int = _TERMINATE
-
-    @property
-    def key(self) -> str:
-        """The name in all messages."""
-        return self.spawn.key
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessStatus:
-    """The status of a supervised process.
-
-    :ivar was_ready: whether it has been usable since it was last started.
-    :ivar restarts: how many times it was restarted.
-    :ivar status: the exit status of its last run, or None.
-    :ivar signal: the signal that killed it, or None.
-    :ivar error: why it could not be started, or why its state is no longer known.
-    :ivar lines: the last lines of its output when it ended.
-    :ivar asked: whether its exit was requested.
-    :ivar due: when it will be started again, while it waits for that.
-    :ivar away_since: when it was usable last, until it is usable again; None if it never was.
-    :ivar given_up: whether it is not restarted because the policy's patience is over.
-    :ivar silent_since: since when it gives no sign of life; None if it does.
-    :ivar stopped: whether it is silent because a signal has stopped it.
-    """
-
-    key: str
-    title: str
-    host: str = ""
-    state: State = State.REQUESTED
-    pid: int = 0
-    started: float = 0.0
-    was_ready: bool = False
-    restarts: int = 0
-    status: int | None = None
-    signal: int | None = None
-    error: str = ""
-    lines: tuple[str, ...] = ()
-    asked: bool = False
-    due: float = 0.0
-    away_since: float | None = None
-    given_up: bool = False
-    silent_since: float | None = None
-    stopped: bool = False
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process exists or is about to."""
-        return self.state not in (State.ENDED, State.WAITING)
-
-    @property
-    def reason(self) -> str:
-        """Why it ended, worded to follow its title."""
-        if self.error:
-            return self.error
-        if self.signal is not None:
-            return f"was killed by signal {signal_name(self.signal)}"
-        if self.status is not None:
-            return f"exited with status {self.status}"
-        return "has not ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """Base class of all instructions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start(Instruction):
-    """Start a process on a host."""
-
-    host: str
-    spawn: Spawn
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver(Instruction):
-    """Send a signal to a process, or to its whole session."""
-
-    host: str
-    key: str
-    number: int
-    group: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WakeAt(Instruction):
-    """Call ``tick`` at this time."""
-
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
-class Report(Instruction):
-    """Report a change that matters to users."""
-
-    status: ProcessStatus
 
 
 @dataclass(slots=True)
@@ -212,6 +64,8 @@ class _Record:
     spec: ProcessSpec
     status: ProcessStatus
     due: float = 0.0
+    look_at: float = 0.0
+    held_until: float = 0.0
     restart_times: list[float] = field(default_factory=list)
     row: int = 0
     ready_at: float = 0.0
@@ -226,6 +80,7 @@ class Supervision:
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
+        self._held: frozenset[str] = frozenset()
 
     # -- wishes
 
@@ -349,7 +204,7 @@ class Supervision:
             stopped=False,
         )
         if stopping and record.start_again:
-            return [Report(record.status), *self._start_again(record)]
+            return [Report(record.status), *self._start_again_after_end(record, now)]
         if stopping or left or not record.ever_ready:
             return [Report(record.status)]
         return self._maybe_wait(record, now)
@@ -389,9 +244,10 @@ class Supervision:
         instructions: list[Instruction] = []
         for record in self._records.values():
             state = record.status.state
-            if state is State.WAITING and now >= record.due and self._lacks(record.spec.needs):
-                record.due = now + _LOOK_AGAIN
-                instructions.append(WakeAt(record.due))
+            if state is State.WAITING and now >= record.due and self._must_wait(record, now):
+                if now >= record.look_at:
+                    record.look_at = now + _LOOK_AGAIN
+                    instructions.append(WakeAt(record.look_at))
             elif state is State.WAITING and now >= record.due:
                 instructions += self._start_again(record)
             elif state is State.STOPPING and record.due and now >= record.due:
@@ -410,6 +266,12 @@ class Supervision:
                 instructions.append(WakeAt(record.due))
         return instructions
 
+    def hold(self, keys: frozenset[str], now: float) -> list[Instruction]:
+        """Restart none of these processes for now: what is left of their last run is still in the way."""
+        released = self._held - keys
+        self._held = keys
+        return self.tick(now) if released else []
+
     # -- questions
 
     def status(self) -> dict[str, ProcessStatus]:
@@ -427,7 +289,7 @@ class Supervision:
     def _set(record: _Record, **changes: object) -> None:
         record.status = replace(record.status, **changes)  # type: ignore[arg-type]
 
-    def _stop(self, record: _Record, now: float, number: int = _TERMINATE) -> list[Instruction]:
+    def _stop(self, record: _Record, now: float, number: int = TERMINATE) -> list[Instruction]:
         state = record.status.state
         if state in (State.ENDED, State.STOPPING):
             return []
@@ -466,10 +328,19 @@ class Supervision:
         living = record.status.state in (State.STARTING, State.RUNNING)
         return silent and living and bool(record.spec.policy.stuck) and now >= record.due
 
-    def _lacks(self, key: str) -> bool:
-        """Return whether a process is known and not usable."""
-        other = self._records.get(key)
-        return other is not None and other.status.state is not State.RUNNING
+    def _start_again_after_end(self, record: _Record, now: float) -> list[Instruction]:
+        """Restart a process that was ended for it: at once, unless others must have taken note of its end first."""
+        if not record.spec.needs:
+            return self._start_again(record)
+        record.due, record.held_until = now, now + HOLD_LIMIT
+        self._set(record, state=State.WAITING, due=now)
+        return [Report(record.status), WakeAt(now)]
+
+    def _must_wait(self, record: _Record, now: float) -> bool:
+        """Return whether a restart that is due has to wait for something else."""
+        other = self._records.get(record.spec.needs)
+        lacks = other is not None and other.status.state is not State.RUNNING
+        return lacks or (record.spec.key in self._held and now < record.held_until)
 
     def _maybe_wait(self, record: _Record, now: float) -> list[Instruction]:
         policy = record.spec.policy
@@ -482,6 +353,7 @@ class Supervision:
             return [Report(record.status)]
         record.restart_times = [*recent, now] if policy.limit is not None else []
         record.due = now + policy.delay(record.row)
+        record.held_until = record.due + HOLD_LIMIT
         record.row += 1
         self._set(record, state=State.WAITING, due=record.due)
         return [Report(record.status), WakeAt(record.due)]

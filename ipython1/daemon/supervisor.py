@@ -9,6 +9,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from ipython1.daemon.processes import (
+    Deliver,
+    Instruction,
+    ProcessSpec,
+    ProcessStatus,
+    Report,
+    Start,
+    State,
+    WakeAt,
+)
 from ipython1.daemon.protocol import (
     Ended,
     Failed,
@@ -20,17 +30,7 @@ from ipython1.daemon.protocol import (
     Spawn,
     Started,
 )
-from ipython1.daemon.supervision import (
-    Deliver,
-    Instruction,
-    ProcessSpec,
-    ProcessStatus,
-    Report,
-    Start,
-    State,
-    Supervision,
-    WakeAt,
-)
+from ipython1.daemon.supervision import Supervision
 
 
 class Host(Protocol):
@@ -130,6 +130,10 @@ class ProcessSupervisor:
     def mark_usable(self, key: str) -> None:
         """Handle that a process which does not report it itself is ready for use."""
         self._carry_out(self._supervision.ready(key, self._clock.seconds()))
+
+    def hold(self, keys: frozenset[str]) -> None:
+        """Restart none of these processes for now."""
+        self._carry_out(self._supervision.hold(keys, self._clock.seconds()))
 
     def forget(self, key: str) -> None:
         """Drop a process that has ended; nothing happens where that was done."""

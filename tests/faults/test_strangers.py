@@ -183,9 +183,10 @@ class StrangerFaults(FaultCase):
             furl = interface(cluster, "mec")
             guesses, seconds = 10_000 if LONG else 1000, time.monotonic()
             with Witness(cluster, 0):
-                found = in_reactor(guess, furl, guesses)
+                found, left_open = in_reactor(guess, furl, guesses)
             say(f"{guesses} guesses in {time.monotonic() - seconds:.1f} s")
             self.assertEqual(found, 0)
+            self.assertEqual(left_open, 0, "connections that guessed eight times stayed open")
             # The capability itself still works, for whoever comes from there.
             self.assertEqual(cluster.mec().get_ids(), [0])
 
@@ -266,8 +267,8 @@ class StrangerFaults(FaultCase):
             self.assertNotIn(furl.name, str(problem))
 
 
-async def guess(furl: Any, count: int) -> int:
-    """Ask for names that are wrong; how many were right."""
+async def guess(furl: Any, count: int) -> tuple[int, int]:
+    """Ask for names that are wrong; how many were right, and how many connections stayed open after eight."""
     from foolscap.referenceable import TubRef
     from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
@@ -275,10 +276,10 @@ async def guess(furl: Any, count: int) -> int:
     from ipython1.kernel.tub import tubs
 
     place = TubRef(furl.tub_id, [format_hint(host, port) for host, port in furl.hints])
-    left, right = count, 0
+    left, right, left_open = count, 0, 0
 
     async def one_after_another() -> None:
-        nonlocal left, right
+        nonlocal left, right, left_open
         while left > 0:
             tub = tubs.make_tub()
             broker = await tub.getBrokerForTubRef(place)
@@ -290,10 +291,11 @@ async def guess(furl: Any, count: int) -> int:
                 asked.append(broker.getYourReferenceByName(name.encode()))
             for found, _ in await DeferredList(asked, consumeErrors=True):
                 right += found
+            left_open += not broker.disconnected
             await tubs.close(tub)
 
     await gatherResults([Deferred.fromCoroutine(one_after_another()) for _ in range(10)])
-    return right
+    return right, left_open
 
 
 class Party:
@@ -403,11 +405,18 @@ class LyingEngines(FaultCase):
                 mec.kill(targets=[liar.welcome.engine_id])
                 until(lambda: mec.get_ids() == [0], "the liar is gone")
                 in_reactor(liar.leave)
+            (pid,) = engine_pids(mec).values()
+            liar = Party(furl, "engine", pid=pid, host=host_identity())
+            in_reactor(liar.come)
+            asked = {"targets": [liar.welcome.engine_id], "within": 0.2}
+            ((_, told),) = in_reactor(lambda: mec._connection.end.ask("stacks", **asked))
+            self.assertEqual(told["state"], "silent")
+            self.assertNotIn("dump", told, "the engine that it pretended to be was signalled")
+            in_reactor(liar.leave)
             self.assertIsNone(victim.poll())
             self.assertEqual(cluster.controller, controller)
             self.assertIn("end it where it runs", cluster.log())
             # An engine that stops answering is killed all the same.
-            (pid,) = engine_pids(mec).values()
             with stopped(pid):
                 mec.kill(targets=[0])
                 until(lambda: not osprocess.is_alive(pid), "the engine is killed")

@@ -21,6 +21,7 @@ from tests.faults.common import (
     SOON,
     Cluster,
     FaultCase,
+    Ledger,
     Witness,
     engine_pids,
     kill,
@@ -351,3 +352,16 @@ class Restarts(FaultCase):
             self.assertEqual(mec.pull("kept"), [1, 1])
             self.assertEqual(mec.pull("slow", targets=0), [2])
             self.assertEqual(engine_pids(mec), pids)
+
+    def test_05_tasks_go_on_after_a_restart_on_purpose(self) -> None:
+        """Each task runs once, whether the old controller had sent it or not."""
+        with Cluster(2) as cluster, Ledger() as ledger:
+            tc = cluster.tc()
+            ids = tc.run_many([ledger.task(number, 0.02) for number in range(200)])
+            for _ in range(2):
+                done = ipcluster(cluster, "restart")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+            tc.barrier(ids, timeout=SOON)
+            results = [tc.get_task_result(each).result for each in ids]
+            self.assertEqual([number for number, _ in results], list(range(200)))
+            self.assertEqual(set(ledger.runs().values()), {1})

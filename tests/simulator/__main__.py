@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one, with its story")
+    parser.add_argument("--trace", action="store_true", help="with --seed: every frame, too")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument(
         "--faults",
@@ -50,7 +51,7 @@ def main() -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":
         print("without PYTHONHASHSEED=0 a seed is not always the same history", file=sys.stderr)
     if given.seed is not None:
-        told = tell(given.seed, kinds, loads)
+        told = tell(given.seed, kinds, loads, given.trace)
         print(told.story)
         print("all promises were kept" if told.problem is None else f"BROKEN: {told.problem}")
         return 0 if told.problem is None else 1

@@ -7,7 +7,7 @@ from random import Random
 from typing import Protocol
 
 from ipython1.kernel.basics.error import ConnectionError, KernelError
-from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink, FrameReceiver
 from tests.simulator.process import SimProcess
@@ -24,6 +24,16 @@ class Session(FrameReceiver, Protocol):
 Accept = Callable[[messages.Hello], Session]
 
 
+_NO_KINDS = ("BULK", "GUARDED", "HEADER_SIZE", "PROTOCOL_VERSION", "DIGEST_SIZE")
+_NAMES = {
+    value: name
+    for module in (frames, taskwire)
+    for name, value in vars(module).items()
+    if isinstance(value, int) and name.isupper()
+    if value <= taskwire.SAFE and name not in _NO_KINDS
+}
+"""Of kinds of frames, for people."""
+
 CAPACITY = 100_000
 """Bytes under way in one direction; beyond this the sender has no room until all have arrived."""
 
@@ -31,7 +41,9 @@ CAPACITY = 100_000
 class _Direction:
     """What is under way from one end of a connection to the other."""
 
-    def __init__(self, process: SimProcess, latency: float) -> None:
+    def __init__(self, process: SimProcess, latency: float, name: str) -> None:
+        self.name = name
+        self.trace: Callable[[str], None] | None = None
         self._process = process
         self._latency = latency
         self._last = 0.0
@@ -41,6 +53,7 @@ class _Direction:
         self.receiver: FrameLink | None = None
         self.under_way: list[bytes] = []
         self.cut = False
+        self._early: list[bytes] | None = None
 
     def send(self, batch: bytes) -> None:
         if self.cut:
@@ -75,9 +88,33 @@ class _Direction:
                 call()
         self._deliver(batch)
 
+    def close_door(self) -> None:
+        """Have what arrives wait for :meth:`open_door`."""
+        self._early = []
+
+    def open_door(self) -> None:
+        """The receiver is ready; what waits arrives in the next turn."""
+        self._process.callLater(0, self._open)
+
+    def _open(self) -> None:
+        early, self._early = self._early or [], None
+        for batch in early:
+            self._deliver(batch)
+
     def _deliver(self, batch: bytes) -> None:
         assert self.receiver is not None
+        if self._early is not None:
+            self._early.append(batch)
+            return
+        if self.trace is not None:
+            for frame in frames_of(batch):
+                frames.dispatch(frame, self._say)
         self.receiver.deliver(batch)
+
+    def _say(self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
+        assert self.trace is not None
+        name = _NAMES.get(kind, kind)
+        self.trace(f"{self.name}: {name} {ident} {bytes(meta)[:40].hex()} {len(payload)} B")
 
     def break_(self, chance: Random, after: float, reason: str) -> None:
         """Lose what is under way, but for what arrives before the receiver notices; any frame may be the last."""
@@ -150,13 +187,21 @@ class Connection:
     ) -> None:
         self._chance = chance
         self.party, self.controller = party, controller
-        self._to_party = _Direction(party, latency)
-        self._to_controller = _Direction(controller, latency)
+        self._to_party = _Direction(party, latency, f"to {party.name}")
+        self._to_controller = _Direction(controller, latency, f"from {party.name}")
         self.closed = False
         self.welcomed = False
+        # What comes before the answer to the greeting waits for that, as it does in a FoolscapLink.
+        self._to_party.close_door()
 
-    def wire(self, party_link: FrameLink, controller_link: FrameLink) -> None:
+    def wire(
+        self,
+        party_link: FrameLink,
+        controller_link: FrameLink,
+        trace: Callable[[str], None] | None,
+    ) -> None:
         """The ends are there."""
+        self._to_party.trace = self._to_controller.trace = trace
         self._to_party.receiver = party_link
         self._to_controller.receiver = controller_link
 
@@ -166,6 +211,7 @@ class Connection:
     def connect_party(self, link: FrameLink) -> None:
         self.welcomed = True
         link.connected(_Transport(self, self.party, self._to_controller))
+        self._to_party.open_door()
 
     def close(self) -> None:
         """One end closes it, or its process is dead: the other one notices soon."""
@@ -192,6 +238,7 @@ class Network:
     """Leads parties to the controller that runs, if one does.
 
     :ivar connections: those that are open.
+    :ivar trace: is told of every frame that arrives.
     :ivar unreachable: processes from whose hosts there is no way to the controller.
     """
 
@@ -202,6 +249,7 @@ class Network:
         self.connections: list[Connection] = []
         self.latencies: tuple[float, ...] = (0.0,)
         self.unreachable: set[SimProcess] = set()
+        self.trace: Callable[[str], None] | None = None
 
     def listen(self, controller: SimProcess, gates: dict[str, Accept]) -> None:
         """A controller is ready; ``gates`` by role."""
@@ -247,7 +295,7 @@ class Network:
                 party.callLater(latency, refuse, problem)
                 return
             theirs = FrameLink(controller.flusher, session)
-            connection.wire(mine, theirs)
+            connection.wire(mine, theirs, self.trace)
             welcome = session.attach(theirs).pack()
             connection.connect_controller(theirs)
             session.opened()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from ipython1.core.failures import ExceptionRecord
@@ -151,6 +152,8 @@ class SimController:
         self._uuids[engine_id] = self.service.engines[engine_id].hello.uuid
 
     def _engine_gone(self, engine_id: int) -> None:
+        self._world.engine_lost(engine_id)
+        self._world.say(f"engine {engine_id} is given up")
         self._world.oracle.engine_given_up(self._uuids.get(engine_id, ""))
 
     def members(self) -> set[str]:
@@ -406,6 +409,27 @@ class SimKeeper(LinkKeeper):
             self._world.trouble(failure)
 
 
+class _Tasks(ClientTasks):
+    """A client's tasks, whose results the oracle sees as its user does: once they are there, they stay as they are."""
+
+    def __init__(self, client: SimClient) -> None:
+        self._client = client
+        super().__init__(client.tasks_end, client.process)
+
+    def store(self, data: bytes) -> None:
+        new = []
+        position = 0
+        while position < len(data):
+            head = DONE_HEAD.unpack_from(data, position)
+            start = position + DONE_HEAD.size
+            position = start + head[1]
+            if self.results.is_open(head[0]):
+                new.append((head[0], Status(head[2]), data[start:position]))
+        super().store(data)
+        for result in new:
+            self._client.world.oracle.task_result(self._client, *result)
+
+
 class SimClient:
     """A client's process: a user of both interfaces."""
 
@@ -417,10 +441,19 @@ class SimClient:
         self.ready = False
         self.commands_end, self._keeper = self._make(messages.MULTIENGINE)
         self.tasks_end, self._task_keeper = self._make(messages.TASK)
-        self.tasks = ClientTasks(self.tasks_end, self.process.callFromThread)
-        self.tasks.store = self._stored(self.tasks.store)  # type: ignore[method-assign]
+        self.tasks = _Tasks(self)
         opening = Deferred.fromCoroutine(self._open())
-        opening.addErrback(world.trouble)
+        opening.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """Its user sees the error, and starts another one."""
+        if self.process.dead:
+            return
+        self.world.say(f"{self.name} cannot start: {failure.value}")
+        if failure.check(KernelError) is None:
+            self.world.trouble(failure)
+        self.process.kill()
+        self.world.add_client(self.host)
 
     def _make(self, role: str) -> tuple[ClientEnd, SimKeeper]:
         uuid = self.world.uuid()
@@ -431,15 +464,9 @@ class SimClient:
         return end, SimKeeper(self.world, self.process, end, hello)
 
     async def _open(self) -> None:
-        from twisted.internet.task import deferLater
-
         for keeper in (self._keeper, self._task_keeper):
-            while True:
-                try:
-                    await keeper.open(10.0)
-                    break
-                except KernelError:
-                    await deferLater(self.process, 0.2)  # type: ignore[arg-type]
+            await deferLater(self.process, 0.01)  # type: ignore[arg-type]
+            await keeper.open(10.0)
         await self.tasks.begin()
         self.ready = True
 
@@ -449,20 +476,6 @@ class SimClient:
         """Submit a task; returns its id, or None when there is no room."""
         options = OptionsSpec(TEMPLATE, retries=retries).pack()
         return self.tasks.submit(Encoded(options, work.pack(padding)))
-
-    def _stored(self, store: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """Tell the oracle of every result that arrives, also again."""
-
-        def stored(data: bytes) -> None:
-            store(data)
-            position = 0
-            while position < len(data):
-                head = DONE_HEAD.unpack_from(data, position)
-                start = position + DONE_HEAD.size
-                position = start + head[1]
-                self.world.oracle.task_result(self, head[0], Status(head[2]), data[start:position])
-
-        return stored
 
     def flush(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was submitted so far is acknowledged."""

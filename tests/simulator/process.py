@@ -7,54 +7,30 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.base import DelayedCall
-from twisted.internet.interfaces import IReactorTime
-from zope.interface import implementer
-
 from ipython1.kernel.wire.link import TurnFlusher
-from tests.simulator.time import SimClock
+from tests.simulator.time import SimClock, SimTime
 
 
-@implementer(IReactorTime)
-class SimProcess:
+class SimProcess(SimTime):
     """A process: the reactor of one party.
 
     :ivar pid: its number, which is never given again.
     :ivar dead: whether it was killed; nothing of it is done any more.
-    :ivar frozen: whether it was stopped, as by SIGSTOP.
     :ivar on_death: called when it dies, as its sockets are closed by the kernel.
     """
 
     def __init__(self, clock: SimClock, name: str, pid: int) -> None:
+        super().__init__(clock)
         self.name = name
         self.pid = pid
         self.dead = False
-        self.frozen = False
         self.on_death: list[Callable[[], None]] = []
-        self._clock = clock
-        self._held: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
-        self.timers: set[DelayedCall] = set()
         self.flusher = TurnFlusher(self.soon)
 
-    def seconds(self) -> float:
-        return self._clock.seconds()
-
-    def callLater(
-        self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any
-    ) -> DelayedCall:
-        def fire() -> None:
-            self.timers.discard(call)
-            if self.frozen:
-                self._held.append((callable, args, kw))
-            elif not self.dead:
-                callable(*args, **kw)
-
-        call = self._clock.callLater(delay, fire)
-        self.timers.add(call)
-        return call
-
-    def getDelayedCalls(self) -> list[DelayedCall]:
-        return [call for call in self.timers if call.active()]
+    @property
+    def frozen(self) -> bool:
+        """Whether it was stopped, as by SIGSTOP."""
+        return self.held
 
     def soon(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the next turn."""
@@ -68,26 +44,19 @@ class SimProcess:
         if self.dead:
             return
         self.dead = True
-        self._held.clear()
-        for call in list(self.timers):
-            if call.active():
-                call.cancel()
-        self.timers.clear()
+        self.stop()
         for call in self.on_death:
             call()
+        self.stop()
 
     def freeze(self) -> None:
         """What SIGSTOP does."""
-        self.frozen = True
+        self.held = True
 
     def thaw(self) -> None:
         """What SIGCONT does: all that came meanwhile is done now, in its order."""
-        if not self.frozen:
-            return
-        self.frozen = False
-        held, self._held = self._held, []
-        for function, args, kw in held:
-            self.callLater(0, function, *args, **kw)
+        if self.held and not self.dead:
+            self.let_go()
 
 
 class Killed(BaseException):

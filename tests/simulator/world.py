@@ -86,8 +86,9 @@ class World:
         """Whether a task has an outcome that anybody can get."""
         return task_id in self.disk.succeeded or task_id in self.disk.failed
 
-    def engine_lost(self, engine: SimEngine) -> None:
-        self._lost_ids.add(engine.id)
+    def engine_lost(self, engine_id: int) -> None:
+        """An engine died, or a controller has given it up."""
+        self._lost_ids.add(engine_id)
 
     def was_lost(self, engine_id: int) -> bool:
         return engine_id in self._lost_ids
@@ -101,7 +102,7 @@ class World:
 
     def add_engine(self, host: str) -> SimEngine:
         engine = SimEngine(self, f"E{len(self.engines)}", host)
-        engine.process.on_death.append(lambda: self.engine_lost(engine))
+        engine.process.on_death.append(lambda: self.engine_lost(engine.id))
         self.engines.append(engine)
         return engine
 

@@ -9,8 +9,7 @@ from dataclasses import replace
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from ipython1.daemon.protocol import Ended, Failed, Message, Ready, Signal, Spawn, Started
-from ipython1.daemon.supervision import (
+from ipython1.daemon.processes import (
     Deliver,
     Instruction,
     ProcessSpec,
@@ -19,9 +18,10 @@ from ipython1.daemon.supervision import (
     RestartPolicy,
     Start,
     State,
-    Supervision,
     WakeAt,
 )
+from ipython1.daemon.protocol import Ended, Failed, Message, Ready, Signal, Spawn, Started
+from ipython1.daemon.supervision import HOLD_LIMIT, Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
 
 TERM = int(signal.SIGTERM)
@@ -207,6 +207,35 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.supervision.tick(4.0)
         self.supervision.failed("e", "its host is gone", 4.0, for_good=True)
         self.assertEqual(self.state(), State.ENDED)
+
+    def test_a_restart_is_held_while_something_is_in_the_way(self) -> None:
+        running(self.supervision, spec(limit=3))
+        self.supervision.hold(frozenset({"e"}), 10.0)
+        self.supervision.ended("e", 10, None, KILL, (), 10.0)
+        self.assertEqual(self.supervision.tick(11.0), [WakeAt(11.5)])
+        self.assertEqual(self.supervision.tick(11.5), [WakeAt(12.0)])
+        self.assertEqual(self.supervision.hold(frozenset({"e", "x"}), 11.6), [])
+        (start,) = self.supervision.hold(frozenset(), 12.0)
+        self.assertIsInstance(start, Start)
+
+    def test_a_restart_is_not_held_for_ever(self) -> None:
+        running(self.supervision, spec(limit=3))
+        self.supervision.hold(frozenset({"e"}), 10.0)
+        self.supervision.ended("e", 10, None, KILL, (), 10.0)
+        (start,) = self.supervision.tick(11.0 + HOLD_LIMIT)
+        self.assertIsInstance(start, Start)
+
+    def test_a_restart_on_demand_is_held_too(self) -> None:
+        running(self.supervision, replace(spec(), needs="controller"))
+        self.supervision.restart("e", 5.0)
+        first, second, wake = self.supervision.ended("e", 10, None, TERM, (), 5.2)
+        assert isinstance(first, Report) and isinstance(second, Report)
+        self.assertEqual((first.status.state, second.status.state), (State.ENDED, State.WAITING))
+        self.assertEqual(wake, WakeAt(5.2))
+        self.supervision.hold(frozenset({"e"}), 5.2)
+        self.assertEqual(self.supervision.tick(5.2), [WakeAt(5.7)])
+        (start,) = self.supervision.hold(frozenset(), 5.3)
+        self.assertIsInstance(start, Start)
 
     def test_a_process_is_restarted_only_while_the_one_it_needs_is_usable(self) -> None:
         running(self.supervision, spec("c", limit=1), pid=5)

@@ -65,15 +65,10 @@ class ITaskController(Interface):
         """Note that a client will not come back; its tasks keep running, and others can fetch their results."""
 
     def lease(uuid: bytes) -> Any:
-        """Reserve a block of task ids for a client: give a Deferred of the first id, and the last plus 1.
-
-        It fires once the journal has them.
-        """
+        """Reserve a block of task ids for a client: a Deferred of the first id and the last plus 1, once it is safe."""
 
     def begin(uuid: bytes) -> Any:
-        """Give an awaitable of a first block of ids, and the total numbers of tasks and bytes that the client may
-        submit.
-        """
+        """A Deferred of a first block of ids, and of how many tasks and bytes the client may submit in all."""
 
     def resync(uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]) -> Any:
         """Return what is known of a client that is back, and deliver what it lacks.

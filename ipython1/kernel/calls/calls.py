@@ -288,6 +288,7 @@ class Call:
     done          --
     ============  ==================================================
 
+    :ivar bare: the request without its data, if there is one already.
     :ivar accepted: a Deferred of the targets' ids.
     :ivar done: a Deferred of the outcomes, in the order of the targets.
     """
@@ -295,6 +296,7 @@ class Call:
     request: Request
     end: ClientEnd
     on_output: Callable[[int, str, str], None] | None = None
+    bare: Request | None = None
     accepted: Deferred[list[int]] = field(default_factory=Deferred)
     done: Deferred[list[Outcome]] = field(default_factory=Deferred)
     ids: list[int] = field(default_factory=list)
@@ -313,6 +315,8 @@ class Call:
         """
         self._announce = announce
         request = self.request
+        # Its data is kept by the end of the link, for as long as it may have to be sent again.
+        self.request = request.without_data() if self.bare is None else self.bare
         try:
             if request.parts is not None:
                 self._start_each(request.parts)
@@ -384,7 +388,6 @@ class Call:
     def _let_go(self) -> None:
         """Mark the call as over, and release what only a call in progress needs."""
         self._over = True
-        self.request = self.request.without_data()
         self.on_output = None
 
     def _fail(self, problem: BaseException) -> None:

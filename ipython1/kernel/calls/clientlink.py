@@ -33,7 +33,7 @@ from ipython1.kernel.basics.error import (
     OutOfMemory,
     from_wire,
 )
-from ipython1.kernel.calls.sentcommands import CommandObserver, SentCommand, SentCommands
+from ipython1.kernel.calls.sentcommands import Arrived, CommandObserver, SentCommand, SentCommands
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
@@ -46,8 +46,8 @@ log = Logger()
 
 CLOSED = "the client was closed"
 
-TAKEN_AFTER: Final = 0.02
-"""Seconds that the word that outcomes are here waits for a command to go out with."""
+TAKEN_AFTER: Final = 0.05
+"""Seconds for which outcomes are collected before the controller hears that they are here."""
 
 RESYNC_ROWS: Final = 5_000
 """Commands that one frame tells of when the controller is back; fit into one."""
@@ -87,7 +87,7 @@ class ClientEnd:
         self._numbers = count(1)
         self._commands = SentCommands()
         self._has_submitted = False
-        self._taken: list[tuple[int, int]] = []
+        self._taken = Arrived()
         self._taken_call: IDelayedCall | None = None
         self._questions: dict[int, _Question] = {}
         self._loss: str | None = None
@@ -283,7 +283,6 @@ class ClientEnd:
     def _send_command(self, command: SentCommand) -> None:
         """Send a command, for the first time or again."""
         if self._link is not None and command.buffers is not None:
-            self._send_taken()
             self._has_submitted = command.was_sent = True
             meta = command.meta_again.pack()
             self._link.send_payload(frames.SUBMIT, command.number, meta, command.buffers)
@@ -401,8 +400,8 @@ class ClientEnd:
             self._commands.finish_if_complete(command)
 
     def _tell_taken(self, number: int, engine_id: int) -> None:
-        """Tell the controller that an outcome is here: with the next command, or soon."""
-        self._taken.append((number, engine_id))
+        """Tell the controller soon that an outcome is here."""
+        self._taken.add(number, engine_id)
         if self.call_later is None:
             self._send_taken()
         elif self._taken_call is None:
@@ -414,9 +413,8 @@ class ClientEnd:
 
     def _send_taken(self) -> None:
         if self._link is not None and self._taken:
-            taken, self._taken = self._taken, []
-            for number, engine_id in taken:
-                self._link.send(frames.TAKEN, number, messages.pack_ids((engine_id,)))
+            for engine_id, first, count in self._taken.take():
+                self._link.send(frames.TAKEN, first, messages.pack_taken(engine_id, count))
 
     def _reply(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:

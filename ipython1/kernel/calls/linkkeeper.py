@@ -61,6 +61,7 @@ class LinkKeeper:
         :raises KernelError: if no connection can be made; the message says why.
         """
         await self._connect(timeout)
+        self._end.check()
         self._end.on_away.append(self._away)
         self._end.reconnects = self._give_up_after > 0
 

@@ -240,10 +240,14 @@ def push_files(files: Any, directory: Any = None) -> Request:
         files = [files]
     if not isinstance(files, Iterable):
         raise TypeError(f"files must be a path or a list of paths, not {files!r}")
+    if directory is not None and not isinstance(directory, (str, os.PathLike)):
+        raise TypeError(f"directory must be a path, not {directory!r}")
     if directory is not None:
         directory = os.fspath(directory)
     origins: dict[str, Path] = {}
     for each in files:
+        if not isinstance(each, (str, os.PathLike)):
+            raise TypeError(f"files must be a path or a list of paths, not {files!r}")
         if each == "":
             raise ValueError("a path must not be empty")
         # Without ".." and ".", so that it has a name.

@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import io
 import tokenize
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zope.interface import implementer
 
-from ipython1.checks import check_bool, is_number
-from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.calls import requests
-from ipython1.kernel.calls.calls import Request, Targets, check_targets, normalize_targets
-from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.calls import Targets
+from ipython1.kernel.calls.controllerquestions import ControllerQuestions
 from ipython1.kernel.calls.mapper import IMultiEngineMapperFactory, MultiEngineMapper
 from ipython1.kernel.calls.parallelfunction import IMultiEngineParallelDecorator, ParallelFunction
-from ipython1.kernel.calls.resultlist import QueueStatusList
-from ipython1.kernel.calls.stacklist import InterruptList, StackList
 from ipython1.kernel.wire.payload import Serialized
 from ipython1.regularfiles import read_regular, read_regular_text
 
 
 @implementer(IMultiEngineMapperFactory, IMultiEngineParallelDecorator)
-class MultiEngineMethods(CheckedAttributes):
+class MultiEngineMethods(ControllerQuestions):
     """Base of the MultiEngine clients.
 
     :ivar targets: the default targets of calls: an id, a list of ids, a slice of the sorted ids, or ``'all'``, which
@@ -56,63 +52,6 @@ class MultiEngineMethods(CheckedAttributes):
     * :class:`~ipython1.kernel.error.ConnectionError` if the connection to the controller is lost;
     * ``TypeError`` or ``ValueError`` if an argument is invalid; nothing is sent then.
     """
-
-    targets = Setting[Targets]("all", check_targets)
-    block = Setting[bool](True, yes_or_no)
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} of {self._connection.location}: "
-            f"targets={self.targets!r}, block={self.block}>"
-        )
-
-    @property
-    def ids(self) -> list[int]:
-        """The sorted ids of all registered engines."""
-        return sorted(self._connection.end.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.ids)
-
-    def __contains__(self, engine_id: object) -> bool:
-        return not isinstance(engine_id, bool) and engine_id in self.ids
-
-    def __bool__(self) -> bool:
-        return True  # also without engines
-
-    def _options(self, targets: Targets, block: bool | None) -> tuple[tuple[int, ...] | None, bool]:
-        chosen = self.targets if targets is None else targets
-        known = sorted(self._connection.end.ids) if isinstance(chosen, slice) else ()
-        return normalize_targets(chosen, known), self._block(block)
-
-    def _block(self, block: bool | None) -> bool:
-        return check_bool("block", self.block if block is None else block)
-
-    def _snapshot(self, block: bool | None) -> bool:
-        """Return whether a call must copy what it is given, because it returns before that is sent."""
-        return not self._block(block)
-
-    def _streams(self) -> bool:
-        """Return whether engines send output while a command runs."""
-        return False
-
-    def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
-        raise NotImplementedError
-
-    def _ask(
-        self,
-        name: str,
-        block: bool | None,
-        finish: Callable[[Any], Any] = lambda value: value,
-        **args: Any,
-    ) -> Any:
-        raise NotImplementedError
 
     # -- engines
 
@@ -162,30 +101,6 @@ class MultiEngineMethods(CheckedAttributes):
         :returns: a sorted list of names for each target.
         """
         return self._run(requests.keys(), targets, block)
-
-    def interrupt(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """Interrupt what the engines are running, as Ctrl-C would.
-
-        Queued commands are not affected, and namespaces are kept.
-
-        :returns: within a second, an :class:`InterruptList`, which shows where the interrupt had no effect.
-        """
-        ids, _ = self._options(targets, block)
-        return self._ask("interrupt", block, InterruptList.of, targets=ids)
-
-    def stacks(
-        self, targets: Targets = None, timeout: float = 1.0, block: bool | None = None
-    ) -> Any:
-        """Fetch the current stacks of the engines without disturbing what they run.
-
-        :param timeout: seconds within which an engine's interpreter must answer; more than 0, 1 by default.
-        :returns: a :class:`StackList`.
-        :raises ValueError: if ``timeout`` is not such a number.
-        """
-        ids, _ = self._options(targets, block)
-        if not is_number(timeout) or timeout <= 0:
-            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
-        return self._ask("stacks", block, StackList.of, targets=ids, within=float(timeout))
 
     # -- moving objects
 
@@ -423,29 +338,6 @@ class MultiEngineMethods(CheckedAttributes):
         chosen = self.targets if targets is None else targets
         mapper = MultiEngineMapper(self, dist, chosen, block)
         return lambda func: ParallelFunction(func, mapper)
-
-    # -- queues and pending results
-
-    def queue_status(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """Fetch what each engine is running and has in its queue.
-
-        :returns: a :class:`QueueStatusList` of pairs ``(id, {'pending': ..., 'queue': [...]})``; ``pending`` is the
-            running command, or None.
-        """
-        ids, _ = self._options(targets, block)
-
-        def finish(rows: list[Any]) -> QueueStatusList:
-            return QueueStatusList((engine_id, status) for engine_id, status in rows)
-
-        return self._ask("queue_status", block, finish, targets=ids)
-
-    def clear_queue(self, targets: Targets = None, block: bool | None = None) -> Any:
-        """Remove the commands that have not begun from the engines' queues.
-
-        The calls they belong to fail with :class:`~ipython1.kernel.error.QueueCleared`.
-        """
-        ids, _ = self._options(targets, block)
-        return self._ask("clear_queue", block, lambda count: None, targets=ids)
 
     # -- properties
 

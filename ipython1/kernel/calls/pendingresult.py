@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ipython1.checks import check_timeout, is_number
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
@@ -93,6 +94,7 @@ class PendingResult(Future[Any]):
         :raises WaitInterrupted: on Ctrl-C; the call keeps running.
         :raises CompositeError: if any engine failed.
         """
+        timeout = check_timeout("timeout", timeout)
         if not block and not self.done():
             return default
         try:
@@ -204,7 +206,9 @@ class PendingResult(Future[Any]):
         :raises ClientError: in the reactor's thread.
         """
         refuse_in_reactor_thread()
-        return watch_progress(self, timeout, interval)
+        if not is_number(interval):
+            raise TypeError(f"interval must be a number of seconds, not {interval!r}")
+        return watch_progress(self, check_timeout("timeout", timeout), interval)
 
     def abort(self) -> None:
         """Abort the call: remove it from the queues of engines where it has not begun, interrupt it where it runs."""
@@ -278,6 +282,7 @@ class PendingResult(Future[Any]):
         return self._outcome(timeout)[1]
 
     def _outcome(self, timeout: float | None) -> tuple[Any, BaseException | None]:
+        timeout = check_timeout("timeout", timeout)
         view = None
         if not self.done():
             if self._dropped:

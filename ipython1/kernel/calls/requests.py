@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ipython1.checks import check_int, check_settable
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.calls.calls import Request
 from ipython1.kernel.calls.map import get_distribution
 from ipython1.kernel.calls.mapresults import MapResults
@@ -21,6 +22,7 @@ from ipython1.kernel.calls.sequences import as_sequence, check_sequences, is_arr
 from ipython1.kernel.objects.commands import (
     APPLY,
     CLEAR_PROPERTIES,
+    COMMANDS,
     DEL_PROPERTIES,
     EXECUTE,
     GET_PROPERTIES,
@@ -35,9 +37,12 @@ from ipython1.kernel.objects.commands import (
     RESET,
     SET_PROPERTIES,
     CommandKind,
+    ReturnValue,
 )
 from ipython1.kernel.objects.decorated import Cached
 from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.callhistory import RESULT_OF, CallEntry
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
 
 
@@ -199,6 +204,40 @@ def del_properties(keys: str | Sequence[str]) -> Request:
 
 def clear_properties() -> Request:
     return Request.of(CLEAR_PROPERTIES, CLEAR_PROPERTIES.pack())
+
+
+def result_of(entry: CallEntry) -> Request:
+    kind = COMMANDS.get(entry.method)
+    if kind is None:
+        raise ClientError(f"this client cannot read what {entry.method} returned")
+    combine = ResultList if kind in (EXECUTE, GET_RESULT) else _as_it_is
+    buffers = [messages.pack_json(entry.id)]
+    return Request(
+        "result_of",
+        RESULT_OF,
+        buffers,
+        read=partial(_read_again, kind),
+        combine=combine,
+        output=_of_result if combine is ResultList else _no_output,
+    )
+
+
+def _as_it_is(values: list[Any]) -> Any:
+    return values
+
+
+def _no_output(value: Any) -> Mapping[str, Any]:
+    return {}
+
+
+def _read_again(kind: CommandKind[..., Any], buffers: Buffers) -> Any:
+    """Read what a command returned without knowing how it was called."""
+    value = kind.value.read(buffers)
+    if kind in (PULL, PULL_FUNCTION):
+        return {name: loads(each) for name, each in value.items()}
+    if kind is MAP:
+        return ReturnValue(value.value.results(), value.output)
+    return value
 
 
 def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Request:

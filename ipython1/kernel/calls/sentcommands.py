@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ipython1.kernel.wire.messages import Outcome, SubmitMeta
+from ipython1.kernel.wire.messages import Outcome, SubmitMeta, runs_of
 from ipython1.kernel.wire.payload import Buffers
 
 
@@ -53,6 +53,31 @@ class SentCommand:
     def meta_again(self) -> SubmitMeta:
         """The meta part to submit it with once more: for the same engines as before, if these are known."""
         return self.meta if self.ids is None else self.meta.to(self.ids)
+
+
+class Arrived:
+    """The outcomes that are here, and of which the controller has not heard that."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, list[int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._numbers)
+
+    def add(self, number: int, engine_id: int) -> None:
+        """An engine's outcome of a command is here."""
+        self._numbers.setdefault(engine_id, []).append(number)
+
+    def clear(self) -> None:
+        """The controller hears of them in another way."""
+        self._numbers.clear()
+
+    def take(self) -> Iterator[tuple[int, int, int]]:
+        """Engine, first number and count of runs of commands; they are forgotten."""
+        numbers, self._numbers = self._numbers, {}
+        for engine_id, some in numbers.items():
+            for first, count in runs_of(some):
+                yield engine_id, first, count
 
 
 class SentCommands:

@@ -43,6 +43,8 @@ class ReactorInThread:
     running        :meth:`stop` (at exit)      ended: calls are refused
     running        a fork                      in the child: ended
     =============  ==========================  ====================================
+
+    :ivar ended: whether :meth:`check` should be called; for hot paths.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class ReactorInThread:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._connections: weakref.WeakSet[LosesLink] = weakref.WeakSet()
+        self.ended = False
 
     def start(self) -> Any:
         """Start the reactor unless it is running.
@@ -75,6 +78,8 @@ class ReactorInThread:
                 # Only now, as check() takes a thread that is not alive for one that has ended.
                 self._pid, self._thread = os.getpid(), thread
                 let_go_in_children(reactor)
+                if hasattr(os, "register_at_fork"):
+                    os.register_at_fork(after_in_child=self._end)
                 atexit.register(self.stop)
                 while not started.wait(0.05):
                     self.check()
@@ -82,9 +87,13 @@ class ReactorInThread:
 
     def _run(self, reactor: Any) -> None:
         reactor.run(installSignalHandlers=False)
+        self._end()
         # Foolscap would tell them in the reactor's next turn, which never comes.
         for end in list(self._connections):
             end.give_up("Twisted's reactor has stopped in this process")
+
+    def _end(self) -> None:
+        self.ended = True
 
     def attend(self, end: LosesLink) -> None:
         """Have an end of a connection fail its calls when the reactor has stopped; it is not kept alive."""

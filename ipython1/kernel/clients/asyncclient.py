@@ -213,6 +213,9 @@ class AsyncMultiEngineClient(MultiEngineMethods):
     ) -> AwaitableDeferred:
         return awaitable(self._connection.end.ask(name, **args).addCallback(finish))
 
+    def _then(self, value: Any, function: Callable[[Any], Any]) -> Any:
+        return awaitable(value.addCallback(function))
+
     def get_ids(self) -> AwaitableDeferred:
         """Return a Deferred of the sorted ids of all registered engines."""
         return self._ask("get_ids", True)
@@ -253,6 +256,8 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         """
         if isinstance(pending_results, AsyncPendingResult):
             pending_results = [pending_results]
+        if not isinstance(pending_results, Iterable):
+            raise NotAPendingResult(f"barrier takes AsyncPendingResults, not {pending_results!r}")
         waiting = []
         for pending in pending_results:
             if not isinstance(pending, AsyncPendingResult):

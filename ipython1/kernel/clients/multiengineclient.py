@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.attendance import wait_for_all
@@ -107,7 +108,8 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         refuse_in_reactor_thread()
         reactor_in_thread.check()
         outputs: dict[int, Mapping[str, Any]] = {}
-        finish = partial(request.without_data().finish, outputs=outputs)
+        bare = request.without_data()
+        finish = partial(bare.finish, outputs=outputs)
         pending = PendingResult(finish, request.name, self, outputs, request.prints)
         self._under_way[pending] = None
         pending.add_done_callback(self._no_longer_under_way)
@@ -115,7 +117,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         call_from_thread = connection.reactor.callFromThread
 
         def begin() -> None:
-            call = Call(request, connection.end)
+            call = Call(request, connection.end, bare=bare)
             pending.follow(call, call_from_thread)
             call.start(ids, announce)
 
@@ -259,8 +261,11 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         :raises WaitInterrupted: on Ctrl-C; the calls keep running.
         """
         refuse_in_reactor_thread()
+        timeout = check_timeout("timeout", timeout)
         if isinstance(pending_results, PendingResult):
             pending_results = [pending_results]
+        if not isinstance(pending_results, Iterable):
+            raise NotAPendingResult(f"barrier takes PendingResults, not {pending_results!r}")
         waiting = list(pending_results)
         for pending in waiting:
             if not isinstance(pending, PendingResult):

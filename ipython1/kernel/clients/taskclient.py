@@ -19,7 +19,7 @@ from ipython1.kernel.calls.twistedutil import (
     refuse_in_reactor_thread,
 )
 from ipython1.kernel.objects.enginewaits import waiting
-from ipython1.kernel.objects.taskobjects import TaskResult
+from ipython1.kernel.objects.taskobjects import MapTask, StringTask, TaskResult
 from ipython1.kernel.objects.taskoptions import (
     OptionKeywords,
     TaskOptions,
@@ -101,14 +101,16 @@ class TaskClient(TaskMethods):
         :raises MessageSizeError: if it exceeds the controller's limit.
         :raises ConnectionError: if the connection to the controller is lost.
         """
-        reactor_in_thread.check()
+        if reactor_in_thread.ended:
+            reactor_in_thread.check()
         encoded = self._encoder.encode(task)
-        tasks = self._tasks
-        task_id = tasks.submit(encoded)
+        task_id = self._tasks.submit(encoded)
         while task_id is None:
             self._wait_for_room()
-            task_id = tasks.submit(encoded)
-        self._submitted(task_id, task)
+            task_id = self._tasks.submit(encoded)
+        kind = type(task)
+        if kind is not StringTask and kind is not MapTask:
+            self._submitted(task_id, task)
         if not block:
             return task_id
         try:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ipython1.core.texts import compress_ids
-from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
 from ipython1.kernel.clusters.status import EngineInfo, engine_info
 from ipython1.kernel.launchers.interfaces import Unit
@@ -168,6 +168,20 @@ class Engines:
             for unit in self.units.values()
             if (unit.ids and set(unit.ids) <= fresh) or (not unit.ids and len(fresh) >= unit.count)
         ]
+
+    @property
+    def in_the_way(self) -> frozenset[str]:
+        """The units that wait for a restart while the controller still lists an engine with their id.
+
+        It may not know yet that the engine is dead; another one could not have the id.
+        """
+        processes = self._processes()
+        listed = set(self.ids)
+        return frozenset(
+            key
+            for key, unit in self.units.items()
+            if set(unit.ids) & listed and key in processes and processes[key].state is State.WAITING
+        )
 
     @property
     def wanted(self) -> int:

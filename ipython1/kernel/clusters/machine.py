@@ -35,7 +35,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.clusters.engines import Engines
 from ipython1.kernel.clusters.outage import Outage
 from ipython1.kernel.clusters.progress import StartProgress

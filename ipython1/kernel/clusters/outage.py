@@ -6,7 +6,7 @@ is told once, again when the reason changes, and otherwise once in :data:`REMIND
 
 from __future__ import annotations
 
-from ipython1.daemon.supervision import ProcessStatus
+from ipython1.daemon.processes import ProcessStatus
 from ipython1.kernel.launchers.failures import describe_failure
 
 REMINDER = 60.0

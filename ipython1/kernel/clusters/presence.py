@@ -6,7 +6,7 @@ controller or an ``ipcluster`` that gives none is *stuck*, because they never ru
 
 from __future__ import annotations
 
-from ipython1.daemon.supervision import ProcessStatus
+from ipython1.daemon.processes import ProcessStatus
 
 END_IT = "end everything with: ipcluster stop --force"
 

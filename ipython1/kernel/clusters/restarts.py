@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipython1.daemon.supervision import State
+from ipython1.daemon.processes import State
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
 from ipython1.kernel.clusters.machine import ClusterMachine

@@ -6,6 +6,7 @@ launcher says of jobs, and what the controller says of engines, and does what fo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -18,8 +19,8 @@ from twisted.logger import Logger
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import NannyLink
+from ipython1.daemon.processes import ProcessStatus
 from ipython1.daemon.protocol import AtEnd, End
-from ipython1.daemon.supervision import ProcessStatus
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import (
     ClusterError,
@@ -52,6 +53,9 @@ from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
 RECONNECT_DELAY = 0.5
+CONTROLLER_FIRST = 2.0
+"""Seconds by which the controller may end before the engines are ended, too."""
+
 END_LIMIT = 40.0
 """Seconds after its grace within which a nanny must have ended."""
 
@@ -357,6 +361,7 @@ class ClusterService:
         client, self._client = self._client, None
         self._supervisor.close()
         self._heartbeat.let_go_on()
+        await self._end_controller(min(grace, CONTROLLER_FIRST))
         self._nanny.send(End(grace))
         if client is not None:
             client.close().addErrback(lambda failure: None)
@@ -375,6 +380,15 @@ class ClusterService:
             self._say("some processes could not be stopped")
         if not self.finished.called:
             self.finished.callback(0)
+
+    async def _end_controller(self, limit: float) -> None:
+        """Let the controller end first, so that clients hear that it was stopped, and not that its engines died."""
+        status = self._supervisor.status().get(CONTROLLER_KEY)
+        if status is None or not status.alive or not limit:
+            return
+        ended = self._supervisor.stop(CONTROLLER_KEY)
+        with contextlib.suppress(DeferredTimeout):
+            await ended.addTimeout(limit, self._reactor)
 
     def _elsewhere(self) -> list[Any]:
         return [self._launcher, self._controller]
@@ -446,6 +460,7 @@ class ClusterService:
         )
 
     def _changed(self) -> None:
+        self._supervisor.hold(self._machine.engines.in_the_way)
         self._waiting.changed()
         self._on_change()
 

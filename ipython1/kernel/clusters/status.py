@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ipython1.daemon import osprocess
-from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.private_files import read_private_if_there, write_private

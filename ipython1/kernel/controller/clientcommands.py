@@ -216,8 +216,9 @@ class ClientCommands:
         if self._face is not None and self._outcomes.face is None:
             self.resync(Resync())  # it had nothing here before
         submission = self._submissions.get(number)
-        self._resent.discard(number)
-        called_off = self._expected.pop(number, None)
+        if self._resent:
+            self._resent.discard(number)
+        called_off = self._expected.pop(number, None) if self._expected else None
         if submission is not None:
             self._came_again(submission, payload, relay)
         elif called_off is None and number <= self._highest:
@@ -252,7 +253,7 @@ class ClientCommands:
             raise JournalError(f"the controller cannot keep this call now: {self._keeper.trouble}")
         size = len(payload) if relay is None else relay.size
         data = CommandData(size, None if relay else payload, coming=relay is not None)
-        submission = Submission(self.origin, number, meta, data, self._now(), kept=kept)
+        submission = Submission((self.origin, number), meta, data, self._now(), kept=kept)
         data.fetch_with(partial(self._fetch, submission))
         self._submissions[number] = submission
         lost = self._lost(meta.targets or ()) if again else ()
@@ -260,9 +261,12 @@ class ClientCommands:
         if kept:
             data.can_return = relay is not None
             self._keeper.keep(submission, payload, relay, partial(self._safe, submission))
-        self._fail(submission, lost)
-        self._acknowledge(submission)
-        self._settle(submission)
+        if lost:
+            self._fail(submission, lost)
+        if meta.announce:
+            self._acknowledge(submission)
+        if size > KEPT_HERE:
+            self._settle(submission)
 
     def _lost(self, targets: Sequence[int]) -> Sequence[int]:
         """Those engines of a command that was here before which are not there any more."""
@@ -284,12 +288,14 @@ class ClientCommands:
         meta, targets = submission.meta, submission.meta.targets
         if targets is not None:
             submission.targets = targets
-            targets = tuple(engine_id for engine_id in targets if engine_id not in without)
+            if without:
+                targets = tuple(each for each in targets if each not in without)
+                meta = meta.to(targets)
         if targets or targets is None:
             ids = self._multiplexer.submit(
                 self.origin,
                 submission.number,
-                meta if targets is None else meta.to(targets),
+                meta,
                 payload,
                 relay,
                 partial(self._came, submission),
@@ -332,7 +338,7 @@ class ClientCommands:
     def _settle(self, submission: Submission) -> None:
         """Do not hold large arguments here for engines whose turn is far."""
         data = submission.data
-        if data.size > KEPT_HERE and data.can_return and not data.near:
+        if data.size > KEPT_HERE and not data.near:
             data.let_go()
 
     def _acknowledge(self, submission: Submission) -> None:
@@ -344,6 +350,12 @@ class ClientCommands:
             face.accepted(number, submission.targets)
         if submission.kept:
             face.stored(number)
+
+    def not_queued(self, number: int) -> None:
+        """A command of this number came, and is not one for engines."""
+        self._highest = max(self._highest, number)
+        if self._expected.pop(number, None) is not None:
+            self._multiplexer.go_on()
 
     def call_off(self, number: int, reason: str) -> bool:
         """Let a command that is still expected fail with ``QueueCleared``; False if it is not."""
@@ -359,9 +371,8 @@ class ClientCommands:
         data = CommandData(len(payload or b"") if file is None else file.size, payload)
         data.label, data.known_before = row.method, True
         meta = head.meta.to(row.targets)
-        submission = Submission(
-            self.origin, row.number, meta, data, row.submitted, row.targets, kept=True, safe=True
-        )
+        key = (self.origin, row.number)
+        submission = Submission(key, meta, data, row.submitted, row.targets, kept=True, safe=True)
         submission.file, submission.sizes = file, head.sizes
         data.fetch_with(partial(self._fetch, submission))
         data.can_return = file is not None
@@ -370,6 +381,7 @@ class ClientCommands:
             at = At.CLIENT if note.size is None else At.JOURNAL
             share = self._share(submission, note.engine_id)
             share.at, share.status = at, note.status
+            submission.open -= at is At.CLIENT
         over = {note.engine_id for note in notes}
         lost = self._lost([each for each in row.targets if each not in over])
         self._queue(submission, payload or b"", None, over.union(lost))
@@ -386,16 +398,19 @@ class ClientCommands:
         if share is None:
             engine = self._multiplexer.engine(engine_id)
             share = submission.shares[engine_id] = Share(engine_id, engine)
+            submission.open += 1
         return share
 
     def _came(self, submission: Submission, outcome: Outcome) -> None:
         self._outcomes.came(submission, self._share(submission, outcome.engine_id), outcome)
 
-    def taken(self, number: int, engine_id: int) -> None:
-        """The client has an outcome."""
-        submission = self._submissions.get(number)
-        if submission is not None and engine_id in submission.shares:
-            self._outcomes.taken(submission, submission.shares[engine_id])
+    def taken(self, first: int, engine_id: int, count: int = 1) -> None:
+        """The client has an engine's outcomes of so many commands."""
+        for number in range(first, first + count):
+            submission = self._submissions.get(number)
+            share = None if submission is None else submission.shares.get(engine_id)
+            if submission is not None and share is not None:
+                self._outcomes.taken(submission, share)
 
     def engine_changed(self, engine: QueuedEngine) -> None:
         """An engine is back, or gone."""

@@ -16,6 +16,9 @@ from ipython1.kernel.controller.submissions import At, ClientFace, Share, Submis
 MOST_HELD: Final = 64 * 2**20
 """Bytes of outcomes that are held in memory for one client; what is more stays at its engine, or in the journal."""
 
+FEW: Final = 256 * 1024
+"""Bytes of outcomes that are sent without asking whether there is room, if the client has all others."""
+
 
 class ClientOutcomes:
     """Passes outcomes on to their client, and holds them until the client has them; see :class:`Share`.
@@ -70,7 +73,7 @@ class ClientOutcomes:
 
     def _hold(self, submission: Submission, share: Share, outcome: Outcome) -> None:
         share.at, share.outcome = At.HERE, outcome
-        self._held += share.size
+        self._held += len(outcome.payload)
         if not self._keeper.keeps:
             self._confirm(submission, share)
         if submission.kept:
@@ -106,6 +109,8 @@ class ClientOutcomes:
 
     def _may_tell(self, share: Share) -> bool:
         assert self.face is not None
+        if self._held < FEW and share.at is At.HERE:
+            return True
         return self.face.has_room and (share.at is At.HERE or self._held <= MOST_HELD // 2)
 
     def _wait_for_room(self) -> None:
@@ -171,7 +176,8 @@ class ClientOutcomes:
         if submission.kept:
             self._keeper.outcome_taken(submission, share)
         self._let_go(submission, share)
-        self._go_on()
+        if self._backlog:
+            self._go_on()
 
     # -- the client and the engines
 
@@ -216,12 +222,17 @@ class ClientOutcomes:
     def _let_go(self, submission: Submission, share: Share) -> None:
         """Nobody needs an outcome any more."""
         self._release(share)
-        share.at = At.CLIENT
-        self._confirm(submission, share)
+        if share.at is not At.CLIENT:
+            share.at = At.CLIENT
+            submission.open -= 1
+        if share.engine is not None:
+            share.engine.commands.confirm(submission.key)
         self._on_progress(submission)
 
     def _release(self, share: Share) -> None:
-        self._held -= share.size
+        outcome = share.outcome
+        if outcome is not None:
+            self._held -= len(outcome.payload)
         share.outcome = share.relay = None
 
     def _confirm(self, submission: Submission, share: Share) -> None:

@@ -7,7 +7,7 @@ shows in queues.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
@@ -20,34 +20,49 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import split_inline
 
 
-@dataclass(slots=True, eq=False)
 class Command:
     """What one engine has to do.
 
-    :ivar origin: the uuid (16 bytes) of the client it comes from.
-    :ivar number: unique for ever with ``origin``.
-    :ivar method: the command's name, which the engine knows.
-    :ivar data: its arguments, which it shares with the commands of the same call for other engines.
-    :ivar stream: called with the name of a stream and text while the command runs, when output shall be streamed.
-    :ivar confirms: whether whoever submitted it calls ``QueuedEngine.confirm`` when its outcome is safe; otherwise an
+    :param origin: the uuid (16 bytes) of the client it comes from.
+    :param number: unique for ever with ``origin``.
+    :param method: the command's name, which the engine knows.
+    :param data: its arguments, which it shares with the commands of the same call for other engines.
+    :param stream: called with the name of a stream and text while the command runs, when output shall be streamed.
+    :param confirms: whether whoever submitted it calls ``QueuedEngine.confirm`` when its outcome is safe; otherwise an
         outcome counts as safe when it comes.
+    :ivar key: what names it for ever: ``(origin, number)``.
     :ivar outcome: fires with the first :class:`Outcome`, and never fails.
     :ivar transfer: the number of the bulk transfer that takes its data to the engine, if there is one.
     """
 
-    origin: bytes
-    number: int
-    method: str
-    data: CommandData
-    stream: Callable[[str, bytes], None] | None = None
-    confirms: bool = False
-    outcome: Deferred[Outcome] = field(default_factory=Deferred, repr=False)
-    transfer: int | None = None
+    __slots__ = ("confirms", "data", "key", "method", "outcome", "stream", "transfer")
+
+    def __init__(
+        self,
+        origin: bytes,
+        number: int,
+        method: str,
+        data: CommandData,
+        stream: Callable[[str, bytes], None] | None = None,
+        confirms: bool = False,
+    ) -> None:
+        self.key = (origin, number)
+        self.method = method
+        self.data = data
+        self.stream = stream
+        self.confirms = confirms
+        self.outcome: Deferred[Outcome] = Deferred()
+        self.transfer: int | None = None
 
     @property
-    def key(self) -> tuple[bytes, int]:
-        """What names it for ever."""
-        return (self.origin, self.number)
+    def origin(self) -> bytes:
+        """The uuid of its client."""
+        return self.key[0]
+
+    @property
+    def number(self) -> int:
+        """The number that its client gave it."""
+        return self.key[1]
 
     @property
     def size(self) -> int:

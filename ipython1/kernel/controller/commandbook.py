@@ -10,13 +10,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.controller.callhistory import CallHistory
 from ipython1.kernel.controller.clientcommands import ClientCommands, Multiplexer
+from ipython1.kernel.controller.command import Outcome
 from ipython1.kernel.controller.commandkeeper import CommandKeeper
 from ipython1.kernel.controller.commandqueue import Key
 from ipython1.kernel.controller.commandstore import CommandHead
 from ipython1.kernel.controller.journal.interface import Journal, NoJournal
 from ipython1.kernel.controller.journal.rows import OutcomeNote, Recovered
 from ipython1.kernel.controller.queuedengine import QueuedEngine
+from ipython1.kernel.wire import messages
 
 log = Logger()
 
@@ -64,6 +67,18 @@ class CommandBook:
     def may_claim(self, key: Key) -> bool:
         client = self._clients.get(key[0])
         return key[0] in self._before if client is None else client.may_claim(key[1])
+
+    # -- what was
+
+    def history(self, label_of: Callable[[bytes], str]) -> CallHistory:
+        """Answers questions about what was; ``label_of`` tells who a client is."""
+        return CallHistory(self._journal, label_of)
+
+    def fetch_outcome(
+        self, origin: bytes, number: int, engine_id: int, call: Callable[[Outcome | None], None]
+    ) -> None:
+        """See :meth:`CommandKeeper.fetch_outcome`."""
+        self._keeper(messages.MULTIENGINE).fetch_outcome(origin, number, engine_id, call)
 
     # -- clients
 

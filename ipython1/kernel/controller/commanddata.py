@@ -39,12 +39,20 @@ class CommandData:
     :ivar label: how the command is shown in queues, once that is known.
     """
 
-    def __init__(
-        self,
-        size: int,
-        payload: Buffer | None = None,
-        coming: bool = False,
-    ) -> None:
+    __slots__ = (
+        "_asked",
+        "_fetch",
+        "_takers",
+        "can_return",
+        "known_before",
+        "label",
+        "near",
+        "payload",
+        "size",
+        "unwanted",
+    )
+
+    def __init__(self, size: int, payload: Buffer | None = None, coming: bool = False) -> None:
         self.size = size
         self.payload = payload
         self.can_return = False
@@ -52,7 +60,7 @@ class CommandData:
         self.known_before = False
         self.unwanted = False
         self.label = ""
-        self._fetch: Callable[[], None] = lambda: None
+        self._fetch: Callable[[], None] | None = None
         self._takers: dict[object, DataTaker] = {}
         self._asked = coming
 
@@ -73,7 +81,9 @@ class CommandData:
 
     def ask(self) -> None:
         """Ask for them, if somebody wants them and they were not asked for."""
-        if self._takers and not self._asked and self.payload is None:
+        if not self._takers or self._asked or self.payload is not None:
+            return
+        if self._fetch is not None:
             self._asked = True
             self._fetch()
 

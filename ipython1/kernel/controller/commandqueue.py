@@ -160,8 +160,12 @@ class CommandQueue(Generic[C]):
 
     def next_to_send(self) -> C | None:
         """The command to send now, if the engine has none."""
-        if self._sent is not None or self._strangers:
+        if self._sent is not None or self._strangers or not self._waiting:
             return None
+        first = self._waiting[0]
+        if first.ready and self._may_go(first.key):
+            self._sent = self._waiting.popleft()
+            return first
         unready: set[bytes] = set()
         for command in self._going():
             if command.key[0] in unready:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -26,8 +25,8 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.payload import check_inline
 
-CONFIRM_AFTER: Final = 0.05
-"""Seconds that confirmations wait for a command to go out with."""
+CONFIRM_AFTER: Final = 0.1
+"""Seconds for which confirmations are collected."""
 
 KEPT_HERE: Final = 4096
 """Bytes.  Arguments up to this stay in memory while their command waits."""
@@ -39,32 +38,25 @@ A_STRANGER: Final = "(a command of a client that has not come back)"
 _STATUSES: Final = (messages.OK, messages.FAILED, messages.REFUSED, messages.UNRECEIVED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What an engine says in a frame of an outcome."""
+def _unpack_outcome(meta: bytes) -> tuple[bytes, int, tuple[str, str] | None]:
+    """The origin, the status and the error of an engine's outcome.
 
-    key: Key
-    status: int
-    error: tuple[str, str] | None
-
-    @classmethod
-    def of(cls, number: int, meta: bytes) -> _Told:
-        """:raises ProtocolError: if it is malformed."""
-        if len(meta) <= messages.ORIGIN_SIZE:
-            raise ProtocolError("an engine's outcome is cut short")
-        key = (meta[: messages.ORIGIN_SIZE], number)
-        rest = meta[messages.ORIGIN_SIZE + 1 :]
-        error = None
-        if rest:
-            try:
-                name, message = messages.unpack_json(rest)
-            except (TypeError, ValueError) as problem:
-                raise ProtocolError(f"an engine's outcome is malformed: {problem}") from None
-            error = (str(name), str(message))
-        status = meta[messages.ORIGIN_SIZE]
-        if status not in _STATUSES:
-            raise ProtocolError(f"an engine's outcome has the unknown status {status}")
-        return cls(key, status, error)
+    :raises ProtocolError: if it is malformed.
+    """
+    after = messages.ORIGIN_SIZE + 1
+    if len(meta) < after:
+        raise ProtocolError("an engine's outcome is cut short")
+    error = None
+    if len(meta) > after:
+        try:
+            name, message = messages.unpack_json(meta[after:])
+        except (TypeError, ValueError) as problem:
+            raise ProtocolError(f"an engine's outcome is malformed: {problem}") from None
+        error = (str(name), str(message))
+    status = meta[messages.ORIGIN_SIZE]
+    if status not in _STATUSES:
+        raise ProtocolError(f"an engine's outcome has the unknown status {status}")
+    return meta[: messages.ORIGIN_SIZE], status, error
 
 
 class CommandSender:
@@ -95,6 +87,7 @@ class CommandSender:
         self._confirms: list[Key] = []
         self._confirm_call: Any = None
         self._hungry = False
+        self._met = False
         self._waiting_for_end: dict[Key, list[Deferred[None]]] = {}
         self._on_turn = on_turn
 
@@ -103,6 +96,7 @@ class CommandSender:
     def attach(self, link: FrameLink, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, and has this from before."""
         self._link = link
+        self._met = True
         result = self._queue.back(_keys(holds.commands), _keys(holds.finished))
         for command in result.fetch:
             if not command.outcome.called:
@@ -151,7 +145,6 @@ class CommandSender:
         if command is None:
             return
         meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
-        self._send_confirms()
         if command.transfer is not None:
             self._link.send_reference(frames.COMMAND, command.number, meta.pack(), command.transfer)
         else:
@@ -230,45 +223,49 @@ class CommandSender:
     def outcome_received(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         """The engine says how a command ended."""
         # All of it is understood before the command is taken out, so that garbage leaves it to fail with its engine.
-        told = _Told.of(number, bytes(meta))
-        link = self._link
-        assert link is not None
-        if told.status == messages.UNRECEIVED:
-            self._unreceived(told.key)
+        origin, status, error = _unpack_outcome(bytes(meta))
+        key = (origin, number)
+        if status == messages.UNRECEIVED:
+            self._unreceived(key)
             return
-        reference = unpack_reference(payload) if flags & frames.BULK else None
-        if reference is None and len(payload):
+        if not flags & frames.BULK and len(payload):
             check_inline(payload)
-        taker = self._taker(told.key)
+        queue = self._queue
+        command = queue.running
+        is_running = command is not None and command.key == key
+        if not is_running:
+            command = queue.ended(key)
+        taker = self._takers.pop(key, None) if self._takers else None
+        wanted = taker is not None or (command is not None and not command.outcome.called)
         relay = None
-        if reference is not None and taker is not None:
-            relay, payload = link.bulk.relay(reference), b""
-        elif reference is not None:
-            link.bulk.refuse_relay(reference, "nobody waits for it")
-        was_running = self._queue.has(told.key)
-        self._queue.finished(told.key)
-        if was_running:
+        if flags & frames.BULK:
+            relay, payload = self._relay(payload, wanted), b""
+        if is_running or queue.has(key):
+            queue.finished(key)
             # The engine is free before anybody hears of the outcome, so that whoever reacts finds the queue as it is.
             self.go_on()
             self._on_turn()
-        if taker is not None:
-            taker(Outcome(self._id, told.status, payload, relay, told.error))
-        elif self._queue.ended(told.key) is None and not self._may_claim(told.key):
-            self._queue.forget_strangers(lambda key: key == told.key)
-            self._confirms.append(told.key)
+        if wanted:
+            outcome = Outcome(self._id, status, payload, relay, error)
+            if taker is not None:
+                taker(outcome)
+            elif command is not None:
+                self._first_outcome(command, outcome)
+        elif command is None and not self._may_claim(key):
+            queue.forget_strangers(lambda each: each == key)
+            self._confirms.append(key)
             self._confirm_later()
-        self._over(told.key)
+        if self._waiting_for_end:
+            self._over(key)
 
-    def _taker(self, key: Key) -> Callable[[Outcome], None] | None:
-        """Who is told of an outcome."""
-        taker = self._takers.pop(key, None)
-        if taker is not None:
-            return taker
-        running = self._queue.running
-        command = running if running is not None and running.key == key else self._queue.ended(key)
-        if command is None or command.outcome.called:
-            return None
-        return partial(self._first_outcome, command)
+    def _relay(self, payload: Buffer, wanted: bool) -> BulkRelay | None:
+        """The transfer that a frame names, unless it is refused because nobody wants it."""
+        assert self._link is not None
+        reference = unpack_reference(payload)
+        if wanted:
+            return self._link.bulk.relay(reference)
+        self._link.bulk.refuse_relay(reference, "nobody waits for it")
+        return None
 
     def _first_outcome(self, command: Command, outcome: Outcome) -> None:
         command.outcome.callback(outcome)
@@ -304,7 +301,8 @@ class CommandSender:
 
     def confirm(self, key: Key) -> None:
         """An outcome is safe, or nobody wants it; the engine may forget it."""
-        self._takers.pop(key, None)
+        if self._takers:
+            self._takers.pop(key, None)
         if self._queue.confirmed(key) is not None and self._link is not None:
             self._confirms.append(key)
             self._confirm_later()
@@ -320,12 +318,15 @@ class CommandSender:
 
     def _confirm_now(self) -> None:
         self._confirm_call = None
-        self._send_confirms()
-
-    def _send_confirms(self) -> None:
-        confirms, self._confirms = self._confirms, []
-        for key in confirms:
-            self._send(frames.CONFIRM, key)
+        by_origin: dict[bytes, list[int]] = {}
+        for origin, number in self._confirms:
+            by_origin.setdefault(origin, []).append(number)
+        self._confirms = []
+        for origin, numbers in by_origin.items():
+            for first, count in messages.runs_of(numbers):
+                if self._link is not None:
+                    meta = messages.pack_confirm(origin, count)
+                    self._link.send(frames.CONFIRM, first, meta)
 
     def output_received(self, number: int, meta: bytes, payload: Buffer) -> None:
         """The engine's running command wrote something."""
@@ -393,7 +394,9 @@ class CommandSender:
             self._fail(command, self.died(reason))
         for command in waiting:
             not_started = NotStarted(f"{self._who()} died before it started this command: {reason}")
-            self._fail(command, self.died(reason) if command.data.known_before else not_started)
+            # An earlier controller may have sent it: a client sends again what it has no outcome of.
+            unsure = command.data.known_before or not self._met
+            self._fail(command, self.died(reason) if unsure else not_started)
         for key in strangers:
             self._over(key)
 

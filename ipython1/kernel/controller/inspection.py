@@ -14,7 +14,6 @@ from twisted.internet.task import deferLater
 
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.controller.queuedengine import QueuedEngine
-from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.stackdump import stack_dump
 
 STACKS_TIMEOUT: Final = 1.0
@@ -34,7 +33,8 @@ async def stacks_of(
     Each dict has ``state`` (``'idle'``, ``'running'``, ``'silent'`` or ``'gone'``) and ``pending``, the command that
     the engine has as :meth:`QueuedEngine.queue_status` tells it, or None.  A running engine adds ``command`` (client
     and number), ``seconds`` and ``stack`` (text).  One whose interpreter did not answer within ``within`` seconds is
-    silent; on the controller's own host it adds ``dump``, its stacks as ``faulthandler`` writes them.
+    silent; if its process is known to be one of the controller's own host, it adds ``dump``, its stacks as
+    ``faulthandler`` writes them.
     """
     return await gatherResults(
         [Deferred.fromCoroutine(_stack_of(engine, clock, within)) for engine in engines]
@@ -51,8 +51,10 @@ async def _stack_of(
         return engine.id, {"state": "gone", "pending": pending}
     except TimeoutError:
         row = {"state": "silent", "pending": pending}
-        if engine.hello.host == host_identity():
-            row["dump"] = await stack_dump(engine.hello.pid, clock)
+        # Not the process that it claims to be: that could be another one, which would get a signal.
+        process = engine.process
+        if process is not None and process.state.alive:
+            row["dump"] = await stack_dump(process.pid, clock)
         return engine.id, row
     busy = answer.get("running") is not None or "task" in answer
     return engine.id, {"state": "running" if busy else "idle", "pending": pending, **answer}

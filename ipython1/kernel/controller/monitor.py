@@ -117,7 +117,7 @@ class Monitor:
             row.number,
             row.origin.hex()[:SHORT],
             self._label(row.origin),
-            row.method,
+            _method(row.method) or "",
             row.targets,
             ("succeeded" if good else "failed") if done else "pending",
             row.submitted,

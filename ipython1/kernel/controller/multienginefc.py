@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,16 +11,17 @@ from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from ipython1.kernel.basics.error import KernelError, ProtocolError, to_wire
+from ipython1.kernel.basics.error import JournalError, KernelError, ProtocolError, to_wire
 from ipython1.kernel.controller.command import Outcome
 from ipython1.kernel.controller.multiengine import IMultiEngine, MultiEngine
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
+from ipython1.kernel.wire.callhistory import RESULT_OF, unpack_call_id
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
-from ipython1.kernel.wire.payload import check_inline
+from ipython1.kernel.wire.payload import check_inline, split_inline
 
 KILL_WAIT = 3.0
 """Seconds that engines have to end before their controller ends."""
@@ -82,7 +84,10 @@ class MultiEngineSession:
             "kill": self._kill,
             "report": self._multiengine.report,
             "stacks": self._multiengine.stacks,
+            "history": self._calls_made,
+            "call": self._call_made,
         }
+        self._history = self._multiengine.book.history(self._label_of)
 
     def attach(self, link: FrameLink) -> messages.Welcome:
         self._link = link
@@ -125,7 +130,7 @@ class MultiEngineSession:
         elif kind == frames.ASK:
             self._asked(ident, payload)
         elif kind == frames.TAKEN:
-            self._commands.taken(ident, *messages.unpack_ids(meta[:4]))
+            self._commands.taken(ident, *messages.unpack_taken(meta))
         elif kind == frames.RESYNC:
             self._commands.resync(messages.Resync.unpack(payload))
         elif kind == frames.GOODBYE:
@@ -145,7 +150,12 @@ class MultiEngineSession:
         else:
             # Engines must not be bothered with what they cannot read.
             check_inline(payload)
-        self._commands.submit(number, messages.SubmitMeta.unpack(meta), payload, relay)
+        submission = messages.SubmitMeta.unpack(meta)
+        if submission.method == RESULT_OF:
+            self._commands.not_queued(number)
+            Deferred.fromCoroutine(self._result_of(number, payload))
+        else:
+            self._commands.submit(number, submission, payload, relay)
 
     # -- what the client is told of its commands
 
@@ -178,6 +188,43 @@ class MultiEngineSession:
     def when_room(self, call: Callable[[], None]) -> None:
         if self._link is not None:
             self._link.when_room(call)
+
+    # -- what was
+
+    def _label_of(self, client: bytes) -> str:
+        identity = self._multiengine.controller.clients.identity(client)
+        return "" if identity is None else identity.label
+
+    def _calls_made(self, limit: int, before: float | None = None) -> Deferred[list[Any]]:
+        entries = Deferred.fromCoroutine(self._history.entries(limit, before))
+        return entries.addCallback(lambda found: [entry.pack() for entry in found])
+
+    def _call_made(self, call: str) -> Deferred[list[Any]]:
+        entry = Deferred.fromCoroutine(self._history.entry(call))
+        return entry.addCallback(lambda found: found.pack())
+
+    async def _result_of(self, number: int, payload: Buffer) -> None:
+        """Send the outcomes of another command as those of command ``number``."""
+        try:
+            call = str(messages.unpack_json(split_inline(payload)[0]))
+            entry = await self._history.entry(call)
+        except (KernelError, IndexError) as problem:
+            known = (
+                problem if isinstance(problem, KernelError) else ProtocolError("no call is named")
+            )
+            self.refused(number, known)
+            return
+        self.accepted(number, entry.targets)
+        key = unpack_call_id(entry.id)
+        for engine_id in entry.targets:
+            fetched = partial(self._fetched, number, engine_id)
+            self._multiengine.book.fetch_outcome(*key, engine_id, fetched)
+
+    def _fetched(self, number: int, engine_id: int, outcome: Outcome | None) -> None:
+        if outcome is None:
+            problem = JournalError("the controller's journal does not have this result any more")
+            outcome = Outcome.refused(engine_id, problem)
+        self.outcome(number, outcome)
 
     # -- questions
 

@@ -153,7 +153,7 @@ class Parties:
 
         def dead() -> None:
             if self._away.get(uuid) is away:
-                self.goodbye(uuid, reason)
+                self.goodbye(uuid, "its process ended")
 
         stop = self._processes.watch(self._living[uuid], dead)
         if self._away.get(uuid) is away:

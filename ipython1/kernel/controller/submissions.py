@@ -89,26 +89,22 @@ class Share:
     told: bool = False
     busy: bool = False
 
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return 0 if self.outcome is None else len(self.outcome.payload)
-
 
 @dataclass(slots=True, eq=False)
 class Submission:
     """A command that a client has submitted.
 
+    :ivar key: what names it for ever: the uuid of the client, and a number.
     :ivar targets: the ids of its engines.
     :ivar wanted: whether anybody will ask for its outcomes.
     :ivar kept: whether it goes into the journal.
     :ivar safe: whether it is there.
     :ivar file: its arguments in the journal, if they are large.
     :ivar sizes: the lengths of the buffers in that file, packed; empty if the file holds them joined.
+    :ivar open: how many outcomes its client does not have.
     """
 
-    origin: bytes
-    number: int
+    key: Key
     meta: SubmitMeta
     data: CommandData
     submitted: float
@@ -118,17 +114,23 @@ class Submission:
     safe: bool = False
     file: PayloadFile | None = None
     sizes: bytes = b""
+    open: int = 0
     shares: dict[int, Share] = field(default_factory=dict)
 
     @property
-    def key(self) -> Key:
-        """What names it for ever."""
-        return (self.origin, self.number)
+    def origin(self) -> bytes:
+        """The uuid of its client."""
+        return self.key[0]
+
+    @property
+    def number(self) -> int:
+        """The number that its client gave it."""
+        return self.key[1]
 
     @property
     def is_done(self) -> bool:
         """Whether its client has all outcomes."""
-        return all(share.at is At.CLIENT for share in self.shares.values())
+        return not self.open and bool(self.shares)
 
     @property
     def is_over(self) -> bool:

@@ -247,15 +247,15 @@ class TaskController:
 
     def lease(self, uuid: bytes) -> Deferred[tuple[int, int]]:
         lease = self.machine.clients.lease(uuid)
-        given: Deferred[tuple[int, int]] = Deferred()
+        # A later controller must not give the same ids to somebody else.
+        leased: Deferred[tuple[int, int]] = Deferred()
         ticket = self.journal.lease_given(uuid, lease.start, lease.stop)
-        # A controller that comes after this one must know whose ids these are.
-        self.journal.when_safe(ticket, lambda: given.callback((lease.start, lease.stop)))
-        return given
+        self.journal.when_safe(ticket, lambda: leased.callback((lease.start, lease.stop)))
+        return leased
 
-    async def begin(self, uuid: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
-        account = self.machine.clients.begun(uuid)
-        return await self.lease(uuid), account.granted
+    def begin(self, uuid: bytes) -> Deferred[tuple[tuple[int, int], tuple[int, int]]]:
+        granted = self.machine.clients.begun(uuid).granted
+        return self.lease(uuid).addCallback(lambda block: (block, granted))
 
     def resync(
         self, uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]

@@ -61,7 +61,7 @@ class TaskSession:
         self._options: dict[bytes, object] = {}
         self._arrivals = Arrivals()
         self._questions: dict[str, Callable[..., Any]] = {
-            "begin": lambda: Deferred.fromCoroutine(self._tasks.begin(self._uuid)),
+            "begin": lambda: self._tasks.begin(self._uuid),
             "lease": lambda: self._tasks.lease(self._uuid),
             "engines": lambda: self._tasks.engines,
             "abort": self._tasks.abort,

@@ -116,10 +116,11 @@ class CommandMemory:
         with self._lock:
             return next(iter(self._held), None) or next(iter(self._coming), None)
 
-    def confirm(self, key: Key) -> None:
-        """Its outcome is safe elsewhere, or nobody wants it."""
+    def confirm(self, origin: bytes, first: int, count: int = 1) -> None:
+        """The outcomes of so many commands are safe elsewhere, or nobody wants them."""
         with self._lock:
-            self._ended.pop(key, None)
+            for number in range(first, first + count):
+                self._ended.pop((origin, number), None)
 
     def forget_outcomes(self) -> None:
         """Nobody wants the outcome of any command that has ended."""

@@ -197,7 +197,8 @@ class EngineCommands:
         self._outbox.post_payload(frames.OUTCOME, number, meta, outcome.buffers)
 
     def _confirm(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
-        self._memory.confirm((bytes(meta), number))
+        origin, count = messages.unpack_confirm(meta)
+        self._memory.confirm(origin, number, count)
 
     def _reclaim(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         """Send an outcome again, unless it is not there yet."""

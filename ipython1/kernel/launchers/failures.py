@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ipython1.daemon.supervision import ProcessStatus
+from ipython1.daemon.processes import ProcessStatus
 
 _WORD = re.compile(r"\w")
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from ipython1.daemon.link import NannyError, NannyLink
-from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.failures import describe_failure
 from ipython1.kernel.launchers.interfaces import (

@@ -9,9 +9,10 @@ import signal
 from dataclasses import replace
 from pathlib import PurePath
 
+from ipython1.daemon.processes import Instruction, ProcessSpec, RestartPolicy
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.ready import SILENCE
-from ipython1.daemon.supervision import Instruction, ProcessSpec, RestartPolicy, Supervision
+from ipython1.daemon.supervision import Supervision
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 

@@ -17,8 +17,8 @@ from twisted.internet.defer import (
 from zope.interface import implementer
 
 from ipython1.daemon.link import NannyError, NannyLink
+from ipython1.daemon.processes import State
 from ipython1.daemon.protocol import Warm
-from ipython1.daemon.supervision import State
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
 from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.security import ClusterFiles

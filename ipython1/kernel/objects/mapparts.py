@@ -42,6 +42,13 @@ class MapPart(NamedTuple):
     failures: dict[int, ItemFailure]
     stopped: ExceptionRecord | None = None
 
+    def results(self) -> list[Any]:
+        """Return the values, with exceptions in place of those that failed."""
+        results = list(self.values)
+        for position, failure in self.failures.items():
+            results[position] = exception_of(failure.record)
+        return results
+
     def problem(self) -> BaseException | None:
         """Return the first exception; None if all went well."""
         if self.failures:

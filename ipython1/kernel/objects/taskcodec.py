@@ -27,10 +27,15 @@ from ipython1.kernel.wire.taskwire import DIGEST_SIZE, MOST_BYTES
 T = TypeVar("T")
 
 _HEAD: Final = struct.Struct("<BBIII")
+_HEAD_SIZE: Final = _HEAD.size
+_new_tuple: Final = tuple.__new__
 CLEAR_BEFORE: Final = 1
 CLEAR_AFTER: Final = 2
 SHARED: Final = 4
 """The function is of one map, whose calls on an engine share it with all that it brings along."""
+
+NO_ARGUMENTS: Final = pickle.dumps((), 5)
+"""The arguments of a call without any."""
 
 _PICKLE: Final = b"\x80\x05"
 """How a pickle of protocol 5 begins, and nothing that ``join_inline`` makes."""
@@ -137,14 +142,17 @@ def unpack_task(data: bytes) -> TaskBody:
 
     :raises ProtocolError: when it is malformed.
     """
-    if len(data) < _HEAD.size:
+    if len(data) < _HEAD_SIZE:
         raise ProtocolError("a task is cut short")
-    kind, flags, one, two, three = _HEAD.unpack_from(data, 0)
-    first = _HEAD.size + one
+    kind, flags, one, two, three = _HEAD.unpack_from(data)
+    first = _HEAD_SIZE + one
     second = first + two
     if second + three != len(data):
         raise ProtocolError("the sections of a task do not add up")
-    return TaskBody(kind, flags, data[_HEAD.size : first], data[first:second], data[second:])
+    extra = data[first:second] if two else b""
+    push = data[second:] if three else b""
+    # This is several times faster than to call the class.
+    return _new_tuple(TaskBody, (kind, flags, data[_HEAD_SIZE:first], extra, push))
 
 
 def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:

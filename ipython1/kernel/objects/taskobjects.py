@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, Unpack
 
 from zope.interface import implementer
@@ -12,7 +12,16 @@ from ipython1.core.results import format_time
 from ipython1.kernel.basics.error import describe_exception
 from ipython1.kernel.basics.naming import publish
 from ipython1.kernel.basics.taskinterfaces import ITask
+from ipython1.kernel.objects.taskchecks import (
+    check_args,
+    check_expression,
+    check_function,
+    check_kwargs,
+    check_push,
+    pull_names,
+)
 from ipython1.kernel.objects.taskoptions import (
+    DEFAULTS,
     OptionAttributes,
     OptionKeywords,
     make_options,
@@ -30,12 +39,14 @@ class BaseTask(OptionAttributes):
     pickled and sent to the engine.
     """
 
+    __slots__ = ()
+
     pull: str | Sequence[str] | None = None
     push: Mapping[str, Any] | None = None
 
     def __init__(self, *options: Any, **named: Unpack[OptionKeywords]) -> None:
         if options or named:
-            self._options = make_options(type(self).__name__, *options, **named)
+            self.with_options(make_options(type(self).__name__, *options, **named))
 
     def check_depend(self, properties: Mapping[str, Any]) -> bool:
         """Whether it may run on an engine with these properties.
@@ -102,6 +113,8 @@ class StringTask(BaseTask):
     {options}
     """
 
+    __slots__ = ("__weakref__", "_options", "expression", "pull", "push")
+
     def __init__(
         self,
         expression: str,
@@ -113,11 +126,17 @@ class StringTask(BaseTask):
         # Only what is unusual is looked at closely, and not through super(): tasks are made by the hundred thousand.
         if type(expression) is not str:
             check_expression(expression)
+        if pull is not None and type(pull) is not str:
+            pull_names(pull)
+        if push is not None and type(push) is not dict:
+            push = check_push(push)
         self.expression = expression
         self.pull = pull
         self.push = push
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
+        else:
+            self._options = DEFAULTS
 
     def submit_task(self, engine: Any) -> dict[str, Any]:
         """Run the code and pull the names.
@@ -148,6 +167,8 @@ class MapTask(BaseTask):
     {options}
     """
 
+    __slots__ = ("__weakref__", "_options", "args", "function", "kwargs")
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -172,6 +193,8 @@ class MapTask(BaseTask):
         self.kwargs = kwargs
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
+        else:
+            self._options = DEFAULTS
 
     def submit_task(self, engine: Any) -> Any:
         """Call the function."""
@@ -179,47 +202,6 @@ class MapTask(BaseTask):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.function!r})"
-
-
-def check_expression(expression: object) -> None:
-    """Check the code of a :class:`StringTask`.
-
-    :raises TypeError: if it is not a str.
-    """
-    if not isinstance(expression, str):
-        hint = "; use MapTask for a function" if callable(expression) else ""
-        raise TypeError(f"expression must be code (a str), not {expression!r:.100}{hint}")
-
-
-def check_function(function: object) -> None:
-    """Check the function of a :class:`MapTask`.
-
-    :raises TypeError: if it cannot be called.
-    """
-    if not callable(function):
-        hint = "; use StringTask for code" if isinstance(function, str) else ""
-        raise TypeError(f"function must be a function, not {function!r:.100}{hint}")
-
-
-def check_args(args: object) -> None:
-    """Check the positional arguments of a :class:`MapTask`.
-
-    :raises TypeError: if they are not iterable, have no order, or are a string, whose characters are hardly meant.
-    """
-    unfit = (str, bytes, bytearray, Set, Mapping)
-    if not isinstance(args, Iterable) or isinstance(args, unfit):
-        raise TypeError(
-            f"args must be a sequence of arguments, not {args!r:.100}; write ({args!r:.100},) for one argument"
-        )
-
-
-def check_kwargs(kwargs: object) -> None:
-    """Check the keyword arguments of a :class:`MapTask`.
-
-    :raises TypeError: if they are not a mapping.
-    """
-    if not isinstance(kwargs, Mapping):
-        raise TypeError(f"kwargs must be a dict of keyword arguments, not {kwargs!r:.100}")
 
 
 def run_code(engine: Any, source: str, names: Sequence[str]) -> dict[str, Any]:
@@ -232,25 +214,6 @@ def run_code(engine: Any, source: str, names: Sequence[str]) -> dict[str, Any]:
     __tracebackhide__ = True
     engine.run_source(source)
     return dict(zip(names, engine.pull(names), strict=True)) if names else {}
-
-
-def pull_names(pull: object) -> list[str]:
-    """The names to pull.
-
-    :raises TypeError, ValueError: when they are not names.
-    """
-    if pull is None:
-        return []
-    if isinstance(pull, str):
-        pull = [pull]
-    if not isinstance(pull, (list, tuple, set, frozenset)):
-        raise TypeError(f"pull must be a name or a list of names, not {pull!r}")
-    for name in pull:
-        if not isinstance(name, str):
-            raise TypeError(f"a name to pull must be a str, not {name!r}")
-        if not name.isidentifier():
-            raise ValueError(f"{name!r} cannot be the name of a variable to pull")
-    return list(pull)
 
 
 _NUMBERS = re.compile(r"\d+")

@@ -76,6 +76,11 @@ class TaskOptions:
                 )
             if not self.timeout > 0:
                 raise ValueError(f"timeout must be more than 0 seconds, not {self.timeout}")
+        task = self.recovery_task
+        if task is not None and not isinstance(task, OptionAttributes) and not is_task(task):
+            raise TypeError(
+                f"recovery_task must be a task (Task, MapTask, or an object that provides ITask), not {task!r:.100}"
+            )
         if self.depend is not None and not callable(self.depend):
             raise TypeError(
                 f"depend must be a function of the engine's properties, not {self.depend!r}"
@@ -124,7 +129,7 @@ class _Option(Generic[T]):
         changed: dict[str, Any] = {self._name: value}
         options = replace(task._options, **changed)
         options.check()
-        task._options = options
+        task._options = options  # type: ignore[misc]  # a slot or in __dict__, as the class has it
 
 
 DEFAULTS: Final = TaskOptions()
@@ -132,6 +137,8 @@ DEFAULTS: Final = TaskOptions()
 
 class OptionAttributes:
     """Base of what has options, each of which is an attribute that can be set."""
+
+    __slots__ = ()
 
     _options: TaskOptions = DEFAULTS
 
@@ -148,7 +155,7 @@ class OptionAttributes:
 
         :returns: the object itself.
         """
-        self._options = options
+        self._options = options  # type: ignore[misc]
         return self
 
 
@@ -159,6 +166,11 @@ all_values: Final = attrgetter(*NAMES)
 """The values of options as a tuple, which is hashed and compared many times faster than they are themselves."""
 
 
+def is_task(task: Any) -> bool:
+    """Whether an object provides ``ITask``; the class does not, but its objects."""
+    return bool(ITask.providedBy(task))
+
+
 def options_of(task: Any) -> TaskOptions:
     """The options of a task.  What an object that merely provides ``ITask`` does not have is as by default.
 
@@ -166,7 +178,7 @@ def options_of(task: Any) -> TaskOptions:
     """
     if isinstance(task, OptionAttributes):
         return task._options
-    if not ITask.providedBy(task):
+    if not is_task(task):
         raise TypeError(
             f"expected a task (Task, MapTask, or an object that provides ITask), not {task!r}"
         )

@@ -25,10 +25,11 @@ LOCK_WAIT = 5.0
 
 def start(command: ClusterCommand) -> int:
     """Run a cluster in the foreground."""
+    from ipython1.daemon.processes import Start
     from ipython1.daemon.protocol import Warm, encode
     from ipython1.daemon.ready import SILENCE
     from ipython1.daemon.starting import start_nanny
-    from ipython1.daemon.supervision import Start, Supervision
+    from ipython1.daemon.supervision import Supervision
     from ipython1.kernel.launchers.programs import ENGINE_MODULE, request_controller
 
     config = command.config

@@ -121,6 +121,8 @@ class ControllerProcess:
             for name, path in running.furl_files.items():
                 print(f"  {name}: {path}", file=sys.stdout)
             sys.stdout.flush()
+            if running.service.journal.lost:
+                print(f"ipcontroller: {running.service.journal.lost}", file=sys.stderr)
         await self._stop
         await running.service.stopService()
         await running.stop(self._goodbye)

@@ -12,10 +12,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from ipython1.checks import check_settable
+from ipython1.core.texts import clean_text, type_name
 from ipython1.kernel.objects.codenames import globals_of
+from ipython1.kernel.objects.taskchecks import (
+    check_args,
+    check_expression,
+    check_function,
+    check_kwargs,
+    check_push,
+    pull_names,
+)
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
+    NO_ARGUMENTS,
     SHARED,
     Kind,
     digest,
@@ -27,14 +37,10 @@ from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,
     StringTask,
-    check_args,
-    check_expression,
-    check_function,
-    check_kwargs,
-    pull_names,
     template_of,
 )
 from ipython1.kernel.objects.taskoptions import (
+    DEFAULTS,
     TaskOptions,
     all_values,
     check_options,
@@ -47,6 +53,15 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _STEPS: Final = ("pre_task", "submit_task", "post_task")
+
+_SOURCE: Final = Kind.SOURCE
+_CALL: Final = Kind.CALL
+
+_SEEN: Final = 1024
+"""Places for the last expressions, by their hash; a power of two."""
+
+_LONG: Final = 4096
+"""Characters of an expression from which tasks are not kept for the next one."""
 
 
 class Recent(OrderedDict[K, V], Generic[K, V]):
@@ -68,12 +83,14 @@ class Packed:
 
     :ivar template: identifies its code, regardless of the values in its closure.
     :ivar steady: whether calls cannot change what it brings along.
+    :ivar what: its name, for people who look at queues.
     """
 
     digest: bytes
     data: bytes
     template: bytes
     steady: bool = True
+    what: str = ""
 
     def for_one_map(self) -> Packed:
         """Return the function under a name of its own, if the map's calls on an engine share what they may change."""
@@ -141,7 +158,8 @@ class FunctionPacker:
             # What is watched is noted first: what changes meanwhile is found to have changed.
             watch = Watch(function, globals_of, watch_names=True)
             data = pack_object(function)
-            packed = Packed(digest(data), data, self.template(function), watch.steady)
+            template, what = self.template(function), _few_words(function)
+            packed = Packed(digest(data), data, template, watch.steady, what)
             if watch.steady:
                 self._kept[id(function)] = _Kept(function, packed, watch)
             else:
@@ -169,22 +187,27 @@ class TaskEncoder:
     def __init__(self) -> None:
         self.functions = FunctionPacker()
         self._options: Recent[tuple[Any, ...], bytes] = Recent(4096)
-        self._templates: Recent[str, bytes] = Recent(4096)
+        self._templates: Recent[str, tuple[bytes, bytes]] = Recent(4096)
+        self._sources: list[str] = [""] * _SEEN
         self._seen: Recent[bytes, None] = Recent(4096)
         self._again: Recent[tuple[Any, ...], Encoded] = Recent(1024)
+        self._calls: Recent[int, tuple[Packed, bytes, tuple[Packed]]] = Recent(256)
 
-    def encode(self, task: Any) -> Encoded:
+    def encode(self, task: Any, private: bool = False) -> Encoded:
         """Encode a task and its recovery tasks.
 
+        :param private: whether only this client will read the result.
         :raises TypeError, ValueError: if the task or one of its options is invalid.
         :raises SerializationError: if it cannot be pickled.
         """
-        options = options_of(task)
+        kind = type(task)
+        plain = kind is StringTask or kind is MapTask
+        options = task._options if plain else options_of(task)
         if options.recovery_task is None:
             # Options are checked when they are packed, which happens once for many tasks.
-            return self._one(task, options)
+            return self._one(task, options, private)
         check_options(options, task)
-        encoded = self._one(task, options)
+        encoded = self._one(task, options, private)
         recovery, functions = self._recovery(options)
         return Encoded(encoded.options, encoded.payload, recovery, [*encoded.functions, *functions])
 
@@ -199,47 +222,64 @@ class TaskEncoder:
             functions += one.functions
         return recovery, functions
 
-    def _one(self, task: Any, options: TaskOptions) -> Encoded:
+    def _one(self, task: Any, options: TaskOptions, private: bool = False) -> Encoded:
         kind = task.__class__
         if kind is not StringTask and kind is not MapTask:
             kind = _what_runs_like(kind)
         if kind is StringTask:
-            return self._source(task, options)
+            return self._source(task, options, private)
         if kind is MapTask:
-            return self._call(task, options)
-        return self._object(task, options)
+            return self._call(task, options, private)
+        return self._object(task, options, private)
 
-    def _source(self, task: StringTask, options: TaskOptions) -> Encoded:
+    def _source(self, task: StringTask, options: TaskOptions, private: bool) -> Encoded:
         expression = task.expression
-        check_expression(expression)
-        template = self._templates.get(expression)
-        pull = task.pull
+        if type(expression) is not str:
+            check_expression(expression)
+        pull, push = task.pull, task.push
         key = None
-        if template is None:
-            template = self._templates[expression] = digest(template_of(expression))
-        elif (
-            not task.push
+        if (
+            not push
             and options.depend is None
-            and (pull is None or pull.__class__ is str)
-            and len(expression) < 4096
+            and (pull is None or type(pull) is str)
+            and len(expression) < _LONG
         ):
-            # The same code as before: the whole task is probably the same.
-            key = (expression, pull, all_values(options))
-            again = self._find(self._again, key, options)
+            plain = options is DEFAULTS and not private
+            wanted = (
+                (expression, pull) if plain else (expression, pull, all_values(options), private)
+            )
+            again = self._find(self._again, wanted, options)
             if again is not None:
                 return again
+            place = hash(expression) % _SEEN
+            if self._sources[place] == expression:
+                # The same code as before: the whole task is probably the same the next time.
+                key = wanted
+            else:
+                self._sources[place] = expression
         names = b"" if pull is None else "\n".join(pull_names(pull)).encode()
-        payload = pack_task(
-            Kind.SOURCE,
-            _flags(options),
-            expression.encode(errors="surrogatepass"),
-            names,
-            _push(task),
-        )
-        encoded = self._with_options(options, payload, template)
+        body = expression.encode(errors="surrogatepass")
+        payload = pack_task(_SOURCE, _flags(options), body, names, _push(task) if push else b"")
+        template, spec = self._template(expression)
+        if options is DEFAULTS and not private:
+            encoded = Encoded(spec, payload)
+        else:
+            encoded = self._with_options(
+                options, payload, template, private=private, what=expression
+            )
         if key is not None:
             self._again[key] = encoded
         return encoded
+
+    def _template(self, expression: str) -> tuple[bytes, bytes]:
+        """Return the identifier of code that differs in numbers only, and the packed default options of its tasks."""
+        text = template_of(expression)
+        found = self._templates.get(text)
+        if found is None:
+            template = digest(text)
+            encoded = self._with_options(DEFAULTS, b"", template, what=expression)
+            found = self._templates[text] = (template, encoded.options)
+        return found
 
     @staticmethod
     def _find(known: Mapping[K, V], key: K, options: TaskOptions) -> V | None:
@@ -249,34 +289,54 @@ class TaskEncoder:
             options.check()
             raise
 
-    def _call(self, task: MapTask, options: TaskOptions) -> Encoded:
+    def _call(self, task: MapTask, options: TaskOptions, private: bool) -> Encoded:
         function = task.function
-        check_function(function)
+        if not callable(function):
+            check_function(function)
         packed, again = self.functions.pack(function)
         named = again or packed.digest in self._seen
         if not named:
             # A function that is used once is not worth caching.
             self._seen[packed.digest] = None
+        args, kwargs = task.args, task.kwargs
         try:
-            arguments = pack_arguments(task.args, task.kwargs)
+            arguments = pack_arguments(args, kwargs) if args or kwargs else NO_ARGUMENTS
         except TypeError:  # they were set after the task was made
-            check_args(task.args)
-            check_kwargs(task.kwargs)
+            check_args(args)
+            check_kwargs(kwargs)
             raise
+        push = _push(task) if task.push else b""
+        if named and options is DEFAULTS and not private:
+            # A function that is used again is sent once, and referred to by its digest from then on.
+            payload = pack_task(_CALL, 0, packed.digest, arguments, push)
+            known = self._calls.get(id(packed))
+            if known is None or known[0] is not packed:
+                encoded = self._with_options(
+                    options, payload, packed.template, (packed,), what=packed.what
+                )
+                self._calls[id(packed)] = (packed, encoded.options, (packed,))
+                return encoded
+            return Encoded(known[1], payload, (), known[2])
         payload = pack_task(
-            Kind.CALL if named else Kind.CALL_WITH,
+            _CALL if named else Kind.CALL_WITH,
             _flags(options),
             packed.digest if named else packed.data,
             arguments,
-            _push(task),
+            push,
         )
-        # A function that is used again is sent once, and referred to by its digest from then on.
-        functions = (packed,) if named else ()
-        return self._with_options(options, payload, packed.template, functions)
+        return self._with_options(
+            options,
+            payload,
+            packed.template,
+            (packed,) if named else (),
+            private=private,
+            what=packed.what,
+        )
 
-    def _object(self, task: Any, options: TaskOptions) -> Encoded:
+    def _object(self, task: Any, options: TaskOptions, private: bool) -> Encoded:
         payload = pack_task(Kind.OBJECT, 0, pack_object(_without_client_parts(task)))
-        return self._with_options(options, payload, self.functions.template(task))
+        template, what = self.functions.template(task), type_name(task)
+        return self._with_options(options, payload, template, private=private, what=what)
 
     def prepare(self, function: Any, options: TaskOptions) -> Prepared:
         """Pack everything that the tasks of a map have in common.
@@ -296,7 +356,14 @@ class TaskEncoder:
         packed = prepared.function
         payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, pack_object(list(items)))
         return self._with_options(
-            prepared.options, payload, packed.template, (packed,), len(items), prepared.depend
+            prepared.options,
+            payload,
+            packed.template,
+            (packed,),
+            len(items),
+            prepared.depend,
+            packed.what,
+            private=True,
         )
 
     def encode_item(self, prepared: Prepared, args: Sequence[Any]) -> Encoded:
@@ -305,7 +372,13 @@ class TaskEncoder:
         flags = _flags(prepared.options) | packed.map_flags
         payload = pack_task(Kind.CALL, flags, packed.digest, pack_arguments(args, {}))
         encoded = self._with_options(
-            prepared.options, payload, packed.template, (packed,), depend=prepared.depend
+            prepared.options,
+            payload,
+            packed.template,
+            (packed,),
+            depend=prepared.depend,
+            what=packed.what,
+            private=True,
         )
         functions = (*encoded.functions, *prepared.functions)
         return Encoded(encoded.options, payload, prepared.recovery, functions)
@@ -322,7 +395,8 @@ class TaskEncoder:
         extra = pack_arguments((function, tuple(args), dict(kwargs)), {})
         payload = pack_task(Kind.CALL, _flags(options), packed.digest, extra)
         template = self.functions.template(function)
-        return self._with_options(options, payload, template, (packed,))
+        what = _few_words(function)
+        return self._with_options(options, payload, template, (packed,), what=what, private=True)
 
     def _with_options(
         self,
@@ -332,12 +406,16 @@ class TaskEncoder:
         functions: tuple[Packed, ...] = (),
         weight: int = 1,
         depend: Packed | None = None,
+        what: str = "",
+        private: bool = False,
     ) -> Encoded:
         """Return an encoded task, from its payload, options and functions.
 
         :param template: identifies its code.
         :param weight: the number of calls in it.
         :param depend: its dependency function, if that was packed before.
+        :param what: what it does; its first line is told to people who look at queues.
+        :param private: whether only this client will read the result.
         """
         dependency = b""
         digests = tuple([function.digest for function in functions]) if functions else ()
@@ -354,21 +432,34 @@ class TaskEncoder:
             weight,
             dependency,
             digests,
+            private,
         )
         spec = self._find(self._options, key, options)
         if spec is None:
-            # Options that were checked before, with the same key, are not checked again.
-            options.check()
-            spec = self._options[key] = OptionsSpec(
-                template,
-                options.retries,
-                options.priority,
-                float(options.timeout or 0.0),
-                weight,
-                dependency,
-                digests,
-            ).pack()
+            spec = self._pack_options(options, key, what)
         return Encoded(spec, payload, (), functions)
+
+    def _pack_options(self, options: TaskOptions, key: tuple[Any, ...], what: str) -> bytes:
+        # Options that were checked before, with the same key, are not checked again.
+        options.check()
+        template, retries, priority, timeout, weight, depend, functions, private = key
+        limit, words = float(timeout or 0.0), _first_line(what)
+        spec = OptionsSpec(
+            template, retries, priority, limit, weight, depend, functions, private, words
+        )
+        packed = self._options[key] = spec.pack()
+        return packed
+
+
+def _few_words(function: Any) -> str:
+    """Return the name of a function, or that of the type of another callable object."""
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type_name(function)
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return clean_text(lines[0].strip()) if lines else ""
 
 
 def _what_runs_like(kind: type) -> type:
@@ -391,13 +482,7 @@ def _push(task: Any) -> bytes:
     push = task.push
     if not push:
         return b""
-    if not isinstance(push, dict):
-        try:
-            push = dict(push)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"push must be a dict of names and objects, not {type(push).__name__}"
-            ) from None
+    push = dict(check_push(push))
     for name in pull_names(list(push)):
         check_settable(name)
     return pack_object(push)

@@ -37,7 +37,6 @@ class TransportRoom:
         """Watch ``transport``; one that is not Twisted's own, as in tests, always has room."""
         if isinstance(transport, FileDescriptor) and transport.producer is None:
             self._transport = transport
-            transport.bufferSize = HIGH_WATER
             FileDescriptor.registerProducer(transport, self, True)
 
     def when_room(self, call: Callable[[], None]) -> None:
@@ -58,8 +57,11 @@ class TransportRoom:
     # IPushProducer, called by the transport
 
     def pauseProducing(self) -> None:
-        self.has_room = False
-        if self._deaf_water is not None and not self._deaf and self.unsent > self._deaf_water:
+        # The transport calls this from its bufferSize on, 64 KiB, which is also how much it reads at a time.
+        unsent = self.unsent
+        if unsent > HIGH_WATER:
+            self.has_room = False
+        if self._deaf_water is not None and not self._deaf and unsent > self._deaf_water:
             self._deaf = True
             self._transport.pauseProducing()
 

@@ -9,7 +9,7 @@ import json
 import secrets
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from ipython1.kernel.basics.error import (
     from_wire,
     to_wire,
 )
+from ipython1.kernel.host.logs import shown
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import Buffers
@@ -138,7 +139,8 @@ class Hello:
     :ivar wanted_id: the id an engine asks for.
     :ivar host: names the machine and its process-id space, so that equal hosts can signal each other's processes.
     :ivar secret: proves that who registers again under a uuid is the same as before.
-    :ivar label: who it is, for people: ``user@host``.
+    :ivar label: who it is, for people: ``user@host``.  Those who read greetings find nothing in it that could control
+        a terminal.
     :ivar holds: what an engine has left of earlier connections.
     """
 
@@ -172,11 +174,11 @@ class Hello:
             return cls(
                 uuid=_origin(value["uuid"]),
                 pid=pid,
-                host=_word(value["host"]),
+                host=shown(_word(value["host"])),
                 role=_word(value["role"]),
                 wanted_id=None if wanted is None else int(wanted),
                 secret=_word(value["secret"]),
-                label=str(value["label"])[:MOST_LABEL],
+                label=shown(_word(value["label"]))[:MOST_LABEL],
                 holds=Holds.read(value["holds"]),
                 protocol=int(value["protocol"]),
                 python=(int(major), int(minor)),
@@ -338,6 +340,51 @@ def unpack_ids(data: Buffer) -> tuple[int, ...]:
     if len(data) % 4:
         raise ProtocolError("a list of engine ids is cut short")
     return struct.unpack(f"<{len(data) // 4}I", data)
+
+
+_RUN: Final = struct.Struct("<H")
+
+MOST_IN_RUN: Final = 0xFFFF
+"""Commands that one ``TAKEN`` or ``CONFIRM`` names."""
+
+
+def runs_of(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The first number, and how many follow each other, of each run of consecutive numbers."""
+    first = count = 0
+    for number in sorted(numbers):
+        if count and (number != first + count or count == MOST_IN_RUN):
+            yield first, count
+            count = 0
+        if not count:
+            first = number
+        count += 1
+    if count:
+        yield first, count
+
+
+def pack_taken(engine_id: int, count: int) -> bytes:
+    """The meta part of ``TAKEN``: the outcomes of so many commands, from the frame's number on, are here."""
+    return pack_ids((engine_id,)) + _RUN.pack(count)
+
+
+def unpack_taken(meta: Buffer) -> tuple[int, int]:
+    """:raises ProtocolError: when it is malformed."""
+    if len(meta) != 4 + _RUN.size:
+        raise ProtocolError("what a client says of its outcomes has the wrong length")
+    (engine_id,) = unpack_ids(meta[:4])
+    return engine_id, int(_RUN.unpack_from(meta, 4)[0])
+
+
+def pack_confirm(origin: bytes, count: int) -> bytes:
+    """The meta part of ``CONFIRM``: the outcomes of so many commands, from the frame's number on, are safe."""
+    return origin + _RUN.pack(count)
+
+
+def unpack_confirm(meta: Buffer) -> tuple[bytes, int]:
+    """:raises ProtocolError: when it is malformed."""
+    if len(meta) != ORIGIN_SIZE + _RUN.size:
+        raise ProtocolError("a confirmation has the wrong length")
+    return bytes(meta[:ORIGIN_SIZE]), int(_RUN.unpack_from(meta, ORIGIN_SIZE)[0])
 
 
 _OUTCOME: Final = struct.Struct("<IB")

@@ -36,7 +36,7 @@ class EngineInfo:
 class HistoryEntry:
     """A task or a command that was run.
 
-    :ivar kind: :data:`TASK` or :data:`COMMAND`.
+    :ivar kind: ``'task'`` or ``'command'``.
     :ivar id: a task's id; a command's number, which its client counts.
     :ivar client: the beginning of the uuid of the client that submitted it.
     :ivar label: who that is, for people: ``user@host``; empty if that is not known any more.

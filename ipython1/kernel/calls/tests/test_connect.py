@@ -56,12 +56,18 @@ class ConnectCase(TestCase):
         self.patch(os, "environ", {**os.environ, "IPYTHONDIR": str(self.directory)})
         IPythonDirs.resolve().prepare()
         self.cluster = InMemoryCluster(2, ReactorPump())
+        self.addCleanup(self.kill_engines)
         self.certificate = make_certificate()
         self.controller_tub = await self.listen(self.certificate)
         self.furls: dict[str, str] = {}
         self.publish()
         self.file = self.directory / "security" / "ipcontroller-mec.furl"
         write_furl(self.file, self.furls[messages.MULTIENGINE])
+
+    def kill_engines(self) -> None:
+        """Leave no timer of the controller's behind."""
+        for engine in self.cluster.engines:
+            engine.kill()
 
     async def listen(self, certificate: bytes, port: int = 0) -> Any:
         tub = tubs.make_tub(certificate)

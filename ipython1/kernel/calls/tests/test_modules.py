@@ -204,6 +204,10 @@ class PushFilesTests(FolderCase):
     def test_wrong_arguments(self) -> None:
         self.assertRaises(FileNotFoundError, push_files, self.folder / "missing")
         self.assertRaises(TypeError, push_files, 5)
+        with self.assertRaisesRegex(TypeError, "files must be a path or a list of paths"):
+            push_files([5])
+        with self.assertRaisesRegex(TypeError, "directory must be a path, not 5"):
+            push_files(self.folder, directory=5)
         self.assertRaises(ValueError, push_files, [])
         self.assertRaises(ValueError, push_files, "")
 

@@ -473,8 +473,21 @@ class PendingResultTest(BlockingCase):
         self.assertRaises(
             ResultNotCompleted, self.mec.barrier, [*pending, unfinished], timeout=0.05
         )
-        for wrong in ([5], [pending[0], None]):
+        for wrong in (5, None, [5], [pending[0], None]):
             self.assertRaises(NotAPendingResult, self.mec.barrier, wrong)
+        pending = self.mec.execute("x = 1", block=False)
+        for wait in (
+            lambda timeout: self.mec.barrier(pending, timeout=timeout),
+            lambda timeout: pending.get_result(timeout=timeout),
+            pending.result,
+            pending.exception,
+            pending.wait_interactive,
+            lambda timeout: self.mec.stacks(timeout=timeout),
+        ):
+            with self.assertRaisesRegex(TypeError, "timeout must be a number of seconds"):
+                wait("x")
+        with self.assertRaisesRegex(TypeError, "interval must be a number"):
+            pending.wait_interactive(interval="x")
 
     def test_errors_do_not_grow_when_they_are_raised_again(self) -> None:
         import traceback

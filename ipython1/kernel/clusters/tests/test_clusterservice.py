@@ -316,17 +316,22 @@ class ChangeTests(ServiceCase):
         service = self.up()
         result = self.run_it(service.restart_engine(1))
         self.ended("engine-1", None, 15)
-        self.started("engine-1")
         self.controller.set_ids(0, 1)  # still the old one
-        self.assertNoResult(result)
+        self.clock.advance(5.0)
+        self.assertEqual(self.sent(), [Signal("engine-1", 15)])
         self.controller.set_ids(0)
+        self.assertEqual([type(each) for each in self.sent()], [Spawn])
+        self.started("engine-1")
+        self.assertNoResult(result)
         self.controller.set_ids(0, 1)
         self.successResultOf(result)
 
     def test_a_restart_that_fails(self) -> None:
         service = self.up()
         result = self.run_it(service.restart_engine(1))
+        self.controller.set_ids(0)
         self.ended("engine-1", None, 15)
+        self.clock.advance(0.0)
         self.started("engine-1")
         self.ended("engine-1", 1, None, "ipengine: no disk")
         problem = self.failureResultOf(result, ClusterError).value
@@ -467,11 +472,13 @@ class LossTests(ServiceCase):
         engine = service.status().engines[1]
         self.assertEqual((engine.state, engine.lines), ("ended", ("Segmentation fault",)))
 
-    def test_a_dead_engine_is_started_again_when_asked_for(self) -> None:
+    def test_a_dead_engine_is_started_again_when_its_id_is_free(self) -> None:
         self.up(restart_engines=1)
         self.ended("engine-1", None, 11)
         self.assertIn("restarting it", self.said[0])
-        self.clock.advance(0.1)
+        self.clock.advance(5.0)
+        self.assertEqual(self.sent(), [])  # the controller may still wait for the dead one
+        self.controller.set_ids(0)
         self.assertEqual([type(each) for each in self.sent()], [Spawn])
 
     def test_a_controller_that_comes_back(self) -> None:
@@ -544,7 +551,7 @@ class LossTests(ServiceCase):
         service = self.up()
         done = service.stop()
         service.stop(0.0)
-        self.assertEqual(self.sent(), [End(10.0), End(0.0)])
+        self.assertEqual(self.sent(), [Signal("controller", 15), End(0.0)])
         self.ended("engine-0", None, 15)
         self.ended("controller", None, 9)
         self.assertEqual(self.said, [])
@@ -552,6 +559,18 @@ class LossTests(ServiceCase):
         self.nanny.connectionLost()
         self.successResultOf(done)
         self.assertEqual(self.successResultOf(service.finished), 0)
+
+    def test_the_controller_is_ended_first(self) -> None:
+        """So that clients hear that it was stopped, before its engines are gone."""
+        self.up().stop()
+        self.assertEqual(self.sent(), [Signal("controller", 15)])
+        self.ended("controller", 0)
+        self.assertEqual(self.sent(), [End(10.0)])
+
+    def test_a_controller_that_does_not_end_holds_nothing_up(self) -> None:
+        self.up().stop()
+        self.clock.advance(2.0)
+        self.assertEqual(self.sent(), [Signal("controller", 15), End(10.0)])
 
     def test_end_commands_reach_the_nanny(self) -> None:
         service = self.up()

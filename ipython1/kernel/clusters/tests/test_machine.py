@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from twisted.trial import unittest
 
-from ipython1.daemon.supervision import ProcessStatus, State
+from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
 from ipython1.kernel.clusters.engines import Removal
 from ipython1.kernel.clusters.machine import (

@@ -60,6 +60,7 @@ class Journal(Protocol):
     :ivar epoch: 1, 2, ...; rises with each start on the same state.
     :ivar recovered: what was there; empty it with :meth:`release_recovered` when it is taken over.
     :ivar overfull: so much waits to be written that nothing new should be accepted now.
+    :ivar lost: one line for people if something is missing that had been safe; empty otherwise.
     :ivar trouble: why nothing can be written now, for people; empty when all is well.
     """
 
@@ -75,6 +76,8 @@ class Journal(Protocol):
     def overfull(self) -> bool: ...
     @property
     def trouble(self) -> str: ...
+    @property
+    def lost(self) -> str: ...
 
     def release_recovered(self) -> None:
         """Let go of :attr:`recovered`; it is empty from now on."""
@@ -181,6 +184,7 @@ class NoJournal:
     epoch = 1
     overfull = False
     trouble = ""
+    lost = ""
 
     def __init__(self, instance: str = "") -> None:
         self.instance = instance or os.urandom(16).hex()

@@ -63,8 +63,8 @@ async def start_journal(config: JournalConfig, reactor: Any) -> Journal:
     journal = await open_journal(
         JournalSettings(config.directory, config.sync == "full", limits), reactor
     )
-    if journal.recovered.lost:
-        log.error("{lost}", lost=journal.recovered.lost)
+    if journal.lost:
+        log.error("{lost}", lost=journal.lost)
     for name in journal.recovered.broken_files:
         log.error("the journal's file {name} is damaged; what needs it will fail", name=name)
     log.info(
@@ -94,6 +94,7 @@ class WritingJournal:
         self.instance = store.state.instance
         self.epoch = store.state.epoch
         self.recovered = recovered
+        self.lost = recovered.lost
         self.trouble = ""
         self.overfull = False
         self._files = store.files
@@ -182,7 +183,8 @@ class WritingJournal:
         add: Callable[[Plan], None] | None = None,
         act: Callable[[PayloadFiles], None] | None = None,
     ) -> int:
-        assert self._closed is None, "the journal is closed"
+        if self._closed is not None:
+            return self._ticket + 1  # which is never safe
         self._ticket += 1
         size += _CALL
         self._put_bytes += size

@@ -275,6 +275,7 @@ def _check(opening: _Opening) -> tuple[Store, Recovered]:
     store.checkpoint()
     store.mark()
     store.sync()
+    sync_directory(settings.directory)  # which has a new log
     return store, replace(recovered, lost=lost)
 
 

@@ -71,7 +71,7 @@ class StacksTests(InspectionCase):
         self.assertNoResult(stacks)
         self.cluster.pump.advance(0.5)
         rows = self.result(stacks)
-        self.assertEqual(rows[0], {"state": "silent", "pending": "execute('spin()')", "dump": ""})
+        self.assertEqual(rows[0], {"state": "silent", "pending": "execute('spin()')"})
         self.assertEqual(rows[1]["state"], "idle")
 
     def test_gone(self) -> None:

@@ -39,7 +39,7 @@ class RememberingJournal(NoJournal):
             CommandHistory(
                 CLIENT, 4, (0, 1), "push", 97.0, 5, (dataclasses.replace(done, number=4),)
             ),
-            CommandHistory(CLIENT, 3, (0,), "execute", 95.0, 5, (done,)),
+            CommandHistory(CLIENT, 3, (0,), "execute('hush = 5')", 95.0, 5, (done,)),
         ]
         return succeed(rows[:limit])
 

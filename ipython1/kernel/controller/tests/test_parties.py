@@ -82,11 +82,11 @@ class PartiesTest(SynchronousTestCase):
     def test_one_does_not_wait_for_a_process_that_is_dead(self) -> None:
         self.parties.left(ALICE, "it was killed", 10)
         self.processes.watched.pop(7)()
-        self.assertEqual(self.gone, [(ALICE, "it was killed")])
+        self.assertEqual(self.gone, [(ALICE, "its process ended")])
         self.come(BOB, pid=8)
         self.processes.dead.add(8)
         self.parties.left(BOB, "it crashed", 10)
-        self.assertEqual(self.gone[1:], [(BOB, "it crashed")])
+        self.assertEqual(self.gone[1:], [(BOB, "its process ended")])
         self.over()
 
     def test_who_says_goodbye_is_gone_present_or_away(self) -> None:

@@ -252,7 +252,7 @@ class AgainTest(EndCase):
         self.end_first()
         self.command(1)
         self.assertEqual(self.outcomes(), [(1, messages.OK)] * 2)
-        self.there.send(frames.CONFIRM, 1, CLIENT)
+        self.there.send(frames.CONFIRM, 1, messages.pack_confirm(CLIENT, 1))
         self.command(1)
         self.assertEqual(self.worker.commands, [])
         self.assertEqual(self.outcomes()[2:], [(1, messages.REFUSED)])

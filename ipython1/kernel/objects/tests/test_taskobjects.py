@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
+import weakref
 from collections import UserDict, deque
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel import asyncclient, asynclient, client, task, taskobjects
-from ipython1.kernel.objects.taskobjects import MapTask, StringTask
+from ipython1.kernel.objects.taskobjects import BaseTask, MapTask, StringTask
 
 
 class MapTaskTests(SynchronousTestCase):
@@ -45,6 +48,54 @@ class StringTaskTests(SynchronousTestCase):
         ):
             self.assertIn(said, str(self.assertRaises(TypeError, StringTask, wrong)))
         StringTask(type("Code", (str,), {})("a = 1"))
+
+    def test_what_can_be_no_names_is_refused_at_once(self) -> None:
+        wrong: dict[str, Any]
+        for wrong, said in (
+            ({"pull": 5}, "pull must be a name or a list of names, not 5"),
+            ({"pull": ["a", 5]}, "a name to pull must be a str, not 5"),
+            ({"push": [1]}, "push must be a dict of names and objects, not list"),
+            ({"push": "ab"}, "push must be a dict of names and objects, not str"),
+            ({"recovery_task": 5}, "recovery_task must be a task (Task, MapTask, or an object"),
+            ({"recovery_task": StringTask}, "recovery_task must be a task"),
+        ):
+            problem = self.assertRaises(TypeError, StringTask, "a = 1", **wrong)
+            self.assertIn(said, str(problem))
+        self.assertRaises(ValueError, StringTask, "a = 1", ["a b"])
+        self.assertEqual(StringTask("a", push=[("b", 1)]).push, {"b": 1})  # type: ignore[arg-type]
+        self.assertEqual(StringTask("a", push=UserDict(b=1)).push, {"b": 1})
+        recovery = MapTask(abs, (1,))
+        self.assertIs(StringTask("a", recovery_task=recovery).recovery_task, recovery)
+
+
+class AttributeTests(SynchronousTestCase):
+    def test_misspelt_ones_are_refused(self) -> None:
+        for made in (StringTask("a = 1"), MapTask(abs)):
+            for name in ("retrys", "expresion", "func"):
+                with self.assertRaisesRegex(AttributeError, name):
+                    setattr(made, name, 1)
+            made.retries = 3
+            self.assertEqual(made.retries, 3)
+
+    def test_types_of_ones_own_have_their_own(self) -> None:
+        class Own(StringTask):
+            pass
+
+        class Other(BaseTask):
+            def __init__(self) -> None:
+                self.mine = 5
+
+        own, other = Own("a = 1"), Other()
+        own.whatever = other.whatever = 1  # type: ignore[attr-defined]
+        other.retries = 2
+        self.assertEqual((own.retries, other.retries, other.mine), (0, 2, 5))
+
+    def test_tasks_are_copied_and_pickled(self) -> None:
+        for made in (StringTask("a = 1", "a", {"b": 1}, retries=2), MapTask(abs, (1,), retries=2)):
+            for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+                self.assertEqual((type(again), again.retries), (type(made), 2))
+                self.assertEqual(repr(again), repr(made))
+            self.assertIs(weakref.ref(made)(), made)
 
 
 class OptionTests(SynchronousTestCase):

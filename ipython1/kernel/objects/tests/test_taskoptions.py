@@ -144,8 +144,8 @@ class CheckTests(unittest.SynchronousTestCase):
         first = StringTask("a", recovery_task=StringTask("b", recovery_task=last))
         self.assertRaisesRegex(ValueError, "retries", check_options, options_of(first))
         last.retries = 0
-        last.recovery_task = "c"
-        self.assertRaisesRegex(TypeError, "expected a task", check_options, options_of(first))
+        with self.assertRaisesRegex(TypeError, "recovery_task must be a task"):
+            last.recovery_task = "c"
         last.recovery_task = first
         message = r"the recovery tasks of StringTask\('a'\) form a loop"
         self.assertRaisesRegex(ValueError, message, check_options, options_of(first), first)

@@ -48,6 +48,14 @@ class ClusterTests(OptionsTestCase):
         self.assertIsNone(self.config("slurm", "-n", "2").controller.client_ip)
         self.assertEqual(self.config("--client-ip=0.0.0.0").controller.client_ip, "0.0.0.0")
 
+    def test_the_journal(self) -> None:
+        for words, expected in (((), []), (("--journal=off",), ["--journal=off"])):
+            arguments = self.config("-n", "2", "--client-ip=", *words).controller.arguments()
+            self.assertEqual([word for word in arguments if "journal" in word], expected)
+        self.assertEqual(command_options({"journal": "off"}), ["--journal=off"])
+        [option] = command_options({"journal": False})
+        self.assertEqual(self.config(option).controller.journal, False)
+
     def test_flags_from_python(self) -> None:
         self.assertEqual(command_options({"reuse_furls": True}), ["--reuse-furls"])
         self.assertEqual(command_options({"reuse_furls": False}), [])

@@ -48,6 +48,25 @@ class ControllerTests(OptionsTestCase):
         self.assertEqual(config.task.scheduler, "ipython1.kernel.task.FIFOScheduler")
         self.assertEqual(config.task.kill_limit, 3)
 
+    def test_the_journal(self):
+        journal = self.controller().journal
+        self.assertTrue(journal.enabled)
+        self.assertEqual(journal.directory, self.directory / "journal" / "state")
+        self.assertEqual((journal.sync, journal.keep_age), ("normal", 86400.0))
+        self.assertEqual(journal.keep_size, 10 * 2**30)
+        self.assertEqual(self.controller("--cluster-id=x").journal.directory.name, "state-x")
+        self.assertFalse(self.controller("--journal=off").journal.enabled)
+        self.ini(
+            "[journal]\nenabled = no\njournal_sync = full\ndirectory = other/place\nkeep_size = 1 MiB\n"
+        )
+        journal = self.controller().journal
+        self.assertEqual((journal.enabled, journal.sync), (False, "full"))
+        self.assertEqual(journal.directory, self.directory / "other" / "place" / "state")
+        self.assertEqual(journal.keep_size, 2**20)
+        self.assertTrue(self.controller("--journal=on").journal.enabled)
+        line = self.assert_ends(2, self.controller, "--journal=perhaps")
+        self.assertIn("'perhaps' is neither on nor off", line)
+
     def test_cluster_id_is_in_every_files_name(self):
         config = self.controller("--cluster-id=x")
         self.assertEqual(config.client_cert_file, self.security / "ipcontroller-x.pem")

@@ -151,17 +151,21 @@ class WithAControllerTests(TestCase):
     def setUp(self) -> None:
         self.directory = Path(temporary_path(self)).absolute()
         self.parties: list[Party] = []
+        self.running: list[RunningController] = []
 
     async def start(self) -> RunningController:
         config = parse_controller([f"--ipython-dir={self.directory}", "--client-ip=127.0.0.1"])
         running = await start_controller(config, reactor, lambda: None)
+        self.running.append(running)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.stop(running)))
         return running
 
     async def stop(self, running: RunningController) -> None:
-        for party in self.parties:
-            await tubs.close(party.tub)
-        await running.stop()
+        if running in self.running:
+            self.running.remove(running)
+            for party in self.parties:
+                await tubs.close(party.tub)
+            await running.stop()
 
     async def party(self, role: str = messages.TASK) -> Party:
         party = Party(role, read_furl(self.path(role)))
@@ -240,7 +244,7 @@ class WithAControllerTests(TestCase):
         self.assertIn("revoked", await party.lost)
         self.assertTrue(other.end.connected)
         await self.assertFailure(self.comes_again(party), SecurityError)
-        await running.stop()
+        await self.stop(running)
         await self.start()
         await self.assertFailure(self.comes_again(party), SecurityError)
         await self.party()
@@ -262,7 +266,7 @@ class WithAControllerTests(TestCase):
         place = control.find_socket(self.directory / "security" / "ipcontroller.sock")
         self.assertNotEqual(place.parent, self.directory / "security")
         self.assertEqual(stat.S_IMODE(place.parent.stat().st_mode), 0o700)
-        await running.stop()
+        await self.stop(running)
         self.assertFalse(place.parent.exists())
         self.assertIn("no controller runs", await self.call("list"))
 
@@ -271,7 +275,7 @@ class WithAControllerTests(TestCase):
         path = self.directory / "security" / "ipcontroller.sock"
         kept = path.with_name("kept")
         os.link(path, kept)
-        await running.stop()
+        await self.stop(running)
         kept.rename(path)
         self.assertIn("no controller runs", await self.call("list"))
         await self.start()

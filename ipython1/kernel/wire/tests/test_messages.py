@@ -39,6 +39,11 @@ class HelloTest(SynchronousTestCase):
         client = dataclasses.replace(HELLO, wanted_id=None, role=messages.TASK)
         self.assertEqual(messages.Hello.unpack(memoryview(client.pack())), client)
 
+    def test_what_a_party_calls_itself_can_be_printed(self):
+        greeting = without(HELLO, label="ann\x1b[2J\n@there", host="h\r|x")
+        read = messages.Hello.unpack(greeting)
+        self.assertEqual((read.label, read.host), (r"ann\x1b[2J\n@there", r"h\r|x"))
+
     def test_a_uuid_has_one_form(self):
         """Otherwise one could come as a known client without knowing its secret."""
         for same in ("AB" * 16, "ab " * 16, f" {'aB' * 16}"):

@@ -15,6 +15,7 @@ from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.error import ProtocolError, SerializationError
 from ipython1.kernel.objects import taskcodec
 from ipython1.kernel.objects.taskobjects import BaseTask, MapTask, StringTask, template_of
+from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.encoder import FunctionPacker, TaskEncoder
 from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.taskwire import Entry, OptionsSpec
@@ -276,6 +277,34 @@ class EncoderTests(SynchronousTestCase):
         three = OptionsSpec.unpack(encoder.encode(StringTask("b = 1")).options)
         self.assertEqual(one.template, two.template)
         self.assertNotEqual(one.template, three.template)
+
+    def test_people_are_told_what_a_task_does(self) -> None:
+        def square(x: int) -> int:
+            return x * x
+
+        class Odd:
+            def __call__(self) -> None: ...
+
+        class Own(MapTask):
+            def post_task(self, engine: Any) -> None: ...
+
+        encoder = TaskEncoder()
+        name = square.__qualname__
+        for task, what in (
+            (StringTask("\n  a = 5\nb = 6"), "a = 5"),
+            (StringTask(""), ""),
+            (StringTask("x = '\ud800'"), r"x = '\ud800'"),
+            (MapTask(square, (1,)), name),
+            (MapTask(Odd()), "Odd"),
+            (Own(square, (1,)), "Own"),
+        ):
+            self.assertEqual(OptionsSpec.unpack(encoder.encode(task).options).what, what)
+        prepared = encoder.prepare(square, TaskOptions())
+        for encoded in (
+            encoder.encode_items(prepared, [(1,)]),
+            encoder.encode_item(prepared, (1,)),
+        ):
+            self.assertEqual(OptionsSpec.unpack(encoded.options).what, name)
 
     def test_recovery_tasks(self) -> None:
         last = StringTask("c", retries=3)

@@ -71,6 +71,7 @@ class MemoryJournal:
     keeps = True
     overfull = False
     trouble = ""
+    lost = ""
 
     def __init__(self, disk: Disk | None = None, at_once: bool = False) -> None:
         self.disk = Disk() if disk is None else disk
