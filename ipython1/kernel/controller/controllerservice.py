@@ -161,7 +161,7 @@ class ControllerService(MultiService):
         else:
             engine.hello = hello
         party = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
-        self.journal.engine_came(engine_row(engine.id, party, time.time()))
+        engine.row = self.journal.engine_came(engine_row(engine.id, party, time.time()))
         log.info(
             "engine {id} registered: process {pid} on {host}",
             id=engine.id,

@@ -134,6 +134,8 @@ class QueuedEngine:
         """Called when a command is sent, and when the engine is done with one."""
         self.on_killed: Callable[[], None] = lambda: None
         """Called when it was to be killed and has not gone by itself; it must be given up."""
+        self.row = 0
+        """The journal's ticket of its registration."""
         self.loss_reason = ""
         """How it went, once it is gone."""
         self.lost_command = False

@@ -38,6 +38,7 @@ from ipython1.kernel.basics.taskinterfaces import (
 from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.enginetasks import EngineFace
+from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.resultkeeper import ResultKeeper
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.instructions import (
@@ -190,11 +191,19 @@ class TaskController:
         engine = self.controller.engines[engine_id]
         self._faces[engine_id] = EngineFace(self, engine)
         engine.on_turn = self._command_turn
-        stale = bool(engine.hello.holds.runs)
-        self.machine.worker_joined(engine_id, engine.properties_version, self.now(), stale)
+        stale = not engine.away and bool(engine.hello.holds.runs)
+        version = engine.properties_version
+        self.machine.worker_joined(engine_id, version, self.now(), stale, known=False)
         if engine.away:
             self.machine.worker_away(engine_id)
+        self.journal.when_safe(engine.row, lambda: self._engine_known(engine))
         self.changed()
+
+    def _engine_known(self, engine: QueuedEngine) -> None:
+        face = self._faces.get(engine.id)
+        if face is not None and face.engine is engine:
+            self.machine.worker_known(engine.id)
+            self.changed()
 
     def _engine_away(self, engine_id: int) -> None:
         self._faces[engine_id].gone_away()

@@ -21,7 +21,7 @@ not run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ipython1.kernel.basics.error import (
     InvalidClientID,
@@ -130,19 +130,14 @@ class Clients:
             ],
             now,
         )
-        sent: set[int] = set()
-        for number, batch in list(account.unconfirmed.items()):
-            if lacks.isdisjoint(batch.ids):
-                self.confirm(uuid, number, now)
-            else:
-                sent.update(batch.ids)
+        coming = {finished.id for finished in self._collected(uuid)}
+        coming.update(task_id for arriving in account.arriving for task_id in arriving)
+        in_memory = self._split(account, lacks, coming, now)
         account.connected = True
         for batch in account.unconfirmed.values():
             self._machine.say(Deliver(uuid, batch))
-        sent.update(finished.id for finished in self._collected(uuid))
-        sent.update(task_id for arriving in account.arriving for task_id in arriving)
-        rest = sorted(task_id for task_id in lacks - sent if task_id not in self._machine.tasks)
-        self._deliver_again(account, [each for each in rest if self.store.knows(each)], now)
+        rest = sorted(task_id for task_id in lacks - coming if task_id not in self._machine.tasks)
+        self._deliver_again(account, rest, in_memory, now)
         for task_id in rest:
             if not self.store.knows(task_id):
                 error = ("ResultAlreadyRetrieved", self.unknown(task_id))
@@ -151,13 +146,38 @@ class Clients:
         account.told, account.granted = account.accepted, account.credit
         return account
 
-    def _deliver_again(self, account: Account, task_ids: list[int], now: float) -> None:
+    def _split(
+        self, account: Account, lacks: set[int], coming: set[int], now: float
+    ) -> dict[int, Finished]:
+        """End the batches of which a client has anything; returns what it lacks of them and is in memory.
+
+        :param coming: gets what it lacks of the others.
+        """
+        in_memory: dict[int, Finished] = {}
+        for number, batch in list(account.unconfirmed.items()):
+            if lacks.issuperset(batch.ids):
+                coming.update(batch.ids)
+                continue
+            in_memory.update((each.id, each) for each in batch.finished if each.id in lacks)
+            batch.taken = lacks.isdisjoint(batch.ids)
+            self._confirmed(account, number, now)
+        return in_memory
+
+    def _deliver_again(
+        self, account: Account, task_ids: list[int], in_memory: Mapping[int, Finished], now: float
+    ) -> None:
         """Deliver what was confirmed once, or what an earlier controller had."""
-        for start in range(0, len(task_ids), 1000):
+        known = [each for each in task_ids if self.store.knows(each)]
+        stored = [each for each in known if each not in in_memory]
+        batches = [stored[start : start + 1000] for start in range(0, len(stored), 1000)]
+        batches += [[each] for each in known if each in in_memory]
+        for ids in batches:
             again = Batch(account)
-            again.ids = task_ids[start : start + 1000]
-            again.kept = True
-            account.released -= len(again.ids)
+            again.ids = ids
+            again.finished = [in_memory[each] for each in ids if each in in_memory]
+            again.size = sum(len(each.payload) for each in again.finished)
+            again.kept = True  # as far as that matters, by those that they were in
+            account.released -= len(ids)
             self._send(again, now)
 
     # -- submissions

@@ -148,17 +148,30 @@ class TaskMachine:
     # -- engines
 
     def worker_joined(
-        self, engine: int, properties_version: int, now: float, stale: bool = False
+        self,
+        engine: int,
+        properties_version: int,
+        now: float,
+        stale: bool = False,
+        known: bool = True,
     ) -> None:
         """An engine can be used from now on; one that had its id before is forgotten.
 
         :param stale: it was given up once, and may not have ended yet what it was running then.
+        :param known: it is in the journal; if not, it is given nothing before :meth:`worker_known`.
         """
         self.dependencies.forgive(engine)
         worker = WorkerRecord(engine, properties_version, now, self.dependencies.ask)
-        worker.stale = stale
+        worker.stale, worker.known = stale, known
         self.workers[engine] = worker
-        self.roomy[engine] = worker
+        self.consider(worker)
+
+    def worker_known(self, engine: int) -> None:
+        """An engine is in the journal."""
+        worker = self.workers.get(engine)
+        if worker is not None:
+            worker.known = True
+            self.consider(worker)
 
     def worker_away(self, engine: int) -> None:
         """An engine is out of reach, and may come back."""

@@ -274,6 +274,7 @@ class WorkerRecord:
     :ivar custody: which rows of results it has sent, and which of them are safe.
     :ivar doomed: why it is being killed, or "".
     :ivar away: whether it is out of reach; it keeps its tasks, and nothing is sent to it.
+    :ivar known: whether it is in the journal; before, it is given nothing, as nobody would ask it for that later.
     :ivar stale: whether it may still run something of before it was given up once; its tasks wait for the end of that.
     """
 
@@ -289,6 +290,7 @@ class WorkerRecord:
         "given",
         "guarded",
         "id",
+        "known",
         "outstanding",
         "progress",
         "properties_version",
@@ -324,12 +326,13 @@ class WorkerRecord:
         self.custody = Custody()
         self.doomed = ""
         self.away = False
+        self.known = True
         self.stale = False
 
     @property
     def usable(self) -> bool:
         """Whether it may be given tasks."""
-        return not self.doomed and not self.away
+        return self.known and not self.doomed and not self.away
 
     def progressed(self, work: float, now: float) -> None:
         """Tasks that were expected to take ``work`` seconds have ended, and are not among the outstanding any more."""

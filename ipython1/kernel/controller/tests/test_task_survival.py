@@ -173,6 +173,14 @@ class JournalTests(JournalCase):
         self.assertEqual((self.client.accepted, len(self.engine.runs)), (1, 1))
         self.assertEqual(self.client.answer(number)["scheduled"], 1)
 
+    def test_an_engine_is_given_nothing_before_it_is_safe_that_it_is_known(self) -> None:
+        self.submit(b"a", b"b", b"c", b"d")
+        other = WireEngine(self.desk)
+        self.desk.wait(1)
+        self.assertEqual(other.runs, {})
+        self.write()
+        self.assertEqual(len(other.runs), 2)
+
     def test_a_result_is_the_engines_until_it_is_safe(self) -> None:
         [task] = self.submit(b"a")
         self.engine.end()
@@ -391,6 +399,7 @@ class RestartTests(JournalCase):
         self.restart()
         self.client.come_back()
         fresh = WireEngine(self.desk)
+        self.write()
         self.desk.wait(61)
         fresh.end(status=Status.FAILED)
         self.assertEqual(list(fresh.runs.values()), [b"instead"])
@@ -511,7 +520,7 @@ class LimitTests(JournalCase):
         self.assertEqual(self.engine.killed, 1)
         self.desk.service.unregister_engine(self.engine.id, "it was killed")
         other = WireEngine(self.desk)
-        self.desk.pump.run()
+        self.write()
         attempts = {key[0]: key[1] for key in other.runs}
         self.assertEqual(set(attempts), {first, second})
         trouble = {r.id: r.trouble for r in self.desk.tasks.machine.tasks.values()}
