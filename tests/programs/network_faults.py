@@ -100,6 +100,7 @@ with Proxy(port) as proxy:
     proxy.reset()
     pending.get_result(timeout=SOON)
     assert far.pull("done") == [1, 1] == mec.pull("done")
+    far.close()
 
     # an engine whose connection breaks reconnects as the same engine, and keeps its variables
     engine = subprocess.Popen(
@@ -143,7 +144,7 @@ with Proxy(port) as proxy:
         engine.kill()
         engine.wait()
 
-until(lambda: open_files() <= at_rest, "all files are closed")
+until(lambda: open_files() <= at_rest, f"all files are closed, {at_rest} before")
 secrets = [path.read_text().strip().rpartition("/")[2] for path in SECURITY.glob("*.furl")]
 assert len(secrets) == 4
 for log in (SECURITY.parent / "log").iterdir():
