@@ -140,6 +140,7 @@ class SimController:
         self._world = world
         self._uuids: dict[int, str] = {}
         self.service.on_register_engine_do(self._engine_came, True)
+        self.process.on_death.append(self._forget_unwritten)
         self.service.recover()
         gates = {
             messages.ENGINE: engines.accept,
@@ -156,9 +157,11 @@ class SimController:
         self._world.say(f"engine {engine_id} is given up")
         self._world.oracle.engine_given_up(self._uuids.get(engine_id, ""))
 
-    def members(self) -> set[str]:
-        """The uuids of engines that are registered, or waited for."""
-        return {engine.hello.uuid for engine in self.service.engines.values()}
+    def _forget_unwritten(self) -> None:
+        """An engine that has just come may not be in the journal; it will be another one for the next controller."""
+        for engine in self.service.engines.values():
+            if bytes.fromhex(engine.hello.uuid) not in self._world.disk.engines:
+                self._world.engine_lost(engine.id)
 
 
 # -- engines -------------------------------------------------------------------------------------------------------

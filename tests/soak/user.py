@@ -9,6 +9,7 @@ import hashlib
 import re
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,18 @@ OUTSTANDING = 300
 """Tasks and commands of one user that have no outcome yet, at most."""
 
 DEATH = re.compile(r"(?:EngineDied|NotStarted)\b.*?\(process (\d+)\)")
+
+
+def connected(make: Callable[..., Any]) -> Any:
+    """A new client.  While a controller is killed none can be made, which its user sees; then he tries again."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return make(timeout=PATIENCE)
+        except client.ConnectionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 class User:
@@ -69,7 +82,7 @@ class User:
     # -- tasks
 
     def _tasks(self, chance: Random) -> None:
-        tc = client.TaskClient(timeout=PATIENCE)
+        tc = connected(client.TaskClient)
         waiting: dict[int, str] = {}
         number = 0
         while not self._over.is_set():
@@ -112,7 +125,7 @@ class User:
     # -- commands
 
     def _commands(self, chance: Random) -> None:
-        mec = client.MultiEngineClient(timeout=PATIENCE)
+        mec = connected(client.MultiEngineClient)
         waiting: list[tuple[str, Any]] = []
         number = 0
         while not self._over.is_set():
@@ -164,8 +177,8 @@ class User:
     # -- maps and large objects
 
     def _maps(self, chance: Random) -> None:
-        tc = client.TaskClient(timeout=PATIENCE)
-        mec = client.MultiEngineClient(timeout=PATIENCE)
+        tc = connected(client.TaskClient)
+        mec = connected(client.MultiEngineClient)
         number = 0
         while not self._over.is_set():
             key = f"{self.name}-{number}"

@@ -88,6 +88,7 @@ class CommandSender:
         self._confirm_call: Any = None
         self._hungry = False
         self._met = False
+        self._held = False
         self._waiting_for_end: dict[Key, list[Deferred[None]]] = {}
         self._on_turn = on_turn
 
@@ -135,9 +136,18 @@ class CommandSender:
         self.go_on()
         self._on_turn()
 
+    def hold(self) -> None:
+        """Send nothing before :meth:`release`: a later controller would not know this engine yet."""
+        self._held = True
+
+    def release(self) -> None:
+        """The engine is in the journal."""
+        self._held = False
+        self.go_on()
+
     def go_on(self) -> None:
         """Have data come whose command's turn is near, and send what can be sent."""
-        if self._link is None:
+        if self._link is None or self._held:
             return
         if self._hungry:
             self._feed()

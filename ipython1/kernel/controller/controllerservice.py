@@ -157,11 +157,13 @@ class ControllerService(MultiService):
             engine = self.engines.get(engine.id)
         if engine is None or engine.hello.uuid != hello.uuid:
             engine = self._new_engine(self._choose_id(hello), hello)
+            engine.commands.hold()
             self._add(engine)
         else:
             engine.hello = hello
         party = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
         engine.row = self.journal.engine_came(engine_row(engine.id, party, time.time()))
+        self.journal.when_safe(engine.row, engine.commands.release)
         log.info(
             "engine {id} registered: process {pid} on {host}",
             id=engine.id,

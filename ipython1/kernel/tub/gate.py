@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from foolscap.ipb import DeadReferenceError
 from foolscap.referenceable import Referenceable
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -89,6 +91,10 @@ async def register(
     except DeferredTimeout:
         raise ConnectionError(
             f"the controller accepted the connection but did not answer within {timeout:g} s; it is busy or stuck"
+        ) from None
+    except (DeadReferenceError, ConnectionLost, ConnectionDone):
+        raise ConnectionError(
+            "the connection was lost before the controller answered; it has ended, or the network failed"
         ) from None
     except Exception as problem:
         raise ClientError(
