@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from tests.simulator.history import History, Told, tell
+from tests.simulator.plants import PLANTS
 
 Names = tuple[str, ...]
 
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument(
         "--loads", default=",".join(History.LOADS), help="what users do (default: %(default)s)"
     )
+    parser.add_argument("--plant", choices=sorted(PLANTS), help="a bug; fails if it is not found")
     given = parser.parse_args()
     kinds = _names(parser, given.faults, History.KINDS)
     loads = _names(parser, given.loads, History.LOADS)
@@ -56,7 +58,20 @@ def main() -> int:
         print("all promises were kept" if told.problem is None else f"BROKEN: {told.problem}")
         return 0 if told.problem is None else 1
     seeds = range(given.first, given.first + given.seeds)
+    if given.plant:
+        return _find(given.plant, seeds, kinds, loads)
     return _many(seeds, run_all(seeds, kinds, loads, given.jobs))
+
+
+def _find(plant: str, seeds: range, kinds: Names, loads: Names) -> int:
+    """Look for a planted bug; 0 if it is found."""
+    with PLANTS[plant]():
+        for count, told in enumerate(run_all(seeds, kinds, loads, 1), 1):
+            if told.problem is not None:
+                print(f"found with {count} seeds: seed {told.seed}: {str(told.problem)[:200]}")
+                return 0
+    print(f"not found with {len(seeds)} seeds")
+    return 1
 
 
 def _names(parser: argparse.ArgumentParser, text: str, known: Names) -> Names:

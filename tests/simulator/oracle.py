@@ -64,14 +64,16 @@ class TaskStory:
 
 @dataclass
 class CommandStory:
-    """A command from its submission to its end."""
+    """A command from its submission to its end.
+
+    :ivar keep: whether it goes on without its client once it is acknowledged.
+    :ivar targets: once it is acknowledged.
+    """
 
     client: SimClient
     work: Work
     keep: bool
-    number: int = 0
     targets: tuple[int, ...] = ()
-    stored: bool = False
     refused: Exception | None = None
     runs: list[Run] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -88,9 +90,6 @@ class Observer:
         if self._story.targets and tuple(ids) != self._story.targets:
             raise Violation(f"{self._story.work} was accepted twice, for other engines")
         self._story.targets = tuple(ids)
-
-    def stored(self) -> None:
-        self._story.stored = True
 
     def outcome(self, outcome: Outcome) -> None:
         self._oracle.command_outcome(self._story, outcome)
@@ -257,11 +256,23 @@ class Oracle:
             elif task.acknowledged and not self._world.is_done(task_id):
                 waiting.append(f"task {task_id} of {task.client.name}, which is dead")
         for number, command in self.commands.items():
-            if not command.client.process.dead and command.refused is None:
+            if command.client.process.dead:
+                if command.keep and (left := self._not_run(command)):
+                    waiting.append(
+                        f"command {number} of {command.client.name}, which is dead, on {left}"
+                    )
+            elif command.refused is None:
                 left = set(command.targets) - command.outcomes.keys()
                 if left or not command.targets:
                     waiting.append(f"command {number} of {command.client.name} on {sorted(left)}")
         return waiting
+
+    def _not_run(self, command: CommandStory) -> list[int]:
+        """The engines on which a command has not run, and which were never lost."""
+        ran = {run.engine.id for run in command.runs}
+        return [
+            each for each in command.targets if each not in ran and not self._world.was_lost(each)
+        ]
 
     def check_end(self) -> None:
         """Nothing is lost, and what failed had a reason."""

@@ -490,6 +490,10 @@ class SimClient:
     def execute(
         self, work: Work, targets: Sequence[int], keep: bool, padding: int = 0
     ) -> int | None:
-        """Send a command; returns its number."""
+        """Send a command; returns its number.
+
+        :param keep: whether it goes on without this client once it is acknowledged, as with ``block=False``.
+        """
         observer = self.world.oracle.observer(self, work, keep)
-        return self.commands_end.submit("execute", [work.pack(padding)], targets, observer)
+        data = [work.pack(padding)]
+        return self.commands_end.submit("execute", data, targets, observer, keep=keep)

@@ -28,10 +28,36 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 class SimulatorTests(unittest.SynchronousTestCase):
     def test_histories(self) -> None:
         """Set ``IPYTHON1_TEST_SEEDS`` to try more."""
-        done = simulate("--seeds", str(SEEDS), "--faults", "engine,freeze")
+        done = simulate("--seeds", str(SEEDS))
         self.assertEqual(done.returncode, 0, done.stdout[-20_000:] + done.stderr[-2000:])
 
     def test_a_seed_is_a_history(self) -> None:
         stories = {simulate("--seed", "7").stdout for _ in range(2)}
         self.assertEqual(len(stories), 1)
         self.assertIn("controller", stories.pop())
+
+
+class PlantTests(unittest.SynchronousTestCase):
+    """A bug that is planted in one of the machines is found; so the histories look where such bugs are."""
+
+    def found(self, plant: str) -> None:
+        done = simulate("--plant", plant, "--seeds", "150")
+        self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
+
+    def test_links(self) -> None:
+        self.found("links")
+
+    def test_journal(self) -> None:
+        self.found("journal")
+
+    def test_reconnection(self) -> None:
+        self.found("reconnection")
+
+    def test_results(self) -> None:
+        self.found("results")
+
+    def test_tasks(self) -> None:
+        self.found("tasks")
+
+    def test_commands(self) -> None:
+        self.found("commands")

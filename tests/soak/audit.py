@@ -151,7 +151,7 @@ class _User:
     def _died(self, note: Note) -> None:
         self.found.deaths += 1
         pid = int(note.rest[0])
-        if pid not in self.killed:
+        if pid and pid not in self.killed:
             self.found.wrong.append(f"command {note.key}: process {pid} was not killed")
         ran = any(pid == each for each, _ in self.runs.of.get((note.kind, note.key), ()))
         if note.rest[1] == "NotStarted" and ran:

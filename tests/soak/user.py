@@ -26,7 +26,8 @@ PATIENCE = 180.0
 OUTSTANDING = 300
 """Tasks and commands of one user that have no outcome yet, at most."""
 
-DEATH = re.compile(r"(?:EngineDied|NotStarted)\b.*?\(process (\d+)\)")
+DEATH = re.compile(r"(?:EngineDied|NotStarted): engine \d+ (?:\(process (\d+)\) )?died")
+"""A controller that was started again does not always know the process of an engine that died meanwhile."""
 
 
 def connected(make: Callable[..., Any]) -> Any:
@@ -170,7 +171,7 @@ class User:
                     self._book.write("trouble", notes.COMMAND, key, told[:300])
                 else:
                     kind = type(each).__name__
-                    self._book.write("died", notes.COMMAND, key, died.group(1), kind)
+                    self._book.write("died", notes.COMMAND, key, died.group(1) or 0, kind)
         pids = [each["stdout"].strip() for each in results]
         self._book.write("done", notes.COMMAND, key, "ok", *pids)
 
