@@ -237,7 +237,7 @@ class Oracle:
             self.broken(f"{name} has a second outcome")
         story.outcomes[engine] = outcome
         runs = [run for run in story.runs if run.engine.id == engine]
-        if outcome.status == messages.OK:
+        if outcome.status == messages.OK and outcome.error is None:
             came = Came.unpack(outcome.buffers[0])
             if came.number != story.work.number or came.run not in {run.number for run in runs}:
                 self.broken(f"{name} has the outcome of something else")
@@ -284,7 +284,8 @@ class Oracle:
             status, data = task.result
             if status is Status.OK and task.work.end == "returns":
                 continue
-            spent = sum(run.excused or run.failed for run in task.runs)
+            # One that raised may have been tried again on the same engine, which then died.
+            spent = sum(run.excused + run.failed for run in task.runs)
             # It may also have been on its way to engines that were dead already.
             spent += max(0, self._losses - sum(run.excused for run in task.runs))
             quarantined = b"is quarantined" in data and self._losses >= MOST_DEATHS

@@ -66,6 +66,7 @@ class SimTime:
         self._due: list[DelayedCall] = []
         self._timers: dict[DelayedCall, None] = {}
         self.held = False
+        self.stopped = False
 
     def seconds(self) -> float:
         return self._clock.now
@@ -90,7 +91,7 @@ class SimTime:
         self._timers.pop(call, None)
 
     def _make(self, call: DelayedCall) -> None:
-        if not call.active():
+        if self.stopped or not call.active():
             return
         if self.held:
             self._due.append(call)
@@ -107,7 +108,8 @@ class SimTime:
             self._clock.at(self._clock.now, lambda call=call: self._make(call))  # type: ignore[misc]
 
     def stop(self) -> None:
-        """Make no call any more."""
+        """Make no call any more, also none that somebody still asks for."""
+        self.stopped = True
         self._due.clear()
         for call in list(self._timers):
             call.cancel()

@@ -20,6 +20,9 @@ from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.messages import Resync, SubmitMeta
 
+MOST_REFUSED: Final = 1000
+"""Refusals that a client may not have heard of; of more, the oldest are forgotten."""
+
 LATER: Final = "it is fetched when its turn is near"
 
 OnOutput: TypeAlias = Callable[[int, str, bytes], None]
@@ -92,6 +95,7 @@ class ClientCommands:
         self._expected: dict[int, str] = {}
         self._listed: set[int] = set()
         self._resent: set[int] = set()
+        self._refused: dict[int, KernelError] = {}
         self._outcomes = ClientOutcomes(keeper, self._progress)
         self.is_gone = False
 
@@ -172,6 +176,9 @@ class ClientCommands:
             submission = self._submissions.get(number)
             if submission is not None:
                 self._resync_one(submission, has)
+            elif number in self._refused:
+                # It stays refused, as later ones have gone out since.
+                face.refused(number, self._refused[number])
             elif has_data:
                 self._expected[number] = ""
                 self._resend(number)
@@ -194,6 +201,7 @@ class ClientCommands:
     def _resynced(self) -> None:
         """All that it lacks is known."""
         listed, self._listed = self._listed, set()
+        self._refused = {key: why for key, why in self._refused.items() if key in listed}
         for submission in self._all():
             if submission.number not in listed:
                 # It has everything, as it does not ask for it.
@@ -233,12 +241,19 @@ class ClientCommands:
                 self._begin(number, meta, payload, relay, again)
             except KernelError as problem:
                 self._submissions.pop(number, None)
-                if self._face is not None:
-                    self._face.refused(number, problem)
+                self._refuse(number, problem)
         if relay is not None:
             relay.refuse(LATER if submission is None else "it was received before")
         if called_off is not None:
             self._multiplexer.go_on()
+
+    def _refuse(self, number: int, problem: KernelError) -> None:
+        """Refuse a command for good, also if its client does not hear of it now."""
+        self._refused[number] = problem
+        if len(self._refused) > MOST_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        if self._face is not None:
+            self._face.refused(number, problem)
 
     def _begin(
         self,

@@ -259,7 +259,9 @@ def _named(keys: tuple[Key, ...]) -> tuple[tuple[str, int], ...]:
 
 
 def _not_kept() -> Outcome:
-    problem = KernelError("the command ran, but its outcome is not kept any more")
+    problem = KernelError(
+        "the command ran and its outcome is not kept any more, or a later one of its client came before it"
+    )
     return Outcome.refused(-1, problem)
 
 
