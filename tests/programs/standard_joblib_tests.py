@@ -8,6 +8,7 @@ that name their backend themselves are about that one.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import multiprocessing
 import sys
@@ -96,7 +97,8 @@ def main() -> int:
     client.register_joblib_backend(mec if KIND == "mec" else client.TaskClient())
     # Proxies of managers work only in processes that know the key.
     key = bytes(multiprocessing.current_process().authkey)
-    mec.apply(set_key, key)
+    # The first test interrupts engines at once; an import that is interrupted would leave half of joblib behind.
+    mec.apply(prepare, key)
     number = 0
     wrong: list[str] = []
     for name in sorted(vars(test_parallel)):
@@ -121,7 +123,8 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def set_key(key: bytes) -> None:
+def prepare(key: bytes) -> None:
+    importlib.import_module("joblib.test.test_parallel")
     multiprocessing.current_process().authkey = key
 
 
