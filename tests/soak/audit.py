@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tests.soak import notes
 from tests.soak.notes import Note
+
+Fetch: TypeAlias = Callable[[int], Any]
 
 
 @dataclass
@@ -61,20 +63,23 @@ class _Runs:
         return sum(pid not in self._killed for pid, _ in self.of.get((kind, key), ()))
 
 
-def audit(
-    folder: Path, dead_users: set[str], killed: set[int], fetch: Any, items: Iterable[str] = ()
-) -> Audit:
+def audit(folder: Path, dead_users: set[str], killed: set[int], fetch: Fetch) -> Audit:
     """Compare all notes.
 
     :param dead_users: the names of those that were killed.
     :param killed: the processes of engines that were killed.
-    :param fetch: gives the result of a task of a dead user, by id; raises if there is none.
+    :param fetch: waits for the result of a task of a dead user, by id; raises if there is none.
     """
     found = Audit()
+    users = {
+        path.name.removeprefix("user-"): list(notes.read(path))
+        for path in sorted(folder.glob("user-*"))
+    }
+    # Tasks of dead users may run only now, so what the engines noted is complete after it.
+    fetched = {user: _fetch_undone(users[user], fetch) for user in dead_users & users.keys()}
     runs = _Runs(folder / "runs", killed)
-    for path in sorted(folder.glob("user-*")):
-        user = path.name.removeprefix("user-")
-        _User(found, runs, user in dead_users, killed, fetch).check(list(notes.read(path)))
+    for user, noted in users.items():
+        _User(found, runs, killed, fetched.get(user)).check(noted)
     for (kind, key), some in runs.of.items():
         living = runs.on_living(kind, key)
         marks = {mark for _, mark in some}
@@ -94,15 +99,34 @@ def audit(
     return found
 
 
+def _fetch_undone(noted: Iterable[Note], fetch: Fetch) -> dict[str, Any]:
+    """The results of the tasks of a dead user that the user has not got, or why there is none, by key."""
+    acknowledged: dict[str, Note] = {}
+    for note in noted:
+        if note.kind == notes.TASK and note.what == "acknowledged":
+            acknowledged[note.key] = note
+        elif note.kind == notes.TASK and note.what == "done":
+            acknowledged.pop(note.key, None)
+    fetched: dict[str, Any] = {}
+    for key, note in acknowledged.items():
+        try:
+            fetched[key] = fetch(int(note.rest[0]))
+        except Exception as problem:
+            fetched[key] = problem
+    return fetched
+
+
 @dataclass
 class _User:
-    """What one user noted."""
+    """What one user noted.
+
+    :ivar fetched: of a dead user, the results that somebody else got.
+    """
 
     found: Audit
     runs: _Runs
-    is_dead: bool
     killed: set[int]
-    fetch: Any
+    fetched: dict[str, Any] | None
     done: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
 
     def check(self, all_notes: list[Note]) -> None:
@@ -123,23 +147,22 @@ class _User:
             else:
                 found.wrong.append(f"{note.kind} {note.key}: {' '.join(note.rest)}")
         # What a living user has submitted is as good as acknowledged: it would submit it again.
-        promised = acknowledged if self.is_dead else made
+        promised = made if self.fetched is None else acknowledged
         found.acknowledged += len(promised)
         found.completed += len(self.done)
         found.duplicated += [f"{k} {n}: {c} outcomes" for (k, n), c in self.done.items() if c > 1]
         for key in promised.keys() - self.done.keys():
-            if self.is_dead and key[0] == notes.TASK:
-                self._fetch(acknowledged[key])
+            if self.fetched is not None and key[0] == notes.TASK:
+                self._fetched(promised[key], self.fetched[key[1]])
             else:
                 found.lost.append(" ".join(key))
 
-    def _fetch(self, note: Note) -> None:
+    def _fetched(self, note: Note, result: Any) -> None:
         """The user is dead; anybody else gets the result."""
-        try:
-            key, mark, _ = self.fetch(int(note.rest[0]))
-        except Exception as problem:
-            self.found.lost.append(f"task {note.key} of a dead user: {problem!r}")
+        if isinstance(result, Exception):
+            self.found.lost.append(f"task {note.key} of a dead user: {result!r}")
             return
+        key, mark, _ = result
         self.found.completed += 1
         self._right(note, key, mark)
 
