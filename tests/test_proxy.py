@@ -23,6 +23,8 @@ class ProxyTests(unittest.SynchronousTestCase):
         self.addCleanup(self.far.close)
         for each in (self.near, self.far):
             each.settimeout(10)
+        self.near.sendall(b"?")  # the proxy knows the connection when something has passed
+        self.assertEqual(self.far.recv(1), b"?")
 
     def test_silence_in_one_direction(self) -> None:
         self.proxy.up.silence()
