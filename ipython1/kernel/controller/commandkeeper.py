@@ -35,8 +35,11 @@ from ipython1.kernel.wire.spool import Spool
 
 log = Logger()
 
-OUTCOME_DELAY: Final = 0.1
-"""Seconds that a client has to take a small outcome before it is written."""
+LAZY: Final = 0.1
+"""Seconds that a client has to take a small outcome before it is written; also, until it is written that it has one.
+
+What is not written when a controller dies, the client says when it comes back.
+"""
 
 Ended = Callable[[bool], None]
 """Called with whether something is safe in the journal now."""
@@ -59,6 +62,8 @@ class CommandKeeper:
         self._spool = Spool()
         self._coming: dict[Submission, FileSink | None] = {}
         self._lazy: list[tuple[Submission, Share, Ended]] = []
+        self._taken: list[OutcomeNote] = []
+        self._over: list[Submission] = []
         self._lazy_call: Any = None
 
     @property
@@ -180,18 +185,31 @@ class CommandKeeper:
     def over(self, submission: Submission) -> None:
         """All engines are done with a command, and its client has all outcomes or will not come back."""
         if submission.kept:
-            self._journal.command_over(submission.origin, submission.number)
+            self._over.append(submission)
+            self._write_soon()
 
     # -- outcomes
 
     def keep_outcome(self, submission: Submission, share: Share, ended: Ended) -> None:
         """Write an outcome that is here, unless its client takes it very soon."""
         self._lazy.append((submission, share, ended))
+        self._write_soon()
+
+    def _write_soon(self) -> None:
         if self._lazy_call is None:
-            self._lazy_call = self._clock.callLater(OUTCOME_DELAY, self._write_outcomes)
+            self._lazy_call = self._clock.callLater(LAZY, self._write_lazy)
+
+    def _write_lazy(self) -> None:
+        self._lazy_call = None
+        self._write_outcomes()
+        taken, self._taken = self._taken, []
+        for note in taken:
+            self._journal.outcome_taken(note)
+        over, self._over = self._over, []
+        for submission in over:
+            self._journal.command_over(submission.origin, submission.number)
 
     def _write_outcomes(self) -> None:
-        self._lazy_call = None
         lazy, self._lazy = self._lazy, []
         for submission, share, ended in lazy:
             outcome = share.outcome
@@ -238,7 +256,8 @@ class CommandKeeper:
             self._now(),
             None,
         )
-        self._journal.outcome_taken(note)
+        self._taken.append(note)
+        self._write_soon()
 
     def fetch_outcome(
         self,

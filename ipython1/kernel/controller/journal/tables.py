@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from ipython1.kernel.controller.journal.packing import Value, checksum
@@ -31,7 +32,7 @@ _KINDS: Final[Mapping[str, Callable[[Any], Value]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A table.
 
@@ -43,10 +44,14 @@ class Table:
     columns: tuple[str, ...]
     indexes: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names of the columns, without the checksum."""
         return [column.split()[0] for column in self.columns]
+
+    @cached_property
+    def _kinds(self) -> list[Callable[[Any], Value]]:
+        return [_KINDS[column.split()[1]] for column in self.columns]
 
     def statements(self) -> Iterator[str]:
         """What creates it."""
@@ -66,9 +71,9 @@ class Table:
 
         A thread beside a busy one waits for its turn after each statement.
         """
-        width = len(self.columns) + 1
+        kinds = self._kinds
+        width = len(kinds) + 1
         most = max(1, MOST_VALUES // width)
-        kinds = [_KINDS[column.split()[1]] for column in self.columns]
         for start in range(0, len(rows), most):
             some = rows[start : start + most]
             values: list[Value] = []
