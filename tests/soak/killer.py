@@ -13,6 +13,8 @@ from random import Random
 from ipython1.daemon import osprocess
 
 CONTROLLER, ENGINE, CLIENT = "controller", "engine", "client"
+AT_ONCE = 0.1
+"""How many follow the one before closely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,20 @@ class Killer:
     def _act(
         self, act: Callable[[str, int, Random], None], kind: str, rate: float, chance: Random
     ) -> None:
+        # Now and then two follow each other closely; else what dies is left alone until its next death is not taken for
+        # one of a row of failures, before which it waits longer and longer.
         due = time.monotonic()
         while True:
-            # At the rate that is asked for on the whole, even if choosing takes a while.
-            due += chance.uniform(0.2, 1.8) * 60 / rate
-            if self._over.wait(max(0.05, due - time.monotonic())):
+            share = (
+                chance.uniform(0.02, 0.2) if chance.random() < AT_ONCE else chance.uniform(0.8, 1.2)
+            )
+            due = max(due + share * 60 / rate, time.monotonic())
+            if self._over.wait(due - time.monotonic()):
                 return
-            pids = self._choose(kind)
-            if pids:
-                act(kind, chance.choice(sorted(pids)), chance)
+            while not (pids := self._choose(kind)):
+                if self._over.wait(0.05):
+                    return
+            act(kind, chance.choice(sorted(pids)), chance)
 
     def _kill(self, kind: str, pid: int, chance: Random) -> None:
         self.killed[kind].append(pid)
