@@ -77,7 +77,7 @@ class SlowReaders(FaultCase):
             say(f"controller {peak.value:.0f} MB at most")
             self.assertLess(peak.value, MOST)
 
-    @limit(200)
+    @limit(1200 if LONG else 200)
     def test_n_slow_link(self) -> None:
         """A client reads all the time, slowly: it gets all results, of tasks and of direct calls."""
         rate, count = (1e6, 400) if LONG else (8e6, 80)
