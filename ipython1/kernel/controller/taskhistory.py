@@ -174,8 +174,9 @@ class TaskHistory:
                 raise IndexError(self._machine.clients.unknown(task_id))
         if not isinstance(task, TaskRecord):
             raise ClientError(
-                f"what was submitted as task {task_id} is no longer kept, so it cannot be submitted again; "
-                "make the task again and run it"
+                f"task {task_id} is done, and what was submitted is no longer kept, so it cannot be submitted again: "
+                "of finished tasks the controller keeps that in its memory only, within result_age and result_size, "
+                "and not when only one client reads the result or when it is restarted; make the task again and run it"
             )
         chain = task.chain
         parts = [(terms.packed, await self._bytes(payload)) for terms, payload in chain]

@@ -250,6 +250,19 @@ class HistoryTests(TaskWorldCase):
         self.assertEqual(self.result(other.tc.get_task_result(old, block=True)).result, 1)
         self.assertEqual([each.taskid for each in self.result(other.tc.history())], [old])
 
+    def test_submitting_again_after_a_restart(self) -> None:
+        """What was not done is there; what was done is not, and the error says why."""
+        done = self.result(self.tc.run(MapTask(note, (1,)), block=True)).taskid
+        waiting = self.result(self.tc.run(MapTask(note, (2,), depend=lambda properties: False)))
+        self.world.pass_time(1.0)
+        self.world.kill_controller()
+        self.world.repair()
+        self.world.pump.run()
+        problem = self.assertRaises(ClientError, self.result, self.tc.resubmit(done))
+        self.assertIn(f"task {done} is done", str(problem))
+        self.assertIn("when it is restarted; make the task again", str(problem))
+        self.assertGreater(self.result(self.tc.resubmit(waiting)), waiting)
+
     def test_a_result_of_a_map_can_be_asked_for(self) -> None:
         """It has been read and deleted here; nobody waits for ever."""
         self.assertEqual(self.result(self.tc.map(note, range(3))), [0, 1, 2])
