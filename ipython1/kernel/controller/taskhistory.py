@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from typing import Final
@@ -18,7 +19,7 @@ from ipython1.kernel.controller.scheduling.records import TaskRecord
 from ipython1.kernel.controller.taskrows import TaskRows
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.tasksync import FAILED, PENDING, SCHEDULED, STATES, SUCCEEDED, TaskEntry
-from ipython1.kernel.wire.taskwire import DONE_HEAD, Entry, Status
+from ipython1.kernel.wire.taskwire import DONE_HEAD, Entry, OptionsSpec, Status
 
 MOST: Final = 10_000
 """Entries that one question can ask for."""
@@ -113,7 +114,8 @@ class TaskHistory:
                 yield self._live(record, PENDING if task_id in pending else SCHEDULED)
             elif finished is not None:
                 [(head, payload)] = self._rows.rows([finished])
-                yield self._done(finished.client.uuid, head, payload, len(payload))
+                entry = self._done(finished.client.uuid, head, payload, len(payload))
+                yield replace(entry, what=_what(finished.task))
 
     def _live(self, record: TaskRecord, state: str) -> TaskEntry:
         return TaskEntry(
@@ -123,6 +125,7 @@ class TaskHistory:
             state,
             None if record.worker is None else record.worker.id,
             self._rows.time(record.submitted),
+            what=_what(record),
         )
 
     def _done(self, client: bytes, head: bytes, payload: bytes, size: int) -> TaskEntry:
@@ -187,6 +190,11 @@ class TaskHistory:
 
     async def _bytes(self, payload: bytes | FilePayload) -> bytes:
         return await payload.read(self._journal) if isinstance(payload, FilePayload) else payload
+
+
+def _what(task: object) -> str:
+    """What a task does, in a few words."""
+    return OptionsSpec.unpack(task.chain[0][0].packed).what if isinstance(task, TaskRecord) else ""
 
 
 def _falling(ids: IdSet) -> Iterator[int]:
