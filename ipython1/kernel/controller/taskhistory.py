@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from heapq import merge
+from heapq import merge, nlargest
 from itertools import islice
 from typing import Final
 
@@ -14,6 +14,7 @@ from ipython1.kernel.controller.filepayload import FilePayload
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import StoredResult
+from ipython1.kernel.controller.journal.rows import TaskHistory as DoneTask
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.records import TaskRecord
 from ipython1.kernel.controller.taskrows import TaskRows
@@ -116,6 +117,25 @@ class TaskHistory:
                 [(head, payload)] = self._rows.rows([finished])
                 entry = self._done(finished.client.uuid, head, payload, len(payload))
                 yield replace(entry, what=_what(finished.task))
+
+    def in_memory(self, limit: int, before: float | None = None) -> list[DoneTask]:
+        """The last tasks that are done and whose results are in memory, latest first; those completed before a time."""
+        offset = self._rows.time(0.0)
+        kept = self._machine.store.results.values()
+        wanted = (each for each in kept if before is None or each.completed + offset < before)
+        return [
+            DoneTask(
+                each.id,
+                each.client.uuid,
+                each.status,
+                each.engine,
+                each.submitted + offset,
+                each.completed + offset,
+                each.duration,
+                len(each.payload),
+            )
+            for each in nlargest(limit, wanted, key=lambda each: (each.completed, each.id))
+        ]
 
     def _live(self, record: TaskRecord, state: str) -> TaskEntry:
         return TaskEntry(
