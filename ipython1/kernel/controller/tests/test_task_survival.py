@@ -390,6 +390,22 @@ class RestartTests(JournalCase):
         self.engine.end(data=b"done")
         self.assertEqual(self.client.results[task], (OK, b"done"))
 
+    def test_retries_are_counted_anew(self) -> None:
+        """What the documents say of it: runs that failed before do not count."""
+        [task] = self.submit(b"a", retries=1)
+        self.engine.end(status=Status.FAILED)
+        self.write()
+        self.restart()
+        self.client.come_back()
+        self.engine.come_back()
+        self.engine.end(status=Status.FAILED)
+        self.write()
+        self.assertEqual(self.client.results, {})
+        self.engine.end(status=Status.FAILED)
+        self.write()
+        self.assertEqual(self.client.results[task][0], Status.FAILED)
+        self.assertEqual(self.engine.ran, [task] * 3)
+
     def test_functions_and_recovery_tasks_are_there_again(self) -> None:
         digest = b"d" * 16
         options = OptionsSpec(b"t" * 16, functions=(digest,))
