@@ -6,6 +6,7 @@ the end.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.clients.tests.commandworld import World, WorldClient, outcome_of
 from ipython1.kernel.controller import commandkeeper, commandstore
-from ipython1.kernel.wire import bulk, bulkrelay, frames, payload
+from ipython1.kernel.wire import bulk, bulkrelay, frames, payload, spool
+from ipython1.testing.memory import MemoryTransport
 
 ARRAY = numpy.arange(400.0)
 """Large, as pieces are small here."""
@@ -207,6 +209,44 @@ class NoJournalLinkTests(EachMoment, WorldCase):
     def fault(self) -> None:
         self.world.break_engine(0)
         self.client.break_link()
+
+
+class FullSpoolTests(EachMoment, WorldCase):
+    """For a while the controller can keep nothing more for those who are slow, as its journal is."""
+
+    def begin(self) -> None:
+        self.patch(spool, "PIECE_SIZE", 256)
+        self.patch(spool, "RESERVE", 4 * 256)
+        super().begin()
+        self.world.pump.run()
+        self.spool = self.world.pump.flusher.spool
+        self.spool._memory, self.spool._most = 8 * 256, 0
+        self.world.journal.at_once = False
+
+    def fault(self) -> None:
+        kept = []
+        with contextlib.suppress(spool.SpoolFull):
+            while True:
+                kept.append(self.spool.put(bytes(256)))
+        self.world.pump.run()
+        for each in kept:
+            self.spool.free(each)
+        self.world.journal.at_once = True
+        self.world.journal.commit()
+
+
+class FullSpoolSlowClientTests(FullSpoolTests):
+    """The same, as its client is slow."""
+
+    def begin(self) -> None:
+        super().begin()
+        there = MemoryTransport.of(self.client.link).other
+        self.wire = MemoryTransport.of(there)
+        self.wire.stop_reading()
+
+    def fault(self) -> None:
+        super().fault()
+        self.wire.read_on()
 
 
 class OrphanTests(WorldCase):

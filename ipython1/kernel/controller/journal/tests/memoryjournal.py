@@ -79,7 +79,7 @@ class MemoryJournal:
         self.instance = self.disk.instance
         self.epoch = self.disk.epoch
         self.recovered = self._recover()
-        self._at_once = at_once
+        self.at_once = at_once
         self._ticket = self._safe = self.disk.ticket
         self._calls: list[tuple[int, Callable[[], None]]] = []
         self._waiting: list[tuple[int, Callable[[], None]]] = []
@@ -150,7 +150,7 @@ class MemoryJournal:
     def _put(self, call: Callable[[], None]) -> int:
         self._ticket += 1
         self._calls.append((self._ticket, call))
-        if self._at_once:
+        if self.at_once:
             self.commit()
         return self._ticket
 
