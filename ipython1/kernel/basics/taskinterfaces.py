@@ -93,6 +93,12 @@ class ITaskController(Interface):
         :param bodies: their payloads, if a bulk transfer brought these.
         """
 
+    def refuse(uuid: bytes, submissions: Iterable[Any], reason: str) -> None:
+        """End tasks whose data did not come with ``MessageSizeError``.
+
+        :param submissions: as for :meth:`submit`, with payloads that have the right lengths.
+        """
+
     def confirm(uuid: bytes, number: int) -> None:
         """Note that the client has received a batch of results."""
 

@@ -306,6 +306,10 @@ class TaskController:
         self.intake.submit(uuid, submissions, data, bodies)
         self.changed()
 
+    def refuse(self, uuid: bytes, submissions: Iterable[Submission], reason: str) -> None:
+        self.intake.refuse(uuid, submissions, reason)
+        self.changed()
+
     def confirm(self, uuid: bytes, number: int) -> None:
         self.machine.clients.confirm(uuid, number, self.now())
         self.changed()

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from ipython1.kernel.basics.error import ClientError, KernelError, ProtocolError, to_wire
 from ipython1.kernel.basics.taskinterfaces import ITaskController, ITaskObserver
+from ipython1.kernel.controller.filepayload import LostPayload
 from ipython1.kernel.controller.multienginefc import IFCSessions, send_reply
 from ipython1.kernel.controller.resultpost import ResultPost, no_longer_kept
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
@@ -119,7 +120,12 @@ class TaskSession:
     ) -> None:
         if kind == taskwire.SUBMIT:
             head = meta if flags & frames.BULK else payload
-            self._in_turn(flags, payload, lambda bodies: self._submit(head, bodies))
+            self._in_turn(
+                flags,
+                payload,
+                lambda bodies: self._submit(head, bodies),
+                lambda reason: self._refuse(head, reason),
+            )
         elif kind == taskwire.CONFIRM:
             self._tasks.confirm(self._uuid, ident)
         elif kind == taskwire.FUNCTION:
@@ -151,26 +157,39 @@ class TaskSession:
         else:
             raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
 
-    def _in_turn(self, flags: int, payload: Buffer, take: Callable[[bytes | None], None]) -> None:
-        """Handle a frame after those before it; ``take`` gets what a bulk transfer brought, or None."""
+    def _in_turn(
+        self,
+        flags: int,
+        payload: Buffer,
+        take: Callable[[bytes | None], None],
+        failed: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """Handle a frame after those before it.
+
+        :param take: gets what a bulk transfer brought, or None.
+        :param failed: called instead, with the reason, if the transfer did not bring it.
+        """
         link = self._link
         if link is None:
             return
-        if not flags & frames.BULK:
+        if flags & frames.BULK:
+            self._arrivals.transfer(
+                link, payload, _understood(link, take), _understood(link, failed)
+            )
+        else:
             self._arrivals.in_turn(lambda: take(None))
-            return
-
-        def arrived(data: bytes) -> None:
-            try:
-                take(data)
-            except KernelError as problem:
-                link.abort(f"what the client sent cannot be understood: {problem}")
-
-        self._arrivals.transfer(link, payload, arrived)
 
     def _submit(self, head: Buffer, bodies: Buffer | None) -> None:
         submissions: Any = taskwire.unpack_submissions(head, self._read_options, bodies)
         self._tasks.submit(self._uuid, submissions, head, bodies)
+
+    def _refuse(self, head: Buffer, reason: str) -> None:
+        """The data of a task did not come."""
+        bodies: Any = LostPayload(taskwire.bodies_size(head))
+        submissions: Any = taskwire.unpack_submissions(
+            head, self._read_options, bodies, taskwire.uncut
+        )
+        self._tasks.refuse(self._uuid, submissions, reason)
 
     def _read_options(self, packed: bytes) -> object:
         options = self._options.get(packed)
@@ -285,6 +304,18 @@ class TaskSession:
     def credit(self, accepted: int, tasks: int, size: int) -> None:
         if self._link is not None:
             self._link.send(taskwire.CREDIT, accepted, taskwire.pack_credit(tasks, size))
+
+
+def _understood(link: FrameLink, take: Callable[[Any], None]) -> Callable[[Any], None]:
+    """``take``, which ends the connection to a client that does not keep to the protocol."""
+
+    def call(what: Any) -> None:
+        try:
+            take(what)
+        except KernelError as problem:
+            link.abort(f"what the client sent cannot be understood: {problem}")
+
+    return call
 
 
 def _to_wire(failure: Failure) -> tuple[str, str]:

@@ -570,6 +570,41 @@ class RefusalTests(JournalCase):
         self.assertIn("engine 0 did not take task", message)
         self.assertIn("not enough memory", message)
 
+    def test_a_controller_that_has_no_memory_for_a_task(self) -> None:
+        def no_memory(size: int) -> Any:
+            raise MemoryError(f"not enough memory for {size} bytes on the receiving side")
+
+        self.patch(bulk, "allocate", no_memory)
+        [before] = self.client.submit([b"a"])
+        [large] = self.client.submit([b"x" * 300_000])
+        [behind] = self.client.submit([b"b"])
+        self.assertEqual(
+            self.client.results, {}, "nothing is told before what came earlier is safe"
+        )
+        self.write()
+        self.engine.end()
+        self.engine.end()
+        self.write()
+        self.desk.wait(1)
+        self.assertEqual(sorted(self.client.results), [before, large, behind])
+        self.assertEqual(
+            self.client.results[large],
+            (
+                REFUSED,
+                (
+                    "MessageSizeError",
+                    f"the controller did not take task {large} (300000 bytes): "
+                    "not enough memory for 300000 bytes on the receiving side",
+                ),
+            ),
+        )
+        self.assertEqual(self.client.accepted, 3)
+        account = self.desk.tasks.machine.clients.accounts[bytes.fromhex(self.client.uuid)]
+        self.assertEqual((account.released, account.released_size), (3, 300_002), "its credit")
+        self.assertEqual(self.journal.disk.failed, {large})
+        with self.assertRaisesRegex(RuntimeError, "did not get all of the task"):
+            self.client.ask("submission", taskid=large)
+
     def test_a_client_that_has_no_memory_for_a_result(self) -> None:
         [task] = self.submit(b"a")
         allocate = bulk.allocate
