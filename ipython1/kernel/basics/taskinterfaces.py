@@ -138,7 +138,8 @@ class ITaskController(Interface):
     def queue_status(verbose: bool = False) -> dict[str, Any]:
         """Return the number of tasks in each state, or with ``verbose`` lists of their ids.
 
-        With ``verbose``, ``reasons`` is a list of pairs: why tasks wait for more than their turn, and the ids of these.
+        ``warnings`` has a line for each thing that is wrong with the controller.  With ``verbose``, ``reasons`` is a
+        list of pairs: why tasks wait for more than their turn, and the ids of these.
         """
 
 

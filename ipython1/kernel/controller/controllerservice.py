@@ -22,7 +22,7 @@ from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.controller.clientregistry import ClientRegistry
 from ipython1.kernel.controller.commandbook import CommandBook
 from ipython1.kernel.controller.config import Graces, TaskConfig
-from ipython1.kernel.controller.journal.interface import Journal, NoJournal
+from ipython1.kernel.controller.journal.interface import Journal, NoJournal, trouble_of
 from ipython1.kernel.controller.journal.rows import EngineRow
 from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Processes
 from ipython1.kernel.controller.partyrows import STARTED_AGAIN, engine_party, engine_row
@@ -351,6 +351,11 @@ class ControllerService(MultiService):
             known=known,
             extra=extra,
         )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong, for people; one line each."""
+        return [line for line in (trouble_of(self.journal), self.journal.lost) if line]
 
     def on_end_do(self, f: Callable[[], None]) -> None:
         """Call ``f`` at the end of the process, before the journal is closed."""

@@ -28,6 +28,9 @@ from ipython1.kernel.wire.tasksync import read_ranges
 
 log = Logger()
 
+AT_ONCE = frozenset(("queue_status",))
+"""Questions that are answered also while the journal cannot be written."""
+
 MOST_OPTIONS = 4096
 """Different options that a session remembers."""
 
@@ -147,13 +150,7 @@ class TaskSession:
             self._tasks.controller.clients.goodbye(self._uuid.hex(), reason)
         elif kind == frames.ASK:
             question = bytes(payload)
-            self._in_turn(
-                0,
-                b"",
-                lambda nothing: self._tasks.intake.after(
-                    self._uuid, lambda: self._asked(ident, question)
-                ),
-            )
+            self._in_turn(0, b"", lambda nothing: self._asked(ident, question))
         else:
             raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
 
@@ -200,15 +197,26 @@ class TaskSession:
         return options
 
     def _asked(self, number: int, payload: Buffer) -> None:
-        """Answer a question, now or later."""
+        """Answer a question; not before the client's tasks are safe, if it may be about one of them."""
         try:
             question = messages.unpack_json(payload)
-            value = self._questions[question["name"]](**question["args"])
+            name, args = question["name"], question["args"]
+        except (KernelError, KeyError, TypeError) as problem:
+            self._answer(number, {"error": to_wire(_unclear(problem))})
+            return
+        if name in AT_ONCE:
+            self._answer_with(number, name, args)
+        else:
+            self._tasks.intake.after(self._uuid, lambda: self._answer_with(number, name, args))
+
+    def _answer_with(self, number: int, name: str, args: dict[str, Any]) -> None:
+        """Answer a question, now or later."""
+        try:
+            value = self._questions[name](**args)
         except (KernelError, IndexError) as problem:
             self._answer(number, {"error": to_wire(problem)})
         except (KeyError, TypeError) as problem:
-            unclear = ProtocolError(f"the call cannot be understood: {problem!r}")
-            self._answer(number, {"error": to_wire(unclear)})
+            self._answer(number, {"error": to_wire(_unclear(problem))})
         else:
             if isinstance(value, Deferred):
                 value.addCallbacks(
@@ -318,13 +326,17 @@ def _understood(link: FrameLink, take: Callable[[Any], None]) -> Callable[[Any],
     return call
 
 
+def _unclear(problem: Exception) -> ProtocolError:
+    return ProtocolError(f"the call cannot be understood: {problem!r}")
+
+
 def _to_wire(failure: Failure) -> tuple[str, str]:
     """The error that a question ended with; what is not the asker's business is logged."""
     problem = failure.value
     if isinstance(problem, KernelError | IndexError):
         return to_wire(problem)
     if isinstance(problem, TypeError | ValueError):
-        return to_wire(ProtocolError(f"the call cannot be understood: {problem!r}"))
+        return to_wire(_unclear(problem))
     log.failure("a question of a client could not be answered", failure)
     return to_wire(ClientError(f"the controller failed to answer: {problem!r}; see its log"))
 

@@ -166,12 +166,29 @@ class JournalTests(JournalCase):
 
     def test_a_task_is_neither_confirmed_nor_run_before_it_is_safe(self) -> None:
         self.client.submit([b"a"])
-        number = self.client.ask_later("queue_status")
+        number = self.client.ask_later("engines")
         self.assertEqual((self.client.accepted, self.engine.runs), (0, {}))
         self.assertNotIn(number, self.client.answers, "questions keep their place behind tasks")
         self.write()
         self.assertEqual((self.client.accepted, len(self.engine.runs)), (1, 1))
-        self.assertEqual(self.client.answer(number)["scheduled"], 1)
+        self.assertEqual(self.client.answer(number), 1)
+
+    def test_tasks_that_wait_for_a_full_disk_say_so(self) -> None:
+        begun = self.submit(b"a")
+        self.journal.trouble = "database or disk is full (in /there)"
+        waiting = self.client.submit([b"b", b"c"])
+        self.assertEqual(self.client.ask("queue_status")["scheduled"], 2)
+        status = self.client.ask("queue_status", verbose=True)
+        self.assertEqual((status["pending"], status["scheduled"]), (begun, waiting))
+        [(why, ids)] = status["reasons"]
+        self.assertEqual(ids, waiting)
+        self.assertIn("journal cannot be written: database or disk is full (in /there)", why)
+        self.assertIn("when there is room on that disk again", why)
+        self.assertEqual(status["warnings"], [why])
+        self.journal.trouble = ""
+        self.write()
+        status = self.client.ask("queue_status", verbose=True)
+        self.assertEqual((status["reasons"], status["warnings"]), ([], []))
 
     def test_an_engine_is_given_nothing_before_it_is_safe_that_it_is_known(self) -> None:
         self.submit(b"a", b"b", b"c", b"d")
