@@ -137,6 +137,7 @@ class ControllerService(MultiService):
         self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
         self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
         self.clients.on_client_gone_do(self.commands.client_gone)
+        self.journal.on_trouble_do(lambda text: self.clients.warn(self.warnings))
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
@@ -349,7 +350,7 @@ class ControllerService(MultiService):
             instance=self.journal.instance,
             epoch=self.journal.epoch,
             known=known,
-            extra=extra,
+            extra={"warnings": self.warnings, **extra},
         )
 
     @property

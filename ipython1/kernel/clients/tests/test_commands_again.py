@@ -249,6 +249,30 @@ class FullSpoolSlowClientTests(FullSpoolTests):
         self.wire.read_on()
 
 
+class WarningTests(WorldCase):
+    """A client is told what is wrong with the controller, also when it comes or comes back."""
+
+    def watch(self, client: WorldClient) -> list[list[str]]:
+        told: list[list[str]] = []
+        client.mec.on_warnings(told.append)
+        return told
+
+    def test_a_full_disk(self):
+        told = self.watch(self.client)
+        self.world.journal.troubled("disk full (in /there)")
+        self.world.pump.run()
+        nothing, [line] = told
+        self.assertEqual(nothing, [])
+        self.assertIn("journal cannot be written: disk full (in /there)", line)
+        self.assertEqual(self.watch(self.world.client()), [[line]])
+        self.client.break_link()
+        self.world.journal.troubled("")
+        self.world.pump.run()
+        self.world.repair()
+        self.world.pump.run()
+        self.assertEqual(told, [[], [line], []])
+
+
 class OrphanTests(WorldCase):
     """Commands of which a new controller knows only what their engines say."""
 

@@ -82,6 +82,7 @@ class MemoryJournal:
         self.at_once = at_once
         self._ticket = self._safe = self.disk.ticket
         self._calls: list[tuple[int, Callable[[], None]]] = []
+        self._on_trouble: list[Callable[[str], None]] = []
         self._waiting: list[tuple[int, Callable[[], None]]] = []
 
     def _recover(self) -> Recovered:
@@ -139,7 +140,13 @@ class MemoryJournal:
             self._waiting.append((ticket, call))
 
     def on_trouble_do(self, call: Callable[[str], None]) -> None:
-        pass
+        self._on_trouble.append(call)
+
+    def troubled(self, text: str) -> None:
+        """Nothing can be written, or it can again."""
+        self.trouble = text
+        for tell in self._on_trouble:
+            tell(text)
 
     def on_room_do(self, call: Callable[[], None]) -> None:
         pass
