@@ -395,6 +395,8 @@ class TaskController:
         if isinstance(instruction, Keep):
             self._keeper.add(instruction.batch)
         elif isinstance(instruction, Deliver | Tell | Refuse | Credit):
+            if isinstance(instruction, Deliver):
+                self._keeper.delivered(instruction.batch)
             observer = self._observers.get(instruction.client)
             if observer is not None:
                 self._tell_client(observer, instruction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -129,6 +130,29 @@ class BrokenLinkTests(SynchronousTestCase):
             other.ask("fetch", taskids=[self.client.ids[5]], wait=True)
         with self.assertRaisesRegex(RuntimeError, "IndexError: there is no task 1000000"):
             other.ask("fetch", taskids=[10**6], wait=True)
+
+    def test_results_that_nobody_reads_do_not_fill_the_memory(self) -> None:
+        self.patch(resultkeeper, "PER_CLIENT", 2**20)
+        assert self.client.link is not None
+        wire = MemoryTransport.of(MemoryTransport.of(self.client.link).other)
+        wire.stop_reading()
+        ids = self.client.submit([b"%d" % number for number in range(200)])
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        size = 0
+        for number in range(200):
+            # Large ones and small ones go different ways.
+            data = bytes([number]) * (300_000 if number % 2 else 100_000)
+            size += len(data)
+            self.engine.end(data=data)
+        self.assertLess(tracemalloc.get_traced_memory()[0], size // 4)
+        tracemalloc.stop()
+        wire.read_on()
+        self.desk.wait(1)
+        self.assertEqual(sorted(self.client.results), ids)
+        for number, task in enumerate(ids):
+            length = 300_000 if number % 2 else 100_000
+            self.assertEqual(self.client.results[task], (OK, bytes([number]) * length))
 
 
 class JournalCase(SynchronousTestCase):
