@@ -275,7 +275,7 @@ class ClientCommands:
         self._queue(submission, payload, relay, lost)
         if kept:
             data.can_return = relay is not None
-            self._keeper.keep(submission, payload, relay, partial(self._safe, submission))
+            self._keep(submission, payload, relay)
         if lost:
             self._fail(submission, lost)
         if meta.announce:
@@ -324,7 +324,12 @@ class ClientCommands:
         if submission.data.wanted:
             submission.data.came(None if relay else payload, relay)
         if submission.kept and not submission.safe and not self._keeper.is_keeping(submission):
-            self._keeper.keep(submission, payload, relay, partial(self._safe, submission))
+            self._keep(submission, payload, relay)
+
+    def _keep(self, submission: Submission, payload: Buffer, relay: BulkRelay | None) -> None:
+        """Put a command into the journal; its client sends once more what does not come whole."""
+        resend = partial(self._resend, submission.number)
+        self._keeper.keep(submission, payload, relay, partial(self._safe, submission), resend)
 
     def _fetch(self, submission: Submission) -> None:
         """An engine needs the arguments of a command, which are not here."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from ipython1.kernel.basics.error import ClientError, ProtocolError
 from ipython1.kernel.controller.clientregistry import ClientRegistry
-from ipython1.kernel.controller.filepayload import FilePayload
+from ipython1.kernel.controller.filepayload import FilePayload, LostPayload
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import StoredResult
@@ -208,8 +208,8 @@ class TaskHistory:
         ]
         return Entry(task.id, *parts[0], parts[1:]), tuple(dict.fromkeys(digests))
 
-    async def _bytes(self, payload: bytes | FilePayload) -> bytes:
-        return await payload.read(self._journal) if isinstance(payload, FilePayload) else payload
+    async def _bytes(self, payload: bytes | FilePayload | LostPayload) -> bytes:
+        return payload if isinstance(payload, bytes) else await payload.read(self._journal)
 
 
 def _what(task: object) -> str:

@@ -6,6 +6,7 @@ the end.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.clients.tests.commandworld import World, WorldClient, outcome_of
 from ipython1.kernel.controller import commandkeeper, commandstore
-from ipython1.kernel.wire import bulk, bulkrelay, frames, payload
+from ipython1.kernel.wire import bulk, bulkrelay, frames, payload, spool
+from ipython1.testing.memory import MemoryTransport
 
 ARRAY = numpy.arange(400.0)
 """Large, as pieces are small here."""
@@ -207,6 +209,68 @@ class NoJournalLinkTests(EachMoment, WorldCase):
     def fault(self) -> None:
         self.world.break_engine(0)
         self.client.break_link()
+
+
+class FullSpoolTests(EachMoment, WorldCase):
+    """For a while the controller can keep nothing more for those who are slow, as its journal is."""
+
+    def begin(self) -> None:
+        self.patch(spool, "PIECE_SIZE", 256)
+        self.patch(spool, "RESERVE", 4 * 256)
+        super().begin()
+        self.world.pump.run()
+        self.spool = self.world.pump.flusher.spool
+        self.spool._memory, self.spool._most = 8 * 256, 0
+        self.world.journal.at_once = False
+
+    def fault(self) -> None:
+        kept = []
+        with contextlib.suppress(spool.SpoolFull):
+            while True:
+                kept.append(self.spool.put(bytes(256)))
+        self.world.pump.run()
+        for each in kept:
+            self.spool.free(each)
+        self.world.journal.at_once = True
+        self.world.journal.commit()
+
+
+class FullSpoolSlowClientTests(FullSpoolTests):
+    """The same, as its client is slow."""
+
+    def begin(self) -> None:
+        super().begin()
+        there = MemoryTransport.of(self.client.link).other
+        self.wire = MemoryTransport.of(there)
+        self.wire.stop_reading()
+
+    def fault(self) -> None:
+        super().fault()
+        self.wire.read_on()
+
+
+class WarningTests(WorldCase):
+    """A client is told what is wrong with the controller, also when it comes or comes back."""
+
+    def watch(self, client: WorldClient) -> list[list[str]]:
+        told: list[list[str]] = []
+        client.mec.on_warnings(told.append)
+        return told
+
+    def test_a_full_disk(self):
+        told = self.watch(self.client)
+        self.world.journal.troubled("disk full (in /there)")
+        self.world.pump.run()
+        nothing, [line] = told
+        self.assertEqual(nothing, [])
+        self.assertIn("journal cannot be written: disk full (in /there)", line)
+        self.assertEqual(self.watch(self.world.client()), [[line]])
+        self.client.break_link()
+        self.world.journal.troubled("")
+        self.world.pump.run()
+        self.world.repair()
+        self.world.pump.run()
+        self.assertEqual(told, [[], [line], []])
 
 
 class OrphanTests(WorldCase):

@@ -97,6 +97,7 @@ class WritingJournal:
         self.lost = recovered.lost
         self.trouble = ""
         self.overfull = False
+        self._directory = store.directory
         self._files = store.files
         self._ticket = self._safe = store.state.ticket
         self._next_task = recovered.next_task
@@ -154,7 +155,7 @@ class WritingJournal:
             )
         else:
             log.info("the journal can be written again")
-        self.trouble = text
+        self.trouble = text and f"{text} (in {self._directory})"
         for tell in self._on_trouble:
             _guarded(tell, text)
 

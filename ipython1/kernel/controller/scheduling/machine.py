@@ -105,7 +105,7 @@ class TaskMachine:
         self.dependencies = Dependencies(self)
         self.faults = Faults(self)
         self.restored = Restored(self)
-        self.survey = Survey(self, self.store, self.restored)
+        self.survey = Survey(self, self.clients, self.restored)
         self.status, self.counts = self.survey.status, self.survey.counts
         requests = Requests(self, self.clients, self.faults)
         self.abort, self.withdraw = requests.abort, requests.withdraw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -130,6 +131,29 @@ class BrokenLinkTests(SynchronousTestCase):
         with self.assertRaisesRegex(RuntimeError, "IndexError: there is no task 1000000"):
             other.ask("fetch", taskids=[10**6], wait=True)
 
+    def test_results_that_nobody_reads_do_not_fill_the_memory(self) -> None:
+        self.patch(resultkeeper, "PER_CLIENT", 2**20)
+        assert self.client.link is not None
+        wire = MemoryTransport.of(MemoryTransport.of(self.client.link).other)
+        wire.stop_reading()
+        ids = self.client.submit([b"%d" % number for number in range(200)])
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        size = 0
+        for number in range(200):
+            # Large ones and small ones go different ways.
+            data = bytes([number]) * (300_000 if number % 2 else 100_000)
+            size += len(data)
+            self.engine.end(data=data)
+        self.assertLess(tracemalloc.get_traced_memory()[0], size // 4)
+        tracemalloc.stop()
+        wire.read_on()
+        self.desk.wait(1)
+        self.assertEqual(sorted(self.client.results), ids)
+        for number, task in enumerate(ids):
+            length = 300_000 if number % 2 else 100_000
+            self.assertEqual(self.client.results[task], (OK, bytes([number]) * length))
+
 
 class JournalCase(SynchronousTestCase):
     """With a journal that is written when the test says so."""
@@ -166,12 +190,29 @@ class JournalTests(JournalCase):
 
     def test_a_task_is_neither_confirmed_nor_run_before_it_is_safe(self) -> None:
         self.client.submit([b"a"])
-        number = self.client.ask_later("queue_status")
+        number = self.client.ask_later("engines")
         self.assertEqual((self.client.accepted, self.engine.runs), (0, {}))
         self.assertNotIn(number, self.client.answers, "questions keep their place behind tasks")
         self.write()
         self.assertEqual((self.client.accepted, len(self.engine.runs)), (1, 1))
-        self.assertEqual(self.client.answer(number)["scheduled"], 1)
+        self.assertEqual(self.client.answer(number), 1)
+
+    def test_tasks_that_wait_for_a_full_disk_say_so(self) -> None:
+        begun = self.submit(b"a")
+        self.journal.trouble = "database or disk is full (in /there)"
+        waiting = self.client.submit([b"b", b"c"])
+        self.assertEqual(self.client.ask("queue_status")["scheduled"], 2)
+        status = self.client.ask("queue_status", verbose=True)
+        self.assertEqual((status["pending"], status["scheduled"]), (begun, waiting))
+        [(why, ids)] = status["reasons"]
+        self.assertEqual(ids, waiting)
+        self.assertIn("journal cannot be written: database or disk is full (in /there)", why)
+        self.assertIn("when there is room on that disk again", why)
+        self.assertEqual(status["warnings"], [why])
+        self.journal.trouble = ""
+        self.write()
+        status = self.client.ask("queue_status", verbose=True)
+        self.assertEqual((status["reasons"], status["warnings"]), ([], []))
 
     def test_an_engine_is_given_nothing_before_it_is_safe_that_it_is_known(self) -> None:
         self.submit(b"a", b"b", b"c", b"d")
@@ -585,6 +626,41 @@ class RefusalTests(JournalCase):
         self.assertEqual((status, name), (REFUSED, "MessageSizeError"))
         self.assertIn("engine 0 did not take task", message)
         self.assertIn("not enough memory", message)
+
+    def test_a_controller_that_has_no_memory_for_a_task(self) -> None:
+        def no_memory(size: int) -> Any:
+            raise MemoryError(f"not enough memory for {size} bytes on the receiving side")
+
+        self.patch(bulk, "allocate", no_memory)
+        [before] = self.client.submit([b"a"])
+        [large] = self.client.submit([b"x" * 300_000])
+        [behind] = self.client.submit([b"b"])
+        self.assertEqual(
+            self.client.results, {}, "nothing is told before what came earlier is safe"
+        )
+        self.write()
+        self.engine.end()
+        self.engine.end()
+        self.write()
+        self.desk.wait(1)
+        self.assertEqual(sorted(self.client.results), [before, large, behind])
+        self.assertEqual(
+            self.client.results[large],
+            (
+                REFUSED,
+                (
+                    "MessageSizeError",
+                    f"the controller did not take task {large} (300000 bytes): "
+                    "not enough memory for 300000 bytes on the receiving side",
+                ),
+            ),
+        )
+        self.assertEqual(self.client.accepted, 3)
+        account = self.desk.tasks.machine.clients.accounts[bytes.fromhex(self.client.uuid)]
+        self.assertEqual((account.released, account.released_size), (3, 300_002), "its credit")
+        self.assertEqual(self.journal.disk.failed, {large})
+        with self.assertRaisesRegex(RuntimeError, "did not get all of the task"):
+            self.client.ask("submission", taskid=large)
 
     def test_a_client_that_has_no_memory_for_a_result(self) -> None:
         [task] = self.submit(b"a")
