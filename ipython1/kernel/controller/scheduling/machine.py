@@ -450,6 +450,11 @@ class TaskMachine:
         record.worker = None
         record.state = QUEUED
 
+    def put_back(self, records: list[TaskRecord], anew: bool = False) -> None:
+        """Tasks that no engine has any more wait again: in their old places, or ``anew`` behind all others."""
+        clear = self.restored.hold_back(records)
+        (self.assigner.put_many if anew else self.assigner.put_back)(clear)
+
     def unqueue(self, record: TaskRecord) -> None:
         """A task that no engine has is done for."""
         if record.state is UNCLEAR:
