@@ -330,6 +330,8 @@ class ClientCommands:
     def _came_again(self, submission: Submission, payload: Buffer, relay: BulkRelay | None) -> None:
         if submission.data.wanted:
             submission.data.came(None if relay else payload, relay)
+        else:
+            submission.data.not_coming()  # who wanted them is away, and asks again when it is back
         if submission.kept and not submission.safe and not self._keeper.is_keeping(submission):
             self._keeper.keep(submission, payload, relay, partial(self._safe, submission))
 
