@@ -418,6 +418,26 @@ class GoneClientTests(WorldCase):
 class HeldTests(WorldCase):
     """After a restart nothing of a client goes out before it has said what it still has."""
 
+    def test_no_engine_gets_again_what_its_client_has_the_outcome_of(self):
+        """It would wait there for data that the client does not have any more, and hold back all that comes later."""
+        engines = self.world.cluster.engines
+        engines[0].worker.held = True
+        call = self.mec.execute(f"x = 1  # {'-' * 300_000}", targets=[0, 1])
+        self.world.pump.run()
+        self.assertEqual(self.namespace(1)["x"], 1)
+        self.world.kill_controller()
+        self.client.connect()
+        engines[0].register()
+        engines[0].worker.release()
+        self.world.pump.run()
+        self.assertEqual(len(outcome_of(call)), 2)
+        engines[1].register()
+        later = self.mec.execute("x += 1", targets=1)
+        self.world.pump.run()
+        self.assertEqual(len(outcome_of(later)), 1)
+        self.assertEqual(self.namespace(1)["x"], 2)
+        self.check_nothing_left()
+
     def test_a_journalled_command_never_overtakes_one_that_is_sent_again(self):
         for engine in self.world.cluster.engines:
             engine.worker.held = True

@@ -484,6 +484,50 @@ class RestartTests(JournalCase):
         self.engine.come_back()
         self.assertEqual(self.engine.stopped, [run])
 
+    def test_an_old_run_does_not_stand_for_a_newer_one_on_the_same_engine(self) -> None:
+        """The engine was given up, came back, and got the task again; it still had to tell the end of the old run."""
+        [task] = self.submit(b"a", retries=1)
+        self.engine.cut()
+        self.desk.wait(11)
+        self.engine.connect()
+        self.write()
+        self.assertEqual([key[0] for key in self.engine.runs], [task, task])
+        self.engine.cut()
+        self.engine.end(1, Status.STOPPED)
+        self.engine.end()
+        self.restart()
+        self.client.come_back()
+        self.engine.come_back()
+        self.write()
+        self.assertEqual(self.engine.runs, {}, "the result is there; it does not run again")
+        self.assertEqual(self.client.results[task], (OK, b"result of a"))
+
+    def test_a_run_that_failed_does_not_stand_for_a_newer_one_on_another_engine(self) -> None:
+        for ends_first in (False, True):
+            self.setUp()
+            other = WireEngine(self.desk)
+            self.write()
+            [task] = self.submit(b"a", retries=5)
+            first, second = (self.engine, other) if self.engine.runs else (other, self.engine)
+            run = next(iter(first.runs))
+            second.runs[task, run[1] + 1] = (
+                b"a"  # as if it had failed with the first, which still tells of that
+            )
+            if ends_first:
+                first.cut()
+                first.end(1, Status.FAILED)
+            self.restart(other)
+            self.client.come_back()
+            first.come_back()
+            self.write()
+            self.assertEqual([key[0] for key in first.runs], [] if ends_first else [task])
+            second.come_back()
+            self.write()
+            self.assertEqual(first.stopped, [] if ends_first else [run])
+            self.assertEqual((len(second.runs), second.stopped), (1, []))
+            second.end()
+            self.assertEqual(self.client.results[task], (OK, b"result of a"))
+
     def test_tasks_of_a_client_that_is_gone_go_on(self) -> None:
         [task] = self.submit(b"a")
         self.desk.service.clients.goodbye(self.client.uuid, "it died")
