@@ -317,7 +317,8 @@ class StuckParties(FaultCase):
             self.assertEqual((ended.returncode, ended.stderr), (0, ""))
             self.assertEqual([pid for pid in family if osprocess.is_alive(pid)], [])
             security = {path.name for path in (cluster.ipython_dir / "security").iterdir()}
-            self.assertFalse(security & {"ipcluster.sock", "ipcluster.json"}, security)
+            left = security & {"ipcluster.sock", "ipcontroller.sock", "ipcluster.json"}
+            self.assertFalse(left, security)
             self.assertEqual(ipcluster(cluster, "stop", "--force").returncode, 1)
 
     def test_05_by_force_after_the_death_of_ipcluster_and_nanny(self) -> None:

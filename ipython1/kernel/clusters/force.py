@@ -6,6 +6,7 @@ their descendants, and whatever carries the mark in its environment by which the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,12 +18,13 @@ from pathlib import Path
 from ipython1.daemon import osprocess
 from ipython1.daemon.children import OWNER_VARIABLE
 from ipython1.daemon.osprocess import ProcessEntry
-from ipython1.kernel.basics.error import ResultNotCompleted
+from ipython1.kernel.basics.error import ResultNotCompleted, SecurityError
 from ipython1.kernel.clusters.launch import remove_files
 from ipython1.kernel.clusters.status import ClusterStatus, wait_until_gone
-from ipython1.kernel.host.control import remove_socket
+from ipython1.kernel.host.control import find_socket, remove_socket
+from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.restorefile import RESTORE_FILE
-from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.host.security import CONTROL_SOCKET, ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
 
 LIMIT = 20.0
@@ -104,7 +106,18 @@ def tidy_up(files: ClusterFiles, state: ClusterStatus) -> None:
     usual = files.security_file("ipcluster.sock")
     for path in {Path(state.socket or usual), usual}:
         remove_socket(path, usual)
+    _remove_controllers_socket(files)
     files.security_file(RESTORE_FILE).unlink(missing_ok=True)
     files.state.unlink(missing_ok=True)
     if state.temporary:
         remove_files(files)
+
+
+def _remove_controllers_socket(files: ClusterFiles) -> None:
+    """Remove the socket of a controller that was killed, unless another one has come in its place."""
+    lock = LockFile(files.security_file("ipcontroller.lock"))
+    if lock.acquire():
+        usual = files.security_file(CONTROL_SOCKET)
+        with contextlib.suppress(SecurityError):
+            remove_socket(find_socket(usual), usual)
+        lock.release()

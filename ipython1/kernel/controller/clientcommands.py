@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 
-from ipython1.kernel.basics.error import EngineDied, JournalError, KernelError, QueueCleared
+from ipython1.kernel.basics.error import EngineDied, JournalError, KernelError
 from ipython1.kernel.controller.clientoutcomes import ClientOutcomes
 from ipython1.kernel.controller.command import Outcome
 from ipython1.kernel.controller.commanddata import CommandData
@@ -92,8 +92,8 @@ class ClientCommands:
         self._synced = synced
         self._highest = highest
         self._submissions: dict[int, Submission] = {}
-        self._expected: dict[int, str] = {}
-        self._taken_before: dict[int, Sequence[int]] = {}
+        self._expected: dict[int, Sequence[int]] = {}
+        self._called_off: dict[int, Callable[[], object]] = {}
         self._listed: set[int] = set()
         self._resent: set[int] = set()
         self._refused: dict[int, KernelError] = {}
@@ -104,7 +104,9 @@ class ClientCommands:
 
     def may_go(self, number: int) -> bool:
         """Whether a command may be sent to an engine."""
-        return self._synced and not (self._expected and number > min(self._expected))
+        if not self._synced or number in self._called_off:
+            return False
+        return not (self._expected and number > min(self._expected))
 
     def may_claim(self, number: int) -> bool:
         """Whether the client may still come and name a command that only its engine knows."""
@@ -150,7 +152,7 @@ class ClientCommands:
         self._face = None
         self.is_gone = self._synced = True
         self._expected.clear()
-        self._taken_before.clear()
+        self._called_off.clear()
         self._outcomes.went_away(())
         for submission in self._all():
             submission.wanted = submission.safe
@@ -182,8 +184,7 @@ class ClientCommands:
                 # It stays refused, as later ones have gone out since.
                 face.refused(number, self._refused[number])
             elif has_data:
-                self._expected[number] = ""
-                self._taken_before[number] = tuple(has)
+                self._expected[number] = tuple(has)
                 self._resend(number)
             else:
                 face.refused(number, _not_known())
@@ -229,26 +230,31 @@ class ClientCommands:
         submission = self._submissions.get(number)
         if self._resent:
             self._resent.discard(number)
-        called_off = self._expected.pop(number, None) if self._expected else None
+        taken = self._expected.pop(number, None) if self._expected else None
         if submission is not None:
             self._came_again(submission, payload, relay)
-        elif called_off is None and number <= self._highest:
+        elif taken is None and number <= self._highest:
             if relay is not None:
                 relay.refuse("it was received before")
         else:
             self._highest = max(self._highest, number)
             try:
-                if called_off:
-                    raise QueueCleared(f"{meta.method}: {called_off}")
-                again = called_off is not None
-                self._begin(number, meta, payload, relay, again)
+                self._begin(number, meta, payload, relay, taken)
             except KernelError as problem:
                 self._submissions.pop(number, None)
                 self._refuse(number, problem)
         if relay is not None:
             relay.refuse(LATER if submission is None else "it was received before")
-        if called_off is not None:
+        if taken is not None:
+            self._call_off_now(number)
             self._multiplexer.go_on()
+
+    def _call_off_now(self, number: int) -> None:
+        """Call a command off that is in the queues again; it is not sent before that."""
+        call_off = self._called_off.get(number)
+        if call_off is not None:
+            call_off()
+            del self._called_off[number]
 
     def _refuse(self, number: int, problem: KernelError) -> None:
         """Refuse a command for good, also if its client does not hear of it now."""
@@ -264,8 +270,12 @@ class ClientCommands:
         meta: SubmitMeta,
         payload: Buffer,
         relay: BulkRelay | None,
-        again: bool,
+        taken: Sequence[int] | None,
     ) -> None:
+        """Put a command into the queues.
+
+        :param taken: the engines whose outcomes the client has, if it was here before.
+        """
         kept = meta.keep and self._keeper.keeps
         if kept and self._keeper.trouble:
             raise JournalError(f"the controller cannot keep this call now: {self._keeper.trouble}")
@@ -274,23 +284,21 @@ class ClientCommands:
         submission = Submission((self.origin, number), meta, data, self._now(), kept=kept)
         data.fetch_with(partial(self._fetch, submission))
         self._submissions[number] = submission
-        taken = self._taken_before.pop(number, ())
-        lacking = [each for each in meta.targets or () if each not in taken]
-        lost = self._lost(lacking) if again else ()
-        self._queue(submission, payload, relay, {*lost, *taken})
+        lost = () if taken is None else self._lost(set(meta.targets or ()).difference(taken))
+        self._queue(submission, payload, relay, {*lost, *(taken or ())})
         if kept:
             data.can_return = relay is not None
             self._keep(submission, payload, relay)
         if lost:
             self._fail(submission, lost)
-        for engine_id in submission.shares.keys() & taken:
+        for engine_id in submission.shares.keys() & (taken or ()):
             self._outcomes.taken(submission, submission.shares[engine_id])
         if meta.announce:
             self._acknowledge(submission)
         if size > KEPT_HERE:
             self._settle(submission)
 
-    def _lost(self, targets: Sequence[int]) -> Sequence[int]:
+    def _lost(self, targets: Iterable[int]) -> Sequence[int]:
         """Those engines of a command that was here before which are not there any more."""
         return [each for each in targets if self._multiplexer.engine(each) is None]
 
@@ -384,13 +392,17 @@ class ClientCommands:
         """A command of this number came, and is not one for engines."""
         self._highest = max(self._highest, number)
         if self._expected.pop(number, None) is not None:
+            self._called_off.pop(number, None)
             self._multiplexer.go_on()
 
-    def call_off(self, number: int, reason: str) -> bool:
-        """Let a command that is still expected fail with ``QueueCleared``; False if it is not."""
+    def call_off(self, number: int, call_off: Callable[[], object]) -> bool:
+        """Call ``call_off`` when a command that is still expected has come; False if it is not.
+
+        Only then is known which engines have begun it already.
+        """
         if number not in self._expected:
             return False
-        self._expected[number] = reason
+        self._called_off[number] = call_off
         return True
 
     def recover(self, row: CommandRow, head: CommandHead, notes: Sequence[OutcomeNote]) -> None:

@@ -88,6 +88,7 @@ class CommandSender:
         self._confirm_call: Any = None
         self._hungry = False
         self._met = False
+        self._called_off: dict[Key, tuple[str, int | None]] = {}
         self._held = False
         self._waiting_for_end: dict[Key, list[Deferred[None]]] = {}
         self._on_turn = on_turn
@@ -103,6 +104,7 @@ class CommandSender:
             if not command.outcome.called:
                 self._send(frames.RECLAIM, command.key)
         self._confirms += result.unwanted
+        self._call_off()
         if result.again:
             self._remove_unwanted()
         self._confirm_later()
@@ -189,8 +191,28 @@ class CommandSender:
             self._hungry = True
             link.call_soon(self.go_on)
 
-    def remove(self, wanted: Callable[[Command], bool], reason: str) -> int:
-        """Remove the waiting commands that are ``wanted``; each fails with ``QueueCleared``."""
+    def _call_off(self) -> None:
+        """The engine has said which of the commands it has that were to be removed before."""
+        called_off, self._called_off = self._called_off, {}
+        for key, (reason, otherwise) in called_off.items():
+            if not self._queue.has(key):
+                self.remove_one(key, reason)
+            elif otherwise is not None:
+                self._send(otherwise, key)
+
+    def remove(
+        self, wanted: Callable[[Command], bool], reason: str, otherwise: int | None = None
+    ) -> int:
+        """Remove the waiting commands that are ``wanted``; each fails with ``QueueCleared``.
+
+        :param otherwise: the kind of the frame to send about one that turns out to have been sent before the
+            controller's restart.
+        """
+        if not self._met:
+            # An earlier controller may have sent them, and the engine has not said yet what it has.
+            chosen = [command.key for command in self._queue.waiting if wanted(command)]
+            self._called_off.update((key, (reason, otherwise)) for key in chosen)
+            return len(chosen)
         removed = self._queue.remove(wanted)
         for command in removed:
             self._drop_data(command)
@@ -200,9 +222,9 @@ class CommandSender:
             self.go_on()
         return len(removed)
 
-    def remove_one(self, key: Key, reason: str) -> int:
-        """Remove the command ``key`` if it waits; it fails with ``QueueCleared``."""
-        return self.remove(lambda command: command.key == key, reason)
+    def remove_one(self, key: Key, reason: str, otherwise: int | None = None) -> int:
+        """Remove the command ``key`` if it waits; see :meth:`remove`."""
+        return self.remove(lambda command: command.key == key, reason, otherwise)
 
     def forget(self, key: Key) -> None:
         """Remove a waiting command that has run already, as its client says."""
@@ -226,7 +248,7 @@ class CommandSender:
         """
         if self._queue.has(key):
             self._send(frames.RECALL, key)
-        return self.remove_one(key, "it was taken back")
+        return self.remove_one(key, "it was taken back", frames.RECALL)
 
     # -- outcomes
 
@@ -399,6 +421,7 @@ class CommandSender:
     def fail_all(self, reason: str) -> None:
         """Fail everything that a gone engine had."""
         strangers = self._queue.strangers
+        self._called_off.clear()
         sent, waiting, ended = self._queue.drain()
         for command in (*sent, *(each for each in ended if not each.outcome.called)):
             self._fail(command, self.died(reason))

@@ -7,6 +7,7 @@ what becomes of them is told through a callback for each engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -20,7 +21,7 @@ from ipython1.kernel.controller.commanddata import CommandData
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of
 from ipython1.kernel.controller.queuedengine import QueuedEngine
-from ipython1.kernel.wire import messages
+from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 
@@ -178,11 +179,12 @@ class MultiEngine:
     def abort(self, origin: bytes, number: int, targets: Sequence[int] | None = None) -> int:
         key = (origin, number)
         client = self.book.find(origin)
-        touched = int(client is not None and client.call_off(number, "it was aborted"))
+        again = partial(self.abort, origin, number, targets)
+        touched = int(client is not None and client.call_off(number, again))
         for engine in list(self.controller.engines.values()):
             if targets is not None and engine.id not in targets:
                 continue
-            touched += engine.commands.remove_one(key, "it was aborted")
+            touched += engine.commands.remove_one(key, "it was aborted", frames.INTERRUPT)
             if engine.is_running(key):
                 engine.interrupt(key)
                 touched += 1
@@ -191,7 +193,8 @@ class MultiEngine:
     def withdraw(self, origin: bytes, number: int) -> int:
         key = (origin, number)
         client = self.book.find(origin)
-        called_off = client is not None and client.call_off(number, "it was taken back")
+        again = partial(self.withdraw, origin, number)
+        called_off = client is not None and client.call_off(number, again)
         engines = list(self.controller.engines.values())
         return int(called_off) + sum(engine.commands.take_back(key) for engine in engines)
 

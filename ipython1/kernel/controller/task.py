@@ -276,6 +276,7 @@ class TaskController:
         self.functions.add(uuid, digest, data)
 
     def forget_function(self, uuid: bytes, digest: bytes) -> None:
+        self._keeper.flush()  # see _forget_functions
         self.functions.forget(uuid, digest)
 
     def options(self, packed: bytes) -> TaskTerms:
@@ -457,6 +458,9 @@ class TaskController:
         """Let go of the functions of clients that are gone and have no tasks left."""
         gone = {uuid for uuid in self._leaving if uuid not in self.machine.clients.accounts}
         self._leaving -= gone
+        if gone:
+            # A later controller must not find tasks that are not done, and no function for them.
+            self._keeper.flush()
         for uuid in gone:
             self.functions.forget_client(uuid)
 

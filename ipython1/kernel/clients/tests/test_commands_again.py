@@ -348,6 +348,69 @@ class OrphanTests(WorldCase):
         self.check_nothing_left()
 
 
+class CalledOffTests(WorldCase):
+    """Commands that are taken back or aborted while a new controller does not know yet how far they are."""
+
+    def blocked(self, *calls: Callable[[], Deferred[Any]]) -> list[Deferred[Any]]:
+        """The calls, of which engine 0 has begun the first, when the controller dies."""
+        self.world.cluster.engines[0].worker.held = True
+        made = [call() for call in calls]
+        self.world.pump.run()
+        self.world.kill_controller()
+        return made
+
+    def register(self) -> None:
+        for engine in self.world.cluster.engines:
+            engine.register()
+
+    def release(self) -> None:
+        self.world.cluster.engines[0].worker.release()
+        self.world.pass_time(0.5)
+
+    def take_back(self, *numbers: int) -> None:
+        for number in numbers:
+            self.client.end.ask("withdraw", number=number).addErrback(lambda failure: None)
+
+    def count_twice(self) -> list[Deferred[Any]]:
+        def count() -> Deferred[Any]:
+            return self.mec.execute(COUNT, targets=0)
+
+        return self.blocked(count, count)
+
+    def check_second_was_taken_back(self, first: Deferred[Any], second: Deferred[Any]) -> None:
+        self.release()
+        self.assertEqual(self.namespace(0)["count"], 1)
+        self.assertEqual(len(outcome_of(first)), 1)
+        self.assertIn("it was taken back", str(outcome_of(second)))
+        self.check_nothing_left()
+
+    def test_what_has_begun_is_not_taken_back(self):
+        first, second = self.count_twice()
+        self.register()
+        self.client.connect()
+        self.take_back(*self.client.end._commands._commands)
+        self.world.pump.run()
+        self.check_second_was_taken_back(first, second)
+
+    def test_nor_before_its_engine_is_back(self):
+        first, second = self.count_twice()
+        self.client.connect()
+        self.take_back(*self.client.end._commands._commands)
+        self.world.pump.run()
+        self.assertIsNone(outcome_of(first))
+        self.register()
+        self.world.pump.run()
+        self.check_second_was_taken_back(first, second)
+
+    def test_what_has_ended_is_not_taken_back(self):
+        first, second = self.count_twice()
+        self.world.cluster.engines[0].worker.release()
+        self.register()
+        self.client.connect()
+        self.take_back(*self.client.end._commands._commands)
+        self.check_second_was_taken_back(first, second)
+
+
 class GoneClientTests(WorldCase):
     """Clients that do not come back."""
 

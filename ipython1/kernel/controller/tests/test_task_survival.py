@@ -462,6 +462,34 @@ class RestartTests(JournalCase):
         self.assertEqual(list(fresh.runs.values()), [b"instead"])
         self.assertEqual(fresh.functions, {digest: b"code"})
 
+    def test_a_function_is_not_forgotten_before_its_tasks_are_known_to_be_done(self) -> None:
+        digest = b"d" * 16
+        self.client.send(taskwire.FUNCTION, 0, digest, b"code")
+        [task] = self.submit(b"a", functions=(digest,))
+        self.engine.end()
+        self.desk.service.clients.goodbye(self.client.uuid, "it leaves")
+        self.desk.pump.run()
+        self.journal.commit()  # and what waits to be written is not written any more
+        self.restart()
+        self.engine.come_back()
+        other = WireClient(self.desk)
+        self.write()
+        other.ask("fetch", taskids=[task], wait=True)
+        self.write()
+        self.assertEqual(other.results[task], (OK, b"result of a"))
+
+    def test_nor_when_its_client_forgets_it(self) -> None:
+        digest = b"d" * 16
+        self.client.send(taskwire.FUNCTION, 0, digest, b"code")
+        [task] = self.submit(b"a", functions=(digest,))
+        self.engine.end()
+        self.client.send(taskwire.FORGET, 0, digest)
+        self.desk.pump.run()
+        self.journal.commit()
+        self.restart()
+        self.assertIn(task, self.journal.disk.succeeded)
+        self.assertEqual(self.desk.tasks.machine.tasks, {})
+
     def test_a_task_whose_function_is_lost_fails_and_says_so(self) -> None:
         digest = b"d" * 16
         self.client.send(taskwire.FUNCTION, 0, digest, b"code")
