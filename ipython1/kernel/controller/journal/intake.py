@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.controller.journal.rows import INLINE, CommandRow, Data, SubmissionRow
 from ipython1.kernel.controller.journal.tables import Damaged
-from ipython1.kernel.host.private_files import FILE_MODE
+from ipython1.kernel.host.private_files import write_private
 
 LIMIT: Final = 1024 * 1024
 """Bytes that the file may have; when it has half of them, and all of it is in the database, it is begun anew."""
@@ -43,16 +43,9 @@ Row: TypeAlias = CommandRow | SubmissionRow
 def create_intake(path: Path, instance: bytes) -> None:
     """Make an empty one, and have the disk have it.
 
-    :raises OSError: when that fails.
+    :raises SecurityError: when that fails.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    os.close(os.open(path, flags, FILE_MODE))
-    intake = Intake(path, instance)
-    try:
-        intake.empty()
-        intake.sync()
-    finally:
-        intake.close()
+    write_private(path, _head(instance, 0, _START))
 
 
 class Intake:
@@ -72,10 +65,10 @@ class Intake:
         self._end = _START
         self.ticket = 0
 
-    def read(self) -> list[tuple[int, Row]]:
+    def read(self) -> Iterator[tuple[int, Row]]:
         """What was noted, with tickets.
 
-        :raises Damaged: when not all of it is there.
+        :raises Damaged: at the end at the latest, when not all of it is there.
         """
         data = os.pread(self._fd, LIMIT, 0)
         if len(data) < _START or not _is_whole(data[:_START]):
@@ -84,7 +77,7 @@ class Intake:
         if (magic, instance) != (_MAGIC, self._instance):
             raise Damaged("its intake is that of another journal")
         self.ticket = ticket
-        return list(_records(data, end))
+        yield from _records(data, end)
 
     def note(self, ticket: int, row: Row) -> bool:
         """Note a row, if it is small and there is room; tells whether it is noted."""
@@ -94,7 +87,7 @@ class Intake:
             return False
         try:
             self._put(record, self._end)
-            self._put_head(ticket, end)
+            self._put(_head(self._instance, ticket, end), 0)
         except OSError:  # if the writer cannot write either, it says why
             return False
         self.ticket, self._end = ticket, end
@@ -111,11 +104,9 @@ class Intake:
 
         :raises OSError: when that fails.
         """
-        self._put_head(self.ticket, _START)
+        self._put(_head(self._instance, self.ticket, _START), 0)
         self._end = _START
-
-    def _put_head(self, ticket: int, end: int) -> None:
-        self._put(_with_crc(_HEAD.pack(_MAGIC, self._instance, ticket, end)), 0)
+        os.ftruncate(self._fd, _START)
 
     def _put(self, data: bytes, position: int) -> None:
         if self._write(self._fd, data, position) != len(data):
@@ -131,6 +122,10 @@ class Intake:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+def _head(instance: bytes, ticket: int, end: int) -> bytes:
+    return _with_crc(_HEAD.pack(_MAGIC, instance, ticket, end))
 
 
 def _with_crc(data: bytes) -> bytes:

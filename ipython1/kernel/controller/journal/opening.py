@@ -270,7 +270,7 @@ def _check(opening: _Opening) -> tuple[Store, Recovered]:
     state = _state(db)
     cut = marks.may_be_ahead(opening.boot)
     noted = _noted(intake, state, cut)
-    lost = _compare(state, marks, intake, cut)
+    lost = _compare(state, marks, intake.ticket - noted.ticket, cut)
 
     def store_of(state: State) -> Store:
         directory, limits, synced = settings.directory, settings.limits, settings.synced
@@ -308,30 +308,31 @@ def _state(db: sqlite3.Connection) -> State:
 def _noted(intake: Intake, state: State, cut: bool) -> Plan:
     """What is in the intake and not in the database.
 
-    :param cut: whether the power may have failed; what was before it may be missing then, so it counts for nothing.
+    :param cut: whether the power may have failed; what does not follow at once on the rest does not count then.
     :raises Damaged: when it must be whole, and is not.
     """
-    plan = Plan()
+    plan = Plan(ticket=state.ticket)
     try:
-        rows = intake.read()
+        for ticket, row in intake.read():
+            if ticket <= plan.ticket:
+                continue
+            if cut and ticket > plan.ticket + 1:
+                break
+            plan.ticket = ticket
+            if isinstance(row, CommandRow):
+                plan.commands.append((ticket, row))
+            else:
+                plan.submissions.append(row)
     except Damaged:
         if not cut:
             raise
-        rows = []
-    for ticket, row in rows:
-        if cut or ticket <= state.ticket:
-            continue
-        plan.ticket = ticket
-        if isinstance(row, CommandRow):
-            plan.commands.append((ticket, row))
-        else:
-            plan.submissions.append(row)
     return plan
 
 
-def _compare(state: State, marks: Marks, intake: Intake, cut: bool) -> str:
+def _compare(state: State, marks: Marks, dropped: int, cut: bool) -> str:
     """Whether the database has all that the marks say; returns what to say if it may have less.
 
+    :param dropped: calls of the intake that do not count.
     :raises Damaged: if it must not.
     """
     if marks.instance.hex() != state.instance:
@@ -339,8 +340,7 @@ def _compare(state: State, marks: Marks, intake: Intake, cut: bool) -> str:
     missing = max(0, marks.commits - state.commits)
     if missing and not cut:
         raise Damaged(f"its last {missing:,} commits are missing")
-    if cut:  # each of these would have had a commit
-        missing += max(0, intake.ticket - max(marks.ticket, state.ticket))
+    missing = max(missing, dropped)  # each of these would have had a commit, or a part of one
     if not missing:
         return ""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(marks.time))

@@ -244,20 +244,32 @@ class PowerTests(DamageCase):
         again = self.reopened(copy, boot=lambda: b"another boot....")
         self.assertEqual(again.lost, "")
 
-    async def test_what_only_the_intake_has_may_be_lost(self) -> None:
+    async def test_of_what_only_the_intake_has_the_beginning_counts(self) -> None:
         whole = await self.noted()
-        for damage in (lambda path, rng: None, flip, cut, clear_page):
+        for damage in (None, flip, cut, clear_page):
             copy = self.copied()
-            damage(copy / "intake", random.Random(3))
+            if damage is not None:
+                damage(copy / "intake", random.Random(3))
             found = self.reopened(copy, boot=lambda: b"another boot....")
             self.assertEqual((found.clients[0].uuid, self.epoch), (CLIENT, 2))
-            self.assertFalse(found.commands + found.submissions)
+            count = len(found.commands)
+            self.assertEqual(found.commands, whole.commands[:count])
+            self.assertIn(count - len(found.submissions), (0, 1))
+            self.assertEqual(count == 50, damage is None)
             self.assertEqual(found.next_task, whole.next_task + AFTER_POWER_LOSS)
             if damage in (flip, cut):  # its head is whole
-                self.assertRegex(found.lost, "^this host stopped .* lost its last 100 commits")
-            self.assertEqual(self.reopened(copy).lost, "")
+                self.assertRegex(found.lost, "^this host stopped .* lost its last [0-9]+ commits")
+            again = self.reopened(copy)
+            self.assertEqual((again.lost, len(again.commands)), ("", count))
             shutil.rmtree(copy)
         self.assertEqual(self.aside(), [])
+
+    async def test_what_follows_on_something_that_is_lost_does_not_count(self) -> None:
+        await self.noted()
+        os.truncate(self.directory / LOG, 0)
+        found = self.reopened(self.directory, boot=lambda: b"another boot....")
+        self.assertRegex(found.lost, "^this host stopped .* lost its last 10[0-9] commits")
+        self.assertFalse(found.clients + found.commands + found.submissions)
 
     async def test_without_a_new_start_of_the_system_it_is_damage(self) -> None:
         await self.used()

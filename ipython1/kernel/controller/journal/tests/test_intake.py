@@ -151,7 +151,7 @@ class IntakeTests(JournalCase):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return os.pwrite(fd, data[: self.room - position], position)
 
-        self.directory.parent.mkdir(parents=True)
+        self.directory.parent.mkdir(parents=True, mode=0o700)
         create_intake(self.directory, INSTANCE)
         intake = Intake(self.directory, INSTANCE, write)
         self.addCleanup(intake.close)
@@ -160,7 +160,7 @@ class IntakeTests(JournalCase):
     def found(self) -> list[tuple[int, Row]]:
         again = Intake(self.directory, INSTANCE)
         try:
-            return again.read()
+            return list(again.read())
         finally:
             again.close()
 
