@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TIME_LIMIT = 1800.0
+TIME_LIMIT = 2400.0
 """Seconds after which a running test suite is considered to hang."""
 
 STOP_TIME = 60.0
@@ -28,6 +28,7 @@ STOP_TIME = 60.0
 
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[^()\n]*)\))?\s*$", re.MULTILINE)
 _TAIL = 4000
+_SHOWING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,46 +65,99 @@ def read_summary(output: str, status: int) -> Counts:
     return Counts(passed, failed, counts.get("skips", 0))
 
 
-def run_tests(names: Sequence[str], directory: Path) -> Counts:
-    """Run tests with trial, and show its output as it arrives."""
-    command = [
-        sys.executable,
-        "-m",
-        "twisted.trial",
-        "--temp-directory",
-        str(directory / "trial"),
-        *names,
+def lanes() -> list[list[str]]:
+    """All tests, in parts that run side by side and take about the same time; they mostly wait."""
+    others = [
+        f"tests.{path.stem}"
+        for path in sorted((ROOT / "tests").iterdir())
+        if path.match("test_*.py") or ((path / "__init__.py").exists() and any(path.glob("test_*")))
     ]
-    environ = {**os.environ, "IPYTHONDIR": str(directory / "ipython"), "PYTHONUNBUFFERED": "1"}
-    print("$", " ".join(["trial", *names]), flush=True)
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    watch = threading.Timer(TIME_LIMIT, _stop, [process])
-    watch.start()
-    tail = b""
-    try:
+    others.remove("tests.faults")
+    return [["ipython1", "tests.faults"], others]
+
+
+class Run:
+    """A process of trial, and the thread that reads what it prints.
+
+    :ivar counts: what it told, when it has ended.
+    :param shown: whether its output is to be seen as it arrives, and not at the end.
+    """
+
+    def __init__(self, names: Sequence[str], directory: Path, shown: bool) -> None:
+        directory.mkdir()
+        command = [sys.executable, "-m", "twisted.trial"]
+        command += ["--temp-directory", str(directory / "trial"), *names]
+        environ = {**os.environ, "IPYTHONDIR": str(directory / "ipython"), "PYTHONUNBUFFERED": "1"}
+        self._title = " ".join(["$ trial", *names])
+        self._shown = shown
+        self._output = (directory / "output").open("w+b")
+        self.counts = Counts()
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until it has ended and its output was shown."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        """End the tests, after giving them some time to end what they started."""
+        _stop(self._process)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        watch = threading.Timer(TIME_LIMIT, self.stop)
+        watch.start()
+        if self._shown:
+            self._show(f"{self._title}\n".encode())
         # Do not wait for whole lines, so that you can see which test hangs.
-        while piece := os.read(process.stdout.fileno(), 65536):
-            sys.stdout.buffer.write(piece)
-            sys.stdout.flush()
-            tail = (tail + piece)[-_TAIL:]
-        status = process.wait()
-    except KeyboardInterrupt:
-        _stop(process)
-        status = process.wait()
-    finally:
+        while piece := os.read(self._process.stdout.fileno(), 65536):
+            self._output.write(piece)
+            if self._shown:
+                self._show(piece)
+        status = self._process.wait()
         watch.cancel()
-    if status < 0:
-        print(f"\nthe tests were ended by signal {-status}")
-    return read_summary(tail.decode("utf-8", "replace"), status)
+        with self._output:
+            self._output.seek(0)
+            output = self._output.read()
+        if not self._shown:
+            self._show(f"{self._title}\n".encode() + output)
+        if status < 0:
+            print(f"\nthe tests were ended by signal {-status}", flush=True)
+        self.counts = read_summary(output[-_TAIL:].decode("utf-8", "replace"), status)
+
+    @staticmethod
+    def _show(output: bytes) -> None:
+        with _SHOWING:
+            sys.stdout.buffer.write(output)
+            sys.stdout.flush()
+
+
+def run_tests(parts: Sequence[Sequence[str]], directory: Path) -> Counts:
+    """Run tests with trial, the parts side by side; the output of the last part is shown as it arrives."""
+    runs: list[Run] = []
+    try:
+        for number, names in enumerate(parts):
+            runs.append(Run(names, directory / str(number), number == len(parts) - 1))
+        for run in reversed(runs):
+            run.wait()
+    except KeyboardInterrupt:
+        for run in runs:
+            run.stop()
+        for run in runs:
+            run.wait()
+    counts = Counts()
+    for run in runs:
+        counts += run.counts
+    return counts
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -151,7 +205,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="ipython1-suite-"))
     try:
-        counts = run_tests(given.names or ["ipython1", "tests"], directory)
+        counts = run_tests([given.names] if given.names else lanes(), directory)
         if given.checks:
             print(f"tests: {counts}", flush=True)
             for name, command in checks().items():

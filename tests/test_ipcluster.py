@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -131,6 +132,10 @@ class IpclusterCase(unittest.SynchronousTestCase):
     def nothing_is_left(self) -> None:
         """Every process is gone within seconds."""
         until(lambda: not self.processes(), 20.0)
+
+    def nothing_but(self, pid: int) -> None:
+        """Every process but one is gone within seconds."""
+        until(lambda: self.processes() == [pid], 20.0)
 
     def run_python(self, code: str) -> str:
         """What a program with a client prints."""
@@ -277,6 +282,29 @@ class TerminalTests(IpclusterCase):
         terminal.expect(pexpect.EOF)
         self.assertLess(time.monotonic() - begin, 5.0)  # the grace is 10 s
         self.nothing_is_left()
+
+    def test_a_job_in_the_background_of_a_shell(self) -> None:
+        """It ends while another program has the terminal, whose modes are that program's."""
+        bash = shutil.which("bash")
+        if bash is None:
+            raise unittest.SkipTest("there is no bash")
+        shell: pexpect.spawn[str] = pexpect.spawn(
+            bash,
+            ["--norc", "-i"],
+            env={**self.environ, "PS1": "$ "},
+            timeout=LIMIT,
+            encoding="utf-8",
+            echo=False,
+        )
+        self.addCleanup(shell.close, force=True)
+        shell.sendline(f"{shlex.join(self.command('-n', '1'))} &")
+        shell.expect_exact("Ctrl-C ends it.")
+        shell.sendline("stty -icanon; echo 'the terminal' is taken; exec cat")
+        shell.expect_exact("the terminal is taken")
+        self.run_ipcluster("stop")
+        self.nothing_but(shell.pid)
+        shell.send("no line")
+        shell.expect_exact("no line")
 
     def test_ctrl_c_while_it_starts(self) -> None:
         terminal = self.spawn("-n", "2")

@@ -154,7 +154,8 @@ def queue_status_html(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> str:
         ["engine", "pending", "queue"],
         (
             (
-                escape(engine_id),
+                escape(engine_id)
+                + (f" (away for {status['away']:.1f} s)" if "away" in status else ""),
                 f"<code>{escape(status['pending'])}</code>" if status["pending"] else "",
                 "<br>".join(f"<code>{escape(each)}</code>" for each in status["queue"]),
             )

@@ -165,6 +165,28 @@ class ControllerStarts(FaultCase):
             say(f"whole again after {seconds:.1f} s")
             self.assertEqual(engine_pids(mec), pids)
 
+    def test_28_a_full_disk_is_shown(self) -> None:
+        """A task waits for room on the disk: its user and ``ipcluster status`` say so, and it is run then."""
+        from ipython1.kernel import client
+
+        with small_disk("1m") as disk, Cluster(1, environ={"IPYTHONDIR": str(disk)}) as cluster:
+            cluster.ipython_dir, made = disk, cluster.ipython_dir
+            self.addCleanup(shutil.rmtree, made, ignore_errors=True)
+            os.environ["IPYTHONDIR"] = str(disk)
+            tc = cluster.tc()
+            fill(disk / "filler")
+            task = tc.run(client.Task("a = 5", push={"b": os.urandom(100_000)}, pull="a"))
+            [line] = until(lambda: tc.queue_status().warnings, "the full disk is told")
+            self.assertIn("journal cannot be written", line)
+            self.assertIn(str(disk), line)
+            self.assertEqual(tc.queue_status(verbose=True).reasons, {task: line})
+            self.assertIn(f"  warning: {line}", cluster.run_command("ipcluster", "status").stdout)
+            (disk / "filler").unlink()
+            tc.barrier([task], timeout=SOON)
+            self.assertEqual(tc.get_task_result(task)["a"], 5)
+            self.assertEqual(tc.queue_status().warnings, [])
+            self.assertNotIn("warning", cluster.run_command("ipcluster", "status").stdout)
+
     def test_05_many_deaths_in_a_row(self) -> None:
         """Eight kills, each at once after the start: the pauses grow, and the engines are the same in the end."""
         with Cluster(2) as cluster:

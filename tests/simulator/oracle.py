@@ -112,6 +112,7 @@ class Oracle:
         self._by_origin: dict[tuple[bytes, int], CommandStory] = {}
         self._last_on: dict[tuple[str, bytes], int] = defaultdict(int)
         self._losses = 0
+        self._given_up: set[str] = set()
 
     def say(self, text: str) -> None:
         self._world.say(text)
@@ -124,6 +125,7 @@ class Oracle:
 
     def _run(self, engine: SimEngine, key: tuple[object, ...]) -> Run:
         run = Run(len(self._runs), engine, key, self._world.clock.now)
+        run.excused = engine.uuid in self._given_up
         self._runs.append(run)
         engine.process.on_death.append(lambda: self._excuse(run))
         return run
@@ -133,11 +135,16 @@ class Oracle:
         run.excused = True
 
     def engine_given_up(self, uuid: str) -> None:
-        """The controller declares an engine lost: what it had may run again."""
+        """The controller declares an engine lost: what it has, and begins before it hears of it, may run again."""
         self._losses += 1
+        self._given_up.add(uuid)
         for run in self._runs:
             if run.engine.uuid == uuid:
                 run.excused = True
+
+    def engine_registered(self, uuid: str) -> None:
+        """An engine hears what the controller makes of it."""
+        self._given_up.discard(uuid)
 
     # -- tasks
 

@@ -360,16 +360,16 @@ class SimEngine:
     async def _open_link(self) -> messages.Welcome:
         hello = replace(self.hello, holds=self.tasks.add_to(self.end.holds()))
         link, welcome = await self.world.network.register(self.process, hello, self.end)
-        kept = welcome.known and welcome.instance == self._welcome.instance
-        self.end.attach(link, welcome, kept)
+        self._kept = welcome.known and welcome.instance == self._welcome.instance
+        self.end.attach(link, welcome, self._kept)
         return welcome
 
     def _registered(self, welcome: messages.Welcome) -> None:
-        kept = welcome.known and welcome.instance == self._welcome.instance
         self._welcome = welcome
         self.id = welcome.engine_id if welcome.engine_id is not None else -1
-        self.world.say(f"{self.name} is engine {self.id}, {'known' if kept else 'new'}")
-        self.tasks.registered(kept, self.id)
+        self.world.oracle.engine_registered(self.uuid)
+        self.world.say(f"{self.name} is engine {self.id}, {'known' if self._kept else 'new'}")
+        self.tasks.registered(self._kept, self.id)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None and not self.process.dead:

@@ -13,6 +13,11 @@ from random import Random
 from ipython1.daemon import osprocess
 
 CONTROLLER, ENGINE, CLIENT = "controller", "engine", "client"
+AT_ONCE = 0.1
+"""How many follow the one before closely."""
+
+STEADY = 2.7
+"""Seconds that the others have lived; see :class:`~ipython1.daemon.processes.RestartPolicy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,24 @@ class Killer:
     def _act(
         self, act: Callable[[str, int, Random], None], kind: str, rate: float, chance: Random
     ) -> None:
+        # Now and then two follow each other closely; else what dies has lived long enough that its death is not taken
+        # for one of a row of failures, before which it waits longer and longer.
+        seen: dict[int, float] = {}
         due = time.monotonic()
         while True:
-            # At the rate that is asked for on the whole, even if choosing takes a while.
-            due += chance.uniform(0.2, 1.8) * 60 / rate
-            if self._over.wait(max(0.05, due - time.monotonic())):
-                return
-            pids = self._choose(kind)
-            if pids:
-                act(kind, chance.choice(sorted(pids)), chance)
+            at_once = chance.random() < AT_ONCE
+            share = chance.uniform(0.02, 0.2) if at_once else chance.uniform(0.8, 1.2)
+            due = max(due + share * 60 / rate, time.monotonic())
+            age = 0.0 if at_once else STEADY
+            while not (pids := self._living(kind, seen, age)) or time.monotonic() < due:
+                if self._over.wait(0.05):
+                    return
+            act(kind, chance.choice(sorted(pids)), chance)
+
+    def _living(self, kind: str, seen: dict[int, float], age: float) -> list[int]:
+        """The processes that may be harmed and were first seen so many seconds ago."""
+        now = time.monotonic()
+        return [pid for pid in self._choose(kind) if now - seen.setdefault(pid, now) >= age]
 
     def _kill(self, kind: str, pid: int, chance: Random) -> None:
         self.killed[kind].append(pid)

@@ -93,6 +93,12 @@ class ITaskController(Interface):
         :param bodies: their payloads, if a bulk transfer brought these.
         """
 
+    def refuse(uuid: bytes, submissions: Iterable[Any], reason: str) -> None:
+        """End tasks whose data did not come with ``MessageSizeError``.
+
+        :param submissions: as for :meth:`submit`, with payloads that have the right lengths.
+        """
+
     def confirm(uuid: bytes, number: int) -> None:
         """Note that the client has received a batch of results."""
 
@@ -132,7 +138,8 @@ class ITaskController(Interface):
     def queue_status(verbose: bool = False) -> dict[str, Any]:
         """Return the number of tasks in each state, or with ``verbose`` lists of their ids.
 
-        With ``verbose``, ``reasons`` is a list of pairs: why tasks wait for more than their turn, and the ids of these.
+        ``warnings`` has a line for each thing that is wrong with the controller.  With ``verbose``, ``reasons`` is a
+        list of pairs: why tasks wait for more than their turn, and the ids of these.
         """
 
 

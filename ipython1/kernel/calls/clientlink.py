@@ -24,7 +24,6 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import (
     ConnectionError,
@@ -33,7 +32,9 @@ from ipython1.kernel.basics.error import (
     OutOfMemory,
     from_wire,
 )
+from ipython1.kernel.calls.controllerwarnings import Warnings
 from ipython1.kernel.calls.sentcommands import Arrived, CommandObserver, SentCommand, SentCommands
+from ipython1.kernel.calls.usercallbacks import guarded
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
@@ -41,8 +42,6 @@ from ipython1.kernel.wire.handlers import FrameHandlers
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, split_inline, total_size
-
-log = Logger()
 
 CLOSED = "the client was closed"
 
@@ -75,6 +74,7 @@ class ClientEnd:
     :ivar on_away: called with the reason when the link is lost, and is to be made again.
     :ivar on_back: called with the welcome when it is made again.
     :ivar on_lost: called with the reason when it is lost for good.
+    :ivar warnings: what is wrong with the controller.
     :ivar settle_first: called when the link is made again; other questions wait until its Deferred has fired.
     :ivar others_wait: functions that say whether something waits for the controller that is not known here.
     """
@@ -95,6 +95,7 @@ class ClientEnd:
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
         self.max_message = 0
+        self.warnings = Warnings()
         self.call_later: Callable[[float, Callable[[], None]], IDelayedCall] | None = None
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(
@@ -108,6 +109,7 @@ class ClientEnd:
                 frames.OUTPUT: self._output,
                 frames.ENGINES: self._engines_changed,
                 frames.GOODBYE: self._controller_leaves,
+                frames.WARNINGS: self.warnings.received,
             }
         )
         self.frame_received = self.handlers.frame_received
@@ -123,6 +125,7 @@ class ClientEnd:
         again, before = self._away is not None, self.welcome
         self.welcome = welcome
         self.max_message = welcome.max_message
+        self.warnings.are(welcome.extra.get("warnings", ()))
         if not link.lost:
             self._link = link
         elif not again:
@@ -139,7 +142,7 @@ class ClientEnd:
         self._resync()
         self._settle_and_ask()
         for callback in list(self.on_back):
-            _guarded(callback, welcome)
+            guarded(callback, welcome)
 
     def _settle_and_ask(self) -> None:
         """Ask again what was not answered, after what has to be settled first."""
@@ -356,7 +359,7 @@ class ClientEnd:
             # A new set, because other threads read it.
             self.ids = ids
             for callback in list(self._on_ids):
-                _guarded(callback, sorted(ids))
+                guarded(callback, sorted(ids))
 
     def _accepted(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         command = self._commands.accepted(number, messages.unpack_ids(meta))
@@ -458,7 +461,7 @@ class ClientEnd:
                     )
                 )
         for callback in list(self.on_away):
-            _guarded(callback, reason)
+            guarded(callback, reason)
 
     def give_up(self, reason: str) -> None:
         """The link is lost for good: everything that waits for an answer fails."""
@@ -478,7 +481,7 @@ class ClientEnd:
         for question in questions.values():
             question.answer.errback(problem)
         for callback in list(self.on_lost):
-            _guarded(callback, reason)
+            guarded(callback, reason)
 
 
 def _no_memory(engine_id: int | None, reason: str) -> OutOfMemory:
@@ -486,13 +489,3 @@ def _no_memory(engine_id: int | None, reason: str) -> OutOfMemory:
     return OutOfMemory(
         f"this client (process {os.getpid()}) could not receive {what}: {reason}; fetch it in parts"
     )
-
-
-def _guarded(callback: Callable[[Any], None], value: Any) -> None:
-    """Call a user's callback, whose errors must not end the connection."""
-    try:
-        callback(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        log.failure("a callback failed")

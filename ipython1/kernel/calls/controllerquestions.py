@@ -114,7 +114,7 @@ class ControllerQuestions(CheckedAttributes):
         """Fetch what each engine is running and has in its queue.
 
         :returns: a :class:`QueueStatusList` of pairs ``(id, {'pending': ..., 'queue': [...]})``; ``pending`` is the
-            running command, or None.
+            running command, or None. That of an engine that is away also has ``away``, for how many seconds.
         """
         ids, _ = self._options(targets, block)
 

@@ -1,7 +1,7 @@
 """Keeps a client connected: makes its link, and makes it again when it is lost, for a bounded time.
 
 The states are those of :class:`~ipython1.kernel.calls.clientlink.ClientEnd`; while it is away, :class:`LinkKeeper`
-tries at once and then after longer and longer pauses.
+tries at once and then after longer and longer pauses (see :class:`~ipython1.kernel.wire.again.Pauses`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ipython1.kernel.calls.awaynotice import AwayNotice
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.locate import Place, locate
 from ipython1.kernel.wire import messages
-from ipython1.kernel.wire.again import pauses
+from ipython1.kernel.wire.again import Pauses
 
 log = Logger()
 
@@ -49,6 +49,7 @@ class LinkKeeper:
         self._source = source
         self._hello = hello
         self._give_up_after = give_up_after
+        self._pauses = Pauses(reactor)
         self._tub: Any = None
         self._trying: Deferred[None] | None = None
         self._notice = notice(reactor, end)
@@ -61,6 +62,7 @@ class LinkKeeper:
         :raises KernelError: if no connection can be made; the message says why.
         """
         await self._connect(timeout)
+        self._pauses.connected()
         self._end.check()
         self._end.on_away.append(self._away)
         self._end.reconnects = self._give_up_after > 0
@@ -126,13 +128,14 @@ class LinkKeeper:
 
     async def _connect_again(self, reason: str) -> None:
         deadline = self._reactor.seconds() + self._give_up_after
-        for pause in pauses():
-            await deferLater(self._reactor, pause)
+        while True:
+            await deferLater(self._reactor, self._pauses.next())
             if self._end.away is None:
                 return
             try:
                 self.place = locate(self._source, self._hello.role)
                 await self._connect(TRY_FOR)
+                self._pauses.connected()
                 return
             except KernelError as problem:
                 if not self._end.reconnects:

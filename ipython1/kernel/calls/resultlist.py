@@ -120,11 +120,16 @@ def _as_text(bundle: Any) -> str:
 
 
 class QueueStatusList(list[Any]):
-    """The queues of engines: a list of ``(id, {'pending': ..., 'queue': [...]})``, one line per command."""
+    """The queues of engines: a list of ``(id, {'pending': ..., 'queue': [...]})``, one line per command.
+
+    The dict of an engine that is away also has ``away``: for how many seconds it has been out of reach.
+    """
 
     def __repr__(self) -> str:
         lines = ["<Queue Status>"]
         for engine_id, status in self:
+            if "away" in status:
+                lines.append(f"[{engine_id}] away:    out of reach for {status['away']:.1f} s")
             lines.append(f"[{engine_id}] pending: {status['pending']}")
             lines += [f"[{engine_id}] queued:  {command}" for command in status["queue"]]
         return "\n".join(lines)

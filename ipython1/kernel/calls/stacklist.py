@@ -84,10 +84,11 @@ class _Rows(list[tuple[int, dict[str, Any]]]):
 class StackList(_Rows):
     """The stacks of engines: a list of pairs of an engine id and a dict, for display.
 
-    Each dict has ``state`` (``'idle'``, ``'running'``, ``'silent'`` or ``'gone'``) and ``pending``, the engine's
-    command or None.  A running engine adds ``command`` (client and number), ``seconds`` and ``stack`` (text).  A silent
-    engine's interpreter did not answer in time; on the controller's host it adds ``dump``, its stacks as written by
-    ``faulthandler``.
+    Each dict has ``state`` (``'idle'``, ``'running'``, ``'silent'``, ``'stopped'``, ``'away'`` or ``'gone'``) and
+    ``pending``, the engine's command or None.  A running engine adds ``command`` (client and number), ``seconds`` and
+    ``stack`` (text).  A silent engine's interpreter did not answer in time; on the controller's host it adds ``dump``,
+    its stacks as written by ``faulthandler``.  A stopped engine adds ``pid``: its process got SIGSTOP.  An engine that
+    is away adds ``away``: for how many seconds the controller has been without a connection to it.
     """
 
     def __repr__(self) -> str:
@@ -125,12 +126,26 @@ def _labelled(engine_id: int, lines: list[str]) -> list[str]:
     return [f"[{engine_id}] {lines[0]}", *(f"    {line}".rstrip() for line in lines[1:])]
 
 
+def _unable(row: Mapping[str, Any]) -> str:
+    """Return why an engine's code cannot be looked at; empty if it can."""
+    match row["state"]:
+        case "gone":
+            return "gone"
+        case "away":
+            return f"away, out of reach for {row['away']:.1f} s; the controller waits for it"
+        case "stopped":
+            return f"its process is stopped (continue it with: kill -CONT {row['pid']})"
+        case _:
+            return ""
+
+
 def stack_lines(row: Mapping[str, Any]) -> list[str]:
     """Return the lines that describe an engine; the first one shows its state."""
     command = _pending(row)
+    unable = _unable(row)
+    if unable:
+        return [unable]
     match row["state"]:
-        case "gone":
-            return ["gone"]
         case "idle":
             return ["idle" if row["pending"] is None else f"about to run {command}"]
         case "silent":
@@ -146,12 +161,14 @@ def stack_lines(row: Mapping[str, Any]) -> list[str]:
 
 def interrupt_lines(engine_id: int, row: Mapping[str, Any]) -> list[str]:
     """Return the lines that describe the effect of an interrupt on an engine."""
-    if row["pending"] is None:
-        return ["nothing was running"]
-    command = _pending(row)
     if row["ended"]:
-        return [f"{command} was interrupted"]
-    if row["state"] == "silent":
+        idle = row["pending"] is None
+        return ["nothing was running" if idle else f"{_pending(row)} was interrupted"]
+    what = "it did not answer" if row["pending"] is None else f"{_pending(row)} did not end"
+    unable = _unable(row)
+    if unable:
+        why = [unable]
+    elif row["state"] == "silent":
         why = [_SILENT, *dumped_frames(row.get("dump", ""))]
     else:
         why = [
@@ -159,7 +176,7 @@ def interrupt_lines(engine_id: int, row: Mapping[str, Any]) -> list[str]:
             *str(row.get("stack", "")).splitlines(),
         ]
     return [
-        f"{command} did not end: {why[0]}",
+        f"{what}: {why[0]}",
         *why[1:],
         f"mec.kill(targets={engine_id}) ends the engine; its namespace is lost",
     ]
@@ -232,8 +249,9 @@ def report_lines(
 
 
 def _doing(row: Mapping[str, Any]) -> str:
-    if row["state"] == "gone":
-        return "gone"
+    unable = _unable(row)
+    if unable:
+        return unable
     if row.get("other"):
         return f"waiting for {_pending(row)} to finish"
     where = place_of(row)

@@ -173,6 +173,13 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         """Call ``callback(ids)`` with the sorted ids of all engines when an engine registers or leaves."""
         self._connection.end.on_ids_changed(callback)
 
+    def on_warnings(self, callback: Callable[[list[str]], None]) -> None:
+        """Call ``callback(lines)``, with a list of str, now and when it changes what is wrong with the controller.
+
+        Such as a full disk; the list is empty while all is well.
+        """
+        self._connection.end.warnings.observe(callback)
+
     def on_connection_lost(self, callback: Callable[[str], None]) -> None:
         """Call ``callback(reason)``, with a str, when the connection to the controller is lost."""
         self._connection.end.on_lost.append(callback)

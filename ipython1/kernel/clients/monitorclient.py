@@ -66,6 +66,8 @@ class MonitorClient:
     def history(self, limit: int = 100, before: float | None = None) -> list[HistoryEntry]:
         """Return what was run, the latest first, as far as the controller's journal goes back.
 
+        A controller without a journal knows only the tasks whose results it has in memory, and no commands.
+
         :param limit: how many entries, 10,000 at most.
         :param before: only what was done before this time, in seconds since the epoch; default: everything.
         """

@@ -17,6 +17,9 @@ class EnginesView(Protocol):
     def on_engines_changed(self, callback: Callable[[list[int]], None]) -> None:
         """Tell whenever those change."""
 
+    def on_warnings(self, callback: Callable[[list[str]], None]) -> None:
+        """Tell what is wrong with the controller, one line each, now and whenever that changes."""
+
     def on_connection_lost(self, callback: Callable[[str], None]) -> None:
         """Tell when the controller is gone."""
 

@@ -97,6 +97,7 @@ class ClusterMachine:
     :param processes: gives what the supervision knows of each process, by key.
     :param own_controller: whether the controller belongs to the cluster; else it has engines only.
     :ivar engines: what is known of the engines.
+    :ivar warnings: what is wrong with the controller, one line each, as it told last.
     :ivar progresses: the starts that are not settled, oldest first.
     """
 
@@ -105,6 +106,7 @@ class ClusterMachine:
     ) -> None:
         self.phase = Phase.STARTING
         self.engines = Engines(processes)
+        self.warnings: tuple[str, ...] = ()
         self.progresses: list[StartProgress] = []
         self._processes = processes
         self._own_controller = own_controller
@@ -210,8 +212,14 @@ class ClusterMachine:
     def _usable_units(self) -> list[Instruction]:
         return [MarkUsable(unit.key) for unit in self.engines.usable_units]
 
+    def warned(self, lines: Sequence[str]) -> list[Instruction]:
+        """The controller tells what is wrong with it now."""
+        before, self.warnings = self.warnings, tuple(lines)
+        return [Say(line) for line in self.warnings if line not in before]
+
     def controller_lost(self, reason: str) -> list[Instruction]:
         """The connection to the controller is gone."""
+        self.warnings = ()
         if self.phase is Phase.STOPPING:
             return []
         todo = [*self.ids_listed([]), Reconnect()]

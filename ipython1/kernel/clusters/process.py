@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -59,13 +60,16 @@ class Screen:
         return self._terminal
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Leave the terminal as it was found, unless it belongs to another program now."""
         self._write(self._out, "")
         if self._settings is not None:
             import termios
 
             with contextlib.suppress(termios.error, OSError):
-                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._settings)
+                terminal = sys.stdin.fileno()
+                # In the background, a shell's job that changes its terminal is stopped.
+                if os.tcgetpgrp(terminal) == os.getpgrp():
+                    termios.tcsetattr(terminal, termios.TCSADRAIN, self._settings)
 
     def _write(self, file: IO[str], text: str, passing: bool = False) -> None:
         # A closed terminal or a broken pipe must not keep processes from being ended.

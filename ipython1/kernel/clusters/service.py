@@ -162,6 +162,7 @@ class ClusterService:
             return
         self._client = client
         client.on_engines_changed(self._ids_changed)
+        client.on_warnings(self._warned)
         client.on_connection_lost(self._controller_lost)
         self._ids_changed(await client.get_ids())
 
@@ -318,6 +319,7 @@ class ClusterService:
             n=self._machine.engines.wanted,
             ids=tuple(self._machine.engines.ids),
             controller=self._controller_info(),
+            warnings=self._machine.warnings,
             nanny=self._heartbeat.info(),
             temporary=self.config.temporary,
             engines=tuple(self._machine.engines.infos(self._reactor.seconds())),
@@ -442,6 +444,9 @@ class ClusterService:
 
     def _ids_changed(self, ids: Sequence[int]) -> None:
         self._follow(self._machine.ids_listed(ids))
+
+    def _warned(self, lines: Sequence[str]) -> None:
+        self._follow(self._machine.warned(lines))
 
     def _controller_lost(self, reason: str) -> None:
         self._client = None

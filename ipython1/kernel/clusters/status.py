@@ -78,6 +78,7 @@ class ClusterStatus:
     :ivar end_commands: what cancels those jobs.
     :ivar n: how many engines were asked for.
     :ivar nanny: the process that has all others of this host below it; None until it is known.
+    :ivar warnings: what is wrong with the controller, such as a full disk, and what to do; one line each.
     :ivar temporary: whether the cluster's files go with it.
     """
 
@@ -97,6 +98,7 @@ class ClusterStatus:
     jobs: tuple[str, ...] = ()
     end_commands: tuple[tuple[str, ...], ...] = ()
     nanny: ProcessInfo | None = None
+    warnings: tuple[str, ...] = ()
     temporary: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +120,7 @@ class ClusterStatus:
             for name in ("controller", "nanny"):
                 if values.get(name) is not None:
                     values[name] = _info(ProcessInfo, values[name])
-            for name in ("ids", "jobs"):
+            for name in ("ids", "jobs", "warnings"):
                 values[name] = tuple(values.get(name, ()))
             values["end_commands"] = tuple(map(tuple, values.get("end_commands", ())))
             return cls(**values)

@@ -93,6 +93,7 @@ class ClientCommands:
         self._highest = highest
         self._submissions: dict[int, Submission] = {}
         self._expected: dict[int, str] = {}
+        self._taken_before: dict[int, Sequence[int]] = {}
         self._listed: set[int] = set()
         self._resent: set[int] = set()
         self._refused: dict[int, KernelError] = {}
@@ -149,6 +150,7 @@ class ClientCommands:
         self._face = None
         self.is_gone = self._synced = True
         self._expected.clear()
+        self._taken_before.clear()
         self._outcomes.went_away(())
         for submission in self._all():
             submission.wanted = submission.safe
@@ -181,6 +183,7 @@ class ClientCommands:
                 face.refused(number, self._refused[number])
             elif has_data:
                 self._expected[number] = ""
+                self._taken_before[number] = tuple(has)
                 self._resend(number)
             else:
                 face.refused(number, _not_known())
@@ -271,13 +274,17 @@ class ClientCommands:
         submission = Submission((self.origin, number), meta, data, self._now(), kept=kept)
         data.fetch_with(partial(self._fetch, submission))
         self._submissions[number] = submission
-        lost = self._lost(meta.targets or ()) if again else ()
-        self._queue(submission, payload, relay, lost)
+        taken = self._taken_before.pop(number, ())
+        lacking = [each for each in meta.targets or () if each not in taken]
+        lost = self._lost(lacking) if again else ()
+        self._queue(submission, payload, relay, {*lost, *taken})
         if kept:
             data.can_return = relay is not None
-            self._keeper.keep(submission, payload, relay, partial(self._safe, submission))
+            self._keep(submission, payload, relay)
         if lost:
             self._fail(submission, lost)
+        for engine_id in submission.shares.keys() & taken:
+            self._outcomes.taken(submission, submission.shares[engine_id])
         if meta.announce:
             self._acknowledge(submission)
         if size > KEPT_HERE:
@@ -323,8 +330,15 @@ class ClientCommands:
     def _came_again(self, submission: Submission, payload: Buffer, relay: BulkRelay | None) -> None:
         if submission.data.wanted:
             submission.data.came(None if relay else payload, relay)
+        else:
+            submission.data.not_coming()  # who wanted them is away, and asks again when it is back
         if submission.kept and not submission.safe and not self._keeper.is_keeping(submission):
-            self._keeper.keep(submission, payload, relay, partial(self._safe, submission))
+            self._keep(submission, payload, relay)
+
+    def _keep(self, submission: Submission, payload: Buffer, relay: BulkRelay | None) -> None:
+        """Put a command into the journal; its client sends once more what does not come whole."""
+        resend = partial(self._resend, submission.number)
+        self._keeper.keep(submission, payload, relay, partial(self._safe, submission), resend)
 
     def _fetch(self, submission: Submission) -> None:
         """An engine needs the arguments of a command, which are not here."""

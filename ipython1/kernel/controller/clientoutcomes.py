@@ -63,7 +63,7 @@ class ClientOutcomes:
         assert outcome.relay is not None
         if self.face is not None:
             share.told, share.relay = True, outcome.relay
-            self.face.outcome(submission.number, outcome)
+            self.face.outcome(submission.number, outcome, partial(self._again, submission, share))
         elif submission.kept:
             share.busy = True
             ended = partial(self._saved, submission, share)
@@ -90,6 +90,15 @@ class ClientOutcomes:
             self._confirm(submission, share)
             self.tell(submission, share)
             self._on_progress(submission)
+        elif share.at is At.ENGINE:
+            self._again(submission, share)
+
+    def _again(self, submission: Submission, share: Share) -> None:
+        """A large outcome did not come whole; where it comes from still has it."""
+        share.told, share.relay = False, None
+        self.tell(submission, share)
+        if self.face is None:
+            self._save(submission, share)
 
     @staticmethod
     def _is_at_engine(submission: Submission, share: Share) -> bool:
@@ -138,7 +147,8 @@ class ClientOutcomes:
             self._fetch_from_engine(submission, share)
         elif share.at is At.HERE and share.outcome is not None:
             share.told = True
-            self.face.outcome(submission.number, share.outcome)
+            again = partial(self._again, submission, share)
+            self.face.outcome(submission.number, share.outcome, again)
         elif share.at is At.JOURNAL:
             share.told = True
             fetched = partial(self._fetched, submission, share, self.face)
@@ -155,7 +165,7 @@ class ClientOutcomes:
         if outcome is None:
             problem = JournalError("the controller's journal does not have this outcome any more")
             outcome = Outcome.refused(share.engine_id, problem)
-        face.outcome(submission.number, outcome)
+        face.outcome(submission.number, outcome, partial(self._again, submission, share))
 
     def _fetch_from_engine(self, submission: Submission, share: Share) -> None:
         engine = share.engine
@@ -212,10 +222,7 @@ class ClientOutcomes:
                     continue
                 if share.told and share.relay is not None and share.relay.whole:
                     continue
-                share.told, share.relay = False, None
-                self.tell(submission, share)
-                if self.face is None:
-                    self._save(submission, share)
+                self._again(submission, share)
 
     # -- one outcome
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -79,9 +79,16 @@ class ClientRegistry:
 
     def say_goodbye(self, reason: str) -> None:
         """Tell all clients that this controller ends on purpose, so that they do not wait for it."""
+        self._tell_all(frames.GOODBYE, reason.encode())
+
+    def warn(self, lines: Sequence[str]) -> None:
+        """Tell all clients what is wrong with this controller now."""
+        self._tell_all(frames.WARNINGS, messages.pack_json(list(lines)))
+
+    def _tell_all(self, kind: int, payload: bytes) -> None:
         for links in list(self._links.values()):
             for link in list(links):
-                link.send(frames.GOODBYE, 0, b"", reason.encode())
+                link.send(kind, 0, b"", payload)
                 link.flush()
 
     def expect(self, row: ClientRow) -> None:

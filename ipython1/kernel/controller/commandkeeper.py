@@ -88,16 +88,18 @@ class CommandKeeper:
         payload: Buffer,
         relay: BulkRelay | None,
         on_safe: Callable[[], None],
+        on_lost: Callable[[], None],
     ) -> None:
         """Write a command, or what a relay brings of it.
 
-        :param on_safe: called when it is safe; not called if the relay breaks.
+        :param on_safe: called when it is safe.
+        :param on_lost: called instead if the relay does not bring all of it.
         """
         if relay is not None:
             sizes = relay.sizes
             sink = FileSink(
                 self._journal,
-                lambda file, reason: self._file_ended(submission, sizes, file, on_safe),
+                lambda file, reason: self._file_ended(submission, sizes, file, on_safe, on_lost),
             )
             self._coming[submission] = sink
             relay.attach(sink)
@@ -120,9 +122,11 @@ class CommandKeeper:
         sizes: bytes,
         file: PayloadFile | None,
         on_safe: Callable[[], None],
+        on_lost: Callable[[], None],
     ) -> None:
         if file is None:
             self._coming.pop(submission, None)
+            on_lost()
             return
         submission.file, submission.sizes = file, sizes
         self._write(submission, file, on_safe)

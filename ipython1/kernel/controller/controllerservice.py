@@ -22,7 +22,7 @@ from ipython1.kernel.basics.error import IdInUse
 from ipython1.kernel.controller.clientregistry import ClientRegistry
 from ipython1.kernel.controller.commandbook import CommandBook
 from ipython1.kernel.controller.config import Graces, TaskConfig
-from ipython1.kernel.controller.journal.interface import Journal, NoJournal
+from ipython1.kernel.controller.journal.interface import Journal, NoJournal, trouble_of
 from ipython1.kernel.controller.journal.rows import EngineRow
 from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Processes
 from ipython1.kernel.controller.partyrows import STARTED_AGAIN, engine_party, engine_row
@@ -137,6 +137,7 @@ class ControllerService(MultiService):
         self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
         self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
         self.clients.on_client_gone_do(self.commands.client_gone)
+        self.journal.on_trouble_do(lambda text: self.clients.warn(self.warnings))
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
@@ -349,8 +350,13 @@ class ControllerService(MultiService):
             instance=self.journal.instance,
             epoch=self.journal.epoch,
             known=known,
-            extra=extra,
+            extra={"warnings": self.warnings, **extra},
         )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong, for people; one line each."""
+        return [line for line in (trouble_of(self.journal), self.journal.lost) if line]
 
     def on_end_do(self, f: Callable[[], None]) -> None:
         """Call ``f`` at the end of the process, before the journal is closed."""

@@ -1,11 +1,12 @@
-"""A part of a payload file of the journal, which is read when it is needed."""
+"""Payloads that are not in memory: those in the journal's files, which are read when they are needed, and lost ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import PayloadFile
 
@@ -29,3 +30,24 @@ class FilePayload:
     def read(self, journal: Journal) -> Deferred[bytes]:
         """The bytes.  Fails with ``JournalError`` when the file is damaged or gone."""
         return journal.read_payload(self.file, self.start, len(self))
+
+
+@dataclass(frozen=True, slots=True)
+class LostPayload:
+    """So many bytes that did not come; like ``bytes`` it has a length, and parts."""
+
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, part: slice) -> LostPayload:
+        return LostPayload(len(range(*part.indices(self.size))))
+
+    def read(self, journal: Journal) -> Deferred[bytes]:
+        """Fails with ``ClientError``."""
+        problem = ClientError(
+            "the controller did not get all of the task, so it cannot be submitted again from there; "
+            "make the task again and run it"
+        )
+        return fail(problem)

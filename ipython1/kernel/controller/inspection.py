@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.controller.queuedengine import QueuedEngine
+from ipython1.kernel.host.processstate import ProcessState
 from ipython1.kernel.host.stackdump import stack_dump
 
 STACKS_TIMEOUT: Final = 1.0
@@ -30,11 +31,12 @@ async def stacks_of(
 ) -> list[tuple[int, dict[str, Any]]]:
     """Where the main thread of each engine is.
 
-    Each dict has ``state`` (``'idle'``, ``'running'``, ``'silent'`` or ``'gone'``) and ``pending``, the command that
-    the engine has as :meth:`QueuedEngine.queue_status` tells it, or None.  A running engine adds ``command`` (client
-    and number), ``seconds`` and ``stack`` (text).  One whose interpreter did not answer within ``within`` seconds is
-    silent; if its process is known to be one of the controller's own host, it adds ``dump``, its stacks as
-    ``faulthandler`` writes them.
+    Each dict has ``state`` (``'idle'``, ``'running'``, ``'silent'``, ``'stopped'``, ``'away'`` or ``'gone'``) and
+    ``pending``, the command that the engine has as :meth:`QueuedEngine.queue_status` tells it, or None.  A running
+    engine adds ``command`` (client and number), ``seconds`` and ``stack`` (text); one that is away adds ``away``, for
+    how many seconds.  One whose interpreter did not answer within ``within`` seconds is silent; if its process is
+    known to be one of the controller's own host, it adds ``dump``, its stacks as ``faulthandler`` writes them.  If that
+    process is stopped (SIGSTOP), it adds ``pid`` instead.
     """
     return await gatherResults(
         [Deferred.fromCoroutine(_stack_of(engine, clock, within)) for engine in engines]
@@ -48,12 +50,16 @@ async def _stack_of(
     try:
         answer = await engine.report({"stack": True}).addTimeout(within, clock)
     except KernelError:
+        if engine.away:
+            return engine.id, {"state": "away", "pending": pending, "away": engine.seconds_away}
         return engine.id, {"state": "gone", "pending": pending}
     except TimeoutError:
         row = {"state": "silent", "pending": pending}
         # Not the process that it claims to be: that could be another one, which would get a signal.
         process = engine.process
-        if process is not None and process.state.alive:
+        if process is not None and process.state is ProcessState.STOPPED:
+            row |= {"state": "stopped", "pid": process.pid}
+        elif process is not None and process.state.alive:
             row["dump"] = await stack_dump(process.pid, clock)
         return engine.id, row
     busy = answer.get("running") is not None or "task" in answer
@@ -117,7 +123,8 @@ async def _interrupt_task(
             row["pending"] = "a task"
             await deferLater(clock, min(_BETWEEN_LOOKS, left))
     except KernelError:
-        return  # it is gone, and the task with it
+        row["ended"] = not engine.away  # one that is gone took the task with it
+        return
     except TimeoutError:
         pass
     row["ended"] = False

@@ -49,7 +49,10 @@ class IMonitor(Interface):
         """Counts of tasks by state, or their ids; empty if this controller has no Task interface."""
 
     def history(limit: int, before: float | None) -> Deferred[list[HistoryEntry]]:
-        """The last ``limit`` tasks that are done and commands, the latest first; those before a time."""
+        """The last ``limit`` tasks that are done and commands, the latest first; those before a time.
+
+        Without a journal: the tasks whose results are in memory, and no commands.
+        """
 
 
 @implementer(IMonitor)
@@ -85,10 +88,18 @@ class Monitor:
         journal = self.controller.journal
         if limit <= 0:
             return []
-        entries = [self._task(row) for row in await journal.task_history(limit, before)]
+        entries = [self._task(row) for row in await self._done_tasks(limit, before)]
         entries += [self._command(row) for row in await journal.command_history(limit, before)]
         entries.sort(key=lambda entry: entry.submitted, reverse=True)
         return entries[:limit]
+
+    async def _done_tasks(self, limit: int, before: float | None) -> list[TaskHistory]:
+        journal = self.controller.journal
+        tasks = self.controller.interfaces.get(TASK)
+        if journal.keeps or tasks is None:
+            return await journal.task_history(limit, before)
+        found: list[TaskHistory] = tasks.history.in_memory(limit, before)
+        return found
 
     def _label(self, client: bytes) -> str:
         identity = self.controller.clients.identity(client)

@@ -53,7 +53,7 @@ class IMultiEngine(IEngineMultiplexer):
         """The ids of all engines, sorted."""
 
     def queue_status(targets: Sequence[int] | None) -> list[tuple[int, dict[str, Any]]]:
-        """A list of ``(id, {'pending': ..., 'queue': [...]})``."""
+        """A list of ``(id, {'pending': ..., 'queue': [...]})``, with ``away`` (seconds) of an engine that is away."""
 
     def clear_queue(targets: Sequence[int] | None) -> int:
         """Remove what has not begun on the targets; returns how many commands that were."""

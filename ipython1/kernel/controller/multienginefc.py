@@ -174,10 +174,12 @@ class MultiEngineSession:
     def output(self, number: int, engine_id: int, stream: str, text: bytes) -> None:
         self._send(frames.OUTPUT, number, messages.pack_ids((engine_id,)) + stream.encode(), text)
 
-    def outcome(self, number: int, outcome: Outcome) -> None:
+    def outcome(self, number: int, outcome: Outcome, again: Callable[[], None]) -> None:
         meta = messages.OutcomeMeta(outcome.engine_id, outcome.status, outcome.error).pack()
-        if self._link is not None and outcome.relay is not None:
-            self._link.send_relayed(frames.OUTCOME, number, meta, outcome.relay)
+        relay = outcome.relay
+        if self._link is not None and relay is not None:
+            over = partial(_once_more, relay, again)
+            self._link.send_relayed(frames.OUTCOME, number, meta, relay, over)
         else:
             self._send(frames.OUTCOME, number, meta, outcome.payload)
 
@@ -215,16 +217,20 @@ class MultiEngineSession:
             self.refused(number, known)
             return
         self.accepted(number, entry.targets)
-        key = unpack_call_id(entry.id)
         for engine_id in entry.targets:
-            fetched = partial(self._fetched, number, engine_id)
-            self._multiengine.book.fetch_outcome(*key, engine_id, fetched)
+            self._fetch(number, unpack_call_id(entry.id), engine_id)
 
-    def _fetched(self, number: int, engine_id: int, outcome: Outcome | None) -> None:
+    def _fetch(self, number: int, key: tuple[bytes, int], engine_id: int) -> None:
+        fetched = partial(self._fetched, number, key, engine_id)
+        self._multiengine.book.fetch_outcome(*key, engine_id, fetched)
+
+    def _fetched(
+        self, number: int, key: tuple[bytes, int], engine_id: int, outcome: Outcome | None
+    ) -> None:
         if outcome is None:
             problem = JournalError("the controller's journal does not have this result any more")
             outcome = Outcome.refused(engine_id, problem)
-        self.outcome(number, outcome)
+        self.outcome(number, outcome, partial(self._fetch, number, key, engine_id))
 
     # -- questions
 
@@ -271,6 +277,12 @@ class MultiEngineSession:
         controller = self._multiengine.controller
         await controller.all_gone(KILL_WAIT)
         controller.request_stop()
+
+
+def _once_more(relay: BulkRelay, again: Callable[[], None], reason: str | None) -> None:
+    """A receiver of a relay is done."""
+    if reason is not None and relay.overran:
+        again()
 
 
 registerAdapter(FCMultiEngine, IMultiEngine, IFCMultiEngine)

@@ -29,7 +29,7 @@ from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.memory import FreedMemory
 from ipython1.kernel.host.peerprocess import HostProcesses
 from ipython1.kernel.host.processstate import name_process
-from ipython1.kernel.host.processwatch import watch_process
+from ipython1.kernel.host.processwatch import ProcessWatch
 from ipython1.kernel.host.security import CONTROL_SOCKET, read_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
@@ -46,7 +46,7 @@ class WatchedProcesses:
     """The processes of this host."""
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+        self._watch = ProcessWatch(reactor)
 
     def started(self, pid: int, host: str) -> float:
         name = name_process(pid) if host == host_identity() else None
@@ -55,7 +55,7 @@ class WatchedProcesses:
     def watch(self, identity: Identity, on_dead: Callable[[], None], /) -> Callable[[], None]:
         if identity.host != host_identity() or not identity.started:
             return lambda: None
-        return watch_process(self._reactor, identity.pid, identity.started, on_dead)
+        return self._watch.watch(identity.pid, identity.started, on_dead)
 
 
 @dataclass(slots=True)

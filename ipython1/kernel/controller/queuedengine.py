@@ -118,7 +118,7 @@ class QueuedEngine:
         self.properties_version = 0
         self.alive = True
         self.link: FrameLink | None = None
-        self._away = False
+        self._away_since: float | None = None
         self._clock = clock
         self._processes = processes or NoProcesses()
         self.process: ProcessName | None = None
@@ -150,12 +150,18 @@ class QueuedEngine:
     @property
     def away(self) -> bool:
         """Whether its link is lost, and it may come back."""
-        return self._away
+        return self._away_since is not None
+
+    @property
+    def seconds_away(self) -> float:
+        """For how long its link has been lost; 0 if it is not."""
+        since = self._away_since
+        return 0.0 if since is None else round(self._clock.seconds() - since, 1)
 
     def attach(self, link: FrameLink, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, perhaps again; ``holds`` is what it has left from before."""
         self.link = link
-        self._away = False
+        self._away_since = None
         link.bulk.relaying = True
         self.process = self._processes.find(self.hello.host, self.hello.pid, link.ends)
         self.commands.attach(link, holds)
@@ -163,7 +169,7 @@ class QueuedEngine:
     def go_away(self, reason: str) -> None:
         """The engine's link is lost, and it may come back."""
         self.link = None
-        self._away = True
+        self._away_since = self._clock.seconds()
         self.loss_reason = reason
         self.commands.go_away()
         self._fail_reports(KernelError(f"{self._name()} is out of reach: {reason}"))
@@ -223,7 +229,8 @@ class QueuedEngine:
         return self.commands.running_key
 
     def queue_status(self) -> dict[str, Any]:
-        return dict(self.commands.status())
+        away = {"away": self.seconds_away} if self.away else {}
+        return {**self.commands.status(), **away}
 
     # -- control
 
@@ -250,7 +257,7 @@ class QueuedEngine:
         return answer
 
     def _out_of_reach(self) -> KernelError:
-        if self._away:
+        if self.away:
             return KernelError(f"{self._name()} is out of reach: {self.loss_reason}")
         return self.commands.died("it is gone")
 
@@ -305,7 +312,7 @@ class QueuedEngine:
 
     def end(self, reason: str) -> None:
         """The engine is gone for good; call :meth:`fail_all` when everybody knows."""
-        self.alive = self._away = False
+        self.alive, self._away_since = False, None
         self.link = None
         if self._kill_timer is not None:
             self._kill_timer.cancel()

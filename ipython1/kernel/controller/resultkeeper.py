@@ -26,6 +26,7 @@ from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.clients import LARGE, Clients
 from ipython1.kernel.controller.taskrows import TaskRows, with_size
 from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.overflow import Overflow
 from ipython1.kernel.wire.tasksync import ranges_of
 
 WAIT: Final = 0.1
@@ -35,7 +36,7 @@ MOST: Final = 16 * 2**20
 """Bytes that wait at most."""
 
 PER_CLIENT: Final = 32 * 2**20
-"""Bytes of one client's unread results that are held in memory once they are in the journal."""
+"""Bytes of one client's unread results that are held in memory once they are in the journal, or without one."""
 
 IN_ALL: Final = 128 * 2**20
 """The same, for all clients."""
@@ -65,6 +66,7 @@ class ResultKeeper:
         self._changed = changed
         self._waiting: deque[tuple[float, Batch]] = deque()
         self._waiting_size = 0
+        self._overflow = Overflow()
         self._unsafe = 0
         self._call: Any = None
 
@@ -146,6 +148,17 @@ class ResultKeeper:
             if not batch.confirmed and (batch.client.held > PER_CLIENT or clients.held > IN_ALL):
                 clients.spilled(batch, now)
         self._changed()
+
+    def delivered(self, batch: Batch) -> None:
+        """A batch waits for its client; without a journal, what is too much in memory is put into a file."""
+        clients = self._clients
+        too_much = batch.client.held > PER_CLIENT or clients.held > IN_ALL
+        if self._journal.keeps or not too_much or batch.frames is not None:
+            return
+        in_memory = [each for each in batch.finished if isinstance(each.payload, bytes)]
+        payloads: Any = self._overflow.put([each.payload for each in in_memory])
+        for finished, payload in zip(in_memory, payloads, strict=True):
+            finished.payload = payload
 
     def clear(self, task_ids: list[int]) -> None:
         """Forget results."""

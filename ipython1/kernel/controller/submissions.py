@@ -33,8 +33,11 @@ class ClientFace(Protocol):
     def refused(self, number: int, problem: KernelError) -> None:
         """A command was refused."""
 
-    def outcome(self, number: int, outcome: Outcome) -> None:
-        """An engine is done."""
+    def outcome(self, number: int, outcome: Outcome, again: Callable[[], None]) -> None:
+        """An engine is done.
+
+        :param again: called when a large outcome came faster than it could be passed on, and is needed once more.
+        """
 
     def output(self, number: int, engine_id: int, stream: str, text: bytes) -> None:
         """A command wrote something."""

@@ -38,6 +38,7 @@ from ipython1.kernel.basics.taskinterfaces import (
 from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.enginetasks import EngineFace
+from ipython1.kernel.controller.journal.interface import trouble_of
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.resultkeeper import ResultKeeper
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
@@ -306,6 +307,10 @@ class TaskController:
         self.intake.submit(uuid, submissions, data, bodies)
         self.changed()
 
+    def refuse(self, uuid: bytes, submissions: Iterable[Submission], reason: str) -> None:
+        self.intake.refuse(uuid, submissions, reason)
+        self.changed()
+
     def confirm(self, uuid: bytes, number: int) -> None:
         self.machine.clients.confirm(uuid, number, self.now())
         self.changed()
@@ -335,13 +340,14 @@ class TaskController:
         self.changed()
 
     def queue_status(self, verbose: bool = False) -> dict[str, Any]:
-        if not verbose:
-            return dict(self.machine.counts())
-        status: dict[str, Any] = dict(self.machine.status())
-        reasons: dict[str, list[int]] = {}
-        for record, why in self.machine.survey.waiting():
-            reasons.setdefault(why, []).append(record.id)
-        status["reasons"] = list(reasons.items())
+        machine, trouble = self.machine, trouble_of(self.journal)
+        status: dict[str, Any] = dict(machine.status() if verbose else machine.counts())
+        status["warnings"] = self.controller.warnings
+        if verbose:
+            reasons: dict[str, list[int]] = {}
+            for task_id, why in machine.survey.waiting(trouble):
+                reasons.setdefault(why, []).append(task_id)
+            status["reasons"] = list(reasons.items())
         return status
 
     # -- carrying out
@@ -389,6 +395,8 @@ class TaskController:
         if isinstance(instruction, Keep):
             self._keeper.add(instruction.batch)
         elif isinstance(instruction, Deliver | Tell | Refuse | Credit):
+            if isinstance(instruction, Deliver):
+                self._keeper.delivered(instruction.batch)
             observer = self._observers.get(instruction.client)
             if observer is not None:
                 self._tell_client(observer, instruction)

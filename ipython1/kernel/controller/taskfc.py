@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from ipython1.kernel.basics.error import ClientError, KernelError, ProtocolError, to_wire
 from ipython1.kernel.basics.taskinterfaces import ITaskController, ITaskObserver
+from ipython1.kernel.controller.filepayload import LostPayload
 from ipython1.kernel.controller.multienginefc import IFCSessions, send_reply
 from ipython1.kernel.controller.resultpost import ResultPost, no_longer_kept
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
@@ -26,6 +27,9 @@ from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.tasksync import read_ranges
 
 log = Logger()
+
+AT_ONCE = frozenset(("queue_status",))
+"""Questions that are answered also while the journal cannot be written."""
 
 MOST_OPTIONS = 4096
 """Different options that a session remembers."""
@@ -119,7 +123,12 @@ class TaskSession:
     ) -> None:
         if kind == taskwire.SUBMIT:
             head = meta if flags & frames.BULK else payload
-            self._in_turn(flags, payload, lambda bodies: self._submit(head, bodies))
+            self._in_turn(
+                flags,
+                payload,
+                lambda bodies: self._submit(head, bodies),
+                lambda reason: self._refuse(head, reason),
+            )
         elif kind == taskwire.CONFIRM:
             self._tasks.confirm(self._uuid, ident)
         elif kind == taskwire.FUNCTION:
@@ -141,36 +150,43 @@ class TaskSession:
             self._tasks.controller.clients.goodbye(self._uuid.hex(), reason)
         elif kind == frames.ASK:
             question = bytes(payload)
-            self._in_turn(
-                0,
-                b"",
-                lambda nothing: self._tasks.intake.after(
-                    self._uuid, lambda: self._asked(ident, question)
-                ),
-            )
+            self._in_turn(0, b"", lambda nothing: self._asked(ident, question))
         else:
             raise ProtocolError(f"a client sent a frame of unknown kind {kind}")
 
-    def _in_turn(self, flags: int, payload: Buffer, take: Callable[[bytes | None], None]) -> None:
-        """Handle a frame after those before it; ``take`` gets what a bulk transfer brought, or None."""
+    def _in_turn(
+        self,
+        flags: int,
+        payload: Buffer,
+        take: Callable[[bytes | None], None],
+        failed: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """Handle a frame after those before it.
+
+        :param take: gets what a bulk transfer brought, or None.
+        :param failed: called instead, with the reason, if the transfer did not bring it.
+        """
         link = self._link
         if link is None:
             return
-        if not flags & frames.BULK:
+        if flags & frames.BULK:
+            self._arrivals.transfer(
+                link, payload, _understood(link, take), _understood(link, failed)
+            )
+        else:
             self._arrivals.in_turn(lambda: take(None))
-            return
-
-        def arrived(data: bytes) -> None:
-            try:
-                take(data)
-            except KernelError as problem:
-                link.abort(f"what the client sent cannot be understood: {problem}")
-
-        self._arrivals.transfer(link, payload, arrived)
 
     def _submit(self, head: Buffer, bodies: Buffer | None) -> None:
         submissions: Any = taskwire.unpack_submissions(head, self._read_options, bodies)
         self._tasks.submit(self._uuid, submissions, head, bodies)
+
+    def _refuse(self, head: Buffer, reason: str) -> None:
+        """The data of a task did not come."""
+        bodies: Any = LostPayload(taskwire.bodies_size(head))
+        submissions: Any = taskwire.unpack_submissions(
+            head, self._read_options, bodies, taskwire.uncut
+        )
+        self._tasks.refuse(self._uuid, submissions, reason)
 
     def _read_options(self, packed: bytes) -> object:
         options = self._options.get(packed)
@@ -181,15 +197,26 @@ class TaskSession:
         return options
 
     def _asked(self, number: int, payload: Buffer) -> None:
-        """Answer a question, now or later."""
+        """Answer a question; not before the client's tasks are safe, if it may be about one of them."""
         try:
             question = messages.unpack_json(payload)
-            value = self._questions[question["name"]](**question["args"])
+            name, args = question["name"], question["args"]
+        except (KernelError, KeyError, TypeError) as problem:
+            self._answer(number, {"error": to_wire(_unclear(problem))})
+            return
+        if name in AT_ONCE:
+            self._answer_with(number, name, args)
+        else:
+            self._tasks.intake.after(self._uuid, lambda: self._answer_with(number, name, args))
+
+    def _answer_with(self, number: int, name: str, args: dict[str, Any]) -> None:
+        """Answer a question, now or later."""
+        try:
+            value = self._questions[name](**args)
         except (KernelError, IndexError) as problem:
             self._answer(number, {"error": to_wire(problem)})
         except (KeyError, TypeError) as problem:
-            unclear = ProtocolError(f"the call cannot be understood: {problem!r}")
-            self._answer(number, {"error": to_wire(unclear)})
+            self._answer(number, {"error": to_wire(_unclear(problem))})
         else:
             if isinstance(value, Deferred):
                 value.addCallbacks(
@@ -287,13 +314,29 @@ class TaskSession:
             self._link.send(taskwire.CREDIT, accepted, taskwire.pack_credit(tasks, size))
 
 
+def _understood(link: FrameLink, take: Callable[[Any], None]) -> Callable[[Any], None]:
+    """``take``, which ends the connection to a client that does not keep to the protocol."""
+
+    def call(what: Any) -> None:
+        try:
+            take(what)
+        except KernelError as problem:
+            link.abort(f"what the client sent cannot be understood: {problem}")
+
+    return call
+
+
+def _unclear(problem: Exception) -> ProtocolError:
+    return ProtocolError(f"the call cannot be understood: {problem!r}")
+
+
 def _to_wire(failure: Failure) -> tuple[str, str]:
     """The error that a question ended with; what is not the asker's business is logged."""
     problem = failure.value
     if isinstance(problem, KernelError | IndexError):
         return to_wire(problem)
     if isinstance(problem, TypeError | ValueError):
-        return to_wire(ProtocolError(f"the call cannot be understood: {problem!r}"))
+        return to_wire(_unclear(problem))
     log.failure("a question of a client could not be answered", failure)
     return to_wire(ClientError(f"the controller failed to answer: {problem!r}; see its log"))
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
+from dataclasses import replace
+from heapq import merge, nlargest
 from itertools import islice
 from typing import Final
 
 from ipython1.kernel.basics.error import ClientError, ProtocolError
 from ipython1.kernel.controller.clientregistry import ClientRegistry
-from ipython1.kernel.controller.filepayload import FilePayload
+from ipython1.kernel.controller.filepayload import FilePayload, LostPayload
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import StoredResult
+from ipython1.kernel.controller.journal.rows import TaskHistory as DoneTask
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.records import TaskRecord
 from ipython1.kernel.controller.taskrows import TaskRows
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.tasksync import FAILED, PENDING, SCHEDULED, STATES, SUCCEEDED, TaskEntry
-from ipython1.kernel.wire.taskwire import DONE_HEAD, Entry, Status
+from ipython1.kernel.wire.taskwire import DONE_HEAD, Entry, OptionsSpec, Status
 
 MOST: Final = 10_000
 """Entries that one question can ask for."""
@@ -113,7 +115,27 @@ class TaskHistory:
                 yield self._live(record, PENDING if task_id in pending else SCHEDULED)
             elif finished is not None:
                 [(head, payload)] = self._rows.rows([finished])
-                yield self._done(finished.client.uuid, head, payload, len(payload))
+                entry = self._done(finished.client.uuid, head, payload, len(payload))
+                yield replace(entry, what=_what(finished.task))
+
+    def in_memory(self, limit: int, before: float | None = None) -> list[DoneTask]:
+        """The last tasks that are done and whose results are in memory, latest first; those completed before a time."""
+        offset = self._rows.time(0.0)
+        kept = self._machine.store.results.values()
+        wanted = (each for each in kept if before is None or each.completed + offset < before)
+        return [
+            DoneTask(
+                each.id,
+                each.client.uuid,
+                each.status,
+                each.engine,
+                each.submitted + offset,
+                each.completed + offset,
+                each.duration,
+                len(each.payload),
+            )
+            for each in nlargest(limit, wanted, key=lambda each: (each.completed, each.id))
+        ]
 
     def _live(self, record: TaskRecord, state: str) -> TaskEntry:
         return TaskEntry(
@@ -123,6 +145,7 @@ class TaskHistory:
             state,
             None if record.worker is None else record.worker.id,
             self._rows.time(record.submitted),
+            what=_what(record),
         )
 
     def _done(self, client: bytes, head: bytes, payload: bytes, size: int) -> TaskEntry:
@@ -174,8 +197,9 @@ class TaskHistory:
                 raise IndexError(self._machine.clients.unknown(task_id))
         if not isinstance(task, TaskRecord):
             raise ClientError(
-                f"what was submitted as task {task_id} is no longer kept, so it cannot be submitted again; "
-                "make the task again and run it"
+                f"task {task_id} is done, and what was submitted is no longer kept, so it cannot be submitted again: "
+                "of finished tasks the controller keeps that in its memory only, within result_age and result_size, "
+                "and not when only one client reads the result or when it is restarted; make the task again and run it"
             )
         chain = task.chain
         parts = [(terms.packed, await self._bytes(payload)) for terms, payload in chain]
@@ -184,8 +208,13 @@ class TaskHistory:
         ]
         return Entry(task.id, *parts[0], parts[1:]), tuple(dict.fromkeys(digests))
 
-    async def _bytes(self, payload: bytes | FilePayload) -> bytes:
-        return await payload.read(self._journal) if isinstance(payload, FilePayload) else payload
+    async def _bytes(self, payload: bytes | FilePayload | LostPayload) -> bytes:
+        return payload if isinstance(payload, bytes) else await payload.read(self._journal)
+
+
+def _what(task: object) -> str:
+    """What a task does, in a few words."""
+    return OptionsSpec.unpack(task.chain[0][0].packed).what if isinstance(task, TaskRecord) else ""
 
 
 def _falling(ids: IdSet) -> Iterator[int]:

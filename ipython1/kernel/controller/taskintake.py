@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import KernelError
+from ipython1.kernel.basics.error import JournalError, KernelError, MessageSizeError, to_wire
 from ipython1.kernel.controller.filepayload import FilePayload
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import PayloadFile, Recovered, SubmissionRow
@@ -84,6 +84,30 @@ class TaskIntake:
         parcel = Parcel(self._last, len(records))
         self._journal.when_safe(self._last, lambda: self._accept(records, parcel))
 
+    def refuse(self, uuid: bytes, submissions: Iterable[Submission], reason: str) -> None:
+        """A client submits tasks whose data did not come; they are done, with an error.
+
+        :raises KernelError: see ``Clients.admit``.
+        """
+        records = self._machine.clients.admit(uuid, submissions, self._now())
+
+        def fail() -> None:
+            self._accept(records, None)
+            for record in records:
+                problem = MessageSizeError(
+                    f"the controller did not take task {record.id} ({record.size} bytes): {reason}"
+                )
+                self._fail(record, problem)
+
+        if records:
+            self.after(uuid, fail)
+
+    def _fail(self, record: TaskRecord, problem: KernelError) -> None:
+        """A task cannot be run."""
+        self._machine.unqueue(record)
+        status = taskwire.Status.REFUSED
+        self._machine.finish(record, status, -1, self._now(), error=to_wire(problem))
+
     def _accept(self, records: list[TaskRecord], parcel: Parcel | None) -> None:
         self._machine.accept(records, parcel, self._now())
         self._changed()
@@ -121,10 +145,8 @@ class TaskIntake:
         engines = [engine.engine_id for engine in recovered.engines]
         machine.restore(records, engines, self._now())
         for task_id, why in lost.items():
-            record = machine.tasks[task_id]
-            machine.unqueue(record)
-            error = ("JournalError", f"task {task_id} is lost: {why}")
-            machine.finish(record, taskwire.Status.REFUSED, -1, self._now(), error=error)
+            problem = JournalError(f"task {task_id} is lost: {why}")
+            self._fail(machine.tasks[task_id], problem)
         living = {client.uuid for client in recovered.clients}
         for uuid in [uuid for uuid in clients.accounts if uuid not in living]:
             clients.gone(uuid, self._now())
@@ -175,7 +197,9 @@ class TaskIntake:
         account = clients.accounts.get(row.client) or clients.add(row.client)
         now = self._now()
         submitted = now + row.submitted - self._time(now)
-        entries: list[Any] = taskwire.unpack_submissions(row.data, bytes, _bodies(row), _same)
+        entries: list[Any] = taskwire.unpack_submissions(
+            row.data, bytes, _bodies(row), taskwire.uncut
+        )
         for entry in entries:
             try:
                 terms = read_options(entry.options)
@@ -187,10 +211,6 @@ class TaskIntake:
             if recovery:
                 record.trouble = Trouble(recovery=recovery)
             yield record
-
-
-def _same(part: Any) -> Any:
-    return part
 
 
 def _bodies(row: SubmissionRow) -> Any:

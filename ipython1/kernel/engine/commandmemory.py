@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.payload import total_size
 
 Key: TypeAlias = tuple[bytes, int]
 """What names a command for ever: the uuid of its client, and the number that the client gave it."""
@@ -53,6 +54,7 @@ class CommandMemory:
         self._coming: set[Key] = set()
         self._held: dict[Key, None] = {}
         self._ended: dict[Key, Outcome] = {}
+        self._size = 0
         self._lock = threading.Lock()
 
     def came(self, key: Key) -> Came:
@@ -96,6 +98,7 @@ class CommandMemory:
         with self._lock:
             self._held.pop(key, None)
             self._ended[key] = outcome
+            self._size += total_size(outcome.buffers)
 
     def outcome(self, key: Key) -> Outcome | None:
         """The outcome of a command that ended; None if it is not kept, or not there yet."""
@@ -120,12 +123,15 @@ class CommandMemory:
         """The outcomes of so many commands are safe elsewhere, or nobody wants them."""
         with self._lock:
             for number in range(first, first + count):
-                self._ended.pop((origin, number), None)
+                outcome = self._ended.pop((origin, number), None)
+                if outcome is not None:
+                    self._size -= total_size(outcome.buffers)
 
     def forget_outcomes(self) -> None:
         """Nobody wants the outcome of any command that has ended."""
         with self._lock:
             self._ended.clear()
+            self._size = 0
 
     @property
     def held(self) -> tuple[Key, ...]:
@@ -138,6 +144,11 @@ class CommandMemory:
         """The commands that ended and were not confirmed, oldest first."""
         with self._lock:
             return tuple(self._ended)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the outcomes that were not confirmed."""
+        return self._size
 
     @property
     def seen(self) -> dict[bytes, int]:

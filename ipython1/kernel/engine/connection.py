@@ -6,7 +6,7 @@ state        event                                        becomes
 connecting   the controller welcomes the engine           connected
 connecting   it does not, the first time                  (the engine ends with an error)
 connected    the link is lost                             connecting, at once and then after longer and longer
-                                                          pauses
+                                                          pauses (see :class:`~ipython1.kernel.wire.again.Pauses`)
 connecting   nobody is there for too long                 (the engine ends with an error)
 any          the engine is to stop                        (ended)
 ===========  ===========================================  ===================================================
@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from ipython1.kernel.basics.error import ConnectionError, KernelError
 from ipython1.kernel.engine.end import EngineEnd
 from ipython1.kernel.wire import messages
-from ipython1.kernel.wire.again import pauses
+from ipython1.kernel.wire.again import Pauses
 
 log = Logger()
 
@@ -46,6 +46,7 @@ class EngineConnection:
         self._end = end
         self._clock = clock
         self._give_up_after = give_up_after
+        self._pauses = Pauses(clock)
 
     async def run(self, on_registered: Callable[[messages.Welcome], None]) -> None:
         """Stay connected; returns when the engine is to stop.
@@ -54,6 +55,7 @@ class EngineConnection:
         """
         welcome = await self._open_link()
         while not self._end.stopping:
+            self._pauses.connected()
             on_registered(welcome)
             reason = await self._end.lost
             if self._end.stopping:
@@ -63,8 +65,8 @@ class EngineConnection:
 
     async def _connect_again(self) -> messages.Welcome:
         deadline = self._clock.seconds() + self._give_up_after
-        for pause in pauses():
-            await deferLater(self._clock, pause)
+        while True:
+            await deferLater(self._clock, self._pauses.next())
             try:
                 return await self._open_link()
             except KernelError as problem:
@@ -73,4 +75,3 @@ class EngineConnection:
                         f"the controller could not be reached for {self._give_up_after:g} s ({problem}); "
                         "the engine exits"
                     ) from None
-        raise AssertionError("the pauses never end")

@@ -26,6 +26,7 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.overflow import Overflow
 from ipython1.kernel.wire.payload import split_inline, total_size
 
 log = Logger()
@@ -35,6 +36,9 @@ STREAM_INTERVAL: Final = 0.05
 
 STREAM_MOST: Final = 60_000
 """Characters that are sent of what came between two looks; fit into one frame.  The result itself has all of it."""
+
+MOST_HELD: Final = 64 * 2**20
+"""Bytes of outcomes that were not confirmed and are held in memory; what comes beyond goes into temporary files."""
 
 INTERRUPT_AGAIN: Final = 0.005
 """Seconds after which an interrupt is tried again for a command that has not begun."""
@@ -69,6 +73,7 @@ class EngineCommands:
         self._reactor = reactor
         self._outbox = outbox
         self._memory = CommandMemory()
+        self._overflow = Overflow()
         self._told: tuple[Key, ...] = ()
         self._watching: Command | None = None
         self._watch_call: Any = None
@@ -184,6 +189,8 @@ class EngineCommands:
                 "the result", size, self.max_message, "fetch it in parts"
             )
             outcome = Outcome.refused(outcome.engine_id, problem)
+        elif size + self._memory.size > MOST_HELD:
+            outcome = replace(outcome, buffers=self._overflow.put(outcome.buffers))
         if self._watching is command:
             self._watching = None
         self._memory.ended(command.key, outcome)

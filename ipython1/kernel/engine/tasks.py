@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from time import perf_counter  # user code may replace the one in the module
 from typing import Any, Final, Protocol, TypeAlias
@@ -343,9 +343,12 @@ class EngineTasks:
                     self._stop((task_id, attempt))
 
     def _retract_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
-        given = [
-            key for key in taskwire.unpack_keys(payload) if self._waiting.pop(key, None) is not None
-        ]
+        runs = taskwire.unpack_keys(payload)
+        # What is still on its way can be given back when it is here.
+        self._arriving.in_turn(lambda: self._give_back(runs))
+
+    def _give_back(self, runs: Iterable[Key]) -> None:
+        given = [key for key in runs if self._waiting.pop(key, None) is not None]
         self._held.difference_update(given)
         if self._link is not None:
             self._link.send(taskwire.GIVEN_BACK, 0, b"", taskwire.pack_keys(given))

@@ -123,7 +123,7 @@ def status(config: ClusterConfig, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
     else:
-        _show(found)
+        print(*status_lines(found), sep="\n")
     if silent:
         print(
             f"ipcluster: {title_of(found.cluster_id)} does not answer: {silent}\n"
@@ -133,20 +133,22 @@ def status(config: ClusterConfig, as_json: bool) -> int:
     return 1 if silent else 0
 
 
-def _show(found: ClusterStatus) -> None:
-    print(f"{title_of(found.cluster_id)}: {summary(found)}")
+def status_lines(found: ClusterStatus) -> list[str]:
+    """A cluster, as it is shown."""
+    lines = [f"{title_of(found.cluster_id)}: {summary(found)}"]
     if found.nanny is not None and (found.nanny.stopped or found.nanny.silent):
-        print(f"  nanny: {_process_text(found.nanny, 'stuck')}")
+        lines.append(f"  nanny: {_process_text(found.nanny, 'stuck')}")
     if found.controller is not None:
-        print(f"  controller: {_process_text(found.controller, 'stuck')}")
-        for line in found.controller.lines[-3:]:
-            print(f"      {line}")
+        lines.append(f"  controller: {_process_text(found.controller, 'stuck')}")
+        lines += [f"      {line}" for line in found.controller.lines[-3:]]
+    lines += [f"  warning: {line}" for line in found.warnings]
     for engine in found.engines:
-        print(f"  engine {engine.id}: {_process_text(engine, 'busy')}")
-        for line in engine.lines[-3:] if engine.state == "ended" else ():
-            print(f"      {line}")
+        lines.append(f"  engine {engine.id}: {_process_text(engine, 'busy')}")
+        if engine.state == "ended":
+            lines += [f"      {line}" for line in engine.lines[-3:]]
     if found.jobs:
-        print(f"  jobs: {', '.join(found.jobs)}")
+        lines.append(f"  jobs: {', '.join(found.jobs)}")
+    return lines
 
 
 def summary(found: ClusterStatus) -> str:

@@ -7,10 +7,15 @@ from typing import Any
 
 from ipython1.checks import check_int
 from ipython1.core.results import format_time
+from ipython1.core.texts import clip
+from ipython1.kernel.host.logs import shown
 from ipython1.kernel.wire.tasksync import STATES, TaskEntry
 
 LIMIT = 100
 """Tasks that are shown unless another number is asked for."""
+
+WIDTH = 60
+"""Characters of what a task does that are shown of it."""
 
 MOST = 10_000
 """Tasks that can be asked for at a time."""
@@ -25,6 +30,8 @@ class TaskHistory(list[TaskEntry]):
 
 def _line(entry: TaskEntry) -> str:
     parts = [f"[{entry.taskid}] {entry.state}"]
+    if entry.what:
+        parts.append(clip(shown(entry.what), WIDTH))
     if entry.engineid is not None:
         parts.append(f"engine {entry.engineid}")
     if entry.submitted:

@@ -39,14 +39,23 @@ class QueueStatus(dict[str, Any]):
     :ivar unsatisfied: the scheduled tasks that no registered engine may run, because their ``depend`` returned false
         for all engines, or they have rejected all of them.
     :ivar reasons: why scheduled tasks wait for more than their turn, by their ids; empty unless ids were asked for.
+    :ivar warnings: what is wrong with the controller, such as a full disk, and what to do; one line each.
     """
 
     def __init__(
-        self, states: Mapping[str, Any], unsatisfied: Any, reasons: Mapping[int, str]
+        self,
+        states: Mapping[str, Any],
+        unsatisfied: Any,
+        reasons: Mapping[int, str],
+        warnings: Iterable[str] = (),
     ) -> None:
         super().__init__(states)
         self.unsatisfied = unsatisfied
         self.reasons = dict(reasons)
+        self.warnings = list(warnings)
+
+    def __repr__(self) -> str:
+        return "\n".join((super().__repr__(), *self.warnings))
 
 
 def check_id(taskid: Any) -> int:
@@ -234,13 +243,14 @@ class TaskMethods(MapMethods, CheckedAttributes):
         states = dict(told)
         unsatisfied = states.pop("unsatisfied")
         told_reasons = states.pop("reasons", ())
+        warnings = states.pop("warnings", ())
         reasons = {task_id: why for why, task_ids in told_reasons for task_id in task_ids}
         unsent = self._tasks.unsent()
         if verbose:
             states["scheduled"] = sorted([*states["scheduled"], *unsent])
         else:
             states["scheduled"] += len(unsent)
-        return QueueStatus(states, unsatisfied, reasons)
+        return QueueStatus(states, unsatisfied, reasons, warnings)
 
     def _cleared(self, task_ids: list[int] | None) -> None:
         self._tasks.cleared(task_ids)

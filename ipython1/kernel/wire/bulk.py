@@ -247,7 +247,9 @@ class IncomingBulk:
             return
         on_end, self._on_end = self._on_end, None
         if self.complete:
-            on_end(self._buffers, "")
+            # They are the receiver's from now on, however long this is kept.
+            buffers, self._buffers = self._buffers, []
+            on_end(buffers, "")
         else:
             on_end(None, self._failure or "")
 

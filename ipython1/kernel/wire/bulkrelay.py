@@ -189,6 +189,8 @@ class BulkRelay:
         self._granted = False
         self.failure: str | None = None
         """Why no sink can get all of it any more."""
+        self.overran = False
+        """Whether that is because it came faster than it could be taken and kept; its source still has it."""
 
     @property
     def whole(self) -> bool:
@@ -287,7 +289,7 @@ class BulkRelay:
 
     def _leave_behind(self, reason: str) -> None:
         """Give up the sinks that have not taken everything so far, and those still to come; the others go on."""
-        self.failure = reason
+        self.failure, self.overran = reason, True
         for feed in list(self._feeds):
             if feed.taken < self._received:
                 self._abort(feed, reason)

@@ -61,6 +61,8 @@ RESYNC: Final = 24
 STORED: Final = 25
 RESEND: Final = 26
 TAKEN: Final = 27
+WARNINGS: Final = 29
+"""What is wrong with the controller now; the payload is a list of lines for people, as JSON."""
 
 # Kinds: any party and the controller
 GOODBYE: Final = 28

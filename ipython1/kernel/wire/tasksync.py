@@ -119,6 +119,8 @@ class TaskEntry:
     :ivar run_time: seconds that its last run took on the engine.
     :ivar size: bytes of its result; None if no result is kept.
     :ivar error: the kernel's own error that it ended with (name and message), or None.
+    :ivar what: what it does in a few words: the name of its function, or the first line of its code; empty if that is
+        not known any more.
     """
 
     taskid: int
@@ -131,6 +133,7 @@ class TaskEntry:
     run_time: float = 0.0
     size: int | None = None
     error: tuple[str, str] | None = None
+    what: str = ""
 
     def pack(self) -> list[Any]:
         """It as a JSON value."""
@@ -145,6 +148,7 @@ class TaskEntry:
             self.run_time,
             self.size,
             self.error,
+            self.what,
         ]
 
     @classmethod
@@ -154,9 +158,8 @@ class TaskEntry:
         :raises ProtocolError: when it is malformed.
         """
         try:
-            taskid, client, label, state, engine, submitted, completed, run_time, size, error = (
-                value
-            )
+            taskid, client, label, state, engine, submitted, completed, run_time, *rest = value
+            size, error, what = rest
             return cls(
                 int(taskid),
                 str(client),
@@ -168,6 +171,7 @@ class TaskEntry:
                 float(run_time),
                 None if size is None else int(size),
                 None if error is None else (str(error[0]), str(error[1])),
+                str(what),
             )
         except (IndexError, TypeError, ValueError) as problem:
             raise ProtocolError(

@@ -276,16 +276,7 @@ def unpack_submissions(
     :raises ProtocolError: when it is malformed.
     """
     try:
-        count, number = _SUBMIT_HEAD.unpack_from(data, 0)
-        position = _SUBMIT_HEAD.size
-        options = []
-        for _ in range(count):
-            (size,) = _OPTION_SIZE.unpack_from(data, position)
-            position += _OPTION_SIZE.size
-            options.append(read_options(bytes(data[position : position + size])))
-            position += size
-        end = position + number * _ENTRY.size
-        table = _ENTRY.iter_unpack(data[position:end])
+        options, table, end = _submission_head(data, read_options)
         if bodies is None:
             bodies, position = data, end
         else:
@@ -311,6 +302,39 @@ def unpack_submissions(
 
 
 _NONE: list[tuple[object, bytes]] = []
+
+
+def uncut(part: Any) -> Any:
+    """Leaves a payload the slice that it is; for :func:`unpack_submissions`."""
+    return part
+
+
+def _submission_head(
+    data: Buffer, read_options: Callable[[bytes], object]
+) -> tuple[list[object], Iterator[tuple[int, int, int, int]], int]:
+    """The options in a ``SUBMIT`` frame, its table, and where the payloads begin if they are in it."""
+    count, number = _SUBMIT_HEAD.unpack_from(data, 0)
+    position = _SUBMIT_HEAD.size
+    options = []
+    for _ in range(count):
+        (size,) = _OPTION_SIZE.unpack_from(data, position)
+        position += _OPTION_SIZE.size
+        options.append(read_options(bytes(data[position : position + size])))
+        position += size
+    end = position + number * _ENTRY.size
+    return options, _ENTRY.iter_unpack(data[position:end]), end
+
+
+def bodies_size(head: Buffer) -> int:
+    """Bytes of all payloads of a ``SUBMIT`` frame with a bulk transfer.
+
+    :raises ProtocolError: when it is malformed.
+    """
+    try:
+        _, table, _ = _submission_head(head, bytes)
+        return sum(size for _, size, _, _ in table)
+    except struct.error as problem:
+        raise ProtocolError(f"a submission of tasks is malformed: {problem}") from None
 
 
 # -- runs and results ----------------------------------------------------------------------------------------------

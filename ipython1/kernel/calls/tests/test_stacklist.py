@@ -75,7 +75,14 @@ class PlaceTests(SynchronousTestCase):
 class StackListTests(SynchronousTestCase):
     def test_shown(self) -> None:
         stacks = StackList.of(
-            [[0, IDLE], [1, running()], [2, SILENT], [3, {"state": "gone", "pending": None}]]
+            [
+                [0, IDLE],
+                [1, running()],
+                [2, SILENT],
+                [3, {"state": "gone", "pending": None}],
+                [4, {"state": "away", "pending": None, "away": 2.5}],
+                [5, {"state": "stopped", "pending": "execute('f()')", "pid": 12}],
+            ]
         )
         self.assertEqual(
             repr(stacks),
@@ -91,7 +98,9 @@ class StackListTests(SynchronousTestCase):
             "    ----> 2     comm.Barrier()\n"
             "[2] execute('hang()') does not respond: its interpreter is held by C code, which cannot be interrupted\n"
             "    Cell In[4], line 3, in hang\n"
-            "[3] gone",
+            "[3] gone\n"
+            "[4] away, out of reach for 2.5 s; the controller waits for it\n"
+            "[5] its process is stopped (continue it with: kill -CONT 12)",
         )
         html = stacks._repr_html_()
         self.assertIn("----&gt; 2     comm.Barrier()", html)
@@ -110,6 +119,8 @@ class InterruptListTests(SynchronousTestCase):
             [1, {"pending": "execute('f()')", "ended": True}],
             [2, {**SILENT, "ended": False}],
             [3, {**running("Cell In[1], line 1\n----> 1 loop()"), "ended": False}],
+            [4, {"state": "away", "pending": None, "away": 2.5, "ended": False}],
+            [5, {"state": "stopped", "pending": "execute('f()')", "pid": 12, "ended": False}],
         ]
         self.assertEqual(
             repr(InterruptList.of(rows)),
@@ -122,7 +133,11 @@ class InterruptListTests(SynchronousTestCase):
             "[3] execute('sync(comm)') did not end: it caught the interrupt, or is waiting in C code\n"
             "    Cell In[1], line 1\n"
             "    ----> 1 loop()\n"
-            "    mec.kill(targets=3) ends the engine; its namespace is lost",
+            "    mec.kill(targets=3) ends the engine; its namespace is lost\n"
+            "[4] it did not answer: away, out of reach for 2.5 s; the controller waits for it\n"
+            "    mec.kill(targets=4) ends the engine; its namespace is lost\n"
+            "[5] execute('f()') did not end: its process is stopped (continue it with: kill -CONT 12)\n"
+            "    mec.kill(targets=5) ends the engine; its namespace is lost",
         )
         self.assertIn("nothing was running", InterruptList.of(rows)._repr_html_())
 

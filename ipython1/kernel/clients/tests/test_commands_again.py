@@ -6,6 +6,7 @@ the end.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.clients.tests.commandworld import World, WorldClient, outcome_of
 from ipython1.kernel.controller import commandkeeper, commandstore
-from ipython1.kernel.wire import bulk, bulkrelay, frames, payload
+from ipython1.kernel.wire import bulk, bulkrelay, frames, payload, spool
+from ipython1.testing.memory import MemoryTransport
 
 ARRAY = numpy.arange(400.0)
 """Large, as pieces are small here."""
@@ -209,6 +211,68 @@ class NoJournalLinkTests(EachMoment, WorldCase):
         self.client.break_link()
 
 
+class FullSpoolTests(EachMoment, WorldCase):
+    """For a while the controller can keep nothing more for those who are slow, as its journal is."""
+
+    def begin(self) -> None:
+        self.patch(spool, "PIECE_SIZE", 256)
+        self.patch(spool, "RESERVE", 4 * 256)
+        super().begin()
+        self.world.pump.run()
+        self.spool = self.world.pump.flusher.spool
+        self.spool._memory, self.spool._most = 8 * 256, 0
+        self.world.journal.at_once = False
+
+    def fault(self) -> None:
+        kept = []
+        with contextlib.suppress(spool.SpoolFull):
+            while True:
+                kept.append(self.spool.put(bytes(256)))
+        self.world.pump.run()
+        for each in kept:
+            self.spool.free(each)
+        self.world.journal.at_once = True
+        self.world.journal.commit()
+
+
+class FullSpoolSlowClientTests(FullSpoolTests):
+    """The same, as its client is slow."""
+
+    def begin(self) -> None:
+        super().begin()
+        there = MemoryTransport.of(self.client.link).other
+        self.wire = MemoryTransport.of(there)
+        self.wire.stop_reading()
+
+    def fault(self) -> None:
+        super().fault()
+        self.wire.read_on()
+
+
+class WarningTests(WorldCase):
+    """A client is told what is wrong with the controller, also when it comes or comes back."""
+
+    def watch(self, client: WorldClient) -> list[list[str]]:
+        told: list[list[str]] = []
+        client.mec.on_warnings(told.append)
+        return told
+
+    def test_a_full_disk(self):
+        told = self.watch(self.client)
+        self.world.journal.troubled("disk full (in /there)")
+        self.world.pump.run()
+        nothing, [line] = told
+        self.assertEqual(nothing, [])
+        self.assertIn("journal cannot be written: disk full (in /there)", line)
+        self.assertEqual(self.watch(self.world.client()), [[line]])
+        self.client.break_link()
+        self.world.journal.troubled("")
+        self.world.pump.run()
+        self.world.repair()
+        self.world.pump.run()
+        self.assertEqual(told, [[], [line], []])
+
+
 class OrphanTests(WorldCase):
     """Commands of which a new controller knows only what their engines say."""
 
@@ -353,6 +417,26 @@ class GoneClientTests(WorldCase):
 
 class HeldTests(WorldCase):
     """After a restart nothing of a client goes out before it has said what it still has."""
+
+    def test_no_engine_gets_again_what_its_client_has_the_outcome_of(self):
+        """It would wait there for data that the client does not have any more, and hold back all that comes later."""
+        engines = self.world.cluster.engines
+        engines[0].worker.held = True
+        call = self.mec.execute(f"x = 1  # {'-' * 300_000}", targets=[0, 1])
+        self.world.pump.run()
+        self.assertEqual(self.namespace(1)["x"], 1)
+        self.world.kill_controller()
+        self.client.connect()
+        engines[0].register()
+        engines[0].worker.release()
+        self.world.pump.run()
+        self.assertEqual(len(outcome_of(call)), 2)
+        engines[1].register()
+        later = self.mec.execute("x += 1", targets=1)
+        self.world.pump.run()
+        self.assertEqual(len(outcome_of(later)), 1)
+        self.assertEqual(self.namespace(1)["x"], 2)
+        self.check_nothing_left()
 
     def test_a_journalled_command_never_overtakes_one_that_is_sent_again(self):
         for engine in self.world.cluster.engines:

@@ -126,6 +126,17 @@ class TaskTests(SynchronousTestCase):
         result = self.tc.run(Broken(), block=True)
         self.assertRaisesRegex(ValueError, "cannot process it", result.raise_exception)
 
+    def test_what_is_wrong_with_the_controller_is_shown(self) -> None:
+        self.assertEqual(self.tc.queue_status().warnings, [])
+        self.cluster.controller.journal.trouble = "disk full (in /there)"
+        self.cluster.controller.journal.lost = "30 tasks are lost"
+        status = self.tc.queue_status()
+        self.assertEqual(len(status.warnings), 2)
+        counts, full, lost = repr(status).splitlines()
+        self.assertEqual(counts, repr(dict(status)))
+        self.assertIn("journal cannot be written: disk full (in /there)", full)
+        self.assertEqual(lost, "30 tasks are lost")
+
     def test_states(self) -> None:
         hold(self.cluster)
         ids = [self.tc.run(Task("a = 1", pull="a")) for _ in range(5)]

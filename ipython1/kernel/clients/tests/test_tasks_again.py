@@ -201,12 +201,34 @@ class HistoryTests(TaskWorldCase):
         self.assertIsInstance(found, TaskHistory)
         self.assertEqual([each.taskid for each in found], [good.taskid, bad.taskid])
         self.assertEqual([each.state for each in found], ["succeeded", "failed"])
-        self.assertRegex(repr(found), r"^<Task History>\n\[\d+\] succeeded, engine \d, submitted ")
+        self.assertRegex(
+            repr(found), r"^<Task History>\n\[\d+\] succeeded, a = 1, engine \d, submitted "
+        )
         self.assertEqual(len(self.result(self.tc.history(states="failed"))), 1)
         self.assertEqual(len(self.result(self.tc.history(before=bad.taskid))), 1)
         other = TaskWorldClient(self.world)
         self.assertEqual(self.result(other.tc.history(own=True)), [])
         self.assertEqual(len(self.result(other.tc.history(limit=1))), 1)
+
+    def test_history_says_what_tasks_do(self) -> None:
+        done = self.result(self.tc.run(MapTask(note, (1,)), block=True)).taskid
+        self.result(self.tc.run(StringTask("\n# \x1b[2J clears\nb = 2"), block=True))
+        recovering = StringTask("1/0", recovery_task=StringTask("c = 3"))
+        self.result(self.tc.run(recovering, block=True))
+        long = StringTask("x" * 70, depend=lambda properties: False)
+        waiting = self.result(self.tc.run(long))
+        found = self.result(self.tc.history())
+        self.assertEqual(
+            [each.what for each in found], ["note", "# \x1b[2J clears", "1/0", "x" * 70]
+        )
+        self.assertIn(r", # \x1b[2J clears, engine", repr(found))
+        self.assertIn(f", {'x' * 57}..., submitted", repr(found))
+        self.world.pass_time(1.0)
+        self.world.kill_controller()
+        self.world.repair()
+        self.world.pump.run()
+        later = {each.taskid: each.what for each in self.result(self.tc.history())}
+        self.assertEqual((later[done], later[waiting]), ("", "x" * 70))
 
     def test_questions_that_make_no_sense(self) -> None:
         for wrong, kind in (
@@ -249,6 +271,19 @@ class HistoryTests(TaskWorldCase):
         other = TaskWorldClient(self.world)
         self.assertEqual(self.result(other.tc.get_task_result(old, block=True)).result, 1)
         self.assertEqual([each.taskid for each in self.result(other.tc.history())], [old])
+
+    def test_submitting_again_after_a_restart(self) -> None:
+        """What was not done is there; what was done is not, and the error says why."""
+        done = self.result(self.tc.run(MapTask(note, (1,)), block=True)).taskid
+        waiting = self.result(self.tc.run(MapTask(note, (2,), depend=lambda properties: False)))
+        self.world.pass_time(1.0)
+        self.world.kill_controller()
+        self.world.repair()
+        self.world.pump.run()
+        problem = self.assertRaises(ClientError, self.result, self.tc.resubmit(done))
+        self.assertIn(f"task {done} is done", str(problem))
+        self.assertIn("when it is restarted; make the task again", str(problem))
+        self.assertGreater(self.result(self.tc.resubmit(waiting)), waiting)
 
     def test_a_result_of_a_map_can_be_asked_for(self) -> None:
         """It has been read and deleted here; nobody waits for ever."""

@@ -37,6 +37,7 @@ from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, write_state
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, MpiOptions
 from ipython1.kernel.launchers.interfaces import Unit
+from ipython1.kernel.scripts.clusteractions import status_lines
 from ipython1.testing.folders import temporary_path
 
 
@@ -54,6 +55,10 @@ class FakeController:
 
     def on_engines_changed(self, callback: Callable[[list[int]], None]) -> None:
         self._changed.append(callback)
+
+    def on_warnings(self, callback: Callable[[list[str]], None]) -> None:
+        self.warn = callback
+        callback([])
 
     def on_connection_lost(self, callback: Callable[[str], None]) -> None:
         self._lost.append(callback)
@@ -480,6 +485,22 @@ class LossTests(ServiceCase):
         self.assertEqual(self.sent(), [])  # the controller may still wait for the dead one
         self.controller.set_ids(0)
         self.assertEqual([type(each) for each in self.sent()], [Spawn])
+
+    def test_a_controller_with_a_full_disk(self) -> None:
+        service = self.up()
+        self.said.clear()
+        for _ in range(2):
+            self.controller.warn(["the disk is full"])
+        self.assertEqual(self.said, ["the disk is full"])
+        status = ClusterStatus.from_json(service.status().to_json())
+        self.assertEqual(status.warnings, ("the disk is full",))
+        self.assertIn("  warning: the disk is full", status_lines(status))
+        self.controller.warn([])
+        self.assertEqual(service.status().warnings, ())
+        self.controller.warn(["the disk is full"])
+        self.reachable = False
+        self.controller.lose()
+        self.assertEqual(service.status().warnings, ())
 
     def test_a_controller_that_comes_back(self) -> None:
         service = self.up()

@@ -174,6 +174,16 @@ class Journal(Protocol):
         """Write and sync what there is; nothing may be written after this."""
 
 
+def trouble_of(journal: Journal) -> str:
+    """One line for people that says why nothing can be written now, and what to do; empty when all is well."""
+    if not journal.trouble:
+        return ""
+    return (
+        f"the controller's journal cannot be written: {journal.trouble}. What it is to keep waits, and goes on by "
+        "itself when there is room on that disk again"
+    )
+
+
 class NoJournal:
     """Keeps nothing: all is safe at once, and nothing is ever found.
 

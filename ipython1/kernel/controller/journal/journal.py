@@ -98,6 +98,7 @@ class WritingJournal:
         self.lost = recovered.lost
         self.trouble = ""
         self.overfull = False
+        self._directory = store.directory
         self._files = store.files
         self._intake = None if synced else store.intake
         self._ticket = self._safe = store.state.ticket
@@ -158,7 +159,7 @@ class WritingJournal:
             )
         else:
             log.info("the journal can be written again")
-        self.trouble = text
+        self.trouble = text and f"{text} (in {self._directory})"
         for tell in self._on_trouble:
             _guarded(tell, text)
 

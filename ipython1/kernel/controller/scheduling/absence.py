@@ -6,7 +6,9 @@ goes to another at no cost.  What it has and is not its own any more, it is told
 
 After this controller was started again, nothing is known of who has what.  A task of an earlier controller is
 *unclear* until each engine that was registered then has said what it has, or is gone: another engine must not run it
-meanwhile.  Then those that nobody has are queued, in their old order.  New tasks do not wait for that.
+meanwhile.  Then those that nobody has are queued, in their old order.  New tasks do not wait for that.  Engines may
+have several runs of one task, as they keep the ends of those that failed or were stopped until the controller has heard
+of them.  The one with the highest attempt is the task's.
 """
 
 from __future__ import annotations
@@ -61,6 +63,29 @@ class Restored:
     def taken(self, task_id: int) -> TaskRecord | None:
         """Take out a task that is unclear, because it is settled where it is."""
         return self.unclear.pop(task_id, None)
+
+    def claimed(self, task_id: int, attempt: int) -> TaskRecord | None:
+        """An engine has a run of an earlier controller; returns its task, if no newer run of it is known."""
+        record = self._machine.tasks.get(task_id)
+        if record is None or task_id not in self.ids or attempt <= record.attempt:
+            return None
+        if record.state is UNCLEAR:
+            return self.taken(task_id)
+        older = record.worker
+        if record.state is not ASSIGNED or older is None:
+            return None
+        self._machine.say(Stop(older.id, *record.key))
+        self._machine.detach(older, record)
+        self._machine.consider(older)
+        return record
+
+    def hold_back(self, records: list[TaskRecord]) -> list[TaskRecord]:
+        """Keep those tasks that may have a newer run with an engine that is awaited; returns the others."""
+        unclear = [record for record in records if self.awaited and record.id in self.ids]
+        for record in unclear:
+            record.state = UNCLEAR
+            self.unclear[record.id] = record
+        return [record for record in records if record.state is not UNCLEAR]
 
     def settled(self, engine: int, now: float) -> None:
         """An engine has said what it has, or is gone."""
@@ -124,17 +149,18 @@ class Absence:
         worker.custody.back()
         has: dict[int, TaskRecord] = {}
         stops: list[Key] = []
+        newest = dict(sorted((*ended, *runs)))
         for key in (*ended, *runs):
-            record = self._claim(worker, key)
+            record = self._claim(worker, key) if newest[key[0]] == key[1] else None
             if record is not None:
                 has[record.id] = record
             else:
                 stops.append(key)
         lacking = [record for task_id, record in worker.outstanding.items() if task_id not in has]
-        worker.arriving = {task_id for task_id, _ in ended if task_id in has}
+        over = set(ended)
+        worker.arriving = {record.id for record in has.values() if record.key in over}
         worker.outstanding = {**has, **{record.id: record for record in lacking}}
         self._tell_again(worker, has, set(runs))
-        over = set(ended)
         for task_id, attempt in stops:
             if (task_id, attempt) not in over:
                 machine.say(Stop(worker.id, task_id, attempt))
@@ -145,11 +171,11 @@ class Absence:
         """The task whose run ``key`` an engine rightly has."""
         task_id, attempt = key
         record = worker.outstanding.get(task_id)
-        if record is not None:
-            return record if record.attempt == attempt else None
+        if record is not None and record.attempt == attempt:
+            return record
         if epoch_of(attempt) >= self._machine.settings.epoch:
             return None
-        record = self._restored.taken(task_id)
+        record = self._restored.claimed(task_id, attempt)
         if record is None:
             return None
         record.state = ASSIGNED

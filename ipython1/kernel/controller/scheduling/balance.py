@@ -3,7 +3,8 @@
 Tasks are given ahead on the strength of an estimate.  Where it was wrong, or where the end of the queue is
 reached, one engine has tasks waiting behind a long one while another has nothing to do.  It is asked to give
 back half of what it has not begun, unless it is about to run them anyhow; an engine that is held by a direct
-command, which may itself wait for these tasks, is asked for all of them.
+command, which may itself wait for these tasks, is asked for all of them.  What it does not give back it has begun,
+and is not asked for again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def take_back(machine: MachineParts, now: float) -> None:
     idle = [
         worker
         for worker in machine.roomy.values()
-        if not worker.outstanding and not held(worker.id)
+        if not worker.outstanding and not worker.stale and not held(worker.id)
     ]
     if not idle or len(machine.workers) == len(idle):
         return

@@ -248,6 +248,11 @@ class Clients:
         account.accepted += len(records)
         self._touched[account.uuid] = account
 
+    def arriving(self) -> list[int]:
+        """The tasks that have arrived and are not safe yet."""
+        accounts = self.accounts.values()
+        return [task_id for account in accounts for ids in account.arriving for task_id in ids]
+
     # -- results
 
     def finished(self, done: list[Finished], rows: Rows | None = None) -> None:

@@ -62,10 +62,10 @@ class Faults:
         elif status is Status.REJECTED:
             trouble = record.note(f"rejected engine {worker.id}")
             trouble.rejected |= {worker.id}
-            machine.assigner.put_back([record])
+            machine.put_back([record])
         elif status is Status.STOPPED:
             record.note(f"engine {worker.id} let go of it")
-            machine.assigner.put_back([record])
+            machine.put_back([record])
         else:
             record.note(f"attempt {record.attempt} failed on engine {worker.id}")
             self._failed(record, worker.id, now, status, 1, duration, payload)
@@ -87,7 +87,7 @@ class Faults:
         trouble = record.in_trouble()
         trouble.used += charge
         if retry and trouble.used <= record.options.retries:
-            machine.assigner.put_many([record])
+            machine.put_back([record], anew=True)
             return
         if trouble.recovery:
             trouble.replaced.append((record.options, record.payload))
@@ -97,7 +97,7 @@ class Faults:
             trouble.suspected.clear()
             trouble.rejected = frozenset()
             record.note("its recovery task takes over")
-            machine.assigner.put_many([record])
+            machine.put_back([record], anew=True)
             return
         machine.finish(record, status, engine, now, duration, payload, error)
 
@@ -117,7 +117,7 @@ class Faults:
                 self._withdrawn(record, now)
             else:
                 back.append(record)
-        self._machine.assigner.put_back(back)
+        self._machine.put_back(back)
 
     # -- an engine died
 
@@ -141,7 +141,7 @@ class Faults:
                     )
                     trouble.suspected.append(worker.id)
                 clean.append(record)
-        self._machine.assigner.put_back(clean)
+        self._machine.put_back(clean)
 
     @staticmethod
     def _suspects(

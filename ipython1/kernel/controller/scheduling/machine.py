@@ -105,7 +105,7 @@ class TaskMachine:
         self.dependencies = Dependencies(self)
         self.faults = Faults(self)
         self.restored = Restored(self)
-        self.survey = Survey(self, self.store, self.restored)
+        self.survey = Survey(self, self.clients, self.restored)
         self.status, self.counts = self.survey.status, self.survey.counts
         requests = Requests(self, self.clients, self.faults)
         self.abort, self.withdraw = requests.abort, requests.withdraw
@@ -328,7 +328,6 @@ class TaskMachine:
         if worker is None:
             self.dropped += 1
             return
-        worker.retracting.clear()
         back = []
         for task_id, attempt in runs:
             record = worker.outstanding.get(task_id)
@@ -337,6 +336,8 @@ class TaskMachine:
                 continue
             back.append(record)
         self.faults.given_back(worker, back, now)
+        worker.kept |= worker.retracting
+        worker.retracting.clear()
         if worker.timed:
             self._limits.look(worker, now)
         self.consider(worker)
@@ -444,9 +445,15 @@ class TaskMachine:
         worker.guarded.discard(record.id)
         worker.arriving.discard(record.id)
         worker.retracting.discard(record.id)
+        worker.kept.discard(record.id)
         worker.timed.discard(record.id)
         record.worker = None
         record.state = QUEUED
+
+    def put_back(self, records: list[TaskRecord], anew: bool = False) -> None:
+        """Tasks that no engine has any more wait again: in their old places, or ``anew`` behind all others."""
+        clear = self.restored.hold_back(records)
+        (self.assigner.put_many if anew else self.assigner.put_back)(clear)
 
     def unqueue(self, record: TaskRecord) -> None:
         """A task that no engine has is done for."""

@@ -268,7 +268,8 @@ class WorkerRecord:
     :ivar asked: those that it has been asked about and has not answered.
     :ivar guarded: ids of tasks whose begin it reports before it begins them.
     :ivar arriving: ids of tasks that have ended there, whose results are on their way.
-    :ivar retracting: ids that it has been asked to give back.
+    :ivar retracting: ids that it has been asked to give back, and has not answered for.
+    :ivar kept: ids that it has not given back when it was asked: it has begun them.
     :ivar timed: ids of tasks with a time limit.
     :ivar deadline: the run whose time is counted, and when it is up.
     :ivar custody: which rows of results it has sent, and which of them are safe.
@@ -290,6 +291,7 @@ class WorkerRecord:
         "given",
         "guarded",
         "id",
+        "kept",
         "known",
         "outstanding",
         "progress",
@@ -321,6 +323,7 @@ class WorkerRecord:
         self.guarded: set[int] = set()
         self.arriving: set[int] = set()
         self.retracting: set[int] = set()
+        self.kept: set[int] = set()
         self.timed: set[int] = set()
         self.deadline: tuple[tuple[int, int], float] | None = None
         self.custody = Custody()
@@ -343,6 +346,8 @@ class WorkerRecord:
             self.guarded &= outstanding.keys()
         if self.arriving:
             self.arriving &= outstanding.keys()
+        if self.kept:
+            self.kept &= outstanding.keys()
         if self.timed:
             self.timed &= outstanding.keys()
 
@@ -356,11 +361,11 @@ class WorkerRecord:
         :param with_first: also what it may run now.
         """
         head = None if with_first else self.first()
-        arriving = self.arriving
+        begun = self.arriving | self.kept
         return (
             record
             for record in reversed(self.outstanding.values())
-            if record is not head and record.id not in arriving
+            if record is not head and record.id not in begun
         )
 
     def _not_ended(self) -> Iterator[TaskRecord]:

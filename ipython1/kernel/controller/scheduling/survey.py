@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ipython1.kernel.controller.scheduling.absence import Restored
+from ipython1.kernel.controller.scheduling.clients import Clients
 from ipython1.kernel.controller.scheduling.records import TaskRecord, WorkerRecord
-from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import MachineParts
 
 
 class Survey:
     """Looks at the tasks of a machine."""
 
-    def __init__(self, machine: MachineParts, store: ResultStore, restored: Restored) -> None:
+    def __init__(self, machine: MachineParts, clients: Clients, restored: Restored) -> None:
         self._machine = machine
-        self._store = store
+        self._clients = clients
+        self._store = clients.store
         self._restored = restored
 
     def pending(self) -> list[int]:
@@ -27,8 +28,9 @@ class Survey:
         """The ids of the tasks in each state; ``unsatisfied`` is a part of ``scheduled``."""
         pending = self.pending()
         begun = set(pending)
+        waiting = (task_id for task_id in self._machine.tasks if task_id not in begun)
         return {
-            "scheduled": sorted(task_id for task_id in self._machine.tasks if task_id not in begun),
+            "scheduled": sorted([*self._clients.arriving(), *waiting]),
             "pending": sorted(pending),
             "succeeded": list(self._store.succeeded),
             "failed": list(self._store.failed),
@@ -38,8 +40,9 @@ class Survey:
     def counts(self) -> dict[str, int]:
         """The number of tasks in each state, as in :meth:`status`."""
         pending = len(self.pending())
+        known = len(self._machine.tasks) + len(self._clients.arriving())
         return {
-            "scheduled": len(self._machine.tasks) - pending,
+            "scheduled": known - pending,
             "pending": pending,
             "succeeded": len(self._store.succeeded),
             "failed": len(self._store.failed),
@@ -68,14 +71,22 @@ class Survey:
                 texts[constraint] = _refusals(workers, constraint[1])
             yield record, texts[constraint]
 
-    def waiting(self) -> Iterator[tuple[TaskRecord, str]]:
-        """The tasks that wait for more than their turn, and for what."""
-        yield from self.stuck()
+    def waiting(self, trouble: str) -> Iterator[tuple[int, str]]:
+        """The tasks that wait for more than their turn, and for what.
+
+        :param trouble: why what arrives does not become safe; empty if it does, soon.
+        """
+        if trouble:
+            yield from ((task_id, trouble) for task_id in self._clients.arriving())
+        for record, why in self.stuck():
+            yield record.id, why
+        if trouble and self._clients.closed():
+            yield from ((record.id, trouble) for record in self._machine.assigner.records())
         if self._restored.unclear:
             which = _engines(sorted(self._restored.awaited))
             why = f"it was submitted before the controller was restarted, and {which} may have it but has not come back"
-            for record in self._restored.unclear.values():
-                yield record, why
+            for task_id in self._restored.unclear:
+                yield task_id, why
 
     def _nobody(self) -> str:
         away = sorted(worker.id for worker in self._machine.workers.values() if worker.away)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from ipython1.kernel.calls.resultlist import QueueStatusList
 from ipython1.kernel.calls.stacklist import StackList, dumped_frames
 from ipython1.kernel.controller.inspection import INTERRUPT_WAIT, STACKS_TIMEOUT
 from ipython1.kernel.controller.multiengine import IMultiEngine
+from ipython1.kernel.host.processstate import name_process
 from ipython1.kernel.host.stackdump import stack_dump
 from ipython1.testing import InMemoryCluster
 
@@ -80,6 +83,47 @@ class StacksTests(InspectionCase):
         self.cluster.engines[0].kill()
         self.cluster.pump.run()
         self.assertEqual(self.result(stacks)[0]["state"], "gone")
+
+    def test_away(self) -> None:
+        """An engine that may come back is not said to be gone, idle or interrupted."""
+        self.hold(1, "f()")
+        for engine in self.cluster.controller.engines.values():
+            engine.go_away("a broken network")
+        self.cluster.pump.advance(2.5)
+        shown = self.result(self.multiengine.stacks(None))
+        self.assertEqual(
+            [(row["state"], row["away"]) for row in shown.values()], [("away", 2.5)] * 2
+        )
+        self.assertEqual(
+            self.multiengine.queue_status([1]),
+            [(1, {"pending": "execute('f()')", "queue": [], "away": 2.5})],
+        )
+        self.assertIn(
+            "[1] away:    out of reach for 2.5 s\n[1] pending: execute",
+            repr(QueueStatusList(self.multiengine.queue_status(None))),
+        )
+        interrupted = self.multiengine.interrupt(None)
+        self.cluster.pump.advance(INTERRUPT_WAIT)
+        rows = self.result(interrupted)
+        self.assertEqual(
+            [(row["ended"], row["state"]) for row in rows.values()], [(False, "away")] * 2
+        )
+
+    def test_stopped(self) -> None:
+        """A process that is stopped is not said to be in C code, and gets no signal."""
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-c", "open(0).read()"], stdin=subprocess.PIPE
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.send_signal, signal.SIGCONT)
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        self.silence(0)
+        self.cluster.controller.engines[0].process = name_process(process.pid)
+        stacks = self.multiengine.stacks([0], 0.5)
+        self.cluster.pump.advance(0.5)
+        row = self.result(stacks)[0]
+        self.assertEqual((row["state"], row["pid"]), ("stopped", process.pid))
 
 
 class Tasks:

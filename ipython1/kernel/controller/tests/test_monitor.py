@@ -14,6 +14,7 @@ from ipython1.kernel.controller.journal.interface import NoJournal
 from ipython1.kernel.controller.journal.rows import CommandHistory, OutcomeNote, TaskHistory
 from ipython1.kernel.controller.monitor import IMonitor, Monitor
 from ipython1.kernel.controller.monitorfc import FCMonitor, IFCMonitor
+from ipython1.kernel.objects.taskobjects import StringTask
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.monitoring import EngineInfo, HistoryEntry, unpack_entries
 from ipython1.testing import InMemoryCluster
@@ -23,6 +24,8 @@ CLIENT = bytes.fromhex("ab" * 16)
 
 class RememberingJournal(NoJournal):
     """Has a history."""
+
+    keeps = True
 
     def task_history(self, limit: int, before: float | None = None) -> Deferred[list[TaskHistory]]:
         rows = [
@@ -122,8 +125,19 @@ class MonitorTests(MonitorCase):
         self.assertEqual(len(self.answer("history", limit=1)), 1)
         self.assertEqual(self.answer("history", limit=0), [])
 
-    def test_without_a_journal_there_is_no_history(self):
-        self.assertEqual(self.answer("history"), [])
+    def test_without_a_journal_tasks_in_memory_are_the_history(self):
+        tc = self.cluster.task()
+        good, bad = (tc.run(StringTask(lines), block=True).taskid for lines in ("hush = 1", "1/0"))
+        entries = unpack_entries(HistoryEntry, self.answer("history"))
+        self.assertEqual(
+            {(each.kind, each.id, each.state) for each in entries},
+            {("task", good, "succeeded"), ("task", bad, "failed")},
+        )
+        for entry in entries:
+            self.assertLessEqual(entry.submitted, entry.completed)
+        self.assertNotIn("hush", str(entries))
+        self.assertEqual(len(self.answer("history", limit=1)), 1)
+        self.assertEqual(self.answer("history", before=1.0), [])
 
 
 class HarmlessTests(MonitorCase):

@@ -746,6 +746,30 @@ class BalanceTests(SynchronousTestCase):
         desk.end(busy)
         self.assertEqual(len(desk.done), 3)
 
+    def test_what_an_engine_keeps_it_is_not_asked_for_again(self) -> None:
+        desk = Desk(2)
+        [task] = desk.submit()
+        busy = desk.engine_of(task)
+        desk.machine.held = lambda engine: engine == busy  # its command waits until the task ends
+        desk.wait(0.1)
+        for _ in range(5):
+            desk.machine.retracted(busy, [], desk.now)
+            desk.wait(0.1)
+        self.assertEqual([type(each) for each in desk.other], [Retract])
+        desk.end(busy)
+        self.assertIn(task, desk.done)
+
+    def test_nothing_is_taken_back_for_an_engine_that_is_to_end_something_first(self) -> None:
+        desk = Desk(1)
+        desk.submit(2)
+        desk.machine.worker_joined(1, 0, desk.now, stale=True)
+        desk.wait(0.1)
+        self.assertEqual(desk.other, [])
+        desk.machine.running(1, 99, 1, desk.now)
+        desk.machine.results(1, [(99, 1, int(STOPPED), 0.0, b"")], desk.now)
+        desk.settle()
+        self.assertEqual([type(each) for each in desk.other], [Retract])
+
 
 class SmallPartsTests(SynchronousTestCase):
     """Templates, and the story of a failure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -130,6 +131,29 @@ class BrokenLinkTests(SynchronousTestCase):
         with self.assertRaisesRegex(RuntimeError, "IndexError: there is no task 1000000"):
             other.ask("fetch", taskids=[10**6], wait=True)
 
+    def test_results_that_nobody_reads_do_not_fill_the_memory(self) -> None:
+        self.patch(resultkeeper, "PER_CLIENT", 2**20)
+        assert self.client.link is not None
+        wire = MemoryTransport.of(MemoryTransport.of(self.client.link).other)
+        wire.stop_reading()
+        ids = self.client.submit([b"%d" % number for number in range(200)])
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        size = 0
+        for number in range(200):
+            # Large ones and small ones go different ways.
+            data = bytes([number]) * (300_000 if number % 2 else 100_000)
+            size += len(data)
+            self.engine.end(data=data)
+        self.assertLess(tracemalloc.get_traced_memory()[0], size // 4)
+        tracemalloc.stop()
+        wire.read_on()
+        self.desk.wait(1)
+        self.assertEqual(sorted(self.client.results), ids)
+        for number, task in enumerate(ids):
+            length = 300_000 if number % 2 else 100_000
+            self.assertEqual(self.client.results[task], (OK, bytes([number]) * length))
+
 
 class JournalCase(SynchronousTestCase):
     """With a journal that is written when the test says so."""
@@ -166,12 +190,29 @@ class JournalTests(JournalCase):
 
     def test_a_task_is_neither_confirmed_nor_run_before_it_is_safe(self) -> None:
         self.client.submit([b"a"])
-        number = self.client.ask_later("queue_status")
+        number = self.client.ask_later("engines")
         self.assertEqual((self.client.accepted, self.engine.runs), (0, {}))
         self.assertNotIn(number, self.client.answers, "questions keep their place behind tasks")
         self.write()
         self.assertEqual((self.client.accepted, len(self.engine.runs)), (1, 1))
-        self.assertEqual(self.client.answer(number)["scheduled"], 1)
+        self.assertEqual(self.client.answer(number), 1)
+
+    def test_tasks_that_wait_for_a_full_disk_say_so(self) -> None:
+        begun = self.submit(b"a")
+        self.journal.trouble = "database or disk is full (in /there)"
+        waiting = self.client.submit([b"b", b"c"])
+        self.assertEqual(self.client.ask("queue_status")["scheduled"], 2)
+        status = self.client.ask("queue_status", verbose=True)
+        self.assertEqual((status["pending"], status["scheduled"]), (begun, waiting))
+        [(why, ids)] = status["reasons"]
+        self.assertEqual(ids, waiting)
+        self.assertIn("journal cannot be written: database or disk is full (in /there)", why)
+        self.assertIn("when there is room on that disk again", why)
+        self.assertEqual(status["warnings"], [why])
+        self.journal.trouble = ""
+        self.write()
+        status = self.client.ask("queue_status", verbose=True)
+        self.assertEqual((status["reasons"], status["warnings"]), ([], []))
 
     def test_an_engine_is_given_nothing_before_it_is_safe_that_it_is_known(self) -> None:
         self.submit(b"a", b"b", b"c", b"d")
@@ -390,6 +431,22 @@ class RestartTests(JournalCase):
         self.engine.end(data=b"done")
         self.assertEqual(self.client.results[task], (OK, b"done"))
 
+    def test_retries_are_counted_anew(self) -> None:
+        """What the documents say of it: runs that failed before do not count."""
+        [task] = self.submit(b"a", retries=1)
+        self.engine.end(status=Status.FAILED)
+        self.write()
+        self.restart()
+        self.client.come_back()
+        self.engine.come_back()
+        self.engine.end(status=Status.FAILED)
+        self.write()
+        self.assertEqual(self.client.results, {})
+        self.engine.end(status=Status.FAILED)
+        self.write()
+        self.assertEqual(self.client.results[task][0], Status.FAILED)
+        self.assertEqual(self.engine.ran, [task] * 3)
+
     def test_functions_and_recovery_tasks_are_there_again(self) -> None:
         digest = b"d" * 16
         options = OptionsSpec(b"t" * 16, functions=(digest,))
@@ -426,6 +483,50 @@ class RestartTests(JournalCase):
         [run] = self.engine.runs
         self.engine.come_back()
         self.assertEqual(self.engine.stopped, [run])
+
+    def test_an_old_run_does_not_stand_for_a_newer_one_on_the_same_engine(self) -> None:
+        """The engine was given up, came back, and got the task again; it still had to tell the end of the old run."""
+        [task] = self.submit(b"a", retries=1)
+        self.engine.cut()
+        self.desk.wait(11)
+        self.engine.connect()
+        self.write()
+        self.assertEqual([key[0] for key in self.engine.runs], [task, task])
+        self.engine.cut()
+        self.engine.end(1, Status.STOPPED)
+        self.engine.end()
+        self.restart()
+        self.client.come_back()
+        self.engine.come_back()
+        self.write()
+        self.assertEqual(self.engine.runs, {}, "the result is there; it does not run again")
+        self.assertEqual(self.client.results[task], (OK, b"result of a"))
+
+    def test_a_run_that_failed_does_not_stand_for_a_newer_one_on_another_engine(self) -> None:
+        for ends_first in (False, True):
+            self.setUp()
+            other = WireEngine(self.desk)
+            self.write()
+            [task] = self.submit(b"a", retries=5)
+            first, second = (self.engine, other) if self.engine.runs else (other, self.engine)
+            run = next(iter(first.runs))
+            second.runs[task, run[1] + 1] = (
+                b"a"  # as if it had failed with the first, which still tells of that
+            )
+            if ends_first:
+                first.cut()
+                first.end(1, Status.FAILED)
+            self.restart(other)
+            self.client.come_back()
+            first.come_back()
+            self.write()
+            self.assertEqual([key[0] for key in first.runs], [] if ends_first else [task])
+            second.come_back()
+            self.write()
+            self.assertEqual(first.stopped, [] if ends_first else [run])
+            self.assertEqual((len(second.runs), second.stopped), (1, []))
+            second.end()
+            self.assertEqual(self.client.results[task], (OK, b"result of a"))
 
     def test_tasks_of_a_client_that_is_gone_go_on(self) -> None:
         [task] = self.submit(b"a")
@@ -569,6 +670,41 @@ class RefusalTests(JournalCase):
         self.assertEqual((status, name), (REFUSED, "MessageSizeError"))
         self.assertIn("engine 0 did not take task", message)
         self.assertIn("not enough memory", message)
+
+    def test_a_controller_that_has_no_memory_for_a_task(self) -> None:
+        def no_memory(size: int) -> Any:
+            raise MemoryError(f"not enough memory for {size} bytes on the receiving side")
+
+        self.patch(bulk, "allocate", no_memory)
+        [before] = self.client.submit([b"a"])
+        [large] = self.client.submit([b"x" * 300_000])
+        [behind] = self.client.submit([b"b"])
+        self.assertEqual(
+            self.client.results, {}, "nothing is told before what came earlier is safe"
+        )
+        self.write()
+        self.engine.end()
+        self.engine.end()
+        self.write()
+        self.desk.wait(1)
+        self.assertEqual(sorted(self.client.results), [before, large, behind])
+        self.assertEqual(
+            self.client.results[large],
+            (
+                REFUSED,
+                (
+                    "MessageSizeError",
+                    f"the controller did not take task {large} (300000 bytes): "
+                    "not enough memory for 300000 bytes on the receiving side",
+                ),
+            ),
+        )
+        self.assertEqual(self.client.accepted, 3)
+        account = self.desk.tasks.machine.clients.accounts[bytes.fromhex(self.client.uuid)]
+        self.assertEqual((account.released, account.released_size), (3, 300_002), "its credit")
+        self.assertEqual(self.journal.disk.failed, {large})
+        with self.assertRaisesRegex(RuntimeError, "did not get all of the task"):
+            self.client.ask("submission", taskid=large)
 
     def test_a_client_that_has_no_memory_for_a_result(self) -> None:
         [task] = self.submit(b"a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ConnectionError, SecurityError, VersionMismatch
+from ipython1.kernel.engine import enginecommands
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.end import (
     EXIT_DELAY,
@@ -288,6 +290,33 @@ class AgainTest(EndCase):
         self.there.bulk.take(unpack_reference(frame[4]), lambda parts, reason: taken.append(parts))
         self.pump.run()
         self.assertEqual([len(part) for part in taken[0]], [500_000])
+
+    def test_outcomes_that_nobody_fetches_do_not_fill_the_memory(self):
+        self.patch(enginecommands, "MOST_HELD", 2**20)
+        for number in range(1, 31):
+            self.command(number)
+        self.link.abort("it broke")
+        self.pump.run()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(1, 31):
+            self.end_first(bytes([number]) * 500_000)
+        self.assertLess(tracemalloc.get_traced_memory()[0], 3 * 2**20)
+        self.reattach()
+        self.controller.frames.clear()
+        taken: list[bytes] = []
+        for number in range(1, 31):
+            self.there.send(frames.RECLAIM, number, CLIENT)
+            frame = self.sent(frames.OUTCOME)[-1]
+            self.there.bulk.take(
+                unpack_reference(frame[4]),
+                lambda parts, reason: taken.append(b"".join(parts)),
+            )
+            self.pump.run()
+        self.assertEqual(taken, [bytes([number]) * 500_000 for number in range(1, 31)])
+        self.there.send(frames.CONFIRM, 1, messages.pack_confirm(CLIENT, 30))
+        self.pump.run()
+        self.assertEqual(self.end.commands._memory.size, 0)
 
     def test_reclaiming_what_is_not_there(self):
         self.command(1)

@@ -249,6 +249,15 @@ class ArrivalTests(AwayCase):
         self.assertEqual(self.ran, [b"a", b"c", LARGE])
         self.assertEqual([entry[1] for entry in self.results()], [1, 3, 2])
 
+    def test_what_is_still_on_its_way_is_given_back_when_it_is_here(self) -> None:
+        self.announce(5, 2)
+        self.deliver(taskwire.RETRACT, 0, 0, b"", taskwire.pack_keys([(2, 1)]))
+        self.link.bulk.frame_received(frames.BULK_PIECE, 5, b"", LARGE)
+        self.run_all()
+        self.link.flush()
+        self.assertIn(("given back", [(2, 1)]), self.told.log)
+        self.assertEqual(self.ran, [])
+
     def test_no_memory_for_a_run(self) -> None:
         self.announce(5, 2)
         self.announce(6, 3)

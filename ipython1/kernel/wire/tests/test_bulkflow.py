@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 
 from twisted.internet.task import Clock
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import bulkguard, frames, spool
-from ipython1.kernel.wire.bulk import WINDOW
+from ipython1.kernel.wire.bulk import LARGE_BUFFER, WINDOW
 from ipython1.kernel.wire.bulkport import BulkPort, collect
 from ipython1.kernel.wire.payload import pack_sizes
 from ipython1.kernel.wire.spool import Spool
@@ -238,6 +240,23 @@ class RefusalTest(BulkTest):
         self.assertIsNone(nothing)
         self.assertEqual(relayed.ended, [reason])
         self.assertIn("not enough memory", reason)
+
+    def test_collected_data_lives_as_long_as_its_receiver_needs_it(self):
+        # Garbage is looked for late where there are few objects, however large they are.
+        gc.disable()
+        self.addCleanup(gc.enable)
+        relayed = Relayed(0, [bytes(LARGE_BUFFER)])
+        heard = []
+        soon = []
+        collect(relayed.relay, lambda *end: heard.append(end), soon.append)
+        relayed.settle()
+        soon.pop()()
+        ((data,), _), *_ = heard
+        self.assertEqual(data.nbytes, LARGE_BUFFER)
+        in_memory = weakref.ref(data)
+        heard.clear()
+        del data
+        self.assertIsNone(in_memory())
 
 
 class HoldTest(BulkTest):

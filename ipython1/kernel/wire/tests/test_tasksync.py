@@ -33,13 +33,14 @@ class TaskSyncTests(SynchronousTestCase):
     def test_entries(self) -> None:
         done = TaskEntry(3, "ab" * 16, "a@b", SUCCEEDED, 1, 5.5, 6.5, 0.25, 100)
         failed = TaskEntry(4, "ab" * 16, "", "failed", None, 5.5, 6.5, error=("EngineDied", "x"))
-        for entry in (done, failed):
+        live = TaskEntry(5, "ab" * 16, "", "pending", 1, 5.5, what="f")
+        for entry in (done, failed, live):
             self.assertEqual(TaskEntry.unpack(over_the_wire(entry.pack())), entry)
 
     def test_what_is_malformed(self) -> None:
         for value in (None, [], {}, {"arrived": 3}):
             self.assertRaises(ProtocolError, ResyncAnswer.unpack, value)
-        for value in (None, [], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]):
+        for value in (None, [], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]):
             self.assertRaises(ProtocolError, TaskEntry.unpack, value)
         for value in ([1], [[1]], [[2, 1]], [[-1, 1]], [["a", "b"]]):
             self.assertRaises(ProtocolError, read_ranges, value)

@@ -79,9 +79,10 @@ class MemoryJournal:
         self.instance = self.disk.instance
         self.epoch = self.disk.epoch
         self.recovered = self._recover()
-        self._at_once = at_once
+        self.at_once = at_once
         self._ticket = self._safe = self.disk.ticket
         self._calls: list[tuple[int, Callable[[], None]]] = []
+        self._on_trouble: list[Callable[[str], None]] = []
         self._waiting: list[tuple[int, Callable[[], None]]] = []
 
     def _recover(self) -> Recovered:
@@ -139,7 +140,13 @@ class MemoryJournal:
             self._waiting.append((ticket, call))
 
     def on_trouble_do(self, call: Callable[[str], None]) -> None:
-        pass
+        self._on_trouble.append(call)
+
+    def troubled(self, text: str) -> None:
+        """Nothing can be written, or it can again."""
+        self.trouble = text
+        for tell in self._on_trouble:
+            tell(text)
 
     def on_room_do(self, call: Callable[[], None]) -> None:
         pass
@@ -150,7 +157,7 @@ class MemoryJournal:
     def _put(self, call: Callable[[], None]) -> int:
         self._ticket += 1
         self._calls.append((self._ticket, call))
-        if self._at_once:
+        if self.at_once:
             self.commit()
         return self._ticket
 
