@@ -293,7 +293,7 @@ class ClientCommands:
             self._fail(submission, lost)
         for engine_id in submission.shares.keys() & (taken or ()):
             self._outcomes.taken(submission, submission.shares[engine_id])
-        if meta.announce:
+        if meta.announce and not kept:
             self._acknowledge(submission)
         if size > KEPT_HERE:
             self._settle(submission)
@@ -379,7 +379,7 @@ class ClientCommands:
             data.let_go()
 
     def _acknowledge(self, submission: Submission) -> None:
-        """Tell the client what has become of a command, unless it has to be safe first."""
+        """Tell the client what has become of a command, unless it has to be safe first; see :meth:`_safe`."""
         face, number = self._outcomes.face, submission.number
         if face is None or (submission.kept and not submission.safe):
             return

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from ipython1.kernel.controller.config import JournalConfig
 from ipython1.kernel.controller.journal.commandtables import command_history, fetch_outcome
 from ipython1.kernel.controller.journal.datacolumns import size_of
+from ipython1.kernel.controller.journal.intake import Row
 from ipython1.kernel.controller.journal.interface import Journal, NoJournal, PayloadWriter, Ranges
 from ipython1.kernel.controller.journal.opening import JournalSettings, open_store
 from ipython1.kernel.controller.journal.payloads import PayloadFiles
@@ -99,6 +100,7 @@ class WritingJournal:
         self.overfull = False
         self._directory = store.directory
         self._files = store.files
+        self._intake = None if synced else store.intake
         self._ticket = self._safe = store.state.ticket
         self._next_task = recovered.next_task
         self._put_bytes = 0
@@ -134,12 +136,14 @@ class WritingJournal:
         self._on_dropped.append(call)
 
     def reached(self, ticket: int, written: int) -> None:
-        """All up to ``ticket`` is safe; so many bytes of calls were written in all."""
-        self._safe = ticket
+        """All up to ``ticket`` is in the database; so many bytes of calls were written in all."""
+        self._safe = max(self._safe, ticket)
         self._written_bytes = written
         while self._waiting and self._waiting[0][0] <= ticket:
             _, _, call = heappop(self._waiting)
             _guarded(call)
+        if self._intake is not None:
+            self._intake.written(ticket)
         if self.overfull and self._put_bytes - written <= FULL // 2:
             self.overfull = False
             for tell in self._on_room:
@@ -175,14 +179,15 @@ class WritingJournal:
 
     # -- writing
 
-    def _put(self, add: Callable[[Plan], None], size: int = 0) -> int:
-        return self._enter(size, add=add)
+    def _put(self, add: Callable[[Plan], None], size: int = 0, row: Row | None = None) -> int:
+        return self._enter(size, add=add, row=row)
 
     def _enter(
         self,
         size: int,
         add: Callable[[Plan], None] | None = None,
         act: Callable[[PayloadFiles], None] | None = None,
+        row: Row | None = None,
     ) -> int:
         if self._closed is not None:
             return self._ticket + 1  # which is never safe
@@ -191,8 +196,19 @@ class WritingJournal:
         self._put_bytes += size
         if self._put_bytes - self._written_bytes > FULL:
             self.overfull = True
-        self._writer.put(Entry(self._ticket, size, add, act))
+        noted = row is not None and self._noted(row)
+        if noted:
+            self._safe = self._ticket
+        self._writer.put(Entry(self._ticket, size, noted, add, act))
         return self._ticket
+
+    def _noted(self, row: Row) -> bool:
+        """Note the latest call in the intake, if all before it is safe."""
+        return (
+            self._intake is not None
+            and self._safe == self._ticket - 1
+            and self._intake.note(self._ticket, row)
+        )
 
     def _change(self, change: PartyChange) -> int:
         return self._put(lambda plan: plan.changes.append(change))
@@ -236,13 +252,10 @@ class WritingJournal:
     # -- tasks
 
     def submission(self, row: SubmissionRow) -> int:
-        row = replace(row, bodies=self._in_file(row.bodies), number=0)
-
-        def add(plan: Plan) -> None:
-            plan.submissions.append(replace(row, number=ticket))
-
-        ticket = self._ticket + 1
-        return self._put(add, len(row.data) + size_of(row.bodies))
+        bodies = self._in_file(row.bodies)
+        row = replace(row, bodies=bodies, number=self._ticket + 1)
+        size = len(row.data) + size_of(bodies)
+        return self._put(lambda plan: plan.submissions.append(row), size, row)
 
     def submissions_over(self, numbers: Iterable[int]) -> int:
         over = list(numbers)
@@ -280,7 +293,8 @@ class WritingJournal:
     def command(self, row: CommandRow) -> int:
         row = replace(row, payload=self._in_file(row.payload))
         ticket = self._ticket + 1
-        return self._put(lambda plan: plan.commands.append((ticket, row)), size_of(row.payload))
+        size = size_of(row.payload)
+        return self._put(lambda plan: plan.commands.append((ticket, row)), size, row)
 
     def command_over(self, origin: bytes, number: int) -> int:
         return self._put(lambda plan: plan.commands_over.append((origin, number)))

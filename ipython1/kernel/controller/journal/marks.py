@@ -95,6 +95,13 @@ class Marks:
         values[6:8] = map(bool, values[6:8])
         return cls(*values)
 
+    def may_be_ahead(self, boot: bytes) -> bool:
+        """Whether the power may have failed since, so that the disk may not have all that was written.
+
+        :param boot: this start of the operating system.
+        """
+        return not (self.synced or self.closed or self.boot == boot)
+
     def describe(self) -> str:
         """What there was, for people."""
         counts = (

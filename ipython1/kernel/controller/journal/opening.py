@@ -4,6 +4,7 @@ A journal is a directory::
 
     journal.sqlite      the database, with journal.sqlite-wal, its write-ahead log
     marks               how far it was written
+    intake              calls that the database may not have yet
     payloads/           large data
 
 It is made under another name and then renamed, so that a directory with this name is always a whole journal.
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ipython1.kernel.basics.error import ClientError, ProtocolError
+from ipython1.kernel.controller.journal.intake import Intake, create_intake
 from ipython1.kernel.controller.journal.marks import Marks, MarksFile, boot_id
 from ipython1.kernel.controller.journal.payloads import PayloadFiles
-from ipython1.kernel.controller.journal.rows import PayloadFile, Recovered
+from ipython1.kernel.controller.journal.plan import Plan
+from ipython1.kernel.controller.journal.rows import CommandRow, PayloadFile, Recovered
 from ipython1.kernel.controller.journal.store import Limits, State, Store, write_state
 from ipython1.kernel.controller.journal.tables import (
     STATE,
@@ -33,6 +36,7 @@ from ipython1.kernel.controller.journal.tables import (
     check_structure,
     create,
     migrate,
+    version_of,
 )
 from ipython1.kernel.host.private_files import (
     FILE_MODE,
@@ -43,6 +47,7 @@ from ipython1.kernel.host.private_files import (
 
 DATABASE: Final = "journal.sqlite"
 MARKS: Final = "marks"
+INTAKE: Final = "intake"
 PAYLOADS: Final = "payloads"
 
 PAGE: Final = 4096
@@ -145,6 +150,7 @@ def _begin(settings: JournalSettings) -> None:
             file.write(bytes(size))
             file.flush()
             os.fsync(file.fileno())
+    create_intake(new / INTAKE, instance)
     PayloadFiles(new / PAYLOADS, settings.synced)
     db = _connect(new / DATABASE)
     try:
@@ -256,27 +262,40 @@ def _check(opening: _Opening) -> tuple[Store, Recovered]:
     opening.release.append(db.close)
     _set_up(db, settings.synced)
     check_structure(db)
+    if version_of(db) == 1 and not os.path.lexists(settings.directory / INTAKE):
+        create_intake(settings.directory / INTAKE, marks.instance)
     migrate(db)
+    intake = Intake(opening.path(INTAKE), marks.instance)
+    opening.release.append(intake.close)
     state = _state(db)
-    lost = _compare(state, marks, opening.boot)
-    store = Store(
-        settings.directory,
-        db,
-        marks_file,
-        files,
-        _raised(state, marks, opening.boot),
-        settings.limits,
-        opening.now,
-        opening.boot,
-        settings.synced,
-    )
+    cut = marks.may_be_ahead(opening.boot)
+    noted = _noted(intake, state, cut)
+    lost = _compare(state, marks, intake.ticket - noted.ticket, cut)
+
+    def store_of(state: State) -> Store:
+        directory, limits, synced = settings.directory, settings.limits, settings.synced
+        now, boot = opening.now, opening.boot
+        return Store(directory, db, marks_file, files, intake, state, limits, now, boot, synced)
+
+    store = store_of(_raised(state, marks, intake, cut))
     recovered = _recover(store)
+    if not noted.empty:
+        store.write(noted)
+        store = store_of(store.state)
+        recovered = _recover(store)
+    _begin_epoch(store)
+    return store, replace(recovered, lost=lost)
+
+
+def _begin_epoch(store: Store) -> None:
+    """Have the disk have what was found; from now on this start writes."""
     store.begin_epoch()
     store.checkpoint()
+    store.intake.empty()
+    store.intake.sync()
     store.mark()
     store.sync()
-    sync_directory(settings.directory)  # which has a new log
-    return store, replace(recovered, lost=lost)
+    sync_directory(store.directory)  # which has a new log
 
 
 def _state(db: sqlite3.Connection) -> State:
@@ -286,18 +305,44 @@ def _state(db: sqlite3.Connection) -> State:
     return State(*rows[0][1:])
 
 
-def _compare(state: State, marks: Marks, boot: bytes) -> str:
+def _noted(intake: Intake, state: State, cut: bool) -> Plan:
+    """What is in the intake and not in the database.
+
+    :param cut: whether the power may have failed; what does not follow at once on the rest does not count then.
+    :raises Damaged: when it must be whole, and is not.
+    """
+    plan = Plan(ticket=state.ticket)
+    try:
+        for ticket, row in intake.read():
+            if ticket <= plan.ticket:
+                continue
+            if cut and ticket > plan.ticket + 1:
+                break
+            plan.ticket = ticket
+            if isinstance(row, CommandRow):
+                plan.commands.append((ticket, row))
+            else:
+                plan.submissions.append(row)
+    except Damaged:
+        if not cut:
+            raise
+    return plan
+
+
+def _compare(state: State, marks: Marks, dropped: int, cut: bool) -> str:
     """Whether the database has all that the marks say; returns what to say if it may have less.
 
+    :param dropped: calls of the intake that do not count.
     :raises Damaged: if it must not.
     """
     if marks.instance.hex() != state.instance:
         raise Damaged("its marks are those of another journal")
-    missing = marks.commits - state.commits
-    if missing <= 0:
-        return ""
-    if marks.synced or marks.closed or marks.boot == boot:
+    missing = max(0, marks.commits - state.commits)
+    if missing and not cut:
         raise Damaged(f"its last {missing:,} commits are missing")
+    missing = max(missing, dropped)  # each of these would have had a commit, or a part of one
+    if not missing:
+        return ""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(marks.time))
     return (
         f"this host stopped without warning, and the journal lost its last {missing:,} commits, of about the second "
@@ -305,14 +350,13 @@ def _compare(state: State, marks: Marks, boot: bytes) -> str:
     )
 
 
-def _raised(state: State, marks: Marks, boot: bytes) -> State:
+def _raised(state: State, marks: Marks, intake: Intake, cut: bool) -> State:
     """The state, with the high-water marks of what may have been lost."""
-    skipped = 0 if marks.closed or marks.synced or marks.boot == boot else AFTER_POWER_LOSS
     return replace(
         state,
         commits=max(state.commits, marks.commits),
-        ticket=max(state.ticket, marks.ticket),
-        next_task=max(state.next_task, marks.next_task) + skipped,
+        ticket=max(state.ticket, marks.ticket, intake.ticket),
+        next_task=max(state.next_task, marks.next_task) + (AFTER_POWER_LOSS if cut else 0),
         next_engine=max(state.next_engine, marks.next_engine),
     )
 

@@ -1,6 +1,7 @@
-"""The journal on disk: the database, the marks and the payload files of one state of a controller.
+"""The journal on disk: the database, the marks, the intake and the payload files of one state of a controller.
 
-One thread at a time uses it.  Each commit is one transaction; :meth:`Store.mark` has to follow before anybody is told.
+One thread at a time uses it, and one its intake.  Each commit is one transaction; :meth:`Store.mark` has to follow
+before anybody is told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from ipython1.kernel.controller.journal.commandtables import CommandTables
+from ipython1.kernel.controller.journal.intake import Intake
 from ipython1.kernel.controller.journal.marks import Marks, MarksFile
 from ipython1.kernel.controller.journal.partytables import PartyTables
 from ipython1.kernel.controller.journal.payloads import PayloadFiles
@@ -76,6 +78,7 @@ class Store:
         db: sqlite3.Connection,
         marks: MarksFile,
         files: PayloadFiles,
+        intake: Intake,
         state: State,
         limits: Limits,
         now: Callable[[], float],
@@ -85,6 +88,7 @@ class Store:
         self.directory = directory
         self.db = db
         self.files = files
+        self.intake = intake
         self.state = state
         self.parties = PartyTables(state.next_task, state.next_engine)
         self.tasks = TaskTables()
@@ -255,6 +259,9 @@ class Store:
         try:
             self.checkpoint()
             self.sync()
+            if self.intake.ticket <= self.state.ticket:
+                self.intake.empty()
+            self.intake.sync()
             self.mark(closed=True)
             self._marks.sync()
         finally:
@@ -263,6 +270,7 @@ class Store:
     def release(self) -> None:
         """Close the files as they are."""
         self.files.close()
+        self.intake.close()
         self.db.close()
         self._marks.close()
 

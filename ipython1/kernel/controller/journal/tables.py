@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from ipython1.kernel.controller.journal.packing import Value, checksum
 
-VERSION: Final = 1
-"""Of the tables."""
+VERSION: Final = 2
+"""Of the tables and the files beside them; from 2 on there is an intake."""
 
-MIGRATIONS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {}
+MIGRATIONS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {1: lambda db: None}
 """What makes the tables of a version those of the next one; by the old version."""
 
 MOST_VALUES: Final = 2000
@@ -267,6 +267,12 @@ def create(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def version_of(db: sqlite3.Connection) -> int:
+    """The version of the tables."""
+    found: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
 def migrate(
     db: sqlite3.Connection,
     version: int = VERSION,
@@ -277,7 +283,7 @@ def migrate(
     :raises Damaged: when they are of no known version.
     :raises NewerVersion: when they are of a later one.
     """
-    found: int = db.execute("PRAGMA user_version").fetchone()[0]
+    found = version_of(db)
     if found == version:
         return
     told = db.execute("SELECT version FROM state").fetchone()

@@ -1,8 +1,9 @@
 """The thread that writes the journal.
 
 It takes all that waits, writes it in one transaction, tells the reactor, and takes what has come meanwhile: under load
-many calls share a commit, and a single call when nothing else goes on is written at once.  Between commits it answers
-questions.  A commit that fails is tried again each second; what comes behind it waits.
+many calls share a commit, and a single call when nothing else goes on is written at once.  Only calls that are safe
+already, because the intake has them, gather for a moment.  Between commits it answers questions.  A commit that fails
+is tried again each second; what comes behind it waits.
 
 ================  ===============================================  ==================================================
 state             it has                                           it ends with
@@ -38,16 +39,23 @@ RETRY: Final = 1.0
 SYNC_EVERY: Final = 1.0
 """Seconds between two syncs, while something is written."""
 
+NOTED_FOR: Final = 0.05
+"""Seconds for which calls gather before they are written, if the intake has all that wait."""
+
 LOOK_EVERY: Final = 600.0
 """Seconds after which an idle writer looks for results that are too old."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A call that waits: it adds to a plan, or does something to payload files."""
+    """A call that waits: it adds to a plan, or does something to payload files.
+
+    :ivar noted: whether the intake has it, so that it is safe.
+    """
 
     ticket: int
     size: int
+    noted: bool
     add: Callable[[Plan], None] | None = None
     act: Callable[[PayloadFiles], None] | None = None
 
@@ -88,7 +96,8 @@ class Reports:
 class Writer:
     """The thread, which begins at once, and another one that syncs unless each commit is synced.
 
-    :param store: used by nobody else from now on, except :meth:`Store.sync` and the reading of payload files.
+    :param store: used by nobody else from now on, except its intake, :meth:`Store.sync` and the reading of payload
+        files; when it is to end, its intake too is its own.
     """
 
     def __init__(self, store: Store, reports: Reports, sync_each: bool) -> None:
@@ -113,10 +122,11 @@ class Writer:
         """Have something written; tickets must rise."""
         with self._wake:
             self._waiting.append(entry)
-            self._wake.notify()
+            if self._due() or len(self._waiting) == 1:
+                self._wake.notify()
 
     def ask(self, question: Question) -> None:
-        """Have something read, when the commit under way is done."""
+        """Have something read, when the commit under way is done, and what was put before is written, if it can be."""
         with self._wake:
             self._questions.append(question)
             self._wake.notify()
@@ -131,8 +141,9 @@ class Writer:
 
     def _run(self) -> None:
         while self._wait():
-            self._answer()
-            self._step()
+            asked = len(self._questions)
+            self._step()  # which writes what is older than these questions
+            self._answer(asked)
         self._end()
 
     def _wait(self) -> bool:
@@ -140,12 +151,20 @@ class Writer:
         with self._wake:
             if self._trouble:
                 self._wake.wait_for(lambda: self._questions or self._closing, RETRY)
-            elif not (self._waiting or self._questions or self._closing):
-                self._wake.wait(LOOK_EVERY if self._store.kept else None)
+            else:
+                if not (self._due() or self._waiting):
+                    self._wake.wait(LOOK_EVERY if self._store.kept else None)
+                if self._waiting:
+                    self._wake.wait_for(self._due, NOTED_FOR)
             return not (self._closing and (self._trouble or not self._waiting))
 
-    def _answer(self) -> None:
-        while self._questions:
+    def _due(self) -> bool:
+        """Whether somebody waits; what waits before a call that is noted is noted too."""
+        waiting = bool(self._waiting) and not self._waiting[-1].noted
+        return waiting or bool(self._questions) or self._closing
+
+    def _answer(self, asked: int) -> None:
+        for _ in range(asked):
             question = self._questions.popleft()
             try:
                 answer = question.read(self._store)
@@ -225,8 +244,9 @@ class Writer:
         self._step()
         while self._waiting and not self._trouble:
             self._step()
-        self._answer()
-        left = len(self._waiting) + bool(self._plan.ticket)
+        self._answer(len(self._questions))
+        tickets = [self._plan.ticket, *[entry.ticket for entry in self._waiting]]
+        left = sum(ticket > self._store.intake.ticket for ticket in tickets)
         if left:
             self._reports.complain(
                 f"the journal ends without the last {left:,} calls, which nobody was told are safe: {self._trouble}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import struct
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ipython1.kernel.controller.journal.rows import (
     ResultBatch,
     SubmissionRow,
 )
+from ipython1.kernel.controller.journal.store import Store
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 
 CLIENT = b"A" * 16
@@ -88,6 +90,20 @@ class JournalCase(TestCase):
     async def opened(self, directory: Path | None = None, **settings: Any) -> WritingJournal:
         settings = {"directory": directory or self.directory, **settings}
         return await open_journal(JournalSettings(**settings), reactor)
+
+    async def held(self, journal: WritingJournal) -> threading.Event:
+        """Hold the writer's thread up until the event is set."""
+        holding: Deferred[None] = Deferred()
+        let_go = threading.Event()
+
+        def hold(_: Store) -> None:
+            reactor.callFromThread(holding.callback, None)  # type: ignore[attr-defined]
+            let_go.wait()
+
+        journal._ask(hold)
+        await holding
+        self.addCleanup(let_go.set)
+        return let_go
 
     def killed(self, number: int) -> Path:
         """What is on the disk now, as after the death of the process."""

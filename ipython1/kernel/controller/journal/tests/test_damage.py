@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ipython1.kernel.controller.journal.tests.support import (
     RandomUser,
     batch,
     client,
+    command,
     safe,
     submission,
 )
@@ -76,6 +77,25 @@ class DamageCase(JournalCase):
         self.assertEqual(found.lost, "")
         return found
 
+    async def noted(self) -> Recovered:
+        """Leave a journal of which the intake has a part that nothing else has."""
+        journal = await self.opened()
+        await safe(journal, journal.client_came(client(CLIENT)))
+        let_go = await self.held(journal)
+        for number in range(1, 100, 2):
+            journal.command(command(CLIENT, number, [0, 3], b"x" * number))
+            journal.submission(submission(CLIENT, number, 2))
+        killed = self.killed(0)
+        let_go.set()
+        await journal.close()
+        shutil.rmtree(self.directory)
+        killed.rename(self.directory)
+        copy = self.copied()
+        found = self.reopened(copy)
+        shutil.rmtree(copy)
+        self.assertEqual((found.lost, len(found.commands), len(found.submissions)), ("", 50, 50))
+        return found
+
     def copied(self) -> Path:
         copy = self.directory.with_name("copy")
         shutil.copytree(self.directory, copy)
@@ -108,12 +128,17 @@ def shown(recovered: Recovered) -> Recovered:
 
 class DamageTests(DamageCase):
     async def test_damage_is_found_or_makes_no_difference(self) -> None:
-        whole = await self.used()
+        self.check(await self.used(), (DATABASE, DATABASE, LOG, LOG, "marks"))
+
+    async def test_damage_of_the_intake_is_found_or_makes_no_difference(self) -> None:
+        self.check(await self.noted(), ("intake",))
+
+    def check(self, whole: Recovered, names: Sequence[str]) -> None:
         said = 0
         for seed in range(SEEDS):
             rng = random.Random(seed)
             copy = self.copied()
-            name = rng.choice((DATABASE, DATABASE, LOG, LOG, "marks"))
+            name = rng.choice(names)
             damage = rng.choice((flip, flip, cut, clear_page))
             damage(copy / name, rng)
             damaged = sorted(path.name for path in copy.rglob("*"))
@@ -149,14 +174,14 @@ class DamageTests(DamageCase):
 
     async def test_files_that_are_missing(self) -> None:
         await self.used()
-        for name in (DATABASE, LOG, "marks", "payloads"):
+        for name in (DATABASE, LOG, "marks", "intake", "payloads"):
             copy = self.copied()
             path = copy / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             lost = self.reopened(copy).lost
             self.assertIn("is damaged: ", lost, name)
             shutil.rmtree(copy)
-        self.assertEqual(len(self.aside()), 4)
+        self.assertEqual(len(self.aside()), 5)
 
     async def test_a_row_that_vanishes_is_missed(self) -> None:
         await self.used(closed=True)
@@ -218,6 +243,33 @@ class PowerTests(DamageCase):
         self.assertEqual(found.next_engine, whole.next_engine)
         again = self.reopened(copy, boot=lambda: b"another boot....")
         self.assertEqual(again.lost, "")
+
+    async def test_of_what_only_the_intake_has_the_beginning_counts(self) -> None:
+        whole = await self.noted()
+        for damage in (None, flip, cut, clear_page):
+            copy = self.copied()
+            if damage is not None:
+                damage(copy / "intake", random.Random(3))
+            found = self.reopened(copy, boot=lambda: b"another boot....")
+            self.assertEqual((found.clients[0].uuid, self.epoch), (CLIENT, 2))
+            count = len(found.commands)
+            self.assertEqual(found.commands, whole.commands[:count])
+            self.assertIn(count - len(found.submissions), (0, 1))
+            self.assertEqual(count == 50, damage is None)
+            self.assertEqual(found.next_task, whole.next_task + AFTER_POWER_LOSS)
+            if damage in (flip, cut):  # its head is whole
+                self.assertRegex(found.lost, "^this host stopped .* lost its last [0-9]+ commits")
+            again = self.reopened(copy)
+            self.assertEqual((again.lost, len(again.commands)), ("", count))
+            shutil.rmtree(copy)
+        self.assertEqual(self.aside(), [])
+
+    async def test_what_follows_on_something_that_is_lost_does_not_count(self) -> None:
+        await self.noted()
+        os.truncate(self.directory / LOG, 0)
+        found = self.reopened(self.directory, boot=lambda: b"another boot....")
+        self.assertRegex(found.lost, "^this host stopped .* lost its last 10[0-9] commits")
+        self.assertFalse(found.clients + found.commands + found.submissions)
 
     async def test_without_a_new_start_of_the_system_it_is_damage(self) -> None:
         await self.used()

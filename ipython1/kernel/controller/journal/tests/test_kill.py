@@ -43,11 +43,19 @@ class KillTests(JournalCase):
         """Open the journal, and look for all that was ever safe; returns how many times it was opened."""
         for line in lines:
             word, *numbers = line.split()
-            known = {"submitted": self.submitted, "done": self.done, "clear": self.cleared}[word]
+            known = {
+                "commanded": self.commanded,
+                "submitted": self.submitted,
+                "done": self.done,
+                "clear": self.cleared,
+            }[word]
             known[int(numbers[0])] = int(numbers[-1])
         store, recovered = open_store(JournalSettings(self.directory))
         try:
             self.assertEqual((recovered.lost, recovered.broken_files), ("", ()))
+            commands = [row.number for row in recovered.commands]
+            self.assertEqual(commands, list(range(1, len(commands) + 1)))
+            self.assertGreaterEqual(len(commands), max(self.commanded, default=0))
             waiting = {row.first: row for row in recovered.submissions}
             self.assertGreater(recovered.next_task, max(self.submitted, default=-1))
             results = fetch_results(
@@ -83,10 +91,12 @@ class KillTests(JournalCase):
     def test_nothing_safe_is_lost(self) -> None:
         for sync in ("normal", "full"):
             self.directory = self.directory.with_name(sync)
+            self.commanded: dict[int, int] = {}
             self.submitted: dict[int, int] = {}
             self.done: dict[int, int] = {}
             self.cleared: dict[int, int] = {}
             for seed in range(KILLS):
                 epoch = self.check(run_and_kill(self.directory, seed, sync))
                 self.assertEqual(epoch, 2 * seed + 2)
+            self.assertTrue(self.commanded)
             self.assertTrue(self.submitted)

@@ -57,7 +57,7 @@ class TroubleTests(JournalCase):
         await self.limit(journal, 5)
         done: list[int] = []
         for number in range(20):
-            ticket = journal.submission(submission(CLIENT, number, 1, os.urandom(10_000)))
+            ticket = journal.submission(submission(CLIENT, number, 1, os.urandom(100_000)))
             journal.when_safe(ticket, lambda number=number: done.append(number))
         self.assertIn("full", await told(journal))
         self.assertIn("full", journal.trouble)

@@ -16,14 +16,23 @@ from twisted.internet.defer import Deferred
 
 from ipython1.kernel.controller.journal.journal import WritingJournal, open_journal
 from ipython1.kernel.controller.journal.opening import JournalSettings
-from ipython1.kernel.controller.journal.tests.support import CLIENT, batch, client, submission
+from ipython1.kernel.controller.journal.tests.support import (
+    CLIENT,
+    batch,
+    client,
+    command,
+    submission,
+)
 
 reactor: Any = installed_reactor
 SIZES = (10, 1000, 70_000, 300_000)
 
 
 class Program:
-    """Submissions and results, some large; lines say what is safe (``submitted``, ``done``), or begun (``clear``)."""
+    """Commands, submissions and results, some large.
+
+    Lines say what is safe (``commanded``, ``submitted``, ``done``), or begun (``clear``).
+    """
 
     def __init__(self, journal: WritingJournal, rng: random.Random) -> None:
         self.journal = journal
@@ -31,6 +40,7 @@ class Program:
         self.next = journal.recovered.next_task
         self.rows = [(row.first, row.number) for row in journal.recovered.submissions]
         self.done = list(journal.recovered.succeeded)
+        self.commands = len(journal.recovered.commands)
         journal.release_recovered()
 
     def say(self, ticket: int, text: str) -> None:
@@ -38,6 +48,8 @@ class Program:
 
     def turn(self) -> None:
         """What one turn of the reactor may bring."""
+        for _ in range(self.rng.randrange(4)):
+            self.command()
         for _ in range(self.rng.randrange(1, 20)):
             kind = self.rng.random()
             if kind < 0.5 or not self.rows:
@@ -49,6 +61,11 @@ class Program:
                 print(f"clear {task_id}", flush=True)
                 self.journal.cleared([(task_id, task_id + 1)])
         reactor.callLater(self.rng.random() * 0.004, self.turn)
+
+    def command(self) -> None:
+        self.commands += 1
+        ticket = self.journal.command(command(CLIENT, self.commands, [0]))
+        self.say(ticket, f"commanded {self.commands}")
 
     def submit(self) -> None:
         first = self.next
