@@ -116,8 +116,13 @@ def tidy_up(files: ClusterFiles, state: ClusterStatus) -> None:
 def _remove_controllers_socket(files: ClusterFiles) -> None:
     """Remove the socket of a controller that was killed, unless another one has come in its place."""
     lock = LockFile(files.security_file("ipcontroller.lock"))
-    if lock.acquire():
-        usual = files.security_file(CONTROL_SOCKET)
-        with contextlib.suppress(SecurityError):
-            remove_socket(find_socket(usual), usual)
-        lock.release()
+    until = time.monotonic() + LIMIT
+    while not lock.acquire():
+        holder = lock.holder()
+        if holder is None or osprocess.is_alive(holder) or time.monotonic() > until:
+            return
+        time.sleep(0.01)  # it has been killed, and the last of its threads still holds its files
+    usual = files.security_file(CONTROL_SOCKET)
+    with contextlib.suppress(SecurityError):
+        remove_socket(find_socket(usual), usual)
+    lock.release()
