@@ -16,7 +16,7 @@ CONTROLLER, ENGINE, CLIENT = "controller", "engine", "client"
 AT_ONCE = 0.1
 """How many follow the one before closely."""
 
-STEADY = 2.7
+STEADY = 3.0
 """Seconds that the others have lived; see :class:`~ipython1.daemon.processes.RestartPolicy`."""
 
 
