@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ipython1.kernel.client import ResultAlreadyRetrieved
 from tests.soak import notes
 from tests.soak.notes import Note
 
@@ -21,6 +22,7 @@ class Audit:
 
     :ivar again: tasks and items that ran more than once, as an engine was killed.
     :ivar deaths: outcomes that say that an engine died.
+    :ivar taken_along: results that only a user had who was killed with the engine and the controller.
     """
 
     made: Counter[str] = field(default_factory=Counter)
@@ -31,6 +33,7 @@ class Audit:
     wrong: list[str] = field(default_factory=list)
     again: int = 0
     deaths: int = 0
+    taken_along: int = 0
 
     @property
     def clean(self) -> bool:
@@ -41,7 +44,8 @@ class Audit:
         return (
             f"acknowledged {self.acknowledged}, completed {self.completed}, lost {len(self.lost)}, "
             f"duplicated {len(self.duplicated)}, wrong {len(self.wrong)}  ({kinds}; {self.again} ran again as their "
-            f"engine was killed, {self.deaths} outcomes name a killed engine)"
+            f"engine was killed, {self.deaths} outcomes name a killed engine, "
+            f"{self.taken_along} results died with their users)"
         )
 
 
@@ -159,6 +163,10 @@ class _User:
 
     def _fetched(self, note: Note, result: Any) -> None:
         """The user is dead; anybody else gets the result."""
+        at = (notes.TASK, note.key)
+        if isinstance(result, ResultAlreadyRetrieved) and not self.runs.on_living(*at):
+            self.found.taken_along += 1
+            return
         if isinstance(result, Exception):
             self.found.lost.append(f"task {note.key} of a dead user: {result!r}")
             return

@@ -113,11 +113,14 @@ class SentCommands:
         return self._commands.get(number)
 
     def accepted(self, number: int, ids: tuple[int, ...]) -> SentCommand | None:
-        """The controller has a command in the queues of these engines; None if that was known."""
+        """The controller has a command in the queues of these engines; None if that was known.
+
+        An engine that ended it for an earlier controller, and is not among them, is one of its engines, too.
+        """
         command = self._commands.get(number)
         if command is None or command.ids is not None:
             return None
-        command.ids = ids
+        command.ids = tuple(sorted({*ids, *command.received})) if command.outcomes else ids
         return command
 
     def stored(self, number: int) -> None:
@@ -141,9 +144,11 @@ class SentCommands:
             del command.outcomes[engine_id]
 
     def arrived(self, number: int, outcome: Outcome) -> SentCommand | None:
-        """An outcome is here; None if it was here before."""
+        """An outcome is here; None if it was here before, or is not that of one of the command's engines."""
         command = self._commands.get(number)
         if command is None or command.outcomes.get(outcome.engine_id) is not None:
+            return None
+        if command.ids is not None and outcome.engine_id not in command.ids:
             return None
         command.outcomes[outcome.engine_id] = outcome
         return command

@@ -45,8 +45,8 @@ Step: TypeAlias = Callable[[], Deferred[None] | None]
 def no_longer_kept(task_id: int) -> KernelError:
     """Why there is no result of a task that is done."""
     return ResultAlreadyRetrieved(
-        f"the result of task {task_id} is no longer kept; results are kept up to an age and a size, "
-        "see [controller] in ipython1.kernel.ini"
+        f"the result of task {task_id} is no longer kept: results are kept up to an age and a size (see [controller] "
+        "in ipython1.kernel.ini), or it had reached only its client when its engine and the controller died"
     )
 
 

@@ -1,0 +1,50 @@
+"""The commands that a client has sent and that are not done."""
+
+from __future__ import annotations
+
+from twisted.trial import unittest
+
+from ipython1.kernel.calls.sentcommands import Outcome, SentCommand, SentCommands
+from ipython1.kernel.wire.messages import OK, SubmitMeta
+
+
+class Observer:
+    """Is told nothing here."""
+
+    def accepted(self, ids: object) -> None: ...
+
+    def outcome(self, outcome: object) -> None: ...
+
+    def output(self, engine_id: int, stream: str, text: str) -> None: ...
+
+    def failed(self, problem: Exception) -> None: ...
+
+
+class SecondControllerTests(unittest.SynchronousTestCase):
+    """A command for all engines that was begun under a controller that died before it named them."""
+
+    def setUp(self) -> None:
+        self.commands = SentCommands()
+        self.command = SentCommand(1, SubmitMeta("execute", None), (), Observer())
+        self.commands.add(self.command)
+
+    def arrives(self, engine_id: int) -> SentCommand | None:
+        command = self.commands.arrived(1, Outcome(engine_id, OK))
+        if command is not None:
+            self.commands.finish_if_complete(command)
+        return command
+
+    def test_a_dead_engine_that_ended_it_is_one_of_its_engines(self) -> None:
+        self.assertIsNotNone(self.arrives(4))
+        self.assertIs(self.commands.accepted(1, (0, 1)), self.command)
+        self.assertEqual(self.command.ids, (0, 1, 4))
+        self.arrives(0)
+        self.assertIs(self.commands.get(1), self.command)  # engine 1 is missing
+        self.arrives(1)
+        self.assertIsNone(self.commands.get(1))
+
+    def test_an_engine_that_was_not_named_does_not_count(self) -> None:
+        self.commands.accepted(1, (0, 1))
+        self.assertIsNone(self.arrives(4))
+        self.arrives(0)
+        self.assertIs(self.commands.get(1), self.command)
