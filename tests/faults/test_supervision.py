@@ -92,6 +92,18 @@ def small_disk(size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@contextlib.contextmanager
+def cluster_on_small_disk(engines: int, size: str) -> Iterator[Cluster]:
+    """A cluster whose files, and those of this test's clients, are on a file system of its own."""
+    with small_disk(size) as disk, Cluster(engines, environ={"IPYTHONDIR": str(disk)}) as cluster:
+        cluster.ipython_dir, made = disk, cluster.ipython_dir
+        os.environ["IPYTHONDIR"] = str(disk)
+        try:
+            yield cluster
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
 def fill(path: Path) -> None:
     """Write until nothing more fits on the disk."""
     for block in (512, 1):
@@ -150,10 +162,8 @@ class ControllerStarts(FaultCase):
 
     def test_28_the_disk_is_full(self) -> None:
         """A controller that dies on a full disk comes back on the full disk, for it rewrites nothing."""
-        with small_disk("1m") as disk, Cluster(2, environ={"IPYTHONDIR": str(disk)}) as cluster:
-            cluster.ipython_dir, made = disk, cluster.ipython_dir
-            self.addCleanup(shutil.rmtree, made, ignore_errors=True)
-            os.environ["IPYTHONDIR"] = str(disk)
+        with cluster_on_small_disk(2, "1m") as cluster:
+            disk = cluster.ipython_dir
             mec = cluster.mec()
             mec.push({"kept": 1})
             pids = engine_pids(mec)
@@ -169,10 +179,8 @@ class ControllerStarts(FaultCase):
         """A task waits for room on the disk: its user and ``ipcluster status`` say so, and it is run then."""
         from ipython1.kernel import client
 
-        with small_disk("1m") as disk, Cluster(1, environ={"IPYTHONDIR": str(disk)}) as cluster:
-            cluster.ipython_dir, made = disk, cluster.ipython_dir
-            self.addCleanup(shutil.rmtree, made, ignore_errors=True)
-            os.environ["IPYTHONDIR"] = str(disk)
+        with cluster_on_small_disk(1, "1m") as cluster:
+            disk = cluster.ipython_dir
             tc = cluster.tc()
             fill(disk / "filler")
             task = tc.run(client.Task("a = 5", push={"b": os.urandom(100_000)}, pull="a"))

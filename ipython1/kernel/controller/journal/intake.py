@@ -25,14 +25,10 @@ from ipython1.kernel.host.private_files import write_private
 LIMIT: Final = 1024 * 1024
 """Bytes that the file may have; when it has half of them, and all of it is in the database, it is begun anew."""
 
-_HEAD: Final = struct.Struct(
-    "<8s16sQQ"
-)  # magic, instance, the highest ticket, the end of the records
+_HEAD: Final = struct.Struct("<8s16sQQ")  # magic, instance, highest ticket, end of the records
 _RECORD: Final = struct.Struct("<QcI")  # ticket, kind, bytes of the row
 _COMMAND: Final = struct.Struct("<qd")  # number, submitted
-_SUBMISSION: Final = struct.Struct(
-    "<qqqd?"
-)  # first, last, count, submitted, whether there are bodies
+_SUBMISSION: Final = struct.Struct("<qqqd?")  # first, last, count, submitted, are there bodies
 _CRC: Final = struct.Struct("<I")
 _MAGIC: Final = b"ip1take1"
 _START: Final = _HEAD.size + _CRC.size

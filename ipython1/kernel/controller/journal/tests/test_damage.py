@@ -69,11 +69,8 @@ class DamageCase(JournalCase):
         else:
             killed = self.killed(0)
             await journal.close()
-            shutil.rmtree(self.directory)
-            killed.rename(self.directory)
-        copy = self.copied()
-        found = self.reopened(copy)
-        shutil.rmtree(copy)
+            self.replace(killed)
+        found = self.found()
         self.assertEqual(found.lost, "")
         return found
 
@@ -88,12 +85,21 @@ class DamageCase(JournalCase):
         killed = self.killed(0)
         let_go.set()
         await journal.close()
+        self.replace(killed)
+        found = self.found()
+        self.assertEqual((found.lost, len(found.commands), len(found.submissions)), ("", 50, 50))
+        return found
+
+    def replace(self, killed: Path) -> None:
+        """Have a copy that a kill -9 left in the place of the journal."""
         shutil.rmtree(self.directory)
         killed.rename(self.directory)
+
+    def found(self) -> Recovered:
+        """What is in the journal, which stays as it is."""
         copy = self.copied()
         found = self.reopened(copy)
         shutil.rmtree(copy)
-        self.assertEqual((found.lost, len(found.commands), len(found.submissions)), ("", 50, 50))
         return found
 
     def copied(self) -> Path:
