@@ -37,6 +37,19 @@ def awaiting(coroutine: object) -> Iterator[None]:
         _awaited = previous
 
 
+_OWN_THREADS: Final = ("ipython1-reactor", "PoolThread-twisted")
+"""How the names of this process's own threads begin."""
+
+
+def has_other_threads() -> bool:
+    """Whether user code has started threads that still run."""
+    main = threading.main_thread()
+    return any(
+        thread is not main and not thread.name.startswith(_OWN_THREADS)
+        for thread in threading.enumerate()
+    )
+
+
 def main_thread_stack() -> str:
     """Format the main thread's user frames with their source lines, outermost first; may be called in any thread.
 

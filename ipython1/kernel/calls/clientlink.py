@@ -388,6 +388,8 @@ class ClientEnd:
         def complete(parts: list[WritableBuffer] | None, reason: str) -> None:
             if parts is not None:
                 self._arrived(number, Outcome(engine_id, told.status, parts))
+                # The engine needs not keep it any longer, and that matters before its next command.
+                self._send_taken()
             elif isinstance(reason, RefusedHere):
                 self._arrived(number, Outcome.refused(engine_id, _no_memory(engine_id, reason)))
             else:

@@ -91,10 +91,10 @@ class LinkKeeper:
         try:
             begun = reactor.seconds()
             gate = await tubs.connect(tub, str(self.place.furl), timeout, reactor)
-            flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush))
+            flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush), reactor)
             link = FrameLink(flusher, self._end)
             left = max(timeout - (reactor.seconds() - begun), 0.1)
-            welcome = await register(gate, self._hello, link, left, reactor)
+            welcome = await register(gate, self._hello, link, left, reactor, reactor)
         except BaseException:
             await _close_tub(tub)
             raise

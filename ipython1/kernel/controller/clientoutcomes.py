@@ -229,11 +229,12 @@ class ClientOutcomes:
     def _let_go(self, submission: Submission, share: Share) -> None:
         """Nobody needs an outcome any more."""
         self._release(share)
+        was_at_engine = share.at is At.ENGINE
         if share.at is not At.CLIENT:
             share.at = At.CLIENT
             submission.open -= 1
         if share.engine is not None:
-            share.engine.commands.confirm(submission.key)
+            share.engine.commands.confirm(submission.key, at_once=was_at_engine)
         self._on_progress(submission)
 
     def _release(self, share: Share) -> None:

@@ -331,13 +331,19 @@ class CommandSender:
         """Whether the engine has finished a command, and keeps its outcome."""
         return self._queue.ended(key) is not None
 
-    def confirm(self, key: Key) -> None:
-        """An outcome is safe, or nobody wants it; the engine may forget it."""
+    def confirm(self, key: Key, at_once: bool = False) -> None:
+        """An outcome is safe, or nobody wants it; the engine may forget it.
+
+        :param at_once: whether it is worth a message of its own, as it is large.
+        """
         if self._takers:
             self._takers.pop(key, None)
         if self._queue.confirmed(key) is not None and self._link is not None:
             self._confirms.append(key)
-            self._confirm_later()
+            if at_once:
+                self._confirm_now()
+            else:
+                self._confirm_later()
 
     def forget_strangers(self, wanted: Callable[[Key], bool]) -> None:
         """Nobody will name these commands from before the restart."""
@@ -349,7 +355,9 @@ class CommandSender:
             self._confirm_call = self._clock.callLater(CONFIRM_AFTER, self._confirm_now)
 
     def _confirm_now(self) -> None:
-        self._confirm_call = None
+        call, self._confirm_call = self._confirm_call, None
+        if call is not None and call.active():
+            call.cancel()
         by_origin: dict[bytes, list[int]] = {}
         for origin, number in self._confirms:
             by_origin.setdefault(origin, []).append(number)

@@ -17,7 +17,7 @@ from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.rows import CommandRow, OutcomeRow, PayloadFile
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import ACKNOWLEDGED, WINDOW, SendFrame, number_of_pieces
-from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed, LinkSink
+from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.wire.messages import SubmitMeta
 from ipython1.kernel.wire.payload import unpack_sizes
@@ -159,14 +159,7 @@ class FileSource:
         self._reading = False
         self.send: SendFrame = self._told
         self.relays_in: dict[int, BulkRelay] = {}
-        self.relays_out: dict[int, LinkSink] = {}
         self.relay = self.relays_in[1] = BulkRelay(self, 1, sizes, spool)
-
-    def next_number(self) -> int:
-        raise RuntimeError("nothing is relayed to a file by this")
-
-    def ready(self, source: object) -> None:
-        raise RuntimeError("nothing is relayed to a file by this")
 
     def begin(self) -> None:
         """Send the first pieces."""

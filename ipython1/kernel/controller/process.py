@@ -21,6 +21,7 @@ from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.controller.parties import Identity
 from ipython1.kernel.controller.revocations import Revocations
 from ipython1.kernel.controller.visits import Visits
+from ipython1.kernel.host import sharedmemory
 from ipython1.kernel.host.certificates import load_or_make_certificate
 from ipython1.kernel.host.controlserver import ControlSocket
 from ipython1.kernel.host.furl import Furl
@@ -33,6 +34,7 @@ from ipython1.kernel.host.processwatch import ProcessWatch
 from ipython1.kernel.host.security import CONTROL_SOCKET, read_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
+from ipython1.kernel.tub.memoryexchange import MemoryHub
 from ipython1.kernel.wire.link import TurnFlusher
 from ipython1.kernel.wire.spool import Spool
 
@@ -71,6 +73,7 @@ class RunningController:
     _audit: AuditLog | None = None
     _control: ControlSocket | None = None
     _memory: FreedMemory | None = None
+    _hub: MemoryHub | None = None
 
     @property
     def furl_files(self) -> dict[str, Path]:
@@ -89,6 +92,8 @@ class RunningController:
             await self._control.close()
         for tub in self._tubs:
             await tubs.close(tub)
+        if self._hub is not None:
+            self._hub.close()
         self.service.ended()
         await self.service.journal.close()
         if self._memory is not None:
@@ -185,13 +190,25 @@ async def _open_gates(running: RunningController, config: ControllerConfig, reac
             config.engine_location,
         )
     door, publish = running.visits.door, running.capabilities.publish
-    engines = Gate(door("engine", FCEngines(service).accept), flusher)
+    memory = running._hub = _share_memory(reactor)
+    engines = Gate(door("engine", FCEngines(service).accept), flusher, memory)
     publish("engine", engine_tub, engines, paths["engine"], old.get("engine"))
     for spec in config.interfaces:
         face = _adapt(spec, service)
         sessions = IFCSessions.providedBy(face)
-        target = Gate(door(spec.name, face.accept), flusher) if sessions else face
+        target = Gate(door(spec.name, face.accept), flusher, memory) if sessions else face
         publish(spec.name, client_tub, target, paths[spec.name], old.get(spec.name))
+
+
+def _share_memory(reactor: Any) -> MemoryHub | None:
+    """What gets shared memory from one process of this host to another; None if that is not possible."""
+    if not sharedmemory.is_available():
+        return None
+    try:
+        return MemoryHub(reactor)
+    except OSError as problem:
+        log.info("no memory is shared on this host: {problem}", problem=problem)
+        return None
 
 
 def _old_furl(path: Path) -> Furl | None:

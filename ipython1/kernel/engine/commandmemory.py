@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.payload import total_size
+from ipython1.kernel.wire.payload import Live, total_size
 
 Key: TypeAlias = tuple[bytes, int]
 """What names a command for ever: the uuid of its client, and the number that the client gave it."""
@@ -54,6 +54,7 @@ class CommandMemory:
         self._coming: set[Key] = set()
         self._held: dict[Key, None] = {}
         self._ended: dict[Key, Outcome] = {}
+        self._live: dict[Key, Live] = {}
         self._size = 0
         self._lock = threading.Lock()
 
@@ -99,6 +100,8 @@ class CommandMemory:
             self._held.pop(key, None)
             self._ended[key] = outcome
             self._size += total_size(outcome.buffers)
+            if isinstance(outcome.buffers, Live):
+                self._live[key] = outcome.buffers
 
     def outcome(self, key: Key) -> Outcome | None:
         """The outcome of a command that ended; None if it is not kept, or not there yet."""
@@ -126,12 +129,22 @@ class CommandMemory:
                 outcome = self._ended.pop((origin, number), None)
                 if outcome is not None:
                     self._size -= total_size(outcome.buffers)
+                    self._live.pop((origin, number), None)
 
     def forget_outcomes(self) -> None:
         """Nobody wants the outcome of any command that has ended."""
         with self._lock:
             self._ended.clear()
+            self._live.clear()
             self._size = 0
+
+    def take_live(self) -> list[Live]:
+        """The outcomes that user code could still change, and that the caller secures against that."""
+        if not self._live:
+            return []
+        with self._lock:
+            live, self._live = self._live, {}
+            return list(live.values())
 
     @property
     def held(self) -> tuple[Key, ...]:

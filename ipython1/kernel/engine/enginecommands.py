@@ -21,13 +21,13 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.engine.commandmemory import Came, CommandMemory, Key
 from ipython1.kernel.engine.worker import Command, Worker
 from ipython1.kernel.wire import frames, messages
-from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, unpack_reference
+from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, copy_of, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.overflow import Overflow
-from ipython1.kernel.wire.payload import split_inline, total_size
+from ipython1.kernel.wire.payload import Live, split_inline, total_size
 
 log = Logger()
 
@@ -189,12 +189,21 @@ class EngineCommands:
                 "the result", size, self.max_message, "fetch it in parts"
             )
             outcome = Outcome.refused(outcome.engine_id, problem)
-        elif size + self._memory.size > MOST_HELD:
+        elif size + self._memory.size > MOST_HELD and not isinstance(outcome.buffers, Live):
             outcome = replace(outcome, buffers=self._overflow.put(outcome.buffers))
         if self._watching is command:
             self._watching = None
         self._memory.ended(command.key, outcome)
         self._send(command.key, outcome)
+
+    def before_user_code(self) -> None:
+        """Copy what outcomes have of the user's objects, as these may change now; in the main thread."""
+        for live in self._memory.take_live():
+            large = self._memory.size > MOST_HELD
+            live.secure(self._to_file if large else copy_of)
+
+    def _to_file(self, buffer: Buffer) -> Buffer:
+        return self._overflow.put((buffer,))[0]
 
     def _send(self, key: Key, outcome: Outcome) -> None:
         origin, number = key

@@ -70,8 +70,8 @@ async def open_engine_link(
     tub = tubs.make_tub()
     try:
         gate = await tubs.connect(tub, str(furl), config.connect_timeout, reactor, source=source)
-        link = FrameLink(TurnFlusher(lambda flush: reactor.callLater(0, flush)), end)
-        welcome = await register(gate, hello, link, config.connect_timeout, reactor)
+        link = FrameLink(TurnFlusher(lambda flush: reactor.callLater(0, flush), reactor), end)
+        welcome = await register(gate, hello, link, config.connect_timeout, reactor, reactor)
     except BaseException:
         await tubs.close(tub)
         raise
@@ -191,6 +191,7 @@ class EngineProcess:
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake
         )
+        self._service.before_user_code = self._end.commands.before_user_code
         self._worker.source = self._tasks
         self._waits = MainThreadWaits(self._running, self._tasks.idle, self._end.outbox, reactor)
         self._end.handlers.update(self._tasks.handlers)

@@ -88,6 +88,7 @@ class EngineService:
 
     :ivar home: where the functions of users run.
     :ivar stop: ends the engine's process.
+    :ivar before_user_code: called before anything that can change the user's objects.
     """
 
     def __init__(self, interpreter: Interpreter) -> None:
@@ -97,11 +98,13 @@ class EngineService:
         self.home = Home(interpreter.user_ns, interpreter.hidden_names)
         self.properties = Properties()
         self.stop: Callable[[], None] = lambda: None
+        self.before_user_code: Callable[[], None] = lambda: None
         _current = self
 
     @contextmanager
     def calling(self) -> Iterator[None]:
         """A command or a task runs; what its functions bring along is theirs, and what they write is the engine's."""
+        self.before_user_code()
         self.home.begin()
         try:
             yield

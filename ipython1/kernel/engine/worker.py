@@ -5,6 +5,7 @@ Commands run in the order in which they came, and before tasks that have not beg
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,13 +17,15 @@ from twisted.logger import Logger
 
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.interrupt import InterruptGate
+from ipython1.core.stacks import has_other_threads
 from ipython1.core.texts import short_repr
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.commands import COMMANDS, CommandKind, Failed
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.bulk import copy_of
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.payload import Buffers
+from ipython1.kernel.wire.payload import Buffers, Live
 
 log = Logger()
 
@@ -74,7 +77,7 @@ class CommandRunner:
         try:
             with service.calling():
                 value = method(*kind.arguments.unpack(command.buffers, service))
-            return Outcome(service.id, messages.OK, kind.value.pack(value, service))
+            return Outcome(service.id, messages.OK, _as_live(kind.value.pack(value, service)))
         except Failed as failure:
             return self._failed(failure)
         except BaseException as raised:
@@ -86,6 +89,19 @@ class CommandRunner:
 
     def _failed(self, failure: Failed) -> Outcome:
         return Outcome(self._service.id, messages.FAILED, failure.pack())
+
+
+def _as_live(buffers: Buffers) -> Buffers:
+    """The buffers of an outcome, some of which may still be the user's.
+
+    They are copied at once if threads or signal handlers of the user's could change them while no command runs.
+    """
+    if not any(type(buffer) is memoryview for buffer in buffers):
+        return buffers
+    live = Live(buffers)
+    if has_other_threads() or any(signal.getitimer(signal.ITIMER_REAL)):
+        live.secure(copy_of)
+    return live
 
 
 class WorkSource(Protocol):

@@ -21,6 +21,12 @@ INTERVAL: Final = 10.0
 WORTH_IT: Final = 16 * 2**20
 """Bytes above the smallest size so far with which the C library is asked."""
 
+_CONTAINER_FILES: Final = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""The limit of a container's memory and what it uses, in the two versions of control groups."""
+
 
 def resident_size() -> int:
     """Return the bytes of memory that this process has; 0 where the system does not tell."""
@@ -29,6 +35,24 @@ def resident_size() -> int:
     except (OSError, IndexError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that can be had on this host, or within the limit of this container; 0 if it is not
+    told."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        table = dict(line.split(":", 1) for line in lines)
+        available = int(table["MemAvailable"].split()[0]) * 1024
+    except (OSError, LookupError, ValueError):
+        return 0
+    for limit, used in _CONTAINER_FILES:
+        try:
+            left = int(Path(limit).read_text()) - int(Path(used).read_text())
+        except (OSError, ValueError):
+            continue  # there is no such file, or it says "max"
+        available = min(available, max(0, left))
+    return available
 
 
 def give_back() -> None:

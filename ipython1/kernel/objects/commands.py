@@ -19,7 +19,7 @@ from ipython1.core.failures import ExceptionRecord
 from ipython1.core.results import CallOutcome, CommandResult
 from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.objects.mapparts import MapPart, without_unsendable
-from ipython1.kernel.objects.serialize import dumps, loads
+from ipython1.kernel.objects.serialize import LIVE_FROM, dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
@@ -176,6 +176,11 @@ class Value(Protocol[V_co]):
         """
 
 
+def _given(value: object) -> Serialized:
+    """What an engine gives: small arrays are copied at once, large ones before user code can change them."""
+    return dumps(value, snapshot=True, live_from=LIVE_FROM)
+
+
 class Nothing:
     """None."""
 
@@ -190,7 +195,7 @@ class Object:
     """Any object."""
 
     def pack(self, value: Any, engine: Engine) -> Buffers:
-        return dumps(value, snapshot=True).buffers
+        return _given(value).buffers
 
     def read(self, buffers: Buffers) -> Any:
         return loads(buffers)
@@ -200,7 +205,7 @@ class NamedObjects:
     """A dict of names and objects, each of which can be read alone."""
 
     def pack(self, value: Mapping[str, Any], engine: Engine) -> Buffers:
-        return pack_named({name: dumps(each, snapshot=True) for name, each in value.items()})
+        return pack_named({name: _given(each) for name, each in value.items()})
 
     def read(self, buffers: Buffers) -> dict[str, Serialized]:
         named, _ = unpack_named(buffers)
@@ -245,7 +250,7 @@ class Returned:
     def pack_value(self, value: Any, output: dict[str, Any]) -> Buffers:
         """On the engine: what the function returned, and its output."""
         try:
-            return dumps((value, output), snapshot=True).buffers
+            return _given((value, output)).buffers
         except SerializationError:
             dumps(value)  # says what it is that cannot be sent
             raise
@@ -259,7 +264,7 @@ class ReturnedItems(Returned):
 
     def pack_value(self, value: MapPart, output: dict[str, Any]) -> Buffers:
         try:
-            return dumps((tuple(value), output), snapshot=True).buffers
+            return _given((tuple(value), output)).buffers
         except SerializationError:
             return super().pack_value(tuple(without_unsendable(value)), output)
 

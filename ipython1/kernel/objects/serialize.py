@@ -45,6 +45,7 @@ from ipython1.kernel.objects.homes import (
 )
 from ipython1.kernel.objects.sourcelines import code_with_lines, lines_of
 from ipython1.kernel.objects.unsendable import described, find_unsendable
+from ipython1.kernel.wire.bulk import copy_of
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import ISerialized, Serialized
 
@@ -75,17 +76,26 @@ _BRINGS_MARK: Final = _BRINGS.encode()
 _SETS_MARK: Final = _SETS.encode()
 
 
+LIVE_FROM: Final = 2**20
+"""Bytes from which a buffer of what an engine gives is not copied before something can change it."""
+
+
 def dumps(
-    value: object, *, snapshot: bool = False, pickler: Callable[..., Any] | None = None
+    value: object,
+    *,
+    snapshot: bool = False,
+    live_from: int = sys.maxsize,
+    pickler: Callable[..., Any] | None = None,
 ) -> Serialized:
     """``value`` as bytes.
 
     :param snapshot: copy out-of-band buffers, so that ``value`` may be changed afterwards.
+    :param live_from: bytes from which a buffer is not copied nevertheless.
     :param pickler: makes the pickler of what is not plain data, if not the usual one, with the same arguments.
     :raises SerializationError: when it cannot be pickled.
     """
     try:
-        return _dump(value, snapshot, pickler)
+        return _dump(value, live_from if snapshot else 0, pickler)
     except KeyboardInterrupt:
         raise
     except ConfigError:
@@ -98,7 +108,7 @@ def dumps(
 
 
 def _dump(
-    value: object, snapshot: bool = False, pickler: Callable[..., Any] | None = None
+    value: object, live_from: int = 0, pickler: Callable[..., Any] | None = None
 ) -> Serialized:
     buffers: list[Buffer] = []
 
@@ -106,7 +116,7 @@ def _dump(
         view = buffer.raw()
         if view.nbytes < OUT_OF_BAND_FROM:
             return True
-        buffers.append(bytes(view) if snapshot else view)
+        buffers.append(view if view.nbytes >= live_from else copy_of(view))
         return False
 
     if _is_plain(value):

@@ -18,7 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError, ProtocolError
+from ipython1.kernel.host import sharedmemory
 from ipython1.kernel.tub.foolscaplink import FoolscapLink, ends_of
+from ipython1.kernel.tub.memoryexchange import EXTRA, MemoryHub, PartyExchange
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
 
@@ -39,11 +41,18 @@ class Gate(Referenceable):
     """The object that a FURL refers to.
 
     :param accept: creates a session for a greeting, or raises the :class:`KernelError` to reply with.
+    :param memory: for what is shared with parties of this host, if anything.
     """
 
-    def __init__(self, accept: Callable[[messages.Hello], Session], flusher: TurnFlusher) -> None:
+    def __init__(
+        self,
+        accept: Callable[[messages.Hello], Session],
+        flusher: TurnFlusher,
+        memory: MemoryHub | None = None,
+    ) -> None:
         self._accept = accept
         self._flusher = flusher
+        self._memory = memory
 
     def remote_register(self, greeting: bytes, remote_link: Any) -> tuple[bytes, Any]:
         """Register a party; reply with a welcome and the controller's end of the link, or a refusal and None."""
@@ -60,6 +69,8 @@ class Gate(Referenceable):
         face = FoolscapLink(link)
         try:
             welcome = session.attach(link)
+            if self._memory is not None:
+                welcome.extra[EXTRA] = self._memory.admit(link)
             face.connect(remote_link)
         except BaseException:
             # No connection will be lost later to trigger cleanup, so undo the registration now.
@@ -75,10 +86,12 @@ async def register(
     link: FrameLink,
     timeout: float | None = None,
     clock: IReactorTime | None = None,
+    sharing: Any = None,
 ) -> messages.Welcome:
     """Register at the gate that ``gate`` (a Foolscap reference) refers to, and connect ``link``.
 
     :param timeout: seconds to wait for the answer, on ``clock``; None for no limit.
+    :param sharing: the reactor, if large data may go through memory that is shared with processes of this host.
     :raises KernelError: the controller's refusal.
     :raises ConnectionError: if there is no answer in time.
     """
@@ -102,5 +115,8 @@ async def register(
             f"({type(problem).__name__})"
         ) from None
     welcome = messages.unpack_welcome(answer)
+    told = welcome.extra.get(EXTRA)
+    if sharing is not None and told is not None and sharedmemory.is_available():
+        link.bulk.share(PartyExchange(told, sharing))
     face.connect(remote)
     return welcome

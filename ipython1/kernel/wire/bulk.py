@@ -6,6 +6,9 @@ names it (a command, an outcome).  Then it sends pieces of up to 256 KiB, as lon
 the receiver has acknowledged.  As the frame comes before the pieces, the controller knows where they go when they
 arrive: it relays them at once, at the receivers' pace, and keeps only what one receiver is behind the others.
 
+Between processes of one host, pieces need not travel: the sender writes a *run* of them into shared memory, and says
+where it is (``BULK_RUN``); see :mod:`~ipython1.kernel.wire.sharing`.  Both kinds may alternate in one transfer.
+
 A command that waits in an engine's queue is the exception: its pieces go to the engine before the frame that names
 them, which is sent when its turn comes.  A sender that will not send that frame after all says so with ``BULK_FORGET``.
 
@@ -29,14 +32,16 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
-from ipython1.kernel.wire.payload import Buffers, pack_sizes, total_size
+from ipython1.kernel.wire.payload import Buffers, Live, pack_sizes, total_size
 from ipython1.kernel.wire.room import Room
+from ipython1.kernel.wire.sharing import NO_MEMORY, RUN_PIECES, RUN_WINDOW, Place, Run, RunWriter
 
 WINDOW: Final = 8
 """Pieces that may be on their way to any one receiver."""
@@ -49,6 +54,11 @@ LARGE_BUFFER: Final = 1024 * 1024
 
 _PRIVATE: Final = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
 """Where there is a choice: faster, and processes that user code forks do not write to each other's arrays."""
+
+HUGE_FROM: Final = 4 * 1024 * 1024
+"""Bytes from which memory is asked for in huge pages: that makes the first write to it three times as fast."""
+
+_HUGE: Final = getattr(mmap, "MADV_HUGEPAGE", None)
 
 WritableBuffer: TypeAlias = bytearray | memoryview
 
@@ -99,23 +109,47 @@ def number_of_pieces(size: int) -> int:
     return max(1, -(-size // PIECE_SIZE))
 
 
-def cut(buffers: Buffers) -> Iterator[bytes | memoryview]:
-    """The buffers' bytes in pieces of exactly ``PIECE_SIZE`` (the last may be shorter), copying only across edges."""
-    pending: list[memoryview] = []
-    held = 0
-    for buffer in buffers:
-        view = memoryview(buffer).cast("B") if len(buffer) else memoryview(b"")
+class Cursor:
+    """Reads buffers one after the other, copying no more than it has to.
+
+    What it has not read may be exchanged for a copy at any time; see :class:`~ipython1.kernel.wire.payload.Live`.
+    """
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+        self._index = 0
+        self._position = 0
+        self.live = isinstance(buffers, Live)
+
+    def _parts(self, size: int) -> Iterator[memoryview]:
+        """The next ``size`` bytes, in as many parts as they come in; fewer at the end."""
+        while size and self._index < len(self._buffers):
+            part = memoryview(self._buffers[self._index]).cast("B")[self._position :][:size]
+            size -= len(part)
+            self._position += len(part)
+            yield part
+            if self._position >= len(self._buffers[self._index]):
+                self._index += 1
+                self._position = 0
+
+    def piece(self) -> Buffer:
+        """The next piece: ``PIECE_SIZE`` bytes, or fewer at the end."""
+        parts = list(self._parts(PIECE_SIZE))
+        if self.live or len(parts) != 1:
+            return b"".join(parts)
+        return parts[0]
+
+    def copy_to(self, memory: memoryview) -> int:
+        """Copy the next bytes to ``memory``; returns how many there were."""
         position = 0
-        while len(view) - position >= PIECE_SIZE - held:
-            end = position + PIECE_SIZE - held
-            part = view[position:end]
-            yield b"".join((*pending, part)) if pending else part
-            pending, held, position = [], 0, end
-        if position < len(view):
-            pending.append(view[position:])
-            held += len(view) - position
-    if pending:
-        yield b"".join(pending)
+        for part in self._parts(len(memory)):
+            memory[position : position + len(part)] = part
+            position += len(part)
+        return position
+
+    def drop(self) -> None:
+        """Let go of the buffers."""
+        self._buffers = ()
 
 
 OnSent: TypeAlias = Callable[[str | None], None]
@@ -127,16 +161,26 @@ class RefusedHere(str):
 
 
 class OutgoingBulk:
-    """A transfer from here; it is announced at once, and sent piece by piece."""
+    """A transfer from here; it is announced at once, and sent piece by piece.
+
+    :param memory: where runs of pieces can be put instead of being sent.
+    """
 
     def __init__(
-        self, send: SendFrame, number: int, buffers: Buffers, on_end: OnSent | None = None
+        self,
+        send: SendFrame,
+        number: int,
+        buffers: Buffers,
+        on_end: OnSent | None = None,
+        memory: RunWriter = NO_MEMORY,
     ) -> None:
         self.number = number
         self.begun = False
         """Whether pieces may be sent: the frame that names it has been sent, and the receiver takes it."""
         self._send = send
-        self._pieces = cut(buffers)
+        self._cursor = Cursor(buffers)
+        self._memory = memory
+        self._runs: deque[tuple[int, Place]] = deque()
         self._total = number_of_pieces(total_size(buffers))
         self._sent = 0
         self._acknowledged = 0
@@ -144,24 +188,49 @@ class OutgoingBulk:
         send(frames.BULK_OPEN, number, b"", pack_sizes(buffers))
 
     def send_piece(self) -> bool:
-        """Send the next piece, if the receiver's acknowledgements allow it."""
-        if not self.begun or self._sent >= min(self._total, self._acknowledged + WINDOW):
+        """Send the next pieces, if the receiver's acknowledgements allow it."""
+        if not self.begun or self._sent >= self._total:
             return False
-        self._send(frames.BULK_PIECE, self.number, b"", next(self._pieces, b""))
+        if self._memory.is_open:
+            return self._send_run()
+        if self._sent >= self._acknowledged + WINDOW:
+            return False
+        self._send(frames.BULK_PIECE, self.number, b"", self._cursor.piece())
         self._sent += 1
+        return True
+
+    def _send_run(self) -> bool:
+        """Send pieces by writing them into shared memory, if there is room."""
+        if self._sent + RUN_PIECES > self._acknowledged + RUN_WINDOW:
+            return False
+        place = self._memory.take()
+        if place is None:
+            return False
+        size = self._cursor.copy_to(place.view)
+        self._send(frames.BULK_RUN, self.number, Run(place.memory, place.offset, size).pack())
+        self._sent += number_of_pieces(size)
+        if self._memory.is_acknowledged:
+            self._runs.append((self._sent, place))
         return True
 
     def acknowledged(self, pieces: int) -> bool:
         """``pieces`` have arrived in all; True when that was the last."""
         self._acknowledged = min(max(self._acknowledged, pieces), self._sent)
+        self._free_runs(self._acknowledged)
         if self._acknowledged < self._total:
             return False
         self.end(None)
         return True
 
+    def _free_runs(self, end: int) -> None:
+        """The other side has copied the runs before piece ``end``."""
+        while self._runs and self._runs[0][0] <= end:
+            self._memory.free(self._runs.popleft()[1])
+
     def end(self, reason: str | None) -> None:
         """It is over; let go of the buffers."""
-        self._pieces = iter(())
+        self._free_runs(self._sent)
+        self._cursor.drop()
         self._total = 0
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
@@ -179,6 +248,7 @@ class IncomingBulk:
         self._buffers: list[WritableBuffer] = []
         self._filled = 0
         self._received = 0
+        self._told = 0
         self._on_end: Callable[[list[WritableBuffer] | None, str], None] | None = None
         self._failure: str | None = None
 
@@ -192,6 +262,13 @@ class IncomingBulk:
 
         :raises ProtocolError: when it is longer than what is missing.
         """
+        self.pieces(data, 1)
+
+    def pieces(self, data: Buffer, count: int) -> None:
+        """The next ``count`` pieces, one after the other in ``data``, which is not needed afterwards.
+
+        :raises ProtocolError: when they are longer than what is missing.
+        """
         if self._failure is not None:
             return
         self._missing -= len(data)
@@ -203,11 +280,12 @@ class IncomingBulk:
             self._send(frames.BULK_REFUSE, self.number, str(problem).encode())
             self.fail(RefusedHere(problem))
             return
-        self._received += 1
+        self._received += count
         if self.complete:
             while len(self._buffers) < len(self._sizes):
                 self._buffers.append(bytearray())
-        if self.complete or self._received % ACK_EVERY == 0:
+        if self.complete or self._received - self._told >= ACK_EVERY:
+            self._told = self._received
             self._send(frames.BULK_ACK, self.number, ACKNOWLEDGED.pack(self._received))
         self._tell()
 
@@ -262,6 +340,21 @@ def allocate(size: int) -> WritableBuffer:
     try:
         if size < LARGE_BUFFER:
             return bytearray(size)
-        return memoryview(mmap.mmap(-1, size, flags=_PRIVATE) if _PRIVATE else mmap.mmap(-1, size))
+        memory = mmap.mmap(-1, size, flags=_PRIVATE) if _PRIVATE else mmap.mmap(-1, size)
     except (MemoryError, OSError, OverflowError, ValueError):
         raise MemoryError(f"not enough memory for {size} bytes on the receiving side") from None
+    if _HUGE is not None and size >= HUGE_FROM:
+        try:
+            memory.madvise(_HUGE)
+        except OSError:
+            pass  # the system has none
+    return memoryview(memory)
+
+
+def copy_of(buffer: Buffer) -> Buffer:
+    """A copy of ``buffer``, in memory as :func:`allocate` gives it; what never changes is its own copy."""
+    if isinstance(buffer, bytes):
+        return buffer
+    memory = allocate(len(buffer))
+    memory[:] = buffer
+    return memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import TypeAlias
 
@@ -18,11 +19,20 @@ from ipython1.kernel.wire.bulk import (
     Outlet,
     PieceSource,
     WritableBuffer,
+    number_of_pieces,
 )
 from ipython1.kernel.wire.bulkguard import UnnamedTransfers
-from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed, LinkSink
+from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed, LinkSink, SharedRun
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import Buffers, unpack_sizes
+from ipython1.kernel.wire.sharing import (
+    NO_MEMORY,
+    Exchange,
+    LinkMemory,
+    Run,
+    RunWriter,
+    pack_free,
+)
 from ipython1.kernel.wire.spool import Spool
 
 OnArrived: TypeAlias = Callable[[list[WritableBuffer] | None, str], None]
@@ -56,6 +66,8 @@ class BulkPort:
         self._numbers = count(1)
         self._round: dict[PieceSource, None] = {}
         self._waiting_for_room = False
+        self.memory: LinkMemory | None = None
+        """What this link shares with processes of the same host, if anything."""
         self._held: dict[int, OutgoingBulk] | None = None
         """What begins when the other side takes its ``BULK_HOLD`` back; None while there was none."""
 
@@ -69,6 +81,27 @@ class BulkPort:
         return (
             len(self.relays_in) + len(self.relays_out) + len(self._incoming) + len(self._outgoing)
         )
+
+    # -- shared memory
+
+    def share(self, exchange: Exchange) -> None:
+        """Use shared memory where the other side, or who is behind it, is on the same host."""
+        self.memory = LinkMemory(
+            exchange, self._send_about_memory, self._room_for_runs, self._clock
+        )
+
+    def _send_about_memory(self, kind: int, number: int, meta: bytes) -> None:
+        self.send(kind, number, meta)
+
+    def _room_for_runs(self) -> None:
+        for outgoing in self._outgoing.values():
+            if outgoing.begun:
+                self._round[outgoing] = None
+        self._send_pieces()
+
+    def can_read(self, number: int) -> bool:
+        """Whether the other side can read this memory; if not, it is asked to."""
+        return self.memory is not None and self.memory.can_read(number)
 
     # -- as the controller's
 
@@ -130,7 +163,11 @@ class BulkPort:
         :returns: the transfer's number, for the frame that names it.
         """
         number = self.next_number()
-        self._outgoing[number] = OutgoingBulk(self.send, number, buffers, on_end)
+        memory: RunWriter = NO_MEMORY
+        if self.memory is not None:
+            memory = self.memory
+            self.memory.want()
+        self._outgoing[number] = OutgoingBulk(self.send, number, buffers, on_end, memory)
         return number
 
     def begin(self, number: int) -> None:
@@ -198,10 +235,18 @@ class BulkPort:
         """A frame of a bulk transfer arrived."""
         if kind == frames.BULK_PIECE:
             self._piece(ident, payload)
+        elif kind == frames.BULK_RUN:
+            self._run(ident, Run.unpack(meta))
         elif kind == frames.BULK_ACK:
             self._acknowledged(ident, meta)
         elif kind == frames.BULK_OPEN:
             self._opened(ident, payload)
+        elif kind == frames.BULK_FREE:
+            if self.memory is not None:
+                self.memory.freed(ident, meta)
+        elif kind == frames.BULK_MEMORY:
+            if self.memory is not None:
+                self.memory.received(ident, meta)
         elif kind == frames.BULK_HOLD:
             self._hold(bool(meta) and meta[0] != 0)
         else:
@@ -225,6 +270,22 @@ class BulkPort:
             self.relays_in[number].piece(data)
         elif number in self._incoming:
             self._incoming[number].piece(data)
+
+    def _run(self, number: int, run: Run) -> None:
+        if self.memory is None:
+            raise ProtocolError("a run of pieces came, and no memory is shared here")
+        shared = SharedRun(self.memory.view(run), partial(self._free_run, run))
+        wanted = self._unnamed is None or self._unnamed.piece(number, run.size)
+        if wanted and number in self.relays_in:
+            self.relays_in[number].run(run, shared)
+            return
+        if wanted and number in self._incoming:
+            self._incoming[number].pieces(shared.view, number_of_pieces(run.size))
+        if self._relaying:
+            shared.free(False)
+
+    def _free_run(self, run: Run, lost: bool) -> None:
+        self.send(frames.BULK_FREE, run.memory, pack_free(run.offset, lost))
 
     def _acknowledged(self, number: int, meta: Buffer) -> None:
         (pieces,) = ACKNOWLEDGED.unpack(meta)
@@ -280,13 +341,15 @@ class BulkPort:
         for relay in list(self.relays_in.values()):
             relay.source_lost(reason)
         for sink in list(self.relays_out.values()):
-            sink.refused(reason)
+            sink.lost(reason)
         for number in list(self._outgoing):
             self._end_outgoing(number, reason)
         incomings, self._incoming = self._incoming, {}
         for incoming in incomings.values():
             incoming.fail(reason)
         self._round.clear()
+        if self.memory is not None:
+            self.memory.close()
 
 
 class _Collector:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
@@ -17,6 +19,7 @@ from ipython1.kernel.wire.bulk import (
 )
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.wire.payload import unpack_sizes
+from ipython1.kernel.wire.sharing import RUN_WINDOW, Run
 from ipython1.kernel.wire.spool import Slot, Spool, SpoolFull
 
 SLACK: Final = 4
@@ -60,6 +63,14 @@ class Feed:
         """The lengths of the transfer's buffers, packed."""
         return self._relay.sizes
 
+    def next_run(self) -> Run | None:
+        """The run that begins with the next piece, if there is one, and :meth:`take_run` may take it."""
+        return None if self.over else self._relay._next_run(self)
+
+    def take_run(self) -> None:
+        """Take the next run: the sink reads it where it is."""
+        self._relay._take_run(self)
+
     def take(self) -> Buffer | None:
         """Return the next piece; None if there is none, or ``WINDOW`` of them are not acknowledged."""
         return None if self.over else self._relay._take(self)
@@ -69,16 +80,19 @@ class Feed:
         if not self.over and self.acknowledged < pieces <= self.taken:
             self._relay._sink_acknowledged(self, pieces)
 
-    def refuse(self, reason: str) -> None:
-        """The sink cannot take the rest, or is gone."""
+    def refuse(self, reason: str, reading: bool = False) -> None:
+        """The sink cannot take the rest, or is gone.
+
+        :param reading: whether it may still read the runs that it has taken.
+        """
         if not self.over:
-            self._relay._sink_gone(self, reason)
+            self._relay._sink_gone(self, reason, reading)
 
     def drop(self) -> None:
         """Nobody wants the sink to have it any more; neither it nor ``on_end`` is told."""
         if not self.over:
             self._on_end = None
-            self._relay._sink_gone(self, NOBODY_LEFT)
+            self._relay._sink_gone(self, NOBODY_LEFT, True)
 
     def _end(self, reason: str | None) -> None:
         self.over = True
@@ -87,15 +101,24 @@ class Feed:
             on_end(reason)
 
 
-class RelayPort(Protocol):
-    """What a relay needs of the ports that it comes from and goes to."""
+class SourcePort(Protocol):
+    """What a relay needs of the port that it comes from."""
 
     send: SendFrame
     relays_in: dict[int, BulkRelay]
+
+
+class SinkPort(Protocol):
+    """What a relay needs of a port that it goes to."""
+
+    send: SendFrame
     relays_out: dict[int, LinkSink]
 
     def next_number(self) -> int:
         """A number for a new transfer from there."""
+
+    def can_read(self, number: int) -> bool:
+        """Whether the other side there can read this memory."""
 
     def ready(self, source: PieceSource) -> None:
         """Have ``source`` send its pieces, in turn and as there is room, until it has none."""
@@ -106,7 +129,7 @@ class LinkSink:
 
     feed: Feed
 
-    def __init__(self, port: RelayPort, number: int) -> None:
+    def __init__(self, port: SinkPort, number: int) -> None:
         self._port = port
         self._number = number
 
@@ -119,6 +142,11 @@ class LinkSink:
         self._port.ready(self)
 
     def send_piece(self) -> bool:
+        run = self.feed.next_run()
+        if run is not None and self._port.can_read(run.memory):
+            self.feed.take_run()
+            self._port.send(frames.BULK_RUN, self._number, run.pack())
+            return True
         data = self.feed.take()
         if data is None:
             return False
@@ -132,9 +160,14 @@ class LinkSink:
             self._port.relays_out.pop(self._number, None)
 
     def refused(self, reason: str) -> None:
-        """The other side wants no more, or is gone."""
+        """The other side wants no more."""
         self._port.relays_out.pop(self._number, None)
         self.feed.refuse(reason)
+
+    def lost(self, reason: str) -> None:
+        """The link is lost; the other side may still be reading."""
+        self._port.relays_out.pop(self._number, None)
+        self.feed.refuse(reason, reading=True)
 
     def dropped(self) -> None:
         """The other side is not to get the rest; whoever decides that tells it."""
@@ -146,6 +179,40 @@ class LinkSink:
         self._port.send(frames.BULK_ABORT, self._number, reason.encode())
 
 
+@dataclass(frozen=True, slots=True)
+class SharedRun:
+    """A run's bytes.
+
+    :ivar free: to be called when nobody reads them any more, with whether a reader was lost.
+    """
+
+    view: memoryview
+    free: Callable[[bool], None]
+
+
+class _KeptRun:
+    """A run that is in use.
+
+    :ivar first: the number of its first piece.
+    :ivar end: the number of the piece after its last one.
+    :ivar lost: whether a reader that is gone may still be reading it.
+    """
+
+    __slots__ = ("end", "first", "free", "lost", "run", "view")
+
+    def __init__(self, run: Run, shared: SharedRun, first: int, end: int) -> None:
+        self.run = run
+        self.view = shared.view
+        self.free = shared.free
+        self.first = first
+        self.end = end
+        self.lost = False
+
+    def piece(self, index: int) -> memoryview:
+        start = (index - self.first) * PIECE_SIZE
+        return self.view[start : start + PIECE_SIZE]
+
+
 class BulkRelay:
     """A transfer through here, to one or several sinks, cut through as it comes.
 
@@ -155,23 +222,22 @@ class BulkRelay:
     unclaimed  a sink is attached, or it is held                     claimed
     unclaimed  it is refused; its source is lost                     over
     claimed    a sink has everything, refuses, or is dropped, and    over (the source hears why,
-               it was the last, and nobody holds it                  unless all has come)
+               it was the last                                       unless all has come)
     claimed    its source is lost or aborts it before all has come   over (the sinks hear why)
     =========  ====================================================  ================================
 
     While it is unclaimed, its source sends no more than a window.  Claimed, the sinks set the pace together, within
     limits: when one falls further behind the fastest than ``SLACK`` pieces (an engine that is stopped, or computes
     without ever letting go), the others go on, and what it misses waits in the spool.  While the spool is full, the
-    slowest sink sets the pace.
+    slowest sink sets the pace.  A run in shared memory is there until all sinks have acknowledged it.
 
-    Sinks that are attached later than in the turn in which the frame that names the transfer arrives find
-    everything only if somebody holds the relay; :meth:`hold` and :meth:`release` are counted.
+    Sinks must be attached in the turn in which the frame that names the transfer arrives, before anything is taken.
 
     :param source: the port on which it arrives.
     """
 
-    def __init__(self, source: RelayPort, number: int, sizes: Buffer, spool: Spool) -> None:
-        self._source: RelayPort | None = source
+    def __init__(self, source: SourcePort, number: int, sizes: Buffer, spool: Spool) -> None:
+        self._source: SourcePort | None = source
         self._number = number
         self._spool = spool
         self.sizes = bytes(sizes)
@@ -181,9 +247,9 @@ class BulkRelay:
         self._acknowledged = 0
         self._told = 0
         self._feeds: list[Feed] = []
-        self._holds = 0
         self._claimed = False
         self._kept: dict[int, Slot] = {}
+        self._runs: deque[_KeptRun] = deque()
         self._oldest = 0
         self._fresh: Buffer | None = None
         self._granted = False
@@ -227,7 +293,7 @@ class BulkRelay:
         sink.offered()
         return feed
 
-    def add_sink(self, port: RelayPort, on_end: OnSinkEnd | None = None) -> int:
+    def add_sink(self, port: SinkPort, on_end: OnSinkEnd | None = None) -> int:
         """Relay to the link of ``port`` as well.
 
         :returns: the transfer's number there, for the frame that names it.
@@ -236,28 +302,15 @@ class BulkRelay:
         self.attach(LinkSink(port, number), on_end)
         return number
 
-    def drop_sink(self, port: RelayPort, number: int) -> None:
+    def drop_sink(self, port: SinkPort, number: int) -> None:
         """The link of ``port`` is not to get it any more as transfer ``number``."""
         sink = port.relays_out.get(number)
         if sink is not None and sink.feed in self._feeds:
             sink.dropped()
 
-    def hold(self) -> None:
-        """Keep everything for sinks that are attached later; undone by :meth:`release`."""
-        self._holds += 1
-        self._claimed = True
-        self._finish_if_whole()
-
-    def release(self, reason: str = NOBODY_LEFT) -> None:
-        """Undo :meth:`hold`; if there is no sink, the source is told ``reason``."""
-        self._holds -= 1
-        self._trim()
-        self.pace()
-        self._end_if_over(reason)
-
     def refuse(self, reason: str) -> None:
         """Nobody wants it."""
-        if not self._feeds and not self._holds:
+        if not self._feeds:
             self._end(reason)
 
     # -- what comes
@@ -287,6 +340,25 @@ class BulkRelay:
         self.pace()
         self._finish_if_whole()
 
+    def run(self, run: Run, shared: SharedRun) -> None:
+        """A run of pieces from the source.
+
+        :raises ProtocolError: if it is not one that may come now.
+        """
+        first = self._received
+        end = first + number_of_pieces(run.size)
+        if end > self._total or run.size != min(self._size, end * PIECE_SIZE) - first * PIECE_SIZE:
+            raise ProtocolError("a run of pieces has the wrong size")
+        if end - self._told > RUN_WINDOW:
+            raise ProtocolError("a bulk transfer runs ahead of its acknowledgements")
+        self._received = end
+        self._runs.append(_KeptRun(run, shared, first, end))
+        for feed in list(self._feeds):
+            feed.sink.offered()
+        self._trim()
+        self.pace()
+        self._finish_if_whole()
+
     def _leave_behind(self, reason: str) -> None:
         """Give up the sinks that have not taken everything so far, and those still to come; the others go on."""
         self.failure, self.overran = reason, True
@@ -313,9 +385,12 @@ class BulkRelay:
         index = feed.taken
         if index >= self._received or index - feed.acknowledged >= WINDOW:
             return None
-        slot = self._kept.get(index)
+        slot, run = self._kept.get(index), self._run_of(index)
         try:
-            data = self._fresh if slot is None else self._spool.get(slot)
+            if run is not None:
+                data: Buffer | None = run.piece(index)
+            else:
+                data = self._fresh if slot is None else self._spool.get(slot)
             assert data is not None
         except OSError as problem:
             self._abort(feed, f"the controller cannot read what it kept: {problem}")
@@ -327,26 +402,54 @@ class BulkRelay:
             self.pace()
         return data
 
+    def _run_of(self, index: int) -> _KeptRun | None:
+        for run in self._runs:
+            if run.first <= index < run.end:
+                return run
+        return None
+
+    def _next_run(self, feed: Feed) -> Run | None:
+        run = self._run_of(feed.taken)
+        if run is None or run.first != feed.taken or run.end - feed.acknowledged > RUN_WINDOW:
+            return None
+        return run.run
+
+    def _take_run(self, feed: Feed) -> None:
+        run = self._run_of(feed.taken)
+        assert run is not None
+        feed.taken = run.end
+        self._trim()
+
     def _sink_acknowledged(self, feed: Feed, pieces: int) -> None:
         feed.acknowledged = pieces
         if pieces < self._total:
+            self._trim()
             feed.sink.offered()
             self.pace()
             return
         self._finish_if_whole()
         self._feeds.remove(feed)
+        self._trim()
         feed._end(None)
         self._end_if_over(NOBODY_LEFT)
 
-    def _sink_gone(self, feed: Feed, reason: str) -> None:
+    def _sink_gone(self, feed: Feed, reason: str, reading: bool) -> None:
         self._feeds.remove(feed)
+        if reading:
+            self._lose_runs(feed)
         feed._end(reason)
         self._trim()
         self.pace()
         self._end_if_over(reason)
 
+    def _lose_runs(self, feed: Feed) -> None:
+        for run in self._runs:
+            if feed.acknowledged < run.end and run.first < feed.taken:
+                run.lost = True
+
     def _abort(self, feed: Feed, reason: str) -> None:
         self._feeds.remove(feed)
+        self._lose_runs(feed)
         feed.sink.aborted(reason)
         feed._end(reason)
 
@@ -358,7 +461,7 @@ class BulkRelay:
             # What a sink has on its way is in nobody's way, but a few pieces here keep it busy.
             reached = [min(feed.taken, feed.acknowledged + SLACK) for feed in self._feeds]
             self._acknowledge(max(min(reached), max(reached) - SLACK))
-        elif not self._holds:
+        else:
             self._acknowledge(min(feed.acknowledged for feed in self._feeds))
 
     def _acknowledge(self, pieces: int) -> None:
@@ -369,23 +472,27 @@ class BulkRelay:
             self._source.send(frames.BULK_ACK, self._number, ACKNOWLEDGED.pack(self._told))
 
     def _trim(self) -> None:
-        """Let go of the pieces that nobody will take any more."""
-        if self._claimed and not (self._holds and self.failure is None):
+        """Let go of the pieces that nobody will take any more, and of the runs that nobody reads."""
+        if self._claimed:
             oldest = min((feed.taken for feed in self._feeds), default=self._received)
             while self._oldest < oldest:
                 slot = self._kept.pop(self._oldest, None)
                 if slot is not None:
                     self._spool.free(slot)
                 self._oldest += 1
+            read = min((feed.acknowledged for feed in self._feeds), default=self._received)
+            while self._runs and self._runs[0].end <= read:
+                run = self._runs.popleft()
+                run.free(run.lost)
 
     def _finish_if_whole(self) -> None:
         """With all pieces here the source is done; whoever is behind gets the rest from the spool."""
-        if self.whole and (self._feeds or self._holds) and self._source is not None:
+        if self.whole and self._feeds and self._source is not None:
             self._acknowledge(self._total)
             self._leave_source()
 
     def _end_if_over(self, reason: str) -> None:
-        if self._claimed and not self._feeds and not self._holds:
+        if self._claimed and not self._feeds:
             self._end(reason)
 
     def _end(self, reason: str) -> None:
@@ -406,4 +513,7 @@ class BulkRelay:
         kept, self._kept = self._kept, {}
         for slot in kept.values():
             self._spool.free(slot)
+        runs, self._runs = self._runs, deque()
+        for run in runs:
+            run.free(run.lost)
         self._oldest = self._received

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 
-PROTOCOL_VERSION: Final = 4
+PROTOCOL_VERSION: Final = 5
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -47,6 +47,10 @@ BULK_ABORT: Final = 4
 BULK_REFUSE: Final = 5
 BULK_FORGET: Final = 6
 BULK_HOLD: Final = 7
+BULK_RUN: Final = 8
+BULK_FREE: Final = 9
+BULK_MEMORY: Final = 10
+LAST_OF_BULK: Final = BULK_MEMORY
 
 # Kinds: a client and the controller
 SUBMIT: Final = 16

@@ -261,7 +261,7 @@ class FrameLink:
     ) -> None:
         if self.lost:
             return
-        if kind <= frames.BULK_HOLD:
+        if kind <= frames.LAST_OF_BULK:
             self.bulk.frame_received(kind, ident, meta, payload)
         else:
             self._receiver.frame_received(kind, flags, ident, meta, payload)

@@ -6,7 +6,7 @@ The first buffer is the pickle stream, the others are its out-of-band buffers.  
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -41,6 +41,24 @@ class Serialized:
     def size(self) -> int:
         """All bytes together."""
         return total_size(self.buffers)
+
+
+class Live(list[Buffer]):
+    """Buffers that may belong to objects of the user's, who changes them in time.
+
+    Before that can happen :meth:`secure` exchanges them for copies, also for those who are reading them.
+    """
+
+    def __init__(self, buffers: Buffers) -> None:
+        super().__init__(buffers)
+        self._secure = False
+
+    def secure(self, copy: Callable[[Buffer], Buffer]) -> None:
+        """Have ``copy`` copy what is not secure; from the thread that runs the user's code."""
+        if not self._secure:
+            for index, buffer in enumerate(self):
+                self[index] = copy(buffer)
+            self._secure = True
 
 
 def total_size(buffers: Buffers) -> int:

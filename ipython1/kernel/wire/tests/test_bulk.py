@@ -8,19 +8,27 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.tests.wiresupport import quick
-from ipython1.kernel.wire import bulk, bulkrelay, frames, spool
-from ipython1.kernel.wire.bulk import WINDOW, cut, number_of_pieces
+from ipython1.kernel.wire import bulk, bulkrelay, frames, sharing, spool
+from ipython1.kernel.wire.bulk import WINDOW, Cursor, copy_of, number_of_pieces
 from ipython1.kernel.wire.bulkport import BulkPort
 from ipython1.kernel.wire.bulkrelay import SLACK
+from ipython1.kernel.wire.payload import Live
 from ipython1.kernel.wire.spool import Spool
 from ipython1.testing.folders import temporary_path
 
 SMALL_PIECE = 8
 """Bytes in a piece while these tests run, so that a few hundred bytes make a long transfer."""
+
+
+SMALL_RUN = 4
+"""Pieces in a run."""
+
+FEW_SLOTS = 3
 
 
 class Way:
@@ -67,11 +75,14 @@ class Way:
 class Wire:
     """Two ports and the frames on their way between them; either way may lag, both may be cut."""
 
-    def __init__(self, relaying_end: bool, spool: Spool | None = None) -> None:
+    def __init__(
+        self, relaying_end: bool, spool: Spool | None = None, clock: Clock | None = None
+    ) -> None:
         self.up = True
+        self.half = False
         self.there, self.back = Way(self), Way(self)
-        self.first = BulkPort(self.there, spool)
-        self.second = BulkPort(self.back, spool)
+        self.first = BulkPort(self.there, spool, clock)
+        self.second = BulkPort(self.back, spool, clock)
         self.second.relaying = relaying_end
 
     @property
@@ -89,6 +100,20 @@ class Wire:
             self.first.connection_lost("the wire was cut")
             self.second.connection_lost("the wire was cut")
 
+    def cut_here(self) -> None:
+        """The first end gives the wire up; the second one still reads what was on its way."""
+        if self.up:
+            self.up = False
+            self.half = True
+            self.back.frames.clear()
+            self.first.connection_lost("the wire was cut")
+
+    def cut_there(self) -> None:
+        """The second end hears of it, too, after all that was on its way."""
+        if self.half:
+            self.half = False
+            self.second.connection_lost("the wire was cut")
+
     def pieces(self) -> int:
         """How many pieces are on their way, of the transfer and towards the end with most of them."""
         return max([0, *self.there.pieces.values(), *self.back.pieces.values()])
@@ -99,22 +124,60 @@ class BulkTest(SynchronousTestCase):
         self.patch(bulk, "PIECE_SIZE", SMALL_PIECE)
         self.patch(bulkrelay, "PIECE_SIZE", SMALL_PIECE)
         self.patch(spool, "PIECE_SIZE", SMALL_PIECE)
+        self.patch(sharing, "SLOT_SIZE", SMALL_RUN * SMALL_PIECE)
+        self.patch(sharing, "SLOTS", FEW_SLOTS)
+        self.patch(bulk, "RUN_PIECES", SMALL_RUN)
+        for module in (bulk, bulkrelay):
+            self.patch(module, "RUN_WINDOW", SMALL_RUN * FEW_SLOTS)
 
 
-class CutTest(BulkTest):
+class CursorTest(BulkTest):
     @quick
     @given(st.lists(st.binary(max_size=40), max_size=5))
     def test_pieces_are_full_but_the_last_and_hold_everything(self, buffers):
-        pieces = [bytes(piece) for piece in cut(buffers)]
+        size = sum(map(len, buffers))
+        cursor = Cursor(buffers)
+        pieces = [bytes(cursor.piece()) for _ in range(number_of_pieces(size))]
         self.assertEqual(b"".join(pieces), b"".join(buffers))
-        self.assertEqual(max(1, len(pieces)), number_of_pieces(sum(map(len, buffers))))
         for piece, _ in pairwise(pieces):
             self.assertEqual(len(piece), SMALL_PIECE)
+        self.assertEqual(bytes(cursor.piece()), b"")
+
+    @quick
+    @given(st.lists(st.binary(max_size=40), max_size=5), st.data())
+    def test_pieces_and_runs_may_alternate(self, buffers, data):
+        cursor = Cursor(buffers)
+        got = b""
+        while len(got) < sum(map(len, buffers)):
+            if data.draw(st.booleans()):
+                got += bytes(cursor.piece())
+            else:
+                memory = bytearray(SMALL_RUN * SMALL_PIECE)
+                got += memory[: cursor.copy_to(memoryview(memory))]
+        self.assertEqual(got, b"".join(buffers))
 
     def test_pieces_within_a_buffer_are_not_copied(self):
         data = bytes(range(64))
-        for piece in cut([data]):
-            self.assertIs(piece.obj, data)
+        cursor = Cursor([data])
+        for _ in range(8):
+            self.assertIs(cursor.piece().obj, data)
+
+    def test_live_buffers_are_read_as_they_were_before_they_changed(self):
+        data = bytearray(range(100))
+        live = Live([b"head", memoryview(data)])
+        cursor = Cursor(live)
+        begin = bytes(cursor.piece())
+        live.secure(copy_of)
+        data[:] = bytes(100)
+        data.extend(b"more")  # fails while a memoryview of it is held
+        rest = b"".join(bytes(cursor.piece()) for _ in range(13))
+        self.assertEqual(begin + rest, b"head" + bytes(range(100)))
+
+    def test_a_live_piece_does_not_change_once_it_is_read(self):
+        data = bytearray(range(100))
+        piece = Cursor(Live([memoryview(data)])).piece()
+        data[:] = bytes(100)
+        self.assertEqual(piece, bytes(range(SMALL_PIECE)))
 
 
 class OneHopTest(BulkTest):

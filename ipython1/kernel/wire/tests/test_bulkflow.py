@@ -9,11 +9,12 @@ import weakref
 from twisted.internet.task import Clock
 
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.wire import bulkguard, frames, spool
+from ipython1.kernel.wire import bulkguard, frames, sharing, spool
 from ipython1.kernel.wire.bulk import LARGE_BUFFER, WINDOW
 from ipython1.kernel.wire.bulkport import BulkPort, collect
 from ipython1.kernel.wire.payload import pack_sizes
 from ipython1.kernel.wire.spool import Spool
+from ipython1.kernel.wire.tests.sharedsupport import Hub
 from ipython1.kernel.wire.tests.test_bulk import SMALL_PIECE, BulkTest, Relayed, Way, Wire
 
 
@@ -118,37 +119,6 @@ class LateSinksTest(BulkTest):
         self.assertEqual((ends, relayed.ended), ([None], [None]))
         relayed.check_nothing_left()
 
-    def test_sinks_that_come_late_get_all_of_what_is_held(self):
-        relayed = Relayed(1, [some_bytes(50)], Spool(10 * SMALL_PIECE))
-        relayed.relay.hold()
-        relayed.take(0)
-        relayed.settle()
-        self.assertEqual(relayed.arrived[0], [([some_bytes(50)], "")])
-        self.assertEqual(relayed.ended, [None])
-        self.assertEqual(relayed.spool.in_memory, 10 * SMALL_PIECE)
-        sinks = [Memory(), Memory()]
-        for sink in sinks:
-            relayed.relay.attach(sink)
-        relayed.relay.release()
-        for sink in sinks:
-            sink.take()
-            self.assertEqual(b"".join(sink.got), some_bytes(50))
-        relayed.check_nothing_left()
-
-    def test_one_that_is_held_for_nobody_after_all_tells_its_source(self):
-        relayed = Relayed(1, [some_bytes(50)])
-        relayed.relay.hold()
-        relayed.relay.hold()
-        relayed.relay.drop_sink(relayed.sinks[0].first, relayed.numbers[0])
-        relayed.relay.release("its engine is gone")
-        relayed.settle()
-        self.assertEqual(relayed.ended, [])
-        relayed.relay.release("its other engine is gone")
-        relayed.settle()
-        self.assertEqual(relayed.ended, ["its other engine is gone"])
-        relayed.sinks[0].cut()
-        relayed.check_nothing_left()
-
     def test_one_that_comes_too_late_is_told(self):
         relayed = Relayed(1, [some_bytes(50)])
         relayed.source.step(True)
@@ -157,28 +127,6 @@ class LateSinksTest(BulkTest):
         relayed.relay.attach(sink, ends.append)
         self.assertIn("before anybody asked", sink.reason)
         self.assertEqual(ends, [sink.reason])
-
-    def test_one_that_comes_after_the_source_was_lost_is_told_why(self):
-        relayed = Relayed(0, [some_bytes(50)])
-        relayed.relay.hold()
-        relayed.source.cut()
-        sink = Memory()
-        relayed.relay.attach(sink)
-        self.assertEqual(sink.reason, "the wire was cut")
-        relayed.relay.release()
-        relayed.check_nothing_left()
-
-    def test_what_has_all_come_outlives_its_source(self):
-        relayed = Relayed(0, [some_bytes(5)])
-        relayed.relay.hold()
-        relayed.settle()
-        relayed.source.cut()
-        sink = Memory()
-        relayed.relay.attach(sink)
-        relayed.relay.release()
-        sink.take()
-        self.assertEqual(b"".join(sink.got), some_bytes(5))
-        relayed.check_nothing_left()
 
     def test_whole_and_named_by_nobody_it_goes_with_its_link(self):
         relayed = Relayed(0, [some_bytes(5)])
@@ -416,7 +364,7 @@ class GuardTest(BulkTest):
         self.make(relaying=True)
         for number in range(2 * bulkguard.MOST):
             self.open(number)
-            self.port.relay(number).hold()
+            self.port.relay(number).attach(Memory())
         self.make(relaying=False)
         for number in range(2 * bulkguard.MOST):
             self.open(number)
@@ -445,16 +393,24 @@ class Traffic:
     """Many transfers at once, from several sources to several sinks, through one spool; everybody may be slow.
 
     :param seed: decides what happens.
+    :param shared: whether most of them can share memory.
     """
 
     MEMORY = 6 * SMALL_PIECE
     FILE = 20 * SMALL_PIECE
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, shared: bool) -> None:
         self.random = random.Random(seed)
+        self.clock = Clock()
+        self.hub = Hub()
         self.spool = Spool(self.MEMORY, self.FILE)
-        self.sources = [Wire(True, self.spool) for _ in range(2)]
-        self.sinks = [Wire(False, self.spool) for _ in range(3)]
+        self.sources = [Wire(True, self.spool, self.clock) for _ in range(2)]
+        self.sinks = [Wire(False, self.spool, self.clock) for _ in range(3)]
+        if shared:
+            for wire in self.sources:
+                self.hub.join(wire.first, wire.second, self.random.random() < 0.2)
+            for wire in self.sinks:
+                self.hub.join(wire.second, wire.first, self.random.random() < 0.2)
         for wire in (*self.sources, *self.sinks):
             wire.there.most = self.random.choice((1, 3, 100))
             wire.back.most = 100
@@ -463,7 +419,6 @@ class Traffic:
         self.arrived: list[list[str]] = []
         self.wrong = 0
         self.in_memory = 0
-        self.held: list[tuple[object, list[int]]] = []
 
     @property
     def ways(self) -> list[tuple[Way, BulkPort]]:
@@ -482,13 +437,9 @@ class Traffic:
             wire.step(True)
         relay = wire.second.relay(number)
         sinks = self.random.sample(range(3), self.random.randrange(1, 4))
-        if self.random.random() < 0.4:
-            relay.hold()
-            self.held.append((relay, data, sinks))
-        else:
-            for sink in sinks:
-                self.attach(relay, data, sink)
-            relay.refuse("there is nobody")  # does nothing if there is a sink
+        for sink in sinks:
+            self.attach(relay, data, sink)
+        relay.refuse("there is nobody")  # does nothing if there is a sink
 
     def attach(self, relay, data: bytes, index: int) -> None:
         sink = self.sinks[index]
@@ -515,23 +466,18 @@ class Traffic:
 
         sink.second.take(number, arrived)
 
-    def advance_held(self) -> None:
-        if self.held:
-            relay, data, sinks = self.held[0]
-            if sinks:
-                self.attach(relay, data, sinks.pop())
-            else:
-                self.held.pop(0)
-                relay.release("its turn never came")
-
     def event(self) -> None:
         chance = self.random.random()
         if chance < 0.05:
             self.start()
-        elif chance < 0.08:
-            self.advance_held()
-        elif chance < 0.081:
+        elif chance < 0.051:
             self.random.choice((*self.sources, *self.sinks)).cut()
+        elif chance < 0.053:
+            self.random.choice(self.sinks).cut_here()
+        elif chance < 0.06:
+            self.clock.advance(self.random.choice((0, sharing.PATIENCE, sharing.IDLE)))
+        elif chance < 0.08:
+            self.hub.step()
         else:
             way, port = self.random.choice(self.ways)
             for _ in range(self.random.randrange(1, 8)):
@@ -551,32 +497,58 @@ class Traffic:
     def settle(self) -> None:
         while True:
             moved = [way.step(port) for way, port in self.ways]
-            if not any(moved):
-                if not self.held:
-                    return
-                self.advance_held()
+            if any(moved) or self.hub.step():
+                continue
+            for wire in self.sinks:
+                wire.cut_there()
+            if not self.clock.getDelayedCalls():
+                return
+            self.clock.advance(sharing.IDLE)
 
 
 class TrafficTest(BulkTest):
-    def test_whatever_happens_everything_ends_and_nothing_is_left(self):
+    def setUp(self):
+        super().setUp()
         self.patch(spool, "RESERVE", 1000 * SMALL_PIECE)
+
+    def check_end(self, traffic: Traffic, where: str) -> None:
+        traffic.settle()
+        self.assertEqual(traffic.wrong, 0, where)
+        for ends in (*traffic.ended.values(), *traffic.sink_ends, *traffic.arrived):
+            self.assertEqual(len(ends), 1, where)
+        for wire in (*traffic.sources, *traffic.sinks):
+            if wire.up:
+                self.assertEqual((wire.first.active, wire.second.active), (0, 0), where)
+        left = (traffic.spool.in_memory, traffic.spool.in_file, traffic.spool.full)
+        self.assertEqual(left, (0, 0, False), where)
+        self.assertEqual(traffic.hub.memories, {}, where)
+
+    def test_whatever_happens_everything_ends_and_nothing_is_left(self):
         spooled = full = 0
         for seed in range(60):
-            traffic = Traffic(seed)
+            traffic = Traffic(seed, shared=False)
             for _ in range(500):
                 traffic.event()
                 spooled = max(spooled, traffic.spool.in_file)
                 full += traffic.spool.full
                 traffic.check_bounds()
-            traffic.settle()
-            where = f"seed {seed}"
-            self.assertEqual(traffic.wrong, 0, where)
-            for ends in (*traffic.ended.values(), *traffic.sink_ends, *traffic.arrived):
-                self.assertEqual(len(ends), 1, where)
-            for wire in (*traffic.sources, *traffic.sinks):
-                if wire.up:
-                    self.assertEqual((wire.first.active, wire.second.active), (0, 0), where)
-            left = (traffic.spool.in_memory, traffic.spool.in_file, traffic.spool.full)
-            self.assertEqual(left, (0, 0, False), where)
+            self.check_end(traffic, f"seed {seed}")
         self.assertEqual(spooled, 20)
         self.assertGreater(full, 500)
+
+    def test_shared_memory_is_never_read_after_it_is_written_again_and_none_is_left(self):
+        runs = lost = 0
+        for seed in range(120):
+            traffic = Traffic(seed, shared=True)
+            for _ in range(500):
+                traffic.event()
+                traffic.check_bounds()
+                runs += sum(
+                    len(relay._runs)
+                    for w in traffic.sources
+                    for relay in w.second.relays_in.values()
+                )
+                lost += sum(wire.first.memory._lost for wire in traffic.sources)
+            self.check_end(traffic, f"seed {seed}")
+        self.assertGreater(runs, 1000)
+        self.assertGreater(lost, 100)
