@@ -22,7 +22,8 @@ from ipython1.kernel.wire.bulk import (
     number_of_pieces,
 )
 from ipython1.kernel.wire.bulkguard import UnnamedTransfers
-from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed, LinkSink, SharedRun
+from ipython1.kernel.wire.bulkrelay import BulkRelay, Feed, LinkSink
+from ipython1.kernel.wire.bulkruns import SharedRun
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import Buffers, unpack_sizes
 from ipython1.kernel.wire.sharing import (

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
@@ -17,6 +15,7 @@ from ipython1.kernel.wire.bulk import (
     SendFrame,
     number_of_pieces,
 )
+from ipython1.kernel.wire.bulkruns import KeptRun, KeptRuns, SharedRun
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.wire.payload import unpack_sizes
 from ipython1.kernel.wire.sharing import RUN_WINDOW, Run
@@ -179,40 +178,6 @@ class LinkSink:
         self._port.send(frames.BULK_ABORT, self._number, reason.encode())
 
 
-@dataclass(frozen=True, slots=True)
-class SharedRun:
-    """A run's bytes.
-
-    :ivar free: to be called when nobody reads them any more, with whether a reader was lost.
-    """
-
-    view: memoryview
-    free: Callable[[bool], None]
-
-
-class _KeptRun:
-    """A run that is in use.
-
-    :ivar first: the number of its first piece.
-    :ivar end: the number of the piece after its last one.
-    :ivar lost: whether a reader that is gone may still be reading it.
-    """
-
-    __slots__ = ("end", "first", "free", "lost", "run", "view")
-
-    def __init__(self, run: Run, shared: SharedRun, first: int, end: int) -> None:
-        self.run = run
-        self.view = shared.view
-        self.free = shared.free
-        self.first = first
-        self.end = end
-        self.lost = False
-
-    def piece(self, index: int) -> memoryview:
-        start = (index - self.first) * PIECE_SIZE
-        return self.view[start : start + PIECE_SIZE]
-
-
 class BulkRelay:
     """A transfer through here, to one or several sinks, cut through as it comes.
 
@@ -249,7 +214,7 @@ class BulkRelay:
         self._feeds: list[Feed] = []
         self._claimed = False
         self._kept: dict[int, Slot] = {}
-        self._runs: deque[_KeptRun] = deque()
+        self._runs = KeptRuns()
         self._oldest = 0
         self._fresh: Buffer | None = None
         self._granted = False
@@ -352,7 +317,7 @@ class BulkRelay:
         if end - self._told > RUN_WINDOW:
             raise ProtocolError("a bulk transfer runs ahead of its acknowledgements")
         self._received = end
-        self._runs.append(_KeptRun(run, shared, first, end))
+        self._runs.add(KeptRun(run, shared, first, end))
         for feed in list(self._feeds):
             feed.sink.offered()
         self._trim()
@@ -385,10 +350,10 @@ class BulkRelay:
         index = feed.taken
         if index >= self._received or index - feed.acknowledged >= WINDOW:
             return None
-        slot, run = self._kept.get(index), self._run_of(index)
+        slot, run = self._kept.get(index), self._runs.with_piece(index)
         try:
             if run is not None:
-                data: Buffer | None = run.piece(index)
+                data: Buffer | None = run.piece(index, PIECE_SIZE)
             else:
                 data = self._fresh if slot is None else self._spool.get(slot)
             assert data is not None
@@ -402,20 +367,14 @@ class BulkRelay:
             self.pace()
         return data
 
-    def _run_of(self, index: int) -> _KeptRun | None:
-        for run in self._runs:
-            if run.first <= index < run.end:
-                return run
-        return None
-
     def _next_run(self, feed: Feed) -> Run | None:
-        run = self._run_of(feed.taken)
+        run = self._runs.with_piece(feed.taken)
         if run is None or run.first != feed.taken or run.end - feed.acknowledged > RUN_WINDOW:
             return None
         return run.run
 
     def _take_run(self, feed: Feed) -> None:
-        run = self._run_of(feed.taken)
+        run = self._runs.with_piece(feed.taken)
         assert run is not None
         feed.taken = run.end
         self._trim()
@@ -436,20 +395,15 @@ class BulkRelay:
     def _sink_gone(self, feed: Feed, reason: str, reading: bool) -> None:
         self._feeds.remove(feed)
         if reading:
-            self._lose_runs(feed)
+            self._runs.reader_lost(feed.acknowledged, feed.taken)
         feed._end(reason)
         self._trim()
         self.pace()
         self._end_if_over(reason)
 
-    def _lose_runs(self, feed: Feed) -> None:
-        for run in self._runs:
-            if feed.acknowledged < run.end and run.first < feed.taken:
-                run.lost = True
-
     def _abort(self, feed: Feed, reason: str) -> None:
         self._feeds.remove(feed)
-        self._lose_runs(feed)
+        self._runs.reader_lost(feed.acknowledged, feed.taken)
         feed.sink.aborted(reason)
         feed._end(reason)
 
@@ -481,9 +435,7 @@ class BulkRelay:
                     self._spool.free(slot)
                 self._oldest += 1
             read = min((feed.acknowledged for feed in self._feeds), default=self._received)
-            while self._runs and self._runs[0].end <= read:
-                run = self._runs.popleft()
-                run.free(run.lost)
+            self._runs.free_before(read)
 
     def _finish_if_whole(self) -> None:
         """With all pieces here the source is done; whoever is behind gets the rest from the spool."""
@@ -513,7 +465,5 @@ class BulkRelay:
         kept, self._kept = self._kept, {}
         for slot in kept.values():
             self._spool.free(slot)
-        runs, self._runs = self._runs, deque()
-        for run in runs:
-            run.free(run.lost)
+        self._runs.free_all()
         self._oldest = self._received

@@ -50,7 +50,7 @@ BULK_HOLD: Final = 7
 BULK_RUN: Final = 8
 BULK_FREE: Final = 9
 BULK_MEMORY: Final = 10
-LAST_OF_BULK: Final = BULK_MEMORY
+
 
 # Kinds: a client and the controller
 SUBMIT: Final = 16

@@ -261,7 +261,7 @@ class FrameLink:
     ) -> None:
         if self.lost:
             return
-        if kind <= frames.LAST_OF_BULK:
+        if kind <= frames.BULK_MEMORY:
             self.bulk.frame_received(kind, ident, meta, payload)
         else:
             self._receiver.frame_received(kind, flags, ident, meta, payload)
