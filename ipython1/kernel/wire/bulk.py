@@ -81,7 +81,10 @@ class Outlet(Room, Protocol):
 
     @property
     def send(self) -> SendFrame:
-        """Sends a frame at once, whether there is room or not."""
+        """Sends a frame in this turn, whether there is room or not."""
+
+    def flush(self) -> None:
+        """Send at once what was sent in this turn so far."""
 
 
 class PieceSource(Protocol):
@@ -208,6 +211,8 @@ class OutgoingBulk:
             return False
         size = self._cursor.copy_to(place.view)
         self._send(frames.BULK_RUN, self.number, Run(place.memory, place.offset, size).pack())
+        # The receivers copy it while the next one is written.
+        self._memory.flush()
         self._sent += number_of_pieces(size)
         if self._memory.is_acknowledged:
             self._runs.append((self._sent, place))
@@ -238,11 +243,21 @@ class OutgoingBulk:
 
 
 class IncomingBulk:
-    """A transfer to here, put together."""
+    """A transfer to here, put together.
 
-    def __init__(self, send: SendFrame, number: int, sizes: tuple[int, ...]) -> None:
+    :param flush: sends what was sent at once, rather than at the end of the turn.
+    """
+
+    def __init__(
+        self,
+        send: SendFrame,
+        number: int,
+        sizes: tuple[int, ...],
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
         self.number = number
         self._send = send
+        self._flush = flush
         self._sizes = sizes
         self._missing = sum(sizes)
         self._buffers: list[WritableBuffer] = []
@@ -287,6 +302,8 @@ class IncomingBulk:
         if self.complete or self._received - self._told >= ACK_EVERY:
             self._told = self._received
             self._send(frames.BULK_ACK, self.number, ACKNOWLEDGED.pack(self._received))
+            if count > 1:
+                self._flush()
         self._tell()
 
     def _take(self, view: memoryview) -> None:

@@ -87,12 +87,11 @@ class BulkPort:
 
     def share(self, exchange: Exchange) -> None:
         """Use shared memory where the other side, or who is behind it, is on the same host."""
-        self.memory = LinkMemory(
-            exchange, self._send_about_memory, self._room_for_runs, self._clock
-        )
+        self.memory = LinkMemory(exchange, self, self._room_for_runs, self._clock)
 
-    def _send_about_memory(self, kind: int, number: int, meta: bytes) -> None:
-        self.send(kind, number, meta)
+    def flush(self) -> None:
+        """Send at once what was sent in this turn so far."""
+        self._outlet.flush()
 
     def _room_for_runs(self) -> None:
         for outgoing in self._outgoing.values():
@@ -262,7 +261,8 @@ class BulkPort:
         elif self._relaying:
             self.relays_in[number] = BulkRelay(self, number, sizes, self._spool)
         else:
-            self._incoming[number] = IncomingBulk(self.send, number, unpack_sizes(sizes))
+            incoming = IncomingBulk(self.send, number, unpack_sizes(sizes), self._outlet.flush)
+            self._incoming[number] = incoming
 
     def _piece(self, number: int, data: Buffer) -> None:
         if self._unnamed is not None and not self._unnamed.piece(number, len(data)):

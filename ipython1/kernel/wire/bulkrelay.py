@@ -119,6 +119,9 @@ class SinkPort(Protocol):
     def can_read(self, number: int) -> bool:
         """Whether the other side there can read this memory."""
 
+    def flush(self) -> None:
+        """Send at once what was sent in this turn so far."""
+
     def ready(self, source: PieceSource) -> None:
         """Have ``source`` send its pieces, in turn and as there is room, until it has none."""
 
@@ -145,6 +148,7 @@ class LinkSink:
         if run is not None and self._port.can_read(run.memory):
             self.feed.take_run()
             self._port.send(frames.BULK_RUN, self._number, run.pack())
+            self._port.flush()
             return True
         data = self.feed.take()
         if data is None:

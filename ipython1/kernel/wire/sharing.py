@@ -124,6 +124,9 @@ class RunWriter(Protocol):
     def free(self, place: Place) -> None:
         """Nobody reads a slot any more."""
 
+    def flush(self) -> None:
+        """Send at once what says where the run is."""
+
 
 class NoMemory:
     """No shared memory."""
@@ -131,6 +134,9 @@ class NoMemory:
     is_open = is_acknowledged = False
 
     def free(self, place: Place) -> None:
+        pass
+
+    def flush(self) -> None:
         pass
 
     def take(self) -> Place | None:
@@ -173,6 +179,23 @@ class Exchange(Protocol):
         """The link is lost."""
 
 
+class SendAboutMemory(Protocol):
+    """Sends a frame in this turn."""
+
+    def __call__(self, kind: int, ident: int, meta: Buffer = b"") -> None: ...
+
+
+class MemoryOutlet(Protocol):
+    """What sends the frames about memory."""
+
+    @property
+    def send(self) -> SendAboutMemory:
+        """Sends a frame in this turn."""
+
+    def flush(self) -> None:
+        """Send at once what was sent in this turn so far."""
+
+
 class _State(Enum):
     NONE = "there is none"
     ASKED = "it is being made"
@@ -184,19 +207,19 @@ class _State(Enum):
 class LinkMemory:
     """The shared memory of one link: what this side writes, and what it reads.
 
-    :param send: sends a frame.
     :param on_room: called when there may be a slot again, or pieces are to be sent instead.
     """
 
     def __init__(
         self,
         exchange: Exchange,
-        send: Callable[[int, int, bytes], None],
+        outlet: MemoryOutlet,
         on_room: Callable[[], None],
         clock: IReactorTime | None,
     ) -> None:
         self._exchange = exchange
-        self._send = send
+        self._send = outlet.send
+        self.flush = outlet.flush
         self._on_room = on_room
         self._clock = clock
         self._state = _State.NONE

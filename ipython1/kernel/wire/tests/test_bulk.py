@@ -54,6 +54,9 @@ class Way:
         if self._wire.up:
             self.frames.append((kind, ident, bytes(meta), bytes(payload)))
 
+    def flush(self) -> None:
+        """All is sent at once here."""
+
     def step(self, port: BulkPort) -> bool:
         """Deliver a frame to ``port``; False if there is none."""
         if not self.frames:
