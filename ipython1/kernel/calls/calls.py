@@ -23,11 +23,13 @@ from ipython1.kernel.basics.error import (
     QueueCleared,
     SerializationError,
 )
+from ipython1.kernel.calls.adjoining import Adjoining
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.objects.commands import CommandKind, ReturnValue, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.bulk import Incoming
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
 from ipython1.kernel.wire.waits import CommandItem, Needs
@@ -150,6 +152,7 @@ class Request:
     :ivar conclude: does that from all :class:`Reading` objects instead, including failures.
     :ivar output: returns what a command wrote from its value, where the value contains that.
     :ivar stream: whether output is sent while the command runs.
+    :ivar adjoins: whether the values are the parts of one array.
     :ivar prints: whether the output is printed for a waiting user, because the result does not contain it.
     """
 
@@ -165,6 +168,7 @@ class Request:
     keep: Callable[[], ForTargets] | None = None
     parts: Sequence[tuple[int, Buffers]] | None = None
     prints: bool = False
+    adjoins: bool = False
 
     @classmethod
     def of(
@@ -302,6 +306,7 @@ class Call:
     ids: list[int] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     numbers: dict[int, int | None] = field(default_factory=dict)
+    adjoining: Adjoining | None = None
     _unaccepted: int = 0
     _announce: bool = True
     _aborted: bool = False
@@ -315,6 +320,8 @@ class Call:
         """
         self._announce = announce
         request = self.request
+        if request.adjoins and self.end.call_later is not None:
+            self.adjoining = Adjoining(self.end.call_later)
         # Its data is kept by the end of the link, for as long as it may have to be sent again.
         self.request = request.without_data() if self.bare is None else self.bare
         try:
@@ -389,6 +396,8 @@ class Call:
         """Mark the call as over, and release what only a call in progress needs."""
         self._over = True
         self.on_output = None
+        if self.adjoining is not None:
+            self.adjoining.end()
 
     def _fail(self, problem: BaseException) -> None:
         if self._over:
@@ -451,6 +460,11 @@ class _Part:
             self._call._unaccepted -= 1
         if not self._call._unaccepted:
             self._call._accept()
+
+    def outcome_begins(self, engine_id: int, incoming: Incoming) -> None:
+        adjoining = self._call.adjoining
+        if adjoining is not None and not self._call._over:
+            adjoining.begins(self._call.ids, engine_id, incoming)
 
     def outcome(self, outcome: Outcome) -> None:
         if not self._call._over:

@@ -395,7 +395,11 @@ class ClientEnd:
             else:
                 self._commands.did_not_arrive(number, engine_id)  # it will come again
 
-        link.bulk.take(unpack_reference(payload), complete)
+        transfer = unpack_reference(payload)
+        link.bulk.take(transfer, complete)
+        incoming, command = link.bulk.incoming(transfer), self._commands.get(number)
+        if incoming is not None and command is not None:
+            command.observer.outcome_begins(engine_id, incoming)
 
     def _arrived(self, number: int, outcome: Outcome) -> None:
         self._tell_taken(number, outcome.engine_id)

@@ -277,7 +277,7 @@ def _dealt(
 
 def gather(key: str, dist: str) -> Request:
     distribution = get_distribution(dist)
-    return _pull(PULL, _check_name(key), name="gather", combine=distribution.join)
+    return _pull(PULL, _check_name(key), name="gather", combine=distribution.join, adjoins=True)
 
 
 def apply(

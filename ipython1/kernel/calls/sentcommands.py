@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ipython1.kernel.wire.bulk import Incoming
 from ipython1.kernel.wire.messages import Outcome, SubmitMeta, runs_of
 from ipython1.kernel.wire.payload import Buffers
 
@@ -15,6 +16,9 @@ class CommandObserver(Protocol):
 
     def accepted(self, ids: Sequence[int]) -> None:
         """The command is in the queues of these engines."""
+
+    def outcome_begins(self, engine_id: int, incoming: Incoming) -> None:
+        """An engine is done, and its large outcome begins to come."""
 
     def outcome(self, outcome: Outcome) -> None:
         """An engine is done."""

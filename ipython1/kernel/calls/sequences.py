@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
+from ipython1.kernel.calls.adjoining import adjoined
+
 
 class Kind:
     """Sequences of one kind; this one is for lists."""
@@ -170,6 +172,9 @@ class _Arrays(Kind):
         plain = [numpy.ndarray.view(part, numpy.ndarray) for part in arrays]
         if any(part.dtype != dtype for part in plain):
             return numpy.concatenate(plain)
+        whole = adjoined(plain)
+        if whole is not None:
+            return whole
         out = numpy.empty((sum(map(len, plain)), *plain[0].shape[1:]), plain[0].dtype)
         return numpy.concatenate(plain, out=out)
 

@@ -30,6 +30,7 @@ from ipython1.kernel.objects.commands import APPLY, read_failure
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import Preparation, run_chunk
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.bulk import Incoming
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers
 from ipython1.kernel.wire.waits import CommandItem, Needs
@@ -366,6 +367,9 @@ class _Observer:
     def output(self, engine_id: int, stream: str, text: str) -> None:
         pass
 
+    def outcome_begins(self, engine_id: int, incoming: Incoming) -> None:
+        pass
+
     def outcome(self, outcome: Outcome) -> None:
         self._items.ended(self._item, outcome)
 
@@ -387,6 +391,9 @@ class _Preparing:
         pass
 
     def output(self, engine_id: int, stream: str, text: str) -> None:
+        pass
+
+    def outcome_begins(self, engine_id: int, incoming: Incoming) -> None:
         pass
 
     def outcome(self, outcome: Outcome) -> None:

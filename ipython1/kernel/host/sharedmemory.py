@@ -6,10 +6,12 @@ are not inherited by other programs, and a forked child does not have the memory
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import socket
 import struct
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,10 @@ SPARE: Final = 8
 
 MOST: Final = 64 * 2**20
 """Bytes of the largest memory that is taken from another process."""
+
+_NAME: Final = "ipython1"
+_SHOWN: Final = f"/memfd:{_NAME}"
+"""How the operating system shows it; nothing else needs the name."""
 
 _ADD_SEALS: Final = 1033
 _GET_SEALS: Final = 1034
@@ -55,11 +61,10 @@ class SharedMemory:
     def __init__(self, size: int) -> None:
         if available_memory() < SPARE * size:
             raise MemoryError("too little memory is available to share some")
-        self.fd = os.memfd_create("ipython1", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.fd = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, size)
-            mapped = mmap.mmap(self.fd, size)
-            _not_in_children(mapped)
+            mapped = _map(self.fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
             _fcntl(self.fd, _ADD_SEALS, _ALL_SEALS)
         except BaseException:
             self.close()
@@ -83,9 +88,7 @@ def map_readable(fd: int) -> memoryview:
     size = os.fstat(fd).st_size
     if not 0 < size <= MOST:
         raise ValueError("it has an impossible size")
-    mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
-    _not_in_children(mapped)
-    return memoryview(mapped)
+    return memoryview(_map(fd, size, mmap.PROT_READ))
 
 
 def _fcntl(fd: int, command: int, argument: int) -> int:
@@ -94,8 +97,33 @@ def _fcntl(fd: int, command: int, argument: int) -> int:
     return fcntl.fcntl(fd, command, argument)
 
 
-def _not_in_children(mapped: mmap.mmap) -> None:
+_NO_DESCRIPTOR: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+"""Before Python 3.13, each mapping keeps a descriptor."""
+
+
+def _map(fd: int, size: int, access: int) -> mmap.mmap:
+    mapped = mmap.mmap(fd, size, prot=access, **_NO_DESCRIPTOR)
     mapped.madvise(mmap.MADV_DONTFORK)
+    _let_go_in_children()
+    return mapped
+
+
+@functools.cache
+def _let_go_in_children() -> None:
+    """Have forked children let go of memory to which they inherit a descriptor."""
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _let_go() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith(_SHOWN):
+                # Not closed, as the object that has it will do that.
+                os.dup2(nothing, int(name), inheritable=False)
+        except OSError:
+            pass  # it was that of the directory
+    os.close(nothing)
 
 
 # -- sockets
@@ -109,7 +137,7 @@ def listen(name: bytes) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         listener.bind(b"\0" + name)
-        listener.listen(128)
+        listener.listen(1024)
     except BaseException:
         listener.close()
         raise
@@ -174,7 +202,7 @@ def shared_here(pid: int) -> int:
     except OSError:
         return 0
     for line in lines:
-        if "/memfd:ipython1" in line:
+        if _SHOWN in line:
             start, end = line.split(" ", 1)[0].split("-")
             total += int(end, 16) - int(start, 16)
     return total

@@ -42,6 +42,10 @@ MOST_BYTES: Final = 2 * 2**30
 MOST_WAITING: Final = 128
 """Connections that have not sent their request; of more, the oldest is closed."""
 
+TRIES: Final = 20
+TRY_AGAIN: Final = 0.05
+"""Seconds after which a party asks again if very many others do the same."""
+
 _REQUEST: Final = struct.Struct("<16scI")
 _ANSWER: Final = struct.Struct("<BI")
 _GIVE: Final = b"G"
@@ -74,6 +78,7 @@ class _Waiting:
 
     def stop(self) -> None:
         """Wait no more, and close the socket."""
+        self._ready = lambda: None  # what it refers to may be large
         self._reactor.removeReader(self)
         self.socket.close()
 
@@ -258,6 +263,7 @@ class PartyExchange:
         self._token = bytes.fromhex(told["token"])
         self._reactor = reactor
         self._waiting: set[_Waiting] = set()
+        self._closed = False
 
     def make(self, size: int, on_made: Callable[[OwnMemory | None], None]) -> None:
         try:
@@ -267,10 +273,10 @@ class PartyExchange:
             return
 
         def answered(number: int, fd: int | None) -> None:
+            memory.close()
             on_made(OwnMemory(number, memory.view, lambda: None) if number else None)
 
         self._ask(_GIVE, 0, memory.fd, answered)
-        memory.close()
 
     def fetch(self, number: int, on_fetched: Callable[[memoryview | None], None]) -> None:
         def answered(told: int, fd: int | None) -> None:
@@ -285,10 +291,22 @@ class PartyExchange:
         self._ask(_FETCH, number, None, answered)
 
     def _ask(
-        self, what: bytes, number: int, fd: int | None, answered: Callable[[int, int | None], None]
+        self,
+        what: bytes,
+        number: int,
+        fd: int | None,
+        answered: Callable[[int, int | None], None],
+        tries: int = TRIES,
     ) -> None:
         try:
             connection = sharedmemory.connect(self._name)
+        except BlockingIOError:
+            if tries and not self._closed:  # many others ask now
+                again = partial(self._ask, what, number, fd, answered, tries - 1)
+                self._reactor.callLater(TRY_AGAIN, again)
+            else:
+                answered(0, None)
+            return
         except OSError:
             answered(0, None)  # it is on another host
             return
@@ -325,6 +343,7 @@ class PartyExchange:
         """What was fetched is not used any more."""
 
     def close(self) -> None:
+        self._closed = True
         waiting, self._waiting = self._waiting, set()
         for each in waiting:
             each.stop()

@@ -159,6 +159,24 @@ OnSent: TypeAlias = Callable[[str | None], None]
 """Called once, with None when a whole transfer was acknowledged, else with the reason it was not."""
 
 
+class Incoming(Protocol):
+    """A transfer that begins to come.
+
+    :ivar sizes: the lengths of its buffers.
+    """
+
+    sizes: tuple[int, ...]
+
+    def hold(self) -> bool:
+        """Copy nothing before :meth:`go_on`, so that :meth:`place` can say where to; False if something was copied."""
+
+    def place(self, index: int, memory: memoryview) -> None:
+        """Receive a buffer in ``memory``."""
+
+    def go_on(self) -> None:
+        """Undo :meth:`hold`."""
+
+
 class RefusedHere(str):
     """Why this side did not take a transfer; any other reason says why it did not come."""
 
@@ -258,8 +276,10 @@ class IncomingBulk:
         self.number = number
         self._send = send
         self._flush = flush
-        self._sizes = sizes
-        self._missing = sum(sizes)
+        self.sizes = sizes
+        self._missing = self._uncopied = sum(sizes)
+        self._waiting: list[tuple[Buffer, int]] | None = None
+        self._places: dict[int, memoryview] = {}
         self._buffers: list[WritableBuffer] = []
         self._filled = 0
         self._received = 0
@@ -270,7 +290,7 @@ class IncomingBulk:
     @property
     def complete(self) -> bool:
         """Everything is here."""
-        return self._missing == 0 and self._received > 0 and self._failure is None
+        return self._uncopied == 0 and self._received > 0 and self._failure is None
 
     def piece(self, data: Buffer) -> None:
         """The next piece; the rest is refused when there is no memory for it.
@@ -289,6 +309,12 @@ class IncomingBulk:
         self._missing -= len(data)
         if self._missing < 0:
             raise ProtocolError("a bulk transfer is longer than its sizes say")
+        if self._waiting is not None:
+            self._waiting.append((data, count))
+        else:
+            self._copy(data, count)
+
+    def _copy(self, data: Buffer, count: int) -> None:
         try:
             self._take(memoryview(data))
         except MemoryError as problem:
@@ -296,8 +322,9 @@ class IncomingBulk:
             self.fail(RefusedHere(problem))
             return
         self._received += count
+        self._uncopied -= len(data)
         if self.complete:
-            while len(self._buffers) < len(self._sizes):
+            while len(self._buffers) < len(self.sizes):
                 self._buffers.append(bytearray())
         if self.complete or self._received - self._told >= ACK_EVERY:
             self._told = self._received
@@ -319,14 +346,38 @@ class IncomingBulk:
         if not self._buffers or self._filled == len(self._buffers[-1]):
             self._filled = 0
             while True:
-                size = self._sizes[len(self._buffers)]
-                self._buffers.append(allocate(size))
+                index = len(self._buffers)
+                size = self.sizes[index]
+                self._buffers.append(self._memory_for(index, size))
                 if size:
                     break
         return self._buffers[-1]
 
+    def _memory_for(self, index: int, size: int) -> WritableBuffer:
+        place = self._places.pop(index, None)
+        return allocate(size) if place is None else place
+
+    def hold(self) -> bool:
+        """Copy nothing before :meth:`go_on`, so that :meth:`place` can say where to; False if something was copied."""
+        if self._received or self._failure is not None:
+            return False
+        self._waiting = []
+        return True
+
+    def place(self, index: int, memory: memoryview) -> None:
+        """Receive a buffer in ``memory``."""
+        self._places[index] = memory
+
+    def go_on(self) -> None:
+        """Undo :meth:`hold`."""
+        waiting, self._waiting = self._waiting or [], None
+        for data, count in waiting:
+            if self._failure is None:
+                self._copy(data, count)
+
     def fail(self, reason: str) -> None:
         """The rest will not come."""
+        self._waiting = None
         if not self.complete:
             self._failure = reason
             self._buffers = []

@@ -13,6 +13,7 @@ from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import (
     ACKNOWLEDGED,
+    Incoming,
     IncomingBulk,
     OnSent,
     OutgoingBulk,
@@ -222,6 +223,10 @@ class BulkPort:
             on_end(buffers, reason)
 
         incoming.when_complete(ended)
+
+    def incoming(self, number: int) -> Incoming | None:
+        """Transfer ``number`` to here, if it is coming."""
+        return self._incoming.get(number)
 
     def drop(self, number: int, reason: str) -> None:
         """Refuse the rest of transfer ``number`` to here."""

@@ -306,6 +306,9 @@ class GuardTest(BulkTest):
     def when_room(self, call):
         pass
 
+    def flush(self):
+        pass
+
     def send(self, kind, ident, meta=b"", payload=b"", flags=0):
         if kind == frames.BULK_REFUSE:
             self.refused[ident] = bytes(meta).decode()
