@@ -202,6 +202,15 @@ class Cluster(RealCluster):
         """The process id of the controller, also while none runs."""
         return int((self.ipython_dir / "security" / "ipcontroller.lock").read_text() or 0)
 
+    def engine_processes(self) -> list[int]:
+        """The engines' processes: those whose command is ``ipengine``."""
+        found = []
+        for pid in osprocess.descendants(self.ipcluster):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith("ipengine"):
+                    found.append(pid)
+        return found
+
     def mec(self) -> Any:
         """A new blocking client of the engines, closed at the end."""
         from ipython1.kernel import client

@@ -139,21 +139,12 @@ class Soak:
         if kind == CONTROLLER:
             pid = self._controller()
             return [pid] if osprocess.is_alive(pid) else []
-        return self._engines()
+        return self.cluster.engine_processes()
 
     def _controller(self) -> int:
         with contextlib.suppress(OSError, ValueError):
             return self.cluster.controller
         return 0
-
-    def _engines(self) -> list[int]:
-        """The engines' processes: those whose command is ``ipengine``."""
-        found = []
-        for pid in osprocess.descendants(self.cluster.ipcluster):
-            with contextlib.suppress(OSError):
-                if Path(f"/proc/{pid}/comm").read_text().startswith("ipengine"):
-                    found.append(pid)
-        return found
 
     def _watch(self, killer: Killer) -> None:
         begin = time.monotonic()

@@ -26,7 +26,7 @@ SPARE: Final = 8
 MOST: Final = 64 * 2**20
 """Bytes of the largest memory that is taken from another process."""
 
-_NAME: Final = "ipython1"
+_NAME: Final = "ipython1.shared"
 _SHOWN: Final = f"/memfd:{_NAME}"
 """How the operating system shows it; nothing else needs the name."""
 

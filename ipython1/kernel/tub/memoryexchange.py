@@ -262,7 +262,7 @@ class PartyExchange:
         self._name = told["name"].encode()
         self._token = bytes.fromhex(told["token"])
         self._reactor = reactor
-        self._waiting: set[_Waiting] = set()
+        self._waiting: dict[_Waiting, Callable[[int, int | None], None]] = {}
         self._closed = False
 
     def make(self, size: int, on_made: Callable[[OwnMemory | None], None]) -> None:
@@ -316,10 +316,10 @@ class PartyExchange:
             connection.close()
             answered(0, None)
             return
-        waiting = _Waiting(self._reactor, connection, lambda: self._answer(waiting, answered))
-        self._waiting.add(waiting)
+        waiting = _Waiting(self._reactor, connection, lambda: self._answer(waiting))
+        self._waiting[waiting] = answered
 
-    def _answer(self, waiting: _Waiting, answered: Callable[[int, int | None], None]) -> None:
+    def _answer(self, waiting: _Waiting) -> None:
         fd = None
         number = 0
         try:
@@ -328,7 +328,7 @@ class PartyExchange:
             number = told if good else 0
         except (OSError, struct.error):
             pass  # it was refused
-        self._waiting.discard(waiting)
+        answered = self._waiting.pop(waiting)
         waiting.stop()
         try:
             answered(number, fd)
@@ -344,6 +344,7 @@ class PartyExchange:
 
     def close(self) -> None:
         self._closed = True
-        waiting, self._waiting = self._waiting, set()
-        for each in waiting:
+        waiting, self._waiting = self._waiting, {}
+        for each, answered in waiting.items():
             each.stop()
+            answered(0, None)
