@@ -13,7 +13,7 @@ from typing import TypeAlias
 from foolscap.tokens import BananaError
 
 Part: TypeAlias = bytes | bytearray | memoryview
-Target: TypeAlias = Callable[[bytes], object]
+Target: TypeAlias = Callable[[Part], object]
 
 DELIVER = "deliver"
 """The name of the method whose calls take the fast path."""
@@ -21,8 +21,6 @@ DELIVER = "deliver"
 MAX_DEPTH = 16
 MAX_PREFIX = 64
 MAX_LONG_INTEGER = 1000
-SMALL_CHUNK = 4096
-"""Received pieces with fewer bytes than this are collected in one buffer instead of an object each."""
 
 INT, STRING, FLOAT, LONGINT, LONGNEG = b"\x81", b"\x82", b"\x84", b"\x85", b"\x86"
 VOCAB, OPEN, CLOSE, ERROR = b"\x87", b"\x88", b"\x89", b"\x8d"
@@ -91,34 +89,33 @@ class Header:
 
 
 class Incoming:
-    """A message whose header has been recognised and whose end has not arrived."""
+    """A message whose header has been recognised and whose end has not arrived.
 
-    __slots__ = ("head", "missing", "parts", "target", "trailer")
+    :ivar memory: for the payload.
+    :ivar size: of the payload, in bytes.
+    :ivar filled: how many of them have arrived.
+    """
 
-    def __init__(self, target: Target, head: bytes, trailer: bytes, missing: int) -> None:
+    __slots__ = ("filled", "head", "memory", "size", "target", "trailer")
+
+    def __init__(self, target: Target, head: bytes, trailer: bytes, size: int) -> None:
         self.target = target
         self.head = head
         self.trailer = trailer
-        self.missing = missing
-        self.parts: list[Part] = []
+        self.memory = bytearray(size)
+        self.size = size
+        self.filled = 0
 
     def add(self, data: bytes, start: int) -> int:
         """Take the bytes that belong to the payload; return the index in ``data`` where they end."""
-        stop = min(len(data), start + self.missing)
-        self.missing -= stop - start
-        if stop - start >= SMALL_CHUNK:
-            whole = start == 0 and stop == len(data)
-            self.parts.append(data if whole else memoryview(data)[start:stop])
-        elif self.parts and type(self.parts[-1]) is bytearray:
-            # A peer that sends single bytes must not cost an object per byte.
-            self.parts[-1] += data[start:stop]
-        else:
-            self.parts.append(bytearray(data[start:stop]))
-        return stop
+        view = memoryview(data)[start : start + self.size - self.filled]
+        self.memory[self.filled : self.filled + len(view)] = view
+        self.filled += len(view)
+        return start + len(view)
 
-    def payload(self) -> bytes:
+    def payload(self) -> memoryview:
         """Return the batch; only valid when all of it has arrived."""
-        return b"".join(self.parts)
+        return memoryview(self.memory)
 
 
 class Extent:

@@ -15,13 +15,14 @@ What the receiver does depends on the state of the connection:
 state        what the next bytes are
 ===========  ======================================================================================
 top level    a header (go to *payload*), the beginning of one (keep it), or anything else (*stock*)
-payload      bytes of a batch; they are kept as they arrive and joined once
+payload      bytes of a batch, put into memory of its size
 trailer      the two CLOSE tokens; anything else sends the whole message to *stock*
 stock        given to Foolscap up to the end of this top-level item, which is bounded in size
 ===========  ======================================================================================
 
 The target of a message is a local object to which the peer holds a reference and whose ``remote_deliver`` takes one
-``bytes`` argument; it runs before the next message is read.  Exceptions in it are logged and have no other effect.
+argument, ``bytes`` or a ``memoryview`` of them; it runs before the next message is read.  Exceptions in it are logged
+and have no other effect.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import MessageSizeError
-from ipython1.kernel.tub import directwrite
+from ipython1.kernel.tub import tlsstream
 from ipython1.kernel.tub.bananawire import (
     CLOSE,
     DELIVER,
@@ -56,6 +57,7 @@ from ipython1.kernel.tub.bananawire import (
     header_for,
     header_pieces,
 )
+from ipython1.kernel.tub.tlsstream import TLSStream
 from ipython1.kernel.tub.transportroom import TransportRoom
 from ipython1.kernel.wire.frames import MAX_BATCH
 
@@ -98,6 +100,7 @@ class FastBroker(Broker):
         self._consuming = False
         self._unread: list[bytes] = []
         self._aborting: Any = None
+        self._stream: TLSStream | None = None
         self.room = TransportRoom()
         super().__init__(*args, **kwargs)
         self._outgoing_changed()
@@ -105,6 +108,7 @@ class FastBroker(Broker):
 
     def connectionMade(self) -> None:
         self.room.watch(self.transport)
+        self._stream = tlsstream.attach(self.transport, self)
         super().connectionMade()
 
     # The encoding of "call" and "arguments" depends on the vocabulary.
@@ -169,7 +173,11 @@ class FastBroker(Broker):
         if to is None:
             to = self._to[tracker.clid] = self._call + b128(tracker.clid) + self._method
         head = (first, to, second, self._arguments, b128(size), STRING)
-        directwrite.write(self.transport, b"".join((*head, *batch, second, CLOSE, first, CLOSE)))
+        message = (*head, *batch, second, CLOSE, first, CLOSE)
+        if self._stream is not None:
+            self._stream.write(message)
+        else:
+            self.transport.write(b"".join(message))
         return True
 
     # Receiving
@@ -178,6 +186,14 @@ class FastBroker(Broker):
         # Data may still arrive for a while after the connection is closed.
         if not self.disconnected:
             super().dataReceived(chunk)
+
+    @property
+    def incoming(self) -> Incoming | None:
+        """The message to whose payload the next bytes belong, if that is known."""
+        incoming = self._incoming
+        if incoming is None or incoming.filled == incoming.size:
+            return None
+        return None if self.disconnected or self.connectionAbandoned else incoming
 
     def handleData(self, chunk: bytes) -> None:
         """Handle received bytes, which may be split anywhere."""
@@ -194,7 +210,7 @@ class FastBroker(Broker):
     def _consume(self, data: bytes) -> None:
         position = 0
         incoming = self._incoming
-        if incoming is not None and incoming.missing:
+        if incoming is not None and incoming.filled < incoming.size:
             position = incoming.add(data, 0)
         elif self._kept:
             data = self._kept + data
@@ -212,7 +228,7 @@ class FastBroker(Broker):
                     return
                 else:
                     # Maybe legal, such as a PING in between or an extra argument: stock code decides.
-                    data = incoming.head + incoming.payload() + data[position:]
+                    data = b"".join((incoming.head, incoming.payload(), data[position:]))
                     position = 0
                     self._incoming = None
                     by_stock = True
@@ -276,7 +292,7 @@ class FastBroker(Broker):
                     self._targets[clid] = target
         return target
 
-    def _hand_over(self, target: Target, payload: bytes) -> None:
+    def _hand_over(self, target: Target, payload: Part) -> None:
         self.objectCounter += 2
         if self.inboundDeliveryQueue or self._waiting_for_call_to_be_ready:
             # Stock code runs calls in a later reactor turn; this one must not overtake them.
@@ -286,7 +302,7 @@ class FastBroker(Broker):
         else:
             self._deliver(target, payload)
 
-    def _deliver(self, target: Target, payload: bytes) -> None:
+    def _deliver(self, target: Target, payload: Part) -> None:
         try:
             result = target(payload)
         except Exception:
@@ -375,6 +391,8 @@ class FastBroker(Broker):
             # Foolscap expects ConnectionLost or ConnectionDone, and logs its own unanswered calls otherwise.
             self.lost_reason = self.lost_reason or "it was aborted on this side"
             why = Failure(error.ConnectionLost())
+        if self._stream is not None:
+            self._stream.close()
         super().connectionLost(why)
 
     def finish(self, why: Failure) -> None:
@@ -392,7 +410,7 @@ class _Arguments:
 
     __slots__ = ("args", "kwargs")
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: Part) -> None:
         self.args = [payload]
         self.kwargs: dict[str, object] = {}
 

@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ipython1.kernel.host import sockets
-from ipython1.kernel.tub import directwrite
+from ipython1.kernel.tub import tlsstream
 from ipython1.kernel.tub.fastbroker import FastBroker
 from ipython1.kernel.tub.strangers import Doorkeeper
 from ipython1.kernel.tub.transportroom import DEAF_WATER, TransportRoom
@@ -181,7 +181,7 @@ class KernelNegotiation(Negotiation):
             # Stock code would treat it as the beginning of the encrypted data.
             raise NotFoolscap("it sent extra data before TLS")
         self.transport.startTLS(self.tub.context_factory)
-        directwrite.write_through(self.transport)
+        tlsstream.write_through(self.transport)
 
     def switchToBanana(self, params: Any) -> None:
         if not self.isClient:

@@ -21,7 +21,7 @@ class TransportRoom:
     """Knows whether a connection has room.
 
     It poses as a producer of the TCP transport itself, beneath TLS: encrypted bytes are what waits there, whether
-    :mod:`ipython1.kernel.tub.directwrite` or Twisted wrote them.
+    :mod:`ipython1.kernel.tub.tlsstream` or Twisted wrote them.
 
     :param deaf_water: see :data:`DEAF_WATER`; None to listen always.
     """

@@ -98,11 +98,14 @@ def pack_frame(
 def dispatch(batch: Buffer, handler: FrameHandler) -> None:
     """Call ``handler`` for each frame of ``batch``, in order.
 
-    ``meta`` and ``payload`` are slices of ``batch``: of the same type, and valid as long as it is kept.
+    ``meta`` and ``payload`` are copies, except the payload of a ``BULK_PIECE`` that makes up most of the batch: this is
+    a view of the batch, and keeps it.
 
     :raises ProtocolError: when the batch is cut short.
     """
     unpack = HEADER.unpack_from
+    view = memoryview(batch)
+    copy: bytes | None = batch if type(batch) is bytes else None
     position = 0
     end = len(batch)
     while position < end:
@@ -116,4 +119,9 @@ def dispatch(batch: Buffer, handler: FrameHandler) -> None:
             raise ProtocolError(
                 f"a batch ends in the middle of a frame of kind {kind} ({end} bytes)"
             )
-        handler(kind, flags, ident, batch[body:after_meta], batch[after_meta:position])
+        if kind == BULK_PIECE and 2 * payload_size > end:
+            handler(kind, flags, ident, bytes(view[body:after_meta]), view[after_meta:position])
+            continue
+        if copy is None:
+            copy = bytes(batch)
+        handler(kind, flags, ident, copy[body:after_meta], copy[after_meta:position])

@@ -62,6 +62,18 @@ class FramesTest(SynchronousTestCase):
             b"\x01\x02\x02\x00\x03\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00mepay",
         )
 
+    def test_what_most_of_a_batch_is_made_of_is_not_copied(self):
+        """A piece is, else a small one would keep the whole batch."""
+        small = frames.pack_frame(frames.BULK_PIECE, 1, b"", b"small")
+        large = frames.pack_frame(frames.BULK_PIECE, 2, b"", bytes(1000))
+        other = frames.pack_frame(frames.OUTCOME, 3, b"meta", b"payload")
+        got: list[tuple[type, bytes]] = []
+        batch = memoryview(bytearray(small + large + other))
+        frames.dispatch(
+            batch, lambda _kind, _flags, _ident, _meta, data: got.append((type(data), bytes(data)))
+        )
+        self.assertEqual(got, [(bytes, b"small"), (memoryview, bytes(1000)), (bytes, b"payload")])
+
     def test_the_largest_frame_fits_into_a_batch_that_is_not_full_yet(self):
         """So a link never has to cut a batch short, nor send one that is refused."""
         largest = frames.HEADER_SIZE + frames.MAX_META + frames.PIECE_SIZE
