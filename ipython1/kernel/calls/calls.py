@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -29,10 +29,13 @@ from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.payload import Buffers
+from ipython1.kernel.wire.payload import Buffers, total_size
 from ipython1.kernel.wire.waits import CommandItem, Needs
 
 log = Logger()
+
+LITTLE: Final = 4096
+"""Bytes to send that a call may keep until it is done."""
 
 Targets = int | Sequence[int] | slice | str | None
 
@@ -220,7 +223,12 @@ class Request:
         return self.combine(values)
 
     def without_data(self) -> Request:
-        """Return a copy without the data to send, which reading the outcomes need not keep alive."""
+        """Return a request without the data to send, which reading the outcomes need not keep alive.
+
+        It is this one if that is little.
+        """
+        if self.for_targets is None and self.parts is None and total_size(self.buffers) <= LITTLE:
+            return self
         return replace(self, buffers=(), for_targets=None, keep=None, parts=None)
 
     def addressed(self, ids: Sequence[int] | None) -> Request:

@@ -52,7 +52,8 @@ class SentCommand:
     @property
     def meta_again(self) -> SubmitMeta:
         """The meta part to submit it with once more: for the same engines as before, if these are known."""
-        return self.meta if self.ids is None else self.meta.to(self.ids)
+        same = self.ids is None or self.ids == self.meta.targets
+        return self.meta if same else self.meta.to(self.ids or ())
 
 
 class Arrived:

@@ -112,7 +112,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         outputs: dict[int, Mapping[str, Any]] = {}
         bare = request.without_data()
         finish = partial(bare.finish, outputs=outputs)
-        pending = PendingResult(finish, request.name, self, outputs, request.prints)
+        pending = PendingResult(finish, request.name, self, outputs, request.prints, announce)
         self._under_way[pending] = None
         pending.add_done_callback(self._no_longer_under_way)
         connection = self._connection

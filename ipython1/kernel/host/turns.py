@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from twisted.logger import Logger
@@ -29,7 +29,7 @@ class Turns(Protocol):
     def call(self, function: Callable[[], object]) -> None:
         """Call ``function`` from another thread, before this returns or later, in the order of such calls.
 
-        It must not block.  The caller holds no lock that is also taken in the reactor's thread.
+        It must not block or raise.  The caller holds no lock that is also taken in the reactor's thread.
         """
 
     def call_soon(self, function: Callable[[], object]) -> None:
@@ -96,9 +96,9 @@ class ReactorTurns:
             its_thread = threadable.ioThread
             threadable.ioThread = threading.get_ident()  # type: ignore[assignment]
             try:
-                _guarded(function)
+                function()
+            finally:  # it may be a signal handler of the user's that raises in it
                 self._make_calls()
-            finally:
                 threadable.ioThread = its_thread
                 if self._has_more:
                     reactor.wakeUp()
@@ -114,8 +114,12 @@ class ReactorTurns:
         reactor = self._reactor
         return bool(self._soon or reactor._newTimedCalls or reactor._justStopped)
 
-    def wait(self, timeout: float, most: int) -> Any:
-        """End a turn, wait for events, and begin the next one; in place of ``epoll.poll``."""
+    def wait(self, timeout: float, most: int) -> Sequence[tuple[int, int]]:
+        """End a turn, wait for events, and begin the next one with them; in place of ``epoll.poll``.
+
+        :returns: nothing, as the events have been handled: without Twisted's context for each, which takes as long as
+            to read a small message.  (It says in messages of Twisted's older log from which connection they are.)
+        """
         if self._soon:
             self._make_calls()
             if self._has_more:
@@ -123,16 +127,25 @@ class ReactorTurns:
         its_thread = threadable.ioThread
         self._lock.release()
         try:
-            return self._poll(timeout, most)
+            events = self._poll(timeout, most)
         finally:
             self._lock.acquire()
             threadable.ioThread = its_thread
+        selectables, handle = self._reactor._selectables, self._reactor._doReadOrWrite
+        for descriptor, event in events:
+            selectable = selectables.get(descriptor)
+            if selectable is not None:  # else it was closed in this turn
+                try:
+                    handle(selectable, descriptor, event)
+                except BaseException:
+                    log.failure("what follows from the loss of a connection failed")
+        return ()
 
 
 class _Poller:
     """A reactor's epoll object that waits with :meth:`ReactorTurns.wait`."""
 
-    def __init__(self, epoll: Any, wait: Callable[[float, int], Any]) -> None:
+    def __init__(self, epoll: Any, wait: Callable[[float, int], Sequence[tuple[int, int]]]) -> None:
         self.poll = wait
         self.register = epoll.register
         self.modify = epoll.modify
@@ -144,15 +157,19 @@ class _Poller:
 def _guarded(function: Callable[[], object]) -> None:
     try:
         function()
-    except Exception:
+    except BaseException:
         log.failure("a call in the reactor's turn failed")
 
 
 def take_turns(reactor: Any) -> None:
     """Let other threads take turns of ``reactor``; call this in our own processes, before the reactor runs."""
     poller = getattr(reactor, "_poller", None)
-    known = all(hasattr(reactor, name) for name in ("_newTimedCalls", "_justStopped"))
-    if known and isinstance(poller, _EPOLL) and not reactor.running:
+    known = ("_newTimedCalls", "_justStopped", "_selectables", "_doReadOrWrite")
+    if (
+        all(hasattr(reactor, name) for name in known)
+        and isinstance(poller, _EPOLL)
+        and not reactor.running
+    ):
         reactor.ipython1_turns = ReactorTurns(reactor)
 
 
