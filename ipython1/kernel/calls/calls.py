@@ -9,7 +9,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -120,8 +121,7 @@ ForTargets = Callable[[Sequence[int]], list[tuple[int, Buffers]]]
 """Returns the arguments of each target that takes part, given the targets' ids."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What an engine's outcome holds.
 
     :ivar value: the decoded value.
@@ -134,7 +134,7 @@ class Reading:
     value: Any = None
     failure: BaseException | None = None
     text: str = ""
-    output: Mapping[str, Any] = field(default_factory=dict)
+    output: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -143,13 +144,11 @@ reactor_in_thread = ReactorInThread()
 
 def in_reactor_thread() -> bool:
     """Return whether this is the reactor's thread."""
-    import sys
-
-    if "twisted.internet.reactor" not in sys.modules:
+    # Called several times for each call; an import, even of what is loaded, takes longer than the rest.
+    threadable = sys.modules.get("twisted.python.threadable")
+    if threadable is None or "twisted.internet.reactor" not in sys.modules:
         return False
-    from twisted.python.threadable import isInIOThread
-
-    return bool(isInIOThread())
+    return bool(threadable.ioThread == threading.get_ident())
 
 
 def refuse_in_reactor_thread() -> None:
