@@ -21,6 +21,8 @@ from ipython1.core.interrupt import interrupts_deferred
 log = Logger()
 
 _EPOLL: Final = getattr(select, "epoll", ())
+_USED: Final = ("_newTimedCalls", "_justStopped", "_selectables", "_doReadOrWrite")
+"""What is used of Twisted's reactor and not documented; another version may have other names."""
 
 
 class Turns(Protocol):
@@ -73,7 +75,7 @@ class ReactorTurns:
         self._soon: list[Callable[[], object]] = []
         self._lock = threading.Lock()
         self._lock.acquire()
-        reactor._poller = _Poller(reactor._poller, self.wait)
+        reactor._poller = _Poller(reactor._poller, self)
 
     def call(self, function: Callable[[], object]) -> None:
         """See :class:`Turns`."""
@@ -145,8 +147,9 @@ class ReactorTurns:
 class _Poller:
     """A reactor's epoll object that waits with :meth:`ReactorTurns.wait`."""
 
-    def __init__(self, epoll: Any, wait: Callable[[float, int], Sequence[tuple[int, int]]]) -> None:
-        self.poll = wait
+    def __init__(self, epoll: Any, turns: ReactorTurns) -> None:
+        self.turns = turns
+        self.poll = turns.wait
         self.register = epoll.register
         self.modify = epoll.modify
         self.unregister = epoll.unregister
@@ -164,20 +167,12 @@ def _guarded(function: Callable[[], object]) -> None:
 def take_turns(reactor: Any) -> None:
     """Let other threads take turns of ``reactor``; call this in our own processes, before the reactor runs."""
     poller = getattr(reactor, "_poller", None)
-    known = ("_newTimedCalls", "_justStopped", "_selectables", "_doReadOrWrite")
-    if (
-        all(hasattr(reactor, name) for name in known)
-        and isinstance(poller, _EPOLL)
-        and not reactor.running
-    ):
-        reactor.ipython1_turns = ReactorTurns(reactor)
-
-
-def _turns_in(reactor: Any) -> ReactorTurns | None:
-    found = getattr(reactor, "ipython1_turns", None)
-    return found if isinstance(found, ReactorTurns) else None
+    usable = isinstance(poller, _EPOLL) and all(hasattr(reactor, name) for name in _USED)
+    if usable and not reactor.running:
+        ReactorTurns(reactor)
 
 
 def turns_of(reactor: Any) -> Turns:
     """Return the turns of ``reactor``."""
-    return _turns_in(reactor) or PlainTurns(reactor)
+    poller = getattr(reactor, "_poller", None)
+    return poller.turns if isinstance(poller, _Poller) else PlainTurns(reactor)
