@@ -24,13 +24,22 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, suppress
 from signal import getsignal  # user code may replace the one in the module
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Any, Final
 
 from ipython1.core.lowlevel import RESERVE_SIGNAL, interrupt_main_thread
+
+try:
+    # What Python's module converts numbers to enums with takes ten times as long as the rest.
+    import _signal as _plain_signal  # type: ignore[import-not-found]
+except ImportError:
+    _plain_signal = signal
+
+_getsignal: Final[Callable[[int], Any]] = _plain_signal.getsignal
+_setsignal: Final[Callable[[int, Any], Any]] = _plain_signal.signal
 
 _FIRST_DELAY: Final = 0.01
 _LAST_DELAY: Final = 1.0
@@ -128,7 +137,7 @@ class InterruptGate:
     @property
     def installed(self) -> bool:
         """Return whether this is the process's SIGINT handler (user code can replace it)."""
-        return getsignal(signal.SIGINT) is self._handler
+        return _getsignal(signal.SIGINT) is self._handler
 
     def running(self, run_id: Hashable) -> AbstractContextManager[None]:
         """Return a context manager for code that may be interrupted; for the main thread only.
@@ -199,20 +208,34 @@ class InterruptGate:
         raise KeyboardInterrupt
 
 
-@contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Delay SIGINT until the end of the block.  Does nothing outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda signum, frame: arrived.append(signum))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if arrived and callable(handler):
-            handler(signal.SIGINT, None)
+class interrupts_deferred:
+    """A context that delays SIGINT until its end.  Does nothing outside the main thread."""
+
+    __slots__ = ("_arrived", "_handler")
+
+    def __enter__(self) -> None:
+        self._arrived: list[int] = []
+        self._handler: object = None
+        if threading.get_ident() == threading.main_thread().ident:
+            handler = _getsignal(signal.SIGINT)
+            if callable(handler):
+                _setsignal(signal.SIGINT, self._note)
+                self._handler = handler
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._arrived.append(signum)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        handler = self._handler
+        if callable(handler):
+            _setsignal(signal.SIGINT, handler)
+            if self._arrived:
+                handler(signal.SIGINT, None)
 
 
 class _Running:

@@ -46,6 +46,9 @@ _IPYTHON_STARTS: Final = ("%", "!", "?", "In [")
 _FIRST_WORD: Final = re.compile(r"""\s*([^\W\d]\w*+)\s*+(?![=(.\[,:;+*/%^&|<>!)\w"'])""")
 """The first word of a possible magic, like ``ls`` or ``ls -l``: not followed by anything that only Python has."""
 
+_ASSIGNMENT: Final = re.compile(r"[^\W\d]\w*+[ \t]*+=(?!=)[^\r\n;]*+\Z")
+"""A single assignment to a name: no expression whose value is shown, so it need not be taken apart to be compiled."""
+
 
 class Plan(NamedTuple):
     """A plain Python command: its statements, and its last expression, whose value is shown."""
@@ -80,13 +83,10 @@ class Planner:
         name = self._sources.add(source, number)
         statements = expression = None
         try:
-            tree = compile(source, name, "exec", flags | ast.PyCF_ONLY_AST, True)
-            last = tree.body[-1] if tree.body else None
-            if isinstance(last, ast.Expr):
-                tree.body.pop()
-                expression = compile(ast.Expression(last.value), name, "eval", flags, True)
-            if tree.body:
-                statements = compile(tree, name, "exec", flags, True)
+            if _ASSIGNMENT.match(source):
+                statements = compile(source, name, "exec", flags, True)
+            else:
+                statements, expression = _compile_in_two(source, name, flags)
         except UnicodeEncodeError:
             raise _not_unicode(name) from None
         except _FOR_IPYTHON:
@@ -180,6 +180,19 @@ class Planner:
         if word in namespace:
             return isinstance(namespace[word], (IPyAutocall, Macro))
         return not (word in builtins.__dict__ or keyword.iskeyword(word))
+
+
+def _compile_in_two(source: str, name: str, flags: int) -> Plan:
+    """Compile the statements, and the expression at the end if there is one."""
+    statements = expression = None
+    tree = compile(source, name, "exec", flags | ast.PyCF_ONLY_AST, True)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
+        expression = compile(ast.Expression(last.value), name, "eval", flags, True)
+    if tree.body:
+        statements = compile(tree, name, "exec", flags, True)
+    return Plan(statements, expression)
 
 
 def _not_unicode(name: str) -> SyntaxError:

@@ -39,7 +39,8 @@ def front_end() -> FrontEnd:
     shell = session_shell()
     if shell is not None:
         return FrontEnd.NOTEBOOK if hasattr(shell, "kernel") else FrontEnd.TERMINAL
-    if "IPython.core.interactiveshell" not in sys.modules and hasattr(sys, "ps1"):
+    # hasattr() would make the text of an error that nobody sees, for each call of a client.
+    if "ps1" in vars(sys) and "IPython.core.interactiveshell" not in sys.modules:
         return FrontEnd.PROMPT
     return FrontEnd.NONE
 

@@ -50,6 +50,12 @@ class PlainCommandTests(SessionCase):
         self.assertEqual(self.shown("'a;b'"), "'a;b'")
         self.assertEqual(self.shown("1 + 1  # shown;"), "2")
 
+    def test_what_begins_like_an_assignment_shows_its_value(self) -> None:
+        for source in ("a = 1; a + 1", "a = 1\na + 1", "a = 1\ra + 1", "a == 1 and a + 1"):
+            self.assertEqual(self.shown(source), "2", repr(source))
+        for source in ("a = 3", "a =[\n3]", "b = '\\\n3'", "b = lambda: 3 # ; 4", "b = c = 5"):
+            self.assertIsNone(self.shown(source), repr(source))
+
     def test_earlier_values_and_inputs(self) -> None:
         self.run_ok("6 * 7")
         self.assertEqual(self.shown("_ + 1"), "43")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -31,10 +32,13 @@ from ipython1.kernel.objects.mapparts import MapPart
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.bulk import Incoming
 from ipython1.kernel.wire.messages import Outcome
-from ipython1.kernel.wire.payload import Buffers
+from ipython1.kernel.wire.payload import Buffers, total_size
 from ipython1.kernel.wire.waits import CommandItem, Needs
 
 log = Logger()
+
+LITTLE: Final = 4096
+"""Bytes to send that a call may keep until it is done."""
 
 Targets = int | Sequence[int] | slice | str | None
 
@@ -119,8 +123,7 @@ ForTargets = Callable[[Sequence[int]], list[tuple[int, Buffers]]]
 """Returns the arguments of each target that takes part, given the targets' ids."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What an engine's outcome holds.
 
     :ivar value: the decoded value.
@@ -133,7 +136,7 @@ class Reading:
     value: Any = None
     failure: BaseException | None = None
     text: str = ""
-    output: Mapping[str, Any] = field(default_factory=dict)
+    output: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,12 @@ class Request:
         return self.combine(values)
 
     def without_data(self) -> Request:
-        """Return a copy without the data to send, which reading the outcomes need not keep alive."""
+        """Return a request without the data to send, which reading the outcomes need not keep alive.
+
+        It is this one if that is little.
+        """
+        if self.for_targets is None and self.parts is None and total_size(self.buffers) <= LITTLE:
+            return self
         return replace(self, buffers=(), for_targets=None, keep=None, parts=None)
 
     def addressed(self, ids: Sequence[int] | None) -> Request:

@@ -278,7 +278,7 @@ class ClientEnd:
         command = SentCommand(number, meta, buffers, observer)
         self._commands.add(command)
         if ids is not None and not announced:
-            command.ids = ids
+            command.runs_on(ids)
             observer.accepted(ids)
         self._send_command(command)
         return number

@@ -17,6 +17,7 @@ from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.calls.awaynotice import AwayNotice
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.locate import Place, locate
+from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.again import Pauses
 
@@ -91,7 +92,7 @@ class LinkKeeper:
         try:
             begun = reactor.seconds()
             gate = await tubs.connect(tub, str(self.place.furl), timeout, reactor)
-            flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush), reactor)
+            flusher = TurnFlusher(turns_of(reactor).call_soon, reactor)
             link = FrameLink(flusher, self._end)
             left = max(timeout - (reactor.seconds() - begun), 0.1)
             welcome = await register(gate, self._hello, link, left, reactor, reactor)

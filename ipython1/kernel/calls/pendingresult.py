@@ -43,6 +43,7 @@ class PendingResult(Future[Any]):
     :ivar client: the client that made the call.
     :ivar prints: whether the output is printed for a waiting user, because the result does not contain it; False once
         it was printed.
+    :param announced: whether :meth:`wait_accepted` will be called.
     :ivar view: what shows that while the call runs, if anything but :meth:`result` does.
     """
 
@@ -56,6 +57,7 @@ class PendingResult(Future[Any]):
         client: Any = None,
         outputs: Mapping[int, Mapping[str, Any]] | None = None,
         prints: bool = False,
+        announced: bool = False,
     ) -> None:
         super().__init__()
         self._waiters = waiters_of(self)
@@ -67,7 +69,7 @@ class PendingResult(Future[Any]):
         self.client = client
         self._decode_lock = threading.Lock()
         self._decoded: tuple[Any, BaseException | None] | None = None
-        self._accepted: Future[list[int]] = Future()
+        self._accepted: Future[list[int]] | None = Future() if announced else None
         self._call: Call | None = None
         self._run_in_reactor: Callable[..., Any] | None = None
         self._dropped = False
@@ -341,20 +343,22 @@ class PendingResult(Future[Any]):
 
     def follow_deferred(self, deferred: Any) -> None:
         """Take the result from a Deferred; in the reactor's thread."""
-        self._accepted.set_result([])
         deferred.addCallbacks(self._done, self._failed)
 
     def wait_accepted(self) -> None:
-        """Wait until the controller has accepted the call; raise its error if it refused the call."""
+        """Wait until the controller has accepted an announced call; raise its error if it refused the call."""
         refuse_in_reactor_thread()
+        assert self._accepted is not None
         self._accepted.result()
 
     def _now_accepted(self, ids: Sequence[int]) -> None:
         self.engine_ids = list(ids)
-        self._accepted.set_result(self.engine_ids)
+        if self._accepted is not None:
+            self._accepted.set_result(self.engine_ids)
 
     def _refused(self, failure: Failure) -> None:
-        self._accepted.set_exception(failure.value or CancelledError())
+        if self._accepted is not None:
+            self._accepted.set_exception(failure.value or CancelledError())
 
     def _done(self, raw: Sequence[Outcome]) -> None:
         self.set_result(raw)

@@ -36,8 +36,9 @@ class SentCommand:
 
     :ivar buffers: its data; None once the controller has stored it.
     :ivar was_sent: whether the controller may have it.
-    :ivar ids: the engines that it runs on, once known.
+    :ivar ids: the engines that it runs on, once known; see :meth:`runs_on`.
     :ivar outcomes: by engine; None while a large outcome is being received.
+    :ivar missing: the engines whose outcomes are not here, once known.
     """
 
     number: int
@@ -47,6 +48,12 @@ class SentCommand:
     was_sent: bool = False
     ids: tuple[int, ...] | None = None
     outcomes: dict[int, Outcome | None] = field(default_factory=dict)
+    missing: set[int] | None = None
+
+    def runs_on(self, ids: tuple[int, ...]) -> None:
+        """It runs on these engines."""
+        self.ids = ids
+        self.missing = set(ids).difference(self.received) if self.outcomes else set(ids)
 
     @property
     def received(self) -> list[int]:
@@ -56,7 +63,8 @@ class SentCommand:
     @property
     def meta_again(self) -> SubmitMeta:
         """The meta part to submit it with once more: for the same engines as before, if these are known."""
-        return self.meta if self.ids is None else self.meta.to(self.ids)
+        same = self.ids is None or self.ids == self.meta.targets
+        return self.meta if same else self.meta.to(self.ids or ())
 
 
 class Arrived:
@@ -124,7 +132,7 @@ class SentCommands:
         command = self._commands.get(number)
         if command is None or command.ids is not None:
             return None
-        command.ids = tuple(sorted({*ids, *command.received})) if command.outcomes else ids
+        command.runs_on(tuple(sorted({*ids, *command.received})) if command.outcomes else ids)
         return command
 
     def stored(self, number: int) -> None:
@@ -152,14 +160,16 @@ class SentCommands:
         command = self._commands.get(number)
         if command is None or command.outcomes.get(outcome.engine_id) is not None:
             return None
-        if command.ids is not None and outcome.engine_id not in command.ids:
-            return None
+        if command.missing is not None:
+            if outcome.engine_id not in command.missing:
+                return None
+            command.missing.remove(outcome.engine_id)
         command.outcomes[outcome.engine_id] = outcome
         return command
 
     def finish_if_complete(self, command: SentCommand) -> None:
         """Forget a command if all its outcomes are here."""
-        if command.ids is not None and len(command.received) == len(command.ids):
+        if command.missing is not None and not command.missing:
             self._commands.pop(command.number, None)
 
     def take_out(self, number: int) -> SentCommand | None:

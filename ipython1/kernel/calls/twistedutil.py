@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ipython1.kernel.basics.error import (
@@ -22,6 +24,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.host.sockets import let_go_in_children
 from ipython1.kernel.host.steadyclock import keep_steady
+from ipython1.kernel.host.turns import take_turns, turns_of
 
 T = TypeVar("T")
 
@@ -66,6 +69,7 @@ class ReactorInThread:
         with self._lock:
             if self._thread is None and not reactor.running:
                 keep_steady(reactor)
+                take_turns(reactor)
                 started = threading.Event()
                 reactor.callWhenRunning(started.set)
                 thread = threading.Thread(
@@ -140,13 +144,11 @@ reactor_in_thread = ReactorInThread()
 
 def in_reactor_thread() -> bool:
     """Return whether this is the reactor's thread."""
-    import sys
-
-    if "twisted.internet.reactor" not in sys.modules:
+    # Called several times for each call; an import, even of what is loaded, takes longer than the rest.
+    threadable = sys.modules.get("twisted.python.threadable")
+    if threadable is None or "twisted.internet.reactor" not in sys.modules:
         return False
-    from twisted.python.threadable import isInIOThread
-
-    return bool(isInIOThread())
+    return bool(threadable.ioThread == threading.get_ident())
 
 
 def refuse_in_reactor_thread() -> None:
@@ -171,13 +173,31 @@ def blockingCallFromThread(
     :raises WaitInterrupted: on Ctrl-C.
     :raises ClientError: in the reactor's thread.
     """
+    refuse_in_reactor_thread()
+    reactor = reactor_in_thread.start()
+    return _wait_for(reactor.callFromThread, partial(function, *args, **kwargs), timeout)
+
+
+def blocking_call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Do the same without a time limit, for functions that may run in this thread in a turn of the reactor's.
+
+    These are quick ones of this package, which look at no thread and call nothing of the user's.
+    """
+    refuse_in_reactor_thread()
+    turns = turns_of(reactor_in_thread.start())
+    return _wait_for(turns.call, partial(function, *args, **kwargs), None)
+
+
+def _wait_for(
+    call_in_reactor: Callable[[Callable[[], None]], Any],
+    function: Callable[[], Any],
+    timeout: float | None,
+) -> Any:
     from concurrent.futures import Future
 
     from twisted.internet.defer import ensureDeferred, maybeDeferred
     from twisted.python.failure import Failure
 
-    refuse_in_reactor_thread()
-    reactor = reactor_in_thread.start()
     future: Future[Any] = Future()
 
     def failed(failure: Failure) -> None:
@@ -191,10 +211,10 @@ def blockingCallFromThread(
         result.addCallbacks(future.set_result, failed)
 
     def _as_deferred() -> Any:
-        value = function(*args, **kwargs)
+        value = function()
         return ensureDeferred(value) if hasattr(value, "cr_await") else value
 
-    reactor.callFromThread(call)
+    call_in_reactor(call)
     try:
         return future.result(timeout)
     except KeyboardInterrupt:

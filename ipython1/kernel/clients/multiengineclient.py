@@ -18,11 +18,13 @@ from ipython1.kernel.calls.contexts import RemoteContext
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.twistedutil import (
+    blocking_call,
     blockingCallFromThread,
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
 from ipython1.kernel.clients.active import activate
+from ipython1.kernel.host.turns import turns_of
 from ipython1.notebook.frontend import person_waits
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         end = self._connection.end
         known = end.resolve(ids)
         if known is None:
-            known = blockingCallFromThread(end.ask, "resolve", targets=ids)
+            known = blocking_call(end.ask, "resolve", targets=ids)
         return request.addressed(known)
 
     def _note_unread(self, pending: PendingResult) -> None:
@@ -110,18 +112,18 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         outputs: dict[int, Mapping[str, Any]] = {}
         bare = request.without_data()
         finish = partial(bare.finish, outputs=outputs)
-        pending = PendingResult(finish, request.name, self, outputs, request.prints)
+        pending = PendingResult(finish, request.name, self, outputs, request.prints, announce)
         self._under_way[pending] = None
         pending.add_done_callback(self._no_longer_under_way)
         connection = self._connection
-        call_from_thread = connection.reactor.callFromThread
+        call_in_reactor = turns_of(connection.reactor).call
 
         def begin() -> None:
             call = Call(request, connection.end, bare=bare)
-            pending.follow(call, call_from_thread)
+            pending.follow(call, call_in_reactor)
             call.start(ids, announce)
 
-        call_from_thread(begin)
+        call_in_reactor(begin)
         return pending
 
     def _no_longer_under_way(self, pending: Any) -> None:
@@ -142,7 +144,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     ) -> Any:
         blocks = self._block(block)
         if blocks:
-            return finish(blockingCallFromThread(self._connection.end.ask, name, **args))
+            return finish(blocking_call(self._connection.end.ask, name, **args))
         reactor_in_thread.check()
         pending = PendingResult(finish, name, self)
         end = self._connection.end

@@ -284,14 +284,18 @@ class ClientCommands:
         submission = Submission((self.origin, number), meta, data, self._now(), kept=kept)
         data.fetch_with(partial(self._fetch, submission))
         self._submissions[number] = submission
-        lost = () if taken is None else self._lost(set(meta.targets or ()).difference(taken))
-        self._queue(submission, payload, relay, {*lost, *(taken or ())})
+        lost: Sequence[int] = ()
+        if taken is None:
+            self._queue(submission, payload, relay, ())
+        else:
+            lost = self._lost(set(meta.targets or ()).difference(taken))
+            self._queue(submission, payload, relay, {*lost, *taken})
         if kept:
             data.can_return = relay is not None
             self._keep(submission, payload, relay)
         if lost:
             self._fail(submission, lost)
-        for engine_id in submission.shares.keys() & (taken or ()):
+        for engine_id in submission.shares.keys() & taken if taken else ():
             self._outcomes.taken(submission, submission.shares[engine_id])
         if meta.announce and not kept:
             self._acknowledge(submission)

@@ -32,6 +32,7 @@ from ipython1.kernel.host.peerprocess import HostProcesses
 from ipython1.kernel.host.processstate import name_process
 from ipython1.kernel.host.processwatch import ProcessWatch
 from ipython1.kernel.host.security import CONTROL_SOCKET, read_furl
+from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import Gate
 from ipython1.kernel.tub.memoryexchange import MemoryHub
@@ -170,7 +171,7 @@ def _make(
 async def _open_gates(running: RunningController, config: ControllerConfig, reactor: Any) -> None:
     service = running.service
     spool = Spool(most=config.spool_size)
-    flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush), reactor, spool)
+    flusher = TurnFlusher(turns_of(reactor).call_soon, reactor, spool)
     paths = {"engine": config.engine_furl_file}
     paths |= {spec.name: spec.furl_file for spec in config.interfaces}
     old = {name: _old_furl(path) for name, path in paths.items()} if config.reuse_furls else {}

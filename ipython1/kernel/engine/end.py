@@ -18,6 +18,7 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.core.stacks import main_thread_stack
 from ipython1.kernel.engine.enginecommands import EngineCommands, OutputSource
 from ipython1.kernel.engine.worker import Worker
+from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import FrameHandlers
@@ -53,7 +54,7 @@ class EngineEnd:
         self._reactor = reactor
         self._exit_now = exit_now
         self._begun = monotonic()
-        self.outbox = ThreadOutbox(reactor.callFromThread)
+        self.outbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
         self.lost: Deferred[str] = Deferred()
         self.stopping = False
         self.commands = EngineCommands(worker, gate, output, reactor, self.outbox)

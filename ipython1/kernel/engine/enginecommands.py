@@ -126,22 +126,23 @@ class EngineCommands:
 
     def _command(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         told = messages.CommandMeta.unpack(meta)
-        command = Command(told.origin, number, told.method, stream=told.stream)
-        came = self._memory.came(command.key)
+        key = (told.origin, number)
+        came = self._memory.came(key)
         if came is Came.NEW:
-            self._receive(command, flags, payload)
+            if flags & frames.BULK:
+                self._receive(told, number, payload)
+            else:
+                self._queue(_inline(told, number, payload))
             return
         if flags & frames.BULK and self._link is not None:
             self._link.bulk.drop(unpack_reference(payload), "it was received before")
         if came is Came.ENDED:
             self._reclaim(0, number, told.origin, b"")
         elif came is Came.FORGOTTEN:
-            self._send(command.key, _not_kept())
+            self._send(key, _not_kept())
 
-    def _receive(self, command: Command, flags: int, payload: Buffer) -> None:
-        if not flags & frames.BULK:
-            self._queue(self._with_buffers(command, payload))
-            return
+    def _receive(self, told: messages.CommandMeta, number: int, payload: Buffer) -> None:
+        command = Command(told.origin, number, told.method, stream=told.stream)
         link = self._link
         assert link is not None
 
@@ -155,14 +156,6 @@ class EngineCommands:
                 self._send_unreceived(link, command.key, reason)
 
         link.bulk.take(unpack_reference(payload), arrived)
-
-    @staticmethod
-    def _with_buffers(command: Command, payload: Buffer) -> Command:
-        try:
-            return replace(command, buffers=split_inline(payload))
-        except ProtocolError as problem:
-            # The controller passes on what clients send; this must not end the engine's connection.
-            return replace(command, problem=problem)
 
     def _send_unreceived(self, link: FrameLink, key: Key, reason: str) -> None:
         origin, number = key
@@ -268,6 +261,15 @@ class EngineCommands:
         # A command that has come but not begun cannot be interrupted yet, and must not escape by that.
         if self._memory.is_unfinished(key) and not self._gate.request(key):
             self._reactor.callLater(INTERRUPT_AGAIN, self._interrupt_command, key)
+
+
+def _inline(told: messages.CommandMeta, number: int, payload: Buffer) -> Command:
+    try:
+        buffers = split_inline(payload)
+        return Command(told.origin, number, told.method, buffers, told.stream)
+    except ProtocolError as problem:
+        # The controller passes on what clients send; this must not end the engine's connection.
+        return Command(told.origin, number, told.method, (), told.stream, problem)
 
 
 def _named(keys: tuple[Key, ...]) -> tuple[tuple[str, int], ...]:

@@ -32,6 +32,7 @@ from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import furl_variable, wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
+from ipython1.kernel.host.turns import take_turns, turns_of
 from ipython1.kernel.objects import enginewaits
 from ipython1.kernel.objects.joblibcalls import offer_nested_backend
 from ipython1.kernel.tub import tubs
@@ -70,7 +71,7 @@ async def open_engine_link(
     tub = tubs.make_tub()
     try:
         gate = await tubs.connect(tub, str(furl), config.connect_timeout, reactor, source=source)
-        link = FrameLink(TurnFlusher(lambda flush: reactor.callLater(0, flush), reactor), end)
+        link = FrameLink(TurnFlusher(turns_of(reactor).call_soon, reactor), end)
         welcome = await register(gate, hello, link, config.connect_timeout, reactor, reactor)
     except BaseException:
         await tubs.close(tub)
@@ -137,6 +138,7 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     # What user code reads is another thing, and so is an engine that something else has started and ends.
     in_terminal = not pipe.awaited and os.isatty(0)
     keep_steady(reactor)
+    take_turns(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
     engine = EngineProcess(config, wanted_id, reactor, pipe)

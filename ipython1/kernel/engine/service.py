@@ -5,8 +5,8 @@ Which command runs which method is said in :mod:`ipython1.kernel.objects.command
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -82,6 +82,21 @@ def properties() -> Properties:
     return _current.properties
 
 
+class _Calling:
+    """See :meth:`EngineService.calling`."""
+
+    __slots__ = ("_home",)
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def __enter__(self) -> None:
+        self._home.begin()
+
+    def __exit__(self, *exception: object) -> None:
+        self._home.end()
+
+
 @implementer(ITaskEngine)
 class EngineService:
     """What an engine does, in its main thread; the methods raise what user code raises.
@@ -101,15 +116,10 @@ class EngineService:
         self.before_user_code: Callable[[], None] = lambda: None
         _current = self
 
-    @contextmanager
-    def calling(self) -> Iterator[None]:
+    def calling(self) -> AbstractContextManager[None]:
         """A command or a task runs; what its functions bring along is theirs, and what they write is the engine's."""
         self.before_user_code()
-        self.home.begin()
-        try:
-            yield
-        finally:
-            self.home.end()
+        return _Calling(self.home)
 
     def load(self, buffers: Serialized | Buffers) -> Any:
         """Rebuild an object for the command or task that runs."""

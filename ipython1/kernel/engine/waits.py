@@ -92,8 +92,9 @@ class MainThreadWaits:
         """See :class:`~ipython1.kernel.objects.enginewaits.Waits`."""
         with self._lock:
             entry = self._entries.pop(number, None)
-            if entry is not None and entry.told is not None:
-                self._post(frames.WAITED, number)
+        # Not under the lock, which the reactor's thread takes in its turns.
+        if entry is not None and entry.told is not None:
+            self._post(frames.WAITED, number)
 
     def _post(self, kind: int, number: int, payload: bytes = b"") -> None:
         frame = frames.pack_frame(kind, number, b"", payload)

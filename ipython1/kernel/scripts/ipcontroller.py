@@ -52,9 +52,11 @@ def run(config: Any) -> int:
 
     from ipython1.kernel.host import logs
     from ipython1.kernel.host.steadyclock import keep_steady
+    from ipython1.kernel.host.turns import take_turns
 
     reactor: Any = installed_reactor
     keep_steady(reactor)
+    take_turns(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options("ipcontroller"))
     process = ControllerProcess(config, reactor)

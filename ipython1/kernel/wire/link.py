@@ -319,10 +319,14 @@ class ThreadOutbox:
     What is posted waits here while the link has no room.
 
     :param call_from_thread: the reactor's ``callFromThread``.
+    :param call: has something called as in the reactor's thread, in this one if possible; for :meth:`post_payload`.
     """
 
-    def __init__(self, call_from_thread: Callable[..., Any]) -> None:
+    def __init__(
+        self, call_from_thread: Callable[..., Any], call: Callable[..., Any] | None = None
+    ) -> None:
         self._call_from_thread = call_from_thread
+        self._call = call_from_thread if call is None else call
         self._waiting: deque[tuple[FrameLink | None, tuple[list[Buffer], int] | _Large]] = deque()
         self._awake = False
         self._no_room_on: FrameLink | None = None
@@ -336,12 +340,16 @@ class ThreadOutbox:
         self._post((parts, size), through)
 
     def post_payload(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
-        """Do what :meth:`FrameLink.send_payload` does; from any thread, in which small buffers are joined."""
+        """Do what :meth:`FrameLink.send_payload` does; from any thread, in which small buffers are joined.
+
+        If the reactor has nothing to do, this thread sends, too; it holds no lock that the reactor's thread takes.
+        """
         if buffers and not fits_inline(buffers):
             self.post_large(kind, ident, meta, buffers)
             return
         frame = frames.pack_frame(kind, ident, meta, join_inline(buffers) if buffers else b"")
-        self.post([frame], len(frame))
+        self._waiting.append((self.link, ([frame], len(frame))))
+        self._wake(self._call)
 
     def post_large(
         self,
@@ -356,9 +364,12 @@ class ThreadOutbox:
 
     def _post(self, item: tuple[list[Buffer], int] | _Large, through: FrameLink | None) -> None:
         self._waiting.append((self.link if through is None else through, item))
+        self._wake(self._call_from_thread)
+
+    def _wake(self, call: Callable[..., Any]) -> None:
         if not self._awake:
             self._awake = True
-            self._call_from_thread(self._drain)
+            call(self._drain)
 
     def _drain(self) -> None:
         # The flag goes down first: whoever appends after that wakes the reactor again.

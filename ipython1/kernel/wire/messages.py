@@ -63,9 +63,14 @@ _FILES: Final = (
 )
 
 
+# Made once, as the functions of the module make them for each call.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+_decode: Final = json.JSONDecoder().decode
+
+
 def pack_json(value: object) -> bytes:
     """``value`` as compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _encode(value).encode()
 
 
 def unpack_json(data: Buffer) -> Any:
@@ -74,7 +79,7 @@ def unpack_json(data: Buffer) -> Any:
     :raises ProtocolError: when it is not JSON.
     """
     try:
-        return json.loads(bytes(data))
+        return _decode(bytes(data).decode())
     except (ValueError, RecursionError) as problem:
         raise ProtocolError(f"a message is not JSON: {problem}") from None
 

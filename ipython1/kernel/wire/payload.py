@@ -99,9 +99,14 @@ def check_inline(data: Buffer) -> None:
 
     :raises ProtocolError: when the lengths do not add up.
     """
+    _checked_sizes(data)
+
+
+def _checked_sizes(data: Buffer) -> tuple[int, ...]:
     sizes = unpack_sizes(data)
     if _COUNT.size + 8 * len(sizes) + sum(sizes) != len(data):
         raise ProtocolError(f"a payload of {len(data)} bytes has buffers of {sum(sizes)} bytes")
+    return sizes
 
 
 def split_inline(data: Buffer) -> list[Buffer]:
@@ -112,9 +117,10 @@ def split_inline(data: Buffer) -> list[Buffer]:
 
     :raises ProtocolError: when the lengths do not add up.
     """
-    check_inline(data)
-    sizes = unpack_sizes(data)
+    sizes = _checked_sizes(data)
     position = _COUNT.size + 8 * len(sizes)
+    if len(sizes) == 1:
+        return [data[position:]]
     buffers: list[Buffer] = []
     for index, size in enumerate(sizes):
         part = data[position : position + size]

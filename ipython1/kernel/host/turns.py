@@ -1,0 +1,178 @@
+"""Turns of the reactor: calls in the next one, and turns that another thread takes.
+
+To have the reactor's thread call something, another thread wakes it: two switches of threads, and a turn that reads a
+pipe.  While the reactor only waits for its sockets, the other thread can as well do what has to be done itself, under
+a lock that says whose turn it is.  :class:`ReactorTurns` sits where Twisted's epoll reactor waits; other reactors get
+:class:`PlainTurns`, which do the same by waking the reactor.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from twisted.logger import Logger
+from twisted.python import threadable
+
+from ipython1.core.interrupt import interrupts_deferred
+
+log = Logger()
+
+_EPOLL: Final = getattr(select, "epoll", ())
+_USED: Final = ("_newTimedCalls", "_justStopped", "_selectables", "_doReadOrWrite")
+"""What is used of Twisted's reactor and not documented; another version may have other names."""
+
+
+class Turns(Protocol):
+    """How to have something called in the reactor's thread, or as if it were there."""
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call ``function`` from another thread, before this returns or later, in the order of such calls.
+
+        It must not block or raise.  The caller holds no lock that is also taken in the reactor's thread.
+        """
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call ``function`` at the end of this turn; in the reactor's thread or a turn that was taken."""
+
+
+class PlainTurns:
+    """Turns of any reactor; all of them are the reactor's own."""
+
+    def __init__(self, reactor: Any) -> None:
+        self.call: Callable[[Callable[[], object]], None] = reactor.callFromThread
+        self._call_later = reactor.callLater
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """See :class:`Turns`."""
+        self._call_later(0, function)
+
+
+class ReactorTurns:
+    """Turns of an epoll reactor, some of which other threads take.
+
+    ========  ================================================  ========================================
+    state     event                                             becomes
+    ========  ================================================  ========================================
+    turning   the reactor has nothing more to do                waiting
+    waiting   a socket is ready, a timer is due                 turning
+    waiting   :meth:`call`                                      taken, until the function has returned;
+                                                                then waiting
+    taken     a socket is ready, a timer is due                 taken; turning after that
+    ========  ================================================  ========================================
+
+    The lock is held in all states but *waiting*.  :meth:`call` wakes the reactor if it is turning, if earlier calls
+    wait for it, or if its next timer may have changed.
+
+    :param reactor: not running yet.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._poll = reactor._poller.poll
+        self._soon: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        reactor._poller = _Poller(reactor._poller, self)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """See :class:`Turns`."""
+        if self._lock.locked():
+            self._reactor.callFromThread(function)
+        else:
+            with interrupts_deferred():  # Ctrl-C must not end a turn half-way
+                self._take(function)
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """See :class:`Turns`."""
+        self._soon.append(function)
+
+    def _take(self, function: Callable[[], object]) -> None:
+        reactor = self._reactor
+        with self._lock:
+            if reactor.threadCallQueue:
+                reactor.callFromThread(function)
+                return
+            its_thread = threadable.ioThread
+            threadable.ioThread = threading.get_ident()  # type: ignore[assignment]
+            try:
+                function()
+            finally:  # it may be a signal handler of the user's that raises in it
+                self._make_calls()
+                threadable.ioThread = its_thread
+                if self._has_more:
+                    reactor.wakeUp()
+
+    def _make_calls(self) -> None:
+        calls, self._soon = self._soon, []
+        for each in calls:
+            _guarded(each)
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether the reactor must not go on waiting: it has other timers now, or is to stop."""
+        reactor = self._reactor
+        return bool(self._soon or reactor._newTimedCalls or reactor._justStopped)
+
+    def wait(self, timeout: float, most: int) -> Sequence[tuple[int, int]]:
+        """End a turn, wait for events, and begin the next one with them; in place of ``epoll.poll``.
+
+        :returns: nothing, as the events have been handled: without Twisted's context for each, which takes as long as
+            to read a small message.  (It says in messages of Twisted's older log from which connection they are.)
+        """
+        if self._soon:
+            self._make_calls()
+            if self._has_more:
+                timeout = 0
+        its_thread = threadable.ioThread
+        self._lock.release()
+        try:
+            events = self._poll(timeout, most)
+        finally:
+            self._lock.acquire()
+            threadable.ioThread = its_thread
+        selectables, handle = self._reactor._selectables, self._reactor._doReadOrWrite
+        for descriptor, event in events:
+            selectable = selectables.get(descriptor)
+            if selectable is not None:  # else it was closed in this turn
+                try:
+                    handle(selectable, descriptor, event)
+                except BaseException:
+                    log.failure("what follows from the loss of a connection failed")
+        return ()
+
+
+class _Poller:
+    """A reactor's epoll object that waits with :meth:`ReactorTurns.wait`."""
+
+    def __init__(self, epoll: Any, turns: ReactorTurns) -> None:
+        self.turns = turns
+        self.poll = turns.wait
+        self.register = epoll.register
+        self.modify = epoll.modify
+        self.unregister = epoll.unregister
+        self.close = epoll.close
+        self.fileno = epoll.fileno
+
+
+def _guarded(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except BaseException:
+        log.failure("a call in the reactor's turn failed")
+
+
+def take_turns(reactor: Any) -> None:
+    """Let other threads take turns of ``reactor``; call this in our own processes, before the reactor runs."""
+    poller = getattr(reactor, "_poller", None)
+    usable = isinstance(poller, _EPOLL) and all(hasattr(reactor, name) for name in _USED)
+    if usable and not reactor.running:
+        ReactorTurns(reactor)
+
+
+def turns_of(reactor: Any) -> Turns:
+    """Return the turns of ``reactor``."""
+    poller = getattr(reactor, "_poller", None)
+    return poller.turns if isinstance(poller, _Poller) else PlainTurns(reactor)
