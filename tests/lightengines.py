@@ -8,7 +8,8 @@ As a program it connects engines to a controller and stays until its standard in
     python -m tests.lightengines FURL_FILE NUMBER
 
 It prints ``ready`` when it has made the identities of its engines, connects them when a line comes on its standard
-input, and prints ``registered`` when all are.  :func:`measure` starts a controller and some of these programs.
+input, and prints ``registered`` when all are, or why the first of those that could not be was refused.  :func:`measure`
+starts a controller and some of these programs.
 """
 
 from __future__ import annotations
@@ -97,13 +98,12 @@ class LightEngine:
 def main(furl_file: str, number: int) -> int:
     """Be ``number`` engines; see the module's docstring."""
     from twisted.internet import reactor as installed_reactor
-    from twisted.internet.defer import Deferred, gatherResults
+    from twisted.internet.defer import Deferred, DeferredList
 
     from ipython1.kernel.host.security import read_furl
 
     reactor: Any = installed_reactor
     furl = read_furl(furl_file)
-    status = 1
 
     def begin() -> None:
         flusher = TurnFlusher(lambda flush: reactor.callLater(0, flush))
@@ -121,20 +121,16 @@ def main(furl_file: str, number: int) -> int:
 
     def connect(engines: Sequence[LightEngine]) -> None:
         registering = [Deferred.fromCoroutine(each.register(furl, reactor)) for each in engines]
-        gatherResults(registering).addCallbacks(registered, failed)
+        DeferredList(registering, consumeErrors=True).addCallback(registered)
 
-    def registered(nothing: object) -> None:
-        nonlocal status
-        status = 0
+    def registered(results: list[tuple[bool, Any]]) -> None:
         gc.freeze()
-        print("registered", flush=True)
-
-    def failed(failure: Any) -> None:
-        print(f"failed: {failure.value.subFailure.getErrorMessage()}", flush=True)
+        problems = [failure.getErrorMessage() for good, failure in results if not good]
+        print(problems[0] if problems else "registered", flush=True)
 
     reactor.callWhenRunning(begin)
     reactor.run()
-    return status
+    return 0
 
 
 # -- measuring

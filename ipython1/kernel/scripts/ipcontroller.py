@@ -51,8 +51,10 @@ def run(config: Any) -> int:
     from twisted.internet import reactor as installed_reactor
 
     from ipython1.kernel.host import logs
+    from ipython1.kernel.host.openfiles import raise_limit
     from ipython1.kernel.host.steadyclock import keep_steady
 
+    raise_limit()
     reactor: Any = installed_reactor
     keep_steady(reactor)
     config.files.dirs.prepare()

@@ -353,6 +353,11 @@ class KernelTub(Tub):
 
     # Open connections
 
+    @property
+    def open_connections(self) -> int:
+        """How many sockets are connected."""
+        return len(self._open)
+
     def connection_opened(self, connection: object) -> None:
         """Register a connected or accepted socket."""
         self._open.add(connection)
