@@ -25,8 +25,8 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.payload import check_inline
 
-CONFIRM_AFTER: Final = 0.1
-"""Seconds for which confirmations are collected."""
+CONFIRM_AFTER: Final = 0.4
+"""Seconds for which confirmations wait for a command that they can go along with."""
 
 KEPT_HERE: Final = 4096
 """Bytes.  Arguments up to this stay in memory while their command waits."""
@@ -156,6 +156,7 @@ class CommandSender:
         command = self._queue.next_to_send()
         if command is None:
             return
+        self._send_confirms()
         meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
         if command.transfer is not None:
             self._link.send_reference(frames.COMMAND, command.number, meta.pack(), command.transfer)
@@ -350,6 +351,11 @@ class CommandSender:
 
     def _confirm_now(self) -> None:
         self._confirm_call = None
+        self._send_confirms()
+
+    def _send_confirms(self) -> None:
+        if not self._confirms:
+            return
         by_origin: dict[bytes, list[int]] = {}
         for origin, number in self._confirms:
             by_origin.setdefault(origin, []).append(number)
