@@ -103,6 +103,11 @@ class ClientRegistry:
         """Whether a client is connected."""
         return origin.hex() in self._links
 
+    @property
+    def connected(self) -> int:
+        """How many clients are connected."""
+        return len(self._links)
+
     def living(self) -> list[Identity]:
         """The clients that are connected, or may come back."""
         return self._parties.living()

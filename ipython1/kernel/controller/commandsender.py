@@ -25,8 +25,8 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.payload import check_inline
 
-CONFIRM_AFTER: Final = 0.1
-"""Seconds for which confirmations are collected."""
+CONFIRM_AFTER: Final = 0.4
+"""Seconds for which confirmations wait for a command that they can go along with."""
 
 KEPT_HERE: Final = 4096
 """Bytes.  Arguments up to this stay in memory while their command waits."""
@@ -156,6 +156,7 @@ class CommandSender:
         command = self._queue.next_to_send()
         if command is None:
             return
+        self._send_confirms()
         meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
         if command.transfer is not None:
             self._link.send_reference(frames.COMMAND, command.number, meta.pack(), command.transfer)
@@ -341,7 +342,7 @@ class CommandSender:
         if self._queue.confirmed(key) is not None and self._link is not None:
             self._confirms.append(key)
             if at_once:
-                self._confirm_now()
+                self._send_confirms()
             else:
                 self._confirm_later()
 
@@ -355,9 +356,12 @@ class CommandSender:
             self._confirm_call = self._clock.callLater(CONFIRM_AFTER, self._confirm_now)
 
     def _confirm_now(self) -> None:
-        call, self._confirm_call = self._confirm_call, None
-        if call is not None and call.active():
-            call.cancel()
+        self._confirm_call = None
+        self._send_confirms()
+
+    def _send_confirms(self) -> None:
+        if not self._confirms:
+            return
         by_origin: dict[bytes, list[int]] = {}
         for origin, number in self._confirms:
             by_origin.setdefault(origin, []).append(number)

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
-from ipython1.kernel.basics.error import IdInUse
+from ipython1.kernel.basics.error import ClientError, IdInUse
 from ipython1.kernel.controller.clientregistry import ClientRegistry
 from ipython1.kernel.controller.commandbook import CommandBook
 from ipython1.kernel.controller.config import Graces, TaskConfig
@@ -28,6 +28,7 @@ from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Process
 from ipython1.kernel.controller.partyrows import STARTED_AGAIN, engine_party, engine_row
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.waitwatch import WaitWatch
+from ipython1.kernel.host.openfiles import Places
 from ipython1.kernel.host.peerprocess import PeerProcesses
 from ipython1.kernel.wire import messages
 
@@ -52,6 +53,7 @@ class IControllerCore(Interface):
 
         :raises VersionMismatch: when its Python or protocol does not fit.
         :raises IdInUse: when it asks for an id that cannot be.
+        :raises ClientError: when there is no place for another engine.
         :raises SecurityError: when it says that it is another engine, and cannot prove it.
         """
 
@@ -101,6 +103,7 @@ class ControllerService(MultiService):
     :param task_config: what the Task interface is told; None for its defaults.
     :param graces: how long one waits for parties whose link is lost; by default not at all.
     :param watched: notices when processes of this host die.
+    :param places: how many engines there may be; None for any number.
     :ivar clients: who the clients are.
     :ivar commands: the direct commands of all clients.
     :ivar interfaces: what this controller was adapted to, by the name of the interface.
@@ -118,8 +121,11 @@ class ControllerService(MultiService):
         graces: Graces | None = None,
         watched: Processes | None = None,
         journal: Journal | None = None,
+        places: Places | None = None,
     ) -> None:
         super().__init__()
+        self._places = places
+        self._full = ""
         self.request_stop = request_stop
         self.max_message = max_message
         self.task_config = task_config
@@ -157,6 +163,7 @@ class ControllerService(MultiService):
             engine.link.abort("it has registered again")
             engine = self.engines.get(engine.id)
         if engine is None or engine.hello.uuid != hello.uuid:
+            self._check_places()
             engine = self._new_engine(self._choose_id(hello), hello)
             engine.commands.hold()
             self._add(engine)
@@ -172,6 +179,22 @@ class ControllerService(MultiService):
             host=hello.host,
         )
         return engine
+
+    def _check_places(self) -> None:
+        """:raises ClientError: when there is no place for another engine."""
+        if self._places is None:
+            return
+        problem = self._places.refusal(len(self.engines), self.clients.connected)
+        if problem:
+            if not self._full:
+                log.warn("{problem}", problem=problem)
+                self._full_is(problem)
+            raise ClientError(problem)
+
+    def _full_is(self, problem: str) -> None:
+        """Tell the clients why no more engines can come, or that they can again."""
+        self._full = problem
+        self.clients.warn(self.warnings)
 
     def recover(self) -> None:
         """Wait for those who were there before this controller was started again; when the interfaces are there."""
@@ -261,6 +284,8 @@ class ControllerService(MultiService):
         self.commands.engine_changed(engine)
         self._parties.goodbye(engine.hello.uuid, reason)
         self.journal.engine_gone(engine.origin)
+        if self._full:
+            self._full_is("")
 
     def announce(self, engine: QueuedEngine) -> None:
         """The engine can be used from now on; tell whoever wants to know."""
@@ -356,7 +381,7 @@ class ControllerService(MultiService):
     @property
     def warnings(self) -> list[str]:
         """What is wrong, for people; one line each."""
-        return [line for line in (trouble_of(self.journal), self.journal.lost) if line]
+        return [line for line in (trouble_of(self.journal), self.journal.lost, self._full) if line]
 
     def on_end_do(self, f: Callable[[], None]) -> None:
         """Call ``f`` at the end of the process, before the journal is closed."""

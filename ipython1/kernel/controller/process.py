@@ -28,6 +28,7 @@ from ipython1.kernel.host.furl import Furl
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.memory import FreedMemory
+from ipython1.kernel.host.openfiles import Places
 from ipython1.kernel.host.peerprocess import HostProcesses
 from ipython1.kernel.host.processstate import name_process
 from ipython1.kernel.host.processwatch import ProcessWatch
@@ -158,6 +159,7 @@ def _make(
         graces=config.graces,
         watched=WatchedProcesses(reactor),
         journal=journal,
+        places=Places.of_this_process(),
     )
     revocations = Revocations(files.security_file("ipcontroller.revoked"))
     audit = None

@@ -213,13 +213,3 @@ def is_ip_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def file_limit(default: int = 256) -> int:
-    """Return how many files and sockets this process may open; ``default`` if unknown or unlimited."""
-    try:
-        import resource
-    except ImportError:
-        return default
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return default if limit == resource.RLIM_INFINITY else int(limit)

@@ -51,9 +51,11 @@ def run(config: Any) -> int:
     from twisted.internet import reactor as installed_reactor
 
     from ipython1.kernel.host import logs
+    from ipython1.kernel.host.openfiles import raise_limit
     from ipython1.kernel.host.steadyclock import keep_steady
     from ipython1.kernel.host.turns import take_turns
 
+    raise_limit()
     reactor: Any = installed_reactor
     keep_steady(reactor)
     take_turns(reactor)

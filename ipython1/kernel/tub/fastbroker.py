@@ -59,6 +59,7 @@ from ipython1.kernel.tub.bananawire import (
 )
 from ipython1.kernel.tub.tlsstream import TLSStream
 from ipython1.kernel.tub.transportroom import TransportRoom
+from ipython1.kernel.tub.wholewrites import Gathered
 from ipython1.kernel.wire.frames import MAX_BATCH
 
 log = Logger()
@@ -179,6 +180,18 @@ class FastBroker(Broker):
         else:
             self.transport.write(b"".join(message))
         return True
+
+    def produce(self, dummy: Any = None) -> None:
+        if isinstance(self.transport, Gathered):
+            super().produce(dummy)  # in the middle of an item
+            return
+        transport = self.transport
+        self.transport = gathered = Gathered(transport)
+        try:
+            super().produce(dummy)
+        finally:
+            self.transport = transport
+            gathered.flush()
 
     # Receiving
 

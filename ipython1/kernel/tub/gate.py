@@ -119,4 +119,5 @@ async def register(
     if sharing is not None and told is not None and sharedmemory.is_available():
         link.bulk.share(PartyExchange(told, sharing))
     face.connect(remote)
+    face.gate = gate
     return welcome

@@ -83,7 +83,10 @@ async def listen(
     places = _places(ip, location)
     kind = endpoints.TCP6ServerEndpoint if ":" in ip else endpoints.TCP4ServerEndpoint
     endpoint = kind(reactor, port, BACKLOG, ip)
-    listener = KernelListener(tub, endpoint, Doorkeeper(clock or reactor, most_strangers))
+    doorkeeper = Doorkeeper(
+        clock or reactor, most_strangers, connections=lambda: tub.open_connections
+    )
+    listener = KernelListener(tub, endpoint, doorkeeper)
     try:
         port = await listener.open()
     except (net_error.CannotListenError, OverflowError) as problem:

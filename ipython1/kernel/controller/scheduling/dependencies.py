@@ -55,6 +55,8 @@ class Dependencies:
 
     def forgive(self, engine: int | None) -> None:
         """Tasks' rejections of an engine (None: of all) do not count any more."""
+        if not self._machine.tasks:
+            return
         for worker in self._machine.workers.values():
             for record in worker.outstanding.values():
                 if record.trouble is not None and record.trouble.rejected:

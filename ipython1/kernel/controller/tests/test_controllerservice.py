@@ -27,6 +27,7 @@ from ipython1.kernel.controller.controllerservice import (
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multiengine import IEngineMultiplexer, IMultiEngine, MultiEngine
 from ipython1.kernel.controller.multienginefc import FCMultiEngine, IFCMultiEngine
+from ipython1.kernel.host.openfiles import CLIENT_PLACES, OTHER_FILES, Places
 from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.tub.gate import Gate, register
 from ipython1.kernel.wire import messages
@@ -63,6 +64,22 @@ class RegistryTest(SynchronousTestCase):
         face = IFCMultiEngine(multiengine)
         self.assertIsInstance(face, FCMultiEngine)
         self.assertTrue(verifyObject(IFCMultiEngine, face))
+
+    def test_where_there_is_no_place_engines_are_refused_and_clients_are_told(self):
+        places = Places(OTHER_FILES + CLIENT_PLACES + 2)
+        cluster = InMemoryCluster(2, self.pump, ControllerService(self.pump, places=places))
+        told: list[list[str]] = []
+        cluster.async_multiengine().on_warnings(told.append)
+        with self.assertRaises(ClientError) as refused:
+            cluster.add_engine()
+        self.assertIn("ulimit -Hn", str(refused.exception))
+        self.pump.run()
+        self.assertEqual(told, [[], [str(refused.exception)]])
+        cluster.engines[0].kill()
+        self.pump.run()
+        self.assertEqual(told[-1], [])
+        cluster.add_engine()
+        self.assertEqual(sorted(cluster.controller.engines), [1, 2])
 
     def test_ids_are_numbered_and_not_used_again(self):
         self.assertEqual([self.register().id for _ in range(3)], [0, 1, 2])

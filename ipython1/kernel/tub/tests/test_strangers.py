@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.kernel.tub import strangers
 from ipython1.kernel.tub.strangers import Doorkeeper
 
 
@@ -43,6 +44,19 @@ class DoorkeeperTests(SynchronousTestCase):
         self.arrive("e")
         self.assertEqual(self.dropped, ["a"])
         self.assertEqual(len(self.door), 3)
+
+    def test_strangers_get_no_files_that_trusted_connections_need(self) -> None:
+        self.patch(strangers, "file_limit", lambda: 1024)
+        trusted = 0
+        door = self.door = Doorkeeper(self.clock, connections=lambda: trusted + len(door))
+        for number in range(600):
+            self.arrive(str(number))
+        self.assertEqual(len(door), 512)
+        door.close()
+        trusted = 950
+        for number in range(100):
+            self.arrive(str(number))
+        self.assertEqual(len(door), 26)
 
     def test_who_has_left_is_forgotten(self) -> None:
         self.arrive("a")
