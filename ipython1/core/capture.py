@@ -254,18 +254,15 @@ class OutputCapture:
     def take(self) -> tuple[str, str]:
         """Do the same as :meth:`finish`, but take only two microseconds if nothing was printed."""
         out, err = self._out, self._err
-        if (
-            getattr(sys, "stdout", None) is out.stream
-            and getattr(sys, "stderr", None) is err.stream
-        ):
-            try:
+        try:
+            if sys.stdout is out.stream and sys.stderr is err.stream:
                 out.stream.flush()
                 err.stream.flush()
-            except (ValueError, OSError):
-                return self.finish()
-            flush_c_stdout()
-            if end_of_file(out.file) == out.start and end_of_file(err.file) == err.start:
-                return _NOTHING
+                flush_c_stdout()
+                if end_of_file(out.file) == out.start and end_of_file(err.file) == err.start:
+                    return _NOTHING
+        except (AttributeError, ValueError, OSError):
+            pass  # user code deleted or closed a stream
         return self.finish()
 
     def finish(self) -> tuple[str, str]:

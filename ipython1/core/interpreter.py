@@ -257,7 +257,9 @@ class Interpreter:
         stdout, stderr = self._take()
         if self._sink.bundles or self._shell.has_problems:
             return self._unusual(value, stdout, stderr, started, duration)
-        return CallOutcome(value, stdout, stderr, (), started, started + duration, duration, None)
+        # This is several times faster than to call the class.
+        fields = (value, stdout, stderr, (), started, started + duration, duration, None)
+        return tuple.__new__(CallOutcome, fields)
 
     def run_source(self, source: str) -> None:
         """Run source text in a task (see :meth:`call`), to which its output, displayed objects and exception belong.

@@ -30,6 +30,14 @@ class EnginesView(Protocol):
         """End the connection."""
 
 
+def preload() -> None:
+    """Import what :func:`connect_to_controller` needs, while there is nothing else to do."""
+    import ipython1.kernel.clients.asyncclient  # noqa: F401
+    from ipython1.kernel.tub import tubs
+
+    tubs.preload()
+
+
 def connect_to_controller(furl_file: str, timeout: float) -> Deferred[EnginesView]:
     """An asynchronous client, for the service."""
     from ipython1.kernel.clients.asyncclient import get_multiengine_client

@@ -20,6 +20,7 @@ from ipython1.daemon.link import NannyLink, adopt_connection
 from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import KernelError
+from ipython1.kernel.clusters import engineview
 from ipython1.kernel.clusters.progress import StartProgress, failure_lines
 from ipython1.kernel.clusters.server import Orders
 from ipython1.kernel.clusters.service import ClusterService
@@ -337,6 +338,8 @@ def run_cluster(
                 handler: Any = lambda *_: reactor.callFromThread(process.terminate)  # noqa: E731
                 signal.signal(number, handler)
         Deferred.fromCoroutine(process.live()).addBoth(over)
+        # The controller starts meanwhile, and this process will be its client.
+        reactor.callLater(0, engineview.preload)
 
     reactor.callWhenRunning(begin)
     reactor.run()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 
@@ -124,7 +126,10 @@ async def start_controller(
             "stop it first, or choose another --cluster-id"
         )
     try:
-        journal = await start_journal(config.journal, reactor)
+        opening = Deferred.fromCoroutine(start_journal(config.journal, reactor))
+        # A thread opens it, and mostly waits for the disk.
+        _import_adapters(config.interfaces)
+        journal = await opening
         try:
             running = _make(config, reactor, request_stop, journal)
         except BaseException:
@@ -241,6 +246,14 @@ async def _listen(
     running.port = running.port or actual
     log.info("listening on port {port} of {ip}", port=actual, ip=ip or "all addresses")
     return tub
+
+
+def _import_adapters(interfaces: Iterable[InterfaceSpec]) -> None:
+    """Import what the configuration names; :func:`_adapt` says what cannot be imported."""
+    for spec in interfaces:
+        for name in (spec.controller_adapter, spec.fc_adapter):
+            with suppress(Exception):
+                namedAny(name)
 
 
 def _adapt(spec: InterfaceSpec, service: ControllerService) -> Any:

@@ -40,6 +40,9 @@ _REJECTED: Final = TaskRejectError.__name__
 _INTERRUPTED: Final = KeyboardInterrupt.__name__
 _NOTHING: Final = CallOutcome(None, "", "", (), 0.0, 0.0, 0.0, None)
 
+_SHORT: Final = 4096
+"""Bytes up to which a task's payload is remembered, as the next one is often the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:
@@ -83,6 +86,7 @@ class TaskRunner:
             Kind.ITEMS: self._items,
             Kind.OBJECT: self._object,
         }
+        self._last: tuple[bytes, TaskBody | None] = (b"", None)
         self.most_bytes = MOST_BYTES
 
     def add_function(self, digest: bytes, data: bytes) -> None:
@@ -144,14 +148,21 @@ class TaskRunner:
         task: TaskBody | None = None
         named = False
         try:
-            task = unpack_task(payload)
-            if task.flags & CLEAR_BEFORE:
+            last, same = self._last
+            if payload == last and same is not None:
+                task = same
+            else:
+                task = unpack_task(payload)
+                if len(payload) <= _SHORT:
+                    self._last = (payload, task)
+            kind, flags, _, _, push = task
+            if flags & CLEAR_BEFORE:
                 self._service.reset()
-            if task.push:
-                self._service.push(load_object(task.push, self._service.load))
-            run = self._kinds.get(task.kind)
+            if push:
+                self._service.push(load_object(push, self._service.load))
+            run = self._kinds.get(kind)
             if run is None:
-                raise ProtocolError(f"an engine does not know tasks of kind {task.kind}")
+                raise ProtocolError(f"an engine does not know tasks of kind {kind}")
             outcome, named = run(task)
         except BaseException as problem:
             outcome = _failed(problem)
@@ -209,7 +220,9 @@ class TaskRunner:
 
     def _source(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         source = task.body.decode(errors="surrogatepass")
-        names = task.extra.decode().split("\n") if task.extra else ()
+        if not task.extra:
+            return self._interpreter.call(self._service.run_source, (source,)), True
+        names = task.extra.decode().split("\n")
         return self._interpreter.call(run_code, (self._service, source, names)), True
 
     def _call(self, task: TaskBody) -> tuple[CallOutcome, bool]:

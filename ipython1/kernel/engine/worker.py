@@ -198,7 +198,7 @@ class Worker:
             self.busy = False
 
     def _step(self) -> None:
-        command = self._next_command()
+        command = self._next_command() if self._commands else None
         if command is not None:
             self._run(command)
         elif self.source is None or not self.source.run_one():
@@ -212,7 +212,7 @@ class Worker:
         if self._away:
             return None
         try:
-            return self._commands.popleft() if self._commands else None
+            return self._commands.popleft()
         except IndexError:
             return None  # it has just been taken out
 

@@ -56,9 +56,11 @@ def preload() -> None:
     import twisted.internet.reactor  # noqa: F401
 
     import ipython1.kernel.engine.process
-    import ipython1.kernel.host.certificates
     import ipython1.kernel.host.logs
     import ipython1.kernel.scripts.engineoptions  # noqa: F401
+    from ipython1.kernel.tub import tubs
+
+    tubs.preload()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,9 @@ MOST_SIZE_AT_ONCE: Final = 1024 * 1024
 """Bytes that are sent before it is looked whether the link has room for more."""
 
 
+_new_tuple: Final = tuple.__new__
+
+
 class Forgotten(NamedTuple):
     """A function that no task refers to anymore."""
 
@@ -130,7 +133,8 @@ class Outbox:
                 if function is not borrowed:
                     self._add_function(function)
             self._next_id = task_id + 1
-            self._items.append(Entry(task_id, options, payload, recovery))
+            # This is several times faster than to call the class.
+            self._items.append(_new_tuple(Entry, (task_id, options, payload, recovery)))
             self._tasks += 1
             self._size += size
             if self._awake:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 
+def preload() -> None:
+    """Import what the other functions need, where that is better done before they are called."""
+    import ipython1.kernel.host.certificates
+    import ipython1.kernel.tub.kerneltub  # noqa: F401
+
+
 def make_tub(cert_pem: bytes | None = None) -> KernelTub:
     """Create and start a Tub; stop it with :func:`close`.
 

@@ -179,6 +179,9 @@ _OPTION_SIZE: Final = struct.Struct("<H")
 _ENTRY: Final = struct.Struct("<QIHH")
 
 
+_new_tuple: Final = tuple.__new__
+
+
 class Entry(NamedTuple):
     """A task to submit.
 
@@ -241,11 +244,10 @@ class _SubmitFrame:
 def pack_submissions(entries: Iterable[Entry]) -> Iterator[Frame]:
     """``SUBMIT`` frames; each entry must be smaller than ``INLINE``."""
     frame = _SubmitFrame()
-    for entry in entries:
-        recovery = entry.recovery
-        frame.add(entry.task_id, entry.options, entry.payload, len(recovery))
-        for options, payload in recovery:
-            frame.add(entry.task_id, options, payload, 0)
+    for task_id, options, payload, recovery in entries:
+        frame.add(task_id, options, payload, len(recovery))
+        for more, body in recovery:
+            frame.add(task_id, more, body, 0)
         if frame.size + 64 * len(frame.table) >= _FULL or len(frame.options) > 1000:
             yield frame.finish()
             frame = _SubmitFrame()
@@ -293,7 +295,8 @@ def unpack_submissions(
             else:
                 waiting = followers
                 recovery = [] if followers else _NONE
-                tasks.append(Submitted(task_id, options[index], payload, recovery))
+                # This is several times faster than to call the class.
+                tasks.append(_new_tuple(Submitted, (task_id, options[index], payload, recovery)))
     except (struct.error, IndexError) as problem:
         raise ProtocolError(f"a submission of tasks is malformed: {problem}") from None
     if position != len(bodies) or waiting:
@@ -392,13 +395,11 @@ def pack_run(task_id: int, attempt: int, size: int, flags: int) -> bytes:
 def pack_runs(runs: Iterable[tuple[int, int, int, bytes]]) -> Iterator[Frame]:
     """``RUN`` frames, of (task id, attempt, flags, payload)."""
     pack = _RUN.pack
-    return _pack_table(
-        RUN,
-        (
-            (pack(task_id, attempt, len(payload), flags), payload)
-            for task_id, attempt, flags, payload in runs
-        ),
-    )
+    rows = [
+        (pack(task_id, attempt, len(payload), flags), payload)
+        for task_id, attempt, flags, payload in runs
+    ]
+    return _pack_table(RUN, rows)
 
 
 def unpack_runs(data: Buffer) -> list[tuple[int, int, int, bytes]]:
@@ -434,14 +435,11 @@ def pack_results(results: Iterable[Result], first: int) -> Iterator[Frame]:
     :param first: the row number of the first result; the others follow.
     """
     pack = _RESULT.pack
-    return _pack_table(
-        RESULTS,
-        (
-            (pack(task_id, attempt, len(payload), status, duration), payload)
-            for task_id, attempt, status, duration, payload in results
-        ),
-        first,
-    )
+    rows = [
+        (pack(task_id, attempt, len(payload), status, duration), payload)
+        for task_id, attempt, status, duration, payload in results
+    ]
+    return _pack_table(RESULTS, rows, first)
 
 
 def pack_result_head(task_id: int, attempt: int, status: int, duration: float) -> bytes:

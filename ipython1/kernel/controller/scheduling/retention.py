@@ -37,11 +37,19 @@ class ResultStore:
     def add(self, batch: list[Finished]) -> None:
         """Tasks have finished; nobody has read them."""
         results = self.results
-        succeeded = self.succeeded
+        # Engines run tasks in order, so most of these are consecutive.
+        start = stop = 0
         for finished in batch:
             task_id = finished.id
             results[task_id] = finished
-            (self.failed if finished.status else succeeded).add(task_id)
+            if finished.status:
+                self.failed.add(task_id)
+            elif task_id == stop:
+                stop += 1
+            else:
+                self.succeeded.add_range(start, stop)
+                start, stop = task_id, task_id + 1
+        self.succeeded.add_range(start, stop)
 
     def release(self, batch: Batch, now: float) -> None:
         """The results of a batch wait for nothing any more; those that nobody else will ask for go at once."""
