@@ -5,18 +5,24 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+from functools import lru_cache
 
 
 def host_identity() -> str:
     """Return a string that is equal for two processes only if they share a machine, a PID namespace and a user."""
+    return _identity_of(os.getpid(), os.getuid() if hasattr(os, "getuid") else None)
+
+
+@lru_cache(maxsize=1)
+def _identity_of(pid: int, user: int | None) -> str:
+    """Return the identity of this process, which has this pid: a child may be in another namespace."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         space = os.readlink("/proc/self/ns/pid")
     except OSError:
         boot, space = platform.node(), ""
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    return f"{platform.node()}|{boot}|{space}|{user}"
+    return f"{platform.node()}|{boot}|{space}|{'' if user is None else user}"
 
 
 def user_label() -> str:

@@ -17,7 +17,6 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol
@@ -25,6 +24,9 @@ from typing import Any, Protocol
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.processstate import ProcessName, ProcessState, name_process
+
+MOST_SEEN = 16
+"""Processes of which is remembered where their sockets were seen."""
 
 _SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -97,12 +99,15 @@ class NoProcesses:
 class HostProcesses:
     """The real processes of this host."""
 
+    def __init__(self) -> None:
+        self._holders = _Holders()
+
     def find(self, host: str, pid: int, ends: Ends | None) -> ProcessName | None:
         # Both ends in this process: it is nobody's peer.
         if ends is None or pid == os.getpid() or host != host_identity():
             return None
         process = name_process(pid)
-        if process is None or not _holds(pid, ends):
+        if process is None or not self._holders.holds(pid, ends):
             return None
         # The pid may have passed to another process meanwhile.
         return process if process.state.alive else None
@@ -119,7 +124,9 @@ class HostProcesses:
         except (AttributeError, OSError):
             handle = None
         try:
-            if not process.state.alive or (ends is not None and not _holds(process.pid, ends)):
+            if not process.state.alive or (
+                ends is not None and not self._holders.holds(process.pid, ends)
+            ):
                 return False
             if handle is None:
                 return osprocess.send_signal(process.pid, _SIGKILL)
@@ -132,23 +139,49 @@ class HostProcesses:
         return True
 
 
-def _holds(pid: int, ends: Ends) -> bool:
-    """Return whether a process holds the other side of a connection of this process."""
-    if not osprocess.is_linux():
-        return _holds_by_psutil(pid, ends)
-    wanted = {f"socket:[{inode}]" for inode in _inodes(ends)}
-    return bool(wanted) and any(target in wanted for target in _open_files(pid))
+class _Holders:
+    """Finds out which process holds the other side of a connection of this process.
+
+    It remembers where it saw the sockets of the processes that it looked at last, and looks there first: a program
+    with hundreds of connections is not searched for each of them.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, dict[str, str]] = {}
+
+    def holds(self, pid: int, ends: Ends) -> bool:
+        """Return whether a process holds the other side of a connection now."""
+        if not osprocess.is_linux():
+            return _holds_by_psutil(pid, ends)
+        wanted = {f"socket:[{inode}]" for inode in _inodes(ends)}
+        seen = self._seen.setdefault(pid, {})
+        if any(_read_link(seen[target]) == target for target in wanted if target in seen):
+            return True
+        seen.clear()
+        if len(self._seen) > MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        for path in _open_files(pid) if wanted else ():
+            target = _read_link(path)
+            seen[target] = path
+            if target in wanted:
+                return True
+        return False
 
 
-def _open_files(pid: int) -> Iterator[str]:
+def _open_files(pid: int) -> list[str]:
+    """Return the links to what a process has open, the newest first in most cases, such as a connection."""
     folder = f"/proc/{pid}/fd"
     try:
-        names = os.listdir(folder)
+        return [f"{folder}/{name}" for name in sorted(os.listdir(folder), key=int, reverse=True)]
     except OSError:
-        return
-    for name in names:
-        with suppress(OSError):
-            yield os.readlink(f"{folder}/{name}")
+        return []
+
+
+def _read_link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _inodes(ends: Ends) -> list[str]:

@@ -57,6 +57,7 @@ from ipython1.kernel.tub.bananawire import (
     header_pieces,
 )
 from ipython1.kernel.tub.transportroom import TransportRoom
+from ipython1.kernel.tub.wholewrites import Gathered
 from ipython1.kernel.wire.frames import MAX_BATCH
 
 log = Logger()
@@ -171,6 +172,18 @@ class FastBroker(Broker):
         head = (first, to, second, self._arguments, b128(size), STRING)
         directwrite.write(self.transport, b"".join((*head, *batch, second, CLOSE, first, CLOSE)))
         return True
+
+    def produce(self, dummy: Any = None) -> None:
+        if isinstance(self.transport, Gathered):
+            super().produce(dummy)  # in the middle of an item
+            return
+        transport = self.transport
+        self.transport = gathered = Gathered(transport)
+        try:
+            super().produce(dummy)
+        finally:
+            self.transport = transport
+            gathered.flush()
 
     # Receiving
 

@@ -32,7 +32,12 @@ class FoolscapLink(Referenceable):
     """Connects a :class:`FrameLink` to the other side's Foolscap reference of the same kind.
 
     Batches that arrive before :meth:`connect` wait until then.
+
+    :ivar gate: the reference by which the link was made; letting go of it before the connection ends costs Foolscap a
+        call and its answer.
     """
+
+    gate: Any = None
 
     def __init__(self, link: FrameLink) -> None:
         self._link = link

@@ -103,4 +103,5 @@ async def register(
         ) from None
     welcome = messages.unpack_welcome(answer)
     face.connect(remote)
+    face.gate = gate
     return welcome

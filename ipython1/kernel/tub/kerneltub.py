@@ -37,6 +37,7 @@ from ipython1.kernel.tub import directwrite
 from ipython1.kernel.tub.fastbroker import FastBroker
 from ipython1.kernel.tub.strangers import Doorkeeper
 from ipython1.kernel.tub.transportroom import DEAF_WATER, TransportRoom
+from ipython1.kernel.tub.wholewrites import Gathered
 
 log = Logger()
 
@@ -145,6 +146,15 @@ class KernelNegotiation(Negotiation):
         if not self.isClient:
             self.listener.doorkeeper.arrived(self, self.transport.abortConnection)
         super().connectionMade()
+
+    def sendBlock(self, block: dict[str, Any]) -> None:
+        transport = self.transport
+        self.transport = gathered = Gathered(transport)
+        try:
+            super().sendBlock(block)
+        finally:
+            self.transport = transport
+            gathered.flush()
 
     def dataReceived(self, chunk: bytes) -> None:
         # Stock code keeps everything that a peer sends after it was refused.
