@@ -61,7 +61,7 @@ def arguments() -> argparse.ArgumentParser:
         "--document",
         type=Path,
         metavar="DIRECTORY",
-        help="write what the documentation shows: figures.txt and the pictures",
+        help="write what the documentation shows, figures.txt and the pictures, of all parts",
     )
     parser.add_argument(
         "--compare", type=Path, metavar="OLD.json", help="also print ratios to an earlier run"
@@ -86,7 +86,7 @@ def _peers(text: str) -> Sequence[str]:
 
 
 def plan(options: argparse.Namespace) -> Plan:
-    parts = options.only or list(PARTS)
+    parts = options.only or [*PARTS, *(EXTRA_PARTS if options.document else ())]
     if not options.quick:
         return Plan("", "", parts)
     return Plan(
@@ -131,8 +131,12 @@ def main() -> int:
     # Before the long run, so that it is not lost when they are missing.
     if options.plots or options.document:
         from tests.benchmarks import document, plots
-    old = results.read(options.compare) if options.compare else None
-    found = results.read(*options.given) if options.given else measured(options)
+    try:
+        old = results.read(options.compare) if options.compare else None
+        found = results.read(*options.given) if options.given else measured(options)
+    except (OSError, ValueError) as error:
+        print(f"scripts/benchmark: {error}", file=sys.stderr)
+        return 2
     if options.json:
         found.save(options.json)
     print(*report.lines(found), sep="\n", flush=True)

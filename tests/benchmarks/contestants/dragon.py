@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -30,10 +31,15 @@ class Dragon(Contestant):
         assert dragon
         multiprocessing.set_start_method("dragon")
         self.pool = multiprocessing.Pool(engines)
-        self.one = multiprocessing.Pool(1)
         for each in [self.pool.apply_async(work.nothing) for _ in range(engines)]:
             each.get()
-        self.one.apply(work.nothing)
+
+    @functools.cached_property
+    def one(self) -> Any:
+        """A pool does not say which process takes an object, so one process takes all of them."""
+        import multiprocessing
+
+        return multiprocessing.Pool(1)
 
     def stop(self) -> None:
         for pool in (self.pool, self.one):

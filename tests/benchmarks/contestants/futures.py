@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from typing import Any
 
@@ -25,9 +26,13 @@ class Futures(Contestant):
         self.pool = ProcessPoolExecutor(engines)
         for each in [self.pool.submit(work.sleep_some, 0.01) for _ in range(engines)]:
             each.result()
-        # An executor does not say which process takes an object, so one process takes all of them.
-        self.one = ProcessPoolExecutor(1)
-        self.one.submit(work.nothing).result()
+
+    @functools.cached_property
+    def one(self) -> Any:
+        """An executor does not say which process takes an object, so one process takes all of them."""
+        from concurrent.futures import ProcessPoolExecutor
+
+        return ProcessPoolExecutor(1)
 
     def stop(self) -> None:
         self.pool.shutdown()

@@ -145,11 +145,11 @@ class Kernel(Contestant):
         during: list[float] = []
         for _ in range(self.plan.times(3)):
             pending = self.mec.push({"a": array}, block=False)
+            during.append(seconds(self.mec.get_ids) * 1e3)
             while not pending.ready:
                 during.append(seconds(self.mec.get_ids) * 1e3)
             pending.get_result()
-        if during:
-            clock.write(row, [sorted(during)[int(len(during) * 0.9)]])
+        clock.write(row, [sorted(during)[int(len(during) * 0.9)]])
 
     def _task_result(self, clock: Clock) -> None:
         size = self.plan.size
