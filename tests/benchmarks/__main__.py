@@ -24,7 +24,8 @@ QUICK_NUMBERS = {
     "real_engines": 2,
     "million": 1000,
     "costs_tasks": 200,
-    "costs_results": 1000,
+    "costs_window": 300,
+    "costs_results": 600,
     "journal_results": 3000,
 }
 
@@ -116,7 +117,7 @@ def measured(options: argparse.Namespace) -> results.Results:
             raise SystemExit
     made = plan(options)
     slow = any(part in (*EXTRA_PARTS, "scale") for part in made.parts)
-    machine = results.machine()
+    machine = results.machine() | {"size": made.size, "engines": made.engines}
     found = run_rounds(
         [*OWN, *options.against], made, options.rounds, SLOW_LIMIT if slow else LIMIT
     )
@@ -146,7 +147,9 @@ def main() -> int:
         document.write(found, options.document)
     if old is not None:
         print("", *report.compare(old, found), sep="\n", flush=True)
-    return 1 if any(each.trouble for each in found.entrants.values()) else 0
+    # A peer that cannot be measured is no failure; the report says why.
+    own = found.entrants.get("ipython1")
+    return 1 if own is not None and own.trouble else 0
 
 
 if __name__ == "__main__":

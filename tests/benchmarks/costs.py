@@ -18,9 +18,6 @@ from tests.benchmarks.meters import resident_megabytes
 from tests.benchmarks.workload import Clock, seconds
 
 ENGINES = 4
-WINDOW = 16_000
-"""Tasks that one client may have submitted whose results it has not got, about."""
-
 CLIENTS = 8
 ROUNDS = 5
 
@@ -138,6 +135,11 @@ class Held:
             time.sleep(0.01)
 
 
+def window_of(clock: Clock) -> int:
+    """Tasks that one client may have submitted whose results it has not got, about."""
+    return clock.plan.numbers.get("costs_window", 16_000)
+
+
 def submitted(count: int) -> subprocess.Popen[str]:
     """A client that has submitted tasks, and gets their results when it is told to."""
     command = [sys.executable, "-P", "-c", SUBMITTER, str(count)]
@@ -154,8 +156,9 @@ def stopped(clock: Clock) -> None:
         tc = ends.enter_context(client.TaskClient())
         held = Held(cluster, tc)
         held.hold()
-        count = CLIENTS * WINDOW
-        processes = [ends.enter_context(submitted(WINDOW)) for _ in range(CLIENTS)]
+        window = window_of(clock)
+        count = CLIENTS * window
+        processes = [ends.enter_context(submitted(window)) for _ in range(CLIENTS)]
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         took = seconds(lambda: held.let_go(count))
@@ -171,17 +174,18 @@ def stopped(clock: Clock) -> None:
 def restarted(clock: Clock) -> None:
     """A controller that is killed with many finished tasks whose results are kept."""
     count = clock.plan.numbers.get("costs_results", 1_000_000)
-    rounds = -(-count // WINDOW)
+    window = window_of(clock)
+    rounds = -(-count // window)
     with RealCluster(ENGINES) as cluster:
         os.environ["IPYTHONDIR"] = str(cluster.ipython_dir)
         with client.TaskClient() as tc:
             held = Held(cluster, tc)
             for turn in range(1, rounds + 1):
                 held.hold()
-                with submitted(WINDOW) as process:
+                with submitted(window) as process:
                     process.kill()
-                held.let_go(turn * WINDOW)
-            kept = rounds * WINDOW
+                held.let_go(turn * window)
+            kept = rounds * window
             clock.write("costs_memory", [resident_megabytes(controller(cluster))])
             directory = cluster.ipython_dir / "journal"
             size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

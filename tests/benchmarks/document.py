@@ -70,6 +70,7 @@ def _machine(results: Results) -> Iterator[str]:
     yield (
         f"Measured at {told['when']} UTC, revision {told['commit'] or 'unknown'}, on {told['cores']} cores "
         f"({told['processor']}), {told['system']}, Python {told['python']}, with all processes on this machine. "
+        f"{told['engines']} engines; large objects have {told['size'] // 2**20} MB. "
         f"Each figure is a median; below it are the quartiles."
     )
     yield ""
