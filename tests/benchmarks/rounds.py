@@ -73,7 +73,11 @@ def run_rounds(names: Sequence[str], plan: Plan, rounds: int, limit: float) -> R
             continue
         print(f"{name}: {', '.join(turn.plan.parts)} ...", flush=True)
         begun = time.monotonic()
-        trouble = take_turn(turn, results, limit)
+        try:
+            trouble = take_turn(turn, results, limit)
+        except (KeyboardInterrupt, SystemExit):
+            print("interrupted; this is what was measured", flush=True)
+            break
         if trouble:
             shown.trouble = trouble
             print(f"{name}: {trouble}", flush=True)
@@ -100,16 +104,22 @@ def take_turn(turn: Turn, results: Results, limit: float) -> str:
     with tempfile.TemporaryDirectory(prefix="ipython1-bench-", ignore_cleanup_errors=True) as place:
         output = Path(place) / "samples"
         plan = replace(turn.plan, output=str(output), mark=mark)
-        trouble = run_program(command(turn.contestant, plan), Path(place), mark, limit)
-        who = "ipython1" if turn.contestant in OWN else turn.contestant
-        if output.exists():
-            for line in output.read_text().splitlines():
-                told = json.loads(line)
-                if "version" in told:
-                    results.entrants[who].version = told["version"]
-                else:
-                    results.add(who, told)
-    return trouble
+        try:
+            return run_program(command(turn.contestant, plan), Path(place), mark, limit)
+        finally:
+            if output.exists():
+                collect(output, "ipython1" if turn.contestant in OWN else turn.contestant, results)
+
+
+def collect(output: Path, who: str, results: Results) -> None:
+    """Add what a contestant's program has written."""
+    for line in output.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):  # the program may have been killed while it wrote the last one
+            told = json.loads(line)
+            if "version" in told:
+                results.entrants[who].version = told["version"]
+            else:
+                results.add(who, told)
 
 
 def run_program(arguments: Sequence[str], place: Path, mark: str, limit: float) -> str:

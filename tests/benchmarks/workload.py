@@ -285,11 +285,11 @@ def objects(contestant: Contestant, clock: Clock, prefix: str) -> None:
         return getattr(contestant, prefix + name)
 
     def there(name: str, value: Any) -> None:
-        clock.measure(prefix + name, lambda: method(name)(value), 5, amount=megabytes)
+        clock.measure(prefix + name, lambda: method(name)(value), 3, amount=megabytes)
 
     def back(name: str, value: Any) -> None:
         check(method(name)(), value)
-        clock.measure(prefix + name, method(name), 5, amount=megabytes)
+        clock.measure(prefix + name, method(name), 3, amount=megabytes)
 
     if contestant.can(prefix + "push_one"):
         there("push_one", array)
@@ -297,7 +297,7 @@ def objects(contestant: Contestant, clock: Clock, prefix: str) -> None:
             back("pull_one", array)
     if contestant.can(prefix + "push_all"):
         action = method("push_all")
-        clock.measure(prefix + "push_all", lambda: action(array), 3)
+        clock.measure(prefix + "push_all", lambda: action(array), 2)
     if contestant.can(prefix + "scatter"):
         there("scatter", array)
         if contestant.can(prefix + "gather"):
@@ -310,15 +310,15 @@ def kinds(contestant: Contestant, clock: Clock) -> None:
     size = clock.plan.size
     for kind in ("frame", "list", "bytes"):
         value = work.make(kind, size)
-        clock.measure(f"push_{kind}", lambda: contestant.push_one(value), 3, amount=size / 2**20)
+        clock.measure(f"push_{kind}", lambda: contestant.push_one(value), 2, amount=size / 2**20)
         check(contestant.pull_one(), value)
-        clock.measure(f"pull_{kind}", contestant.pull_one, 3, amount=size / 2**20)
+        clock.measure(f"pull_{kind}", contestant.pull_one, 2, amount=size / 2**20)
 
 
 def sizes(contestant: Contestant, clock: Clock) -> None:
     for size in clock.plan.sizes:
         value = work.make("array", size)
-        times = max(3, min(100, 2**25 // size))
+        times = max(1 if size > 2**26 else 2, min(100, 2**25 // size))
         clock.measure(
             "push_size", lambda: contestant.push_one(value), times, amount=size / 2**20, x=size
         )
