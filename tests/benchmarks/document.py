@@ -138,7 +138,7 @@ def _alone(results: Results, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _goal(row: Row) -> str:
-    return "" if row.goal is None else number(row.goal)
+    return "" if row.goal is None else f"{row.goal:,g}"
 
 
 def _processor_time(results: Results) -> Iterator[str]:

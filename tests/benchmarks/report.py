@@ -23,7 +23,7 @@ def spread(sample: Sample) -> str:
     if len(sample.values) < 2:
         return ""
     first, third = sample.quartiles
-    return f"{number(first)} to {number(third)}"
+    return f"{number(first)}–{number(third)}"
 
 
 def processor(sample: Sample) -> str:
@@ -76,7 +76,7 @@ def lines(results: Results) -> Iterator[str]:
 
 
 def _row(results: Results, row: Row) -> Iterator[str]:
-    goal = f"  (goal {number(row.goal)})" if row.goal is not None else ""
+    goal = f"  (goal {row.goal:,g})" if row.goal is not None else ""
     yield f"  {row.title}, {row.unit}{goal}"
     for x in results.points(row.name):
         for who in results.contestants(row.name):

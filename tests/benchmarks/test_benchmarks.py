@@ -135,7 +135,7 @@ class ResultsTests(unittest.SynchronousTestCase):
         """Each contestant has a line with its median and quartiles."""
         path = self.save("one.json", sample("call_one", 1, 2, 3), sample("call_one", 4, who="ray"))
         told = [" ".join(line.split()) for line in report.lines(results.read(path))]
-        self.assertIn("ipython1 2.00 1.50 to 2.50", told)
+        self.assertIn("ipython1 2.00 1.50–2.50", told)
         self.assertIn("ray 4.00", told)
 
 
