@@ -22,6 +22,7 @@ SLOW_LIMIT = 1800.0
 
 QUICK_NUMBERS = {
     "real_engines": 2,
+    "growth": 300,
     "million": 1000,
     "costs_tasks": 200,
     "costs_window": 300,

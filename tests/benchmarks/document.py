@@ -15,6 +15,7 @@ CAPTIONS = {
     "sizes": "An array to one engine and back, by its size. Both axes are logarithmic.",
     "start": "From ``ipcluster`` until all engines are usable.",
     "scale": "Light engines on one controller.",
+    "growth": "What becomes slower when there is more of something.",
 }
 
 TITLES = {

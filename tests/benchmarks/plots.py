@@ -49,6 +49,7 @@ PICTURES = {
     "sizes": ("push_size", "pull_size"),
     "start": ("start_engines",),
     "scale": ("scale_register", "scale_broadcast"),
+    "growth": ("scale_queue", "scale_results", "scale_clients"),
 }
 """The rows of each picture, side by side."""
 
