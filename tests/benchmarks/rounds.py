@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -164,12 +165,26 @@ def run_program(arguments: Sequence[str], place: Path, mark: str, limit: float) 
 
 
 def end(process: subprocess.Popen[bytes], mark: str) -> None:
-    """Kill what is left of a program's processes."""
+    """Kill what is left of a program's processes, and wait until they are gone."""
     # Not by a session of its own, in which some systems do not work.
     left = meters.marked(mark) | meters.descendants(process.pid)
     if process.poll() is None:
         left.add(process.pid)
-    for pid in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    while left:
+        kill(left)
+        left = meters.marked(mark)  # a supervisor may have started another one meanwhile
     process.wait()
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, and wait until they are gone."""
+    with contextlib.ExitStack() as opened:
+        files = []
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                file = os.pidfd_open(pid)
+                opened.callback(os.close, file)
+                signal.pidfd_send_signal(file, signal.SIGKILL)
+                files.append(file)
+        for file in files:
+            select.select([file], [], [])
