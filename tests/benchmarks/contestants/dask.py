@@ -16,7 +16,7 @@ class Dask(Contestant):
         "not encrypted; the scheduler runs in the client's process; direct=True to workers, and by the scheduler "
         "(direct=False) for the rows of the network"
     )
-    task_count = 1000
+    task_count = 600
 
     def version(self) -> str:
         from importlib.metadata import version

@@ -13,7 +13,7 @@ class IPyParallel(Contestant):
     name = "ipyparallel"
     packages = ("ipyparallel", "numpy", "pandas")
     note = "signed, not encrypted; all goes through its controller"
-    task_count = 1000
+    task_count = 400
 
     def version(self) -> str:
         from importlib.metadata import version
