@@ -30,7 +30,7 @@ class Row:
 
 
 _ROWS: Final = (
-    Row("import", "import", "from ipython1.kernel import client", "ms", 250),
+    Row("import", "import", "import of ipython1.kernel.client", "ms", 250),
     Row("start", "startup", "start with four engines, until all are usable", "s", 0.45),
     Row("start_engines", "startup", "start, by engines", "s", along="engines"),
     Row("memory_engine", "startup", "memory of an idle engine", "MB", 25),
