@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import json
 import os
@@ -61,6 +62,9 @@ def run_rounds(names: Sequence[str], plan: Plan, rounds: int, limit: float) -> R
     :param limit: seconds that one contestant's turn may take.
     """
     results = Results()
+    for folder in ("ipython1", "tests"):
+        # pip has done the same for the peers.
+        compileall.compile_dir(ROOT / folder, quiet=2)
     for name in names:
         if name != "ipython1_network":
             results.entrants[name] = entrant(load(name))
@@ -138,6 +142,8 @@ def run_program(arguments: Sequence[str], place: Path, mark: str, limit: float) 
         # The first of the path, for systems that start their own programs by name.
         "PATH": os.pathsep.join([str(Path(arguments[0]).parent), os.environ.get("PATH", "")]),
     }
+    # As users run it: compiled modules are kept.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     (place / "ipython").mkdir(mode=0o700)
     with (place / "printed").open("w+") as printed:
         process = subprocess.Popen(
