@@ -17,7 +17,7 @@ version = release = ipython1.__version__
 extensions = ["sphinx.ext.autodoc", "from_the_code"]
 source_suffix = {".txt": "restructuredtext"}
 root_doc = "index"
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "benchmarks", "examples"]
 
 html_theme = "classic"
 html_theme_options = {"collapsiblesidebar": True, "body_max_width": "60em"}

@@ -1,16 +1,7 @@
-#!/usr/bin/env python3
-"""Measure what the journal costs: two clusters, one with it and one with ``--journal=off``, in turn.
-
-``scripts/benchmark --only costs`` runs this in a process of its own::
-
-    .venv/bin/python scripts/benchmark-costs [--rounds N] [--tasks N] [--results N]
-
-The ratios are medians of the rounds' ratios, so they hold when the machine's speed drifts.
-"""
+"""What the journal costs: two clusters, one with it and one with ``--journal=off``, in turn."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
@@ -19,19 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ipython1.kernel import client
 from ipython1.testing import RealCluster
+from tests.benchmarks.meters import resident_megabytes
+from tests.benchmarks.workload import Clock, seconds
 
 ENGINES = 4
-WINDOW = 16_000
-"""Tasks that one client may have submitted whose results it has not got, about."""
-
 CLIENTS = 8
+ROUNDS = 5
 
 SUBMITTER = """
 import sys
@@ -47,19 +35,10 @@ with client.TaskClient() as tc:
 """
 
 
-def show(name: str, value: float, unit: str, note: str = "") -> None:
-    text = f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
-    print(f"  {name:<58} {text:>12} {unit}{'   ' + note if note else ''}", flush=True)
-
-
-def seconds(function: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    function()
-    return time.perf_counter() - begin
-
-
-def median(function: Callable[[], object], times: int) -> float:
-    return statistics.median(seconds(function) for _ in range(times))
+def measure(clock: Clock) -> None:
+    both(clock)
+    stopped(clock)
+    restarted(clock)
 
 
 class Side:
@@ -85,46 +64,48 @@ class Side:
         return number / took
 
     def acknowledged(self, times: int = 300) -> float:
-        """Seconds until a call that does not block is acknowledged, when nothing else goes on."""
+        """Milliseconds until a call that does not block is acknowledged, when nothing else goes on."""
         found = []
         for _ in range(times):
             pending: list[Any] = []
-            found.append(seconds(lambda: pending.append(self.mec.execute("a = 1", targets=0, block=False))))  # noqa: B023
+            found.append(
+                seconds(lambda: pending.append(self.mec.execute("a = 1", targets=0, block=False)))
+            )
             pending[0].get_result()
-        return statistics.median(found)
+        return statistics.median(found) * 1e3
 
     def blocking(self, times: int = 300) -> float:
-        """Seconds of a blocking call on one engine."""
-        return median(lambda: self.mec.execute("a = 1", targets=0), times)
+        """Milliseconds of a blocking call on one engine."""
+        return _median(lambda: self.mec.execute("a = 1", targets=0), times)
 
     def round_trip(self, times: int = 300) -> float:
-        """Seconds until the result of a task is there, when nothing else goes on."""
+        """Milliseconds until the result of a task is there, when nothing else goes on."""
         task = client.Task("pass")
-        return median(lambda: self.tc.run(task, block=True), times)
+        return _median(lambda: self.tc.run(task, block=True), times)
 
     def close(self) -> None:
         self.mec.close()
         self.tc.close()
 
 
-def both(rounds: int, tasks: int) -> None:
+def both(clock: Clock) -> None:
     """With and without, in turn."""
+    plan = clock.plan
+    tasks = plan.numbers.get("costs_tasks", 30_000)
     with RealCluster(ENGINES) as cluster, RealCluster(ENGINES, ["--journal=off"]) as other:
-        sides = [Side(cluster), Side(other)]
-        for name, unit, measure, scale in (
-            ("no-op tasks one by one, all fetched", "/s", lambda side: side.tasks(tasks), 1.0),
-            ("execute(block=False) until it is acknowledged", "ms", Side.acknowledged, 1e3),
-            ("blocking execute on one engine", "ms", Side.blocking, 1e3),
-            ("run and blocking result of a task", "ms", Side.round_trip, 1e3),
+        sides = {"": Side(cluster), "_off": Side(other)}
+        for row, measured in (
+            ("costs_tasks", lambda side: side.tasks(tasks)),
+            ("costs_acknowledged", Side.acknowledged),
+            ("costs_call", Side.blocking),
+            ("costs_task", Side.round_trip),
         ):
-            for side in sides:
-                measure(side)  # to warm up
-            found = [[measure(side) * scale for side in sides] for _ in range(rounds)]
-            with_it, without = (statistics.median(column) for column in zip(*found, strict=True))
-            show(f"{name}, with the journal", with_it, unit)
-            show(f"{name}, without", without, unit)
-            show("with / without", statistics.median(a / b for a, b in found), "times")
-        for side in sides:
+            for side in sides.values():
+                measured(side)  # to warm up
+            for _ in range(plan.times(ROUNDS)):
+                for suffix, side in sides.items():
+                    clock.write(row + suffix, [measured(side)])
+        for side in sides.values():
             side.close()
 
 
@@ -154,6 +135,11 @@ class Held:
             time.sleep(0.01)
 
 
+def window_of(clock: Clock) -> int:
+    """Tasks that one client may have submitted whose results it has not got, about."""
+    return clock.plan.numbers.get("costs_window", 16_000)
+
+
 def submitted(count: int) -> subprocess.Popen[str]:
     """A client that has submitted tasks, and gets their results when it is told to."""
     command = [sys.executable, "-P", "-c", SUBMITTER, str(count)]
@@ -163,19 +149,20 @@ def submitted(count: int) -> subprocess.Popen[str]:
     return process
 
 
-def stopped() -> None:
+def stopped(clock: Clock) -> None:
     """Tasks whose clients are stopped, so that all results are written; then they get them."""
     with RealCluster(ENGINES) as cluster, contextlib.ExitStack() as ends:
         os.environ["IPYTHONDIR"] = str(cluster.ipython_dir)
         tc = ends.enter_context(client.TaskClient())
         held = Held(cluster, tc)
         held.hold()
-        count = CLIENTS * WINDOW
-        processes = [ends.enter_context(submitted(WINDOW)) for _ in range(CLIENTS)]
+        window = window_of(clock)
+        count = CLIENTS * window
+        processes = [ends.enter_context(submitted(window)) for _ in range(CLIENTS)]
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         took = seconds(lambda: held.let_go(count))
-        show(f"{count:,} tasks whose clients are stopped, run and kept", count / took, "/s")
+        clock.write("costs_stopped", [count / took])
         for process in processes:
             process.send_signal(signal.SIGCONT)
             assert process.stdin is not None and process.stdout is not None
@@ -184,33 +171,35 @@ def stopped() -> None:
             assert process.stdout.readline() == "all right\n"
 
 
-def restarted(count: int) -> None:
+def restarted(clock: Clock) -> None:
     """A controller that is killed with many finished tasks whose results are kept."""
-    rounds = -(-count // WINDOW)
+    count = clock.plan.numbers.get("costs_results", 1_000_000)
+    window = window_of(clock)
+    rounds = -(-count // window)
     with RealCluster(ENGINES) as cluster:
         os.environ["IPYTHONDIR"] = str(cluster.ipython_dir)
         with client.TaskClient() as tc:
             held = Held(cluster, tc)
-            before = size_of(cluster)
             for turn in range(1, rounds + 1):
                 held.hold()
-                with submitted(WINDOW) as process:
+                with submitted(window) as process:
                     process.kill()
-                held.let_go(turn * WINDOW)
-            kept = rounds * WINDOW
-            show("controller's memory at the start", before, "MB")
-            show(f"with the results of {kept:,} tasks of dead clients", size_of(cluster), "MB")
+                held.let_go(turn * window)
+            kept = rounds * window
+            clock.write("costs_memory", [resident_megabytes(controller(cluster))])
             directory = cluster.ipython_dir / "journal"
             size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-            show("size of the journal", size / 1e6, "MB")
+            clock.write("costs_journal", [size / 1e6])
             first = controller(cluster)
-            time.sleep(1.0)  # what was just done may not be written yet; an engine would bring it again
+            time.sleep(
+                1.0
+            )  # what was just done may not be written yet; an engine would bring it again
             begin = time.perf_counter()
             os.kill(first, signal.SIGKILL)
             assert tc.queue_status()["succeeded"] >= kept
-            show("from kill -9 of the controller until a client is served", time.perf_counter() - begin, "s")
+            clock.write("costs_restart", [time.perf_counter() - begin])
             assert controller(cluster) != first
-            show("memory of the new controller", size_of(cluster), "MB")
+            clock.write("costs_restart_memory", [resident_megabytes(controller(cluster))])
 
 
 def controller(cluster: RealCluster) -> int:
@@ -218,29 +207,5 @@ def controller(cluster: RealCluster) -> int:
     return int((cluster.ipython_dir / "security" / "ipcontroller.lock").read_text())
 
 
-def size_of(cluster: RealCluster) -> float:
-    """The resident size of a cluster's controller, in MB."""
-    with open(f"/proc/{controller(cluster)}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure what the journal costs.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tasks", type=int, default=30_000, help="in a round")
-    parser.add_argument("--results", type=int, default=1_000_000, help="that a controller starts again with")
-    parser.add_argument("--only", choices=["both", "stopped", "restarted"], action="append")
-    options = parser.parse_args()
-    parts = {
-        "both": lambda: both(options.rounds, options.tasks),
-        "stopped": stopped,
-        "restarted": lambda: restarted(options.results),
-    }
-    for name, part in parts.items():
-        if not options.only or name in options.only:
-            part()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _median(function: Callable[[], object], times: int) -> float:
+    return statistics.median(seconds(function) for _ in range(times)) * 1e3

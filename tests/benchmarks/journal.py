@@ -1,17 +1,11 @@
-#!/usr/bin/env python3
-"""Measure the controller's journal: how much it writes, how soon one call is safe, and how fast it opens.
+"""The controller's journal alone: how much it writes, how soon one call is safe, and how fast it opens.
 
-``scripts/benchmark --only journal`` runs this in a process of its own, so that the memory is the journal's::
-
-    .venv/bin/python scripts/benchmark-journal [--results N] [--directory DIRECTORY]
+Each step runs in a process of its own, so that the memory is the journal's.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,8 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 
@@ -29,6 +21,8 @@ from ipython1.kernel.controller.journal.journal import WritingJournal, open_jour
 from ipython1.kernel.controller.journal.opening import JournalSettings
 from ipython1.kernel.controller.journal.rows import ResultBatch, SubmissionRow
 from ipython1.kernel.wire.taskwire import DONE_HEAD
+from tests.benchmarks.meters import resident_megabytes
+from tests.benchmarks.workload import Clock, Plan
 
 reactor: Any = installed_reactor
 CLIENT = b"c" * 16
@@ -38,15 +32,23 @@ FRAME = 300
 ENGINES = 4
 PAYLOAD = os.urandom(100)
 
+STEPS = (
+    ("latency", "one"),
+    ("latency-full", "one"),
+    ("normal", "two"),
+    ("full", "three"),
+    ("fill", "four"),
+    ("reopen", "four"),
+)
+"""What is measured, and the journal that it uses."""
 
-def show(name: str, value: float, unit: str) -> None:
-    print(f"  {name:<58} {value:>12,.2f} {unit}", flush=True)
 
-
-def memory() -> float:
-    """The resident size of this process, in MB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+def measure(clock: Clock) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        for step, place in STEPS:
+            directory = Path(temporary) / place / "state"
+            command = [sys.executable, "-P", "-m", "tests.benchmarks.journal", step]
+            subprocess.run([*command, str(directory), clock.plan.to_json()], check=step != "fill")
 
 
 def safe(journal: WritingJournal, ticket: int) -> Deferred[None]:
@@ -78,7 +80,7 @@ def frames(count: int) -> Iterator[tuple[SubmissionRow, list[ResultBatch]]]:
             yield row, [ResultBatch(CLIENT, now, ids, (), parts)]
 
 
-async def write(directory: Path, count: int, sync: str) -> None:
+async def write(clock: Clock, directory: Path, count: int, sync: str) -> None:
     """As many tasks as possible: their submissions, then their results, which end the submissions."""
     journal = await open_journal(JournalSettings(directory, sync == "full"), reactor)
     prepared = list(frames(min(count, 120_000)))
@@ -87,7 +89,6 @@ async def write(directory: Path, count: int, sync: str) -> None:
     written = 0
     ticket = 0
     while written < count:
-        base = written
         over = []
         for row, batches in prepared:
             ticket = journal.submission(row)
@@ -102,15 +103,15 @@ async def write(directory: Path, count: int, sync: str) -> None:
             if written >= count:
                 break
         journal.submissions_over(over)
-        del base
     await safe(journal, ticket)
     took = time.perf_counter() - begun
-    show(f"tasks written with their results, journal_sync = {sync}", written / took, "/s")
-    show("of one core that takes", 100 * (time.process_time() - busy) / took, "%")
+    name = "journal_tasks" if sync == "normal" else "journal_tasks_full"
+    clock.write(name, [written / took])
+    clock.write(f"{name}_cpu", [(time.process_time() - busy) * 1e6 / written])
     await journal.close()
 
 
-async def latency(directory: Path, sync: str, times: int) -> None:
+async def latency(clock: Clock, directory: Path, sync: str, times: int) -> None:
     """How soon one call is safe when nothing else goes on."""
     journal = await open_journal(JournalSettings(directory, sync == "full"), reactor)
     row = SubmissionRow(CLIENT, 0, 0, 1, 1e9, PAYLOAD)
@@ -120,7 +121,8 @@ async def latency(directory: Path, sync: str, times: int) -> None:
         await safe(journal, journal.submission(row))
         found.append(time.perf_counter() - begun)
         await turn()
-    show(f"one call until it is safe, journal_sync = {sync}", statistics.median(found) * 1e6, "us")
+    name = "journal_safe" if sync == "normal" else "journal_safe_full"
+    clock.write(name, [each * 1e6 for each in found])
     await journal.close()
 
 
@@ -139,25 +141,23 @@ async def fill(directory: Path, count: int) -> None:
     os.kill(os.getpid(), 9)
 
 
-async def reopen(directory: Path, count: int) -> None:
+async def reopen(clock: Clock, directory: Path, count: int) -> None:
     """Open a journal with results, and read some."""
-    before = memory()
+    before = resident_megabytes(os.getpid())
     begun = time.perf_counter()
     journal = await open_journal(JournalSettings(directory), reactor)
     took = time.perf_counter() - begun
     held = len(journal.recovered.succeeded)
     assert held >= count and not journal.recovered.lost
-    size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-    show(f"opening it with {held:,} results ({size / 1e6:.0f} MB), all checked", took, "s")
-    show("memory of the process", memory(), "MB")
-    show("of which for the journal", memory() - before, "MB")
+    clock.write("journal_open", [took])
+    clock.write("journal_memory", [resident_megabytes(os.getpid()) - before])
     begun = time.perf_counter()
     some = await journal.fetch_results(range(1000, 2000))
     assert len(some) == 1000
-    show("fetching 1,000 results", (time.perf_counter() - begun) * 1e3, "ms")
+    clock.write("journal_fetch", [(time.perf_counter() - begun) * 1e3])
     begun = time.perf_counter()
     await safe(journal, journal.cleared([(0, held)]))
-    show("clearing them all", time.perf_counter() - begun, "s")
+    clock.write("journal_clear", [time.perf_counter() - begun])
     await journal.close()
 
 
@@ -175,39 +175,20 @@ def run(work: Callable[[], Any]) -> None:
         raise SystemExit(1)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure the controller's journal.")
-    parser.add_argument("--results", type=int, default=1_000_000, help="results to open with")
-    parser.add_argument("--directory", type=Path, help="where to write")
-    parser.add_argument("--step", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.step:
-        directory = options.directory
-        steps: dict[str, Callable[[], Any]] = {
-            "normal": lambda: write(directory, options.results, "normal"),
-            "full": lambda: write(directory, options.results, "full"),
-            "latency": lambda: latency(directory, "normal", 1000),
-            "latency-full": lambda: latency(directory, "full", 100),
-            "fill": lambda: fill(directory, options.results),
-            "reopen": lambda: reopen(directory, options.results),
-        }
-        run(steps[options.step])
-        return 0
-    with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
-        os.chmod(temporary, 0o700)
-        for step, place in (
-            ("latency", "one"),
-            ("latency-full", "one"),
-            ("normal", "two"),
-            ("full", "three"),
-            ("fill", "four"),
-            ("reopen", "four"),
-        ):
-            where = Path(temporary) / place / "state"
-            command = [sys.executable, __file__, f"--step={step}", f"--results={options.results}"]
-            subprocess.run([*command, f"--directory={where}"], check=step != "fill")
-    return 0
+def main(step: str, directory: Path, plan: Plan) -> None:
+    """Run one step."""
+    clock = Clock(plan, dict)
+    count = plan.numbers.get("journal_results", 1_000_000)
+    steps: dict[str, Callable[[], Any]] = {
+        "normal": lambda: write(clock, directory, count, "normal"),
+        "full": lambda: write(clock, directory, count, "full"),
+        "latency": lambda: latency(clock, directory, "normal", 1000),
+        "latency-full": lambda: latency(clock, directory, "full", 100),
+        "fill": lambda: fill(directory, count),
+        "reopen": lambda: reopen(clock, directory, count),
+    }
+    run(steps[step])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1], Path(sys.argv[2]), Plan.from_json(sys.argv[3]))

@@ -1,14 +1,9 @@
-#!/usr/bin/env python3
-"""Measure how long one message takes in Foolscap's codec, in ours, and over a loopback TLS connection.
-
-Run by hand: ``python scripts/benchmark-codec``.  Times are medians in microseconds; compare columns of one run, not
-different runs.
-"""
+"""One message in Foolscap's codec and in ours, and there and back over a TLS connection of one process."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +12,22 @@ from foolscap.broker import Broker
 from foolscap.referenceable import Referenceable, TubRef
 from twisted.internet import defer, reactor, task
 
-from ipython1.kernel import tubs
-from ipython1.kernel.tub import fastbroker
 from ipython1.kernel.host.certificates import make_certificate
+from ipython1.kernel.tub import fastbroker, tubs
 from ipython1.kernel.tub.fastbroker import FastBroker
+from tests.benchmarks.workload import Clock, Plan, seconds
 
 SIZES = (100, 4096, 262144)
 SEGMENT = 16384
 """The number of bytes that TLS delivers at a time."""
+
+KINDS = {"codec": FastBroker, "stock": Broker}
+
+
+def measure(clock: Clock) -> None:
+    # In a process of its own, which may run a reactor in its main thread.
+    command = [sys.executable, "-P", "-m", "tests.benchmarks.codec", clock.plan.to_json()]
+    subprocess.run(command, check=True)
 
 
 class Sink:
@@ -61,27 +64,21 @@ class Target(Referenceable):
         return batch
 
 
-def make_broker(kind: type[Broker]) -> tuple[Broker, Sink]:
+def make_broker(kind: type[Broker]) -> tuple[Any, Sink]:
     sink = Sink()
-    broker = kind(TubRef("a" * 32), {"banana-decision-version": 3, "initial-vocab-table-index": 1})
+    broker: Any = kind(
+        TubRef("a" * 32), {"banana-decision-version": 3, "initial-vocab-table-index": 1}
+    )
     broker.makeConnection(sink)
     # Deliver at once, so that no later turn of the reactor is measured.
     broker.scheduleCall = lambda call, ready: broker._doCall(call)
     return broker, sink
 
 
-def median_us(action: Callable[[], object], repeat: int) -> float:
-    times = []
-    for _ in range(repeat):
-        begin = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times) * 1e6
-
-
-def codec(size: int, repeat: int) -> None:
+def codec(clock: Clock, size: int, repeat: int) -> None:
+    """Both codecs, without a network."""
     batch = bytes(size)
-    for kind in (Broker, FastBroker):
+    for name, kind in KINDS.items():
         sender, sent = make_broker(kind)
         receiver, _ = make_broker(kind)
         receiver.getTrackerForMyReference(1, Target())
@@ -93,7 +90,7 @@ def codec(size: int, repeat: int) -> None:
             # TLS also joins data that is written in pieces.
             messages.append([sent.take()])
 
-        write = median_us(send, repeat)
+        clock.write(f"{name}_write", times(send, repeat), x=size)
         for message in messages:
             (data,) = message
             message[:] = [data[at : at + SEGMENT] for at in range(0, len(data), SEGMENT)]
@@ -103,19 +100,21 @@ def codec(size: int, repeat: int) -> None:
             for segment in next(following):
                 receiver.dataReceived(segment)
 
-        read = median_us(receive, repeat)
-        print(f"  {size:7d} B  {kind.__name__:10s}  write {write:8.1f}  read {read:8.1f}")
+        clock.write(f"{name}_read", times(receive, repeat), x=size)
 
 
-async def loopback(size: int, repeat: int) -> None:
+def times(action: Callable[[], object], repeat: int) -> list[float]:
+    return [seconds(action) * 1e6 for _ in range(repeat)]
+
+
+async def loopback(clock: Clock, size: int, repeat: int) -> None:
+    """Both ends in this process."""
     server = tubs.make_tub(make_certificate())
     client = tubs.make_tub()
     try:
         await tubs.listen(server, "127.0.0.1", 0)
         furl = tubs.register(server, Target())
-        begin = time.perf_counter()
         reference = await tubs.connect(client, furl, 10, reactor)
-        connected = (time.perf_counter() - begin) * 1e3
         own = Target()
         await reference.callRemote("attach", own)
         batch = bytes(size)
@@ -123,32 +122,28 @@ async def loopback(size: int, repeat: int) -> None:
         for _ in range(repeat):
             begin = time.perf_counter()
             await reference.callRemote("echo", batch)
-            calls.append(time.perf_counter() - begin)
+            calls.append((time.perf_counter() - begin) * 1e6)
             begin = time.perf_counter()
-            own.waiting = arrived = defer.Deferred()
+            arrived: defer.Deferred[bytes] = defer.Deferred()
+            own.waiting = arrived
             fastbroker.send_batch(reference, batch)
             await arrived
-            batches.append(time.perf_counter() - begin)
-        print(
-            f"  {size:7d} B  callRemote {statistics.median(calls) * 1e6:8.1f}"
-            f"  send_batch {statistics.median(batches) * 1e6:8.1f}  (connecting took {connected:.1f} ms)"
-        )
+            batches.append((time.perf_counter() - begin) * 1e6)
+        clock.write("codec_round_trip", batches, x=size)
+        clock.write("stock_round_trip", calls, x=size)
     finally:
         await tubs.close(client)
         await tubs.close(server)
 
 
-async def main(repeat: int) -> None:
-    print("codec alone, us for one message:")
+async def main(plan: Plan) -> None:
+    clock = Clock(plan, dict)
+    repeat = plan.times(300)
     for size in SIZES:
-        codec(size, repeat)
-    print("there and back over TLS on loopback, both ends in this process, us:")
+        codec(clock, size, repeat)
     for size in SIZES:
-        await loopback(size, repeat)
+        await loopback(clock, size, repeat)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=300, help="messages of each kind (300)")
-    options = parser.parse_args()
-    task.react(lambda _: defer.Deferred.fromCoroutine(main(options.repeat)))
+    task.react(lambda _: defer.Deferred.fromCoroutine(main(Plan.from_json(sys.argv[1]))))
