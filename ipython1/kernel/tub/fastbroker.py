@@ -176,7 +176,7 @@ class FastBroker(Broker):
         head = (first, to, second, self._arguments, b128(size), STRING)
         message = (*head, *batch, second, CLOSE, first, CLOSE)
         if self._stream is not None:
-            self._stream.write(message)
+            self._stream.write(message, size)
         else:
             self.transport.write(b"".join(message))
         return True

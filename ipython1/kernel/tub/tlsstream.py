@@ -130,6 +130,9 @@ class TLSStream:
 
     def _read(self) -> Exception | None:
         """Read what has come, once; called by the reactor."""
+        ssl, tls, receiver = self._ssl, self._tls, self._receiver
+        if receiver is None:
+            return None
         try:
             count = self._socket.recv_into(_received)
         except BlockingIOError:
@@ -138,8 +141,6 @@ class TLSStream:
             return main.CONNECTION_LOST
         if not count:
             return main.CONNECTION_DONE
-        ssl, tls, receiver = self._ssl, self._tls, self._receiver
-        assert receiver is not None
         if _lib.BIO_write(self._into, _ffi.from_buffer(_received), count) != count:
             return main.CONNECTION_LOST
         # A record that came alone, as every small message does, is read without asking OpenSSL for more.  What is taken
@@ -181,13 +182,20 @@ class TLSStream:
 
     # -- writing
 
-    def write(self, parts: Sequence[Part]) -> None:
-        """Send ``parts`` as one message; nothing is sent on a connection that is being closed."""
+    def write(self, parts: Sequence[Part], size: int) -> None:
+        """Send ``parts``, about ``size`` bytes, as one message; nothing if the connection is being closed."""
         transport = self._transport
         if transport is None or not transport.connected or transport.disconnecting:
             return
         if self._tls.disconnecting:
             return
+        if size < RECORD:
+            self._encrypt(b"".join(parts), 0)
+        else:
+            self._encrypt_large(parts)
+        self._send()
+
+    def _encrypt_large(self, parts: Sequence[Part]) -> None:
         held: list[Part] = []
         size = waiting = 0
         for part in parts:
@@ -202,27 +210,25 @@ class TLSStream:
             held.append(view[:begin])
             waiting = self._encrypt(b"".join(held), waiting)
             end = length - (length - begin) % RECORD
-            while begin < end:
-                step = min(AT_ONCE, end - begin)
-                waiting = self._encrypt(view[begin : begin + step], waiting)
-                begin += step
+            waiting = self._encrypt(view[begin:end], waiting)
             held = [view[end:]]
             size = length - end
         self._encrypt(b"".join(held), waiting)
-        self._send()
 
     def _encrypt(self, data: Part, waiting: int) -> int:
-        """Encrypt ``data``, after sending what is encrypted if that is much; return how much is then."""
-        size = len(data)
-        if not size:
-            return waiting
-        if waiting + size > SEND_AT:
-            self._send()
-            waiting = 0
-        if _lib.SSL_write(self._ssl, _ffi.from_buffer(data), size) != size:
-            # Twisted gets the same error, and handles it.
-            self._tls.write(bytes(data))
-        return waiting + size
+        """Encrypt ``data``, and send what is encrypted whenever that is much; return how much is then."""
+        view = memoryview(data)
+        while view:
+            part, view = view[:AT_ONCE], view[AT_ONCE:]
+            size = len(part)
+            if waiting + size > SEND_AT:
+                self._send()
+                waiting = 0
+            if _lib.SSL_write(self._ssl, _ffi.from_buffer(part), size) != size:
+                # Twisted gets the same error, and handles it.
+                self._tls.write(bytes(part))
+            waiting += size
+        return waiting
 
     def _send(self) -> None:
         """Send what is encrypted; the reactor sends the rest."""
@@ -242,6 +248,8 @@ class TLSStream:
     def _send_waiting(self) -> Any:
         """Send what waits in the transport's buffer without joining it; called by the reactor."""
         transport = self._transport
+        if transport is None:
+            return None
         waiting = transport._tempDataBuffer
         if waiting and not transport.dataBuffer:
             try:

@@ -73,6 +73,12 @@ class StreamTests(TubCase):
                 sent.append(whole)
         self.assertEqual(await self.arrived(self.inbox, len(sent)), sent)
 
+    async def test_a_large_message_may_have_only_small_parts(self) -> None:
+        await self.join()
+        parts = [random.Random(6).randbytes(1000)] * (MAX_BATCH // 1000)
+        send_batch(self.reference, parts)
+        self.assertEqual(await self.arrived(self.inbox, 1), [b"".join(parts)])
+
     async def test_both_sides_send_at_once_and_call_each_other_in_between(self) -> None:
         """A call is read and written by Foolscap and Twisted, and keeps its place."""
         await self.join()
