@@ -28,7 +28,7 @@ and have no other effect.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from foolscap.banana import Banana
@@ -77,6 +77,12 @@ class _RootUnslicer(PBRootUnslicer):
     ]
 
 
+@cache
+def _first_tables(words: tuple[bytes, ...]) -> tuple[dict[bytes, int], dict[int, bytes]]:
+    """Return the vocabulary of a new connection for both directions; connections share it and must not change it."""
+    return {word: index for index, word in enumerate(words)}, dict(enumerate(words))
+
+
 class FastBroker(Broker):
     """For use as ``Tub.brokerClass``.
 
@@ -114,11 +120,17 @@ class FastBroker(Broker):
 
     # The encoding of "call" and "arguments" depends on the vocabulary.
 
+    def populateVocabTable(self, vocabStrings: list[bytes]) -> None:
+        outgoing, incoming = _first_tables(tuple(vocabStrings))
+        self.outgoingVocabTableWasReplaced(outgoing)
+        self.replaceIncomingVocabulary(incoming)
+
     def outgoingVocabTableWasReplaced(self, newTable: dict[bytes, int]) -> None:
         super().outgoingVocabTableWasReplaced(newTable)
         self._outgoing_changed()
 
     def outgoingVocabTableWasAmended(self, index: int, value: bytes) -> None:
+        self.outgoingVocabulary = dict(self.outgoingVocabulary)
         super().outgoingVocabTableWasAmended(index, value)
         self._outgoing_changed()
 
@@ -127,6 +139,7 @@ class FastBroker(Broker):
         self._incoming_changed()
 
     def addIncomingVocabulary(self, key: int, value: bytes) -> None:
+        self.incomingVocabulary = dict(self.incomingVocabulary)
         super().addIncomingVocabulary(key, value)
         self._incoming_changed()
 

@@ -208,6 +208,9 @@ class KernelNegotiation(Negotiation):
                 self._books.connection_closed(self)
 
             self.connectionLost = connection_lost  # type: ignore[method-assign]
+            # It lives as long as the connection, and is done.
+            self.theirCertificate = None
+            self.negotiationOffer: dict[str, str] = {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.isClient:
