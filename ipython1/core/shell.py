@@ -399,3 +399,11 @@ def open_shell(history_size: int) -> EngineShell:
     )
     shell.db = {}
     return shell
+
+
+def preload() -> None:
+    """Import what IPython imports only when the first session is opened."""
+    import IPython.core.completer
+    import IPython.core.completerlib
+    import IPython.core.magics
+    import IPython.core.oinspect  # noqa: F401

@@ -20,6 +20,7 @@ from types import ModuleType
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.protocol import Spawn
+from ipython1.daemon.pythoncommand import python_command
 from ipython1.daemon.ready import LEAVE, READY, READY_VARIABLE
 from ipython1.daemon.renew import (
     renew_main_module,
@@ -122,25 +123,6 @@ def import_program(name: str) -> ModuleType:
     except Exception as problem:
         raise SpawnError(f"cannot import {name}: {type(problem).__name__}: {problem}") from problem
     return module
-
-
-def package_root() -> str:
-    """Return the directory that contains the running ``ipython1`` package."""
-    return str(Path(__file__).resolve().parents[2])
-
-
-def python_command(module: str, argv: Sequence[str], *, python: str = "") -> list[str]:
-    """Return the command line that runs ``module.main(argv[1:])`` in a new Python process, named ``argv[0]``.
-
-    It finds the package even if it is not installed, and does not search the current directory.
-
-    :param python: the interpreter; empty for the current one.
-    """
-    code = (
-        f"import sys; sys.path.append({package_root()!r}); sys.argv[0] = {argv[0]!r}; "
-        f"from {module} import main; sys.exit(main(sys.argv[1:]))"
-    )
-    return [python or sys.executable, "-P", "-c", code, *argv[1:]]
 
 
 def _open_log(path: str) -> tuple[int, int]:

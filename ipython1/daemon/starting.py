@@ -6,7 +6,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 
-from ipython1.daemon.children import python_command
+from ipython1.daemon.pythoncommand import python_command
 
 MODULE = "ipython1.daemon.nanny"
 

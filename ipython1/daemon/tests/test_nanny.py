@@ -17,7 +17,6 @@ from typing import TypeVar
 from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
-from ipython1.daemon.children import python_command
 from ipython1.daemon.protocol import (
     Alive,
     AtEnd,
@@ -41,6 +40,7 @@ from ipython1.daemon.protocol import (
     decode,
     encode,
 )
+from ipython1.daemon.pythoncommand import python_command
 from ipython1.daemon.starting import MODULE, start_nanny
 
 SAMPLE = "ipython1.daemon.tests.sample_program"

@@ -10,7 +10,7 @@ import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.daemon.children import package_root
+from ipython1.daemon.pythoncommand import package_root
 
 PROGRAM = """
 import os, sys

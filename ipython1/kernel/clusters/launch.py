@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from ipython1.checks import check_bool
 from ipython1.core.lowlevel import set_high
-from ipython1.daemon.children import python_command
+from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles
 

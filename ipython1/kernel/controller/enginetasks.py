@@ -133,11 +133,12 @@ class EngineFace:
         rows: list[tuple[int, int, int, bytes]] = []
         size = 0
         while runs and size < frames.MAX_BATCH:
-            task_id, attempt, flags, payload = runs[0]
+            run = runs[0]
+            payload = run[3]
             if not isinstance(payload, bytes) or len(payload) > taskwire.INLINE:
                 break
+            rows.append(run)  # type: ignore[arg-type]  # its payload is not in a file
             runs.popleft()
-            rows.append((task_id, attempt, flags, payload))
             size += len(payload)
         for parts, length in taskwire.pack_runs(rows):
             link.send_packed(parts, length)

@@ -17,7 +17,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ipython1.daemon.children import python_command, tail
+from ipython1.daemon.children import tail
+from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batchsystems import (
     DEFAULT_SCRIPT,

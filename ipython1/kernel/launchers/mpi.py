@@ -16,9 +16,9 @@ from pathlib import Path
 
 from zope.interface import implementer
 
-from ipython1.daemon.children import python_command
 from ipython1.daemon.processes import ProcessSpec, ProcessStatus, State
 from ipython1.daemon.protocol import Spawn
+from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import read_log

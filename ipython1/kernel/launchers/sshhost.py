@@ -20,10 +20,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
-from ipython1.daemon.children import package_root
 from ipython1.daemon.companion import companion_command
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import End, Message
+from ipython1.daemon.pythoncommand import package_root
 from ipython1.daemon.starting import MODULE
 from ipython1.kernel.basics.error import ClusterError, ConnectionError
 from ipython1.kernel.launchers.clusterfile import HostSpec

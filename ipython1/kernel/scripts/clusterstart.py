@@ -25,12 +25,8 @@ LOCK_WAIT = 5.0
 
 def start(command: ClusterCommand) -> int:
     """Run a cluster in the foreground."""
-    from ipython1.daemon.processes import Start
-    from ipython1.daemon.protocol import Warm, encode
     from ipython1.daemon.ready import SILENCE
     from ipython1.daemon.starting import start_nanny
-    from ipython1.daemon.supervision import Supervision
-    from ipython1.kernel.launchers.programs import ENGINE_MODULE, request_controller
 
     config = command.config
     files = config.files()
@@ -42,6 +38,12 @@ def start(command: ClusterCommand) -> int:
         keep=[lock.fileno()] if lock else (), watch=SILENCE, log="" if log == "-" else log
     )
     try:
+        # The nanny starts meanwhile.
+        from ipython1.daemon.processes import Start
+        from ipython1.daemon.protocol import Warm, encode
+        from ipython1.daemon.supervision import Supervision
+        from ipython1.kernel.launchers.programs import ENGINE_MODULE, request_controller
+
         supervision = Supervision()
         if config.with_controller and starts_controller_here(config):
             for instruction in request_controller(supervision, config, files):

@@ -58,8 +58,10 @@ def preload() -> None:
     import ipython1.kernel.engine.process
     import ipython1.kernel.host.logs
     import ipython1.kernel.scripts.engineoptions  # noqa: F401
+    from ipython1.core import shell
     from ipython1.kernel.tub import tubs
 
+    shell.preload()
     tubs.preload()
 
 

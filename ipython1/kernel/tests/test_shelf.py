@@ -208,6 +208,23 @@ class LoadingTests(unittest.SynchronousTestCase):
             *("controller", "calls", "tasks.", "futures", "clients", "clusters"),
         )
 
+    def test_forked_engines_import_nothing_more(self) -> None:
+        """What they are forked from has all that a session and a connection need, so that many start fast."""
+        run_program(
+            """
+            import sys
+            from ipython1.kernel.scripts import ipengine; ipengine.preload()
+            from ipython1.core.interpreter import Interpreter
+            from ipython1.kernel.tub import tubs
+            before = set(sys.modules)
+            tubs.make_tub()
+            Interpreter().close()
+            parts = ("IPython", "cryptography", "foolscap", "ipython1", "twisted")
+            more = [name for name in set(sys.modules) - before if name.startswith(parts)]
+            assert not more, more
+            """
+        )
+
     def test_the_controller_loads_nothing_that_unpickles(self) -> None:
         """Neither with the interfaces that it offers unless the ini file says otherwise."""
         offered = config_manager.root.defaults()["controller"]["controller_interfaces"].values()

@@ -24,8 +24,10 @@ START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 def preload() -> None:
     """Import what the other functions need, where that is better done before they are called."""
-    import ipython1.kernel.host.certificates
     import ipython1.kernel.tub.kerneltub  # noqa: F401
+    from ipython1.kernel.host.certificates import make_certificate
+
+    make_certificate()  # the first one imports much
 
 
 def make_tub(cert_pem: bytes | None = None) -> KernelTub:
