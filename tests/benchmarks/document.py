@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.benchmarks import plots
-from tests.benchmarks.report import instructions, number, processor, spread
+from tests.benchmarks.report import instructions, number, place, processor, spread
 from tests.benchmarks.results import Results, Sample
 from tests.benchmarks.rows import EXTRA_PARTS, PARTS, SHARED_PARTS, Row
 
@@ -130,7 +130,7 @@ def _alone(results: Results, rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         for x in results.points(row.name):
             sample = results.find(row.name, "ipython1", x)
-            where = "" if x is None else f", {x:g} {row.along}"
+            where = "" if x is None else f", {place(row, x)}"
             # The goal of a row with several points is that of the last one.
             goal = _goal(row) if x in (None, results.points(row.name)[-1]) else ""
             body.append([f"{row.title}{where}, {row.unit}", goal, _cell(sample)])

@@ -106,7 +106,8 @@ def _lines(results: Results, name: str, axes: Any) -> None:
         )
         low, high = zip(*(each.quartiles for each in series), strict=True)
         axes.fill_between(xs, low, high, color=color, alpha=0.15, linewidth=0)
-    axes.set_xscale("log")
+    if row.along != "engines":
+        axes.set_xscale("log")
     points = [x for x in results.points(name) if x is not None]
     axes.set_xticks(points, [place(row, x).removesuffix(f" {row.along}") for x in points])
     axes.minorticks_off()
@@ -117,7 +118,7 @@ def _lines(results: Results, name: str, axes: Any) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.set_title(row.title, fontsize=10)
+    axes.set_title(row.title.replace(", ", ",\n"), fontsize=10)
     axes.set_xlabel("size" if row.along == "bytes" else row.along)
     axes.set_ylabel(row.unit)
     axes.grid(True, color=INK, alpha=0.25, linewidth=0.6)

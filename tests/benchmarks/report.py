@@ -51,7 +51,7 @@ def place(row: Row, x: float | None) -> str:
         for size, unit in ((2**20, "MB"), (2**10, "KB")):
             if x >= size:
                 return f"{x / size:g} {unit}"
-    return f"{x:g} {row.along}"
+    return f"{x:,g} {row.along}"
 
 
 def lines(results: Results) -> Iterator[str]:
