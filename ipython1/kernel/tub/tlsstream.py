@@ -39,11 +39,6 @@ AT_ONCE: Final = 16 * RECORD
 SEND_AT: Final = AT_ONCE + 2 * RECORD
 """Bytes that are encrypted before they are sent; thus a piece of a bulk transfer leaves together with its frame."""
 
-_RECORD_HEADER: Final = 5
-_RECORD_TRAILER: Final = 17
-"""Of TLS 1.3: the kind of the content, and the tag."""
-
-_NO_LIMIT: Final = 1 << 62
 _MOST_PARTS: Final = 32
 """Pieces of waiting data that are sent with one system call."""
 
@@ -143,20 +138,14 @@ class TLSStream:
             return main.CONNECTION_DONE
         if _lib.BIO_write(self._into, _ffi.from_buffer(_received), count) != count:
             return main.CONNECTION_LOST
-        # A record that came alone, as every small message does, is read without asking OpenSSL for more.  What is taken
-        # for one can be the end of an earlier one; then the rest is read when more comes.
-        length = _received[3] << 8 | _received[4] if count > _RECORD_HEADER else 0
-        alone = count == _RECORD_HEADER + length
-        missing = length - _RECORD_TRAILER if alone else _NO_LIMIT
         while not tls._lostTLSConnection:
             incoming = receiver.incoming
             if incoming is None:
                 size = _lib.SSL_read(ssl, _ffi.from_buffer(_plain), RECORD)
                 if size > 0 and not tls._aborted:
                     receiver.dataReceived(_plain[:size].tobytes())
-                missing -= size
             else:
-                begin = filled = incoming.filled
+                filled = incoming.filled
                 end = incoming.size
                 address = _ffi.from_buffer(incoming.memory)
                 size = 1
@@ -164,11 +153,10 @@ class TLSStream:
                     size = _lib.SSL_read(ssl, address + filled, end - filled)
                     filled += max(size, 0)
                 incoming.filled = filled
-                missing -= filled - begin
+            if self._ssl is None:
+                return None  # what came closed the connection
             if size <= 0:
                 self._nothing_read(ssl, size)
-                return None
-            if missing <= 0 or self._ssl is None:
                 return None
         return None
 
