@@ -8,6 +8,7 @@ a lock that says whose turn it is.  :class:`ReactorTurns` sits where Twisted's e
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,9 @@ from twisted.python import threadable
 from ipython1.core.interrupt import interrupts_deferred
 
 log = Logger()
+
+SWITCH: Final = "IPYTHON1_TAKE_TURNS"
+"""The environment variable that has the reactor's thread take all turns itself, if it is ``0``."""
 
 _EPOLL: Final = getattr(select, "epoll", ())
 _USED: Final = ("_newTimedCalls", "_justStopped", "_selectables", "_doReadOrWrite")
@@ -166,6 +170,8 @@ def _guarded(function: Callable[[], object]) -> None:
 
 def take_turns(reactor: Any) -> None:
     """Let other threads take turns of ``reactor``; call this in our own processes, before the reactor runs."""
+    if os.environ.get(SWITCH, "1") == "0":
+        return
     poller = getattr(reactor, "_poller", None)
     usable = isinstance(poller, _EPOLL) and all(hasattr(reactor, name) for name in _USED)
     if usable and not reactor.running:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from ipython1.kernel.host.turns import PlainTurns, take_turns, turns_of
+from ipython1.kernel.host.turns import SWITCH, PlainTurns, take_turns, turns_of
 from ipython1.kernel.tests.wiresupport import run_program
 
 BEGIN = """
@@ -159,6 +161,17 @@ class TurnTests(SynchronousTestCase):
 
 
 class OtherReactorTests(SynchronousTestCase):
+    def test_it_can_be_turned_off(self) -> None:
+        from twisted.internet.epollreactor import EPollReactor
+
+        self.patch(os, "environ", {**os.environ, SWITCH: "0"})
+        reactor = EPollReactor()
+        for each in reactor.removeAll():
+            self.addCleanup(each.connectionLost, None)
+        self.addCleanup(reactor._poller.close)
+        take_turns(reactor)
+        self.assertIsInstance(turns_of(reactor), PlainTurns)
+
     def test_others_are_woken(self) -> None:
         reactor = SelectReactor()
         for each in reactor.removeAll():
