@@ -18,8 +18,8 @@ PATIENCE: Final = 0.02
 _DATA: Final = 2
 """The buffer that holds the data, where an array is pulled: after the names, and what says how it is made."""
 
-_wholes: weakref.WeakSet[Any] = weakref.WeakSet()
-"""What was allocated for the parts of one array, and not joined yet."""
+_wholes: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""What was allocated for the parts of one array, and not joined yet, by its id."""
 
 
 class CallLater(Protocol):
@@ -68,7 +68,7 @@ class Adjoining:
         except MemoryError:
             return  # each of them says so, or there is room for it alone
         assert isinstance(whole, memoryview)
-        _wholes.add(whole.obj)
+        _wholes[id(whole.obj)] = whole.obj
         start = 0
         for part in parts:
             end = start + part.sizes[_DATA]
@@ -109,10 +109,14 @@ def adjoined(arrays: Sequence[Any]) -> Any:
         ):
             return None
         place += array.nbytes
-    joined = numpy.frombuffer(whole, first.dtype)
-    if joined.ctypes.data != first.ctypes.data or joined.nbytes != place - first.ctypes.data:
+    if not first.dtype.itemsize:
         return None
-    _wholes.discard(whole)
+    joined = numpy.frombuffer(
+        whole, first.dtype, (place - first.ctypes.data) // first.dtype.itemsize
+    )
+    if joined.ctypes.data != first.ctypes.data:
+        return None
+    _wholes.pop(id(whole), None)
     return joined.reshape(-1, *first.shape[1:])
 
 
@@ -121,11 +125,4 @@ def _memory_of(array: Any) -> Any:
     while hasattr(base, "base"):
         base = base.base
     memory = base.obj if isinstance(base, memoryview) else base
-    return memory if memory is not None and _is_whole(memory) else None
-
-
-def _is_whole(memory: object) -> bool:
-    try:
-        return memory in _wholes
-    except TypeError:
-        return False
+    return memory if memory is not None and _wholes.get(id(memory)) is memory else None

@@ -30,13 +30,13 @@ Here are the two ends; :mod:`~ipython1.kernel.wire.bulkrelay` has what is betwee
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.host.memorystock import stock
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.kernel.wire.payload import Buffers, Live, pack_sizes, total_size
@@ -51,14 +51,6 @@ ACK_EVERY: Final = 4
 
 LARGE_BUFFER: Final = 1024 * 1024
 """Bytes from which a received buffer gets memory of its own from the system."""
-
-_PRIVATE: Final = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
-"""Where there is a choice: faster, and processes that user code forks do not write to each other's arrays."""
-
-HUGE_FROM: Final = 4 * 1024 * 1024
-"""Bytes from which memory is asked for in huge pages: that makes the first write to it three times as fast."""
-
-_HUGE: Final = getattr(mmap, "MADV_HUGEPAGE", None)
 
 WritableBuffer: TypeAlias = bytearray | memoryview
 
@@ -406,17 +398,9 @@ def allocate(size: int) -> WritableBuffer:
     :raises MemoryError: when no such memory can be had.
     """
     try:
-        if size < LARGE_BUFFER:
-            return bytearray(size)
-        memory = mmap.mmap(-1, size, flags=_PRIVATE) if _PRIVATE else mmap.mmap(-1, size)
+        return bytearray(size) if size < LARGE_BUFFER else stock.allocate(size)
     except (MemoryError, OSError, OverflowError, ValueError):
         raise MemoryError(f"not enough memory for {size} bytes on the receiving side") from None
-    if _HUGE is not None and size >= HUGE_FROM:
-        try:
-            memory.madvise(_HUGE)
-        except OSError:
-            pass  # the system has none
-    return memoryview(memory)
 
 
 def copy_of(buffer: Buffer) -> Buffer:

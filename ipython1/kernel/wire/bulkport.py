@@ -7,9 +7,10 @@ from functools import partial
 from itertools import count
 from typing import TypeAlias
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.host.memorystock import KEEP, LARGE, stock
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import (
     ACKNOWLEDGED,
@@ -68,6 +69,7 @@ class BulkPort:
         self._numbers = count(1)
         self._round: dict[PieceSource, None] = {}
         self._waiting_for_room = False
+        self._tidying: IDelayedCall | None = None
         self.memory: LinkMemory | None = None
         """What this link shares with processes of the same host, if anything."""
         self._held: dict[int, OutgoingBulk] | None = None
@@ -268,6 +270,18 @@ class BulkPort:
         else:
             incoming = IncomingBulk(self.send, number, unpack_sizes(sizes), self._outlet.flush)
             self._incoming[number] = incoming
+            if sum(incoming.sizes) >= LARGE:
+                self._tidy_later()
+
+    def _tidy_later(self) -> None:
+        """Have memory given back that is kept for what comes, when nothing comes any more."""
+        if self._clock is not None and self._tidying is None:
+            self._tidying = self._clock.callLater(KEEP, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if stock.tidy():
+            self._tidy_later()
 
     def _piece(self, number: int, data: Buffer) -> None:
         if self._unnamed is not None and not self._unnamed.piece(number, len(data)):
@@ -287,7 +301,7 @@ class BulkPort:
             return
         if wanted and number in self._incoming:
             self._incoming[number].pieces(shared.view, number_of_pieces(run.size))
-        if self._relaying:
+        if self.memory.is_given(run.memory):
             shared.free(False)
 
     def _free_run(self, run: Run, lost: bool) -> None:
@@ -356,6 +370,9 @@ class BulkPort:
         self._round.clear()
         if self.memory is not None:
             self.memory.close()
+        if self._tidying is not None:
+            self._tidying.cancel()
+            self._tidying = None
 
 
 class _Collector:

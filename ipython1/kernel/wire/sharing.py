@@ -231,6 +231,7 @@ class LinkMemory:
         self._timer: Any = None
         self._waiting = False
         self._views: dict[int, memoryview] = {}
+        self._given: set[int] = set()
         self._offered: set[int] = set()
         self._mapped: set[int] = set()
         self._other_refuses = False
@@ -380,10 +381,11 @@ class LinkMemory:
     def add(self, number: int, view: memoryview) -> None:
         """The other side has given memory here."""
         self._views[number] = view
+        self._given.add(number)
 
-    def remove(self, number: int) -> None:
-        """It has taken it back."""
-        self._views.pop(number, None)
+    def is_given(self, number: int) -> bool:
+        """Whether the other side has given this memory, and so has to be told when a run is free."""
+        return number in self._given
 
     def view(self, run: Run) -> memoryview:
         """The bytes of a run that the other side refers to.
@@ -402,6 +404,7 @@ class LinkMemory:
             self._exchange.fetch(number, lambda view: self._fetched(number, view))
         elif what == GONE:
             self._views.pop(number, None)
+            self._given.discard(number)
             self._exchange.withdrawn(number)
         elif number not in self._offered:
             return
@@ -426,6 +429,7 @@ class LinkMemory:
         self._state = _State.REFUSED
         self._give_back()
         self._views.clear()
+        self._given.clear()
         self._offered.clear()
         self._mapped.clear()
         self._exchange.close()

@@ -201,6 +201,29 @@ class SharingTest(BulkTest):
         self.assertIn(frames.BULK_RUN, host.kinds)
         self.assertEqual(controller.memory._used, 0)
 
+    def test_the_controller_takes_for_itself(self):
+        """The data of tasks, for example."""
+        for clear in (
+            lambda port, number: None,
+            lambda port, number: port.drop(number, "unwanted"),
+        ):
+            clock = Clock()
+            hub = Hub()
+            wire = Wire(False, clock=clock)
+            hub.join(wire.first, wire.second)
+            heard = []
+            for pieces in (5, 50, 100):
+                number = wire.first.open([some_bytes(pieces)])
+                wire.first.begin(number)
+                while number not in wire.second._incoming:
+                    wire.step(True)
+                wire.second.take(number, lambda parts, why: heard.append(b"".join(parts or ())))
+                clear(wire.second, number)
+                while wire.step(True) or wire.step(False) or hub.step():
+                    pass
+            self.assertTrue(wire.first.memory.is_open)
+            self.assertEqual(wire.first.memory._used, 0)
+
     def test_what_the_controller_sends_and_nobody_wants_frees_its_slots(self):
         host = Host()
         controller, engine = host.sinks[0].first, host.sinks[0].second
