@@ -422,8 +422,8 @@ class ClientEnd:
 
     def _send_taken(self) -> None:
         if self._link is not None and self._taken:
-            for engine_id, first, count in self._taken.take():
-                self._link.send(frames.TAKEN, first, messages.pack_taken(engine_id, count))
+            for engine_ids, first, count in self._taken.take():
+                self._link.send(frames.TAKEN, first, messages.pack_taken(engine_ids, count))
 
     def _reply(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ipython1.kernel.wire.bulk import Incoming
-from ipython1.kernel.wire.messages import Outcome, SubmitMeta, runs_of
+from ipython1.kernel.wire.messages import MOST_TARGETS, Outcome, SubmitMeta, runs_of
 from ipython1.kernel.wire.payload import Buffers
 
 
@@ -84,12 +84,17 @@ class Arrived:
         """The controller hears of them in another way."""
         self._numbers.clear()
 
-    def take(self) -> Iterator[tuple[int, int, int]]:
-        """Engine, first number and count of runs of commands; they are forgotten."""
+    def take(self) -> Iterator[tuple[list[int], int, int]]:
+        """Engines, and first number and count of a run of commands of which their outcomes are here; all are
+        forgotten."""
         numbers, self._numbers = self._numbers, {}
+        engines: dict[tuple[int, int], list[int]] = {}
         for engine_id, some in numbers.items():
-            for first, count in runs_of(some):
-                yield engine_id, first, count
+            for run in runs_of(some):
+                engines.setdefault(run, []).append(engine_id)
+        for (first, count), ids in engines.items():
+            for start in range(0, len(ids), MOST_TARGETS):
+                yield ids[start : start + MOST_TARGETS], first, count
 
 
 class SentCommands:

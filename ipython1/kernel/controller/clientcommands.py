@@ -449,12 +449,14 @@ class ClientCommands:
     def _came(self, submission: Submission, outcome: Outcome) -> None:
         self._outcomes.came(submission, self._share(submission, outcome.engine_id), outcome)
 
-    def taken(self, first: int, engine_id: int, count: int = 1) -> None:
-        """The client has an engine's outcomes of so many commands."""
+    def taken(self, first: int, engine_ids: Iterable[int], count: int = 1) -> None:
+        """The client has some engines' outcomes of so many commands."""
+        ids = set(engine_ids)
         for number in range(first, first + count):
             submission = self._submissions.get(number)
-            share = None if submission is None else submission.shares.get(engine_id)
-            if submission is not None and share is not None:
+            if submission is None:
+                continue
+            for share in [each for each in submission.shares.values() if each.engine_id in ids]:
                 self._outcomes.taken(submission, share)
 
     def engine_changed(self, engine: QueuedEngine) -> None:

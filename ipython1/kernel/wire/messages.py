@@ -367,17 +367,19 @@ def runs_of(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield first, count
 
 
-def pack_taken(engine_id: int, count: int) -> bytes:
-    """The meta part of ``TAKEN``: the outcomes of so many commands, from the frame's number on, are here."""
-    return pack_ids((engine_id,)) + _RUN.pack(count)
+def pack_taken(engine_ids: Sequence[int], count: int) -> bytes:
+    """The meta part of ``TAKEN``: these engines' outcomes of so many commands, from the frame's number on, are here.
+
+    :param engine_ids: up to ``MOST_TARGETS``.
+    """
+    return _RUN.pack(count) + pack_ids(engine_ids)
 
 
-def unpack_taken(meta: Buffer) -> tuple[int, int]:
+def unpack_taken(meta: Buffer) -> tuple[tuple[int, ...], int]:
     """:raises ProtocolError: when it is malformed."""
-    if len(meta) != 4 + _RUN.size:
+    if len(meta) < _RUN.size:
         raise ProtocolError("what a client says of its outcomes has the wrong length")
-    (engine_id,) = unpack_ids(meta[:4])
-    return engine_id, int(_RUN.unpack_from(meta, 4)[0])
+    return unpack_ids(meta[_RUN.size :]), int(_RUN.unpack_from(meta)[0])
 
 
 def pack_confirm(origin: bytes, count: int) -> bytes:

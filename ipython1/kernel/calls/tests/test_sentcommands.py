@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from ipython1.kernel.calls.sentcommands import Outcome, SentCommand, SentCommands
+from ipython1.kernel.calls.sentcommands import Arrived, Outcome, SentCommand, SentCommands
 from ipython1.kernel.wire.messages import OK, SubmitMeta
 
 
@@ -50,3 +50,16 @@ class SecondControllerTests(unittest.SynchronousTestCase):
         self.assertIsNone(self.arrives(4))
         self.arrives(0)
         self.assertIs(self.commands.get(1), self.command)
+
+
+class ArrivedTests(unittest.SynchronousTestCase):
+    def test_a_broadcast_is_confirmed_at_once_for_all_engines(self) -> None:
+        arrived = Arrived()
+        for engine_id in range(1000):
+            arrived.add(7, engine_id)
+        arrived.add(8, 3)
+        told = list(arrived.take())
+        self.assertEqual(
+            [(len(ids), first, count) for ids, first, count in told], [(999, 7, 1), (1, 7, 2)]
+        )
+        self.assertFalse(arrived)
