@@ -23,9 +23,9 @@ def warm_up(mec: Any) -> None:
 
 
 class SharedMemory(FaultCase):
-    @limit(150)
+    @limit(240)
     def test_senders_and_receivers_are_killed(self) -> None:
-        print(soak(300, self.random.randrange(10**6), pause=0.3))
+        print(soak(120, self.random.randrange(10**6), pause=0.8))
 
     def test_a_stopped_engine_keeps_nobody_waiting(self) -> None:
         array = numpy.arange(SIZE // 8)
