@@ -59,6 +59,19 @@ def _in_a_thread(delay: float, call: Callable[[], None]) -> None:
         timer.start()
 
 
+_OWN_HANDLERS: Final = ("ipython1.", "_signal")
+"""How the names of the modules begin whose signal handlers touch nothing of the user's."""
+
+
+def has_other_handlers() -> bool:
+    """Whether user code has set signal handlers, which may run at any time."""
+    return any(
+        callable(handler)
+        and not (getattr(handler, "__module__", None) or "").startswith(_OWN_HANDLERS)
+        for handler in map(_getsignal, range(1, signal.NSIG))
+    )
+
+
 class InterruptGate:
     """The SIGINT handler of the process.
 
