@@ -59,6 +59,20 @@ def _in_a_thread(delay: float, call: Callable[[], None]) -> None:
         timer.start()
 
 
+_SIGNALS: Final = range(1, signal.NSIG)
+
+_OWN_HANDLERS: Final = ("ipython1.", "_signal")
+"""How the names of the modules begin whose signal handlers touch nothing of the user's."""
+
+
+def has_other_handlers() -> bool:
+    """Whether user code has set signal handlers, which may run, and raise, at any time in the main thread."""
+    return any(
+        not (getattr(handler, "__module__", None) or "").startswith(_OWN_HANDLERS)
+        for handler in filter(callable, map(_getsignal, _SIGNALS))
+    )
+
+
 class InterruptGate:
     """The SIGINT handler of the process.
 

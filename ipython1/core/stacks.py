@@ -42,12 +42,14 @@ _OWN_THREADS: Final = ("ipython1-reactor", "PoolThread-twisted")
 
 
 def has_other_threads() -> bool:
-    """Whether user code has started threads that still run."""
+    """Whether user code has started threads that still run, with or without the module ``threading``."""
     main = threading.main_thread()
-    return any(
-        thread is not main and not thread.name.startswith(_OWN_THREADS)
+    own = {
+        thread.ident
         for thread in threading.enumerate()
-    )
+        if thread is main or thread.name.startswith(_OWN_THREADS)
+    }
+    return not own.issuperset(sys._current_frames())
 
 
 def main_thread_stack() -> str:

@@ -79,7 +79,6 @@ class ReactorInThread:
                     daemon=True,
                 )
                 thread.start()
-                # Only now, as check() takes a thread that is not alive for one that has ended.
                 self._pid, self._thread = os.getpid(), thread
                 let_go_in_children(reactor)
                 if hasattr(os, "register_at_fork"):
@@ -90,8 +89,10 @@ class ReactorInThread:
         return reactor
 
     def _run(self, reactor: Any) -> None:
-        reactor.run(installSignalHandlers=False)
-        self._end()
+        try:
+            reactor.run(installSignalHandlers=False)
+        finally:
+            self._end()
         # Foolscap would tell them in the reactor's next turn, which never comes.
         for end in list(self._connections):
             end.give_up("Twisted's reactor has stopped in this process")
@@ -113,7 +114,11 @@ class ReactorInThread:
             raise ClientError(trouble)
 
     def trouble(self) -> str:
-        """Return why the reactor cannot run calls; empty if it can.  Takes no lock, as a fork may have left it held."""
+        """Return why the reactor cannot run calls; empty if it can.
+
+        Takes no lock, as a fork may have left it held.  Does not ask the thread: if Ctrl-C comes while it is asked,
+        Python takes it for ended from then on.
+        """
         if self._thread is None:
             return ""
         if self._pid != os.getpid():
@@ -121,7 +126,7 @@ class ReactorInThread:
                 "this process was forked from one that already used an ipython1 client; "
                 "spawn the process instead of forking it, or fork before creating clients"
             )
-        if not self._thread.is_alive():
+        if self.ended:
             return (
                 "Twisted's reactor has stopped in this process and cannot be restarted; clients no longer work in this "
                 "process"

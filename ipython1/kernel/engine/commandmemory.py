@@ -7,6 +7,7 @@ at most, and that its outcome is there until the controller says that it is safe
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -138,13 +139,18 @@ class CommandMemory:
             self._live.clear()
             self._size = 0
 
-    def take_live(self) -> list[Live]:
-        """The outcomes that user code could still change, and that the caller secures against that."""
+    @property
+    def live(self) -> Sequence[tuple[Key, Live]]:
+        """The outcomes that user code could still change, until the caller has secured them against that."""
         if not self._live:
-            return []
+            return ()
         with self._lock:
-            live, self._live = self._live, {}
-            return list(live.values())
+            return tuple(self._live.items())
+
+    def secured(self, key: Key) -> None:
+        """User code cannot change the outcome of a command any more."""
+        with self._lock:
+            self._live.pop(key, None)
 
     @property
     def held(self) -> tuple[Key, ...]:

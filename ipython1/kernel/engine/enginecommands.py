@@ -190,13 +190,24 @@ class EngineCommands:
         self._send(command.key, outcome)
 
     def before_user_code(self) -> None:
-        """Copy what outcomes have of the user's objects, as these may change now; in the main thread."""
-        for live in self._memory.take_live():
-            large = self._memory.size > MOST_HELD
-            live.secure(self._to_file if large else copy_of)
+        """Copy what outcomes have of the user's objects, as these may change now; in the main thread.
 
-    def _to_file(self, buffer: Buffer) -> Buffer:
-        return self._overflow.put((buffer,))[0]
+        What this did not get to, as it was interrupted or there was no room, is copied before the next user code.
+
+        :raises MemoryError: if there is no room; no user code may run.
+        """
+        for key, live in self._memory.live:
+            live.secure(self._copied)
+            self._memory.secured(key)
+
+    def _copied(self, buffer: Buffer) -> Buffer:
+        if self._memory.size <= MOST_HELD:
+            try:
+                return copy_of(buffer)
+            except MemoryError:
+                pass  # a file takes none
+        (copied,) = self._overflow.put((buffer,))
+        return copy_of(buffer) if copied is buffer else copied
 
     def _send(self, key: Key, outcome: Outcome) -> None:
         origin, number = key

@@ -111,11 +111,12 @@ class TaskRunner:
         :returns: how it ended, its result, and the seconds it took.
         """
         begin = time.perf_counter()
-        self._home.begin()
+        named = False
         try:
-            outcome, named = self._attempt(payload)
-        finally:
-            self._home.end()
+            with self._service.calling():
+                outcome, named = self._attempt(payload)
+        except BaseException as problem:
+            outcome = _failed(problem)
         try:
             good, data = pack_result(outcome, outcome.value, named)
             if len(data) > self.most_bytes:
@@ -176,15 +177,13 @@ class TaskRunner:
     def depends(self, digest: bytes) -> bool:
         """Whether a dependency function holds for this engine's properties; an exception counts as no."""
         service = self._service
-        self._home.begin()
         try:
-            function = self._function(digest)
-            outcome = self._interpreter.call(function, (dict(service.properties),))
-            return outcome.failure is None and bool(outcome.value)
+            with service.calling():
+                function = self._function(digest)
+                outcome = self._interpreter.call(function, (dict(service.properties),))
+                return outcome.failure is None and bool(outcome.value)
         except BaseException:
             return False
-        finally:
-            self._home.end()
 
     def _function(self, digest: bytes, flags: int = 0) -> Any:
         known = self._functions.get(digest)

@@ -5,7 +5,6 @@ Commands run in the order in which they came, and before tasks that have not beg
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from ipython1.core.failures import ExceptionRecord, record_exception
-from ipython1.core.interrupt import InterruptGate
+from ipython1.core.interrupt import InterruptGate, has_other_handlers
 from ipython1.core.stacks import has_other_threads
 from ipython1.core.texts import short_repr
 from ipython1.kernel.basics.error import ProtocolError
@@ -99,7 +98,7 @@ def _as_live(buffers: Buffers) -> Buffers:
     if not any(type(buffer) is memoryview for buffer in buffers):
         return buffers
     live = Live(buffers)
-    if has_other_threads() or any(signal.getitimer(signal.ITIMER_REAL)):
+    if has_other_threads() or has_other_handlers():
         live.secure(copy_of)
     return live
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from twisted.logger import Logger
 from twisted.python import threadable
 
-from ipython1.core.interrupt import interrupts_deferred
+from ipython1.core.interrupt import has_other_handlers, interrupts_deferred
 
 log = Logger()
 
@@ -68,7 +68,8 @@ class ReactorTurns:
     ========  ================================================  ========================================
 
     The lock is held in all states but *waiting*.  :meth:`call` wakes the reactor if it is turning, if earlier calls
-    wait for it, or if its next timer may have changed.
+    wait for it, or if its next timer may have changed; and always if a signal handler of the user's may raise in this
+    thread, as half a turn is something that nobody is prepared for.
 
     :param reactor: not running yet.
     """
@@ -83,7 +84,7 @@ class ReactorTurns:
 
     def call(self, function: Callable[[], object]) -> None:
         """See :class:`Turns`."""
-        if self._lock.locked():
+        if self._lock.locked() or _may_be_broken_off():
             self._reactor.callFromThread(function)
         else:
             with interrupts_deferred():  # Ctrl-C must not end a turn half-way
@@ -103,7 +104,7 @@ class ReactorTurns:
             threadable.ioThread = threading.get_ident()  # type: ignore[assignment]
             try:
                 function()
-            finally:  # it may be a signal handler of the user's that raises in it
+            finally:
                 self._make_calls()
                 threadable.ioThread = its_thread
                 if self._has_more:
@@ -146,6 +147,11 @@ class ReactorTurns:
                 except BaseException:
                     log.failure("what follows from the loss of a connection failed")
         return ()
+
+
+def _may_be_broken_off() -> bool:
+    """Whether what this thread does may end anywhere, by what a signal handler raises."""
+    return threading.get_ident() == threading.main_thread().ident and has_other_handlers()
 
 
 class _Poller:

@@ -46,19 +46,19 @@ class Serialized:
 class Live(list[Buffer]):
     """Buffers that may belong to objects of the user's, who changes them in time.
 
-    Before that can happen :meth:`secure` exchanges them for copies, also for those who are reading them.
+    Before that can happen :meth:`secure` exchanges them for copies, also for those who are reading them.  If that fails
+    or is interrupted, it goes on when it is called again.
     """
 
     def __init__(self, buffers: Buffers) -> None:
         super().__init__(buffers)
-        self._secure = False
+        self._secured = 0
 
     def secure(self, copy: Callable[[Buffer], Buffer]) -> None:
         """Have ``copy`` copy what is not secure; from the thread that runs the user's code."""
-        if not self._secure:
-            for index, buffer in enumerate(self):
-                self[index] = copy(buffer)
-            self._secure = True
+        while self._secured < len(self):
+            self[self._secured] = copy(self[self._secured])
+            self._secured += 1
 
 
 def total_size(buffers: Buffers) -> int:

@@ -41,6 +41,33 @@ class SizeTests(unittest.SynchronousTestCase):
             pack_task(Kind.CALL, 0, b"digest", pickle.dumps(b"x" * 2000))
 
 
+class BeforeUserCodeTests(unittest.SynchronousTestCase):
+    """What was given away before is copied before a task can change it."""
+
+    def setUp(self) -> None:
+        self.interpreter = PlainInterpreter()
+        self.service = EngineService(self.interpreter)  # type: ignore[arg-type]
+        self.runner = TaskRunner(self.service)
+        self.task = pack_task(Kind.SOURCE, 0, b"a = 2", b"a")
+
+    def test_it_is_called_before_a_task_and_before_a_dependency(self) -> None:
+        seen: list[object] = []
+        self.service.before_user_code = lambda: seen.append(self.interpreter.user_ns.get("a"))
+        self.runner.run(self.task, lambda: False)
+        self.runner.depends(b"unknown")
+        self.assertEqual(seen, [None, 2])
+
+    def test_a_task_does_not_run_if_that_fails(self) -> None:
+        def fail() -> None:
+            raise MemoryError("no room")
+
+        self.service.before_user_code = fail
+        status, data, _ = self.runner.run(self.task, lambda: False)
+        self.assertIs(status, Status.FAILED)
+        self.assertIn("no room", str(unpack_result(data).failure))
+        self.assertNotIn("a", self.interpreter.user_ns)
+
+
 class Prepared(StringTask):
     """A type of one's own that still runs code."""
 

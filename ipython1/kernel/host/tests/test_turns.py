@@ -159,6 +159,31 @@ class TurnTests(SynchronousTestCase):
     """
         )
 
+    def test_no_signal_handler_of_the_users_can_break_off_a_turn(self) -> None:
+        self.run_program(
+            """
+    seen = []
+    def call():
+        signal.raise_signal(signal.SIGALRM)
+        seen.append(get_ident())
+    def handler(number, frame):
+        raise TimeoutError
+    signal.signal(signal.SIGALRM, handler)
+    try:
+        turns.call(call)
+        from_thread(lambda: None)
+    except TimeoutError:
+        seen.append("raised")
+    from_thread(lambda: None)
+    assert sorted(seen, key=str) == [thread.ident, "raised"], seen
+
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    until_it_waits()
+    turns.call(lambda: seen.append(get_ident()))
+    assert seen[2:] == [get_ident()], seen
+    """
+        )
+
 
 class OtherReactorTests(SynchronousTestCase):
     def test_it_can_be_turned_off(self) -> None:

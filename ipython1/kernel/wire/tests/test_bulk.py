@@ -176,6 +176,25 @@ class CursorTest(BulkTest):
         rest = b"".join(bytes(cursor.piece()) for _ in range(13))
         self.assertEqual(begin + rest, b"head" + bytes(range(100)))
 
+    def test_securing_goes_on_where_it_was_interrupted(self):
+        data = [bytearray(b"before") for _ in range(3)]
+        live = Live([memoryview(each) for each in data])
+        made = []
+
+        def interrupted(buffer):
+            if len(made) == 1:
+                raise KeyboardInterrupt
+            made.append(buffer)
+            return copy_of(buffer)
+
+        self.assertRaises(KeyboardInterrupt, live.secure, interrupted)
+        live.secure(copy_of)
+        for each in data:
+            each[:] = b"after!"
+        seen = bytearray(18)
+        Cursor(live).copy_to(memoryview(seen))
+        self.assertEqual(seen, b"before" * 3)
+
     def test_a_live_piece_does_not_change_once_it_is_read(self):
         data = bytearray(range(100))
         piece = Cursor(Live([memoryview(data)])).piece()
