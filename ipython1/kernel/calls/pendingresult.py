@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from concurrent.futures._base import FINISHED
 from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 
 from ipython1.checks import check_timeout, is_number
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
+from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.calls import Call
@@ -33,6 +35,17 @@ class Finish(Protocol):
     """Converts the controller's answer to the result of the call, or raises its error."""
 
     def __call__(self, raw: Any, /) -> Any: ...
+
+
+class _Over(Signal):
+    """Waits for a future as the functions of ``concurrent.futures`` do."""
+
+    __slots__ = ()
+
+    def add_result(self, future: object) -> None:
+        self.set()
+
+    add_exception = add_cancelled = add_result
 
 
 class PendingResult(Future[Any]):
@@ -69,7 +82,10 @@ class PendingResult(Future[Any]):
         self.client = client
         self._decode_lock = threading.Lock()
         self._decoded: tuple[Any, BaseException | None] | None = None
-        self._accepted: Future[list[int]] | None = Future() if announced else None
+        self._accepted: Answer[list[int]] | None = Answer() if announced else None
+        self._over = _Over()
+        waiters: list[Any] = self._waiters
+        waiters.insert(0, self._over)
         self._call: Call | None = None
         self._run_in_reactor: Callable[..., Any] | None = None
         self._dropped = False
@@ -258,7 +274,12 @@ class PendingResult(Future[Any]):
         if self.done():
             return
         with waiting(self):
-            super().exception(timeout)
+            if not self._over.wait(timeout):
+                raise TimeoutError
+
+    def done(self) -> bool:
+        # Without its lock, which the reactor's thread takes.
+        return self._state == FINISHED
 
     # -- the methods of Future, which decode the answer when it is first needed
 

@@ -22,6 +22,7 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
     WaitInterrupted,
 )
+from ipython1.kernel.calls.answer import Answer
 from ipython1.kernel.host.sockets import let_go_in_children
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.host.turns import take_turns, turns_of
@@ -198,22 +199,20 @@ def _wait_for(
     function: Callable[[], Any],
     timeout: float | None,
 ) -> Any:
-    from concurrent.futures import Future
-
     from twisted.internet.defer import ensureDeferred, maybeDeferred
     from twisted.python.failure import Failure
 
-    future: Future[Any] = Future()
+    answer: Answer[Any] = Answer()
 
     def failed(failure: Failure) -> None:
         problem = failure.value or RuntimeError("failed")
         # For errors of this package, a traceback of the reactor's thread is of no help.
         story = None if isinstance(problem, KernelError) else problem.__traceback__
-        future.set_exception(problem.with_traceback(story))
+        answer.set_exception(problem.with_traceback(story))
 
     def call() -> None:
         result = maybeDeferred(_as_deferred)
-        result.addCallbacks(future.set_result, failed)
+        result.addCallbacks(answer.set_result, failed)
 
     def _as_deferred() -> Any:
         value = function()
@@ -221,12 +220,12 @@ def _wait_for(
 
     call_in_reactor(call)
     try:
-        return future.result(timeout)
+        return answer.result(timeout)
     except KeyboardInterrupt:
         raise WaitInterrupted(
             "KeyboardInterrupt: stopped waiting for the controller's answer"
         ) from None
     except TimeoutError:
-        if future.done():
+        if answer.is_there:
             raise
         raise ResultNotCompleted(f"no answer within {timeout:g} s") from None

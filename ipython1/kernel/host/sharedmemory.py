@@ -6,12 +6,14 @@ are not inherited by other programs, and a forked child does not have the memory
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import mmap
 import os
 import socket
 import struct
 import sys
+import weakref
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,8 +106,12 @@ _NO_DESCRIPTOR: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >
 def _map(fd: int, size: int, access: int) -> mmap.mmap:
     mapped = mmap.mmap(fd, size, prot=access, **_NO_DESCRIPTOR)
     mapped.madvise(mmap.MADV_DONTFORK)
+    _mappings[id(mapped)] = mapped
     _let_go_in_children()
     return mapped
+
+
+_mappings: weakref.WeakValueDictionary[int, mmap.mmap] = weakref.WeakValueDictionary()
 
 
 @functools.cache
@@ -115,6 +121,9 @@ def _let_go_in_children() -> None:
 
 
 def _let_go() -> None:
+    for mapped in list(_mappings.values()):
+        # A child does not have the memory, and something else may be at its place when it would be unmapped.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(mapped))
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     for name in os.listdir("/proc/self/fd"):
         try:

@@ -114,7 +114,7 @@ class Cursor:
         self._buffers = buffers
         self._index = 0
         self._position = 0
-        self.live = isinstance(buffers, Live)
+        self._live = buffers if isinstance(buffers, Live) else None
 
     def _parts(self, size: int) -> Iterator[memoryview]:
         """The next ``size`` bytes, in as many parts as they come in; fewer at the end."""
@@ -129,22 +129,33 @@ class Cursor:
 
     def piece(self) -> Buffer:
         """The next piece: ``PIECE_SIZE`` bytes, or fewer at the end."""
+        if self._live is not None:
+            memory = bytearray(PIECE_SIZE)
+            return memoryview(memory)[: self.copy_to(memoryview(memory))]
         parts = list(self._parts(PIECE_SIZE))
-        if self.live or len(parts) != 1:
-            return b"".join(parts)
-        return parts[0]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def copy_to(self, memory: memoryview) -> int:
         """Copy the next bytes to ``memory``; returns how many there were."""
-        position = 0
-        for part in self._parts(len(memory)):
-            memory[position : position + len(part)] = part
-            position += len(part)
-        return position
+        while True:
+            begin, secured = (self._index, self._position), self._secured
+            position = 0
+            for part in self._parts(len(memory)):
+                memory[position : position + len(part)] = part
+                position += len(part)
+            if self._secured == secured:
+                return position
+            # The user's thread may have changed what was read last, after it was copied elsewhere.
+            self._index, self._position = begin
+
+    @property
+    def _secured(self) -> int:
+        return 0 if self._live is None else self._live.secured
 
     def drop(self) -> None:
         """Let go of the buffers."""
         self._buffers = ()
+        self._live = None
 
 
 OnSent: TypeAlias = Callable[[str | None], None]

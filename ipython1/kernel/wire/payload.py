@@ -48,17 +48,19 @@ class Live(list[Buffer]):
 
     Before that can happen :meth:`secure` exchanges them for copies, also for those who are reading them.  If that fails
     or is interrupted, it goes on when it is called again.
+
+    :ivar secured: how many of them are copies.
     """
 
     def __init__(self, buffers: Buffers) -> None:
         super().__init__(buffers)
-        self._secured = 0
+        self.secured = 0
 
     def secure(self, copy: Callable[[Buffer], Buffer]) -> None:
         """Have ``copy`` copy what is not secure; from the thread that runs the user's code."""
-        while self._secured < len(self):
-            self[self._secured] = copy(self[self._secured])
-            self._secured += 1
+        while self.secured < len(self):
+            self[self.secured] = copy(self[self.secured])
+            self.secured += 1
 
 
 def total_size(buffers: Buffers) -> int:
