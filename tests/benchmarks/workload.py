@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from tests.benchmarks import meters, work
@@ -285,11 +286,11 @@ def objects(contestant: Contestant, clock: Clock, prefix: str) -> None:
         return getattr(contestant, prefix + name)
 
     def there(name: str, value: Any) -> None:
-        clock.measure(prefix + name, lambda: method(name)(value), 3, amount=megabytes)
+        clock.measure(prefix + name, lambda: method(name)(value), 7, amount=megabytes, warm=3)
 
     def back(name: str, value: Any) -> None:
         check(method(name)(), value)
-        clock.measure(prefix + name, method(name), 3, amount=megabytes)
+        clock.measure(prefix + name, method(name), 7, amount=megabytes, warm=3)
 
     if contestant.can(prefix + "push_one"):
         there("push_one", array)
@@ -297,7 +298,7 @@ def objects(contestant: Contestant, clock: Clock, prefix: str) -> None:
             back("pull_one", array)
     if contestant.can(prefix + "push_all"):
         action = method("push_all")
-        clock.measure(prefix + "push_all", lambda: action(array), 2)
+        clock.measure(prefix + "push_all", lambda: action(array), 5, warm=3)
     if contestant.can(prefix + "scatter"):
         there("scatter", array)
         if contestant.can(prefix + "gather"):
@@ -310,9 +311,10 @@ def kinds(contestant: Contestant, clock: Clock) -> None:
     size = clock.plan.size
     for kind in ("frame", "list", "bytes"):
         value = work.make(kind, size)
-        clock.measure(f"push_{kind}", lambda: contestant.push_one(value), 2, amount=size / 2**20)
+        there = partial(contestant.push_one, value)
+        clock.measure(f"push_{kind}", there, 5, amount=size / 2**20, warm=2)
         check(contestant.pull_one(), value)
-        clock.measure(f"pull_{kind}", contestant.pull_one, 2, amount=size / 2**20)
+        clock.measure(f"pull_{kind}", contestant.pull_one, 5, amount=size / 2**20, warm=2)
 
 
 def sizes(contestant: Contestant, clock: Clock) -> None:

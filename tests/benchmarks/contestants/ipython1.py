@@ -46,6 +46,8 @@ class Kernel(Contestant):
         self.tc = client.TaskClient()
         told = self.mec.execute("import os; print(os.getpid())")
         self._engines = [int(each["stdout"]) for each in told]
+        self._idle_engines = [meters.own_megabytes(pid) for pid in self._engines]
+        self._idle_controller = meters.resident_megabytes(self._controller())
 
     def stop(self) -> None:
         self.mec.close()
@@ -115,9 +117,8 @@ class Kernel(Contestant):
     def more(self, clock: Clock) -> None:
         parts = self.plan.parts
         if "startup" in parts:
-            sizes = [meters.own_megabytes(pid) for pid in self._engines]
-            clock.write("memory_engine", sizes)
-            clock.write("memory_controller", [meters.resident_megabytes(self._controller())])
+            clock.write("memory_engine", self._idle_engines)
+            clock.write("memory_controller", [self._idle_controller])
         if "calls" in parts:
             self._more_calls(clock)
         if "data" in parts:
