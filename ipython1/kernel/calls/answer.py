@@ -36,7 +36,10 @@ class Signal:
         lock.acquire()
         self._waiting.append(lock)
         # It may have happened before it could know of this lock.
-        return self.is_set or lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+        if self.is_set or lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+            return True
+        self._waiting.remove(lock)
+        return self.is_set
 
 
 class Answer(Generic[T]):
