@@ -91,6 +91,9 @@ class Observer:
             raise Violation(f"{self._story.work} was accepted twice, for other engines")
         self._story.targets = tuple(ids)
 
+    def outcome_begins(self, engine_id: int, incoming: object) -> None:
+        """It is received as any other."""
+
     def outcome(self, outcome: Outcome) -> None:
         self._oracle.command_outcome(self._story, outcome)
 
