@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy
 
-from ipython1.kernel.host.sharedmemory import SWITCH, shared_here
+from ipython1.kernel.host.sharedmemory import SWITCH
 from ipython1.kernel.objects.taskobjects import StringTask
+from ipython1.testing.processes import shared_here
 from tests.faults.common import Cluster, FaultCase, engine_pids, limit, stopped, timed, until
 from tests.soak.transfers import soak
 

@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 from ipython1.daemon import osprocess
-from ipython1.kernel.host.sharedmemory import shared_here
+from ipython1.kernel.host.sharedmemory import SHOWN
 from ipython1.kernel.wire import sharing
+from ipython1.testing.processes import shared_here
 from tests.faults.common import Cluster, engine_pids, files_of, until
 
 INI = """[task]
@@ -107,7 +108,7 @@ def left(pids: list[int]) -> dict[int, tuple[int, int]]:
     """Bytes of shared memory that processes have mapped, and how often they have some open; only where there is any."""
     found = {}
     for pid in pids:
-        opened = sum("/memfd:ipython1.shared" in what for what in files_of(pid).values())
+        opened = sum(SHOWN in what for what in files_of(pid).values())
         mapped = shared_here(pid)
         if opened or mapped:
             found[pid] = (mapped, opened)

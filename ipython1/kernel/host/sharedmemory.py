@@ -14,7 +14,6 @@ import socket
 import struct
 import sys
 import weakref
-from pathlib import Path
 from typing import Any, Final
 
 from ipython1.kernel.host.memory import available_memory
@@ -29,7 +28,7 @@ MOST: Final = 64 * 2**20
 """Bytes of the largest memory that is taken from another process."""
 
 _NAME: Final = "ipython1.shared"
-_SHOWN: Final = f"/memfd:{_NAME}"
+SHOWN: Final = f"/memfd:{_NAME}"
 """How the operating system shows it; nothing else needs the name."""
 
 _ADD_SEALS: Final = 1033
@@ -127,7 +126,7 @@ def _let_go() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     for name in os.listdir("/proc/self/fd"):
         try:
-            if os.readlink(f"/proc/self/fd/{name}").startswith(_SHOWN):
+            if os.readlink(f"/proc/self/fd/{name}").startswith(SHOWN):
                 # Not closed, as the object that has it will do that.
                 os.dup2(nothing, int(name), inheritable=False)
         except OSError:
@@ -201,17 +200,3 @@ def receive(connection: socket.socket, most: int) -> tuple[bytes, int | None]:
     for extra in fds[1:]:
         os.close(extra)
     return message, fds[0] if fds else None
-
-
-def shared_here(pid: int) -> int:
-    """Return how many bytes of such memory a process has mapped, for people and tests; 0 if it cannot be told."""
-    total = 0
-    try:
-        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    except OSError:
-        return 0
-    for line in lines:
-        if _SHOWN in line:
-            start, end = line.split(" ", 1)[0].split("-")
-            total += int(end, 16) - int(start, 16)
-    return total

@@ -13,6 +13,7 @@ from ipython1.kernel.host import memory, sharedmemory
 from ipython1.kernel.host.sharedmemory import SharedMemory, map_readable
 from ipython1.kernel.tub.memoryexchange import MOST_OF_ONE, MemoryHub, PartyExchange
 from ipython1.kernel.wire.link import FrameLink, TurnFlusher
+from ipython1.testing.processes import shared_here
 
 SIZE = 65536
 
@@ -169,13 +170,13 @@ class ExchangeTest(TestCase):
             try:
                 left = [
                     os.readlink(f"/proc/self/fd/{made.fd}"),
-                    sharedmemory.shared_here(os.getpid()),
+                    shared_here(os.getpid()),
                 ]
                 os._exit(left != [os.devnull, 0])
             finally:
                 os._exit(2)
         self.assertEqual(os.waitpid(child, 0)[1], 0)
-        self.assertEqual(sharedmemory.shared_here(os.getpid()), SIZE)
+        self.assertEqual(shared_here(os.getpid()), SIZE)
 
     def test_received_descriptors_are_not_inherited(self):
         one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
