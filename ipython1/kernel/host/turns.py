@@ -25,7 +25,11 @@ SWITCH: Final = "IPYTHON1_TAKE_TURNS"
 """The environment variable that has the reactor's thread take all turns itself, if it is ``0``."""
 
 _EPOLL: Final = getattr(select, "epoll", ())
-_USED: Final = ("_newTimedCalls", "_justStopped", "_selectables", "_doReadOrWrite")
+_READABLE: Final = getattr(select, "EPOLLIN", 1)
+_USED: Final = (
+    *("_newTimedCalls", "_justStopped", "_selectables"),
+    *("_doReadOrWrite", "_disconnectSelectable", "threadCallQueue", "timeout"),
+)
 """What is used of Twisted's reactor and not documented; another version may have other names."""
 
 
@@ -124,29 +128,56 @@ class ReactorTurns:
     def wait(self, timeout: float, most: int) -> Sequence[tuple[int, int]]:
         """End a turn, wait for events, and begin the next one with them; in place of ``epoll.poll``.
 
+        As long as there is nothing else for the reactor to do, turns follow each other here, without its steps.
+
         :returns: nothing, as the events have been handled: without Twisted's context for each, which takes as long as
             to read a small message.  (It says in messages of Twisted's older log from which connection they are.)
         """
-        if self._soon:
-            self._make_calls()
-            if self._has_more:
-                timeout = 0
-        its_thread = threadable.ioThread
-        self._lock.release()
-        try:
-            events = self._poll(timeout, most)
-        finally:
-            self._lock.acquire()
-            threadable.ioThread = its_thread
-        selectables, handle = self._reactor._selectables, self._reactor._doReadOrWrite
+        reactor = self._reactor
+        while True:
+            if self._soon:
+                self._make_calls()
+                if self._has_more:
+                    timeout = 0
+            self._lock.release()
+            try:
+                events = self._poll(timeout, most)
+            finally:
+                self._lock.acquire()
+            self._handle(events)
+            if not events or reactor.threadCallQueue or reactor._justStopped or not reactor.running:
+                return ()
+            left = reactor.timeout()
+            if left is None:
+                timeout = -1
+            elif left > 0:
+                timeout = left
+            else:
+                return ()
+
+    def _handle(self, events: Sequence[tuple[int, int]]) -> None:
+        reactor = self._reactor
         for descriptor, event in events:
-            selectable = selectables.get(descriptor)
-            if selectable is not None:  # else it was closed in this turn
-                try:
-                    handle(selectable, descriptor, event)
-                except BaseException:
-                    log.failure("what follows from the loss of a connection failed")
-        return ()
+            selectable = reactor._selectables.get(descriptor)
+            if selectable is None:
+                continue  # it was closed in this turn
+            try:
+                if event == _READABLE:
+                    reason = selectable.doRead()
+                    if reason:
+                        reactor._disconnectSelectable(selectable, reason, True)
+                else:
+                    reactor._doReadOrWrite(selectable, descriptor, event)
+            except BaseException as problem:
+                _lost_by(reactor, selectable, problem)
+
+
+def _lost_by(reactor: Any, selectable: Any, problem: BaseException) -> None:
+    log.failure("reading from a connection failed, or what follows from its loss")
+    try:
+        reactor._disconnectSelectable(selectable, problem, False)
+    except BaseException:
+        log.failure("what follows from the loss of a connection failed")
 
 
 def _may_be_broken_off() -> bool:
@@ -188,3 +219,4 @@ def turns_of(reactor: Any) -> Turns:
     """Return the turns of ``reactor``."""
     poller = getattr(reactor, "_poller", None)
     return poller.turns if isinstance(poller, _Poller) else PlainTurns(reactor)
+

@@ -31,8 +31,13 @@ _find_token = re.compile(rb"([\x00-\x7f]{0,%d})[\x80-\xff]" % MAX_PREFIX).match
 
 def b128(number: int) -> bytes:
     """Encode ``number`` as Banana writes it before a type byte."""
+    # Most numbers have up to three digits.
     if number < 0x80:
         return DIGIT[number]
+    if number < 0x4000:
+        return bytes((number & 0x7F, number >> 7))
+    if number < 0x200000:
+        return bytes((number & 0x7F, number >> 7 & 0x7F, number >> 14))
     digits = bytearray()
     while number:
         digits.append(number & 0x7F)
@@ -42,6 +47,10 @@ def b128(number: int) -> bytes:
 
 def from_b128(digits: bytes) -> int:
     """Decode a number written by :func:`b128`; 0 if there are no digits."""
+    if len(digits) == 1:
+        return digits[0]
+    if len(digits) == 2:
+        return digits[0] | digits[1] << 7
     number = 0
     for digit in reversed(digits):
         number = number << 7 | digit

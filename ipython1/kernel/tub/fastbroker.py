@@ -100,8 +100,9 @@ class FastBroker(Broker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.lost_reason = ""
-        self._targets: dict[int, Target] = {}
+        self._targets: dict[bytes, Target] = {}
         self._extent = Extent()
+        self._at_top_level = True
         self._incoming: Incoming | None = None
         self._kept = b""
         self._consuming = False
@@ -165,27 +166,23 @@ class FastBroker(Broker):
             size += len(part) if type(part) is bytes else memoryview(part).nbytes
         if size > self.max_batch:
             raise MessageSizeError(f"a batch of {size} bytes exceeds the limit of {self.max_batch}")
-        tracker = reference.tracker
+        to = self._to.get(reference.tracker.clid) or self._route(reference.tracker)
         root = self.rootSlicer
         if (
-            root.producingDeferred is None  # else stock code is in the middle of sending something
+            not to
+            or type(reference) is not RemoteReference
+            or root.producingDeferred is None  # else stock code is in the middle of sending something
             or root.sendQueue
             or len(self.slicerStack) != 1
             or self.paused
             or self.debugSend
-            or tracker.clid <= 0
-            or tracker.interface is not None
-            or type(reference) is not RemoteReference
             or (size <= self._longest_word and b"".join(batch) in self.outgoingVocabulary)
         ):
             reference.callRemoteOnly(DELIVER, b"".join(batch))
             return True
-        first = b128(self.openCount)
-        second = b128(self.openCount + 1)
-        self.openCount += 2
-        to = self._to.get(tracker.clid)
-        if to is None:
-            to = self._to[tracker.clid] = self._call + b128(tracker.clid) + self._method
+        number = self.openCount
+        self.openCount = number + 2
+        first, second = b128(number), b128(number + 1)
         head = (first, to, second, self._arguments, b128(size), STRING)
         message = (*head, *batch, second, CLOSE, first, CLOSE)
         if self._stream is not None:
@@ -193,6 +190,13 @@ class FastBroker(Broker):
         else:
             self.transport.write(b"".join(message))
         return True
+
+    def _route(self, tracker: Any) -> bytes:
+        """Return what names the receiver in a message; nothing if only stock code can send to it."""
+        if tracker.clid <= 0 or tracker.interface is not None:
+            return b""
+        to = self._to[tracker.clid] = self._call + b128(tracker.clid) + self._method
+        return to
 
     def produce(self, dummy: Any = None) -> None:
         if isinstance(self.transport, Gathered):
@@ -236,6 +240,8 @@ class FastBroker(Broker):
     def _consume(self, data: bytes) -> None:
         position = 0
         incoming = self._incoming
+        if incoming is None and not self._kept and self._is_message(data):
+            return
         if incoming is not None and incoming.filled < incoming.size:
             position = incoming.add(data, 0)
         elif self._kept:
@@ -258,19 +264,27 @@ class FastBroker(Broker):
                     position = 0
                     self._incoming = None
                     by_stock = True
-            elif by_stock or not self._at_top_level():
+            elif by_stock or not self._at_top_level:
                 position = self._stock(data, position)
                 by_stock = False
             else:
                 position = self._message(data, position)
 
-    def _at_top_level(self) -> bool:
-        return (
-            self._extent.between_items
-            and len(self.receiveStack) == 1
-            and not self.discardCount
-            and not self.inOpen
-        )
+    def _is_message(self, data: bytes) -> bool:
+        """Handle ``data`` if it is one message, as it most often is."""
+        found = self._header.match(data) if self._at_top_level else None
+        if found is None:
+            return False
+        first, clid, second, digits = found.groups()
+        target = self._targets.get(clid)
+        start = found.end()
+        stop = start + from_b128(digits)
+        if target is None or data[stop:] != b"".join((second, CLOSE, first, CLOSE)):
+            return False
+        if stop - start > self.max_batch:
+            return False
+        self._hand_over(target, data[start:stop])
+        return True
 
     def _message(self, data: bytes, position: int) -> int:
         """Read one item that begins at ``position``; return where to continue."""
@@ -282,7 +296,7 @@ class FastBroker(Broker):
                 return len(data)
             return self._stock(data, position)
         first, clid, second, digits = found.groups()
-        target = self._target(from_b128(clid))
+        target = self._targets.get(clid) or self._target(clid)
         if target is None:
             return self._stock(data, position)
         size = from_b128(digits)
@@ -301,22 +315,29 @@ class FastBroker(Broker):
         """Let Foolscap read to the end of this item, or of ``data``; return where that is."""
         stop = self._extent.scan(data, position, self.message_limit)
         Banana.handleData(self, data[position:stop])
+        self._at_top_level = (
+            self._extent.between_items
+            and len(self.receiveStack) == 1
+            and not self.discardCount
+            and not self.inOpen
+        )
         return stop
 
-    def _target(self, clid: int) -> Target | None:
-        target = self._targets.get(clid)
-        if target is None:
-            tracker = self.myReferenceByCLID.get(clid)
-            served = None if tracker is None else tracker.obj
-            if (
-                isinstance(served, Referenceable)
-                and type(served).doRemoteCall is Referenceable.doRemoteCall
-                and served.getInterface() is None
-            ):
-                target = getattr(served, "remote_" + DELIVER, None)
-                if target is not None:
-                    self._targets[clid] = target
-        return target
+    def _target(self, digits: bytes) -> Target | None:
+        clid = from_b128(digits)
+        tracker = self.myReferenceByCLID.get(clid)
+        served = None if tracker is None else tracker.obj
+        if (
+            isinstance(served, Referenceable)
+            and type(served).doRemoteCall is Referenceable.doRemoteCall
+            and served.getInterface() is None
+            and digits == b128(clid)  # else it would stay when the reference is given up
+        ):
+            target: Target | None = getattr(served, "remote_" + DELIVER, None)
+            if target is not None:
+                self._targets[digits] = target
+            return target
+        return None
 
     def _hand_over(self, target: Target, payload: Part) -> None:
         self.objectCounter += 2
@@ -349,7 +370,7 @@ class FastBroker(Broker):
     def remote_decref(self, clid: int, count: int) -> None:
         super().remote_decref(clid, count)
         if clid not in self.myReferenceByCLID:
-            self._targets.pop(clid, None)
+            self._targets.pop(b128(clid), None)
 
     # The end of a connection
 

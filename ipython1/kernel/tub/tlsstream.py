@@ -178,7 +178,9 @@ class TLSStream:
         if self._tls.disconnecting:
             return
         if size < RECORD:
-            self._encrypt(b"".join(parts), 0)
+            data = b"".join(parts)
+            if _lib.SSL_write(self._ssl, _ffi.from_buffer(data), len(data)) != len(data):
+                self._tls.write(data)  # it gets the same error, and handles it
         else:
             self._encrypt_large(parts)
         self._send()

@@ -11,7 +11,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -28,6 +28,10 @@ from ipython1.kernel.wire.room import Room, RoomQueue
 from ipython1.kernel.wire.spool import Spool
 
 log = Logger()
+
+
+SMALL: Final = 4096
+"""Bytes of a frame that is joined at once; larger ones are joined, or not, when their batch is sent."""
 
 
 class FrameReceiver(Protocol):
@@ -152,11 +156,11 @@ class FrameLink:
         size = HEADER_SIZE + len(meta) + len(payload)
         if self._size + size > frames.MAX_BATCH:
             self._send_now()
-        self._parts.append(HEADER.pack(kind, flags, len(meta), len(payload), ident))
-        if meta:
-            self._parts.append(meta)
-        if payload:
-            self._parts.append(payload)
+        header = HEADER.pack(kind, flags, len(meta), len(payload), ident)
+        if size < SMALL:
+            self._parts.append(header + meta + payload)
+        else:
+            self._parts += (header, meta, payload)
         self._grown(size)
 
     def send_packed(self, parts: list[Buffer], size: int) -> None:
