@@ -21,6 +21,7 @@ from ipython1.core.planner import Plan, Planner
 from ipython1.core.results import CallOutcome, CommandResult, ResultHistory
 from ipython1.core.shell import open_shell
 from ipython1.core.tracebacks import is_internal
+from ipython1.core.traits import trait_values
 
 __all__ = ["CallOutcome", "CommandResult", "Interpreter"]
 
@@ -71,6 +72,9 @@ class Interpreter:
         self._history_size = history_size
         self._results = ResultHistory(history_size, history_bytes)
         self._planner = Planner(shell)
+        self._history_traits = trait_values(
+            shell.history_manager, ("input_hist_parsed", "input_hist_raw")
+        )
         self._take = self._capture.take
         self._sink = shell.sink
         self._pre_callbacks = shell.events.callbacks["pre_execute"]
@@ -187,8 +191,8 @@ class Interpreter:
         )
 
     def _note_input(self, source: str) -> None:
-        history = self._shell.history_manager
-        for kept in (history.input_hist_parsed, history.input_hist_raw):
+        traits = self._history_traits
+        for kept in (traits["input_hist_parsed"], traits["input_hist_raw"]):
             kept.append(source)
             if len(kept) > self._history_size + 1:
                 kept[-self._history_size - 1] = ""  # In[N] keeps its place, not its text

@@ -24,6 +24,7 @@ from IPython.core.macro import Macro
 from ipython1.core.shell import EngineShell
 from ipython1.core.sources import SourceRegister
 from ipython1.core.tracebacks import TASK_PREFIX
+from ipython1.core.traits import trait_values
 
 _KEPT_TASKS: Final = 1024
 _LARGEST_KEPT_TASK: Final = 64 << 10
@@ -50,6 +51,12 @@ _ASSIGNMENT: Final = re.compile(r"[^\W\d]\w*+[ \t]*+=(?!=)[^\r\n;]*+\Z")
 """A single assignment to a name: no expression whose value is shown, so it need not be taken apart to be compiled."""
 
 
+_SETTINGS: Final = (
+    *("ast_transformers", "input_transformers_post", "input_transformer_manager"),
+    *("autocall", "ast_node_interactivity"),
+)
+
+
 class Plan(NamedTuple):
     """A plain Python command: its statements, and its last expression, whose value is shown."""
 
@@ -65,6 +72,7 @@ class Planner:
 
     def __init__(self, shell: EngineShell) -> None:
         self._shell = shell
+        self._traits = trait_values(shell, _SETTINGS)
         self._compiler = shell.compile
         self._sources: SourceRegister = shell.compile.register
         self.task_sources = SourceRegister(TASK_PREFIX, _KEPT_TASKS)
@@ -141,7 +149,7 @@ class Planner:
         self.task_sources.clear()
 
     def _count_transforms(self) -> int:
-        manager = self._shell.input_transformer_manager
+        manager = self._traits["input_transformer_manager"]
         return (
             len(manager.cleanup_transforms)
             + len(manager.line_transforms)
@@ -150,18 +158,18 @@ class Planner:
 
     def _is_usual(self) -> bool:
         """Return whether the user has not changed how cells run, so that compiling them is equivalent to IPython."""
-        shell = self._shell
+        shell, traits = self._shell, self._traits
         callbacks = shell.events.callbacks
         return not (
-            shell.ast_transformers
-            or shell.input_transformers_post
+            traits["ast_transformers"]
+            or traits["input_transformers_post"]
             or shell.custom_exceptions
             or callbacks["pre_run_cell"]
             or callbacks["post_run_cell"]
             or self.logging
             or self._count_transforms() != self._usual_transforms
-            or shell.autocall
-            or shell.ast_node_interactivity != "last_expr"
+            or traits["autocall"]
+            or traits["ast_node_interactivity"] != "last_expr"
         )
 
     def _may_be_magic(self, source: str) -> bool:

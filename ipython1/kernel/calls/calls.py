@@ -10,9 +10,9 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import (
@@ -288,6 +288,47 @@ def _refusal(engine_id: int, problem: BaseException) -> Reading:
     return Reading(engine_id, None, problem, f"{type(problem).__name__}: {problem}\n")
 
 
+class CallObserver(Protocol):
+    """Hears what becomes of a call, in the reactor's thread."""
+
+    def accepted(self, ids: list[int]) -> None:
+        """These engines have it in their queues; called once, unless it is refused."""
+
+    def refused(self, problem: BaseException) -> None:
+        """It failed before it was accepted; :meth:`failed` follows."""
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        """An engine wrote something."""
+
+    def done(self, outcomes: list[Outcome]) -> None:
+        """All engines are done: their outcomes, in the order of the targets."""
+
+    def failed(self, problem: BaseException) -> None:
+        """There is no outcome."""
+
+
+class _Nobody:
+    """The observer of a call that is over, so that it does not keep the real one alive."""
+
+    def accepted(self, ids: list[int]) -> None:
+        pass
+
+    def refused(self, problem: BaseException) -> None:
+        pass
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        pass
+
+    def done(self, outcomes: list[Outcome]) -> None:
+        pass
+
+    def failed(self, problem: BaseException) -> None:
+        pass
+
+
+_NOBODY: Final = _Nobody()
+
+
 @dataclass(slots=True)
 class Call:
     """A request in progress.
@@ -295,26 +336,25 @@ class Call:
     ============  ==================================================
     state         ends with
     ============  ==================================================
-    submitting    the targets are known (:attr:`accepted` fires) or refused
-    running       all targets' outcomes have arrived (:attr:`done` fires)
+    submitting    the targets are known (``accepted``) or refused
+                  (``refused``, ``failed``)
+    running       all targets' outcomes have arrived (``done``)
     done          --
     ============  ==================================================
 
+    :ivar observer: hears what becomes of it.
     :ivar bare: the request without its data, if there is one already.
-    :ivar accepted: a Deferred of the targets' ids.
-    :ivar done: a Deferred of the outcomes, in the order of the targets.
     """
 
     request: Request
     end: ClientEnd
-    on_output: Callable[[int, str, str], None] | None = None
+    observer: CallObserver
     bare: Request | None = None
-    accepted: Deferred[list[int]] = field(default_factory=Deferred)
-    done: Deferred[list[Outcome]] = field(default_factory=Deferred)
     ids: list[int] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     numbers: dict[int, int | None] = field(default_factory=dict)
     adjoining: Adjoining | None = None
+    _accepted: bool = False
     _unaccepted: int = 0
     _announce: bool = True
     _aborted: bool = False
@@ -323,8 +363,8 @@ class Call:
     def start(self, targets: Sequence[int] | None, announce: bool = True) -> None:
         """Send the request.
 
-        :param announce: False if :attr:`accepted` is not used: nobody goes on before the call is done, so the
-            controller need not keep it for a client that is gone.
+        :param announce: False if nobody goes on before the call is done, so that the controller need neither say that
+            it has accepted it nor keep it for a client that is gone.
         """
         self._announce = announce
         request = self.request
@@ -391,29 +431,32 @@ class Call:
             self.numbers[number] = engine_id
 
     def _accept(self) -> None:
-        if not self.accepted.called:
-            self.accepted.callback(self.ids)
+        if not self._accepted:
+            self._accepted = True
+            self.observer.accepted(self.ids)
         self._finish_if_complete()
 
     def _finish_if_complete(self) -> None:
         if not self._over and not self._unaccepted and len(self.outcomes) == len(self.ids):
-            self._let_go()
-            self.done.callback([self.outcomes[engine_id] for engine_id in self.ids])
+            observer = self._let_go()
+            observer.done([self.outcomes[engine_id] for engine_id in self.ids])
 
-    def _let_go(self) -> None:
-        """Mark the call as over, and release what only a call in progress needs."""
+    def _let_go(self) -> CallObserver:
+        """Mark the call as over, release what only a call in progress needs, and return the observer."""
+        observer, self.observer = self.observer, _NOBODY
         self._over = True
-        self.on_output = None
         if self.adjoining is not None:
             self.adjoining.end()
+        return observer
 
     def _fail(self, problem: BaseException) -> None:
         if self._over:
             return
-        self._let_go()
-        if not self.accepted.called:
-            self.accepted.errback(problem)
-        self.done.errback(problem)
+        observer = self._let_go()
+        if not self._accepted:
+            self._accepted = True
+            observer.refused(problem)
+        observer.failed(problem)
 
     def abort(self) -> None:
         """Abort the call on the engines where it is not done.
@@ -480,8 +523,7 @@ class _Part:
             self._call._finish_if_complete()
 
     def output(self, engine_id: int, stream: str, text: str) -> None:
-        if self._call.on_output is not None:
-            self._call.on_output(engine_id, stream, text)
+        self._call.observer.output(engine_id, stream, text)
 
     def failed(self, problem: Exception) -> None:
         call = self._call

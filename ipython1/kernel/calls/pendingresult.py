@@ -13,7 +13,6 @@ from concurrent.futures._base import FINISHED
 from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from ipython1.checks import check_timeout, is_number
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
@@ -295,6 +294,10 @@ class PendingResult(Future[Any]):
 
         super().add_done_callback(call)
 
+    def when_over(self, function: Callable[[Any], object]) -> None:
+        """Call a function of this package when the call is done."""
+        super().add_done_callback(function)
+
     def result(self, timeout: float | None = None) -> Any:
         value, problem = self._outcome(timeout)
         if problem is not None:
@@ -313,9 +316,9 @@ class PendingResult(Future[Any]):
             refuse_in_reactor_thread()
             view = attend(self, timeout)
         value: Any = None
-        problem = super().exception(0)
+        problem = self._exception
         if problem is None:
-            value, problem = self._decode(super().result(0))
+            value, problem = self._decode(self._result)
         show_the_rest(self, view, value if problem is None else problem)
         return value, problem
 
@@ -355,37 +358,27 @@ class PendingResult(Future[Any]):
                 self._dropped = True
 
     def follow(self, call: Call, run_in_reactor: Callable[..., Any]) -> None:
-        """Take the result from ``call``; in the reactor's thread."""
+        """Be the result of ``call``, whose observer is :attr:`observer`; in the reactor's thread."""
         self._call = call
         self._run_in_reactor = run_in_reactor
-        call.on_output = self._output
-        call.accepted.addCallbacks(self._now_accepted, self._refused)
-        call.done.addCallbacks(self._done, self._failed)
+
+    @property
+    def observer(self) -> _Observer:
+        """What tells this of its call."""
+        return _Observer(self)
 
     def follow_deferred(self, deferred: Any) -> None:
         """Take the result from a Deferred; in the reactor's thread."""
-        deferred.addCallbacks(self._done, self._failed)
+        deferred.addCallbacks(
+            self.set_result,
+            lambda failure: self.set_exception(failure.value or CancelledError()),
+        )
 
     def wait_accepted(self) -> None:
         """Wait until the controller has accepted an announced call; raise its error if it refused the call."""
         refuse_in_reactor_thread()
         assert self._accepted is not None
         self._accepted.result()
-
-    def _now_accepted(self, ids: Sequence[int]) -> None:
-        self.engine_ids = list(ids)
-        if self._accepted is not None:
-            self._accepted.set_result(self.engine_ids)
-
-    def _refused(self, failure: Failure) -> None:
-        if self._accepted is not None:
-            self._accepted.set_exception(failure.value or CancelledError())
-
-    def _done(self, raw: Sequence[Outcome]) -> None:
-        self.set_result(raw)
-
-    def _failed(self, failure: Failure) -> None:
-        self.set_exception(failure.value or CancelledError())
 
     def _output(self, engine_id: int, stream: str, text: str) -> None:
         self._output_texts.setdefault((engine_id, stream), StreamedText()).add(text)
@@ -397,3 +390,31 @@ class PendingResult(Future[Any]):
             except BaseException:
                 # Errors of user code must not end the connection.
                 log.failure("an output listener of {name} failed", name=self.name)
+
+
+class _Observer:
+    """Tells a pending result what becomes of its call."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self, pending: PendingResult) -> None:
+        self._pending = pending
+
+    def accepted(self, ids: list[int]) -> None:
+        pending = self._pending
+        pending.engine_ids = list(ids)
+        if pending._accepted is not None:
+            pending._accepted.set_result(pending.engine_ids)
+
+    def refused(self, problem: BaseException) -> None:
+        if self._pending._accepted is not None:
+            self._pending._accepted.set_exception(problem)
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        self._pending._output(engine_id, stream, text)
+
+    def done(self, outcomes: list[Outcome]) -> None:
+        self._pending.set_result(outcomes)
+
+    def failed(self, problem: BaseException) -> None:
+        self._pending.set_exception(problem)

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
@@ -21,10 +21,37 @@ from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaita
 from ipython1.kernel.wire.messages import Outcome
 
 
+class CallDeferreds:
+    """A call's observer with Deferreds.
+
+    :ivar accepting: of the ids of its engines.
+    :ivar over: of the outcomes.
+    """
+
+    def __init__(self) -> None:
+        self.accepting: Deferred[list[int]] = Deferred()
+        self.over: Deferred[list[Outcome]] = Deferred()
+
+    def accepted(self, ids: list[int]) -> None:
+        self.accepting.callback(ids)
+
+    def refused(self, problem: BaseException) -> None:
+        self.accepting.errback(problem)
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        pass
+
+    def done(self, outcomes: list[Outcome]) -> None:
+        self.over.callback(outcomes)
+
+    def failed(self, problem: BaseException) -> None:
+        self.over.errback(problem)
+
+
 class AsyncPendingResult(Watched):
     """The result of a call that may still be running."""
 
-    def __init__(self, request: Request, call: Call) -> None:
+    def __init__(self, request: Request, call: Call, over: Deferred[list[Outcome]]) -> None:
         super().__init__()
         self._request = request.without_data()
         self._call = call
@@ -34,7 +61,7 @@ class AsyncPendingResult(Watched):
         self._read: tuple[Any, Failure | None] | None = None
         self._dropped = False
         self._outputs: dict[int, Mapping[str, Any]] = {}
-        call.done.addCallbacks(self._finished, self._failed)
+        over.addCallbacks(self._finished, self._failed)
 
     @property
     def engine_ids(self) -> list[int]:
@@ -192,22 +219,23 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         ids, blocks = self._options(targets, block)
         end = self._connection.end
         request = request.addressed(end.resolve(ids))
-        call = Call(request, end)
+        observer = CallDeferreds()
+        call = Call(request, end, observer)
         # Nothing else refers to the call, so cancelling the Deferred aborts it.
         result = AwaitableDeferred((lambda _: call.abort()) if blocks else None)
         if blocks:
-            call.accepted.addErrback(lambda failure: None)
+            observer.accepting.addErrback(lambda failure: None)
             finish = request.without_data().finish
 
             def tell(outcome: Any) -> None:
                 if not result.called:  # else it was cancelled
                     result.callback(outcome)
 
-            call.done.addCallback(finish).addBoth(tell)
+            observer.over.addCallback(finish).addBoth(tell)
         else:
-            pending = AsyncPendingResult(request, call)
+            pending = AsyncPendingResult(request, call, observer.over)
             self._unread.add(pending)
-            call.accepted.addCallbacks(lambda ids: result.callback(pending), result.errback)
+            observer.accepting.addCallbacks(lambda ids: result.callback(pending), result.errback)
         call.start(ids, announce=not blocks)
         return result
 

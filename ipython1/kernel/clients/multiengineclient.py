@@ -114,12 +114,12 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         finish = partial(bare.finish, outputs=outputs)
         pending = PendingResult(finish, request.name, self, outputs, request.prints, announce)
         self._under_way[pending] = None
-        pending.add_done_callback(self._no_longer_under_way)
+        pending.when_over(self._no_longer_under_way)
         connection = self._connection
         call_in_reactor = turns_of(connection.reactor).call
 
         def begin() -> None:
-            call = Call(request, connection.end, bare=bare)
+            call = Call(request, connection.end, pending.observer, bare)
             pending.follow(call, call_in_reactor)
             call.start(ids, announce)
 

@@ -11,6 +11,7 @@ Whatever is unpickled may run code of users, so every command can be interrupted
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
@@ -19,7 +20,7 @@ from ipython1.core.failures import ExceptionRecord
 from ipython1.core.results import CallOutcome, CommandResult
 from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.objects.mapparts import MapPart, without_unsendable
-from ipython1.kernel.objects.serialize import LIVE_FROM, dumps, loads
+from ipython1.kernel.objects.serialize import LIVE_FROM, PROTOCOL, dumps, loads
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.named import pack_named, unpack_named
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
@@ -219,6 +220,8 @@ class Result:
         result = value.to_dict(engine.id)
         if value.failure is not None:
             raise Failed(value.failure, result)
+        if value.result is None and not value.display:
+            return [pickle.dumps(result, PROTOCOL)]  # all of it is made here
         return dumps(result).buffers
 
     def read(self, buffers: Buffers) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import secrets
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -63,8 +63,24 @@ _FILES: Final = (
 )
 
 
+def _find_encoder() -> Callable[[object], str]:
+    """Return what makes compact JSON.
+
+    ``JSONEncoder`` makes its encoder in C anew for each text, which takes as long as to use it.
+    """
+    plain = json.JSONEncoder(separators=(",", ":"))
+    try:
+        quote, make = json.encoder.encode_basestring_ascii, json.encoder.c_make_encoder
+        chunks = make(None, plain.default, quote, None, ":", ",", False, False, True)
+        if "".join(chunks({"a": [1, "b", None]}, 0)) == '{"a":[1,"b",null]}':
+            return lambda value: "".join(chunks(value, 0))
+    except (AttributeError, TypeError):
+        pass  # another version of Python has it elsewhere, or none
+    return plain.encode
+
+
 # Made once, as the functions of the module make them for each call.
-_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+_encode: Final = _find_encoder()
 _decode: Final = json.JSONDecoder().decode
 
 

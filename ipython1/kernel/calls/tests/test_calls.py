@@ -22,11 +22,22 @@ from ipython1.kernel.basics.error import (
     UnpickleableException,
 )
 from ipython1.kernel.calls.calls import Call, Request, normalize_targets
+from ipython1.kernel.calls.clientlink import ClientEnd
+from ipython1.kernel.clients.asyncclient import CallDeferreds
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.testing import InMemoryCluster
+
+
+class ObservedCall(Call):
+    """A call with Deferreds of its acceptance and its end."""
+
+    def __init__(self, request: Request, end: ClientEnd) -> None:
+        observer = CallDeferreds()
+        super().__init__(request, end, observer)
+        self.accepted, self.done = observer.accepting, observer.over
 
 
 class TargetsTest(SynchronousTestCase):
@@ -170,17 +181,17 @@ class CallTest(SynchronousTestCase):
             (engine_id, [messages.pack_json({"source": f"x = {engine_id}"})]) for engine_id in ids
         ]
 
-    def start(self, targets=None, announce=True, **changes) -> Call:
+    def start(self, targets=None, announce=True, **changes) -> ObservedCall:
         request = Request("scatter", "execute", for_targets=self.parts, **changes)
-        call = Call(request, self.end)
+        call = ObservedCall(request, self.end)
         call.start(targets, announce)
         return call
 
-    def finish(self, call: Call) -> list[Outcome]:
+    def finish(self, call: ObservedCall) -> list[Outcome]:
         self.cluster.pump.run()
         return self.successResultOf(call.done)
 
-    def problems(self, call: Call) -> list[Any]:
+    def problems(self, call: ObservedCall) -> list[Any]:
         return [outcome.error for outcome in self.finish(call)]
 
     def test_each_engine_gets_its_part(self):
@@ -194,7 +205,7 @@ class CallTest(SynchronousTestCase):
     def test_calls_keep_their_order(self):
         """One that gives each engine its own part is not overtaken by one that is sent after it."""
         call = self.start()
-        later = Call(
+        later = ObservedCall(
             Request("execute", "execute", [messages.pack_json({"source": "y = x"})]), self.end
         )
         later.start(None)
@@ -242,7 +253,7 @@ class CallTest(SynchronousTestCase):
 
         for known in (self.end.ids, frozenset()):
             self.end.ids = known
-            call = Call(Request("scatter", "push", for_targets=fail), self.end)
+            call = ObservedCall(Request("scatter", "push", for_targets=fail), self.end)
             call.start(None)
             self.cluster.pump.run()
             self.failureResultOf(call.accepted, SerializationError)
@@ -256,7 +267,7 @@ class CallTest(SynchronousTestCase):
 
         for known in (self.end.ids, frozenset()):
             self.end.ids = known
-            call = Call(Request("scatter", "push", for_targets=parts), self.end)
+            call = ObservedCall(Request("scatter", "push", for_targets=parts), self.end)
             call.start(None)
             self.cluster.pump.run()
             self.failureResultOf(call.accepted, MessageSizeError)
@@ -264,7 +275,7 @@ class CallTest(SynchronousTestCase):
             self.assertEqual(call.numbers, {})
 
     def test_a_request_that_cannot_be_packed_fails_the_call(self):
-        call = Call(Request("x" * 300, "x" * 300), self.end)
+        call = ObservedCall(Request("x" * 300, "x" * 300), self.end)
         call.start(None)
         self.failureResultOf(call.done)
         self.failureResultOf(call.accepted)
@@ -304,7 +315,7 @@ class CallTest(SynchronousTestCase):
 
         data = Data(10**6)
         reference = weakref.ref(data)
-        call = Call(Request("push", "execute", [b"{}", data]), self.end)
+        call = ObservedCall(Request("push", "execute", [b"{}", data]), self.end)
         call.start(None)
         del data
         self.finish(call)
