@@ -222,6 +222,12 @@ class InterruptGate:
         raise KeyboardInterrupt
 
 
+def _is_idle_gate(handler: object) -> bool:
+    """Whether a signal handler is that of a gate which lets nothing through now."""
+    gate = getattr(handler, "__self__", None)
+    return isinstance(gate, InterruptGate) and gate.current is None
+
+
 class interrupts_deferred:
     """A context that delays SIGINT until its end.  Does nothing outside the main thread."""
 
@@ -232,7 +238,7 @@ class interrupts_deferred:
         self._handler: object = None
         if threading.get_ident() == threading.main_thread().ident:
             handler = _getsignal(signal.SIGINT)
-            if callable(handler):
+            if callable(handler) and not _is_idle_gate(handler):
                 _setsignal(signal.SIGINT, self._note)
                 self._handler = handler
 

@@ -35,6 +35,7 @@ class Waited(enginewaits.Waited, Protocol):
     name: str
     client: Any
     prints: bool
+    streams_output: bool
     view: LiveView | None
 
     @property
@@ -174,7 +175,7 @@ def attend(pending: Waited, timeout: float | None) -> LiveView | None:
     :raises WaitInterrupted: on Ctrl-C.
     """
     try:
-        if not person_waits():
+        if not pending.streams_output or not person_waits():
             pending.wait_done(timeout)
             return None
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -55,6 +55,7 @@ class PendingResult(Future[Any]):
     :ivar client: the client that made the call.
     :ivar prints: whether the output is printed for a waiting user, because the result does not contain it; False once
         it was printed.
+    :ivar streams_output: whether output may come while the call runs.
     :param announced: whether :meth:`wait_accepted` will be called.
     :ivar view: what shows that while the call runs, if anything but :meth:`result` does.
     """
@@ -76,6 +77,7 @@ class PendingResult(Future[Any]):
         self._finish = finish
         self._outputs = {} if outputs is None else outputs
         self.prints = prints
+        self.streams_output = True
         self.view: LiveView | None = None
         self.name = name
         self.client = client

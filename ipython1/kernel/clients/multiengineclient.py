@@ -113,6 +113,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         bare = request.without_data()
         finish = partial(bare.finish, outputs=outputs)
         pending = PendingResult(finish, request.name, self, outputs, request.prints, announce)
+        pending.streams_output = request.stream
         self._under_way[pending] = None
         pending.when_over(self._no_longer_under_way)
         connection = self._connection

@@ -213,9 +213,25 @@ class FastBroker(Broker):
     # Receiving
 
     def dataReceived(self, chunk: bytes) -> None:
-        # Data may still arrive for a while after the connection is closed.
-        if not self.disconnected:
-            super().dataReceived(chunk)
+        if (
+            self._consuming
+            or self._incoming is not None
+            or self._kept
+            or self.disconnected
+            or self.connectionAbandoned
+            or self.useKeepalives
+        ):
+            # Data may still arrive for a while after the connection is closed.
+            if not self.disconnected:
+                super().dataReceived(chunk)
+            return
+        self._consuming = True  # what comes meanwhile, by a transport that calls back, waits
+        try:
+            handled = self._is_message(chunk)
+        finally:
+            self._consuming = False
+        if not handled or self._unread:
+            super().dataReceived(b"" if handled else chunk)
 
     @property
     def incoming(self) -> Incoming | None:
@@ -240,8 +256,6 @@ class FastBroker(Broker):
     def _consume(self, data: bytes) -> None:
         position = 0
         incoming = self._incoming
-        if incoming is None and not self._kept and self._is_message(data):
-            return
         if incoming is not None and incoming.filled < incoming.size:
             position = incoming.add(data, 0)
         elif self._kept:
