@@ -10,6 +10,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 from twisted.application.service import MultiService
@@ -104,6 +105,7 @@ class ControllerService(MultiService):
     :param graces: how long one waits for parties whose link is lost; by default not at all.
     :param watched: notices when processes of this host die.
     :param places: how many engines there may be; None for any number.
+    :param call_soon: calls something when this turn of the reactor is over; by default in a turn of its own.
     :ivar clients: who the clients are.
     :ivar commands: the direct commands of all clients.
     :ivar interfaces: what this controller was adapted to, by the name of the interface.
@@ -122,8 +124,10 @@ class ControllerService(MultiService):
         watched: Processes | None = None,
         journal: Journal | None = None,
         places: Places | None = None,
+        call_soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         super().__init__()
+        self.call_soon = partial(clock.callLater, 0) if call_soon is None else call_soon
         self._places = places
         self._full = ""
         self.request_stop = request_stop

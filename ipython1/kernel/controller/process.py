@@ -165,6 +165,7 @@ def _make(
         watched=WatchedProcesses(reactor),
         journal=journal,
         places=Places.of_this_process(),
+        call_soon=turns_of(reactor).call_soon,
     )
     revocations = Revocations(files.security_file("ipcontroller.revoked"))
     audit = None

@@ -156,6 +156,7 @@ class TaskController:
         self._leaving: set[bytes] = set()
         self._settling = False
         self._timer: Any = None
+        self._due = 0.0
         controller.waits.tasks = TaskOutlook(self.machine)
         self._begin()
 
@@ -353,15 +354,11 @@ class TaskController:
 
     # -- carrying out
 
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call something in a later turn."""
-        self.controller.clock.callLater(0, call)
-
     def changed(self) -> None:
         """Something happened; what follows from it is done when this turn is over."""
         if not self._settling:
             self._settling = True
-            self.soon(self._settle)
+            self.controller.call_soon(self._settle)
 
     def _settle(self) -> None:
         self._settling = False
@@ -372,9 +369,10 @@ class TaskController:
             except Exception:
                 log.failure("an instruction of the scheduler could not be carried out")
         due = self.machine.next_tick()
-        if due is not None and (self._timer is None or due < self._timer.getTime()):
+        if due is not None and (self._timer is None or due < self._due):
             if self._timer is not None:
                 self._timer.cancel()
+            self._due = due
             self._timer = self.controller.clock.callLater(max(0.0, due - now), self._tick)
         if self._leaving:
             self._forget_functions()

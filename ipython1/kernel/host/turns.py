@@ -24,6 +24,9 @@ log = Logger()
 SWITCH: Final = "IPYTHON1_TAKE_TURNS"
 """The environment variable that has the reactor's thread take all turns itself, if it is ``0``."""
 
+ROUNDS: Final = 3
+"""How often what is called at the end of a turn may ask for something else to be called then, before the next turn."""
+
 _EPOLL: Final = getattr(select, "epoll", ())
 _READABLE: Final = getattr(select, "EPOLLIN", 1)
 _USED: Final = (
@@ -135,10 +138,12 @@ class ReactorTurns:
         """
         reactor = self._reactor
         while True:
-            if self._soon:
+            for _ in range(ROUNDS):
+                if not self._soon:
+                    break
                 self._make_calls()
-                if self._has_more:
-                    timeout = 0
+            if self._has_more:
+                timeout = 0
             self._lock.release()
             try:
                 events = self._poll(timeout, most)
