@@ -49,7 +49,14 @@ _SUPPORTED: Final = (
         hasattr(_lib, name)
         for name in (
             *("SSL_read", "SSL_write", "SSL_get_error", "SSL_clear_mode", "SSL_set_bio"),
-            *("BIO_new", "BIO_s_mem", "BIO_new_mem_buf", "BIO_set_mem_eof_return", "BIO_read", "BIO_write"),
+            *(
+                "BIO_new",
+                "BIO_s_mem",
+                "BIO_new_mem_buf",
+                "BIO_set_mem_eof_return",
+                "BIO_read",
+                "BIO_write",
+            ),
             *("SSL_ERROR_WANT_READ", "SSL_MODE_ENABLE_PARTIAL_WRITE"),
         )
     )
