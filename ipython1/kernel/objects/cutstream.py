@@ -93,6 +93,11 @@ def _announced(chunk: bytes, start: int) -> int:
     return 0
 
 
+def own(buffer: Buffer) -> Buffer:
+    """An out-of-band buffer as memory that an object may write to: a copy of what is read-only."""
+    return copy_of(buffer) if type(buffer) is memoryview and buffer.readonly else buffer
+
+
 class CutReader:
     """The file of an unpickler; reads a stream and the contents that were cut from it.
 
@@ -105,13 +110,14 @@ class CutReader:
         (count,) = _COUNT.unpack_from(stream, len(CUT))
         cuts = struct.unpack_from(f"<{count}Q", stream, start)
         self.data = stream[start + 8 * count :]
-        self.buffers: Iterator[Buffer] = iter(rest)
+        self._rest = iter(rest)
+        self.buffers: Iterator[Buffer] = map(own, self._rest)
         self._cuts = iter(cuts)
         self._next = next(self._cuts, -1)
         self._position = 0
 
     def _contents(self, size: int) -> Buffer:
-        contents = next(self.buffers, b"")
+        contents = next(self._rest, b"")
         if len(contents) != size:
             raise pickle.UnpicklingError("a large object and its contents differ in size")
         self._next = next(self._cuts, -1)

@@ -13,6 +13,12 @@ _LONG: Final = CUT_FROM // 4
 """Characters that may have ``CUT_FROM`` bytes."""
 
 
+def is_small_atom(value: object) -> bool:
+    """Whether ``value`` holds no others, and has no large contents."""
+    kind = type(value)
+    return kind in _NUMBERS or ((kind is str or kind is bytes) and len(value) < _LONG)  # type: ignore[arg-type]
+
+
 def is_plain(value: object) -> bool:
     """True for data without large contents that the standard pickle handles just as well; looks at a bounded number of
     items."""

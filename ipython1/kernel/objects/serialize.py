@@ -39,7 +39,7 @@ from ipython1.kernel.objects import decorated
 from ipython1.kernel.objects.brought import Baggage, Missing
 from ipython1.kernel.objects.classes import forget_attributes, renew_bases, with_slots
 from ipython1.kernel.objects.codenames import globals_of, names_in
-from ipython1.kernel.objects.cutstream import CUT, CutReader, CutStream
+from ipython1.kernel.objects.cutstream import CUT, CutReader, CutStream, own
 from ipython1.kernel.objects.homes import (
     ENTRY_KEY,
     GLOBALS_KEY,
@@ -178,10 +178,10 @@ def _load(parts: list[Buffer], home: Home | None, for_call: bool) -> Loaded:
         if not for_call and MADE_BY_VALUE not in data:
             if cut is not None:
                 return Loaded(pickle.Unpickler(cut, buffers=cut.buffers).load())
-            return Loaded(pickle.loads(data, buffers=rest))
+            return Loaded(pickle.loads(data, buffers=map(own, rest)))
         where = _home_here() if home is None else home
         brings, sets = _BRINGS_MARK in data, _SETS_MARK in data
-        file, buffers = (io.BytesIO(data), iter(rest)) if cut is None else (cut, cut.buffers)
+        file, buffers = (io.BytesIO(data), map(own, rest)) if cut is None else (cut, cut.buffers)
         unpickler = _Unpickler(file, buffers, where, brings, sets, for_call)
         value = unpickler.load()
         # It refers to the unpickler, and so would keep alive all that is in it.

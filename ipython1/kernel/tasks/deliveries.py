@@ -22,8 +22,8 @@ from ipython1.kernel.basics.error import MessageSizeError
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tasks.resultbook import refused_result
 from ipython1.kernel.wire import frames, taskwire
-from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.bulk import WritableBuffer, joined, unpack_reference
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 
@@ -31,7 +31,7 @@ from ipython1.kernel.wire.taskwire import DONE_HEAD
 class Store(Protocol):
     """Takes encoded results."""
 
-    def __call__(self, data: bytes, /) -> None: ...
+    def __call__(self, data: Bytes, /) -> None: ...
 
 
 class Deliveries:
@@ -81,7 +81,7 @@ class Deliveries:
                 self._store(_not_received(task_id, reason))
             else:
                 try:
-                    data = b"".join((head, *buffers))
+                    data = joined((head, *buffers))
                 except MemoryError:
                     size = sum(map(len, buffers))
                     data = _not_received(task_id, f"not enough memory for {size} bytes")

@@ -26,6 +26,7 @@ from ipython1.kernel.controller.journal.rows import (
     CommandRow,
     Data,
     EngineRow,
+    Given,
     OutcomeNote,
     OutcomeRow,
     PayloadFile,
@@ -215,7 +216,7 @@ class WritingJournal:
 
     def _in_file(self, data: _Some) -> _Some:
         """Data that are too large for a row, put into a file."""
-        if not isinstance(data, bytes) or len(data) <= INLINE:
+        if data is None or isinstance(data, PayloadFile) or len(data) <= INLINE:
             return data
         writer = self.new_payload()
         writer.add(data)
@@ -349,7 +350,7 @@ class WritingJournal:
         return self._closed
 
 
-_Some = TypeVar("_Some", Data, Data | None)
+_Some = TypeVar("_Some", Data, Given | None)
 
 
 class _FileWriter:
