@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
+from itertools import count
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -101,6 +102,7 @@ class WritingJournal:
         self.overfull = False
         self._directory = store.directory
         self._files = store.files
+        self._files_begun = count(1)
         self._intake = None if synced else store.intake
         self._ticket = self._safe = store.state.ticket
         self._next_task = recovered.next_task
@@ -223,7 +225,8 @@ class WritingJournal:
         return writer.finish()
 
     def new_payload(self) -> PayloadWriter:
-        return _FileWriter(self._enter, f"{self._ticket + 1:x}")
+        # A ticket may be that of several files, as the first pieces of some come later.
+        return _FileWriter(self._enter, f"{self._ticket + 1:x}-{next(self._files_begun):x}")
 
     # -- parties
 
