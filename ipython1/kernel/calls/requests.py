@@ -42,6 +42,7 @@ from ipython1.kernel.objects.commands import (
 from ipython1.kernel.objects.decorated import Cached
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.bulk import copy_of
 from ipython1.kernel.wire.callhistory import RESULT_OF, CallEntry
 from ipython1.kernel.wire.payload import Buffers, ISerialized, Serialized
 
@@ -112,8 +113,7 @@ def push_serialized(namespace: Mapping[str, Serialized], snapshot: bool) -> Requ
         if value is None:
             raise TypeError(f"{name!r} is not Serialized; use push for objects")
         if snapshot:
-            # bytes() copies all but bytes, which never change.
-            packed[name] = Serialized(tuple(bytes(buffer) for buffer in value.buffers))
+            packed[name] = Serialized(tuple(map(copy_of, value.buffers)))
     return Request.of(PUSH, PUSH.pack(packed), name="push_serialized")
 
 

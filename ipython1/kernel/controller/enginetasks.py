@@ -24,9 +24,9 @@ from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.scheduling.instructions import Retract, Send, Stop
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.wire import frames, messages, taskwire
-from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
+from ipython1.kernel.wire.bulk import WritableBuffer, joined, unpack_reference
 from ipython1.kernel.wire.bulkport import collect
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import Status
 
@@ -47,7 +47,7 @@ class Tasks(Protocol):
 
 
 Key: TypeAlias = tuple[int, int]
-Run: TypeAlias = tuple[int, int, int, bytes | FilePayload]
+Run: TypeAlias = tuple[int, int, int, Bytes | FilePayload]
 """Task id, attempt, flags, payload."""
 
 
@@ -146,7 +146,7 @@ class EngineFace:
             self._send_large(link, *runs.popleft())
 
     def _send_large(
-        self, link: FrameLink, task_id: int, attempt: int, flags: int, payload: bytes | FilePayload
+        self, link: FrameLink, task_id: int, attempt: int, flags: int, payload: Bytes | FilePayload
     ) -> None:
         if isinstance(payload, FilePayload):
             self._read(link, task_id, attempt, flags, payload)
@@ -239,7 +239,7 @@ class EngineFace:
 
         def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
             if buffers is not None:
-                self._ended([(task_id, attempt, status, duration, b"".join(buffers))], first)
+                self._ended([(task_id, attempt, status, duration, joined(buffers))], first)
             elif not link.lost:  # otherwise it will be sent again
                 problem = MessageSizeError(f"the result of task {task_id} did not arrive: {reason}")
                 self._failed(task_id, attempt, problem, first)

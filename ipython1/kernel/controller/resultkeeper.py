@@ -25,8 +25,8 @@ from ipython1.kernel.controller.journal.rows import ResultBatch
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.clients import LARGE, Clients
 from ipython1.kernel.controller.taskrows import TaskRows, with_size
-from ipython1.kernel.wire.frames import Buffer
-from ipython1.kernel.wire.overflow import Overflow
+from ipython1.kernel.wire.frames import Buffer, Bytes
+from ipython1.kernel.wire.overflow import Overflow, is_in_file
 from ipython1.kernel.wire.tasksync import ranges_of
 
 WAIT: Final = 0.1
@@ -132,7 +132,7 @@ class ResultKeeper:
         batch: Batch,
         finished: Sequence[Finished],
         rows: Sequence[Buffer],
-        payload: bytes | None = None,
+        payload: Bytes | None = None,
     ) -> ResultBatch:
         completed = self._rows.time(finished[-1].completed)
         failed = [each.id for each in finished if each.status]
@@ -155,7 +155,7 @@ class ResultKeeper:
         too_much = batch.client.held > PER_CLIENT or clients.held > IN_ALL
         if self._journal.keeps or not too_much or batch.frames is not None:
             return
-        in_memory = [each for each in batch.finished if isinstance(each.payload, bytes)]
+        in_memory = [each for each in batch.finished if not is_in_file(each.payload)]
         payloads: Any = self._overflow.put([each.payload for each in in_memory])
         for finished, payload in zip(in_memory, payloads, strict=True):
             finished.payload = payload

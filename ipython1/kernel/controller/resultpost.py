@@ -27,6 +27,7 @@ from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.clients import LARGE
 from ipython1.kernel.controller.taskrows import TaskRows, with_size
 from ipython1.kernel.wire import messages, taskwire
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 
@@ -164,7 +165,7 @@ class ResultPost:
     def _send_large(self, finished: Finished, number: int) -> None:
         self._transfer(self._rows.head(finished), finished.payload, number)
 
-    def _transfer(self, head: bytes, payload: bytes, number: int) -> None:
+    def _transfer(self, head: bytes, payload: Bytes, number: int) -> None:
         """Send a large result; the number of its batch is confirmed by the end of the transfer."""
         link = self._link
 

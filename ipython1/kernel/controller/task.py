@@ -70,7 +70,7 @@ from ipython1.kernel.controller.taskschedulers import (
     assigner_for,
 )
 from ipython1.kernel.wire import taskwire
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.tasksync import LeaseState, ResyncAnswer
 
 log = Logger()
@@ -304,7 +304,7 @@ class TaskController:
         uuid: bytes,
         submissions: Iterable[Submission],
         data: Buffer = b"",
-        bodies: Buffer | None = None,
+        bodies: Bytes | None = None,
     ) -> None:
         self.intake.submit(uuid, submissions, data, bodies)
         self.changed()

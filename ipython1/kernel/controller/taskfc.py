@@ -22,7 +22,7 @@ from ipython1.kernel.controller.task import TaskController
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.tasksync import read_ranges
 
@@ -137,7 +137,7 @@ class TaskSession:
                 flags,
                 payload,
                 lambda data: self._tasks.add_function(
-                    self._uuid, digest, bytes(payload) if data is None else data
+                    self._uuid, digest, bytes(payload if data is None else data)
                 ),
             )
         elif kind == taskwire.FORGET:
@@ -158,7 +158,7 @@ class TaskSession:
         self,
         flags: int,
         payload: Buffer,
-        take: Callable[[bytes | None], None],
+        take: Callable[[Bytes | None], None],
         failed: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """Handle a frame after those before it.
@@ -176,7 +176,7 @@ class TaskSession:
         else:
             self._arrivals.in_turn(lambda: take(None))
 
-    def _submit(self, head: Buffer, bodies: Buffer | None) -> None:
+    def _submit(self, head: Buffer, bodies: Bytes | None) -> None:
         submissions: Any = taskwire.unpack_submissions(head, self._read_options, bodies)
         self._tasks.submit(self._uuid, submissions, head, bodies)
 

@@ -19,6 +19,7 @@ from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.records import TaskRecord
 from ipython1.kernel.controller.taskrows import TaskRows
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.tasksync import FAILED, PENDING, SCHEDULED, STATES, SUCCEEDED, TaskEntry
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Entry, OptionsSpec, Status
 
@@ -148,7 +149,7 @@ class TaskHistory:
             what=_what(record),
         )
 
-    def _done(self, client: bytes, head: bytes, payload: bytes, size: int) -> TaskEntry:
+    def _done(self, client: bytes, head: bytes, payload: Bytes, size: int) -> TaskEntry:
         task_id, _, status, engine, _, submitted, completed, duration = DONE_HEAD.unpack(head)
         error = None
         if status == Status.REFUSED and payload:
@@ -208,8 +209,10 @@ class TaskHistory:
         ]
         return Entry(task.id, *parts[0], parts[1:]), tuple(dict.fromkeys(digests))
 
-    async def _bytes(self, payload: bytes | FilePayload | LostPayload) -> bytes:
-        return payload if isinstance(payload, bytes) else await payload.read(self._journal)
+    async def _bytes(self, payload: Bytes | FilePayload | LostPayload) -> Bytes:
+        if isinstance(payload, FilePayload | LostPayload):
+            return await payload.read(self._journal)
+        return payload
 
 
 def _what(task: object) -> str:

@@ -25,7 +25,7 @@ from ipython1.kernel.controller.scheduling.records import (
     Trouble,
 )
 from ipython1.kernel.wire import taskwire
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 
 log = Logger()
 
@@ -56,7 +56,7 @@ class TaskIntake:
         self._last = 0
 
     def submit(
-        self, uuid: bytes, submissions: Iterable[Submission], data: Buffer, bodies: Buffer | None
+        self, uuid: bytes, submissions: Iterable[Submission], data: Buffer, bodies: Bytes | None
     ) -> None:
         """A client submits tasks.
 
@@ -78,7 +78,7 @@ class TaskIntake:
             len(records),
             self._time(now),
             bytes(data),
-            None if bodies is None else bytes(bodies),
+            bodies,
         )
         self._last = self._journal.submission(row)
         parcel = Parcel(self._last, len(records))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.wire import messages, taskwire
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.taskwire import Frame, Status
 
 
@@ -33,7 +33,7 @@ class TaskRows:
         """The heads and payloads of some results."""
         return [part for row in self.rows(finished) for part in row]
 
-    def rows(self, finished: Iterable[Finished]) -> Iterator[tuple[bytes, bytes]]:
+    def rows(self, finished: Iterable[Finished]) -> Iterator[tuple[bytes, Bytes]]:
         """The packed head and the payload of each."""
         offset = self.time(0.0)
         pack = taskwire.DONE_HEAD.pack

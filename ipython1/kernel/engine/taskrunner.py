@@ -34,6 +34,7 @@ from ipython1.kernel.objects.taskcodec import (
 )
 from ipython1.kernel.objects.taskobjects import run_code
 from ipython1.kernel.objects.watch import Watch
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import MOST_BYTES, Status
 
 _REJECTED: Final = TaskRejectError.__name__
@@ -86,7 +87,7 @@ class TaskRunner:
             Kind.ITEMS: self._items,
             Kind.OBJECT: self._object,
         }
-        self._last: tuple[bytes, TaskBody | None] = (b"", None)
+        self._last: tuple[Bytes, TaskBody | None] = (b"", None)
         self.most_bytes = MOST_BYTES
 
     def add_function(self, digest: bytes, data: bytes) -> None:
@@ -104,7 +105,7 @@ class TaskRunner:
         self._lacking.pop(digest, None)
         self._functions.pop(digest, None)
 
-    def run(self, payload: bytes, stopping: Any) -> tuple[Status, bytes, float]:
+    def run(self, payload: Bytes, stopping: Any) -> tuple[Status, Bytes, float]:
         """Run one task; never raises.
 
         :param stopping: called after an interrupt; tells whether the task was to be stopped.
@@ -137,11 +138,11 @@ class TaskRunner:
                 return Status.STOPPED, b"", duration
         return Status.FAILED, data, duration
 
-    def failed(self, problem: BaseException) -> bytes:
+    def failed(self, problem: BaseException) -> Bytes:
         """The result of a task that ended with ``problem``."""
         return pack_result(_failed(problem), None, False)[1]
 
-    def _attempt(self, payload: bytes) -> tuple[CallOutcome, bool]:
+    def _attempt(self, payload: Bytes) -> tuple[CallOutcome, bool]:
         """Do what a task asks for; never raises.
 
         :returns: what it came to, and whether its value is a dict of names.
@@ -218,14 +219,14 @@ class TaskRunner:
     # -- the kinds of tasks
 
     def _source(self, task: TaskBody) -> tuple[CallOutcome, bool]:
-        source = task.body.decode(errors="surrogatepass")
+        source = str(task.body, "utf-8", "surrogatepass")
         if not task.extra:
             return self._interpreter.call(self._service.run_source, (source,)), True
-        names = task.extra.decode().split("\n")
+        names = str(task.extra, "utf-8").split("\n")
         return self._interpreter.call(run_code, (self._service, source, names)), True
 
     def _call(self, task: TaskBody) -> tuple[CallOutcome, bool]:
-        function = self._function(task.body, task.flags)
+        function = self._function(bytes(task.body), task.flags)
         args, kwargs = unpack_arguments(task.extra, self._service.load)
         return self._interpreter.call(self._joined(task, function), args, kwargs), False
 
@@ -236,11 +237,11 @@ class TaskRunner:
 
     def _joined(self, task: TaskBody, function: Any) -> Any:
         """Return the function of a task, rebuilt if its arguments could not share the globals of the kept one."""
-        return self._load(task.body).value if self._home.missed else function
+        return self._load(bytes(task.body)).value if self._home.missed else function
 
     def _items(self, task: TaskBody) -> tuple[CallOutcome, bool]:
         """Call a function with each of several lists of arguments."""
-        function = self._function(task.body, task.flags)
+        function = self._function(bytes(task.body), task.flags)
         items = load_object(task.extra, self._service.load)
         function = self._joined(task, function)
         call = self._interpreter.call

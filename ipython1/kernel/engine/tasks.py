@@ -42,7 +42,7 @@ from ipython1.kernel.basics.error import MessageSizeError, to_wire
 from ipython1.kernel.engine.taskresults import TaskResults
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 from ipython1.kernel.wire.taskwire import Status
 
@@ -71,9 +71,9 @@ SYNC_LIMIT: Final = 1.0
 class Runner(Protocol):
     """Runs a task's payload in the main thread."""
 
-    def run(self, payload: bytes, stopping: Callable[[], bool]) -> tuple[Status, bytes, float]: ...
+    def run(self, payload: Bytes, stopping: Callable[[], bool]) -> tuple[Status, Bytes, float]: ...
 
-    def failed(self, problem: BaseException) -> bytes: ...
+    def failed(self, problem: BaseException) -> Bytes: ...
 
     def depends(self, digest: bytes) -> bool: ...
 
@@ -116,7 +116,7 @@ class EngineTasks:
         self._reactor = reactor
         self._wake = wake
         self._inbox: deque[Key] = deque()
-        self._waiting: dict[Key, tuple[int, bytes]] = {}
+        self._waiting: dict[Key, tuple[int, Bytes]] = {}
         self._held: set[Key] = set()
         self._questions: deque[bytes] = deque()
         self._question: _Question | None = None
@@ -174,7 +174,8 @@ class EngineTasks:
         if flags & taskwire.GUARDED:
             self._tell_begin(key, link)
         gate = self._gate
-        status, result, duration = Status.STOPPED, b"", 0.0
+        result: Bytes = b""
+        status, duration = Status.STOPPED, 0.0
         try:
             gate.current = key
             # It may have been told to end while it was beginning.
@@ -316,7 +317,7 @@ class EngineTasks:
             self._arriving.transfer(
                 link,
                 payload,
-                lambda data: self._runner.add_function(digest, data),
+                lambda data: self._runner.add_function(digest, bytes(data)),
                 lambda reason: self._runner.lack_function(
                     digest, f"the function of this task did not arrive at {self._name}: {reason}"
                 ),
@@ -327,7 +328,7 @@ class EngineTasks:
     def _forget_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         self._runner.forget_function(bytes(meta))
 
-    def _put(self, runs: Sequence[tuple[int, int, int, bytes]]) -> None:
+    def _put(self, runs: Sequence[tuple[int, int, int, Bytes]]) -> None:
         waiting, inbox, held = self._waiting, self._inbox, self._held
         for task_id, attempt, flags, payload in runs:
             run = (task_id, attempt)

@@ -21,8 +21,10 @@ from ipython1.core.texts import short_repr
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.commands import COMMANDS, CommandKind, Failed
+from ipython1.kernel.objects.serialize import LIVE_FROM
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.bulk import copy_of
+from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, Live
 
@@ -95,12 +97,17 @@ def _as_live(buffers: Buffers) -> Buffers:
 
     They are copied at once if threads or signal handlers of the user's could change them while no command runs.
     """
-    if not any(type(buffer) is memoryview for buffer in buffers):
+    if not any(map(_may_be_users, buffers)):
         return buffers
     live = Live(buffers)
     if has_other_threads() or has_other_handlers():
         live.secure(copy_of)
     return live
+
+
+def _may_be_users(buffer: Buffer) -> bool:
+    """Whether a buffer may be memory of an object of the user's, and so take none of its own."""
+    return type(buffer) is memoryview or len(buffer) >= LIVE_FROM
 
 
 class WorkSource(Protocol):

@@ -28,6 +28,7 @@ from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.methods import read_value, wait_for_room
 from ipython1.kernel.wire import taskwire
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 from ipython1.kernel.wire.waits import Needs
 
@@ -40,7 +41,7 @@ AT_ONCE: Final = 512
 """The maximum number of concurrent questions to the controller."""
 
 
-def read_result(status: int, payload: bytes, engine: int) -> Answer:
+def read_result(status: int, payload: Bytes, engine: int) -> Answer:
     """Decode and unpickle a task's result."""
     value = read_value(status, payload, engine, None)
     problem = value.failure
@@ -329,7 +330,7 @@ class TaskItems(ExecutorItems):
             self._left(number)
 
 
-def _was_aborted(payload: bytes) -> bool:
+def _was_aborted(payload: Bytes) -> bool:
     return isinstance(read_value(taskwire.Status.REFUSED, payload, -1, None).failure, TaskAborted)
 
 

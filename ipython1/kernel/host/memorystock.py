@@ -7,6 +7,7 @@ to it.  Arrays that are received again and again, each in place of the one befor
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import weakref
 from collections.abc import Callable
@@ -83,6 +84,29 @@ class MemoryStock:
         if self._clock() >= self._until:
             self._kept.clear()
         return bool(self._kept)
+
+
+def ask_for_huge_pages(view: memoryview) -> None:
+    """Have the system back fresh memory that others have allocated with huge pages, if it is large.
+
+    Small pages take longer to get than to fill.
+    """
+    if len(view) < LARGE or _HUGE is None:
+        return
+    begin = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    first = -(-begin // _PAGE) * _PAGE
+    size = (begin + len(view)) // _PAGE * _PAGE - first
+    if size > 0:
+        _madvise()(first, size, _HUGE)
+
+
+@functools.cache
+def _madvise() -> Callable[[int, int, int], int]:
+    """The system's own function; that of ``mmap`` objects serves only their own memory."""
+    found = ctypes.CDLL(None).madvise
+    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    call: Callable[[int, int, int], int] = found
+    return call
 
 
 def _mapped(size: int) -> mmap.mmap:

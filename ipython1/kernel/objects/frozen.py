@@ -16,6 +16,7 @@ from ipython1.core.texts import short_repr
 from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.objects.brought import ATOMS
 from ipython1.kernel.objects.serialize import Pickler, dumps, loads
+from ipython1.kernel.wire.bulk import copy_of
 
 _UNCHANGING: Final = (range, str, bytes)
 
@@ -35,8 +36,8 @@ class Frozen:
         pickler = None if classes is None else partial(_Pickler, classes, self._classes)
         stream, *buffers = dumps(value, pickler=pickler).buffers
         self._stream = bytes(stream)
-        # Writable, so that arrays can be written to where they are rebuilt.
-        self._buffers = [bytearray(buffer) for buffer in buffers]
+        # All but bytes in writable memory, so that arrays can be written to where they are rebuilt.
+        self._buffers = [copy_of(buffer) for buffer in buffers]
 
     def __reduce__(self) -> Any:
         classes = tuple(self._classes)

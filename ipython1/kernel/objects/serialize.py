@@ -1,9 +1,12 @@
 """Objects to bytes and back, in engines and clients (never in the controller).
 
 Plain data goes through the standard pickle at protocol 5, anything else through cloudpickle; large buffers (arrays)
-stay out of band, uncopied.  A function of ``__main__``, or of a module that is sent by value, brings along everything
-that it refers to there, as it is at that moment (:mod:`~ipython1.kernel.objects.brought`).  Where it arrives, that
-belongs to the call alone (:mod:`~ipython1.kernel.objects.homes`).
+stay out of band, uncopied, and so do the contents of large bytes and text
+(:mod:`~ipython1.kernel.objects.cutstream`).
+
+A function of ``__main__``, or of a module that is sent by value, brings along everything that it refers to there, as it
+is at that moment (:mod:`~ipython1.kernel.objects.brought`).  Where it arrives, that belongs to the call alone
+(:mod:`~ipython1.kernel.objects.homes`).
 
 A class of ``__main__`` travels by value.  Where it comes from elsewhere, it is renewed each time; where it was defined,
 it is left as it is, so that looking at an object does not change the user's own class.
@@ -33,9 +36,10 @@ from ipython1.core.failures import MISSING_KEY
 from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.host.clientconfig import bring_size
 from ipython1.kernel.objects import decorated
-from ipython1.kernel.objects.brought import ATOMS, Baggage, Missing
+from ipython1.kernel.objects.brought import Baggage, Missing
 from ipython1.kernel.objects.classes import forget_attributes, renew_bases, with_slots
 from ipython1.kernel.objects.codenames import globals_of, names_in
+from ipython1.kernel.objects.cutstream import CUT, CutReader, CutStream, own
 from ipython1.kernel.objects.homes import (
     ENTRY_KEY,
     GLOBALS_KEY,
@@ -43,6 +47,7 @@ from ipython1.kernel.objects.homes import (
     Home,
     make_entry,
 )
+from ipython1.kernel.objects.plain import is_plain
 from ipython1.kernel.objects.sourcelines import code_with_lines, lines_of
 from ipython1.kernel.objects.unsendable import described, find_unsendable
 from ipython1.kernel.wire.bulk import copy_of
@@ -54,7 +59,6 @@ OUT_OF_BAND_FROM: Final = 1024
 """Bytes.  Smaller buffers stay in the pickle stream."""
 
 _MAIN: Final = "__main__"
-_LOOK_AT: Final = 64
 MADE_BY_VALUE: Final = b"_make_"
 """In the pickle of every function and class that travels by value."""
 
@@ -119,12 +123,12 @@ def _dump(
         buffers.append(view if view.nbytes >= live_from else copy_of(view))
         return False
 
-    if _is_plain(value):
+    if is_plain(value):
         stream = pickle.dumps(value, PROTOCOL, buffer_callback=keep)
     else:
-        file = io.BytesIO()
+        file = CutStream(buffers)
         (pickler or Pickler)(file, keep).dump(value)
-        stream = file.getvalue()
+        stream = file.stream()
     return Serialized((stream, *buffers))
 
 
@@ -167,13 +171,18 @@ def loads(buffers: Serialized | Iterable[Buffer], home: Home | None = None) -> A
 def _load(parts: list[Buffer], home: Home | None, for_call: bool) -> Loaded:
     stream, *rest = parts
     try:
-        data = bytes(stream) if isinstance(stream, memoryview) else stream
+        data = bytes(stream) if not isinstance(stream, bytes) else stream
+        cut = CutReader(data, rest) if data.startswith(CUT) else None
+        if cut is not None:
+            data = cut.data
         if not for_call and MADE_BY_VALUE not in data:
-            return Loaded(pickle.loads(data, buffers=rest))
+            if cut is not None:
+                return Loaded(pickle.Unpickler(cut, buffers=cut.buffers).load())
+            return Loaded(pickle.loads(data, buffers=map(own, rest)))
         where = _home_here() if home is None else home
-        unpickler = _Unpickler(
-            io.BytesIO(data), rest, where, _BRINGS_MARK in data, _SETS_MARK in data, for_call
-        )
+        brings, sets = _BRINGS_MARK in data, _SETS_MARK in data
+        file, buffers = (io.BytesIO(data), map(own, rest)) if cut is None else (cut, cut.buffers)
+        unpickler = _Unpickler(file, buffers, where, brings, sets, for_call)
         value = unpickler.load()
         # It refers to the unpickler, and so would keep alive all that is in it.
         unpickler.memo = {}
@@ -215,36 +224,6 @@ def _text(problem: BaseException) -> str:
         raise
     except BaseException:
         return "<its message could not be shown>"
-
-
-def _is_plain(value: object) -> bool:
-    """True for data that the standard pickle handles just as well; looks at a bounded number of items."""
-    budget = _LOOK_AT
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        budget -= 1
-        if budget < 0:
-            return False
-        kind = type(item)
-        if kind in ATOMS:
-            continue
-        if kind is tuple or kind is list:
-            if len(item) > budget:  # type: ignore[arg-type]
-                return False
-            waiting.extend(item)  # type: ignore[arg-type]
-        elif kind is dict:
-            if 2 * len(item) > budget:  # type: ignore[arg-type]
-                return False
-            waiting.extend(item)  # type: ignore[arg-type]
-            waiting.extend(item.values())  # type: ignore[attr-defined]
-        elif not (kind.__module__ == "numpy" and kind.__name__ == "ndarray" and _no_objects(item)):
-            return False
-    return True
-
-
-def _no_objects(array: Any) -> bool:
-    return not array.dtype.hasobject
 
 
 _FILENAME: Final = 10
@@ -353,8 +332,8 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(
         self,
-        file: io.BytesIO,
-        buffers: list[Buffer],
+        file: io.BytesIO | CutReader,
+        buffers: Iterable[Buffer],
         home: Home,
         brings: bool,
         sets: bool,

@@ -11,17 +11,18 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
-from ipython1.kernel.objects.brought import ATOMS
 from ipython1.kernel.objects.exceptions import exception_of
+from ipython1.kernel.objects.plain import is_small_atom
 from ipython1.kernel.objects.serialize import MADE_BY_VALUE, dumps, loads
 from ipython1.kernel.objects.taskobjects import TaskValue
-from ipython1.kernel.wire.frames import Buffer
-from ipython1.kernel.wire.payload import join_inline, split_inline
+from ipython1.kernel.wire.bulk import joined
+from ipython1.kernel.wire.frames import Buffer, Bytes
+from ipython1.kernel.wire.payload import pack_sizes, split_uncopied, total_size
 from ipython1.kernel.wire.taskwire import DIGEST_SIZE, MOST_BYTES
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ NO_ARGUMENTS: Final = pickle.dumps((), 5)
 """The arguments of a call without any."""
 
 _PICKLE: Final = b"\x80\x05"
-"""How a pickle of protocol 5 begins, and nothing that ``join_inline`` makes."""
+"""How a pickle of protocol 5 begins, and nothing else that :func:`object_parts` gives."""
 
 
 def digest(data: bytes | str) -> bytes:
@@ -49,22 +50,32 @@ def digest(data: bytes | str) -> bytes:
     ).digest()
 
 
-def pack_object(value: object, snapshot: bool = False) -> bytes:
-    """Any object as bytes.
+def pack_object(value: object) -> Bytes:
+    """Any object as bytes, which do not change with it.
 
     :raises SerializationError: when it cannot be pickled.
     """
-    if type(value) in ATOMS:
-        return pickle.dumps(value, 5)
-    buffers = dumps(value, snapshot=snapshot).buffers
+    return pickle.dumps(value, 5) if is_small_atom(value) else joined(object_parts(value))
+
+
+def object_parts(value: object) -> list[Buffer]:
+    """What :func:`pack_object` gives, in parts that may be memory of the object's.
+
+    :raises SerializationError: when it cannot be pickled.
+    """
+    buffers = dumps(value).buffers
     if len(buffers) == 1:
         stream = bytes(buffers[0])
         if stream[:2] == _PICKLE and MADE_BY_VALUE not in stream:
-            return stream
-    return join_inline(buffers)
+            return [stream]
+    sizes = pack_sizes(buffers)
+    if sizes[:2] == _PICKLE:
+        buffers = (*buffers, b"")
+        sizes = pack_sizes(buffers)
+    return [sizes, *buffers]
 
 
-def unpack_object(data: bytes) -> Any:
+def unpack_object(data: Bytes) -> Any:
     """What :func:`pack_object` packed.
 
     :raises SerializationError: when it cannot be rebuilt.
@@ -72,19 +83,19 @@ def unpack_object(data: bytes) -> Any:
     return load_object(data, loads)
 
 
-def split_object(data: bytes) -> Sequence[Buffer]:
+def split_object(data: Bytes) -> Sequence[Buffer]:
     """The buffers of what :func:`pack_object` packed."""
-    return split_inline(data) if data[:2] != _PICKLE else (data,)
+    return split_uncopied(data) if data[:2] != _PICKLE else (data,)
 
 
-def load_object(data: bytes, load: Callable[[Sequence[Buffer]], T]) -> Any | T:
+def load_object(data: Bytes, load: Callable[[Sequence[Buffer]], T]) -> Any | T:
     """What :func:`pack_object` packed, on an engine.
 
     :param load: rebuilds what may hold functions.
     :raises SerializationError: when it cannot be rebuilt.
     """
     if data[:2] != _PICKLE:
-        return load(split_inline(data))
+        return load(split_uncopied(data))
     try:
         return pickle.loads(data)
     except Exception:
@@ -104,7 +115,13 @@ class Kind(IntEnum):
     CALL_WITH = 5
 
 
-def pack_task(kind: Kind, flags: int, body: bytes, extra: bytes = b"", push: bytes = b"") -> bytes:
+Section: TypeAlias = bytes | list[Buffer]
+"""A section of a task's payload, whole or in parts."""
+
+
+def pack_task(
+    kind: Kind, flags: int, body: Section, extra: Section = b"", push: Section = b""
+) -> Bytes:
     """A task's payload.
 
     ==========  =======================  ===================================
@@ -119,12 +136,27 @@ def pack_task(kind: Kind, flags: int, body: bytes, extra: bytes = b"", push: byt
 
     :raises MessageSizeError: when it is too large to be sent at all.
     """
-    size = _HEAD.size + len(body) + len(extra) + len(push)
+    if type(body) is type(extra) is type(push) is bytes:
+        one, two, three = len(body), len(extra), len(push)
+    else:
+        one, two, three = map(_size, (body, extra, push))
+    size = _HEAD_SIZE + one + two + three
     if size > MOST_BYTES:
         raise MessageSizeError(
             f"the task is {size} bytes, and none can have more than {MOST_BYTES}; send it in parts, or through files"
         )
-    return _HEAD.pack(kind, flags, len(body), len(extra), len(push)) + body + extra + push
+    head = _HEAD.pack(kind, flags, one, two, three)
+    if type(body) is type(extra) is type(push) is bytes:
+        return head + body + extra + push
+    return joined([head, *_parts(body), *_parts(extra), *_parts(push)])
+
+
+def _parts(section: Section) -> list[Buffer]:
+    return section if isinstance(section, list) else [section]
+
+
+def _size(section: Section) -> int:
+    return total_size(_parts(section))
 
 
 class TaskBody(NamedTuple):
@@ -132,12 +164,12 @@ class TaskBody(NamedTuple):
 
     kind: int
     flags: int
-    body: bytes
-    extra: bytes
-    push: bytes
+    body: Bytes
+    extra: Bytes
+    push: Bytes
 
 
-def unpack_task(data: bytes) -> TaskBody:
+def unpack_task(data: Bytes) -> TaskBody:
     """What :func:`pack_task` packed.
 
     :raises ProtocolError: when it is malformed.
@@ -155,21 +187,21 @@ def unpack_task(data: bytes) -> TaskBody:
     return _new_tuple(TaskBody, (kind, flags, data[_HEAD_SIZE:first], extra, push))
 
 
-def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Section:
     """The arguments of a call.
 
     :raises SerializationError: when they cannot be pickled.
     """
     args = tuple(args)
     if kwargs:
-        return pack_object([args, dict(kwargs)])
+        return object_parts([args, dict(kwargs)])
     for argument in args:
-        if type(argument) not in ATOMS:
-            return pack_object(args)
+        if not is_small_atom(argument):
+            return object_parts(args)
     return pickle.dumps(args, 5)
 
 
-def unpack_arguments(data: bytes, load: Callable[[Sequence[Buffer]], Any]) -> tuple[Any, Any]:
+def unpack_arguments(data: Bytes, load: Callable[[Sequence[Buffer]], Any]) -> tuple[Any, Any]:
     """Positional and keyword arguments (or None)."""
     value = load_object(data, load)
     return (value, None) if type(value) is tuple else value
@@ -191,39 +223,42 @@ class Partly(list[tuple[bool, bytes]]):
     record, packed."""
 
 
-def pack_result(outcome: CallOutcome, value: Any, named: bool) -> tuple[bool, bytes]:
+def pack_result(outcome: CallOutcome, value: Any, named: bool) -> tuple[bool, Bytes]:
     """A result's payload, and whether it is one of success.
 
     :param value: what the task gives, if it did not fail.
     :param named: ``value`` is a dict of names.
     """
     if outcome.failure is not None:
-        return False, _pack_sections(outcome, _FAILURE, pack_object(outcome.failure))
+        return False, _pack_sections(outcome, _FAILURE, object_parts(outcome.failure))
     plain = not (outcome.stdout or outcome.stderr or outcome.display)
     if plain and (value is None or (named and not value)):
         return True, b"" if named else _NO_VALUE
     try:
         if isinstance(value, Partly):
-            return True, _pack_sections(outcome, _ITEMS, pack_object(list(value)))
-        data = pack_object(value)
+            return True, _pack_sections(outcome, _ITEMS, object_parts(list(value)))
+        if is_small_atom(value):
+            parts: list[Buffer] = [pickle.dumps(value, 5)]
+        else:
+            parts = object_parts(value)
     except KernelError as problem:
         failed = outcome._replace(failure=record_exception(problem))
-        return False, _pack_sections(failed, _FAILURE, pack_object(failed.failure))
-    if plain and not named and data[:2] == _PICKLE:
-        return True, data
-    return True, _pack_sections(outcome, _NAMED if named else _VALUE, data)
+        return False, _pack_sections(failed, _FAILURE, object_parts(failed.failure))
+    if plain and not named and parts[0][:2] == _PICKLE:
+        return True, joined(parts)
+    return True, _pack_sections(outcome, _NAMED if named else _VALUE, parts)
 
 
-def _pack_sections(outcome: CallOutcome, flags: int, body: bytes) -> bytes:
+def _pack_sections(outcome: CallOutcome, flags: int, body: list[Buffer]) -> Bytes:
     stdout = outcome.stdout.encode(errors="surrogatepass")
     stderr = outcome.stderr.encode(errors="surrogatepass")
     if outcome.display:
         flags |= _DISPLAY
-        body = pack_object((body, pack_object(outcome.display)))
-    return _RESULT.pack(flags, len(stdout), len(stderr)) + stdout + stderr + body
+        body = object_parts((bytes(joined(body)), bytes(pack_object(outcome.display))))
+    return joined([_RESULT.pack(flags, len(stdout), len(stderr)), stdout, stderr, *body])
 
 
-def unpack_result(data: bytes) -> TaskValue:
+def unpack_result(data: Bytes) -> TaskValue:
     """What :func:`pack_result` packed, rebuilt.
 
     :raises KernelError: when it cannot be rebuilt here.
@@ -235,8 +270,7 @@ def unpack_result(data: bytes) -> TaskValue:
     flags, one, two = _RESULT.unpack_from(data, 0)
     first = _RESULT.size + one
     second = first + two
-    stdout = data[_RESULT.size : first].decode(errors="surrogatepass")
-    stderr = data[first:second].decode(errors="surrogatepass")
+    stdout, stderr = _text(data[_RESULT.size : first]), _text(data[first:second])
     body = data[second:]
     display: Sequence[Displayed] = ()
     if flags & _DISPLAY:
@@ -250,14 +284,17 @@ def unpack_result(data: bytes) -> TaskValue:
     return TaskValue(value, bool(flags & _NAMED), None, stdout, stderr, display)
 
 
-def output_of(data: bytes) -> tuple[str, str]:
+def output_of(data: Bytes) -> tuple[str, str]:
     """What a result's payload says was written to standard output and error; does not unpickle anything."""
     if not data or data[:2] == _PICKLE:
         return "", ""
     _, one, two = _RESULT.unpack_from(data, 0)
     first = _RESULT.size + one
-    stdout, stderr = data[_RESULT.size : first], data[first : first + two]
-    return stdout.decode(errors="surrogatepass"), stderr.decode(errors="surrogatepass")
+    return _text(data[_RESULT.size : first]), _text(data[first : first + two])
+
+
+def _text(data: Bytes) -> str:
+    return str(data, "utf-8", "surrogatepass")
 
 
 def unpack_item(good: bool, data: bytes) -> Any:
@@ -275,7 +312,7 @@ def pack_items(results: Sequence[tuple[bool, Any]]) -> Any:
     if all(good for good, _ in results):
         values = [value for _, value in results]
         try:
-            pack_object(values)
+            object_parts(values)
         except KernelError:
             pass
         else:
@@ -285,6 +322,6 @@ def pack_items(results: Sequence[tuple[bool, Any]]) -> Any:
 
 def _pack_item(good: bool, value: Any) -> tuple[bool, bytes]:
     try:
-        return good, pack_object(value)
+        return good, bytes(pack_object(value))
     except KernelError as problem:
-        return False, pack_object(record_exception(problem))
+        return False, bytes(pack_object(record_exception(problem)))

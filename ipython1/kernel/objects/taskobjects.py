@@ -27,6 +27,7 @@ from ipython1.kernel.objects.taskoptions import (
     make_options,
     shows_options,
 )
+from ipython1.kernel.wire.frames import Bytes
 
 
 @shows_options
@@ -248,7 +249,7 @@ class ReadValue(Protocol):
     """Reads a result's payload, given its status, the engine, and the task's ``process_result``."""
 
     def __call__(
-        self, status: int, payload: bytes, engine: int, process: Process | None, /
+        self, status: int, payload: Bytes, engine: int, process: Process | None, /
     ) -> TaskValue: ...
 
 
@@ -287,7 +288,7 @@ class TaskResult:
         run_time: float,
         read: ReadValue,
         status: int = 0,
-        payload: bytes = b"",
+        payload: Bytes = b"",
         process: Process | None = None,
     ) -> None:
         self.taskid = taskid

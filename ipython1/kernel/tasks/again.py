@@ -16,7 +16,7 @@ from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tasks.encoder import Encoded, Packed
 from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.taskwire import Submitted
 
 
@@ -79,8 +79,8 @@ class Submissions:
     def _function_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         digest = bytes(meta)
 
-        def take(data: bytes) -> None:
-            self._functions[digest] = data
+        def take(data: Bytes) -> None:
+            self._functions[digest] = bytes(data)
 
         if flags & frames.BULK:
             self._arrivals.transfer(self._end.link, payload, take, self._failed)
@@ -88,7 +88,7 @@ class Submissions:
             self._arrivals.in_turn(partial(take, bytes(payload)))
 
     def _task_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
-        def take(head: bytes, bodies: bytes | None) -> None:
+        def take(head: bytes, bodies: Bytes | None) -> None:
             # Options stay as they are packed.
             self._tasks += taskwire.unpack_submissions(head, bytes, bodies)
 

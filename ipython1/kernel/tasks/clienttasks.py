@@ -32,7 +32,7 @@ from ipython1.kernel.tasks.deliveries import Deliveries
 from ipython1.kernel.tasks.outbox import Outbox
 from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in, refused_result
 from ipython1.kernel.wire import taskwire
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.tasksync import ResyncAnswer, ranges_of
 
@@ -300,7 +300,7 @@ class ClientTasks:
 
     # -- results
 
-    def store(self, data: bytes) -> None:
+    def store(self, data: Bytes) -> None:
         """Store results, and notify waiters; in the reactor's thread."""
         places = places_in(data)
         with self._lock:

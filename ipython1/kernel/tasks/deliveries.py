@@ -22,8 +22,15 @@ from ipython1.kernel.basics.error import MessageSizeError
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tasks.resultbook import refused_result
 from ipython1.kernel.wire import frames, taskwire
-from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.bulk import (
+    LARGE_BUFFER,
+    Incoming,
+    WritableBuffer,
+    allocate,
+    joined,
+    unpack_reference,
+)
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 
@@ -31,7 +38,7 @@ from ipython1.kernel.wire.taskwire import DONE_HEAD
 class Store(Protocol):
     """Takes encoded results."""
 
-    def __call__(self, data: bytes, /) -> None: ...
+    def __call__(self, data: Bytes, /) -> None: ...
 
 
 class Deliveries:
@@ -73,6 +80,7 @@ class Deliveries:
             link.bulk.drop(transfer, f"the result of task {task_id} is here already")
             return
         self._coming.add(transfer)
+        whole = _received_behind(head, link.bulk.incoming(transfer))
 
         def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
             if link.lost:
@@ -81,7 +89,7 @@ class Deliveries:
                 self._store(_not_received(task_id, reason))
             else:
                 try:
-                    data = b"".join((head, *buffers))
+                    data = joined((head, *buffers)) if whole is None else whole
                 except MemoryError:
                     size = sum(map(len, buffers))
                     data = _not_received(task_id, f"not enough memory for {size} bytes")
@@ -98,6 +106,24 @@ class Deliveries:
             if not coming:
                 link.send(taskwire.CONFIRM, number)
         self._numbers = [(number, coming) for number, coming in self._numbers if coming]
+
+
+def _received_behind(head: bytes, incoming: Incoming | None) -> Bytes | None:
+    """Have a large result received right behind its head, in memory for both; None if that cannot be."""
+    if incoming is None or len(incoming.sizes) != 1 or incoming.sizes[0] < LARGE_BUFFER:
+        return None
+    if not incoming.hold():
+        return None
+    try:
+        memory = memoryview(allocate(len(head) + incoming.sizes[0]))
+    except MemoryError:
+        return None  # the transfer will fail
+    else:
+        memory[: len(head)] = head
+        incoming.place(0, memory[len(head) :])
+        return memory
+    finally:
+        incoming.go_on()
 
 
 def _not_received(task_id: int, reason: str) -> bytes:

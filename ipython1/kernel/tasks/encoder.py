@@ -28,7 +28,9 @@ from ipython1.kernel.objects.taskcodec import (
     NO_ARGUMENTS,
     SHARED,
     Kind,
+    Section,
     digest,
+    object_parts,
     pack_arguments,
     pack_object,
     pack_task,
@@ -47,6 +49,7 @@ from ipython1.kernel.objects.taskoptions import (
     options_of,
 )
 from ipython1.kernel.objects.watch import Watch
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import OptionsSpec
 
 K = TypeVar("K")
@@ -109,8 +112,8 @@ class Encoded(NamedTuple):
     """
 
     options: bytes
-    payload: bytes
-    recovery: Sequence[tuple[bytes, bytes]] = ()
+    payload: Bytes
+    recovery: Sequence[tuple[bytes, Bytes]] = ()
     functions: Sequence[Packed] = ()
 
 
@@ -124,7 +127,7 @@ class Prepared(NamedTuple):
     options: TaskOptions
     function: Packed
     depend: Packed | None
-    recovery: Sequence[tuple[bytes, bytes]]
+    recovery: Sequence[tuple[bytes, Bytes]]
     functions: Sequence[Packed]
 
 
@@ -157,7 +160,7 @@ class FunctionPacker:
         with self._lock:
             # What is watched is noted first: what changes meanwhile is found to have changed.
             watch = Watch(function, globals_of, watch_names=True)
-            data = pack_object(function)
+            data = bytes(pack_object(function))
             template, what = self.template(function), _few_words(function)
             packed = Packed(digest(data), data, template, watch.steady, what)
             if watch.steady:
@@ -211,9 +214,9 @@ class TaskEncoder:
         recovery, functions = self._recovery(options)
         return Encoded(encoded.options, encoded.payload, recovery, [*encoded.functions, *functions])
 
-    def _recovery(self, options: TaskOptions) -> tuple[list[tuple[bytes, bytes]], list[Packed]]:
+    def _recovery(self, options: TaskOptions) -> tuple[list[tuple[bytes, Bytes]], list[Packed]]:
         """Encode the recovery tasks of a task with these options; return them and their functions."""
-        recovery: list[tuple[bytes, bytes]] = []
+        recovery: list[tuple[bytes, Bytes]] = []
         functions: list[Packed] = []
         while (following := options.recovery_task) is not None:
             options = options_of(following)
@@ -334,7 +337,7 @@ class TaskEncoder:
         )
 
     def _object(self, task: Any, options: TaskOptions, private: bool) -> Encoded:
-        payload = pack_task(Kind.OBJECT, 0, pack_object(_without_client_parts(task)))
+        payload = pack_task(Kind.OBJECT, 0, object_parts(_without_client_parts(task)))
         template, what = self.functions.template(task), type_name(task)
         return self._with_options(options, payload, template, private=private, what=what)
 
@@ -354,7 +357,7 @@ class TaskEncoder:
     def encode_items(self, prepared: Prepared, items: Sequence[Sequence[Any]]) -> Encoded:
         """Encode the calls of a map with several lists of arguments as one task."""
         packed = prepared.function
-        payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, pack_object(list(items)))
+        payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, object_parts(list(items)))
         return self._with_options(
             prepared.options,
             payload,
@@ -401,7 +404,7 @@ class TaskEncoder:
     def _with_options(
         self,
         options: TaskOptions,
-        payload: bytes,
+        payload: Bytes,
         template: bytes,
         functions: tuple[Packed, ...] = (),
         weight: int = 1,
@@ -478,14 +481,14 @@ def _flags(options: TaskOptions) -> int:
     )
 
 
-def _push(task: Any) -> bytes:
+def _push(task: Any) -> Section:
     push = task.push
     if not push:
         return b""
     push = dict(check_push(push))
     for name in pull_names(list(push)):
         check_settable(name)
-    return pack_object(push)
+    return object_parts(push)
 
 
 def _without_client_parts(task: Any) -> Any:

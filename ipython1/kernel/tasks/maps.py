@@ -32,6 +32,7 @@ from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tasks.methods import REFUSED, read_value
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 from ipython1.kernel.wire.waits import Needs
 
@@ -151,7 +152,7 @@ class MapRun:
         self._written: list[tuple[int, int, dict[str, str]]] = []
         self._plan = MapPlan(0, 1, False)
         self._groups: dict[int, _Group] = {}
-        self._places: list[tuple[_Group, bytes, int]] = []
+        self._places: list[tuple[_Group, Bytes, int]] = []
         self._unsendable: list[tuple[int, KernelError]] = []
         self._collected: tuple[list[Any], CompositeError | None] | None = None
         self._waiter = Waiter(self._told)
@@ -253,7 +254,7 @@ class MapRun:
         self._places.append((group, data, offset))
         self.completed += group.stop - group.start
 
-    def _note_output(self, group: _Group, engine: int, payload: bytes) -> None:
+    def _note_output(self, group: _Group, engine: int, payload: Bytes) -> None:
         texts = dict(zip(("stdout", "stderr"), output_of(payload), strict=True))
         if any(texts.values()):
             self._written.append((group.start, engine, texts))

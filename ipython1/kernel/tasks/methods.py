@@ -18,6 +18,7 @@ from ipython1.kernel.tasks.clienttasks import IDS_AT_ONCE, ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 from ipython1.kernel.wire.waits import Needs
 
@@ -105,7 +106,7 @@ def split_waits(tasks: Any, *kinds: type) -> tuple[list[int], list[Any]]:
 
 
 def read_value(
-    status: int, payload: bytes, engine: int, process: Callable[[Any, int], Any] | None
+    status: int, payload: Bytes, engine: int, process: Callable[[Any, int], Any] | None
 ) -> TaskValue:
     """Decode the payload of a result; errors become its failure."""
     try:

@@ -27,6 +27,7 @@ from typing import Final
 
 from ipython1.kernel.basics.error import TaskAborted, to_wire
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 
 _PAGE: Final = 1024
@@ -51,7 +52,7 @@ class ResultBook:
 
     def __init__(self) -> None:
         self._pages: dict[int, array[int]] = {}
-        self._segments: dict[int, bytes] = {}
+        self._segments: dict[int, Bytes] = {}
         self._left: dict[int, int] = {}
         self._next = 1
         self._count = 0
@@ -59,7 +60,7 @@ class ResultBook:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, data: bytes, places: Sequence[tuple[int, int]]) -> list[int]:
+    def add(self, data: Bytes, places: Sequence[tuple[int, int]]) -> list[int]:
         """Store results.
 
         :param data: the results.
@@ -96,7 +97,7 @@ class ResultBook:
                     pages[other] = _ALL_READ
         return page
 
-    def get(self, task_id: int) -> tuple[bytes, int] | None:
+    def get(self, task_id: int) -> tuple[Bytes, int] | None:
         """Return the bytes that contain a task's result, and its offset; None if there is no result."""
         page = self._pages.get(task_id // _PAGE)
         place = page[task_id % _PAGE] if page is not None else _OPEN
@@ -204,7 +205,7 @@ class ResultBook:
         page[index] = place
 
 
-def places_in(data: bytes) -> list[tuple[int, int]]:
+def places_in(data: Bytes) -> list[tuple[int, int]]:
     """Return the task ids and offsets of the consecutive results in ``data``."""
     places = []
     position = 0

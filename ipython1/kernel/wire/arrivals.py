@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from ipython1.kernel.wire.bulk import WritableBuffer, unpack_reference
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.bulk import WritableBuffer, joined, unpack_reference
+from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 
 
@@ -43,7 +43,7 @@ class Arrivals:
         self,
         link: FrameLink,
         reference: Buffer,
-        take: Callable[[bytes], None],
+        take: Callable[[Bytes], None],
         failed: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """Call ``take`` with the bytes of a bulk transfer, in turn.
@@ -66,10 +66,10 @@ class Arrivals:
 
     @staticmethod
     def _joined(
-        buffers: list[WritableBuffer], take: Callable[[bytes], None], failed: Callable[[str], None]
+        buffers: list[WritableBuffer], take: Callable[[Bytes], None], failed: Callable[[str], None]
     ) -> Callable[[], None]:
         try:
-            data = b"".join(buffers)
+            data = joined(buffers)
         except MemoryError:
             size = sum(map(len, buffers))
             return lambda: failed(f"not enough memory for {size} bytes on the receiving side")

@@ -38,7 +38,7 @@ from typing import Final, Protocol, TypeAlias
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.host.memorystock import stock
 from ipython1.kernel.wire import frames
-from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
+from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer, Bytes
 from ipython1.kernel.wire.payload import Buffers, Live, pack_sizes, total_size
 from ipython1.kernel.wire.room import Room
 from ipython1.kernel.wire.sharing import NO_MEMORY, RUN_PIECES, RUN_WINDOW, Place, Run, RunWriter
@@ -420,4 +420,22 @@ def copy_of(buffer: Buffer) -> Buffer:
         return buffer
     memory = allocate(len(buffer))
     memory[:] = buffer
+    return memory
+
+
+def joined(buffers: Buffers) -> Bytes:
+    """The bytes of all buffers in a row; large ones are not copied if they are in one, else to memory of their own.
+
+    :raises MemoryError: when there is not enough.
+    """
+    size = total_size(buffers)
+    if size < LARGE_BUFFER:
+        return b"".join(buffers)
+    if len(buffers) == 1 and isinstance(buffers[0], bytes | memoryview):
+        return buffers[0]
+    memory = memoryview(allocate(size))
+    position = 0
+    for buffer in buffers:
+        memory[position : position + len(buffer)] = buffer
+        position += len(buffer)
     return memory

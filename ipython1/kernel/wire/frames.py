@@ -20,6 +20,9 @@ PROTOCOL_VERSION: Final = 6
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+Bytes: TypeAlias = bytes | memoryview
+"""What nobody changes any more; what is large may be in memory of its own."""
+
 FrameHandler: TypeAlias = Callable[[int, int, int, Buffer, Buffer], None]
 """Called with kind, flags, ident, meta and payload."""
 

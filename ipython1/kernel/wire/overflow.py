@@ -69,3 +69,8 @@ class Overflow:
                 view, place = view[written:], place + written
 
         self._write = write
+
+
+def is_in_file(buffer: Buffer) -> bool:
+    """Whether :meth:`Overflow.put` has given this; all other memory can be written."""
+    return type(buffer) is memoryview and buffer.readonly

@@ -111,6 +111,21 @@ def _checked_sizes(data: Buffer) -> tuple[int, ...]:
     return sizes
 
 
+def split_uncopied(data: Buffer) -> list[Buffer]:
+    """The buffers of what :func:`join_inline` joined, all but the first read-only, where they are.
+
+    :raises ProtocolError: when the lengths do not add up.
+    """
+    sizes = _checked_sizes(data)
+    position = _COUNT.size + 8 * len(sizes)
+    view = memoryview(data).toreadonly()
+    buffers: list[Buffer] = []
+    for size in sizes:
+        buffers.append((view if buffers else data)[position : position + size])
+        position += size
+    return buffers
+
+
 def split_inline(data: Buffer) -> list[Buffer]:
     """The buffers that :func:`join_inline` joined.
 

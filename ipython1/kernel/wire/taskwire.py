@@ -48,7 +48,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.wire.frames import HEADER, MAX_PAYLOAD, Buffer
+from ipython1.kernel.wire.frames import HEADER, MAX_PAYLOAD, Buffer, Bytes
 
 FUNCTION: Final = 48
 SUBMIT: Final = 49
@@ -191,8 +191,8 @@ class Entry(NamedTuple):
 
     task_id: int
     options: bytes
-    payload: bytes
-    recovery: Sequence[tuple[bytes, bytes]] = ()
+    payload: Bytes
+    recovery: Sequence[tuple[bytes, Bytes]] = ()
 
     @property
     def size(self) -> int:
@@ -205,11 +205,11 @@ class Submitted(NamedTuple):
 
     task_id: int
     options: object
-    payload: bytes
-    recovery: Sequence[tuple[object, bytes]] = ()
+    payload: Bytes
+    recovery: Sequence[tuple[object, Bytes]] = ()
 
 
-def _frame(kind: int, head: list[Buffer], bodies: list[bytes], size: int, ident: int = 0) -> Frame:
+def _frame(kind: int, head: list[Buffer], bodies: list[Bytes], size: int, ident: int = 0) -> Frame:
     return [HEADER.pack(kind, 0, 0, size, ident), *head, *bodies], HEADER.size + size
 
 
@@ -219,10 +219,10 @@ class _SubmitFrame:
     def __init__(self) -> None:
         self.options: dict[bytes, int] = {}
         self.table: list[bytes] = []
-        self.bodies: list[bytes] = []
+        self.bodies: list[Bytes] = []
         self.size = 0
 
-    def add(self, task_id: int, options: bytes, payload: bytes, followers: int) -> None:
+    def add(self, task_id: int, options: bytes, payload: Bytes, followers: int) -> None:
         index = self.options.setdefault(options, len(self.options))
         self.table.append(_ENTRY.pack(task_id, len(payload), index, followers))
         self.bodies.append(payload)
@@ -255,7 +255,7 @@ def pack_submissions(entries: Iterable[Entry]) -> Iterator[Frame]:
         yield frame.finish()
 
 
-def pack_submission_head(entry: Entry) -> tuple[bytes, list[bytes]]:
+def pack_submission_head(entry: Entry) -> tuple[bytes, list[Bytes]]:
     """The meta part of a ``SUBMIT`` frame with a bulk transfer, and the payloads that this brings."""
     frame = _SubmitFrame()
     frame.add(entry.task_id, entry.options, entry.payload, len(entry.recovery))
@@ -264,11 +264,16 @@ def pack_submission_head(entry: Entry) -> tuple[bytes, list[bytes]]:
     return b"".join(frame.head()), frame.bodies
 
 
+def as_payload(part: Buffer) -> Bytes:
+    """A payload that a frame or a bulk transfer brought; what is as large as only these are stays where it is."""
+    return part if type(part) is memoryview and len(part) > MAX_PAYLOAD else bytes(part)
+
+
 def unpack_submissions(
     data: Buffer,
     read_options: Callable[[bytes], object],
     bodies: Buffer | None = None,
-    cut: Callable[[Any], Any] = bytes,
+    cut: Callable[[Any], Any] = as_payload,
 ) -> list[Submitted]:
     """The tasks of a ``SUBMIT`` frame.
 
@@ -350,7 +355,7 @@ _IMPOSSIBLE: Final = "a result has an unknown status, or took an impossible time
 
 
 def _pack_table(
-    kind: int, rows: Iterable[tuple[bytes, bytes]], first: int | None = None
+    kind: int, rows: Iterable[tuple[bytes, Bytes]], first: int | None = None
 ) -> Iterator[Frame]:
     """Frames of rows, each a packed entry and a payload.
 
@@ -358,7 +363,7 @@ def _pack_table(
     """
     number = first or 0
     table: list[bytes] = []
-    bodies: list[bytes] = []
+    bodies: list[Bytes] = []
     size = 0
     for entry, payload in rows:
         table.append(entry)
@@ -425,7 +430,7 @@ def unpack_run(data: Buffer) -> tuple[int, int, int]:
     return task_id, attempt, flags
 
 
-Result: TypeAlias = tuple[int, int, int, float, bytes]
+Result: TypeAlias = tuple[int, int, int, float, Bytes]
 """Task id, attempt, status, seconds it took, payload."""
 
 
@@ -490,7 +495,7 @@ DONE_HEAD: Final = struct.Struct("<QIBiQddd")
 duration."""
 
 
-def pack_done(kinds: Iterable[tuple[bytes, bytes]], batch: int) -> Iterator[Frame]:
+def pack_done(kinds: Iterable[tuple[bytes, Bytes]], batch: int) -> Iterator[Frame]:
     """``DONE`` frames of (packed ``DONE_HEAD``, payload); only the last has the number of the batch, the others 0."""
     parts: list[Buffer] = []
     size = 0

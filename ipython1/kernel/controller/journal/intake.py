@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ipython1.kernel.controller.journal.rows import INLINE, CommandRow, Data, SubmissionRow
+from ipython1.kernel.controller.journal.rows import INLINE, CommandRow, Given, SubmissionRow
 from ipython1.kernel.controller.journal.tables import Damaged
 from ipython1.kernel.host.private_files import write_private
 
@@ -138,7 +138,7 @@ def _is_whole(data: bytes) -> bool:
 
 def _packed(ticket: int, row: Row) -> bytes:
     """A record; empty if the row is too large, or names a payload file."""
-    parts: tuple[Data, ...]
+    parts: tuple[Given, ...]
     if isinstance(row, CommandRow):
         kind, numbers = b"C", _COMMAND.pack(row.number, row.submitted)
         targets = struct.pack(f"<{len(row.targets)}q", *row.targets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
+from itertools import count
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -26,6 +27,7 @@ from ipython1.kernel.controller.journal.rows import (
     CommandRow,
     Data,
     EngineRow,
+    Given,
     OutcomeNote,
     OutcomeRow,
     PayloadFile,
@@ -100,6 +102,7 @@ class WritingJournal:
         self.overfull = False
         self._directory = store.directory
         self._files = store.files
+        self._files_begun = count(1)
         self._intake = None if synced else store.intake
         self._ticket = self._safe = store.state.ticket
         self._next_task = recovered.next_task
@@ -215,14 +218,15 @@ class WritingJournal:
 
     def _in_file(self, data: _Some) -> _Some:
         """Data that are too large for a row, put into a file."""
-        if not isinstance(data, bytes) or len(data) <= INLINE:
+        if data is None or isinstance(data, PayloadFile) or len(data) <= INLINE:
             return data
         writer = self.new_payload()
         writer.add(data)
         return writer.finish()
 
     def new_payload(self) -> PayloadWriter:
-        return _FileWriter(self._enter, f"{self._ticket + 1:x}")
+        # A ticket may be that of several files, as the first pieces of some come later.
+        return _FileWriter(self._enter, f"{self._ticket + 1:x}-{next(self._files_begun):x}")
 
     # -- parties
 
@@ -349,7 +353,7 @@ class WritingJournal:
         return self._closed
 
 
-_Some = TypeVar("_Some", Data, Data | None)
+_Some = TypeVar("_Some", Data, Given | None)
 
 
 class _FileWriter:

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,9 @@ from ipython1.kernel.wire.frames import Buffer
 
 BLOCK: Final = 256 * 1024
 """Bytes that share a checksum."""
+
+LARGE: Final = 1024 * 1024
+"""Bytes from which the checksums of a piece are counted while it is written."""
 
 _TRAILER: Final = struct.Struct("<8sQI")
 _MAGIC: Final = b"ip1data1"
@@ -39,16 +43,18 @@ class _Growing:
     size: int = 0
     crcs: list[int] = field(default_factory=list)
 
-    def count(self, piece: Buffer) -> None:
-        """A piece was written."""
+    def sums(self, piece: Buffer) -> list[int]:
+        """The checksums of the blocks in which a piece lies if it follows."""
         view = memoryview(piece)
-        while view:
-            room = BLOCK - self.size % BLOCK
-            if room == BLOCK:
-                self.crcs.append(0)
-            self.crcs[-1] = zlib.crc32(view[:room], self.crcs[-1])
-            self.size += len(view[:room])
-            view = view[room:]
+        begun = self.size % BLOCK
+        sums = [zlib.crc32(view[: BLOCK - begun], self.crcs[-1])] if begun else []
+        start = BLOCK - begun if begun else 0
+        return sums + [zlib.crc32(view[at : at + BLOCK]) for at in range(start, len(view), BLOCK)]
+
+    def add(self, size: int, sums: list[int]) -> None:
+        """A piece was written."""
+        self.crcs[self.size // BLOCK :] = sums
+        self.size += size
 
     def trailer(self) -> bytes:
         """What follows the data."""
@@ -81,6 +87,9 @@ class PayloadFiles:
         self.unsynced: deque[str] = deque()
         self._sync = sync
         self._growing: dict[str, _Growing] = {}
+        self._summing = ThreadPoolExecutor(
+            1, "journal-sums"
+        )  # whose thread begins when it is needed
 
     def append(self, name: str, piece: Buffer) -> None:
         """Add a piece to a file, which begins with its first one.
@@ -91,8 +100,17 @@ class PayloadFiles:
         if growing is None:
             fd = os.open(self.directory / name, _CREATE, FILE_MODE)
             growing = self._growing[name] = _Growing(fd)
-        _write_at(growing.fd, piece, growing.size)
-        growing.count(piece)
+        if len(piece) < LARGE:
+            _write_at(growing.fd, piece, growing.size)
+            sums = growing.sums(piece)
+        else:
+            # Both take about as long, and neither needs the interpreter.
+            summing = self._summing.submit(growing.sums, piece)
+            try:
+                _write_at(growing.fd, piece, growing.size)
+            finally:
+                sums = summing.result()
+        growing.add(len(piece), sums)
 
     def finish(self, name: str) -> None:
         """All pieces are there.
@@ -127,6 +145,7 @@ class PayloadFiles:
         """Let go of what is not finished."""
         for name in list(self._growing):
             self.abandon(name)
+        self._summing.shutdown()
 
     def sync(self, names: Iterable[str]) -> None:
         """Have the disk have files that were finished; those that are still there.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from ipython1.kernel.controller.idset import IdSet
-from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.frames import Buffer, Bytes
 
 INLINE: Final = 64 * 1024
 """Bytes.  What is larger should go to a payload file, piece by piece; the journal takes it in one piece as well."""
@@ -29,6 +29,9 @@ class PayloadFile:
 
 Data: TypeAlias = bytes | PayloadFile
 """Data in a row, or in the file that the row names."""
+
+Given: TypeAlias = Bytes | PayloadFile
+"""Data for the journal, which puts what is large into a file."""
 
 
 # -- parties -------------------------------------------------------------------------------------------------------
@@ -110,7 +113,7 @@ class SubmissionRow:
     count: int
     submitted: float
     data: bytes
-    bodies: Data | None = None
+    bodies: Given | None = None
     number: int = 0
 
 
@@ -131,7 +134,7 @@ class ResultBatch:
     succeeded: Sequence[int]
     failed: Sequence[int]
     rows: Sequence[Buffer] = ()
-    payload: Data | None = None
+    payload: Given | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ipython1.kernel.controller.scheduling.custody import Rows
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import Frame, Status
 
 FIRST_LEASE = 1024
@@ -47,7 +48,7 @@ class Task(Protocol):
     client: Account
     attempt: int
     submitted: float
-    payload: bytes
+    payload: Bytes
 
     @property
     def options(self) -> Terms: ...
@@ -269,7 +270,7 @@ class Finished:
         engine: int,
         completed: float,
         duration: float,
-        payload: bytes,
+        payload: Bytes,
         error: tuple[str, str] | None = None,
     ) -> None:
         self.task = task

@@ -26,6 +26,7 @@ from ipython1.kernel.controller.scheduling.records import (
     WorkerRecord,
 )
 from ipython1.kernel.controller.scheduling.seams import MachineParts
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import Status
 
 
@@ -48,7 +49,7 @@ class Faults:
         record: TaskRecord,
         status: Status,
         duration: float,
-        payload: bytes,
+        payload: Bytes,
         now: float,
     ) -> None:
         """A run ended, well or not, that was not a plain success without a history."""
@@ -78,7 +79,7 @@ class Faults:
         status: Status,
         charge: int,
         duration: float = 0.0,
-        payload: bytes = b"",
+        payload: Bytes = b"",
         error: Error | None = None,
         retry: bool = True,
     ) -> None:

@@ -67,6 +67,7 @@ from ipython1.kernel.controller.scheduling.survey import Survey
 from ipython1.kernel.controller.scheduling.timelimits import TimeLimits
 from ipython1.kernel.controller.scheduling.timers import Timers
 from ipython1.kernel.controller.scheduling.unrunnable import Unrunnable
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import Result, Status, attempt_number
 
 OK = Status.OK
@@ -469,7 +470,7 @@ class TaskMachine:
         engine: int,
         now: float,
         duration: float = 0.0,
-        payload: bytes = b"",
+        payload: Bytes = b"",
         error: Error | None = None,
     ) -> None:
         """A task is done; it is neither queued nor assigned any more."""

@@ -23,6 +23,7 @@ from typing import Final, TypeAlias
 from ipython1.kernel.controller.scheduling.accounts import Account
 from ipython1.kernel.controller.scheduling.custody import Custody
 from ipython1.kernel.controller.scheduling.prefetch import Measured
+from ipython1.kernel.wire.frames import Bytes
 
 
 class State(IntEnum):
@@ -74,7 +75,7 @@ class TaskTerms:
     packed: bytes = b""
 
 
-Submission: TypeAlias = tuple[int, TaskTerms, bytes, Sequence[tuple[TaskTerms, bytes]]]
+Submission: TypeAlias = tuple[int, TaskTerms, Bytes, Sequence[tuple[TaskTerms, Bytes]]]
 """Task id, options, payload, and (options, payload) of each recovery task."""
 
 Constraint: TypeAlias = tuple[Digest, frozenset[int]]
@@ -103,8 +104,8 @@ class Trouble:
     killed: list[int] = field(default_factory=list)
     suspected: list[int] = field(default_factory=list)
     rejected: frozenset[int] = frozenset()
-    recovery: list[tuple[TaskTerms, bytes]] = field(default_factory=list)
-    replaced: list[tuple[TaskTerms, bytes]] = field(default_factory=list)
+    recovery: list[tuple[TaskTerms, Bytes]] = field(default_factory=list)
+    replaced: list[tuple[TaskTerms, Bytes]] = field(default_factory=list)
     verdict: Error | None = None
     final: bool = False
     wanted_back: int = 0
@@ -164,7 +165,7 @@ class TaskRecord:
         task_id: int,
         client: Account,
         options: TaskTerms,
-        payload: bytes,
+        payload: Bytes,
         submitted: float,
         parcel: Parcel | None = None,
     ) -> None:
@@ -187,7 +188,7 @@ class TaskRecord:
         return (self.id, self.attempt)
 
     @property
-    def chain(self) -> list[tuple[TaskTerms, bytes]]:
+    def chain(self) -> list[tuple[TaskTerms, Bytes]]:
         """(options, payload) of what was submitted: the task, and its recovery tasks."""
         now = (self.options, self.payload)
         trouble = self.trouble

@@ -11,6 +11,7 @@ from ipython1.kernel.controller.scheduling.instructions import Instruction
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.records import Error, TaskRecord, WorkerRecord
 from ipython1.kernel.controller.scheduling.timers import Timers
+from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import Status
 
 
@@ -87,7 +88,7 @@ class MachineParts(Protocol):
         engine: int,
         now: float,
         duration: float = 0.0,
-        payload: bytes = b"",
+        payload: Bytes = b"",
         error: Error | None = None,
     ) -> None:
         """A task is done; it is neither queued nor assigned any more."""

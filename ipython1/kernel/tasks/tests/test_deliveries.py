@@ -96,6 +96,21 @@ class DeliveriesTests(SynchronousTestCase):
         self.assertEqual(self.controller.confirmed, [1, 2, 3, 4])
         self.assertIn(self.head(6, LARGE) + bytes(LARGE), self.stored)
 
+    def test_a_very_large_one_is_received_behind_its_head(self) -> None:
+        size = 5 * frames.PIECE_SIZE
+        head = self.head(5, size)
+        for early in (0, 1):
+            number = early + 1
+            self.there.send(frames.BULK_OPEN, number, b"", pack_sizes([bytes(size)]))
+            pieces = [bytes((n,)) * frames.PIECE_SIZE for n in range(5)]
+            for piece in pieces[:early]:
+                self.there.send(frames.BULK_PIECE, number, b"", piece)
+            self.there.send(taskwire.DONE, 0, head, pack_reference(number), frames.BULK)
+            for piece in pieces[early:]:
+                self.there.send(frames.BULK_PIECE, number, b"", piece)
+            self.pump.run()
+            self.assertEqual(bytes(self.stored.pop()), head + b"".join(pieces))
+
     def test_no_memory_for_a_result(self) -> None:
         def refuse(*_: object) -> bytearray:
             raise MemoryError("not enough memory for 300000 bytes on the receiving side")

@@ -14,7 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.tests.wiresupport import quick
 from ipython1.kernel.wire import bulk, bulkrelay, frames, sharing, spool
-from ipython1.kernel.wire.bulk import WINDOW, Cursor, copy_of, number_of_pieces
+from ipython1.kernel.wire.bulk import (
+    LARGE_BUFFER,
+    WINDOW,
+    Cursor,
+    copy_of,
+    joined,
+    number_of_pieces,
+)
 from ipython1.kernel.wire.bulkport import BulkPort
 from ipython1.kernel.wire.bulkrelay import SLACK
 from ipython1.kernel.wire.payload import Live
@@ -175,6 +182,14 @@ class CursorTest(BulkTest):
         data.extend(b"more")  # fails while a memoryview of it is held
         rest = b"".join(bytes(cursor.piece()) for _ in range(13))
         self.assertEqual(begin + rest, b"head" + bytes(range(100)))
+
+    def test_joined_buffers(self):
+        large = memoryview(bytearray(2 * LARGE_BUFFER))
+        self.assertEqual(joined([b"a", bytearray(b"b"), memoryview(b"c")]), b"abc")
+        self.assertIs(joined([large]), large)
+        both = joined([b"a", large])
+        large[0] = 1
+        self.assertEqual(bytes(both), b"a" + bytes(2 * LARGE_BUFFER))
 
     def test_securing_goes_on_where_it_was_interrupted(self):
         data = [bytearray(b"before") for _ in range(3)]

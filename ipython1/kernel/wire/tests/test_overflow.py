@@ -7,7 +7,7 @@ import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.wire.overflow import Overflow
+from ipython1.kernel.wire.overflow import Overflow, is_in_file
 
 SEGMENT = 1000
 
@@ -25,6 +25,11 @@ class OverflowTests(SynchronousTestCase):
         self.assertEqual([[bytes(one) for one in each] for each in kept], given)
         self.assertEqual([len(one) for one in kept[0]], [1, 0, 3])
         self.assertNotIsInstance(kept[0][0], bytes)
+
+    def test_it_can_be_told_from_memory(self) -> None:
+        given = (b"abc", memoryview(bytearray(5)))
+        self.assertFalse(any(map(is_in_file, given)))
+        self.assertTrue(all(map(is_in_file, Overflow().put(given))))
 
     def test_a_file_goes_with_the_last_of_what_it_has(self) -> None:
         if not os.path.isdir("/proc/self/fd"):

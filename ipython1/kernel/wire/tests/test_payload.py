@@ -15,6 +15,7 @@ from ipython1.kernel.wire.payload import (
     join_inline,
     pack_sizes,
     split_inline,
+    split_uncopied,
     total_size,
     unpack_sizes,
 )
@@ -33,6 +34,13 @@ class PayloadTest(SynchronousTestCase):
         _, array = split_inline(join_inline([b"stream", b"array"]))
         array[0] = 65
         self.assertEqual(array, b"Array")
+
+    @quick
+    @given(some_buffers, st.sampled_from([bytes, bytearray, memoryview]))
+    def test_joined_buffers_can_be_read_where_they_are(self, buffers, kind):
+        parts = split_uncopied(kind(join_inline(buffers)))
+        self.assertEqual([bytes(part) for part in parts], buffers)
+        self.assertTrue(all(part.readonly for part in parts[1:]))
 
     @quick
     @given(some_buffers, st.data())

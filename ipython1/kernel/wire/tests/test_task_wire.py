@@ -6,6 +6,7 @@ import struct
 import threading
 from typing import Any
 
+import numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +15,7 @@ from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.error import ProtocolError, SerializationError
 from ipython1.kernel.objects import taskcodec
+from ipython1.kernel.objects.serialize import loads
 from ipython1.kernel.objects.taskobjects import BaseTask, MapTask, StringTask, template_of
 from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.encoder import FunctionPacker, TaskEncoder
@@ -172,6 +174,13 @@ class RoundTripTests(SynchronousTestCase):
                 pass
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of the same kind are equal."""
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and bool(numpy.array_equal(one, other))
+
+
 def outcome(**fields: Any) -> CallOutcome:
     plain = CallOutcome(None, "", "", (), 0.0, 0.0, 0.0, None)
     return plain._replace(**fields)
@@ -225,6 +234,42 @@ class CodecTests(SynchronousTestCase):
         self.assertIsInstance(items[1], ValueError)
         self.assertIsInstance(items[2], SerializationError)
         self.assertEqual(taskcodec.pack_items([(True, 1), (True, 2)]), [1, 2])
+
+    def test_large_values(self) -> None:
+        array = numpy.arange(2**18)
+        for value in (array, [array, 3], b"x" * 2**21, "\u20ac" * 2**20, [bytearray(2**21)] * 2):
+            for out in (outcome(), outcome(stdout="ä", stderr="e", display=(({"a/b": "x"}, {}),))):
+                good, data = taskcodec.pack_result(out, value, False)
+                self.assertTrue(good)
+                read = taskcodec.unpack_result(data)
+                self.assertEqual((read.stdout, read.stderr), (out.stdout, out.stderr))
+                self.assertEqual(taskcodec.output_of(data), (out.stdout, out.stderr))
+                self.assertTrue(same(read.result, value))
+
+    def test_large_values_are_as_they_were_and_private(self) -> None:
+        array = numpy.zeros(2**18)
+        packed = taskcodec.pack_object([array, array[:5000]])
+        extra = taskcodec.pack_arguments((array,), {"a": array[1:]})
+        task = taskcodec.pack_task(taskcodec.Kind.CALL, 0, b"digest", extra, extra)
+        array[:] = 1
+        for _ in range(2):
+            one, other = taskcodec.unpack_object(packed)
+            self.assertEqual((one.sum(), other.sum()), (0, 0))
+            one += 1
+            other += 1
+            body = taskcodec.unpack_task(task)
+            self.assertEqual(bytes(body.body), b"digest")
+            for section in (body.extra, body.push):
+                (args,), kwargs = taskcodec.unpack_arguments(section, loads)
+                self.assertEqual((args.sum(), kwargs["a"].sum()), (0, 0))
+                args += 1
+                kwargs["a"] += 1
+
+    def test_so_many_arrays_that_their_number_looks_like_a_pickle(self) -> None:
+        for number in (0x0580 - 2, 0x0580 - 1, 0x0580):
+            value = [numpy.full(128, n) for n in range(number)]
+            read = self.there_and_back(outcome(), value)
+            self.assertTrue(same(read.result, value))
 
     def test_damaged_tasks(self) -> None:
         data = taskcodec.pack_task(taskcodec.Kind.SOURCE, 0, b"a = 1", b"a")

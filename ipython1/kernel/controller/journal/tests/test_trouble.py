@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import sqlite3
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from twisted.internet.defer import Deferred
 from ipython1.kernel.basics.error import JournalError
 from ipython1.kernel.controller.journal.journal import FULL, WritingJournal
 from ipython1.kernel.controller.journal.opening import JournalSettings, open_store
+from ipython1.kernel.controller.journal.payloads import LARGE
 from ipython1.kernel.controller.journal.plan import Plan
 from ipython1.kernel.controller.journal.rows import PayloadFile, ResultBatch
 from ipython1.kernel.controller.journal.store import Limits, Store
@@ -137,8 +139,14 @@ class TroubleTests(JournalCase):
 class PayloadTests(JournalCase):
     async def test_pieces(self) -> None:
         journal = await self.opened()
-        data = os.urandom(700_001)
-        for sizes in ((1, 300_000, 400_000), (262_144, 262_144, 175_713), (700_001,), ()):
+        data = os.urandom(3_000_001)
+        for sizes in (
+            (1, 300_000, 400_000),
+            (262_144, 262_144, 175_713),
+            (700_001,),
+            (),
+            (1, 3_000_000),
+        ):
             writer = journal.new_payload()
             end = 0
             for size in sizes:
@@ -152,6 +160,45 @@ class PayloadTests(JournalCase):
                 found = await journal.read_payload(file, max(offset, 0), size)
                 self.assertEqual(found, data[:end][max(offset, 0) :][:size])
         await journal.close()
+
+    async def test_files_that_begin_together_are_not_mixed(self) -> None:
+        journal = await self.opened()
+        writers = [journal.new_payload() for _ in range(3)]
+        for number, writer in enumerate(writers * 2):
+            writer.add(bytes((number % 3,)) * 1000)
+        rows = [
+            replace(submission(CLIENT, number, 1), bodies=writer.finish())
+            for number, writer in enumerate(writers)
+        ]
+        await safe(journal, [journal.submission(row) for row in rows][-1])
+        for number, row in enumerate(rows):
+            assert isinstance(row.bodies, PayloadFile)
+            data = await journal.read_payload(row.bodies, 0, 5000)
+            self.assertEqual(data, bytes((number,)) * 2000)
+        await journal.close()
+
+    async def test_a_large_piece_that_could_not_be_written_is_written_again(self) -> None:
+        journal = await self.opened()
+        data = os.urandom(2 * LARGE + 5)
+        writer = journal.new_payload()
+        first = writer.add(memoryview(data)[:100])
+        await safe(journal, first)
+        size = self.most_of_a_file(LARGE)
+        writer.add(memoryview(data)[100:])
+        file = writer.finish()
+        ticket = journal.submission(replace(submission(CLIENT, 0, 1), bodies=file))
+        self.assertIn("File too large", await told(journal))
+        self.most_of_a_file(size)
+        await safe(journal, ticket)
+        self.assertEqual(await journal.read_payload(file, 0, len(data)), data)
+        await journal.close()
+
+    def most_of_a_file(self, size: int) -> int:
+        """Let files of this process have so many bytes, as a full disk would; returns what they could have."""
+        before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, (before, most))
+        return before
 
     async def test_what_is_abandoned_or_was_never_named_is_removed(self) -> None:
         journal = await self.opened()
