@@ -33,6 +33,8 @@ def b128(number: int) -> bytes:
     """Encode ``number`` as Banana writes it before a type byte."""
     if number < 0x80:
         return DIGIT[number]
+    if number < 0x4000:
+        return DIGIT[number & 0x7F] + DIGIT[number >> 7]
     digits = bytearray()
     while number:
         digits.append(number & 0x7F)

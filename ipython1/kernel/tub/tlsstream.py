@@ -73,6 +73,15 @@ _received = memoryview(bytearray(AT_ONCE))
 _plain = memoryview(bytearray(RECORD))
 _encrypted = memoryview(bytearray(2 * AT_ONCE))
 
+if _SUPPORTED:
+    # Looked up once, as OpenSSL itself takes hardly longer for a small message.
+    _ssl_read, _ssl_write = _lib.SSL_read, _lib.SSL_write
+    _bio_read, _bio_write = _lib.BIO_read, _lib.BIO_write
+    _from_buffer = _ffi.from_buffer
+    _RECEIVED = _from_buffer(_received)
+    _PLAIN = _from_buffer(_plain)
+    _ENCRYPTED = _from_buffer(_encrypted)
+
 
 def write_through(transport: Any) -> None:
     """Make Twisted encrypt what others write at once, so that it keeps its place; call this when TLS begins."""
@@ -136,21 +145,21 @@ class TLSStream:
             return main.CONNECTION_LOST
         if not count:
             return main.CONNECTION_DONE
-        if _lib.BIO_write(self._into, _ffi.from_buffer(_received), count) != count:
+        if _bio_write(self._into, _RECEIVED, count) != count:
             return main.CONNECTION_LOST
         while not tls._lostTLSConnection:
             incoming = receiver.incoming
             if incoming is None:
-                size = _lib.SSL_read(ssl, _ffi.from_buffer(_plain), RECORD)
+                size = _ssl_read(ssl, _PLAIN, RECORD)
                 if size > 0 and not tls._aborted:
                     receiver.dataReceived(_plain[:size].tobytes())
             else:
                 filled = incoming.filled
                 end = incoming.size
-                address = _ffi.from_buffer(incoming.memory)
+                address = _from_buffer(incoming.memory)
                 size = 1
                 while filled < end and size > 0:
-                    size = _lib.SSL_read(ssl, address + filled, end - filled)
+                    size = _ssl_read(ssl, address + filled, end - filled)
                     filled += max(size, 0)
                 incoming.filled = filled
             if self._ssl is None:
@@ -212,7 +221,7 @@ class TLSStream:
             if waiting + size > SEND_AT:
                 self._send()
                 waiting = 0
-            if _lib.SSL_write(self._ssl, _ffi.from_buffer(part), size) != size:
+            if _ssl_write(self._ssl, _from_buffer(part), size) != size:
                 # Twisted gets the same error, and handles it.
                 self._tls.write(bytes(part))
             waiting += size
@@ -221,7 +230,7 @@ class TLSStream:
     def _send(self) -> None:
         """Send what is encrypted; the reactor sends the rest."""
         transport = self._transport
-        count = _lib.BIO_read(self._from, _ffi.from_buffer(_encrypted), len(_encrypted))
+        count = _bio_read(self._from, _ENCRYPTED, 2 * AT_ONCE)
         if count <= 0:
             return
         sent = 0
