@@ -11,7 +11,7 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ipython1.kernel.basics.error import (
     ProtocolError,
@@ -417,8 +417,7 @@ class Outcome:
         return cls(engine_id, REFUSED, error=problem)
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeMeta:
+class OutcomeMeta(NamedTuple):
     """The meta part of ``OUTCOME`` towards a client.
 
     :ivar error: name and message of the kernel's error when the status is ``REFUSED``.
@@ -445,8 +444,7 @@ class OutcomeMeta:
         return cls(engine_id, status, (str(name), str(message)))
 
 
-@dataclass(frozen=True, slots=True)
-class CommandMeta:
+class CommandMeta(NamedTuple):
     """The meta part of ``COMMAND``: whose it is and which it is.
 
     :ivar method: the command's name.
