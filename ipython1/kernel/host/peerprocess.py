@@ -244,6 +244,12 @@ def _place(text: str) -> tuple[str, int]:
 
 def _plain(host: str) -> str:
     """Return an address in the one form in which it can be compared."""
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        pass
+    else:
+        return host
     address = ip_address(host)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

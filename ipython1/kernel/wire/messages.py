@@ -10,7 +10,7 @@ import secrets
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple
 
 from ipython1.kernel.basics.error import (
@@ -130,6 +130,11 @@ def _word(text: Any) -> str:
     return text
 
 
+def _fields_of(record: Any) -> dict[str, Any]:
+    """Return a record for JSON, which needs no copies as ``asdict`` makes them."""
+    return {each.name: getattr(record, each.name) for each in fields(record)}
+
+
 def new_secret() -> str:
     """A new :attr:`Hello.secret`."""
     return secrets.token_hex(ORIGIN_SIZE)
@@ -164,7 +169,7 @@ class Hello:
     version: str = __version__
 
     def pack(self) -> bytes:
-        return pack_json(asdict(self))
+        return pack_json({**_fields_of(self), "holds": _fields_of(self.holds)})
 
     @classmethod
     def unpack(cls, data: Buffer) -> Hello:
@@ -235,7 +240,7 @@ class Welcome:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
-        return pack_json(asdict(self))
+        return pack_json(_fields_of(self))
 
 
 def pack_refusal(problem: BaseException) -> bytes:
