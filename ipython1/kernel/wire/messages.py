@@ -10,7 +10,7 @@ import secrets
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
 from ipython1.kernel.basics.error import (
@@ -269,8 +269,7 @@ MOST_TARGETS: Final = 16_000
 """Engines that one ``SUBMIT`` can name."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitMeta:
+class SubmitMeta(NamedTuple):
     """The meta part of ``SUBMIT``: which command, on which engines (None: all that there are).
 
     :ivar method: the command's name.
@@ -287,7 +286,7 @@ class SubmitMeta:
 
     def to(self, targets: tuple[int, ...]) -> SubmitMeta:
         """The same for these engines."""
-        return replace(self, targets=targets)
+        return self._replace(targets=targets)
 
     def pack(self) -> bytes:
         name = self.method.encode()
@@ -309,8 +308,7 @@ class SubmitMeta:
         return cls(method, targets, bool(options & 1), bool(options & 2), bool(options & 4))
 
 
-@dataclass(frozen=True, slots=True)
-class Resync:
+class Resync(NamedTuple):
     """The payload of ``RESYNC``: what a client that is back still waits for.
 
     :ivar commands: of each command that was sent and lacks outcomes: its number, the engines whose outcomes the client
@@ -402,8 +400,7 @@ def unpack_confirm(meta: Buffer) -> tuple[bytes, int]:
 _OUTCOME: Final = struct.Struct("<IB")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a command ended on one engine, as the engine and the client have it.
 
     :ivar status: :data:`OK`, :data:`FAILED` (the user's code raised) or :data:`REFUSED` (the kernel failed it).
