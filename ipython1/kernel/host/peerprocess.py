@@ -17,9 +17,8 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.hosts import host_identity
@@ -44,8 +43,7 @@ _DIAG_REQUEST = struct.Struct("=IHHIIBBBBI2s2s16s16sI8s")
 _DIAG_ANSWER = struct.Struct("=xB2x48x16xI")
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """The two ends of a TCP connection, each an address and a port."""
 
     here: tuple[str, int]
