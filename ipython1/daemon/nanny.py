@@ -25,7 +25,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.channel import Channel
@@ -59,6 +59,7 @@ from ipython1.daemon.protocol import (
     WriteFile,
     Written,
 )
+from ipython1.daemon.settings import Settings, receive_settings
 from ipython1.daemon.silence import Silences
 from ipython1.version import __version__
 
@@ -147,8 +148,6 @@ class Nanny:
         return 0
 
     def _set_up(self) -> None:
-        # Garbage collection during imports takes time, and would unshare the pages of forked children.
-        gc.disable()
         self._adopts = osprocess.adopt_orphans()
         osprocess.set_name("ipython1-nanny")
         for descriptor in (self._wake_reader, self._wake_writer):
@@ -431,32 +430,43 @@ def _private_stdio() -> tuple[int, int]:
     return reader, writer
 
 
+def _settings_by_pipes(options: Mapping[str, str]) -> Settings:
+    return Settings(silence=float(options.get("--silence", 0)))
+
+
+def _settings_by_socket(descriptor: int, program: str) -> Settings | None:
+    """Wait for the settings; what there is to import is imported first."""
+    if program and osprocess.can_fork_warm():
+        with contextlib.suppress(SpawnError):  # reported when the program is to be started
+            import_program(program)
+    return receive_settings(descriptor)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a nanny.
 
-    :param argv: ``--fd N`` (a socket) or ``--stdio``, ``--silence SECONDS``, ``--watch SECONDS``, ``--log FILE``,
-        ``--keep N,N``.
+    :param argv: ``--fd N`` (a socket, by which its settings come) and ``--program MODULE``, which it imports; or
+        ``--stdio`` and ``--silence SECONDS``.
     """
+    # Garbage collection during imports takes time, and would unshare the pages of forked children.
+    gc.disable()
     arguments = list(sys.argv[1:] if argv is None else argv)
     over_pipes = "--stdio" in arguments
     if over_pipes:
         arguments.remove("--stdio")
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    settings: Settings | None
     if over_pipes:
         reader, writer = _private_stdio()
+        settings = _settings_by_pipes(options)
     else:
         reader = writer = int(options["--fd"])
-    keep = [int(number) for number in options.get("--keep", "").split(",") if number]
-    for descriptor in (reader, writer, *keep):
+        settings = _settings_by_socket(reader, options.get("--program", ""))
+    if settings is None:
+        return 0
+    for descriptor in (reader, writer, *settings.keep):
         os.set_inheritable(descriptor, False)
-    nanny = Nanny(
-        reader,
-        writer,
-        silence=float(options.get("--silence", 0)),
-        watch=float(options.get("--watch", 0)),
-        log=options.get("--log", ""),
-        keep=keep,
-    )
+    nanny = Nanny(reader, writer, **settings._asdict())
     try:
         return nanny.run()
     except BecomeProgram as program:

@@ -7,31 +7,44 @@ import subprocess
 from collections.abc import Sequence
 
 from ipython1.daemon.pythoncommand import python_command
+from ipython1.daemon.settings import send_settings
 
 MODULE = "ipython1.daemon.nanny"
 
 
-def start_nanny(
-    *, keep: Sequence[int] = (), watch: float = 0.0, log: str = ""
-) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Start a nanny for this process on this host.
+class NewNanny:
+    """A nanny that was just started for this process on this host.
 
-    :param watch: seconds of silence of this process after which the nanny says so; 0 for never.
-    :param log: the file where it says so, besides standard error; empty for none.
-    :param keep: additional descriptors that the nanny holds open until it exits (such as that of a lock).
-    :returns: the connection to it, and the process.
+    It waits for :meth:`set_up`; meanwhile it imports what it is going to need.
+
+    :param program: the module of a program that it certainly will have to start; empty for none.
+    :ivar connection: to it.
+    :ivar process: its process.
     """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        kept = ",".join(map(str, keep))
-        options = ["--fd", str(theirs.fileno()), *(["--keep", kept] if kept else [])]
-        options += ["--watch", f"{watch:g}", *(["--log", log] if log else [])]
-        command = python_command(MODULE, ["nanny", *options])
-        process = subprocess.Popen(
-            command,
-            pass_fds=(theirs.fileno(), *keep),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    return ours, process
+
+    def __init__(self, program: str = "") -> None:
+        self.connection, theirs = socket.socketpair()
+        with theirs:
+            options = ["--fd", str(theirs.fileno()), *(["--program", program] if program else [])]
+            self.process = subprocess.Popen(
+                python_command(MODULE, ["nanny", *options]),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def set_up(self, *, keep: Sequence[int] = (), watch: float = 0.0, log: str = "") -> None:
+        """Have it begin.
+
+        :param watch: seconds of silence of this process after which it says so; 0 for never.
+        :param log: the file where it says so, besides standard error; empty for none.
+        :param keep: descriptors that it holds open until it exits (such as that of a lock).
+        """
+        send_settings(self.connection, keep=keep, watch=watch, log=log)
+
+    def give_up(self) -> None:
+        """End it before :meth:`set_up`; it has started nothing."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()

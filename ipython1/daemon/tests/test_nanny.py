@@ -41,7 +41,7 @@ from ipython1.daemon.protocol import (
     encode,
 )
 from ipython1.daemon.pythoncommand import python_command
-from ipython1.daemon.starting import MODULE, start_nanny
+from ipython1.daemon.starting import MODULE, NewNanny
 
 SAMPLE = "ipython1.daemon.tests.sample_program"
 LIMIT = 20.0
@@ -114,7 +114,9 @@ class NannyCase(unittest.SynchronousTestCase):
         self.directory = Path(tempfile.mkdtemp(prefix="ipython1-nanny-"))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.log = self.directory / "ipcluster.log"
-        self.connection, self.process = start_nanny(watch=self.watch, log=str(self.log))
+        nanny = NewNanny()
+        self.connection, self.process = nanny.connection, nanny.process
+        nanny.set_up(watch=self.watch, log=str(self.log))
         self.connection.settimeout(LIMIT)
         self.addCleanup(self.end_nanny)
         self.talk = Conversation(self.connection.sendall, lambda: self.connection.recv(65536))

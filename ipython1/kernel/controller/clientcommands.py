@@ -8,10 +8,9 @@ from typing import Final, Protocol, TypeAlias
 
 from ipython1.kernel.basics.error import EngineDied, JournalError, KernelError
 from ipython1.kernel.controller.clientoutcomes import ClientOutcomes
-from ipython1.kernel.controller.command import Outcome
+from ipython1.kernel.controller.command import KEPT_HERE, Outcome
 from ipython1.kernel.controller.commanddata import CommandData
 from ipython1.kernel.controller.commandkeeper import CommandKeeper
-from ipython1.kernel.controller.commandsender import KEPT_HERE
 from ipython1.kernel.controller.commandstore import CommandHead
 from ipython1.kernel.controller.journal.rows import CommandRow, OutcomeNote, PayloadFile
 from ipython1.kernel.controller.queuedengine import QueuedEngine
@@ -451,13 +450,14 @@ class ClientCommands:
 
     def taken(self, first: int, engine_ids: Iterable[int], count: int = 1) -> None:
         """The client has some engines' outcomes of so many commands."""
-        ids = set(engine_ids)
         for number in range(first, first + count):
             submission = self._submissions.get(number)
             if submission is None:
                 continue
-            for share in [each for each in submission.shares.values() if each.engine_id in ids]:
-                self._outcomes.taken(submission, share)
+            for engine_id in engine_ids:
+                share = submission.shares.get(engine_id)
+                if share is not None:
+                    self._outcomes.taken(submission, share)
 
     def engine_changed(self, engine: QueuedEngine) -> None:
         """An engine is back, or gone."""

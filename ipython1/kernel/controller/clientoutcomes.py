@@ -13,6 +13,9 @@ from ipython1.kernel.controller.commandkeeper import CommandKeeper
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.submissions import At, ClientFace, Share, Submission
 
+# Each look-up in an enumeration takes longer than a comparison.
+NOWHERE, ENGINE, HERE, JOURNAL, CLIENT = At
+
 MOST_HELD: Final = 64 * 2**20
 """Bytes of outcomes that are held in memory for one client; what is more stays at its engine, or in the journal."""
 
@@ -43,17 +46,17 @@ class ClientOutcomes:
     def came(self, submission: Submission, share: Share, outcome: Outcome) -> None:
         """An outcome comes from its engine."""
         share.status = outcome.status
-        if share.at is At.CLIENT or not submission.wanted:
+        if share.at is CLIENT or not submission.wanted:
             if outcome.relay is not None:
                 outcome.relay.refuse("nobody waits for it")
             self._let_go(submission, share)
         elif outcome.relay is not None:
-            share.at = At.ENGINE
+            share.at = ENGINE
             self._pass_on(submission, share, outcome)
         elif self._held + len(outcome.payload) > MOST_HELD and self._is_at_engine(
             submission, share
         ):
-            share.at = At.ENGINE
+            share.at = ENGINE
             self.tell(submission, share)
         else:
             self._hold(submission, share, outcome)
@@ -72,7 +75,7 @@ class ClientOutcomes:
             outcome.relay.refuse("its client is away")
 
     def _hold(self, submission: Submission, share: Share, outcome: Outcome) -> None:
-        share.at, share.outcome = At.HERE, outcome
+        share.at, share.outcome = HERE, outcome
         self._held += len(outcome.payload)
         if not self._keeper.keeps:
             self._confirm(submission, share)
@@ -84,13 +87,13 @@ class ClientOutcomes:
     def _saved(self, submission: Submission, share: Share, good: bool) -> None:
         """An outcome is safe in the journal, or could not be written."""
         share.busy = False
-        if good and share.at in (At.HERE, At.ENGINE):
+        if good and share.at in (HERE, ENGINE):
             self._release(share)
-            share.at = At.JOURNAL
+            share.at = JOURNAL
             self._confirm(submission, share)
             self.tell(submission, share)
             self._on_progress(submission)
-        elif share.at is At.ENGINE:
+        elif share.at is ENGINE:
             self._again(submission, share)
 
     def _again(self, submission: Submission, share: Share) -> None:
@@ -108,7 +111,7 @@ class ClientOutcomes:
 
     def tell(self, submission: Submission, share: Share) -> None:
         """Pass an outcome on to the client, if it is there and listens."""
-        if share.told or self.face is None or share.at in (At.NOWHERE, At.CLIENT):
+        if share.told or self.face is None or share.at in (NOWHERE, CLIENT):
             return
         if self._backlog or not self._may_tell(share):
             self._backlog.append((submission, share))
@@ -118,9 +121,9 @@ class ClientOutcomes:
 
     def _may_tell(self, share: Share) -> bool:
         assert self.face is not None
-        if self._held < FEW and share.at is At.HERE:
+        if self._held < FEW and share.at is HERE:
             return True
-        return self.face.has_room and (share.at is At.HERE or self._held <= MOST_HELD // 2)
+        return self.face.has_room and (share.at is HERE or self._held <= MOST_HELD // 2)
 
     def _wait_for_room(self) -> None:
         if self.face is not None and not self._waits_for_room and not self.face.has_room:
@@ -143,13 +146,13 @@ class ClientOutcomes:
 
     def _tell_now(self, submission: Submission, share: Share) -> None:
         assert self.face is not None
-        if share.at is At.ENGINE:
+        if share.at is ENGINE:
             self._fetch_from_engine(submission, share)
-        elif share.at is At.HERE and share.outcome is not None:
+        elif share.at is HERE and share.outcome is not None:
             share.told = True
             again = partial(self._again, submission, share)
             self.face.outcome(submission.number, share.outcome, again)
-        elif share.at is At.JOURNAL:
+        elif share.at is JOURNAL:
             share.told = True
             fetched = partial(self._fetched, submission, share, self.face)
             self._keeper.fetch_outcome(*submission.key, share.engine_id, fetched)
@@ -158,7 +161,7 @@ class ClientOutcomes:
         self, submission: Submission, share: Share, face: ClientFace, outcome: Outcome | None
     ) -> None:
         """An outcome was read in the journal."""
-        if self.face is not face or share.at is not At.JOURNAL:
+        if self.face is not face or share.at is not JOURNAL:
             if outcome is not None and outcome.relay is not None:
                 outcome.relay.refuse("its client is away")
             return
@@ -179,9 +182,9 @@ class ClientOutcomes:
 
     def taken(self, submission: Submission, share: Share) -> None:
         """The client has an outcome."""
-        if share.at is At.CLIENT:
+        if share.at is CLIENT:
             return
-        if share.at is At.NOWHERE and share.engine is not None:
+        if share.at is NOWHERE and share.engine is not None:
             share.engine.commands.forget(submission.key)
         if submission.kept:
             self._keeper.outcome_taken(submission, share)
@@ -205,20 +208,20 @@ class ClientOutcomes:
         """The client will not come back; :meth:`went_away` was called."""
         for submission in submissions:
             for share in list(submission.shares.values()):
-                if not submission.wanted and share.at not in (At.NOWHERE, At.CLIENT):
+                if not submission.wanted and share.at not in (NOWHERE, CLIENT):
                     self._let_go(submission, share)
             self._on_progress(submission)
 
     def _save(self, submission: Submission, share: Share) -> None:
         """Have an outcome that is at its engine come into the journal."""
-        if submission.kept and share.at is At.ENGINE and not share.busy:
+        if submission.kept and share.at is ENGINE and not share.busy:
             self._fetch_from_engine(submission, share)
 
     def engine_changed(self, engine: QueuedEngine, submissions: Iterable[Submission]) -> None:
         """An engine is back, or gone: what it had and did not come whole is fetched again."""
         for submission in submissions:
             for share in submission.shares.values():
-                if share.engine is not engine or share.at is not At.ENGINE or share.busy:
+                if share.engine is not engine or share.at is not ENGINE or share.busy:
                     continue
                 if share.told and share.relay is not None and share.relay.whole:
                     continue
@@ -229,9 +232,9 @@ class ClientOutcomes:
     def _let_go(self, submission: Submission, share: Share) -> None:
         """Nobody needs an outcome any more."""
         self._release(share)
-        was_at_engine = share.at is At.ENGINE
-        if share.at is not At.CLIENT:
-            share.at = At.CLIENT
+        was_at_engine = share.at is ENGINE
+        if share.at is not CLIENT:
+            share.at = CLIENT
             submission.open -= 1
         if share.engine is not None:
             share.engine.commands.confirm(submission.key, at_once=was_at_engine)

@@ -7,17 +7,22 @@ shows in queues.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from ipython1.core.texts import clip
 from ipython1.kernel.basics.error import ProtocolError, to_wire
 from ipython1.kernel.controller.commanddata import CommandData
-from ipython1.kernel.wire import messages
+from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import split_inline
+
+log = Logger()
+
+KEPT_HERE: Final = 4096
+"""Bytes.  Arguments up to this stay in memory while their command waits."""
 
 
 class Command:
@@ -31,11 +36,21 @@ class Command:
     :param confirms: whether whoever submitted it calls ``QueuedEngine.confirm`` when its outcome is safe; otherwise an
         outcome counts as safe when it comes.
     :ivar key: what names it for ever: ``(origin, number)``.
-    :ivar outcome: fires with the first :class:`Outcome`, and never fails.
+    :ivar on_outcome: called once with the first :class:`Outcome`.
+    :ivar ended: whether that has come.
     :ivar transfer: the number of the bulk transfer that takes its data to the engine, if there is one.
     """
 
-    __slots__ = ("confirms", "data", "key", "method", "outcome", "stream", "transfer")
+    __slots__ = (
+        "confirms",
+        "data",
+        "ended",
+        "key",
+        "method",
+        "on_outcome",
+        "stream",
+        "transfer",
+    )
 
     def __init__(
         self,
@@ -51,7 +66,8 @@ class Command:
         self.data = data
         self.stream = stream
         self.confirms = confirms
-        self.outcome: Deferred[Outcome] = Deferred()
+        self.on_outcome: Callable[[Outcome], object] | None = None
+        self.ended = False
         self.transfer: int | None = None
 
     @property
@@ -74,9 +90,30 @@ class Command:
         """Whether its data is here, or on its way through here to the engine."""
         return self.transfer is not None or self.data.payload is not None
 
+    def meta(self) -> bytes:
+        """The meta part of the frame that takes it to its engine."""
+        return messages.CommandMeta(self.origin, self.method, self.stream is not None).pack()
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+    def frame(self) -> bytes:
+        """That frame, for all engines the same, of a command whose arguments are here and small."""
+        data = self.data
+        if not data.frame:
+            assert data.payload is not None
+            data.frame = frames.pack_frame(frames.COMMAND, self.number, self.meta(), data.payload)
+        return data.frame
+
+    def end(self, outcome: Outcome) -> None:
+        """Its first outcome is here."""
+        self.ended = True
+        if self.on_outcome is not None:
+            try:
+                self.on_outcome(outcome)
+            except Exception:
+                # Neither the engine nor its other commands can do anything about it.
+                log.failure("what follows from the outcome of a command failed")
+
+
+class Outcome(NamedTuple):
     """How a command ended on one engine.
 
     :ivar status: ``messages.OK``, ``messages.FAILED`` (the user's code raised) or ``messages.REFUSED`` (the

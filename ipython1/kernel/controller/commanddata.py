@@ -36,6 +36,7 @@ class CommandData:
     :ivar near: whether the turn of an engine is, or was, near.
     :ivar known_before: whether the command is from before the controller's restart, so that it may have begun.
     :ivar unwanted: whether the command shall not begin any more.
+    :ivar frame: that takes the command with them to any engine, once one was sent and if they are small.
     :ivar label: how the command is shown in queues, once that is known.
     """
 
@@ -44,6 +45,7 @@ class CommandData:
         "_fetch",
         "_takers",
         "can_return",
+        "frame",
         "known_before",
         "label",
         "near",
@@ -59,6 +61,7 @@ class CommandData:
         self.near = False
         self.known_before = False
         self.unwanted = False
+        self.frame = b""
         self.label = ""
         self._fetch: Callable[[], None] | None = None
         self._takers: dict[object, DataTaker] = {}

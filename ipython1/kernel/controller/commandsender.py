@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from ipython1.kernel.basics.error import (
     EngineDied,
@@ -16,8 +15,9 @@ from ipython1.kernel.basics.error import (
     ProtocolError,
     QueueCleared,
 )
-from ipython1.kernel.controller.command import Command, Outcome, describe
+from ipython1.kernel.controller.command import KEPT_HERE, Command, Outcome, describe
 from ipython1.kernel.controller.commandqueue import CommandQueue, Key
+from ipython1.kernel.controller.confirmations import Confirmations
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
@@ -25,17 +25,17 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.payload import check_inline
 
-CONFIRM_AFTER: Final = 0.4
-"""Seconds for which confirmations wait for a command that they can go along with."""
-
-KEPT_HERE: Final = 4096
-"""Bytes.  Arguments up to this stay in memory while their command waits."""
-
 A_STRANGER: Final = "(a command of a client that has not come back)"
 """What is shown of a command from before the controller's restart."""
 
 
 _STATUSES: Final = (messages.OK, messages.FAILED, messages.REFUSED, messages.UNRECEIVED)
+
+
+@lru_cache(maxsize=16)
+def _confirm_frame(origin: bytes, first: int, count: int) -> bytes:
+    """The same for all engines that have had the same commands."""
+    return frames.pack_frame(frames.CONFIRM, first, messages.pack_confirm(origin, count))
 
 
 def _unpack_outcome(meta: bytes) -> tuple[bytes, int, tuple[str, str] | None]:
@@ -72,20 +72,19 @@ class CommandSender:
         self,
         engine_id: int,
         who: Callable[[], str],
-        clock: IReactorTime,
+        confirmations: Confirmations,
         may_go: Callable[[Key], bool] = lambda key: True,
         may_claim: Callable[[Key], bool] = lambda key: False,
         on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._id = engine_id
         self._who = who
-        self._clock = clock
+        self._confirmations = confirmations
         self._may_claim = may_claim
         self._link: FrameLink | None = None
         self._queue: CommandQueue[Command] = CommandQueue(may_go, may_claim)
         self._takers: dict[Key, Callable[[Outcome], None]] = {}
         self._confirms: list[Key] = []
-        self._confirm_call: Any = None
         self._hungry = False
         self._met = False
         self._called_off: dict[Key, tuple[str, int | None]] = {}
@@ -101,7 +100,7 @@ class CommandSender:
         self._met = True
         result = self._queue.back(_keys(holds.commands), _keys(holds.finished))
         for command in result.fetch:
-            if not command.outcome.called:
+            if not command.ended:
                 self._send(frames.RECLAIM, command.key)
         self._confirms += result.unwanted
         self._call_off()
@@ -117,6 +116,7 @@ class CommandSender:
         self._hungry = True
         self._takers.clear()
         self._confirms.clear()
+        self._confirmations.done(self)
         running = self._queue.running
         for command in (*self._queue.waiting, *([] if running is None else [running])):
             command.transfer = None
@@ -149,21 +149,25 @@ class CommandSender:
 
     def go_on(self) -> None:
         """Have data come whose command's turn is near, and send what can be sent."""
-        if self._link is None or self._held:
+        link = self._link
+        if link is None or self._held:
             return
         if self._hungry:
             self._feed()
         command = self._queue.next_to_send()
         if command is None:
             return
-        self._send_confirms()
-        meta = messages.CommandMeta(command.origin, command.method, command.stream is not None)
+        if self._confirms:
+            self.send_confirms()
+        data = command.data
         if command.transfer is not None:
-            self._link.send_reference(frames.COMMAND, command.number, meta.pack(), command.transfer)
+            link.send_reference(frames.COMMAND, command.number, command.meta(), command.transfer)
+        elif data.size <= KEPT_HERE:
+            frame = command.frame()
+            link.send_packed([frame], len(frame))
         else:
-            payload = command.data.payload
-            assert payload is not None
-            self._link.send(frames.COMMAND, command.number, meta.pack(), payload)
+            assert data.payload is not None
+            link.send(frames.COMMAND, command.number, command.meta(), data.payload)
 
     def _feed(self) -> None:
         near = self._queue.near()
@@ -218,7 +222,7 @@ class CommandSender:
         for command in removed:
             self._drop_data(command)
             problem = QueueCleared(f"{command.method}: {reason}")
-            command.outcome.callback(Outcome.refused(self._id, problem))
+            command.end(Outcome.refused(self._id, problem))
         if removed:
             self.go_on()
         return len(removed)
@@ -269,7 +273,7 @@ class CommandSender:
         if not is_running:
             command = queue.ended(key)
         taker = self._takers.pop(key, None) if self._takers else None
-        wanted = taker is not None or (command is not None and not command.outcome.called)
+        wanted = taker is not None or (command is not None and not command.ended)
         relay = None
         if flags & frames.BULK:
             relay, payload = self._relay(payload, wanted), b""
@@ -301,7 +305,7 @@ class CommandSender:
         return None
 
     def _first_outcome(self, command: Command, outcome: Outcome) -> None:
-        command.outcome.callback(outcome)
+        command.end(outcome)
         if not command.confirms:
             self.confirm(command.key)
 
@@ -342,9 +346,9 @@ class CommandSender:
         if self._queue.confirmed(key) is not None and self._link is not None:
             self._confirms.append(key)
             if at_once:
-                self._send_confirms()
-            else:
-                self._confirm_later()
+                self.send_confirms()
+            elif len(self._confirms) == 1:
+                self._confirmations.ask(self)
 
     def forget_strangers(self, wanted: Callable[[Key], bool]) -> None:
         """Nobody will name these commands from before the restart."""
@@ -352,25 +356,21 @@ class CommandSender:
         self._confirm_later()
 
     def _confirm_later(self) -> None:
-        if self._confirms and self._confirm_call is None:
-            self._confirm_call = self._clock.callLater(CONFIRM_AFTER, self._confirm_now)
+        if self._confirms:
+            self._confirmations.ask(self)
 
-    def _confirm_now(self) -> None:
-        self._confirm_call = None
-        self._send_confirms()
-
-    def _send_confirms(self) -> None:
-        if not self._confirms:
-            return
+    def send_confirms(self) -> None:
+        """Tell the engine now which outcomes are safe."""
+        confirms, self._confirms = self._confirms, []
+        self._confirmations.done(self)
         by_origin: dict[bytes, list[int]] = {}
-        for origin, number in self._confirms:
+        for origin, number in confirms:
             by_origin.setdefault(origin, []).append(number)
-        self._confirms = []
         for origin, numbers in by_origin.items():
             for first, count in messages.runs_of(numbers):
                 if self._link is not None:
-                    meta = messages.pack_confirm(origin, count)
-                    self._link.send(frames.CONFIRM, first, meta)
+                    frame = _confirm_frame(origin, first, count)
+                    self._link.send_packed([frame], len(frame))
 
     def output_received(self, number: int, meta: bytes, payload: Buffer) -> None:
         """The engine's running command wrote something."""
@@ -426,16 +426,14 @@ class CommandSender:
     def end(self) -> None:
         """The engine is gone for good."""
         self.go_away()
-        if self._confirm_call is not None:
-            self._confirm_call.cancel()
-            self._confirm_call = None
+        self._confirmations.leave(self)
 
     def fail_all(self, reason: str) -> None:
         """Fail everything that a gone engine had."""
         strangers = self._queue.strangers
         self._called_off.clear()
         sent, waiting, ended = self._queue.drain()
-        for command in (*sent, *(each for each in ended if not each.outcome.called)):
+        for command in (*sent, *(each for each in ended if not each.ended)):
             self._fail(command, self.died(reason))
         for command in waiting:
             not_started = NotStarted(f"{self._who()} died before it started this command: {reason}")
@@ -446,7 +444,7 @@ class CommandSender:
             self._over(key)
 
     def _fail(self, command: Command, problem: KernelError) -> None:
-        command.outcome.callback(Outcome.refused(self._id, problem))
+        command.end(Outcome.refused(self._id, problem))
         self._over(command.key)
 
     def died(self, reason: str) -> KernelError:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,8 +25,7 @@ from ipython1.kernel.wire.spool import Spool
 _HEAD: Final = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
-class CommandHead:
+class CommandHead(NamedTuple):
     """What a command's row says of it, beside its payload.
 
     :ivar role: the interface of its client.
@@ -49,8 +47,7 @@ class CommandHead:
         return cls(str(role), SubmitMeta.unpack(bytes.fromhex(meta)), sizes)
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeHead:
+class OutcomeHead(NamedTuple):
     """What an outcome's row says of it, beside its payload.
 
     :ivar error: the kernel's own error, if it was refused.

@@ -23,6 +23,7 @@ from ipython1.kernel.basics.error import ClientError, IdInUse
 from ipython1.kernel.controller.clientregistry import ClientRegistry
 from ipython1.kernel.controller.commandbook import CommandBook
 from ipython1.kernel.controller.config import Graces, TaskConfig
+from ipython1.kernel.controller.confirmations import Confirmations
 from ipython1.kernel.controller.journal.interface import Journal, NoJournal, trouble_of
 from ipython1.kernel.controller.journal.rows import EngineRow
 from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Processes
@@ -135,6 +136,7 @@ class ControllerService(MultiService):
         self.task_config = task_config
         self.engines: dict[int, QueuedEngine] = {}
         self.clock = clock
+        self._confirmations = Confirmations(clock)
         self.waits = WaitWatch(self.engines, clock)
         self._processes = processes
         self.graces = graces or Graces()
@@ -219,7 +221,9 @@ class ControllerService(MultiService):
         self._parties.expect(engine_party(row), STARTED_AGAIN, self.graces.restart)
 
     def _new_engine(self, engine_id: int, hello: messages.Hello) -> QueuedEngine:
-        engine = QueuedEngine(engine_id, hello, self.clock, self._processes, self.commands)
+        engine = QueuedEngine(
+            engine_id, hello, self.clock, self._processes, self.commands, self._confirmations
+        )
         engine.on_killed = lambda: self._killed(engine)
         return engine
 

@@ -164,7 +164,8 @@ class MultiEngine:
             if submission.stream:
                 stream = _for_engine(on_output, engine.id)
             command = Command(origin, number, submission.method, data, stream, confirms)
-            engine.submit(command).addCallback(on_outcome)
+            command.on_outcome = on_outcome
+            engine.queue(command)
         if relay is not None:
             data.came(None, relay)
         self.controller.waits.changed()

@@ -23,7 +23,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -33,8 +33,7 @@ MOST_REMEMBERED: Final = 10_000
 """Parties that are gone and would be known again; of more, the oldest are forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What names a party and its process.
 
     :ivar proof: the hash of its secret, in hexadecimal.

@@ -20,6 +20,7 @@ from ipython1.kernel.controller.command import Command, Outcome
 from ipython1.kernel.controller.commanddata import CommandData
 from ipython1.kernel.controller.commandqueue import Key
 from ipython1.kernel.controller.commandsender import CommandSender
+from ipython1.kernel.controller.confirmations import Confirmations
 from ipython1.kernel.host.peerprocess import NoProcesses, PeerProcesses
 from ipython1.kernel.host.processstate import ProcessName
 from ipython1.kernel.wire import frames, messages
@@ -98,6 +99,7 @@ class QueuedEngine:
     :param clock: for the escalation of :meth:`kill`.
     :param processes: those of this host, the engine's perhaps among them.
     :param rules: which commands may be sent, as far as their clients are concerned.
+    :param confirmations: those of all engines; None for its own.
     :ivar commands: its queue of commands.
     :ivar process: the engine's process, if this host's operating system confirms that it is at the other end.
     """
@@ -109,6 +111,7 @@ class QueuedEngine:
         clock: IReactorTime,
         processes: PeerProcesses | None = None,
         rules: CommandRules | None = None,
+        confirmations: Confirmations | None = None,
     ) -> None:
         self.id = engine_id
         self.hello = hello
@@ -124,7 +127,12 @@ class QueuedEngine:
         self.process: ProcessName | None = None
         chosen = NoRules() if rules is None else rules
         self.commands = CommandSender(
-            engine_id, self._name, clock, chosen.may_go, chosen.may_claim, self._turn
+            engine_id,
+            self._name,
+            confirmations or Confirmations(clock),
+            chosen.may_go,
+            chosen.may_claim,
+            self._turn,
         )
         self._number = 0
         self._handlers: dict[int, KindHandler] = {}
@@ -181,13 +189,19 @@ class QueuedEngine:
     # -- the queue
 
     def submit(self, command: Command) -> Deferred[Outcome]:
-        """Queue ``command``; gives its ``outcome``."""
+        """Queue ``command``; gives its first outcome, and never fails."""
+        outcome: Deferred[Outcome] = Deferred()
+        command.on_outcome = outcome.callback
+        self.queue(command)
+        return outcome
+
+    def queue(self, command: Command) -> None:
+        """Queue ``command``, which calls its ``on_outcome``."""
         if self.alive:
             self.commands.submit(command)
         else:
             problem = NotStarted(f"{self._name()} died before it started this command: it is gone")
-            command.outcome.callback(Outcome.refused(self.id, problem))
-        return command.outcome
+            command.end(Outcome.refused(self.id, problem))
 
     def _local(self, method: str, payload: Sequence[Buffer]) -> Deferred[Outcome]:
         self._number += 1

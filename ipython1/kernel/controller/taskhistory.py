@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from heapq import merge, nlargest
 from itertools import islice
 from typing import Final
@@ -117,7 +116,7 @@ class TaskHistory:
             elif finished is not None:
                 [(head, payload)] = self._rows.rows([finished])
                 entry = self._done(finished.client.uuid, head, payload, len(payload))
-                yield replace(entry, what=_what(finished.task))
+                yield entry._replace(what=_what(finished.task))
 
     def in_memory(self, limit: int, before: float | None = None) -> list[DoneTask]:
         """The last tasks that are done and whose results are in memory, latest first; those completed before a time."""

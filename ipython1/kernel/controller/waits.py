@@ -7,8 +7,7 @@ waits for needs one of some engines to go on.  Held engines that need only each 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.wire.waits import Needs, Run
@@ -19,8 +18,7 @@ Alternatives: TypeAlias = frozenset[int]
 NONE: Alternatives = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """What a wait requires.
 
     :ivar every: whether all items must end, or one is enough.
@@ -95,8 +93,7 @@ class World(Protocol):
         """The engines that run tasks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Victim:
+class Victim(NamedTuple):
     """Waits of an engine that never end.
 
     :ivar numbers: the engine's numbers of them.

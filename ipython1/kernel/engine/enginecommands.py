@@ -183,7 +183,7 @@ class EngineCommands:
             )
             outcome = Outcome.refused(outcome.engine_id, problem)
         elif size + self._memory.size > MOST_HELD and not isinstance(outcome.buffers, Live):
-            outcome = replace(outcome, buffers=self._overflow.put(outcome.buffers))
+            outcome = outcome._replace(buffers=self._overflow.put(outcome.buffers))
         if self._watching is command:
             self._watching = None
         self._memory.ended(command.key, outcome)

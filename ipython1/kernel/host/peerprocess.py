@@ -17,9 +17,8 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.hosts import host_identity
@@ -44,8 +43,7 @@ _DIAG_REQUEST = struct.Struct("=IHHIIBBBBI2s2s16s16sI8s")
 _DIAG_ANSWER = struct.Struct("=xB2x48x16xI")
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """The two ends of a TCP connection, each an address and a port."""
 
     here: tuple[str, int]
@@ -244,6 +242,12 @@ def _place(text: str) -> tuple[str, int]:
 
 def _plain(host: str) -> str:
     """Return an address in the one form in which it can be compared."""
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        pass
+    else:
+        return host
     address = ip_address(host)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

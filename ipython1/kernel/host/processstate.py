@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ipython1.daemon import osprocess
 
@@ -31,8 +31,7 @@ class ProcessState(enum.Enum):
         return self in (ProcessState.RUNNING, ProcessState.STOPPED)
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessName:
+class ProcessName(NamedTuple):
     """Names one process of this host for ever.
 
     :ivar started: when it started, in a unit of the system.

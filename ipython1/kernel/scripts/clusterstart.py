@@ -1,8 +1,4 @@
-"""Running a cluster in the foreground: its nanny first, then all the rest.
-
-What this module imports at its top is little, because the process that does the long imports (the nanny) is started
-before this one does its own.
-"""
+"""Running a cluster in the foreground."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ipython1.daemon.starting import NewNanny
     from ipython1.kernel.host.lockfile import LockFile
     from ipython1.kernel.host.security import ClusterFiles
     from ipython1.kernel.launchers.clusterconfig import ClusterConfig
@@ -23,10 +20,13 @@ LOCK_WAIT = 5.0
 """Seconds to wait for the processes of a cluster that was killed a moment ago to be gone."""
 
 
-def start(command: ClusterCommand) -> int:
-    """Run a cluster in the foreground."""
+def start(command: ClusterCommand, nanny: NewNanny | None = None) -> int:
+    """Run a cluster in the foreground.
+
+    :param nanny: the one of this cluster, if it was started already; it is not set up.
+    """
     from ipython1.daemon.ready import SILENCE
-    from ipython1.daemon.starting import start_nanny
+    from ipython1.daemon.starting import NewNanny
 
     config = command.config
     files = config.files()
@@ -34,11 +34,10 @@ def start(command: ClusterCommand) -> int:
     lock = take_lock(config, files) if config.with_controller else None
     config = tell_engines(config, files)
     log = config.log_file or str(files.cluster_log)
-    connection, process = start_nanny(
-        keep=[lock.fileno()] if lock else (), watch=SILENCE, log="" if log == "-" else log
-    )
+    nanny = nanny or NewNanny()
+    nanny.set_up(keep=[lock.fileno()] if lock else (), watch=SILENCE, log="" if log == "-" else log)
+    connection = nanny.connection
     try:
-        # The nanny starts meanwhile.
         from ipython1.daemon.processes import Start
         from ipython1.daemon.protocol import Warm, encode
         from ipython1.daemon.supervision import Supervision
@@ -55,7 +54,7 @@ def start(command: ClusterCommand) -> int:
 
         return run_cluster(config, files, connection, supervision, command.owner)
     finally:
-        wait_for_nanny(process)
+        wait_for_nanny(nanny.process)
         if config.restore_file:
             Path(config.restore_file).unlink(missing_ok=True)
         if config.temporary:
@@ -101,12 +100,19 @@ def take_lock(config: ClusterConfig, files: ClusterFiles) -> LockFile:
 
     :raises ClusterError: when there is a living one.
     """
-    from ipython1.kernel.basics.error import ClusterError
-    from ipython1.kernel.clusters.status import read_state
     from ipython1.kernel.host.lockfile import LockFile
-    from ipython1.kernel.launchers.clusterconfig import title_of
 
     lock = LockFile(files.security_file("ipcluster.lock"))
+    if not lock.acquire():
+        _wait_for_lock(lock, config, files)
+    return lock
+
+
+def _wait_for_lock(lock: LockFile, config: ClusterConfig, files: ClusterFiles) -> None:
+    from ipython1.kernel.basics.error import ClusterError
+    from ipython1.kernel.clusters.status import read_state
+    from ipython1.kernel.launchers.clusterconfig import title_of
+
     until = time.monotonic() + LOCK_WAIT
     while not lock.acquire():
         state = read_state(files.state)
@@ -125,4 +131,3 @@ def take_lock(config: ClusterConfig, files: ClusterFiles) -> LockFile:
                 "try again, or choose another --cluster-id"
             )
         time.sleep(0.02)
-    return lock

@@ -1,13 +1,20 @@
 """``ipcluster``: start a controller and engines, and end them together.
 
 What this module imports at its top is little, because the process that does the long imports (the nanny) is started
-before this one does its own.
+before this one even knows what exactly it is to do.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ipython1.daemon.starting import NewNanny
+
+CONTROLLER_MODULE: Final = "ipython1.kernel.scripts.ipcontroller"
+"""What a nanny needs first."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,22 +25,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
+    words = sys.argv[1:] if argv is None else list(argv)
+    nanny = None
+    try:
+        if starts_here(words):
+            from ipython1.daemon.starting import NewNanny
+
+            nanny = NewNanny(CONTROLLER_MODULE)
+        return run(words, nanny)
+    except KeyboardInterrupt:
+        return 1
+    finally:
+        if nanny is not None and nanny.process.poll() is None:
+            nanny.give_up()
+
+
+def starts_here(words: Sequence[str]) -> bool:
+    """Return whether a command line most probably starts a cluster on this host, in the foreground."""
+    first = words[0] if words else "local"
+    others = {"-h", "--help", "--version", "--daemonize"}
+    return (first == "local" or first.startswith("-")) and others.isdisjoint(words)
+
+
+def run(words: Sequence[str], nanny: NewNanny | None) -> int:
+    """Do what the command line says.
+
+    :param nanny: for a cluster in the foreground, if it was started already.
+    """
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.clusteroptions import parse_cluster
 
     try:
-        command = parse_cluster(argv)
+        command = parse_cluster(words)
         if command.action == "start" and not command.daemonize:
             from ipython1.kernel.scripts.clusterstart import start
 
-            return start(command)
+            return start(command, nanny)
         from ipython1.kernel.scripts import clusteractions
 
-        return clusteractions.run(command, sys.argv[1:] if argv is None else argv)
+        return clusteractions.run(command, words)
     except KernelError as problem:
         print(f"ipcluster: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
         return 1
 
 

@@ -243,11 +243,12 @@ class FastBroker(Broker):
 
     def handleData(self, chunk: bytes) -> None:
         """Handle received bytes, which may be split anywhere."""
-        self._unread.append(chunk)
         if self._consuming:
-            return  # called during a delivery, by a transport that calls back synchronously
+            self._unread.append(chunk)  # during a delivery, by a transport that calls back at once
+            return
         self._consuming = True
         try:
+            self._consume(chunk)
             while self._unread and not self.disconnected:
                 self._consume(self._unread.pop(0))
         finally:
@@ -370,7 +371,7 @@ class FastBroker(Broker):
         except Exception:
             log.failure("error while handling a batch from {peer}", peer=self.peer_name())
         else:
-            if isinstance(result, defer.Deferred):
+            if result is not None and isinstance(result, defer.Deferred):
                 result.addErrback(self._log_failure)
 
     def _log_failure(self, failure: Failure) -> None:

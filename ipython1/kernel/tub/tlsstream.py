@@ -80,9 +80,15 @@ class Receiver(Protocol):
 _received = memoryview(bytearray(READ_AT_ONCE))
 _plain = memoryview(bytearray(RECORD))
 _encrypted = memoryview(bytearray(2 * AT_ONCE))
-_at_received: Any = _ffi.from_buffer(_received) if _SUPPORTED else None
-_at_plain: Any = _ffi.from_buffer(_plain) if _SUPPORTED else None
-_at_encrypted: Any = _ffi.from_buffer(_encrypted) if _SUPPORTED else None
+
+if _SUPPORTED:
+    # Looked up once, as OpenSSL itself takes hardly longer for a small message.
+    _ssl_read, _ssl_write = _lib.SSL_read, _lib.SSL_write
+    _bio_read, _bio_write = _lib.BIO_read, _lib.BIO_write
+    _from_buffer = _ffi.from_buffer
+    _at_received = _from_buffer(_received)
+    _at_plain = _from_buffer(_plain)
+    _at_encrypted = _from_buffer(_encrypted)
 
 
 def write_through(transport: Any) -> None:
@@ -111,11 +117,10 @@ def attach(transport: Any, receiver: Receiver) -> TLSStream | None:
 
 def _fill(ssl: Any, incoming: Incoming) -> int:
     """Decrypt what belongs to a message into its memory; return what OpenSSL said last."""
-    read = _lib.SSL_read
-    address = _ffi.from_buffer(incoming.memory)
+    address = _from_buffer(incoming.memory)
     filled, end = incoming.filled, incoming.size
     while True:
-        size: int = read(ssl, address + filled, end - filled)
+        size: int = _ssl_read(ssl, address + filled, end - filled)
         if size <= 0:
             break
         filled += size
@@ -182,7 +187,7 @@ class TLSStream:
         while not tls._lostTLSConnection:
             incoming = receiver.incoming
             if incoming is None:
-                size = _lib.SSL_read(ssl, _at_plain, RECORD)
+                size = _ssl_read(ssl, _at_plain, RECORD)
                 if size > 0 and not tls._aborted:
                     receiver.dataReceived(_plain[:size].tobytes())
             else:
@@ -196,7 +201,7 @@ class TLSStream:
     def _hand_over(self, count: int) -> bool:
         """Have OpenSSL read the ``count`` bytes that were received next; it has read all before them."""
         if count < RECORD and not self._borrowing:
-            return bool(_lib.BIO_write(self._into, _at_received, count) == count)
+            return bool(_bio_write(self._into, _at_received, count) == count)
         # Much is read where it is; little is copied, which costs less than a new BIO.
         self._borrowing = count >= RECORD
         if self._borrowing:
@@ -209,7 +214,7 @@ class TLSStream:
         _lib.BIO_set_mem_eof_return(bio, -1)
         _lib.SSL_set_bio(self._ssl, bio, self._from)
         self._into = self._connection._into_ssl = bio
-        return self._borrowing or bool(_lib.BIO_write(bio, _at_received, count) == count)
+        return self._borrowing or bool(_bio_write(bio, _at_received, count) == count)
 
     def _nothing_read(self, ssl: Any, result: int) -> None:
         tls = self._tls
@@ -230,7 +235,7 @@ class TLSStream:
             return
         if size < RECORD:
             data = b"".join(parts)
-            if _lib.SSL_write(self._ssl, _ffi.from_buffer(data), len(data)) != len(data):
+            if _ssl_write(self._ssl, _from_buffer(data), len(data)) != len(data):
                 self._tls.write(data)  # it gets the same error, and handles it
         else:
             self._encrypt_large(parts)
@@ -265,7 +270,7 @@ class TLSStream:
             if waiting + size > SEND_AT:
                 self._send()
                 waiting = 0
-            if _lib.SSL_write(self._ssl, _ffi.from_buffer(part), size) != size:
+            if _ssl_write(self._ssl, _from_buffer(part), size) != size:
                 # Twisted gets the same error, and handles it.
                 self._tls.write(bytes(part))
             waiting += size
@@ -274,7 +279,7 @@ class TLSStream:
     def _send(self) -> None:
         """Send what is encrypted; the reactor sends the rest."""
         transport = self._transport
-        count = _lib.BIO_read(self._from, _at_encrypted, len(_encrypted))
+        count = _bio_read(self._from, _at_encrypted, len(_encrypted))
         if count <= 0:
             return
         sent = 0

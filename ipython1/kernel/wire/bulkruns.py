@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ipython1.kernel.wire.sharing import Run
 
 
-@dataclass(frozen=True, slots=True)
-class SharedRun:
+class SharedRun(NamedTuple):
     """A run's bytes.
 
     :ivar free: to be called when nobody reads them any more, with whether a reader was lost.

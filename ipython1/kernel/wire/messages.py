@@ -10,8 +10,8 @@ import secrets
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, NamedTuple
 
 from ipython1.kernel.basics.error import (
     ProtocolError,
@@ -146,6 +146,11 @@ def _word(text: Any) -> str:
     return text
 
 
+def _fields_of(record: Any) -> dict[str, Any]:
+    """Return a record for JSON, which needs no copies as ``asdict`` makes them."""
+    return {each.name: getattr(record, each.name) for each in fields(record)}
+
+
 def new_secret() -> str:
     """A new :attr:`Hello.secret`."""
     return secrets.token_hex(ORIGIN_SIZE)
@@ -180,7 +185,7 @@ class Hello:
     version: str = __version__
 
     def pack(self) -> bytes:
-        return pack_json(asdict(self))
+        return pack_json({**_fields_of(self), "holds": _fields_of(self.holds)})
 
     @classmethod
     def unpack(cls, data: Buffer) -> Hello:
@@ -251,7 +256,7 @@ class Welcome:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
-        return pack_json(asdict(self))
+        return pack_json(_fields_of(self))
 
 
 def pack_refusal(problem: BaseException) -> bytes:
@@ -280,8 +285,7 @@ MOST_TARGETS: Final = 16_000
 """Engines that one ``SUBMIT`` can name."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitMeta:
+class SubmitMeta(NamedTuple):
     """The meta part of ``SUBMIT``: which command, on which engines (None: all that there are).
 
     :ivar method: the command's name.
@@ -298,7 +302,7 @@ class SubmitMeta:
 
     def to(self, targets: tuple[int, ...]) -> SubmitMeta:
         """The same for these engines."""
-        return replace(self, targets=targets)
+        return self._replace(targets=targets)
 
     def pack(self) -> bytes:
         name = self.method.encode()
@@ -320,8 +324,7 @@ class SubmitMeta:
         return cls(method, targets, bool(options & 1), bool(options & 2), bool(options & 4))
 
 
-@dataclass(frozen=True, slots=True)
-class Resync:
+class Resync(NamedTuple):
     """The payload of ``RESYNC``: what a client that is back still waits for.
 
     :ivar commands: of each command that was sent and lacks outcomes: its number, the engines whose outcomes the client
@@ -413,8 +416,7 @@ def unpack_confirm(meta: Buffer) -> tuple[bytes, int]:
 _OUTCOME: Final = struct.Struct("<IB")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a command ended on one engine, as the engine and the client have it.
 
     :ivar status: :data:`OK`, :data:`FAILED` (the user's code raised) or :data:`REFUSED` (the kernel failed it).
@@ -433,8 +435,7 @@ class Outcome:
         return cls(engine_id, REFUSED, error=problem)
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeMeta:
+class OutcomeMeta(NamedTuple):
     """The meta part of ``OUTCOME`` towards a client.
 
     :ivar error: name and message of the kernel's error when the status is ``REFUSED``.
@@ -461,8 +462,7 @@ class OutcomeMeta:
         return cls(engine_id, status, (str(name), str(message)))
 
 
-@dataclass(frozen=True, slots=True)
-class CommandMeta:
+class CommandMeta(NamedTuple):
     """The meta part of ``COMMAND``: whose it is and which it is.
 
     :ivar method: the command's name.

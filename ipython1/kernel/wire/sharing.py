@@ -29,9 +29,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -66,8 +65,7 @@ _RUN: Final = struct.Struct("<IQI")
 _FREE: Final = struct.Struct("<QB")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Where pieces are: the meta part of ``BULK_RUN``.
 
     :ivar memory: its number.
@@ -98,8 +96,7 @@ def pack_free(offset: int, lost: bool) -> bytes:
     return _FREE.pack(offset, lost)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A slot to write to."""
 
     memory: int
@@ -146,8 +143,7 @@ class NoMemory:
 NO_MEMORY: Final = NoMemory()
 
 
-@dataclass(frozen=True, slots=True)
-class OwnMemory:
+class OwnMemory(NamedTuple):
     """Memory that this process writes.
 
     :ivar release: gives it back.

@@ -26,8 +26,7 @@ packed :class:`TaskEntry`, in the order of their ids.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ipython1.kernel.basics.error import ProtocolError
 
@@ -39,8 +38,7 @@ STATES: Final = (SCHEDULED, PENDING, SUCCEEDED, FAILED)
 """The states of tasks, as ``queue_status`` names them."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseState:
+class LeaseState(NamedTuple):
     """A block of ids that a client has leased.
 
     :ivar start, stop: the ids from ``start`` up to ``stop``.
@@ -52,8 +50,7 @@ class LeaseState:
     next: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResyncAnswer:
+class ResyncAnswer(NamedTuple):
     """What the controller has of a client that is back.
 
     :ivar leases: its blocks of ids.
@@ -105,8 +102,7 @@ class ResyncAnswer:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskEntry:
+class TaskEntry(NamedTuple):
     """What is known of a task.
 
     :ivar taskid: its id.

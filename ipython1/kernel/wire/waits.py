@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import messages
@@ -19,8 +18,7 @@ CommandItem: TypeAlias = tuple[int, tuple[int, ...]]
 """The number of a command, 0 if it has not been sent, and the engines that may run it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What a wait needs to end.
 
     :ivar client: the uuid of the client that submitted or fetches it, in hexadecimal.

@@ -146,7 +146,7 @@ def _packed(ticket: int, row: Row) -> bytes:
     else:
         brought = row.bodies is not None
         kind = b"S"
-        numbers = _SUBMISSION.pack(row.first, row.last, row.count, row.submitted, brought)
+        numbers = _SUBMISSION.pack(row.first, row.last, row.tasks, row.submitted, brought)
         parts = row.client, row.data, row.bodies or b""
     inline = [part for part in parts if isinstance(part, bytes)]
     sizes = [len(part) for part in inline]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Final, TypeVar
@@ -257,7 +256,7 @@ class WritingJournal:
 
     def submission(self, row: SubmissionRow) -> int:
         bodies = self._in_file(row.bodies)
-        row = replace(row, bodies=bodies, number=self._ticket + 1)
+        row = row._replace(bodies=bodies, number=self._ticket + 1)
         size = len(row.data) + size_of(bodies)
         return self._put(lambda plan: plan.submissions.append(row), size, row)
 
@@ -267,7 +266,7 @@ class WritingJournal:
 
     def results(self, batches: Sequence[ResultBatch], over: Iterable[int] = ()) -> int:
         rows = [
-            replace(batch, payload=self._in_file(batch.payload))
+            batch._replace(payload=self._in_file(batch.payload))
             for batch in batches
             if batch.succeeded or batch.failed
         ]
@@ -295,7 +294,7 @@ class WritingJournal:
     # -- direct commands
 
     def command(self, row: CommandRow) -> int:
-        row = replace(row, payload=self._in_file(row.payload))
+        row = row._replace(payload=self._in_file(row.payload))
         ticket = self._ticket + 1
         size = size_of(row.payload)
         return self._put(lambda plan: plan.commands.append((ticket, row)), size, row)
@@ -304,7 +303,7 @@ class WritingJournal:
         return self._put(lambda plan: plan.commands_over.append((origin, number)))
 
     def outcome(self, row: OutcomeRow) -> int:
-        row = replace(row, payload=self._in_file(row.payload))
+        row = row._replace(payload=self._in_file(row.payload))
         ticket = self._ticket + 1
         return self._put(lambda plan: plan.outcomes.append((ticket, row)), size_of(row.payload))
 

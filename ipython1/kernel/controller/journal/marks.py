@@ -11,9 +11,8 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ipython1.kernel.controller.journal.tables import Damaged
 
@@ -34,8 +33,7 @@ def boot_id() -> bytes:
         return bytes(16)
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(NamedTuple):
     """How far the journal was written.
 
     :ivar boot: the start of the operating system under which it was.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import astuple, replace
 
 from ipython1.kernel.controller.journal.plan import Function, Gone, Lease, PartyChange
 from ipython1.kernel.controller.journal.rows import (
@@ -82,7 +81,7 @@ class PartyTables:
         """Write what has changed, and what follows from submissions and commands."""
         for change in changes:
             if isinstance(change, EngineRow):
-                ENGINES.insert(db, [astuple(change)])
+                ENGINES.insert(db, [change])
                 self.next_engine = max(self.next_engine, change.engine_id + 1)
             elif isinstance(change, ClientRow):
                 self._client_came(db, change)
@@ -99,9 +98,9 @@ class PartyTables:
         known = self._clients.get(client.uuid)
         if known is not None:
             most = max(known.last_command, client.last_command)
-            client = replace(client, first_seen=known.first_seen, last_command=most)
+            client = client._replace(first_seen=known.first_seen, last_command=most)
         self._clients[client.uuid] = client
-        CLIENTS.insert(db, [astuple(client)])
+        CLIENTS.insert(db, [client])
 
     def _gone(self, db: sqlite3.Connection, uuid: bytes) -> None:
         ENGINES.delete(db, "uuid", [uuid])
@@ -141,7 +140,7 @@ class PartyTables:
             for lease in leases.values():
                 if lease.start <= row.last and row.first < lease.stop:
                     first = max(lease.next, min(row.last + 1, lease.stop))
-                    leases[lease.start] = changed[lease.start] = replace(lease, next=first)
+                    leases[lease.start] = changed[lease.start] = lease._replace(next=first)
         if changed:
             self._write_leases(db, list(changed.values()))
 
@@ -153,7 +152,7 @@ class PartyTables:
             client = self._clients.get(row.origin)
             if client is not None:
                 last = max(client.last_command, row.number)
-                client = replace(client, last_command=last)
+                client = client._replace(last_command=last)
                 self._clients[row.origin] = changed[row.origin] = client
         if changed:
-            CLIENTS.insert(db, [astuple(client) for client in changed.values()])
+            CLIENTS.insert(db, list(changed.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ipython1.kernel.controller.journal.rows import (
     ClientRow,
@@ -19,15 +19,13 @@ from ipython1.kernel.controller.journal.rows import (
 CommandKey: TypeAlias = tuple[bytes, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(NamedTuple):
     """An engine or client that will not come back."""
 
     uuid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """Ids that a client may give from now on."""
 
     client: bytes
@@ -35,8 +33,7 @@ class Lease:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A client may use a function; not any more, if there are no ``data``."""
 
     client: bytes

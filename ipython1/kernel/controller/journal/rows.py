@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.wire.frames import Buffer, Bytes
@@ -16,8 +16,7 @@ INLINE: Final = 64 * 1024
 """Bytes.  What is larger should go to a payload file, piece by piece; the journal takes it in one piece as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadFile:
+class PayloadFile(NamedTuple):
     """Data in a file of its own.
 
     :ivar size: bytes.
@@ -37,8 +36,7 @@ Given: TypeAlias = Bytes | PayloadFile
 # -- parties -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRow:
+class EngineRow(NamedTuple):
     """An engine that is registered.
 
     :ivar started: when its process started (``host.processstate``); 0 for unknown.
@@ -54,8 +52,7 @@ class EngineRow:
     registered: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClientRow:
+class ClientRow(NamedTuple):
     """A client that may come back.
 
     :ivar label: for people: ``user@host (pid)``.
@@ -73,8 +70,7 @@ class ClientRow:
     last_command: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRow:
+class LeaseRow(NamedTuple):
     """Ids that a client may give to tasks.
 
     :ivar next: the first that was never in a written submission; the journal counts it itself.
@@ -89,8 +85,7 @@ class LeaseRow:
 # -- tasks ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionRow:
+class FunctionRow(NamedTuple):
     """A function, and the clients whose tasks may use it."""
 
     digest: bytes
@@ -98,10 +93,10 @@ class FunctionRow:
     clients: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionRow:
+class SubmissionRow(NamedTuple):
     """One ``SUBMIT`` frame.
 
+    :ivar tasks: how many.
     :ivar data: its payload; its meta part if the payload came as a bulk transfer.
     :ivar bodies: what the bulk transfer brought.
     :ivar number: names this row; the ticket that writing it gave.
@@ -110,15 +105,14 @@ class SubmissionRow:
     client: bytes
     first: int
     last: int
-    count: int
+    tasks: int
     submitted: float
     data: bytes
     bodies: Given | None = None
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ResultBatch:
+class ResultBatch(NamedTuple):
     """Tasks of one client that are done.
 
     :ivar completed: when the last of them was.
@@ -137,8 +131,7 @@ class ResultBatch:
     payload: Given | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResult:
+class StoredResult(NamedTuple):
     """A result that the journal has kept.
 
     :ivar client: who submitted the task.
@@ -150,8 +143,7 @@ class StoredResult:
     payload: Data
 
 
-@dataclass(frozen=True, slots=True)
-class TaskHistory:
+class TaskHistory(NamedTuple):
     """What is known of a finished task whose result is kept.
 
     :ivar status: as in ``taskwire.Status``.
@@ -172,8 +164,7 @@ class TaskHistory:
 # -- direct commands -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRow:
+class CommandRow(NamedTuple):
     """A command of a client for engines.
 
     :ivar meta: what the owner needs to send it again.
@@ -188,8 +179,7 @@ class CommandRow:
     submitted: float
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeRow:
+class OutcomeRow(NamedTuple):
     """How a command ended on one engine.
 
     :ivar meta: what the owner needs to send it again.
@@ -204,8 +194,7 @@ class OutcomeRow:
     completed: float
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeNote:
+class OutcomeNote(NamedTuple):
     """That an engine is through with a command.
 
     :ivar size: bytes that are kept; None when the client has the outcome, and it is not kept.
@@ -219,8 +208,7 @@ class OutcomeNote:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class CommandHistory:
+class CommandHistory(NamedTuple):
     """What is known of a command.
 
     :ivar outcomes: of those engines that are through with it.

@@ -259,12 +259,14 @@ TABLES: Final = (
 
 
 def create(db: sqlite3.Connection) -> None:
-    """Create all tables in an empty database."""
+    """Create all tables in an empty database, in one transaction: each would be synced."""
+    db.execute("BEGIN")
     db.execute("CREATE TABLE totals (name TEXT PRIMARY KEY, rows INTEGER, crcs INTEGER)")
     for table in TABLES:
         for statement in table.statements():
             db.execute(statement)
     db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")
 
 
 def version_of(db: sqlite3.Connection) -> int:

@@ -8,7 +8,6 @@ results still has it.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from typing import Final
 
 from ipython1.kernel.controller.idset import IdSet
@@ -46,7 +45,7 @@ class TaskTables:
             row = SubmissionRow(client, first, last, count, submitted, data, brought, number)
             rows.append(row)
             self._submitted[number] = _without_data(row)
-        self.waiting = sum(row.count for row in rows)
+        self.waiting = sum(row.tasks for row in rows)
         return tuple(rows)
 
     def load_done(
@@ -126,7 +125,7 @@ class TaskTables:
                     row.client,
                     row.first,
                     row.last,
-                    row.count,
+                    row.tasks,
                     row.submitted,
                     row.data,
                     *to_columns(row.bodies),
@@ -143,9 +142,9 @@ class TaskTables:
         def then() -> None:
             for row in new:
                 self._submitted[row.number] = _without_data(row)
-                self.waiting += row.count
+                self.waiting += row.tasks
             for number in known:
-                self.waiting -= self._submitted.pop(number).count
+                self.waiting -= self._submitted.pop(number).tasks
 
         effects.then.append(then)
 
@@ -200,4 +199,4 @@ class TaskTables:
 
 def _without_data(row: SubmissionRow) -> SubmissionRow:
     bodies = row.bodies if isinstance(row.bodies, PayloadFile) else None
-    return replace(row, data=b"", bodies=bodies)
+    return row._replace(data=b"", bodies=bodies)

@@ -23,8 +23,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ipython1.kernel.controller.journal.payloads import PayloadFiles
 from ipython1.kernel.controller.journal.plan import Effects, Plan
@@ -46,8 +45,7 @@ LOOK_EVERY: Final = 600.0
 """Seconds after which an idle writer looks for results that are too old."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A call that waits: it adds to a plan, or does something to payload files.
 
     :ivar noted: whether the intake has it, so that it is safe.
@@ -60,8 +58,7 @@ class Entry:
     act: Callable[[PayloadFiles], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """Something to be read, and who is told the answer or the failure; both are called in the writer's thread."""
 
     read: Callable[[Store], Any]

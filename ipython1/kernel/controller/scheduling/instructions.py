@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.records import Digest, Error, TaskRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send tasks to an engine, in this order; ``record.attempt`` goes with each.
 
     :ivar guarded: ids of those whose begin and end the engine tells at once, because it may not survive them,
@@ -22,16 +20,14 @@ class Send:
     guarded: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Retract:
+class Retract(NamedTuple):
     """Ask an engine to give back those of ``runs`` (task id, attempt) that it has not begun."""
 
     engine: int
     runs: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Have an engine drop a run, or interrupt it where it has begun."""
 
     engine: int
@@ -39,16 +35,14 @@ class Stop:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(NamedTuple):
     """End an engine's process."""
 
     engine: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AskDepend:
+class AskDepend(NamedTuple):
     """Have an engine evaluate a dependency function on its properties."""
 
     engine: int
@@ -56,23 +50,20 @@ class AskDepend:
     properties_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Safe:
+class Safe(NamedTuple):
     """An engine may forget its results up to the one with this number."""
 
     engine: int
     row: int
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(NamedTuple):
     """Write a batch of results to the journal; all that was to be kept before is written before."""
 
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(NamedTuple):
     """Tell a client, when it can be reached, of a batch of its tasks that are done.
 
     A batch that has no ``finished`` is in the journal.
@@ -82,16 +73,14 @@ class Deliver:
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Tell a client of a task that it waits for and that is not one of its own."""
 
     client: bytes
     finished: Finished
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(NamedTuple):
     """Tell a client that there is nothing to tell of one of its tasks, and why."""
 
     client: bytes
@@ -99,8 +88,7 @@ class Refuse:
     error: Error
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(NamedTuple):
     """A client's first ``accepted`` tasks have arrived; it may submit ``tasks`` tasks of ``size`` bytes in all."""
 
     client: bytes

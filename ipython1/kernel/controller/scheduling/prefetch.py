@@ -9,8 +9,7 @@ most doubles from one batch to the next.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 REFILL_BELOW: Final = 0.75
 """An engine is given more when a quarter of what it may have is free."""
@@ -20,8 +19,7 @@ EXACT: Final = 16
 """The average is that of all measurements up to this number, and a moving one from then on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prefetch:
+class Prefetch(NamedTuple):
     """What an engine has at hand.
 
     :ivar ahead: seconds of work.

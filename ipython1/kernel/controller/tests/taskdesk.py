@@ -9,7 +9,6 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ipython1.kernel.controller.config import Graces, TaskConfig
@@ -44,10 +43,10 @@ class FileJournal(MemoryJournal):
         return writer.finish()
 
     def submission(self, row: SubmissionRow) -> int:
-        return super().submission(replace(row, bodies=self._in_file(row.bodies)))
+        return super().submission(row._replace(bodies=self._in_file(row.bodies)))
 
     def results(self, batches: Sequence[ResultBatch], over: Iterable[int] = ()) -> int:
-        kept = [replace(batch, payload=self._in_file(batch.payload)) for batch in batches]
+        kept = [batch._replace(payload=self._in_file(batch.payload)) for batch in batches]
         return super().results(kept, over)
 
 

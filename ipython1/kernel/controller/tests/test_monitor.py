@@ -39,9 +39,7 @@ class RememberingJournal(NoJournal):
     ) -> Deferred[list[CommandHistory]]:
         done = OutcomeNote(CLIENT, 3, 0, 0, 98.0, 20)
         rows = [
-            CommandHistory(
-                CLIENT, 4, (0, 1), "push", 97.0, 5, (dataclasses.replace(done, number=4),)
-            ),
+            CommandHistory(CLIENT, 4, (0, 1), "push", 97.0, 5, (done._replace(number=4),)),
             CommandHistory(CLIENT, 3, (0,), "execute('hush = 5')", 95.0, 5, (done,)),
         ]
         return succeed(rows[:limit])

@@ -13,6 +13,7 @@ from ipython1.kernel.basics.engineinterfaces import IEngineBase
 from ipython1.kernel.basics.error import EngineDied, ProtocolError, QueueCleared
 from ipython1.kernel.controller.command import Command, Outcome
 from ipython1.kernel.controller.commanddata import CommandData
+from ipython1.kernel.controller.confirmations import CONFIRM_AFTER
 from ipython1.kernel.controller.queuedengine import IEngineQueued, QueuedEngine
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.host.peerprocess import Ends, NoProcesses
@@ -98,7 +99,39 @@ class EngineCase(SynchronousTestCase):
         self.pump.run()
 
 
+class CommandTest(SynchronousTestCase):
+    def test_all_engines_of_a_call_get_the_same_frame(self):
+        data = CommandData(3, b"abc")
+        first, second = (Command(CLIENT, 7, "execute", data) for _ in range(2))
+        self.assertIs(first.frame(), second.frame())
+        seen: list[tuple[Any, ...]] = []
+        frames.dispatch(first.frame(), lambda *frame: seen.append(frame))
+        meta = messages.CommandMeta(CLIENT, "execute").pack()
+        self.assertEqual(seen, [(frames.COMMAND, 0, 7, meta, b"abc")])
+
+    def test_what_fails_after_an_outcome_is_logged_and_stays_there(self):
+        ended = command(1)
+        ended.on_outcome = lambda outcome: 1 / 0
+        ended.end(Outcome(3, messages.OK))
+        self.assertTrue(ended.ended)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
 class QueueTest(EngineCase):
+    def test_a_confirmation_goes_along_with_the_next_command_or_goes_soon(self):
+        self.submit(command(1))
+        self.answer(1)
+        self.submit(command(2))
+        kinds = [each[0] for each in self.process.frames]
+        self.assertEqual(kinds, [frames.COMMAND, frames.CONFIRM, frames.COMMAND])
+        self.answer(2)
+        for _ in range(2):
+            self.pump.advance(CONFIRM_AFTER / 2)
+        self.pump.run()
+        kind, _, number, meta, _ = self.process.frames[-1]
+        self.assertEqual((kind, number), (frames.CONFIRM, 2))
+        self.assertEqual(messages.unpack_confirm(meta), (CLIENT, 1))
+
     def test_one_command_at_a_time_in_order(self):
         self.submit(command(1), command(2), command(3))
         self.assertEqual(self.received(), [1])

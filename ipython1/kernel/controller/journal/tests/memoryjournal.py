@@ -6,7 +6,7 @@ Calls wait until :meth:`MemoryJournal.commit`; ``MemoryJournal(journal.disk)`` i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -195,7 +195,7 @@ class MemoryJournal:
             row = client
             if known is not None:
                 most = max(known.last_command, client.last_command)
-                row = replace(client, first_seen=known.first_seen, last_command=most)
+                row = client._replace(first_seen=known.first_seen, last_command=most)
             self.disk.clients[client.uuid] = row
 
         return self._put(call)
@@ -230,7 +230,7 @@ class MemoryJournal:
         def call() -> None:
             old = self.disk.functions.pop(digest, None)
             if old is not None and old.clients - {client}:
-                self.disk.functions[digest] = replace(old, clients=old.clients - {client})
+                self.disk.functions[digest] = old._replace(clients=old.clients - {client})
 
         return self._put(call)
 
@@ -238,11 +238,11 @@ class MemoryJournal:
         number = self._ticket + 1
 
         def call() -> None:
-            self.disk.submissions[number] = replace(row, number=number)
+            self.disk.submissions[number] = row._replace(number=number)
             for start, lease in self.disk.leases.items():
                 if lease.client == row.client and start <= row.last and row.first < lease.stop:
                     first = max(lease.next, min(row.last + 1, lease.stop))
-                    self.disk.leases[start] = replace(lease, next=first)
+                    self.disk.leases[start] = lease._replace(next=first)
 
         return self._put(call)
 
@@ -317,7 +317,7 @@ class MemoryJournal:
             client = self.disk.clients.get(row.origin)
             if client is not None:
                 last = max(client.last_command, row.number)
-                self.disk.clients[row.origin] = replace(client, last_command=last)
+                self.disk.clients[row.origin] = client._replace(last_command=last)
 
         return self._put(call)
 
@@ -326,7 +326,7 @@ class MemoryJournal:
             row = self.disk.commands.pop((origin, number), None)
             if row is not None:
                 self._remove(row.payload)
-                self.disk.over[origin, number] = replace(row, payload=b"x" * size_of(row.payload))
+                self.disk.over[origin, number] = row._replace(payload=b"x" * size_of(row.payload))
 
         return self._put(call)
 
@@ -341,7 +341,7 @@ class MemoryJournal:
         row = self.disk.outcomes.pop(key, None)
         if row is not None:
             self._remove(row.payload)
-        self.disk.ended[key] = replace(note, size=None)
+        self.disk.ended[key] = note._replace(size=None)
 
     def outcome_taken(self, note: OutcomeNote) -> int:
         return self._put(lambda: self._take(note))

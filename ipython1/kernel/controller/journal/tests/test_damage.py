@@ -205,8 +205,8 @@ class DamageTests(DamageCase):
     async def test_a_damaged_payload_file_costs_what_is_in_it_only(self) -> None:
         journal = await self.opened()
         large = os.urandom(700_000)
-        journal.submission(replace(submission(CLIENT, 0, 1), bodies=large))
-        await safe(journal, journal.submission(replace(submission(CLIENT, 1, 1), bodies=large)))
+        journal.submission(submission(CLIENT, 0, 1)._replace(bodies=large))
+        await safe(journal, journal.submission(submission(CLIENT, 1, 1)._replace(bodies=large)))
         await journal.close()
         journal = await self.opened()
         one, other = [row.bodies for row in journal.recovered.submissions]

@@ -53,7 +53,7 @@ class JournalTests(JournalCase):
             found = again.recovered
             self.assertEqual((found.lost, again.epoch), ("", epoch))
             self.assertEqual(
-                found.submissions, (replace(submission(CLIENT, 10, 3), number=number),)
+                found.submissions, (submission(CLIENT, 10, 3)._replace(number=number),)
             )
             self.assertEqual(found.commands, (command(CLIENT, 7, [0, 2], b"payload"),))
             self.assertEqual((found.clients[0].last_command, found.leases[0].next), (7, 13))
@@ -168,10 +168,10 @@ class IntakeTests(JournalCase):
         intake = self.intake()
         rows: list[tuple[int, Row]] = [
             (5, command(CLIENT, 2**40, [], b"")),
-            (6, replace(command(b"", 1, [0, 2**40], b"p" * 1000), method="\u20ac", meta=b"")),
-            (8, replace(submission(CLIENT, 2**50, 10), number=8)),
-            (9, replace(submission(CLIENT, 1, 1, b""), number=9, bodies=b"", submitted=0.1)),
-            (10, replace(submission(CLIENT, 1, 1), number=10, bodies=b"bodies")),
+            (6, command(b"", 1, [0, 2**40], b"p" * 1000)._replace(method="\u20ac", meta=b"")),
+            (8, submission(CLIENT, 2**50, 10)._replace(number=8)),
+            (9, submission(CLIENT, 1, 1, b"")._replace(number=9, bodies=b"", submitted=0.1)),
+            (10, submission(CLIENT, 1, 1)._replace(number=10, bodies=b"bodies")),
         ]
         for ticket, row in rows:
             self.assertTrue(intake.note(ticket, row))
@@ -182,8 +182,8 @@ class IntakeTests(JournalCase):
         file = PayloadFile("name", 10)
         for row in (
             submission(CLIENT, 1, 1, bytes(INLINE + 1)),
-            replace(submission(CLIENT, 1, 1), bodies=file),
-            replace(command(CLIENT, 1, [0]), payload=file),
+            submission(CLIENT, 1, 1)._replace(bodies=file),
+            command(CLIENT, 1, [0])._replace(payload=file),
         ):
             self.assertFalse(intake.note(1, row))
         self.assertEqual(self.found(), [])

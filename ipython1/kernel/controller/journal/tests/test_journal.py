@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from typing import Any
 
 from ipython1.kernel.controller.journal.interface import Journal
@@ -25,11 +24,11 @@ async def content(data: Any, journal: Journal) -> Any:
 async def plain(recovered: Recovered, journal: Journal) -> dict[str, Any]:
     """What was recovered, in an order and a form that can be compared."""
     submissions = [
-        replace(row, bodies=await content(row.bodies, journal), number=0)
+        row._replace(bodies=await content(row.bodies, journal), number=0)
         for row in recovered.submissions
     ]
     commands = [
-        replace(row, payload=await content(row.payload, journal)) for row in recovered.commands
+        row._replace(payload=await content(row.payload, journal)) for row in recovered.commands
     ]
     return {
         "next": (recovered.next_task, recovered.next_engine),
@@ -59,7 +58,7 @@ async def readings(journal: Journal, user: RandomUser) -> dict[str, Any]:
     for key in user.keys:
         row = await journal.fetch_outcome(*key)
         if row is not None:
-            outcomes[key] = replace(row, payload=await content(row.payload, journal))
+            outcomes[key] = row._replace(payload=await content(row.payload, journal))
     return {
         "results": results,
         "outcomes": outcomes,

@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import sqlite3
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -85,7 +84,7 @@ class TroubleTests(JournalCase):
         hidden = payloads.with_name("hidden")
         payloads.rename(hidden)
         first = journal.client_came(client(CLIENT))
-        ticket = journal.submission(replace(submission(CLIENT, 0, 1), bodies=os.urandom(200_000)))
+        ticket = journal.submission(submission(CLIENT, 0, 1)._replace(bodies=os.urandom(200_000)))
         self.assertIn("No such file", await told(journal))
         await safe(journal, first)
         hidden.rename(payloads)
@@ -154,7 +153,7 @@ class PayloadTests(JournalCase):
                 end += size
             file = writer.finish()
             self.assertEqual(file.size, end)
-            row = replace(submission(CLIENT, len(sizes), 1), bodies=file)
+            row = submission(CLIENT, len(sizes), 1)._replace(bodies=file)
             await safe(journal, journal.submission(row))
             for offset, size in ((0, end), (262_000, 400), (end - 5, 10), (end, 5), (0, 0)):
                 found = await journal.read_payload(file, max(offset, 0), size)
@@ -208,7 +207,7 @@ class PayloadTests(JournalCase):
         named = journal.new_payload()
         named.add(bytes(100))
         file = named.finish()
-        number = journal.submission(replace(submission(CLIENT, 0, 1), bodies=file))
+        number = journal.submission(submission(CLIENT, 0, 1)._replace(bodies=file))
         journal.new_payload().add(b"cut off")
         forgotten = journal.new_payload()
         forgotten.add(bytes(10))
@@ -245,7 +244,7 @@ class KeepingTests(JournalCase):
         for number in range(3):
             late = 1000.0 + number
             results = [batch(CLIENT, [number * 10, number * 10 + 1], [number * 10 + 2], 20, late)]
-            ended = [(10 + number, replace(outcome(CLIENT, number, 0), completed=late))]
+            ended = [(10 + number, outcome(CLIENT, number, 0)._replace(completed=late))]
             store.write(Plan(ticket=number + 1, results=results, outcomes=ended))
         self.assertEqual(self.tidied(store), [])
         now[0] = 1101.5
@@ -271,7 +270,7 @@ class KeepingTests(JournalCase):
                 store.files.append(file.name, bytes(1000))
                 store.files.finish(file.name)
                 plan.outcomes.append(
-                    (ticket, replace(outcome(CLIENT, number, 0), payload=file, completed=late))
+                    (ticket, outcome(CLIENT, number, 0)._replace(payload=file, completed=late))
                 )
             store.write(plan)
         dropped = self.tidied(store)
@@ -296,7 +295,7 @@ class KeepingTests(JournalCase):
     def test_rows_of_what_is_finished_are_joined(self) -> None:
         store = self.stored([1000.0])
         kept = [submission(CLIENT, 0, 100), submission(CLIENT, 5000, 100)]
-        rows = [replace(row, number=index + 1) for index, row in enumerate(kept)]
+        rows = [row._replace(number=index + 1) for index, row in enumerate(kept)]
         store.write(Plan(ticket=2, submissions=rows))
         for number in range(JOIN_AT + 5):
             ids = [10 * number, 10 * number + 1]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ class Program:
         self.next += 1
         self.journal.lease_given(CLIENT, first, first + 1)
         data = bytes([first % 256]) * self.rng.choice(SIZES)
-        ticket = self.journal.submission(replace(submission(CLIENT, first, 1), bodies=data))
+        ticket = self.journal.submission(submission(CLIENT, first, 1)._replace(bodies=data))
         self.rows.append((first, ticket))
         self.say(ticket, f"submitted {first} {len(data)}")
 
