@@ -7,7 +7,7 @@ It can also be awaited in asyncio.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED
 from typing import Any, ClassVar, Protocol

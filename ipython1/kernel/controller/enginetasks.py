@@ -43,7 +43,7 @@ class Tasks(Protocol):
         """Something happened; what follows from it is done when this turn is over."""
 
     def soon(self, call: Callable[[], None]) -> object:
-        """Call something in a later turn."""
+        """Call something when this turn is over, or in a later one."""
 
 
 Key: TypeAlias = tuple[int, int]
@@ -213,7 +213,7 @@ class EngineFace:
         if back:
             self._runs = deque(run for run in self._runs if run[:2] not in back)
             # The machine is not told in the middle of its own instructions.
-            self._tasks.controller.call_soon(lambda: self._gave_back(back))
+            self._tasks.soon(lambda: self._gave_back(back))
         return back
 
     def _gave_back(self, runs: set[Key]) -> None:
@@ -244,7 +244,7 @@ class EngineFace:
                 problem = MessageSizeError(f"the result of task {task_id} did not arrive: {reason}")
                 self._failed(task_id, attempt, problem, first)
 
-        collect(relay, complete, self._tasks.controller.call_soon)
+        collect(relay, complete, self._tasks.soon)
 
     def _ended(self, results: Sequence[taskwire.Result], first: int) -> None:
         self._tasks.machine.results(self.engine.id, results, self._tasks.now(), first)

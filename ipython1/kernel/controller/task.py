@@ -143,6 +143,7 @@ class TaskController:
         )
         self.journal = controller.journal
         self.now: Callable[[], float] = controller.clock.seconds
+        self.soon: Callable[[Callable[[], None]], object] = controller.call_soon
         self.rows = TaskRows(self._time)
         self.functions = TaskFunctions(self.journal, self._function_forgotten)
         self.intake = TaskIntake(self.machine, self.journal, self.now, self._time, self.changed)
@@ -358,7 +359,7 @@ class TaskController:
         """Something happened; what follows from it is done when this turn is over."""
         if not self._settling:
             self._settling = True
-            self.controller.call_soon(self._settle)
+            self.soon(self._settle)
 
     def _settle(self) -> None:
         self._settling = False

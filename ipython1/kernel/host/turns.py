@@ -224,4 +224,3 @@ def turns_of(reactor: Any) -> Turns:
     """Return the turns of ``reactor``."""
     poller = getattr(reactor, "_poller", None)
     return poller.turns if isinstance(poller, _Poller) else PlainTurns(reactor)
-

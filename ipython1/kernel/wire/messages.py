@@ -70,7 +70,8 @@ def _find_encoder() -> Callable[[object], str]:
     """
     plain = json.JSONEncoder(separators=(",", ":"))
     try:
-        quote, make = json.encoder.encode_basestring_ascii, json.encoder.c_make_encoder
+        module: Any = json.encoder
+        quote, make = module.encode_basestring_ascii, module.c_make_encoder
         chunks = make(None, plain.default, quote, None, ":", ",", False, False, True)
         if "".join(chunks({"a": [1, "b", None]}, 0)) == '{"a":[1,"b",null]}':
             return lambda value: "".join(chunks(value, 0))

@@ -166,7 +166,7 @@ class PayloadTests(JournalCase):
         for number, writer in enumerate(writers * 2):
             writer.add(bytes((number % 3,)) * 1000)
         rows = [
-            replace(submission(CLIENT, number, 1), bodies=writer.finish())
+            submission(CLIENT, number, 1)._replace(bodies=writer.finish())
             for number, writer in enumerate(writers)
         ]
         await safe(journal, [journal.submission(row) for row in rows][-1])
@@ -185,7 +185,7 @@ class PayloadTests(JournalCase):
         size = self.most_of_a_file(LARGE)
         writer.add(memoryview(data)[100:])
         file = writer.finish()
-        ticket = journal.submission(replace(submission(CLIENT, 0, 1), bodies=file))
+        ticket = journal.submission(submission(CLIENT, 0, 1)._replace(bodies=file))
         self.assertIn("File too large", await told(journal))
         self.most_of_a_file(size)
         await safe(journal, ticket)
