@@ -19,8 +19,8 @@ from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
-from ipython1.kernel.calls.calls import Call
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
+from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import in_reactor_thread, refuse_in_reactor_thread
 from ipython1.kernel.objects.enginewaits import waiters_of, waiting
 from ipython1.kernel.wire.messages import Outcome

@@ -14,9 +14,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
-from ipython1.kernel.calls.calls import Call, Request, Targets
+from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.connect import Connection, open_connection
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
+from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaitable
 from ipython1.kernel.wire.messages import Outcome
 

@@ -12,11 +12,12 @@ from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.attendance import wait_for_all
-from ipython1.kernel.calls.calls import Call, Request, Targets
+from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.contexts import RemoteContext
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.pendingresult import PendingResult
+from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
     blocking_call,
     blockingCallFromThread,

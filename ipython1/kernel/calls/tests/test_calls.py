@@ -21,8 +21,9 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     UnpickleableException,
 )
-from ipython1.kernel.calls.calls import Call, Request, normalize_targets
+from ipython1.kernel.calls.calls import Request, normalize_targets
 from ipython1.kernel.calls.clientlink import ClientEnd
+from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.clients.asyncclient import CallDeferreds
 from ipython1.kernel.objects.serialize import dumps, loads
 from ipython1.kernel.tests.wiresupport import main_function

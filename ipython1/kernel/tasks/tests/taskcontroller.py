@@ -79,7 +79,7 @@ class ModelController:
                 flags,
                 payload,
                 lambda data: self.known.functions.update(
-                    {digest: bytes(payload) if data is None else data}
+                    {digest: bytes(payload if data is None else data)}
                 ),
             )
         elif kind == taskwire.FORGET:

@@ -1,0 +1,274 @@
+"""A request in progress, in the reactor's thread: its commands, their outcomes, and who hears of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from twisted.internet.defer import ensureDeferred
+
+from ipython1.kernel.basics.error import (
+    InvalidEngineID,
+    KernelError,
+    NoEnginesRegistered,
+    NotStarted,
+    QueueCleared,
+)
+from ipython1.kernel.calls.adjoining import Adjoining
+from ipython1.kernel.calls.calls import ForTargets, Request
+from ipython1.kernel.calls.clientlink import ClientEnd
+from ipython1.kernel.wire.bulk import Incoming
+from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.payload import Buffers
+from ipython1.kernel.wire.waits import CommandItem, Needs
+
+
+class CallObserver(Protocol):
+    """Hears what becomes of a call, in the reactor's thread."""
+
+    def accepted(self, ids: list[int]) -> None:
+        """These engines have it in their queues; called once, unless it is refused."""
+
+    def refused(self, problem: BaseException) -> None:
+        """It failed before it was accepted; :meth:`failed` follows."""
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        """An engine wrote something."""
+
+    def done(self, outcomes: list[Outcome]) -> None:
+        """All engines are done: their outcomes, in the order of the targets."""
+
+    def failed(self, problem: BaseException) -> None:
+        """There is no outcome."""
+
+
+class _Nobody:
+    """The observer of a call that is over, so that it does not keep the real one alive."""
+
+    def accepted(self, ids: list[int]) -> None:
+        pass
+
+    def refused(self, problem: BaseException) -> None:
+        pass
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        pass
+
+    def done(self, outcomes: list[Outcome]) -> None:
+        pass
+
+    def failed(self, problem: BaseException) -> None:
+        pass
+
+
+_NOBODY: Final = _Nobody()
+
+
+@dataclass(slots=True)
+class Call:
+    """A request in progress.
+
+    ============  ==================================================
+    state         ends with
+    ============  ==================================================
+    submitting    the targets are known (``accepted``) or refused
+                  (``refused``, ``failed``)
+    running       all targets' outcomes have arrived (``done``)
+    done          --
+    ============  ==================================================
+
+    :ivar observer: hears what becomes of it.
+    :ivar bare: the request without its data, if there is one already.
+    """
+
+    request: Request
+    end: ClientEnd
+    observer: CallObserver
+    bare: Request | None = None
+    ids: list[int] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    numbers: dict[int, int | None] = field(default_factory=dict)
+    adjoining: Adjoining | None = None
+    _accepted: bool = False
+    _unaccepted: int = 0
+    _announce: bool = True
+    _aborted: bool = False
+    _over: bool = False
+
+    def start(self, targets: Sequence[int] | None, announce: bool = True) -> None:
+        """Send the request.
+
+        :param announce: False if nobody goes on before the call is done, so that the controller need neither say that
+            it has accepted it nor keep it for a client that is gone.
+        """
+        self._announce = announce
+        request = self.request
+        if request.adjoins and self.end.call_later is not None:
+            self.adjoining = Adjoining(self.end.call_later)
+        # Its data is kept by the end of the link, for as long as it may have to be sent again.
+        self.request = request.without_data() if self.bare is None else self.bare
+        try:
+            if request.parts is not None:
+                self._start_each(request.parts)
+                return
+            if request.for_targets is None:
+                self._unaccepted = 1
+                self._submit(request.buffers, targets, None)
+                return
+            # If all engines are known here, it starts at once and thus precedes later calls.
+            ids = self.end.resolve(targets)
+            if ids is not None:
+                self._start_each(request.for_targets(ids))
+                return
+        except Exception as problem:
+            self._fail(problem)
+            return
+        asking = ensureDeferred(self._ask_and_start(targets, request.for_targets))
+        asking.addErrback(
+            lambda failure: self._fail(failure.value or KernelError("the call failed"))
+        )
+
+    async def _ask_and_start(
+        self,
+        targets: Sequence[int] | None,
+        for_targets: ForTargets,
+    ) -> None:
+        ids = await self.end.ask("resolve", targets=targets)
+        if self._aborted:
+            raise QueueCleared(f"{self.request.name} was aborted before it began")
+        self._start_each(for_targets(ids))
+
+    def _start_each(self, parts: Sequence[tuple[int, Buffers]]) -> None:
+        # Before any part is sent, so that a call that is refused has no effect.
+        for _, buffers in parts:
+            self.end.check_size(buffers)
+        self.ids = [engine_id for engine_id, _ in parts]
+        self._unaccepted = len(parts)
+        for engine_id, buffers in parts:
+            self._submit(buffers, (engine_id,), engine_id)
+        if not parts:
+            self._accept()
+
+    def _submit(
+        self, buffers: Buffers, targets: Sequence[int] | None, engine_id: int | None
+    ) -> None:
+        part = _Part(self, engine_id)
+        number = self.end.submit(
+            self.request.command,
+            buffers,
+            targets,
+            part,
+            self.request.stream,
+            announce=self._announce,
+            keep=self._announce,
+        )
+        if number is not None:
+            self.numbers[number] = engine_id
+
+    def _accept(self) -> None:
+        if not self._accepted:
+            self._accepted = True
+            self.observer.accepted(self.ids)
+        self._finish_if_complete()
+
+    def _finish_if_complete(self) -> None:
+        if not self._over and not self._unaccepted and len(self.outcomes) == len(self.ids):
+            observer = self._let_go()
+            observer.done([self.outcomes[engine_id] for engine_id in self.ids])
+
+    def _let_go(self) -> CallObserver:
+        """Mark the call as over, release what only a call in progress needs, and return the observer."""
+        observer, self.observer = self.observer, _NOBODY
+        self._over = True
+        if self.adjoining is not None:
+            self.adjoining.end()
+        return observer
+
+    def _fail(self, problem: BaseException) -> None:
+        if self._over:
+            return
+        observer = self._let_go()
+        if not self._accepted:
+            self._accepted = True
+            observer.refused(problem)
+        observer.failed(problem)
+
+    def abort(self) -> None:
+        """Abort the call on the engines where it is not done.
+
+        Where it has not begun it fails with ``QueueCleared``; where it is running it is interrupted.
+        """
+        if self._over or not self.end.usable:
+            return
+        self._aborted = True
+        for number in self.numbers:
+            self.end.ask("abort", number=number).addErrback(lambda failure: None)
+
+    def needs(self) -> Needs | None:
+        """Return what has to happen before the call is done; None if it is."""
+        if self._over:
+            return None
+        commands: list[CommandItem] = []
+        if not self._unaccepted:
+            for number, engine_id in self.numbers.items():
+                ids = self.ids if engine_id is None else [engine_id]
+                commands.extend((number, (each,)) for each in ids if each not in self.outcomes)
+        return Needs(self.end.origin.hex(), every=False, commands=tuple(commands))
+
+    def give_up(self, problem: Exception) -> None:
+        """End the call with ``problem`` on the engines where it is not done; where it has not begun, it will not."""
+        if self._over:
+            return
+        for engine_id in self.ids:
+            if engine_id not in self.outcomes:
+                self.outcomes[engine_id] = Outcome.refused(engine_id, problem)
+        for number in self.numbers:
+            self.end.ask("withdraw", number=number).addErrback(lambda failure: None)
+        self._finish_if_complete()
+
+
+class _Part:
+    """Observes one command of a call."""
+
+    def __init__(self, call: Call, engine_id: int | None) -> None:
+        self._call = call
+        self._engine_id = engine_id
+        self._waiting = True
+
+    def accepted(self, ids: Sequence[int]) -> None:
+        if self._engine_id is None:
+            self._call.ids = list(ids)
+        self._no_longer_waiting()
+
+    def _no_longer_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._call._unaccepted -= 1
+        if not self._call._unaccepted:
+            self._call._accept()
+
+    def outcome_begins(self, engine_id: int, incoming: Incoming) -> None:
+        adjoining = self._call.adjoining
+        if adjoining is not None and not self._call._over:
+            adjoining.begins(self._call.ids, engine_id, incoming)
+
+    def outcome(self, outcome: Outcome) -> None:
+        if not self._call._over:
+            self._call.outcomes[outcome.engine_id] = outcome
+            self._call._finish_if_complete()
+
+    def output(self, engine_id: int, stream: str, text: str) -> None:
+        self._call.observer.output(engine_id, stream, text)
+
+    def failed(self, problem: Exception) -> None:
+        call = self._call
+        if self._engine_id is None or not isinstance(
+            problem, (InvalidEngineID, NoEnginesRegistered)
+        ):
+            call._fail(problem)
+            return
+        # The engine has disconnected since the targets were resolved; the call continues on the others.
+        gone = NotStarted(f"engine {self._engine_id} disconnected before it received its part")
+        call.outcomes[self._engine_id] = Outcome.refused(self._engine_id, gone)
+        self._no_longer_waiting()
