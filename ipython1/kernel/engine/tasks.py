@@ -437,7 +437,8 @@ class EngineTasks:
         run = self._current
         if run is not None:
             self._outbox.post(*_begun(run), link)
-        self._look_soon()
+        if run is not None or self._waiting:
+            self._look_soon()
         self._wake()
 
     def _forget(self) -> None:

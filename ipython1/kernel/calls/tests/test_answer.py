@@ -6,6 +6,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -81,7 +82,8 @@ class InterruptedTests(SynchronousTestCase):
                 try:
                     try:
                         signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + number % 200))
-                        while True:
+                        until = time.monotonic() + 1.0  # where Python loses the exception
+                        while time.monotonic() < until:
                             pending.done()
                             pending.wait_done(5)
                     finally:
