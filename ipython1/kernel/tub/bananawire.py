@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TypeAlias
 
 from foolscap.tokens import BananaError
@@ -233,6 +234,12 @@ class Extent:
         if self._used > limit:
             raise BananaError(f"a message has more than {limit} bytes")
         return stop
+
+
+@cache
+def first_tables(words: tuple[bytes, ...]) -> tuple[dict[bytes, int], dict[int, bytes]]:
+    """Return the vocabulary of a new connection for both directions; connections share it and must not change it."""
+    return {word: index for index, word in enumerate(words)}, dict(enumerate(words))
 
 
 _headers: dict[tuple[tuple[bytes, int], ...], Header] = {}

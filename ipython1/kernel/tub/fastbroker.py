@@ -28,7 +28,7 @@ and have no other effect.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from foolscap.banana import Banana
@@ -53,6 +53,7 @@ from ipython1.kernel.tub.bananawire import (
     Part,
     Target,
     b128,
+    first_tables,
     from_b128,
     header_for,
     header_pieces,
@@ -75,12 +76,6 @@ class _RootUnslicer(PBRootUnslicer):
         UnslicerRegistry,
         {name: kind for name, kind in PBOpenRegistry.items() if name != ("their-reference",)},
     ]
-
-
-@cache
-def _first_tables(words: tuple[bytes, ...]) -> tuple[dict[bytes, int], dict[int, bytes]]:
-    """Return the vocabulary of a new connection for both directions; connections share it and must not change it."""
-    return {word: index for index, word in enumerate(words)}, dict(enumerate(words))
 
 
 class FastBroker(Broker):
@@ -122,7 +117,7 @@ class FastBroker(Broker):
     # The encoding of "call" and "arguments" depends on the vocabulary.
 
     def populateVocabTable(self, vocabStrings: list[bytes]) -> None:
-        outgoing, incoming = _first_tables(tuple(vocabStrings))
+        outgoing, incoming = first_tables(tuple(vocabStrings))
         self.outgoingVocabTableWasReplaced(outgoing)
         self.replaceIncomingVocabulary(incoming)
 
