@@ -48,7 +48,15 @@ _SUPPORTED: Final = (
     all(
         hasattr(_lib, name)
         for name in (
-            *("SSL_read", "SSL_write", "SSL_get_error", "SSL_clear_mode", "BIO_read", "BIO_write"),
+            *("SSL_read", "SSL_write", "SSL_get_error", "SSL_clear_mode", "SSL_set_bio"),
+            *(
+                "BIO_new",
+                "BIO_s_mem",
+                "BIO_new_mem_buf",
+                "BIO_set_mem_eof_return",
+                "BIO_read",
+                "BIO_write",
+            ),
             *("SSL_ERROR_WANT_READ", "SSL_MODE_ENABLE_PARTIAL_WRITE"),
         )
     )
@@ -72,6 +80,9 @@ class Receiver(Protocol):
 _received = memoryview(bytearray(AT_ONCE))
 _plain = memoryview(bytearray(RECORD))
 _encrypted = memoryview(bytearray(2 * AT_ONCE))
+_at_received: Any = _ffi.from_buffer(_received) if _SUPPORTED else None
+_at_plain: Any = _ffi.from_buffer(_plain) if _SUPPORTED else None
+_at_encrypted: Any = _ffi.from_buffer(_encrypted) if _SUPPORTED else None
 
 
 def write_through(transport: Any) -> None:
@@ -98,18 +109,39 @@ def attach(transport: Any, receiver: Receiver) -> TLSStream | None:
     return TLSStream(transport, connection, receiver)
 
 
+def _fill(ssl: Any, incoming: Incoming) -> int:
+    """Decrypt what belongs to a message into its memory; return what OpenSSL said last."""
+    read = _lib.SSL_read
+    address = _ffi.from_buffer(incoming.memory)
+    filled, end = incoming.filled, incoming.size
+    while True:
+        size: int = read(ssl, address + filled, end - filled)
+        if size <= 0:
+            break
+        filled += size
+        if filled == end:
+            break
+    incoming.filled = filled
+    return size
+
+
 class TLSStream:
     """One connection; see the module's docstring."""
 
-    __slots__ = ("_from", "_into", "_receiver", "_socket", "_ssl", "_tls", "_transport")
+    __slots__ = (
+        *("_borrowing", "_connection", "_from", "_into", "_receiver", "_socket", "_ssl", "_tls"),
+        "_transport",
+    )
 
     def __init__(self, transport: Any, connection: Any, receiver: Receiver) -> None:
         self._transport = transport
         self._receiver: Receiver | None = receiver
         self._tls = transport.protocol
         self._socket = transport.socket
+        self._connection = connection
         self._ssl = connection._ssl
         self._into = connection._into_ssl
+        self._borrowing = False
         self._from = connection._from_ssl
         # A write of many records is one call.
         _lib.SSL_clear_mode(self._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
@@ -119,7 +151,8 @@ class TLSStream:
     def close(self) -> None:
         """The connection is lost; let go of it."""
         self._receiver = None
-        self._transport = self._tls = self._socket = self._ssl = self._into = self._from = None
+        self._transport = self._tls = self._socket = self._connection = None
+        self._ssl = self._into = self._from = None
 
     # -- reading
 
@@ -136,29 +169,40 @@ class TLSStream:
             return main.CONNECTION_LOST
         if not count:
             return main.CONNECTION_DONE
-        if _lib.BIO_write(self._into, _ffi.from_buffer(_received), count) != count:
+        if not self._hand_over(count):
             return main.CONNECTION_LOST
         while not tls._lostTLSConnection:
             incoming = receiver.incoming
             if incoming is None:
-                size = _lib.SSL_read(ssl, _ffi.from_buffer(_plain), RECORD)
+                size = _lib.SSL_read(ssl, _at_plain, RECORD)
                 if size > 0 and not tls._aborted:
                     receiver.dataReceived(_plain[:size].tobytes())
             else:
-                filled = incoming.filled
-                end = incoming.size
-                address = _ffi.from_buffer(incoming.memory)
-                size = 1
-                while filled < end and size > 0:
-                    size = _lib.SSL_read(ssl, address + filled, end - filled)
-                    filled += max(size, 0)
-                incoming.filled = filled
+                size = _fill(ssl, incoming)
             if self._ssl is None:
                 return None  # what came closed the connection
             if size <= 0:
                 self._nothing_read(ssl, size)
                 return None
         return None
+
+    def _hand_over(self, count: int) -> bool:
+        """Have OpenSSL read the ``count`` bytes that were received next; it has read all before them."""
+        if count < RECORD and not self._borrowing:
+            return bool(_lib.BIO_write(self._into, _at_received, count) == count)
+        # Much is read where it is, little is copied: a BIO costs as much as copying 4 KiB.
+        self._borrowing = count >= RECORD
+        if self._borrowing:
+            bio = _lib.BIO_new_mem_buf(_at_received, count)
+        else:
+            bio = _lib.BIO_new(_lib.BIO_s_mem())
+        if bio == _ffi.NULL:
+            return False
+        # Its end is not that of the connection.
+        _lib.BIO_set_mem_eof_return(bio, -1)
+        _lib.SSL_set_bio(self._ssl, bio, self._from)
+        self._into = self._connection._into_ssl = bio
+        return self._borrowing or bool(_lib.BIO_write(bio, _at_received, count) == count)
 
     def _nothing_read(self, ssl: Any, result: int) -> None:
         tls = self._tls
@@ -221,7 +265,7 @@ class TLSStream:
     def _send(self) -> None:
         """Send what is encrypted; the reactor sends the rest."""
         transport = self._transport
-        count = _lib.BIO_read(self._from, _ffi.from_buffer(_encrypted), len(_encrypted))
+        count = _lib.BIO_read(self._from, _at_encrypted, len(_encrypted))
         if count <= 0:
             return
         sent = 0
