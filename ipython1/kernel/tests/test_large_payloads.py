@@ -13,12 +13,18 @@ from ipython1.kernel.tests.wiresupport import main_function
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import WINDOW, unpack_reference
 from ipython1.kernel.wire.bulkrelay import SLACK
-from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
+from ipython1.kernel.wire.frames import MAX_PAYLOAD, PIECE_SIZE, Buffer
 from ipython1.kernel.wire.spool import Slot, Spool
 from ipython1.testing import InMemoryCluster
 from ipython1.testing.memory import MemoryTransport
 
-SIZES = (PIECE_SIZE + 1, 3 * PIECE_SIZE, WINDOW * PIECE_SIZE, 3 * WINDOW * PIECE_SIZE)
+SIZES = (
+    MAX_PAYLOAD + 1,
+    PIECE_SIZE + 1,
+    3 * PIECE_SIZE,
+    WINDOW * PIECE_SIZE,
+    3 * WINDOW * PIECE_SIZE,
+)
 """Bytes; the controller had all of the first ones before it knew where they go, when they came first."""
 
 
@@ -116,7 +122,7 @@ class LargePayloadTests(SynchronousTestCase):
 
     def test_small_ones_are_no_transfers(self) -> None:
         mec, tc = self.cluster.multiengine(), self.cluster.task()
-        mec.push({"a": bytes(PIECE_SIZE // 2)})
+        mec.push({"a": bytes(MAX_PAYLOAD // 2)})
         mec.pull("a")
         tc.run(Task("a = 1", pull="a"), block=True)
         self.check(0)

@@ -126,7 +126,7 @@ class SlowPartyTests(SynchronousTestCase):
         sent = wire.unsent
         self.assertGreater(sent, 0)
         while link.has_room:
-            link.send(frames.REPLY, 1, b"", bytes(frames.PIECE_SIZE))
+            link.send(frames.REPLY, 1, b"", bytes(frames.MAX_PAYLOAD))
         sent = wire.unsent
         link.send(frames.OUTPUT, 1, bytes(16) + b"stdout", b"dropped")
         link.flush()

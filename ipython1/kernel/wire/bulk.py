@@ -1,7 +1,7 @@
 """Bulk transfers: payloads too large for a frame, in pieces, with the receiver setting the pace.
 
 A sender opens a transfer (``BULK_OPEN``, with the lengths of its buffers) and sends the frame of another kind that
-names it (a command, an outcome).  Then it sends pieces of up to 256 KiB, as long as the link has room
+names it (a command, an outcome).  Then it sends pieces of up to 512 KiB, as long as the link has room
 (:mod:`~ipython1.kernel.wire.room`), in turn with the link's other transfers, and never more than ``WINDOW`` beyond what
 the receiver has acknowledged.  As the frame comes before the pieces, the controller knows where they go when they
 arrive: it relays them at once, at the receivers' pace, and keeps only what one receiver is behind the others.
@@ -43,10 +43,10 @@ from ipython1.kernel.wire.payload import Buffers, Live, pack_sizes, total_size
 from ipython1.kernel.wire.room import Room
 from ipython1.kernel.wire.sharing import NO_MEMORY, RUN_PIECES, RUN_WINDOW, Place, Run, RunWriter
 
-WINDOW: Final = 8
+WINDOW: Final = 4
 """Pieces that may be on their way to any one receiver."""
 
-ACK_EVERY: Final = 4
+ACK_EVERY: Final = 2
 """Pieces of a long transfer that are acknowledged together; fewer than ``WINDOW``."""
 
 LARGE_BUFFER: Final = 1024 * 1024

@@ -21,7 +21,7 @@ from ipython1.kernel.wire.payload import unpack_sizes
 from ipython1.kernel.wire.sharing import RUN_WINDOW, Run
 from ipython1.kernel.wire.spool import Slot, Spool, SpoolFull
 
-SLACK: Final = 4
+SLACK: Final = 2
 """Pieces that a receiver may be behind the fastest one and still set the pace for all; also those that come before
 those on their way to a receiver have arrived there."""
 

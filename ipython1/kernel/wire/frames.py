@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 
-PROTOCOL_VERSION: Final = 5
+PROTOCOL_VERSION: Final = 6
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -26,10 +26,15 @@ FrameHandler: TypeAlias = Callable[[int, int, int, Buffer, Buffer], None]
 HEADER: Final = struct.Struct("<BBHIQ")
 HEADER_SIZE: Final = HEADER.size
 MAX_META: Final = 0xFFFF
-PIECE_SIZE: Final = 256 * 1024
-"""Bytes.  No payload in a frame is larger; what is larger travels as a bulk transfer in pieces of this size."""
+MAX_PAYLOAD: Final = 256 * 1024
+"""Bytes.  No payload in a frame is larger; what is larger travels as a bulk transfer."""
 
-BATCH_SIZE: Final = PIECE_SIZE
+PIECE_SIZE: Final = 512 * 1024
+"""Bytes of a piece of a bulk transfer, which its frame has as payload; the last one may be smaller.
+
+Their number costs time in every process, their size is what other frames have to wait for."""
+
+BATCH_SIZE: Final = MAX_PAYLOAD
 """Bytes.  A batch is closed when it has reached this size."""
 
 MAX_BATCH: Final = 2**20 + 2**16

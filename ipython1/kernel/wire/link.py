@@ -183,7 +183,7 @@ class FrameLink:
 
     def send_bytes(self, kind: int, ident: int, meta: Buffer, data: Buffer) -> None:
         """Send a frame with ``data``, of any size, as its payload."""
-        if len(data) <= frames.PIECE_SIZE:
+        if len(data) <= frames.MAX_PAYLOAD:
             self.send(kind, ident, meta, data)
         else:
             self.send_large(kind, ident, meta, [data])

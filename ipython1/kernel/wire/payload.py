@@ -13,7 +13,7 @@ from typing import TypeAlias
 from zope.interface import Attribute, Interface, implementer
 
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
+from ipython1.kernel.wire.frames import MAX_PAYLOAD, Buffer
 
 Buffers: TypeAlias = Sequence[Buffer]
 
@@ -88,7 +88,7 @@ def unpack_sizes(data: Buffer) -> tuple[int, ...]:
 
 def fits_inline(buffers: Buffers) -> bool:
     """True when the buffers go into one frame; False when they need a bulk transfer."""
-    return total_size(buffers) + _COUNT.size + 8 * len(buffers) <= PIECE_SIZE
+    return total_size(buffers) + _COUNT.size + 8 * len(buffers) <= MAX_PAYLOAD
 
 
 def join_inline(buffers: Buffers) -> bytes:

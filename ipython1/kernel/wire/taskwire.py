@@ -48,7 +48,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
-from ipython1.kernel.wire.frames import HEADER, PIECE_SIZE, Buffer
+from ipython1.kernel.wire.frames import HEADER, MAX_PAYLOAD, Buffer
 
 FUNCTION: Final = 48
 SUBMIT: Final = 49
@@ -69,13 +69,13 @@ SAFE: Final = 67
 DIGEST_SIZE: Final = 16
 NO_DIGEST: Final = bytes(DIGEST_SIZE)
 
-INLINE: Final = PIECE_SIZE // 2
+INLINE: Final = MAX_PAYLOAD // 2
 """Bytes.  A task's or result's payload that is larger travels as a bulk transfer."""
 
 MOST_BYTES: Final = 2**32 - 1
 """Bytes.  A larger task or result has no form on the wire."""
 
-_FULL: Final = PIECE_SIZE // 4
+_FULL: Final = MAX_PAYLOAD // 4
 """Bytes.  A frame that has reached this size is closed."""
 
 Frame: TypeAlias = tuple[list[Buffer], int]

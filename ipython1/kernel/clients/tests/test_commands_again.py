@@ -29,8 +29,10 @@ class WorldCase(SynchronousTestCase):
     keeps = True
 
     def setUp(self):
-        for module in (bulk, bulkrelay, commandstore, frames, payload):
+        for module in (bulk, bulkrelay, commandstore):
             self.patch(module, "PIECE_SIZE", 256)
+        for module in (frames, payload):
+            self.patch(module, "MAX_PAYLOAD", 256)
         self.patch(frames, "BATCH_SIZE", 256)
         self.patch(commandkeeper, "INLINE", 128)
         self.begin()

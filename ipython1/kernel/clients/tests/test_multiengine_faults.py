@@ -35,8 +35,10 @@ ARRAY = numpy.arange(400.0)
 
 class FaultsCase(SynchronousTestCase):
     def setUp(self):
-        for module in (bulk, bulkrelay, frames, payload):
+        for module in (bulk, bulkrelay):
             self.patch(module, "PIECE_SIZE", 256)
+        for module in (frames, payload):
+            self.patch(module, "MAX_PAYLOAD", 256)
         self.patch(frames, "BATCH_SIZE", 256)
 
     def begin(self, engines: int = 2) -> None:

@@ -428,7 +428,7 @@ class OutputTest(EndCase):
         self.output.new = ("😀" * 500_000, "")
         self.tick()
         for frame in self.sent(frames.OUTPUT):
-            self.assertLessEqual(len(frame[4]), frames.PIECE_SIZE)
+            self.assertLessEqual(len(frame[4]), frames.MAX_PAYLOAD)
             frame[4].decode()
         self.assertFalse(self.link.lost)
 

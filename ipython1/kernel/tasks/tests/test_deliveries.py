@@ -16,7 +16,7 @@ from ipython1.kernel.wire.payload import pack_sizes
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 from ipython1.testing.memory import Pump, connect_in_memory
 
-LARGE = 300_000
+LARGE = 600_000
 
 
 class Controller:

@@ -12,6 +12,7 @@ from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire import bulkguard, frames, sharing, spool
 from ipython1.kernel.wire.bulk import LARGE_BUFFER, WINDOW
 from ipython1.kernel.wire.bulkport import BulkPort, collect
+from ipython1.kernel.wire.bulkrelay import SLACK
 from ipython1.kernel.wire.payload import pack_sizes
 from ipython1.kernel.wire.spool import Spool
 from ipython1.kernel.wire.tests.sharedsupport import Hub
@@ -164,7 +165,7 @@ class RefusalTest(BulkTest):
         self.assertEqual(relayed.sink_ends, [["the wire was cut"]])
 
     def test_a_refusal_after_all_has_come_is_heard_by_the_owner(self):
-        relayed = Relayed(1, [some_bytes(12)])
+        relayed = Relayed(1, [some_bytes(WINDOW + SLACK)])
         for _ in range(20):
             relayed.source.step(True)
             relayed.source.step(False)

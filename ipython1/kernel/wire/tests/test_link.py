@@ -49,7 +49,15 @@ class BatchingTest(SynchronousTestCase):
         self.assertEqual((len(self.transport.sent), len(transport.sent)), (1, 1))
 
     def test_no_batch_is_longer_than_the_other_side_takes(self):
-        sizes = [10, frames.PIECE_SIZE, 5, frames.PIECE_SIZE, frames.PIECE_SIZE - 100, 200, 1] * 3
+        sizes = [
+            10,
+            frames.MAX_PAYLOAD,
+            5,
+            frames.MAX_PAYLOAD,
+            frames.MAX_PAYLOAD - 100,
+            200,
+            1,
+        ] * 3
         for number, size in enumerate(sizes):
             self.link.send(frames.SUBMIT, number, bytes(frames.MAX_META), bytes(size))
         self.pump.run()
@@ -63,9 +71,9 @@ class BatchingTest(SynchronousTestCase):
 
     def test_packed_frames_keep_their_place_among_others(self):
         self.link.send(frames.ASK, 1)
-        packed = frames.pack_frame(frames.ASK, 2, b"", bytes(frames.PIECE_SIZE))
+        packed = frames.pack_frame(frames.ASK, 2, b"", bytes(frames.MAX_PAYLOAD))
         self.link.send_packed([packed], len(packed))
-        packed = frames.pack_frame(frames.ASK, 3, b"", bytes(frames.PIECE_SIZE))
+        packed = frames.pack_frame(frames.ASK, 3, b"", bytes(frames.MAX_PAYLOAD))
         self.link.send_packed([packed], len(packed))
         self.link.send(frames.ASK, 4)
         self.pump.run()
@@ -88,7 +96,7 @@ class BatchingTest(SynchronousTestCase):
         """What fits is in the frame, and without buffers there is nothing in it."""
         here, there = Recorder(), Recorder()
         link, other = connect_in_memory(self.pump, here, there)
-        most = frames.PIECE_SIZE - len(pack_sizes([b"", b""]))
+        most = frames.MAX_PAYLOAD - len(pack_sizes([b"", b""]))
         for number, buffers in enumerate(((), (b"a", b""), (b"", bytes(most)))):
             link.send_payload(frames.SUBMIT, number, b"m", buffers)
             self.pump.run()
@@ -104,13 +112,13 @@ class BatchingTest(SynchronousTestCase):
     def test_bytes_of_any_number_arrive(self):
         here, there = Recorder(), Recorder()
         link, other = connect_in_memory(self.pump, here, there)
-        link.send_bytes(frames.REPLY, 1, b"m", bytes(frames.PIECE_SIZE))
-        link.send_bytes(frames.REPLY, 2, b"m", bytes(frames.PIECE_SIZE + 1))
+        link.send_bytes(frames.REPLY, 1, b"m", bytes(frames.MAX_PAYLOAD))
+        link.send_bytes(frames.REPLY, 2, b"m", bytes(frames.MAX_PAYLOAD + 1))
         self.pump.run()
         small, large = there.frames
-        self.assertEqual(small, (frames.REPLY, 0, 1, b"m", bytes(frames.PIECE_SIZE)))
+        self.assertEqual(small, (frames.REPLY, 0, 1, b"m", bytes(frames.MAX_PAYLOAD)))
         self.assertEqual(large[:4], (frames.REPLY, frames.BULK, 2, b"m"))
-        self.assertEqual(self.taken(other, large[4]), [bytes(frames.PIECE_SIZE + 1)])
+        self.assertEqual(self.taken(other, large[4]), [bytes(frames.MAX_PAYLOAD + 1)])
 
     def taken(self, link, reference):
         """The buffers of the bulk transfer that a frame names."""
@@ -225,7 +233,7 @@ class ThreadOutboxTest(SynchronousTestCase):
         here, there = Recorder(), Recorder()
         outbox = ThreadOutbox(pump.soon)
         outbox.link, other = connect_in_memory(pump, here, there)
-        outbox.post_payload(frames.OUTCOME, 1, b"m", [bytes(frames.PIECE_SIZE)])
+        outbox.post_payload(frames.OUTCOME, 1, b"m", [bytes(frames.MAX_PAYLOAD)])
         outbox.post_payload(frames.OUTCOME, 2, b"m", [b"x"])
         outbox.post_payload(frames.OUTCOME, 3, b"m", [])
         outbox.post_large(frames.OUTCOME, 4, b"m", [b"x"])
@@ -255,10 +263,10 @@ class ThreadOutboxTest(SynchronousTestCase):
         for link, wire in zip(links, wires, strict=True):
             wire.stop_reading()
             for number in range(20):
-                frame = frames.pack_frame(frames.OUTCOME, number, b"", bytes(frames.PIECE_SIZE))
+                frame = frames.pack_frame(frames.OUTCOME, number, b"", bytes(frames.MAX_PAYLOAD))
                 outbox.post([frame], len(frame), link)
         pump.run()
-        self.assertLess(wires[0].unsent, HIGH_WATER + 2 * frames.PIECE_SIZE)
+        self.assertLess(wires[0].unsent, HIGH_WATER + 2 * frames.MAX_PAYLOAD)
         while wires[0].read(HIGH_WATER) and len(there[0].frames) < 10:
             pump.run()
         self.assertEqual([frame[2] for frame in there[0].frames[:10]], list(range(10)))
@@ -268,7 +276,7 @@ class ThreadOutboxTest(SynchronousTestCase):
         frame = frames.pack_frame(frames.OUTCOME, 20)
         outbox.post([frame], len(frame))
         pump.run()
-        self.assertLess(wires[1].unsent, HIGH_WATER + 2 * frames.PIECE_SIZE)
+        self.assertLess(wires[1].unsent, HIGH_WATER + 2 * frames.MAX_PAYLOAD)
         while wires[1].read(HIGH_WATER):
             pump.run()
         self.assertEqual([frame[2] for frame in there[1].frames], list(range(21)))

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.tests.wiresupport import quick
-from ipython1.kernel.wire.frames import PIECE_SIZE
+from ipython1.kernel.wire.frames import MAX_PAYLOAD
 from ipython1.kernel.wire.payload import (
     Serialized,
     fits_inline,
@@ -56,6 +56,6 @@ class PayloadTest(SynchronousTestCase):
         self.assertEqual(total_size(buffers), 5)
         self.assertEqual(Serialized(tuple(buffers)).size, 5)
         self.assertEqual(unpack_sizes(pack_sizes(buffers)), (3, 2, 0))
-        self.assertTrue(fits_inline([bytes(PIECE_SIZE - 12)]))
-        self.assertFalse(fits_inline([bytes(PIECE_SIZE - 11)]))
-        self.assertEqual(len(join_inline([bytes(PIECE_SIZE - 12)])), PIECE_SIZE)
+        self.assertTrue(fits_inline([bytes(MAX_PAYLOAD - 12)]))
+        self.assertFalse(fits_inline([bytes(MAX_PAYLOAD - 11)]))
+        self.assertEqual(len(join_inline([bytes(MAX_PAYLOAD - 12)])), MAX_PAYLOAD)
