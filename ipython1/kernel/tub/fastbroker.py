@@ -249,6 +249,7 @@ class FastBroker(Broker):
                     position += len(incoming.trailer)
                     self._incoming = None
                     self._hand_over(incoming.target, incoming.payload())
+                    incoming.handed_over()
                 elif incoming.trailer.startswith(data[position : position + len(incoming.trailer)]):
                     self._kept = data[position:]
                     return
