@@ -55,14 +55,8 @@ _SUPPORTED: Final = (
         hasattr(_lib, name)
         for name in (
             *("SSL_read", "SSL_write", "SSL_get_error", "SSL_clear_mode", "SSL_set_bio"),
-            *(
-                "BIO_new",
-                "BIO_s_mem",
-                "BIO_new_mem_buf",
-                "BIO_set_mem_eof_return",
-                "BIO_read",
-                "BIO_write",
-            ),
+            *("BIO_new", "BIO_new_mem_buf", "BIO_s_mem", "BIO_set_mem_eof_return"),
+            *("BIO_read", "BIO_write"),
             *("SSL_ERROR_WANT_READ", "SSL_MODE_ENABLE_PARTIAL_WRITE"),
         )
     )
@@ -203,7 +197,7 @@ class TLSStream:
         """Have OpenSSL read the ``count`` bytes that were received next; it has read all before them."""
         if count < RECORD and not self._borrowing:
             return bool(_lib.BIO_write(self._into, _at_received, count) == count)
-        # Much is read where it is, little is copied: a BIO costs as much as copying 4 KiB.
+        # Much is read where it is; little is copied, which costs less than a new BIO.
         self._borrowing = count >= RECORD
         if self._borrowing:
             bio = _lib.BIO_new_mem_buf(_at_received, count)

@@ -6,7 +6,7 @@ import random
 import socket
 from typing import Any
 
-from twisted.internet import error
+from twisted.internet import error, reactor, task
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
@@ -113,6 +113,34 @@ class StreamTests(TubCase):
             transport.write(data[position : position + step])
             position, step = position + step, step % 997 + 1
         self.assertEqual(await self.arrived(self.inbox, 3), batches)
+
+    async def test_reads_may_be_of_any_size(self) -> None:
+        """Much is decrypted where it is, little is copied before."""
+        await self.join()
+        chance = random.Random(7)
+        sent = [chance.randbytes(chance.choice((10, 5_000, 70_000))) for _ in range(60)]
+        for batch in sent:
+            size = chance.choice((1, 100, 16383, 16384, 16385, 40_000))
+            self.patch(tlsstream, "_received", tlsstream._received[:size])
+            send_batch(self.reference, batch)
+            await self.arrived(self.inbox, len(self.inbox.got) + 1)
+        self.assertEqual(await self.arrived(self.inbox, len(sent)), sent)
+
+    async def test_others_get_their_turn_when_one_sends_much(self) -> None:
+        await self.join()
+        self.patch(tlsstream, "_received", tlsstream._received[:4096])
+        transport = self.far.transport
+        transport.stopReading()
+        batch = random.Random(8).randbytes(MAX_BATCH)
+        send_batch(self.reference, batch)
+        while self.far._incoming is None:
+            await task.deferLater(reactor, 0, transport.doRead)
+        before = self.far._incoming.filled
+        transport.doRead()
+        most = 4096 * tlsstream.MOST_READS if self.fast else transport.bufferSize
+        self.assertLessEqual(self.far._incoming.filled - before, most + tlsstream.RECORD)
+        transport.startReading()
+        self.assertEqual(await self.arrived(self.inbox, 1), [batch])
 
     async def test_what_was_sent_before_closing_arrives(self) -> None:
         await self.join()
