@@ -165,6 +165,16 @@ class Incoming:
         spare_memory.give_back(self.memory)
 
 
+class Arguments:
+    """The part of the arguments' interface that an ``InboundDelivery`` uses."""
+
+    __slots__ = ("args", "kwargs")
+
+    def __init__(self, payload: Part) -> None:
+        self.args = [payload]
+        self.kwargs: dict[str, object] = {}
+
+
 class Extent:
     """Parses a Banana stream just enough to find the end of a top-level item, and limits its size.
 

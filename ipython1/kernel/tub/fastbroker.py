@@ -48,6 +48,7 @@ from ipython1.kernel.tub.bananawire import (
     CLOSE,
     DELIVER,
     STRING,
+    Arguments,
     Extent,
     Incoming,
     Part,
@@ -232,10 +233,10 @@ class FastBroker(Broker):
     @property
     def incoming(self) -> Incoming | None:
         """The message to whose payload the next bytes belong, if that is known."""
-        incoming = self._incoming
-        if incoming is None or incoming.filled == incoming.size:
+        coming = self._incoming
+        if coming is None or coming.filled == coming.size or self.disconnected:
             return None
-        return None if self.disconnected or self.connectionAbandoned else incoming
+        return None if self.connectionAbandoned else coming
 
     def handleData(self, chunk: bytes) -> None:
         """Handle received bytes, which may be split anywhere."""
@@ -356,7 +357,7 @@ class FastBroker(Broker):
         if self.inboundDeliveryQueue or self._waiting_for_call_to_be_ready:
             # Stock code runs calls in a later reactor turn; this one must not overtake them.
             call = partial(self._deliver, target)
-            queued = InboundDelivery(self, 0, call, None, None, None, _Arguments(payload))
+            queued = InboundDelivery(self, 0, call, None, None, None, Arguments(payload))
             self.scheduleCall(queued, None)
         else:
             self._deliver(target, payload)
@@ -462,16 +463,6 @@ class FastBroker(Broker):
         self._unread.clear()
         self._incoming = None
         self._kept = b""
-
-
-class _Arguments:
-    """The part of the arguments' interface that an ``InboundDelivery`` uses."""
-
-    __slots__ = ("args", "kwargs")
-
-    def __init__(self, payload: Part) -> None:
-        self.args = [payload]
-        self.kwargs: dict[str, object] = {}
 
 
 def send_batch(reference: Any, batch: Part | Sequence[Part]) -> bool:
