@@ -98,43 +98,10 @@ class Header:
         self.match_beginning = re.compile(beginning).fullmatch
 
 
-class SpareMemory:
-    """Memory for one message after another; new memory would be cleared for each, and often be new to the process."""
-
-    __slots__ = ("_memory",)
-
-    def __init__(self) -> None:
-        self._memory = bytearray()
-
-    def take(self, size: int) -> bytearray:
-        """Return memory of at least ``size`` bytes, which may hold anything."""
-        memory = self._memory
-        # A message that is kept should not keep much more than it needs.
-        if len(memory) // 2 < size <= len(memory):
-            self._memory = bytearray()
-            return memory
-        return bytearray(size)
-
-    def give_back(self, memory: bytearray) -> None:
-        """Use ``memory`` again, if there are no views of it."""
-        if len(memory) <= len(self._memory):
-            return
-        try:
-            last = memory.pop()
-        except BufferError:
-            return  # somebody keeps the message
-        memory.append(last)
-        self._memory = memory
-
-
-spare_memory = SpareMemory()
-"""That of this process, for the reactor's thread."""
-
-
 class Incoming:
     """A message whose header has been recognised and whose end has not arrived.
 
-    :ivar memory: for the payload; there may be more than it needs.
+    :ivar memory: for the payload.
     :ivar size: of the payload, in bytes.
     :ivar filled: how many of them have arrived.
     """
@@ -145,7 +112,7 @@ class Incoming:
         self.target = target
         self.head = head
         self.trailer = trailer
-        self.memory = spare_memory.take(size)
+        self.memory = bytearray(size)
         self.size = size
         self.filled = 0
 
@@ -158,11 +125,7 @@ class Incoming:
 
     def payload(self) -> memoryview:
         """Return the batch; only valid when all of it has arrived."""
-        return memoryview(self.memory)[: self.size]
-
-    def handed_over(self) -> None:
-        """Nobody needs the payload any more, except who still has a view of it."""
-        spare_memory.give_back(self.memory)
+        return memoryview(self.memory)
 
 
 class Arguments:

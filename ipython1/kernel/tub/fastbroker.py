@@ -267,7 +267,6 @@ class FastBroker(Broker):
                     position += len(incoming.trailer)
                     self._incoming = None
                     self._hand_over(incoming.target, incoming.payload())
-                    incoming.handed_over()
                 elif incoming.trailer.startswith(data[position : position + len(incoming.trailer)]):
                     self._kept = data[position:]
                     return
