@@ -66,7 +66,7 @@ class MemoryStock:
         return memoryview(lent).cast("B")[:size]
 
     def _take(self, size: int) -> mmap.mmap | None:
-        for memory in list(self._kept):
+        for memory in reversed(self._kept.copy()):
             if size <= len(memory) <= size + size // 4:
                 try:
                     self._kept.remove(memory)
@@ -76,8 +76,12 @@ class MemoryStock:
         return None
 
     def _back(self, memory: mmap.mmap) -> None:
-        if self._clock() < self._until and self.size + len(memory) <= self._most:
-            self._kept.append(memory)
+        if self._clock() >= self._until or len(memory) > self._most:
+            return
+        self._kept.append(memory)
+        # What came back last will be asked for first: sizes change with what users do.
+        while self.size > self._most:
+            del self._kept[:1]
 
     def tidy(self) -> bool:
         """Give back what was not asked for lately; returns whether there is still some."""

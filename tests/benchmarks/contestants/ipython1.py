@@ -123,7 +123,7 @@ class Kernel(Contestant):
             self._more_calls(clock)
         if "data" in parts:
             self._during_push(clock, "call_during_push")
-            self._task_result(clock)
+            self._large_tasks(clock)
         if "tasks" in parts:
             self._more_tasks(clock)
 
@@ -152,19 +152,26 @@ class Kernel(Contestant):
             pending.get_result()
         clock.write(row, [sorted(during)[int(len(during) * 0.9)]])
 
-    def _task_result(self, clock: Clock) -> None:
-        size = self.plan.size
-        array = work.make("array", size)
-        self.mec.push({"kept": array})
-        task = self.client.Task("result = kept", pull="result")
-        check(self.tc.run(task, block=True).ns.result, array)
+    def _large_tasks(self, clock: Clock) -> None:
+        """Large objects as results and as arguments of tasks."""
+        client, tc, size = self.client, self.tc, self.plan.size
+        for kind, ending in (("array", ""), ("bytes", "_bytes")):
+            value = work.make(kind, size)
+            self.mec.push({"kept": value})
+            fetch = client.Task("result = kept", pull="result")
+            give = client.MapTask(len, (value,))
 
-        def fetch() -> None:
-            found = self.tc.run(task, block=True)
-            assert found.ns.result.nbytes == array.nbytes
-            self.tc.clear()
+            def there() -> None:
+                assert tc.run(give, block=True).result == len(value)
+                tc.clear()
 
-        clock.measure("task_result", fetch, 2, amount=size / 2**20)
+            def back() -> None:
+                assert len(tc.run(fetch, block=True).ns.result) == len(value)
+                tc.clear()
+
+            check(tc.run(fetch, block=True).ns.result, value)
+            for row, action in (("task_result", back), ("task_argument", there)):
+                clock.measure(row + ending, action, 5, amount=size / 2**20, warm=2)
 
     def _more_tasks(self, clock: Clock) -> None:
         client, tc, plan = self.client, self.tc, self.plan

@@ -68,6 +68,16 @@ class StockTest(SynchronousTestCase):
         views.clear()
         self.assertEqual(self.stock.size, 4 * LARGE)
 
+    def test_what_came_back_last_takes_the_place_of_what_came_before(self):
+        large = self.stock.allocate(4 * LARGE)
+        del large
+        views = [self.stock.allocate(LARGE) for _ in range(4)]
+        addresses = {self.address(view) for view in views}
+        views.clear()
+        self.assertEqual(self.stock.size, 4 * LARGE)
+        views = [self.stock.allocate(LARGE) for _ in range(4)]
+        self.assertEqual({self.address(view) for view in views}, addresses)
+
     def test_small_memory_is_not_kept(self):
         view = self.stock.allocate(LARGE // 2)
         self.assertEqual(bytes(view), bytes(LARGE // 2))
