@@ -80,7 +80,7 @@ class TaskTests(SynchronousTestCase):
             raise MemoryError("there is no memory")
 
         self.patch(bulk, "allocate", refuse)
-        result = self.tc.run(MapTask(bytes, [frames.PIECE_SIZE * 3]), block=True)
+        result = self.tc.run(MapTask(bytes, [frames.MAX_PAYLOAD * 3]), block=True)
         self.assertIsInstance(result.failure, MessageSizeError)
         self.assertIn("did not arrive", str(result.failure))
         self.assertEqual(self.tc.run(Task("a = 1", pull="a"), block=True)["a"], 1)
