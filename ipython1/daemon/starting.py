@@ -20,9 +20,11 @@ class NewNanny:
     :param program: the module of a program that it certainly will have to start; empty for none.
     :ivar connection: to it.
     :ivar process: its process.
+    :ivar waits: whether it was not set up yet.
     """
 
     def __init__(self, program: str = "") -> None:
+        self.waits = True
         self.connection, theirs = socket.socketpair()
         with theirs:
             options = ["--fd", str(theirs.fileno()), *(["--program", program] if program else [])]
@@ -41,6 +43,7 @@ class NewNanny:
         :param log: the file where it says so, besides standard error; empty for none.
         :param keep: descriptors that it holds open until it exits (such as that of a lock).
         """
+        self.waits = False
         send_settings(self.connection, keep=keep, watch=watch, log=log)
 
     def give_up(self) -> None:

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 1
     finally:
-        if nanny is not None and nanny.process.poll() is None:
+        # One that was set up has processes to end, and does that by itself when this one is gone.
+        if nanny is not None and nanny.waits:
             nanny.give_up()
 
 

@@ -9,6 +9,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.daemon import osprocess
+from ipython1.daemon.starting import NewNanny
 from ipython1.kernel.launchers.programs import CONTROLLER_MODULE
 from ipython1.kernel.scripts import ipcluster
 
@@ -33,6 +34,23 @@ class StartTest(SynchronousTestCase):
             ipcluster.main(["-n", "many"])
         self.assertEqual(raised.exception.code, 2)
         self.assertEqual(osprocess.descendants(os.getpid()), before)
+
+    def test_a_nanny_that_was_set_up_is_left_to_its_work(self):
+        """After a second Ctrl-C, for example, it still ends what it has started."""
+        nannies: list[NewNanny] = []
+
+        def run(words: list[str], nanny: NewNanny | None) -> int:
+            assert nanny is not None
+            nannies.append(nanny)
+            nanny.set_up()
+            return 1
+
+        self.patch(ipcluster, "run", run)
+        self.assertEqual(ipcluster.main([]), 1)
+        (nanny,) = nannies
+        self.assertIsNone(nanny.process.poll())
+        nanny.connection.close()
+        self.assertEqual(nanny.process.wait(20), 0)
 
     def test_the_nanny_imports_the_controller(self):
         self.assertEqual(ipcluster.CONTROLLER_MODULE, CONTROLLER_MODULE)
