@@ -39,7 +39,7 @@ NO_ARGUMENTS: Final = pickle.dumps((), 5)
 """The arguments of a call without any."""
 
 _PICKLE: Final = b"\x80\x05"
-"""How a pickle of protocol 5 begins, and nothing else that :func:`object_parts` gives."""
+"""How a pickle of protocol 5 begins, and nothing else that :func:`object_section` gives."""
 
 
 def digest(data: bytes | str) -> bytes:
@@ -55,11 +55,16 @@ def pack_object(value: object) -> Bytes:
 
     :raises SerializationError: when it cannot be pickled.
     """
-    return pickle.dumps(value, 5) if is_small_atom(value) else joined(object_parts(value))
+    section = pickle.dumps(value, 5) if is_small_atom(value) else object_section(value)
+    return section if isinstance(section, bytes) else joined(section)
 
 
-def object_parts(value: object) -> list[Buffer]:
-    """What :func:`pack_object` gives, in parts that may be memory of the object's.
+Section: TypeAlias = bytes | list[Buffer]
+"""A section of a payload, whole or in parts."""
+
+
+def object_section(value: object) -> Section:
+    """What :func:`pack_object` gives; its parts may be memory of the object's.
 
     :raises SerializationError: when it cannot be pickled.
     """
@@ -67,7 +72,7 @@ def object_parts(value: object) -> list[Buffer]:
     if len(buffers) == 1:
         stream = bytes(buffers[0])
         if stream[:2] == _PICKLE and MADE_BY_VALUE not in stream:
-            return [stream]
+            return stream
     sizes = pack_sizes(buffers)
     if sizes[:2] == _PICKLE:
         buffers = (*buffers, b"")
@@ -113,10 +118,6 @@ class Kind(IntEnum):
     ITEMS = 3
     OBJECT = 4
     CALL_WITH = 5
-
-
-Section: TypeAlias = bytes | list[Buffer]
-"""A section of a task's payload, whole or in parts."""
 
 
 def pack_task(
@@ -194,10 +195,10 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Section:
     """
     args = tuple(args)
     if kwargs:
-        return object_parts([args, dict(kwargs)])
+        return object_section([args, dict(kwargs)])
     for argument in args:
         if not is_small_atom(argument):
-            return object_parts(args)
+            return object_section(args)
     return pickle.dumps(args, 5)
 
 
@@ -230,32 +231,34 @@ def pack_result(outcome: CallOutcome, value: Any, named: bool) -> tuple[bool, By
     :param named: ``value`` is a dict of names.
     """
     if outcome.failure is not None:
-        return False, _pack_sections(outcome, _FAILURE, object_parts(outcome.failure))
+        return False, _pack_sections(outcome, _FAILURE, object_section(outcome.failure))
     plain = not (outcome.stdout or outcome.stderr or outcome.display)
     if plain and (value is None or (named and not value)):
         return True, b"" if named else _NO_VALUE
     try:
         if isinstance(value, Partly):
-            return True, _pack_sections(outcome, _ITEMS, object_parts(list(value)))
+            return True, _pack_sections(outcome, _ITEMS, object_section(list(value)))
         if is_small_atom(value):
-            parts: list[Buffer] = [pickle.dumps(value, 5)]
+            body: Section = pickle.dumps(value, 5)
         else:
-            parts = object_parts(value)
+            body = object_section(value)
     except KernelError as problem:
         failed = outcome._replace(failure=record_exception(problem))
-        return False, _pack_sections(failed, _FAILURE, object_parts(failed.failure))
-    if plain and not named and parts[0][:2] == _PICKLE:
-        return True, joined(parts)
-    return True, _pack_sections(outcome, _NAMED if named else _VALUE, parts)
+        return False, _pack_sections(failed, _FAILURE, object_section(failed.failure))
+    if plain and not named and isinstance(body, bytes):
+        return True, body
+    return True, _pack_sections(outcome, _NAMED if named else _VALUE, body)
 
 
-def _pack_sections(outcome: CallOutcome, flags: int, body: list[Buffer]) -> Bytes:
+def _pack_sections(outcome: CallOutcome, flags: int, body: Section) -> Bytes:
     stdout = outcome.stdout.encode(errors="surrogatepass")
     stderr = outcome.stderr.encode(errors="surrogatepass")
     if outcome.display:
         flags |= _DISPLAY
-        body = object_parts((bytes(joined(body)), bytes(pack_object(outcome.display))))
-    return joined([_RESULT.pack(flags, len(stdout), len(stderr)), stdout, stderr, *body])
+        whole = bytes(joined(_parts(body)))
+        body = object_section((whole, bytes(pack_object(outcome.display))))
+    head = _RESULT.pack(flags, len(stdout), len(stderr)) + stdout + stderr
+    return head + body if isinstance(body, bytes) else joined([head, *body])
 
 
 def unpack_result(data: Bytes) -> TaskValue:
@@ -312,7 +315,7 @@ def pack_items(results: Sequence[tuple[bool, Any]]) -> Any:
     if all(good for good, _ in results):
         values = [value for _, value in results]
         try:
-            object_parts(values)
+            object_section(values)
         except KernelError:
             pass
         else:

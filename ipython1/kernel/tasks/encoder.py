@@ -30,7 +30,7 @@ from ipython1.kernel.objects.taskcodec import (
     Kind,
     Section,
     digest,
-    object_parts,
+    object_section,
     pack_arguments,
     pack_object,
     pack_task,
@@ -280,8 +280,8 @@ class TaskEncoder:
         found = self._templates.get(text)
         if found is None:
             template = digest(text)
-            encoded = self._with_options(DEFAULTS, b"", template, what=expression)
-            found = self._templates[text] = (template, encoded.options)
+            options = self._with_options(DEFAULTS, b"", template, what=expression).options
+            found = self._templates[text] = (template, options)
         return found
 
     @staticmethod
@@ -337,7 +337,7 @@ class TaskEncoder:
         )
 
     def _object(self, task: Any, options: TaskOptions, private: bool) -> Encoded:
-        payload = pack_task(Kind.OBJECT, 0, object_parts(_without_client_parts(task)))
+        payload = pack_task(Kind.OBJECT, 0, object_section(_without_client_parts(task)))
         template, what = self.functions.template(task), type_name(task)
         return self._with_options(options, payload, template, private=private, what=what)
 
@@ -357,7 +357,8 @@ class TaskEncoder:
     def encode_items(self, prepared: Prepared, items: Sequence[Sequence[Any]]) -> Encoded:
         """Encode the calls of a map with several lists of arguments as one task."""
         packed = prepared.function
-        payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, object_parts(list(items)))
+        extra = object_section(list(items))
+        payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, extra)
         return self._with_options(
             prepared.options,
             payload,
@@ -488,7 +489,7 @@ def _push(task: Any) -> Section:
     push = dict(check_push(push))
     for name in pull_names(list(push)):
         check_settable(name)
-    return object_parts(push)
+    return object_section(push)
 
 
 def _without_client_parts(task: Any) -> Any:

@@ -65,7 +65,7 @@ class Live(list[Buffer]):
 
 def total_size(buffers: Buffers) -> int:
     """The length of all buffers together, in bytes."""
-    return sum(len(buffer) for buffer in buffers)
+    return sum(map(len, buffers))
 
 
 def pack_sizes(buffers: Buffers) -> bytes:
