@@ -32,7 +32,7 @@ from ipython1.kernel.wire.tasksync import ranges_of
 WAIT: Final = 0.1
 """Seconds that a client has to confirm a batch before its payloads are written, if nobody else needs them."""
 
-MOST: Final = 64 * 2**20
+MOST: Final = 16 * 2**20
 """Bytes that wait at most."""
 
 PER_CLIENT: Final = 32 * 2**20
