@@ -38,7 +38,7 @@ from typing import Final, Protocol, TypeAlias
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.host.memorystock import stock
 from ipython1.kernel.wire import frames
-from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer, Bytes
+from ipython1.kernel.wire.frames import MAX_PAYLOAD, PIECE_SIZE, Buffer, Bytes
 from ipython1.kernel.wire.payload import Buffers, Live, pack_sizes, total_size
 from ipython1.kernel.wire.room import Room
 from ipython1.kernel.wire.sharing import NO_MEMORY, RUN_PIECES, RUN_WINDOW, Place, Run, RunWriter
@@ -429,10 +429,10 @@ def joined(buffers: Buffers) -> Bytes:
     :raises MemoryError: when there is not enough.
     """
     size = total_size(buffers)
+    if len(buffers) == 1 and size > MAX_PAYLOAD:
+        return buffers[0] if isinstance(buffers[0], bytes) else memoryview(buffers[0])
     if size < LARGE_BUFFER:
         return b"".join(buffers)
-    if len(buffers) == 1 and isinstance(buffers[0], bytes | memoryview):
-        return buffers[0]
     memory = memoryview(allocate(size))
     position = 0
     for buffer in buffers:
