@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -41,7 +42,8 @@ class NewNanny:
         :param log: the file where it says so, besides standard error; empty for none.
         :param keep: descriptors that it holds open until it exits (such as that of a lock).
         """
-        send_settings(self.connection, keep=keep, watch=watch, log=log)
+        with contextlib.suppress(ConnectionError):  # it has ended, which its supervisor will notice
+            send_settings(self.connection, keep=keep, watch=watch, log=log)
 
     def give_up(self) -> None:
         """End it before :meth:`set_up`; it has started nothing."""
