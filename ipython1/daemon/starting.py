@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -44,7 +45,8 @@ class NewNanny:
         :param keep: descriptors that it holds open until it exits (such as that of a lock).
         """
         self.waits = False
-        send_settings(self.connection, keep=keep, watch=watch, log=log)
+        with contextlib.suppress(ConnectionError):  # it has ended, which its supervisor will notice
+            send_settings(self.connection, keep=keep, watch=watch, log=log)
 
     def give_up(self) -> None:
         """End it before :meth:`set_up`; it has started nothing."""

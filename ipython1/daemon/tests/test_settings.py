@@ -61,3 +61,11 @@ class NewNannyTests(unittest.SynchronousTestCase):
         nanny = NewNanny("ipython1.daemon.tests.sample_program")
         nanny.connection.close()
         self.assertEqual(nanny.process.wait(20), 0)
+
+    def test_one_that_was_killed_meanwhile_is_left_to_its_supervisor(self) -> None:
+        nanny = NewNanny()
+        nanny.process.kill()
+        nanny.process.wait(20)
+        with nanny.connection, tempfile.TemporaryFile() as file:
+            nanny.set_up(keep=[file.fileno()], watch=1.0, log="a log")
+            self.assertEqual(nanny.connection.recv(1), b"")

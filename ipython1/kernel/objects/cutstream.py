@@ -26,6 +26,9 @@ CUT: Final = b"\x00cut"
 """How a stream begins that was cut, and no other pickle."""
 
 _COUNT: Final = struct.Struct("<I")
+_SIZE: Final = struct.Struct("<Q")
+"""The size of a bytearray at the end of its header."""
+
 _PROTO_SIZE: Final = 2
 _FRAME: Final = 0x95
 _FRAME_HEAD: Final = struct.Struct("<BQ")
@@ -57,10 +60,13 @@ class CutStream:
 
     def write(self, data: Any) -> None:
         announced, self._announced = self._announced, 0
-        if announced and announced == len(data):
+        if announced and (announced == len(data) or type(data) is bytearray):
             self._cuts.append(self._size)
             # Bytes never change.  A bytearray would be locked if it were kept, and text is not held by what is given.
-            self._buffers.append(data if type(data) is bytes else copy_of(memoryview(data)))
+            contents = data if type(data) is bytes else _copied(data)
+            if len(contents) != announced:
+                self._parts[-1] = self._parts[-1][: -_SIZE.size] + _SIZE.pack(len(contents))
+            self._buffers.append(contents)
             return
         self._announced = _announced(data, 0 if self._parts else _PROTO_SIZE)
         self._parts.append(data)
@@ -73,6 +79,16 @@ class CutStream:
             return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         head = CUT + struct.pack(f"<I{len(cuts)}Q", len(cuts), *cuts)
         return b"".join((head, *self._parts))
+
+
+def _copied(data: Any) -> Buffer:
+    """A copy of contents; other threads may change the size of a bytearray at any time, and are not kept from it."""
+    while True:
+        try:
+            return copy_of(data)
+        except ValueError:
+            if type(data) is not bytearray:
+                raise
 
 
 def _announced(chunk: bytes, start: int) -> int:

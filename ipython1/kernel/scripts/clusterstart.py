@@ -44,12 +44,13 @@ def start(command: ClusterCommand, nanny: NewNanny | None = None) -> int:
         from ipython1.kernel.launchers.programs import ENGINE_MODULE, request_controller
 
         supervision = Supervision()
-        if config.with_controller and starts_controller_here(config):
-            for instruction in request_controller(supervision, config, files):
-                assert isinstance(instruction, Start)
-                connection.sendall(encode(instruction.spawn))
-        if config.kind == "local":
-            connection.sendall(encode(Warm((ENGINE_MODULE,))))
+        with contextlib.suppress(ConnectionError):  # it was killed, which run_cluster() notices
+            if config.with_controller and starts_controller_here(config):
+                for instruction in request_controller(supervision, config, files):
+                    assert isinstance(instruction, Start)
+                    connection.sendall(encode(instruction.spawn))
+            if config.kind == "local":
+                connection.sendall(encode(Warm((ENGINE_MODULE,))))
         from ipython1.kernel.clusters.process import run_cluster
 
         return run_cluster(config, files, connection, supervision, command.owner)

@@ -104,13 +104,21 @@ class PayloadFiles:
             _write_at(growing.fd, piece, growing.size)
             sums = growing.sums(piece)
         else:
-            # Both take about as long, and neither needs the interpreter.
-            summing = self._summing.submit(growing.sums, piece)
-            try:
-                _write_at(growing.fd, piece, growing.size)
-            finally:
-                sums = summing.result()
+            sums = self._write_and_sum(growing, piece)
         growing.add(len(piece), sums)
+
+    def _write_and_sum(self, growing: _Growing, piece: Buffer) -> list[int]:
+        """Do both at once: they take about as long, and neither needs the interpreter."""
+        try:
+            summing = self._summing.submit(growing.sums, piece)
+        except RuntimeError:  # no thread can be started now
+            _write_at(growing.fd, piece, growing.size)
+            return growing.sums(piece)
+        try:
+            _write_at(growing.fd, piece, growing.size)
+        finally:
+            sums = summing.result()
+        return sums
 
     def finish(self, name: str) -> None:
         """All pieces are there.

@@ -348,7 +348,7 @@ class History:
             assert ran <= 1, f"{key} ran {ran} times"
             assert ran or status in (Status.STOPPED, Status.REFUSED), f"{key}: {status}, not run"
         assert self.scarce or Status.REFUSED not in controller.fates.values(), "there was memory"
-        twice = len(self.engine.runner.ran) - len(set(self.engine.runner.ran))
+        twice = len(self.engine.runner.ran) - len(set(map(bytes, self.engine.runner.ran)))
         assert not twice, "something ran twice"
 
 

@@ -10,7 +10,7 @@ import numpy
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import SerializationError
-from ipython1.kernel.objects.cutstream import CUT_FROM
+from ipython1.kernel.objects.cutstream import CUT_FROM, CutStream
 from ipython1.kernel.objects.frozen import Frozen
 from ipython1.kernel.objects.homes import Home
 from ipython1.kernel.objects.serialize import dumps, load, loads
@@ -56,6 +56,29 @@ class ContentsTest(SynchronousTestCase):
                 stream, contents = dumps({"a": [value]}).buffers
                 self.assertLess(len(stream), 100)
                 self.assertGreaterEqual(len(contents), len(value))
+
+    def test_a_bytearray_whose_size_another_thread_changes(self):
+        for size, change in (
+            (CUT_FROM, 1),
+            (CUT_FROM, -1),
+            (3_000_000, 5),
+            (3_000_000, -2_999_999),
+        ):
+            with self.subTest(size=size, change=change):
+                array = bytearray(b"0" * size)
+
+                class Interrupted(CutStream):
+                    def write(self, data: Any) -> None:
+                        if data is array:
+                            array[size + min(change, 0) :] = b"0" * change
+                        super().write(data)
+
+                buffers: list[Any] = []
+                file = Interrupted(buffers)
+                pickle.Pickler(file, 5).dump([array, "and more", array])
+                first, more, again = loads([file.stream(), *buffers])
+                self.assertEqual((first, more), (bytearray(b"0" * (size + change)), "and more"))
+                self.assertIs(again, first)
 
     def test_from_which_size(self):
         self.assertEqual(len(dumps(DATA[: CUT_FROM - 1]).buffers), 1)

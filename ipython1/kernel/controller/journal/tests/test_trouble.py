@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import sqlite3
+import threading
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -192,6 +193,20 @@ class PayloadTests(JournalCase):
         self.assertIn("File too large", await told(journal))
         self.most_of_a_file(size)
         await safe(journal, ticket)
+        self.assertEqual(await journal.read_payload(file, 0, len(data)), data)
+        await journal.close()
+
+    async def test_large_pieces_are_written_when_no_thread_can_be_started(self) -> None:
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        journal = await self.opened()
+        self.patch(threading.Thread, "start", refuse)
+        data = os.urandom(2 * LARGE + 5)
+        writer = journal.new_payload()
+        writer.add(data)
+        file = writer.finish()
+        await safe(journal, journal.submission(submission(CLIENT, 0, 1)._replace(bodies=file)))
         self.assertEqual(await journal.read_payload(file, 0, len(data)), data)
         await journal.close()
 
