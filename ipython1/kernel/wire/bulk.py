@@ -430,7 +430,8 @@ def joined(buffers: Buffers) -> Bytes:
     """
     size = total_size(buffers)
     if len(buffers) == 1 and size > MAX_PAYLOAD:
-        return buffers[0] if isinstance(buffers[0], bytes) else memoryview(buffers[0])
+        whole = buffers[0]
+        return memoryview(whole) if isinstance(whole, bytearray) else whole
     if size < LARGE_BUFFER:
         return b"".join(buffers)
     memory = memoryview(allocate(size))
