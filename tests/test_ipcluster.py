@@ -205,7 +205,13 @@ class EndTests(IpclusterCase):
     def test_closed_terminal(self) -> None:
         command, *arguments = self.command("-n", "2")
         terminal = pexpect.spawn(
-            command, arguments, env=self.environ, timeout=LIMIT, encoding="utf-8"
+            command,
+            arguments,
+            env=self.environ,
+            timeout=LIMIT,
+            encoding="utf-8",
+            # The tests themselves may run under nohup.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         terminal.expect_exact("Ctrl-C ends it.")
         self.run_python(LEAVE_GRANDCHILDREN)
