@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from twisted.logger import ILogObserver, LogEvent
     from twisted.python.failure import Failure
 
-LOOK_AFTER = 64
-"""Each process looks at the size of a log file after it has written this part of it: 1/64."""
-
 LOG_FILES_KEPT = 3
 """The number of rotated log files that are kept, from ``.1`` (the latest) to ``.3``."""
 
@@ -158,7 +155,7 @@ class RotatedFile:
 
     Several processes may write to it: each write is whole, and goes to the end.
 
-    :param size: about so many bytes; 0 for any number.
+    :param size: bytes; 0 for any number.
     :param descriptor: of the open file.
     :raises OSError: if it cannot be opened.
     """
@@ -166,7 +163,6 @@ class RotatedFile:
     def __init__(self, path: Path, size: int, descriptor: int | None = None) -> None:
         self.path = path
         self._limit = size
-        self._unseen = size
         self._lock = threading.Lock()
         self._descriptor = open_to_append(path) if descriptor is None else descriptor
 
@@ -175,16 +171,12 @@ class RotatedFile:
 
         :raises OSError: if that fails.
         """
-        data = text.encode("utf-8", "backslashreplace")
         with self._lock:
             if self._descriptor < 0:
                 raise OSError(errno.EBADF, "it is closed")
-            self._unseen += len(data)
-            if self._limit and self._unseen * LOOK_AFTER >= self._limit:
-                self._unseen = 0
-                if os.fstat(self._descriptor).st_size >= self._limit:
-                    self._rotate()
-            os.write(self._descriptor, data)
+            if self._limit and os.fstat(self._descriptor).st_size >= self._limit:
+                self._rotate()
+            os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         """Do nothing: what is written is in the file."""

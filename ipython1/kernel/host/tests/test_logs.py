@@ -113,21 +113,6 @@ class FileTests(SynchronousTestCase):
             self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
         self.assertIn(f"{199:099}", self.path.read_text())
 
-    def test_the_size_is_not_looked_at_for_each_line(self):
-        file = self.open(size=64_000)
-        looks = []
-        look = os.fstat
-
-        def fstat(descriptor):
-            looks.append(descriptor)
-            return look(descriptor)
-
-        self.patch(os, "fstat", fstat)
-        for number in range(100):
-            file.write(f"{number:099}\n")
-        self.assertLessEqual(len(looks), 11)
-        self.assertGreater(len(looks), 5)
-
     def test_processes_that_share_a_file_add_whole_lines(self):
         one, other = self.open(size=0), self.open(size=0)
         for number in range(50):
