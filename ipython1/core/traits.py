@@ -32,9 +32,8 @@ def trait_values(owner: Any, names: Iterable[str]) -> Mapping[str, Any]:
     They are read where traitlets keeps them, if this version keeps them there, else from the attributes.
     """
     names = tuple(names)
-    present = {
-        name: getattr(owner, name) for name in names
-    }  # this makes those that have no value yet
+    # Reading them makes those that have no value yet.
+    present = {name: getattr(owner, name) for name in names}
     kept = getattr(owner, "_trait_values", None)
     if isinstance(kept, dict) and all(kept.get(name) is present[name] for name in names):
         return kept

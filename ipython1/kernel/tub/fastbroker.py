@@ -167,8 +167,8 @@ class FastBroker(Broker):
         if (
             not to
             or type(reference) is not RemoteReference
-            or root.producingDeferred
-            is None  # else stock code is in the middle of sending something
+            # Else stock code is in the middle of sending something.
+            or root.producingDeferred is None
             or root.sendQueue
             or len(self.slicerStack) != 1
             or self.paused

@@ -156,10 +156,10 @@ class FrameLink:
         size = HEADER_SIZE + len(meta) + len(payload)
         if self._size + size > frames.MAX_BATCH:
             self._send_now()
-        header = HEADER.pack(kind, flags, len(meta), len(payload), ident)
         if size < SMALL:
-            self._parts.append(header + meta + payload)
+            self._parts.append(frames.pack_frame(kind, ident, meta, payload, flags))
         else:
+            header = HEADER.pack(kind, flags, len(meta), len(payload), ident)
             self._parts += (header, meta, payload)
         self._grown(size)
 

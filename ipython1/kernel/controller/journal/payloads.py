@@ -87,9 +87,8 @@ class PayloadFiles:
         self.unsynced: deque[str] = deque()
         self._sync = sync
         self._growing: dict[str, _Growing] = {}
-        self._summing = ThreadPoolExecutor(
-            1, "journal-sums"
-        )  # whose thread begins when it is needed
+        # Its thread begins when it is needed.
+        self._summing = ThreadPoolExecutor(1, "journal-sums")
 
     def append(self, name: str, piece: Buffer) -> None:
         """Add a piece to a file, which begins with its first one.
