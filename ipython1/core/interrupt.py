@@ -65,12 +65,23 @@ _OWN_HANDLERS: Final = ("ipython1.", "_signal")
 """How the names of the modules begin whose signal handlers touch nothing of the user's."""
 
 
+_seen: tuple[Any, ...] = ()
+"""The handlers of all signals when none of them was the user's."""
+
+
 def has_other_handlers() -> bool:
     """Whether user code has set signal handlers, which may run, and raise, at any time in the main thread."""
-    return any(
+    global _seen
+    handlers = tuple(map(_getsignal, _SIGNALS))
+    if handlers == _seen:
+        return False
+    if any(
         not (getattr(handler, "__module__", None) or "").startswith(_OWN_HANDLERS)
-        for handler in filter(callable, map(_getsignal, _SIGNALS))
-    )
+        for handler in filter(callable, handlers)
+    ):
+        return True
+    _seen = handlers
+    return False
 
 
 class InterruptGate:

@@ -52,7 +52,6 @@ class Answer(Generic[T]):
         self._value: Any = None
         self._problem: BaseException | None = None
 
-    @property
     def is_there(self) -> bool:
         """Whether there is no need to wait."""
         return self._signal.is_set

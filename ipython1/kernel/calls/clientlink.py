@@ -16,7 +16,6 @@ away         ``attach``, to another state; ``give_up``;          lost
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -29,11 +28,16 @@ from ipython1.kernel.basics.error import (
     ConnectionError,
     KernelError,
     MessageSizeError,
-    OutOfMemory,
     from_wire,
 )
 from ipython1.kernel.calls.controllerwarnings import Warnings
-from ipython1.kernel.calls.sentcommands import Arrived, CommandObserver, SentCommand, SentCommands
+from ipython1.kernel.calls.sentcommands import (
+    Arrived,
+    CommandObserver,
+    SentCommand,
+    SentCommands,
+    no_memory,
+)
 from ipython1.kernel.calls.usercallbacks import guarded
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, unpack_reference
@@ -239,6 +243,12 @@ class ClientEnd:
         for number, question in self._questions.items():
             self._send_question(number, question)
 
+    def read_until(self, over: Callable[[], bool]) -> None:
+        """Read what comes, in this thread, which waits for it; for a moment, perhaps not at all."""
+        link = self._link
+        if link is not None:
+            link.read_until(over)
+
     def resolve(self, targets: Sequence[int] | None) -> list[int] | None:
         """Return the ids of ``targets`` (None: all); None if only the controller can tell, or the link is lost."""
         if self._link is None or not self.ids:
@@ -391,7 +401,7 @@ class ClientEnd:
                 # The engine needs not keep it any longer, and that matters before its next command.
                 self._send_taken()
             elif isinstance(reason, RefusedHere):
-                self._arrived(number, Outcome.refused(engine_id, _no_memory(engine_id, reason)))
+                self._arrived(number, Outcome.refused(engine_id, no_memory(engine_id, reason)))
             else:
                 self._commands.did_not_arrive(number, engine_id)  # it will come again
 
@@ -436,7 +446,7 @@ class ClientEnd:
             elif isinstance(reason, RefusedHere):
                 waiting = self._questions.pop(number, None)
                 if waiting is not None:
-                    waiting.answer.errback(_no_memory(None, reason))
+                    waiting.answer.errback(no_memory(None, reason))
 
         self.link.bulk.take(unpack_reference(payload), complete)
 
@@ -488,10 +498,3 @@ class ClientEnd:
             question.answer.errback(problem)
         for callback in list(self.on_lost):
             guarded(callback, reason)
-
-
-def _no_memory(engine_id: int | None, reason: str) -> OutOfMemory:
-    what = "the answer" if engine_id is None else f"the result of engine {engine_id}"
-    return OutOfMemory(
-        f"this client (process {os.getpid()}) could not receive {what}: {reason}; fetch it in parts"
-    )

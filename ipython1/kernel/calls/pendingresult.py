@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from twisted.logger import Logger
 
@@ -28,6 +28,9 @@ from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
 log = Logger()
+
+LONG: Final = 0.5
+"""Seconds; a thread that waits so long does not mind some milliseconds more."""
 
 
 class Finish(Protocol):
@@ -275,6 +278,9 @@ class PendingResult(Future[Any]):
         if self.done():
             return
         with waiting(self):
+            call = self._call
+            if call is not None and (timeout is None or timeout >= LONG):
+                call.end.read_until(self.done)
             if not self._over.wait(timeout):
                 raise TimeoutError
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ipython1.kernel.basics.error import OutOfMemory
 from ipython1.kernel.wire.bulk import Incoming
 from ipython1.kernel.wire.messages import MOST_TARGETS, Outcome, SubmitMeta, runs_of
 from ipython1.kernel.wire.payload import Buffers
@@ -198,3 +200,11 @@ class SentCommands:
     def unsent(self) -> list[SentCommand]:
         """The commands that the controller cannot have, in order."""
         return [command for command in self._commands.values() if not command.was_sent]
+
+
+def no_memory(engine_id: int | None, reason: str) -> OutOfMemory:
+    """Return the error for an answer that arrived, and for which there is no memory here."""
+    what = "the answer" if engine_id is None else f"the result of engine {engine_id}"
+    return OutOfMemory(
+        f"this client (process {os.getpid()}) could not receive {what}: {reason}; fetch it in parts"
+    )

@@ -36,6 +36,16 @@ class LosesLink(Protocol):
     def give_up(self, reason: str) -> None: ...
 
 
+class Asked(Protocol):
+    """An end of a connection whose other side answers questions."""
+
+    def ask(self, name: str, **args: Any) -> Any:
+        """Return a Deferred of the answer."""
+
+    def read_until(self, over: Callable[[], bool]) -> None:
+        """Read what comes, in this thread, perhaps for a moment."""
+
+
 class ReactorInThread:
     """Runs Twisted's reactor in a daemon thread, once per process.
 
@@ -184,20 +194,24 @@ def blockingCallFromThread(
     return _wait_for(reactor.callFromThread, partial(function, *args, **kwargs), timeout)
 
 
-def blocking_call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Do the same without a time limit, for functions that may run in this thread in a turn of the reactor's.
+def blocking_ask(end: Asked, name: str, **args: Any) -> Any:
+    """Ask the controller something, and wait for the answer.
 
-    These are quick ones of this package, which look at no thread and call nothing of the user's.
+    The question may go out in this thread, in a turn of the reactor's, and the answer may come in it.
+
+    :raises WaitInterrupted: on Ctrl-C.
+    :raises ClientError: in the reactor's thread.
     """
     refuse_in_reactor_thread()
     turns = turns_of(reactor_in_thread.start())
-    return _wait_for(turns.call, partial(function, *args, **kwargs), None)
+    return _wait_for(turns.call, partial(end.ask, name, **args), None, end.read_until)
 
 
 def _wait_for(
     call_in_reactor: Callable[[Callable[[], None]], Any],
     function: Callable[[], Any],
     timeout: float | None,
+    read_until: Callable[[Callable[[], bool]], None] = lambda over: None,
 ) -> Any:
     from twisted.internet.defer import ensureDeferred, maybeDeferred
     from twisted.python.failure import Failure
@@ -220,12 +234,13 @@ def _wait_for(
 
     call_in_reactor(call)
     try:
+        read_until(answer.is_there)
         return answer.result(timeout)
     except KeyboardInterrupt:
         raise WaitInterrupted(
             "KeyboardInterrupt: stopped waiting for the controller's answer"
         ) from None
     except TimeoutError:
-        if answer.is_there:
+        if answer.is_there():
             raise
         raise ResultNotCompleted(f"no answer within {timeout:g} s") from None

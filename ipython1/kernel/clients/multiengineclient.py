@@ -19,7 +19,7 @@ from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
-    blocking_call,
+    blocking_ask,
     blockingCallFromThread,
     reactor_in_thread,
     refuse_in_reactor_thread,
@@ -98,7 +98,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         end = self._connection.end
         known = end.resolve(ids)
         if known is None:
-            known = blocking_call(end.ask, "resolve", targets=ids)
+            known = blocking_ask(end, "resolve", targets=ids)
         return request.addressed(known)
 
     def _note_unread(self, pending: PendingResult) -> None:
@@ -146,7 +146,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     ) -> Any:
         blocks = self._block(block)
         if blocks:
-            return finish(blocking_call(self._connection.end.ask, name, **args))
+            return finish(blocking_ask(self._connection.end, name, **args))
         reactor_in_thread.check()
         pending = PendingResult(finish, name, self)
         end = self._connection.end

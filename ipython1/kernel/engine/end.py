@@ -110,6 +110,12 @@ class EngineEnd:
         if self._worker.busy:
             self._exit_now()
 
+    def read_until(self, over: Callable[[], bool]) -> None:
+        """Read what comes, in the main thread, for a moment; perhaps not at all."""
+        link = self.outbox.link
+        if link is not None:
+            link.read_until(over)
+
     # -- questions
 
     def _status_asked(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:

@@ -189,6 +189,7 @@ class EngineProcess:
         )
         self._service.stop = self._worker.stop
         self._end = EngineEnd(self._worker, self._gate, self._capture, reactor, self._leave_at_once)
+        self._worker.before_waiting = self._end.read_until
         self._runner = TaskRunner(self._service)
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake

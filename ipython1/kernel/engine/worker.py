@@ -131,6 +131,8 @@ class Worker:
     """The main thread's loop.
 
     :param done: called in the main thread with each command and its outcome.
+    :ivar before_waiting: called in the main thread when there is nothing to do, with what tells whether there is
+        something again; may read from the connection until then.
     :ivar running: the command that runs.
     :ivar busy: whether a command or a task may be running.
     """
@@ -155,6 +157,7 @@ class Worker:
         self.running_since = 0.0
         self.busy = False
         self._told_late = False
+        self.before_waiting: Callable[[Callable[[], bool]], None] = lambda over: None
 
     def put(self, command: Command) -> None:
         """Queue a command; from any thread."""
@@ -211,8 +214,13 @@ class Worker:
             if self.source is not None:
                 self.source.idle()
             self.busy = False
+            if self._nothing_new.locked():
+                self.before_waiting(self._is_woken)
             self._nothing_new.acquire()
             self.busy = True
+
+    def _is_woken(self) -> bool:
+        return not self._nothing_new.locked()
 
     def _next_command(self) -> Command | None:
         if self._away:

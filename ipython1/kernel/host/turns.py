@@ -4,14 +4,20 @@ To have the reactor's thread call something, another thread wakes it: two switch
 pipe.  While the reactor only waits for its sockets, the other thread can as well do what has to be done itself, under
 a lock that says whose turn it is.  :class:`ReactorTurns` sits where Twisted's epoll reactor waits; other reactors get
 :class:`PlainTurns`, which do the same by waking the reactor.
+
+A thread that waits for what comes on a connection can also read it itself (:class:`ConnectionReader`).  Meanwhile the
+reactor does not look at that connection, so that the answer wakes one thread and not two, one after the other.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic  # user code may replace the one in the module
 from typing import Any, Final, Protocol
 
 from twisted.logger import Logger
@@ -27,10 +33,14 @@ SWITCH: Final = "IPYTHON1_TAKE_TURNS"
 ROUNDS: Final = 3
 """How often what is called at the end of a turn may ask for something else to be called then, before the next turn."""
 
+PATIENCE: Final = 0.01
+"""Seconds for which a thread that waits reads by itself; Ctrl-C, and all that happens elsewhere, waits as long."""
+
 _EPOLL: Final = getattr(select, "epoll", ())
 _READABLE: Final = getattr(select, "EPOLLIN", 1)
+_WRITABLE: Final = getattr(select, "EPOLLOUT", 4)
 _USED: Final = (
-    *("_newTimedCalls", "_justStopped", "_selectables"),
+    *("_newTimedCalls", "_justStopped", "_selectables", "_reads", "_writes"),
     *("_doReadOrWrite", "_disconnectSelectable", "threadCallQueue", "timeout"),
 )
 """What is used of Twisted's reactor and not documented; another version may have other names."""
@@ -48,6 +58,9 @@ class Turns(Protocol):
     def call_soon(self, function: Callable[[], object]) -> None:
         """Call ``function`` at the end of this turn; in the reactor's thread or a turn that was taken."""
 
+    def reader(self, connection: Any) -> ConnectionReader | None:
+        """Return what reads a connection, a selectable of Twisted's, in other threads; None if only the reactor can."""
+
 
 class PlainTurns:
     """Turns of any reactor; all of them are the reactor's own."""
@@ -59,6 +72,10 @@ class PlainTurns:
     def call_soon(self, function: Callable[[], object]) -> None:
         """See :class:`Turns`."""
         self._call_later(0, function)
+
+    def reader(self, connection: Any) -> ConnectionReader | None:
+        """See :class:`Turns`."""
+        return None
 
 
 class ReactorTurns:
@@ -101,21 +118,68 @@ class ReactorTurns:
         """See :class:`Turns`."""
         self._soon.append(function)
 
+    def reader(self, connection: Any) -> ConnectionReader | None:
+        """See :class:`Turns`."""
+        return ConnectionReader(self, connection)
+
     def _take(self, function: Callable[[], object]) -> None:
+        with self._lock:
+            if self._reactor.threadCallQueue:
+                self._reactor.callFromThread(function)
+            else:
+                self._turn(function)
+
+    def _turn(self, function: Callable[[], object]) -> None:
+        """Have one turn in this thread, which has the lock."""
+        reactor = self._reactor
+        its_thread = threadable.ioThread
+        threadable.ioThread = threading.get_ident()  # type: ignore[assignment]
+        try:
+            function()
+        finally:
+            self._make_calls()
+            threadable.ioThread = its_thread
+            if self._has_more:
+                reactor.wakeUp()
+
+    # -- for a ConnectionReader
+
+    def _leave(self, connection: Any, descriptor: int) -> bool:
+        """Have the reactor no longer look at what can be read; False if it has other things to do."""
+        reactor = self._reactor
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if not self._is_read(connection, descriptor):
+                return False
+            reactor._poller.modify(descriptor, _WRITABLE if descriptor in reactor._writes else 0)
+        finally:
+            self._lock.release()
+        return True
+
+    def _take_back(self, connection: Any, descriptor: int) -> None:
         reactor = self._reactor
         with self._lock:
-            if reactor.threadCallQueue:
-                reactor.callFromThread(function)
-                return
-            its_thread = threadable.ioThread
-            threadable.ioThread = threading.get_ident()  # type: ignore[assignment]
-            try:
-                function()
-            finally:
-                self._make_calls()
-                threadable.ioThread = its_thread
-                if self._has_more:
-                    reactor.wakeUp()
+            if self._is_read(connection, descriptor):
+                writable = _WRITABLE if descriptor in reactor._writes else 0
+                reactor._poller.modify(descriptor, _READABLE | writable)
+
+    def _is_read(self, connection: Any, descriptor: int) -> bool:
+        """Whether the connection is open, and not paused."""
+        reactor = self._reactor
+        return (
+            reactor._selectables.get(descriptor) is connection
+            and descriptor in reactor._reads
+            and not reactor._justStopped
+        )
+
+    def _read(self, connection: Any, descriptor: int) -> bool:
+        """Read from a connection; False if it is not to be read any more."""
+        with self._lock:
+            if not self._is_read(connection, descriptor):
+                return False
+            self._turn(partial(self._handle, ((descriptor, _READABLE),)))
+        return True
 
     def _make_calls(self) -> None:
         calls, self._soon = self._soon, []
@@ -172,6 +236,8 @@ class ReactorTurns:
                     if reason:
                         reactor._disconnectSelectable(selectable, reason, True)
                 else:
+                    if event & ~_WRITABLE:  # it is closed: what came before can still be read
+                        event |= _READABLE
                     reactor._doReadOrWrite(selectable, descriptor, event)
             except BaseException as problem:
                 _lost_by(reactor, selectable, problem)
@@ -185,8 +251,57 @@ def _lost_by(reactor: Any, selectable: Any, problem: BaseException) -> None:
         log.failure("what follows from the loss of a connection failed")
 
 
+class ConnectionReader:
+    """Reads one connection in a thread that waits for something that comes on it.
+
+    =========  ============================================  =========================================
+    state      event                                         becomes
+    =========  ============================================  =========================================
+    idle       :meth:`read_until`                            reading: the reactor does not look at it
+    reading    what is waited for has come; nothing has for  idle: the reactor reads again
+               some time; the connection is closed
+    reading    :meth:`read_until` in another thread          reading; that thread waits otherwise
+    =========  ============================================  =========================================
+    """
+
+    def __init__(self, turns: ReactorTurns, connection: Any) -> None:
+        self._turns = turns
+        self._connection = connection
+        self._descriptor = connection.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
+        self._idle = threading.Lock()
+
+    def read_until(self, over: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Read, in this thread, until ``over`` or for ``patience`` seconds; perhaps not at all.
+
+        The caller holds no lock that is also taken in the reactor's thread.
+        """
+        if _may_be_broken_off() or not self._idle.acquire(blocking=False):
+            return
+        with interrupts_deferred():  # Ctrl-C must not end a turn half-way
+            try:
+                if self._turns._leave(self._connection, self._descriptor):
+                    try:
+                        self._read_until(over, monotonic() + patience)
+                    finally:
+                        self._turns._take_back(self._connection, self._descriptor)
+            finally:
+                self._idle.release()
+
+    def _read_until(self, over: Callable[[], bool], deadline: float) -> None:
+        while not over():
+            left = deadline - monotonic()
+            if left <= 0 or not self._poll.poll(left * 1000):
+                break
+            if not self._turns._read(self._connection, self._descriptor):
+                break
+
+
 def _may_be_broken_off() -> bool:
-    """Whether what this thread does may end anywhere, by what a signal handler raises."""
+    """Whether what this thread does may end anywhere, by what a signal handler or a debugger raises."""
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        return True
     return threading.get_ident() == threading.main_thread().ident and has_other_handlers()
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from foolscap.referenceable import Referenceable
+from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from ipython1.kernel.host.peerprocess import Ends
+from ipython1.kernel.host.turns import ConnectionReader, turns_of
 from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
 from ipython1.kernel.tub.transportroom import TransportRoom
 from ipython1.kernel.wire.frames import Buffer
@@ -20,6 +22,13 @@ def ends_of(remote: Any) -> Ends | None:
     """Return the ends of the connection that a Foolscap reference came by."""
     broker = getattr(getattr(remote, "tracker", None), "broker", None)
     return Ends.of_transport(getattr(broker, "transport", None))
+
+
+def reader_of(remote: Any, reactor: Any) -> ConnectionReader | None:
+    """Return what reads the connection that a Foolscap reference came by, in threads that wait for what comes."""
+    broker = getattr(getattr(remote, "tracker", None), "broker", None)
+    transport = getattr(broker, "transport", None)
+    return turns_of(reactor).reader(transport) if isinstance(transport, tcp.Connection) else None
 
 
 def room_of(remote: Any) -> TransportRoom:

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError, ProtocolError
 from ipython1.kernel.host import sharedmemory
-from ipython1.kernel.tub.foolscaplink import FoolscapLink, ends_of
+from ipython1.kernel.tub.foolscaplink import FoolscapLink, ends_of, reader_of
 from ipython1.kernel.tub.memoryexchange import EXTRA, MemoryHub, PartyExchange
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
@@ -120,4 +120,6 @@ async def register(
         link.bulk.share(PartyExchange(told, sharing))
     face.connect(remote)
     face.gate = gate
+    if not link.lost:
+        link.reader = reader_of(remote, clock)
     return welcome

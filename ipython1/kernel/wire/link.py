@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.host.peerprocess import Ends
+from ipython1.kernel.host.turns import ConnectionReader
 from ipython1.kernel.wire import frames
 from ipython1.kernel.wire.bulk import OnSent, pack_reference
 from ipython1.kernel.wire.bulkport import BulkPort
@@ -110,6 +111,7 @@ class FrameLink:
     ===========  ==================================================
 
     :ivar ends: of its network connection, if it has one.
+    :ivar reader: reads that connection in a thread that waits for what comes, if any thread can.
     """
 
     def __init__(self, flusher: TurnFlusher, receiver: FrameReceiver) -> None:
@@ -121,6 +123,7 @@ class FrameLink:
         self._marked = False
         self.lost = False
         self.ends: Ends | None = None
+        self.reader: ConnectionReader | None = None
         self._room = RoomQueue(self.call_soon)
         self.bulk = BulkPort(self, flusher.spool, flusher.clock)
 
@@ -133,6 +136,12 @@ class FrameLink:
         self._transport = transport
         self.flush()
         self._room.attach(transport)
+
+    def read_until(self, over: Callable[[], bool]) -> None:
+        """Read what comes, in this thread, which waits for it: until ``over``, for a moment, or not at all."""
+        reader = self.reader
+        if reader is not None:
+            reader.read_until(over)
 
     @property
     def has_room(self) -> bool:
@@ -298,6 +307,7 @@ class FrameLink:
         self.lost = True
         self._parts = []
         self._transport = None
+        self.reader = None
         self._room.detach()
         for tell in (self.bulk.connection_lost, self._receiver.link_lost):
             try:

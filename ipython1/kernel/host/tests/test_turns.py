@@ -21,7 +21,7 @@ BEGIN = """
     take_turns(reactor)
     turns = turns_of(reactor)
     assert isinstance(turns, ReactorTurns), turns
-    thread = threading.Thread(target=reactor.run, args=(False,))
+    thread = threading.Thread(target=reactor.run, args=(False,), daemon=True)
 
     def until_it_waits():
         while turns._lock.locked() or reactor.threadCallQueue:
@@ -43,8 +43,8 @@ END = """
 """
 
 
-class TurnTests(SynchronousTestCase):
-    """Each in a process of its own, as a test runner has the reactor for itself."""
+class TurnTestCase(SynchronousTestCase):
+    """Each test in a process of its own, as a test runner has the reactor for itself."""
 
     def setUp(self) -> None:
         try:
@@ -55,6 +55,8 @@ class TurnTests(SynchronousTestCase):
     def run_program(self, text: str) -> None:
         run_program(BEGIN + text + END)
 
+
+class TurnTests(TurnTestCase):
     def test_a_thread_takes_the_turn_of_a_reactor_that_waits(self) -> None:
         self.run_program(
             """
@@ -167,12 +169,12 @@ class TurnTests(SynchronousTestCase):
         signal.raise_signal(signal.SIGALRM)
         seen.append(get_ident())
     def handler(number, frame):
-        raise TimeoutError
+        raise ArithmeticError
     signal.signal(signal.SIGALRM, handler)
     try:
         turns.call(call)
         from_thread(lambda: None)
-    except TimeoutError:
+    except ArithmeticError:
         seen.append("raised")
     from_thread(lambda: None)
     assert sorted(seen, key=str) == [thread.ident, "raised"], seen
@@ -181,6 +183,200 @@ class TurnTests(SynchronousTestCase):
     until_it_waits()
     turns.call(lambda: seen.append(get_ident()))
     assert seen[2:] == [get_ident()], seen
+    """
+        )
+
+
+READER = """
+    import socket, time
+
+    class Connection:
+        def __init__(self):
+            self.ours, self.theirs = socket.socketpair()
+            self.ours.setblocking(False)
+            self.seen, self.threads, self.lost = [], [], Event()
+            self.each_time = lambda: None
+            from_thread(lambda: reactor.addReader(self))
+        def fileno(self):
+            return self.ours.fileno()
+        def logPrefix(self):
+            return "connection"
+        def doRead(self):
+            self.each_time()
+            try:
+                data = self.ours.recv(100)
+            except BlockingIOError:
+                return
+            if not data:
+                return main.CONNECTION_DONE
+            assert isInIOThread()
+            self.seen.append(data)
+            self.threads.append(get_ident())
+        def connectionLost(self, reason):
+            self.ours.close()
+            self.lost.set()
+        def has(self, count):
+            return lambda: len(self.seen) >= count
+        def read_by_the_reactor(self, data):
+            before = len(self.seen)
+            self.theirs.send(data)
+            give_up = time.monotonic() + 20
+            while len(self.seen) == before:
+                assert time.monotonic() < give_up
+                time.sleep(0)
+            assert self.seen[-1] == data and self.threads[-1] == thread.ident
+
+    from twisted.internet import main
+    connection = Connection()
+    reader = turns.reader(connection)
+    until_it_waits()
+    reads = Event()
+
+    def until(over):
+        # What is asked only while the thread reads.
+        return lambda: reads.set() or over()
+"""
+
+
+class ReaderTests(TurnTestCase):
+    """Threads that read from a connection while they wait for what comes."""
+
+    def run_program(self, text: str) -> None:
+        super().run_program(READER + text)
+
+    def test_the_thread_that_waits_reads_and_the_reactor_does_before_and_after(self) -> None:
+        self.run_program(
+            """
+    connection.read_by_the_reactor(b"before")
+    until_it_waits()
+    def answer():
+        reads.wait(20)
+        connection.theirs.send(b"1")
+        while len(connection.seen) < 2:
+            pass
+        connection.theirs.send(b"2")
+    other = threading.Thread(target=answer)
+    other.start()
+    reader.read_until(until(connection.has(3)), 20)
+    other.join()
+    assert connection.threads[1:] == [get_ident()] * 2, connection.threads
+    assert not isInIOThread()
+    connection.read_by_the_reactor(b"after")
+    """
+        )
+
+    def test_it_does_not_read_for_longer_than_it_should_nor_when_it_has_come_already(self) -> None:
+        self.run_program(
+            """
+    begun = time.monotonic()
+    reader.read_until(lambda: False, 0.02)
+    assert 0.02 <= time.monotonic() - begun < 10
+    reader.read_until(lambda: True, 1000)
+    connection.read_by_the_reactor(b"after")
+    """
+        )
+
+    def test_one_thread_at_a_time_reads(self) -> None:
+        self.run_program(
+            """
+    def read():
+        reader.read_until(until(connection.has(1)), 20)
+    other = threading.Thread(target=read)
+    other.start()
+    assert reads.wait(20)
+    reader.read_until(lambda: False, 1000)
+    connection.theirs.send(b"1")
+    other.join(20)
+    assert connection.threads == [other.ident]
+    """
+        )
+
+    def test_what_came_before_the_other_side_closed_is_read_whoever_sees_the_end(self) -> None:
+        self.run_program(
+            """
+    for by_thread in (True, False):
+        connection = Connection()
+        reader = turns.reader(connection)
+        until_it_waits()
+        def end():
+            connection.theirs.send(b"the last")
+            connection.theirs.close()
+        if by_thread:
+            end_it = threading.Thread(target=lambda: (reads.wait(20), end()))
+            end_it.start()
+            reader.read_until(until(connection.lost.is_set), 1000)
+            end_it.join()
+        else:
+            assert turns._leave(connection, connection.fileno())
+            end()
+        assert connection.lost.wait(20)
+        assert connection.seen == [b"the last"], connection.seen
+        until_it_waits()
+        reader.read_until(lambda: False, 1000)  # it is closed
+    """
+        )
+
+    def test_a_paused_connection_is_not_read(self) -> None:
+        self.run_program(
+            """
+    from_thread(lambda: reactor.removeReader(connection))
+    until_it_waits()
+    connection.theirs.send(b"1")
+    reader.read_until(connection.has(1), 0.05)
+    assert not connection.seen
+    from_thread(lambda: reactor.addReader(connection))
+    give_up = time.monotonic() + 20
+    while not connection.seen:
+        assert time.monotonic() < give_up
+    assert connection.threads == [thread.ident]
+    """
+        )
+
+    def test_ctrl_c_comes_after_the_turn_and_soon(self) -> None:
+        self.run_program(
+            """
+    for when in ("in a turn", "while nothing comes"):
+        seen = len(connection.seen)
+        if when == "in a turn":
+            connection.each_time = lambda: signal.raise_signal(signal.SIGINT)
+            over = lambda: len(connection.seen) or not connection.theirs.send(b"1")
+        else:
+            connection.each_time = lambda: None
+            over = lambda: signal.raise_signal(signal.SIGINT)
+        until_it_waits()
+        try:
+            reader.read_until(over, 0.1)
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise AssertionError(when)
+        connection.each_time = lambda: None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert connection.seen == [b"1"], connection.seen
+    connection.read_by_the_reactor(b"2")
+    """
+        )
+
+    def test_the_reactor_reads_where_a_turn_could_be_broken_off(self) -> None:
+        self.run_program(
+            """
+    signal.signal(signal.SIGALRM, lambda number, frame: 1 / 0)
+    reader.read_until(lambda: False, 1000)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    import sys
+    sys.settrace(lambda frame, event, argument: None)
+    reader.read_until(lambda: False, 1000)
+    sys.settrace(None)
+    connection.read_by_the_reactor(b"1")
+    """
+        )
+
+    def test_an_error_ends_the_connection_and_not_the_wait(self) -> None:
+        self.run_program(
+            """
+    connection.each_time = lambda: 1 / 0
+    reader.read_until(lambda: connection.lost.is_set() or not connection.theirs.send(b"1"), 20)
+    assert connection.lost.is_set()
     """
         )
 
