@@ -92,16 +92,17 @@ class TurnTests(TurnTestCase):
         assert not under_way and isInIOThread()
         under_way.append(number)
         order[origin].append(number)
-        turns.call_soon(under_way.pop)
+        Event().wait(0)  # lets other threads run
+        under_way.pop()
     order = {n: [] for n in range(4)}
     def many(origin):
         for number in range(500):
-            turns.call(lambda: count(origin, number))
+            turns.call(lambda number=number: count(origin, number))
     threads = [threading.Thread(target=many, args=(n,)) for n in order]
     for each in threads: each.start()
     for each in threads: each.join()
     from_thread(lambda: None)
-    assert all(numbers == list(range(500)) for numbers in order.values()), order
+    assert all(numbers == list(range(500)) for numbers in order.values())
     """
         )
 
