@@ -268,7 +268,8 @@ TASK = Section(
             kinds.SIZE,
             64 * MIB,
             "Total size of the results already delivered to their client that are kept in memory for other "
-            "clients; the oldest are dropped first. With a journal, this is a cache.",
+            "clients; the oldest are dropped first. With a journal, this is a cache, which gives way to results that "
+            "are not delivered or not written yet.",
         ),
     ),
 )

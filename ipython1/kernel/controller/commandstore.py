@@ -140,6 +140,8 @@ class FileSource:
     :ivar relay: the transfer; add its sinks before :meth:`begin`.
     """
 
+    holding = False
+
     def __init__(
         self,
         journal: Journal,

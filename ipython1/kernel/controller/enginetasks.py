@@ -21,11 +21,11 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.controller.filepayload import FilePayload
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.queuedengine import QueuedEngine
+from ipython1.kernel.controller.resultgate import ResultGate
 from ipython1.kernel.controller.scheduling.instructions import Retract, Send, Stop
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer, joined, unpack_reference
-from ipython1.kernel.wire.bulkport import collect
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import Status
@@ -36,6 +36,7 @@ class Tasks(Protocol):
 
     machine: TaskMachine
     journal: Journal
+    gate: ResultGate
 
     def now(self) -> float: ...
 
@@ -244,7 +245,7 @@ class EngineFace:
                 problem = MessageSizeError(f"the result of task {task_id} did not arrive: {reason}")
                 self._failed(task_id, attempt, problem, first)
 
-        collect(relay, complete, self._tasks.soon)
+        self._tasks.gate.take(link.bulk, relay, complete)
 
     def _ended(self, results: Sequence[taskwire.Result], first: int) -> None:
         self._tasks.machine.results(self.engine.id, results, self._tasks.now(), first)

@@ -71,6 +71,11 @@ class ResultKeeper:
         self._call: Any = None
 
     @property
+    def unsafe(self) -> int:
+        """Bytes of results that are not safe yet."""
+        return self._unsafe
+
+    @property
     def full(self) -> bool:
         """Whether so much is not safe yet that no more should come."""
         return self._unsafe > FULL or self._journal.overfull

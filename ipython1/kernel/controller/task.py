@@ -40,6 +40,7 @@ from ipython1.kernel.controller.controllerservice import ControllerService, ICon
 from ipython1.kernel.controller.enginetasks import EngineFace
 from ipython1.kernel.controller.journal.interface import trouble_of
 from ipython1.kernel.controller.queuedengine import QueuedEngine
+from ipython1.kernel.controller.resultgate import ResultGate
 from ipython1.kernel.controller.resultkeeper import ResultKeeper
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.instructions import (
@@ -152,6 +153,7 @@ class TaskController:
             self.machine.clients, self.journal, controller.clock, self.rows, self.changed
         )
         self.machine.clients.closed = lambda: self._keeper.full
+        self.gate = ResultGate(lambda: self._keeper.unsafe, self.soon)
         self._faces: dict[int, EngineFace] = {}
         self._observers: dict[bytes, Observer] = {}
         self._leaving: set[bytes] = set()
@@ -377,6 +379,7 @@ class TaskController:
             self._timer = self.controller.clock.callLater(max(0.0, due - now), self._tick)
         if self._leaving:
             self._forget_functions()
+        self.gate.go_on()
         self.controller.waits.changed()
 
     def _tick(self) -> None:

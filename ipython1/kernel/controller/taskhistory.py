@@ -74,7 +74,8 @@ class TaskHistory:
             part = missing[start : start + AT_ONCE]
             stored = await self._journal.fetch_results(part)
             for task_id in part:
-                entries[task_id] = self._kept(task_id, stored.get(task_id))
+                what = _what(self._machine.store.tasks.get(task_id))
+                entries[task_id] = self._kept(task_id, stored.get(task_id))._replace(what=what)
         return [entries[task_id] for task_id in chosen]
 
     def _falling(self, states: Sequence[str], before: int | None) -> Iterator[int]:
@@ -192,7 +193,7 @@ class TaskHistory:
         task: object = self._machine.tasks.get(task_id)
         if task is None:
             finished = self._machine.store.results.get(task_id)
-            task = None if finished is None else finished.task
+            task = self._machine.store.tasks.get(task_id) if finished is None else finished.task
             if finished is None and not self._machine.store.knows(task_id):
                 raise IndexError(self._machine.clients.unknown(task_id))
         if not isinstance(task, TaskRecord):

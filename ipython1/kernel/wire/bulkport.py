@@ -63,6 +63,7 @@ class BulkPort:
         self._spool = Spool() if spool is None else spool
         self._clock = clock
         self._relaying = False
+        self._held_back = self._told_to_hold = False
         self._unnamed: UnnamedTransfers | None = None
         self._incoming: dict[int, IncomingBulk] = {}
         self._outgoing: dict[int, OutgoingBulk] = {}
@@ -118,11 +119,25 @@ class BulkPort:
         if relaying and not self._relaying:
             self._relaying = True
             self._spool.watch(self._spool_changed)
-            if self._spool.full:
-                self._spool_changed(True)
+            self._tell_hold()
+
+    @property
+    def holding(self) -> bool:
+        """Whether transfers to here begin only when they are acknowledged, as somebody takes them."""
+        return self._held_back or self._spool.full
+
+    def hold_back(self, hold: bool) -> None:
+        """Have no transfer to here begin before somebody takes it, also while there is room for what is not taken."""
+        self._held_back = hold
+        self._tell_hold()
+
+    def _tell_hold(self) -> None:
+        if self.holding != self._told_to_hold:
+            self._told_to_hold = self.holding
+            self.send(frames.BULK_HOLD, 0, bytes((self.holding,)))
 
     def _spool_changed(self, full: bool) -> None:
-        self.send(frames.BULK_HOLD, 0, bytes((full,)))
+        self._tell_hold()
         for relay in list(self.relays_in.values()):
             relay.pace()
 
@@ -375,12 +390,19 @@ class BulkPort:
             self._tidying = None
 
 
-class _Collector:
+class Collector:
     """Puts together what a relay brings, as it comes."""
 
-    def __init__(self, on_end: OnArrived) -> None:
+    def __init__(self, on_end: OnArrived, begun: bool) -> None:
         self._on_end = on_end
+        self._begun = begun
         self._taking = False
+
+    def begin(self) -> None:
+        """Take what comes from now on."""
+        self._begun = True
+        self._feed.begin()
+        self.offered()
 
     def attached(self, feed: Feed) -> None:
         self._feed = feed
@@ -396,7 +418,7 @@ class _Collector:
             self._feed.refuse(bytes(meta).decode())
 
     def offered(self) -> None:
-        if self._taking:
+        if self._taking or not self._begun:
             return  # an acknowledgement is answered with the next offer
         self._taking = True
         while (data := self._feed.take()) is not None:
@@ -408,14 +430,20 @@ class _Collector:
 
 
 def collect(
-    relay: BulkRelay, on_end: OnArrived, call_soon: Callable[[Callable[[], None]], object]
-) -> None:
+    relay: BulkRelay,
+    on_end: OnArrived,
+    call_soon: Callable[[Callable[[], None]], object],
+    later: bool = False,
+) -> Collector:
     """Take what a relay brings here: ``on_end`` gets the buffers, or None and the reason.
 
     :param call_soon: calls something in a later turn; ``on_end`` is called so.
+    :param later: whether to take nothing before :meth:`Collector.begin`.
     """
 
     def ended(buffers: list[WritableBuffer] | None, reason: str) -> None:
         call_soon(lambda: on_end(buffers, reason))
 
-    relay.attach(_Collector(ended))
+    collector = Collector(ended, not later)
+    relay.attach(collector, later=later)
+    return collector

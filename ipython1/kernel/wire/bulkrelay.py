@@ -62,6 +62,11 @@ class Feed:
         """The lengths of the transfer's buffers, packed."""
         return self._relay.sizes
 
+    def begin(self) -> None:
+        """The sink takes what comes from now on, if it was attached to do so later."""
+        if not self.over:
+            self._relay._grant()
+
     def next_run(self) -> Run | None:
         """The run that begins with the next piece, if there is one, and :meth:`take_run` may take it."""
         return None if self.over else self._relay._next_run(self)
@@ -105,6 +110,10 @@ class SourcePort(Protocol):
 
     send: SendFrame
     relays_in: dict[int, BulkRelay]
+
+    @property
+    def holding(self) -> bool:
+        """Whether transfers begin only when they are acknowledged."""
 
 
 class SinkPort(Protocol):
@@ -239,10 +248,11 @@ class BulkRelay:
 
     # -- its sinks
 
-    def attach(self, sink: Sink, on_end: OnSinkEnd | None = None) -> Feed:
+    def attach(self, sink: Sink, on_end: OnSinkEnd | None = None, later: bool = False) -> Feed:
         """Relay to ``sink`` as well.
 
         :param on_end: called when the sink is done, unless it is dropped.
+        :param later: whether the sink takes nothing before it calls :meth:`Feed.begin`.
         """
         feed = Feed(self, sink, on_end)
         sink.attached(feed)
@@ -254,13 +264,18 @@ class BulkRelay:
             return feed
         self._claimed = True
         self._feeds.append(feed)
-        if self._spool.full and not self._granted and self._source is not None:
-            # It has been told to wait.
-            self._granted = True
-            self._source.send(frames.BULK_ACK, self._number, ACKNOWLEDGED.pack(0))
+        if not later:
+            self._grant()
         self._finish_if_whole()
         sink.offered()
         return feed
+
+    def _grant(self) -> None:
+        """Have the source begin, if it has been told to wait."""
+        source = self._source
+        if source is not None and source.holding and not self._granted:
+            self._granted = True
+            source.send(frames.BULK_ACK, self._number, ACKNOWLEDGED.pack(0))
 
     def add_sink(self, port: SinkPort, on_end: OnSinkEnd | None = None) -> int:
         """Relay to the link of ``port`` as well.

@@ -338,10 +338,15 @@ class Clients:
 
     def _release(self, batch: Batch, now: float) -> None:
         if batch.finished:
-            batch.client.held -= batch.size
-            self.held -= batch.size
+            self._add_held(batch.client, -batch.size)
             self.store.release(batch, now)
             self._machine.timers.at(now + self._machine.settings.keep_age, "expire")
+
+    def _add_held(self, account: Account, size: int) -> None:
+        account.held += size
+        self.held += size
+        if self._machine.settings.journal:
+            self.store.make_room(self.held)
 
     def expire(self, now: float) -> None:
         """Let go of results that have been kept long enough."""
@@ -462,8 +467,7 @@ class Clients:
 
     def _hold(self, batch: Batch, now: float) -> None:
         """A batch is in memory until it is kept, and confirmed or spilled."""
-        batch.client.held += batch.size
-        self.held += batch.size
+        self._add_held(batch.client, batch.size)
         if not self._machine.settings.journal:
             self.kept(batch, now)
         elif not batch.kept:

@@ -137,6 +137,10 @@ def _check_store(machine: TaskMachine) -> None:
         _demand(finished.id == task_id, f"result {task_id} is filed under another's number")
         _demand(store.knows(task_id), f"task {task_id} has a result and is not known to be done")
         _demand(task_id not in machine.tasks, f"task {task_id} has a result and is not done")
+    for task_id, task in store.tasks.items():
+        _demand(task.id == task_id, f"task {task_id} is filed under another's number")
+        _demand(store.knows(task_id), f"task {task_id} is kept and not known to be done")
+        _demand(task_id not in store.results, f"task {task_id} is kept twice")
     both = set(store.succeeded) & set(store.failed)
     _demand(not both, f"tasks {sorted(both)} have both succeeded and failed")
 

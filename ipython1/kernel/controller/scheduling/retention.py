@@ -4,7 +4,9 @@ Without a journal, a result is *unread* until the client that submitted the task
 not dropped, and count against that client's credit (see ``accounts``).  Read ones are kept for other clients up to an
 age and a size, oldest first out.
 
-With one, what is here is what is not in the journal yet, and a cache of the rest, up to the same size.
+With one, what is here is what its client has not confirmed or the journal does not have yet, and a cache of the rest.
+All of it together has the same size, at most, or what cannot be let go of has: so results leave the cache when others
+come.  What was submitted is kept after that, as it is nowhere else.
 
 The ids of all finished tasks are kept until they are cleared; they take next to nothing.
 """
@@ -15,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from ipython1.kernel.controller.idset import IdSet
-from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
+from ipython1.kernel.controller.scheduling.accounts import PER_RESULT, Batch, Finished, Task
 
 
 class ResultStore:
@@ -23,16 +25,22 @@ class ResultStore:
 
     :param max_size: bytes of read results that are kept.
     :param max_age: seconds for which they are kept after completion.
+    :ivar results: those that are here.
+    :ivar tasks: what was submitted of those that have left the cache.
     """
 
     def __init__(self, max_size: int, max_age: float) -> None:
         self.max_size = max_size
         self.max_age = max_age
         self.results: dict[int, Finished] = {}
+        self.tasks: dict[int, Task] = {}
         self.succeeded = IdSet()
         self.failed = IdSet()
         self._read: deque[tuple[float, int, list[Finished]]] = deque()
         self._read_size = 0
+        self._bare: deque[tuple[float, int, list[Finished | Task]]] = deque()
+        self._bare_size = 0
+        self._room = max_size
 
     def add(self, batch: list[Finished]) -> None:
         """Tasks have finished; nobody has read them."""
@@ -66,19 +74,57 @@ class ResultStore:
             size = sum(each.size for each in finished)
         self._read.append((now, size, finished))
         self._read_size += size
-        while self._read_size > self.max_size and self._read:
+        self._fit()
+
+    def make_room(self, held: int) -> None:
+        """The cache gives way to results that wait for something, and have ``held`` bytes."""
+        self._room = max(0, self.max_size - held)
+        self._fit()
+
+    def _fit(self) -> None:
+        while self._read_size + self._bare_size > self.max_size and (self._bare or self._read):
             self._drop_oldest()
+        while self._read_size > self._room and self._read:
+            self._strip_oldest()
 
     def _drop_oldest(self) -> None:
-        _, size, batch = self._read.popleft()
-        self._read_size -= size
-        self._drop(batch)
+        if self._bare:  # which are older than all others
+            _, size, bare = self._bare.popleft()
+            self._bare_size -= size
+            self._drop(bare)
+        else:
+            _, size, batch = self._read.popleft()
+            self._read_size -= size
+            self._drop(batch)
 
-    def _drop(self, batch: Iterable[Finished]) -> None:
+    def _strip_oldest(self) -> None:
+        """Keep what was submitted, and errors: some questions are answered from them."""
+        now, size, batch = self._read.popleft()
+        self._read_size -= size
         results = self.results
+        bare: list[Finished | Task] = []
+        size = 0
         for finished in batch:
-            if results.get(finished.id) is finished:
+            if results.get(finished.id) is not finished:
+                continue
+            if finished.error is not None:
+                bare.append(finished)
+                size += finished.size
+            else:
+                task = finished.task
                 del results[finished.id]
+                self.tasks[finished.id] = task
+                bare.append(task)
+                size += PER_RESULT + len(task.payload)
+        self._bare.append((now, size, bare))
+        self._bare_size += size
+
+    def _drop(self, batch: Iterable[Finished | Task]) -> None:
+        for each in batch:
+            if self.results.get(each.id) is each:
+                del self.results[each.id]
+            elif self.tasks.get(each.id) is each:
+                del self.tasks[each.id]
 
     def knows(self, task_id: int) -> bool:
         """Whether a task of this id has finished, kept or not."""
@@ -86,8 +132,8 @@ class ResultStore:
 
     def expire(self, now: float) -> float | None:
         """Drop what is too old; returns when to call this again."""
-        while self._read:
-            due = self._read[0][0] + self.max_age
+        while queue := self._bare or self._read:
+            due = queue[0][0] + self.max_age
             if due > now:
                 return due
             self._drop_oldest()
@@ -98,5 +144,6 @@ class ResultStore:
         finished = self.results.pop(task_id, None)
         if finished is not None and finished.read:
             finished.payload = b""
+        self.tasks.pop(task_id, None)
         self.succeeded.discard(task_id)
         self.failed.discard(task_id)

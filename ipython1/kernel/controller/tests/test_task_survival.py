@@ -18,6 +18,7 @@ from ipython1.kernel.controller.tests.taskdesk import (
     WireEngine,
 )
 from ipython1.kernel.wire import bulk, taskwire
+from ipython1.kernel.wire.tasksync import TaskEntry
 from ipython1.kernel.wire.taskwire import OptionsSpec, Status
 from ipython1.testing.memory import MemoryTransport
 
@@ -318,6 +319,39 @@ class JournalTests(JournalCase):
             self.desk.pump.run()
         self.assertEqual(sorted(self.client.results), ids)
         self.assertEqual({len(value) for _, value in self.client.results.values()}, {50_000})
+
+
+class CacheTests(JournalCase):
+    """Results that are in the journal are held in memory, too, while there is room."""
+
+    config = replace(CONFIG, result_size=100_000)
+
+    def test_they_give_way_to_results_that_nobody_has_read(self) -> None:
+        read = self.end(8)
+        self.client.silent = True
+        self.end(11)
+        held = self.desk.tasks.machine.store.results
+        self.assertLess(sum(len(finished.payload) for finished in held.values()), 100_000)
+        self.assertNotIn(read[0], held)
+        other = WireClient(self.desk)
+        number = other.ask_later("fetch", taskids=read, wait=True)
+        self.write()
+        other.answer(number)
+        self.assertEqual(other.results, dict.fromkeys(read, (OK, bytes(9000))))
+        self.assertEqual(other.ask("submission", taskid=read[0]), [], "it can be submitted again")
+        number = other.ask_later("history", limit=100, states=None, before=None, own=False)
+        self.write()
+        entries = [TaskEntry.unpack(row) for row in other.answer(number)]
+        self.assertEqual({entry.what for entry in entries}, {"f"})
+
+    def end(self, number: int) -> list[int]:
+        """Some tasks; the journal has their results."""
+        ids = []
+        for _ in range(number):
+            ids += self.submit(b"a", what="f")
+            self.engine.end(data=bytes(9000))
+            self.write()
+        return ids
 
 
 class RestartTests(JournalCase):

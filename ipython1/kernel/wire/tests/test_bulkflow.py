@@ -255,6 +255,30 @@ class HoldTest(BulkTest):
         self.assertEqual(b"".join(sink.got), some_bytes(20))
         self.assertTrue(self.spool.full)
 
+    def test_a_link_may_be_held_back_while_there_is_room(self):
+        self.wire = Wire(True)
+        self.wire.second.hold_back(True)
+        self.settle()
+        numbers = [self.start() for _ in range(3)]
+        self.settle()
+        heard, soon = [], []
+        later = collect(
+            self.relay(numbers[0]), lambda *end: heard.append(end), soon.append, later=True
+        )
+        taken = self.relay(numbers[1])
+        taken.attach(Memory())
+        self.settle()
+        received = [self.relay(number)._received for number in numbers]
+        self.assertEqual(received, [0, WINDOW, 0], "only what somebody takes has begun")
+        later.begin()
+        self.settle()
+        soon.pop()()
+        self.assertEqual(heard, [([some_bytes(20)], "")])
+        self.wire.second.hold_back(False)
+        self.settle()
+        self.assertEqual(self.relay(numbers[2])._received, WINDOW)
+        self.assertEqual(self.ended, [None])
+
     def relay_of_new(self):
         number = self.start()
         self.settle()
