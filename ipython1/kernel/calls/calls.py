@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from twisted.logger import Logger
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import (
     CompositeError,
     InvalidEngineID,
@@ -278,6 +279,8 @@ class Request:
         except KernelError as problem:
             return _refusal(engine_id, problem)
         except Exception as problem:
+            if raised_by_handler(problem):
+                raise
             # It is no engine of ours; what the others gave must not be lost by that.
             unreadable = SerializationError(
                 f"the answer of engine {engine_id} cannot be read: {problem!r}"

@@ -6,7 +6,7 @@ gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from ipython1.core.origins import Origins
@@ -42,7 +42,6 @@ class Parts:
 
     def __init__(self, session: History) -> None:
         self._session = session
-        self._namespace: Mapping[str, object] = session.user_ns
         self._origins: Origins[str] = Origins(session.user_ns)
         self._parts: dict[str, Part] = {}
         self._names: dict[str, None] = {}
