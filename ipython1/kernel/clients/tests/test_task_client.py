@@ -591,16 +591,15 @@ class MapTests(SynchronousTestCase):
     def test_a_dependency_that_raises_is_told(self) -> None:
         cluster = InMemoryCluster(2)
         tc = cluster.task()
-        task_id = tc.run(MapTask(abs, (-1,), depend=lambda properties: nowhere))  # noqa: F821
+        task_id = tc.run(MapTask(abs, (-1,), depend=lambda properties: properties["ok"]))
         cluster.pump.run()
-        told = "its depend function raised NameError: name 'nowhere' is not defined on engines 0, 1"
+        told = "its depend function raised KeyError: 'ok' on engines 0, 1"
         self.assertIn(told, tc.queue_status(verbose=True).reasons[task_id])
         with contextlib.redirect_stderr(io.StringIO()) as shown:
             cluster.pump.advance(2)
             cluster.pump.run()
         self.assertTrue(shown.getvalue().startswith(f"task {task_id} waits: {told}, which counts"))
-        cluster.multiengine().execute("nowhere = True", targets=1)
-        tc.spin()
+        cluster.multiengine().set_properties({"ok": True}, targets=1)
         result = tc.get_task_result(task_id, block=True)
         self.assertEqual((result.result, result.engineid), (1, 1))
 
