@@ -263,10 +263,11 @@ def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Req
     def deal(whole: Any, ids: Sequence[int]) -> list[tuple[int, Buffers]]:
         named: list[tuple[int, Buffers]] = []
         scatter, all_ids = uuid.uuid4().hex, list(ids)
-        for index, part in enumerate(distribution.partition(whole, len(ids))):
+        parts = distribution.partition(whole, len(ids))
+        for number, (engine_id, part) in enumerate(zip(ids, parts, strict=True)):
             value = dumps(single_element(part) if flatten else part, snapshot=snapshot)
-            packed = SCATTER.pack({key: value}, Part(key, scatter, index, all_ids))
-            named.append((ids[index], packed))
+            packed = SCATTER.pack({key: value}, Part(key, scatter, number, all_ids))
+            named.append((engine_id, packed))
         return named
 
     return _dealt(SCATTER, seq, deal)
@@ -344,6 +345,13 @@ def raw_map(
         cut = [distribution.partition(column, len(ids)) for column in columns]
         work: list[tuple[int, Buffers]] = []
         results.sizes = [len(part) for part in cut[0]]
+        if any([len(part) for part in each] != results.sizes for each in cut[1:]) or (
+            len(results.sizes) != len(ids) or sum(results.sizes) != len(columns[0])
+        ):
+            raise ClientError(
+                f"the distribution {dist!r} makes {len(results.sizes)} parts with {sum(results.sizes)} items "
+                f"of {len(columns[0])} items for {len(ids)} engines; a map needs each item once"
+            )
         for index, engine_id in enumerate(ids):
             if results.sizes[index]:
                 parts = dumps([column[index] for column in cut], snapshot=snapshot)

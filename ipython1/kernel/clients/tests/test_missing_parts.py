@@ -6,9 +6,11 @@ import warnings
 from typing import Any
 
 import numpy
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.basics.error import CompositeError, NotDefined, PartsMissing
+from ipython1.kernel.basics.error import CompositeError, KernelError, NotDefined, PartsMissing
+from ipython1.kernel.clients.tests.test_multiengine_faults import FaultsCase
 from ipython1.testing import InMemoryCluster
 
 
@@ -182,3 +184,27 @@ class PullTest(PartsCase):
         self.assertEqual(pulled, [(1, 5, 9)])
         self.assertEqual(self.mec.pull("s", targets=[0, 1, 2]), [1, 5, 9])
         self.assertEqual(self.mec.pull("c"), [1] * 3)
+
+
+class DyingTest(FaultsCase):
+    """An engine dies at every moment of a program: it gets the whole, or an error."""
+
+    def test_a_scatter_and_a_gather(self) -> None:
+        def program() -> Deferred[Any]:
+            async def run() -> Any:
+                await self.mec.scatter("x", range(8))
+                await self.mec.execute("y = [2 * each for each in x]")
+                return await self.mec.gather("y")
+
+            return ensureDeferred(run())
+
+        errors = set()
+
+        def check(ended: Any) -> None:
+            if isinstance(ended, KernelError):
+                errors.add(type(ended))
+            else:
+                self.assertEqual(ended, list(range(0, 16, 2)))
+
+        self.each_moment(program, lambda: self.cluster.engines[1].kill(), check)
+        self.assertEqual(errors, {CompositeError, PartsMissing})
