@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import types
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Generic, TypeVar
 
 Mark = TypeVar("Mark")
@@ -51,11 +53,7 @@ class Origins(Generic[Mark]):
         """Code ran; what is not Python is passed over."""
         if not self._marks:
             return
-        try:
-            statements = ast.parse(source).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return
-        for statement in statements:
+        for statement in _statements(source):
             self._statement(statement)
 
     def _statement(self, statement: ast.stmt) -> None:
@@ -87,6 +85,19 @@ class Origins(Generic[Mark]):
                 name = _root(each.func)
                 if not isinstance(self._namespace.get(name), types.ModuleType):
                     yield name
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    # Only escapes in texts are warned of, which was done when the code ran; other warnings would be given again if the
+    # filters were touched.
+    silence: AbstractContextManager[object] = nullcontext()
+    if "\\" in source:
+        silence = warnings.catch_warnings(action="ignore")
+    try:
+        with silence:
+            return ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 def _assignment(statement: ast.stmt) -> tuple[list[str], ast.expr | None]:

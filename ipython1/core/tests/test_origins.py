@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -55,6 +56,11 @@ class OriginsTest(SynchronousTestCase):
         self.assertEqual(self.after("x = x * 2", "x += 1", "y = x"), {"x", "y"})
         self.assertEqual(self.after("y = x", "x = 5", "z = x"), {"y"})
         self.assertEqual(self.after("del x", "y = x"), set())
+
+    def test_nothing_is_warned_of_again(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.assertEqual(self.after("y = [x, '\\d']"), {"x", "y"})
 
     def test_names_are_set_from_elsewhere(self) -> None:
         origins: Origins[str] = Origins({})

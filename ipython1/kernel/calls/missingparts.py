@@ -5,6 +5,7 @@ Each engine tells what it knows of parts (:mod:`ipython1.kernel.engine.parts`).
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -50,8 +51,16 @@ def with_warning(
     """Return what all engines have under names; warn if that is not the whole, as far as it is known."""
     problem = _problem(keys, readings, _known(outcomes))
     if problem:
-        warnings.warn(problem, RuntimeWarning, stacklevel=2)
+        warnings.warn(problem, RuntimeWarning, stacklevel=_level_of_user())
     return readings
+
+
+def _level_of_user() -> int:
+    """Return the ``stacklevel``, for the caller, of the code that uses this package."""
+    level, frame = 0, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("ipython1."):
+        level, frame = level + 1, frame.f_back
+    return level + 1
 
 
 def _known(outcomes: Sequence[Outcome]) -> Known:

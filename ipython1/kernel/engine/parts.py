@@ -89,18 +89,20 @@ class Parts:
             del self._names[next(iter(self._names))]
 
     def _look(self) -> None:
-        """Go through what happened since the last time."""
-        seen, self._seen = self._seen, self._session.number - 1
-        pushes, self._pushes = self._pushes, []
-        if not self._parts:
-            return
-        for number, source in self._session.sources_since(seen):
-            while pushes and pushes[0][0] <= number:
-                self._set_whole(pushes.pop(0)[1])
-            self._origins.ran(source)
-        for _, names in pushes:
-            self._set_whole(names)
+        """Go through what happened since the last time; where an interrupt ends that, the next time goes on."""
+        number = self._session.number
+        if self._parts:
+            for each, source in self._session.sources_since(self._seen):
+                self._take_pushes(each)
+                self._origins.ran(source)
+                self._seen = each
+            self._take_pushes(number)
+        self._pushes.clear()
+        self._seen = number - 1
 
-    def _set_whole(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._origins.set(name)
+    def _take_pushes(self, number: int) -> None:
+        """Take what was pushed before a command."""
+        while self._pushes and self._pushes[0][0] <= number:
+            for name in self._pushes[0][1]:
+                self._origins.set(name)
+            del self._pushes[0]

@@ -85,6 +85,19 @@ class GatherTest(PartsCase):
         self.mec.execute("y = x")
         self.assertEqual(self.mec.gather("y"), list(range(8)))
 
+    def test_the_order_of_pushes_and_commands(self) -> None:
+        self.mec.scatter("x", range(8))
+        self.mec.push({"y": [0], "z": [0]})
+        self.mec.execute("y = x")
+        self.mec.push({"z": [1]})
+        self.mec.execute("w = z")
+        self.mec.execute("z = y")
+        self.mec.push({"y": [2]})
+        self.lose(0)
+        self.assertEqual(self.mec.gather("w"), [1] * 3)
+        self.assertEqual(self.mec.gather("y"), [2] * 3)
+        self.missing("z")
+
     def test_named_engines_give_what_they_have(self) -> None:
         self.mec.scatter("a", range(8))
         self.lose(3)
