@@ -391,6 +391,10 @@ class Interpreter:
         """
         return self._results.get(i)
 
+    def sources_since(self, number: int) -> list[tuple[int, str]]:
+        """Return the numbers and sources, as Python, of the commands after ``number`` whose results are kept."""
+        return [(each.number, each.translated) for each in self._results.since(number)]
+
 
 def _checked(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(namespace, Mapping):

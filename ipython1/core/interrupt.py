@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, suppress
+from inspect import CO_VARARGS
 from signal import getsignal  # user code may replace the one in the module
 from types import FrameType, TracebackType
 from typing import Any, Final
@@ -82,6 +83,41 @@ def has_other_handlers() -> bool:
         return True
     _seen = handlers
     return False
+
+
+def raised_by_handler(problem: BaseException) -> bool:
+    """Whether a signal handler has raised an exception, and not the code that it struck.
+
+    Who called that code is to get it as it is, as with any other code of Python; what was under way can be done again.
+    """
+    handlers = {_code_of(handler) for handler in map(_getsignal, _SIGNALS) if callable(handler)}
+    trace = problem.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        # It may have put back another handler before.
+        if frame.f_code in handlers or _is_called_as_handler(frame):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _code_of(handler: object) -> object:
+    return getattr(getattr(handler, "__func__", handler), "__code__", None)
+
+
+def _is_called_as_handler(frame: FrameType) -> bool:
+    """Whether the last arguments of a frame's function are a signal and a frame."""
+    code, values = frame.f_code, frame.f_locals
+    count = code.co_argcount
+    arguments = [values.get(name) for name in code.co_varnames[:count]]
+    if code.co_flags & CO_VARARGS:
+        arguments += values.get(code.co_varnames[count + code.co_kwonlyargcount], ())
+    return (
+        len(arguments) >= 2
+        and isinstance(arguments[-1], FrameType)
+        and isinstance(arguments[-2], int)
+        and arguments[-2] in _SIGNALS
+    )
 
 
 class InterruptGate:

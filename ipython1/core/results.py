@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from ipython1.checks import check_int
@@ -159,6 +160,11 @@ class ResultHistory:
         raise IndexError(
             f"there is no command {wanted}: commands are numbered from 1, and the last one is {self._last}"
         )
+
+    def since(self, number: int) -> list[CommandResult]:
+        """Return the results of the commands after ``number`` that are kept, oldest first."""
+        latest = (result for result, _ in reversed(self._results.values()))
+        return list(takewhile(lambda result: result.number > number, latest))[::-1]
 
     def __iter__(self) -> Iterator[CommandResult]:
         return (result for result, _ in list(self._results.values()))

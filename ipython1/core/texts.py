@@ -65,6 +65,14 @@ def short_repr(value: object) -> str:
         return f"<{type_name(value)} with failing repr>"
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question for the end of an error about a mistyped word; empty if no known word is like it."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 def compress_ids(ids: Iterable[int]) -> str:
     """Format ids such as ``[0, 1, 2, 5]`` as ``0-2,5``."""
     runs: list[list[int]] = []

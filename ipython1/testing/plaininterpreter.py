@@ -39,6 +39,14 @@ class PlainInterpreter:
         self._results.append(result)
         return result
 
+    @property
+    def number(self) -> int:
+        """The number of the next command."""
+        return len(self._results) + 1
+
+    def sources_since(self, number: int) -> list[tuple[int, str]]:
+        return [(each.number, each.translated) for each in self._results[number:]]
+
     def run_source(self, source: str) -> None:
         exec(compile(source, "<command>", "exec"), self.user_ns)
 

@@ -38,6 +38,7 @@ __all__ = [
     "NotDefined",
     "NotStarted",
     "OutOfMemory",
+    "PartsMissing",
     "ProtocolError",
     "QueueCleared",
     "ResultAlreadyRetrieved",
@@ -153,6 +154,10 @@ class InvalidClientID(KernelError):
 
 class InvalidDeferredID(KernelError):
     """The result of this pending call was dropped (by ``flush``) and can no longer be fetched."""
+
+
+class PartsMissing(KernelError):
+    """An engine is gone that had a part of a scattered sequence, so what the others have is not the whole."""
 
 
 class QueueCleared(KernelError):

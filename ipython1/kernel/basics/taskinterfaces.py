@@ -158,6 +158,9 @@ class ITaskObserver(Interface):
     def credit(accepted: int, tasks: int, size: int) -> None:
         """Learn how many of the client's tasks have arrived, and how many tasks and bytes it may submit in total."""
 
+    def note(text: str) -> None:
+        """Learn something about the client's tasks that its user is to know."""
+
 
 class IScheduledTask(Interface):
     """A task as a scheduler sees it."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import CompositeError, WaitInterrupted
 from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
@@ -179,14 +180,21 @@ def attend(pending: Waited, timeout: float | None) -> LiveView | None:
             pending.wait_done(timeout)
             return None
         deadline = None if timeout is None else time.monotonic() + timeout
-        with suppress(TimeoutError):
-            pending.wait_done(LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER))
+        _wait_a_while(pending, LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER))
         if pending.done():
             return None
         with enginewaits.waiting(pending):
             return _watch(pending, deadline)
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
+
+
+def _wait_a_while(pending: Waited, seconds: float) -> None:
+    try:
+        pending.wait_done(seconds)
+    except TimeoutError as problem:
+        if raised_by_handler(problem):
+            raise  # it is the user's
 
 
 def _watch(pending: Waited, deadline: float | None) -> LiveView:
@@ -231,8 +239,7 @@ def watch_progress(pending: Waited, timeout: float | None, interval: float) -> b
             if over or (left is not None and left <= 0):
                 return over
             pause = max(interval, LEAST_INTERVAL)
-            with suppress(TimeoutError):
-                pending.wait_done(pause if left is None else min(pause, left))
+            _wait_a_while(pending, pause if left is None else min(pause, left))
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
     finally:

@@ -45,7 +45,7 @@ class AwayNotice:
         seconds = self._reactor.seconds() - self._since
         self._since = None
         if self._told and self._end.connected:
-            _write(f"the controller is back after {seconds:.0f} s")
+            write_notice(f"the controller is back after {seconds:.0f} s")
 
     def _tell(self) -> None:
         self._call = self._reactor.callLater(self._pause, self._tell)
@@ -53,11 +53,12 @@ class AwayNotice:
             self._told = True
             self._pause *= FACTOR
             seconds = self._reactor.seconds() - self._since
-            _write(
+            write_notice(
                 f"the controller is away since {seconds:.0f} s ({self._reason}); waiting; Ctrl-C stops waiting"
             )
 
 
-def _write(text: str) -> None:
+def write_notice(text: str) -> None:
+    """Tell people something, on the standard error."""
     if sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)

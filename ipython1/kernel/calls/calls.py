@@ -11,10 +11,11 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from twisted.logger import Logger
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import (
     CompositeError,
     InvalidEngineID,
@@ -116,6 +117,14 @@ ForTargets = Callable[[Sequence[int]], list[tuple[int, Buffers]]]
 """Returns the arguments of each target that takes part, given the targets' ids."""
 
 
+class Arrange(Protocol):
+    """See :class:`Request`."""
+
+    def __call__(
+        self, readings: list[Reading], outcomes: Sequence[Outcome], /
+    ) -> list[Reading]: ...
+
+
 class Reading(NamedTuple):
     """What an engine's outcome holds.
 
@@ -145,6 +154,8 @@ class Request:
     :ivar parts: what ``for_targets`` returned, once the targets are known.
     :ivar read: decodes one engine's value from the buffers of its outcome.
     :ivar combine: makes the result of the call from the engines' values in the order of the targets.
+    :ivar arrange: returns all :class:`Reading` objects in the order for ``combine``; raises what is wrong with them
+        together.
     :ivar conclude: does that from all :class:`Reading` objects instead, including failures.
     :ivar output: returns what a command wrote from its value, where the value contains that.
     :ivar stream: whether output is sent while the command runs.
@@ -165,6 +176,7 @@ class Request:
     parts: Sequence[tuple[int, Buffers]] | None = None
     prints: bool = False
     adjoins: bool = False
+    arrange: Arrange | None = None
 
     @classmethod
     def of(
@@ -202,12 +214,15 @@ class Request:
 
         :param outputs: gets what each engine wrote, by id.
         :raises CompositeError: if any engine failed.
+        :raises PartsMissing: if an engine that had a part is gone.
         """
         readings = [self._read_one(outcome) for outcome in outcomes]
         if outputs is not None:
             outputs.update((each.engine_id, each.output) for each in readings)
         if self.conclude is not None:
             return self.conclude(readings)
+        if self.arrange is not None:
+            readings = self.arrange(readings, outcomes)
         values = [each.value for each in readings if each.failure is None]
         failed = [each for each in readings if each.failure is not None]
         if failed:
@@ -264,6 +279,8 @@ class Request:
         except KernelError as problem:
             return _refusal(engine_id, problem)
         except Exception as problem:
+            if raised_by_handler(problem):
+                raise
             # It is no engine of ours; what the others gave must not be lost by that.
             unreadable = SerializationError(
                 f"the answer of engine {engine_id} cannot be read: {problem!r}"

@@ -59,6 +59,13 @@ class ControllerQuestions(CheckedAttributes):
         known = sorted(self._connection.end.ids) if isinstance(chosen, slice) else ()
         return normalize_targets(chosen, known), self._block(block)
 
+    def _names_all(self, targets: Targets) -> bool:
+        """Return whether these are all engines, whichever they are."""
+        chosen = self.targets if targets is None else targets
+        return (isinstance(chosen, str) and chosen == "all") or (
+            isinstance(chosen, slice) and chosen == slice(None)
+        )
+
     def _block(self, block: bool | None) -> bool:
         return check_bool("block", self.block if block is None else block)
 

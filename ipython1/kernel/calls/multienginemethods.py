@@ -121,9 +121,10 @@ class MultiEngineMethods(ControllerQuestions):
         """Fetch objects from the engines by name.
 
         :param keys: a name or a list of names.
-        :returns: for each target, the object of a single name, or a list of the objects of several names.
+        :returns: for each target, the object of a single name, or a list of the objects of several names.  There is a
+            ``RuntimeWarning`` where :meth:`gather` would raise ``PartsMissing``.
         """
-        return self._run(requests.pull(keys), targets, block)
+        return self._run(requests.pull(keys, self._names_all(targets)), targets, block)
 
     def zip_pull(
         self, keys: str | Sequence[str], targets: Targets = None, block: bool | None = None
@@ -133,7 +134,7 @@ class MultiEngineMethods(ControllerQuestions):
         :param keys: a name or a list of names.
         :returns: for each name, a tuple with the objects of all targets.
         """
-        return self._run(requests.zip_pull(keys), targets, block)
+        return self._run(requests.zip_pull(keys, self._names_all(targets)), targets, block)
 
     def push_function(
         self,
@@ -220,8 +221,10 @@ class MultiEngineMethods(ControllerQuestions):
         :returns: the sequence, of the kind that was scattered; arrays and tables are joined along axis 0.  Parts of
             different kinds, and single objects, become a list.
         :raises ClientError: if ``dist`` is unknown.
+        :raises PartsMissing: if ``targets`` is ``'all'`` and an engine is gone, or was started again, that had a part
+            of this sequence, or of one that it was computed from.
         """
-        return self._run(requests.gather(key, dist), targets, block)
+        return self._run(requests.gather(key, dist, self._names_all(targets)), targets, block)
 
     # -- modules and files
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Protocol
 from twisted.logger import Logger
 
 from ipython1.checks import check_timeout, is_number
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
@@ -122,7 +123,7 @@ class PendingResult(Future[Any]):
         try:
             return self.result(timeout)
         except TimeoutError as problem:
-            if self.done() or isinstance(problem, ResultNotCompleted):
+            if self.done() or isinstance(problem, ResultNotCompleted) or raised_by_handler(problem):
                 raise
             raise ResultNotCompleted(
                 f"{self.name} did not finish within {timeout:g} s; it is still running"
@@ -213,6 +214,8 @@ class PendingResult(Future[Any]):
             try:
                 value: Any = self.result()
             except Exception as problem:
+                if raised_by_handler(problem):
+                    raise
                 value = problem
             f(value, *args, **kwargs)
 
@@ -338,6 +341,8 @@ class PendingResult(Future[Any]):
                 try:
                     self._decoded = (self._finish(raw), None)
                 except Exception as problem:
+                    if raised_by_handler(problem):
+                        raise  # it can be decoded again
                     self._decoded = (None, problem)
             return self._decoded
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import keyword
 import types
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from ipython1.checks import check_int, check_settable
 from ipython1.kernel.basics.error import ClientError
-from ipython1.kernel.calls.calls import Request
+from ipython1.kernel.calls.calls import Arrange, Request
 from ipython1.kernel.calls.map import get_distribution
 from ipython1.kernel.calls.mapresults import MapResults
+from ipython1.kernel.calls.missingparts import in_order, with_warning
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.sequences import as_sequence, check_sequences, is_array, single_element
 from ipython1.kernel.objects.commands import (
@@ -35,8 +37,10 @@ from ipython1.kernel.objects.commands import (
     PUSH,
     PUSH_FUNCTION,
     RESET,
+    SCATTER,
     SET_PROPERTIES,
     CommandKind,
+    Part,
     ReturnValue,
 )
 from ipython1.kernel.objects.decorated import Cached
@@ -142,8 +146,16 @@ def _pull(
     return Request.of(kind, kind.pack(names), read=read, **changes)
 
 
-def pull(keys: str | Sequence[str]) -> Request:
-    return _pull(PULL, keys)
+def pull(keys: str | Sequence[str], whole: bool = False) -> Request:
+    """Create a request for objects.
+
+    :param whole: whether to warn if the parts of an engine are missing.
+    """
+    return _pull(PULL, keys, arrange=_warning(keys, whole))
+
+
+def _warning(keys: str | Sequence[str], whole: bool) -> Arrange | None:
+    return partial(with_warning, check_keys(keys)[0]) if whole else None
 
 
 def pull_serialized(keys: str | Sequence[str]) -> Request:
@@ -154,13 +166,14 @@ def pull_function(keys: str | Sequence[str]) -> Request:
     return _pull(PULL_FUNCTION, keys)
 
 
-def zip_pull(keys: str | Sequence[str]) -> Request:
+def zip_pull(keys: str | Sequence[str], whole: bool = False) -> Request:
     names, _ = check_keys(keys)
 
     def combine(values: list[Any]) -> Any:
         return list(zip(*values, strict=True))
 
-    return _pull(PULL, names, name="zip_pull", combine=combine)
+    arrange = _warning(names, whole)
+    return _pull(PULL, names, name="zip_pull", combine=combine, arrange=arrange)
 
 
 def keys() -> Request:
@@ -249,12 +262,15 @@ def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Req
 
     def deal(whole: Any, ids: Sequence[int]) -> list[tuple[int, Buffers]]:
         named: list[tuple[int, Buffers]] = []
-        for engine_id, part in zip(ids, distribution.partition(whole, len(ids)), strict=True):
-            value = single_element(part) if flatten else part
-            named.append((engine_id, PUSH.pack({key: dumps(value, snapshot=snapshot)})))
+        scatter, engines = uuid.uuid4().hex, list(messages.runs_of(ids))
+        parts = distribution.partition(whole, len(ids))
+        for number, (engine_id, part) in enumerate(zip(ids, parts, strict=True)):
+            value = dumps(single_element(part) if flatten else part, snapshot=snapshot)
+            packed = SCATTER.pack({key: value}, Part(key, scatter, number, engines))
+            named.append((engine_id, packed))
         return named
 
-    return _dealt(PUSH, seq, deal, name="scatter")
+    return _dealt(SCATTER, seq, deal)
 
 
 def _dealt(
@@ -275,9 +291,20 @@ def _dealt(
     )
 
 
-def gather(key: str, dist: str) -> Request:
+def gather(key: str, dist: str, whole: bool = False) -> Request:
+    """Create a request for the parts of a sequence.
+
+    :param whole: whether none may be missing.
+    """
     distribution = get_distribution(dist)
-    return _pull(PULL, _check_name(key), name="gather", combine=distribution.join, adjoins=True)
+    return _pull(
+        PULL,
+        _check_name(key),
+        name="gather",
+        combine=distribution.join,
+        arrange=partial(in_order, key) if whole else None,
+        adjoins=True,
+    )
 
 
 def apply(
@@ -318,6 +345,13 @@ def raw_map(
         cut = [distribution.partition(column, len(ids)) for column in columns]
         work: list[tuple[int, Buffers]] = []
         results.sizes = [len(part) for part in cut[0]]
+        if any([len(part) for part in each] != results.sizes for each in cut[1:]) or (
+            len(results.sizes) != len(ids) or sum(results.sizes) != len(columns[0])
+        ):
+            raise ClientError(
+                f"the distribution {dist!r} makes {len(results.sizes)} parts with {sum(results.sizes)} items "
+                f"of {len(columns[0])} items for {len(ids)} engines; a map needs each item once"
+            )
         for index, engine_id in enumerate(ids):
             if results.sizes[index]:
                 parts = dumps([column[index] for column in cut], snapshot=snapshot)

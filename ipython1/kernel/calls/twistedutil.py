@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import (
     ClientError,
     KernelError,
@@ -240,7 +241,7 @@ def _wait_for(
         raise WaitInterrupted(
             "KeyboardInterrupt: stopped waiting for the controller's answer"
         ) from None
-    except TimeoutError:
-        if answer.is_there():
+    except TimeoutError as problem:
+        if answer.is_there() or raised_by_handler(problem):
             raise
         raise ResultNotCompleted(f"no answer within {timeout:g} s") from None

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
 from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.connect import Connection, open_connection
@@ -140,9 +141,9 @@ class AsyncPendingResult(Watched):
                 InvalidDeferredID(f"the result of {self._request.name} was dropped by flush()")
             )
             return
-        if self._read is None:
-            self._read = self._finish()
-        value, failure = self._read
+        value, failure = read = self._read or self._finish()
+        if failure is None or failure.value is None or not raised_by_handler(failure.value):
+            self._read = read
         if failure is None:
             result.callback(value)
         else:

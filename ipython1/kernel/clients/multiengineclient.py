@@ -200,7 +200,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         self._run(requests.push({key: value}, False), None, True)
 
     def __getitem__(self, key: str) -> Any:
-        return self._run(requests.pull(key), None, True)
+        return self._run(requests.pull(key, self._names_all(None)), None, True)
 
     def executor(
         self,

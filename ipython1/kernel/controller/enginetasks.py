@@ -262,9 +262,9 @@ class EngineFace:
         self._tasks.changed()
 
     def _depends(self, flags: int, version: int, meta: Buffer, payload: Buffer) -> None:
-        depend, answer = taskwire.unpack_depends(meta)
+        depend, answer, problem = taskwire.unpack_depends(meta)
         self._tasks.machine.depend_answer(
-            self.engine.id, depend, version, answer, self._tasks.now()
+            self.engine.id, depend, version, answer, self._tasks.now(), problem
         )
         self._tasks.changed()
 

@@ -50,6 +50,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Instruction,
     Keep,
     Kill,
+    Note,
     Refuse,
     Retract,
     Safe,
@@ -87,6 +88,8 @@ class Observer(Protocol):
     def refuse(self, task_id: int, error: tuple[str, str]) -> None: ...
 
     def credit(self, accepted: int, tasks: int, size: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 def settings_from(config: TaskConfig | None, controller: ControllerService) -> TaskSettings:
@@ -397,7 +400,7 @@ class TaskController:
     def _carry_out(self, instruction: Instruction) -> None:
         if isinstance(instruction, Keep):
             self._keeper.add(instruction.batch)
-        elif isinstance(instruction, Deliver | Tell | Refuse | Credit):
+        elif isinstance(instruction, Deliver | Tell | Refuse | Credit | Note):
             if isinstance(instruction, Deliver):
                 self._keeper.delivered(instruction.batch)
             observer = self._observers.get(instruction.client)
@@ -409,7 +412,7 @@ class TaskController:
                 self._tell_engine(face, instruction)
 
     def _tell_client(
-        self, observer: Observer, instruction: Deliver | Tell | Refuse | Credit
+        self, observer: Observer, instruction: Deliver | Tell | Refuse | Credit | Note
     ) -> None:
         if isinstance(instruction, Deliver):
             if instruction.batch.client.connected:
@@ -418,6 +421,8 @@ class TaskController:
             observer.tell([instruction.finished])
         elif isinstance(instruction, Refuse):
             observer.refuse(instruction.task_id, instruction.error)
+        elif isinstance(instruction, Note):
+            observer.note(instruction.text)
         else:
             observer.credit(instruction.accepted, instruction.tasks, instruction.size)
 

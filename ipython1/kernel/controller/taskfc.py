@@ -313,6 +313,10 @@ class TaskSession:
         if self._link is not None:
             self._link.send(taskwire.CREDIT, accepted, taskwire.pack_credit(tasks, size))
 
+    def note(self, text: str) -> None:
+        if self._link is not None:
+            self._link.send(taskwire.NOTE, 0, b"", text.encode(errors="replace"))
+
 
 def _understood(link: FrameLink, take: Callable[[Any], None]) -> Callable[[Any], None]:
     """``take``, which ends the connection to a client that does not keep to the protocol."""

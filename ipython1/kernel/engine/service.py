@@ -14,6 +14,8 @@ from zope.interface import implementer
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.engineinterfaces import ITaskEngine
 from ipython1.kernel.basics.error import InvalidProperty, NotDefined
+from ipython1.kernel.engine.parts import Parts
+from ipython1.kernel.objects.commands import Part, Pulled
 from ipython1.kernel.objects.homes import Home, make_entry
 from ipython1.kernel.objects.mapparts import map_items
 from ipython1.kernel.objects.serialize import dumps, load
@@ -102,6 +104,7 @@ class EngineService:
     """What an engine does, in its main thread; the methods raise what user code raises.
 
     :ivar home: where the functions of users run.
+    :ivar parts: which names are parts of sequences, or are computed from them.
     :ivar stop: ends the engine's process.
     :ivar before_user_code: called before anything that can change the user's objects.
     """
@@ -111,6 +114,7 @@ class EngineService:
         self.id = -1
         self.interpreter = interpreter
         self.home = Home(interpreter.user_ns, interpreter.hidden_names)
+        self.parts = Parts(interpreter)
         self.properties = Properties()
         self.stop: Callable[[], None] = lambda: None
         self.before_user_code: Callable[[], None] = lambda: None
@@ -140,7 +144,13 @@ class EngineService:
 
     def push(self, namespace: Mapping[str, object]) -> None:
         self.interpreter.push(self._to_keep(namespace))
+        self.parts.replaced(namespace)
         self.home.changed()
+
+    def push_part(self, namespace: Mapping[str, object], part: Part) -> None:
+        """Set a name to a part of a sequence."""
+        self.push(namespace)
+        self.parts.came(part)
 
     def _to_keep(self, namespace: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the present command brought, as it can be used later."""
@@ -158,6 +168,7 @@ class EngineService:
 
     def push_function(self, namespace: Mapping[str, Any]) -> None:
         self.interpreter.push_function(self._to_keep(namespace))
+        self.parts.replaced(namespace)
         self.home.changed()
 
     def pull_function(self, keys: str | Sequence[str]) -> Any:
@@ -166,9 +177,9 @@ class EngineService:
         except NameError as problem:
             raise NotDefined(str(problem)) from None
 
-    def named(self, keys: Sequence[str]) -> dict[str, Any]:
+    def named(self, keys: Sequence[str]) -> Pulled:
         """What :meth:`pull` gives, by name."""
-        return {key: self.pull(key) for key in keys}
+        return Pulled({key: self.pull(key) for key in keys}, self.parts.known(keys))
 
     def named_functions(self, keys: Sequence[str]) -> dict[str, Any]:
         """What :meth:`pull_function` gives, by name."""
@@ -189,6 +200,7 @@ class EngineService:
 
     def reset(self) -> None:
         self.interpreter.reset()
+        self.parts.reset()
         self.home.changed()
 
     def keys(self) -> list[str]:

@@ -14,6 +14,7 @@ from ipython1.kernel.basics.error import (
     MessageSizeError,
     ProtocolError,
     TaskRejectError,
+    describe_exception,
 )
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.codenames import globals_of
@@ -175,16 +176,24 @@ class TaskRunner:
                 outcome = _failed(problem)
         return outcome, named
 
-    def depends(self, digest: bytes) -> bool:
-        """Whether a dependency function holds for this engine's properties; an exception counts as no."""
+    def depends(self, digest: bytes) -> tuple[bool, str]:
+        """Whether a dependency function holds for this engine's properties; an exception counts as no.
+
+        :returns: the answer, and what it raised, for people; empty if it did not.
+        """
         service = self._service
         try:
             with service.calling():
                 function = self._function(digest)
                 outcome = self._interpreter.call(function, (dict(service.properties),))
-                return outcome.failure is None and bool(outcome.value)
-        except BaseException:
-            return False
+                failure = outcome.failure
+                if failure is None:
+                    return bool(outcome.value), ""
+                if failure.ename == _INTERRUPTED:
+                    return False, f"{_INTERRUPTED}, as it took too long"
+                return False, f"{failure.ename}: {failure.evalue}"
+        except BaseException as problem:
+            return False, describe_exception(problem)
 
     def _function(self, digest: bytes, flags: int = 0) -> Any:
         known = self._functions.get(digest)

@@ -64,6 +64,9 @@ STOP_AGAIN: Final = 0.01
 DEPEND_LIMIT: Final = 5.0
 """Seconds that a dependency function may take; then it is interrupted, which means no."""
 
+MOST_OF_PROBLEM: Final = 300
+"""Characters that are told of what a dependency function raised."""
+
 SYNC_LIMIT: Final = 1.0
 """Seconds that the main thread waits at most for the reactor's thread to send something."""
 
@@ -75,7 +78,7 @@ class Runner(Protocol):
 
     def failed(self, problem: BaseException) -> Bytes: ...
 
-    def depends(self, digest: bytes) -> bool: ...
+    def depends(self, digest: bytes) -> tuple[bool, str]: ...
 
     def add_function(self, digest: bytes, data: bytes) -> None: ...
 
@@ -224,13 +227,14 @@ class EngineTasks:
         self._reactor.callFromThread(self._limit, question)
         try:
             self._gate.current = question
-            answer = self._runner.depends(digest)
-        except BaseException:
+            answer, problem = self._runner.depends(digest)
+        except BaseException as raised:
             # It came between two lines of ours.
-            answer = False
+            answer, problem = False, type(raised).__name__
         finally:
             self._gate.current = self._question = None
-        frame = frames.pack_frame(taskwire.DEPENDS, version, taskwire.pack_depends(digest, answer))
+        meta = taskwire.pack_depends(digest, answer, " ".join(problem.split())[:MOST_OF_PROBLEM])
+        frame = frames.pack_frame(taskwire.DEPENDS, version, meta)
         self._outbox.post([frame], len(frame))
 
     def _limit(self, question: _Question) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import WaitInterrupted
 from ipython1.kernel.calls.attendance import show_output
 from ipython1.kernel.calls.awaited import call_back
@@ -280,6 +281,8 @@ class EngineFuture(Future):
                     try:
                         self._answer = self._read()
                     except Exception as unreadable:
+                        if raised_by_handler(unreadable):
+                            raise
                         self._answer = Answer(None, problem=unreadable.with_traceback(None))
                     self._read = None
             return self._answer

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipython1.checks import check_int, is_int
 from ipython1.core.failures import ExceptionRecord
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
     InvalidEngineID,
@@ -130,6 +131,9 @@ class EngineExecutor(Executor):
         except SerializationError as problem:
             self._completions.put(future, failed(part_of(problem, fn, args, kwargs)))
         except Exception as problem:
+            if raised_by_handler(problem):
+                self._completions.over(1)
+                raise
             self._completions.put(future, failed(problem))
         except BaseException:
             self._completions.over(1)

@@ -109,7 +109,11 @@ class ReactorTurns:
     def call(self, function: Callable[[], object]) -> None:
         """See :class:`Turns`."""
         if self._lock.locked() or _may_be_broken_off():
-            self._reactor.callFromThread(function)
+            try:
+                self._reactor.callFromThread(function)
+            except IndexError as problem:
+                # Twisted looks for a number in each OSError, also in a time-out of the user's that strikes there.
+                raise problem.__context__ or problem from None
         else:
             with interrupts_deferred():  # Ctrl-C must not end a turn half-way
                 self._take(function)

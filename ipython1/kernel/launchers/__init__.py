@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ipython1.core.texts import did_you_mean
 from ipython1.kernel.basics.error import ClusterError
 
 GROUP = "ipython1.launchers"
@@ -66,6 +67,13 @@ def _target(kind: str) -> str:
 
     for entry in entry_points(group=GROUP, name=kind):
         return entry.value
-    raise ClusterError(
-        f"unknown launcher {kind!r}; available launchers: {', '.join(launcher_kinds())}"
-    )
+    raise unknown_launcher(kind, did_you_mean(kind, launcher_kinds()))
+
+
+def unknown_launcher(kind: str, hint: str) -> ClusterError:
+    """Return the error for a kind that there is not.
+
+    :param hint: what may have been meant.
+    """
+    known = ", ".join(launcher_kinds())
+    return ClusterError(f"unknown launcher {kind!r}; available launchers: {known}{hint}")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from ipython1.core.interrupt import raised_by_handler
+
 ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 """Types whose objects hold no others, and that any pickler handles alike."""
 
@@ -137,6 +139,8 @@ class Baggage:
             except KeyboardInterrupt:
                 raise
             except BaseException as problem:
+                if raised_by_handler(problem):
+                    raise
                 return f"it is {_kind(value)}, which cannot be sent: {type(problem).__name__}: {problem}"
             size = count.size
         if size <= most:

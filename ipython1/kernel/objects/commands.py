@@ -104,6 +104,43 @@ class Named:
         return ({name: engine.load(value) for name, value in named.items()},)
 
 
+class Part(NamedTuple):
+    """What an engine knows of a part of a sequence that was scattered.
+
+    :ivar name: under which it was scattered.
+    :ivar scatter: identifies the call.
+    :ivar number: of the part, from 0.
+    :ivar engines: those that were sent parts, as runs of ids: the first, and how many.
+    """
+
+    name: str
+    scatter: str
+    number: int
+    engines: Sequence[Sequence[int]]
+
+
+class PartsTold(NamedTuple):
+    """What an engine tells of what is pulled.
+
+    :ivar parts: those that it is, or is computed from.
+    :ivar names: what was scattered or pushed to it, so that it is not an engine that lost its part by a restart.
+    """
+
+    parts: list[Part]
+    names: list[str]
+
+
+class NamedPart(Named):
+    """An engine's part of a sequence, under its name."""
+
+    def pack(self, namespace: Mapping[str, ISerialized], part: Part) -> Buffers:  # type: ignore[override]
+        return pack_named(namespace, part=part)
+
+    def unpack(self, buffers: Buffers, engine: Engine) -> tuple[Any, ...]:
+        _, head = unpack_named(buffers)
+        return (*super().unpack(buffers, engine), Part(*head["part"]))
+
+
 class FunctionCall:
     """A function and its arguments, pickled together; ``snapshot`` copies arrays."""
 
@@ -213,6 +250,32 @@ class NamedObjects:
         return named
 
 
+class Pulled(dict[str, Any]):
+    """Names and objects.
+
+    :ivar told: what the engine knows of parts of sequences; None for nothing.
+    """
+
+    def __init__(self, named: Mapping[str, Any], told: PartsTold | None) -> None:
+        super().__init__(named)
+        self.told = told
+
+
+class PulledObjects(NamedObjects):
+    """The same, with what the engine knows of parts of sequences."""
+
+    def pack(self, value: Mapping[str, Any], engine: Engine) -> Buffers:
+        named = {name: _given(each) for name, each in value.items()}
+        told = value.told if isinstance(value, Pulled) else None
+        return pack_named(named) if told is None else pack_named(named, told=told)
+
+    def read_told(self, buffers: Buffers) -> PartsTold:
+        """In the client: what the engine knows of parts."""
+        _, head = unpack_named(buffers)
+        parts, names = head.get("told", ([], []))
+        return PartsTold([Part(*part) for part in parts], names)
+
+
 class Result:
     """The dict that a command of a session comes to."""
 
@@ -306,6 +369,7 @@ class CommandKind(Generic[P, V]):
 
 _KEYS: Final = Plain[Sequence[str]]("keys")
 _KEYS_OR_ALL: Final = Plain[Sequence[str] | None]("keys")
+PULLED: Final = PulledObjects()
 
 # fmt: off
 EXECUTE          = CommandKind("execute",          Plain[str]("source"),      Result(), streams=True)
@@ -313,7 +377,8 @@ GET_RESULT       = CommandKind("get_result",       Plain[int | None]("i"),    Re
 APPLY            = CommandKind("apply",            FunctionCall(),            Returned(), streams=True)
 MAP              = CommandKind("map",              PartOfMap(),               ReturnedItems(), streams=True)
 PUSH             = CommandKind("push",             Named(),                   Nothing())
-PULL             = CommandKind("pull",             _KEYS,                     NamedObjects(), run="named")
+SCATTER          = CommandKind("scatter",          NamedPart(),               Nothing(), run="push_part")
+PULL             = CommandKind("pull",             _KEYS,                     PULLED, run="named")
 PUSH_FUNCTION    = CommandKind("push_function",    Named(),                   Nothing())
 PULL_FUNCTION    = CommandKind("pull_function",    _KEYS,                     NamedObjects(), run="named_functions")
 KEYS             = CommandKind("keys",             NoArguments(),             Object())

@@ -33,6 +33,7 @@ from zope.interface import Interface, implementer
 
 from ipython1.config.error import ConfigError
 from ipython1.core.failures import MISSING_KEY
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import SerializationError
 from ipython1.kernel.host.clientconfig import bring_size
 from ipython1.kernel.objects import decorated
@@ -105,6 +106,8 @@ def dumps(
     except ConfigError:
         raise
     except BaseException as problem:
+        if raised_by_handler(problem):
+            raise
         part = find_unsendable(value, _dump)
         raise SerializationError(
             f"{part or described(value)} cannot be sent: {type(problem).__name__}: {_text(problem)}"
@@ -190,6 +193,8 @@ def _load(parts: list[Buffer], home: Home | None, for_call: bool) -> Loaded:
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
+        if raised_by_handler(problem):
+            raise
         # Whoever reads it may be at the other side.
         place, hint = "here", ""
         if home is not None:

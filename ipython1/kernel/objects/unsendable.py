@@ -7,6 +7,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from ipython1.core.interrupt import raised_by_handler
+
 _DEPTH: Final = 6
 _WIDTH: Final = 1000
 
@@ -37,7 +39,9 @@ def _can_be_sent(part: object, dumps: Callable[[Any], object]) -> bool:
         dumps(part)
     except KeyboardInterrupt:
         raise
-    except BaseException:
+    except BaseException as problem:
+        if raised_by_handler(problem):
+            raise
         return False
     return True
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ipython1.config import ConfigError
+from ipython1.core.texts import did_you_mean
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.config.settings import LOG_LEVELS
@@ -28,10 +30,33 @@ class UsageError(Exception):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Tells wrong usage in one line."""
+    """Tells wrong usage in one line.
+
+    :ivar words: what may stand in the place of the first option.
+    """
+
+    words: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        meant = self._meant(message)
+        self.exit(2, f"{self.prog}: {message}{meant} (see {self.prog} --help)\n")
+
+    def _meant(self, message: str) -> str:
+        kind, _, wrong = message.partition("unrecognized arguments: ")
+        if wrong and not kind:
+            word = re.split("[ =]", wrong, maxsplit=1)[0]
+            return did_you_mean(word, [*self._known_options(), *self.words])
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if choice is None:
+            return ""
+        return did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2]))
+
+    def _known_options(self) -> Iterator[str]:
+        yield from self._option_string_actions
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    yield from parser._option_string_actions
 
 
 def make_parser(name: str, description: str) -> OneLineParser:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ipython1.core.texts import did_you_mean
+from ipython1.kernel.launchers import BUILT_IN, launcher_kinds, unknown_launcher
 from ipython1.kernel.launchers.clusterconfig import (
     BatchOptions,
     ClusterConfig,
@@ -201,10 +203,12 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
 def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
     """The command line, with the ini file behind it.
 
+    :raises ClusterError: if there is no such kind and no such action.
     :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
     """
     parser = make_parser()
     given = parser.parse_args(argv)
+    _check_words(given)
     command = arguments.read_settings(parser, given, _command_of)
     config = command.config
     if given.mpi and config.kind not in ("mpiexec", "mpirun"):
@@ -222,6 +226,18 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
     if command.action != "start" and command.daemonize:
         parser.error(f"--daemonize cannot be used with {command.action}")
     return command
+
+
+def _check_words(given: argparse.Namespace) -> None:
+    word, known = given.action, [*ACTIONS]
+    if word == "engines":
+        word, known = given.kind, []
+    if word is None or word in ACTIONS or word in BUILT_IN or word in launcher_kinds():
+        return
+    hint = did_you_mean(word, [*known, *launcher_kinds()])
+    if word == "start":
+        hint = "; to start a cluster, leave the word out"
+    raise unknown_launcher(word, hint)
 
 
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:

@@ -35,6 +35,7 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     parser = arguments.make_parser(
         "ipcontroller", "Start a controller: the process that engines and clients connect to."
     )
+    parser.words = ("furl",)
     _add_addresses(parser)
     _add_furl_files(parser)
     arguments.add_journal_option(parser)

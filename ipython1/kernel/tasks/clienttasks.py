@@ -27,6 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import ConnectionError, KernelError
+from ipython1.kernel.calls.awaynotice import write_notice
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tasks.deliveries import Deliveries
 from ipython1.kernel.tasks.outbox import Outbox
@@ -97,6 +98,7 @@ class ClientTasks:
         deliveries = Deliveries(end, self.store, self.results.is_open)
         end.handlers[taskwire.DONE] = deliveries.received
         end.handlers[taskwire.CREDIT] = self._credit_received
+        end.handlers[taskwire.NOTE] = self._note_received
         end.on_lost.append(self._lost)
         end.others_wait.append(self._something_waits)
 
@@ -254,6 +256,9 @@ class ClientTasks:
         self._outbox.credit(accepted, taskwire.unpack_credit(meta))
         self._send()
         self._tell_flushed()
+
+    def _note_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
+        write_notice(str(payload, errors="replace"))
 
     def _tell_flushed(self) -> None:
         if self._flushing:

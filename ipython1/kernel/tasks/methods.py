@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.attributes import CheckedAttributes
 from ipython1.kernel.basics.error import from_wire
 from ipython1.kernel.calls.connect import Connection
@@ -119,6 +120,8 @@ def read_value(
             value.named = isinstance(value.result, dict)
         return value
     except Exception as problem:
+        if raised_by_handler(problem):
+            raise
         return TaskValue(failure=problem)
 
 

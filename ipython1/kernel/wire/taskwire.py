@@ -13,6 +13,7 @@ kind               from, to               ident            says
 ``CONFIRM``        client, controller     batch number     a batch of results has arrived
 ``DONE``           controller, client     batch number     payload: results, each with its header
 ``CREDIT``         controller, client     accepted         meta: tasks and bytes that may be submitted in all
+``NOTE``           controller, client     --               payload: what people who wait for tasks are to know
 ``RUN``            controller, engine     --               payload: a table of runs, their payloads
 ``RETRACT``        controller, engine     --               payload: runs to give back
 ``STOP``           controller, engine     task id          meta: attempt
@@ -22,7 +23,7 @@ kind               from, to               ident            says
 ``GIVEN_BACK``     engine, controller     --               payload: runs
 ``FORGET``         client, controller,    --               meta: digest of a function that is not used any more
                    engine
-``DEPENDS``        engine, controller     version          meta: digest and answer
+``DEPENDS``        engine, controller     version          meta: digest, answer, and what it raised
 ``SAFE``           controller, engine     row              all results up to this row are safe; forget them
 =================  =====================  ===============  ==========================================================
 
@@ -55,6 +56,7 @@ SUBMIT: Final = 49
 CONFIRM: Final = 50
 DONE: Final = 51
 CREDIT: Final = 52
+NOTE: Final = 53
 RUN: Final = 56
 RETRACT: Final = 57
 STOP: Final = 58
@@ -558,13 +560,17 @@ def unpack_keys(data: Buffer) -> list[tuple[int, int]]:
     return list(_KEY.iter_unpack(data))
 
 
-def pack_depends(depend: bytes, answer: bool) -> bytes:
-    """The meta part of ``DEPENDS``."""
-    return depend + bytes((answer,))
+def pack_depends(depend: bytes, answer: bool, problem: str = "") -> bytes:
+    """The meta part of ``DEPENDS``.
+
+    :param problem: what the function raised, if it did.
+    """
+    return depend + bytes((answer,)) + problem.encode(errors="replace")
 
 
-def unpack_depends(meta: Buffer) -> tuple[bytes, bool]:
-    """The digest and the answer."""
-    if len(meta) != DIGEST_SIZE + 1:
+def unpack_depends(meta: Buffer) -> tuple[bytes, bool, str]:
+    """The digest, the answer, and what the function raised."""
+    if len(meta) <= DIGEST_SIZE:
         raise ProtocolError("the answer about a dependency is malformed")
-    return bytes(meta[:DIGEST_SIZE]), bool(meta[DIGEST_SIZE])
+    problem = str(meta[DIGEST_SIZE + 1 :], errors="replace")
+    return bytes(meta[:DIGEST_SIZE]), bool(meta[DIGEST_SIZE]), problem

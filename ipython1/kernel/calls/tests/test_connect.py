@@ -213,7 +213,7 @@ class AgainTest(ConnectCase):
     async def setUp(self) -> None:
         await super().setUp()
         self.told: list[str] = []
-        self.patch(awaynotice, "_write", self.told.append)
+        self.patch(awaynotice, "write_notice", self.told.append)
         self.patch(awaynotice, "FIRST", 0.05)
 
     async def lose(self, client: AsyncMultiEngineClient) -> None:
@@ -235,10 +235,12 @@ class AgainTest(ConnectCase):
             asked = client.get_ids()
             told: Deferred[None] = Deferred()
             self.patch(
-                awaynotice, "_write", lambda text: (self.told.append(text), told.callback(None))
+                awaynotice,
+                "write_notice",
+                lambda text: (self.told.append(text), told.callback(None)),
             )
             await told
-            self.patch(awaynotice, "_write", self.told.append)
+            self.patch(awaynotice, "write_notice", self.told.append)
             await self.come_back()
             self.assertEqual(await asked, [0, 1])
         self.assertIn("the controller is away since 0 s", self.told[0])

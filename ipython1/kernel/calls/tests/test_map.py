@@ -321,3 +321,16 @@ class MapTest(SynchronousTestCase):
         self.mec.scatter("a", [1, 2, 3], dist="ends")
         self.assertEqual(self.mec.pull("a"), [[1, 2], [], [], [3]])
         self.assertEqual(self.mec.gather("a", dist="ends"), [1, 2, 3])
+
+    def test_a_distribution_that_loses_items(self):
+        class Half:
+            def partition(self, sequence, n):
+                return [sequence[:1], *[sequence[:0]] * (n - 1)]
+
+            def join(self, parts):
+                return [*parts[0]]
+
+        register_distribution("half", Half())
+        self.addCleanup(map_module._distributions.pop, "half")
+        error = self.assertRaises(ClientError, self.mec.raw_map, abs, [[1, 2, 3]], "half")
+        self.assertIn("'half' makes 4 parts with 1 items of 3 items for 4 engines", str(error))

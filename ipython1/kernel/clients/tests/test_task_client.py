@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import itertools
 import random
@@ -586,6 +587,21 @@ class MapTests(SynchronousTestCase):
             lambda x: 1 // x, [1, 0]
         )
         self.assertEqual(saved, [1, "saved"])
+
+    def test_a_dependency_that_raises_is_told(self) -> None:
+        cluster = InMemoryCluster(2)
+        tc = cluster.task()
+        task_id = tc.run(MapTask(abs, (-1,), depend=lambda properties: properties["ok"]))
+        cluster.pump.run()
+        told = "its depend function raised KeyError: 'ok' on engines 0, 1"
+        self.assertIn(told, tc.queue_status(verbose=True).reasons[task_id])
+        with contextlib.redirect_stderr(io.StringIO()) as shown:
+            cluster.pump.advance(2)
+            cluster.pump.run()
+        self.assertTrue(shown.getvalue().startswith(f"task {task_id} waits: {told}, which counts"))
+        cluster.multiengine().set_properties({"ok": True}, targets=1)
+        result = tc.get_task_result(task_id, block=True)
+        self.assertEqual((result.result, result.engineid), (1, 1))
 
     def test_options_that_concern_each_item_keep_items_apart(self) -> None:
         tc = InMemoryCluster(2).task()

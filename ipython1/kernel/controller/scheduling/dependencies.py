@@ -28,11 +28,18 @@ class Dependencies:
             worker.asked.add(depend)
             self._machine.say(AskDepend(worker.id, depend, worker.properties_version))
 
-    def answered(self, worker: WorkerRecord, depend: Digest, answer: bool) -> None:
-        """An engine says whether a dependency holds for its present properties."""
+    def answered(
+        self, worker: WorkerRecord, depend: Digest, answer: bool, problem: str = ""
+    ) -> None:
+        """An engine says whether a dependency holds for its present properties.
+
+        :param problem: what the function raised.
+        """
         self._deadly.pop(depend, None)
         worker.asked.discard(depend)
         worker.answers[depend] = answer
+        if problem:
+            worker.problems[depend] = problem
 
     def died(self, worker: WorkerRecord) -> None:
         """An engine died, perhaps of a question that it was asked."""
@@ -42,6 +49,7 @@ class Dependencies:
         """An engine's properties have changed: what was known of it is void."""
         worker.properties_version = version
         worker.answers.clear()
+        worker.problems.clear()
         worker.asked.clear()
         self._deadly.clear()
         self.forgive(worker.id)
@@ -50,6 +58,7 @@ class Dependencies:
         """Ask everything anew, and forget all rejections."""
         for worker in self._machine.workers.values():
             worker.answers.clear()
+            worker.problems.clear()
         self._deadly.clear()
         self.forgive(None)
 

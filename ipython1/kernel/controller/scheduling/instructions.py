@@ -97,6 +97,13 @@ class Credit(NamedTuple):
     size: int
 
 
+class Note(NamedTuple):
+    """Tell the people who use a client something about its tasks."""
+
+    client: bytes
+    text: str
+
+
 Instruction: TypeAlias = (
-    Send | Retract | Stop | Kill | AskDepend | Safe | Keep | Deliver | Tell | Refuse | Credit
+    Send | Retract | Stop | Kill | AskDepend | Safe | Keep | Deliver | Tell | Refuse | Credit | Note
 )

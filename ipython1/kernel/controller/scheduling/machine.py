@@ -48,6 +48,7 @@ from ipython1.kernel.controller.scheduling.custody import Rows
 from ipython1.kernel.controller.scheduling.dependencies import Dependencies
 from ipython1.kernel.controller.scheduling.faults import Faults
 from ipython1.kernel.controller.scheduling.instructions import Instruction, Safe, Send
+from ipython1.kernel.controller.scheduling.notes import Notes
 from ipython1.kernel.controller.scheduling.prefetch import Templates
 from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
@@ -115,6 +116,7 @@ class TaskMachine:
         self._absence = Absence(self, self.restored)
         self._limits = TimeLimits(self)
         self._unrunnable = Unrunnable(self, self.survey)
+        self._notes = Notes(self, self.survey)
 
     # -- clients (the rest of what they do is told to ``clients``)
 
@@ -135,6 +137,7 @@ class TaskMachine:
         self.clients.accepted(records, parcel)
         self.assigner.put_many(records)
         self._unrunnable.soon(now)
+        self._notes.soon(now)
 
     def restore(self, records: list[TaskRecord], engines: Iterable[int], now: float) -> None:
         """This controller was started again; the clients' accounts are there already.
@@ -231,14 +234,15 @@ class TaskMachine:
         self.consider(worker)
 
     def depend_answer(
-        self, engine: int, depend: Digest, version: int, answer: bool, now: float
+        self, engine: int, depend: Digest, version: int, answer: bool, now: float, problem: str = ""
     ) -> None:
-        """An engine says whether a dependency holds for its properties."""
+        """An engine says whether a dependency holds for its properties, and what it raised."""
         worker = self.workers.get(engine)
         if worker is None or worker.properties_version != version:
             self.dropped += 1
             return
-        self.dependencies.answered(worker, depend, answer)
+        self.dependencies.answered(worker, depend, answer, problem)
+        self._notes.soon(now)
 
     def results(self, engine: int, entries: Sequence[Result], now: float, first: int = 0) -> None:
         """An engine tells how runs came out, in the order in which they ended.
@@ -348,6 +352,7 @@ class TaskMachine:
     def spin(self, now: float) -> None:
         """Try everything again: engines are asked anew about dependencies, and rejections are forgotten."""
         self.dependencies.forget()
+        self._notes.forget()
 
     # -- time
 
@@ -363,6 +368,8 @@ class TaskMachine:
                 self.clients.expire(now)
             elif kind == "unrunnable":
                 self._unrunnable.look(now)
+            elif kind == "notes":
+                self._notes.look()
 
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do, as far as is known now."""

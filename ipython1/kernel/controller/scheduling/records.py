@@ -266,6 +266,7 @@ class WorkerRecord:
     :ivar given: when it was last given a task while it had none.
     :ivar properties_version: counts the changes of its properties.
     :ivar answers: what the dependency functions said of it, by digest, at that version.
+    :ivar problems: what those of them raised that raised something, for people.
     :ivar asked: those that it has been asked about and has not answered.
     :ivar guarded: ids of tasks whose begin it reports before it begins them.
     :ivar arriving: ids of tasks that have ended there, whose results are on their way.
@@ -295,6 +296,7 @@ class WorkerRecord:
         "kept",
         "known",
         "outstanding",
+        "problems",
         "progress",
         "properties_version",
         "retracting",
@@ -320,6 +322,7 @@ class WorkerRecord:
         self.progress = now
         self.given = now
         self.answers: dict[Digest, bool] = {}
+        self.problems: dict[Digest, str] = {}
         self.asked: set[Digest] = set()
         self.guarded: set[int] = set()
         self.arriving: set[int] = set()

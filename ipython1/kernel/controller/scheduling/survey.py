@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ipython1.kernel.controller.scheduling.absence import Restored
 from ipython1.kernel.controller.scheduling.clients import Clients
-from ipython1.kernel.controller.scheduling.records import TaskRecord, WorkerRecord
+from ipython1.kernel.controller.scheduling.records import Digest, TaskRecord, WorkerRecord
 from ipython1.kernel.controller.scheduling.seams import MachineParts
 
 
@@ -68,7 +68,7 @@ class Survey:
         for record in self._machine.assigner.unsatisfied(workers):
             constraint = record.constraint
             if constraint not in texts:
-                texts[constraint] = _refusals(workers, constraint[1])
+                texts[constraint] = _refusals(workers, *constraint)
             yield record, texts[constraint]
 
     def waiting(self, trouble: str) -> Iterator[tuple[int, str]]:
@@ -103,9 +103,16 @@ def _engines(ids: list[int]) -> str:
     return f"engines {', '.join(map(str, ids))}"
 
 
-def _refusals(workers: list[WorkerRecord], rejected: frozenset[int]) -> str:
-    said_no = sorted(worker.id for worker in workers if worker.id not in rejected)
-    reasons = []
+def _refusals(workers: list[WorkerRecord], depend: Digest, rejected: frozenset[int]) -> str:
+    asked = sorted((each for each in workers if each.id not in rejected), key=lambda each: each.id)
+    raised: dict[str, list[int]] = {}
+    for worker in asked:
+        raised.setdefault(worker.problems.get(depend, ""), []).append(worker.id)
+    said_no = raised.pop("", [])
+    reasons = [
+        f"its depend function raised {problem} on {_engines(ids)}, which counts as false"
+        for problem, ids in raised.items()
+    ]
     if said_no:
         reasons.append(f"its depend function is false on {_engines(said_no)}")
     rejections = sorted(worker.id for worker in workers if worker.id in rejected)

@@ -20,6 +20,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Deliver,
     Instruction,
     Kill,
+    Note,
     Retract,
     Safe,
     Send,
@@ -230,7 +231,7 @@ class World:
                 self.machine.clients.confirm(CLIENT, batch.number, self.now)
             case Stop() | Kill() | AskDepend():
                 raise AssertionError(f"not expected here: {instruction}")
-            case Credit() | Safe() | Tell():
+            case Credit() | Safe() | Tell() | Note():
                 pass
 
     def _asked_back(self, number: int, runs: tuple[tuple[int, int], ...]) -> None:

@@ -16,6 +16,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Credit,
     Deliver,
     Kill,
+    Note,
     Retract,
     Safe,
     Send,
@@ -483,6 +484,55 @@ class DependencyTests(SynchronousTestCase):
         desk.settle()
         self.answer(desk, engine0=True)
         self.assertEqual(desk.engine_of(task), 0)
+
+    def notes(self, desk: Desk) -> list[Note]:
+        return [each for each in desk.other if isinstance(each, Note)]
+
+    def raise_on(self, desk: Desk, engines: list[int], problem: str = "NameError: np") -> None:
+        for engine in engines:
+            version = desk.machine.workers[engine].properties_version
+            desk.machine.depend_answer(engine, b"d", version, False, desk.now, problem)
+        desk.settle()
+
+    def test_clients_are_told_once_what_it_raises_everywhere(self) -> None:
+        desk = Desk(3)
+        first, second = desk.submit(2, depend=b"d")
+        self.raise_on(desk, [0, 1])
+        desk.wait(2)
+        self.assertEqual(self.notes(desk), [], "an engine has not answered")
+        self.raise_on(desk, [2], "")
+        desk.wait(2)
+        [note] = self.notes(desk)
+        self.assertIn(
+            f"task {first} (and 1 more) waits: its depend function raised NameError: np on engines 0, 1, "
+            "which counts as false and its depend function is false on engine 2. It is called again",
+            note.text,
+        )
+        desk.submit(depend=b"d")
+        desk.wait(5)
+        self.assertEqual(len(self.notes(desk)), 1)
+        desk.machine.spin(desk.now)
+        desk.settle()
+        self.raise_on(desk, [0, 1, 2])
+        desk.wait(2)
+        self.assertEqual(len(self.notes(desk)), 2)
+        desk.machine.properties_changed(0, 1, desk.now)
+        desk.settle()
+        desk.machine.depend_answer(0, b"d", 1, True, desk.now)
+        desk.settle()
+        self.assertEqual(desk.engine_of(first), 0)
+        self.assertEqual(desk.engine_of(second), 0)
+
+    def test_properties_that_are_set_at_once_are_in_time(self) -> None:
+        desk = Desk(1)
+        desk.submit(depend=b"d")
+        self.raise_on(desk, [0])
+        desk.wait(0.5)
+        desk.machine.properties_changed(0, 1, desk.now)
+        desk.settle()
+        desk.machine.depend_answer(0, b"d", 1, True, desk.now)
+        desk.wait(5)
+        self.assertEqual(self.notes(desk), [])
 
     def test_what_engines_die_of_is_not_asked_on_and_on(self) -> None:
         desk = Desk(0, max_deaths=2)

@@ -715,6 +715,21 @@ class LimitTests(JournalCase):
         [(reason, ids)] = self.client.ask("queue_status", verbose=True)["reasons"]
         self.assertEqual((reason, ids), ("its depend function is false on engine 0", [task]))
 
+    def test_dependencies_that_raise(self) -> None:
+        digest = b"d" * 16
+        self.client.send(taskwire.FUNCTION, 0, digest, b"code")
+        [task] = self.submit(b"a", depend=digest)
+        self.engine.send(
+            taskwire.DEPENDS, 0, taskwire.pack_depends(digest, False, "NameError: 'np'")
+        )
+        self.desk.pump.run()
+        [(reason, ids)] = self.client.ask("queue_status", verbose=True)["reasons"]
+        told = "its depend function raised NameError: 'np' on engine 0, which counts as false"
+        self.assertEqual((reason, ids), (told, [task]))
+        self.desk.wait(2)
+        [note] = [text for kind, _, text in self.client.frames if kind == taskwire.NOTE]
+        self.assertIn(f"task {task} waits: {told}. It is called again when", note.decode())
+
 
 class RefusalTests(JournalCase):
     """What a party does not take is told, and waits nowhere."""

@@ -74,12 +74,12 @@ class Runner:
     def failed(self, problem: BaseException) -> bytes:
         return repr(problem).encode()
 
-    def depends(self, digest: bytes) -> bool:
+    def depends(self, digest: bytes) -> tuple[bool, str]:
         try:
             self.during.get(digest.rstrip(bytes(1)), lambda: None)()
         except KeyboardInterrupt:
-            return False
-        return digest.startswith(b"y")
+            return False, "KeyboardInterrupt"
+        return digest.startswith(b"y"), ""
 
     def add_function(self, digest: bytes, data: bytes) -> None:
         self.functions[digest] = data

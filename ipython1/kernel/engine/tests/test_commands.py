@@ -26,10 +26,11 @@ def double(x: int) -> int:
 
 EXAMPLES: dict[CommandKind[..., Any], tuple[tuple[Any, ...], Any]] = {
     commands.PUSH: (({"a": dumps([1]), "b": dumps("two")},), None),
+    commands.SCATTER: (({"c": dumps([3])}, commands.Part("c", "9f", 0, [[0, 1]])), None),
     commands.PULL: ((["a", "b"],), {"a": [1], "b": "two"}),
     commands.PUSH_FUNCTION: (({"f": dumps(double)},), None),
     commands.PULL_FUNCTION: ((["f"],), {"f": double}),
-    commands.KEYS: ((), ["a", "b", "f"]),
+    commands.KEYS: ((), ["a", "b", "c", "f"]),
     commands.EXECUTE: (("c = a * 2; print(c)",), "[1, 1]\n"),
     commands.GET_RESULT: ((None,), "[1, 1]\n"),
     commands.APPLY: ((double, (4,), {}), ReturnValue(8, {})),
@@ -88,6 +89,24 @@ class TableTest(SynchronousTestCase):
 
         record, output = read_failure(self.run_one(commands.APPLY, write, (0,), {}).buffers)
         self.assertEqual((record.ename, output), ("ZeroDivisionError", {"stdout": "so far\n"}))
+
+    def test_what_an_engine_knows_of_parts_comes_with_what_is_pulled(self):
+        def told(name: str) -> commands.PartsTold:
+            return commands.PULLED.read_told(self.run_one(commands.PULL, [name]).buffers)
+
+        self.run_one(commands.EXECUTE, "z = 5")
+        self.assertEqual(told("z"), ([], []))
+        a, b = (commands.Part(name, f"9{name}", 1, [[0, 1], [4, 1]]) for name in "ab")
+        for part in (a, b):
+            self.run_one(commands.SCATTER, {part.name: dumps([3])}, part)
+        self.run_one(commands.EXECUTE, "y = a + b")
+        self.run_one(commands.PUSH, {"b": dumps([4])})
+        self.assertEqual(told("a"), ([a], ["a", "b"]))
+        self.assertEqual(told("b"), ([], ["a", "b"]))
+        self.assertEqual(told("y").parts, [a, b])
+        self.run_one(commands.RESET)
+        self.run_one(commands.EXECUTE, "y = 1")
+        self.assertEqual(told("y").parts, [])
 
     def test_values_that_cannot_be_sent_are_named(self):
         outcome = self.run_one(commands.APPLY, lambda: (i for i in "abc"), (), {})

@@ -150,8 +150,8 @@ class EngineTasksTests(EngineTasksCase):
             self.told.log[:4],
             [
                 ("properties", 1),
-                ("depends", 1, b"yes" + bytes(13), True),
-                ("depends", 1, b"no" + bytes(14), False),
+                ("depends", 1, b"yes" + bytes(13), True, ""),
+                ("depends", 1, b"no" + bytes(14), False, ""),
                 ("run", b"a"),
             ],
         )

@@ -171,7 +171,7 @@ class AwayTests(AwayCase):
         self.run_all()
         self.connect()
         self.run_all()
-        self.assertEqual(self.told.log, [("depends", 0, b"yes" + bytes(13), True)])
+        self.assertEqual(self.told.log, [("depends", 0, b"yes" + bytes(13), True, "")])
         self.disconnect()
         self.tasks.handlers[taskwire.ASK_DEPEND](0, 0, b"yes" + bytes(13), b"")
         self.connect(kept=False)

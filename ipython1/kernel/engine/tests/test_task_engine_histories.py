@@ -73,8 +73,8 @@ class Runner:
     def failed(self, problem: BaseException) -> bytes:
         return repr(problem).encode()
 
-    def depends(self, digest: bytes) -> bool:
-        return True
+    def depends(self, digest: bytes) -> tuple[bool, str]:
+        return True, ""
 
     def add_function(self, digest: bytes, data: bytes) -> None:
         pass

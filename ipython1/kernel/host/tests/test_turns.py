@@ -170,12 +170,12 @@ class TurnTests(TurnTestCase):
         signal.raise_signal(signal.SIGALRM)
         seen.append(get_ident())
     def handler(number, frame):
-        raise ArithmeticError
+        raise TimeoutError
     signal.signal(signal.SIGALRM, handler)
     try:
         turns.call(call)
         from_thread(lambda: None)
-    except ArithmeticError:
+    except TimeoutError:
         seen.append("raised")
     from_thread(lambda: None)
     assert sorted(seen, key=str) == [thread.ident, "raised"], seen

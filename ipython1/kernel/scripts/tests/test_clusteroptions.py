@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.clusters.launch import command_options
 from ipython1.kernel.scripts.clusteroptions import ANY_NUMBER, parse_cluster
 from ipython1.kernel.scripts.tests.optionscase import OptionsTestCase
@@ -42,6 +43,29 @@ class ClusterTests(OptionsTestCase):
         self.assertIn("--force can be used with stop only", line)
         line = self.assert_ends(2, self.config, "local", "ssh")
         self.assertIn("unrecognized arguments: ssh", line)
+
+    def test_a_mistyped_word(self) -> None:
+        for words, meant in (
+            (["stopp"], "; did you mean 'stop'?"),
+            (["satus"], "; did you mean 'status'?"),
+            (["loca", "-n", "2"], "; did you mean 'local'?"),
+            (["engines", "slrum"], "; did you mean 'slurm'?"),
+            (["engines", "stopp"], ", ssh"),
+            (["magic"], ", ssh"),
+            (["start", "-n", "2"], "; to start a cluster, leave the word out"),
+        ):
+            problem = self.assertRaises(ClusterError, parse_cluster, words)
+            self.assertTrue(str(problem).endswith(meant), str(problem))
+
+    def test_a_mistyped_option(self) -> None:
+        for option in ("--deamonize", "--ipython-dri=/tmp"):
+            line = self.assert_ends(2, parse_cluster, ["-n", "2", option])
+            meant = {"--deamonize": "--daemonize"}.get(option, "--ipython-dir")
+            self.assertIn(f"unrecognized arguments: {option}; did you mean {meant!r}?", line)
+        line = self.assert_ends(2, parse_cluster, ["--log-level=inf"])
+        self.assertIn("did you mean 'info'? (see ipcluster --help)", line)
+        line = self.assert_ends(2, parse_cluster, ["--something-else"])
+        self.assertNotIn("did you mean", line)
 
     def test_a_local_controller_listens_for_this_host(self) -> None:
         self.assertEqual(self.config("-n", "2").controller.client_ip, "127.0.0.1")

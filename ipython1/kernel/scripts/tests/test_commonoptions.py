@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ipython1
 from ipython1.kernel.host.logs import LogOptions
+from ipython1.kernel.scripts import furlactions
 from ipython1.kernel.scripts.controlleroptions import parse_controller
 from ipython1.kernel.scripts.engineoptions import parse_engine
 from ipython1.kernel.scripts.tests.optionscase import OptionsTestCase
@@ -69,6 +70,14 @@ class CommonTests(OptionsTestCase):
                 line = self.assert_ends(2, parse, arguments)
                 self.assertTrue(line.startswith(f"{name}: "), line)
                 self.assertIn(f"{name} --help", line)
+
+    def test_a_mistyped_word_is_recognized(self):
+        self.assertIn("did you mean 'furl'?", self.assert_ends(2, self.controller, "fulr"))
+        line = self.assert_ends(2, self.engine, "--furl-fiel=x")
+        self.assertIn("did you mean '--furl-file'?", line)
+        for words, meant in ((["lst"], "'list'"), (["list", "--jsn"], "'--json'")):
+            line = self.assert_ends(2, furlactions.make_parser().parse_args, words)
+            self.assertIn(f"did you mean {meant}?", line)
 
     def test_wrong_ini_file_is_one_line_and_status_1(self):
         self.ini("[controller]\nclient_port = 99999\n[engine]\nconnect_timeout = soon\n")
