@@ -40,6 +40,7 @@ except ImportError:
     _plain_signal = signal
 
 _getsignal: Final[Callable[[int], Any]] = _plain_signal.getsignal
+_INT_HANDLER: Final = _plain_signal.default_int_handler
 _setsignal: Final[Callable[[int, Any], Any]] = _plain_signal.signal
 
 _FIRST_DELAY: Final = 0.01
@@ -62,7 +63,7 @@ def _in_a_thread(delay: float, call: Callable[[], None]) -> None:
 
 _SIGNALS: Final = range(1, signal.NSIG)
 
-_OWN_HANDLERS: Final = ("ipython1.", "_signal")
+_OWN_HANDLERS: Final = "ipython1."
 """How the names of the modules begin whose signal handlers touch nothing of the user's."""
 
 
@@ -71,16 +72,19 @@ _seen: tuple[Any, ...] = ()
 
 
 def has_other_handlers() -> bool:
-    """Whether user code has set signal handlers, which may run, and raise, at any time in the main thread."""
+    """Whether user code has set signal handlers, which may run, and raise, at any time in the main thread.
+
+    Python's own raises too, and is only expected for SIGINT (see :class:`interrupts_deferred`).
+    """
     global _seen
     handlers = tuple(map(_getsignal, _SIGNALS))
     if handlers == _seen:
         return False
-    if any(
-        not (getattr(handler, "__module__", None) or "").startswith(_OWN_HANDLERS)
-        for handler in filter(callable, handlers)
-    ):
-        return True
+    for number, handler in zip(_SIGNALS, handlers, strict=True):
+        if not callable(handler) or (number == signal.SIGINT and handler is _INT_HANDLER):
+            continue
+        if not (getattr(handler, "__module__", None) or "").startswith(_OWN_HANDLERS):
+            return True
     _seen = handlers
     return False
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
-from concurrent.futures._base import FINISHED
+from concurrent.futures._base import FINISHED, LOGGER
+from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
 from twisted.logger import Logger
@@ -22,7 +23,12 @@ from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, wa
 from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
 from ipython1.kernel.calls.runningcall import Call
-from ipython1.kernel.calls.twistedutil import in_reactor_thread, refuse_in_reactor_thread
+from ipython1.kernel.calls.twistedutil import (
+    call_own,
+    in_reactor_thread,
+    reactor_in_thread,
+    refuse_in_reactor_thread,
+)
 from ipython1.kernel.objects.enginewaits import waiters_of, waiting
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.waits import Needs
@@ -280,6 +286,8 @@ class PendingResult(Future[Any]):
         """
         if self.done():
             return
+        if reactor_in_thread.ended:
+            reactor_in_thread.check()
         with waiting(self):
             call = self._call
             if call is not None and (timeout is None or timeout >= LONG):
@@ -294,7 +302,7 @@ class PendingResult(Future[Any]):
     # -- the methods of Future, which decode the answer when it is first needed
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        def call(future: Future[Any]) -> None:  # a reference to self would be a cycle
+        def seen(future: Future[Any]) -> None:  # a reference to self would be a cycle
             try:
                 call_back(fn, future)
             except (SystemExit, GeneratorExit):
@@ -302,8 +310,10 @@ class PendingResult(Future[Any]):
                     raise
                 # There it would end the connection.
                 log.failure("a callback of {pending} failed", pending=future)
+            except Exception:
+                LOGGER.exception("exception calling callback for %r", future)  # as futures do
 
-        super().add_done_callback(call)
+        super().add_done_callback(lambda future: call_own(partial(seen, future)))
 
     def when_over(self, function: Callable[[Any], object]) -> None:
         """Call a function of this package when the call is done."""
@@ -395,6 +405,10 @@ class PendingResult(Future[Any]):
 
     def _output(self, engine_id: int, stream: str, text: str) -> None:
         self._output_texts.setdefault((engine_id, stream), StreamedText()).add(text)
+        if self._output_listeners:
+            call_own(partial(self._tell_output, engine_id, stream, text))
+
+    def _tell_output(self, engine_id: int, stream: str, text: str) -> None:
         for listener in list(self._output_listeners):
             try:
                 listener(engine_id, stream, text)

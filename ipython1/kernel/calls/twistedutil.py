@@ -168,6 +168,16 @@ def in_reactor_thread() -> bool:
     return bool(threadable.ioThread == threading.get_ident())
 
 
+def call_own(function: Callable[[], object]) -> None:
+    """Call a function of the user's: now; or soon, if this thread only does some of the reactor's work meanwhile."""
+    if in_reactor_thread():
+        from twisted.internet import reactor
+
+        turns_of(reactor).call_own(function)
+    else:
+        function()
+
+
 def refuse_in_reactor_thread() -> None:
     """Check that the caller may block.
 

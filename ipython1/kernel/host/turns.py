@@ -15,6 +15,7 @@ import os
 import select
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic  # user code may replace the one in the module
@@ -58,6 +59,12 @@ class Turns(Protocol):
     def call_soon(self, function: Callable[[], object]) -> None:
         """Call ``function`` at the end of this turn; in the reactor's thread or a turn that was taken."""
 
+    def call_own(self, function: Callable[[], object]) -> None:
+        """Call what may take long: now; or in the reactor's next turn of its own, if this is one that was taken.
+
+        So it runs in the order of such calls, and holds up no thread that waits for something else.
+        """
+
     def reader(self, connection: Any) -> ConnectionReader | None:
         """Return what reads a connection, a selectable of Twisted's, in other threads; None if only the reactor can."""
 
@@ -72,6 +79,10 @@ class PlainTurns:
     def call_soon(self, function: Callable[[], object]) -> None:
         """See :class:`Turns`."""
         self._call_later(0, function)
+
+    def call_own(self, function: Callable[[], object]) -> None:
+        """See :class:`Turns`."""
+        function()
 
     def reader(self, connection: Any) -> ConnectionReader | None:
         """See :class:`Turns`."""
@@ -102,6 +113,8 @@ class ReactorTurns:
         self._reactor = reactor
         self._poll = reactor._poller.poll
         self._soon: list[Callable[[], object]] = []
+        self._left: deque[Callable[[], object]] = deque()
+        self._taken_by: int | None = None
         self._lock = threading.Lock()
         self._lock.acquire()
         reactor._poller = _Poller(reactor._poller, self)
@@ -122,6 +135,20 @@ class ReactorTurns:
         """See :class:`Turns`."""
         self._soon.append(function)
 
+    def call_own(self, function: Callable[[], object]) -> None:
+        """See :class:`Turns`."""
+        if threading.get_ident() == self._taken_by:
+            self._left.append(function)
+            self._reactor.callFromThread(self._call_left)
+            return
+        if threading.get_ident() == threadable.ioThread:
+            self._call_left()
+        function()
+
+    def _call_left(self) -> None:
+        while self._left:
+            _guarded(self._left.popleft())
+
     def reader(self, connection: Any) -> ConnectionReader | None:
         """See :class:`Turns`."""
         return ConnectionReader(self, connection)
@@ -137,11 +164,12 @@ class ReactorTurns:
         """Have one turn in this thread, which has the lock."""
         reactor = self._reactor
         its_thread = threadable.ioThread
-        threadable.ioThread = threading.get_ident()  # type: ignore[assignment]
+        threadable.ioThread = self._taken_by = threading.get_ident()  # type: ignore[assignment]
         try:
             function()
         finally:
             self._make_calls()
+            self._taken_by = None
             threadable.ioThread = its_thread
             if self._has_more:
                 reactor.wakeUp()
@@ -162,11 +190,19 @@ class ReactorTurns:
         return True
 
     def _take_back(self, connection: Any, descriptor: int) -> None:
+        if not self._lock.acquire(timeout=PATIENCE):
+            self._reactor.callFromThread(self._look_again, connection, descriptor)
+            return
+        try:
+            self._look_again(connection, descriptor)
+        finally:
+            self._lock.release()
+
+    def _look_again(self, connection: Any, descriptor: int) -> None:
         reactor = self._reactor
-        with self._lock:
-            if self._is_read(connection, descriptor):
-                writable = _WRITABLE if descriptor in reactor._writes else 0
-                reactor._poller.modify(descriptor, _READABLE | writable)
+        if self._is_read(connection, descriptor):
+            writable = _WRITABLE if descriptor in reactor._writes else 0
+            reactor._poller.modify(descriptor, _READABLE | writable)
 
     def _is_read(self, connection: Any, descriptor: int) -> bool:
         """Whether the connection is open, and not paused."""
@@ -178,11 +214,15 @@ class ReactorTurns:
         )
 
     def _read(self, connection: Any, descriptor: int) -> bool:
-        """Read from a connection; False if it is not to be read any more."""
-        with self._lock:
+        """Read from a connection; False if it is not to be read any more, or another turn lasts for long."""
+        if not self._lock.acquire(timeout=PATIENCE):
+            return False
+        try:
             if not self._is_read(connection, descriptor):
                 return False
             self._turn(partial(self._handle, ((descriptor, _READABLE),)))
+        finally:
+            self._lock.release()
         return True
 
     def _make_calls(self) -> None:
@@ -281,9 +321,11 @@ class ConnectionReader:
 
         The caller holds no lock that is also taken in the reactor's thread.
         """
-        if _may_be_broken_off() or not self._idle.acquire(blocking=False):
+        if _may_be_broken_off():
             return
         with interrupts_deferred():  # Ctrl-C must not end a turn half-way
+            if not self._idle.acquire(blocking=False):
+                return
             try:
                 if self._turns._leave(self._connection, self._descriptor):
                     try:

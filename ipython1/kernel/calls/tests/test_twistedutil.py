@@ -189,6 +189,7 @@ class SeamTest(SynchronousTestCase):
             import os, sys
             from twisted.internet import reactor
             from ipython1.kernel.calls.connect import Connection
+            from ipython1.kernel.calls.pendingresult import PendingResult
             from ipython1.kernel.basics.error import ClientError
             from ipython1.kernel.clients.multiengineclient import MultiEngineClient
             from ipython1.kernel.calls.twistedutil import blockingCallFromThread
@@ -196,17 +197,19 @@ class SeamTest(SynchronousTestCase):
             cluster = blockingCallFromThread(lambda: InMemoryCluster(1, ReactorPump()))
             _, end = blockingCallFromThread(cluster.connect, cluster.multiengine_face)
             mec = MultiEngineClient(Connection(reactor, None, end, "memory"))
+            begun = PendingResult(list, "execute")
             pid = os.fork()
             if pid == 0:
                 status = 1
                 try:
                     refused = 0
-                    for call in (mec.get_ids, lambda: mec.execute("a"), lambda: mec.execute("a", block=False)):
+                    for call in (mec.get_ids, lambda: mec.execute("a"), lambda: mec.execute("a", block=False),
+                                 lambda: begun.r):
                         try:
                             call()
                         except ClientError as problem:
                             refused += "forked" in str(problem)
-                    status = 0 if refused == 3 else 2
+                    status = 0 if refused == 4 else 2
                 finally:
                     os._exit(status)
             _, status = os.waitpid(pid, 0)

@@ -187,6 +187,46 @@ class TurnTests(TurnTestCase):
     """
         )
 
+    def test_nor_can_that_of_pythons_own_for_other_signals_than_ctrl_c(self) -> None:
+        self.run_program(
+            """
+    seen = []
+    def call():
+        signal.raise_signal(signal.SIGTERM)
+        seen.append(get_ident())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        turns.call(call)
+        from_thread(lambda: None)
+    except KeyboardInterrupt:
+        seen.append("raised")
+    from_thread(lambda: None)
+    assert sorted(seen, key=str) == [thread.ident, "raised"], seen
+    """
+        )
+
+    def test_what_may_take_long_is_left_to_the_reactor_in_order(self) -> None:
+        self.run_program(
+            """
+    seen = []
+    def note(what):
+        seen.append((what, get_ident()))
+    def call():
+        turns.call_own(lambda: note("first"))
+        turns.call_own(lambda: 1 / 0)
+        turns.call_own(lambda: note("second"))
+        note("taken")
+    until_it_waits()
+    turns.call(call)
+    from_thread(lambda: turns.call_own(lambda: note("third")))
+    turns.call_own(lambda: note("here"))
+    own, here = thread.ident, get_ident()
+    assert seen == [
+        ("taken", here), ("first", own), ("second", own), ("third", own), ("here", here)
+    ], seen
+    """
+        )
+
 
 READER = """
     import socket, time
@@ -369,6 +409,36 @@ class ReaderTests(TurnTestCase):
     reader.read_until(lambda: False, 1000)
     sys.settrace(None)
     connection.read_by_the_reactor(b"1")
+    """
+        )
+
+    def test_it_waits_for_no_turn_that_lasts(self) -> None:
+        self.run_program(
+            """
+    for when in ("before it reads", "before it ends"):
+        connection = Connection()
+        reader = turns.reader(connection)
+        begun, end = Event(), Event()
+        def last():
+            begun.set()
+            end.wait(20)
+        def over():
+            if not begun.is_set():
+                reactor.callFromThread(last)
+                begun.wait(20)
+                if when == "before it reads":
+                    connection.theirs.send(b"1")
+            return when == "before it ends"
+        until_it_waits()
+        reader.read_until(over, 20)
+        assert not end.is_set()
+        assert not connection.seen
+        end.set()
+        connection.theirs.send(b"2")
+        give_up = time.monotonic() + 20
+        while not b"".join(connection.seen).endswith(b"2"):
+            assert time.monotonic() < give_up
+        assert set(connection.threads) == {thread.ident}
     """
         )
 
