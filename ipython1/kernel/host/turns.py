@@ -37,6 +37,9 @@ ROUNDS: Final = 3
 PATIENCE: Final = 0.01
 """Seconds for which a thread that waits reads by itself; Ctrl-C, and all that happens elsewhere, waits as long."""
 
+DEPTH: Final = 200
+"""Calls within each other for which a turn has room, at least."""
+
 _EPOLL: Final = getattr(select, "epoll", ())
 _READABLE: Final = getattr(select, "EPOLLIN", 1)
 _WRITABLE: Final = getattr(select, "EPOLLOUT", 4)
@@ -345,10 +348,19 @@ class ConnectionReader:
 
 
 def _may_be_broken_off() -> bool:
-    """Whether what this thread does may end anywhere, by what a signal handler or a debugger raises."""
-    if sys.gettrace() is not None or sys.getprofile() is not None:
+    """Whether what this thread does may end anywhere: by a signal handler, a debugger, or the limit of recursion."""
+    if sys.gettrace() is not None or sys.getprofile() is not None or _is_deep():
         return True
     return threading.get_ident() == threading.main_thread().ident and has_other_handlers()
+
+
+def _is_deep() -> bool:
+    """Whether a turn could exceed the limit of recursion."""
+    try:
+        sys._getframe(max(sys.getrecursionlimit() - DEPTH, 0))
+    except ValueError:
+        return False
+    return True
 
 
 class _Poller:

@@ -205,6 +205,22 @@ class TurnTests(TurnTestCase):
     """
         )
 
+    def test_nor_can_the_limit_of_recursion(self) -> None:
+        self.run_program(
+            """
+    import sys
+    seen = []
+    def deep(levels):
+        if levels:
+            deep(levels - 1)
+        else:
+            turns.call(lambda: seen.append(get_ident()))
+    deep(sys.getrecursionlimit() - 100)
+    from_thread(lambda: None)
+    assert seen == [thread.ident]
+    """
+        )
+
     def test_what_may_take_long_is_left_to_the_reactor_in_order(self) -> None:
         self.run_program(
             """
