@@ -83,7 +83,7 @@ def _problem(keys: Sequence[str], readings: Sequence[Reading], known: Known) -> 
         if lacking and name not in keys:
             continue  # that they lack the other name says more
         gone = [each for each in ids if each not in known and each not in lacking]
-        new = [each for each in ids if each in known and name not in known[each].names]
+        new = [each for each in ids if each in known and _never_had(known[each], name)]
         new += lacking
         if gone or new:
             found[name] = f"{name!r} was scattered to {_engines(ids)}, but {_why(gone, new)}"
@@ -97,6 +97,10 @@ def _problem(keys: Sequence[str], readings: Sequence[Reading], known: Known) -> 
         names = ", ".join(map(repr, derived))
         advice = f"From {them} came {names}. Scatter {them} and compute again"
     return f"{'; '.join(found.values())}. {advice}{_instead(sorted(known.keys() - without))}"
+
+
+def _never_had(told: PartsTold, name: str) -> bool:
+    return told.names is not None and name not in told.names
 
 
 def _scatters(known: Known) -> Iterator[tuple[str, list[int]]]:

@@ -45,6 +45,7 @@ class Parts:
         self._origins: Origins[str] = Origins(session.user_ns)
         self._parts: dict[str, Part] = {}
         self._names: dict[str, None] = {}
+        self._remembers_all = True
         self._pushes: list[tuple[int, list[str]]] = []
         self._seen = 0
 
@@ -79,7 +80,7 @@ class Parts:
         self._look()
         scatters = set().union(*map(self._origins.of, names))
         parts = sorted(self._parts[scatter] for scatter in scatters)
-        return PartsTold(parts, list(self._names))
+        return PartsTold(parts, list(self._names) if self._remembers_all else None)
 
     def _note(self, names: Iterable[str]) -> None:
         for name in names:
@@ -87,6 +88,7 @@ class Parts:
             self._names[name] = None
         while len(self._names) > MOST_NAMES:
             del self._names[next(iter(self._names))]
+            self._remembers_all = False
 
     def _look(self) -> None:
         """Go through what happened since the last time; where an interrupt ends that, the next time goes on."""

@@ -123,11 +123,12 @@ class PartsTold(NamedTuple):
     """What an engine tells of what is pulled.
 
     :ivar parts: those that it is, or is computed from.
-    :ivar names: what was scattered or pushed to it, so that it is not an engine that lost its part by a restart.
+    :ivar names: what was scattered or pushed to it, so that it is not an engine that lost its part by a restart; None
+        if that was more than it remembers.
     """
 
     parts: list[Part]
-    names: list[str]
+    names: list[str] | None
 
 
 class NamedPart(Named):

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import CompositeError, KernelError, NotDefined, PartsMissing
 from ipython1.kernel.clients.tests.test_multiengine_faults import FaultsCase
+from ipython1.kernel.engine.parts import MOST_NAMES
 from ipython1.testing import InMemoryCluster
 
 
@@ -163,6 +164,15 @@ class NoFalseAlarmTest(PartsCase):
         self.mec.execute("a = [7]", targets=3)
         self.assertEqual(self.mec.gather("a"), [1, 2, 5, 6, 7])
         self.assertTrue(self.mec.gather("b", targets=[0, 1, 2]))
+
+    def test_more_names_than_an_engine_remembers(self) -> None:
+        self.mec.scatter("a", range(8))
+        for number in range(MOST_NAMES):
+            self.mec.push({f"b{number}": 0}, targets=[0, 1])
+        self.assertEqual(self.mec.gather("a"), list(range(8)))
+        self.assertEqual(self.mec["a"], [[0, 1], [2, 3], [4, 5], [6, 7]])
+        self.lose(3)
+        self.missing("a")
 
     def test_two_halves(self) -> None:
         self.mec.scatter("a", "abcd", targets=[0, 1])
