@@ -51,8 +51,10 @@ class Origins(Generic[Mark]):
 
     def ran(self, source: str) -> None:
         """Code ran; what is not Python is passed over."""
-        if not self._marks:
-            return
+        if not self._marks or (
+            source.isascii() and not any(name in source for name in self._marks)
+        ):
+            return  # nothing comes from marked names, and they stay as they are
         for statement in _statements(source):
             self._statement(statement)
 

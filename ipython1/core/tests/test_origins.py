@@ -38,6 +38,8 @@ class OriginsTest(SynchronousTestCase):
         ):
             self.assertEqual(self.after(source), {"x", "y"}, source)
         self.assertEqual(self.after("def f(): return sum(x)", "y = f()"), {"x", "y", "f"})
+        # Python takes these letters for the same name.
+        self.assertEqual(self.after("y = \N{MATHEMATICAL ITALIC SMALL X}"), {"x", "y"})
         self.assertEqual(self.after("def f():\n global y\n y = x", "f()"), {"x", "y", "f"})
 
     def test_what_is_not(self) -> None:
