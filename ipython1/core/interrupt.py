@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, suppress
 from inspect import CO_VARARGS
+from itertools import starmap
 from signal import getsignal  # user code may replace the one in the module
 from types import FrameType, TracebackType
 from typing import Any, Final
@@ -39,9 +40,9 @@ try:
 except ImportError:
     _plain_signal = signal
 
-_getsignal: Final[Callable[[int], Any]] = _plain_signal.getsignal
+get_signal: Final[Callable[[int], Any]] = _plain_signal.getsignal
 _INT_HANDLER: Final = _plain_signal.default_int_handler
-_setsignal: Final[Callable[[int, Any], Any]] = _plain_signal.signal
+set_signal: Final[Callable[[int, Any], Any]] = _plain_signal.signal
 
 _FIRST_DELAY: Final = 0.01
 _LAST_DELAY: Final = 1.0
@@ -77,16 +78,26 @@ def has_other_handlers() -> bool:
     Python's own raises too, and is only expected for SIGINT (see :class:`interrupts_deferred`).
     """
     global _seen
-    handlers = tuple(map(_getsignal, _SIGNALS))
+    handlers = tuple(map(get_signal, _SIGNALS))
     if handlers == _seen:
         return False
-    for number, handler in zip(_SIGNALS, handlers, strict=True):
-        if not callable(handler) or (number == signal.SIGINT and handler is _INT_HANDLER):
-            continue
-        if not (getattr(handler, "__module__", None) or "").startswith(_OWN_HANDLERS):
-            return True
+    if any(starmap(_is_users, zip(_SIGNALS, handlers, strict=True))):
+        return True
     _seen = handlers
     return False
+
+
+def users_handlers() -> list[tuple[int, Any]]:
+    """The signals for which user code has set handlers, and these; without SIGINT, which an :class:`InterruptGate`
+    takes back."""
+    found = [(number, get_signal(number)) for number in _SIGNALS if number != signal.SIGINT]
+    return [each for each in found if _is_users(*each)]
+
+
+def _is_users(number: int, handler: Any) -> bool:
+    if not callable(handler) or (number == signal.SIGINT and handler is _INT_HANDLER):
+        return False
+    return not (getattr(handler, "__module__", None) or "").startswith(_OWN_HANDLERS)
 
 
 def raised_by_handler(problem: BaseException) -> bool:
@@ -94,7 +105,7 @@ def raised_by_handler(problem: BaseException) -> bool:
 
     Who called that code is to get it as it is, as with any other code of Python; what was under way can be done again.
     """
-    handlers = {_code_of(handler) for handler in map(_getsignal, _SIGNALS) if callable(handler)}
+    handlers = {_code_of(handler) for handler in map(get_signal, _SIGNALS) if callable(handler)}
     trace = problem.__traceback__
     while trace is not None:
         frame = trace.tb_frame
@@ -202,7 +213,7 @@ class InterruptGate:
     @property
     def installed(self) -> bool:
         """Return whether this is the process's SIGINT handler (user code can replace it)."""
-        return _getsignal(signal.SIGINT) is self._handler
+        return get_signal(signal.SIGINT) is self._handler
 
     def running(self, run_id: Hashable) -> AbstractContextManager[None]:
         """Return a context manager for code that may be interrupted; for the main thread only.
@@ -288,9 +299,9 @@ class interrupts_deferred:
         self._arrived: list[int] = []
         self._handler: object = None
         if threading.get_ident() == threading.main_thread().ident:
-            handler = _getsignal(signal.SIGINT)
+            handler = get_signal(signal.SIGINT)
             if callable(handler) and not _is_idle_gate(handler):
-                _setsignal(signal.SIGINT, self._note)
+                set_signal(signal.SIGINT, self._note)
                 self._handler = handler
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
@@ -304,7 +315,7 @@ class interrupts_deferred:
     ) -> None:
         handler = self._handler
         if callable(handler):
-            _setsignal(signal.SIGINT, handler)
+            set_signal(signal.SIGINT, handler)
             if self._arrived:
                 handler(signal.SIGINT, None)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 from ipython1.daemon import osprocess
 from tests.faults.common import (
@@ -33,6 +35,15 @@ time.sleep(600)
 '''
 child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 print(child.pid, child.stdout.readline())
+"""
+
+
+TIMER = """
+import signal
+def strike(number, frame):
+    raise LookupError("the timer")
+signal.signal(signal.SIGALRM, strike)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.002)
 """
 
 
@@ -109,6 +120,47 @@ class TaskFaults(FaultCase):
                 self.assertIn("EngineDied", str(raised.exception))
                 until(lambda: not osprocess.is_alive(pids[0]), "the killed engine is gone", 10)
             self.assertEqual(mec.get_ids(), [1])
+
+    @limit(120)
+    def test_11_a_timer_left_behind(self) -> None:
+        """A timer whose handler raises strikes anywhere, again and again: each call and task ends, and none is lost."""
+        from ipython1.kernel import client
+
+        with Cluster(1) as cluster:
+            mec, tc = cluster.mec(), cluster.tc()
+            pids = engine_pids(mec)
+
+            def ends_well(call: Callable[[], object]) -> bool:
+                try:
+                    call()
+                except client.CompositeError as problem:
+                    self.assertEqual([type(each) for each in problem.exceptions], [LookupError])
+                    return False
+                return True
+
+            ends_well(lambda: mec.execute(TIMER))
+            calls = [mec.execute(f"a{n} = {n}", block=False) for n in range(400)]
+            good = [
+                n
+                for n, call in enumerate(calls)
+                if ends_well(partial(call.get_result, timeout=SOON))
+            ]
+            good += [n for n in range(400, 500) if ends_well(partial(mec.execute, f"a{n} = {n}"))]
+            ids = tc.run_many([client.MapTask(abs, (n,)) for n in range(500)])
+            tc.barrier(ids, timeout=SOON)
+            results = [tc.get_task_result(each) for each in ids]
+            for n, result in enumerate(results):
+                if result.failure is None:
+                    self.assertEqual(result.result, n)
+                else:
+                    self.assertIsInstance(result.failure, LookupError)
+            off = "signal.setitimer(signal.ITIMER_REAL, 0)"
+            until(lambda: ends_well(lambda: mec.execute(off)), "the timer is off")
+            failed = sum(result.failure is not None for result in results)
+            say(f"{500 - len(good)} calls and {failed} tasks were struck")
+            self.assertEqual(mec.pull([f"a{n}" for n in good]), [good])
+            self.assertEqual(tc.run(client.MapTask(abs, (-7,)), block=True).result, 7)
+            self.assertEqual(engine_pids(mec), pids)
 
     def test_12_a_memory_hog(self) -> None:
         """Under a limit of memory: a MemoryError of that call or task, or an engine that died; nobody else suffers."""

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from ipython1.core.capture import OutputCapture
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
+from ipython1.core.userhandlers import UserHandlers
 from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engine.connection import EngineConnection
@@ -182,17 +183,19 @@ class EngineProcess:
             self._capture.close()  # so that the error is seen
             raise
         self._service = EngineService(self.interpreter)
+        handlers = UserHandlers()
         self._worker = Worker(
             CommandRunner(self._service),
             self._gate,
             lambda command, outcome: self._end.commands.ended(command, outcome),
+            handlers,
         )
         self._service.stop = self._worker.stop
         self._end = EngineEnd(self._worker, self._gate, self._capture, reactor, self._leave_at_once)
         self._worker.before_waiting = self._end.read_until
         self._runner = TaskRunner(self._service)
         self._tasks = EngineTasks(
-            self._runner, self._gate, self._end.outbox, reactor, self._worker.wake
+            self._runner, self._gate, self._end.outbox, reactor, self._worker.wake, handlers
         )
         self._service.before_user_code = self._end.commands.before_user_code
         self._worker.source = self._tasks

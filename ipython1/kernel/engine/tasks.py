@@ -38,6 +38,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
+from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.basics.error import MessageSizeError, to_wire
 from ipython1.kernel.engine.taskresults import TaskResults
 from ipython1.kernel.wire import frames, messages, taskwire
@@ -103,6 +104,7 @@ class EngineTasks:
     :param outbox: sends, from any thread.
     :param reactor: calls things in its own thread (``callFromThread``, ``callLater``).
     :param wake: wakes the main thread.
+    :param handlers: the signal handlers of user code, which run only while it does.
     """
 
     def __init__(
@@ -112,8 +114,10 @@ class EngineTasks:
         outbox: ThreadOutbox,
         reactor: Any,
         wake: Callable[[], None],
+        handlers: UserHandlers | None = None,
     ) -> None:
         self._runner = runner
+        self._handlers = UserHandlers() if handlers is None else handlers
         self._gate = gate
         self._outbox = outbox
         self._reactor = reactor
@@ -123,6 +127,7 @@ class EngineTasks:
         self._held: set[Key] = set()
         self._questions: deque[bytes] = deque()
         self._question: _Question | None = None
+        self._asked: bytes | None = None
         self._limit_call: Any = None
         self._current: Key | None = None
         self._reported: Key | None = None
@@ -181,6 +186,7 @@ class EngineTasks:
         status, duration = Status.STOPPED, 0.0
         try:
             gate.current = key
+            self._handlers.begins()
             # It may have been told to end while it was beginning.
             if self._stopped != key:
                 status, result, duration = self._runner.run(payload, self._stopping)
@@ -190,6 +196,7 @@ class EngineTasks:
             status, result = Status.FAILED, self._runner.failed(late)
         finally:
             gate.current = None
+        self._handlers.task_ended()
         # It has ended before it stops being current, so that a greeting names it at any time.
         results.add((key[0], key[1], status, duration, result))
         self._current = None
@@ -199,6 +206,19 @@ class EngineTasks:
         elif perf_counter() - self._told_at >= FLUSH_AFTER:
             self._tell()
         return True
+
+    def broken_off(self, trouble: BaseException) -> None:
+        """See :class:`~ipython1.kernel.engine.worker.WorkSource`."""
+        key = self._current
+        if key is not None:
+            self._gate.current = None
+            self._results.add((*key, Status.FAILED, 0.0, self._runner.failed(trouble)))
+            self._current = None
+            self._tell()
+        digest, self._asked = self._asked, None
+        if digest is not None:
+            self._gate.current = self._question = None
+            self._post_answer(digest, self.properties_version, False, type(trouble).__name__)
 
     def _tell_begin(self, run: Key, link: FrameLink) -> None:
         """Tell all results so far, and then that a run begins."""
@@ -223,16 +243,23 @@ class EngineTasks:
     def _answer(self, digest: bytes) -> None:
         # Properties may have changed since it was asked; the answer is about the present ones.
         version = self.properties_version
+        self._asked = digest
         question = self._question = _Question()
         self._reactor.callFromThread(self._limit, question)
         try:
             self._gate.current = question
+            self._handlers.begins()
             answer, problem = self._runner.depends(digest)
         except BaseException as raised:
             # It came between two lines of ours.
             answer, problem = False, type(raised).__name__
         finally:
             self._gate.current = self._question = None
+        self._handlers.ended()
+        self._asked = None
+        self._post_answer(digest, version, answer, problem)
+
+    def _post_answer(self, digest: bytes, version: int, answer: bool, problem: str) -> None:
         meta = taskwire.pack_depends(digest, answer, " ".join(problem.split())[:MOST_OF_PROBLEM])
         frame = frames.pack_frame(taskwire.DEPENDS, version, meta)
         self._outbox.post([frame], len(frame))

@@ -18,6 +18,7 @@ from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.interrupt import InterruptGate, has_other_handlers
 from ipython1.core.stacks import has_other_threads
 from ipython1.core.texts import short_repr
+from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.commands import COMMANDS, CommandKind, Failed
@@ -126,11 +127,15 @@ class WorkSource(Protocol):
     def interrupt(self) -> bool:
         """Interrupt the piece that runs, if one does; from any thread."""
 
+    def broken_off(self, trouble: BaseException) -> None:
+        """Something that user code left behind has raised ``trouble``, perhaps when a piece had just ended."""
+
 
 class Worker:
     """The main thread's loop.
 
     :param done: called in the main thread with each command and its outcome.
+    :param handlers: the signal handlers of user code, which run only while it does, or while this waits.
     :ivar before_waiting: called in the main thread when there is nothing to do, with what tells whether there is
         something again; may read from the connection until then.
     :ivar running: the command that runs.
@@ -142,9 +147,11 @@ class Worker:
         runner: CommandRunner,
         gate: InterruptGate,
         done: Callable[[Command, Outcome], None],
+        handlers: UserHandlers | None = None,
     ) -> None:
         self._runner = runner
         self._gate = gate
+        self._handlers = UserHandlers() if handlers is None else handlers
         self._done = done
         self._commands: deque[Command] = deque()
         # Locked means that nothing was brought since the loop last looked.
@@ -211,13 +218,24 @@ class Worker:
         if command is not None:
             self._run(command)
         elif self.source is None or not self.source.run_one():
+            self._handlers.ended()
             if self.source is not None:
                 self.source.idle()
             self.busy = False
             if self._nothing_new.locked():
                 self.before_waiting(self._is_woken)
-            self._nothing_new.acquire()
+            self._wait()
             self.busy = True
+
+    def _wait(self) -> None:
+        if not self._handlers.some_are_aside:
+            self._nothing_new.acquire()
+            return
+        try:
+            self._handlers.begins()
+            self._nothing_new.acquire()
+        finally:
+            self._handlers.put_aside()
 
     def _is_woken(self) -> bool:
         return not self._nothing_new.locked()
@@ -236,16 +254,24 @@ class Worker:
         try:
             self.running_since = monotonic()
             with self._gate.running(command.key):
+                self._handlers.begins()
                 outcome = self._runner.run(command)
+                self._handlers.ended()
         except BaseException as late:
+            self._handlers.put_aside()
             outcome = self._runner.failed(record_exception(late))
-        finally:
-            self.running = None
+        self.running = None
         self._done(command, outcome)
 
     def _late(self, trouble: BaseException) -> None:
         """Survive what user code left behind: a signal handler or a trace function that raises in this loop."""
+        self._handlers.put_aside()
         self.busy = True
+        command, self.running = self.running, None
+        if command is not None:
+            self._done(command, self._runner.failed(record_exception(trouble)))
+        if self.source is not None:
+            self.source.broken_off(trouble)
         if not self._told_late:
             self._told_late = True
             log.warn(

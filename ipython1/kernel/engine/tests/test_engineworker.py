@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ipython1.core.failures import ExceptionRecord
+from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.basics.engineinterfaces import IEngineBase
 from ipython1.kernel.basics.error import ConnectionError, InvalidProperty, NotDefined, ProtocolError
 from ipython1.kernel.engine import service as engineservice
@@ -44,6 +45,18 @@ class Gate:
             raise late
 
 
+class Handlers(UserHandlers):
+    """One of them may strike while they are put aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strikes: list[BaseException] = []
+
+    def put_aside(self) -> None:
+        if self.strikes:
+            raise self.strikes.pop()
+
+
 def command(number: int, method: str = "execute", buffers: Any = None, **changes: Any) -> Command:
     if buffers is None:
         buffers = [messages.pack_json({"source": f"x = {number}"})]
@@ -58,7 +71,8 @@ class WorkerTest(SynchronousTestCase):
         self.gate = Gate()
         self.outcomes: list[tuple[int, Outcome]] = []
         self.ended = threading.Semaphore(0)
-        self.worker = Worker(CommandRunner(self.service), self.gate, self.done)
+        self.handlers = Handlers()
+        self.worker = Worker(CommandRunner(self.service), self.gate, self.done, self.handlers)
         self.thread = threading.Thread(target=self.worker.loop)
         self.addCleanup(self.thread.join, SOON)
         self.addCleanup(self.worker.stop)
@@ -105,6 +119,7 @@ class WorkerTest(SynchronousTestCase):
             def __init__(self) -> None:
                 self.raised = 0
                 self.went_idle = threading.Event()
+                self.troubles: list[BaseException] = []
 
             def run_one(self) -> bool:
                 if self.raised < 3:
@@ -114,6 +129,9 @@ class WorkerTest(SynchronousTestCase):
 
             def idle(self) -> None:
                 self.went_idle.set()
+
+            def broken_off(self, trouble: BaseException) -> None:
+                self.troubles.append(trouble)
 
         source = self.worker.source = Source()
         self.gate.late = TimeoutError("an alarm")
@@ -126,6 +144,7 @@ class WorkerTest(SynchronousTestCase):
         self.worker.stop()
         self.thread.join(SOON)
         self.assertEqual(source.raised, 3)
+        self.assertEqual([type(each) for each in source.troubles], [TimeoutError] * 3)
         self.assertFalse(self.worker.busy)
 
     def test_it_is_busy_only_while_something_runs(self):
@@ -142,6 +161,18 @@ class WorkerTest(SynchronousTestCase):
         self.thread.join(SOON)
         self.assertFalse(self.worker.busy)
         self.assertIsNone(self.worker.running)
+
+    def test_a_command_is_answered_if_something_strikes_while_it_is_given_up(self):
+        self.handlers.strikes.append(TimeoutError("another alarm"))
+        self.gate.late = TimeoutError("an alarm")
+        self.thread.start()
+        self.worker.put(command(1))
+        self.worker.put(command(2))
+        self.wait(2)
+        self.assertEqual([number for number, _ in self.outcomes], [1, 2])
+        record, _ = loads(self.outcomes[0][1].buffers)
+        self.assertEqual((record.ename, record.evalue), ("TimeoutError", "another alarm"))
+        self.assertEqual(self.outcomes[1][1].status, messages.OK)
 
     def test_what_was_taken_out_does_not_run(self):
         for number in (1, 2, 3):

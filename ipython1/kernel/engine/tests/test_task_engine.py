@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.engine import tasks as taskengine
 from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.engine.tests.taskengine import EngineTasksCase, Gate
@@ -46,6 +47,36 @@ class EngineTasksTests(EngineTasksCase):
         self.run_all()
         ended = [entry for entry in self.told.log if entry[0] == "result"]
         self.assertEqual(ended, [("result", 1, Status.FAILED), ("result", 2, Status.OK)])
+
+    def test_what_strikes_when_a_run_or_a_question_is_over_loses_neither(self) -> None:
+        class Handlers(UserHandlers):
+            def ended(self) -> None:
+                raise TimeoutError
+
+            task_ended = ended
+
+        self.tasks = EngineTasks(
+            self.runner, Gate(), self.outbox, self.clock, self.wake, Handlers()
+        )
+        self.tasks.registered(False, 7)
+        self.receive((1, 0, b"a"), (2, 0, b"b"))
+        self.deliver(taskwire.ASK_DEPEND, 0, 0, b"yes" + bytes(13), b"")
+        for _ in range(3):
+            with self.assertRaises(TimeoutError) as raised:
+                self.tasks.run_one()
+            self.tasks.broken_off(raised.exception)
+            self.assertIsNone(self.tasks.running_key)
+        self.assertFalse(self.tasks.run_one())
+        self.tasks.broken_off(TimeoutError())
+        ended = [entry for entry in self.told.log if entry[0] in ("result", "depends")]
+        self.assertEqual(
+            ended,
+            [
+                ("depends", 0, b"yes" + bytes(13), False, "TimeoutError"),
+                ("result", 1, Status.FAILED),
+                ("result", 2, Status.FAILED),
+            ],
+        )
 
     def test_around_a_guarded_run_everything_is_told(self) -> None:
         self.patch(taskengine, "FLUSH_AFTER", 3600.0)
