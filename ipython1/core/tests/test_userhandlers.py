@@ -68,7 +68,7 @@ class UserHandlersTests(SynchronousTestCase):
     def test_all_are_put_aside_even_if_one_strikes_meanwhile(self) -> None:
         strikes = 3
 
-        class Struck_(UserHandlers):
+        class Striking(UserHandlers):
             def ended(self) -> None:
                 nonlocal strikes
                 if strikes:
@@ -77,7 +77,7 @@ class UserHandlersTests(SynchronousTestCase):
                 super().ended()
 
         signal.signal(signal.SIGUSR1, raises)
-        handlers = Struck_()
+        handlers = Striking()
         handlers.begins()
         handlers.put_aside()
         self.assertEqual(strikes, 0)

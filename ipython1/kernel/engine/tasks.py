@@ -166,18 +166,10 @@ class EngineTasks:
             return True
         if results.full:
             return False
-        while True:
-            try:
-                key = self._inbox.popleft()
-            except IndexError:
-                return False
-            # It is current before it stops waiting, so that a stop and a greeting find it at any time.
-            self._current = key
-            # Whoever takes it out of ``_waiting`` has it; the reactor's thread may have been first.
-            entry = self._waiting.pop(key, None)
-            if entry is not None:
-                break
-            self._current = None
+        entry = self._next_run()
+        key = self._current
+        if entry is None or key is None:
+            return False
         flags, payload = entry
         if flags & taskwire.GUARDED:
             self._tell_begin(key, link)
@@ -206,6 +198,18 @@ class EngineTasks:
         elif perf_counter() - self._told_at >= FLUSH_AFTER:
             self._tell()
         return True
+
+    def _next_run(self) -> tuple[int, Bytes] | None:
+        """The flags and the payload of the next run, which is current now; None if there is none."""
+        while self._inbox:
+            # It is current before it stops waiting, so that a stop and a greeting find it at any time.
+            key = self._current = self._inbox.popleft()
+            # Whoever takes it out of ``_waiting`` has it; the reactor's thread may have been first.
+            entry = self._waiting.pop(key, None)
+            if entry is not None:
+                return entry
+            self._current = None
+        return None
 
     def broken_off(self, trouble: BaseException) -> None:
         """See :class:`~ipython1.kernel.engine.worker.WorkSource`."""
