@@ -243,11 +243,11 @@ class ClientEnd:
         for number, question in self._questions.items():
             self._send_question(number, question)
 
-    def read_until(self, over: Callable[[], bool]) -> None:
-        """Read what comes, in this thread, which waits for it; for a moment, perhaps not at all."""
+    def read_until(self, over: Callable[[], bool], timeout: float | None = None) -> None:
+        """See :meth:`FrameLink.read_until <ipython1.kernel.wire.link.FrameLink.read_until>`."""
         link = self._link
         if link is not None:
-            link.read_until(over)
+            link.read_until(over, timeout)
 
     def resolve(self, targets: Sequence[int] | None) -> list[int] | None:
         """Return the ids of ``targets`` (None: all); None if only the controller can tell, or the link is lost."""

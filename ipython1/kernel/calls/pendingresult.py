@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, LOGGER
 from functools import partial
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
 
@@ -35,9 +35,6 @@ from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
 log = Logger()
-
-LONG: Final = 0.5
-"""Seconds; a thread that waits so long does not mind some milliseconds more."""
 
 
 class Finish(Protocol):
@@ -290,8 +287,8 @@ class PendingResult(Future[Any]):
             reactor_in_thread.check()
         with waiting(self):
             call = self._call
-            if call is not None and (timeout is None or timeout >= LONG):
-                call.end.read_until(self.done)
+            if call is not None:
+                call.end.read_until(self.done, timeout)
             if not self._over.wait(timeout):
                 raise TimeoutError
 

@@ -12,7 +12,7 @@ from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted, WaitsForever
 from ipython1.kernel.calls.attendance import LiveView, wait_for_all
 from ipython1.kernel.calls.connect import connect_blocking
-from ipython1.kernel.calls.pendingresult import LONG, PendingResult
+from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.twistedutil import (
     blocking_ask,
     blockingCallFromThread,
@@ -297,8 +297,7 @@ class TaskClient(TaskMethods):
     def _wait_for(
         self, done: threading.Event, waiter: Waiter, total: int, timeout: float | None
     ) -> bool:
-        if timeout is None or timeout >= LONG:
-            self._connection.end.read_until(done.is_set)
+        self._connection.end.read_until(done.is_set, timeout)
         if total == 1 and self.progress is not True:
             return done.wait(timeout)
         return progress_line(

@@ -181,13 +181,12 @@ class ReactorTurns:
 
     def _leave(self, connection: Any, descriptor: int) -> bool:
         """Have the reactor no longer look at what can be read; False if it has other things to do."""
-        reactor = self._reactor
         if not self._lock.acquire(blocking=False):
             return False
         try:
             if not self._is_read(connection, descriptor):
                 return False
-            reactor._poller.modify(descriptor, _WRITABLE if descriptor in reactor._writes else 0)
+            self._look_for(descriptor, 0)
         finally:
             self._lock.release()
         return True
@@ -202,10 +201,14 @@ class ReactorTurns:
             self._lock.release()
 
     def _look_again(self, connection: Any, descriptor: int) -> None:
-        reactor = self._reactor
         if self._is_read(connection, descriptor):
-            writable = _WRITABLE if descriptor in reactor._writes else 0
-            reactor._poller.modify(descriptor, _READABLE | writable)
+            self._look_for(descriptor, _READABLE)
+
+    def _look_for(self, descriptor: int, event: int) -> None:
+        """Have the reactor wait for ``event`` on a connection, beside what it waits for to write there."""
+        reactor = self._reactor
+        writable = _WRITABLE if descriptor in reactor._writes else 0
+        reactor._poller.modify(descriptor, event | writable)
 
     def _is_read(self, connection: Any, descriptor: int) -> bool:
         """Whether the connection is open, and not paused."""

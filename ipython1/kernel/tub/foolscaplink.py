@@ -18,22 +18,25 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
 
 
+def _broker_of(remote: Any) -> Any:
+    """Return the broker that a Foolscap reference came by; None if it is something else, or its connection is lost."""
+    return getattr(getattr(remote, "tracker", None), "broker", None)
+
+
 def ends_of(remote: Any) -> Ends | None:
     """Return the ends of the connection that a Foolscap reference came by."""
-    broker = getattr(getattr(remote, "tracker", None), "broker", None)
-    return Ends.of_transport(getattr(broker, "transport", None))
+    return Ends.of_transport(getattr(_broker_of(remote), "transport", None))
 
 
 def reader_of(remote: Any, reactor: Any) -> ConnectionReader | None:
     """Return what reads the connection that a Foolscap reference came by, in threads that wait for what comes."""
-    broker = getattr(getattr(remote, "tracker", None), "broker", None)
-    transport = getattr(broker, "transport", None)
+    transport = getattr(_broker_of(remote), "transport", None)
     return turns_of(reactor).reader(transport) if isinstance(transport, tcp.Connection) else None
 
 
 def room_of(remote: Any) -> TransportRoom:
     """Return the room on the connection that a Foolscap reference came by; where that is not known, it has room."""
-    broker = getattr(getattr(remote, "tracker", None), "broker", None)
+    broker = _broker_of(remote)
     return broker.room if isinstance(broker, FastBroker) else TransportRoom()
 
 
@@ -68,8 +71,7 @@ class FoolscapLink(Referenceable):
             self._link.deliver(batch)
 
     def _lost(self) -> None:
-        broker = getattr(getattr(self._remote, "tracker", None), "broker", None)
-        reason = getattr(broker, "lost_reason", "")
+        reason = getattr(_broker_of(self._remote), "lost_reason", "")
         self._link.connection_lost(reason or "the connection was lost")
 
     def send_batch(self, parts: list[Buffer]) -> None:

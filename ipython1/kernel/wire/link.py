@@ -35,6 +35,10 @@ SMALL: Final = 4096
 """Bytes of a frame that is joined at once; larger ones are joined, or not, when their batch is sent."""
 
 
+LONG: Final = 0.5
+"""Seconds; a thread that waits so long does not mind some milliseconds more."""
+
+
 class FrameReceiver(Protocol):
     """What a link calls."""
 
@@ -137,10 +141,13 @@ class FrameLink:
         self.flush()
         self._room.attach(transport)
 
-    def read_until(self, over: Callable[[], bool]) -> None:
-        """Read what comes, in this thread, which waits for it: until ``over``, for a moment, or not at all."""
+    def read_until(self, over: Callable[[], bool], timeout: float | None = None) -> None:
+        """Read what comes, in this thread, which waits for it: until ``over``, for a moment, or not at all.
+
+        :param timeout: how long the thread will wait, in seconds; None for no limit.
+        """
         reader = self.reader
-        if reader is not None:
+        if reader is not None and (timeout is None or timeout >= LONG):
             reader.read_until(over)
 
     @property
