@@ -65,11 +65,14 @@ def short_repr(value: object) -> str:
         return f"<{type_name(value)} with failing repr>"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a question for the end of an error about a mistyped word; empty if no known word is like it."""
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return a question for the end of an error about a mistyped word; empty if no known word is like it.
+
+    :param likeness: how much they must be alike, from 0 to 1.
+    """
     from difflib import get_close_matches
 
-    found = get_close_matches(word, list(known), n=1)
+    found = get_close_matches(word, list(known), 1, likeness)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Self, TypeVar, overload
 
 from ipython1.checks import check_bool
+from ipython1.core.texts import did_you_mean
 
 T = TypeVar("T")
 
@@ -60,11 +60,10 @@ class CheckedAttributes:
         cls = type(self)
         settings = sorted(settings_of(cls))
         ours = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
-        close = difflib.get_close_matches(name.lower(), settings, 1, 0.6 if ours else 0.8)
-        if not close and not ours:
+        hint = did_you_mean(name.lower(), settings, 0.6 if ours else 0.8)
+        if not hint and not ours:
             return
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = f" It can be set: {', '.join(settings)}." if settings and not close else ""
+        known = f" It can be set: {', '.join(settings)}." if settings and not hint else ""
         raise AttributeError(f"{cls.__name__} has no attribute {name!r}{hint or '.'}{known}")
 
 
