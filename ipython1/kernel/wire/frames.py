@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 
-PROTOCOL_VERSION: Final = 6
+PROTOCOL_VERSION: Final = 7
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview

@@ -22,6 +22,11 @@ class EngineInfo:
     :ivar away: whether its connection is lost, and the controller waits for it.
     :ivar doing: what it does, such as ``'idle'`` or ``'execute'``.
     :ivar queued: the number of commands that wait for it.
+    :ivar what: what that is, in a few words, for people: a task's function, for example; empty if it is not known.
+    :ivar since: when it began with that, in seconds since the epoch by the controller's clock; None if it is idle.
+    :ivar tasks: the number of tasks that the engine has, the one it runs included.
+    :ivar cpu: what its process uses, in percent of one processor; None if that is not known (yet).
+    :ivar memory: resident memory of its process, in bytes; None if that is not known (yet).
     """
 
     id: int
@@ -30,6 +35,11 @@ class EngineInfo:
     away: bool
     doing: str
     queued: int
+    what: str = ""
+    since: float | None = None
+    tasks: int = 0
+    cpu: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,138 @@ class HistoryEntry:
     submitted: float
     completed: float | None
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Tasks by state, and how fast they go.
+
+    :ivar rate: tasks done in a second, of the last few seconds.
+    """
+
+    scheduled: int = 0
+    pending: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkInfo:
+    """Tasks of one client that do the same: a map, or all calls of a function.
+
+    :ivar key: names it for as long as the controller knows it.
+    :ivar what: the function, for people, as :attr:`OptionsSpec.what <ipython1.kernel.wire.taskwire.OptionsSpec.what>`.
+    :ivar label: whose it is, ``user@host``; empty if that is not known any more.
+    :ivar unit: what is counted: ``'items'`` of a map, or ``'tasks'``.
+    :ivar total: how many were submitted so far.
+    :ivar running: how many run now.
+    :ivar seconds: what one takes on average; None if none is done.
+    :ivar submitted: when the first was submitted, in seconds since the epoch.
+    :ivar completed: when the last was done, if all are done; else None.
+    """
+
+    key: int
+    what: str
+    label: str
+    unit: str
+    total: int
+    running: int
+    succeeded: int
+    failed: int
+    seconds: float | None
+    submitted: float
+    completed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What an engine did for some time.  Short tasks of the same kind, one after the other, are one span.
+
+    :ivar kind: ``'task'`` or ``'command'``.
+    :ivar id: the first task's id, or the command's number.
+    :ivar what: the function or the method.
+    :ivar begun: in seconds since the epoch, by the controller's clock.
+    :ivar ended: the same.
+    :ivar count: the number of tasks in it.
+    :ivar failed: how many of these failed.
+    """
+
+    engine: int
+    kind: str
+    id: int
+    what: str
+    begun: float
+    ended: float
+    count: int = 1
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailureInfo:
+    """A task or command that failed.
+
+    :ivar engine: the engine's id; None if no engine ran it.
+    :ivar error: ``'ZeroDivisionError: division by zero'``; empty if the controller may not tell it.
+    :ivar traceback: the engine's, as text without colours; empty if the controller may not tell it or does not know it.
+    :ivar when: in seconds since the epoch.
+    """
+
+    kind: str
+    id: int
+    what: str
+    engine: int | None
+    error: str
+    traceback: str
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What goes through the controller.
+
+    :ivar received: bytes in a second, of the last few seconds.
+    :ivar sent: the same.
+    :ivar delay: by how much the controller's process is late, in seconds, of the last few seconds; what waits in it
+        waits as long.
+    """
+
+    received: float = 0.0
+    sent: float = 0.0
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has changed at a controller since an earlier look.
+
+    :ivar mark: what to give at the next look.
+    :ivar whole: whether this is everything, not only what has changed, as at the first look, or if that was too long
+        ago.
+    :ivar time: now, by the controller's clock, in seconds since the epoch.
+    :ivar started: when the controller was started.
+    :ivar name: the cluster id; empty for the default cluster.
+    :ivar clients: the number of connected clients.
+    :ivar engines: those that have changed.
+    :ivar gone: ids of engines that are not there any more.
+    :ivar work: what has changed of it; the latest 200 are kept.
+    :ivar spans: those that have ended, or have grown since; the last five minutes are kept.
+    :ivar failures: new ones, the latest last; the latest 200 are kept.
+    """
+
+    mark: int
+    whole: bool
+    time: float
+    started: float
+    name: str
+    clients: int
+    tasks: TaskCounts
+    traffic: Traffic
+    engines: tuple[EngineInfo, ...] = ()
+    gone: tuple[int, ...] = ()
+    work: tuple[WorkInfo, ...] = ()
+    spans: tuple[Span, ...] = ()
+    failures: tuple[FailureInfo, ...] = ()
 
 
 def pack_entry(entry: EngineInfo | HistoryEntry) -> dict[str, Any]:
