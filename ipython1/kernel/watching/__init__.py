@@ -1,1 +1,1 @@
-"""Showing what a cluster does: the monitor's page, its figures, and the view in a terminal."""
+"""Showing what a cluster does: the monitor's page, and the view in a terminal."""
