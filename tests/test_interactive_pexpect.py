@@ -80,6 +80,38 @@ class MagicTests(OnSharedCluster):
         session.type("block.result.r")
         self.check_transcript("blocks", "Blocks: with mec", session.seen)
 
+    def test_debugger(self) -> None:
+        """An exception after its end, and a breakpoint that is left and opened again."""
+        session = self.recorded_prompt()
+        session.type("def ratio(a, b):\n    return a / b\n")
+        session.type("mec.targets = 2")
+        session.type("mec.apply(ratio, 1, 0)")
+        self.assertIn("----> 2     return a / b", session.type("mec.debug()"))
+        self.assertEqual(session.type("p a, b").strip(), "(1, 0)")
+        session.type("q")
+        session.type("mec.targets = 'all'")
+        code = "for i in range(3):\\n    breakpoint()\\n    print('i is', i)"
+        session.type(f'pr = mec.execute("{code}", targets=0, block=False)')
+        self.assertIn("----> 3     print", session.type("mec.debug(targets=0)"))
+        self.assertEqual(session.type("p i").strip(), "0")
+        self.assertIn("i is 0", session.type("c"))
+        self.assertIn("engine 0 still waits at a breakpoint", session.interrupt())
+        self.assertIn(
+            "and waits for mec.debug() at a breakpoint", session.type("mec.stacks(targets=0)")
+        )
+        self.assertIn("----> 3     print", session.type("mec.debug()"))
+        session.type("!i = 17")
+        self.assertIn("i is 17", session.type("c"))
+        session.type("c")
+        self.assertIn("i is 2", session.type("pr.r"))
+        session.start("mec.execute('x = 1; breakpoint()', targets=1)", "after Ctrl-C if you wait")
+        self.assertIn("execute is still running on engine 1", session.interrupt())
+        session.type("mec.debug()")
+        session.type("c")
+        session.type("mec.pending")
+        self.check_transcript("debugger", "mec.debug", session.seen)
+        self.assertIn("there is nothing to debug on engine 3", session.type("mec.debug(targets=3)"))
+
     def test_mistakes(self) -> None:
         """Each causes one clear error, and the session goes on."""
         session = self.prompt()

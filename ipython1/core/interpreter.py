@@ -91,6 +91,11 @@ class Interpreter:
         return namespace
 
     @property
+    def shell(self) -> Any:
+        """IPython's shell of the session."""
+        return self._shell
+
+    @property
     def hidden_names(self) -> dict[str, Any]:
         """The names in :attr:`user_ns` that the session has put there, with their objects."""
         hidden: dict[str, Any] = self._shell.user_ns_hidden
@@ -244,8 +249,12 @@ class Interpreter:
         function: Callable[..., Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        remember: bool = False,
     ) -> CallOutcome:
-        """Call a function as a task, without a command number and without storing anything."""
+        """Call a function as a task, without a command number and without storing anything.
+
+        :param remember: whether its exception is kept for debuggers and ``%tb``, with all that its frames hold.
+        """
         started = begin = 0.0
         try:
             started = time.time()
@@ -256,7 +265,7 @@ class Interpreter:
             self._post_done = False
             self._gate.current = None
         except BaseException as exc:
-            return self._failed(exc, started, begin)
+            return self._failed(exc, started, begin, remember)
         duration = time.perf_counter() - begin
         stdout, stderr = self._take()
         if self._sink.bundles or self._shell.has_problems:
@@ -283,13 +292,15 @@ class Interpreter:
         if error is not None:
             raise error
 
-    def _failed(self, exc: BaseException, started: float, begin: float) -> CallOutcome:
+    def _failed(
+        self, exc: BaseException, started: float, begin: float, remember: bool
+    ) -> CallOutcome:
         self._gate.current = None
         self._post_done = False
         duration = time.perf_counter() - begin
         if self._shell.has_problems:
             self._shell.take_problems()
-        failure = self._record(exc, remember=False)
+        failure = self._record(exc, remember=remember)
         stdout, stderr = self._take()
         display, _ = self._sink.take()
         return CallOutcome(

@@ -36,7 +36,9 @@ class SourceRegister:
         self._serial += 1
         name = f"{self._prefix}{number}-{self._token}{self._serial:x}>"
         size = len(source)
-        linecache.cache[name] = (size, None, source.splitlines(keepends=True), name)
+        # As lines of files have it: each has an end.
+        whole = source if source.endswith("\n") else source + "\n"
+        linecache.cache[name] = (size, None, whole.splitlines(keepends=True), name)
         sizes = self._sizes
         sizes[name] = size
         self._bytes += size

@@ -55,6 +55,7 @@ class PlainInterpreter:
         function: Callable[..., Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        remember: bool = False,
     ) -> CallOutcome:
         started = time.time()
         out, err = io.StringIO(), io.StringIO()

@@ -25,6 +25,7 @@ from ipython1.kernel.objects.commands import (
     APPLY,
     CLEAR_PROPERTIES,
     COMMANDS,
+    DEBUG,
     DEL_PROPERTIES,
     EXECUTE,
     GET_PROPERTIES,
@@ -318,6 +319,11 @@ def apply(
     _check_callable(function)
     packed = APPLY.pack(function, args, kwargs, snapshot)
     return Request.of(APPLY, packed, name=name, stream=stream, prints=True)
+
+
+def debug() -> Request:
+    """Create a request to look at an engine's last exception; its output is always wanted, as somebody is there."""
+    return Request.of(DEBUG, DEBUG.pack(), stream=True)
 
 
 def _check_callable(function: object) -> None:

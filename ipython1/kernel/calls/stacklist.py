@@ -88,7 +88,8 @@ class StackList(_Rows):
     ``pending``, the engine's command or None.  A running engine adds ``command`` (client and number), ``seconds`` and
     ``stack`` (text).  A silent engine's interpreter did not answer in time; on the controller's host it adds ``dump``,
     its stacks as written by ``faulthandler``.  A stopped engine adds ``pid``: its process got SIGSTOP.  An engine that
-    is away adds ``away``: for how many seconds the controller has been without a connection to it.
+    is away adds ``away``: for how many seconds the controller has been without a connection to it.  One whose code
+    waits for a debugger adds ``debug``: where.
     """
 
     def __repr__(self) -> str:
@@ -156,6 +157,8 @@ def stack_lines(row: Mapping[str, Any]) -> list[str]:
             head = "a task is running"
             if row["pending"] is not None:
                 head = f"{command} has been running for {row.get('seconds', 0.0):.1f} s"
+            if row.get("debug"):
+                return [f"{head}, and waits for mec.debug() at {row['debug']}"]
             return [head, *str(row.get("stack", "")).splitlines()]
 
 
@@ -254,6 +257,8 @@ def _doing(row: Mapping[str, Any]) -> str:
         return unable
     if row.get("other"):
         return f"waiting for {_pending(row)} to finish"
+    if row.get("debug"):
+        return f"waits for mec.debug() at {row['debug']}"
     where = place_of(row)
     return f"still running: {where}" if where else "still running"
 

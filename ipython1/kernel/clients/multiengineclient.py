@@ -26,7 +26,7 @@ from ipython1.kernel.calls.twistedutil import (
 )
 from ipython1.kernel.clients.active import activate
 from ipython1.kernel.host.turns import turns_of
-from ipython1.notebook.frontend import person_waits
+from ipython1.notebook.frontend import name_of, person_waits
 
 if TYPE_CHECKING:
     from ipython1.kernel.calls.modules import SyncImports
@@ -237,6 +237,29 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
 
         ids, _ = self._options(targets, True)
         return SyncImports(self, ids, quiet)
+
+    def debug(self, targets: Targets = None) -> None:
+        """Debug user code on an engine, at a prompt here, with the commands of ``pdb``.
+
+        That is what has reached a ``breakpoint()`` or ``%debug`` there; or else the last exception of a command
+        (``execute`` or ``apply``), with all its variables.
+
+        The prompt goes on until the command is done. Ctrl-C at the prompt leaves it: what waits at a breakpoint goes on
+        waiting, for another ``debug`` or ``interrupt``. Ctrl-C while the code runs interrupts it. One person at a time
+        can debug an engine.
+
+        :param targets: one engine; default: ``self.targets``. Of several engines, it is the only one at a breakpoint.
+        :raises ClientError: if there is nothing to debug, or somebody else does that; it says what can be done.
+        """
+        from ipython1.kernel.calls.debugging import debug
+
+        ids, _ = self._options(targets, True)
+        debug(
+            self._connection.end,
+            ids,
+            partial(self._run, requests.debug()),
+            name_of(self, "mec"),
+        )
 
     def flush(self) -> None:
         """Discard the unread results of non-blocking calls; running calls continue."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from time import monotonic  # user code may replace the one in the module
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
@@ -39,6 +39,8 @@ class EngineEnd:
     :param exit_now: ends the process without waiting for user code.
     :ivar handlers: what is done with each kind of frame.
     :ivar commands: takes the commands.
+    :ivar debugged: returns where user code waits for a debugger; empty if it does not.
+    :ivar debug: answers the questions of those who debug user code: takes a dict, and gives one or its Deferred.
     :ivar holds_of_tasks: gives the runs that wait or are under way, and those whose results are not confirmed.
     """
 
@@ -58,6 +60,8 @@ class EngineEnd:
         self.lost: Deferred[str] = Deferred()
         self.stopping = False
         self.commands = EngineCommands(worker, gate, output, reactor, self.outbox)
+        self.debugged: Callable[[], str] = lambda: ""
+        self.debug: Callable[[dict[str, Any]], Any] = lambda request: {}
         self.holds_of_tasks: Callable[[], tuple[Runs, Runs]] = lambda: ((), ())
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(self.commands.handlers)
@@ -125,6 +129,11 @@ class EngineEnd:
             log.failure("user code is in the way of a request")
 
     def _status(self, number: int, request: dict[str, Any]) -> None:
+        if "debug" in request:
+            maybeDeferred(self.debug, request["debug"]).addCallback(
+                lambda answer: self._reply(number, answer)
+            )
+            return
         running = self._worker.running
         answer: dict[str, Any] = {
             "running": None if running is None else running.method,
@@ -136,10 +145,17 @@ class EngineEnd:
             answer["seconds"] = monotonic() - self._worker.running_since
         else:
             self._status_of_task(answer, bool(request.get("interrupt")))
+        where = self.debugged()
+        if where:
+            answer["debug"] = where
         if request.get("stack"):
             answer["stack"] = _stack() if "seconds" in answer or "task" in answer else ""
-        if self.outbox.link is not None:
-            self.outbox.link.send(frames.REPLY, number, b"", messages.pack_json(answer))
+        self._reply(number, answer)
+
+    def _reply(self, number: int, answer: dict[str, Any]) -> None:
+        link = self.outbox.link
+        if link is not None:
+            link.send_bytes(frames.REPLY, number, b"", messages.pack_json(answer))
 
     def _status_of_task(self, answer: dict[str, Any], interrupt: bool) -> None:
         source = self._worker.source

@@ -15,19 +15,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.core.capture import OutputCapture
+from ipython1.core.debugger import EngineDebugger
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
 from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
 from ipython1.kernel.basics.error import ClientError, ConnectionError
 from ipython1.kernel.engine.connection import EngineConnection
+from ipython1.kernel.engine.debugging import DebugEnd
 from ipython1.kernel.engine.end import EngineEnd
 from ipython1.kernel.engine.restoring import restore
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.engine.waits import MainThreadWaits
-from ipython1.kernel.engine.worker import CommandRunner, Worker
+from ipython1.kernel.engine.worker import Command, CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import furl_variable, wait_for_furl
@@ -156,6 +158,19 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     engine.run()
 
 
+def _new_hello(wanted_id: int | None) -> messages.Hello:
+    """The greeting of an engine that has never registered."""
+    return messages.Hello(
+        uuid=uuid.uuid4().hex,
+        pid=os.getpid(),
+        host=host_identity(),
+        role=messages.ENGINE,
+        wanted_id=wanted_id,
+        secret=messages.new_secret(),
+        label=user_label(),
+    )
+
+
 class EngineProcess:
     """The parts of an engine, put together: session, worker, tasks, and its end of the link.
 
@@ -183,15 +198,20 @@ class EngineProcess:
             self._capture.close()  # so that the error is seen
             raise
         self._service = EngineService(self.interpreter)
+        self._debugger = EngineDebugger(self._capture, self._is_attended)
+        self._service.debugger = self._debugger.post_mortem
         handlers = UserHandlers()
         self._worker = Worker(
             CommandRunner(self._service),
             self._gate,
-            lambda command, outcome: self._end.commands.ended(command, outcome),
+            self._command_ended,
             handlers,
         )
         self._service.stop = self._worker.stop
-        self._end = EngineEnd(self._worker, self._gate, self._capture, reactor, self._leave_at_once)
+        self._end = EngineEnd(
+            self._worker, self._gate, self._debugger.output, reactor, self._leave_at_once
+        )
+        self._offer_debugger()
         self._worker.before_waiting = self._end.read_until
         self._runner = TaskRunner(self._service)
         self._tasks = EngineTasks(
@@ -203,16 +223,24 @@ class EngineProcess:
         self._end.handlers.update(self._tasks.handlers)
         self._end.handlers.update(self._waits.handlers)
         self._service.properties.on_change = self._tasks.properties_changed
-        self._hello = messages.Hello(
-            uuid=uuid.uuid4().hex,
-            pid=os.getpid(),
-            host=host_identity(),
-            role=messages.ENGINE,
-            wanted_id=wanted_id,
-            secret=messages.new_secret(),
-            label=user_label(),
-        )
+        self._hello = _new_hello(wanted_id)
         self._welcome = messages.Welcome()
+
+    def _offer_debugger(self) -> None:
+        debugger, reactor = self._debugger, self._reactor
+        debugger.install(self.interpreter.shell)
+        desk = DebugEnd(debugger.desk, reactor.callFromThread, reactor, debugger.last_error)
+        self._end.debug, self._end.debugged = desk.ask, debugger.desk.waiting_at
+
+    def _is_attended(self) -> bool:
+        """Whether somebody at a prompt waits for what runs."""
+        command = self._worker.running
+        return command is not None and command.stream
+
+    def _command_ended(self, command: Command, outcome: messages.Outcome) -> None:
+        if self._debugger.desk.is_open:
+            self._debugger.command_ended()
+        self._end.commands.ended(command, outcome)
 
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
@@ -293,6 +321,8 @@ class EngineProcess:
         service = self._service
         service.id = welcome.engine_id if welcome.engine_id is not None else -1
         log.info("registered as engine {id}", id=service.id)
+        self._debugger.name = f"engine {service.id}"
+        self._debugger.call = f"mec.debug(targets={service.id})"
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
         self._tasks.registered(kept, service.id)

@@ -106,6 +106,7 @@ class EngineService:
     :ivar home: where the functions of users run.
     :ivar parts: which names are parts of sequences, or are computed from them.
     :ivar stop: ends the engine's process.
+    :ivar debugger: looks at the last exception.
     :ivar before_user_code: called before anything that can change the user's objects.
     """
 
@@ -117,6 +118,7 @@ class EngineService:
         self.parts = Parts(interpreter)
         self.properties = Properties()
         self.stop: Callable[[], None] = lambda: None
+        self.debugger: Callable[[], None] = lambda: None
         self.before_user_code: Callable[[], None] = lambda: None
         _current = self
 
@@ -189,11 +191,15 @@ class EngineService:
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> CallOutcome:
         """Call a function; what it raises is in the outcome."""
-        return self.interpreter.call(function, args, kwargs)
+        return self.interpreter.call(function, args, kwargs, remember=True)
 
     def map(self, function: Callable[..., Any], parts: Sequence[Any]) -> CallOutcome:
         """This engine's part of a map: a ``MapPart``, as the value of the outcome."""
         return self.interpreter.call(map_items, (function, parts))
+
+    def debug(self) -> None:
+        """Look at the last exception with a debugger, as long as somebody answers its prompt."""
+        self.debugger()
 
     def get_result(self, i: int | None = None) -> Any:
         return self.interpreter.get_result(i)

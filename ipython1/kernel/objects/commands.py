@@ -383,6 +383,7 @@ PULL             = CommandKind("pull",             _KEYS,                     PU
 PUSH_FUNCTION    = CommandKind("push_function",    Named(),                   Nothing())
 PULL_FUNCTION    = CommandKind("pull_function",    _KEYS,                     NamedObjects(), run="named_functions")
 KEYS             = CommandKind("keys",             NoArguments(),             Object())
+DEBUG            = CommandKind("debug",            NoArguments(),             Nothing(), streams=True)
 RESET            = CommandKind("reset",            NoArguments(),             Nothing())
 SET_PROPERTIES   = CommandKind("set_properties",   Pickled[dict[str, Any]](), Nothing())
 GET_PROPERTIES   = CommandKind("get_properties",   _KEYS_OR_ALL,              Object())

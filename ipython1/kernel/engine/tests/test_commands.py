@@ -43,6 +43,7 @@ EXAMPLES: dict[CommandKind[..., Any], tuple[tuple[Any, ...], Any]] = {
     commands.HAS_PROPERTIES: ((["ram", "disk"],), [True, False]),
     commands.DEL_PROPERTIES: ((["ram"],), None),
     commands.CLEAR_PROPERTIES: ((), None),
+    commands.DEBUG: ((), None),
     commands.RESET: ((), None),
 }
 """What to give each command, one after the other on one engine, and what to get."""
