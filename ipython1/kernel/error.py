@@ -2,6 +2,7 @@
 
 from ipython1.kernel.basics.error import (
     BrokenEnginePool,
+    ClientClosed,
     ClientError,
     ClusterError,
     CompositeError,
@@ -16,6 +17,7 @@ from ipython1.kernel.basics.error import (
     JournalError,
     KernelError,
     MessageSizeError,
+    NoController,
     NoDefaultAddress,
     NoEnginesRegistered,
     NotAPendingResult,
@@ -42,6 +44,7 @@ from ipython1.kernel.basics.error import (
 
 __all__ = [
     "BrokenEnginePool",
+    "ClientClosed",
     "ClientError",
     "ClusterError",
     "CompositeError",
@@ -56,6 +59,7 @@ __all__ = [
     "JournalError",
     "KernelError",
     "MessageSizeError",
+    "NoController",
     "NoDefaultAddress",
     "NoEnginesRegistered",
     "NotAPendingResult",

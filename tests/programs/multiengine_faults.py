@@ -73,12 +73,12 @@ mec.execute(
 raises(client.CompositeError, "cannot be rebuilt", mec.pull, "bomb", targets=0)
 
 # wrong addresses
-raises(client.SecurityError, "there is no FURL file", client.MultiEngineClient, "/nowhere/x.furl")
+raises(client.NoController, "there is no FURL file", client.MultiEngineClient, "/nowhere/x.furl")
 raises(
-    client.SecurityError, "ipcluster -n 4 --cluster-id=another", client.MultiEngineClient, "another"
+    client.NoController, "ipcluster -n 4 --cluster-id=another", client.MultiEngineClient, "another"
 )
 raises(client.SecurityError, "FURL", client.MultiEngineClient, "pb://what@ever")
-raises(client.ConnectionError, "127.0.0.1:1", client.MultiEngineClient, ("127.0.0.1", 1))
+raises(client.NoController, "127.0.0.1:1", client.MultiEngineClient, ("127.0.0.1", 1))
 host, port = client.default_mec_address
 assert client.MultiEngineClient((host, port)).get_ids() == mec.get_ids()
 directory = os.path.join(os.environ["IPYTHONDIR"], "security")

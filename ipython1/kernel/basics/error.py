@@ -18,6 +18,7 @@ from ipython1.kernel.basics.naming import publish
 
 __all__ = [
     "BrokenEnginePool",
+    "ClientClosed",
     "ClientError",
     "ClusterError",
     "CompositeError",
@@ -32,6 +33,7 @@ __all__ = [
     "JournalError",
     "KernelError",
     "MessageSizeError",
+    "NoController",
     "NoDefaultAddress",
     "NoEnginesRegistered",
     "NotAPendingResult",
@@ -116,6 +118,22 @@ class ConnectionError(KernelError, builtins.ConnectionError):
     """The connection to the controller failed or was lost; calls in progress were not completed."""
 
 
+class NoController(ConnectionError):
+    """No controller runs where one was looked for: there is no FURL file, or nothing listens at the address in it.
+
+    At a prompt of IPython, it is shown in one line.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        from ipython1.kernel.basics.errordisplay import render_in_one_line
+
+        return render_in_one_line(self)
+
+
+class ClientClosed(ConnectionError):
+    """The client cannot be used any more, because its ``close`` was called."""
+
+
 class SecurityError(KernelError):
     """A FURL, key or state file is missing, malformed, accessible to others, or was refused by the other side."""
 
@@ -132,7 +150,11 @@ class FileTimeoutError(KernelError, TimeoutError):
     """An expected file, such as a FURL file, did not appear in time."""
 
 
-class NoDefaultAddress(SecurityError, AttributeError):
+class ClientError(KernelError):
+    """The client was used incorrectly."""
+
+
+class NoDefaultAddress(ClientError, AttributeError):
     """There is no default controller address: no cluster is running, or its FURL file cannot be read."""
 
 
@@ -237,10 +259,6 @@ class StopLocalExecution(BaseException):
 
     It is not an ``Exception``, so that ``except Exception`` does not catch it on the way out.
     """
-
-
-class ClientError(KernelError):
-    """The client was used incorrectly."""
 
 
 class EngineDied(KernelError):

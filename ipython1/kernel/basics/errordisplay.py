@@ -38,6 +38,16 @@ def render_error(
     return [text]
 
 
+def render_in_one_line(error: BaseException) -> list[str]:
+    """Return the display of an error that concerns no line of the user's; a program's traceback is shown as usual."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_user = [each for each in frames if not _is_ours(each) and not _is_of_ipython(each)]
+    if session_shell() is None or len(of_user) > 1:
+        return render_error(error)
+    cut_at_user(error)
+    return [f"{type(error).__name__}: {error}"]
+
+
 def cut_at_user(error: BaseException) -> None:
     """Cut the traceback where the user's code calls the kernel; a traceback without user code is kept whole."""
     last_of_user: TracebackType | None = None

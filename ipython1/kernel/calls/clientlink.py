@@ -25,6 +25,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
 from ipython1.kernel.basics.error import (
+    ClientClosed,
     ConnectionError,
     KernelError,
     MessageSizeError,
@@ -95,6 +96,7 @@ class ClientEnd:
         self._taken_call: IDelayedCall | None = None
         self._questions: dict[int, _Question] = {}
         self._loss: str | None = None
+        self._closed = False
         self._away: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
@@ -203,6 +205,7 @@ class ClientEnd:
     def close(self) -> None:
         """Close the link from this side, for good."""
         self.reconnects = False
+        self._closed = self._closed or self._loss is None
         link = self._link
         if link is not None:
             link.abort(CLOSED)
@@ -210,12 +213,15 @@ class ClientEnd:
 
     def say_goodbye(self) -> None:
         """Tell the controller that this client leaves, so that it does not wait for it."""
+        self._closed = self._closed or self._loss is None
         if self._link is not None:
             self._send_taken()
             self._link.send(frames.GOODBYE, 0, b"", CLOSED.encode())
             self._link.flush()
 
     def _gone(self) -> ConnectionError:
+        if self._closed:
+            return ClientClosed(f"{CLOSED} by its close(); create a new client")
         return ConnectionError(
             f"the controller is gone ({self._loss or self._away or CLOSED}); calls in progress are lost to this "
             "client. Restart the controller if it ended, and create a new client"

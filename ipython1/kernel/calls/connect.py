@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from ipython1.checks import is_number
-from ipython1.kernel.basics.error import ConnectionError, ResultNotCompleted
+from ipython1.kernel.basics.error import ConnectionError, KernelError, ResultNotCompleted
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.linkkeeper import LinkKeeper
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, reactor_in_thread
@@ -185,12 +185,17 @@ def connect_blocking(
     """Connect like :func:`open_connection`, but block; starts the reactor's thread if necessary.
 
     An existing :class:`Connection` is returned as it is.
+
+    :raises KernelError, TypeError, ValueError: as for :func:`open_connection`, without a traceback through the reactor.
     """
     if isinstance(furl_or_file, Connection):
         return furl_or_file
     reactor = reactor_in_thread.start()
-    connection: Connection = blockingCallFromThread(
-        open_connection, reactor, furl_or_file, interface, timeout, reconnect_timeout
-    )
+    try:
+        connection: Connection = blockingCallFromThread(
+            open_connection, reactor, furl_or_file, interface, timeout, reconnect_timeout
+        )
+    except (KernelError, TypeError, ValueError) as problem:
+        raise problem.with_traceback(None) from None
     reactor_in_thread.attend(connection.end)
     return connection

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ipython1.kernel.basics.error import KernelError, NoDefaultAddress, SecurityError
+from ipython1.kernel.basics.error import (
+    ClientError,
+    KernelError,
+    NoController,
+    NoDefaultAddress,
+)
 from ipython1.kernel.host.furl import Furl, check_host, check_port, parse_furl
 from ipython1.kernel.host.security import (
     ClusterFiles,
@@ -16,6 +22,9 @@ from ipython1.kernel.host.security import (
     furl_variable,
     read_furl,
 )
+
+
+_ADDRESS: Final = r"(?P<host>[\w.\-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d+)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,9 @@ def locate(furl_or_file: Any, interface: str) -> Place:
 
     :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty for the FURL in the
         environment, or else the default FURL file.
-    :raises SecurityError: if the file is missing, damaged or accessible to others; the message says what to do.
+    :raises NoController: if the file is missing; the message says what to do.
+    :raises SecurityError: if it is damaged or accessible to others.
+    :raises ClientError: if it is a text that is none of these.
     :raises TypeError: if it is anything else.
     """
     if isinstance(furl_or_file, tuple):
@@ -57,8 +68,8 @@ def locate(furl_or_file: Any, interface: str) -> Place:
         return Place(furl_or_file, _hosts(furl_or_file))
     if not isinstance(furl_or_file, (str, os.PathLike)):
         raise TypeError(
-            "a controller is given as a FURL, a FURL file, a cluster id or a tuple (host, port), "
-            f"not as an object of type {type(furl_or_file).__name__}"
+            "furl_or_file must be a FURL, a FURL file, a cluster id or a tuple (host, port), "
+            f"not an object of type {type(furl_or_file).__name__}"
         )
     text = os.fspath(furl_or_file)
     if text.startswith("pb://"):
@@ -68,11 +79,25 @@ def locate(furl_or_file: Any, interface: str) -> Place:
         return _default(interface)
     looks_like_file = os.sep in text or text.startswith(("~", ".")) or text.endswith(".furl")
     path = Path(text).expanduser()
+    if not path.exists():
+        _refuse_address(text)
     if looks_like_file or isinstance(furl_or_file, os.PathLike) or path.is_file():
         return _from_file(path, "check the name, or copy the file from the controller's host")
     return _from_file(
-        furl_path(interface, text), f"start that cluster with: ipcluster -n 4 --cluster-id={text}"
+        furl_path(interface, text),
+        f"start that cluster with: ipcluster -n 4 --cluster-id={text}",
+        f"no cluster {text!r} is running here: ",
     )
+
+
+def _refuse_address(text: str) -> None:
+    """Explain how an address is given to a user who writes it as text, as in a URL."""
+    address = re.fullmatch(rf"(?:\w+://)?{_ADDRESS}/?", text)
+    if address is not None:
+        host = address["host"].strip("[]")
+        raise ClientError(
+            f"furl_or_file cannot be {text!r}: give an address as a tuple, ({host!r}, {address['port']})"
+        )
 
 
 def _hosts(furl: Furl) -> str:
@@ -83,12 +108,14 @@ def _default(interface: str) -> Place:
     furl = furl_of_environment(interface)
     if furl is not None:
         return Place(furl, f"{_hosts(furl)} ({furl_variable(interface)})")
-    return _from_file(furl_path(interface), "start a cluster with: ipcluster -n 4")
+    return _from_file(
+        furl_path(interface), "start a cluster with: ipcluster -n 4", "no cluster is running here: "
+    )
 
 
-def _from_file(path: Path, remedy: str) -> Place:
+def _from_file(path: Path, remedy: str, problem: str = "") -> Place:
     if not path.exists():
-        raise SecurityError(f"there is no FURL file {path}: {remedy}")
+        raise NoController(f"{problem}there is no FURL file {path}; {remedy}")
     furl = read_furl(path)
     return Place(furl, f"{_hosts(furl)} ({path})")
 

@@ -41,7 +41,8 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: how long calls wait for a controller that is out of reach, in seconds; default: the
         setting of the ini file, which is 300; 0 to fail at once.
-    :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
+    :raises NoController: if there is no FURL file, or nothing listens at the address in it.
+    :raises SecurityError: if the FURL is damaged or not private, or the controller refuses it.
     :raises ConnectionError: if the controller does not answer.
 
     With ``block=False``, calls return a :class:`PendingResult`.  A client that is garbage-collected closes its

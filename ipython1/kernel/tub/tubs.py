@@ -164,7 +164,8 @@ async def connect(
     :param source: where the FURL comes from (a file name), for messages.
     :raises SecurityError: if the FURL is malformed or unknown there, or the certificate differs.
     :raises ProtocolError: if the program that listens there is not a controller.
-    :raises ConnectionError: if nothing listens or answers there.
+    :raises NoController: if nothing listens there.
+    :raises ConnectionError: if nothing answers.
     """
     from twisted.internet import defer, reactor
 
@@ -278,7 +279,7 @@ def _explained(target: Furl, failures: dict[str, Failure], source: str | None) -
             " package installed on both sides?"
         )
     if at := places(net_error.ConnectionRefusedError):
-        return error.ConnectionError(f"nothing listens at {at} (connection refused): {START_ONE}")
+        return error.NoController(f"nothing listens at {at} (connection refused): {START_ONE}")
     if at := places(net_error.DNSLookupError):
         return error.ConnectionError(
             f"the host of {at} has no address: check the name, or use the controller's address"

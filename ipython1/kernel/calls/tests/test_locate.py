@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.basics.error import SecurityError
+from ipython1.kernel.basics.error import ClientError, NoController, NoDefaultAddress, SecurityError
 from ipython1.kernel.calls.locate import default_address, furl_path, locate
 from ipython1.kernel.host.furl import Furl
 from ipython1.kernel.host.security import IPythonDirs, write_furl
@@ -101,10 +101,27 @@ class LocateTest(SynchronousTestCase):
         self.assertEqual(place.furl, Furl(TUB, (("192.168.1.1", 10113),), SECRET))
         self.assertEqual(locate(default_address("multiengine"), "multiengine").furl.name, SECRET)
 
+    def test_what_is_not_there_is_no_matter_of_security(self):
+        error = self.assertRaises(NoController, locate, "", "multiengine")
+        self.assertRegex(str(error), r"^no cluster is running here: there is no FURL file \S+; ")
+        self.assertNotIsInstance(error, SecurityError)
+        error = self.assertRaises(NoController, locate, "theirs", "multiengine")
+        self.assertIn("no cluster 'theirs' is running here", str(error))
+
+    def test_an_address_as_text_is_told_how_to_be_given(self):
+        for text, host in (
+            ("127.0.0.1:5000", "127.0.0.1"),
+            ("localhost:5000", "localhost"),
+            ("tcp://node7.example:5000", "node7.example"),
+            ("[::1]:5000", "::1"),
+        ):
+            error = self.assertRaises(ClientError, locate, text, "multiengine")
+            self.assertIn(f"as a tuple, ('{host}', 5000)", str(error))
+
     def test_a_default_address_needs_a_location(self):
-        self.assertRaises(SecurityError, default_address, "multiengine")
+        self.assertRaises(NoDefaultAddress, default_address, "multiengine")
         write_furl(furl_path("multiengine"), Furl(TUB, (), SECRET))
-        self.assertRaises(SecurityError, default_address, "multiengine")
+        self.assertRaises(NoDefaultAddress, default_address, "multiengine")
         self.write()
         self.assertEqual(default_address("multiengine"), ("10.0.0.1", 10105))
 
