@@ -2,10 +2,11 @@
 
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
-from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+from ipython1.kernel.clients.multiengineclient import MultiEngineClient, MultiEngineView
 
 __all__ = [
     "MultiEngineClient",
+    "MultiEngineView",
     "PendingResult",
     "QueueStatusList",
     "ResultList",

@@ -1,8 +1,9 @@
 """The results of commands, as shown at a prompt."""
 
-from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
+from ipython1.kernel.calls.resultlist import EngineResult, QueueStatusList, ResultList
 
 __all__ = [
+    "EngineResult",
     "QueueStatusList",
     "ResultList",
 ]

@@ -109,6 +109,10 @@ def _identity(values: list[Any]) -> Any:
     return values
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def _no_output(value: Any) -> Mapping[str, Any]:
     return {}
 
@@ -123,6 +127,29 @@ class Arrange(Protocol):
     def __call__(
         self, readings: list[Reading], outcomes: Sequence[Outcome], /
     ) -> list[Reading]: ...
+
+
+class Items(Protocol):
+    """Where the items of a map are."""
+
+    def places(self) -> list[Sequence[int]] | None:
+        """Return the numbers of the items of each engine that takes part; None if that is not known."""
+
+    def entries(self, reading: Reading, numbers: Sequence[int]) -> list[Entry]:
+        """Return what came of an engine's items."""
+
+
+class Entry(NamedTuple):
+    """A result, or a failure."""
+
+    value: Any
+    failure: BaseException | None = None
+
+    def get(self) -> Any:
+        """Return the value, or raise the failure."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
+        return self.value
 
 
 class Reading(NamedTuple):
@@ -157,6 +184,10 @@ class Request:
     :ivar arrange: returns all :class:`Reading` objects in the order for ``combine``; raises what is wrong with them
         together.
     :ivar conclude: does that from all :class:`Reading` objects instead, including failures.
+    :ivar items: where the items of a map are; None for other calls.
+    :ivar listed: whether ``combine`` makes a list of the values.
+    :ivar one: makes the result for a view of one engine from that engine's value.
+    :ivar single: whether this is the call of such a view.
     :ivar output: returns what a command wrote from its value, where the value contains that.
     :ivar stream: whether output is sent while the command runs.
     :ivar adjoins: whether the values are the parts of one array.
@@ -177,6 +208,10 @@ class Request:
     prints: bool = False
     adjoins: bool = False
     arrange: Arrange | None = None
+    items: Items | None = None
+    listed: bool = True
+    one: Callable[[Any], Any] = _same
+    single: bool = False
 
     @classmethod
     def of(
@@ -208,15 +243,23 @@ class Request:
         )
 
     def finish(
-        self, outcomes: Sequence[Outcome], outputs: dict[int, Mapping[str, Any]] | None = None
+        self,
+        outcomes: Sequence[Outcome],
+        outputs: dict[int, Mapping[str, Any]] | None = None,
+        known: dict[int, Reading] | None = None,
     ) -> Any:
         """Return the result of the call.
 
         :param outputs: gets what each engine wrote, by id.
+        :param known: what was read before, by id.
         :raises CompositeError: if any engine failed.
+        :raises BaseException: the engine's exception, if this is the call of a view of one engine.
         :raises PartsMissing: if an engine that had a part is gone.
         """
-        readings = [self._read_one(outcome) for outcome in outcomes]
+        if known:
+            readings = [self.reading(outcome, known) for outcome in outcomes]
+        else:
+            readings = [self._read_one(outcome) for outcome in outcomes]
         if outputs is not None:
             outputs.update((each.engine_id, each.output) for each in readings)
         if self.conclude is not None:
@@ -225,6 +268,8 @@ class Request:
             readings = self.arrange(readings, outcomes)
         values = [each.value for each in readings if each.failure is None]
         failed = [each for each in readings if each.failure is not None]
+        if failed and self.single:
+            raise failed[0].failure  # type: ignore[misc]
         if failed:
             raise CompositeError(
                 self.name,
@@ -232,7 +277,21 @@ class Request:
                 [each.engine_id for each in failed],
                 values,
             )
-        return self.combine(values)
+        return self.one(values[0]) if self.single else self.combine(values)
+
+    def reading(self, outcome: Outcome, known: dict[int, Reading]) -> Reading:
+        """Return what an outcome holds, which is read once.
+
+        :param known: what was read before, by the engines' ids; gets this.
+        """
+        reading = known.get(outcome.engine_id)
+        if reading is None:
+            reading = known[outcome.engine_id] = self._read_one(outcome)
+        return reading
+
+    def of_one(self) -> Request:
+        """Return the same request, made by a view of one engine."""
+        return replace(self, single=True)
 
     def without_data(self) -> Request:
         """Return a request without the data to send, which reading the outcomes need not keep alive.
@@ -254,12 +313,15 @@ class Request:
             return replace(self, for_targets=None, keep=None, parts=self.for_targets(ids))
         return self if self.keep is None else replace(self, for_targets=self.keep(), keep=None)
 
-    def problem_of(self, outcome: Outcome) -> BaseException | None:
-        """Return the error of an engine, of a map the first one of its items; None if it did not fail."""
+    def problem_of(self, outcome: Outcome, known: dict[int, Reading]) -> BaseException | None:
+        """Return the error of an engine, of a map the first one of its items; None if it did not fail.
+
+        :param known: as for :meth:`reading`.
+        """
         good = outcome.error is None and outcome.status == messages.OK
         if good and self.conclude is None:
             return None
-        reading = self._read_one(outcome)
+        reading = self.reading(outcome, known)
         if isinstance(reading.value, MapPart) and reading.failure is None:
             return reading.value.problem()
         return reading.failure

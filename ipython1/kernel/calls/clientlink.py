@@ -17,7 +17,6 @@ away         ``attach``, to another state; ``give_up``;          lost
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
@@ -35,6 +34,7 @@ from ipython1.kernel.calls.controllerwarnings import Warnings
 from ipython1.kernel.calls.sentcommands import (
     Arrived,
     CommandObserver,
+    Question,
     SentCommand,
     SentCommands,
     no_memory,
@@ -58,15 +58,6 @@ RESYNC_ROWS: Final = 5_000
 
 ONLY_ONCE = frozenset(("interrupt", "kill", "resync"))
 """Questions that are not asked again, as something else may be meant by then."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A question that was not answered yet."""
-
-    name: str
-    args: dict[str, Any]
-    answer: Deferred[Any]
 
 
 class ClientEnd:
@@ -94,7 +85,7 @@ class ClientEnd:
         self._has_submitted = False
         self._taken = Arrived()
         self._taken_call: IDelayedCall | None = None
-        self._questions: dict[int, _Question] = {}
+        self._questions: dict[int, Question] = {}
         self._loss: str | None = None
         self._closed = False
         self._away: str | None = None
@@ -236,11 +227,11 @@ class ClientEnd:
             answer.errback(self._gone())
             return answer
         number = next(self._numbers)
-        question = self._questions[number] = _Question(name, args, answer)
+        question = self._questions[number] = Question(name, args, answer)
         self._send_question(number, question)
         return answer
 
-    def _send_question(self, number: int, question: _Question) -> None:
+    def _send_question(self, number: int, question: Question) -> None:
         if self._link is not None and (not self._settling or question.name in ONLY_ONCE):
             payload = messages.pack_json({"name": question.name, "args": question.args})
             self._link.send(frames.ASK, number, b"", payload)

@@ -23,7 +23,6 @@ from ipython1.kernel.host.security import (
     read_furl,
 )
 
-
 _ADDRESS: Final = r"(?P<host>[\w.\-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d+)"
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from ipython1.kernel.basics.error import CompositeError, FailedItems
-from ipython1.kernel.calls.calls import Reading
+from ipython1.kernel.calls.calls import Entry, Reading
 from ipython1.kernel.calls.map import Distribution
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.mapparts import MapPart
@@ -48,6 +48,29 @@ class MapResults:
         if not failures.found:
             return list(self._distribution.join(parts))
         raise failures.error(self._join(parts))
+
+    def places(self) -> list[Sequence[int]] | None:
+        """Return the numbers of the items of each engine that takes part; None if that is not known."""
+        numbers = self._numbers()
+        try:
+            whole = list(self._distribution.join([list(each) for each in numbers]))
+        except Exception:  # that of a distribution of the user's own
+            return None
+        if whole != list(range(self._total)):
+            return None
+        return [each for each in numbers if len(each)]
+
+    def entries(self, reading: Reading, numbers: Sequence[int]) -> list[Entry]:
+        """Return what came of an engine's items."""
+        part: MapPart | None = reading.value
+        values = _Failures().entries(reading, numbers, len(numbers))
+        if part is None or reading.failure is not None:
+            return [Entry(None, reading.failure) for _ in numbers]
+        ended = len(part.values)
+        return [
+            Entry(None, value) if position in part.failures or position >= ended else Entry(value)
+            for position, value in enumerate(values)
+        ]
 
     def _numbers(self) -> list[Sequence[int]]:
         """Return the numbers of each target's items."""

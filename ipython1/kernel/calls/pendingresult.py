@@ -7,6 +7,7 @@ It can also be awaited in asyncio.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, LOGGER
@@ -21,6 +22,8 @@ from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
+from ipython1.kernel.calls.calls import Reading
+from ipython1.kernel.calls.elements import Elements
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
@@ -54,8 +57,12 @@ class _Over(Signal):
     add_exception = add_cancelled = add_result
 
 
-class PendingResult(Future[Any]):
+class PendingResult(Elements, Future[Any]):
     """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
+
+    Iteration yields the elements of the result in order, each as soon as it is there: what each engine gave, or the
+    items of a map.  ``len(pr)`` is their number; ``pr[0]`` and slices give them by position.  An element that failed
+    raises its engine's exception when it is reached.
 
     :ivar engine_ids: the ids of the engines that the call runs on; empty until the controller has accepted it.
     :ivar name: the name of the client's method.
@@ -64,6 +71,7 @@ class PendingResult(Future[Any]):
         it was printed.
     :ivar streams_output: whether output may come while the call runs.
     :param announced: whether :meth:`wait_accepted` will be called.
+    :param known: gets what was read of each engine.
     :ivar view: what shows that while the call runs, if anything but :meth:`result` does.
     """
 
@@ -78,8 +86,12 @@ class PendingResult(Future[Any]):
         outputs: Mapping[int, Mapping[str, Any]] | None = None,
         prints: bool = False,
         announced: bool = False,
+        known: dict[int, Reading] | None = None,
     ) -> None:
-        super().__init__()
+        Future.__init__(self)
+        self._begun = time.monotonic()
+        self._ended: float | None = None
+        self._known = {} if known is None else known
         self._waiters = waiters_of(self)
         self._finish = finish
         self._outputs = {} if outputs is None else outputs
@@ -106,6 +118,19 @@ class PendingResult(Future[Any]):
         return f"<PendingResult of {self.name}: {state}>"
 
     # -- for users
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the result, as ``multiprocessing`` and ipyparallel call it; see :meth:`get_result`."""
+        return self.get_result(timeout=timeout)
+
+    def successful(self) -> bool:
+        """Return whether the call succeeded.
+
+        :raises ValueError: if it is not done.
+        """
+        if not self.done():
+            raise ValueError(f"{self.name} is not done")
+        return self.exception() is None
 
     def get_result(
         self, default: Any = None, block: bool = True, timeout: float | None = None
@@ -155,19 +180,6 @@ class PendingResult(Future[Any]):
         if call is None or self.done():
             return []
         return [engine_id for engine_id in call.ids if engine_id not in call.outcomes]
-
-    def failures(self) -> dict[int, BaseException]:
-        """Return the errors so far, also while the call is running on other engines.
-
-        :returns: the exceptions by engine id.
-        """
-        call = self._call
-        if call is None:
-            return {}
-        found = {
-            each.engine_id: call.request.problem_of(each) for each in list(call.outcomes.values())
-        }
-        return {engine_id: problem for engine_id, problem in found.items() if problem is not None}
 
     def is_command(self, origin: str, number: int) -> bool:
         """Return whether a command belongs to this call.
@@ -317,6 +329,7 @@ class PendingResult(Future[Any]):
         super().add_done_callback(function)
 
     def result(self, timeout: float | None = None) -> Any:
+        __tracebackhide__ = True
         value, problem = self._outcome(timeout)
         if problem is not None:
             raise problem.with_traceback(None)
@@ -352,6 +365,20 @@ class PendingResult(Future[Any]):
                         raise  # it can be decoded again
                     self._decoded = (None, problem)
             return self._decoded
+
+    def _read(self, call: Call, engine_id: int) -> Reading:
+        with self._decode_lock:
+            if self._dropped:
+                raise self._gone()
+            return call.request.reading(call.outcomes[engine_id], self._known)
+
+    def _wait_for_answer(self, timeout: float | None) -> bool:
+        try:
+            attend(self, timeout)
+        except TimeoutError as problem:
+            if raised_by_handler(problem):
+                raise
+        return self.done()
 
     def _gone(self) -> InvalidDeferredID:
         return InvalidDeferredID(f"the result of {self.name} was dropped by flush()")
@@ -438,7 +465,11 @@ class _Observer:
         self._pending._output(engine_id, stream, text)
 
     def done(self, outcomes: list[Outcome]) -> None:
-        self._pending.set_result(outcomes)
+        pending = self._pending
+        pending._ended = time.monotonic()
+        pending.set_result(outcomes)
 
     def failed(self, problem: BaseException) -> None:
-        self._pending.set_exception(problem)
+        pending = self._pending
+        pending._ended = time.monotonic()
+        pending.set_exception(problem)

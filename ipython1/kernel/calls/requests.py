@@ -19,7 +19,7 @@ from ipython1.kernel.calls.calls import Arrange, Request
 from ipython1.kernel.calls.map import get_distribution
 from ipython1.kernel.calls.mapresults import MapResults
 from ipython1.kernel.calls.missingparts import in_order, with_warning
-from ipython1.kernel.calls.resultlist import ResultList
+from ipython1.kernel.calls.resultlist import EngineResult, ResultList
 from ipython1.kernel.calls.sequences import as_sequence, check_sequences, is_array, single_element
 from ipython1.kernel.objects.commands import (
     APPLY,
@@ -90,7 +90,12 @@ def execute(lines: str, stream: bool = False) -> Request:
     if not isinstance(lines, str):
         raise TypeError(f"the code to execute must be a str, not {type(lines).__name__}")
     return Request.of(
-        EXECUTE, EXECUTE.pack(lines), combine=ResultList, stream=stream, output=_of_result
+        EXECUTE,
+        EXECUTE.pack(lines),
+        combine=ResultList,
+        stream=stream,
+        output=_of_result,
+        one=EngineResult,
     )
 
 
@@ -102,7 +107,9 @@ def _of_result(value: dict[str, Any]) -> Mapping[str, Any]:
 def get_result(i: int | None) -> Request:
     if i is not None:
         check_int("the number of a command", i)
-    return Request.of(GET_RESULT, GET_RESULT.pack(i), combine=ResultList, output=_of_result)
+    return Request.of(
+        GET_RESULT, GET_RESULT.pack(i), combine=ResultList, output=_of_result, one=EngineResult
+    )
 
 
 def push(namespace: Mapping[str, Any], snapshot: bool) -> Request:
@@ -174,7 +181,7 @@ def zip_pull(keys: str | Sequence[str], whole: bool = False) -> Request:
         return list(zip(*values, strict=True))
 
     arrange = _warning(names, whole)
-    return _pull(PULL, names, name="zip_pull", combine=combine, arrange=arrange)
+    return _pull(PULL, names, name="zip_pull", combine=combine, arrange=arrange, listed=False)
 
 
 def keys() -> Request:
@@ -303,6 +310,8 @@ def gather(key: str, dist: str, whole: bool = False) -> Request:
         _check_name(key),
         name="gather",
         combine=distribution.join,
+        listed=False,
+        one=lambda part: distribution.join([part]),
         arrange=partial(in_order, key) if whole else None,
         adjoins=True,
     )
@@ -364,7 +373,9 @@ def raw_map(
                 work.append((engine_id, MAP.pack(body, parts, name)))
         return work
 
-    return _dealt(MAP, columns, deal, conclude=results.conclude, stream=stream, prints=True)
+    return _dealt(
+        MAP, columns, deal, conclude=results.conclude, items=results, stream=stream, prints=True
+    )
 
 
 def _columns(sequences: Sequence[Any]) -> list[Any]:

@@ -52,6 +52,33 @@ class ResultList(list[Any]):
         return results_html(self.unseen()) if self._are_results() else None
 
 
+class EngineResult(dict[str, Any]):
+    """The result of a command on one engine, as the view of an engine returns it: a dict, for display.
+
+    It has the keys of the dicts in a :class:`ResultList`.
+    """
+
+    shown: Shown | None = None
+
+    def _unseen(self) -> list[dict[str, Any]]:
+        listed = ResultList([self])
+        listed.shown = self.shown
+        unseen = listed.unseen()
+        self.shown = listed.shown
+        return unseen
+
+    def __repr__(self) -> str:
+        return _render_blocks(self._unseen(), plain_styles())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(_render_blocks(self._unseen(), session_styles()))
+
+    def _repr_html_(self) -> str | None:
+        from ipython1.notebook.html import results_html
+
+        return results_html(self._unseen())
+
+
 class Styles:
     """Terminal escape sequences for the three kinds of labels; empty for displays without colours."""
 
@@ -83,6 +110,11 @@ def session_styles() -> Styles:
 
 
 def render(results: Iterable[dict[str, Any]], styles: Styles) -> str:
+    """Format results as text: a title, and :func:`_render_blocks`."""
+    return "<Results List>\n" + _render_blocks(results, styles)
+
+
+def _render_blocks(results: Iterable[dict[str, Any]], styles: Styles) -> str:
     """Format results as text: ``[id] In [number]: source``, followed by output and value."""
     blocks: list[str] = []
     for position, result in enumerate(results):
@@ -106,7 +138,7 @@ def render(results: Iterable[dict[str, Any]], styles: Styles) -> str:
         blocks.append("\n".join(lines))
     # Blocks of one line are set close together; longer ones are separated by blank lines.
     gap = "\n\n" if any("\n" in block for block in blocks) else "\n"
-    return "<Results List>\n" + gap.join(blocks)
+    return gap.join(blocks)
 
 
 def _labelled(before: str, styles: Styles, result: dict[str, Any], label: str, text: str) -> str:
@@ -140,4 +172,4 @@ class QueueStatusList(list[Any]):
         return queue_status_html(self)
 
 
-publish("ipython1.kernel.resultlist", ResultList, QueueStatusList)
+publish("ipython1.kernel.resultlist", ResultList, EngineResult, QueueStatusList)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -80,6 +80,7 @@ class Call:
 
     :ivar observer: hears what becomes of it.
     :ivar bare: the request without its data, if there is one already.
+    :ivar watchers: called whenever something of it has changed that those who wait for a part of it look at.
     """
 
     request: Request
@@ -90,6 +91,7 @@ class Call:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     numbers: dict[int, int | None] = field(default_factory=dict)
     adjoining: Adjoining | None = None
+    watchers: tuple[Callable[[], object], ...] = ()
     _accepted: bool = False
     _unaccepted: int = 0
     _announce: bool = True
@@ -172,10 +174,30 @@ class Call:
             self.observer.accepted(self.ids)
         self._finish_if_complete()
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether its engines are known."""
+        return self._accepted
+
     def _finish_if_complete(self) -> None:
         if not self._over and not self._unaccepted and len(self.outcomes) == len(self.ids):
             observer = self._let_go()
             observer.done([self.outcomes[engine_id] for engine_id in self.ids])
+        self._tell_watchers()
+
+    def watch(self, watcher: Callable[[], object]) -> None:
+        """Have ``watcher`` called in the reactor's thread after each change; from the user's thread."""
+        self.watchers += (watcher,)
+
+    def unwatch(self, watcher: Callable[[], object]) -> None:
+        """Undo one :meth:`watch`."""
+        watchers = list(self.watchers)
+        watchers.remove(watcher)
+        self.watchers = tuple(watchers)
+
+    def _tell_watchers(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
     def _let_go(self) -> CallObserver:
         """Mark the call as over, release what only a call in progress needs, and return the observer."""
@@ -193,6 +215,7 @@ class Call:
             self._accepted = True
             observer.refused(problem)
         observer.failed(problem)
+        self._tell_watchers()
 
     def abort(self) -> None:
         """Abort the call on the engines where it is not done.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
 
 from ipython1.kernel.basics.error import OutOfMemory
 from ipython1.kernel.wire.bulk import Incoming
@@ -30,6 +32,15 @@ class CommandObserver(Protocol):
 
     def failed(self, problem: Exception) -> None:
         """The command was refused or the connection was lost; no other method is called afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to the controller that was not answered yet."""
+
+    name: str
+    args: dict[str, Any]
+    answer: Deferred[Any]
 
 
 @dataclass(slots=True)

@@ -6,13 +6,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.attendance import wait_for_all
-from ipython1.kernel.calls.calls import Request, Targets
+from ipython1.kernel.calls.calls import Reading, Request, Targets
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.contexts import RemoteContext
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
@@ -24,6 +24,7 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.calls.views import EngineView, Selection
 from ipython1.kernel.clients.active import activate
 from ipython1.kernel.host.turns import turns_of
 from ipython1.notebook.frontend import name_of, person_waits
@@ -49,6 +50,8 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     connection when its last call is done.
 
     ``mec['name'] = value`` pushes an object to ``mec.targets``, and ``mec['name']`` pulls it; both block.
+
+    ``mec[0]``, ``mec[1:3]`` and ``mec[[0, 2]]`` are views: see :class:`MultiEngineView`.
 
     In a ``with`` statement, :func:`~ipython1.kernel.contexts.remote` sends the rest of the block to the engines.
     """
@@ -83,7 +86,12 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         self._connection.close_blocking()
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
+        __tracebackhide__ = True
         ids, blocks = self._options(targets, block)
+        return self._run_on(request, ids, blocks)
+
+    def _run_on(self, request: Request, ids: tuple[int, ...] | None, blocks: bool) -> Any:
+        __tracebackhide__ = True
         pending = self._start(self._addressed(request, ids), ids, announce=not blocks)
         if blocks:
             return self._wait(pending)
@@ -113,8 +121,11 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         reactor_in_thread.check()
         outputs: dict[int, Mapping[str, Any]] = {}
         bare = request.without_data()
-        finish = partial(bare.finish, outputs=outputs)
-        pending = PendingResult(finish, request.name, self, outputs, request.prints, announce)
+        known: dict[int, Reading] = {}
+        finish = partial(bare.finish, outputs=outputs, known=known)
+        pending = PendingResult(
+            finish, request.name, self, outputs, request.prints, announce, known
+        )
         pending.streams_output = request.stream
         self._under_way[pending] = None
         pending.when_over(self._no_longer_under_way)
@@ -133,6 +144,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         self._under_way.pop(pending, None)
 
     def _wait(self, pending: PendingResult) -> Any:
+        __tracebackhide__ = True
         return pending.result()
 
     def _streams(self) -> bool:
@@ -200,8 +212,23 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     def __setitem__(self, key: str, value: Any) -> None:
         self._run(requests.push({key: value}, False), None, True)
 
-    def __getitem__(self, key: str) -> Any:
-        return self._run(requests.pull(key, self._names_all(None)), None, True)
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+
+    @overload
+    def __getitem__(self, key: int | slice | Sequence[int]) -> MultiEngineView: ...
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self._run(requests.pull(key, self._names_all(None)), None, True)
+        return self._view(self._selected(key))
+
+    def _selected(self, which: Any) -> Selection:
+        known = self._connection.end
+        return Selection(which, lambda again: self.get_ids() if again else sorted(known.ids))
+
+    def _view(self, selection: Selection) -> MultiEngineView:
+        return MultiEngineView(self, selection, self.block)
 
     def executor(
         self,
@@ -303,3 +330,65 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
             raise ResultNotCompleted(
                 f"{unfinished} of {len(waiting)} calls did not finish within {timeout:g} s"
             )
+
+
+class MultiEngineView(EngineView, MultiEngineClient):
+    """Some engines of a :class:`MultiEngineClient`, with its methods, over its connection.
+
+    The client creates it: ``mec[0]`` is the view of engine 0, ``mec[[0, 2]]`` that of engines 0 and 2, ``mec[1:3]``
+    that of those engines with ids from 1 to 2 that there are now, ``mec[:]`` that of all.  Ids are not positions.
+
+    ``targets`` and ``block`` of the view are its own, and ``'all'`` means all engines of the view; others are refused.
+    ``len()``, iteration and ``in`` tell its ids.  A view keeps its client's connection open.
+
+    The view of one id, such as ``mec[0]``, returns single values instead of lists, and raises the engine's exception
+    instead of :class:`~ipython1.kernel.error.CompositeError`.  Only its maps return a list and raise a
+    ``CompositeError``, as several items can fail.
+    """
+
+    def __init__(self, client: MultiEngineClient, selection: Selection, block: bool) -> None:
+        self._begin(client, selection, block)
+        self._unread = weakref.WeakSet()
+        self._unread_lock = threading.Lock()
+
+    @property
+    def pending(self) -> list[PendingResult]:
+        """The client's calls that are not done on engines of this view, oldest first."""
+        own = set(self._selection.ids)
+        calls: list[PendingResult] = self._client.pending
+        return [call for call in calls if not own.isdisjoint(call.unfinished)]
+
+    def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
+        __tracebackhide__ = True
+        result = super()._run(request, targets, block)
+        if isinstance(result, PendingResult):
+            self._note_unread(result)
+        return result
+
+    def _view(self, selection: Selection) -> MultiEngineView:
+        return MultiEngineView(self._client, selection, self.block)
+
+    def get_ids(self) -> list[int]:
+        """Return the ids of the engines of the view, in its order."""
+        return self.ids
+
+    def kill(
+        self, controller: bool = False, targets: Targets = None, block: bool | None = None
+    ) -> Any:
+        """End engines of the view, and wait until they have unregistered.
+
+        :param controller: must be False.
+        :param targets: the engines; default: ``self.targets``.
+        :param block: whether to wait; default: ``self.block``.
+        :raises ResultNotCompleted: if that takes more than 10 seconds.
+        """
+        self._check_kill(controller)
+        return MultiEngineClient.kill(self, controller, targets, block)
+
+    def activate(self) -> None:
+        """Make ``%px``, ``%%px``, ``%autopx`` and ``%result`` use these engines.
+
+        :raises ClientError: outside IPython.
+        """
+        one = self._selection.single
+        activate(self._view(self._selected(self.ids)) if one else self)

@@ -296,7 +296,7 @@ class Result:
 class ReturnValue(NamedTuple):
     """What a function returned.
 
-    :ivar output: ``stdout``, ``stderr`` and ``display``, where they are not empty.
+    :ivar output: ``stdout``, ``stderr`` and ``display``, where they are not empty, and ``duration`` (seconds).
     """
 
     value: Any
@@ -310,8 +310,9 @@ class Returned:
         output = {
             key: text for key in ("stdout", "stderr", "display") if (text := getattr(value, key))
         }
+        output["duration"] = value.duration
         if value.failure is not None:
-            raise Failed(value.failure, output or None)
+            raise Failed(value.failure, output)
         return self.pack_value(value.value, output)
 
     def pack_value(self, value: Any, output: dict[str, Any]) -> Buffers:

@@ -166,8 +166,8 @@ class FinishTest(SynchronousTestCase):
         self.assertEqual(self.request.finish([]), ())
 
     def test_what_an_engine_raised_can_be_asked_for_alone(self):
-        self.assertIsNone(self.request.problem_of(outcome(0, 1)))
-        self.assertIsInstance(self.request.problem_of(failure(0, KeyError("k"))), KeyError)
+        self.assertIsNone(self.request.problem_of(outcome(0, 1), {}))
+        self.assertIsInstance(self.request.problem_of(failure(0, KeyError("k")), {}), KeyError)
 
 
 class CallTest(SynchronousTestCase):

@@ -333,7 +333,7 @@ class RefusalsTest(ConnectCase):
             ("127.0.0.1", "10105"),
             ("", 10105),
             (5, 10105),
-                        "id with spaces",
+            "id with spaces",
         ):
             await self.refused(where, SecurityError, ClientError)
         for where in ("../escape/..", "a/../../b"):

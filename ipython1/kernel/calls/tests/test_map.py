@@ -70,7 +70,7 @@ class DistributionTest(SynchronousTestCase):
 def failures_of(pending: Any) -> list[BaseException | None]:
     """What each engine's outcome says about failures."""
     call = pending.asynchronous._call
-    return [call.request.problem_of(call.outcomes[engine_id]) for engine_id in call.ids]
+    return [call.request.problem_of(call.outcomes[engine_id], {}) for engine_id in call.ids]
 
 
 class MapTest(SynchronousTestCase):

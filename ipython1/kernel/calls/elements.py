@@ -1,0 +1,363 @@
+"""The elements of a call's result, one by one, each as soon as it is there.
+
+The elements of a map are its items, those of other calls what each engine gave.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from ipython1.checks import check_timeout
+from ipython1.kernel.calls.attendance import interrupted
+from ipython1.kernel.calls.calls import Entry, Reading, Request
+from ipython1.kernel.calls.runningcall import Call
+from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
+from ipython1.kernel.objects.enginewaits import waiting
+
+CONDITIONS: Final = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
+
+
+class Layout:
+    """Which element comes from which engine.
+
+    :param request: the request of the call.
+    :param ids: the engines that take part, in order.
+    :param numbers: the numbers of each engine's elements.
+    """
+
+    def __init__(
+        self, request: Request, ids: Sequence[int], numbers: Sequence[Sequence[int]]
+    ) -> None:
+        self._request = request
+        self._places: list[tuple[int, int]] = [(0, 0)] * sum(map(len, numbers))
+        self.numbers = dict(zip(ids, numbers, strict=True))
+        self._entries: dict[int, list[Entry]] = {}
+        for engine_id, own in self.numbers.items():
+            for position, number in enumerate(own):
+                self._places[number] = (engine_id, position)
+
+    @classmethod
+    def of(cls, request: Request, ids: Sequence[int]) -> Layout | None:
+        """Create the layout of a call; None if its result does not consist of such elements."""
+        if request.items is not None:
+            places = request.items.places()
+            return None if places is None or len(places) != len(ids) else cls(request, ids, places)
+        if request.conclude is not None or not (request.listed or request.single):
+            return None
+        return cls(request, ids, [(number,) for number in range(len(ids))])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def engine_of(self, number: int) -> int:
+        """Return the id of the engine that an element comes from."""
+        return self._places[number][0]
+
+    def entry(self, number: int, reading: Reading) -> Entry:
+        """Return an element, from what its engine gave."""
+        engine_id, position = self._places[number]
+        return self.entries(engine_id, reading)[position]
+
+    def entries(self, engine_id: int, reading: Reading) -> list[Entry]:
+        """Return all elements of an engine."""
+        entries = self._entries.get(engine_id)
+        if entries is None:
+            entries = self._entries[engine_id] = self._read(engine_id, reading)
+        return entries
+
+    def _read(self, engine_id: int, reading: Reading) -> list[Entry]:
+        request = self._request
+        if request.items is not None:
+            return request.items.entries(reading, self.numbers[engine_id])
+        if reading.failure is not None:
+            return [Entry(None, reading.failure)]
+        return [Entry(request.one(reading.value) if request.single else reading.value)]
+
+
+class Elements:
+    """The part of a pending result that gives its elements.
+
+    Iteration yields them in order, and waits for each.  ``len()`` is their number; ``pending[0]`` and slices give them
+    by position.  Where one failed, its engine's exception is raised when it is reached; the others can still be got.
+    """
+
+    name: str
+    _call: Call | None
+    _known: dict[int, Reading]
+    _decode_lock: threading.Lock
+    _begun: float
+    _ended: float | None
+    _laid_out: Layout | None = None
+
+    def done(self) -> bool:
+        raise NotImplementedError
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise NotImplementedError
+
+    def _read(self, call: Call, engine_id: int) -> Reading:
+        """Return what an engine gave."""
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> Mapping[int, Mapping[str, Any]]:
+        raise NotImplementedError
+
+    # -- waiting
+
+    def _wait_until(self, over: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait until ``over``, or the call is; returns whether one of these is so.
+
+        :raises WaitInterrupted: on Ctrl-C.
+        """
+        call = self._call
+        if over() or self.done() or call is None:
+            return True
+        refuse_in_reactor_thread()
+        if reactor_in_thread.ended:
+            reactor_in_thread.check()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        changes: SimpleQueue[None] = SimpleQueue()
+
+        def changed() -> None:
+            changes.put(None)
+
+        call.watch(changed)
+        try:
+            with waiting(self):  # type: ignore[arg-type]
+                call.end.read_until(lambda: over() or self.done(), timeout)
+                while not (over() or self.done()):
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    try:
+                        changes.get(timeout=left)
+                    except Empty:
+                        return over() or self.done()
+        except KeyboardInterrupt:
+            raise interrupted([self]) from None  # type: ignore[list-item]
+        finally:
+            call.unwatch(changed)
+        return True
+
+    def wait(self, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> bool:
+        """Wait until engines are done; does not raise their errors.
+
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :param return_when: one of the constants of ``concurrent.futures``: ``ALL_COMPLETED`` (default),
+            ``FIRST_COMPLETED`` (one engine is done), or ``FIRST_EXCEPTION`` (one engine failed, or all are done).
+        :returns: whether it is so.
+        :raises WaitInterrupted: on Ctrl-C; the call keeps running.
+        """
+        if return_when not in CONDITIONS:
+            raise ValueError(
+                f"return_when must be one of {', '.join(CONDITIONS)}, not {return_when!r}"
+            )
+        timeout = check_timeout("timeout", timeout)
+        if return_when == FIRST_COMPLETED:
+            return self._wait_until(self._any_is_done, timeout)
+        if return_when == FIRST_EXCEPTION:
+            return self._wait_until(lambda: bool(self.failures()), timeout)
+        if self._call is None:
+            return self._wait_for_answer(timeout)
+        return self._wait_until(self.done, timeout)
+
+    def _any_is_done(self) -> bool:
+        return self._call is not None and bool(self._call.outcomes)
+
+    def _wait_for_answer(self, timeout: float | None) -> bool:
+        raise NotImplementedError
+
+    def failures(self) -> dict[int, BaseException]:
+        """Return the errors so far, also while the call is running on other engines.
+
+        :returns: the exceptions by engine id.
+        """
+        call = self._call
+        if call is None:
+            return {}
+        with self._decode_lock:
+            found = {
+                each.engine_id: call.request.problem_of(each, self._known)
+                for each in list(call.outcomes.values())
+            }
+        return {engine_id: problem for engine_id, problem in found.items() if problem is not None}
+
+    # -- elements
+
+    def _layout(self) -> Layout | None:
+        """Return where the elements come from; None if only the whole result tells them."""
+        call = self._call
+        if self._laid_out is None and call is not None:
+            self._wait_until(lambda: call.is_accepted)
+            self._laid_out = Layout.of(call.request, call.ids)
+        return self._laid_out
+
+    def _whole(self) -> Sequence[Any]:
+        result = self.result()
+        if not hasattr(result, "__getitem__"):
+            raise TypeError(f"the result of {self.name} is no list; get_result() returns it")
+        whole: Sequence[Any] = result
+        return whole
+
+    def _entry(self, layout: Layout, number: int) -> Entry:
+        engine_id, call = layout.engine_of(number), self._call
+        assert call is not None
+        self._wait_until(lambda: engine_id in call.outcomes)
+        if engine_id not in call.outcomes:
+            self.result()  # raises why the call ended without that
+        return layout.entry(number, self._read(call, engine_id))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        layout = self._layout()
+        return len(self._whole()) if layout is None else len(layout)
+
+    def __iter__(self) -> Iterator[Any]:
+        layout = self._layout()
+        return iter(self._whole()) if layout is None else _InOrder(self, layout)
+
+    def __getitem__(self, which: int | slice) -> Any:
+        layout = self._layout()
+        if layout is None:
+            return self._whole()[which]
+        if isinstance(which, slice):
+            return [self._entry(layout, each).get() for each in range(len(layout))[which]]
+        try:
+            position = operator.index(which)
+        except TypeError:
+            raise TypeError(
+                f"results are numbered from 0, so the index must be an int or a slice, not {which!r}; "
+                "get_dict() returns them by engine id"
+            ) from None
+        if not -len(layout) <= position < len(layout):
+            raise IndexError(f"{self.name} has {len(layout)} results, numbered from 0")
+        return self._entry(layout, position % len(layout)).get()
+
+    def as_completed(self, *, numbered: bool = False) -> Iterator[Any]:
+        """Iterate over the elements in the order in which the engines are done.
+
+        :param numbered: whether to yield pairs of an element's position and the element; default: False.
+        :returns: an iterator.  Where an element failed, it raises the engine's exception, and goes on after that.
+        """
+        layout = self._layout()
+        if layout is not None:
+            return _AsCompleted(self, layout, numbered)
+        return iter(enumerate(self._whole()) if numbered else self._whole())
+
+    def get_dict(self, timeout: float | None = None) -> dict[int, Any]:
+        """Return what each engine gave, by its id; of a map, the list of the results of its items.
+
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :raises: as :meth:`get_result`.
+        """
+        call, layout = self._call, self._layout()
+        self.get_result(timeout=timeout)
+        if layout is None or call is None:
+            raise TypeError(f"the result of {self.name} has nothing for each engine")
+        single = call.request.items is None
+        found = {}
+        for engine_id in layout.numbers:
+            values = [each.get() for each in layout.entries(engine_id, self._read(call, engine_id))]
+            found[engine_id] = values[0] if single else values
+        return found
+
+    def get_result(
+        self, default: Any = None, block: bool = True, timeout: float | None = None
+    ) -> Any:
+        raise NotImplementedError
+
+    # -- times
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds from the call until the last engine was done, or until now."""
+        return (time.monotonic() if self._ended is None else self._ended) - self._begun
+
+    @property
+    def serial_time(self) -> float:
+        """Seconds that code took on the engines, added up; of those that are done so far.
+
+        The quotient of this and :attr:`wall_time` is the speedup.
+        """
+        call = self._call
+        if call is None:
+            return 0.0
+        outputs = [self._read(call, engine_id).output for engine_id in list(call.outcomes)]
+        return float(sum(each.get("duration", 0.0) for each in outputs))
+
+
+class _InOrder:
+    """Iterates over the elements in their order."""
+
+    def __init__(self, elements: Elements, layout: Layout) -> None:
+        self._elements = elements
+        self._layout = layout
+        self._next = 0
+
+    def __iter__(self) -> _InOrder:
+        return self
+
+    def __next__(self) -> Any:
+        if self._next >= len(self._layout):
+            raise StopIteration
+        number, self._next = self._next, self._next + 1
+        try:
+            entry = self._elements._entry(self._layout, number)
+        except KeyboardInterrupt:
+            self._next = number  # the wait can be repeated
+            raise
+        return _got(entry)
+
+
+class _AsCompleted:
+    """Iterates over the elements in the order in which they come."""
+
+    def __init__(self, elements: Elements, layout: Layout, numbered: bool) -> None:
+        self._elements = elements
+        self._layout = layout
+        self._numbered = numbered
+        self._seen: set[int] = set()
+        self._there: deque[int] = deque()
+
+    def __iter__(self) -> _AsCompleted:
+        return self
+
+    def __next__(self) -> Any:
+        layout = self._layout
+        while not self._there:
+            if len(self._seen) == len(layout.numbers):
+                raise StopIteration
+            self._await_engines()
+        number = self._there.popleft()
+        value = _got(self._elements._entry(layout, number))
+        return (number, value) if self._numbered else value
+
+    def _await_engines(self) -> None:
+        elements, call = self._elements, self._elements._call
+        assert call is not None
+        elements._wait_until(lambda: len(call.outcomes) > len(self._seen))
+        # In the order of their arrival.
+        new = [each for each in list(call.outcomes) if each not in self._seen]
+        self._seen.update(new)
+        for engine_id in new:
+            self._there.extend(self._layout.numbers[engine_id])
+        if not new:
+            self._seen.update(self._layout.numbers)
+            elements.result()  # raises why the call ended without them
+
+
+def _got(entry: Entry) -> Any:
+    if isinstance(entry.failure, StopIteration):
+        # It would end the loop as if all were well.
+        raise RuntimeError("the function raised StopIteration") from entry.failure
+    return entry.get()
