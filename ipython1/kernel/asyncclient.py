@@ -4,6 +4,7 @@ from ipython1.kernel.basics.error import CompositeError
 from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
 from ipython1.kernel.clients.asyncclient import (
     AsyncMultiEngineClient,
+    AsyncMultiEngineView,
     AsyncPendingResult,
     get_multiengine_client,
     get_task_client,
@@ -13,6 +14,7 @@ from ipython1.kernel.objects.taskobjects import MapTask, StringTask, Task, TaskR
 
 __all__ = [
     "AsyncMultiEngineClient",
+    "AsyncMultiEngineView",
     "AsyncPendingResult",
     "AwaitableDeferred",
     "CompositeError",

@@ -253,7 +253,8 @@ class Request:
         :param outputs: gets what each engine wrote, by id.
         :param known: what was read before, by id.
         :raises CompositeError: if any engine failed.
-        :raises BaseException: the engine's exception, if this is the call of a view of one engine.
+        :raises Exception: the engine's own, if this is the call of a view of one engine.  One that would end this
+            program, such as ``SystemExit``, stays in a CompositeError.
         :raises PartsMissing: if an engine that had a part is gone.
         """
         if known:
@@ -268,8 +269,8 @@ class Request:
             readings = self.arrange(readings, outcomes)
         values = [each.value for each in readings if each.failure is None]
         failed = [each for each in readings if each.failure is not None]
-        if failed and self.single:
-            raise failed[0].failure  # type: ignore[misc]
+        if failed and self.single and isinstance(failed[0].failure, Exception):
+            raise failed[0].failure
         if failed:
             raise CompositeError(
                 self.name,

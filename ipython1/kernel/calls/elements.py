@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from ipython1.checks import check_timeout
+from ipython1.kernel.basics.error import CompositeError, describe_exception
 from ipython1.kernel.calls.attendance import interrupted
 from ipython1.kernel.calls.calls import Entry, Reading, Request
 from ipython1.kernel.calls.runningcall import Call
@@ -75,10 +76,21 @@ class Layout:
     def _read(self, engine_id: int, reading: Reading) -> list[Entry]:
         request = self._request
         if request.items is not None:
-            return request.items.entries(reading, self.numbers[engine_id])
+            entries = request.items.entries(reading, self.numbers[engine_id])
+            return [self._raisable(each, reading) for each in entries]
         if reading.failure is not None:
-            return [Entry(None, reading.failure)]
+            return [self._raisable(Entry(None, reading.failure), reading)]
         return [Entry(request.one(reading.value) if request.single else reading.value)]
+
+    def _raisable(self, entry: Entry, reading: Reading) -> Entry:
+        """Return an entry that ends neither this program nor a loop over the elements as if all were well."""
+        failure = entry.failure
+        if failure is None or (
+            isinstance(failure, Exception) and not isinstance(failure, StopIteration)
+        ):
+            return entry
+        told = (type(failure), failure, reading.text or describe_exception(failure))
+        return Entry(None, CompositeError(self._request.name, [told], [reading.engine_id]))
 
 
 class Elements:
@@ -86,6 +98,7 @@ class Elements:
 
     Iteration yields them in order, and waits for each.  ``len()`` is their number; ``pending[0]`` and slices give them
     by position.  Where one failed, its engine's exception is raised when it is reached; the others can still be got.
+    One that would end this program, such as ``SystemExit``, is raised as a ``CompositeError``.
     """
 
     name: str
@@ -316,7 +329,7 @@ class _InOrder:
         except KeyboardInterrupt:
             self._next = number  # the wait can be repeated
             raise
-        return _got(entry)
+        return entry.get()
 
 
 class _AsCompleted:
@@ -339,7 +352,7 @@ class _AsCompleted:
                 raise StopIteration
             self._await_engines()
         number = self._there.popleft()
-        value = _got(self._elements._entry(layout, number))
+        value = self._elements._entry(layout, number).get()
         return (number, value) if self._numbered else value
 
     def _await_engines(self) -> None:
@@ -354,10 +367,3 @@ class _AsCompleted:
         if not new:
             self._seen.update(self._layout.numbers)
             elements.result()  # raises why the call ended without them
-
-
-def _got(entry: Entry) -> Any:
-    if isinstance(entry.failure, StopIteration):
-        # It would end the loop as if all were well.
-        raise RuntimeError("the function raised StopIteration") from entry.failure
-    return entry.get()

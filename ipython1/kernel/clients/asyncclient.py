@@ -7,18 +7,21 @@ They use the reactor of the program: one of Twisted's, or asyncio's event loop t
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from ipython1.checks import check_timeout
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
 from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.connect import Connection, open_connection
+from ipython1.kernel.calls.enginecount import check_number, wait_for_engines
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.runningcall import Call
+from ipython1.kernel.calls.views import EngineView, Selection
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaitable
 from ipython1.kernel.wire.messages import Outcome
 
@@ -219,6 +222,11 @@ class AsyncMultiEngineClient(MultiEngineMethods):
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> AwaitableDeferred:
         ids, blocks = self._options(targets, block)
+        return self._run_on(request, ids, blocks)
+
+    def _run_on(
+        self, request: Request, ids: tuple[int, ...] | None, blocks: bool
+    ) -> AwaitableDeferred:
         end = self._connection.end
         request = request.addressed(end.resolve(ids))
         observer = CallDeferreds()
@@ -253,9 +261,33 @@ class AsyncMultiEngineClient(MultiEngineMethods):
     def _then(self, value: Any, function: Callable[[Any], Any]) -> Any:
         return awaitable(value.addCallback(function))
 
+    def __getitem__(self, which: int | slice | Sequence[int]) -> AsyncMultiEngineView:
+        if isinstance(which, str):
+            raise TypeError(
+                f"use await mec.pull({which!r}); an index is an id, a slice or a list of ids"
+            )
+        return self._view(self._selected(which))
+
+    def _selected(self, which: Any) -> Selection:
+        return Selection(which, lambda again: sorted(self._connection.end.ids))
+
+    def _view(self, selection: Selection) -> AsyncMultiEngineView:
+        return AsyncMultiEngineView(self, selection, self.block)
+
     def get_ids(self) -> AwaitableDeferred:
         """Return a Deferred of the sorted ids of all registered engines."""
         return self._ask("get_ids", True)
+
+    def wait_for_engines(self, n: int, timeout: float | None = None) -> AwaitableDeferred:
+        """Return a Deferred of the sorted ids of all engines, which fires as soon as at least ``n`` are registered.
+
+        :param n: the number of engines, at least 1.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.  It fails with
+            ``ResultNotCompleted``, a ``TimeoutError`` that says how many there are, if there are fewer after that.
+        """
+        n, timeout = check_number(n), check_timeout("timeout", timeout)
+        connection = self._connection
+        return awaitable(wait_for_engines(connection.end, connection.reactor, n, timeout))
 
     def kill(
         self, controller: bool = False, targets: Targets = None, block: bool | None = None
@@ -301,6 +333,49 @@ class AsyncMultiEngineClient(MultiEngineMethods):
                 raise NotAPendingResult(f"barrier takes AsyncPendingResults, not {pending!r}")
             waiting.append(pending.when_done())
         return awaitable(gatherResults(waiting).addCallback(lambda values: None))
+
+
+class AsyncMultiEngineView(EngineView, AsyncMultiEngineClient):
+    """Some engines of an :class:`AsyncMultiEngineClient`, with its methods, over its connection.
+
+    ``mec[0]``, ``mec[1:3]`` and ``mec[[0, 2]]`` are such views; see
+    :class:`~ipython1.kernel.multiengineclient.MultiEngineView`.
+    """
+
+    def __init__(self, client: AsyncMultiEngineClient, selection: Selection, block: bool) -> None:
+        self._begin(client, selection, block)
+        self._unread = weakref.WeakSet()
+
+    def _run(self, request: Request, targets: Targets, block: bool | None) -> AwaitableDeferred:
+        result: AwaitableDeferred = super()._run(request, targets, block)
+        if not self._block(block):
+            result.addCallback(self._note)
+        return result
+
+    def _note(self, pending: AsyncPendingResult) -> AsyncPendingResult:
+        self._unread.add(pending)
+        return pending
+
+    def _view(self, selection: Selection) -> AsyncMultiEngineView:
+        return AsyncMultiEngineView(self._client, selection, self.block)
+
+    def get_ids(self) -> AwaitableDeferred:
+        """Return a Deferred of the ids of the engines of the view, in its order."""
+        result = AwaitableDeferred()
+        result.callback(self.ids)
+        return result
+
+    def kill(
+        self, controller: bool = False, targets: Targets = None, block: bool | None = None
+    ) -> AwaitableDeferred:
+        """End engines of the view.
+
+        :param controller: must be False.
+        :param targets: the engines; default: ``self.targets``.
+        :returns: as for the client.
+        """
+        self._check_kill(controller)
+        return AsyncMultiEngineClient.kill(self, controller, targets, block)
 
 
 def get_multiengine_client(

@@ -15,6 +15,7 @@ from ipython1.kernel.calls.attendance import wait_for_all
 from ipython1.kernel.calls.calls import Reading, Request, Targets
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.contexts import RemoteContext
+from ipython1.kernel.calls.enginecount import wait_for_engines_blocking
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.runningcall import Call
@@ -177,6 +178,18 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     def get_ids(self) -> list[int]:
         """Return the sorted ids of all registered engines."""
         return list(self._ask("get_ids", True))
+
+    def wait_for_engines(self, n: int, timeout: float | None = None) -> list[int]:
+        """Wait until at least ``n`` engines are registered; at a prompt, a progress bar shows how many there are.
+
+        :param n: the number of engines, at least 1.
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :returns: the sorted ids of all engines.
+        :raises ResultNotCompleted: if there are fewer after ``timeout``; it is a ``TimeoutError``, and says how many.
+        :raises ConnectionError: if the connection to the controller is lost for good.
+        :raises WaitInterrupted: on Ctrl-C.
+        """
+        return wait_for_engines_blocking(self._connection.end, n, timeout)
 
     def kill(
         self, controller: bool = False, targets: Targets = None, block: bool | None = None

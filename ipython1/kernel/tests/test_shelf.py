@@ -147,7 +147,7 @@ class ClientModuleTests(unittest.SynchronousTestCase):
                 assert names == sorted(client.__all__), names
                 try:
                     client.default_mec_address
-                except client.SecurityError as problem:
+                except client.NoDefaultAddress as problem:
                     assert "ipcluster -n 4" in str(problem), problem
             """
         )

@@ -164,8 +164,7 @@ async def connect(
     :param source: where the FURL comes from (a file name), for messages.
     :raises SecurityError: if the FURL is malformed or unknown there, or the certificate differs.
     :raises ProtocolError: if the program that listens there is not a controller.
-    :raises NoController: if nothing listens there.
-    :raises ConnectionError: if nothing answers.
+    :raises NoController, ConnectionError: if nothing listens there, or nothing answers.
     """
     from twisted.internet import defer, reactor
 

@@ -55,6 +55,8 @@ def plain(kind: CommandKind[..., Any], value: Any) -> Any:
         return value["stdout"]
     if kind in (commands.PULL, commands.PULL_FUNCTION):
         return {name: loads(each) for name, each in value.items()}
+    if isinstance(value, commands.ReturnValue):
+        assert value.output.pop("duration") >= 0
     return value
 
 
@@ -81,7 +83,7 @@ class TableTest(SynchronousTestCase):
         self.assertEqual((outcome.status, record.ename), (messages.FAILED, "ZeroDivisionError"))
         self.assertEqual(result["stdout"], "so far\n")
         record, result = read_failure(self.run_one(commands.APPLY, double, (), {}).buffers)
-        self.assertEqual((record.ename, result), ("TypeError", None))
+        self.assertEqual((record.ename, list(result)), ("TypeError", ["duration"]))
 
     def test_what_a_function_wrote_before_it_raised(self):
         def write(x):
@@ -89,7 +91,8 @@ class TableTest(SynchronousTestCase):
             return 1 // x
 
         record, output = read_failure(self.run_one(commands.APPLY, write, (0,), {}).buffers)
-        self.assertEqual((record.ename, output), ("ZeroDivisionError", {"stdout": "so far\n"}))
+        self.assertEqual((record.ename, output["stdout"]), ("ZeroDivisionError", "so far\n"))
+        self.assertGreaterEqual(output["duration"], 0)
 
     def test_what_an_engine_knows_of_parts_comes_with_what_is_pulled(self):
         def told(name: str) -> commands.PartsTold:
