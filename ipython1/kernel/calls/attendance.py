@@ -10,8 +10,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
 from ipython1.core.interrupt import raised_by_handler
-from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import CompositeError, WaitInterrupted
+from ipython1.kernel.calls.failedsofar import Announcer, described, engines
 from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
 from ipython1.kernel.calls.resultlist import ResultList, session_styles
 from ipython1.kernel.objects import enginewaits
@@ -50,6 +50,8 @@ class Waited(enginewaits.Waited, Protocol):
 
     @property
     def unfinished(self) -> list[int]: ...
+
+    def failures(self) -> dict[int, BaseException]: ...
 
     def done(self) -> bool: ...
 
@@ -199,7 +201,7 @@ def _wait_a_while(pending: Waited, seconds: float) -> None:
 
 def _watch(pending: Waited, deadline: float | None) -> LiveView:
     changes: SimpleQueue[None] = SimpleQueue()
-    view = LiveView(pending)
+    view, announcer = LiveView(pending), Announcer(pending)
 
     def changed(*_: object) -> None:
         changes.put(None)
@@ -209,6 +211,7 @@ def _watch(pending: Waited, deadline: float | None) -> LiveView:
     try:
         while not pending.done():
             view.update()
+            announcer.update()
             left = TICK if deadline is None else min(TICK, deadline - time.monotonic())
             if left <= 0:
                 raise TimeoutError
@@ -227,13 +230,14 @@ def watch_progress(pending: Waited, timeout: float | None, interval: float) -> b
     :returns: whether it is done.
     :raises WaitInterrupted: on Ctrl-C.
     """
-    bar = make_bar(pending.name, pending.unit)
+    bar, announcer = make_bar(pending.name, pending.unit), Announcer(pending)
     begun = time.monotonic()
     try:
         while True:
             over = pending.done()
             waited = time.monotonic() - begun
             if bar is not None:
+                announcer.update(bar.close)
                 bar.show(*pending.progress, waited)
             left = None if timeout is None else timeout - waited
             if over or (left is not None and left <= 0):
@@ -273,6 +277,7 @@ def interrupted(pending_results: Sequence[Waited]) -> WaitInterrupted:
     if pending not in calls:
         return WaitInterrupted(
             f"KeyboardInterrupt: {pending.name} is still running; abort() ends it, r waits for it again"
+            f"{_failed_so_far(pending)}"
         )
     client = name_of(pending.client, "mec")
     if len(going_on) > 1:
@@ -281,14 +286,15 @@ def interrupted(pending_results: Sequence[Waited]) -> WaitInterrupted:
             f"one, .r waits for it; {client}.interrupt() interrupts what is running"
         )
     ids = pending.unfinished
-    if not ids:
-        who = f"{pending.name} is still running"
-    elif len(ids) == 1:
-        who = f"{pending.name} is still running on engine {ids[0]}"
-    else:
-        who = f"{pending.name} is still running on engines {compress_ids(ids)}"
+    who = f"{pending.name} is still running{f' on {engines(ids)}' if ids else ''}"
     place = -1 if pending is calls[-1] else calls.index(pending)
     return WaitInterrupted(
         f"KeyboardInterrupt: {who}. {client}.pending[{place}] is this call: "
         f".abort() ends it, .r waits for it again; {client}.interrupt() interrupts what is running"
+        f"{_failed_so_far(pending)}"
     )
+
+
+def _failed_so_far(pending: Waited) -> str:
+    """Return lines for the end of a message: what engines have raised already; empty if nothing."""
+    return "".join(f"\n{text}" for text in described(pending.failures()))

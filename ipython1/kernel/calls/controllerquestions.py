@@ -113,7 +113,10 @@ class ControllerQuestions(CheckedAttributes):
             raise TypeError(f"timeout must be a number of seconds above 0, not {timeout!r}")
         if not timeout > 0:
             raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
-        return self._ask("stacks", block, StackList.of, targets=ids, within=float(timeout))
+        return self._ask("stacks", block, self._stacks, targets=ids, within=float(timeout))
+
+    def _stacks(self, rows: list[Any]) -> StackList:
+        return StackList.of(rows)
 
     # -- queues
 

@@ -89,7 +89,8 @@ class StackList(_Rows):
     ``stack`` (text).  A silent engine's interpreter did not answer in time; on the controller's host it adds ``dump``,
     its stacks as written by ``faulthandler``.  A stopped engine adds ``pid``: its process got SIGSTOP.  An engine that
     is away adds ``away``: for how many seconds the controller has been without a connection to it.  One whose code
-    waits for a debugger adds ``debug``: where.
+    waits for a debugger adds ``debug``: where.  An engine on which a call of this client has failed that still runs on
+    others adds ``failed``, a text that says so.
     """
 
     def __repr__(self) -> str:
@@ -142,6 +143,12 @@ def _unable(row: Mapping[str, Any]) -> str:
 
 def stack_lines(row: Mapping[str, Any]) -> list[str]:
     """Return the lines that describe an engine; the first one shows its state."""
+    first, *more = _state_lines(row)
+    failed = [row["failed"]] if "failed" in row else []
+    return [first, *failed, *more]
+
+
+def _state_lines(row: Mapping[str, Any]) -> list[str]:
     command = _pending(row)
     unable = _unable(row)
     if unable:

@@ -13,6 +13,7 @@ from ipython1.kernel.basics.attributes import Setting
 from ipython1.kernel.basics.error import ClientError, InvalidEngineID, NoEnginesRegistered
 from ipython1.kernel.calls.calls import Request, Targets, check_targets, normalize_targets
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
+from ipython1.kernel.calls.stacklist import StackList
 from ipython1.kernel.wire.callhistory import CallEntry
 
 
@@ -139,6 +140,10 @@ class EngineView(MultiEngineMethods):
         **args: Any,
     ) -> Any:
         return self._client._ask(name, self._block(block), finish, **args)
+
+    def _stacks(self, rows: list[Any]) -> StackList:
+        stacks: StackList = self._client._stacks(rows)
+        return stacks
 
     def _selected(self, which: Any) -> Selection:
         return Selection(which, lambda again: self._selection.ids, " in this view")

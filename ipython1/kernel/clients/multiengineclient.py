@@ -16,9 +16,11 @@ from ipython1.kernel.calls.calls import Reading, Request, Targets
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.contexts import RemoteContext
 from ipython1.kernel.calls.enginecount import wait_for_engines_blocking
+from ipython1.kernel.calls.failedsofar import note_failures
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.runningcall import Call
+from ipython1.kernel.calls.stacklist import StackList
 from ipython1.kernel.calls.twistedutil import (
     blocking_ask,
     blockingCallFromThread,
@@ -147,6 +149,11 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
     def _wait(self, pending: PendingResult) -> Any:
         __tracebackhide__ = True
         return pending.result()
+
+    def _stacks(self, rows: list[Any]) -> StackList:
+        stacks = super()._stacks(rows)
+        note_failures(stacks, self.pending)
+        return stacks
 
     def _streams(self) -> bool:
         return person_waits()
