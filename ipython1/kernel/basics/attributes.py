@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from ipython1.checks import check_bool
 from ipython1.core.texts import did_you_mean
+from ipython1.kernel.basics.othernames import NamesHelp
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class Setting(Generic[T]):
         instance.__dict__[self._name] = self._check(self._name, value)
 
 
-class CheckedAttributes:
+class CheckedAttributes(NamesHelp):
     """Base of classes that users configure by setting attributes.
 
     An unknown name is refused.  A class of the user's own that is derived from such a class may set any name that

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from ipython1.checks import check_bool, check_int, is_number
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
+from ipython1.kernel.basics.othernames import explains_keywords
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.callhistory import CallHistory
 from ipython1.kernel.calls.calls import Request, Targets, check_targets, normalize_targets
 from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.othernames import MULTIENGINE
 from ipython1.kernel.calls.resultlist import QueueStatusList
 from ipython1.kernel.calls.stacklist import InterruptList, StackList
 from ipython1.kernel.wire.callhistory import CallEntry
@@ -22,8 +24,11 @@ MOST_CALLS: Final = 10_000
 """Calls that :meth:`ControllerQuestions.history` gives."""
 
 
+@explains_keywords
 class ControllerQuestions(CheckedAttributes):
     """The part of the MultiEngine clients for which the engines run nothing."""
+
+    _elsewhere = MULTIENGINE
 
     targets = Setting[Targets]("all", check_targets)
     block = Setting[bool](True, yes_or_no)

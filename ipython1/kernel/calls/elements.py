@@ -16,8 +16,10 @@ from typing import Any, Final
 
 from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import CompositeError, describe_exception
+from ipython1.kernel.basics.othernames import NamesHelp
 from ipython1.kernel.calls.attendance import interrupted
 from ipython1.kernel.calls.calls import Entry, Reading, Request
+from ipython1.kernel.calls.othernames import PENDING
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
 from ipython1.kernel.objects.enginewaits import waiting
@@ -93,7 +95,7 @@ class Layout:
         return Entry(None, CompositeError(self._request.name, [told], [reading.engine_id]))
 
 
-class Elements:
+class Elements(NamesHelp):
     """The part of a pending result that gives its elements.
 
     Iteration yields them in order, and waits for each.  ``len()`` is their number; ``pending[0]`` and slices give them
@@ -101,6 +103,7 @@ class Elements:
     One that would end this program, such as ``SystemExit``, is raised as a ``CompositeError``.
     """
 
+    _elsewhere = PENDING
     name: str
     _call: Call | None
     _known: dict[int, Reading]
@@ -174,12 +177,12 @@ class Elements:
                 f"return_when must be one of {', '.join(CONDITIONS)}, not {return_when!r}"
             )
         timeout = check_timeout("timeout", timeout)
+        if self._call is None:
+            return self._wait_for_answer(timeout)
         if return_when == FIRST_COMPLETED:
             return self._wait_until(self._any_is_done, timeout)
         if return_when == FIRST_EXCEPTION:
             return self._wait_until(lambda: bool(self.failures()), timeout)
-        if self._call is None:
-            return self._wait_for_answer(timeout)
         return self._wait_until(self.done, timeout)
 
     def _any_is_done(self) -> bool:

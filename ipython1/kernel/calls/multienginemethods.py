@@ -14,6 +14,7 @@ from typing import Any
 
 from zope.interface import implementer
 
+from ipython1.kernel.basics.othernames import explains_keywords
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.calls import Targets
 from ipython1.kernel.calls.controllerquestions import ControllerQuestions
@@ -23,6 +24,7 @@ from ipython1.kernel.wire.payload import Serialized
 from ipython1.regularfiles import read_regular, read_regular_text
 
 
+@explains_keywords
 @implementer(IMultiEngineMapperFactory, IMultiEngineParallelDecorator)
 class MultiEngineMethods(ControllerQuestions):
     """Base of the MultiEngine clients.
@@ -273,6 +275,8 @@ class MultiEngineMethods(ControllerQuestions):
         :returns: a list of the returned values, one for each target, in the order of the targets.
         :raises TypeError: if ``func`` is not callable.
         """
+        if "targets" in kwargs or "block" in kwargs:
+            requests.check_options_of_function(func, kwargs)
         request = requests.apply("apply", func, args, kwargs, self._snapshot(None), self._streams())
         return self._run(request, None, None)
 

@@ -6,6 +6,7 @@ outcomes.
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import types
 import uuid
@@ -333,6 +334,30 @@ def apply(
 def debug() -> Request:
     """Create a request to look at an engine's last exception; its output is always wanted, as somebody is there."""
     return Request.of(DEBUG, DEBUG.pack(), stream=True)
+
+
+def check_options_of_function(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+    """Check that a function takes the ``targets`` or ``block`` that it is to be called with.
+
+    :raises TypeError: if these were meant for the client.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return  # it does not tell
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return
+    known = {each.name for each in parameters if each.kind is not each.POSITIONAL_ONLY}
+    if "targets" in kwargs and "targets" not in known:
+        raise TypeError(
+            "apply() gives all arguments to the function, which has no parameter 'targets'; "
+            "use a view, such as mec[[0, 2]].apply(...)"
+        )
+    if "block" in kwargs and "block" not in known:
+        raise TypeError(
+            "apply() gives all arguments to the function, which has no parameter 'block'; "
+            "set block of the client or of a view"
+        )
 
 
 def _check_callable(function: object) -> None:

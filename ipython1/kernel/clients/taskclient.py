@@ -12,6 +12,7 @@ from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted, WaitsForever
 from ipython1.kernel.calls.attendance import LiveView, wait_for_all
 from ipython1.kernel.calls.connect import connect_blocking
+from ipython1.kernel.calls.othernames import TASKS
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.twistedutil import (
     blocking_ask,
@@ -64,6 +65,8 @@ class TaskClient(TaskMethods):
     :ivar progress: whether long waits show their progress: True, False, or None (default) to show it if standard error
         is a terminal.  It is checked when it is set, and other attributes are refused.
     """
+
+    _elsewhere = TASKS
 
     progress = Setting[bool | None](None, optional(yes_or_no))
 
