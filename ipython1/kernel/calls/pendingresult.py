@@ -59,7 +59,7 @@ class _Over(Signal):
 
 
 @explains_keywords
-class PendingResult(Elements, Future[Any]):
+class PendingResult(Future[Any], Elements):
     """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
 
     Iteration yields the elements of the result in order, each as soon as it is there: what each engine gave, or the
@@ -90,7 +90,7 @@ class PendingResult(Elements, Future[Any]):
         announced: bool = False,
         known: dict[int, Reading] | None = None,
     ) -> None:
-        Future.__init__(self)
+        super().__init__()
         self._begun = time.monotonic()
         self._ended: float | None = None
         self._known = {} if known is None else known
