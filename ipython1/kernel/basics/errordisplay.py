@@ -60,6 +60,18 @@ def cut_at_user(error: BaseException) -> None:
         last_of_user.tb_next = None
 
 
+def cut_at_method(error: BaseException) -> None:
+    """Cut the traceback after its first frame, that of a method of ours, unless code of the user's was called in it."""
+    first = error.__traceback__
+    entry = None if first is None else first.tb_next
+    while entry is not None:
+        if not _is_ours(entry.tb_frame):
+            return
+        entry = entry.tb_next
+    if first is not None:
+        first.tb_next = None
+
+
 def _is_ours(frame: FrameType) -> bool:
     filename = frame.f_code.co_filename
     return filename.startswith(_OURS) and _TESTS not in filename[len(_OURS) - 1 :]

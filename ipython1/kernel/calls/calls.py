@@ -147,6 +147,7 @@ class Entry(NamedTuple):
 
     def get(self) -> Any:
         """Return the value, or raise the failure."""
+        __tracebackhide__ = True
         if self.failure is not None:
             raise self.failure.with_traceback(None)
         return self.value

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ipython1.checks import check_bool, check_int, is_number
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
-from ipython1.kernel.basics.othernames import explains_keywords
+from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.callhistory import CallHistory
 from ipython1.kernel.calls.calls import Request, Targets, check_targets, normalize_targets
@@ -24,7 +24,7 @@ MOST_CALLS: Final = 10_000
 """Calls that :meth:`ControllerQuestions.history` gives."""
 
 
-@explains_keywords
+@reports_errors
 class ControllerQuestions(CheckedAttributes):
     """The part of the MultiEngine clients for which the engines run nothing."""
 

@@ -243,6 +243,7 @@ class Elements(NamesHelp):
         return iter(self._whole()) if layout is None else _InOrder(self, layout)
 
     def __getitem__(self, which: int | slice) -> Any:
+        __tracebackhide__ = True
         layout = self._layout()
         if layout is None:
             return self._whole()[which]
@@ -324,6 +325,7 @@ class _InOrder:
         return self
 
     def __next__(self) -> Any:
+        __tracebackhide__ = True
         if self._next >= len(self._layout):
             raise StopIteration
         number, self._next = self._next, self._next + 1
@@ -349,6 +351,7 @@ class _AsCompleted:
         return self
 
     def __next__(self) -> Any:
+        __tracebackhide__ = True
         layout = self._layout
         while not self._there:
             if len(self._seen) == len(layout.numbers):

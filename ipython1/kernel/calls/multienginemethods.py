@@ -14,7 +14,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from ipython1.kernel.basics.othernames import explains_keywords
+from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.calls import Targets
 from ipython1.kernel.calls.controllerquestions import ControllerQuestions
@@ -24,7 +24,7 @@ from ipython1.kernel.wire.payload import Serialized
 from ipython1.regularfiles import read_regular, read_regular_text
 
 
-@explains_keywords
+@reports_errors
 @implementer(IMultiEngineMapperFactory, IMultiEngineParallelDecorator)
 class MultiEngineMethods(ControllerQuestions):
     """Base of the MultiEngine clients.

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from ipython1.checks import check_timeout, is_number
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
-from ipython1.kernel.basics.othernames import explains_keywords
+from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
@@ -58,7 +58,7 @@ class _Over(Signal):
     add_exception = add_cancelled = add_result
 
 
-@explains_keywords
+@reports_errors
 class PendingResult(Future[Any], Elements):
     """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
 

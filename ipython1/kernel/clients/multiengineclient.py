@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
-from ipython1.kernel.basics.othernames import explains_keywords
+from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.attendance import wait_for_all
 from ipython1.kernel.calls.calls import Reading, Request, Targets
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ipython1.kernel.futures.executors import MultiEngineExecutor
 
 
-@explains_keywords
+@reports_errors
 class MultiEngineClient(MultiEngineMethods, RemoteContext):
     """A blocking client of a controller's MultiEngine interface.
 
@@ -354,6 +354,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
             )
 
 
+@reports_errors
 class MultiEngineView(EngineView, MultiEngineClient):
     """Some engines of a :class:`MultiEngineClient`, with its methods, over its connection.
 
