@@ -163,6 +163,14 @@ assert list(pending) == list(range(6)) and pending.get_dict()[0] == [0, 4]
 assert sorted(pending.as_completed(numbered=True)) == [(x, x) for x in range(6)]
 assert list(mec.map(abs, [])) == [] and list(mec.map(abs, [-1])) == [1]
 
+# in pieces, an engine's first item is there before its last one
+pending = mec.map(lambda x: time.sleep(0.3 * (x > 0)) or x, range(4), targets=0, chunks=4)
+assert next(iter(pending)) == 0 and not pending.ready and pending.unfinished == [0]
+assert list(pending.as_completed()) == list(pending) == pending.r == [0, 1, 2, 3]
+assert pending.get_dict() == {0: [0, 1, 2, 3]} and 0.9 < pending.serial_time < 2
+pending = mec.map(lambda x: 6 // x, [0, 1, 2, 3, 0, 6], targets=[1, 2], chunks=3)
+assert pending[1:4] == [6, 3, 2] and pending[5] == 1 and len(pending) == 6
+assert pending.failures().keys() == {1, 2} and pending.exception().results[1] == 6
 pending = mec.map(lambda x: 1 // x, [1, 0, 1, 1])
 items = iter(pending)
 assert next(items) == 1

@@ -133,10 +133,10 @@ class Items(Protocol):
     """Where the items of a map are."""
 
     def places(self) -> list[Sequence[int]] | None:
-        """Return the numbers of the items of each engine that takes part; None if that is not known."""
+        """Return the numbers of the items of each part; None if that is not known."""
 
     def entries(self, reading: Reading, numbers: Sequence[int]) -> list[Entry]:
-        """Return what came of an engine's items."""
+        """Return what came of the items of a part."""
 
 
 class Entry(NamedTuple):
@@ -252,7 +252,7 @@ class Request:
         """Return the result of the call.
 
         :param outputs: gets what each engine wrote, by id.
-        :param known: what was read before, by id.
+        :param known: what was read before.
         :raises CompositeError: if any engine failed.
         :raises Exception: the engine's own, if this is the call of a view of one engine.  One that would end this
             program, such as ``SystemExit``, stays in a CompositeError.
@@ -263,7 +263,10 @@ class Request:
         else:
             readings = [self._read_one(outcome) for outcome in outcomes]
         if outputs is not None:
-            outputs.update((each.engine_id, each.output) for each in readings)
+            outputs.clear()
+            for each in readings:
+                before = outputs.get(each.engine_id)
+                outputs[each.engine_id] = each.output if before is None else _both(before, each)
         if self.conclude is not None:
             return self.conclude(readings)
         if self.arrange is not None:
@@ -284,11 +287,11 @@ class Request:
     def reading(self, outcome: Outcome, known: dict[int, Reading]) -> Reading:
         """Return what an outcome holds, which is read once.
 
-        :param known: what was read before, by the engines' ids; gets this.
+        :param known: what was read before, by the ``id()`` of outcomes that go on existing; gets this.
         """
-        reading = known.get(outcome.engine_id)
+        reading = known.get(id(outcome))
         if reading is None:
-            reading = known[outcome.engine_id] = self._read_one(outcome)
+            reading = known[id(outcome)] = self._read_one(outcome)
         return reading
 
     def of_one(self) -> Request:
@@ -356,6 +359,14 @@ class Request:
         except Exception:
             log.debug("a {kind} takes no attributes", kind=type(exception).__name__)
         return Reading(engine_id, None, exception, record.traceback, result or {})
+
+
+def _both(before: Mapping[str, Any], reading: Reading) -> Mapping[str, Any]:
+    """Return the output of two parts of a call, which one engine ran one after the other."""
+    both = dict(before)
+    for key, value in reading.output.items():
+        both[key] = both[key] + value if key in both else value
+    return both
 
 
 def _refusal(engine_id: int, problem: BaseException) -> Reading:

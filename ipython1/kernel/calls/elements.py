@@ -20,7 +20,7 @@ from ipython1.kernel.basics.othernames import NamesHelp
 from ipython1.kernel.calls.attendance import interrupted
 from ipython1.kernel.calls.calls import Entry, Reading, Request
 from ipython1.kernel.calls.othernames import PENDING
-from ipython1.kernel.calls.runningcall import Call
+from ipython1.kernel.calls.runningcall import Call, engine_of
 from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
 from ipython1.kernel.objects.enginewaits import waiting
 
@@ -28,57 +28,59 @@ CONDITIONS: Final = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
 
 
 class Layout:
-    """Which element comes from which engine.
+    """Which element comes from which part of a call.
 
     :param request: the request of the call.
-    :param ids: the engines that take part, in order.
-    :param numbers: the numbers of each engine's elements.
+    :param keys: the parts, in order, by their keys.
+    :param numbers: the numbers of each part's elements.
     """
 
     def __init__(
-        self, request: Request, ids: Sequence[int], numbers: Sequence[Sequence[int]]
+        self, request: Request, keys: Sequence[int], numbers: Sequence[Sequence[int]]
     ) -> None:
         self._request = request
         self._places: list[tuple[int, int]] = [(0, 0)] * sum(map(len, numbers))
-        self.numbers = dict(zip(ids, numbers, strict=True))
+        self.numbers = dict(zip(keys, numbers, strict=True))
         self._entries: dict[int, list[Entry]] = {}
-        for engine_id, own in self.numbers.items():
+        for key, own in self.numbers.items():
             for position, number in enumerate(own):
-                self._places[number] = (engine_id, position)
+                self._places[number] = (key, position)
 
     @classmethod
-    def of(cls, request: Request, ids: Sequence[int]) -> Layout | None:
+    def of(cls, request: Request, keys: Sequence[int]) -> Layout | None:
         """Create the layout of a call; None if its result does not consist of such elements."""
         if request.items is not None:
             places = request.items.places()
-            return None if places is None or len(places) != len(ids) else cls(request, ids, places)
+            return (
+                None if places is None or len(places) != len(keys) else cls(request, keys, places)
+            )
         if request.conclude is not None or not (request.listed or request.single):
             return None
-        return cls(request, ids, [(number,) for number in range(len(ids))])
+        return cls(request, keys, [(number,) for number in range(len(keys))])
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def engine_of(self, number: int) -> int:
-        """Return the id of the engine that an element comes from."""
+    def part_of(self, number: int) -> int:
+        """Return the key of the part that an element comes from."""
         return self._places[number][0]
 
     def entry(self, number: int, reading: Reading) -> Entry:
-        """Return an element, from what its engine gave."""
-        engine_id, position = self._places[number]
-        return self.entries(engine_id, reading)[position]
+        """Return an element, from what its part gave."""
+        key, position = self._places[number]
+        return self.entries(key, reading)[position]
 
-    def entries(self, engine_id: int, reading: Reading) -> list[Entry]:
-        """Return all elements of an engine."""
-        entries = self._entries.get(engine_id)
+    def entries(self, key: int, reading: Reading) -> list[Entry]:
+        """Return all elements of a part."""
+        entries = self._entries.get(key)
         if entries is None:
-            entries = self._entries[engine_id] = self._read(engine_id, reading)
+            entries = self._entries[key] = self._read(key, reading)
         return entries
 
-    def _read(self, engine_id: int, reading: Reading) -> list[Entry]:
+    def _read(self, key: int, reading: Reading) -> list[Entry]:
         request = self._request
         if request.items is not None:
-            entries = request.items.entries(reading, self.numbers[engine_id])
+            entries = request.items.entries(reading, self.numbers[key])
             return [self._raisable(each, reading) for each in entries]
         if reading.failure is not None:
             return [self._raisable(Entry(None, reading.failure), reading)]
@@ -118,8 +120,8 @@ class Elements(NamesHelp):
     def result(self, timeout: float | None = None) -> Any:
         raise NotImplementedError
 
-    def _read(self, call: Call, engine_id: int) -> Reading:
-        """Return what an engine gave."""
+    def _read(self, call: Call, key: int) -> Reading:
+        """Return what a part of the call gave."""
         raise NotImplementedError
 
     @property
@@ -199,12 +201,13 @@ class Elements(NamesHelp):
         call = self._call
         if call is None:
             return {}
+        found: dict[int, BaseException] = {}
         with self._decode_lock:
-            found = {
-                each.engine_id: call.request.problem_of(each, self._known)
-                for each in list(call.outcomes.values())
-            }
-        return {engine_id: problem for engine_id, problem in found.items() if problem is not None}
+            for each in list(call.outcomes.values()):
+                problem = call.request.problem_of(each, self._known)
+                if problem is not None:
+                    found.setdefault(each.engine_id, problem)
+        return found
 
     # -- elements
 
@@ -213,7 +216,7 @@ class Elements(NamesHelp):
         call = self._call
         if self._laid_out is None and call is not None:
             self._wait_until(lambda: call.is_accepted)
-            self._laid_out = Layout.of(call.request, call.ids)
+            self._laid_out = Layout.of(call.request, call.keys)
         return self._laid_out
 
     def _whole(self) -> Sequence[Any]:
@@ -224,12 +227,12 @@ class Elements(NamesHelp):
         return whole
 
     def _entry(self, layout: Layout, number: int) -> Entry:
-        engine_id, call = layout.engine_of(number), self._call
+        key, call = layout.part_of(number), self._call
         assert call is not None
-        self._wait_until(lambda: engine_id in call.outcomes)
-        if engine_id not in call.outcomes:
+        self._wait_until(lambda: key in call.outcomes)
+        if key not in call.outcomes:
             self.result()  # raises why the call ended without that
-        return layout.entry(number, self._read(call, engine_id))
+        return layout.entry(number, self._read(call, key))
 
     def __bool__(self) -> bool:
         return True
@@ -282,10 +285,13 @@ class Elements(NamesHelp):
         if layout is None or call is None:
             raise TypeError(f"the result of {self.name} has nothing for each engine")
         single = call.request.items is None
-        found = {}
-        for engine_id in layout.numbers:
-            values = [each.get() for each in layout.entries(engine_id, self._read(call, engine_id))]
-            found[engine_id] = values[0] if single else values
+        found: dict[int, Any] = {}
+        for key in layout.numbers:
+            values = [each.get() for each in layout.entries(key, self._read(call, key))]
+            if single:
+                found[key] = values[0]
+            else:
+                found.setdefault(engine_of(key), []).extend(values)
         return found
 
     def get_result(
@@ -309,7 +315,7 @@ class Elements(NamesHelp):
         call = self._call
         if call is None:
             return 0.0
-        outputs = [self._read(call, engine_id).output for engine_id in list(call.outcomes)]
+        outputs = [self._read(call, key).output for key in list(call.outcomes)]
         return float(sum(each.get("duration", 0.0) for each in outputs))
 
 
@@ -356,20 +362,20 @@ class _AsCompleted:
         while not self._there:
             if len(self._seen) == len(layout.numbers):
                 raise StopIteration
-            self._await_engines()
+            self._await_parts()
         number = self._there.popleft()
         value = self._elements._entry(layout, number).get()
         return (number, value) if self._numbered else value
 
-    def _await_engines(self) -> None:
+    def _await_parts(self) -> None:
         elements, call = self._elements, self._elements._call
         assert call is not None
         elements._wait_until(lambda: len(call.outcomes) > len(self._seen))
         # In the order of their arrival.
         new = [each for each in list(call.outcomes) if each not in self._seen]
         self._seen.update(new)
-        for engine_id in new:
-            self._there.extend(self._layout.numbers[engine_id])
+        for key in new:
+            self._there.extend(self._layout.numbers[key])
         if not new:
             self._seen.update(self._layout.numbers)
             elements.result()  # raises why the call ended without them

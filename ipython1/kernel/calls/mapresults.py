@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from ipython1.kernel.basics.error import CompositeError, FailedItems
 from ipython1.kernel.calls.calls import Entry, Reading
@@ -14,43 +14,77 @@ from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.mapparts import MapPart
 
 
+class Piece(NamedTuple):
+    """The items that one command maps.
+
+    :ivar target: the index of the engine among the targets.
+    :ivar start: the position of the first item among those of the engine.
+    :ivar stop: that of the last one, plus 1.
+    """
+
+    target: int
+    start: int
+    stop: int
+
+
 class MapResults:
     """Joins the parts of one map.
 
     :param distribution: cut the sequences.
     :param total: the number of items.
-    :ivar sizes: the number of items of each target; targets without items take no part.
+    :ivar sizes: the number of items of each target.
+    :ivar pieces: what is sent, in this order; targets without items take no part.
     """
 
     def __init__(self, distribution: Distribution, total: int) -> None:
         self._distribution = distribution
         self._total = total
         self.sizes: list[int] = []
+        self.pieces: list[Piece] = []
+
+    def cut(self, sizes: list[int], chunks: int) -> None:
+        """Cut what each target gets into pieces; each target's first one comes first, then all second ones.
+
+        :param sizes: the number of items of each target.
+        :param chunks: the number of pieces for each target, if it has as many items.
+        """
+        self.sizes = sizes
+        bounds = [
+            [size * number // min(chunks, size) for number in range(min(chunks, size) + 1)]
+            if size
+            else [0]
+            for size in sizes
+        ]
+        self.pieces = [
+            Piece(target, own[number], own[number + 1])
+            for number in range(min(chunks, max(sizes, default=0)))
+            for target, own in enumerate(bounds)
+            if number + 1 < len(own)
+        ]
 
     def conclude(self, readings: Sequence[Reading]) -> list[Any]:
         """Return the values in the order of the items.
 
-        :param readings: what the engines that took part gave.
+        :param readings: what the pieces gave.
         :raises CompositeError: if items failed.
         """
-        given = iter(readings)
-        taken = [next(given) if size else None for size in self.sizes]
         failures = _Failures()
         numbers = self._numbers() if _failed(readings) else []
-        parts: list[list[Any]] = []
-        for index, reading in enumerate(taken):
-            if reading is None:
-                parts.append([])
-            elif numbers:
-                parts.append(failures.entries(reading, numbers[index], self.sizes[index]))
+        parts: list[list[Any]] = [[] for _ in self.sizes]
+        for reading, (target, start, stop) in zip(readings, self.pieces, strict=True):
+            if numbers:
+                own = numbers[target][start:stop]
+                parts[target] += failures.entries(reading, own, stop - start)
+            elif start:
+                parts[target] += reading.value.values
             else:
-                parts.append(reading.value.values)
+                parts[target] = list(reading.value.values)
         if not failures.found:
             return list(self._distribution.join(parts))
         raise failures.error(self._join(parts))
 
     def places(self) -> list[Sequence[int]] | None:
-        """Return the numbers of the items of each engine that takes part; None if that is not known."""
+        """Return the numbers of the items of each piece; None if that is not known."""
         numbers = self._numbers()
         try:
             whole = list(self._distribution.join([list(each) for each in numbers]))
@@ -58,10 +92,10 @@ class MapResults:
             return None
         if whole != list(range(self._total)):
             return None
-        return [each for each in numbers if len(each)]
+        return [numbers[target][start:stop] for target, start, stop in self.pieces]
 
     def entries(self, reading: Reading, numbers: Sequence[int]) -> list[Entry]:
-        """Return what came of an engine's items."""
+        """Return what came of the items of a piece."""
         part: MapPart | None = reading.value
         values = _Failures().entries(reading, numbers, len(numbers))
         if part is None or reading.failure is not None:
@@ -75,7 +109,7 @@ class MapResults:
     def _numbers(self) -> list[Sequence[int]]:
         """Return the numbers of each target's items."""
         numbers: list[Sequence[int]] = []
-        with contextlib.suppress(Exception):  # a distribution of the user's own may take no numbers
+        with contextlib.suppress(Exception):  # a distribution may take no numbers
             numbers = self._distribution.partition(list(range(self._total)), len(self.sizes))
         if list(map(len, numbers)) == self.sizes:
             return numbers

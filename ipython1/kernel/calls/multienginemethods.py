@@ -286,18 +286,21 @@ class MultiEngineMethods(ControllerQuestions):
         *sequences: Any,
         targets: Targets = None,
         block: bool | None = None,
+        chunks: int = 1,
     ) -> Any:
         """Map a function over sequences, in parallel, with the distribution ``'b'``.
 
         :param func: the function; it is called with one item of each sequence.
         :param sequences: at least one sequence or iterable; the shortest determines the number of calls.
+        :param chunks: the number of pieces in which each engine gets its share, one after the other, at least 1;
+            default: 1.  With more, results and output are there earlier; which engine gets an item does not change.
         :returns: a list of the results, in the order of the items.
         :raises CompositeError: if calls failed; its ``results`` contain all results, with exceptions in place of those
             that failed, and its ``items`` say which these are.
         :raises TypeError: if ``func`` is not callable, or no sequence is given.
         """
         return self.raw_map(
-            func, sequences, "b", self.targets if targets is None else targets, block
+            func, sequences, "b", self.targets if targets is None else targets, block, chunks
         )
 
     def raw_map(
@@ -307,6 +310,7 @@ class MultiEngineMethods(ControllerQuestions):
         dist: str = "b",
         targets: Targets = "all",
         block: bool | None = None,
+        chunks: int = 1,
     ) -> Any:
         """Map a function over sequences, with all options.
 
@@ -314,12 +318,13 @@ class MultiEngineMethods(ControllerQuestions):
         :param sequences: a list of sequences.
         :param dist: the distribution, as for :meth:`scatter`.
         :param targets: the engines; default: ``'all'``.
+        :param chunks: as for :meth:`map`.
         :returns: a list of the results, in the order of the items.
         :raises ClientError: if ``dist`` is unknown.
         :raises TypeError: if ``func`` is not callable, or ``sequences`` is empty or not a list of sequences.
         """
         snapshot = self._snapshot(block)
-        request = requests.raw_map(func, sequences, dist, snapshot, self._streams())
+        request = requests.raw_map(func, sequences, dist, snapshot, self._streams(), chunks)
         return self._run(request, targets, block)
 
     def mapper(

@@ -173,7 +173,9 @@ class PendingResult(Future[Any], Elements):
     def progress(self) -> tuple[int, int]:
         """The number of engines that are done, and of all engines of the call."""
         call = self._call
-        return (0, 0) if call is None else (len(call.outcomes), len(call.ids))
+        if call is None:
+            return 0, 0
+        return len(call.ids) - len(call.unfinished), len(call.ids)
 
     @property
     def unfinished(self) -> list[int]:
@@ -181,7 +183,7 @@ class PendingResult(Future[Any], Elements):
         call = self._call
         if call is None or self.done():
             return []
-        return [engine_id for engine_id in call.ids if engine_id not in call.outcomes]
+        return call.unfinished
 
     def is_command(self, origin: str, number: int) -> bool:
         """Return whether a command belongs to this call.
@@ -368,11 +370,11 @@ class PendingResult(Future[Any], Elements):
                     self._decoded = (None, problem)
             return self._decoded
 
-    def _read(self, call: Call, engine_id: int) -> Reading:
+    def _read(self, call: Call, key: int) -> Reading:
         with self._decode_lock:
             if self._dropped:
                 raise self._gone()
-            return call.request.reading(call.outcomes[engine_id], self._known)
+            return call.request.reading(call.outcomes[key], self._known)
 
     def _wait_for_answer(self, timeout: float | None) -> bool:
         try:

@@ -21,7 +21,13 @@ from ipython1.kernel.calls.map import get_distribution
 from ipython1.kernel.calls.mapresults import MapResults
 from ipython1.kernel.calls.missingparts import in_order, with_warning
 from ipython1.kernel.calls.resultlist import EngineResult, ResultList
-from ipython1.kernel.calls.sequences import as_sequence, check_sequences, is_array, single_element
+from ipython1.kernel.calls.sequences import (
+    as_sequence,
+    check_sequences,
+    is_array,
+    single_element,
+)
+from ipython1.kernel.calls.sequences import cut as cut_sequence
 from ipython1.kernel.objects.commands import (
     APPLY,
     CLEAR_PROPERTIES,
@@ -371,10 +377,15 @@ def raw_map(
     dist: str,
     snapshot: bool,
     stream: bool = False,
+    chunks: int = 1,
 ) -> Request:
-    """Create a request to map ``function`` over ``sequences``, with one part of them for each engine."""
+    """Create a request to map ``function`` over ``sequences``, with one part of them for each engine.
+
+    :param chunks: the number of pieces in which each engine gets its part.
+    """
     _check_callable(function)
     distribution = get_distribution(dist)
+    check_int("chunks", chunks, 1)
     columns = _columns(check_sequences(sequences))
     # Pickled here, so that errors are raised to the caller.
     body = dumps(function, snapshot=snapshot)
@@ -384,18 +395,21 @@ def raw_map(
     def deal(columns: list[Any], ids: Sequence[int]) -> list[tuple[int, Buffers]]:
         cut = [distribution.partition(column, len(ids)) for column in columns]
         work: list[tuple[int, Buffers]] = []
-        results.sizes = [len(part) for part in cut[0]]
-        if any([len(part) for part in each] != results.sizes for each in cut[1:]) or (
-            len(results.sizes) != len(ids) or sum(results.sizes) != len(columns[0])
+        sizes = [len(part) for part in cut[0]]
+        if any([len(part) for part in each] != sizes for each in cut[1:]) or (
+            len(sizes) != len(ids) or sum(sizes) != len(columns[0])
         ):
             raise ClientError(
-                f"the distribution {dist!r} makes {len(results.sizes)} parts with {sum(results.sizes)} items "
+                f"the distribution {dist!r} makes {len(sizes)} parts with {sum(sizes)} items "
                 f"of {len(columns[0])} items for {len(ids)} engines; a map needs each item once"
             )
-        for index, engine_id in enumerate(ids):
-            if results.sizes[index]:
-                parts = dumps([column[index] for column in cut], snapshot=snapshot)
-                work.append((engine_id, MAP.pack(body, parts, name)))
+        results.cut(sizes, chunks)
+        for target, start, stop in results.pieces:
+            parts = [column[target] for column in cut]
+            if stop - start < sizes[target]:
+                parts = [cut_sequence(part, slice(start, stop)) for part in parts]
+            packed = MAP.pack(body, dumps(parts, snapshot=snapshot), name)
+            work.append((ids[target], packed))
         return work
 
     return _dealt(

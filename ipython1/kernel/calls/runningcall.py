@@ -64,6 +64,24 @@ class _Nobody:
 
 _NOBODY: Final = _Nobody()
 
+_PIECE: Final = 1 << 32
+"""More than any engine's id."""
+
+
+def engine_of(key: int) -> int:
+    """Return the id of the engine that a part of a call belongs to; see :class:`Call`."""
+    return key % _PIECE
+
+
+def _keys_of(parts: Sequence[tuple[int, Buffers]]) -> list[int]:
+    pieces: dict[int, int] = {}
+    keys = []
+    for engine_id, _ in parts:
+        piece = pieces.get(engine_id, 0)
+        pieces[engine_id] = piece + 1
+        keys.append(piece * _PIECE + engine_id)
+    return keys
+
 
 @dataclass(slots=True)
 class Call:
@@ -78,7 +96,14 @@ class Call:
     done          --
     ============  ==================================================
 
+    A call has one part for each engine, or several pieces of a map, which the engine gets one after the other.  The key
+    of a part is the engine's id; those of its further pieces are that and multiples of 2**32.
+
     :ivar observer: hears what becomes of it.
+    :ivar ids: the engines, in order.
+    :ivar keys: the parts, in order.
+    :ivar outcomes: by the keys of the parts, in the order of their arrival.
+    :ivar numbers: the key of each command's part; None if a command is for all engines.
     :ivar bare: the request without its data, if there is one already.
     :ivar watchers: called whenever something of it has changed that those who wait for a part of it look at.
     """
@@ -88,6 +113,7 @@ class Call:
     observer: CallObserver
     bare: Request | None = None
     ids: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     numbers: dict[int, int | None] = field(default_factory=dict)
     adjoining: Adjoining | None = None
@@ -145,17 +171,16 @@ class Call:
         # Before any part is sent, so that a call that is refused has no effect.
         for _, buffers in parts:
             self.end.check_size(buffers)
-        self.ids = [engine_id for engine_id, _ in parts]
+        self.keys = _keys_of(parts)
+        self.ids = list(dict.fromkeys(engine_id for engine_id, _ in parts))
         self._unaccepted = len(parts)
-        for engine_id, buffers in parts:
-            self._submit(buffers, (engine_id,), engine_id)
+        for key, (engine_id, buffers) in zip(self.keys, parts, strict=True):
+            self._submit(buffers, (engine_id,), key)
         if not parts:
             self._accept()
 
-    def _submit(
-        self, buffers: Buffers, targets: Sequence[int] | None, engine_id: int | None
-    ) -> None:
-        part = _Part(self, engine_id)
+    def _submit(self, buffers: Buffers, targets: Sequence[int] | None, key: int | None) -> None:
+        part = _Part(self, key)
         number = self.end.submit(
             self.request.command,
             buffers,
@@ -166,7 +191,7 @@ class Call:
             keep=self._announce,
         )
         if number is not None:
-            self.numbers[number] = engine_id
+            self.numbers[number] = key
 
     def _accept(self) -> None:
         if not self._accepted:
@@ -180,10 +205,16 @@ class Call:
         return self._accepted
 
     def _finish_if_complete(self) -> None:
-        if not self._over and not self._unaccepted and len(self.outcomes) == len(self.ids):
+        if not self._over and not self._unaccepted and len(self.outcomes) == len(self.keys):
             observer = self._let_go()
-            observer.done([self.outcomes[engine_id] for engine_id in self.ids])
+            observer.done([self.outcomes[key] for key in self.keys])
         self._tell_watchers()
+
+    @property
+    def unfinished(self) -> list[int]:
+        """The engines that are not done."""
+        missing = (engine_of(key) for key in self.keys if key not in self.outcomes)
+        return list(dict.fromkeys(missing))
 
     def watch(self, watcher: Callable[[], object]) -> None:
         """Have ``watcher`` called in the reactor's thread after each change; from the user's thread."""
@@ -234,18 +265,20 @@ class Call:
             return None
         commands: list[CommandItem] = []
         if not self._unaccepted:
-            for number, engine_id in self.numbers.items():
-                ids = self.ids if engine_id is None else [engine_id]
-                commands.extend((number, (each,)) for each in ids if each not in self.outcomes)
+            for number, key in self.numbers.items():
+                keys = self.keys if key is None else [key]
+                commands.extend(
+                    (number, (engine_of(each),)) for each in keys if each not in self.outcomes
+                )
         return Needs(self.end.origin.hex(), every=False, commands=tuple(commands))
 
     def give_up(self, problem: Exception) -> None:
         """End the call with ``problem`` on the engines where it is not done; where it has not begun, it will not."""
         if self._over:
             return
-        for engine_id in self.ids:
-            if engine_id not in self.outcomes:
-                self.outcomes[engine_id] = Outcome.refused(engine_id, problem)
+        for key in self.keys:
+            if key not in self.outcomes:
+                self.outcomes[key] = Outcome.refused(engine_of(key), problem)
         for number in self.numbers:
             self.end.ask("withdraw", number=number).addErrback(lambda failure: None)
         self._finish_if_complete()
@@ -254,14 +287,14 @@ class Call:
 class _Part:
     """Observes one command of a call."""
 
-    def __init__(self, call: Call, engine_id: int | None) -> None:
+    def __init__(self, call: Call, key: int | None) -> None:
         self._call = call
-        self._engine_id = engine_id
+        self._key = key
         self._waiting = True
 
     def accepted(self, ids: Sequence[int]) -> None:
-        if self._engine_id is None:
-            self._call.ids = list(ids)
+        if self._key is None:
+            self._call.ids = self._call.keys = list(ids)
         self._no_longer_waiting()
 
     def _no_longer_waiting(self) -> None:
@@ -278,7 +311,8 @@ class _Part:
 
     def outcome(self, outcome: Outcome) -> None:
         if not self._call._over:
-            self._call.outcomes[outcome.engine_id] = outcome
+            key = outcome.engine_id if self._key is None else self._key
+            self._call.outcomes[key] = outcome
             self._call._finish_if_complete()
 
     def output(self, engine_id: int, stream: str, text: str) -> None:
@@ -286,12 +320,11 @@ class _Part:
 
     def failed(self, problem: Exception) -> None:
         call = self._call
-        if self._engine_id is None or not isinstance(
-            problem, (InvalidEngineID, NoEnginesRegistered)
-        ):
+        if self._key is None or not isinstance(problem, (InvalidEngineID, NoEnginesRegistered)):
             call._fail(problem)
             return
         # The engine has disconnected since the targets were resolved; the call continues on the others.
-        gone = NotStarted(f"engine {self._engine_id} disconnected before it received its part")
-        call.outcomes[self._engine_id] = Outcome.refused(self._engine_id, gone)
+        engine_id = engine_of(self._key)
+        gone = NotStarted(f"engine {engine_id} disconnected before it received its part")
+        call.outcomes[self._key] = Outcome.refused(engine_id, gone)
         self._no_longer_waiting()

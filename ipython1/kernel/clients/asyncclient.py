@@ -81,7 +81,7 @@ class AsyncPendingResult(Watched):
     @property
     def progress(self) -> tuple[int, int]:
         """The number of engines that are done, and of all engines of the call."""
-        return len(self._call.outcomes), len(self._call.ids)
+        return len(self._call.ids) - len(self._call.unfinished), len(self._call.ids)
 
     @property
     def stdout(self) -> dict[int, str]:

@@ -79,9 +79,9 @@ class MapTest(SynchronousTestCase):
         self.mec = self.cluster.multiengine()
 
     def check(self, function, *sequences, **options):
-        """The same as the built-in, in both distributions."""
-        for dist in "br":
-            result = self.mec.raw_map(function, sequences, dist)
+        """The same as the built-in, in both distributions, in whatever pieces."""
+        for dist, chunks in itertools.product("br", (1, 2, 100)):
+            result = self.mec.raw_map(function, sequences, dist, chunks=chunks)
             self.assertEqual(result, list(map(function, *sequences)))
             self.assertEqual(type(result), list)
 
@@ -212,6 +212,35 @@ class MapTest(SynchronousTestCase):
             self.assertEqual(list(error.exceptions), [results[1], results[4], results[6]])
             again = pickle.loads(pickle.dumps(error))
             self.assertEqual(str(again), str(error))
+
+    def test_in_pieces_one_failed_item_costs_no_other(self):
+        for dist, chunks in itertools.product("br", (2, 3)):
+            error = self.assertRaises(
+                CompositeError,
+                self.mec.raw_map,
+                lambda x: 6 // x,
+                [[1, 0, 3, 2, 0, 6, 0, 1, 1]],
+                dist,
+                chunks=chunks,
+            )
+            results = error.results
+            self.assertEqual([results[i] for i in (0, 2, 3, 5, 7, 8)], [6, 2, 3, 1, 6, 6])
+            self.assertEqual([list(items.numbers) for items in error.items], [[1], [4], [6]])
+            self.assertEqual(list(error.exceptions), [results[1], results[4], results[6]])
+
+    def test_pieces_stay_on_the_engine_of_their_items_and_what_they_print_is_kept(self):
+        def noisy(x):
+            print(x, end=" ")
+            return x
+
+        pending = self.mec.raw_map(noisy, [range(10)], block=False, chunks=2)
+        self.assertEqual(pending.r, list(range(10)))
+        self.assertEqual(pending.stdout, {0: "0 1 2 ", 1: "3 4 5 ", 2: "6 7 ", 3: "8 9 "})
+        self.assertEqual(pending.progress, (4, 4))
+
+    def test_a_number_of_pieces_is_checked(self):
+        for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)):
+            self.assertRaises(error, self.mec.map, abs, [1], chunks=wrong)
 
     def test_a_mistake_that_hits_every_item_is_told_in_one_line(self):
         error = self.failed(main_function("def f(x):\n    return y"), range(1000))
