@@ -13,6 +13,7 @@ from ipython1.kernel.basics.error import (
     KernelError,
     NoController,
     NoDefaultAddress,
+    SecurityError,
 )
 from ipython1.kernel.host.furl import Furl, check_host, check_port, parse_furl
 from ipython1.kernel.host.security import (
@@ -121,8 +122,11 @@ def _from_file(path: Path, remedy: str, problem: str = "") -> Place:
 
 def _at_address(address: tuple[Any, ...], interface: str) -> Place:
     if len(address) != 2:
-        raise TypeError(f"an address must be a tuple (host, port), not {address!r}")
-    host, port = check_host(address[0]), check_port(address[1])
+        raise TypeError(f"furl_or_file must be a tuple (host, port), not {address!r}")
+    try:
+        host, port = check_host(address[0]), check_port(address[1])
+    except SecurityError as problem:
+        raise ClientError(f"furl_or_file cannot be {address!r}: {problem}") from None
     place = _default(interface)
     furl = place.furl.with_location(host, port)
     return Place(furl, f"{_hosts(furl)} (capability of {place.description})")

@@ -85,5 +85,5 @@ def get_distribution(name: str) -> Distribution:
     except (KeyError, TypeError):
         known = ", ".join(repr(key) for key in _distributions)
         raise ClientError(
-            f"unknown distribution {name!r}; the distributions are: {known}"
+            f"dist is an unknown distribution, {name!r}; the distributions are: {known}"
         ) from None

@@ -7,6 +7,7 @@ client, a Deferred of either in the asynchronous one.
 from __future__ import annotations
 
 import io
+import os
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,8 @@ class MultiEngineMethods(ControllerQuestions):
         :returns: as for :meth:`execute`.
         :raises OSError: if the file cannot be read or is not a regular file.
         """
+        if not isinstance(filename, (str, os.PathLike)):
+            raise TypeError(f"filename must be the path of a file, not {filename!r:.100}")
         path = Path(filename).expanduser()
         # As the interpreter reads it: in UTF-8 or the encoding that the file declares.
         encoding, _ = tokenize.detect_encoding(io.BytesIO(read_regular(path)).readline)

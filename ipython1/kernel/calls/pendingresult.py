@@ -229,6 +229,9 @@ class PendingResult(Future[Any], Elements):
         ``f`` runs in the reactor's thread, or at once if the call is already done.
         """
 
+        if not callable(f):
+            raise TypeError(f"f must be callable, not {f!r:.100}")
+
         def call_it(_: Any) -> None:
             try:
                 value: Any = self.result()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ipython1.checks import check_int, check_settable
+from ipython1.checks import check_bool, check_int, check_settable
 from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.calls.calls import Arrange, Request
 from ipython1.kernel.calls.map import get_distribution
@@ -65,17 +65,21 @@ def check_keys(keys: str | Sequence[str]) -> tuple[list[str], bool]:
     :raises TypeError, ValueError: if they are not valid names.
     """
     if isinstance(keys, str):
-        return [_check_name(keys)], True
+        return [_check_name(keys, "keys")], True
     if not isinstance(keys, (list, tuple, set, frozenset)) or not keys:
         raise TypeError(f"keys must be a name or a list of names, not {keys!r}")
-    return [_check_name(key) for key in keys], False
+    return [_check_name(key, "each of keys") for key in keys], False
 
 
-def _check_name(name: object) -> str:
+def _check_name(name: object, argument: str) -> str:
+    """Return a name that code can have.
+
+    :param argument: what it was given as, for errors.
+    """
     if not isinstance(name, str):
-        raise TypeError(f"a name must be a str, not {name!r}")
+        raise TypeError(f"{argument} must be a str, not {name!r}")
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise ValueError(f"{name!r} is not a valid variable name")
+        raise ValueError(f"{argument} must be a valid variable name, not {name!r}")
     return name
 
 
@@ -86,16 +90,16 @@ def check_namespace(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     if not isinstance(namespace, Mapping):
         raise TypeError(
-            f"the namespace must be a dict of names and objects, not {type(namespace).__name__}"
+            f"namespace must be a dict of names and objects, not {type(namespace).__name__}"
         )
     for name in namespace:
-        check_settable(_check_name(name))
+        check_settable(_check_name(name, "each name in namespace"))
     return namespace
 
 
 def execute(lines: str, stream: bool = False) -> Request:
     if not isinstance(lines, str):
-        raise TypeError(f"the code to execute must be a str, not {type(lines).__name__}")
+        raise TypeError(f"lines must be a str with code, not {type(lines).__name__}")
     return Request.of(
         EXECUTE,
         EXECUTE.pack(lines),
@@ -113,7 +117,7 @@ def _of_result(value: dict[str, Any]) -> Mapping[str, Any]:
 
 def get_result(i: int | None) -> Request:
     if i is not None:
-        check_int("the number of a command", i)
+        check_int("i, the number of a command,", i)
     return Request.of(
         GET_RESULT, GET_RESULT.pack(i), combine=ResultList, output=_of_result, one=EngineResult
     )
@@ -269,9 +273,13 @@ def _read_again(kind: CommandKind[..., Any], buffers: Buffers) -> Any:
 
 
 def scatter(key: str, seq: Any, dist: str, flatten: bool, snapshot: bool) -> Request:
-    check_settable(_check_name(key))
+    check_settable(_check_name(key, "key"))
+    check_bool("flatten", flatten)
     distribution = get_distribution(dist)
-    seq = as_sequence(seq)
+    try:
+        seq = as_sequence(seq)
+    except TypeError as problem:
+        raise TypeError(f"seq cannot be scattered: {problem}") from None
     # Partition once, so that errors are raised here and not in the reactor's thread.
     distribution.partition(seq, 1)
 
@@ -314,7 +322,7 @@ def gather(key: str, dist: str, whole: bool = False) -> Request:
     distribution = get_distribution(dist)
     return _pull(
         PULL,
-        _check_name(key),
+        _check_name(key, "key"),
         name="gather",
         combine=distribution.join,
         listed=False,
@@ -368,7 +376,7 @@ def check_options_of_function(function: Callable[..., Any], kwargs: Mapping[str,
 
 def _check_callable(function: object) -> None:
     if not callable(function):
-        raise TypeError(f"{function!r} is not callable")
+        raise TypeError(f"func must be callable, not {function!r:.200}")
 
 
 def raw_map(

@@ -487,6 +487,8 @@ def check_sequences(sequences: Any) -> Sequence[Any]:
         raise TypeError("map needs a function and at least one sequence")
     for each in given:
         if not _is_iterable(each):
+            if isinstance(sequences, tuple):
+                raise TypeError(f"each of the sequences must be iterable, not {each!r:.100}")
             raise TypeError(f"{wanted}, not {sequences!r:.100}: {each!r:.100} is not iterable")
     return given
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
-from ipython1.checks import check_timeout
+from ipython1.checks import check_bool, check_timeout
 from ipython1.kernel.basics.error import NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls import requests
@@ -286,6 +286,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         from ipython1.kernel.calls.modules import SyncImports
 
         ids, _ = self._options(targets, True)
+        check_bool("quiet", quiet)
         return SyncImports(self, ids, quiet)
 
     def debug(self, targets: Targets = None) -> None:
