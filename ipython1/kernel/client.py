@@ -20,6 +20,7 @@ _WHERE = {
     "MonitorClient": _ROOM + "clients.monitorclient",
     "MultiEngineClient": _ROOM + "clients.multiengineclient",
     "MultiEngineExecutor": _ROOM + "futures.executors",
+    "MultiEngineView": _ROOM + "clients.multiengineclient",
     "PendingResult": _ROOM + "calls.pendingresult",
     "QueueStatusList": _ROOM + "calls.resultlist",
     "ResultList": _ROOM + "calls.resultlist",

@@ -252,6 +252,22 @@ finally:
 raises(client.ResultNotCompleted, "only 4 are registered", lambda: mec.wait_for_engines(5, 0.1))
 raises(client.InvalidEngineID, "there is no engine 4", lambda: last.execute("a = 1").r)
 
+
+# -- errors that are short
+def frames_of_ours(problem: BaseException) -> int:
+    """How many lines of this package a traceback shows."""
+    frames, entry = 0, problem.__traceback__
+    while entry is not None:
+        frames += f"{os.sep}kernel{os.sep}" in entry.tb_frame.f_code.co_filename
+        entry = entry.tb_next
+    return frames
+
+
+unknown = raises(client.InvalidEngineID, "no engine 9", lambda: mec.execute("a", targets=9))
+assert frames_of_ours(unknown) == 1
+assert frames_of_ours(raises(ZeroDivisionError, "", lambda: mec[0].execute("1/0"))) == 1
+raises(AttributeError, "did you mean 'targets'?", lambda: setattr(mec[0], "target", 0))
+
 # -- clients that cannot be used
 raises(
     client.ClientError, "('127.0.0.1', 5000)", lambda: client.MultiEngineClient("127.0.0.1:5000")
@@ -260,10 +276,7 @@ missing = raises(
     client.NoController, "no cluster 'other' is running here", lambda: client.TaskClient("other")
 )
 assert not isinstance(missing, client.SecurityError) and isinstance(missing, ConnectionError)
-frames, entry = 0, missing.__traceback__
-while entry is not None:
-    frames, entry = frames + ("kernel" in entry.tb_frame.f_code.co_filename), entry.tb_next
-assert frames == 2, frames
+assert frames_of_ours(missing) == 2
 view, pending = mec[:], mec.execute("a = 1", block=False)
 assert pending.r
 mec.close()

@@ -216,6 +216,8 @@ class Elements(NamesHelp):
         call = self._call
         if self._laid_out is None and call is not None:
             self._wait_until(lambda: call.is_accepted)
+            if not call.keys:
+                self.result()  # raises why it was refused
             self._laid_out = Layout.of(call.request, call.keys)
         return self._laid_out
 
@@ -233,6 +235,12 @@ class Elements(NamesHelp):
         if key not in call.outcomes:
             self.result()  # raises why the call ended without that
         return layout.entry(number, self._read(call, key))
+
+    def _all_read(self) -> None:
+        """Warn, after the last element, as the whole result would: of parts of sequences that are missing."""
+        call = self._call
+        if call is not None and call.request.arrange is not None and not self.failures():
+            self.result()
 
     def __bool__(self) -> bool:
         return True
@@ -333,6 +341,7 @@ class _InOrder:
     def __next__(self) -> Any:
         __tracebackhide__ = True
         if self._next >= len(self._layout):
+            self._elements._all_read()
             raise StopIteration
         number, self._next = self._next, self._next + 1
         try:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ipython1.core.texts import compress_ids
-from ipython1.kernel.basics.attributes import Setting
 from ipython1.kernel.basics.error import ClientError, InvalidEngineID, NoEnginesRegistered
-from ipython1.kernel.calls.calls import Request, Targets, check_targets, normalize_targets
+from ipython1.kernel.calls.calls import Request, Targets, normalize_targets
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.stacklist import StackList
 from ipython1.kernel.wire.callhistory import CallEntry
@@ -92,7 +91,6 @@ class EngineView(MultiEngineMethods):
     :ivar block: as a client's; initially that of the client.
     """
 
-    targets = Setting[Targets]("all", check_targets)
     _client: Any
     _selection: Selection
 
