@@ -284,6 +284,11 @@ raises(client.ClientClosed, "the client was closed by its close()", lambda: mec.
 raises(client.ClientClosed, "the client was closed by its close()", lambda: view.execute("a = 1"))
 raises(client.ClientClosed, "the client was closed by its close()", lambda: mec.wait_for_engines(4))
 assert list(pending) == pending.r
+tc = client.TaskClient()
+raises(AttributeError, "use submit(f, ...)", lambda: tc.apply_async)
+tc.close()
+raises(client.ClientClosed, "closed by its close()", lambda: tc.run(client.Task("a = 1")))
+raises(client.ClientClosed, "closed by its close()", tc.queue_status)
 lonely.block = False
 pending = lonely.execute("import time; time.sleep(60)")
 client.MultiEngineClient().kill(controller=True)

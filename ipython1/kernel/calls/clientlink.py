@@ -65,6 +65,7 @@ class ClientEnd:
 
     :param origin: the client's uuid.
     :ivar reconnects: whether a link that is lost is made again; set by whoever does that.
+    :ivar closed: whether it was closed from this side before anything else ended it.
     :ivar call_later: the reactor's; without it, all is sent at once.
     :ivar handlers: what is done with each kind of frame.
     :ivar on_away: called with the reason when the link is lost, and is to be made again.
@@ -87,7 +88,7 @@ class ClientEnd:
         self._taken_call: IDelayedCall | None = None
         self._questions: dict[int, Question] = {}
         self._loss: str | None = None
-        self._closed = False
+        self.closed = False
         self._away: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
@@ -196,7 +197,7 @@ class ClientEnd:
     def close(self) -> None:
         """Close the link from this side, for good."""
         self.reconnects = False
-        self._closed = self._closed or self._loss is None
+        self.closed = self.closed or self._loss is None
         link = self._link
         if link is not None:
             link.abort(CLOSED)
@@ -204,14 +205,14 @@ class ClientEnd:
 
     def say_goodbye(self) -> None:
         """Tell the controller that this client leaves, so that it does not wait for it."""
-        self._closed = self._closed or self._loss is None
+        self.closed = self.closed or self._loss is None
         if self._link is not None:
             self._send_taken()
             self._link.send(frames.GOODBYE, 0, b"", CLOSED.encode())
             self._link.flush()
 
     def _gone(self) -> ConnectionError:
-        if self._closed:
+        if self.closed:
             return ClientClosed(f"{CLOSED} by its close(); create a new client")
         return ConnectionError(
             f"the controller is gone ({self._loss or self._away or CLOSED}); calls in progress are lost to this "

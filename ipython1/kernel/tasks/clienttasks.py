@@ -26,9 +26,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ConnectionError, KernelError
+from ipython1.kernel.basics.error import ClientClosed, ConnectionError, KernelError
 from ipython1.kernel.calls.awaynotice import write_notice
-from ipython1.kernel.calls.clientlink import ClientEnd
+from ipython1.kernel.calls.clientlink import CLOSED, ClientEnd
 from ipython1.kernel.tasks.deliveries import Deliveries
 from ipython1.kernel.tasks.outbox import Outbox
 from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in, refused_result
@@ -192,10 +192,16 @@ class ClientTasks:
         return bool(self._waiters or self._flushing or self._outbox.room_awaited)
 
     def _lost(self, reason: str) -> None:
-        problem = ConnectionError(
-            f"the controller is gone ({reason}); results that had not arrived are lost to this client. When it is "
-            "there again, create a new client; results that it has kept can be fetched by their ids"
-        )
+        problem: ConnectionError
+        if self._end.closed:
+            problem = ClientClosed(
+                f"{CLOSED} by its close(); create a new client, which can fetch results by their ids"
+            )
+        else:
+            problem = ConnectionError(
+                f"the controller is gone ({reason}); results that had not arrived are lost to this client. When it is "
+                "there again, create a new client; results that it has kept can be fetched by their ids"
+            )
         self._link = None
         ready = self._outbox.fail(problem)
         with self._lock:
