@@ -30,6 +30,7 @@ from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
+from ipython1.kernel.calls.views import EngineView, Selection
 from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
 from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.controller.controllerservice import ControllerService
@@ -285,9 +286,10 @@ class SyncMultiEngine(MultiEngineMethods):
         self._pump = pump
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:
-        chosen = self.targets if targets is None else targets
-        blocks = self._block(block)
-        result = self._settle(self.asynchronous._run(request, chosen, blocks))
+        return self._run_on(request, *self._options(targets, block))
+
+    def _run_on(self, request: Request, ids: tuple[int, ...] | None, blocks: bool) -> Any:
+        result = self._settle(self.asynchronous._run_on(request, ids, blocks))
         return result if blocks else InMemoryPendingResult(result, self._settle)
 
     def _ask(
@@ -328,11 +330,42 @@ class SyncMultiEngine(MultiEngineMethods):
     def __setitem__(self, key: str, value: Any) -> None:
         self.push({key: value}, block=True)
 
-    def __getitem__(self, key: str) -> Any:
-        return self.pull(key, block=True)
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self.pull(key, block=True)
+        return self._view(self._selected(key))
+
+    def _selected(self, which: Any) -> Selection:
+        return Selection(which, lambda again: self.get_ids())
+
+    def _view(self, selection: Selection) -> SyncView:
+        return SyncView(self, selection, self.block)
 
     def _settle(self, value: Any) -> Any:
         return settle(self._pump, value)
+
+
+class SyncView(EngineView, SyncMultiEngine):
+    """A view of an in-memory client's engines; see :class:`~ipython1.kernel.multiengineclient.MultiEngineView`."""
+
+    def __init__(self, client: SyncMultiEngine, selection: Selection, block: bool) -> None:
+        self._begin(client, selection, block)
+        self.asynchronous = client.asynchronous
+        self._pump = client._pump
+
+    def _view(self, selection: Selection) -> SyncView:
+        return SyncView(self._client, selection, self.block)
+
+    def get_ids(self) -> list[int]:
+        """Return the ids of the engines of the view."""
+        return self.ids
+
+    def kill(
+        self, controller: bool = False, targets: Targets = None, block: bool | None = None
+    ) -> None:
+        """Stop engines of the view."""
+        self._check_kill(controller)
+        self._client.kill(targets=list(self._options(targets, block)[0]))
 
 
 def settle(pump: Pump, value: Any) -> Any:

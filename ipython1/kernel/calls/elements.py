@@ -23,6 +23,7 @@ from ipython1.kernel.calls.othernames import PENDING
 from ipython1.kernel.calls.runningcall import Call, engine_of
 from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
 from ipython1.kernel.objects.enginewaits import waiting
+from ipython1.notebook.frontend import person_waits
 
 CONDITIONS: Final = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
 
@@ -107,6 +108,7 @@ class Elements(NamesHelp):
 
     _elsewhere = PENDING
     name: str
+    prints: bool
     _call: Call | None
     _known: dict[int, Reading]
     _decode_lock: threading.Lock
@@ -118,6 +120,9 @@ class Elements(NamesHelp):
         raise NotImplementedError
 
     def result(self, timeout: float | None = None) -> Any:
+        raise NotImplementedError
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
         raise NotImplementedError
 
     def _read(self, call: Call, key: int) -> Reading:
@@ -237,10 +242,11 @@ class Elements(NamesHelp):
         return layout.entry(number, self._read(call, key))
 
     def _all_read(self) -> None:
-        """Warn, after the last element, as the whole result would: of parts of sequences that are missing."""
+        """Do after the last element what reading the whole does: warn of missing parts, show what was printed."""
         call = self._call
-        if call is not None and call.request.arrange is not None and not self.failures():
-            self.result()
+        arranges = call is not None and call.request.arrange is not None
+        if self.done() and (arranges or (self.prints and person_waits())):
+            self.exception()
 
     def __bool__(self) -> bool:
         return True
@@ -370,6 +376,7 @@ class _AsCompleted:
         layout = self._layout
         while not self._there:
             if len(self._seen) == len(layout.numbers):
+                self._elements._all_read()
                 raise StopIteration
             self._await_parts()
         number = self._there.popleft()

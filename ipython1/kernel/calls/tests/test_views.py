@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered, WaitsForever
+from ipython1.kernel.basics.error import (
+    CompositeError,
+    InvalidEngineID,
+    NoEnginesRegistered,
+    NotDefined,
+    PartsMissing,
+    WaitsForever,
+)
 from ipython1.kernel.basics.othernames import NamesHelp
 from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls.failedsofar import MOST, described, note_failures
@@ -14,6 +21,7 @@ from ipython1.kernel.calls.map import Block
 from ipython1.kernel.calls.mapresults import MapResults
 from ipython1.kernel.calls.views import Selection
 from ipython1.kernel.tests.wiresupport import quick
+from ipython1.testing import InMemoryCluster
 
 IDS = [0, 2, 3, 7]
 
@@ -63,6 +71,43 @@ class SelectionTest(SynchronousTestCase):
 
         self.assertEqual(Selection(1, ids).ids, [1])
         self.assertEqual(asked, [False, True])
+
+
+class ViewTest(SynchronousTestCase):
+    def setUp(self):
+        self.cluster = InMemoryCluster(3)
+        self.mec = self.cluster.multiengine()
+
+    def test_the_same_methods_on_these_engines(self):
+        view = self.mec[[2, 0]]
+        view.push({"a": 1})
+        self.assertEqual(list(map(len, self.mec.keys())), [1, 0, 1])
+        self.assertEqual((view.ids, len(view), list(view), 1 in view), ([2, 0], 2, [2, 0], False))
+        self.assertEqual(view.map(abs, [-1, -2, -3]), [1, 2, 3])
+        view.scatter("b", [1, 2])
+        self.assertEqual(self.mec.pull("b", targets=[0, 2]), [[2], [1]])
+        self.assertEqual(view.gather("b"), [1, 2])
+        self.assertRaises(InvalidEngineID, view.pull, "a", targets=1)
+        view.kill()
+        self.assertEqual(self.mec.get_ids(), [1])
+        self.assertRaises(InvalidEngineID, view.pull, "a")
+
+    def test_the_view_of_one_engine(self):
+        one = self.mec[1]
+        self.assertIsNone(one.push({"a": 1}))
+        self.assertEqual((one["a"], one.pull(["a", "a"]), one.keys()), (1, [1, 1], ["a"]))
+        self.assertRaises(NotDefined, one.pull, "b")
+        self.assertRaises(ZeroDivisionError, one.apply, divmod, 1, 0)
+        self.assertRaises(CompositeError, one.map, abs, ["a"])
+        self.assertRaises(CompositeError, self.mec[[1]].pull, "b")
+        pending = self.mec[1].apply(divmod, 7, 2)
+        self.assertEqual(pending, (3, 1))
+
+    def test_all_engines_warn_of_missing_parts_and_named_ones_do_not(self):
+        self.mec.scatter("a", [1, 2, 3])
+        self.cluster.engines[2].kill()
+        self.assertRaises(PartsMissing, self.mec[:].gather, "a")
+        self.assertEqual(self.mec[[0, 1]].gather("a"), [1, 2])
 
 
 class PiecesTest(SynchronousTestCase):
