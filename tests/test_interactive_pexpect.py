@@ -169,7 +169,7 @@ class MagicTests(OnSharedCluster):
         self.assertIn("[3] Out[", session.type("%px 'there'"))
         # A client that the user created stays as it is.
         session.type("mec.activate(); mec.close()")
-        self.assertIn("ConnectionError: ", session.type("%px 'there'"))
+        self.assertIn("ClientClosed: the client was closed", session.type("%px 'there'"))
 
     def test_errors(self) -> None:
         """Errors are short, show the engines' tracebacks on request, and open the debugger in the user's frame."""

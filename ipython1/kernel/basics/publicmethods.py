@@ -14,6 +14,7 @@ from ipython1.kernel.basics.errordisplay import cut_at_method
 from ipython1.kernel.basics.othernames import LIKE
 
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 _KEYWORDS: Final = {
     "chunksize": "chunks is the number of pieces for each engine; executor().map() takes a chunksize",
@@ -35,12 +36,13 @@ def reports_errors(cls: C) -> C:
     """
     for name, function in list(vars(cls).items()):
         if isinstance(function, FunctionType) and not name.startswith("_"):
-            setattr(cls, name, _reporting(function))
+            setattr(cls, name, reporting(function))
     return cls
 
 
-def _reporting(function: FunctionType) -> Callable[..., Any]:
-    code = function.__code__
+def reporting(function: F) -> F:
+    """Do that for one method; a decorator."""
+    code: Any = function.__code__
     if code.co_flags & inspect.CO_GENERATOR:
         return function
     known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
@@ -62,7 +64,7 @@ def _reporting(function: FunctionType) -> Callable[..., Any]:
                 raise
         raise TypeError(_about_keyword(function.__name__, unknown, known)) from None
 
-    return call
+    return call  # type: ignore[return-value]
 
 
 def is_of_engine(problem: BaseException) -> bool:

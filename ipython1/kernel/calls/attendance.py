@@ -211,10 +211,10 @@ def _watch(pending: Waited, deadline: float | None) -> LiveView:
     try:
         while not pending.done():
             view.update()
-            announcer.update()
             left = TICK if deadline is None else min(TICK, deadline - time.monotonic())
             if left <= 0:
                 raise TimeoutError
+            announcer.update()
             with suppress(Empty):
                 changes.get(timeout=left)
                 while True:

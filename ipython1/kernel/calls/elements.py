@@ -17,6 +17,7 @@ from typing import Any, Final
 from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import CompositeError, describe_exception
 from ipython1.kernel.basics.othernames import NamesHelp
+from ipython1.kernel.basics.publicmethods import reporting
 from ipython1.kernel.calls.attendance import interrupted
 from ipython1.kernel.calls.calls import Entry, Reading, Request
 from ipython1.kernel.calls.othernames import PENDING
@@ -170,6 +171,7 @@ class Elements(NamesHelp):
             call.unwatch(changed)
         return True
 
+    @reporting
     def wait(self, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> bool:
         """Wait until engines are done; does not raise their errors.
 
@@ -277,6 +279,7 @@ class Elements(NamesHelp):
             raise IndexError(f"{self.name} has {len(layout)} results, numbered from 0")
         return self._entry(layout, position % len(layout)).get()
 
+    @reporting
     def as_completed(self, *, numbered: bool = False) -> Iterator[Any]:
         """Iterate over the elements in the order in which the engines are done.
 
@@ -288,6 +291,7 @@ class Elements(NamesHelp):
             return _AsCompleted(self, layout, numbered)
         return iter(enumerate(self._whole()) if numbered else self._whole())
 
+    @reporting
     def get_dict(self, timeout: float | None = None) -> dict[int, Any]:
         """Return what each engine gave, by its id; of a map, the list of the results of its items.
 

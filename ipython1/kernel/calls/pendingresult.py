@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from ipython1.checks import check_timeout, is_number
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
-from ipython1.kernel.basics.publicmethods import reports_errors
+from ipython1.kernel.basics.publicmethods import reporting
 from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
@@ -58,7 +58,6 @@ class _Over(Signal):
     add_exception = add_cancelled = add_result
 
 
-@reports_errors
 class PendingResult(Future[Any], Elements):
     """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
 
@@ -121,6 +120,7 @@ class PendingResult(Future[Any], Elements):
 
     # -- for users
 
+    @reporting
     def get(self, timeout: float | None = None) -> Any:
         """Return the result, as ``multiprocessing`` and ipyparallel call it; see :meth:`get_result`."""
         return self.get_result(timeout=timeout)
@@ -134,6 +134,7 @@ class PendingResult(Future[Any], Elements):
             raise ValueError(f"{self.name} is not done")
         return self.exception() is None
 
+    @reporting
     def get_result(
         self, default: Any = None, block: bool = True, timeout: float | None = None
     ) -> Any:
@@ -223,6 +224,7 @@ class PendingResult(Future[Any], Elements):
                 texts[engine_id] = output[stream]
         return dict(sorted(texts.items()))
 
+    @reporting
     def add_callback(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``f(result, *args, **kwargs)`` once the call is done; ``result`` is an exception if it failed.
 
@@ -243,6 +245,7 @@ class PendingResult(Future[Any], Elements):
 
         self.add_done_callback(call_it)
 
+    @reporting
     def wait_interactive(self, timeout: float | None = None, interval: float = 0.2) -> bool:
         """Wait until the call is done, with a progress bar in terminals and notebooks.
 
@@ -335,6 +338,7 @@ class PendingResult(Future[Any], Elements):
         """Call a function of this package when the call is done."""
         super().add_done_callback(function)
 
+    @reporting
     def result(self, timeout: float | None = None) -> Any:
         __tracebackhide__ = True
         value, problem = self._outcome(timeout)

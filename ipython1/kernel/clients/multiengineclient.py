@@ -189,7 +189,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         return list(self._ask("get_ids", True))
 
     def wait_for_engines(self, n: int, timeout: float | None = None) -> list[int]:
-        """Wait until at least ``n`` engines are registered; at a prompt, a progress bar shows how many there are.
+        """Wait until at least ``n`` engines are registered; at a prompt, a line shows how many there are.
 
         :param n: the number of engines, at least 1.
         :param timeout: the maximum time to wait, in seconds; default: no limit.
