@@ -88,8 +88,10 @@ def wait_in(way: str) -> Any:
             return pending[0].r
         if way == "await":
 
+            mec.block = False
+
             async def main() -> Any:
-                return await mec.apply(double, 2, block=False)
+                return await mec.apply(double, 2)
 
             return asyncio.run(main())
         kind, _, rest = way.partition(" ")
