@@ -87,7 +87,6 @@ def wait_in(way: str) -> Any:
             mec.barrier(pending, 60)
             return pending[0].r
         if way == "await":
-
             mec.block = False
 
             async def main() -> Any:
