@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ipython1.kernel.basics.attributes import yes_or_no
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import reactor_in_thread
 from ipython1.kernel.objects.taskoptions import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ipython1.kernel.futures.executors import TaskExecutor
     from ipython1.kernel.futures.taskfuture import SubmittedCall
     from ipython1.kernel.futures.tasksubmitter import TaskSubmitter
+    from ipython1.kernel.tasks.lazymap import LazyMap
 
 
 class TaskCalls(TaskMethods):
@@ -63,6 +65,53 @@ class TaskCalls(TaskMethods):
             submitter = TaskSubmitter(self._connection, self._tasks, self._encoder)
             self._submitter = submitter
         return submitter.submit_with(options, func, args, kwargs)
+
+    def imap(
+        self,
+        func: Callable[..., Any],
+        *sequences: Any,
+        ordered: bool = True,
+        outstanding: int | None = None,
+    ) -> LazyMap:
+        """Map a function over sequences that may be long or endless, load-balanced, and read them only as needed.
+
+        The sequences are read in the thread that asks for values, while it does so.  Items are pickled as soon as they
+        are read, and short ones are grouped, as in :meth:`map`.
+
+        :param func: the function; it is called with one item of each sequence.
+        :param sequences: at least one iterable; the shortest determines the number of calls.
+        :param ordered: whether the values come in the order of the items (default), or as soon as they are there.
+        :param outstanding: the maximum number of items that are read and whose values have not been asked for, at least
+            1; default: 8 per engine, and more if they are short, up to about 80 ms of work.
+        :returns: an iterator over the values, a :class:`~ipython1.kernel.taskclient.LazyMap`.
+        :raises TypeError, ValueError: if an argument is invalid.
+        :raises SerializationError: if the function cannot be pickled.
+        :raises ConnectionError: if the connection to the controller is lost; the iterator raises it, too.
+
+        The iterator raises the exception of a call that failed in the place of its value; ``next`` then goes on with
+        the value after it.  A loop that is left for any reason, Ctrl-C among them, aborts the rest.
+        """
+        return self.run_imap(func, sequences, DEFAULTS, ordered, outstanding)
+
+    def run_imap(
+        self,
+        func: Callable[..., Any],
+        sequences: Sequence[Any],
+        options: TaskOptions,
+        ordered: bool,
+        outstanding: int | None,
+    ) -> LazyMap:
+        """Map lazily with all options; used by what :meth:`with_options` creates."""
+        from ipython1.kernel.tasks.lazymap import LazyMap
+        from ipython1.kernel.tasks.lazyrun import LazyRun
+
+        reactor_in_thread.check()
+        self._connection.end.check()
+        client = self._tasks, self._encoder, self._connection
+        order = yes_or_no("ordered", ordered)
+        return LazyMap(
+            lambda ring: LazyRun(*client, func, sequences, options, order, outstanding, ring)
+        )
 
     @shows_options
     def executor(
