@@ -51,6 +51,7 @@ from ipython1.kernel.futures.executorfuture import (
 )
 from ipython1.kernel.futures.items import ExecutorItems, failed
 from ipython1.kernel.futures.taskfuture import TaskFuture
+from ipython1.kernel.objects.daskcalls import adapted
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
@@ -124,6 +125,8 @@ class EngineExecutor(Executor):
             failed.
         :raises ClientError: in a process that was forked from the client's, and after the reactor has stopped.
         """
+        if getattr(fn, "__module__", None) == "dask.local":
+            args = adapted(fn, args)
         return self._submit(self._items.pack, fn, args, kwargs)
 
     def _submit(

@@ -42,7 +42,7 @@ from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import IDS_AT_ONCE, ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.maps import GROUP, UNDER_WAY, check_map
-from ipython1.kernel.tasks.mapvalues import read_group
+from ipython1.kernel.tasks.mapvalues import raisable, read_group
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 from ipython1.kernel.wire.waits import Needs
@@ -369,22 +369,23 @@ class LazyRun:
     def _items_of(self, done: _Done) -> list[Given]:
         group = done.group
         if done.problem is not None:
-            return [Given(group.start, None, done.problem)]
+            return [Given(group.start, None, _noted(done.problem, group.start, group.rows[0]))]
         read = read_group(len(group.rows), self._grouping, done.data, done.offset)
         if person_waits() and read.engine is not None:
             head = DONE_HEAD.unpack_from(done.data, done.offset)
             payload = done.data[done.offset + DONE_HEAD.size :][: head[1]]
             texts = dict(zip(("stdout", "stderr"), output_of(payload), strict=True))
             show_output(read.engine, texts, "the rest is not shown")
-        if read.whole:
-            return [Given(group.start + at, None, each) for at, each in enumerate(read.values)]
+        values: list[Given] = []
         failed = set(read.failed)
-        return [
-            Given(group.start + at, None, _noted(value, group.start + at, group.rows[at]))
-            if at in failed
-            else Given(group.start + at, value, None)
-            for at, value in enumerate(read.values)
-        ]
+        for number, value in enumerate(read.values, group.start):
+            if number - group.start not in failed:
+                values.append(Given(number, value, None))
+                continue
+            if not read.whole:
+                _noted(value, number, group.rows[number - group.start])
+            values.append(Given(number, None, raisable("imap", value, read.engine)))
+        return values
 
     # -- waits on an engine that never end, in the reactor's thread
 

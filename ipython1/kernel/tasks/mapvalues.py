@@ -56,6 +56,18 @@ def read_group(number: int, grouping: bool, data: Bytes, offset: int) -> Read:
     return Read(value.result, [], engine)
 
 
+def raisable(name: str, problem: BaseException, engine: int | None) -> BaseException:
+    """Return what to raise for an item that failed; a signal to this program, or to a loop, is wrapped.
+
+    :param name: the method that the items belong to.
+    """
+    if isinstance(problem, Exception) and not isinstance(
+        problem, (StopIteration, StopAsyncIteration)
+    ):
+        return problem
+    return CompositeError(name, [(type(problem), problem, _traceback_of(problem))], [engine])
+
+
 class _Place(NamedTuple):
     """Where the result of a group is."""
 
@@ -76,6 +88,7 @@ class MapValues:
     :param grouping: False if each item is a task of its own.
     :param show: returns a short ``repr`` of an item, by its index.
     :ivar arrived: the ranges of items that have arrived, in the order in which they came; it only grows.
+    :ivar engines: the engine of each of these, or None.
     :ivar listeners: called, in the reactor's thread, when items have arrived, or the map has ended.
     """
 
@@ -84,6 +97,7 @@ class MapValues:
         self._grouping = grouping
         self._show = show
         self.arrived: list[range] = []
+        self.engines: list[int | None] = []
         self.listeners: list[Callable[[], None]] = []
         self._of_item = array("i", [-1]) * total
         self._places: list[_Place | None] = []
@@ -94,12 +108,15 @@ class MapValues:
         """By the number of the place, so that a place can be read again."""
         self._error: CompositeError | None = None
         self._complete = False
+        self._looked_at = 0
 
     # -- what arrives, in the reactor's thread
 
     def add(self, start: int, stop: int, data: Bytes, offset: int) -> None:
         """Take the result of a group of items."""
+        engine = DONE_HEAD.unpack_from(data, offset)[3]
         self._places.append(_Place(start, stop, data, offset))
+        self.engines.append(engine if engine >= 0 else None)
         self._arrive(range(start, stop), len(self._places) - 1)
 
     def fail(self, index: int, problem: BaseException) -> None:
@@ -107,6 +124,7 @@ class MapValues:
         self._failed[index] = problem
         self._failures[len(self._places)] = [(range(index, index + 1), problem, None)]
         self._places.append(None)
+        self.engines.append(None)
         self._arrive(range(index, index + 1), len(self._places) - 1)
 
     def _arrive(self, items: range, place: int) -> None:
@@ -126,12 +144,35 @@ class MapValues:
         return self._complete or self._of_item[index] >= 0
 
     def read(self, index: int) -> tuple[Any, BaseException | None]:
-        """Return the value of an item that has arrived, or what it failed with."""
+        """Return the value of an item that has arrived, or what to raise if it failed."""
         with self._reading:
             if not self._complete:
                 self._read_place(self._of_item[index])
             problem = self._failed.get(index)
-            return (None, problem) if problem is not None else (self._values[index], None)
+            if problem is None:
+                return self._values[index], None
+            return None, raisable("map", problem, self.engines[self._of_item[index]])
+
+    def by_engine(self) -> dict[int, list[Any]]:
+        """Return the values by the id of the engine that they come from, in the order of the items.
+
+        :raises CompositeError: if calls failed.
+        """
+        values = self.collect()
+        found: dict[int, list[Any]] = {}
+        for index, value in enumerate(values):
+            engine = self.engines[self._of_item[index]]
+            if engine is not None:
+                found.setdefault(engine, []).append(value)
+        return dict(sorted(found.items()))
+
+    def has_failures(self) -> bool:
+        """Whether an item that has arrived has failed; reads what was not read."""
+        with self._reading:
+            while not self._failed and self._looked_at < len(self._places):
+                self._read_place(self._looked_at)
+                self._looked_at += 1
+            return bool(self._failed)
 
     def collect(self) -> list[Any]:
         """Return all values, in the order of the items, when all have arrived.
@@ -206,7 +247,8 @@ class MapItems(Iterator[Any]):
 
     :param values: the values of the map.
     :param wait: waits until a function of no arguments is true; raises what the map ended with otherwise.
-    :param completed: whether to give them in the order in which they are done, with their indexes.
+    :param completed: whether to give them in the order in which they are done.
+    :param numbered: whether to give pairs of an index and a value.
     """
 
     def __init__(
@@ -214,7 +256,9 @@ class MapItems(Iterator[Any]):
         values: MapValues,
         wait: Callable[[Callable[[], bool], int | None], None],
         completed: bool,
+        numbered: bool,
     ) -> None:
+        self._numbered = numbered
         self._values = values
         self._wait = wait
         self._completed = completed
@@ -233,7 +277,7 @@ class MapItems(Iterator[Any]):
                 raise problem.with_traceback(None)
             finally:
                 del problem, value, self
-        return (index, value) if self._completed else value
+        return (index, value) if self._numbered else value
 
     def _next_in_order(self) -> int:
         index = self._given

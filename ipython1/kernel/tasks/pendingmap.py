@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from ipython1.checks import check_timeout
 from ipython1.kernel.basics.error import TaskAborted
 from ipython1.kernel.calls.answer import Bell
 from ipython1.kernel.calls.attendance import interrupted
@@ -22,6 +24,8 @@ from ipython1.kernel.tasks.maps import MapRun, check_map, columns_of
 from ipython1.kernel.tasks.mapvalues import MapItems
 from ipython1.kernel.wire.waits import Needs
 
+CONDITIONS: Final = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
+
 
 class PendingMap(PendingResult):
     """The pending result of a map: a ``PendingResult`` of the list of values, and a sequence of them.
@@ -33,7 +37,7 @@ class PendingMap(PendingResult):
     unit = "call"
 
     _run: MapRun
-    _began = 0.0
+    _begun = 0.0
     _ended: float | None = None
 
     @classmethod
@@ -57,7 +61,7 @@ class PendingMap(PendingResult):
         run = MapRun(tasks, encoder, connection, func, columns_of(sequences), options, waits)
         pending = cls(lambda finished: finished.collect(), "map", prints=True)
         pending._run = run
-        pending._began = time.monotonic()
+        pending._begun = time.monotonic()
         pending.when_over(_note_end)
         run.on_output = pending._output
 
@@ -79,7 +83,7 @@ class PendingMap(PendingResult):
 
         An item that failed raises its own exception in its place; ``next`` then goes on with the one after it.
         """
-        return MapItems(self._run.values, self._wait_for_item, completed=False)
+        return MapItems(self._run.values, self._wait_for_item, completed=False, numbered=False)
 
     def __getitem__(self, index: Any) -> Any:
         """Return the value of an item, or a list of those of a slice, as soon as they are there.
@@ -98,25 +102,50 @@ class PendingMap(PendingResult):
             raise problem.with_traceback(None)
         return value
 
-    def as_completed(self) -> Iterator[tuple[int, Any]]:
-        """Iterate over the items in the order in which they are done.
+    def as_completed(self, *, numbered: bool = False) -> Iterator[Any]:
+        """Iterate over the values in the order in which they are done.
 
-        :returns: an iterator over tuples of an item's index, from 0, and its value.  An item that failed raises its own
-            exception; ``next`` then goes on with another one.
+        :param numbered: whether to yield pairs of an item's index, from 0, and its value; default: False.
+        :returns: an iterator.  An item that failed raises its own exception; ``next`` then goes on with another one.
         """
-        return MapItems(self._run.values, self._wait_for_item, completed=True)
+        return MapItems(self._run.values, self._wait_for_item, completed=True, numbered=numbered)
 
-    def get_dict(self) -> dict[int, Any]:
-        """Wait for all values, and return them by the indexes of the items.
+    def get_dict(self, timeout: float | None = None) -> dict[int, Any]:
+        """Wait for all values, and return them by engine.
 
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :returns: by the id of each engine, the list of the values that it has computed, in the order of the items.
+        :raises ResultNotCompleted: after ``timeout``; the map continues.
         :raises CompositeError: if calls failed.
         """
-        return dict(enumerate(self.result()))
+        self.get_result(timeout=timeout)
+        return self._run.values.by_engine()
+
+    def wait(self, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> bool:
+        """Wait until items are done; does not raise their errors.
+
+        :param timeout: the maximum time to wait, in seconds; default: no limit.
+        :param return_when: one of the constants of ``concurrent.futures``: ``ALL_COMPLETED`` (default),
+            ``FIRST_COMPLETED`` (one item is done), or ``FIRST_EXCEPTION`` (one item failed, or all are done).
+        :returns: whether it is so.
+        :raises ValueError: if ``return_when`` is none of them.
+        :raises WaitInterrupted: on Ctrl-C; the map continues.
+        """
+        if return_when not in CONDITIONS:
+            raise ValueError(
+                f"return_when must be one of {', '.join(CONDITIONS)}, not {return_when!r}"
+            )
+        run = self._run
+        over = {
+            FIRST_COMPLETED: lambda: run.completed > 0,
+            FIRST_EXCEPTION: run.values.has_failures,
+        }.get(return_when, self.done)
+        return self._wait_until_over(over, None, check_timeout("timeout", timeout))
 
     @property
     def wall_time(self) -> float:
         """Seconds from the call until the map was done; until now, if it is not."""
-        return (time.monotonic() if self._ended is None else self._ended) - self._began
+        return (time.monotonic() if self._ended is None else self._ended) - self._begun
 
     @property
     def serial_time(self) -> float:
@@ -125,18 +154,31 @@ class PendingMap(PendingResult):
 
     def _wait_for_item(self, there: Callable[[], bool], index: int | None) -> None:
         """Wait until an item is there; raise what the map ended with if it will not be."""
+        self._wait_until_over(there, index, None)
+        if not there():
+            raise self.exception(0) or TaskAborted("the map has ended")
+
+    def _wait_until_over(
+        self, over: Callable[[], bool], index: int | None = None, timeout: float | None = None
+    ) -> bool:
+        """Wait until ``over``, or the map is.
+
+        :param index: the item that is waited for, if it is a certain one.
+        :returns: whether one of these is so; False after ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
         bell, listeners = Bell(), self._run.values.listeners
         listeners.append(bell.ring)
         try:
-            while not there():
-                if self.done():
-                    if not there():
-                        raise (self.exception(0) or TaskAborted("the map has ended"))
-                    return
+            while not over() and not self.done():
                 refuse_in_reactor_thread()
                 reactor_in_thread.check()
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
                 with waiting(_WaitedItem(self._run, index)):
-                    bell.wait()
+                    bell.wait(left)
+            return True
         except KeyboardInterrupt:
             raise interrupted([self]) from None
         finally:
