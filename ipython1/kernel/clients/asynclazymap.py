@@ -117,6 +117,8 @@ class AsyncLazyMap(AsyncIterator[Any]):
             return True
         run = self._run
         try:
+            if run.broken is not None:
+                raise run.broken
             given = None if run.closed else run.step()
             if given is None and not run.closed and not run.is_over():
                 if run.failure is None:

@@ -92,4 +92,4 @@ class LazyMap(Iterator[Any]):
             reactor_in_thread.check()
             with waiting(run):
                 self._bell.wait()
-        raise StopIteration
+        raise run.broken or StopIteration

@@ -27,10 +27,12 @@ from typing import Any, Final, NamedTuple
 from ipython1.checks import check_int
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import (
+    ClientError,
     ConnectionError,
     KernelError,
     MessageSizeError,
     SerializationError,
+    describe_exception,
 )
 from ipython1.kernel.calls.attendance import show_output
 from ipython1.kernel.calls.connect import Connection
@@ -142,6 +144,7 @@ class LazyRun:
     :ivar given: the number of items that were given out.
     :ivar failure: why no more results will arrive; None while they may.
     :ivar closed: whether it was closed.
+    :ivar broken: why the map was given up; None if it was not.
     :raises TypeError, ValueError: if an argument is invalid.
     :raises SerializationError, MessageSizeError: if the function or an option cannot be sent.
     """
@@ -187,6 +190,7 @@ class LazyRun:
         self.given = 0
         self.failure: Exception | None = None
         self.closed = False
+        self.broken: Exception | None = None
         tasks.borrow(self._common.function)
 
     @property
@@ -216,8 +220,21 @@ class LazyRun:
 
         :returns: None if there is no value now.  More may come, unless the map :meth:`is over <is_over>`, is closed, or
             has a :attr:`failure`.
-        :raises BaseException: what reading the input raised, if it is not to be raised in its place.
+        :raises BaseException: what reading the input raised, if it is not to be raised in its place, or what a signal
+            handler of the user's raised meanwhile. The map is given up then, unless it was the input that raised it.
         """
+        try:
+            return self._step()
+        except BaseException as problem:
+            if problem is not self._input_problem:
+                # It may have been raised between any two steps, so that items are neither here nor there.
+                self.broken = ClientError(
+                    f"this map was aborted when {describe_exception(problem)} was raised while it sent or read items"
+                )
+                self.close()
+            raise
+
+    def _step(self) -> Given | None:
         if not self._current:
             self._take_arrived()
             if not self.closed and self.failure is None:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.basics.error import (
+    ClientError,
     CompositeError,
     ConnectionError,
     SerializationError,
@@ -179,6 +180,24 @@ class LazyMapTests(SynchronousTestCase):
         self.assertEqual(list(self.tc.imap(lambda row: row[0], same())), list(range(500)))
         nested = ([row] for row in same())
         self.assertEqual(list(self.tc.imap(lambda row: row[0][0], nested)), list(range(500)))
+
+    def test_an_exception_of_a_signal_handler_ends_no_loop_as_if_all_were_well(self) -> None:
+        """It may come at any moment, between two steps of the map."""
+        values = self.tc.imap(abs, itertools.count())
+        self.assertEqual(next(values), 0)
+
+        def interrupted(*_: object) -> None:
+            raise TimeoutError("the handler's")
+
+        run = values.asynchronous._run
+        run._current.clear()
+        self.patch(run, "_submit", interrupted)
+        found = []
+        with self.assertRaisesRegex(TimeoutError, "the handler's"):
+            while True:
+                found.append(next(values))
+        self.assertRaisesRegex(ClientError, "was aborted when TimeoutError", next, values)
+        self.nothing_is_left()
 
     def test_closing_aborts_what_has_not_begun(self) -> None:
         for engine in self.cluster.engines:
