@@ -60,10 +60,16 @@ class DaskMethods:
         refuse_in_reactor_thread()
         ids, _ = self._options(targets, True)
         known = self.get_ids() if ids is None else list(ids)
-        if self._dask is None or not self._dask.running:
-            self.stop_dask()
-            self._dask = DaskWorkers(self._call_each, host)
-        return self._dask.start(known, nthreads, limit)
+        owner = self._owner()
+        if owner._dask is None or not owner._dask.running:
+            owner.stop_dask()
+            owner._dask = DaskWorkers(owner._call_each, host)
+        return owner._dask.start(known, nthreads, limit)
+
+    def _owner(self) -> DaskMethods:
+        """Return whose scheduler it is: a view of some engines has that of its client."""
+        owner: DaskMethods = vars(self).get("_client", self)
+        return owner
 
     def _call_each(
         self, function: Callable[..., Any], arguments: Mapping[int, Sequence[Any]]
@@ -88,6 +94,7 @@ class DaskMethods:
 
     def stop_dask(self) -> None:
         """End the dask scheduler that :meth:`become_dask` has started, its workers, and its client, if there are."""
-        dask, self._dask = self._dask, None
+        owner = self._owner()
+        dask, owner._dask = owner._dask, None
         if dask is not None:
             dask.stop()
