@@ -34,6 +34,9 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 # Names in docstrings that are not part of the public reference.
 nitpick_ignore_regex = [
     (r"py:.*", r"(builtins\.)?[a-z]+"),
-    (r"py:.*", r"(twisted|foolscap|zope|concurrent|asyncio|numpy|IPython|configobj)\..*"),
+    (
+        r"py:.*",
+        r"(twisted|foolscap|zope|concurrent|collections|asyncio|numpy|IPython|configobj)\..*",
+    ),
 ]
 nitpicky = True

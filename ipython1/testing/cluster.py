@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.views import EngineView, Selection
 from ipython1.kernel.clients.asyncclient import AsyncMultiEngineClient, AsyncPendingResult
+from ipython1.kernel.clients.asynclazymap import AsyncLazyMap
 from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
@@ -48,7 +49,7 @@ from ipython1.kernel.engine.worker import (
     WorkSource,
 )
 from ipython1.kernel.host.hosts import host_identity
-from ipython1.kernel.objects.taskoptions import TaskOptions
+from ipython1.kernel.objects.taskoptions import DEFAULTS, TaskOptions
 from ipython1.kernel.tasks.mapper import MapMethods
 from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import messages
@@ -241,6 +242,36 @@ class InMemoryTaskClient(MapMethods):
     ) -> Any:
         return settle(self._pump, self.asynchronous.run_map(func, sequences, options, block))
 
+    def run_submit(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: TaskOptions,
+    ) -> Any:
+        return settle(self._pump, self.asynchronous.run_submit(func, args, kwargs, options))
+
+    def imap(
+        self,
+        func: Callable[..., Any],
+        *sequences: Any,
+        ordered: bool = True,
+        outstanding: int | None = None,
+    ) -> Iterator[Any]:
+        """Return an iterator over the values, as a blocking client does."""
+        return self.run_imap(func, sequences, DEFAULTS, ordered, outstanding)
+
+    def run_imap(
+        self,
+        func: Callable[..., Any],
+        sequences: Sequence[Any],
+        options: TaskOptions,
+        ordered: bool,
+        outstanding: int | None,
+    ) -> Iterator[Any]:
+        values = self.asynchronous.run_imap(func, sequences, options, ordered, outstanding)
+        return _SettledValues(values, self._pump)
+
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.asynchronous, name)
         if not callable(attribute):
@@ -250,6 +281,20 @@ class InMemoryTaskClient(MapMethods):
             return settle(self._pump, attribute(*args, **kwargs))
 
         return call
+
+
+class _SettledValues(Iterator[Any]):
+    """The values of a lazy map, without Deferreds."""
+
+    def __init__(self, values: AsyncLazyMap, pump: Pump) -> None:
+        self.asynchronous = values
+        self._pump = pump
+
+    def __next__(self) -> Any:
+        try:
+            return settle(self._pump, Deferred.fromCoroutine(self.asynchronous.__anext__()))
+        except StopAsyncIteration:
+            raise StopIteration from None
 
 
 class InMemoryPendingResult:

@@ -8,6 +8,7 @@ the reactor's thread, which is to report the result, waits for ever.
 from __future__ import annotations
 
 import _thread
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -75,3 +76,22 @@ class Answer(Generic[T]):
             raise self._problem
         value: T = self._value
         return value
+
+
+class Bell:
+    """Something that happens again and again.  One thread waits for it, and others ring it."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """It happens."""
+        with suppress(RuntimeError):  # it has happened already, and nobody has noticed yet
+            self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has happened since the last time; False if it has not after ``timeout`` seconds."""
+        return self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
+from ipython1.kernel.basics.attributes import yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaitable
-from ipython1.kernel.objects.taskobjects import TaskResult
-from ipython1.kernel.objects.taskoptions import TaskOptions
+from ipython1.kernel.clients.asynclazymap import AsyncLazyMap
+from ipython1.kernel.clients.asyncpendingmap import AsyncPendingMap
+from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
+from ipython1.kernel.objects.taskobjects import MapTask, TaskResult
+from ipython1.kernel.objects.taskoptions import DEFAULTS, TaskOptions
 from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.history import LIMIT, history_question, read_history
+from ipython1.kernel.tasks.lazyrun import LazyRun
 from ipython1.kernel.tasks.maps import MapRun, check_map, columns_of
 from ipython1.kernel.tasks.methods import (
     QueueStatus,
@@ -24,81 +28,6 @@ from ipython1.kernel.tasks.methods import (
     chunks,
     split_waits,
 )
-
-
-class AsyncPendingMap(Watched):
-    """The result of a map that may still be running."""
-
-    def __init__(self, run: MapRun) -> None:
-        super().__init__()
-        self._run = run
-        self._done: Deferred[MapRun] = run.finished
-        self._waiting: list[AwaitableDeferred] = []
-        self._result: Any = None
-        self._done.addBoth(self._finished)
-
-    @property
-    def ready(self) -> bool:
-        """Whether the map is done, with values or an error."""
-        return self._result is not None
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """The number of items that are done, and of all items."""
-        return self._run.completed, self._run.total
-
-    @property
-    def stdout(self) -> str:
-        """The standard output of the items that are done: one text, in the order of the items."""
-        return self._run.output("stdout")
-
-    @property
-    def stderr(self) -> str:
-        """The standard error, like :attr:`stdout`."""
-        return self._run.output("stderr")
-
-    @property
-    def r(self) -> AwaitableDeferred:
-        """A Deferred of the list of values, as returned by :meth:`get_result`."""
-        return self.get_result()
-
-    def get_result(self, default: Any = None, block: bool = True) -> AwaitableDeferred:
-        """Return the values.
-
-        :param default: the value to fire with if the map is not done and ``block`` is False; default: None.
-        :param block: whether to wait; default: True.
-        :returns: a Deferred of the list of values. It fails with ``CompositeError`` if calls failed.
-        """
-        waiting = AwaitableDeferred()
-        if self.ready:
-            self._tell(waiting)
-        elif block:
-            self._waiting.append(waiting)
-        else:
-            waiting.callback(default)
-        return waiting
-
-    def abort(self) -> None:
-        """Abort the map: drop calls that have not begun, and interrupt those that run."""
-        self._run.abort()
-
-    def _finished(self, result: Any) -> None:
-        self._result = result
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            self._tell(each)
-        self._tell_watching()
-
-    def _tell(self, waiting: AwaitableDeferred) -> None:
-        collected = (
-            Deferred.fromCoroutine(self._collect())
-            if isinstance(self._result, MapRun)
-            else fail(self._result)
-        )
-        collected.addCallbacks(waiting.callback, waiting.errback)
-
-    async def _collect(self) -> list[Any]:
-        return self._run.collect()
 
 
 class AsyncTaskClient(TaskMethods):
@@ -419,16 +348,96 @@ class AsyncTaskClient(TaskMethods):
 
     # -- maps
 
-    def map(self, func: Callable[..., Any], *sequences: Any) -> AwaitableDeferred:
+    def submit(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AwaitableDeferred:
+        """Call ``func(*args, **kwargs)`` on an engine, as a task.
+
+        For a call with options, use ``tc.with_options(retries=2).submit(func, ...)``.
+
+        :param func: the function.
+        :param args: its positional arguments.
+        :param kwargs: its keyword arguments, all of them.
+        :returns: a Deferred of what it returns. It fails with the exception of the call. If it is cancelled, the call
+            is aborted.
+        """
+        return self.run_submit(func, args, kwargs, DEFAULTS)
+
+    def run_submit(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: TaskOptions,
+    ) -> AwaitableDeferred:
+        """Submit a call with all options; used by what :meth:`with_options` creates."""
+        task = MapTask(func, args, kwargs).with_options(options)
+        running = Deferred.fromCoroutine(self._run_submit(task))
+        result = AwaitableDeferred(lambda _: running.cancel())
+
+        def tell(value: Any) -> None:
+            if not result.called:
+                result.callback(value)  # or its failure
+
+        running.addBoth(tell)
+        return result
+
+    async def _run_submit(self, task: MapTask) -> Any:
+        task_id = await self._run(task, False)
+        try:
+            result = await self._get(task_id, True)
+        except CancelledError:
+            await self._abort([task_id])
+            raise
+        assert result is not None
+        self._tasks.forget([task_id])
+        return result.result
+
+    def map(
+        self, func: Callable[..., Any], *sequences: Any, block: bool = True
+    ) -> AwaitableDeferred:
         """Map a function over sequences, load-balanced.
 
         :param func: the function; it is called with one item of each sequence.
         :param sequences: at least one iterable; the shortest determines the number of calls.
-        :returns: a Deferred of the list of results, in the order of the items. It fails with ``CompositeError`` if
-            calls failed; its ``results`` contain all results, with exceptions in place of those that failed.
+        :param block: whether to wait; default: True.
+        :returns: a Deferred of the list of results, in the order of the items; with ``block=False``, of an
+            :class:`AsyncPendingMap`. It fails with ``CompositeError`` if calls failed; its ``results`` contain all
+            results, with exceptions in place of those that failed.
         """
-        result: AwaitableDeferred = self.mapper().map(func, *sequences)
-        return result
+        return self.run_map(func, sequences, DEFAULTS, yes_or_no("block", block))
+
+    def imap(
+        self,
+        func: Callable[..., Any],
+        *sequences: Any,
+        ordered: bool = True,
+        outstanding: int | None = None,
+    ) -> AsyncLazyMap:
+        """Map a function over sequences that may be long or endless, and read them only as needed (``async for``).
+
+        The parameters are those of ``TaskClient.imap``. The sequences are read in the reactor's thread.
+
+        :returns: an asynchronous iterator over the values.
+        :raises TypeError, ValueError: if an argument is invalid.
+        :raises SerializationError: if the function cannot be pickled.
+        :raises ConnectionError: if the connection to the controller is lost; the iterator raises it, too.
+        """
+        return self.run_imap(func, sequences, DEFAULTS, ordered, outstanding)
+
+    def run_imap(
+        self,
+        func: Callable[..., Any],
+        sequences: Sequence[Any],
+        options: TaskOptions,
+        ordered: bool,
+        outstanding: int | None,
+    ) -> AsyncLazyMap:
+        """Map lazily with all options; used by what :meth:`with_options` creates."""
+        self._connection.end.check()
+        client = self._tasks, self._encoder, self._connection
+        order = yes_or_no("ordered", ordered)
+        return AsyncLazyMap(
+            lambda ring: LazyRun(*client, func, sequences, options, order, outstanding, ring)
+        )
 
     def run_map(
         self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool

@@ -30,6 +30,7 @@ from ipython1.kernel.calls.twistedutil import (
 )
 from ipython1.kernel.calls.views import EngineView, Selection
 from ipython1.kernel.clients.active import activate
+from ipython1.kernel.clients.daskmethods import DaskMethods
 from ipython1.kernel.host.turns import turns_of
 from ipython1.notebook.frontend import name_of, person_waits
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @reports_errors
-class MultiEngineClient(MultiEngineMethods, RemoteContext):
+class MultiEngineClient(MultiEngineMethods, RemoteContext, DaskMethods):
     """A blocking client of a controller's MultiEngine interface.
 
     :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty (default) for the default
@@ -87,7 +88,8 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
         return self._connection.end.connected
 
     def close(self) -> None:
-        """Close the connection; engines and their commands are not affected."""
+        """Close the connection; engines and their commands are not affected.  Dask's workers end."""
+        self.stop_dask()
         self._connection.close_blocking()
 
     def _run(self, request: Request, targets: Targets, block: bool | None) -> Any:

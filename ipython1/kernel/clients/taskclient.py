@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any
 
 from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted, WaitsForever
@@ -20,20 +20,14 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.clients.taskcalls import TaskCalls
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask, TaskResult
-from ipython1.kernel.objects.taskoptions import (
-    OptionKeywords,
-    TaskOptions,
-    make_options,
-    shows_options,
-)
+from ipython1.kernel.objects.taskoptions import DEFAULTS, TaskOptions
 from ipython1.kernel.tasks.clienttasks import Waiter
 from ipython1.kernel.tasks.history import LIMIT, TaskHistory, history_question, read_history
-from ipython1.kernel.tasks.maps import PendingMap
 from ipython1.kernel.tasks.methods import (
     QueueStatus,
-    TaskMethods,
     WaitedTasks,
     check_id,
     check_ids,
@@ -41,14 +35,12 @@ from ipython1.kernel.tasks.methods import (
     split_waits,
     wait_for_room,
 )
+from ipython1.kernel.tasks.pendingmap import PendingMap
 from ipython1.kernel.tasks.progress import progress_line
 from ipython1.notebook.frontend import name_of, person_waits
 
-if TYPE_CHECKING:
-    from ipython1.kernel.futures.executors import TaskExecutor
 
-
-class TaskClient(TaskMethods):
+class TaskClient(TaskCalls):
     """A blocking client of a controller's Task interface.
 
     :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty (default) for the default
@@ -307,41 +299,6 @@ class TaskClient(TaskMethods):
             self.progress, done.wait, lambda: (total - len(waiter.missing), total), timeout
         )
 
-    # -- as an executor
-
-    @shows_options
-    def executor(
-        self,
-        max_workers: int | None = None,
-        initializer: Callable[..., Any] | None = None,
-        initargs: Sequence[Any] = (),
-        **options: Unpack[OptionKeywords],
-    ) -> TaskExecutor:
-        """Create a ``concurrent.futures.Executor`` that makes a task with these options of each call.
-
-        :param max_workers: the maximum number of calls that are submitted at the same time, at least 1; default: no
-            limit.
-        :param initializer: a function that each engine calls once, before its first call; if it raises an exception,
-            all calls fail with ``BrokenEnginePool``; default: None.
-        :param initargs: its arguments, a tuple; default: none.
-        {options}
-        :returns: an executor, which must be shut down (as ``with`` does); the client stays open.
-        :raises TypeError, ValueError: if an argument is invalid.
-        :raises SerializationError: if the initializer or its arguments cannot be pickled.
-        :raises ConnectionError: if the connection to the controller is lost.
-        """
-        from ipython1.kernel.futures.executors import TaskExecutor
-
-        return TaskExecutor(
-            self._connection,
-            self._tasks,
-            self._encoder,
-            make_options("executor()", **options),
-            max_workers,
-            initializer,
-            initargs,
-        )
-
     # -- the queue
 
     def _ask(self, name: str, **args: Any) -> Any:
@@ -440,25 +397,26 @@ class TaskClient(TaskMethods):
 
     # -- maps
 
-    def map(self, func: Callable[..., Any], *sequences: Any) -> list[Any]:
+    def map(self, func: Callable[..., Any], *sequences: Any, block: bool = True) -> Any:
         """Map a function over sequences, load-balanced.
 
         :param func: the function; it is called with one item of each sequence.
         :param sequences: at least one iterable; the shortest determines the number of calls.
-        :returns: a list of the results, in the order of the items.
+        :param block: whether to wait; default: True.
+        :returns: a list of the results, in the order of the items; with ``block=False``, at once a
+            :class:`~ipython1.kernel.taskclient.PendingMap` of it.
         :raises CompositeError: if calls failed; its ``results`` contain all results, with exceptions in place of those
             that failed.
         :raises SerializationError: if the function cannot be pickled.
         :raises ConnectionError: if the connection to the controller was lost before all results arrived.
         :raises WaitInterrupted: on Ctrl-C, which aborts the map.
         """
-        result: list[Any] = self.mapper().map(func, *sequences)
-        return result
+        return self.run_map(func, sequences, DEFAULTS, yes_or_no("block", block))
 
     def run_map(
         self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
     ) -> Any:
-        """Map with all options; used by the mappers that :meth:`mapper` creates."""
+        """Map with all options; used by what :meth:`mapper` and :meth:`with_options` create."""
         reactor_in_thread.check()
         if block:
             refuse_in_reactor_thread()

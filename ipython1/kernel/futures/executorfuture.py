@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import WaitInterrupted
@@ -135,6 +135,9 @@ class EngineFuture(Future):
     future can also be awaited in asyncio, where an exception that the event loop would take as a signal of its own
     (``StopIteration``, ``CancelledError``, ``KeyboardInterrupt``, ``SystemExit``) is the cause of a ``RuntimeError``.
     """
+
+    interrupted_text: ClassVar[str] = CALL_GOES_ON
+    """The message of a wait that Ctrl-C ended."""
 
     def __init__(self, owner: ItemOwner) -> None:
         super().__init__()
@@ -271,7 +274,7 @@ class EngineFuture(Future):
                 with waiting(self):
                     problem = super().exception(timeout)
             except KeyboardInterrupt:
-                raise WaitInterrupted(CALL_GOES_ON) from None
+                raise WaitInterrupted(self.interrupted_text) from None
         with self._reading:
             if self._answer is None:
                 if self._read is None:
@@ -353,11 +356,14 @@ class EngineFuture(Future):
 class Completions:
     """Finishes futures, and calls their callbacks in a separate thread, where they may block.
 
-    The thread runs until shortly after the last future is done, and keeps the program alive until then.
+    The thread runs until shortly after the last future is done.
+
+    :param keeps_alive: whether the program does not end before that.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, keeps_alive: bool = True) -> None:
         self._name = name
+        self._keeps_alive = keeps_alive
         self._queue: SimpleQueue[tuple[Callback, EngineFuture] | None] = SimpleQueue()
         # Its lock is reentrant, as an executor may be garbage-collected at any point.
         self._changed = threading.Condition()
@@ -379,7 +385,8 @@ class Completions:
             if self._thread is None:
                 if not threading.main_thread().is_alive():
                     raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-                thread = threading.Thread(target=self._run, name=self._name)
+                daemon = not self._keeps_alive
+                thread = threading.Thread(target=self._run, name=self._name, daemon=daemon)
                 thread.start()
                 self._thread = thread
             self._outstanding += 1

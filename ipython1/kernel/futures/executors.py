@@ -50,6 +50,8 @@ from ipython1.kernel.futures.executorfuture import (
     was_remote,
 )
 from ipython1.kernel.futures.items import ExecutorItems, failed
+from ipython1.kernel.futures.taskfuture import TaskFuture
+from ipython1.kernel.objects.daskcalls import adapted
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.executorcalls import ChunkResult, run_chunk
@@ -67,8 +69,14 @@ class EngineExecutor(Executor):
     :param items: creates the object that sends the calls; called with the object that finishes the futures.
     """
 
+    _future: type[EngineFuture] = EngineFuture
+
+    _keeps_alive = True
+    """Whether the program does not end before all futures are done."""
+
     def __init__(self, items: Callable[[Completions], ExecutorItems]) -> None:
-        self._completions = Completions(f"{type(self).__name__}-callbacks")
+        name = f"{type(self).__name__}-callbacks"
+        self._completions = Completions(name, self._keeps_alive)
         self._items = items(self._completions)
         self._lock = threading.Lock()
         self._shut_down = False
@@ -117,8 +125,20 @@ class EngineExecutor(Executor):
             failed.
         :raises ClientError: in a process that was forked from the client's, and after the reactor has stopped.
         """
+        if getattr(fn, "__module__", None) == "dask.local":
+            args = adapted(fn, args)
+        return self._submit(self._items.pack, fn, args, kwargs)
+
+    def _submit(
+        self,
+        pack: Callable[..., tuple[Any, object]],
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> EngineFuture:
+        """Submit a call, packed as :meth:`ExecutorItems.pack` does."""
         reactor_in_thread.check()
-        future = EngineFuture(self)
+        future = self._future(self)
         with self._lock:
             if self._items.broken:
                 raise self._items.broken_pool()
@@ -127,7 +147,7 @@ class EngineExecutor(Executor):
             self._completions.expect()
             self._futures.add(future)
         try:
-            work, kind = self._items.pack(fn, args, kwargs)
+            work, kind = pack(fn, args, kwargs)
         except SerializationError as problem:
             self._completions.put(future, failed(part_of(problem, fn, args, kwargs)))
         except Exception as problem:
@@ -398,6 +418,8 @@ class TaskExecutor(EngineExecutor):
     :raises TypeError, ValueError: if an argument is invalid.
     :raises SerializationError: if the initializer or its arguments cannot be pickled.
     """
+
+    _future = TaskFuture
 
     def __init__(
         self,

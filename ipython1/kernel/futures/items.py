@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ipython1.kernel.basics.error import BrokenEnginePool, describe_exception
+from ipython1.kernel.basics.error import BrokenEnginePool, KernelError, describe_exception
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
@@ -170,7 +170,7 @@ class ExecutorItems(ABC):
             f"the controller is gone ({reason}). Restart it if it ended, and create a new client and executor"
         )
 
-    def broken_pool(self) -> BrokenEnginePool:
+    def broken_pool(self) -> KernelError:
         """Return the error of calls that cannot run because the executor is broken."""
         problem = BrokenEnginePool(self.broken)
         problem.__cause__ = self._cause

@@ -103,8 +103,17 @@ class TaskItems(ExecutorItems):
         prepare = self._prepare
         if prepare is not None:
             return self._encoder.encode_call(self._options, prepare, function, args, kwargs), None
-        task = MapTask(function, args, kwargs).with_options(self._options)
-        return self._encoder.encode(task), None
+        return self.pack_with(self._options, function, args, kwargs)
+
+    def pack_with(
+        self,
+        options: TaskOptions,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Encoded, object]:
+        """Pack a call with options of its own, like :meth:`pack`."""
+        return self._encoder.encode(MapTask(function, args, kwargs).with_options(options)), None
 
     def put(self, item: Item) -> None:
         """Submit an item or put it into the queue; waits if very many tasks are still to be sent."""
@@ -129,6 +138,7 @@ class TaskItems(ExecutorItems):
                         item.number = task_id
                         item.state = HANDED
                         item.work = None
+                        item.future.taskid = task_id
                         self._handed[task_id] = item
             except ConnectionError as problem:
                 self._break(str(problem))

@@ -7,6 +7,7 @@ at once, as a :class:`Frozen`.
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -121,6 +122,14 @@ def thaw(
         _rebuilding.classes = before
 
 
+def _never_changes(kind: type) -> bool:
+    """Whether objects of this type are atoms, or numbers of numpy's."""
+    numpy: Any = sys.modules.get("numpy")
+    return kind in ATOMS or (
+        numpy is not None and issubclass(kind, numpy.generic) and not issubclass(kind, numpy.void)
+    )
+
+
 class Freezer:
     """Freezes the sequences of one call; an object that is given several times is frozen once, and so stays one."""
 
@@ -141,6 +150,13 @@ class Freezer:
         if ATOMS.issuperset(map(type, column)):
             return column if type(column) is tuple else list(column)
         return [item if type(item) in ATOMS else self._item(item) for item in column]
+
+    def row(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of a call as they are now; the next row may be the same objects with other contents."""
+        if ATOMS.issuperset(map(type, row)) or all(map(_never_changes, map(type, row))):
+            return row
+        self._known = {}
+        return tuple(self.column(row))
 
     def _item(self, item: object) -> object:
         known = self._known.get(id(item))

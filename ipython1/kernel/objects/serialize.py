@@ -14,6 +14,7 @@ it is left as it is, so that looking at an object does not change the user's own
 
 from __future__ import annotations
 
+import copyreg
 import io
 import os
 import pickle
@@ -28,6 +29,7 @@ from typing import Any, Final
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
+from twisted.persisted import styles
 from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
@@ -54,6 +56,11 @@ from ipython1.kernel.objects.unsendable import described, find_unsendable
 from ipython1.kernel.wire.bulk import copy_of
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import ISerialized, Serialized
+
+# Twisted makes every pickler in the process pickle methods in a way of its own, which loses class methods.  Programs of
+# users pickle, too, and so does dask; Python's own way is right for all methods.
+if copyreg.dispatch_table.get(types.MethodType) is styles.pickleMethod:
+    del copyreg.dispatch_table[types.MethodType]
 
 PROTOCOL: Final = 5
 OUT_OF_BAND_FROM: Final = 1024

@@ -12,8 +12,11 @@ from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.calls.parallelfunction import ParallelFunction
 from ipython1.kernel.objects.taskoptions import (
     DEFAULTS,
+    NAMES,
     LaterOptions,
+    OptionKeywords,
     TaskOptions,
+    all_values,
     make_options,
     shows_options,
 )
@@ -94,8 +97,45 @@ class TaskMapper(CheckedAttributes):
         return self.client.run_map(func, sequences, self.options, self.block)
 
 
+class CallsWithOptions:
+    """Calls of a task client with the same options; ``with_options`` of a task client creates it.
+
+    Each method is that of the client, and returns the same.
+    """
+
+    def __init__(self, client: MapMethods, options: TaskOptions) -> None:
+        self._client = client
+        self._options = options
+
+    def __repr__(self) -> str:
+        given = [
+            f"{name}={value!r:.40}"
+            for name, value in zip(NAMES, all_values(self._options), strict=True)
+            if value != getattr(DEFAULTS, name)
+        ]
+        return f"<calls with {', '.join(given) or 'the default options'}>"
+
+    def submit(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function on an engine; see ``submit`` of the client."""
+        return self._client.run_submit(func, args, kwargs, self._options)
+
+    def map(self, func: Callable[..., Any], *sequences: Any, block: bool = True) -> Any:
+        """Map a function over sequences; see ``map`` of the client."""
+        return self._client.run_map(func, sequences, self._options, yes_or_no("block", block))
+
+    def imap(
+        self,
+        func: Callable[..., Any],
+        *sequences: Any,
+        ordered: bool = True,
+        outstanding: int | None = None,
+    ) -> Any:
+        """Map a function over sequences that may be endless; see ``imap`` of the client."""
+        return self._client.run_imap(func, sequences, self._options, ordered, outstanding)
+
+
 class MapMethods:
-    """The methods of task clients that create mappers."""
+    """The methods of task clients that create mappers, and calls with options."""
 
     @shows_options
     def mapper(
@@ -143,8 +183,38 @@ class MapMethods:
         mapper = TaskMapper(self, make_options("parallel()", *five, **options), block)
         return lambda func: ParallelFunction(func, mapper)
 
+    @shows_options
+    def with_options(self, **options: Unpack[OptionKeywords]) -> CallsWithOptions:
+        """Return an object whose ``submit``, ``map`` and ``imap`` are this client's, with these options.
+
+        {options}
+        :returns: the object, which can be used repeatedly.
+        """
+        return CallsWithOptions(self, make_options("with_options()", **options))
+
+    def run_submit(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: TaskOptions,
+    ) -> Any:
+        """Submit a call with all options; used by :class:`CallsWithOptions`."""
+        raise NotImplementedError
+
     def run_map(
         self, func: Callable[..., Any], sequences: Sequence[Any], options: TaskOptions, block: bool
     ) -> Any:
         """Map with all options; used by :class:`TaskMapper`."""
+        raise NotImplementedError
+
+    def run_imap(
+        self,
+        func: Callable[..., Any],
+        sequences: Sequence[Any],
+        options: TaskOptions,
+        ordered: bool,
+        outstanding: int | None,
+    ) -> Any:
+        """Map lazily with all options; used by :class:`CallsWithOptions`."""
         raise NotImplementedError

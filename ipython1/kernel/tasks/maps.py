@@ -7,31 +7,28 @@ durations (:class:`MapPlan`).  If a whole group is lost (because its engine died
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from ipython1.kernel.basics.error import (
-    CompositeError,
-    FailedItems,
     KernelError,
     MessageSizeError,
     SerializationError,
     TaskAborted,
 )
 from ipython1.kernel.calls.connect import Connection
-from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.sequences import check_sequences, is_array
-from ipython1.kernel.objects.exceptions import line_of
 from ipython1.kernel.objects.frozen import Freezer, Frozen
 from ipython1.kernel.objects.mapparts import show_item
-from ipython1.kernel.objects.taskcodec import Partly, output_of, unpack_item
+from ipython1.kernel.objects.taskcodec import output_of
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
-from ipython1.kernel.tasks.methods import REFUSED, read_value
+from ipython1.kernel.tasks.mapvalues import MapValues
+from ipython1.kernel.tasks.methods import REFUSED
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import DONE_HEAD
 from ipython1.kernel.wire.waits import Needs
@@ -47,9 +44,6 @@ PROBES = 4
 
 UNDER_WAY = 8
 """Groups per engine that are submitted in advance."""
-
-MOST_SHOWN = 100
-"""Failed items that an error shows with a ``repr``."""
 
 
 class MapPlan:
@@ -122,6 +116,8 @@ class MapRun:
 
     :param waits: whether the caller waits until the map is done; if not, the items are copied.
     :ivar finished: a Deferred that fires with this object once all results have arrived.
+    :ivar values: what has arrived.
+    :ivar seconds: for how long engines have run the items that are done.
     :ivar on_output: called with an engine's id, the name of a stream and text when items have written something.
     :raises SerializationError: if the function or an option cannot be pickled.
     """
@@ -152,9 +148,8 @@ class MapRun:
         self._written: list[tuple[int, int, dict[str, str]]] = []
         self._plan = MapPlan(0, 1, False)
         self._groups: dict[int, _Group] = {}
-        self._places: list[tuple[_Group, Bytes, int]] = []
-        self._unsendable: list[tuple[int, KernelError]] = []
-        self._collected: tuple[list[Any], CompositeError | None] | None = None
+        self.values = MapValues(self.total, self._grouping, self._show)
+        self.seconds = 0.0
         self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False
@@ -213,8 +208,8 @@ class MapRun:
         self._plan.dropped()
         if isinstance(problem.__cause__, SerializationError):
             problem = problem.__cause__  # from the time of the call
-        self._unsendable.append((start, problem))
         self.completed += 1
+        self.values.fail(start, problem)
 
     def _has_room(self) -> None:
         self._waiting_for_room = False
@@ -251,8 +246,9 @@ class MapRun:
         if head[2] != REFUSED:
             self._note_output(group, head[3], data[offset + DONE_HEAD.size :][: head[1]])
         self._plan.done(group.start, group.stop, head[7])
-        self._places.append((group, data, offset))
+        self.seconds += head[7]
         self.completed += group.stop - group.start
+        self.values.add(group.start, group.stop, data, offset)
 
     def _note_output(self, group: _Group, engine: int, payload: Bytes) -> None:
         texts = dict(zip(("stdout", "stderr"), output_of(payload), strict=True))
@@ -283,6 +279,7 @@ class MapRun:
             self._tasks.remove_waiter(self._waiter)
             self._tasks.release(self._common.function)
             self.finished.callback(self)
+            self.values.tell()
 
     def _fail(self, problem: Exception) -> None:
         if not self._over:
@@ -290,12 +287,21 @@ class MapRun:
             self.on_output = None
             self._tasks.remove_waiter(self._waiter)
             self.finished.errback(problem)
+            self.values.tell()
 
     def needs(self) -> Needs | None:
         """Return what has to end before the map is done; None if it is."""
         if self._over:
             return None
         return Needs(self._connection.end.origin.hex(), tasks=tuple(sorted(self._groups)))
+
+    def needs_of(self, index: int | None) -> Needs | None:
+        """Return what has to end before an item is there (None: another one); None if the map is done."""
+        if self._over:
+            return None
+        groups = self._groups.items()
+        mine = [each for each, group in groups if index in range(group.start, group.stop)]
+        return Needs(self._connection.end.origin.hex(), False, tuple(mine or sorted(self._groups)))
 
     def abort(self, problem: Exception | None = None) -> None:
         """Abort the map; running tasks are interrupted.
@@ -313,55 +319,9 @@ class MapRun:
 
         :raises CompositeError: if calls failed.
         """
-        if self._collected is None:
-            self._collected = self._read_all()
-            self._columns, self._places = (), []
-        values, error = self._collected
-        if error is not None:
-            raise error.with_traceback(None)
+        values = self.values.collect()
+        self._columns = ()
         return values
-
-    def _read_all(self) -> tuple[list[Any], CompositeError | None]:
-        values: list[Any] = [None] * self.total
-        failures: list[tuple[range, BaseException, int | None]] = [
-            (range(index, index + 1), problem, None) for index, problem in self._unsendable
-        ]
-        for group, data, offset in self._places:
-            head = DONE_HEAD.unpack_from(data, offset)
-            begin = offset + DONE_HEAD.size
-            engine = head[3] if head[3] >= 0 else None
-            value = read_value(head[2], data[begin : begin + head[1]], head[3], None)
-            if value.failure is not None:
-                # Of a group, this means that all of it cannot be decoded here.
-                failures.append((range(group.start, group.stop), value.failure, engine))
-            elif not self._grouping:
-                values[group.start] = value.result
-            elif isinstance(value.result, Partly):
-                for index, (good, item) in enumerate(value.result, group.start):
-                    values[index] = unpack_item(good, item)
-                    if not good:
-                        failures.append((range(index, index + 1), values[index], engine))
-            else:
-                values[group.start : group.stop] = value.result
-        return values, self._error(failures, values) if failures else None
-
-    def _error(
-        self, failures: list[tuple[range, BaseException, int | None]], values: list[Any]
-    ) -> CompositeError:
-        failures.sort(key=lambda failure: failure[0].start)
-        items: list[FailedItems] = []
-        for numbers, problem, _ in failures:
-            values[numbers.start : numbers.stop] = [problem] * len(numbers)
-            one = len(numbers) == 1 and len(items) < MOST_SHOWN
-            shown = self._show(numbers[0]) if one else ""
-            items.append(FailedItems(numbers, shown, line_of(problem)))
-        return CompositeError(
-            "map",
-            [(type(problem), problem, _traceback_of(problem)) for _, problem, _ in failures],
-            [engine for _, _, engine in failures],
-            values,
-            items,
-        )
 
     def _show(self, index: int) -> str:
         try:
@@ -369,11 +329,6 @@ class MapRun:
             return show_item([item.value() if isinstance(item, Frozen) else item for item in items])
         except Exception:  # the user's own objects may do anything
             return ""
-
-
-def _traceback_of(problem: BaseException) -> str:
-    notes: Iterable[str] = getattr(problem, "__notes__", ())
-    return "\n".join([*notes]) or f"{type(problem).__name__}: {problem}\n"
 
 
 def columns_of(sequences: Sequence[Any]) -> list[Any]:
@@ -403,70 +358,3 @@ def check_map(func: object, options: TaskOptions) -> None:
     if not callable(func):
         raise TypeError(f"{func!r} is not callable")
     check_options(options)
-
-
-class PendingMap(PendingResult):
-    """The pending result of a map: a ``PendingResult`` of the list of values."""
-
-    unit = "call"
-
-    _run: MapRun
-
-    @classmethod
-    def start(
-        cls,
-        tasks: ClientTasks,
-        encoder: TaskEncoder,
-        connection: Connection,
-        func: Callable[..., Any],
-        sequences: Sequence[Any],
-        options: TaskOptions,
-        waits: bool,
-    ) -> PendingMap:
-        """Start a map; from any thread.
-
-        :param waits: whether the caller waits until it is done.
-        :raises TypeError, ValueError: if an argument is invalid.
-        :raises SerializationError: if the function or an option cannot be pickled.
-        """
-        check_map(func, options)
-        run = MapRun(tasks, encoder, connection, func, columns_of(sequences), options, waits)
-        pending = cls(lambda finished: finished.collect(), "map", prints=True)
-        pending._run = run
-        run.on_output = pending._output
-
-        def begin() -> None:
-            pending.follow_deferred(run.finished)
-            Deferred.fromCoroutine(run.begin())
-
-        connection.reactor.callFromThread(begin)
-        return pending
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """The number of items that are done, and of all items."""
-        return self._run.completed, self._run.total
-
-    @property
-    def stdout(self) -> str:  # type: ignore[override]
-        """The standard output of the items that are done: one text, in the order of the items."""
-        return self._run.output("stdout")
-
-    @property
-    def stderr(self) -> str:  # type: ignore[override]
-        """The standard error, like :attr:`stdout`."""
-        return self._run.output("stderr")
-
-    @property
-    def outputs(self) -> dict[int, dict[str, str]]:
-        return self._run.outputs()
-
-    def abort(self) -> None:
-        """Abort the map: drop calls that have not begun, and interrupt those that run."""
-        self._run._connection.reactor.callFromThread(self._run.abort)
-
-    def needs(self) -> Needs | None:
-        return self._run.needs()
-
-    def give_up(self, problem: Exception) -> None:
-        self._run.abort(problem)

@@ -53,7 +53,20 @@ def over_the_wire(value: Any, namespace: dict[str, Any] | None = None) -> Any:
     return loads(split_inline(join_inline(dumps(value).buffers)), home)
 
 
+class Whole:
+    """A class with a class method, for ``pickle`` itself."""
+
+    @classmethod
+    def name(cls) -> str:
+        return cls.__name__
+
+
 class ValuesTest(SynchronousTestCase):
+    def test_other_picklers_handle_methods_as_python_does(self):
+        """Twisted makes them lose class methods."""
+        self.assertEqual(pickle.loads(pickle.dumps(Whole.name))(), "Whole")
+        self.assertEqual(pickle.loads(pickle.dumps("a,b".split))(","), ["a", "b"])
+
     @quick
     @given(plain)
     def test_plain_data(self, value):
