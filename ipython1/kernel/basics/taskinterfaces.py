@@ -26,6 +26,9 @@ class ITask(Interface):
     )
     timeout = Attribute("Seconds that a run may take, or None.")
     priority = Attribute("An int; larger numbers run earlier.")
+    after = Attribute("Ids of tasks that it runs after, and perhaps After objects.")
+    follow = Attribute("The same, of tasks that it runs where one of them ran.")
+    targets = Attribute("Ids of engines, or a dict of properties, or None for any engine.")
 
     def pre_task(engine: Any) -> None:
         """Prepare the work; called on the engine.

@@ -22,6 +22,7 @@ from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
     QUEUED,
     UNCLEAR,
+    WAITING,
     TaskRecord,
     WorkerRecord,
 )
@@ -99,7 +100,7 @@ class Restored:
         self.unclear = {}
         for record in records:
             record.state = QUEUED
-        self._machine.assigner.put_back(records)
+        self._machine.assigner.put_back(self._machine.predecessors.arrived(records))
         for record in records:
             if record.trouble is not None and record.trouble.told:
                 self._finish(record, now)
@@ -113,7 +114,7 @@ class Restored:
             record = self._machine.tasks.get(task_id)
             if record is not None and task_id in self.ids:
                 record.note("its client had its result from an earlier controller").told = True
-                if record.state is QUEUED:
+                if record.state in (QUEUED, WAITING):
                     self._finish(record, now)
 
     def _finish(self, record: TaskRecord, now: float) -> None:

@@ -35,7 +35,6 @@ from ipython1.kernel.controller.scheduling.records import (
     Parcel,
     Submission,
     TaskRecord,
-    Trouble,
 )
 from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import MachineParts
@@ -104,6 +103,7 @@ class Clients:
             account.connected = False
             account.gone = True
             self._close(account, now)
+            self._machine.predecessors.look_again()
 
     def _close(self, account: Account, now: float) -> None:
         for number in list(account.unconfirmed):
@@ -213,7 +213,7 @@ class Clients:
         fresh: list[TaskRecord] = []
         lease: Lease | None = None
         size = 0
-        for task_id, options, payload, recovery in submissions:
+        for task_id, options, payload, companions in submissions:
             if lease is None or not lease.start <= task_id < lease.stop:
                 lease = account.lease_of(task_id)
                 if lease is None:
@@ -226,8 +226,8 @@ class Clients:
                 continue
             lease.next = task_id + 1
             record = TaskRecord(task_id, account, options, payload, now)
-            if recovery:
-                record.trouble = Trouble(recovery=list(recovery))
+            if companions:
+                record.accompany(companions)
                 size += record.size
             else:
                 size += len(payload)
@@ -263,6 +263,7 @@ class Clients:
         if not done:
             return
         self.store.add(done)
+        self._machine.predecessors.note(done)
         deliveries = self._deliveries
         account = None
         own: list[Finished] = []
@@ -288,6 +289,7 @@ class Clients:
         if not finished.payload:
             finished.private = True  # it is kept nowhere else
         self.store.add([finished])
+        self._machine.predecessors.note([finished])
         account = finished.client
         account.released += 1
         batch = Batch(account)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.assigners import Assigner
 from ipython1.kernel.controller.scheduling.instructions import Instruction
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
@@ -43,6 +44,19 @@ class TaskSettings:
     prefetch: Prefetch = field(default_factory=Prefetch)
 
 
+class Waiters(Protocol):
+    """The tasks that wait for others; see ``predecessors``."""
+
+    def arrived(self, records: list[TaskRecord]) -> list[TaskRecord]:
+        """Tasks are safe; returns those that wait for no others."""
+
+    def look_again(self) -> None:
+        """Something has come, or will not come any more, that may be waited for."""
+
+    def note(self, done: list[Finished]) -> None:
+        """Tasks are done."""
+
+
 class MachineParts(Protocol):
     """What a policy needs of the machine: what is known, and the hands to change it.
 
@@ -53,6 +67,10 @@ class MachineParts(Protocol):
     """
 
     dropped: int
+
+    @property
+    def predecessors(self) -> Waiters: ...
+
     settings: TaskSettings
     assigner: Assigner
     timers: Timers
