@@ -73,10 +73,16 @@ class ITaskController(Interface):
     def begin(uuid: bytes) -> Any:
         """A Deferred of a first block of ids, and of how many tasks and bytes the client may submit in all."""
 
-    def resync(uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]) -> Any:
+    def resync(
+        uuid: bytes,
+        missing: Iterable[tuple[int, int]],
+        failed: Iterable[tuple[int, int]],
+        functions: Iterable[bytes],
+    ) -> Any:
         """Return what is known of a client that is back, and deliver what it lacks.
 
         :param missing: ranges of its ids of which it has no results.
+        :param failed: ranges of the ids of its last failures.
         :param functions: digests of the functions that it takes to be known.
         :returns: a ``ResyncAnswer`` of ``ipython1.kernel.wire.tasksync``.
         """

@@ -268,9 +268,13 @@ class TaskController:
         return self.lease(uuid).addCallback(lambda block: (block, granted))
 
     def resync(
-        self, uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]
+        self,
+        uuid: bytes,
+        missing: Iterable[tuple[int, int]],
+        failed: Iterable[tuple[int, int]],
+        functions: Iterable[bytes],
     ) -> ResyncAnswer:
-        account = self.machine.clients.resynchronised(uuid, missing, self.now())
+        account = self.machine.clients.resynchronised(uuid, missing, self.now(), failed)
         self.changed()
         return ResyncAnswer(
             tuple(LeaseState(each.start, each.stop, each.next) for each in account.leases),

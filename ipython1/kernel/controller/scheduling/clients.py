@@ -23,19 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ipython1.kernel.basics.error import (
-    InvalidClientID,
-    ProtocolError,
-    ResultNotCompleted,
-)
+from ipython1.kernel.basics.error import InvalidClientID, ProtocolError, ResultNotCompleted
+from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.scheduling.accounts import Account, Batch, Finished, Lease
 from ipython1.kernel.controller.scheduling.custody import Rows
 from ipython1.kernel.controller.scheduling.instructions import Credit, Deliver, Keep, Refuse, Tell
-from ipython1.kernel.controller.scheduling.records import (
-    Parcel,
-    Submission,
-    TaskRecord,
-)
+from ipython1.kernel.controller.scheduling.records import Parcel, Submission, TaskRecord
 from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import MachineParts
 
@@ -112,9 +105,13 @@ class Clients:
             self.accounts.pop(account.uuid, None)
 
     def resynchronised(
-        self, uuid: bytes, missing: Iterable[tuple[int, int]], now: float
+        self,
+        uuid: bytes,
+        missing: Iterable[tuple[int, int]],
+        now: float,
+        failed: Iterable[tuple[int, int]] = (),
     ) -> Account:
-        """A client that is back says which of its tasks' results it lacks, as ranges."""
+        """A client that is back says which of its tasks' results it lacks, and which of them failed, as ranges."""
         account = self.account(uuid)
         lacks = {
             task_id
@@ -129,6 +126,7 @@ class Clients:
                 if record.client is account and record.id not in lacks
             ],
             now,
+            IdSet(failed),
         )
         coming = {finished.id for finished in self._collected(uuid)}
         coming.update(task_id for arriving in account.arriving for task_id in arriving)

@@ -462,6 +462,7 @@ class TaskMachine:
             self._count_down(record.parcel, account)
         finished = Finished(record, status, engine, now, duration, payload, error)
         if record.trouble is not None and record.trouble.told:
+            self.restored.as_told(finished, record.trouble.told_failed)
             self.clients.told_before(finished, self._rows, now)
         else:
             self.clients.finished([finished], self._rows)

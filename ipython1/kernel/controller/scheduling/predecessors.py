@@ -46,6 +46,9 @@ from ipython1.kernel.wire.taskwire import Status
 MOST_CAUSES: Final = 10_000
 """Tasks that were not run of which it is known why."""
 
+MOST_STEPS: Final = 20_000
+"""What is done in one turn, so that it does not take very long."""
+
 SHOWN: Final = 3
 """Tasks that are named to people of those that one waits for."""
 
@@ -94,6 +97,7 @@ class Predecessors:
         self._store = clients.store
         self._groups: dict[Links, Group] = {}
         self._followers: dict[int, list[tuple[Group, int]]] = {}
+        self._followed: set[int] = set()
         self._coming: set[int] = set()
         self._doubtful = False
         self._ended: deque[Finished] = deque()
@@ -161,6 +165,8 @@ class Predecessors:
                     elif task_id in tasks or self._is_coming(task_id, record):
                         self._followers.setdefault(task_id, []).append((group, tie.flags))
                         group.open += 1
+                        if tie.flags & FOLLOW:
+                            self._followed.add(task_id)
                         if task_id not in tasks:
                             self._coming.add(task_id)
                     else:
@@ -216,7 +222,7 @@ class Predecessors:
             for finished in done:
                 if finished.id in followers:
                     self._ended.append(finished)
-                    if any(flags & FOLLOW for _, flags in followers[finished.id]):
+                    if finished.id in self._followed:
                         finished.private = False  # a later controller must know where it ran
 
     def take(self, record: TaskRecord) -> None:
@@ -238,7 +244,14 @@ class Predecessors:
         if self._doubtful:
             self._look_for_missing()
         released: list[TaskRecord] = []
+        steps = 0
         while self._ended or self._decided:
+            steps += 1
+            if steps > MOST_STEPS:
+                self._machine.timers.at(
+                    now, "predecessors"
+                )  # there is more to do at the end of the next turn
+                break
             if self._ended:
                 self._tell(self._ended.popleft())
             else:
@@ -250,6 +263,7 @@ class Predecessors:
     def _tell(self, finished: Finished) -> None:
         """Tell those that wait for it of a task that is done."""
         wanted = FAILURE if finished.status else SUCCESS
+        self._followed.discard(finished.id)
         for group, flags in self._followers.pop(finished.id, ()):
             group.open -= 1
             if group.cause is not None or group.over:
@@ -268,6 +282,7 @@ class Predecessors:
                 self._coming.discard(task_id)
             elif not self._is_coming(task_id):
                 self._coming.discard(task_id)
+                self._followed.discard(task_id)
                 for group, _ in self._followers.pop(task_id, ()):
                     group.open -= 1
                     if group.cause is None and not group.over:

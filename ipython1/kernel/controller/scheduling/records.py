@@ -129,6 +129,7 @@ class Trouble:
     :ivar verdict: the error that a task being aborted will end with.
     :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
     :ivar told: its client had its result from an earlier controller, which had not written it down.
+    :ivar told_failed: that was a failure.
     :ivar places: the engines that have run what it follows, once that is known; None if it follows nothing.
     :ivar notes: its story, for people.
     """
@@ -143,6 +144,7 @@ class Trouble:
     final: bool = False
     wanted_back: int = 0
     told: bool = False
+    told_failed: bool = False
     places: frozenset[int] | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.assigners import Assigner
 from ipython1.kernel.controller.scheduling.instructions import Instruction
@@ -111,5 +112,8 @@ class MachineParts(Protocol):
     ) -> None:
         """A task is done; it is neither queued nor assigned any more."""
 
-    def told_before(self, task_ids: Iterable[int], now: float) -> None:
-        """Clients have the results of tasks, those that an earlier controller had; these are not run again."""
+    def told_before(self, task_ids: Iterable[int], now: float, failed: IdSet | None = None) -> None:
+        """Clients have the results of tasks, those that an earlier controller had; these are not run again.
+
+        :param failed: the ids of those that failed, and perhaps of others.
+        """
