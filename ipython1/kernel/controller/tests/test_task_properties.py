@@ -901,11 +901,10 @@ class TaskStory(RuleBasedStateMachine):
     def end_what_waits(self) -> None:
         """Abort what waits for engines, or for tasks of the other client, that will never come."""
         for record in list(self.machine.tasks.values()):
-            if record.state in (QUEUED, WAITING):
+            if record.state in (QUEUED, WAITING):  # some were ended by those before
                 self.machine.abort(record.id, self.now)
                 self.aborted.add(record.id)
-                self.settle()
-                return
+        self.settle()
 
 
 class JournalledStory(TaskStory):
