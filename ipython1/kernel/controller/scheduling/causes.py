@@ -18,6 +18,7 @@ NEVER_CAME = (
     ", and there is no such task: it was aborted before it was sent, or its client ended before the "
     "controller had it, or it was cleared so long ago that nobody knows how it came out"
 )
+ITSELF = ", which is itself"
 CIRCLE = ", which waits for it in turn, perhaps through others"
 
 

@@ -30,6 +30,7 @@ from ipython1.kernel.controller.scheduling.accounts import Account, Finished
 from ipython1.kernel.controller.scheduling.causes import (
     CIRCLE,
     FAILED,
+    ITSELF,
     NEVER_CAME,
     NO_SUCH_TASK,
     SUCCEEDED,
@@ -162,6 +163,9 @@ class Predecessors:
                         if not tie.flags & (SUCCESS if outcome else FAILURE):
                             group.cause = self._cause_of(task_id, outcome)
                             return
+                    elif task_id == record.id:
+                        group.cause = Cause((task_id,), 0, ITSELF)
+                        return
                     elif task_id in tasks or self._is_coming(task_id, record):
                         self._followers.setdefault(task_id, []).append((group, tie.flags))
                         group.open += 1
@@ -367,6 +371,8 @@ class Predecessors:
         if group.sought:
             return "the journal is asked where the tasks ran that it follows"
         names = [str(each) for each in islice(self.open_ids(group.links), SHOWN)]
+        if not names:
+            return "it is about to be queued"
         if group.open > len(names):
             names.append(f"{group.open - len(names)} more")
         listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
