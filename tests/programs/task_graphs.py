@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ipython1.kernel import asyncclient, client
+from ipython1.kernel import client
 from ipython1.kernel.client import After, DependencyFailed
 
 LOG = TemporaryDirectory()
@@ -119,14 +118,6 @@ def check_restart(tc: Any, cluster: Any) -> None:
     assert "ZeroDivisionError" in failure(tc, never)
 
 
-async def check_async() -> None:
-    tc = await asyncclient.get_task_client()
-    first = await tc.run(client.MapTask(abs, (-1,)))
-    second = await tc.run(client.MapTask(abs, (-2,), after=first, follow=After(first)), block=True)
-    assert second.results == {"result": 2}
-    await tc.close()
-
-
 def main() -> None:
     with client.Cluster(n=2) as cluster:
         mec = cluster.multiengine()
@@ -137,7 +128,6 @@ def main() -> None:
             check_places(tc, mec)
         mec.close()
     assert "never" not in " ".join(story())
-    asyncio.run(check_async())
     print("every task ran when and where it was to, or not at all")
 
 
