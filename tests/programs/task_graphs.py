@@ -77,7 +77,7 @@ def check_failures(tc: Any) -> None:
 
 
 def check_places(tc: Any, mec: Any) -> None:
-    maker = tc.run(client.Task("import os; mine = os.getpid()", targets=1), block=True)
+    maker = tc.run(client.Task("import os; mine = os.getpid()", "mine", targets=1), block=True)
     assert maker.engineid == 1
     users = [
         tc.run(client.Task("same = mine == os.getpid()", "same", follow=maker)) for _ in range(4)
@@ -93,9 +93,9 @@ def check_places(tc: Any, mec: Any) -> None:
     queued = [tc.run(task("blocker", 0.5, targets=1)), tc.run(task("there", follow=maker))]
     assert tc.get_task_result(queued[1], block=True).engineid == 1
     again = [tc.run(task("hold", 30, targets=1)), tc.run(task("never", follow=maker))]
-    while tc.get_task_result(again[0]) is None and not tc.queue_status(verbose=True)["pending"]:
+    while again[0] not in tc.queue_status(verbose=True)["pending"]:
         time.sleep(0.05)
-    mec.kill(targets=1)
+    os.kill(maker.results["mine"], signal.SIGKILL)
     assert f"after task {maker.taskid}, on the same engine, and that is gone" in failure(
         tc, again[1]
     )
