@@ -51,6 +51,12 @@ class TaskSessionTests(unittest.SynchronousTestCase):
         ini = "[task]\nscheduler = task_scheduler.EvenFirst\n"
         self.run_on_cluster("task_scheduler.py", "the scheduler was obeyed", 1, ini)
 
+    def test_graphs(self) -> None:
+        """Tasks run after others, where others ran, and on chosen engines, whatever is killed meanwhile."""
+        self.run_on_cluster(
+            "task_graphs.py", "every task ran when and where it was to, or not at all", 1
+        )
+
     def test_asynchronous_client(self) -> None:
         """The asynchronous client does the same in an asyncio program."""
         self.run_on_cluster("task_async.py", "the asynchronous client does the same")

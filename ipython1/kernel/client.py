@@ -14,6 +14,7 @@ from ipython1.kernel.basics.naming import lazy_names as _lazy_names
 
 _ROOM = "ipython1.kernel."
 _WHERE = {
+    "After": _ROOM + "objects.after",
     "AsyncCluster": _ROOM + "clusters.asynccluster",
     "Cluster": _ROOM + "clusters.cluster",
     "MapTask": _ROOM + "objects.taskobjects",

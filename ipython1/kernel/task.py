@@ -22,6 +22,7 @@ from ipython1.kernel.controller.taskschedulers import (
 )
 
 if TYPE_CHECKING:
+    from ipython1.kernel.objects.after import After
     from ipython1.kernel.objects.taskobjects import (
         BaseTask,
         MapTask,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "After",
     "BaseTask",
     "FIFOScheduler",
     "IScheduledTask",
@@ -49,4 +51,5 @@ __all__ = [
 ]
 
 _TASKS = ("BaseTask", "MapTask", "StringTask", "Task", "TaskResult")
-__getattr__ = _lazy_names(__name__, dict.fromkeys(_TASKS, "ipython1.kernel.objects.taskobjects"))
+_WHERE = dict.fromkeys(_TASKS, "ipython1.kernel.objects.taskobjects")
+__getattr__ = _lazy_names(__name__, {**_WHERE, "After": "ipython1.kernel.objects.after"})

@@ -1,5 +1,6 @@
 """Tasks and their results."""
 
+from ipython1.kernel.objects.after import After
 from ipython1.kernel.objects.taskobjects import (
     BaseTask,
     MapTask,
@@ -10,6 +11,7 @@ from ipython1.kernel.objects.taskobjects import (
 )
 
 __all__ = [
+    "After",
     "BaseTask",
     "MapTask",
     "Namespace",

@@ -42,6 +42,15 @@ async def main() -> None:
     status = await tc.queue_status()
     assert status == {"scheduled": 0, "pending": 0, "succeeded": 12, "failed": 1}, status
 
+    second = await tc.run(client.MapTask(add_one, (1,), after=slow))
+    third = await tc.run(
+        client.MapTask(add_one, (1,), after=client.After(second, failure=True), follow=ids)
+    )
+    assert isinstance(
+        (await tc.get_task_result(second, block=True)).failure, client.DependencyFailed
+    )
+    assert (await tc.get_task_result(third, block=True)).result == 2
+
     assert await tc.map(add_one, range(100)) == list(range(1, 101))
     pending = await tc.mapper(block=False).map(add_one, [1, 2])
     assert await pending.r == [2, 3] and pending.progress == (2, 2) and pending.ready

@@ -6,10 +6,14 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from unittest import mock
 
+from ipython1.kernel.controller import queuedengine
+from ipython1.kernel.controller import task as controller_task
 from ipython1.kernel.controller.scheduling.invariants import check
 from ipython1.kernel.engine import tasks as engine_tasks
+from ipython1.kernel.wire.tasklinks import FAILURE, FOLLOW, SUCCESS, Links
 from tests.simulator.parties import ELSEWHERE, HOST, SimClient, SimEngine, Work
 from tests.simulator.process import SimProcess
 from tests.simulator.world import Shape, World
@@ -48,7 +52,12 @@ def simulated_time(world: World, seed: int) -> Iterator[None]:
     state = random.getstate()
     random.seed(seed)
     try:
-        with mock.patch.object(engine_tasks, "perf_counter", world.clock.seconds):
+        wall = SimpleNamespace(time=world.clock.seconds)
+        with (
+            mock.patch.object(engine_tasks, "perf_counter", world.clock.seconds),
+            mock.patch.object(controller_task, "time", wall),
+            mock.patch.object(queuedengine, "time", wall),
+        ):
             yield
     finally:
         random.setstate(state)
@@ -62,7 +71,7 @@ class History:
     """
 
     KINDS = ("cut", "unreachable", "controller", "engine", "client", "freeze")
-    LOADS = ("tasks", "commands")
+    LOADS = ("tasks", "graphs", "commands")
 
     def __init__(
         self, seed: int, kinds: tuple[str, ...] = KINDS, loads: tuple[str, ...] = LOADS
@@ -84,6 +93,9 @@ class History:
         self._healed = False
         self.steps = 0
         self._actions: list[tuple[float, Callable[[], None]]] = []
+        self._graphs = "graphs" in loads
+        if "graphs" in loads:
+            self._actions.append((1.0, self._clear))
         if "tasks" in loads:
             self._actions += [(6.0, self._submit), (2.0, self._flush)]
         if "commands" in loads:
@@ -122,10 +134,31 @@ class History:
         client = self.chance.choice(living)
         for _ in range(self.chance.choice((1, 1, 3, 8))):
             work, retries = self._work(), self.chance.choice((0, 1, 3))
-            task_id = client.submit(work, retries, self._padding())
+            links = self._links()
+            task_id = client.submit(work, retries, self._padding(), links)
             if task_id is not None:
-                self.world.oracle.submitted(client, task_id, work, retries)
-                self.world.say(f"{client.name} submits task {task_id} ({work.number})")
+                self.world.oracle.submitted(client, task_id, work, retries, links)
+                waits = f", which waits for {links.ties}" if links is not None else ""
+                self.world.say(f"{client.name} submits task {task_id} ({work.number}){waits}")
+
+    def _links(self) -> Links | None:
+        """Some of the last tasks, whoever has submitted them, that the next one waits for."""
+        chance, known = self.chance, sorted(self.world.oracle.tasks)[-12:]
+        if not self._graphs or not known or chance.random() < 0.5:
+            return None
+        wishes = (SUCCESS, SUCCESS, SUCCESS, SUCCESS | FAILURE, FAILURE, SUCCESS | FOLLOW)
+        chosen = chance.sample(known, min(len(known), chance.choice((1, 1, 2, 4))))
+        return Links.pack([(chance.choice(wishes), [task_id]) for task_id in chosen])
+
+    def _clear(self) -> None:
+        living = self._living()
+        if living:
+            client = self.chance.choice(living)
+            tasks = self.world.oracle.tasks.items()
+            done = [key for key, task in tasks if task.client is client and task.result is not None]
+            if done:
+                self.world.say(f"{client.name} clears tasks {done}")
+                client.clear(done)
 
     def _execute(self) -> None:
         living = self._living()

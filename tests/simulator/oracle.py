@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.tasklinks import FAILURE, FOLLOW, SUCCESS, Links
 from ipython1.kernel.wire.taskwire import Status
 
 if TYPE_CHECKING:
@@ -57,9 +58,23 @@ class TaskStory:
     client: SimClient
     work: Work
     retries: int
+    links: Links | None = None
     acknowledged: bool = False
     runs: list[Run] = field(default_factory=list)
     result: tuple[Status, bytes] | None = None
+
+    @property
+    def ran_well(self) -> bool:
+        """Whether a run of it has succeeded."""
+        return any(run.ended is not None and not run.failed for run in self.runs)
+
+    @property
+    def others(self) -> Iterator[tuple[int, int]]:
+        """Flags and id of each task that it waits for."""
+        for tie in self.links.ties if self.links is not None else ():
+            for start, stop in tie.ranges:
+                for task_id in range(start, stop):
+                    yield tie.flags, task_id
 
 
 @dataclass
@@ -151,8 +166,10 @@ class Oracle:
 
     # -- tasks
 
-    def submitted(self, client: SimClient, task_id: int, work: Work, retries: int) -> None:
-        self.tasks[task_id] = TaskStory(task_id, client, work, retries)
+    def submitted(
+        self, client: SimClient, task_id: int, work: Work, retries: int, links: Links | None = None
+    ) -> None:
+        self.tasks[task_id] = TaskStory(task_id, client, work, retries, links)
 
     def acknowledged(self, task_ids: Sequence[int]) -> None:
         for task_id in task_ids:
@@ -177,8 +194,26 @@ class Oracle:
                     f"task {task_id} runs again on {engine.name}: run {other.number} on "
                     f"{other.engine.name} was not lost"
                 )
+        if not story.runs:
+            self._check_others(story, engine)
         story.runs.append(run)
         return run
+
+    def _check_others(self, story: TaskStory, engine: SimEngine) -> None:
+        """A task begins: those that it waits for must have ended as it wants, and have run where it does."""
+        name = f"task {story.task_id} begins"
+        followed = [self.tasks[each] for flags, each in story.others if flags & FOLLOW]
+        if followed and not any(run.engine is engine for one in followed for run in one.runs):
+            self.broken(f"{name} on {engine.name}, where none of the tasks ran that it follows")
+        for flags, task_id in story.others:
+            other = self.tasks[task_id]
+            if any(run.going_on and not run.excused for run in other.runs):
+                self.broken(f"{name} while task {task_id} is running, which it waits for")
+            if not flags & FAILURE and not other.ran_well:
+                self.broken(f"{name}, and task {task_id} has not succeeded, which it waits for")
+            wanted = {True: SUCCESS, False: FAILURE, None: flags}[self._world.outcome(task_id)]
+            if not flags & wanted:
+                self.broken(f"{name}, and task {task_id} has not ended as it wants")
 
     def task_ended(self, run: Run, failed: bool) -> None:
         run.ended = self._world.clock.now
@@ -294,6 +329,9 @@ class Oracle:
             status, data = task.result
             if status is Status.OK and task.work.end == "returns":
                 continue
+            if status is Status.REFUSED and b'"DependencyFailed"' in data:
+                self._check_not_run(task)
+                continue
             # One that raised may have been tried again on the same engine, which then died.
             spent = sum(run.excused + run.failed for run in task.runs)
             # It may also have been on its way to engines that were dead already.
@@ -309,6 +347,31 @@ class Oracle:
                 self.say(f"command {number} was refused: {command.refused}")
             for engine, outcome in command.outcomes.items():
                 self._check_outcome(number, command, engine, outcome)
+
+    def _check_not_run(self, task: TaskStory) -> None:
+        """A task was not run because of others: one did not end as it wants, never came, or its engine is gone."""
+        for flags, task_id in task.others:
+            other = self.tasks[task_id]
+            if other.result is not None:
+                ended = SUCCESS if other.result[0] is Status.OK else FAILURE
+            else:
+                # Its client is dead; perhaps it never came.
+                outcome = self._world.outcome(task_id)
+                ended = 0 if outcome is None else SUCCESS if outcome else FAILURE
+            if not flags & ended:
+                return
+            if flags & FOLLOW and self._nobody_knows_where(other):
+                return
+        self.broken(f"task {task.task_id} was not run without reason: {task.result!r:.300}")
+
+    def _nobody_knows_where(self, task: TaskStory) -> bool:
+        """Whether the engines that ran a task are gone, or only an earlier controller knew which these are."""
+        if task.task_id not in self._world.disk.results:
+            return True
+        return all(
+            run.engine.process.dead or run.excused or self._world.was_lost(run.engine.id)
+            for run in task.runs
+        )
 
     def _check_outcome(
         self, number: int, command: CommandStory, engine: int, outcome: Outcome

@@ -22,7 +22,6 @@ from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.controller.multienginefc import IFCMultiEngine
-from ipython1.kernel.controller.parties import Identity
 from ipython1.kernel.controller.taskfc import IFCTaskController
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.end import EngineEnd
@@ -32,14 +31,15 @@ from ipython1.kernel.tasks.clienttasks import ClientTasks
 from ipython1.kernel.tasks.encoder import Encoded
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.tasklinks import Links
 from ipython1.kernel.wire.taskwire import DONE_HEAD, OptionsSpec, Status
 from tests.simulator.disk import SimJournal
+from tests.simulator.pids import HOST, Pids
 from tests.simulator.process import MainThread, SimProcess
 
 if TYPE_CHECKING:
     from tests.simulator.world import World
 
-HOST = "simulated|host|0"
 ELSEWHERE = "simulated|elsewhere|0"
 FURL = f"pb://{'a' * 32}@tcp:127.0.0.1:1/nobody"
 TEMPLATE = b"t" * 16
@@ -90,32 +90,6 @@ class Came:
     @classmethod
     def unpack(cls, data: Any) -> Came:
         return cls(*cls._FORM.unpack_from(data, 0))
-
-
-class Pids:
-    """The processes of the controller's host, as the controller watches them."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def started(self, pid: int, host: str) -> float:
-        return float(pid) if host == HOST else 0.0
-
-    def watch(self, identity: Identity, on_dead: Callable[[], None], /) -> Callable[[], None]:
-        if identity.host != HOST:
-            return lambda: None
-        watcher = self._world.controller.process
-        watching = [True]
-
-        def dead() -> None:
-            watcher.callLater(0, lambda: watching and on_dead())
-
-        process = self._world.processes[identity.pid]
-        if process.dead:
-            dead()
-        else:
-            process.on_death.append(dead)
-        return watching.clear
 
 
 class SimController:
@@ -475,10 +449,20 @@ class SimClient:
 
     # -- tasks
 
-    def submit(self, work: Work, retries: int, padding: int = 0) -> int | None:
-        """Submit a task; returns its id, or None when there is no room."""
+    def submit(
+        self, work: Work, retries: int, padding: int = 0, links: Links | None = None
+    ) -> int | None:
+        """Submit a task; returns its id, or None when there is no room.
+
+        :param links: the tasks that it waits for.
+        """
         options = OptionsSpec(TEMPLATE, retries=retries).pack()
-        return self.tasks.submit(Encoded(options, work.pack(padding)))
+        companions = [] if links is None else [(links, b"")]
+        return self.tasks.submit(Encoded(options, work.pack(padding), companions))
+
+    def clear(self, task_ids: list[int]) -> None:
+        """Have the controller forget tasks whose results are here."""
+        self.tasks_end.ask("clear", taskids=task_ids).addErrback(lambda failure: None)
 
     def flush(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was submitted so far is acknowledged."""

@@ -12,6 +12,7 @@ from unittest import mock
 
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.controller.commandbook import CommandBook
+from ipython1.kernel.controller.scheduling.absence import Restored
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.engine.taskresults import TaskResults
 from ipython1.kernel.wire.link import FrameLink
@@ -68,6 +69,18 @@ def _commands() -> AbstractContextManager[Any]:
     return mock.patch.object(CommandBook, "may_go", lambda book, key: True)
 
 
+def _graphs() -> AbstractContextManager[Any]:
+    """A controller that is started again has forgotten that tasks wait for others."""
+
+    def begin(restored: Any, records: Any, engines: Any, now: float) -> None:
+        for record in records:
+            record.links = None
+        right(restored, records, engines, now)
+
+    right = Restored.begin
+    return mock.patch.object(Restored, "begin", begin)
+
+
 PLANTS: Mapping[str, Plant] = {
     "links": _links,
     "journal": _journal,
@@ -75,4 +88,5 @@ PLANTS: Mapping[str, Plant] = {
     "results": _results,
     "tasks": _tasks,
     "commands": _commands,
+    "graphs": _graphs,
 }

@@ -61,3 +61,6 @@ class PlantTests(unittest.SynchronousTestCase):
 
     def test_commands(self) -> None:
         self.found("commands")
+
+    def test_graphs(self) -> None:
+        self.found("graphs")

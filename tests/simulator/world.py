@@ -84,7 +84,14 @@ class World:
 
     def is_done(self, task_id: int) -> bool:
         """Whether a task has an outcome that anybody can get."""
-        return task_id in self.disk.succeeded or task_id in self.disk.failed
+        return self.outcome(task_id) is not None
+
+    def outcome(self, task_id: int) -> bool | None:
+        """Whether a task has succeeded, for all that is on disk; None if that says nothing of it."""
+        disk = self.disk
+        if task_id in disk.succeeded or task_id in disk.past_succeeded:
+            return True
+        return False if task_id in disk.failed or task_id in disk.past_failed else None
 
     def engine_lost(self, engine_id: int) -> None:
         """An engine died, or a controller has given it up."""

@@ -23,6 +23,7 @@ __all__ = [
     "ClusterError",
     "CompositeError",
     "ConnectionError",
+    "DependencyFailed",
     "EngineDied",
     "FileTimeoutError",
     "IdInUse",
@@ -244,6 +245,13 @@ class NotDefined(KernelError, NameError):
 
 class TaskAborted(KernelError):
     """The task was aborted by a client."""
+
+
+class DependencyFailed(KernelError):
+    """A task was not run, because a task that it was to run after did not come out as it had to.
+
+    The message names the tasks between the two, and what became of the first.
+    """
 
 
 class TaskTimeout(KernelError, TimeoutError):

@@ -26,6 +26,9 @@ class ITask(Interface):
     )
     timeout = Attribute("Seconds that a run may take, or None.")
     priority = Attribute("An int; larger numbers run earlier.")
+    after = Attribute("Ids of tasks that it runs after, and perhaps After objects.")
+    follow = Attribute("The same, of tasks that it runs where one of them ran.")
+    targets = Attribute("Ids of engines, or a dict of properties, or None for any engine.")
 
     def pre_task(engine: Any) -> None:
         """Prepare the work; called on the engine.
@@ -70,10 +73,16 @@ class ITaskController(Interface):
     def begin(uuid: bytes) -> Any:
         """A Deferred of a first block of ids, and of how many tasks and bytes the client may submit in all."""
 
-    def resync(uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]) -> Any:
+    def resync(
+        uuid: bytes,
+        missing: Iterable[tuple[int, int]],
+        failed: Iterable[tuple[int, int]],
+        functions: Iterable[bytes],
+    ) -> Any:
         """Return what is known of a client that is back, and deliver what it lacks.
 
         :param missing: ranges of its ids of which it has no results.
+        :param failed: ranges of the ids of its last failures.
         :param functions: digests of the functions that it takes to be known.
         :returns: a ``ResyncAnswer`` of ``ipython1.kernel.wire.tasksync``.
         """

@@ -7,7 +7,6 @@ own) is an adapter of :class:`IControllerBase`, so all of them work on the same 
 from __future__ import annotations
 
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -176,7 +175,7 @@ class ControllerService(MultiService):
         else:
             engine.hello = hello
         party = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
-        engine.row = self.journal.engine_came(engine_row(engine.id, party, time.time()))
+        engine.row = self.journal.engine_came(engine_row(engine.id, party, engine.registered))
         self.journal.when_safe(engine.row, engine.commands.release)
         log.info(
             "engine {id} registered: process {pid} on {host}",
@@ -215,6 +214,7 @@ class ControllerService(MultiService):
     def _expect_engine(self, row: EngineRow) -> None:
         hello = messages.Hello(row.uuid.hex(), row.pid, row.host, messages.ENGINE)
         engine = self._new_engine(row.engine_id, hello)
+        engine.registered = row.registered
         self._add(engine)
         engine.go_away(STARTED_AGAIN)
         self._call(self._on_register, engine.id)

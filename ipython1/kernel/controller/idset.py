@@ -76,6 +76,10 @@ class IdSet:
             for a, b in zip(self._starts[first:last], self._stops[first:last], strict=True)
         ]
 
+    def shared(self, other: IdSet) -> IdSet:
+        """A new set of the ids that are in both."""
+        return IdSet(part for some in other.ranges() for part in self.common(*some))
+
     def discard(self, number: int) -> None:
         """Remove one, if it is there."""
         self._replace(number, number + 1, filled=False)
@@ -103,6 +107,11 @@ class IdSet:
         self._count += sum(b - a for a, b in new) - sum(b - a for a, b in old)
         starts[first:last] = [a for a, _ in new]
         stops[first:last] = [b for _, b in new]
+
+    def shrink(self, most: int) -> None:
+        """Remove the lowest ids, if there are more than ``most`` ranges."""
+        if len(self._starts) > most:
+            self.discard_range(0, self._stops[len(self._starts) - most // 2 - 1])
 
     def covers(self, start: int, stop: int) -> bool:
         """Whether all from ``start`` up to ``stop`` are there."""

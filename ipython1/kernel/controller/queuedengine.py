@@ -7,6 +7,7 @@ them one at a time, and gives a Deferred of each one's :class:`Outcome`.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -119,6 +120,7 @@ class QueuedEngine:
         # Another one after each start of the controller, as the numbers begin anew.
         self.local_origin = os.urandom(messages.ORIGIN_SIZE)
         self.properties_version = 0
+        self.registered = time.time()
         self.alive = True
         self.link: FrameLink | None = None
         self._away_since: float | None = None

@@ -166,8 +166,12 @@ class ResultKeeper:
             finished.payload = payload
 
     def clear(self, task_ids: list[int]) -> None:
-        """Forget results."""
+        """Forget results, but not how the tasks came out: others may be submitted that are to run after them."""
         self.flush()
+        past = self._clients.store.past_succeeded
+        good = [each for each in task_ids if each in past]
+        bad = [each for each in task_ids if each not in past]
+        self._journal.results([ResultBatch(b"", 0.0, good, bad)])
         self._journal.cleared(ranges_of(sorted(task_ids)))
 
     def stop(self) -> None:

@@ -30,7 +30,7 @@ from twisted.python.components import registerAdapter
 from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
-from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.basics.error import ClientError, JournalError
 from ipython1.kernel.basics.taskinterfaces import (
     IScheduler,
     ITaskController,
@@ -50,6 +50,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Instruction,
     Keep,
     Kill,
+    Locate,
     Note,
     Refuse,
     Retract,
@@ -200,8 +201,9 @@ class TaskController:
         self._faces[engine_id] = EngineFace(self, engine)
         engine.on_turn = self._command_turn
         stale = not engine.away and bool(engine.hello.holds.runs)
-        version = engine.properties_version
-        self.machine.worker_joined(engine_id, version, self.now(), stale, known=False)
+        version, now = engine.properties_version, self.now()
+        since = now - (time.time() - engine.registered)
+        self.machine.worker_joined(engine_id, version, now, stale, known=False, since=since)
         if engine.away:
             self.machine.worker_away(engine_id)
         self.journal.when_safe(engine.row, lambda: self._engine_known(engine))
@@ -266,9 +268,13 @@ class TaskController:
         return self.lease(uuid).addCallback(lambda block: (block, granted))
 
     def resync(
-        self, uuid: bytes, missing: Iterable[tuple[int, int]], functions: Iterable[bytes]
+        self,
+        uuid: bytes,
+        missing: Iterable[tuple[int, int]],
+        failed: Iterable[tuple[int, int]],
+        functions: Iterable[bytes],
     ) -> ResyncAnswer:
-        account = self.machine.clients.resynchronised(uuid, missing, self.now())
+        account = self.machine.clients.resynchronised(uuid, missing, self.now(), failed)
         self.changed()
         return ResyncAnswer(
             tuple(LeaseState(each.start, each.stop, each.next) for each in account.leases),
@@ -303,6 +309,8 @@ class TaskController:
             spec.functions,
             spec.private,
             packed,
+            frozenset(spec.targets) if spec.targets else None,
+            spec.by_properties,
         )
 
     def submit(
@@ -400,6 +408,8 @@ class TaskController:
     def _carry_out(self, instruction: Instruction) -> None:
         if isinstance(instruction, Keep):
             self._keeper.add(instruction.batch)
+        elif isinstance(instruction, Locate):
+            Deferred.fromCoroutine(self._locate(instruction.task_ids))
         elif isinstance(instruction, Deliver | Tell | Refuse | Credit | Note):
             if isinstance(instruction, Deliver):
                 self._keeper.delivered(instruction.batch)
@@ -410,6 +420,16 @@ class TaskController:
             face = self._faces.get(instruction.engine)
             if face is not None:
                 self._tell_engine(face, instruction)
+
+    async def _locate(self, task_ids: tuple[int, ...]) -> None:
+        """Find out where tasks ran that others follow."""
+        try:
+            engines = await self.history.engines(task_ids, self._faces)
+        except JournalError as problem:
+            log.warn("it is not known where tasks ran: {reason}", reason=str(problem))
+            engines = dict.fromkeys(task_ids)
+        self.machine.predecessors.located(engines)
+        self.changed()
 
     def _tell_client(
         self, observer: Observer, instruction: Deliver | Tell | Refuse | Credit | Note

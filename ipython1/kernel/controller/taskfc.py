@@ -236,9 +236,12 @@ class TaskSession:
             with contextlib.suppress(IndexError):
                 self._tasks.abort(task_id)
 
-    def _resync(self, missing: list[list[int]], functions: list[str]) -> dict[str, Any]:
+    def _resync(
+        self, missing: list[list[int]], functions: list[str], failed: list[list[int]]
+    ) -> dict[str, Any]:
         digests = [bytes.fromhex(digest) for digest in functions]
-        return self._tasks.resync(self._uuid, read_ranges(missing), digests).pack()
+        ranges = read_ranges(missing), read_ranges(failed)
+        return self._tasks.resync(self._uuid, *ranges, digests).pack()
 
     def _fetch(self, taskids: list[int], wait: bool) -> Deferred[bool]:
         """Deliver the results of tasks; False when not all of them are done."""

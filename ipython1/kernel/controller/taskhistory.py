@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge, nlargest
 from itertools import islice
 from typing import Final
 
 from ipython1.kernel.basics.error import ClientError, ProtocolError
 from ipython1.kernel.controller.clientregistry import ClientRegistry
+from ipython1.kernel.controller.enginetasks import EngineFace
 from ipython1.kernel.controller.filepayload import FilePayload, LostPayload
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.journal.interface import Journal
@@ -181,6 +182,23 @@ class TaskHistory:
         identity = self._registry.identity(client)
         return "" if identity is None else identity.label
 
+    async def engines(
+        self, task_ids: Sequence[int], registered: Mapping[int, EngineFace]
+    ) -> dict[int, int | None]:
+        """Where tasks ran whose results are in the journal, if these engines are still there.
+
+        :param registered: the engines, by id.
+        :returns: engines' ids by task id; None where that is not known.
+        :raises JournalError: when they cannot be read.
+        """
+        engines: dict[int, int | None] = dict.fromkeys(task_ids)
+        for task_id, stored in (await self._journal.fetch_results(task_ids)).items():
+            _, _, _, engine, _, _, completed, _ = DONE_HEAD.unpack(stored.head)
+            face = registered.get(engine)
+            if face is not None and face.engine.registered <= completed:
+                engines[task_id] = engine
+        return engines
+
     # -- what was submitted
 
     async def submission(self, task_id: int) -> tuple[Entry, tuple[bytes, ...]]:
@@ -203,7 +221,11 @@ class TaskHistory:
                 "and not when only one client reads the result or when it is restarted; make the task again and run it"
             )
         chain = task.chain
-        parts = [(terms.packed, await self._bytes(payload)) for terms, payload in chain]
+        parts: list[tuple[bytes, Bytes]] = [
+            (terms.packed, await self._bytes(payload)) for terms, payload in chain
+        ]
+        if task.links is not None:
+            parts.insert(1, (task.links, b""))
         digests = [
             digest for terms, _ in chain for digest in (*terms.functions, terms.depend) if digest
         ]

@@ -18,14 +18,15 @@ from ipython1.kernel.controller.journal.rows import PayloadFile, Recovered, Subm
 from ipython1.kernel.controller.scheduling.accounts import Account, Lease
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.records import (
+    Companion,
     Parcel,
     Submission,
     TaskRecord,
     TaskTerms,
-    Trouble,
 )
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Buffer, Bytes
+from ipython1.kernel.wire.tasklinks import Links
 
 log = Logger()
 
@@ -130,6 +131,8 @@ class TaskIntake:
         for done, ids in (
             (clients.store.succeeded, recovered.succeeded),
             (clients.store.failed, recovered.failed),
+            (clients.store.past_succeeded, recovered.past_succeeded),
+            (clients.store.past_failed, recovered.past_failed),
         ):
             for start, stop in ids.ranges():
                 done.add_range(start, stop)
@@ -201,15 +204,18 @@ class TaskIntake:
             row.data, bytes, _bodies(row), taskwire.uncut
         )
         for entry in entries:
+            companions: list[Companion]
             try:
                 terms = read_options(entry.options)
-                recovery = [(read_options(options), data) for options, data in entry.recovery]
+                companions = [
+                    (each if isinstance(each, Links) else read_options(each), data)
+                    for each, data in entry.recovery
+                ]
             except KernelError as problem:
                 lost[entry.task_id] = str(problem)
-                terms, recovery = TaskTerms(self._machine.templates.get(b"")), []
+                terms, companions = TaskTerms(self._machine.templates.get(b"")), []
             record = TaskRecord(entry.task_id, account, terms, entry.payload, submitted)
-            if recovery:
-                record.trouble = Trouble(recovery=recovery)
+            record.accompany(companions)
             yield record
 
 

@@ -1,7 +1,7 @@
 """What tasks' and results' payloads hold; read and written by engines and clients only, because it unpickles.
 
 A task's payload is a head and three sections; a result's is empty for "nothing to say", a bare pickle for a
-value without output, or a head and sections.
+value without output, or a head and sections.  Before these, that of a failure has a line for the controller.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from ipython1.core.failures import record_exception
 from ipython1.core.results import CallOutcome, Displayed
+from ipython1.core.texts import clean_text
 from ipython1.kernel.basics.error import KernelError, MessageSizeError, ProtocolError
 from ipython1.kernel.objects.exceptions import exception_of
 from ipython1.kernel.objects.plain import is_small_atom
 from ipython1.kernel.objects.serialize import MADE_BY_VALUE, dumps, loads
 from ipython1.kernel.objects.taskobjects import TaskValue
 from ipython1.kernel.wire.bulk import joined
+from ipython1.kernel.wire.failureline import after_line, pack_line
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.payload import pack_sizes, split_uncopied, total_size
 from ipython1.kernel.wire.taskwire import DIGEST_SIZE, MOST_BYTES
@@ -231,7 +233,7 @@ def pack_result(outcome: CallOutcome, value: Any, named: bool) -> tuple[bool, By
     :param named: ``value`` is a dict of names.
     """
     if outcome.failure is not None:
-        return False, _pack_sections(outcome, _FAILURE, object_section(outcome.failure))
+        return False, _pack_failure(outcome)
     plain = not (outcome.stdout or outcome.stderr or outcome.display)
     if plain and (value is None or (named and not value)):
         return True, b"" if named else _NO_VALUE
@@ -243,11 +245,20 @@ def pack_result(outcome: CallOutcome, value: Any, named: bool) -> tuple[bool, By
         else:
             body = object_section(value)
     except KernelError as problem:
-        failed = outcome._replace(failure=record_exception(problem))
-        return False, _pack_sections(failed, _FAILURE, object_section(failed.failure))
+        return False, _pack_failure(outcome._replace(failure=record_exception(problem)))
     if plain and not named and isinstance(body, bytes):
         return True, body
     return True, _pack_sections(outcome, _NAMED if named else _VALUE, body)
+
+
+def _pack_failure(outcome: CallOutcome) -> Bytes:
+    record = outcome.failure
+    assert record is not None
+    line = pack_line(
+        clean_text(f"{record.ename}: {record.evalue}" if record.evalue else record.ename)
+    )
+    sections = _pack_sections(outcome, _FAILURE, object_section(record))
+    return line + sections if isinstance(sections, bytes) else joined([line, sections])
 
 
 def _pack_sections(outcome: CallOutcome, flags: int, body: Section) -> Bytes:
@@ -270,6 +281,7 @@ def unpack_result(data: Bytes) -> TaskValue:
         return TaskValue(named=True)
     if data[:2] == _PICKLE:
         return TaskValue(None if data == _NO_VALUE else unpack_object(data))
+    data = after_line(data)
     flags, one, two = _RESULT.unpack_from(data, 0)
     first = _RESULT.size + one
     second = first + two
@@ -291,6 +303,7 @@ def output_of(data: Bytes) -> tuple[str, str]:
     """What a result's payload says was written to standard output and error; does not unpickle anything."""
     if not data or data[:2] == _PICKLE:
         return "", ""
+    data = after_line(data)
     _, one, two = _RESULT.unpack_from(data, 0)
     first = _RESULT.size + one
     return _text(data[_RESULT.size : first]), _text(data[first : first + two])

@@ -12,6 +12,7 @@ from ipython1.core.results import format_time
 from ipython1.kernel.basics.error import describe_exception
 from ipython1.kernel.basics.naming import publish
 from ipython1.kernel.basics.taskinterfaces import ITask
+from ipython1.kernel.objects.after import After
 from ipython1.kernel.objects.taskchecks import (
     check_args,
     check_expression,
@@ -435,4 +436,4 @@ class TaskValue:
         self.display = display
 
 
-publish("ipython1.kernel.taskobjects", BaseTask, StringTask, MapTask, TaskResult)
+publish("ipython1.kernel.taskobjects", After, BaseTask, StringTask, MapTask, TaskResult)

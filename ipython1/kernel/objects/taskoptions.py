@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from operator import attrgetter
@@ -15,6 +16,8 @@ from typing import Any, Final, Generic, Self, TypedDict, TypeVar
 
 from ipython1.checks import check_bool, check_int, is_number
 from ipython1.kernel.basics.taskinterfaces import ITask
+from ipython1.kernel.objects.after import check_others, check_targets, pack_links
+from ipython1.kernel.wire.tasklinks import Links
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Callable[..., Any])
@@ -43,6 +46,11 @@ class TaskOptions:
         Default None, for any time.
     :param priority: larger runs earlier, when the controller's scheduler is the ``PriorityScheduler``; an int of 32
         bits, default 0.
+    :param after: the tasks that it runs after: a task id, a ``TaskResult``, or several of either, which must have
+        succeeded; or ``After(...)`` of them to say how they must have come out. Default ``()``, for none.
+    :param follow: the same, and it runs on an engine on which one of them has run. Default ``()``, for none.
+    :param targets: the engines that may run it: the id of one, a list of ids, or a dict of properties that an engine
+        must have. Default None, for any engine.
     """
 
     clear_before: bool = False
@@ -52,6 +60,24 @@ class TaskOptions:
     depend: Callable[[dict[str, Any]], Any] | None = None
     timeout: float | None = None
     priority: int = 0
+    after: Any = ()
+    follow: Any = ()
+    targets: Any = None
+
+    def __post_init__(self) -> None:
+        if self.after != () or self.follow != () or self.targets is not None:
+            # What is wrong is found by ``check``.
+            with suppress(TypeError, ValueError):
+                object.__setattr__(self, "after", check_others("after", self.after))
+                object.__setattr__(self, "follow", check_others("follow", self.follow))
+                object.__setattr__(self, "targets", check_targets(self.targets))
+
+    @property
+    def links(self) -> Links | None:
+        """What it says of other tasks, packed; None if it waits for none."""
+        if not self.after and not self.follow:
+            return None
+        return pack_links(self.after, self.follow) or None
 
     def check(self) -> None:
         """Check each option by itself; see :func:`check_options` for the recovery tasks.
@@ -76,6 +102,10 @@ class TaskOptions:
                 )
             if not self.timeout > 0:
                 raise ValueError(f"timeout must be more than 0 seconds, not {self.timeout}")
+        if self.after != () or self.follow != ():
+            pack_links(check_others("after", self.after), check_others("follow", self.follow))
+        if self.targets is not None:
+            check_targets(self.targets)
         task = self.recovery_task
         if task is not None and not isinstance(task, OptionAttributes) and not is_task(task):
             raise TypeError(
@@ -103,6 +133,9 @@ class LaterOptions(TypedDict, total=False):
 
     timeout: float | None
     priority: int
+    after: Any
+    follow: Any
+    targets: Any
 
 
 class OptionKeywords(LaterOptions, total=False):
@@ -149,6 +182,9 @@ class OptionAttributes:
     depend = _Option[Callable[[dict[str, Any]], Any] | None]()
     timeout = _Option[float | None]()
     priority = _Option[int]()
+    after = _Option[Any]()
+    follow = _Option[Any]()
+    targets = _Option[Any]()
 
     def with_options(self, options: TaskOptions) -> Self:
         """Give it other options.
@@ -158,6 +194,9 @@ class OptionAttributes:
         self._options = options  # type: ignore[misc]
         return self
 
+
+_SIMPLE: Final = frozenset(("clear_before", "clear_after", "retries", "timeout", "priority"))
+"""Options whose values are small, and often the same."""
 
 NAMES: Final = tuple(field.name for field in fields(TaskOptions))
 """The options, in the order in which tasks take them by position."""
@@ -200,7 +239,7 @@ def make_options(caller: str, *options: Any, **named: Any) -> TaskOptions:
     :raises TypeError, ValueError: if the value of an option is invalid; see :func:`check_options` for recovery tasks.
     """
     try:
-        if not options and "depend" not in named and "recovery_task" not in named:
+        if not options and named.keys() <= _SIMPLE:
             return _checked_before(**named)
     except (TypeError, ValueError):
         pass  # the way below says what is wrong
@@ -236,6 +275,10 @@ def check_options(options: TaskOptions, owner: object = None) -> None:
         seen.add(id(task))
         options = options_of(task)
         options.check()
+        if options.after or options.follow:
+            raise ValueError(
+                f"a recovery task takes over at once and has neither after nor follow, but {task!r:.100} has"
+            )
 
 
 # -- what users are shown ------------------------------------------------------------------------------------------

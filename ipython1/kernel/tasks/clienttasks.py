@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,6 +42,9 @@ log = Logger()
 
 LEASE_AGAIN = 1.0
 """Seconds after which ids are asked for again that the controller could not give."""
+
+FAILED_MOST = 100_000
+"""The last failed tasks, of which a controller that is back is told."""
 
 IDS_AT_ONCE = 10_000
 """The maximum number of ids in a question."""
@@ -91,6 +95,7 @@ class ClientTasks:
         self._waiters: set[Waiter] = set()
         self._flushing: list[tuple[int, Deferred[None]]] = []
         self.results = ResultBook()
+        self._failed: deque[int] = deque(maxlen=FAILED_MOST)
         self.submit = self._outbox.submit
         self.borrow = self._outbox.borrow
         self.release = self._outbox.release
@@ -130,6 +135,7 @@ class ClientTasks:
                 "resync",
                 missing=ranges_of(self._open_ids()),
                 functions=[digest.hex() for digest in self._outbox.known_functions()],
+                failed=ranges_of(sorted(set(self._failed))),
             )
             gone = self._outbox.resync(ResyncAnswer.unpack(told), self.results.is_open)
         except ConnectionError:
@@ -313,7 +319,7 @@ class ClientTasks:
 
     def store(self, data: Bytes) -> None:
         """Store results, and notify waiters; in the reactor's thread."""
-        places = places_in(data)
+        places = places_in(data, self._failed)
         with self._lock:
             new = self.results.add(data, places)
             waiters = list(self._waiters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 import types
@@ -11,24 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from ipython1.checks import check_settable
-from ipython1.core.texts import clean_text, type_name
+from ipython1.core.texts import type_name
+from ipython1.kernel.objects.after import Both, Properties
 from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.taskchecks import (
     check_args,
     check_expression,
     check_function,
     check_kwargs,
-    check_push,
     pull_names,
 )
 from ipython1.kernel.objects.taskcodec import (
-    CLEAR_AFTER,
-    CLEAR_BEFORE,
     NO_ARGUMENTS,
     SHARED,
     Kind,
-    Section,
     digest,
     object_section,
     pack_arguments,
@@ -36,7 +31,6 @@ from ipython1.kernel.objects.taskcodec import (
     pack_task,
 )
 from ipython1.kernel.objects.taskobjects import (
-    BaseTask,
     MapTask,
     StringTask,
     template_of,
@@ -49,13 +43,19 @@ from ipython1.kernel.objects.taskoptions import (
     options_of,
 )
 from ipython1.kernel.objects.watch import Watch
+from ipython1.kernel.tasks.taskparts import (
+    few_words,
+    first_line,
+    flags_of,
+    packed_push,
+    what_runs_like,
+    without_client_parts,
+)
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import OptionsSpec
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-_STEPS: Final = ("pre_task", "submit_task", "post_task")
 
 _SOURCE: Final = Kind.SOURCE
 _CALL: Final = Kind.CALL
@@ -120,7 +120,7 @@ class Encoded(NamedTuple):
 class Prepared(NamedTuple):
     """What all tasks of a map have in common, packed at the time of the call.
 
-    :ivar recovery: the recovery tasks of each task.
+    :ivar recovery: the recovery tasks of each task, and before them what it says of other tasks.
     :ivar functions: the functions of these.
     """
 
@@ -161,7 +161,7 @@ class FunctionPacker:
             # What is watched is noted first: what changes meanwhile is found to have changed.
             watch = Watch(function, globals_of, watch_names=True)
             data = bytes(pack_object(function))
-            template, what = self.template(function), _few_words(function)
+            template, what = self.template(function), few_words(function)
             packed = Packed(digest(data), data, template, watch.steady, what)
             if watch.steady:
                 self._kept[id(function)] = _Kept(function, packed, watch)
@@ -194,6 +194,7 @@ class TaskEncoder:
         self._sources: list[str] = [""] * _SEEN
         self._seen: Recent[bytes, None] = Recent(4096)
         self._again: Recent[tuple[Any, ...], Encoded] = Recent(1024)
+        self._both: Recent[tuple[int, int], Both] = Recent(64)
         self._calls: Recent[int, tuple[Packed, bytes, tuple[Packed]]] = Recent(256)
 
     def encode(self, task: Any, private: bool = False) -> Encoded:
@@ -206,13 +207,19 @@ class TaskEncoder:
         kind = type(task)
         plain = kind is StringTask or kind is MapTask
         options = task._options if plain else options_of(task)
-        if options.recovery_task is None:
+        if options.recovery_task is None and not options.after and not options.follow:
             # Options are checked when they are packed, which happens once for many tasks.
             return self._one(task, options, private)
         check_options(options, task)
         encoded = self._one(task, options, private)
-        recovery, functions = self._recovery(options)
+        recovery, functions = self._companions(options)
         return Encoded(encoded.options, encoded.payload, recovery, [*encoded.functions, *functions])
+
+    def _companions(self, options: TaskOptions) -> tuple[list[tuple[bytes, Bytes]], list[Packed]]:
+        """Encode what goes with a task: what it says of others, and its recovery tasks."""
+        recovery, functions = self._recovery(options)
+        links = options.links
+        return recovery if links is None else [(links, b""), *recovery], functions
 
     def _recovery(self, options: TaskOptions) -> tuple[list[tuple[bytes, Bytes]], list[Packed]]:
         """Encode the recovery tasks of a task with these options; return them and their functions."""
@@ -228,7 +235,7 @@ class TaskEncoder:
     def _one(self, task: Any, options: TaskOptions, private: bool = False) -> Encoded:
         kind = task.__class__
         if kind is not StringTask and kind is not MapTask:
-            kind = _what_runs_like(kind)
+            kind = what_runs_like(kind)
         if kind is StringTask:
             return self._source(task, options, private)
         if kind is MapTask:
@@ -244,6 +251,7 @@ class TaskEncoder:
         if (
             not push
             and options.depend is None
+            and not isinstance(options.targets, Properties)
             and (pull is None or type(pull) is str)
             and len(expression) < _LONG
         ):
@@ -262,7 +270,9 @@ class TaskEncoder:
                 self._sources[place] = expression
         names = b"" if pull is None else "\n".join(pull_names(pull)).encode()
         body = expression.encode(errors="surrogatepass")
-        payload = pack_task(_SOURCE, _flags(options), body, names, _push(task) if push else b"")
+        payload = pack_task(
+            _SOURCE, flags_of(options), body, names, packed_push(task) if push else b""
+        )
         template, spec = self._template(expression)
         if options is DEFAULTS and not private:
             encoded = Encoded(spec, payload)
@@ -308,7 +318,7 @@ class TaskEncoder:
             check_args(args)
             check_kwargs(kwargs)
             raise
-        push = _push(task) if task.push else b""
+        push = packed_push(task) if task.push else b""
         if named and options is DEFAULTS and not private:
             # A function that is used again is sent once, and referred to by its digest from then on.
             payload = pack_task(_CALL, 0, packed.digest, arguments, push)
@@ -322,7 +332,7 @@ class TaskEncoder:
             return Encoded(known[1], payload, (), known[2])
         payload = pack_task(
             _CALL if named else Kind.CALL_WITH,
-            _flags(options),
+            flags_of(options),
             packed.digest if named else packed.data,
             arguments,
             push,
@@ -337,9 +347,25 @@ class TaskEncoder:
         )
 
     def _object(self, task: Any, options: TaskOptions, private: bool) -> Encoded:
-        payload = pack_task(Kind.OBJECT, 0, object_section(_without_client_parts(task)))
+        payload = pack_task(Kind.OBJECT, 0, object_section(without_client_parts(task)))
         template, what = self.functions.template(task), type_name(task)
         return self._with_options(options, payload, template, private=private, what=what)
+
+    def _condition(self, options: TaskOptions) -> Any:
+        """Return the function of an engine's properties that says whether it suits; None for any engine.
+
+        It is the same object for the same options, as it is packed once.
+        """
+        targets, depend = options.targets, options.depend
+        if not isinstance(targets, Properties):
+            return depend
+        if depend is None:
+            return targets
+        key = (id(targets), id(depend))
+        both = self._both.get(key)
+        if both is None or both.wanted is not targets or both.depend is not depend:
+            both = self._both[key] = Both(targets, depend)
+        return both
 
     def prepare(self, function: Any, options: TaskOptions) -> Prepared:
         """Pack everything that the tasks of a map have in common.
@@ -350,16 +376,17 @@ class TaskEncoder:
         options.check()
         packed = self.functions.pack(function)[0].for_one_map()
         depend = None
-        if options.depend is not None:
-            depend, _ = self.functions.pack(options.depend)
-        return Prepared(options, packed, depend, *self._recovery(options))
+        condition = self._condition(options)
+        if condition is not None:
+            depend, _ = self.functions.pack(condition)
+        return Prepared(options, packed, depend, *self._companions(options))
 
     def encode_items(self, prepared: Prepared, items: Sequence[Sequence[Any]]) -> Encoded:
         """Encode the calls of a map with several lists of arguments as one task."""
         packed = prepared.function
         extra = object_section(list(items))
         payload = pack_task(Kind.ITEMS, packed.map_flags, packed.digest, extra)
-        return self._with_options(
+        encoded = self._with_options(
             prepared.options,
             payload,
             packed.template,
@@ -369,11 +396,13 @@ class TaskEncoder:
             packed.what,
             private=True,
         )
+        # What is grouped has no recovery tasks.
+        return encoded._replace(recovery=prepared.recovery) if prepared.recovery else encoded
 
     def encode_item(self, prepared: Prepared, args: Sequence[Any]) -> Encoded:
         """Encode one call of a map as a task with the same options and recovery tasks as a ``MapTask`` has."""
         packed = prepared.function
-        flags = _flags(prepared.options) | packed.map_flags
+        flags = flags_of(prepared.options) | packed.map_flags
         payload = pack_task(Kind.CALL, flags, packed.digest, pack_arguments(args, {}))
         encoded = self._with_options(
             prepared.options,
@@ -397,10 +426,12 @@ class TaskEncoder:
     ) -> Encoded:
         """Encode the call of a packed function with another one, a sequence of its arguments, and a dict of them."""
         extra = pack_arguments((function, tuple(args), dict(kwargs)), {})
-        payload = pack_task(Kind.CALL, _flags(options), packed.digest, extra)
+        payload = pack_task(Kind.CALL, flags_of(options), packed.digest, extra)
         template = self.functions.template(function)
-        what = _few_words(function)
-        return self._with_options(options, payload, template, (packed,), what=what, private=True)
+        what = few_words(function)
+        encoded = self._with_options(options, payload, template, (packed,), what=what, private=True)
+        links = options.links
+        return encoded if links is None else encoded._replace(recovery=[(links, b"")])
 
     def _with_options(
         self,
@@ -423,9 +454,10 @@ class TaskEncoder:
         """
         dependency = b""
         digests = tuple([function.digest for function in functions]) if functions else ()
-        if options.depend is not None:
+        targets = options.targets
+        if options.depend is not None or isinstance(targets, Properties):
             if depend is None:
-                depend, _ = self.functions.pack(options.depend)
+                depend, _ = self.functions.pack(self._condition(options))
             dependency = depend.digest
             functions = (*functions, depend)
         key = (
@@ -437,6 +469,7 @@ class TaskEncoder:
             dependency,
             digests,
             private,
+            True if isinstance(targets, Properties) else targets,
         )
         spec = self._find(self._options, key, options)
         if spec is None:
@@ -446,55 +479,14 @@ class TaskEncoder:
     def _pack_options(self, options: TaskOptions, key: tuple[Any, ...], what: str) -> bytes:
         # Options that were checked before, with the same key, are not checked again.
         options.check()
-        template, retries, priority, timeout, weight, depend, functions, private = key
-        limit, words = float(timeout or 0.0), _first_line(what)
+        template, retries, priority, timeout, weight, depend, functions, private, targets = key
+        limit, words = float(timeout or 0.0), first_line(what)
         spec = OptionsSpec(
             template, retries, priority, limit, weight, depend, functions, private, words
         )
+        if targets is True:
+            spec = replace(spec, by_properties=True)
+        elif targets is not None:
+            spec = replace(spec, targets=targets)
         packed = self._options[key] = spec.pack()
         return packed
-
-
-def _few_words(function: Any) -> str:
-    """Return the name of a function, or that of the type of another callable object."""
-    name = getattr(function, "__qualname__", None)
-    return name if isinstance(name, str) else type_name(function)
-
-
-def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return clean_text(lines[0].strip()) if lines else ""
-
-
-def _what_runs_like(kind: type) -> type:
-    """Return the built-in class of tasks that does the same on the engine as ``kind``, or ``kind`` itself."""
-    for base in (StringTask, MapTask):
-        if issubclass(kind, base) and all(
-            getattr(kind, name) is getattr(base, name) for name in _STEPS
-        ):
-            return base
-    return kind
-
-
-def _flags(options: TaskOptions) -> int:
-    return (CLEAR_BEFORE if options.clear_before else 0) | (
-        CLEAR_AFTER if options.clear_after else 0
-    )
-
-
-def _push(task: Any) -> Section:
-    push = task.push
-    if not push:
-        return b""
-    push = dict(check_push(push))
-    for name in pull_names(list(push)):
-        check_settable(name)
-    return object_section(push)
-
-
-def _without_client_parts(task: Any) -> Any:
-    """Return a copy of a task object with only what the engine needs."""
-    if not isinstance(task, BaseTask):
-        return task
-    shipped = copy.copy(task)
-    return shipped.with_options(replace(options_of(task), recovery_task=None, depend=None))

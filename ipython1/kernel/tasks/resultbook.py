@@ -22,6 +22,7 @@ stored.
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -205,8 +206,11 @@ class ResultBook:
         page[index] = place
 
 
-def places_in(data: Bytes) -> list[tuple[int, int]]:
-    """Return the task ids and offsets of the consecutive results in ``data``."""
+def places_in(data: Bytes, failed: deque[int] | None = None) -> list[tuple[int, int]]:
+    """Return the task ids and offsets of the consecutive results in ``data``.
+
+    :param failed: gets the ids of those that are failures.
+    """
     places = []
     position = 0
     end = len(data)
@@ -215,6 +219,8 @@ def places_in(data: Bytes) -> list[tuple[int, int]]:
     while position < end:
         head = unpack(data, position)
         places.append((head[0], position))
+        if head[2] and failed is not None:
+            failed.append(head[0])
         position += head_size + head[1]
     return places
 

@@ -5,6 +5,9 @@
 ``missing``
     ranges ``[start, stop]`` of the client's own ids that have no result there and are to have one.  A task that has
     arrived and is not among them is over: the client has its result, even if the controller does not know of one.
+``failed``
+    ranges of the ids of the last tasks that have failed, for all that the client knows.  Of the others that it has the
+    results of, it counts as known that they succeeded: other tasks may be waiting for that.
 ``functions``
     the digests (hexadecimal) of the functions that the client takes to be known; it will refer to no others.
 

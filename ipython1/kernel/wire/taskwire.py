@@ -50,6 +50,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire.frames import HEADER, MAX_PAYLOAD, Buffer, Bytes
+from ipython1.kernel.wire.tasklinks import Links
 
 FUNCTION: Final = 48
 SUBMIT: Final = 49
@@ -118,6 +119,13 @@ class Status(IntEnum):
 
 _OPTIONS: Final = struct.Struct("<IidI16s16sBBB")
 _PRIVATE: Final = 1
+_TARGETED: Final = 2
+_BY_PROPERTIES: Final = 4
+_TARGETS: Final = struct.Struct("<H")
+_TARGET_SIZE: Final = 4
+
+MOST_TARGETS: Final = 4096
+"""Engines that a task may name, at most."""
 
 LONGEST_WHAT: Final = 80
 """Bytes of :attr:`OptionsSpec.what`."""
@@ -130,6 +138,8 @@ class OptionsSpec:
     :ivar template: digest of what it does, by which durations are averaged.
     :ivar private: only the client that submits it will read its result, so once that has arrived, nobody keeps it.
     :ivar what: what it does in a few words, for people who look at queues; cut if it is long.
+    :ivar targets: the ids of the engines that may run it; none for any engine.
+    :ivar by_properties: whether ``depend`` is, or begins with, the properties that the user has named as targets.
     """
 
     template: bytes
@@ -141,9 +151,12 @@ class OptionsSpec:
     functions: tuple[bytes, ...] = ()
     private: bool = False
     what: str = ""
+    targets: tuple[int, ...] = ()
+    by_properties: bool = False
 
     def pack(self) -> bytes:
         what = self.what.encode(errors="replace")[:LONGEST_WHAT]
+        targets = self.targets
         return _OPTIONS.pack(
             self.retries,
             self.priority,
@@ -152,9 +165,15 @@ class OptionsSpec:
             self.template,
             self.depend or NO_DIGEST,
             len(self.functions),
-            _PRIVATE if self.private else 0,
+            (_PRIVATE if self.private else 0)
+            | (_TARGETED if targets else 0)
+            | (_BY_PROPERTIES if self.by_properties else 0),
             len(what),
-        ) + b"".join((*self.functions, what))
+        ) + b"".join(
+            (*self.functions, struct.pack(f"<H{len(targets)}I", len(targets), *targets), what)
+            if targets
+            else (*self.functions, what)
+        )
 
     @classmethod
     def unpack(cls, data: Buffer) -> OptionsSpec:
@@ -165,19 +184,45 @@ class OptionsSpec:
         retries, priority, timeout, weight, template, depend, count, flags, length = head
         rest = bytes(data[_OPTIONS.size :])
         end = count * DIGEST_SIZE
+        functions = tuple(rest[start : start + DIGEST_SIZE] for start in range(0, end, DIGEST_SIZE))
+        targets, end = cls._read_targets(rest, end) if flags & _TARGETED else ((), end)
         if len(rest) != end + length or length > LONGEST_WHAT or not weight or not timeout >= 0:
             raise ProtocolError("the options of a task are malformed")
-        functions = tuple(rest[start : start + DIGEST_SIZE] for start in range(0, end, DIGEST_SIZE))
         depend = b"" if depend == NO_DIGEST else depend
         private = bool(flags & _PRIVATE)
         what = rest[end:].decode(errors="replace")
-        return cls(template, retries, priority, timeout, weight, depend, functions, private, what)
+        return cls(
+            template,
+            retries,
+            priority,
+            timeout,
+            weight,
+            depend,
+            functions,
+            private,
+            what,
+            targets,
+            bool(flags & _BY_PROPERTIES),
+        )
+
+    @staticmethod
+    def _read_targets(data: bytes, position: int) -> tuple[tuple[int, ...], int]:
+        """The targets that stand there, and where they end."""
+        begin = position + _TARGETS.size
+        count = _TARGETS.unpack_from(data, position)[0] if len(data) >= begin else 0
+        end = begin + count * _TARGET_SIZE
+        if not 0 < count <= MOST_TARGETS or len(data) < end:
+            raise ProtocolError("the targets of a task are malformed")
+        return struct.unpack_from(f"<{count}I", data, begin), end
 
 
 # -- submissions ---------------------------------------------------------------------------------------------------
 
 _SUBMIT_HEAD: Final = struct.Struct("<HI")
 _OPTION_SIZE: Final = struct.Struct("<H")
+_LINKED: Final = 0x8000
+"""Mark of the size of what is no options but :class:`Links`."""
+
 _ENTRY: Final = struct.Struct("<QIHH")
 
 
@@ -188,7 +233,8 @@ class Entry(NamedTuple):
     """A task to submit.
 
     :ivar options: packed :class:`OptionsSpec`.
-    :ivar recovery: (options, payload) of the recovery tasks.
+    :ivar recovery: (options, payload) of the recovery tasks; before them, :class:`Links` with an empty payload if it
+        waits for other tasks.
     """
 
     task_id: int
@@ -203,7 +249,7 @@ class Entry(NamedTuple):
 
 
 class Submitted(NamedTuple):
-    """A task that was submitted; ``options`` are what the reader made of the packed ones."""
+    """A task that was submitted; ``options`` are what the reader made of the packed ones, and ``Links`` as they are."""
 
     task_id: int
     options: object
@@ -220,12 +266,16 @@ class _SubmitFrame:
 
     def __init__(self) -> None:
         self.options: dict[bytes, int] = {}
+        self.options_size = 0
         self.table: list[bytes] = []
         self.bodies: list[Bytes] = []
         self.size = 0
 
     def add(self, task_id: int, options: bytes, payload: Bytes, followers: int) -> None:
-        index = self.options.setdefault(options, len(self.options))
+        index = self.options.get(options)
+        if index is None:
+            index = self.options[options] = len(self.options)
+            self.options_size += len(options)
         self.table.append(_ENTRY.pack(task_id, len(payload), index, followers))
         self.bodies.append(payload)
         self.size += len(payload)
@@ -233,7 +283,8 @@ class _SubmitFrame:
     def head(self) -> list[Buffer]:
         parts: list[Buffer] = [_SUBMIT_HEAD.pack(len(self.options), len(self.table))]
         for options in self.options:
-            parts.append(_OPTION_SIZE.pack(len(options)))
+            mark = _LINKED if type(options) is Links else 0
+            parts.append(_OPTION_SIZE.pack(len(options) | mark))
             parts.append(options)
         parts.append(b"".join(self.table))
         return parts
@@ -250,7 +301,8 @@ def pack_submissions(entries: Iterable[Entry]) -> Iterator[Frame]:
         frame.add(task_id, options, payload, len(recovery))
         for more, body in recovery:
             frame.add(task_id, more, body, 0)
-        if frame.size + 64 * len(frame.table) >= _FULL or len(frame.options) > 1000:
+        size = frame.size + frame.options_size + 64 * len(frame.table)
+        if size >= _FULL or len(frame.options) > 1000:
             yield frame.finish()
             frame = _SubmitFrame()
     if frame.table:
@@ -325,11 +377,15 @@ def _submission_head(
     """The options in a ``SUBMIT`` frame, its table, and where the payloads begin if they are in it."""
     count, number = _SUBMIT_HEAD.unpack_from(data, 0)
     position = _SUBMIT_HEAD.size
-    options = []
+    options: list[object] = []
     for _ in range(count):
         (size,) = _OPTION_SIZE.unpack_from(data, position)
         position += _OPTION_SIZE.size
-        options.append(read_options(bytes(data[position : position + size])))
+        if size & _LINKED:
+            size ^= _LINKED
+            options.append(Links.unpack(data[position : position + size]))
+        else:
+            options.append(read_options(bytes(data[position : position + size])))
         position += size
     end = position + number * _ENTRY.size
     return options, _ENTRY.iter_unpack(data[position:end]), end

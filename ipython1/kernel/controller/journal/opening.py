@@ -370,7 +370,7 @@ def _recover(store: Store) -> Recovered:
     leases = parties.load_leases(db)
     functions = parties.load_functions(db)
     submissions = tasks.load_submissions(db)
-    succeeded, failed, cleared = tasks.load_done(db, files)
+    done = tasks.load_done(db, files)
     open_commands = commands.load_commands(db)
     outcomes = commands.load_outcomes(db, files)
     named = [row.bodies for row in submissions] + [row.payload for row in open_commands]
@@ -384,9 +384,7 @@ def _recover(store: Store) -> Recovered:
         leases=leases,
         functions=functions,
         submissions=submissions,
-        succeeded=succeeded,
-        failed=failed,
-        cleared=cleared,
+        **done._asdict(),
         commands=open_commands,
         outcomes=outcomes,
         broken_files=tuple(broken),

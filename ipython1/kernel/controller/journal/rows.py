@@ -236,6 +236,8 @@ class Recovered:
     :ivar succeeded: tasks that are done; of some the results are kept.
     :ivar failed: the others that are done.
     :ivar cleared: tasks that are done and were cleared, as far as they are in ``submissions``.
+    :ivar past_succeeded: the tasks that succeeded and were cleared since.
+    :ivar past_failed: the others that were cleared.
     :ivar commands: those that are not over, in the order in which they were written.
     :ivar outcomes: all of ``commands``, and all that are kept; :meth:`Journal.fetch_outcome` has their payloads.
     :ivar broken_files: names of payload files that are not whole; reading them fails.
@@ -252,6 +254,8 @@ class Recovered:
     succeeded: IdSet = field(default_factory=IdSet)
     failed: IdSet = field(default_factory=IdSet)
     cleared: IdSet = field(default_factory=IdSet)
+    past_succeeded: IdSet = field(default_factory=IdSet)
+    past_failed: IdSet = field(default_factory=IdSet)
     commands: tuple[CommandRow, ...] = ()
     outcomes: tuple[OutcomeNote, ...] = ()
     broken_files: tuple[str, ...] = ()

@@ -1,14 +1,15 @@
 """The tables of submissions and of the ids of finished tasks, with the one of results.
 
 ``finished`` has a row for each commit: ids of tasks that are done and whose results are not kept, and ids that were
-cleared.  Its rows are joined from time to time, and what was cleared is forgotten then, unless a submission or a row of
-results still has it.
+cleared.  Its rows are joined from time to time.  How a task came out that was cleared is remembered, as others may run
+after it; of the first ones it is forgotten when they are in very many places, unless a submission or a row of results
+still has them.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from typing import Final, NamedTuple
 
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.journal.datacolumns import from_columns, to_columns
@@ -20,6 +21,24 @@ from ipython1.kernel.controller.journal.tables import FINISHED, SUBMISSIONS
 
 JOIN_AT: Final = 1000
 """Rows of ``finished`` at which they are joined."""
+
+MOST_RANGES: Final = 100_000
+"""Ranges of ids that were cleared and are remembered."""
+
+
+class Done(NamedTuple):
+    """Ids of tasks that are done.
+
+    :ivar cleared: those that were cleared and are in submissions.
+    :ivar past_succeeded: those that succeeded and were cleared.
+    :ivar past_failed: those that failed and were cleared.
+    """
+
+    succeeded: IdSet
+    failed: IdSet
+    cleared: IdSet
+    past_succeeded: IdSet
+    past_failed: IdSet
 
 
 class TaskTables:
@@ -48,10 +67,8 @@ class TaskTables:
         self.waiting = sum(row.tasks for row in rows)
         return tuple(rows)
 
-    def load_done(
-        self, db: sqlite3.Connection, files: list[PayloadFile]
-    ) -> tuple[IdSet, IdSet, IdSet]:
-        """Ids of tasks that succeeded, that failed, and that were cleared but are in submissions.
+    def load_done(self, db: sqlite3.Connection, files: list[PayloadFile]) -> Done:
+        """Ids of tasks that are done.
 
         :param files: those of the results are added.
         :raises Damaged: when not all is whole.
@@ -64,11 +81,11 @@ class TaskTables:
                 collector.add(ids)
         forgotten = cleared.flush()
         self.results.load(db, forgotten, succeeded, failed, files)
+        past = [collector.flush().shared(forgotten) for collector in (succeeded, failed)]
         for collector in (succeeded, failed):
-            collector.flush()
             for start, stop in forgotten.ranges():
                 collector.ids.discard_range(start, stop)
-        return succeeded.ids, failed.ids, self._submitted_of(forgotten)
+        return Done(succeeded.ids, failed.ids, self._submitted_of(forgotten), *past)
 
     def _submitted_of(self, ids: IdSet) -> IdSet:
         """Those that are in submissions."""
@@ -180,21 +197,28 @@ class TaskTables:
             for collector, packed in zip(collectors, row, strict=True):
                 collector.add(packed)
         succeeded, failed, cleared = (collector.flush() for collector in collectors)
-        for start, stop in cleared.ranges():
-            succeeded.discard_range(start, stop)
-            failed.discard_range(start, stop)
-        remembered = self._submitted_of(cleared)
-        for ids in self.results.partly.values():
-            for start, stop in ids.ranges():
-                remembered.add_range(start, stop)
+        if len(cleared.ranges()) > MOST_RANGES:
+            self._forget(cleared, succeeded, failed)
         db.execute("DELETE FROM finished")
-        packed_ids = [pack_ranges(ids.ranges()) for ids in (succeeded, failed, remembered)]
+        packed_ids = [pack_ranges(ids.ranges()) for ids in (succeeded, failed, cleared)]
         FINISHED.insert(db, [(self._finished_number, *packed_ids)])
 
         def then() -> None:
             self._finished_rows = 1
 
         effects.then.append(then)
+
+    def _forget(self, cleared: IdSet, succeeded: IdSet, failed: IdSet) -> None:
+        """Forget the first of the tasks that were cleared, but that they were where that still matters."""
+        old = cleared.ranges()[: -MOST_RANGES // 2]
+        remembered = self._submitted_of(IdSet(old))
+        for ids in self.results.partly.values():
+            for start, stop in ids.ranges():
+                remembered.add_range(start, stop)
+        for start, stop in old:
+            for ids in (cleared, succeeded, failed):
+                ids.discard_range(start, stop)
+        cleared.update(remembered.ranges())
 
 
 def _without_data(row: SubmissionRow) -> SubmissionRow:

@@ -12,6 +12,11 @@ module            holds
 ``records``       what is known of a task, an engine, a client
 ``instructions``  what the machine asks its shell to do
 ``queues``        tasks waiting, in the order of a scheduler, grouped by what constrains them
+``predecessors``  tasks that wait for other tasks, and what becomes of them when these end
+``following``     where tasks run that follow others: where one of these ran
+``places``        where the last tasks ran
+``causes``        why a task is not run, for people
+``reports``       what engines tell of their runs besides results
 ``assigners``     which engine gets which task: in bulk, or by a user's scheduler one by one
 ``prefetch``      how much an engine is given ahead: measured durations
 ``balance``       what an idle engine takes back from a busy one

@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from ipython1.kernel.controller.idset import IdSet
+from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.instructions import Retract, Stop
 from ipython1.kernel.controller.scheduling.records import (
     ABORTING,
     ASSIGNED,
     QUEUED,
     UNCLEAR,
+    WAITING,
     TaskRecord,
     WorkerRecord,
 )
@@ -99,26 +102,43 @@ class Restored:
         self.unclear = {}
         for record in records:
             record.state = QUEUED
-        self._machine.assigner.put_back(records)
+        self._machine.assigner.put_back(self._machine.predecessors.arrived(records))
         for record in records:
             if record.trouble is not None and record.trouble.told:
                 self._finish(record, now)
 
-    def told(self, task_ids: Iterable[int], now: float) -> None:
+    def told(self, task_ids: Iterable[int], now: float, failed: IdSet | None = None) -> None:
         """Clients have the results of tasks, those that an earlier controller had; these are not run again.
 
         An engine that may have the result, or runs the task, is waited for all the same.
+
+        :param failed: the ids of those that failed, and perhaps of others.
         """
         for task_id in task_ids:
             record = self._machine.tasks.get(task_id)
             if record is not None and task_id in self.ids:
-                record.note("its client had its result from an earlier controller").told = True
-                if record.state is QUEUED:
+                trouble = record.note("its client had its result from an earlier controller")
+                trouble.told, trouble.told_failed = True, failed is not None and task_id in failed
+                if record.state in (QUEUED, WAITING):
                     self._finish(record, now)
 
     def _finish(self, record: TaskRecord, now: float) -> None:
         self._machine.unqueue(record)
         self._machine.finish(record, Status.OK, -1, now)
+
+    @staticmethod
+    def as_told(finished: Finished, failed: bool) -> None:
+        """A task has ended, perhaps again; it came out as its client knows that it did.
+
+        :param failed: that it failed.
+        """
+        if failed != (finished.status is not Status.OK):
+            finished.payload, finished.error = b"", None
+            finished.status = Status.OK
+            if failed:
+                finished.status = Status.REFUSED
+                text = "how, only its client knows, which has the result from an earlier controller"
+                finished.error = ("ResultAlreadyRetrieved", f"task {finished.id} failed; {text}")
 
 
 class Absence:

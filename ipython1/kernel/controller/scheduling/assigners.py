@@ -26,6 +26,10 @@ class Assigner(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def choosy(self) -> bool:
+        """Whether any of them may not run just anywhere, as far as that is easily told."""
+
     def put_many(self, records: list[TaskRecord]) -> None:
         """New tasks, in order."""
 
@@ -77,6 +81,10 @@ class BulkAssigner:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def choosy(self) -> bool:
+        return self._waiting.choosy
+
     def assign(self, workers: list[WorkerRecord]) -> Iterator[Assignment]:
         waiting = self._waiting
         left = len(workers)
@@ -109,6 +117,10 @@ class SchedulerAssigner:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def choosy(self) -> bool:
+        return bool(self._waiting)
 
     def put_many(self, records: list[TaskRecord]) -> None:
         for record in records:

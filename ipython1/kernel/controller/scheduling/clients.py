@@ -23,20 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ipython1.kernel.basics.error import (
-    InvalidClientID,
-    ProtocolError,
-    ResultNotCompleted,
-)
+from ipython1.kernel.basics.error import InvalidClientID, ProtocolError, ResultNotCompleted
+from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.scheduling.accounts import Account, Batch, Finished, Lease
 from ipython1.kernel.controller.scheduling.custody import Rows
 from ipython1.kernel.controller.scheduling.instructions import Credit, Deliver, Keep, Refuse, Tell
-from ipython1.kernel.controller.scheduling.records import (
-    Parcel,
-    Submission,
-    TaskRecord,
-    Trouble,
-)
+from ipython1.kernel.controller.scheduling.records import Parcel, Submission, TaskRecord
 from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import MachineParts
 
@@ -104,6 +96,7 @@ class Clients:
             account.connected = False
             account.gone = True
             self._close(account, now)
+            self._machine.predecessors.look_again()
 
     def _close(self, account: Account, now: float) -> None:
         for number in list(account.unconfirmed):
@@ -112,9 +105,13 @@ class Clients:
             self.accounts.pop(account.uuid, None)
 
     def resynchronised(
-        self, uuid: bytes, missing: Iterable[tuple[int, int]], now: float
+        self,
+        uuid: bytes,
+        missing: Iterable[tuple[int, int]],
+        now: float,
+        failed: Iterable[tuple[int, int]] = (),
     ) -> Account:
-        """A client that is back says which of its tasks' results it lacks, as ranges."""
+        """A client that is back says which of its tasks' results it lacks, and which of them failed, as ranges."""
         account = self.account(uuid)
         lacks = {
             task_id
@@ -129,6 +126,7 @@ class Clients:
                 if record.client is account and record.id not in lacks
             ],
             now,
+            IdSet(failed),
         )
         coming = {finished.id for finished in self._collected(uuid)}
         coming.update(task_id for arriving in account.arriving for task_id in arriving)
@@ -213,7 +211,7 @@ class Clients:
         fresh: list[TaskRecord] = []
         lease: Lease | None = None
         size = 0
-        for task_id, options, payload, recovery in submissions:
+        for task_id, options, payload, companions in submissions:
             if lease is None or not lease.start <= task_id < lease.stop:
                 lease = account.lease_of(task_id)
                 if lease is None:
@@ -226,8 +224,8 @@ class Clients:
                 continue
             lease.next = task_id + 1
             record = TaskRecord(task_id, account, options, payload, now)
-            if recovery:
-                record.trouble = Trouble(recovery=list(recovery))
+            if companions:
+                record.accompany(companions)
                 size += record.size
             else:
                 size += len(payload)
@@ -263,6 +261,7 @@ class Clients:
         if not done:
             return
         self.store.add(done)
+        self._machine.predecessors.note(done)
         deliveries = self._deliveries
         account = None
         own: list[Finished] = []
@@ -288,6 +287,7 @@ class Clients:
         if not finished.payload:
             finished.private = True  # it is kept nowhere else
         self.store.add([finished])
+        self._machine.predecessors.note([finished])
         account = finished.client
         account.released += 1
         batch = Batch(account)

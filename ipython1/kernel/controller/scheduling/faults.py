@@ -21,6 +21,7 @@ from ipython1.kernel.controller.scheduling.records import (
     ABORTING,
     QUEUED,
     UNCLEAR,
+    WAITING,
     Error,
     TaskRecord,
     WorkerRecord,
@@ -198,7 +199,7 @@ class Faults:
     def withdraw(self, record: TaskRecord, now: float) -> bool | None:
         """A client wants a task to end if it has not begun; see :meth:`TaskMachine.withdraw`."""
         machine = self._machine
-        if record.state is QUEUED:
+        if record.state in (QUEUED, WAITING):
             machine.unqueue(record)
             self._withdrawn(record, now)
             return True
@@ -223,7 +224,7 @@ class Faults:
         """A user wants a task to end."""
         machine = self._machine
         verdict = ("TaskAborted", f"task {record.id} was aborted")
-        if record.state is QUEUED or record.state is UNCLEAR:
+        if record.state in (QUEUED, UNCLEAR, WAITING):
             machine.unqueue(record)
             machine.finish(record, Status.REFUSED, -1, now, error=verdict)
         else:

@@ -50,6 +50,12 @@ class AskDepend(NamedTuple):
     properties_version: int
 
 
+class Locate(NamedTuple):
+    """Find out where tasks ran that are done, and tell :meth:`TaskMachine.located`."""
+
+    task_ids: tuple[int, ...]
+
+
 class Safe(NamedTuple):
     """An engine may forget its results up to the one with this number."""
 
@@ -105,5 +111,17 @@ class Note(NamedTuple):
 
 
 Instruction: TypeAlias = (
-    Send | Retract | Stop | Kill | AskDepend | Safe | Keep | Deliver | Tell | Refuse | Credit | Note
+    Send
+    | Retract
+    | Stop
+    | Kill
+    | AskDepend
+    | Locate
+    | Safe
+    | Keep
+    | Deliver
+    | Tell
+    | Refuse
+    | Credit
+    | Note
 )

@@ -11,6 +11,7 @@ from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
     QUEUED,
     UNCLEAR,
+    WAITING,
     TaskRecord,
     WorkerRecord,
 )
@@ -34,6 +35,7 @@ def check(machine: TaskMachine, arrived: int = 0) -> None:
     """
     places = _check_queue(machine)
     _check_restored(machine, places)
+    _check_waiting(machine, places)
     _check_workers(machine, places)
     for task_id, record in machine.tasks.items():
         _demand(record.id == task_id, "a task is filed under another's number", record)
@@ -70,6 +72,20 @@ def _check_restored(machine: TaskMachine, places: set[int]) -> None:
     _demand(restored.awaited <= machine.workers.keys(), "an engine is awaited that is gone")
     for engine in restored.awaited:
         _demand(machine.workers[engine].away, f"engine {engine} is awaited and is there")
+
+
+def _check_waiting(machine: TaskMachine, places: set[int]) -> None:
+    predecessors = machine.predecessors
+    for task_id, group in predecessors.waiting.items():
+        record = group.records.get(task_id)
+        _demand(record is not None, f"task {task_id} waits in a group that does not know it")
+        assert record is not None
+        _demand(record.state is WAITING, "a task that waits for others has another state", record)
+        _demand(record.worker is None, "a task that waits for others has an engine", record)
+        _demand(task_id not in places, "a task waits for others and is elsewhere", record)
+        _demand(machine.tasks.get(task_id) is record, "a task that waits is not known", record)
+        _demand(not group.over, "a task waits in a group that is over", record)
+        places.add(task_id)
 
 
 def _check_workers(machine: TaskMachine, places: set[int]) -> None:

@@ -8,11 +8,15 @@ costs one message per engine and client however many tasks it moved.
 ======================  ==========================================  =======================================
 a task that is          on                                          becomes
 ======================  ==========================================  =======================================
-(new)                   submit                                      QUEUED
+(new)                   submit                                      QUEUED, or WAITING for other tasks
 (of an earlier epoch)   restore                                     UNCLEAR
 UNCLEAR                 an engine is back and has it                ASSIGNED
-UNCLEAR                 all engines that may have it are back/gone  QUEUED, in its old place
+UNCLEAR                 all engines that may have it are back/gone  QUEUED, in its old place, or WAITING
 UNCLEAR                 abort                                       DONE: TaskAborted
+WAITING                 the others came out as it wants             QUEUED
+WAITING                 one of them did not, or never comes         DONE: DependencyFailed
+WAITING                 abort                                       DONE: TaskAborted
+QUEUED                  the engines that it follows are gone        DONE: DependencyFailed
 QUEUED                  settle, an engine that may run it has room  ASSIGNED
 QUEUED                  abort                                       DONE: TaskAborted
 QUEUED                  no engine could run it for too long         DONE: TaskTimeout
@@ -26,8 +30,8 @@ ASSIGNED                its engine died, it is one of the suspects  QUEUED, guar
 ASSIGNED                its engine died, its result was on its way  QUEUED, in its old place
 ASSIGNED                abort, its time is up                       ABORTING
 ABORTING                any result; its engine died                 DONE, or QUEUED for a retry after a timeout
-UNCLEAR, QUEUED         no engine has it, and its client has its    DONE
-                        result from the earlier controller
+UNCLEAR, QUEUED,        no engine has it, and its client has its    DONE
+WAITING                 result from the earlier controller
 DONE                    clear, too old, too much                    (gone)
 ======================  ==========================================  =======================================
 
@@ -49,12 +53,14 @@ from ipython1.kernel.controller.scheduling.dependencies import Dependencies
 from ipython1.kernel.controller.scheduling.faults import Faults
 from ipython1.kernel.controller.scheduling.instructions import Instruction, Safe, Send
 from ipython1.kernel.controller.scheduling.notes import Notes
+from ipython1.kernel.controller.scheduling.predecessors import Predecessors
 from ipython1.kernel.controller.scheduling.prefetch import Templates
 from ipython1.kernel.controller.scheduling.records import (
     ASSIGNED,
     DONE,
     QUEUED,
     UNCLEAR,
+    WAITING,
     Digest,
     Error,
     Parcel,
@@ -62,6 +68,7 @@ from ipython1.kernel.controller.scheduling.records import (
     TaskRecord,
     WorkerRecord,
 )
+from ipython1.kernel.controller.scheduling.reports import Reports
 from ipython1.kernel.controller.scheduling.requests import Requests
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.scheduling.survey import Survey
@@ -104,10 +111,11 @@ class TaskMachine:
         self._rows: Rows | None = None
         self.clients = Clients(self)
         self.store = self.clients.store
+        self.predecessors = Predecessors(self, self.clients)
         self.dependencies = Dependencies(self)
         self.faults = Faults(self)
         self.restored = Restored(self)
-        self.survey = Survey(self, self.clients, self.restored)
+        self.survey = Survey(self, self.clients, self.restored, self.predecessors)
         self.status, self.counts = self.survey.status, self.survey.counts
         requests = Requests(self, self.clients, self.faults)
         self.abort, self.withdraw = requests.abort, requests.withdraw
@@ -115,6 +123,9 @@ class TaskMachine:
         self.told_before = self.restored.told
         self._absence = Absence(self, self.restored)
         self._limits = TimeLimits(self)
+        reports = Reports(self, self.faults, self._limits)
+        self.arriving, self.running = reports.arriving, reports.running
+        self.retracted = reports.retracted
         self._unrunnable = Unrunnable(self, self.survey)
         self._notes = Notes(self, self.survey)
 
@@ -132,10 +143,14 @@ class TaskMachine:
         if not records:
             return
         tasks = self.tasks
+        linked = False
         for record in records:
             tasks[record.id] = record
+            if record.links is not None:
+                linked = True
         self.clients.accepted(records, parcel)
-        self.assigner.put_many(records)
+        self.assigner.put_many(self.predecessors.arrived(records) if linked else records)
+        self.predecessors.look_again()
         self._unrunnable.soon(now)
         self._notes.soon(now)
 
@@ -158,15 +173,20 @@ class TaskMachine:
         now: float,
         stale: bool = False,
         known: bool = True,
+        since: float | None = None,
     ) -> None:
         """An engine can be used from now on; one that had its id before is forgotten.
 
         :param stale: it was given up once, and may not have ended yet what it was running then.
         :param known: it is in the journal; if not, it is given nothing before :meth:`worker_known`.
+        :param since: since when it has this id, which may be from an earlier controller; default: now.
         """
         self.dependencies.forgive(engine)
+        self.predecessors.following.ran.joined(engine)
         worker = WorkerRecord(engine, properties_version, now, self.dependencies.ask)
         worker.stale, worker.known = stale, known
+        if since is not None:
+            worker.joined = since
         self.workers[engine] = worker
         self.consider(worker)
 
@@ -223,6 +243,8 @@ class TaskMachine:
             if not worker.doomed:
                 self.dependencies.died(worker)
         self.faults.died(worker, now, reason, other_work)
+        self.predecessors.engine_lost(engine, now)
+        self._notes.soon(now)
         self.restored.settled(engine, now)
 
     def properties_changed(self, engine: int, version: int, now: float) -> None:
@@ -295,58 +317,6 @@ class TaskMachine:
             self._limits.look(worker, now)
         self.consider(worker)
 
-    def arriving(self, engine: int, task_id: int, attempt: int, now: float, row: int = 0) -> None:
-        """A run has ended, and its result, which is large, is on its way; :meth:`results` follows.
-
-        From now on it is not what the engine runs: not what it dies of, nor what runs out of time.
-        """
-        worker = self.workers.get(engine)
-        if worker is not None and row:
-            worker.custody.announced(row)
-        record = worker.outstanding.get(task_id) if worker is not None else None
-        if worker is None or record is None or record.attempt != attempt:
-            self.dropped += 1
-            return
-        worker.arriving.add(task_id)
-        worker.progress = now
-        if worker.timed:
-            self._limits.look(worker, now)
-
-    def running(self, engine: int, task_id: int, attempt: int, now: float) -> None:
-        """An engine tells that it has begun a run."""
-        worker = self.workers.get(engine)
-        record = worker.outstanding.get(task_id) if worker is not None else None
-        if worker is None or record is None or record.attempt != attempt:
-            self.dropped += 1
-            return
-        if worker.running == (task_id, attempt):
-            return
-        worker.running = (task_id, attempt)
-        worker.progress = now
-        worker.stale = False
-        if record.options.timeout and record.state is ASSIGNED:
-            self._limits.begun(worker, record, now)
-
-    def retracted(self, engine: int, runs: Iterable[tuple[int, int]], now: float) -> None:
-        """An engine gives back runs that it had not begun; what it was asked for besides, it keeps."""
-        worker = self.workers.get(engine)
-        if worker is None:
-            self.dropped += 1
-            return
-        back = []
-        for task_id, attempt in runs:
-            record = worker.outstanding.get(task_id)
-            if record is None or record.attempt != attempt:
-                self.dropped += 1
-                continue
-            back.append(record)
-        self.faults.given_back(worker, back, now)
-        worker.kept |= worker.retracting
-        worker.retracting.clear()
-        if worker.timed:
-            self._limits.look(worker, now)
-        self.consider(worker)
-
     # -- requests
 
     def spin(self, now: float) -> None:
@@ -379,6 +349,7 @@ class TaskMachine:
 
     def settle(self, now: float) -> list[Instruction]:
         """Assign what can be assigned, and return what is to be done about all events since the last call."""
+        self.predecessors.settle(now)
         if len(self.assigner) and self.roomy and not self.clients.closed():
             free = [
                 worker
@@ -460,13 +431,15 @@ class TaskMachine:
 
     def put_back(self, records: list[TaskRecord], anew: bool = False) -> None:
         """Tasks that no engine has any more wait again: in their old places, or ``anew`` behind all others."""
-        clear = self.restored.hold_back(records)
+        clear = self.predecessors.hold_back(self.restored.hold_back(records))
         (self.assigner.put_many if anew else self.assigner.put_back)(clear)
 
     def unqueue(self, record: TaskRecord) -> None:
         """A task that no engine has is done for."""
         if record.state is UNCLEAR:
             self.restored.taken(record.id)
+        elif record.state is WAITING:
+            self.predecessors.take(record)
         else:
             self.assigner.remove(record)
 
@@ -489,6 +462,7 @@ class TaskMachine:
             self._count_down(record.parcel, account)
         finished = Finished(record, status, engine, now, duration, payload, error)
         if record.trouble is not None and record.trouble.told:
+            self.restored.as_told(finished, record.trouble.told_failed)
             self.clients.told_before(finished, self._rows, now)
         else:
             self.clients.finished([finished], self._rows)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
+from typing import Final
 
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
-from ipython1.kernel.controller.scheduling.records import ABORTING, ASSIGNED
+from ipython1.kernel.controller.scheduling.records import ABORTING, ASSIGNED, WAITING, TaskRecord
 from ipython1.kernel.controller.waits import NONE, Alternatives
 from ipython1.kernel.wire.waits import Run
+
+MOST_ROOTS: Final = 1000
+"""Tasks that are looked at of those that one waits for."""
 
 
 class TaskOutlook:
@@ -32,10 +37,21 @@ class TaskOutlook:
         :param client: the uuid of the client that waits; the ids of another controller's clients mean nothing here.
         :param runs: what the held engines run.
         :returns: the ids; none if the task is done, being ended, not known, or waits for an engine that may run it.
+            Of a task that waits for others, those of the one that depends on the fewest engines.
         """
         machine = self._machine
         record = machine.tasks.get(task_id)
-        if record is None or client not in machine.clients.accounts or record.state is ABORTING:
+        if record is None or client not in machine.clients.accounts:
+            return NONE
+        if record.state is not WAITING:
+            return self._engines(record, runs)
+        roots = islice(machine.predecessors.roots(record), MOST_ROOTS)
+        known = [each for root in roots if (each := self._engines(root, runs))]
+        return min(known, key=len, default=NONE)
+
+    def _engines(self, record: TaskRecord, runs: Mapping[int, Run]) -> Alternatives:
+        machine, task_id = self._machine, record.id
+        if record.state is ABORTING:
             return NONE
         worker = record.worker
         if worker is not None:

@@ -181,9 +181,9 @@ class WaitingTasks:
         return self._count
 
     @property
-    def constrained(self) -> int:
-        """How many of them may not run just anywhere."""
-        return sum(self._sizes.values())
+    def choosy(self) -> bool:
+        """Whether any of them may not run just anywhere."""
+        return bool(self._constrained)
 
     def put_many(self, records: list[TaskRecord]) -> None:
         """New tasks, in order."""
@@ -192,7 +192,7 @@ class WaitingTasks:
         for record in records:
             record.order = order
             order += 1
-            if record.trouble is None and not record.options.depend:
+            if record.trouble is None and not record.options.choosy:
                 put(record)
             else:
                 self._line_of(record).put(record)
@@ -275,7 +275,7 @@ class WaitingTasks:
         self._count -= len(batch)
         if self._constrained:
             for record in batch:
-                if record.options.depend or record.trouble is not None:
+                if record.options.choosy or record.trouble is not None:
                     constraint = record.constraint
                     if constraint != FREE:
                         self._shrink(constraint)
@@ -296,7 +296,7 @@ class WaitingTasks:
 
     def rejecting(self) -> Iterator[TaskRecord]:
         """The tasks that have rejected engines."""
-        for (_, rejected), line in self._constrained.items():
+        for (_, rejected, _), line in self._constrained.items():
             if rejected:
                 yield from line.records()
 

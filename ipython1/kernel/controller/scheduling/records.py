@@ -6,6 +6,7 @@ Places of a task::
 
     state       it is in
     ==========  =====================================================================
+    WAITING     ``predecessors``: it waits for other tasks
     QUEUED      the assigner (waiting its turn, or for an engine that it may run on)
     ASSIGNED    ``outstanding`` of one engine (running there, or waiting in its inbox)
     ABORTING    the same, and its fate is settled: the engine is to let go of it
@@ -24,6 +25,7 @@ from ipython1.kernel.controller.scheduling.accounts import Account
 from ipython1.kernel.controller.scheduling.custody import Custody
 from ipython1.kernel.controller.scheduling.prefetch import Measured
 from ipython1.kernel.wire.frames import Bytes
+from ipython1.kernel.wire.tasklinks import Links
 
 
 class State(IntEnum):
@@ -34,6 +36,7 @@ class State(IntEnum):
     ABORTING = 2
     DONE = 3
     UNCLEAR = 4
+    WAITING = 5
 
 
 QUEUED: Final = State.QUEUED
@@ -41,6 +44,7 @@ ASSIGNED: Final = State.ASSIGNED
 ABORTING: Final = State.ABORTING
 DONE: Final = State.DONE
 UNCLEAR: Final = State.UNCLEAR
+WAITING: Final = State.WAITING
 
 
 Digest: TypeAlias = bytes
@@ -62,6 +66,9 @@ class TaskTerms:
     :ivar functions: digests of the functions that an engine must have been sent.
     :ivar private: whether nobody but the client needs the results.
     :ivar packed: they as they came.
+    :ivar targets: the ids of the engines that may run the task; None for any engine.
+    :ivar by_properties: whether ``depend`` is what the user has named as targets, or that and more.
+    :ivar choosy: whether not just any engine may run it.
     """
 
     measured: Measured
@@ -73,20 +80,45 @@ class TaskTerms:
     functions: tuple[Digest, ...] = ()
     private: bool = False
     packed: bytes = b""
+    targets: frozenset[int] | None = None
+    by_properties: bool = False
+    choosy: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choosy", bool(self.depend) or self.targets is not None)
 
 
-Submission: TypeAlias = tuple[int, TaskTerms, Bytes, Sequence[tuple[TaskTerms, Bytes]]]
-"""Task id, options, payload, and (options, payload) of each recovery task."""
+Companion: TypeAlias = tuple[TaskTerms | Links, Bytes]
+"""(options, payload) of a recovery task; or what the task waits for, and an empty payload."""
 
-Constraint: TypeAlias = tuple[Digest, frozenset[int]]
-"""What keeps a task from some engines: its ``depend``, and the engines that it rejected."""
+Submission: TypeAlias = tuple[int, TaskTerms, Bytes, Sequence[Companion]]
+"""Task id, options, payload, and its companions."""
 
-FREE: Final[Constraint] = (b"", frozenset())
+
+def split_companions(
+    companions: Sequence[Companion],
+) -> tuple[Links | None, list[tuple[TaskTerms, Bytes]]]:
+    """What a task waits for, and its recovery tasks."""
+    links: Links | None = None
+    recovery: list[tuple[TaskTerms, Bytes]] = []
+    for terms, payload in companions:
+        if isinstance(terms, Links):
+            links = terms
+        else:
+            recovery.append((terms, payload))
+    return links, recovery
+
+
+Constraint: TypeAlias = tuple[Digest, frozenset[int], frozenset[int] | None]
+"""What keeps a task from some engines: its ``depend``, the engines that it rejected, and the only ones that it may run
+on, if not all."""
+
+FREE: Final[Constraint] = (b"", frozenset(), None)
 
 
 @dataclass(slots=True)
 class Trouble:
-    """What went wrong with a task so far; only tasks with trouble, a dependency or a recovery task have one.
+    """What went wrong with a task so far; only tasks with trouble, a recovery task, or a place to follow to have one.
 
     :ivar used: retries used up, by failures and by engines' deaths.
     :ivar killed: engines that died of it for certain.
@@ -97,6 +129,8 @@ class Trouble:
     :ivar verdict: the error that a task being aborted will end with.
     :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
     :ivar told: its client had its result from an earlier controller, which had not written it down.
+    :ivar told_failed: that was a failure.
+    :ivar places: the engines that have run what it follows, once that is known; None if it follows nothing.
     :ivar notes: its story, for people.
     """
 
@@ -110,6 +144,8 @@ class Trouble:
     final: bool = False
     wanted_back: int = 0
     told: bool = False
+    told_failed: bool = False
+    places: frozenset[int] | None = None
     notes: list[str] = field(default_factory=list)
 
     def forgive(self, engine: int | None) -> None:
@@ -143,6 +179,7 @@ class TaskRecord:
     :ivar worker: the engine it is assigned to.
     :ivar estimate: the seconds it is expected to take there.
     :ivar parcel: what it was submitted with; None where there is no journal.
+    :ivar links: the tasks that it waits for, or has waited for; None for none.
     """
 
     __slots__ = (
@@ -150,6 +187,7 @@ class TaskRecord:
         "client",
         "estimate",
         "id",
+        "links",
         "options",
         "order",
         "parcel",
@@ -181,6 +219,13 @@ class TaskRecord:
         self.estimate = 0.0
         self.trouble: Trouble | None = None
         self.parcel = parcel
+        self.links: Links | None = None
+
+    def accompany(self, companions: Sequence[Companion]) -> None:
+        """Take what came with it."""
+        self.links, recovery = split_companions(companions)
+        if recovery:
+            self.in_trouble().recovery = recovery
 
     @property
     def key(self) -> tuple[int, int]:
@@ -203,10 +248,13 @@ class TaskRecord:
     def constraint(self) -> Constraint:
         """What keeps it from some engines."""
         trouble = self.trouble
-        depend = self.options.depend
+        options = self.options
         if trouble is None:
-            return (depend, frozenset()) if depend else FREE
-        return (depend, trouble.rejected)
+            return (options.depend, frozenset(), options.targets) if options.choosy else FREE
+        only, places = options.targets, trouble.places
+        if places is not None:
+            only = places if only is None else only & places
+        return (options.depend, trouble.rejected, only)
 
     @property
     def suspect(self) -> bool:
@@ -264,6 +312,7 @@ class WorkerRecord:
     :ivar running: (task id, attempt) that the engine itself reported to have begun.
     :ivar progress: when it was last seen to get on with its tasks.
     :ivar given: when it was last given a task while it had none.
+    :ivar joined: when it came.
     :ivar properties_version: counts the changes of its properties.
     :ivar answers: what the dependency functions said of it, by digest, at that version.
     :ivar problems: what those of them raised that raised something, for people.
@@ -293,6 +342,7 @@ class WorkerRecord:
         "given",
         "guarded",
         "id",
+        "joined",
         "kept",
         "known",
         "outstanding",
@@ -321,6 +371,7 @@ class WorkerRecord:
         self.running: tuple[int, int] | None = None
         self.progress = now
         self.given = now
+        self.joined = now
         self.answers: dict[Digest, bool] = {}
         self.problems: dict[Digest, str] = {}
         self.asked: set[Digest] = set()
@@ -378,8 +429,8 @@ class WorkerRecord:
 
     def verdict(self, constraint: Constraint) -> bool | None:
         """Whether a task with this constraint may run here; None when the engine must be asked."""
-        depend, rejected = constraint
-        if self.id in rejected:
+        depend, rejected, only = constraint
+        if self.id in rejected or (only is not None and self.id not in only):
             return False
         if not depend:
             return True

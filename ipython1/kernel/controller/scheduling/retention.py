@@ -8,16 +8,21 @@ With one, what is here is what its client has not confirmed or the journal does 
 All of it together has the same size, at most, or what cannot be let go of has: so results leave the cache when others
 come.  What was submitted is kept after that, as it is nowhere else.
 
-The ids of all finished tasks are kept until they are cleared; they take next to nothing.
+The ids of all finished tasks are kept until they are cleared; they take next to nothing.  How a task came out is known
+after that, too, and where it ran, of the last ones: other tasks may still be submitted that are to run after it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.scheduling.accounts import PER_RESULT, Batch, Finished, Task
+
+MOST_RANGES: Final = 100_000
+"""Ranges of ids of cleared tasks whose outcome is remembered."""
 
 
 class ResultStore:
@@ -27,6 +32,8 @@ class ResultStore:
     :param max_age: seconds for which they are kept after completion.
     :ivar results: those that are here.
     :ivar tasks: what was submitted of those that have left the cache.
+    :ivar past_succeeded, past_failed: the ids of those that were cleared.
+    :ivar on_dropped: called with each result that is dropped.
     """
 
     def __init__(self, max_size: int, max_age: float) -> None:
@@ -36,6 +43,9 @@ class ResultStore:
         self.tasks: dict[int, Task] = {}
         self.succeeded = IdSet()
         self.failed = IdSet()
+        self.past_succeeded = IdSet()
+        self.past_failed = IdSet()
+        self.on_dropped: Callable[[Finished], None] = lambda finished: None
         self._read: deque[tuple[float, int, list[Finished]]] = deque()
         self._read_size = 0
         self._bare: deque[tuple[float, int, list[Finished | Task]]] = deque()
@@ -113,6 +123,7 @@ class ResultStore:
             else:
                 task = finished.task
                 del results[finished.id]
+                self.on_dropped(finished)
                 self.tasks[finished.id] = task
                 bare.append(task)
                 size += PER_RESULT + len(task.payload)
@@ -121,14 +132,26 @@ class ResultStore:
 
     def _drop(self, batch: Iterable[Finished | Task]) -> None:
         for each in batch:
-            if self.results.get(each.id) is each:
-                del self.results[each.id]
+            if isinstance(each, Finished):
+                if self.results.get(each.id) is each:
+                    del self.results[each.id]
+                    self.on_dropped(each)
             elif self.tasks.get(each.id) is each:
                 del self.tasks[each.id]
 
     def knows(self, task_id: int) -> bool:
         """Whether a task of this id has finished, kept or not."""
         return task_id in self.succeeded or task_id in self.failed
+
+    def outcome(self, task_id: int) -> bool | None:
+        """Whether a task has succeeded, also if it was cleared since; None if it is not done, or that is not known."""
+        if task_id in self.succeeded or task_id in self.past_succeeded:
+            return True
+        return False if task_id in self.failed or task_id in self.past_failed else None
+
+    def all_succeeded(self, start: int, stop: int) -> bool:
+        """Whether all tasks from ``start`` up to ``stop`` are known to have; may say no if some were cleared."""
+        return self.succeeded.covers(start, stop) or self.past_succeeded.covers(start, stop)
 
     def expire(self, now: float) -> float | None:
         """Drop what is too old; returns when to call this again."""
@@ -140,10 +163,16 @@ class ResultStore:
         return None
 
     def clear(self, task_id: int) -> None:
-        """Forget that it ever was.  Its client gets it all the same if it is on its way there."""
+        """Forget all of it but how it came out.  Its client gets it all the same if it is on its way there."""
         finished = self.results.pop(task_id, None)
-        if finished is not None and finished.read:
-            finished.payload = b""
+        if finished is not None:
+            self.on_dropped(finished)
+            if finished.read:
+                finished.payload = b""
         self.tasks.pop(task_id, None)
+        if self.knows(task_id):
+            past = self.past_succeeded if task_id in self.succeeded else self.past_failed
+            past.add(task_id)
+            past.shrink(MOST_RANGES)
         self.succeeded.discard(task_id)
         self.failed.discard(task_id)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ipython1.kernel.controller.idset import IdSet
+from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.assigners import Assigner
 from ipython1.kernel.controller.scheduling.instructions import Instruction
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
@@ -43,6 +45,19 @@ class TaskSettings:
     prefetch: Prefetch = field(default_factory=Prefetch)
 
 
+class Waiters(Protocol):
+    """The tasks that wait for others; see ``predecessors``."""
+
+    def arrived(self, records: list[TaskRecord]) -> list[TaskRecord]:
+        """Tasks are safe; returns those that wait for no others."""
+
+    def look_again(self) -> None:
+        """Something has come, or will not come any more, that may be waited for."""
+
+    def note(self, done: list[Finished]) -> None:
+        """Tasks are done."""
+
+
 class MachineParts(Protocol):
     """What a policy needs of the machine: what is known, and the hands to change it.
 
@@ -53,6 +68,10 @@ class MachineParts(Protocol):
     """
 
     dropped: int
+
+    @property
+    def predecessors(self) -> Waiters: ...
+
     settings: TaskSettings
     assigner: Assigner
     timers: Timers
@@ -93,5 +112,8 @@ class MachineParts(Protocol):
     ) -> None:
         """A task is done; it is neither queued nor assigned any more."""
 
-    def told_before(self, task_ids: Iterable[int], now: float) -> None:
-        """Clients have the results of tasks, those that an earlier controller had; these are not run again."""
+    def told_before(self, task_ids: Iterable[int], now: float, failed: IdSet | None = None) -> None:
+        """Clients have the results of tasks, those that an earlier controller had; these are not run again.
+
+        :param failed: the ids of those that failed, and perhaps of others.
+        """

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from ipython1.kernel.controller.scheduling.absence import Restored
 from ipython1.kernel.controller.scheduling.clients import Clients
+from ipython1.kernel.controller.scheduling.predecessors import Predecessors
 from ipython1.kernel.controller.scheduling.records import Digest, TaskRecord, WorkerRecord
 from ipython1.kernel.controller.scheduling.seams import MachineParts
+
+FALSE: Final = "its depend function is false on {}"
+LACKING: Final = "the properties that its targets name are not those of {} (or its depend function is false there)"
 
 
 class Survey:
     """Looks at the tasks of a machine."""
 
-    def __init__(self, machine: MachineParts, clients: Clients, restored: Restored) -> None:
+    def __init__(
+        self,
+        machine: MachineParts,
+        clients: Clients,
+        restored: Restored,
+        predecessors: Predecessors,
+    ) -> None:
         self._machine = machine
         self._clients = clients
         self._store = clients.store
         self._restored = restored
+        self._predecessors = predecessors
 
     def pending(self) -> list[int]:
         """The tasks that run, for all that is known."""
@@ -68,7 +80,7 @@ class Survey:
         for record in self._machine.assigner.unsatisfied(workers):
             constraint = record.constraint
             if constraint not in texts:
-                texts[constraint] = _refusals(workers, *constraint)
+                texts[constraint] = self._refusals(workers, record)
             yield record, texts[constraint]
 
     def waiting(self, trouble: str) -> Iterator[tuple[int, str]]:
@@ -80,6 +92,7 @@ class Survey:
             yield from ((task_id, trouble) for task_id in self._clients.arriving())
         for record, why in self.stuck():
             yield record.id, why
+        yield from self._predecessors.why()
         if trouble and self._clients.closed():
             yield from ((record.id, trouble) for record in self._machine.assigner.records())
         if self._restored.unclear:
@@ -87,6 +100,32 @@ class Survey:
             why = f"it was submitted before the controller was restarted, and {which} may have it but has not come back"
             for task_id in self._restored.unclear:
                 yield task_id, why
+
+    def _refusals(self, usable: list[WorkerRecord], record: TaskRecord) -> str:
+        depend, rejected, only = record.constraint
+        reasons: list[str] = []
+        if only is not None:
+            reasons = self._targets(only)
+            usable = [each for each in usable if each.id in only]
+        if usable:
+            text = LACKING if record.options.by_properties else FALSE
+            reasons += _refusals(usable, depend, rejected, text)
+        return " and ".join(reasons)
+
+    def _targets(self, only: frozenset[int]) -> list[str]:
+        """What keeps a task from the engines that alone may run it."""
+        if not only:
+            return ["none of its targets has run a task that it follows"]
+        workers = self._machine.workers
+        unknown = sorted(only - workers.keys())
+        unusable = sorted(each for each in only & workers.keys() if not workers[each].usable)
+        reasons = []
+        if unknown:
+            verb = "is" if len(unknown) == 1 else "are"
+            reasons.append(f"it may run on {_engines(unknown)} only, which {verb} not registered")
+        if unusable:
+            reasons.append(f"{_engines(unusable)} cannot be reached")
+        return reasons
 
     def _nobody(self) -> str:
         away = sorted(worker.id for worker in self._machine.workers.values() if worker.away)
@@ -103,19 +142,25 @@ def _engines(ids: list[int]) -> str:
     return f"engines {', '.join(map(str, ids))}"
 
 
-def _refusals(workers: list[WorkerRecord], depend: Digest, rejected: frozenset[int]) -> str:
+def _refusals(
+    workers: list[WorkerRecord], depend: Digest, rejected: frozenset[int], said_no: str
+) -> list[str]:
+    """Why none of ``workers`` may run a task.
+
+    :param said_no: what is said of those on which its dependency does not hold.
+    """
     asked = sorted((each for each in workers if each.id not in rejected), key=lambda each: each.id)
     raised: dict[str, list[int]] = {}
     for worker in asked:
         raised.setdefault(worker.problems.get(depend, ""), []).append(worker.id)
-    said_no = raised.pop("", [])
+    false = raised.pop("", [])
     reasons = [
         f"its depend function raised {problem} on {_engines(ids)}, which counts as false"
         for problem, ids in raised.items()
     ]
-    if said_no:
-        reasons.append(f"its depend function is false on {_engines(said_no)}")
+    if false:
+        reasons.append(said_no.format(_engines(false)))
     rejections = sorted(worker.id for worker in workers if worker.id in rejected)
     if rejections:
         reasons.append(f"it has rejected {_engines(rejections)}")
-    return " and ".join(reasons)
+    return reasons

@@ -377,7 +377,7 @@ class WireClient(Party):
         """It registers again, says what it lacks, and sends what had not arrived."""
         self.connect()
         missing = [each for each in sorted(self.submitted) if each not in self.results]
-        value = self.ask("resync", missing=ranges_of(missing), functions=[])
+        value = self.ask("resync", missing=ranges_of(missing), functions=[], failed=[])
         answer = ResyncAnswer.unpack(value)
         arrived = [range(lease.start, lease.next) for lease in answer.leases]
         self.send_entries(

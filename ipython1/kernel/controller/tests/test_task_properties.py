@@ -28,6 +28,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
     Deliver,
     Keep,
     Kill,
+    Locate,
     Refuse,
     Retract,
     Safe,
@@ -40,6 +41,9 @@ from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import FIFOLine, LIFOLine, PriorityLine
 from ipython1.kernel.controller.scheduling.records import (
+    QUEUED,
+    WAITING,
+    Companion,
     Parcel,
     Submission,
     TaskRecord,
@@ -48,6 +52,7 @@ from ipython1.kernel.controller.scheduling.records import (
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.taskschedulers import FIFOScheduler, PriorityScheduler
 from ipython1.kernel.controller.tests.taskworld import PretendedEngine, Row
+from ipython1.kernel.wire.tasklinks import FAILURE, FOLLOW, SUCCESS, Links
 from ipython1.kernel.wire.taskwire import Status
 
 ASSIGNERS = {
@@ -59,6 +64,21 @@ ASSIGNERS = {
 }
 
 CLIENTS = [b"a" * 16, b"b" * 16]
+Wishes = list[tuple[int, int]]
+"""Flags of ties, and which task is meant, counted from the last one."""
+
+LINKS = st.one_of(
+    st.just([]),
+    st.just([]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([SUCCESS, SUCCESS, SUCCESS | FAILURE, FAILURE, SUCCESS | FOLLOW]),
+            st.integers(0, 12),
+        ),
+        max_size=3,
+    ),
+)
+
 DEPENDS = [b"", b"", b"", b"even", b"big"]
 LIMITS = TaskSettings(max_deaths=3, grace=1.0, window_tasks=64, keep_size=5000, keep_age=30.0)
 
@@ -71,6 +91,7 @@ class PretendedClient:
     ids: list[int] = field(default_factory=list)
     submitted: dict[int, Submission] = field(default_factory=dict)
     results: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
     connected: bool = True
 
     def missing(self) -> list[tuple[int, int]]:
@@ -86,6 +107,8 @@ class PretendedJournal:
     )
     parcels: dict[int, tuple[bytes, list[Submission]]] = field(default_factory=dict)
     done: IdSet = field(default_factory=IdSet)
+    failed: IdSet = field(default_factory=IdSet)
+    places: dict[int, PretendedEngine | None] = field(default_factory=dict)
     leases: dict[bytes, list[Lease]] = field(default_factory=dict)
     numbers: int = 0
 
@@ -112,6 +135,9 @@ class TaskStory(RuleBasedStateMachine):
         self.blamed: dict[int, list[int]] = {}
         self.announced: set[tuple[int, int]] = set()
         self.submitted: dict[int, bytes] = {}
+        self.links: dict[int, Links] = {}
+        self.searches: list[Locate] = []
+        self.timed_out: set[int] = set()
         self.succeeded: dict[int, set[int]] = {}
         self.aborted: set[int] = set()
         self.withdrawn: set[int] = set()
@@ -163,6 +189,7 @@ class TaskStory(RuleBasedStateMachine):
                     assert key not in self.sent, "an attempt was sent twice"
                     self.sent[key] = instruction.engine
                     self.nobody_has(record.id)
+                    self.may_run(record, engine)
                 engine.receive(instruction)
             case Keep(batch=batch):
                 self.journal.waiting.append(batch)
@@ -174,11 +201,14 @@ class TaskStory(RuleBasedStateMachine):
                         self.judge(finished.id, finished.status, finished.attempt, finished.error)
                     assert who.results.isdisjoint(batch.ids), "a result is told twice"
                     who.results.update(batch.ids)
+                    who.failed.update(each.id for each in batch.finished if each.status)
                     self.unconfirmed.append((client, batch.number))
             case Refuse(task_id=task_id):
                 raise AssertionError(f"the controller has forgotten task {task_id}")
             case Tell(finished=finished):
                 self.judge(finished.id, finished.status, finished.attempt, finished.error)
+            case Locate():
+                self.searches.append(instruction)
             case Safe(engine=number, row=row):
                 self.engines[number].safe(row)
             case AskDepend():
@@ -201,7 +231,41 @@ class TaskStory(RuleBasedStateMachine):
             assert task_id not in {run[0] for run in runs}, "a task is run on two engines"
             told = (*engine.kept.values(), *engine.unsent)
             good = {row[0] for row in told if row[2] == Status.OK}
-            assert task_id not in good, "a task is run again that has a result"
+            late = task_id in self.timed_out  # and its end counts as a failure, whatever it is
+            assert task_id not in good or late, "a task is run again that has a result"
+
+    def may_run(self, record: TaskRecord, engine: PretendedEngine) -> None:
+        """What a task waited for has ended as it had to, and it is where it wanted to be."""
+        task_id, targets = record.id, record.options.targets
+        assert targets is None or engine.id in targets, "a task runs on no target of its"
+        followed = []
+        for tie in self.links[task_id].ties if task_id in self.links else ():
+            for start, stop in tie.ranges:
+                for other in range(start, stop):
+                    outcome = self.machine.store.outcome(other)
+                    assert outcome is not None, "a task runs before another is done"
+                    assert tie.flags & (SUCCESS if outcome else FAILURE), "another ended badly"
+                    if not tie.flags & FAILURE:
+                        assert self.succeeded.get(other), "a task runs after what never ran well"
+                    if tie.flags & FOLLOW:
+                        followed.append(other)
+        begun = {key[0] for key in engine.begun}
+        assert not followed or begun.intersection(followed), "a task runs where no other ran"
+
+    def was_not_run(self, task_id: int, why: str) -> None:
+        """A task is told not to have run because of others: one must have ended badly, or be unknown, or nowhere."""
+        links = self.links[task_id]
+        in_turn = why.endswith(
+            ("which is itself", "which waits for it in turn, perhaps through others")
+        )
+        assert in_turn or any(
+            tie.flags & FOLLOW
+            or (outcome := self.machine.store.outcome(other)) is None
+            or not tie.flags & (SUCCESS if outcome else FAILURE)
+            for tie in links.ties
+            for start, stop in tie.ranges
+            for other in range(start, stop)
+        )
 
     def judge(
         self, task_id: int, status: Status, attempt: int, error: tuple[str, str] | None
@@ -222,6 +286,9 @@ class TaskStory(RuleBasedStateMachine):
                 assert task_id in self.withdrawn
                 begun = [key for engine in self.engines.values() for key in engine.begun]
                 assert attempt == 0 or (task_id, attempt) not in begun or self.retries[task_id]
+        elif error is not None and error[0] == "DependencyFailed":
+            self.was_not_run(task_id, error[1])
+            assert not self.succeeded.get(task_id), "a task ran that is said not to have run"
         else:
             assert status is Status.FAILED or (error is not None and error[0] == "TaskTimeout")
             assert (
@@ -263,6 +330,8 @@ class TaskStory(RuleBasedStateMachine):
                 st.sampled_from([0.0, 0.0, 2.0]),
                 st.sampled_from([b"f", b"g", b"h"]),
                 st.integers(0, 2),
+                LINKS,
+                st.sampled_from([None] * 6 + [frozenset({0, 1}), frozenset({1, 9})]),
             ),
             min_size=1,
             max_size=12,
@@ -272,7 +341,7 @@ class TaskStory(RuleBasedStateMachine):
     def submit(
         self,
         client: bytes,
-        tasks: list[tuple[bytes, int, int, float, bytes, int]],
+        tasks: list[tuple[bytes, int, int, float, bytes, int, Wishes, frozenset[int] | None]],
         repeat: bool,
     ) -> None:
         machine = self.machine
@@ -281,7 +350,7 @@ class TaskStory(RuleBasedStateMachine):
             return
         submissions: list[Submission] = []
         account = machine.clients.accounts[who.uuid]
-        for depend, retries, priority, timeout, kind, recoveries in tasks:
+        for depend, retries, priority, timeout, kind, recoveries, wishes, targets in tasks:
             if account.arrived + len(submissions) >= account.credit[0]:
                 break
             if not who.ids:
@@ -290,10 +359,20 @@ class TaskStory(RuleBasedStateMachine):
                 who.ids = list(range(lease.start, lease.stop))
             task_id = who.ids.pop(0)
             options = TaskTerms(
-                machine.templates.get(kind), retries, priority, timeout, depend=depend
+                machine.templates.get(kind),
+                retries,
+                priority,
+                timeout,
+                depend=depend,
+                targets=targets,
             )
+            links = self.links_of(wishes, task_id)
             plain = TaskTerms(machine.templates.get(kind))
-            submissions.append((task_id, options, b"payload", [(plain, b"recovery")] * recoveries))
+            companions: list[Companion] = [(plain, b"recovery")] * recoveries
+            if links:
+                self.links[task_id] = links
+                companions.insert(0, (links, b""))
+            submissions.append((task_id, options, b"payload", companions))
             self.retries[task_id] = retries + recoveries
             self.submitted[task_id] = client
             who.submitted[task_id] = submissions[-1]
@@ -303,6 +382,21 @@ class TaskStory(RuleBasedStateMachine):
             self.arrive(who.uuid, submissions)
             assert machine.dropped == before + len(submissions)
         self.settle()
+
+    def links_of(self, wishes: Wishes, task_id: int) -> Links:
+        """What a task says of others: of such that were submitted, of one to come, and of one that never will."""
+        known = sorted(self.submitted)
+        ties: dict[int, list[int]] = {}
+        for flags, distance in wishes:
+            chosen = known[-1 - distance % len(known)] if known else task_id + 3
+            if distance >= 10:
+                chosen = task_id + distance - 10
+            if distance == 12:
+                # The other client may be about to submit it.
+                ids = [each for who in self.clients.values() for each in who.ids]
+                chosen = ids[0] if ids else 10**9
+            ties.setdefault(flags, []).append(chosen)
+        return Links.pack(ties.items())
 
     def arrive(self, client: bytes, submissions: list[Submission]) -> None:
         records = self.machine.clients.admit(client, submissions, self.now)
@@ -560,6 +654,7 @@ class TaskStory(RuleBasedStateMachine):
                 for record in self.machine.tasks.values()
                 if record.options.timeout and record.worker is not None
             ]
+            self.timed_out.update(timed)
             for task_id in timed:
                 self.failures[task_id] += 1
             self.machine.tick(self.now)
@@ -594,7 +689,8 @@ class TaskStory(RuleBasedStateMachine):
         who.connected = True
         self.machine.clients.joined(who.uuid)
         self.settle()
-        account = self.machine.clients.resynchronised(who.uuid, who.missing(), self.now)
+        ranges = [(each, each + 1) for each in sorted(who.failed)]
+        account = self.machine.clients.resynchronised(who.uuid, who.missing(), self.now, ranges)
         self.settle()
         self.submit_again(who, account)
         self.settle()
@@ -616,11 +712,21 @@ class TaskStory(RuleBasedStateMachine):
         def made(terms: TaskTerms) -> TaskTerms:
             measured = self.machine.templates.get(b"again")
             return TaskTerms(
-                measured, terms.retries, terms.priority, terms.timeout, depend=terms.depend
+                measured,
+                terms.retries,
+                terms.priority,
+                terms.timeout,
+                depend=terms.depend,
+                targets=terms.targets,
             )
 
-        task_id, terms, payload, recovery = submission
-        return task_id, made(terms), payload, [(made(each), data) for each, data in recovery]
+        task_id, terms, payload, companions = submission
+        return (
+            task_id,
+            made(terms),
+            payload,
+            [(each if isinstance(each, Links) else made(each), data) for each, data in companions],
+        )
 
     # -- the journal, and the death of the controller
 
@@ -633,6 +739,10 @@ class TaskStory(RuleBasedStateMachine):
             if isinstance(entry, Batch):
                 for task_id in entry.ids:
                     journal.done.add(task_id)
+                for finished in entry.finished:
+                    journal.places[finished.id] = self.engines.get(finished.engine)
+                    if finished.status:
+                        journal.failed.add(finished.id)
                 for parcel_number in entry.over:
                     _, submissions = journal.parcels.pop(parcel_number)
                     assert all(each[0] in journal.done for each in submissions)
@@ -652,6 +762,7 @@ class TaskStory(RuleBasedStateMachine):
         self.questions.clear()
         self.retracts.clear()
         self.stops.clear()
+        self.searches.clear()
         self.repeatable.clear()
         for who in self.clients.values():
             who.connected = False
@@ -674,7 +785,8 @@ class TaskStory(RuleBasedStateMachine):
     def read_journal(self) -> None:
         machine, journal = self.machine, self.journal
         for task_id in journal.done:
-            machine.store.succeeded.add(task_id)
+            failed = task_id in journal.failed
+            (machine.store.failed if failed else machine.store.succeeded).add(task_id)
         uuids = [who.uuid for who in self.clients.values()]
         accounts = {uuid: machine.clients.add(uuid) for uuid in {*uuids, *journal.leases}}
         written = {each[0] for _, parcel in journal.parcels.values() for each in parcel}
@@ -695,10 +807,9 @@ class TaskStory(RuleBasedStateMachine):
             live = [each for each in submissions if each[0] not in journal.done]
             parcel = Parcel(number, len(live))
             for each in live:
-                task_id, terms, payload, recovery = self.of_this_machine(each)
+                task_id, terms, payload, companions = self.of_this_machine(each)
                 record = TaskRecord(task_id, accounts[client], terms, payload, self.now, parcel)
-                if recovery:
-                    record.in_trouble().recovery = list(recovery)
+                record.accompany(companions)
                 records.append(record)
         for account in accounts.values():
             account.released = account.arrived - sum(each.client is account for each in records)
@@ -706,6 +817,17 @@ class TaskStory(RuleBasedStateMachine):
         machine.restore(records, sorted(self.engines), self.now)
         for uuid in accounts.keys() - set(uuids):
             machine.clients.gone(uuid, self.now)
+
+    @precondition(lambda self: self.searches)
+    @rule()
+    def places_are_found(self) -> None:
+        found: dict[int, int | None] = {}
+        for task_id in self.searches.pop().task_ids:
+            engine = self.journal.places.get(task_id)
+            there = engine is not None and self.engines.get(engine.id) is engine
+            found[task_id] = engine.id if there and engine is not None else None
+        self.machine.predecessors.located(found)
+        self.settle()
 
     @rule(client=st.sampled_from(CLIENTS), data=st.data())
     def client_asks(self, client: bytes, data: st.DataObject) -> None:
@@ -751,7 +873,7 @@ class TaskStory(RuleBasedStateMachine):
             self.engine_comes()
         # Dependencies that were deadly, for all that engines told, are not asked for by themselves.
         self.spin()
-        for _ in range(1000):
+        for turn in range(1000):
             if not self.machine.tasks and not self.journal.waiting:
                 break
             self.pass_time(0.5)
@@ -761,6 +883,10 @@ class TaskStory(RuleBasedStateMachine):
                 self.engine_gives_back()
             while self.stops:
                 self.engine_stops()
+            while self.searches:
+                self.places_are_found()
+            if turn % 100 == 99:
+                self.end_what_waits()
             for engine in list(self.engines.values()):
                 while engine.begin() is not None:
                     self.run_well(engine)
@@ -775,6 +901,14 @@ class TaskStory(RuleBasedStateMachine):
             assert not lacking, f"nobody told the client what became of {sorted(lacking)}"
         for engine in self.engines.values():
             assert not engine.kept, f"engine {engine.id} keeps {engine.kept} for ever"
+
+    def end_what_waits(self) -> None:
+        """Abort what waits for engines, or for tasks of the other client, that will never come."""
+        for record in list(self.machine.tasks.values()):
+            if record.state in (QUEUED, WAITING):  # some were ended by those before
+                self.machine.abort(record.id, self.now)
+                self.aborted.add(record.id)
+        self.settle()
 
 
 class JournalledStory(TaskStory):

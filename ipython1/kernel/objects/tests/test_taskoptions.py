@@ -10,7 +10,14 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from ipython1.kernel.basics.taskinterfaces import ITask
-from ipython1.kernel.objects.taskobjects import BaseTask, MapTask, StringTask
+from ipython1.kernel.objects.after import After
+from ipython1.kernel.objects.taskobjects import (
+    BaseTask,
+    MapTask,
+    StringTask,
+    TaskResult,
+    TaskValue,
+)
 from ipython1.kernel.objects.taskoptions import (
     DEFAULTS,
     NAMES,
@@ -21,10 +28,11 @@ from ipython1.kernel.objects.taskoptions import (
     options_of,
     shows_options,
 )
+from ipython1.kernel.wire.tasklinks import FOLLOW, SUCCESS, Links, Tie
 
 OPTIONS = (
     "clear_before=False, clear_after=False, retries=0, recovery_task=None, depend=None, "
-    "timeout=None, priority=0"
+    "timeout=None, priority=0, after=(), follow=(), targets=None"
 )
 
 
@@ -68,7 +76,7 @@ class SignatureTests(unittest.SynchronousTestCase):
         self.assertEqual(
             shown(function),
             "self, retries=5, *, clear_before=False, clear_after=False, recovery_task=None, "
-            "depend=None, timeout=None, priority=0",
+            "depend=None, timeout=None, priority=0, after=(), follow=(), targets=None",
         )
         self.assertIn(":param priority: ", function.__doc__ or "")
 
@@ -76,10 +84,11 @@ class SignatureTests(unittest.SynchronousTestCase):
 class AttributeTests(unittest.SynchronousTestCase):
     def test_by_position_and_by_name(self) -> None:
         other = MapTask(abs)
-        task = StringTask("a", "a", {"b": 1}, True, True, 2, other, callable, 0.5, 7)
+        given = (True, True, 2, other, callable, 0.5, 7, (3,), (4, 5), (0,))
+        task = StringTask("a", "a", {"b": 1}, *given)
         self.assertEqual((task.pull, task.push), ("a", {"b": 1}))
         values = [getattr(task, name) for name in NAMES]
-        self.assertEqual(values, [True, True, 2, other, callable, 0.5, 7])
+        self.assertEqual(values, list(given))
         named = MapTask(abs, (1,), **dict(zip(NAMES, values, strict=True)))  # type: ignore[arg-type]
         self.assertEqual(options_of(named), options_of(task))
 
@@ -100,9 +109,9 @@ class AttributeTests(unittest.SynchronousTestCase):
         self.assertRaisesRegex(
             TypeError, "^MapTask got the option 'clear_before' twice", *twice, clear_before=True
         )
-        many = "^Own got 8 options, but there are only 7"
+        many = "^Own got 11 options, but there are only 10"
         own = type("Own", (BaseTask,), {})
-        self.assertRaisesRegex(TypeError, many, own, *range(8))
+        self.assertRaisesRegex(TypeError, many, own, *range(11))
 
     def test_objects_that_only_provide_the_interface(self) -> None:
         """Those that were written before an option came need not have it."""
@@ -114,6 +123,60 @@ class AttributeTests(unittest.SynchronousTestCase):
 
         self.assertEqual(options_of(Own()), TaskOptions(retries=2))
         self.assertRaisesRegex(TypeError, "expected a task", options_of, "a = 1")
+
+
+class OthersTests(unittest.SynchronousTestCase):
+    """What tasks say of other tasks, and of engines."""
+
+    def test_ids_results_and_wishes(self) -> None:
+        result = TaskResult(7, 0, 0.0, 0.0, 0.0, lambda *given: TaskValue())
+        task = StringTask("a", after=3, follow=[result, After([5, 6], failure=True)])
+        self.assertEqual(task.after, (3,))
+        self.assertEqual(task.follow, (7, After((5, 6), True, True)))
+        task.after = (number for number in (4, 5))
+        self.assertEqual(task.after, (4, 5))
+        task.after = None
+        self.assertEqual(task.after, ())
+        self.assertEqual(StringTask("a", after=0).after, (0,), "0 is an id as others are")
+
+    def test_what_they_say_is_packed_shortly(self) -> None:
+        links = options_of(StringTask("a", after=[9, *range(1000, 5000)], follow=9)).links
+        assert links is not None
+        self.assertLess(len(links), 12)
+        self.assertEqual(Links.unpack(links).ties, links.ties)
+        self.assertEqual(links.ties, (Tie(SUCCESS | FOLLOW, ((9, 10),)), Tie(1, ((1000, 5000),))))
+        self.assertIsNone(options_of(StringTask("a", after=[])).links)
+        far = range(0, 10**7, 300)
+        self.assertRaisesRegex(
+            ValueError, "cannot run after 33334 tasks", StringTask, "a", after=far
+        )
+
+    def test_what_cannot_be_meant(self) -> None:
+        for wrong in ("12", 1.5, [True], {"a": 1}, [[1]], object()):
+            self.assertRaisesRegex(TypeError, "after must be", StringTask, "a", after=wrong)
+            self.assertRaisesRegex(TypeError, "follow must be", MapTask, abs, follow=wrong)
+        self.assertRaisesRegex(ValueError, "must be from 0", StringTask, "a", after=-1)
+        self.assertRaisesRegex(ValueError, "never come true", After, 1, False, False)
+        self.assertRaisesRegex(TypeError, "success must be", After, 1, "yes")
+        task = StringTask("a", recovery_task=StringTask("b", after=1))
+        self.assertRaisesRegex(
+            ValueError, "neither after nor follow", check_options, options_of(task)
+        )
+
+    def test_targets(self) -> None:
+        self.assertEqual(StringTask("a", targets=3).targets, (3,))
+        self.assertEqual(StringTask("a", targets=[5, 1, 5]).targets, (1, 5))
+        wanted = {"gpu": True}
+        task = StringTask("a", targets=wanted)
+        wanted["gpu"] = False
+        self.assertEqual(task.targets, {"gpu": True}, "it is as it was when it was given")
+        self.assertTrue(task.targets({"gpu": True, "name": "x"}))
+        self.assertFalse(task.targets({"gpu": False}))
+        self.assertFalse(task.targets({}))
+        for wrong in ("all", True, [True], 1.5, {1: 2}):
+            self.assertRaisesRegex(TypeError, "targets", StringTask, "a", targets=wrong)
+        for empty in ([], {}, -1, [2**31]):
+            self.assertRaisesRegex(ValueError, "targets", StringTask, "a", targets=empty)
 
 
 class CheckTests(unittest.SynchronousTestCase):

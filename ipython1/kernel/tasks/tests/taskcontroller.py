@@ -145,7 +145,7 @@ class ModelController:
         self.safe.leases.append([start, self._next_id, start])
         return start, self._next_id
 
-    def _ask_resync(self, missing: Any, functions: list[str]) -> Any:
+    def _ask_resync(self, missing: Any, functions: list[str], failed: Any) -> Any:
         known = self.known
         left = {task_id for start, stop in read_ranges(missing) for task_id in range(start, stop)}
         for task_id in known.tasks.keys() - left:

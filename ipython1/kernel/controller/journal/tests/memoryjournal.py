@@ -54,6 +54,8 @@ class Disk:
     succeeded: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     cleared: set[int] = field(default_factory=set)
+    past_succeeded: set[int] = field(default_factory=set)
+    past_failed: set[int] = field(default_factory=set)
     results: dict[int, tuple[bytes, StoredResult]] = field(default_factory=dict)
     commands: dict[tuple[bytes, int], CommandRow] = field(default_factory=dict)
     over: dict[tuple[bytes, int], CommandRow] = field(default_factory=dict)
@@ -107,6 +109,8 @@ class MemoryJournal:
             succeeded=_ids(disk.succeeded),
             failed=_ids(disk.failed),
             cleared=_ids({task_id for task_id in disk.cleared if task_id in submitted}),
+            past_succeeded=_ids(disk.past_succeeded),
+            past_failed=_ids(disk.past_failed),
             commands=tuple(disk.commands.values()),
             outcomes=tuple(notes),
         )
@@ -277,6 +281,10 @@ class MemoryJournal:
         def call() -> None:
             for task_id in IdSet(ranges):
                 self.disk.cleared.add(task_id)
+                if task_id in self.disk.succeeded:
+                    self.disk.past_succeeded.add(task_id)
+                if task_id in self.disk.failed:
+                    self.disk.past_failed.add(task_id)
                 self.disk.succeeded.discard(task_id)
                 self.disk.failed.discard(task_id)
                 kept = self.disk.results.pop(task_id, None)

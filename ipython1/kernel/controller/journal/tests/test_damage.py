@@ -128,7 +128,8 @@ class DamageCase(JournalCase):
 
 
 def shown(recovered: Recovered) -> Recovered:
-    ids = {name: getattr(recovered, name).ranges() for name in ("succeeded", "failed", "cleared")}
+    names = ("succeeded", "failed", "cleared", "past_succeeded", "past_failed")
+    ids = {name: getattr(recovered, name).ranges() for name in names}
     return replace(recovered, **ids)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from ipython1.kernel.basics.error import JournalError
+from ipython1.kernel.controller.journal import tasktables
 from ipython1.kernel.controller.journal.journal import FULL, WritingJournal
 from ipython1.kernel.controller.journal.opening import JournalSettings, open_store
 from ipython1.kernel.controller.journal.payloads import LARGE
@@ -333,8 +334,24 @@ class KeepingTests(JournalCase):
         self.assertEqual(list(self.recovered.failed), [n + 1 for n in expected])
         # Needed, so that they are not run again.
         self.assertEqual(list(self.recovered.cleared), [n for n in range(100) if n % 10 < 2])
+        # Other tasks may still be submitted that run after them.
+        first = [10 * n for n in range(500)]
+        self.assertEqual(list(self.recovered.past_succeeded), [*first, *range(20_000, 20_004)])
+        self.assertEqual(list(self.recovered.past_failed), [n + 1 for n in first])
         [partly] = store.tasks.results.partly.values()
         self.assertEqual(partly.ranges(), [(20_000, 20_004)])
+        store.close()
+        self.patch(tasktables, "MOST_RANGES", 10)
+        store = self.stored([1000.0])
+        for number in range(JOIN_AT + 5):
+            results = [ResultBatch(CLIENT, 1.0, [50_000 + 2 * number], [])]
+            store.write(Plan(ticket=6000 + number, results=results))
+        self.assertEqual(self.tidied(store), [])
+        store.close()
+        store = self.stored([1000.0])
+        self.assertEqual(list(self.recovered.cleared), [n for n in range(100) if n % 10 < 2])
+        self.assertLess(len(self.recovered.past_succeeded), 20)
+        self.assertEqual(list(self.recovered.failed), [n + 1 for n in expected])
         store.close()
 
     def test_small_rows_of_results_are_joined(self) -> None:
