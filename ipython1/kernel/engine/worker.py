@@ -20,6 +20,7 @@ from ipython1.core.stacks import has_other_threads
 from ipython1.core.texts import short_repr
 from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.engine.failuretexts import note_of
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.commands import COMMANDS, CommandKind, Failed
 from ipython1.kernel.objects.serialize import LIVE_FROM
@@ -90,7 +91,8 @@ class CommandRunner:
         return self._failed(Failed(record))
 
     def _failed(self, failure: Failed) -> Outcome:
-        return Outcome(self._service.id, messages.FAILED, failure.pack())
+        note = note_of(failure.record)
+        return Outcome(self._service.id, messages.FAILED, failure.pack(), note=note)
 
 
 def _as_live(buffers: Buffers) -> Buffers:

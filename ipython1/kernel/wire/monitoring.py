@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from ipython1.kernel.basics.error import ProtocolError
@@ -200,6 +201,54 @@ class News:
     work: tuple[WorkInfo, ...] = ()
     spans: tuple[Span, ...] = ()
     failures: tuple[FailureInfo, ...] = ()
+
+
+_PARTS: Final[tuple[tuple[str, type[Any]], ...]] = (
+    ("engines", EngineInfo),
+    ("work", WorkInfo),
+    ("spans", Span),
+    ("failures", FailureInfo),
+)
+_READERS: Final = {
+    part: attrgetter(*(field.name for field in fields(kind))) for part, kind in _PARTS
+}
+
+
+def pack_news(news: News) -> dict[str, Any]:
+    """News as a JSON value: each engine, span, ... is a list of its fields."""
+    packed: dict[str, Any] = {
+        "mark": news.mark,
+        "whole": news.whole,
+        "time": news.time,
+        "started": news.started,
+        "name": news.name,
+        "clients": news.clients,
+        "tasks": asdict(news.tasks),
+        "traffic": asdict(news.traffic),
+        "gone": news.gone,
+    }
+    for part, read in _READERS.items():
+        rows = getattr(news, part)
+        if rows:
+            packed[part] = list(map(read, rows))
+    return packed
+
+
+def unpack_news(value: Any) -> News:
+    """Read what :func:`pack_news` made.
+
+    :raises ProtocolError: if it is malformed.
+    """
+    try:
+        rest = dict(value)
+        for part, kind in _PARTS:
+            rest[part] = tuple([kind(*row) for row in rest.get(part, ())])
+        rest["gone"] = tuple(rest["gone"])
+        return News(
+            **rest | {"tasks": TaskCounts(**rest["tasks"]), "traffic": Traffic(**rest["traffic"])}
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise ProtocolError(f"the controller's answer is malformed: {problem}") from None
 
 
 def pack_entry(entry: EngineInfo | HistoryEntry) -> dict[str, Any]:

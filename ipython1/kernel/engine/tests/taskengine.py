@@ -63,6 +63,8 @@ class Runner:
         self.functions: dict[bytes, bytes] = {}
         self.lacking: dict[bytes, str] = {}
 
+    note = None
+
     def run(self, payload: bytes, stopping: Callable[[], bool]) -> tuple[Status, bytes, float]:
         self.told.log.append(("run", payload))
         try:

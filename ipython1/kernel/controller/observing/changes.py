@@ -1,0 +1,113 @@
+"""What has changed since when; pure state.
+
+Each thing that people look at (an engine, a span, some work, a failure) is an *item*, one object for as long as it is
+shown.  An item that changes waits; when it is *released* it gets the next version.  Who looks gives the version up to
+which it knows everything, its *mark*, and gets the items with later ones.
+
+===========  ============================================  ===========================================
+an item is   on                                            becomes
+===========  ============================================  ===========================================
+(any)        :meth:`~Changes.changed`                      waiting, in the place it has if it waits
+waiting      :meth:`~Changes.release`, first come first    released, with the highest version
+released     :meth:`~Changes.changed`                      waiting, and still released as it was
+any          :meth:`~Changes.forget`                       (gone)
+===========  ============================================  ===========================================
+
+Not more than :data:`RATE` items are released in a second, however fast they change and however many ask.  So a question
+costs what can be shown, not what has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+RATE: Final = 2000
+"""Items that are released in a second."""
+
+BURST: Final = 500
+"""Items that are released at once, at most."""
+
+MOST: Final = 1000
+"""Items in one answer, unless that has all of them."""
+
+Item = TypeVar("Item")
+
+
+class Changes(Generic[Item]):
+    """Items, which are told apart by identity or by what makes them equal, and when they changed.
+
+    :param first: the first version.  Those of an earlier controller should all be lower.
+    :ivar version: the last one that was given.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.version = first
+        self._floor = first
+        self._released: dict[Item, int] = {}
+        self._waiting: dict[Item, None] = {}
+        self._room = float(BURST)
+        self._last = 0.0
+
+    def changed(self, item: Item) -> None:
+        """An item is new or has changed."""
+        self._waiting[item] = None
+
+    def forget(self, item: Item) -> None:
+        """An item is not shown any more; who knows it finds out otherwise."""
+        self._waiting.pop(item, None)
+        self._released.pop(item, None)
+
+    def begin_anew(self) -> None:
+        """Not all changes were told; all marks so far are void."""
+        self.version += 1
+        self._floor = self.version
+
+    def release(self, now: float) -> None:
+        """Give versions to what waits, as far as that is due at this time."""
+        self._room = min(float(BURST), self._room + (now - self._last) * RATE)
+        self._last = now
+        count = min(int(self._room), len(self._waiting))
+        if count == len(self._waiting):
+            self.release_all()
+        else:
+            for item in [item for item, _ in zip(self._waiting, range(count), strict=False)]:
+                del self._waiting[item]
+                self._release(item)
+        self._room -= count
+
+    def release_all(self) -> None:
+        """Give versions to all that waits."""
+        waiting, self._waiting = self._waiting, {}
+        for item in waiting:
+            self._release(item)
+
+    def _release(self, item: Item) -> None:
+        self.version += 1
+        self._released.pop(item, None)
+        self._released[item] = self.version
+
+    def knows(self, mark: int) -> bool:
+        """Whether what has changed since a mark is known."""
+        return self._floor <= mark <= self.version
+
+    def since(self, mark: int) -> tuple[list[Item], int]:
+        """The items that were released after ``mark``, the earliest first, up to :data:`MOST`; and the next mark."""
+        found: list[Item] = []
+        for item, version in reversed(self._released.items()):
+            if version <= mark:
+                break
+            found.append(item)
+        found.reverse()
+        if len(found) <= MOST:
+            return found, self.version
+        return found[:MOST], self._released[found[MOST - 1]]
+
+    def everything(self) -> tuple[list[Item], int]:
+        """All items, and the next mark."""
+        self.release_all()
+        return list(self._released), self.version
+
+    def __iter__(self) -> Iterator[Item]:
+        """All items that were released."""
+        return iter(self._released)
