@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ipython1.kernel.controller.scheduling.accounts import Finished
 from ipython1.kernel.controller.scheduling.prefetch import Measured
@@ -144,17 +144,16 @@ class Works:
 
     def submitted(self, records: Sequence[TaskRecord], now: float) -> None:
         """Tasks of one client have come, or are there after a restart."""
-        terms: TaskTerms | None = None
-        count = 0
-        first = records[0]
+        terms = [record.options for record in records]
+        # Mostly all are alike, and to see that must not cost much: this is called for all tasks, whoever looks.
+        if terms.count(terms[0]) == len(terms) and records[0].client is records[-1].client:
+            self._add(records[0], _terms_of(records[0]), len(records), now)
+            return
+        groups: dict[tuple[int, int], list[TaskRecord]] = {}
         for record in records:
-            if record.options is not terms or record.client is not first.client:
-                if terms is not None:
-                    self._add(first, terms, count, now)
-                terms, first, count = _terms_of(record), record, 0
-            count += 1
-        if terms is not None:
-            self._add(first, terms, count, now)
+            groups.setdefault((id(record.options), id(record.client)), []).append(record)
+        for group in groups.values():
+            self._add(group[0], _terms_of(group[0]), len(group), now)
 
     def _add(self, first: TaskRecord, terms: TaskTerms, count: int, now: float) -> None:
         submitted = self._epoch(first.submitted)
@@ -181,41 +180,38 @@ class Works:
             del self._by_kind[kind]
         self._forget(work)
 
-    def finished(self, done: Iterable[Finished]) -> None:
-        """Tasks are done; those that follow each other are mostly alike."""
-        terms: object = None
-        client: object = None
-        good = bad = 0
-        seconds = completed = 0.0
-        task: TaskRecord | None = None
+    def finished(self, done: Sequence[Finished]) -> None:
+        """Tasks are done; several at a time are those of one engine that all succeeded."""
+        tasks: Any = [finished.task for finished in done]
+        terms = [task.options for task in tasks]
+        first = done[0]
+        if terms.count(terms[0]) == len(terms) and first.client is done[-1].client:
+            seconds = sum([finished.duration for finished in done])
+            self._count(tasks[0], len(done), not first.status, seconds, first.completed)
+            return
+        groups: dict[tuple[int, int], list[Finished]] = {}
         for finished in done:
-            one = finished.task
-            if one.options is not terms or finished.client is not client:
-                if task is not None:
-                    self._count(task, good, bad, seconds, completed)
-                task, terms, client = one, one.options, finished.client  # type: ignore[assignment]
-                good = bad = 0
-                seconds = 0.0
-            if finished.status:
-                bad += 1
-            else:
-                good += 1
-            seconds += finished.duration
-            completed = finished.completed
-        if task is not None:
-            self._count(task, good, bad, seconds, completed)
+            task = finished.task
+            groups.setdefault((id(task.options), id(finished.client)), []).append(finished)
+        for group in groups.values():
+            seconds = sum([finished.duration for finished in group])
+            tasks = group[0].task
+            self._count(tasks, len(group), not group[0].status, seconds, first.completed)
 
     def _count(
-        self, task: TaskRecord, good: int, bad: int, seconds: float, completed: float
+        self, task: TaskRecord, count: int, good: bool, seconds: float, completed: float
     ) -> None:
         terms = _terms_of(task)
         work = self._by_kind.get((task.client.uuid, terms.measured))
-        if work is not None:
-            work.succeeded += good * terms.weight
-            work.failed += bad * terms.weight
-            work.seconds += seconds
-            work.completed = max(work.completed, self._epoch(completed))
-            self._changed(work)
+        if work is None:
+            return
+        if good:
+            work.succeeded += count * terms.weight
+        else:
+            work.failed += count * terms.weight
+        work.seconds += seconds
+        work.completed = max(work.completed, self._epoch(completed))
+        self._changed(work)
 
     def items_failed(self, task: TaskRecord, count: int) -> None:
         """So many items of a task that succeeded have failed."""
