@@ -104,7 +104,9 @@ class MonitorSession:
                 self._answer(ident, {"value": answer})
 
     def _news(self, mark: int = 0) -> Deferred[Any]:
-        return self._monitor.news(int(mark)).addCallback(pack_news)
+        if not isinstance(mark, int):
+            raise ProtocolError(f"a mark is a whole number, not {mark!r:.40}")
+        return self._monitor.news(mark).addCallback(pack_news)
 
     def _history(self, limit: int = 100, before: float | None = None) -> Deferred[Any]:
         return self._monitor.history(limit, before).addCallback(

@@ -17,6 +17,8 @@ from ipython1.kernel.wire.taskwire import Result, Status
 
 IDLE: Final = "idle"
 
+_LONGEST: Final = 1e8
+
 
 class Observed(Protocol):
     """What an engine's watch needs of the whole.
@@ -99,8 +101,11 @@ class EngineWatch:
         :param age: seconds since the last of them ended.
         """
         whole = self._whole
-        durations = [result[3] for result in results]
-        begun = moment = whole.epoch(whole.now()) - age - sum(durations)
+        ended = whole.epoch(whole.now()) - min(age, _LONGEST)
+        whole_time = sum([result[3] for result in results])
+        if whole_time > _LONGEST:  # what an engine says may be anything
+            return
+        begun = moment = ended - whole_time
         group: object = None
         first: TaskRecord | None = None
         count = failed = 0

@@ -347,7 +347,7 @@ class Observer:
         machine = self._machine
         if machine is None or now < self._surveyed:
             return
-        self._surveyed = now + max(0.05, len(machine.workers) / SURVEYED)
+        self._surveyed = now + max(0.0, len(machine.workers) / SURVEYED - 0.02)
         heads = [head for worker in machine.workers.values() if (head := worker.first())]
         self.works.running_are(heads)
         store = machine.store

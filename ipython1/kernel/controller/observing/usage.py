@@ -19,6 +19,7 @@ from ipython1.kernel.host.processusage import ProcessUsage, usage_of
 STALE: Final = 10.0
 """Seconds after the last answer of an engine, beside the usual interval, that its values count."""
 
+_MOST: Final = 1e12
 _LEAST_CPU: Final = 1.0
 _LEAST_MEMORY: Final = 0.01
 
@@ -110,9 +111,10 @@ class Usage:
             clock, cpu, memory = answer["usage"]
             found = ProcessUsage(float(cpu), None if memory is None else int(memory))
             clock = float(clock)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             return
-        self._found(now, clock, found)
+        if 0 <= found.cpu <= _MOST and 0 <= clock <= _MOST and 0 <= (found.memory or 0) < 2**62:
+            self._found(now, clock, found)
 
     def _failed(self, failure: Failure) -> None:
         self._asking = False

@@ -36,6 +36,8 @@ DIGITS: Final = 4
 CODE: Final = "code"
 """What tasks do that are not calls of a function; their code is not told."""
 
+_LONGEST: Final = 1e9
+
 _MOST_WORDS: Final = 1000
 
 _NAME: Final = re.compile(r"[\w.<>]+")
@@ -209,7 +211,8 @@ class Works:
             work.succeeded += count * terms.weight
         else:
             work.failed += count * terms.weight
-        work.seconds += seconds
+        if seconds < _LONGEST:  # what an engine says may be anything
+            work.seconds += seconds
         work.completed = max(work.completed, self._epoch(completed))
         self._changed(work)
 

@@ -1,0 +1,40 @@
+"""What processes use, as the system tells it and as its portable stand-in does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.daemon.osprocess import PORTABLE_VARIABLE
+from ipython1.kernel.host.processstate import ProcessName, name_process
+from ipython1.kernel.host.processusage import own_usage, usage_of
+
+
+class UsageTests(SynchronousTestCase):
+    def check(self) -> None:
+        own = own_usage()
+        assert own.memory is not None
+        self.assertGreater(own.memory, 2**20)
+        self.assertGreater(own.cpu, 0.0)
+        with subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+        ) as child:
+            name = name_process(child.pid)
+            assert name is not None
+            found = usage_of(name)
+            assert found is not None and found.memory is not None
+            self.assertGreater(found.memory, 0)
+            self.assertLess(found.cpu, 60.0)
+            other = ProcessName(child.pid, name.started + 1)
+            self.assertIsNone(usage_of(other), "its pid has passed to another process")
+        self.assertIsNone(usage_of(name))
+
+    def test_here(self) -> None:
+        self.check()
+
+    def test_elsewhere(self) -> None:
+        self.patch(os, "environ", os.environ | {PORTABLE_VARIABLE: "1"})
+        self.check()
