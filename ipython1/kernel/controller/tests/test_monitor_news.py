@@ -126,7 +126,8 @@ class NewsTests(NewsCase):
         self.assertEqual((sorted(e.id for e in everything.engines), everything.gone), ([1, 2], ()))
         self.cluster.add_engine(0)
         news = self.news(news.mark)
-        self.assertEqual(([engine.id for engine in news.engines], news.gone), ([0], ()))
+        self.assertIn(0, [engine.id for engine in news.engines])
+        self.assertEqual(news.gone, ())
 
     def test_a_map_counts_items(self) -> None:
         mark = self.news().mark
