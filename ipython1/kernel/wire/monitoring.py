@@ -1,4 +1,4 @@
-"""What those who may only look get to know of engines and of what was run: never code, names or objects."""
+"""What those who only look get to know of engines and of what was run: no objects, and code only in tracebacks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class EngineInfo:
 
     :ivar host: the name of its host.
     :ivar away: whether its connection is lost, and the controller waits for it.
-    :ivar doing: what it does, such as ``'idle'`` or ``'execute'``.
+    :ivar doing: what it does: ``'idle'``, ``'task'``, or the method of a command, such as ``'execute'``; ``'command'``
+        for one from before the controller was started again.
     :ivar queued: the number of commands that wait for it.
-    :ivar what: what that is, in a few words, for people: a task's function, for example; empty if it is not known.
-    :ivar since: when it began with that, in seconds since the epoch by the controller's clock; None if it is idle.
+    :ivar what: what that is, for people: a task's function, ``'code'`` for a task without one; empty for a command.
+    :ivar since: when it began with that, in seconds since the epoch by the controller's clock; None if it is idle or
+        that is not known.
     :ivar tasks: the number of tasks that the engine has, the one it runs included.
     :ivar cpu: what its process uses, in percent of one processor; None if that is not known (yet).
     :ivar memory: resident memory of its process, in bytes; None if that is not known (yet).
@@ -90,11 +92,11 @@ class WorkInfo:
     """Tasks of one client that do the same: a map, or all calls of a function.
 
     :ivar key: names it for as long as the controller knows it.
-    :ivar what: the function, for people, as :attr:`OptionsSpec.what <ipython1.kernel.wire.taskwire.OptionsSpec.what>`.
+    :ivar what: the function, for people; ``'code'`` for tasks without one.
     :ivar label: whose it is, ``user@host``; empty if that is not known any more.
-    :ivar unit: what is counted: ``'items'`` of a map, or ``'tasks'``.
+    :ivar unit: what is counted: ``'items'`` of a map that are grouped into tasks, or ``'tasks'``.
     :ivar total: how many were submitted so far.
-    :ivar running: how many run now.
+    :ivar running: how many engines run some of it now.
     :ivar seconds: what one takes on average; None if none is done.
     :ivar submitted: when the first was submitted, in seconds since the epoch.
     :ivar completed: when the last was done, if all are done; else None.
@@ -117,13 +119,16 @@ class WorkInfo:
 class Span:
     """What an engine did for some time.  Short tasks of the same kind, one after the other, are one span.
 
+    An engine has no two spans that begin at the same time: one that comes again with the same ``engine`` and the same
+    ``begun`` has grown.
+
     :ivar kind: ``'task'`` or ``'command'``.
     :ivar id: the first task's id, or the command's number.
     :ivar what: the function or the method.
     :ivar begun: in seconds since the epoch, by the controller's clock.
     :ivar ended: the same.
     :ivar count: the number of tasks in it.
-    :ivar failed: how many of these failed.
+    :ivar failed: how many of these failed, or had items of a map that failed.
     """
 
     engine: int
@@ -139,6 +144,8 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class FailureInfo:
     """A task or command that failed.
+
+    Items of a map that failed in one task are one failure: that of the first.
 
     :ivar engine: the engine's id; None if no engine ran it.
     :ivar error: ``'ZeroDivisionError: division by zero'``; empty if the controller may not tell it.
@@ -158,6 +165,8 @@ class FailureInfo:
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """What goes through the controller.
+
+    Bytes are those of messages, before encryption, without what goes through shared memory.
 
     :ivar received: bytes in a second, of the last few seconds.
     :ivar sent: the same.

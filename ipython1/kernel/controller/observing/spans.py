@@ -20,6 +20,9 @@ MOST: Final = 20_000
 
 _SHORTEST: Final = 0.05
 
+_APART: Final = 2e-4
+"""Seconds between the beginnings of two spans of an engine, at least, so that these name them."""
+
 DIGITS: Final = 4
 """Of times that are told, after the point."""
 
@@ -117,6 +120,8 @@ class Spans:
                 last.failed += failed
                 self._changed(last)
                 return last
+            begun = max(begun, last.begun + _APART)
+            ended = max(begun, ended)
         span = SpanRecord(engine, kind, ident, what, group, begun, ended, count, failed)
         self._all.append(span)
         self._changed(span)

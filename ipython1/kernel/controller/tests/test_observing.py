@@ -136,6 +136,14 @@ class SpansTests(SynchronousTestCase):
         three = self.add(two, 24.0, 25.0)
         self.assertLessEqual(three.begun, three.ended)
 
+    def test_no_two_of_an_engine_begin_at_the_same_time(self) -> None:
+        last = None
+        begun = set()
+        for _ in range(20):
+            last = self.add(last, 10.0, 10.0, None)
+            begun.add(last.told().begun)
+        self.assertEqual(len(begun), 20)
+
     def test_the_more_engines_the_longer_they_are(self) -> None:
         for engines in (4, 1000):
             self.spans.engines_are(engines)
