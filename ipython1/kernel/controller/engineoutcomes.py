@@ -28,7 +28,10 @@ class CommandWatch(Protocol):
         error: tuple[str, str] | None = None,
         note: Note | None = None,
     ) -> None:
-        """It is over."""
+        """It is over.
+
+        :param note: what its engine tells of a failure, also of some items of a map.
+        """
 
 
 class NoWatch:
@@ -62,7 +65,7 @@ def unpack_outcome(meta: bytes) -> tuple[bytes, int, tuple[str, str] | None, Not
     if status not in _STATUSES:
         raise ProtocolError(f"an engine's outcome has the unknown status {status}")
     error = note = None
-    if len(meta) > after and status == messages.FAILED:
+    if len(meta) > after and status in (messages.OK, messages.FAILED):
         note = unpack_note(meta[after:])
     elif len(meta) > after:
         try:

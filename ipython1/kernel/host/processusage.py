@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import cache
+from time import process_time  # user code may replace the one in the module
 from typing import Final, NamedTuple
 
 from ipython1.daemon import osprocess
@@ -30,7 +30,7 @@ class ProcessUsage(NamedTuple):
 def own_usage() -> ProcessUsage:
     """What this process uses."""
     found = _usage_of(os.getpid())
-    return ProcessUsage(time.process_time(), None if found is None else found[1].memory)
+    return ProcessUsage(process_time(), None if found is None else found[1].memory)
 
 
 def usage_of(process: ProcessName) -> ProcessUsage | None:

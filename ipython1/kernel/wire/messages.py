@@ -424,7 +424,7 @@ class Outcome(NamedTuple):
     :ivar status: :data:`OK`, :data:`FAILED` (the user's code raised) or :data:`REFUSED` (the kernel failed it).
     :ivar buffers: what it gave, or what was raised, still pickled.
     :ivar error: the kernel's own error, when it was refused.
-    :ivar note: on the engine, when it failed: what those who look are told.
+    :ivar note: on the engine, when it failed, or items of a map did: what those who look are told.
     """
 
     engine_id: int

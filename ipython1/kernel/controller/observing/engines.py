@@ -80,7 +80,7 @@ class EngineWatch:
     ) -> None:
         """A command that was sent is over."""
         whole = self._whole
-        failed = status != messages.OK
+        failed = status != messages.OK or note is not None
         if failed:
             if error is not None:
                 text = f"{error[0]}: {error[1]}"

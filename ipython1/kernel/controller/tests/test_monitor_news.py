@@ -171,6 +171,17 @@ class NewsTests(NewsCase):
         self.assertTrue(task.error.startswith("TypeError: unsupported operand"))
         self.assertEqual(self.news(news.mark).failures, (), "each is told once")
 
+    def test_items_of_a_map_on_engines(self) -> None:
+        mark = self.news().mark
+        self.assertRaises(CompositeError, self.mec.map, reciprocal, [1, 0, 2, 4])
+        news = self.news(mark)
+        [failure] = news.failures
+        self.assertEqual(
+            (failure.kind, failure.what, failure.engine, failure.error),
+            ("command", "map", 0, "ZeroDivisionError: division by zero"),
+        )
+        self.assertEqual({(s.engine, s.failed) for s in news.spans}, {(0, 1), (1, 0)})
+
     def test_errors_may_be_left_out(self) -> None:
         self.cluster.controller.observer.failures.with_texts = False
         self.assertRaises(CompositeError, self.mec.execute, "hush = 1/0", targets=1)
