@@ -59,7 +59,7 @@ def real(clock: Clock) -> None:
     tasks = clock.plan.numbers.get("costs_tasks", 30_000)
     with RealCluster(ENGINES, ["--journal=off"]) as cluster, contextlib.ExitStack() as ends:
         os.environ["IPYTHONDIR"] = str(cluster.ipython_dir)
-        mec = ends.enter_context(client.MultiEngineClient())
+        mec = ends.enter_context(contextlib.closing(client.MultiEngineClient()))
         tc = ends.enter_context(client.TaskClient())
         task = client.Task("pass")
 
