@@ -77,7 +77,8 @@ class MonitorClient:
         seconds, the answer has everything, which its ``whole`` says.  The first answer after a pause takes a quarter of
         a second, in which the controller measures rates.
 
-        An answer has only so much of what changes all the time; the rest follows with the next ones.
+        An answer has only so many spans, and only so much of what changes all the time; the rest follows with the next
+        ones.
 
         :param mark: the ``mark`` of the last answer; default: 0, for everything.
         """

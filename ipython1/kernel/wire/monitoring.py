@@ -185,7 +185,7 @@ class News:
 
     :ivar mark: what to give at the next look.
     :ivar whole: whether this is everything, not only what has changed, as at the first look, or if that was too long
-        ago.
+        ago.  Only of the spans the rest follows with the next answers.
     :ivar time: now, by the controller's clock, in seconds since the epoch.
     :ivar started: when the controller was started.
     :ivar name: the cluster id; empty for the default cluster.
@@ -193,7 +193,8 @@ class News:
     :ivar engines: those that have changed.
     :ivar gone: ids of engines that are not there any more.
     :ivar work: what has changed of it; the latest 200 are kept.
-    :ivar spans: those that have ended, or have grown since; the last five minutes are kept.
+    :ivar spans: those that have ended, or have grown since, the earliest first, 500 at most; the last five minutes are
+        kept.
     :ivar failures: new ones, the latest last; the latest 200 are kept.
     """
 

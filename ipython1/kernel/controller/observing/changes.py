@@ -1,8 +1,8 @@
 """What has changed since when; pure state.
 
 Each thing that people look at (an engine, a span, some work, a failure) is an *item*, one object for as long as it is
-shown.  An item that changes waits; when it is *released* it gets the next version.  Who looks gives the version up to
-which it knows everything, its *mark*, and gets the items with later ones.
+shown.  An item that changes waits; when it is *released* it gets the next version.  Who looks says up to which version
+it knows everything, and gets the items with later ones.
 
 ===========  ============================================  ===========================================
 an item is   on                                            becomes
@@ -19,7 +19,6 @@ costs what can be shown, not what has happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 
 RATE: Final = 2000
@@ -28,7 +27,7 @@ RATE: Final = 2000
 BURST: Final = 500
 """Items that are released at once, at most."""
 
-MOST: Final = 1000
+MOST: Final = 500
 """Items in one answer, unless that has all of them."""
 
 Item = TypeVar("Item")
@@ -37,13 +36,11 @@ Item = TypeVar("Item")
 class Changes(Generic[Item]):
     """Items, which are told apart by identity or by what makes them equal, and when they changed.
 
-    :param first: the first version.  Those of an earlier controller should all be lower.
-    :ivar version: the last one that was given.
+    :ivar version: the last one that was given; the first is 1.
     """
 
-    def __init__(self, first: int) -> None:
-        self.version = first
-        self._floor = first
+    def __init__(self) -> None:
+        self.version = 0
         self._released: dict[Item, int] = {}
         self._waiting: dict[Item, None] = {}
         self._room = float(BURST)
@@ -57,11 +54,6 @@ class Changes(Generic[Item]):
         """An item is not shown any more; who knows it finds out otherwise."""
         self._waiting.pop(item, None)
         self._released.pop(item, None)
-
-    def begin_anew(self) -> None:
-        """Not all changes were told; all marks so far are void."""
-        self.version += 1
-        self._floor = self.version
 
     def release(self, now: float) -> None:
         """Give versions to what waits, as far as that is due at this time."""
@@ -87,15 +79,11 @@ class Changes(Generic[Item]):
         self._released.pop(item, None)
         self._released[item] = self.version
 
-    def knows(self, mark: int) -> bool:
-        """Whether what has changed since a mark is known."""
-        return self._floor <= mark <= self.version
-
-    def since(self, mark: int) -> tuple[list[Item], int]:
-        """The items that were released after ``mark``, the earliest first, up to :data:`MOST`; and the next mark."""
+    def since(self, known: int) -> tuple[list[Item], int]:
+        """The items with versions after ``known``, the earliest first, up to :data:`MOST`; and what is known then."""
         found: list[Item] = []
         for item, version in reversed(self._released.items()):
-            if version <= mark:
+            if version <= known:
                 break
             found.append(item)
         found.reverse()
@@ -104,10 +92,6 @@ class Changes(Generic[Item]):
         return found[:MOST], self._released[found[MOST - 1]]
 
     def everything(self) -> tuple[list[Item], int]:
-        """All items, and the next mark."""
+        """All items, and what is known then."""
         self.release_all()
         return list(self._released), self.version
-
-    def __iter__(self) -> Iterator[Item]:
-        """All items that were released."""
-        return iter(self._released)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from twisted.logger import Logger
+
 from ipython1.kernel.controller.command import Command
 from ipython1.kernel.controller.observing.spans import DIGITS, SpanRecord, Spans
 from ipython1.kernel.controller.observing.usage import Usage
@@ -14,6 +16,8 @@ from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.failurenotes import Note
 from ipython1.kernel.wire.monitoring import COMMAND, TASK, EngineInfo
 from ipython1.kernel.wire.taskwire import Result, Status
+
+log = Logger()
 
 IDLE: Final = "idle"
 
@@ -52,19 +56,21 @@ class EngineWatch:
     """Watches one engine; the engine and those who send to it tell it what happens.
 
     :ivar usage: what its process uses.
+    :ivar gone: whether it is not there any more, and so is not shown.
     """
 
     def __init__(self, whole: Observed, engine: QueuedEngine) -> None:
         self._whole = whole
         self.engine = engine
         self.usage = Usage(engine, self.turn)
+        self.gone = False
         self._last: SpanRecord | None = None
 
     # -- events
 
     def turn(self) -> None:
         """Something about it has changed."""
-        if self._whole.on:
+        if self._whole.on and not self.gone:
             self._whole.changed(self)
 
     def began(self, command: Command) -> None:
@@ -79,6 +85,18 @@ class EngineWatch:
         note: Note | None = None,
     ) -> None:
         """A command that was sent is over."""
+        try:
+            self._ended(command, status, error, note)
+        except Exception:
+            log.failure("a command cannot be shown")
+
+    def _ended(
+        self,
+        command: Command,
+        status: int,
+        error: tuple[str, str] | None,
+        note: Note | None,
+    ) -> None:
         whole = self._whole
         failed = status != messages.OK or note is not None
         if failed:

@@ -1,7 +1,9 @@
 """All that the controller knows for those who look.
 
 :class:`Observer` is told what happens, by the registry of engines, by the engines' commands and by the Task interface,
-and answers :meth:`Observer.news`.
+and answers :meth:`Observer.news`.  A mark names what its holder knows: up to which version the present, and up to
+which the timeline.  An answer to a mark that is not known has all of the present; the timeline follows in pieces, so
+that nothing else has to wait for it.
 
 ==============  =========================================  ==========================================================
 it is           on                                         becomes
@@ -54,6 +56,7 @@ SURVEYED: Final = 2000
 """Engines that are gone through in a second to count what runs."""
 
 _MOST_GONE: Final = 1000
+_MOST_MARKS: Final = 5000
 
 
 class Counts(Protocol):
@@ -83,7 +86,7 @@ class Gone:
         self.engine_id = engine_id
 
 
-Item: TypeAlias = EngineWatch | SpanRecord | WorkRecord | FailureRecord | Gone
+Item: TypeAlias = EngineWatch | WorkRecord | FailureRecord | Gone
 
 
 class Observer:
@@ -112,10 +115,13 @@ class Observer:
         self.started = self.epoch(clock.seconds())
         self.name = ""
         self.on = False
-        # The versions of an earlier controller are lower, as it gave fewer than a million in a second.
-        self._changes: Changes[Item] = Changes(int(wall() * 1e6))
+        self._changes: Changes[Item] = Changes()
+        self._timeline: Changes[SpanRecord] = Changes()
+        # The marks of an earlier controller are others, as it gave fewer than a million in a second.
+        self._mark = int(wall() * 1e6)
+        self._marks: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self.changed = self._changes.changed
-        self.spans = Spans(self.changed, self._changes.forget)
+        self.spans = Spans(self._timeline.changed, self._timeline.forget)
         self.works = Works(self.changed, self._changes.forget, self.epoch)
         self.failures = Failures(self.changed, self._changes.forget)
         self._engines: dict[int, EngineWatch] = {}
@@ -147,7 +153,7 @@ class Observer:
         """There is an engine, perhaps with the id of one that was there before."""
         old = self._engines.get(engine.id)
         if old is not None:
-            self._changes.forget(old)
+            self._not_there(old)
         watch = self._engines[engine.id] = EngineWatch(self, engine)
         engine.watched_by(watch)
         self.engine_changed(engine.id)
@@ -167,7 +173,7 @@ class Observer:
         watch = self._engines.pop(engine_id, None)
         if watch is None:
             return
-        self._changes.forget(watch)
+        self._not_there(watch)
         self.spans.engines_are(len(self._engines))
         if self.on:
             gone = self._gone[engine_id] = Gone(engine_id)
@@ -175,6 +181,10 @@ class Observer:
             if len(self._gone) > _MOST_GONE:
                 _, oldest = self._gone.popitem(last=False)
                 self._changes.forget(oldest)
+
+    def _not_there(self, watch: EngineWatch) -> None:
+        watch.gone = True
+        self._changes.forget(watch)
 
     def command_failed(self, engine_id: int, command: Command, error: str, traceback: str) -> None:
         self.failures.add(
@@ -205,7 +215,10 @@ class Observer:
 
     def accepted(self, records: Sequence[TaskRecord]) -> None:
         """Tasks of one client are there."""
-        self.works.submitted(records, self.now())
+        try:
+            self.works.submitted(records, self.now())
+        except Exception:
+            log.failure("new tasks cannot be shown")
 
     def runs_ended(
         self,
@@ -218,16 +231,19 @@ class Observer:
 
         :param age: seconds since the last of them ended.
         """
-        if self.on:
-            if notes:
-                noted = {place for place, _ in notes}
-                results = [
-                    (*row[:2], Status.FAILED if place in noted else row[2], *row[3:])
-                    for place, row in enumerate(results)
-                ]
-            watch, worker = self._engines.get(engine_id), self.worker_of(engine_id)
-            if watch is not None and worker is not None:
-                watch.tasks_ended(worker.outstanding, results, age)
+        watch, worker = self._engines.get(engine_id), self.worker_of(engine_id)
+        if not self.on or watch is None or worker is None:
+            return
+        if notes:
+            noted = {place for place, _ in notes}
+            results = [
+                (*row[:2], Status.FAILED if place in noted else row[2], *row[3:])
+                for place, row in enumerate(results)
+            ]
+        try:
+            watch.tasks_ended(worker.outstanding, results, age)
+        except Exception:
+            log.failure("what engine {id} did cannot be shown", id=engine_id)
 
     def note(self, results: Sequence[Result], notes: Iterable[PlacedNote]) -> None:
         """This is told of some of the results that the machine gets now, by their place among them."""
@@ -236,6 +252,13 @@ class Observer:
     def finished(self, done: Sequence[Finished]) -> None:
         """Tasks are done."""
         self.done += len(done)
+        try:
+            self._finished(done)
+        except Exception:
+            # Whatever is wrong with what is shown, their results must not suffer.
+            log.failure("tasks that are done cannot be shown")
+
+    def _finished(self, done: Sequence[Finished]) -> None:
         self.works.finished(done)
         if self._notes or done[0].status or done[-1].status:
             for finished in done:
@@ -282,7 +305,7 @@ class Observer:
     def _begin(self) -> None:
         self.on = True
         self._offset = self._wall() - self._clock.seconds()
-        self._changes.begin_anew()
+        self._marks.clear()
         for gone in self._gone.values():
             self._changes.forget(gone)
         self._gone.clear()
@@ -359,10 +382,15 @@ class Observer:
     def _news(self, mark: int) -> News:
         now = self.now()
         self._survey(now)
-        changes = self._changes
+        changes, timeline = self._changes, self._timeline
         changes.release(now)
-        whole = not changes.knows(mark)
-        items, mark = changes.everything() if whole else changes.since(mark)
+        timeline.release(now)
+        known = self._marks.get(mark)
+        items, present = changes.everything() if known is None else changes.since(known[0])
+        spans, past = timeline.since(0 if known is None else known[1])
+        whole = known is None
+        if known != (present, past):
+            mark = self._new_mark(present, past)
         done, received, sent = self._rate.rates()
         tasks = self._tasks
         counts = (tasks.scheduled, tasks.pending, tasks.succeeded, tasks.failed)
@@ -380,9 +408,16 @@ class Observer:
             tuple(
                 each.told(self._label_of(each.client)) for each in items if type(each) is WorkRecord
             ),
-            tuple(each.told() for each in items if type(each) is SpanRecord),
+            tuple(each.told() for each in spans),
             tuple(each.told for each in items if type(each) is FailureRecord),
         )
+
+    def _new_mark(self, present: int, past: int) -> int:
+        self._mark += 1
+        self._marks[self._mark] = (present, past)
+        if len(self._marks) > _MOST_MARKS:
+            self._marks.popitem(last=False)
+        return self._mark
 
 
 def _refusal(finished: Finished) -> str:

@@ -35,7 +35,10 @@ class SpanRecord:
         the engine.
     """
 
-    __slots__ = ("begun", "count", "ended", "engine", "failed", "group", "id", "kind", "what")
+    __slots__ = (
+        *("begun", "count", "ended", "engine", "failed", "group", "id", "kind", "what"),
+        "_told",
+    )
 
     def __init__(
         self,
@@ -58,13 +61,24 @@ class SpanRecord:
         self.ended = ended
         self.count = count
         self.failed = failed
+        self._told: Span | None = None
+
+    def grow(self, ended: float, count: int, failed: int) -> None:
+        """The engine has done more of the same."""
+        self.ended = max(self.ended, ended)
+        self.count += count
+        self.failed += failed
+        self._told = None
 
     def told(self) -> Span:
         """It for those who look."""
-        begun, ended = round(self.begun, DIGITS), round(self.ended, DIGITS)
-        return Span(
-            self.engine, self.kind, self.id, self.what, begun, ended, self.count, self.failed
-        )
+        told = self._told
+        if told is None:
+            begun, ended = round(self.begun, DIGITS), round(self.ended, DIGITS)
+            told = self._told = Span(
+                self.engine, self.kind, self.id, self.what, begun, ended, self.count, self.failed
+            )
+        return told
 
 
 class Spans:
@@ -115,9 +129,7 @@ class Spans:
                 and begun - last.ended <= self.longest / 2
                 and ended - last.begun <= self.longest
             ):
-                last.ended = max(last.ended, ended)
-                last.count += count
-                last.failed += failed
+                last.grow(ended, count, failed)
                 self._changed(last)
                 return last
             begun = max(begun, last.begun + _APART)

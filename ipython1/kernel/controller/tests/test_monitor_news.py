@@ -74,6 +74,29 @@ class NewsTests(NewsCase):
         news = self.news(news.mark)
         self.assertEqual((news.spans, news.work, news.failures, news.gone), ((), (), (), ()))
 
+    def test_a_long_timeline_comes_in_pieces(self) -> None:
+        mark = self.news().mark
+        observer = self.cluster.controller.observer
+        begun = observer.epoch(observer.now())
+        for number in range(1200):
+            moment = begun + number / 100
+            observer.spans.add(None, 0, "task", number, "f", None, moment, moment + 0.01)
+        numbers: list[int] = []
+        for _ in range(12):
+            news = self.news(mark)
+            mark = news.mark
+            self.assertLessEqual(len(news.spans), 500)
+            numbers += [span.id for span in news.spans]
+        self.assertEqual(numbers, list(range(1200)))
+        news = self.news()
+        self.assertTrue(news.whole)
+        numbers = [span.id for span in news.spans]
+        for _ in range(2):
+            news = self.news(news.mark)
+            self.assertEqual((news.whole, news.failures), (False, ()))
+            numbers += [span.id for span in news.spans]
+        self.assertEqual(numbers, list(range(1200)))
+
     def test_several_can_look(self) -> None:
         _, another = self.cluster.connect(self.face, messages.MONITOR)
         mark = self.news().mark
@@ -82,7 +105,8 @@ class NewsTests(NewsCase):
         answer = another.ask("news", mark=mark)
         self.cluster.pump.run()
         second = unpack_news(self.successResultOf(answer))
-        self.assertEqual((first.spans, first.mark), (second.spans, second.mark))
+        self.assertEqual(first.spans, second.spans)
+        self.assertEqual(len(first.spans), 1)
 
     def test_engines_say_what_they_do_and_since_when(self) -> None:
         mark = self.news().mark
@@ -241,6 +265,31 @@ class NewsTests(NewsCase):
         self.pass_time(1.0)
         news = self.news(news.mark)
         self.assertEqual({(each.cpu, each.memory) for each in news.engines}, {(0.0, 2**25)})
+
+    def test_what_cannot_be_shown_costs_no_result(self) -> None:
+        observer = self.cluster.controller.observer
+        self.news()
+
+        def broken(*args: Any) -> None:
+            raise RuntimeError("broken")
+
+        self.patch(observer.works, "submitted", broken)
+        self.patch(observer.works, "finished", broken)
+        self.patch(observer.spans, "add", broken)
+        self.assertEqual(self.tc.map(reciprocal, [1, 2]), [1.0, 0.5])
+        self.mec.execute("a = 5", targets=0)
+        self.assertEqual(self.mec.pull("a", targets=0), [5])
+        self.assertGreater(len(self.flushLoggedErrors(RuntimeError)), 0)
+
+    def test_an_engine_that_is_gone_is_not_shown_again(self) -> None:
+        mark = self.news().mark
+        engine = self.cluster.controller.engines[0]
+        self.cluster.engines[0].kill()
+        self.cluster.pump.run()
+        news = self.news(mark)
+        self.assertEqual(news.gone, (0,))
+        engine.commands.watch.turn()
+        self.assertEqual(self.news(news.mark).engines, ())
 
     def test_a_mark_is_a_number(self) -> None:
         for mark in ("x", None, 1.5, [1]):

@@ -28,7 +28,7 @@ from ipython1.kernel.wire.taskwire import OptionsSpec, Status
 
 class ChangesTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.changes: Changes[str] = Changes(1000)
+        self.changes: Changes[str] = Changes()
 
     def look(self, mark: int, now: float = 100.0) -> tuple[list[str], int]:
         self.changes.release(now)
@@ -54,15 +54,6 @@ class ChangesTests(SynchronousTestCase):
         self.changes.forget("a")
         self.assertEqual(self.look(mark)[0], [])
         self.assertEqual(self.changes.everything()[0], [])
-
-    def test_marks_of_others_are_not_known(self) -> None:
-        self.changes.changed("a")
-        _, mark = self.changes.everything()
-        self.assertTrue(self.changes.knows(mark))
-        for other in (0, -5, 999, mark + 1):
-            self.assertFalse(self.changes.knows(other), other)
-        self.changes.begin_anew()
-        self.assertFalse(self.changes.knows(mark))
 
     def test_all_get_their_turn_however_fast_all_change(self) -> None:
         names = [str(number) for number in range(5 * BURST)]
