@@ -120,13 +120,16 @@ class TaskResults:
                 outbox.post(*frame, link)
             return
         small: list[Result] = []
+        age += sum([row[3] for row in rows])
         for number, row in enumerate(rows, first):
             task_id, attempt, status, duration, payload = row
             if len(payload) <= taskwire.INLINE:
                 small.append(row)
+                age -= duration
                 continue
             self._send_small(link, number - len(small), small, age)
             small = []
+            age -= duration
             head = taskwire.pack_result_head(task_id, attempt, status, duration)
             head += pack_notes(age, self._notes_of([row]))
             outbox.post_large(taskwire.RESULTS, number, head, [payload], link)
@@ -187,7 +190,8 @@ class TaskResults:
             self._batches.clear()
             self._size = self._number = 0
             self.full = False
-            self._notes = {key: note for key, note in self._notes.items() if key == but}
+            # The main thread may add one meanwhile.
+            self._notes = {key: note for key, note in list(self._notes.items()) if key == but}
             self._new.extend(row for row in rows if (row[0], row[1]) == but)
 
     def keys(self) -> list[tuple[int, int]]:

@@ -460,7 +460,7 @@ Result: TypeAlias = tuple[int, int, int, float, Bytes]
 
 
 def pack_results(
-    results: Iterable[Result],
+    results: Sequence[Result],
     first: int,
     age: float = 0.0,
     notes: Mapping[int, Note] | None = None,
@@ -476,12 +476,12 @@ def pack_results(
         (pack(task_id, attempt, len(payload), status, duration), payload)
         for task_id, attempt, status, duration, payload in results
     ]
-    whole = pack_notes(age)
 
     def meta(begin: int, end: int) -> bytes:
+        since = age + sum([result[3] for result in results[end:]])
         if not notes:
-            return whole
-        return pack_notes(age, {i - begin: note for i, note in notes.items() if begin <= i < end})
+            return pack_notes(since)
+        return pack_notes(since, {i - begin: n for i, n in notes.items() if begin <= i < end})
 
     return _pack_table(RESULTS, rows, first, meta)
 
