@@ -111,7 +111,8 @@ def tasks(view: Viewer, tc: Any) -> None:
         assert sum(span.count for span in spans) == mine
         for span in spans:
             assert begun - 0.1 <= span.begun and span.ended <= time.time() + 0.1
-            assert 0.29 <= (span.ended - span.begun) / span.count < 5, span
+            # One that was told late, on a machine with much to do, takes some time of the next.
+            assert 0.1 <= (span.ended - span.begun) / span.count < 5, span
 
 
 def maps(view: Viewer, tc: Any) -> None:
@@ -154,8 +155,13 @@ def commands(view: Viewer, mec: Any) -> None:
     assert view.news.traffic.received > 0 and view.news.traffic.sent > 0, view.news
 
 
-def another_controller(view: Viewer, mec: Any) -> None:
-    """Marks of an earlier controller are void; the new one has been told not to tell errors."""
+def another_controller(view: Viewer, mec: Any, tc: Any) -> None:
+    """Marks of an earlier controller are void; the new one has been told not to tell errors.
+
+    It counts the tasks that are not done.
+    """
+    ids = [tc.run(client.MapTask(busy, (0.4,))) for _ in range(8)]
+    tc.flush()
     ini = DIRECTORY / "ipython1.kernel.ini"
     ini.touch(mode=0o600)
     ini.write_text("[monitor]\nfailures = False\n")
@@ -165,6 +171,9 @@ def another_controller(view: Viewer, mec: Any) -> None:
     assert news.started > old and news.whole and news.mark > mark, news
     view.until(lambda: len(view.engines) == 4 and not any(e.away for e in view.engines.values()))
     assert not view.failures
+    work = view.work_of("busy")
+    assert 0 < work.total <= 8 and work.succeeded == work.total, work
+    tc.barrier(ids)
     try:
         mec.execute("hush = 1/0", targets=1)
     except client.CompositeError:
@@ -179,7 +188,7 @@ def main() -> None:
     tasks(view, tc)
     maps(view, tc)
     commands(view, mec)
-    another_controller(view, mec)
+    another_controller(view, mec, tc)
     mec.kill(targets=3)
     view.until(lambda: sorted(view.engines) == [0, 1, 2])
     print("it sees what happens")

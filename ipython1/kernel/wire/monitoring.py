@@ -122,6 +122,9 @@ class Span:
     An engine has no two spans that begin at the same time: one that comes again with the same ``engine`` and the same
     ``begun`` has grown.
 
+    Durations are the engine's.  The end is when the controller heard of it, less the time for which the engine had
+    waited to tell it, so both are late by the time that a message takes; engines' clocks do not matter.
+
     :ivar kind: ``'task'`` or ``'command'``.
     :ivar id: the first task's id, or the command's number.
     :ivar what: the function or the method.
