@@ -19,9 +19,12 @@ class UsageTests(SynchronousTestCase):
         assert own.memory is not None
         self.assertGreater(own.memory, 2**20)
         self.assertGreater(own.cpu, 0.0)
+        program = "import sys; print('ready', flush=True); sys.stdin.read()"
         with subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
             name = name_process(child.pid)
             assert name is not None
             found = usage_of(name)
