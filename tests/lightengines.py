@@ -32,9 +32,10 @@ from typing import Any, Final
 from ipython1.core.results import CommandResult
 from ipython1.kernel.host.furl import Furl
 from ipython1.kernel.host.hosts import host_identity, user_label
+from ipython1.kernel.host.processusage import own_usage
 from ipython1.kernel.objects.commands import EXECUTE
 from ipython1.kernel.tub import tubs
-from ipython1.kernel.wire import frames, messages
+from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 from ipython1.kernel.wire.payload import join_inline
@@ -47,14 +48,22 @@ CODE: Final = "pass"
 """What the engines are told to execute."""
 
 
+TASK_SECONDS: Final = 0.002
+"""What they say that a task has taken."""
+
+
 class LightEngine:
-    """Registers as an engine, and answers each command as if it had executed :data:`CODE`."""
+    """Registers as an engine, and answers each command as if it had executed :data:`CODE`.
+
+    It ends each task at once, as if that had taken :data:`TASK_SECONDS`.
+    """
 
     def __init__(self, flusher: TurnFlusher) -> None:
         self.id = -1
         self._tub = tubs.make_tub()
         self._link = FrameLink(flusher, self)
         self._answer = b""
+        self._row = 0
 
     async def register(self, furl: Furl, reactor: Any) -> None:
         """Connect to the controller and register.
@@ -88,6 +97,16 @@ class LightEngine:
         if kind == frames.COMMAND:
             origin = bytes(meta[: messages.ORIGIN_SIZE])
             self._link.send(frames.OUTCOME, ident, origin + bytes((messages.OK,)), self._answer)
+        elif kind == taskwire.RUN:
+            runs = taskwire.unpack_runs(payload)
+            done = [(task_id, attempt, 0, TASK_SECONDS, b"") for task_id, attempt, _, _ in runs]
+            for parts, size in taskwire.pack_results(done, self._row + 1):
+                self._link.send_packed(parts, size)
+            self._row += len(done)
+        elif kind == frames.STATUS:
+            usage = (time.monotonic(), *own_usage())
+            answer = {"running": None, "pid": os.getpid(), "usage": usage}
+            self._link.send(frames.REPLY, ident, b"", messages.pack_json(answer))
         elif kind == frames.STOP:
             self._link.abort("it was told to stop")
 

@@ -22,6 +22,7 @@ module            holds
 ``scale``         many light engines on one controller
 ``million``       a million tasks
 ``costs``         what the journal costs
+``watched``       what it costs to be looked at
 ``journal``       the journal alone
 ``codec``         one message in the codecs
 ================  ====================================================================================

@@ -26,6 +26,7 @@ QUICK_NUMBERS = {
     "million": 1000,
     "costs_tasks": 200,
     "costs_window": 300,
+    "watched_light": 2000,
     "costs_results": 600,
     "journal_results": 3000,
 }

@@ -28,6 +28,7 @@ TITLES = {
     "million": "A million tasks",
     "journal": "The journal alone",
     "costs": "What the journal costs",
+    "watched": "What it costs to be looked at",
     "codec": "One message",
 }
 

@@ -119,6 +119,18 @@ _ROWS: Final = (
     Row("costs_journal", "costs", "size of the journal then", "MB"),
     Row("costs_restart", "costs", "from kill -9 of the controller until it serves", "s"),
     Row("costs_restart_memory", "costs", "memory of the new controller", "MB"),
+    Row("watched_tasks_alone", "watched", "no-op tasks one by one, nobody looks", "/s"),
+    Row("watched_tasks", "watched", "while somebody looks ten times in a second", "/s"),
+    Row("watched_call_alone", "watched", "blocking execute, nobody looks", "ms"),
+    Row("watched_call", "watched", "while somebody looks", "ms"),
+    Row("watched_look", "watched", "a look while light engines run tasks", "ms", along="engines"),
+    Row("watched_size", "watched", "its answer", "KB", along="engines"),
+    Row("watched_whole", "watched", "a look at everything", "ms", along="engines"),
+    Row(
+        "watched_cpu", "watched", "of the controller, for ten looks a second", "%", along="engines"
+    ),
+    Row("watched_light_alone", "watched", "tasks, nobody looks", "/s", along="engines"),
+    Row("watched_light", "watched", "while somebody looks", "/s", along="engines"),
     Row("codec_write", "codec", "writing a message", "us", along="bytes"),
     Row("codec_read", "codec", "reading it", "us", along="bytes"),
     Row("codec_round_trip", "codec", "there and back over TLS, one process", "us", along="bytes"),
@@ -132,7 +144,7 @@ ROWS: Final[Mapping[str, Row]] = {row.name: row for row in _ROWS}
 PARTS: Final = ("import", "startup", "calls", "data", "tasks", "scale")
 """What a run measures unless it is told otherwise."""
 
-EXTRA_PARTS: Final = ("million", "journal", "costs", "codec")
+EXTRA_PARTS: Final = ("million", "journal", "costs", "watched", "codec")
 """Slow or inner parts, which run only when they are named."""
 
 SHARED_PARTS: Final = ("startup", "calls", "data", "tasks")

@@ -9,7 +9,13 @@ from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.resultlist import QueueStatusList
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread
 from ipython1.kernel.wire.messages import MONITOR
-from ipython1.kernel.wire.monitoring import EngineInfo, HistoryEntry, unpack_entries
+from ipython1.kernel.wire.monitoring import (
+    EngineInfo,
+    HistoryEntry,
+    News,
+    unpack_entries,
+    unpack_news,
+)
 
 
 class MonitorClient:
@@ -62,6 +68,21 @@ class MonitorClient:
     def task_status(self, verbose: bool = False) -> dict[str, Any]:
         """Return how many tasks are scheduled, pending, succeeded and failed; or their ids."""
         return dict(self._ask("task_status", verbose=verbose))
+
+    def news(self, mark: int = 0) -> News:
+        """Return what has changed since an earlier look: engines, counts of tasks, work, a timeline, failures.
+
+        Call it again and again, up to ten times in a second, each time with the ``mark`` of the answer before; begin
+        with 0.  If the controller does not know that mark, because it was started again or nobody has asked for ten
+        seconds, the answer has everything, which its ``whole`` says.  The first answer after a pause takes a quarter of
+        a second, in which the controller measures rates.
+
+        An answer has only so many spans, and only so much of what changes all the time; the rest follows with the next
+        ones.
+
+        :param mark: the ``mark`` of the last answer; default: 0, for everything.
+        """
+        return unpack_news(self._ask("news", mark=mark))
 
     def history(self, limit: int = 100, before: float | None = None) -> list[HistoryEntry]:
         """Return what was run, the latest first, as far as the controller's journal goes back.

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
+from ipython1.kernel.config.monitorsettings import MONITOR
 from ipython1.kernel.host.clientconfig import CLIENT
 from ipython1.kernel.host.furl import check_host, check_location
 from ipython1.kernel.launchers import BUILT_IN, known_kind
@@ -487,4 +488,4 @@ CLUSTER = Section(
     ),
 )
 
-SETTINGS = (CONTROLLER, TASK, JOURNAL, ENGINE, MPI, CLUSTER, CLIENT)
+SETTINGS = (CONTROLLER, TASK, MONITOR, JOURNAL, ENGINE, MPI, CLUSTER, CLIENT)

@@ -38,10 +38,12 @@ class Command:
     :ivar key: what names it for ever: ``(origin, number)``.
     :ivar on_outcome: called once with the first :class:`Outcome`.
     :ivar ended: whether that has come.
+    :ivar begun: when it was sent to its engine last, in seconds of the controller's clock.
     :ivar transfer: the number of the bulk transfer that takes its data to the engine, if there is one.
     """
 
     __slots__ = (
+        "begun",
         "confirms",
         "data",
         "ended",
@@ -68,6 +70,7 @@ class Command:
         self.confirms = confirms
         self.on_outcome: Callable[[Outcome], object] | None = None
         self.ended = False
+        self.begun = 0.0
         self.transfer: int | None = None
 
     @property

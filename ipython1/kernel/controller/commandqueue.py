@@ -124,6 +124,10 @@ class CommandQueue(Generic[C]):
         """The command of this name, if it is done and its outcome is not confirmed."""
         return self._ended.get(key)
 
+    def __len__(self) -> int:
+        """How many commands were not sent."""
+        return len(self._waiting)
+
     def __bool__(self) -> bool:
         return bool(self._waiting or self._sent is not None or self._strangers)
 

@@ -12,12 +12,13 @@ from ipython1.kernel.basics.error import (
     EngineDied,
     KernelError,
     NotStarted,
-    ProtocolError,
     QueueCleared,
+    to_wire,
 )
 from ipython1.kernel.controller.command import KEPT_HERE, Command, Outcome, describe
 from ipython1.kernel.controller.commandqueue import CommandQueue, Key
 from ipython1.kernel.controller.confirmations import Confirmations
+from ipython1.kernel.controller.engineoutcomes import CommandWatch, NoWatch, unpack_outcome
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
@@ -29,34 +30,10 @@ A_STRANGER: Final = "(a command of a client that has not come back)"
 """What is shown of a command from before the controller's restart."""
 
 
-_STATUSES: Final = (messages.OK, messages.FAILED, messages.REFUSED, messages.UNRECEIVED)
-
-
 @lru_cache(maxsize=16)
 def _confirm_frame(origin: bytes, first: int, count: int) -> bytes:
     """The same for all engines that have had the same commands."""
     return frames.pack_frame(frames.CONFIRM, first, messages.pack_confirm(origin, count))
-
-
-def _unpack_outcome(meta: bytes) -> tuple[bytes, int, tuple[str, str] | None]:
-    """The origin, the status and the error of an engine's outcome.
-
-    :raises ProtocolError: if it is malformed.
-    """
-    after = messages.ORIGIN_SIZE + 1
-    if len(meta) < after:
-        raise ProtocolError("an engine's outcome is cut short")
-    error = None
-    if len(meta) > after:
-        try:
-            name, message = messages.unpack_json(meta[after:])
-        except (TypeError, ValueError) as problem:
-            raise ProtocolError(f"an engine's outcome is malformed: {problem}") from None
-        error = (str(name), str(message))
-    status = meta[messages.ORIGIN_SIZE]
-    if status not in _STATUSES:
-        raise ProtocolError(f"an engine's outcome has the unknown status {status}")
-    return meta[: messages.ORIGIN_SIZE], status, error
 
 
 class CommandSender:
@@ -66,6 +43,7 @@ class CommandSender:
 
     :param who: names the engine and its process.
     :param on_turn: called when a command is sent, and when the engine is done with one.
+    :ivar watch: is told of what is sent.
     """
 
     def __init__(
@@ -91,6 +69,7 @@ class CommandSender:
         self._held = False
         self._waiting_for_end: dict[Key, list[Deferred[None]]] = {}
         self._on_turn = on_turn
+        self.watch: CommandWatch = NoWatch()
 
     # -- the link
 
@@ -159,6 +138,7 @@ class CommandSender:
             return
         if self._confirms:
             self.send_confirms()
+        self.watch.began(command)
         data = command.data
         if command.transfer is not None:
             link.send_reference(frames.COMMAND, command.number, command.meta(), command.transfer)
@@ -224,6 +204,7 @@ class CommandSender:
             problem = QueueCleared(f"{command.method}: {reason}")
             command.end(Outcome.refused(self._id, problem))
         if removed:
+            self.watch.turn()
             self.go_on()
         return len(removed)
 
@@ -260,7 +241,7 @@ class CommandSender:
     def outcome_received(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:
         """The engine says how a command ended."""
         # All of it is understood before the command is taken out, so that garbage leaves it to fail with its engine.
-        origin, status, error = _unpack_outcome(bytes(meta))
+        origin, status, error, note = unpack_outcome(bytes(meta))
         key = (origin, number)
         if status == messages.UNRECEIVED:
             self._unreceived(key)
@@ -278,6 +259,8 @@ class CommandSender:
         if flags & frames.BULK:
             relay, payload = self._relay(payload, wanted), b""
         if is_running or queue.has(key):
+            if is_running and command is not None:
+                self.watch.ended(command, status, error, note)
             queue.finished(key)
             # The engine is free before anybody hears of the outcome, so that whoever reacts finds the queue as it is.
             self.go_on()
@@ -396,6 +379,16 @@ class CommandSender:
         return self._queue.running_key
 
     @property
+    def running(self) -> Command | None:
+        """The command that was sent and is not over."""
+        return self._queue.running
+
+    @property
+    def queued(self) -> int:
+        """How many commands have not been sent."""
+        return len(self._queue)
+
+    @property
     def busy(self) -> bool:
         """Whether there is any command that has not ended."""
         return bool(self._queue)
@@ -433,6 +426,8 @@ class CommandSender:
         strangers = self._queue.strangers
         self._called_off.clear()
         sent, waiting, ended = self._queue.drain()
+        for command in sent:
+            self.watch.ended(command, messages.REFUSED, to_wire(self.died(reason)))
         for command in (*sent, *(each for each in ended if not each.ended)):
             self._fail(command, self.died(reason))
         for command in waiting:

@@ -94,6 +94,7 @@ class ControllerConfig(CommonConfig):
     :ivar max_message_size: bytes.
     :ivar spool_size: bytes in a temporary file that may wait for slow engines and clients.
     :ivar audit_log: whether one is written.
+    :ivar monitor_failures: whether those who only look are told errors and tracebacks.
     :ivar graces: how long one waits for parties that may come back.
     """
 
@@ -112,6 +113,7 @@ class ControllerConfig(CommonConfig):
     max_message_size: int
     spool_size: int
     audit_log: bool = False
+    monitor_failures: bool = True
     graces: Graces
     journal: JournalConfig
 

@@ -25,6 +25,7 @@ from ipython1.kernel.controller.config import Graces, TaskConfig
 from ipython1.kernel.controller.confirmations import Confirmations
 from ipython1.kernel.controller.journal.interface import Journal, NoJournal, trouble_of
 from ipython1.kernel.controller.journal.rows import EngineRow
+from ipython1.kernel.controller.observing.observer import Observer
 from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Processes
 from ipython1.kernel.controller.partyrows import STARTED_AGAIN, engine_party, engine_row
 from ipython1.kernel.controller.queuedengine import QueuedEngine
@@ -109,6 +110,7 @@ class ControllerService(MultiService):
     :ivar clients: who the clients are.
     :ivar commands: the direct commands of all clients.
     :ivar interfaces: what this controller was adapted to, by the name of the interface.
+    :ivar observer: knows what those who look are told.
     :ivar journal: keeps what this controller was told and what it has promised.
     :ivar waits: finds out which waits of code on engines never end.
     """
@@ -148,6 +150,7 @@ class ControllerService(MultiService):
         self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
         self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
         self.clients.on_client_gone_do(self.commands.client_gone)
+        self.observer = Observer(clock, self._label_of, lambda: self.clients.connected)
         self.journal.on_trouble_do(lambda text: self.clients.warn(self.warnings))
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
@@ -227,9 +230,14 @@ class ControllerService(MultiService):
         engine.on_killed = lambda: self._killed(engine)
         return engine
 
+    def _label_of(self, client: bytes) -> str:
+        identity = self.clients.identity(client)
+        return "" if identity is None else identity.label
+
     def _add(self, engine: QueuedEngine) -> None:
         uuid = engine.hello.uuid
         self.engines[engine.id] = engine
+        self.observer.engine_came(engine)
         self.waits.engine_came(engine)
         self._ids.pop(uuid, None)
         self._ids[uuid] = engine.id
@@ -245,6 +253,7 @@ class ControllerService(MultiService):
             self._gone(engine, reason)
             return
         engine.go_away(reason)
+        self.observer.engine_changed(engine.id)
         log.info("engine {id} is out of reach: {reason}", id=engine.id, reason=reason)
         self._call(self._on_away, engine.id)
         self._parties.left(engine.hello.uuid, reason, grace)
@@ -253,6 +262,7 @@ class ControllerService(MultiService):
         """An engine that was away has registered again, and its link is attached."""
         log.info("engine {id} is back", id=engine.id)
         self.commands.engine_changed(engine)
+        self.observer.engine_changed(engine.id)
         self._call(self._on_back, engine.id)
 
     def unregister_engine(self, engine_id: int, reason: str = "it was unregistered") -> None:
@@ -289,6 +299,7 @@ class ControllerService(MultiService):
         log.info("engine {id} is gone: {reason}", id=engine.id, reason=reason)
         self._call(self._on_unregister, engine.id)
         engine.fail_all()
+        self.observer.engine_gone(engine.id)
         self.commands.engine_changed(engine)
         self._parties.goodbye(engine.hello.uuid, reason)
         self.journal.engine_gone(engine.origin)
@@ -397,6 +408,7 @@ class ControllerService(MultiService):
 
     def ended(self) -> None:
         """No link is left; the process ends."""
+        self.observer.stop()
         for function in self._on_end:
             self._guarded(function, (), {})
 

@@ -20,12 +20,14 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.controller.filepayload import FilePayload
 from ipython1.kernel.controller.journal.interface import Journal
+from ipython1.kernel.controller.observing.observer import Observer
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.resultgate import ResultGate
 from ipython1.kernel.controller.scheduling.instructions import Retract, Send, Stop
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer, joined, unpack_reference
+from ipython1.kernel.wire.failurenotes import PlacedNote, unpack_notes
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import Status
@@ -37,6 +39,7 @@ class Tasks(Protocol):
     machine: TaskMachine
     journal: Journal
     gate: ResultGate
+    observer: Observer
 
     def now(self) -> float: ...
 
@@ -101,6 +104,7 @@ class EngineFace:
 
     def send_runs(self, send: Send) -> None:
         """Have the engine run tasks."""
+        self._tasks.observer.engine_changed(self.engine.id)
         guarded = send.guarded
         self._runs.extend(
             (
@@ -230,9 +234,16 @@ class EngineFace:
 
     def _results(self, flags: int, first: int, meta: Buffer, payload: Buffer) -> None:
         if not flags & frames.BULK:
-            self._ended(taskwire.unpack_results(payload), first)
+            results = taskwire.unpack_results(payload)
+            age, notes = unpack_notes(meta)
+            self._tasks.observer.runs_ended(self.engine.id, results, age, notes)
+            self._ended(results, first, notes)
             return
         task_id, attempt, status, duration = taskwire.unpack_result_head(meta)
+        age, notes = unpack_notes(meta[taskwire.RESULT_HEAD :])
+        observer = self._tasks.observer
+        announced = [(task_id, attempt, status, duration, b"")]
+        observer.runs_ended(self.engine.id, announced, age, notes)
         link = self.engine.link
         assert link is not None
         relay = link.bulk.relay(unpack_reference(payload))
@@ -240,20 +251,28 @@ class EngineFace:
 
         def complete(buffers: list[WritableBuffer] | None, reason: str) -> None:
             if buffers is not None:
-                self._ended([(task_id, attempt, status, duration, joined(buffers))], first)
+                whole = joined(buffers)
+                self._ended([(task_id, attempt, status, duration, whole)], first, notes)
             elif not link.lost:  # otherwise it will be sent again
                 problem = MessageSizeError(f"the result of task {task_id} did not arrive: {reason}")
                 self._failed(task_id, attempt, problem, first)
 
         self._tasks.gate.take(link.bulk, relay, complete)
 
-    def _ended(self, results: Sequence[taskwire.Result], first: int) -> None:
+    def _ended(
+        self, results: Sequence[taskwire.Result], first: int, notes: Sequence[PlacedNote] = ()
+    ) -> None:
+        if notes:
+            self._tasks.observer.note(results, notes)
         self._tasks.machine.results(self.engine.id, results, self._tasks.now(), first)
+        if notes:
+            self._tasks.observer.note((), ())
         self._tasks.changed()
 
     def _begun(self, flags: int, task_id: int, meta: Buffer, payload: Buffer) -> None:
         attempt = taskwire.unpack_attempt(meta)
         self._tasks.machine.running(self.engine.id, task_id, attempt, self._tasks.now())
+        self._tasks.observer.engine_changed(self.engine.id)
         self._tasks.changed()
 
     def _given_back(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:

@@ -1,8 +1,9 @@
 """The Monitor interface: looking at a controller without touching anything.
 
-What it tells is status: engines, queues, counts, and what was run when, by whom and how it ended.  It has no code, no
-names and no objects, and no way to change anything, so its FURL can be given to a colleague or to a program that
-watches clusters.
+What it tells is status: engines, queues, counts, and what was run when, by whom and how it ended.  It has the names of
+functions, and errors with their tracebacks (and the lines of code in these) unless the setting ``failures`` of
+``[monitor]`` is off.  It has no other code, no objects, and no way to change anything, so its FURL can be given to a
+colleague or to a program that watches clusters.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ipython1.kernel.wire.monitoring import (
     TASK,
     EngineInfo,
     HistoryEntry,
+    News,
 )
 from ipython1.kernel.wire.taskwire import Status
 
@@ -48,6 +50,13 @@ class IMonitor(Interface):
     def task_status(verbose: bool) -> dict[str, Any]:
         """Counts of tasks by state, or their ids; empty if this controller has no Task interface."""
 
+    def news(mark: int) -> Deferred[News]:
+        """What has changed since an earlier answer, whose ``mark`` is given; everything if it is 0 or not known.
+
+        The controller gathers it only while somebody asks for it.  The first answer after a pause takes a quarter of a
+        second, as rates have to be measured.
+        """
+
     def history(limit: int, before: float | None) -> Deferred[list[HistoryEntry]]:
         """The last ``limit`` tasks that are done and commands, the latest first; those before a time.
 
@@ -66,8 +75,8 @@ class Monitor:
         return sorted(self.controller.engines)
 
     def engines(self) -> list[EngineInfo]:
-        engines = self.controller.engines
-        return [_info(engines[engine_id]) for engine_id in sorted(engines)]
+        watches = map(self.controller.observer.engine, sorted(self.controller.engines))
+        return [watch.told() for watch in watches if watch is not None]
 
     def queue_status(self, targets: Sequence[int] | None) -> list[tuple[int, dict[str, Any]]]:
         engines = self.controller.engines
@@ -80,6 +89,9 @@ class Monitor:
     def task_status(self, verbose: bool) -> dict[str, Any]:
         tasks = self.controller.interfaces.get(TASK)
         return {} if tasks is None else dict(tasks.queue_status(verbose))
+
+    def news(self, mark: int) -> Deferred[News]:
+        return self.controller.observer.news(mark)
 
     def history(self, limit: int, before: float | None) -> Deferred[list[HistoryEntry]]:
         return Deferred.fromCoroutine(self._history(min(int(limit), MOST_ENTRIES), before))
@@ -148,18 +160,6 @@ def _queue(engine: QueuedEngine) -> dict[str, Any]:
         "pending": _method(status["pending"]),
         "queue": [_method(each) for each in status["queue"]],
     }
-
-
-def _info(engine: QueuedEngine) -> EngineInfo:
-    queue = _queue(engine)
-    return EngineInfo(
-        engine.id,
-        engine.hello.pid,
-        engine.hello.host.partition("|")[0],
-        engine.away,
-        queue["pending"] or "idle",
-        len(queue["queue"]),
-    )
 
 
 registerAdapter(Monitor, IControllerBase, IMonitor)

@@ -16,7 +16,7 @@ from ipython1.kernel.tub.gate import Session
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
-from ipython1.kernel.wire.monitoring import pack_entry
+from ipython1.kernel.wire.monitoring import pack_entry, pack_news
 
 
 class IFCMonitor(IFCSessions):
@@ -52,6 +52,7 @@ class MonitorSession:
             "queue_status": lambda targets=None: monitor.queue_status(targets),
             "task_status": lambda verbose=False: monitor.task_status(bool(verbose)),
             "history": self._history,
+            "news": self._news,
         }
 
     def attach(self, link: FrameLink) -> messages.Welcome:
@@ -101,6 +102,11 @@ class MonitorSession:
                 )
             else:
                 self._answer(ident, {"value": answer})
+
+    def _news(self, mark: int = 0) -> Deferred[Any]:
+        if not isinstance(mark, int):
+            raise ProtocolError(f"a mark is a whole number, not {mark!r:.40}")
+        return self._monitor.news(mark).addCallback(pack_news)
 
     def _history(self, limit: int = 100, before: float | None = None) -> Deferred[Any]:
         return self._monitor.history(limit, before).addCallback(

@@ -167,6 +167,8 @@ def _make(
         places=Places.of_this_process(),
         call_soon=turns_of(reactor).call_soon,
     )
+    service.observer.name = files.cluster_id
+    service.observer.failures.with_texts = config.monitor_failures
     revocations = Revocations(files.security_file("ipcontroller.revoked"))
     audit = None
     if config.audit_log:
@@ -180,6 +182,7 @@ async def _open_gates(running: RunningController, config: ControllerConfig, reac
     service = running.service
     spool = Spool(most=config.spool_size)
     flusher = TurnFlusher(turns_of(reactor).call_soon, reactor, spool)
+    service.observer.counts = flusher
     paths = {"engine": config.engine_furl_file}
     paths |= {spec.name: spec.furl_file for spec in config.interfaces}
     old = {name: _old_furl(path) for name, path in paths.items()} if config.reuse_furls else {}

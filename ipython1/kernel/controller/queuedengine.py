@@ -20,7 +20,7 @@ from ipython1.kernel.basics.error import KernelError, NotStarted, ProtocolError
 from ipython1.kernel.controller.command import Command, Outcome
 from ipython1.kernel.controller.commanddata import CommandData
 from ipython1.kernel.controller.commandqueue import Key
-from ipython1.kernel.controller.commandsender import CommandSender
+from ipython1.kernel.controller.commandsender import CommandSender, CommandWatch
 from ipython1.kernel.controller.confirmations import Confirmations
 from ipython1.kernel.host.peerprocess import NoProcesses, PeerProcesses
 from ipython1.kernel.host.processstate import ProcessName
@@ -154,8 +154,13 @@ class QueuedEngine:
     def _name(self) -> str:
         return f"engine {self.id} (process {self.hello.pid})"
 
+    def watched_by(self, watch: CommandWatch) -> None:
+        """Tell somebody what it does."""
+        self.commands.watch = watch
+
     def _turn(self) -> None:
         self.on_turn()
+        self.commands.watch.turn()
 
     @property
     def away(self) -> bool:

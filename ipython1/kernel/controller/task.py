@@ -149,6 +149,7 @@ class TaskController:
         self.journal = controller.journal
         self.now: Callable[[], float] = controller.clock.seconds
         self.soon: Callable[[Callable[[], None]], object] = controller.call_soon
+        self.observer = controller.observer
         self.rows = TaskRows(self._time)
         self.functions = TaskFunctions(self.journal, self._function_forgotten)
         self.intake = TaskIntake(self.machine, self.journal, self.now, self._time, self.changed)
@@ -175,6 +176,7 @@ class TaskController:
         owners = {client for row in recovered.functions for client in row.clients}
         self._leaving = owners - {client.uuid for client in recovered.clients}
         self.journal.on_room_do(self.changed)
+        controller.observer.tasks_are(self.machine)
         for engine_id in sorted(controller.engines):
             self._engine_came(engine_id)
         controller.on_register_engine_do(self._engine_came, True)

@@ -18,6 +18,7 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.core.stacks import main_thread_stack
 from ipython1.kernel.engine.enginecommands import EngineCommands, OutputSource
 from ipython1.kernel.engine.worker import Worker
+from ipython1.kernel.host.processusage import own_usage
 from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
@@ -148,6 +149,8 @@ class EngineEnd:
         where = self.debugged()
         if where:
             answer["debug"] = where
+        if request.get("usage"):
+            answer["usage"] = (monotonic(), *own_usage())
         if request.get("stack"):
             answer["stack"] = _stack() if "seconds" in answer or "task" in answer else ""
         self._reply(number, answer)

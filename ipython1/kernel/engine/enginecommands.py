@@ -22,6 +22,7 @@ from ipython1.kernel.engine.commandmemory import Came, CommandMemory, Key
 from ipython1.kernel.engine.worker import Command, Worker
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, copy_of, unpack_reference
+from ipython1.kernel.wire.failurenotes import pack_note
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
@@ -214,6 +215,8 @@ class EngineCommands:
         meta = origin + bytes((outcome.status,))
         if outcome.error is not None:
             meta += messages.pack_json(to_wire(outcome.error))
+        elif outcome.note is not None:
+            meta += pack_note(outcome.note)
         self._outbox.post_payload(frames.OUTCOME, number, meta, outcome.buffers)
 
     def _confirm(self, flags: int, number: int, meta: Buffer, payload: Buffer) -> None:

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from time import perf_counter  # user code may replace the one in the module
 from typing import Final
 
 from ipython1.kernel.wire import taskwire
+from ipython1.kernel.wire.failurenotes import Note, pack_notes
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
 from ipython1.kernel.wire.taskwire import Result
 
@@ -36,14 +38,16 @@ class _Batch:
     """Results with consecutive numbers.
 
     :ivar last: the number of the last one.
+    :ivar ended: when that was there.
     """
 
-    __slots__ = ("last", "rows", "size")
+    __slots__ = ("ended", "last", "rows", "size")
 
-    def __init__(self, last: int, rows: list[Result], size: int) -> None:
+    def __init__(self, last: int, rows: list[Result], size: int, ended: float) -> None:
         self.last = last
         self.rows = rows
         self.size = size
+        self.ended = ended
 
 
 class TaskResults:
@@ -53,6 +57,7 @@ class TaskResults:
 
     :param outbox: sends, from any thread.
     :ivar add: adds a result; it is numbered and sent by the next :meth:`tell`.
+    :ivar ended: when the last one was there.
     :ivar full: whether so much waits for confirmation that no further run should begin.
     :ivar link: the link through which all that has a number was sent, which may be lost; None before the first.
     """
@@ -65,7 +70,9 @@ class TaskResults:
         self._last = 0
         self._size = 0
         self._number = 0
+        self._notes: dict[tuple[int, int], Note] = {}
         self.add = self._new.append
+        self.ended = 0.0
         self.full = False
         self.link: FrameLink | None = None
 
@@ -78,6 +85,10 @@ class TaskResults:
         """How many results are kept."""
         return self._number + len(self._new)
 
+    def note(self, key: tuple[int, int], note: Note) -> None:
+        """What is to be told of a run that failed; before its result is added."""
+        self._notes[key] = note
+
     def tell(self) -> None:
         """Number the new ones, and send them; from either thread."""
         with self._lock:
@@ -88,10 +99,11 @@ class TaskResults:
             first = self._last + 1
             self._last += len(rows)
             size = sum([len(row[4]) for row in rows])
-            self._batches.append(_Batch(self._last, rows, size))
+            batch = _Batch(self._last, rows, size, self.ended)
+            self._batches.append(batch)
             self._grow(size, len(rows))
             if self.link is not None:
-                self._send(self.link, first, rows, size)
+                self._send(self.link, first, batch)
 
     def _grow(self, size: int, number: int) -> None:
         self._size += size
@@ -100,25 +112,39 @@ class TaskResults:
             self._size + PER_RESULT * self._number > MOST_SIZE or self._number >= MOST_RESULTS
         )
 
-    def _send(self, link: FrameLink, first: int, rows: list[Result], size: int) -> None:
-        outbox = self._outbox
-        if size <= taskwire.INLINE:  # so none of them is large
-            for frame in taskwire.pack_results(rows, first):
+    def _send(self, link: FrameLink, first: int, batch: _Batch) -> None:
+        outbox, rows = self._outbox, batch.rows
+        age = perf_counter() - batch.ended
+        if batch.size <= taskwire.INLINE:  # so none of them is large
+            for frame in taskwire.pack_results(rows, first, age, self._notes_of(rows)):
                 outbox.post(*frame, link)
             return
         small: list[Result] = []
+        age += sum([row[3] for row in rows])
         for number, row in enumerate(rows, first):
             task_id, attempt, status, duration, payload = row
             if len(payload) <= taskwire.INLINE:
                 small.append(row)
+                age -= duration
                 continue
-            for frame in taskwire.pack_results(small, number - len(small)):
-                outbox.post(*frame, link)
+            self._send_small(link, number - len(small), small, age)
             small = []
+            age -= duration
             head = taskwire.pack_result_head(task_id, attempt, status, duration)
+            head += pack_notes(age, self._notes_of([row]))
             outbox.post_large(taskwire.RESULTS, number, head, [payload], link)
-        for frame in taskwire.pack_results(small, first + len(rows) - len(small)):
-            outbox.post(*frame, link)
+        self._send_small(link, first + len(rows) - len(small), small, age)
+
+    def _send_small(self, link: FrameLink, first: int, rows: list[Result], age: float) -> None:
+        for frame in taskwire.pack_results(rows, first, age, self._notes_of(rows)):
+            self._outbox.post(*frame, link)
+
+    def _notes_of(self, rows: list[Result]) -> dict[int, Note] | None:
+        notes = self._notes
+        if not notes:
+            return None
+        found = ((place, notes.get((row[0], row[1]))) for place, row in enumerate(rows))
+        return {place: note for place, note in found if note is not None}
 
     def safe(self, number: int) -> bool:
         """The controller would have all results up to ``number`` after its own death.
@@ -131,22 +157,29 @@ class TaskResults:
             while batches and batches[0].last <= number:
                 batch = batches.popleft()
                 self._grow(-batch.size, -len(batch.rows))
+                self._forget_notes(batch.rows)
             if batches:
                 batch = batches[0]
                 known = len(batch.rows) - (batch.last - number)
                 if known > 0:
                     size = sum([len(row[4]) for row in batch.rows[:known]])
+                    self._forget_notes(batch.rows[:known])
                     del batch.rows[:known]
                     batch.size -= size
                     self._grow(-size, -known)
             return full and not self.full
+
+    def _forget_notes(self, rows: list[Result]) -> None:
+        if self._notes:
+            for row in rows:
+                self._notes.pop((row[0], row[1]), None)
 
     def resume(self, link: FrameLink) -> None:
         """The engine has registered again; send all that has a number through ``link``, then all that gets one."""
         with self._lock:
             self.link = link
             for batch in self._batches:
-                self._send(link, batch.last - len(batch.rows) + 1, batch.rows, batch.size)
+                self._send(link, batch.last - len(batch.rows) + 1, batch)
         self.tell()
 
     def drop(self, but: tuple[int, int] | None) -> None:
@@ -157,6 +190,8 @@ class TaskResults:
             self._batches.clear()
             self._size = self._number = 0
             self.full = False
+            # The main thread may add one meanwhile.
+            self._notes = {key: note for key, note in list(self._notes.items()) if key == but}
             self._new.extend(row for row in rows if (row[0], row[1]) == but)
 
     def keys(self) -> list[tuple[int, int]]:

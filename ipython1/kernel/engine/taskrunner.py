@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Final
 
-from ipython1.core.failures import record_exception
+from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.error import (
     MessageSizeError,
@@ -16,6 +16,7 @@ from ipython1.kernel.basics.error import (
     TaskRejectError,
     describe_exception,
 )
+from ipython1.kernel.engine.failuretexts import note_of
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.codenames import globals_of
 from ipython1.kernel.objects.homes import GLOBALS_KEY, CallGlobals
@@ -25,6 +26,7 @@ from ipython1.kernel.objects.taskcodec import (
     CLEAR_BEFORE,
     SHARED,
     Kind,
+    Partly,
     TaskBody,
     load_object,
     pack_items,
@@ -35,6 +37,7 @@ from ipython1.kernel.objects.taskcodec import (
 )
 from ipython1.kernel.objects.taskobjects import run_code
 from ipython1.kernel.objects.watch import Watch
+from ipython1.kernel.wire.failurenotes import Note
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import MOST_BYTES, Status
 
@@ -72,6 +75,7 @@ class TaskRunner:
 
     :param service: the engine.
     :ivar most_bytes: larger results are refused here.
+    :ivar note: what is to be told of the last task, if that failed, all of it or in part.
     """
 
     def __init__(self, service: EngineService) -> None:
@@ -90,6 +94,7 @@ class TaskRunner:
         }
         self._last: tuple[Bytes, TaskBody | None] = (b"", None)
         self.most_bytes = MOST_BYTES
+        self.note: Note | None = None
 
     def add_function(self, digest: bytes, data: bytes) -> None:
         """Get to know a function; from any thread."""
@@ -113,6 +118,7 @@ class TaskRunner:
         :returns: how it ended, its result, and the seconds it took.
         """
         begin = time.perf_counter()
+        self.note = None
         named = False
         try:
             with self._service.calling():
@@ -137,11 +143,15 @@ class TaskRunner:
                 return Status.REJECTED, b"", duration
             if failure.ename == _INTERRUPTED and stopping():
                 return Status.STOPPED, b"", duration
+            self.note = note_of(failure)
         return Status.FAILED, data, duration
 
     def failed(self, problem: BaseException) -> Bytes:
         """The result of a task that ended with ``problem``."""
-        return pack_result(_failed(problem), None, False)[1]
+        outcome = _failed(problem)
+        if outcome.failure is not None:
+            self.note = note_of(outcome.failure)
+        return pack_result(outcome, None, False)[1]
 
     def _attempt(self, payload: Bytes) -> tuple[CallOutcome, bool]:
         """Do what a task asks for; never raises.
@@ -271,8 +281,11 @@ class TaskRunner:
                 stdout.append(outcome.stdout)
                 stderr.append(outcome.stderr)
                 display.extend(outcome.display)
+        value = pack_items(results)
+        if isinstance(value, Partly):
+            self.note = _note_of_items(value, results)
         whole = _NOTHING._replace(
-            value=pack_items(results),
+            value=value,
             stdout="".join(stdout),
             stderr="".join(stderr),
             display=tuple(display),
@@ -284,6 +297,14 @@ class TaskRunner:
         own = load_object(task.body, self._service.load)
         outcome = self._interpreter.call(_all_steps, (own, self._service))
         return outcome, isinstance(outcome.value, dict)
+
+
+def _note_of_items(value: Partly, results: Sequence[tuple[bool, Any]]) -> Note:
+    failed = sum(not good for good, _ in value)
+    first = next((failure for good, failure in results if not good), None)
+    if isinstance(first, ExceptionRecord):
+        return note_of(first, failed)
+    return Note("SerializationError: the value of an item cannot be sent", "", failed)
 
 
 def _failed(problem: BaseException) -> CallOutcome:

@@ -33,13 +33,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from time import perf_counter  # user code may replace the one in the module
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.basics.error import MessageSizeError, to_wire
+from ipython1.kernel.engine.runner import Runner
 from ipython1.kernel.engine.taskresults import TaskResults
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
@@ -70,22 +71,6 @@ MOST_OF_PROBLEM: Final = 300
 
 SYNC_LIMIT: Final = 1.0
 """Seconds that the main thread waits at most for the reactor's thread to send something."""
-
-
-class Runner(Protocol):
-    """Runs a task's payload in the main thread."""
-
-    def run(self, payload: Bytes, stopping: Callable[[], bool]) -> tuple[Status, Bytes, float]: ...
-
-    def failed(self, problem: BaseException) -> Bytes: ...
-
-    def depends(self, digest: bytes) -> tuple[bool, str]: ...
-
-    def add_function(self, digest: bytes, data: bytes) -> None: ...
-
-    def lack_function(self, digest: bytes, reason: str) -> None: ...
-
-    def forget_function(self, digest: bytes) -> None: ...
 
 
 Key: TypeAlias = tuple[int, int]
@@ -190,14 +175,23 @@ class EngineTasks:
             gate.current = None
         self._handlers.task_ended()
         # It has ended before it stops being current, so that a greeting names it at any time.
-        results.add((key[0], key[1], status, duration, result))
+        now = self._add((key[0], key[1], status, duration, result))
         self._current = None
         if self._reported is key:
             self._tell()
             self._sync()
-        elif perf_counter() - self._told_at >= FLUSH_AFTER:
+        elif now - self._told_at >= FLUSH_AFTER:
             self._tell()
         return True
+
+    def _add(self, result: taskwire.Result) -> float:
+        """A run of the main thread has come to this; returns the time."""
+        results, note = self._results, self._runner.note
+        if note is not None and result[2] in (Status.OK, Status.FAILED):
+            results.note((result[0], result[1]), note)
+        results.add(result)
+        results.ended = now = perf_counter()
+        return now
 
     def _next_run(self) -> tuple[int, Bytes] | None:
         """The flags and the payload of the next run, which is current now; None if there is none."""
@@ -216,7 +210,7 @@ class EngineTasks:
         key = self._current
         if key is not None:
             self._gate.current = None
-            self._results.add((*key, Status.FAILED, 0.0, self._runner.failed(trouble)))
+            self._add((*key, Status.FAILED, 0.0, self._runner.failed(trouble)))
             self._current = None
             self._tell()
         digest, self._asked = self._asked, None

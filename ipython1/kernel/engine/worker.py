@@ -20,6 +20,7 @@ from ipython1.core.stacks import has_other_threads
 from ipython1.core.texts import short_repr
 from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.engine.failuretexts import note_of, note_of_value
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.objects.commands import COMMANDS, CommandKind, Failed
 from ipython1.kernel.objects.serialize import LIVE_FROM
@@ -79,7 +80,8 @@ class CommandRunner:
         try:
             with service.calling():
                 value = method(*kind.arguments.unpack(command.buffers, service))
-            return Outcome(service.id, messages.OK, _as_live(kind.value.pack(value, service)))
+            buffers = _as_live(kind.value.pack(value, service))
+            return Outcome(service.id, messages.OK, buffers, note=note_of_value(value))
         except Failed as failure:
             return self._failed(failure)
         except BaseException as raised:
@@ -90,7 +92,8 @@ class CommandRunner:
         return self._failed(Failed(record))
 
     def _failed(self, failure: Failed) -> Outcome:
-        return Outcome(self._service.id, messages.FAILED, failure.pack())
+        note = note_of(failure.record)
+        return Outcome(self._service.id, messages.FAILED, failure.pack(), note=note)
 
 
 def _as_live(buffers: Buffers) -> Buffers:

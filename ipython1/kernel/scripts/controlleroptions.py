@@ -117,6 +117,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         spool_size=section["spool_size"],
         journal=_journal_config(given, settings["journal"], files),
         audit_log=section["audit_log"],
+        monitor_failures=settings["monitor"]["failures"],
         graces=Graces(section["engine_grace"], section["restart_grace"], section["client_grace"]),
     )
     _check_files_differ(config)

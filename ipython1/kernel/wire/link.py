@@ -75,6 +75,9 @@ class TurnFlusher:
 
     It also holds what else the links of a process share.
 
+    :ivar received: bytes of batches that came, of all links so far.
+    :ivar sent: the same of those that were sent.
+
     :param clock: for time limits; None for no limits.
     :param spool: for what is relayed between links; None for one of the usual size.
     """
@@ -88,6 +91,7 @@ class TurnFlusher:
         self.call_soon = call_soon
         self.clock = clock
         self.spool = Spool() if spool is None else spool
+        self.received = self.sent = 0
         self._dirty: list[FrameLink] = []
 
     def mark(self, link: FrameLink) -> None:
@@ -253,6 +257,7 @@ class FrameLink:
 
     def _send_now(self) -> None:
         if self._transport is not None and self._parts:
+            self._flusher.sent += self._size
             parts, self._parts, self._size = self._parts, [], 0
             try:
                 self._transport.send_batch(parts)
@@ -265,6 +270,7 @@ class FrameLink:
         """A batch arrived.  A batch that is not in the protocol ends the connection."""
         if self.lost:
             return
+        self._flusher.received += len(batch)
         try:
             frames.dispatch(batch, self._frame_received)
             return

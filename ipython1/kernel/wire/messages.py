@@ -22,6 +22,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.host.logs import shown
 from ipython1.kernel.wire import frames
+from ipython1.kernel.wire.failurenotes import Note
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import Buffers
 from ipython1.version import __version__
@@ -423,12 +424,14 @@ class Outcome(NamedTuple):
     :ivar status: :data:`OK`, :data:`FAILED` (the user's code raised) or :data:`REFUSED` (the kernel failed it).
     :ivar buffers: what it gave, or what was raised, still pickled.
     :ivar error: the kernel's own error, when it was refused.
+    :ivar note: on the engine, when it failed, or items of a map did: what those who look are told.
     """
 
     engine_id: int
     status: int
     buffers: Buffers = ()
     error: Exception | None = None
+    note: Note | None = None
 
     @classmethod
     def refused(cls, engine_id: int, problem: Exception) -> Outcome:

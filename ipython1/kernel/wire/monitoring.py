@@ -1,9 +1,10 @@
-"""What those who may only look get to know of engines and of what was run: never code, names or objects."""
+"""What those who only look get to know of engines and of what was run: no objects, and code only in tracebacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from ipython1.kernel.basics.error import ProtocolError
@@ -20,10 +21,12 @@ class EngineInfo:
 
     :ivar host: the name of its host.
     :ivar away: whether its connection is lost, and the controller waits for it.
-    :ivar doing: what it does, such as ``'idle'`` or ``'execute'``.
+    :ivar doing: what it does: ``'idle'``, ``'task'``, or the method of a command, such as ``'execute'``; ``'command'``
+        for one from before the controller was started again.
     :ivar queued: the number of commands that wait for it.
-    :ivar what: what that is, in a few words, for people: a task's function, for example; empty if it is not known.
-    :ivar since: when it began with that, in seconds since the epoch by the controller's clock; None if it is idle.
+    :ivar what: what that is, for people: a task's function, ``'code'`` for a task without one; empty for a command.
+    :ivar since: when it began with that, in seconds since the epoch by the controller's clock; None if it is idle or
+        that is not known.
     :ivar tasks: the number of tasks that the engine has, the one it runs included.
     :ivar cpu: what its process uses, in percent of one processor; None if that is not known (yet).
     :ivar memory: resident memory of its process, in bytes; None if that is not known (yet).
@@ -89,11 +92,11 @@ class WorkInfo:
     """Tasks of one client that do the same: a map, or all calls of a function.
 
     :ivar key: names it for as long as the controller knows it.
-    :ivar what: the function, for people, as :attr:`OptionsSpec.what <ipython1.kernel.wire.taskwire.OptionsSpec.what>`.
+    :ivar what: the function, for people; ``'code'`` for tasks without one.
     :ivar label: whose it is, ``user@host``; empty if that is not known any more.
-    :ivar unit: what is counted: ``'items'`` of a map, or ``'tasks'``.
+    :ivar unit: what is counted: ``'items'`` of a map that are grouped into tasks, or ``'tasks'``.
     :ivar total: how many were submitted so far.
-    :ivar running: how many run now.
+    :ivar running: how many engines run some of it now.
     :ivar seconds: what one takes on average; None if none is done.
     :ivar submitted: when the first was submitted, in seconds since the epoch.
     :ivar completed: when the last was done, if all are done; else None.
@@ -116,13 +119,19 @@ class WorkInfo:
 class Span:
     """What an engine did for some time.  Short tasks of the same kind, one after the other, are one span.
 
+    An engine has no two spans that begin at the same time: one that comes again with the same ``engine`` and the same
+    ``begun`` has grown.
+
+    Durations are the engine's.  The end is when the controller heard of it, less the time for which the engine had
+    waited to tell it, so both are late by the time that a message takes; engines' clocks do not matter.
+
     :ivar kind: ``'task'`` or ``'command'``.
     :ivar id: the first task's id, or the command's number.
     :ivar what: the function or the method.
     :ivar begun: in seconds since the epoch, by the controller's clock.
     :ivar ended: the same.
     :ivar count: the number of tasks in it.
-    :ivar failed: how many of these failed.
+    :ivar failed: how many of these failed, or had items of a map that failed.
     """
 
     engine: int
@@ -138,6 +147,8 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class FailureInfo:
     """A task or command that failed.
+
+    Items of a map that failed in one task are one failure: that of the first.
 
     :ivar engine: the engine's id; None if no engine ran it.
     :ivar error: ``'ZeroDivisionError: division by zero'``; empty if the controller may not tell it.
@@ -158,6 +169,8 @@ class FailureInfo:
 class Traffic:
     """What goes through the controller.
 
+    Bytes are those of messages, before encryption, without what goes through shared memory.
+
     :ivar received: bytes in a second, of the last few seconds.
     :ivar sent: the same.
     :ivar delay: by how much the controller's process is late, in seconds, of the last few seconds; what waits in it
@@ -175,7 +188,7 @@ class News:
 
     :ivar mark: what to give at the next look.
     :ivar whole: whether this is everything, not only what has changed, as at the first look, or if that was too long
-        ago.
+        ago.  Only of the spans the rest follows with the next answers.
     :ivar time: now, by the controller's clock, in seconds since the epoch.
     :ivar started: when the controller was started.
     :ivar name: the cluster id; empty for the default cluster.
@@ -183,7 +196,8 @@ class News:
     :ivar engines: those that have changed.
     :ivar gone: ids of engines that are not there any more.
     :ivar work: what has changed of it; the latest 200 are kept.
-    :ivar spans: those that have ended, or have grown since; the last five minutes are kept.
+    :ivar spans: those that have ended, or have grown since, the earliest first, 500 at most; the last five minutes are
+        kept.
     :ivar failures: new ones, the latest last; the latest 200 are kept.
     """
 
@@ -200,6 +214,54 @@ class News:
     work: tuple[WorkInfo, ...] = ()
     spans: tuple[Span, ...] = ()
     failures: tuple[FailureInfo, ...] = ()
+
+
+_PARTS: Final[tuple[tuple[str, type[Any]], ...]] = (
+    ("engines", EngineInfo),
+    ("work", WorkInfo),
+    ("spans", Span),
+    ("failures", FailureInfo),
+)
+_READERS: Final = {
+    part: attrgetter(*(field.name for field in fields(kind))) for part, kind in _PARTS
+}
+
+
+def pack_news(news: News) -> dict[str, Any]:
+    """News as a JSON value: each engine, span, ... is a list of its fields."""
+    packed: dict[str, Any] = {
+        "mark": news.mark,
+        "whole": news.whole,
+        "time": news.time,
+        "started": news.started,
+        "name": news.name,
+        "clients": news.clients,
+        "tasks": asdict(news.tasks),
+        "traffic": asdict(news.traffic),
+        "gone": news.gone,
+    }
+    for part, read in _READERS.items():
+        rows = getattr(news, part)
+        if rows:
+            packed[part] = list(map(read, rows))
+    return packed
+
+
+def unpack_news(value: Any) -> News:
+    """Read what :func:`pack_news` made.
+
+    :raises ProtocolError: if it is malformed.
+    """
+    try:
+        rest = dict(value)
+        for part, kind in _PARTS:
+            rest[part] = tuple([kind(*row) for row in rest.get(part, ())])
+        rest["gone"] = tuple(rest["gone"])
+        return News(
+            **rest | {"tasks": TaskCounts(**rest["tasks"]), "traffic": Traffic(**rest["traffic"])}
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise ProtocolError(f"the controller's answer is malformed: {problem}") from None
 
 
 def pack_entry(entry: EngineInfo | HistoryEntry) -> dict[str, Any]:

@@ -18,7 +18,9 @@ kind               from, to               ident            says
 ``RETRACT``        controller, engine     --               payload: runs to give back
 ``STOP``           controller, engine     task id          meta: attempt
 ``ASK_DEPEND``     controller, engine     version          meta: digest of a function of the engine's properties
-``RESULTS``        engine, controller     first row        payload: a table of results, their payloads
+``RESULTS``        engine, controller     first row        meta: their age and :mod:`notes
+                                                            <ipython1.kernel.wire.failurenotes>`; payload: a table of
+                                                            results, their payloads
 ``BEGUN``          engine, controller     task id          meta: attempt
 ``GIVEN_BACK``     engine, controller     --               payload: runs
 ``FORGET``         client, controller,    --               meta: digest of a function that is not used any more
@@ -27,8 +29,8 @@ kind               from, to               ident            says
 ``SAFE``           controller, engine     row              all results up to this row are safe; forget them
 =================  =====================  ===============  ==========================================================
 
-With the flag ``frames.BULK`` the meta part of ``SUBMIT``, ``RUN``, ``RESULTS`` and ``DONE`` holds what is else at
-the head of the payload, for one task, and a bulk transfer brings the task's own payload.
+With the flag ``frames.BULK`` the meta part of ``SUBMIT``, ``RUN``, ``RESULTS`` and ``DONE`` begins with what is else
+at the head of the payload, for one task, and a bulk transfer brings the task's own payload.
 
 A run is named for ever by its task's id and the number of the attempt, which holds the controller's epoch (see
 :func:`attempt_number`), so no two runs share a name even if a controller forgot one.  An engine numbers the rows of its
@@ -43,12 +45,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
+from ipython1.kernel.wire.failurenotes import Note, pack_notes
 from ipython1.kernel.wire.frames import HEADER, MAX_PAYLOAD, Buffer, Bytes
 from ipython1.kernel.wire.tasklinks import Links
 
@@ -257,8 +260,16 @@ class Submitted(NamedTuple):
     recovery: Sequence[tuple[object, Bytes]] = ()
 
 
-def _frame(kind: int, head: list[Buffer], bodies: list[Bytes], size: int, ident: int = 0) -> Frame:
-    return [HEADER.pack(kind, 0, 0, size, ident), *head, *bodies], HEADER.size + size
+def _frame(
+    kind: int,
+    head: list[Buffer],
+    bodies: list[Bytes],
+    size: int,
+    ident: int = 0,
+    meta: bytes = b"",
+) -> Frame:
+    length = HEADER.size + len(meta) + size
+    return [HEADER.pack(kind, 0, len(meta), size, ident), meta, *head, *bodies], length
 
 
 class _SubmitFrame:
@@ -412,14 +423,22 @@ _LAST_STATUS: Final = max(Status)
 _IMPOSSIBLE: Final = "a result has an unknown status, or took an impossible time"
 
 
+def _no_meta(begin: int, end: int) -> bytes:
+    return b""
+
+
 def _pack_table(
-    kind: int, rows: Iterable[tuple[bytes, Bytes]], first: int | None = None
+    kind: int,
+    rows: Iterable[tuple[bytes, Bytes]],
+    first: int = 0,
+    meta: Callable[[int, int], bytes] = _no_meta,
 ) -> Iterator[Frame]:
     """Frames of rows, each a packed entry and a payload.
 
     :param first: the number of the first row, if they have numbers; the ident of a frame is that of its first row.
+    :param meta: gives the meta part of a frame with the rows from one place on up to another.
     """
-    number = first or 0
+    begin = end = 0
     table: list[bytes] = []
     bodies: list[Bytes] = []
     size = 0
@@ -428,15 +447,19 @@ def _pack_table(
         if payload:
             bodies.append(payload)
         size += len(entry) + len(payload)
+        end += 1
         if size >= _FULL:
-            head: list[Buffer] = [_COUNT.pack(len(table)), *table]
-            yield _frame(kind, head, bodies, size + _COUNT.size, number)
-            if first is not None:
-                number += len(table)
-            table, bodies, size = [], [], 0
+            yield _table_frame(kind, table, bodies, size, first and first + begin, meta(begin, end))
+            table, bodies, size, begin = [], [], 0, end
     if table:
-        head = [_COUNT.pack(len(table)), *table]
-        yield _frame(kind, head, bodies, size + _COUNT.size, number)
+        yield _table_frame(kind, table, bodies, size, first and first + begin, meta(begin, end))
+
+
+def _table_frame(
+    kind: int, table: list[bytes], bodies: list[Bytes], size: int, ident: int, meta: bytes
+) -> Frame:
+    head: list[Buffer] = [_COUNT.pack(len(table)), *table]
+    return _frame(kind, head, bodies, size + _COUNT.size, ident, meta)
 
 
 def _table(data: Buffer, entry: struct.Struct, what: str) -> tuple[Iterator[tuple[int, ...]], int]:
@@ -492,21 +515,39 @@ Result: TypeAlias = tuple[int, int, int, float, Bytes]
 """Task id, attempt, status, seconds it took, payload."""
 
 
-def pack_results(results: Iterable[Result], first: int) -> Iterator[Frame]:
+def pack_results(
+    results: Sequence[Result],
+    first: int,
+    age: float = 0.0,
+    notes: Mapping[int, Note] | None = None,
+) -> Iterator[Frame]:
     """``RESULTS`` frames.
 
     :param first: the row number of the first result; the others follow.
+    :param age: seconds since the last of them was there.
+    :param notes: what is to be told of some of them, by their place among the results.
     """
     pack = _RESULT.pack
     rows = [
         (pack(task_id, attempt, len(payload), status, duration), payload)
         for task_id, attempt, status, duration, payload in results
     ]
-    return _pack_table(RESULTS, rows, first)
+
+    def meta(begin: int, end: int) -> bytes:
+        since = age + sum([result[3] for result in results[end:]])
+        if not notes:
+            return pack_notes(since)
+        return pack_notes(since, {i - begin: n for i, n in notes.items() if begin <= i < end})
+
+    return _pack_table(RESULTS, rows, first, meta)
+
+
+RESULT_HEAD: Final = _RESULT.size
+"""Bytes of what :func:`pack_result_head` gives; the age and a note follow."""
 
 
 def pack_result_head(task_id: int, attempt: int, status: int, duration: float) -> bytes:
-    """The meta part of a ``RESULTS`` frame with a bulk transfer."""
+    """The beginning of the meta part of a ``RESULTS`` frame with a bulk transfer."""
     return _RESULT.pack(task_id, attempt, 0, status, duration)
 
 
@@ -515,9 +556,9 @@ def unpack_result_head(data: Buffer) -> tuple[int, int, int, float]:
 
     :raises ProtocolError: when it is malformed.
     """
-    if len(data) != _RESULT.size:
+    if len(data) < _RESULT.size:
         raise ProtocolError("a result is malformed")
-    task_id, attempt, _, status, duration = _RESULT.unpack(data)
+    task_id, attempt, _, status, duration = _RESULT.unpack_from(data)
     if status > _LAST_STATUS or not 0.0 <= duration < math.inf:
         raise ProtocolError(_IMPOSSIBLE)
     return task_id, attempt, status, duration

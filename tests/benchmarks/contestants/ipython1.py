@@ -253,6 +253,12 @@ def _million(clock: Clock) -> None:
     million.measure(clock)
 
 
+def _watched(clock: Clock) -> None:
+    from tests.benchmarks import watched
+
+    watched.measure(clock)
+
+
 def _costs(clock: Clock) -> None:
     from tests.benchmarks import costs
 
@@ -275,6 +281,7 @@ OWN_PARTS: dict[str, Callable[[Clock], None]] = {
     "scale": _scale,
     "million": _million,
     "costs": _costs,
+    "watched": _watched,
     "journal": _journal,
     "codec": _codec,
 }

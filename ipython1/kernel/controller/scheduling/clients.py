@@ -238,6 +238,7 @@ class Clients:
 
     def accepted(self, records: Sequence[TaskRecord], parcel: Parcel | None) -> None:
         """Tasks that had arrived together are safe; a client's become so in order."""
+        self.store.observer.accepted(records)
         account = records[0].client
         account.arriving.popleft()
         if parcel is not None:

@@ -15,8 +15,8 @@ after that, too, and where it ran, of the last ones: other tasks may still be su
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.scheduling.accounts import PER_RESULT, Batch, Finished, Task
@@ -25,11 +25,32 @@ MOST_RANGES: Final = 100_000
 """Ranges of ids of cleared tasks whose outcome is remembered."""
 
 
+class TaskObserver(Protocol):
+    """Is told of all tasks, and changes nothing."""
+
+    def accepted(self, records: Sequence[Any]) -> None:
+        """Tasks (``TaskRecord``) of one client are there."""
+
+    def finished(self, done: Sequence[Finished]) -> None:
+        """Tasks are done."""
+
+
+class NoObserver:
+    """Does not care."""
+
+    def accepted(self, records: Sequence[Any]) -> None:
+        pass
+
+    def finished(self, done: Sequence[Finished]) -> None:
+        pass
+
+
 class ResultStore:
     """The finished tasks.
 
     :param max_size: bytes of read results that are kept.
     :param max_age: seconds for which they are kept after completion.
+    :ivar observer: is told of tasks that come and that are done.
     :ivar results: those that are here.
     :ivar tasks: what was submitted of those that have left the cache.
     :ivar past_succeeded, past_failed: the ids of those that were cleared.
@@ -39,6 +60,7 @@ class ResultStore:
     def __init__(self, max_size: int, max_age: float) -> None:
         self.max_size = max_size
         self.max_age = max_age
+        self.observer: TaskObserver = NoObserver()
         self.results: dict[int, Finished] = {}
         self.tasks: dict[int, Task] = {}
         self.succeeded = IdSet()
@@ -68,6 +90,7 @@ class ResultStore:
                 self.succeeded.add_range(start, stop)
                 start, stop = task_id, task_id + 1
         self.succeeded.add_range(start, stop)
+        self.observer.finished(batch)
 
     def release(self, batch: Batch, now: float) -> None:
         """The results of a batch wait for nothing any more; those that nobody else will ask for go at once."""

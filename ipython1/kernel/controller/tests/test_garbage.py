@@ -6,6 +6,7 @@ that must be served as if nothing had happened.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import struct
@@ -22,8 +23,10 @@ from ipython1.kernel.controller.monitorfc import IFCMonitor
 from ipython1.kernel.objects.taskobjects import MapTask
 from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.wire import frames, messages, taskwire
+from ipython1.kernel.wire.failurenotes import Note, pack_note
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.monitoring import pack_news
 from ipython1.kernel.wire.payload import join_inline
 from ipython1.testing import InMemoryCluster
 from ipython1.testing.memory import connect_in_memory
@@ -33,11 +36,11 @@ MOST_CALLS = 100_000
 QUESTIONS = (
     *("get_ids", "resolve", "queue_status", "clear_queue", "abort", "withdraw", "interrupt"),
     *("report", "stacks", "begin", "lease", "engines", "abort_many", "has_begun", "fetch", "clear"),
-    *("spin", "resync", "submission", "history", "task_status", "__class__", None, 5),
+    *("spin", "resync", "submission", "history", "task_status", "news", "__class__", None, 5),
 )
 ARGUMENTS = (
     *("targets", "number", "within", "request", "taskid", "taskids", "wait", "limit", "before"),
-    *("missing", "functions", "states", "own", "verbose", "by_force"),
+    *("missing", "functions", "states", "own", "verbose", "by_force", "mark"),
 )
 VALUES = (
     *(None, 0, 1, -1, 2**70, 1e308, float("nan"), float("inf"), "x", True),
@@ -103,7 +106,8 @@ class Nonsense:
         source = join_inline([messages.pack_json({"source": "a = 5"})])
         yield (frames.SUBMIT, 0, messages.SubmitMeta("execute", targets).pack(), source)
         who = choose((b"c" * 16, self.noise()))
-        why = choose((b"", b'["a","b"]', b"[]", b"null", b"5"))
+        note = pack_note(Note("E: m", "Traceback\n" * 9))
+        why = choose((b"", b'["a","b"]', b"[]", b"null", b"5", note, note[:-1]))
         yield (frames.OUTCOME, 0, who + bytes([choose((0, 1, 2, 3, 9))]) + why, join_inline([b"x"]))
         yield (frames.OUTPUT, 0, b"c" * 16 + b"stdout", b"text")
         for kind in (frames.REPLY, frames.WAITING, frames.PROPERTIES):
@@ -130,13 +134,21 @@ class Nonsense:
             )
             for _ in count
         ]
+        found: list[Frame] = []
         for made in (
             taskwire.pack_submissions(entries),
-            taskwire.pack_results(results, choose((0, 1, 5))),
+            taskwire.pack_results(
+                results, choose((0, 1, 5)), choose((0.0, 1e308)), {0: Note("E", "T", 2**32 - 1)}
+            ),
         ):
             for parts, _ in made:
-                whole = b"".join(parts)
-                yield (whole[0], 0, b"", whole[frames.HEADER_SIZE :])
+                frames.dispatch(
+                    b"".join(parts),
+                    lambda kind, flags, ident, meta, payload: found.append(
+                        (kind, flags, bytes(meta), bytes(payload))
+                    ),
+                )
+        yield from found
         yield (taskwire.BEGUN, 0, struct.pack("<Q", self.number()), b"")
         yield (taskwire.GIVEN_BACK, 0, b"", taskwire.pack_keys([(self.number(), self.number())]))
         yield (taskwire.FUNCTION, 0, bytes(16), b"f")
@@ -170,7 +182,8 @@ class Liar:
                 seconds = choose((0.0, 0.0, -1.0, float("nan"), float("inf"), 1e308, 1e-320))
                 rows.append((task_id, attempt, status, seconds, choose((b"", b"p", bytes(100)))))
             rows *= choose((1, 1, 2))
-            for parts, size in taskwire.pack_results(rows, self._row):
+            notes = {choose((0, 1, 9)): Note("E", "T", choose((0, 1, 2**32 - 1)))}
+            for parts, size in taskwire.pack_results(rows, self._row, choose((0.0, 1e308)), notes):
                 self.link.send_packed(parts, size)
             self._row += len(rows)
         elif kind == frames.COMMAND:
@@ -184,6 +197,7 @@ class GarbageTests(SynchronousTestCase):
     def cluster(self, engines: int) -> InMemoryCluster:
         cluster = InMemoryCluster(engines)
         cluster.controller.interfaces["task"] = cluster.task_face.tasks
+        cluster.controller.observer.news()
         return cluster
 
     def faces(self, cluster: InMemoryCluster) -> dict[str, Any]:
@@ -216,6 +230,9 @@ class GarbageTests(SynchronousTestCase):
         self.assertEqual(list(tc.map(lambda x: x + 1, range(3))), [1, 2, 3])
         status = tc.queue_status()
         self.assertEqual((status["pending"], status["scheduled"]), (0, 0))
+        news = cluster.controller.observer.news()
+        cluster.pump.advance(1.0)
+        json.dumps(pack_news(self.successResultOf(news)), allow_nan=False)
         for call in cluster.pump.getDelayedCalls():
             self.assertLess(call.getTime(), 1e9, call)
 

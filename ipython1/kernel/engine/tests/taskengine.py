@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.core.interrupt import InterruptGate
 from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.wire import frames, taskwire
+from ipython1.kernel.wire.failurenotes import Note, unpack_notes
 from ipython1.kernel.wire.link import FrameLink, ThreadOutbox, TurnFlusher
 from ipython1.kernel.wire.taskwire import Status
 
@@ -24,6 +25,8 @@ class Told:
         self.log: list[Any] = []
         self.rows: list[tuple[str, int, int, Status]] = []
         self.refusals: list[bytes] = []
+        self.notes: list[tuple[int, str]] = []
+        self.ages: list[float] = []
 
     def send_batch(self, parts: list[Any]) -> None:
         frames.dispatch(b"".join(parts), self.received)
@@ -35,8 +38,11 @@ class Told:
         if kind == taskwire.RESULTS and flags & frames.BULK:
             task_id, _, status, _ = taskwire.unpack_result_head(meta)
             self.result(ident, task_id, Status(status))
+            self.note(meta[taskwire.RESULT_HEAD :], [task_id])
         elif kind == taskwire.RESULTS:
-            for row, entry in enumerate(taskwire.unpack_results(payload), ident):
+            entries = taskwire.unpack_results(payload)
+            self.note(meta, [entry[0] for entry in entries])
+            for row, entry in enumerate(entries, ident):
                 self.result(row, entry[0], Status(entry[2]))
                 if entry[2] == Status.REFUSED:
                     self.refusals.append(entry[4])
@@ -48,6 +54,11 @@ class Told:
             self.log.append(("depends", ident, *taskwire.unpack_depends(meta)))
         elif kind == frames.PROPERTIES:
             self.log.append(("properties", ident))
+
+    def note(self, meta: Any, task_ids: list[int]) -> None:
+        age, notes = unpack_notes(meta)
+        self.ages.append(age)
+        self.notes += [(task_ids[place], note.error) for place, note in notes]
 
     def result(self, row: int, task_id: int, status: Status) -> None:
         self.log.append(("result", task_id, status))
@@ -62,14 +73,16 @@ class Runner:
         self.during: dict[bytes, Callable[[], None]] = {}
         self.functions: dict[bytes, bytes] = {}
         self.lacking: dict[bytes, str] = {}
+        self.note: Note | None = None
 
     def run(self, payload: bytes, stopping: Callable[[], bool]) -> tuple[Status, bytes, float]:
         self.told.log.append(("run", payload))
+        self.note = Note(str(payload[4:], "ascii"), "") if payload.startswith(b"bad ") else None
         try:
             self.during.get(payload, lambda: None)()
         except KeyboardInterrupt:
             return (Status.STOPPED if stopping() else Status.FAILED), b"", 0.0
-        return Status.OK, payload, 0.001
+        return (Status.FAILED if self.note else Status.OK), payload, 0.001
 
     def failed(self, problem: BaseException) -> bytes:
         return repr(problem).encode()

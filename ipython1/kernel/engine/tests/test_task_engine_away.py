@@ -58,6 +58,27 @@ class AwayTests(AwayCase):
         self.run_all()
         self.assertEqual(self.results(), [(4, 4, ok)])
 
+    def test_what_is_told_of_failures_is_told_again(self) -> None:
+        large = b"bad large" + bytes(taskwire.INLINE)
+        self.receive((1, 0, b"bad one"), (2, 0, b"b"), (3, 0, b"bad three"))
+        self.run_all()
+        self.assertEqual(self.told.notes, [(1, "one"), (3, "three")])
+        self.safe(1)
+        self.disconnect()
+        self.told.ages.clear()
+        self.connect()
+        self.assertEqual(self.told.notes[2:], [(3, "three")])
+        self.assertGreater(self.told.ages[0], 0.0)
+        self.safe(3)
+        self.disconnect()
+        self.connect()
+        self.receive((4, 0, b"d"))
+        self.run_all()
+        self.assertEqual(len(self.told.notes), 3)
+        self.receive((5, 0, large))
+        self.run_all()
+        self.assertEqual([task_id for task_id, _ in self.told.notes[3:]], [5])
+
     def test_what_is_safe_may_be_told_in_any_pieces(self) -> None:
         results = TaskResults(self.outbox)
         for n in range(10):

@@ -62,6 +62,8 @@ class Runner:
         self.ran: list[bytes] = []
         self._meanwhile = meanwhile
 
+    note = None
+
     def run(self, payload: bytes, stopping: Callable[[], bool]) -> tuple[Status, bytes, float]:
         self.ran.append(payload[:32])
         try:
