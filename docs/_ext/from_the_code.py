@@ -96,6 +96,7 @@ PARSERS = {
     "ipcontroller furl": ("ipython1.kernel.scripts.furlactions", "make_parser"),
     "ipengine": ("ipython1.kernel.scripts.engineoptions", "parse_engine"),
     "ipcluster": ("ipython1.kernel.scripts.clusteroptions", "make_parser"),
+    "ipcluster monitor": ("ipython1.kernel.scripts.monitoraction", "make_parser"),
 }
 
 

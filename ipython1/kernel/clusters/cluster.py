@@ -30,6 +30,7 @@ from ipython1.kernel.clusters.launch import (
     new_cluster_id,
     remove_files,
 )
+from ipython1.kernel.clusters.monitorprocess import Monitor
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
@@ -56,6 +57,7 @@ class BaseCluster(CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
     detach = Setting[bool](False, yes_or_no)
+    _monitor: Monitor | None = None
 
     def __init__(
         self,
@@ -152,6 +154,16 @@ class BaseCluster(CheckedAttributes):
         if state is not None and state.is_here:
             end_by_force(self.files, state)
 
+    def _open_monitor(self) -> Monitor:
+        if self._monitor is None or not self._monitor.is_open:
+            self._monitor = Monitor(self.files)
+        return self._monitor
+
+    def _close_monitor(self) -> None:
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            monitor.close()
+
     def _explained(self, problem: ResultNotCompleted) -> ResultNotCompleted:
         """What did not come in time, with the reason if its ``ipcluster`` is stopped."""
         state = read_state(self.files.state)
@@ -230,6 +242,7 @@ class Cluster(BaseCluster):
         """
         if check_bool("force", force):
             self._end_by_force()
+        self._close_monitor()
         control, self._control = self._control, None
         owned, self._owned = self._owned, None
         _running.discard(self)
@@ -261,6 +274,7 @@ class Cluster(BaseCluster):
 
     def close(self) -> None:
         """Give up the connection; the cluster goes on if it is detached or was attached to."""
+        self._close_monitor()
         control, self._control = self._control, None
         _running.discard(self)
         if control is not None:
@@ -308,6 +322,17 @@ class Cluster(BaseCluster):
         from ipython1.kernel.clients.taskclient import TaskClient
 
         return TaskClient(str(self.files.task_furl), timeout)
+
+    def monitor(self) -> Monitor:
+        """Serve a web page that shows what the cluster does; in a notebook the result is shown as a link to it.
+
+        The page cannot change anything.  It is served to this host only, and ends with the cluster, with this
+        process, and when the result's ``close()`` is called.
+
+        :returns: an object with the address in ``url``; the same one as before if that is not closed.
+        """
+        self._check_is_started()
+        return self._open_monitor()
 
     # -- engines
 
@@ -414,13 +439,17 @@ class Cluster(BaseCluster):
             self._call("logs", engine=None if id is None else engine_id(id), lines=lines)
         )
 
-    def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+    def _check_is_started(self) -> BlockingControl:
         if self._control is None:
             raise ClusterError(
                 f"{title_of(self.cluster_id)} is not started; call start(), or use it in a with statement"
             )
+        return self._control
+
+    def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+        control = self._check_is_started()
         try:
-            return self._control.call(do, timeout, **arguments)
+            return control.call(do, timeout, **arguments)
         except ResultNotCompleted as problem:
             raise self._explained(problem) from None
 

@@ -38,6 +38,7 @@ Start a controller and engines, and end them together.
 
   ipcluster status                  what runs
   ipcluster list                    all clusters of this directory
+  ipcluster monitor                 a web page that shows what it does
   ipcluster engines -n 2            two more engines
   ipcluster engines ssh -f hosts.py more engines of another kind
   ipcluster restart                 restart its controller; engines and clients go on
