@@ -7,16 +7,7 @@ from typing import Any, Protocol
 
 from ipython1.kernel.calls.connect import Connection, open_connection
 from ipython1.kernel.wire.messages import MONITOR
-from ipython1.kernel.wire.monitoring import (
-    EngineInfo,
-    FailureInfo,
-    News,
-    Span,
-    TaskCounts,
-    Traffic,
-    WorkInfo,
-    unpack_entries,
-)
+from ipython1.kernel.wire.monitoring import News, unpack_news
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that connecting to the controller may take."""
@@ -63,16 +54,3 @@ class ControllerNews:
     async def close(self) -> None:
         """See :class:`NewsSource`."""
         await self._connection.close()
-
-
-def unpack_news(value: Any) -> News:
-    parts = {"engines": EngineInfo, "work": WorkInfo, "spans": Span, "failures": FailureInfo}
-    return News(
-        **{
-            **value,
-            "tasks": TaskCounts(**value["tasks"]),
-            "traffic": Traffic(**value["traffic"]),
-            "gone": tuple(value["gone"]),
-            **{name: tuple(unpack_entries(kind, value[name])) for name, kind in parts.items()},
-        }
-    )
