@@ -104,6 +104,12 @@ class MonitorPages(Resource):
         path = request.path.decode("ascii", "replace")
         if path == "/metrics":
             return self._metrics(request)
+        if (
+            path == "/favicon.ico"
+        ):  # browsers want it for every page, those without a token included
+            return _typed(
+                request, self._files["icon.svg"].content_type, self._files["icon.svg"].data
+            )
         if path == "/" and self._admission.has_token(request):
             self._admission.give_cookie(request)
             self._entered()

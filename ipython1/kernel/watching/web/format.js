@@ -20,6 +20,7 @@ export function bytes(value) {
 // A time in seconds, in one or two units.
 export function duration(seconds) {
   if (!(seconds >= 0)) return "0 s";
+  if (seconds < 0.00005) return seconds > 0 ? "< 0.1 ms" : "0 ms";
   if (seconds < 0.0995) return `${short(seconds * 1000)} ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   const total = Math.round(seconds);

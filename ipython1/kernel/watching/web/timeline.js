@@ -213,7 +213,7 @@ export class Timeline {
 
   drawSpan(context, colour, span, x, y, height) {
     const from = Math.max(this.gutter - 4, x(span.begun)), to = Math.min(this.wide + 4, x(span.ended));
-    const width = Math.max(1, to - from - (to - from > 4 ? 1 : 0));
+    const width = Math.max(span.failed ? 2 : 1, to - from - (to - from > 4 ? 1 : 0));
     context.globalAlpha = span.running ? 0.5 : 1;
     context.fillStyle = span.failed && span.failed === span.count ? colour.bad : colourOf(span.kind, span.what);
     if (height >= 8 && width >= 6) {
