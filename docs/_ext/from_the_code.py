@@ -36,6 +36,7 @@ class FromTheCode(Directive):
     """A directive that generates reStructuredText, which is parsed in place of the directive."""
 
     required_arguments = 1
+    final_argument_whitespace = True
     has_content = False
 
     def lines(self, name: str) -> Iterator[str]:

@@ -52,7 +52,7 @@ def main(items):
     time.sleep(0.3)
     in_background(fit_model, 2 * items)
     mec.execute("time.sleep(3)", targets=[3], block=False)
-    failing.wait()
+    failing.exception()
     print("working", flush=True)
     sys.stdin.read()
 

@@ -230,7 +230,7 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
 
 
 def _check_words(given: argparse.Namespace) -> None:
-    word, known = given.action, [*ACTIONS]
+    word, known = given.action, [*ACTIONS, "monitor"]
     if word == "engines":
         word, known = given.kind, []
     if word is None or word in ACTIONS or word in BUILT_IN or word in launcher_kinds():

@@ -25,6 +25,9 @@ from ipython1.kernel.wire.monitoring import (
 SPANS_KEPT: Final = 300.0
 """Seconds."""
 
+SPANS_MOST: Final = 20_000
+"""Spans that are kept in any case; those that ended first go when there are a quarter more."""
+
 FAILURES_KEPT: Final = 200
 WORK_KEPT: Final = 200
 
@@ -134,6 +137,9 @@ class Picture:
             self._tidied = now
             oldest = now - SPANS_KEPT
             self._spans = {key: each for key, each in self._spans.items() if each.ended > oldest}
+        if len(self._spans) > 1.25 * SPANS_MOST:
+            latest = sorted(self._spans.items(), key=lambda item: item[1].ended)[-SPANS_MOST:]
+            self._spans = dict(latest)
 
     def _note_trend(self, news: News) -> None:
         if self._trend and 0 <= news.time - self._trend[-1][0] < 0.95:

@@ -79,6 +79,14 @@ class PictureTests(unittest.SynchronousTestCase):
         self.picture.update(news(time=1292.0))
         self.assertEqual([row[2] for row in self.whole()["spans"]], [8])
 
+    def test_there_is_an_end_to_the_number_of_spans(self) -> None:
+        for start in range(0, 60_000, 1000):
+            spans = tuple(span(990, 990 + i / 1e4, id=i) for i in range(start, start + 1000))
+            self.picture.update(news(spans=spans))
+        ids = [row[2] for row in self.whole()["spans"]]
+        self.assertLessEqual(len(ids), 1.25 * picture.SPANS_MOST)
+        self.assertEqual(max(ids), 59_999)
+
     def test_the_latest_failures_are_kept_with_their_tracebacks(self) -> None:
         for number in range(1, 302):
             self.picture.update(news(failures=(failure(number),)))

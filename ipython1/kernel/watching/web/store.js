@@ -7,7 +7,7 @@ const SPAN = ["engine", "kind", "id", "what", "begun", "ended", "count", "failed
 const FAILURE = ["number", "kind", "id", "what", "engine", "error", "when"];
 
 export const KEPT = 300;
-const MOST_FAILURES = 200, MOST_WORK = 200, MOST_POINTS = 300;
+const MOST_SPANS = 20000, MOST_FAILURES = 200, MOST_WORK = 200, MOST_POINTS = 300;
 
 function named(fields, row) {
   const found = {};
@@ -109,7 +109,12 @@ export class Store {
   prune() {
     if (Math.abs(this.time - this.pruned) < 10) return;
     this.pruned = this.time;
-    const oldest = this.time - KEPT;
+    let oldest = this.time - KEPT, total = 0;
+    for (const lane of this.spans.values()) total += lane.length;
+    if (total > MOST_SPANS) {
+      const ends = [...this.spans.values()].flatMap((lane) => lane.map((span) => span.ended)).sort((a, b) => a - b);
+      oldest = Math.max(oldest, ends[total - MOST_SPANS]);
+    }
     for (const [engine, lane] of this.spans) {
       let gone = 0;
       while (gone < lane.length && lane[gone].ended < oldest) gone += 1;
