@@ -286,7 +286,7 @@ class MonitorPageTests(unittest.SynchronousTestCase):
         with socket.socket() as probe:
             self.assertNotEqual(probe.connect_ex(("127.0.0.1", self.port)), 0)
         self.assertEqual(list(self.security.glob("*.html")), [])
-        log = (self.cluster.ipython_dir / "log" / "ipcluster-monitor.log").read_text()
+        log = (self.cluster.ipython_dir / "log" / "ipmonitor.log").read_text()
         self.assertNotIn(self.token, log)
 
 

@@ -60,7 +60,7 @@ def run(words: Sequence[str], nanny: NewNanny | None) -> int:
         if words[:1] == ["monitor"]:
             from ipython1.kernel.scripts import monitoraction
 
-            return monitoraction.run(words[1:])
+            return monitoraction.run(monitoraction.make_parser().parse_args(words[1:]))
         command = parse_cluster(words)
         if command.action == "start" and not command.daemonize:
             from ipython1.kernel.scripts.clusterstart import start

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
-from collections.abc import Sequence
+import threading
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import ClusterError, KernelError
@@ -26,8 +26,8 @@ from ipython1.kernel.watching.server import MonitorServer
 from ipython1.kernel.watching.source import ControllerNews
 
 MONITOR_FURL = "ipcontroller-monitor.furl"
-TOKEN_FILE = "ipcluster-monitor.token"
-LOG_FILE = "ipcluster-monitor.log"
+TOKEN_FILE = "ipmonitor.token"
+LOG_FILE = "ipmonitor.log"
 
 REDIRECT_KEPT = 120.0
 """Seconds that a browser may take to open the private file."""
@@ -62,14 +62,14 @@ def make_parser() -> arguments.OneLineParser:
     return parser
 
 
-def run(words: Sequence[str]) -> int:
+def run(given: argparse.Namespace) -> int:
     """Serve the page; returns the exit status when that is over.
 
+    :param given: the command line.
     :raises KernelError: why it cannot be done.
     """
     from twisted.internet import reactor
 
-    given = make_parser().parse_args(words)
     files = ClusterFiles(IPythonDirs.resolve(given.ipython_dir), given.cluster_id)
     source = _source(given, files)
     files.dirs.prepare()
@@ -154,9 +154,11 @@ class MonitorProcess:
             return
         print(f"{title_of(self._files.cluster_id)} is shown at: {url}", flush=True)
         if not self._given.no_browser and has_browser():
-            self._redirect = RedirectFile(self._files.dirs.security, url)
+            name = f"ipmonitor.{secrets.token_hex(8)}.html"
+            self._redirect = RedirectFile(self._files.security_file(name), url)
             self._reactor.callLater(REDIRECT_KEPT, self._entered)
-            deferToThread(open_browser, self._redirect)
+            # Some browsers are waited for until they end, which the end of this process does not wait for.
+            threading.Thread(target=open_browser, args=(self._redirect,), daemon=True).start()
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is not None:

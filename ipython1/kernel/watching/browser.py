@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import html
 import os
-import secrets
 import sys
 import webbrowser
 from pathlib import Path
@@ -26,11 +25,11 @@ _REDIRECT = """<!doctype html>
 class RedirectFile:
     """A private file that leads a browser to an address.
 
-    :param directory: the security directory.
+    :param path: of the file, in a private directory.
     """
 
-    def __init__(self, directory: Path, url: str) -> None:
-        self.path = directory / f"ipcluster-monitor-{secrets.token_hex(8)}.html"
+    def __init__(self, path: Path, url: str) -> None:
+        self.path = path
         write_private(self.path, _REDIRECT.format(url=html.escape(url)).encode(), replace=False)
 
     def remove(self) -> None:

@@ -55,7 +55,7 @@ class _Collector:
     def _engines(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
-        engines = list(self._watcher.picture.engines.values())
+        engines = [each for _, each in sorted(self._watcher.picture.engines.items())]
         states = Counter(
             "away" if each.away else "idle" if each.doing == "idle" else "busy" for each in engines
         )

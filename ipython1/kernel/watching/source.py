@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from ipython1.kernel.basics.error import ConnectionError
 from ipython1.kernel.calls.connect import Connection, open_connection
 from ipython1.kernel.wire.messages import MONITOR
 from ipython1.kernel.wire.monitoring import News, unpack_news
@@ -37,6 +38,8 @@ class ControllerNews:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._loss = ""
+        connection.end.on_lost.append(self._lost)
 
     @classmethod
     async def open(cls, reactor: Any, furl_or_file: str) -> ControllerNews:
@@ -49,8 +52,15 @@ class ControllerNews:
 
     async def news(self, mark: int) -> News:
         """See :class:`NewsSource`."""
-        return unpack_news(await self._connection.end.ask("news", mark=mark))
+        try:
+            return unpack_news(await self._connection.end.ask("news", mark=mark))
+        except ConnectionError as problem:
+            # What it says besides is for those who wait for results.
+            raise ConnectionError(self._loss or str(problem)) from None
 
     async def close(self) -> None:
         """See :class:`NewsSource`."""
         await self._connection.close()
+
+    def _lost(self, reason: str) -> None:
+        self._loss = reason

@@ -208,10 +208,15 @@ class Watcher:
                 call.cancel()
 
     def _lost(self, problem: KernelError) -> None:
+        reason = str(problem)
         if self.away is None:
-            self.log.info("the controller is out of reach: {problem}", problem=str(problem))
-            self.away = Away(self._now(), str(problem))
-            self._show("away", _packed(self.away))
+            self.log.info("the controller is out of reach: {reason}", reason=reason)
+            self.away = Away(self._now(), reason)
+        elif self.away.reason == reason:
+            return
+        else:
+            self.away = Away(self.away.since, reason)
+        self._show("away", _packed(self.away))
 
     def _stopped(self, failure: Any) -> None:
         if failure.check(CancelledError) is None:

@@ -128,9 +128,7 @@ class MonitorPages(Resource):
     def _metrics(self, request: Request) -> bytes:
         if not self._admission.may_have_metrics(request):
             request.setHeader(b"WWW-Authenticate", b"Bearer")
-            raise Refusal(
-                http.UNAUTHORIZED, "Prometheus needs the token in ipcluster-monitor.token.\n"
-            )
+            raise Refusal(http.UNAUTHORIZED, "Prometheus needs the token in ipmonitor.token.\n")
         try:
             return _typed(request, *metrics_page(self._watcher))
         except NotInstalled as problem:

@@ -257,7 +257,7 @@ class FileTests(unittest.SynchronousTestCase):
         return stat.S_IMODE(path.stat().st_mode)
 
     def test_the_redirect_file_is_private_and_goes_away(self) -> None:
-        file = RedirectFile(self.directory, "http://127.0.0.1:1/?token=a&b")
+        file = RedirectFile(self.directory / "it.html", "http://127.0.0.1:1/?token=a&b")
         self.assertEqual(self.mode(file.path), 0o600)
         self.assertIn("token=a&amp;b", file.path.read_text())
         file.remove()
@@ -265,7 +265,7 @@ class FileTests(unittest.SynchronousTestCase):
         self.assertEqual(list(self.directory.iterdir()), [])
 
     def test_the_token_for_prometheus_stays(self) -> None:
-        path = self.directory / "ipcluster-monitor.token"
+        path = self.directory / "ipmonitor.token"
         token = metrics_token(path)
         self.assertGreaterEqual(len(token), 40)
         self.assertEqual(metrics_token(path), token)

@@ -102,7 +102,7 @@ export class Engines {
 
   matches(engine, words) {
     const text = `${engine.id} ${engine.host} ${engine.pid} ${stateOf(engine)} ${runs(engine)}`.toLowerCase();
-    return words.every((word) => (/^\d{1,4}$/.test(word) ? engine.id === Number(word) || text.includes(` ${word}`) : text.includes(word)));
+    return words.every((word) => (/^\d+$/.test(word) ? [engine.id, engine.pid].includes(Number(word)) : text.includes(word)));
   }
 
   // Choose and sort what is shown.
