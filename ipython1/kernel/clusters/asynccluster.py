@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -180,7 +181,7 @@ class AsyncCluster(BaseCluster):
 
     def close(self) -> None:
         """Give up the connection; the cluster goes on if it is detached or was attached to."""
-        self._close_monitor()
+        threading.Thread(target=self._close_monitor).start()
         control, self._control = self._control, None
         if control is not None:
             control.close()

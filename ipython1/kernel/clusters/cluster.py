@@ -481,7 +481,7 @@ def connect_to(files: ClusterFiles) -> socket.socket:
 def _disown_in_child() -> None:
     """A forked child has no clusters: it must neither end those of its parent nor remove their files."""
     for cluster in list(_running):
-        cluster._control = cluster._owned = None
+        cluster._control = cluster._owned = cluster._monitor = None
     _running.clear()
 
 
