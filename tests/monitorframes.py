@@ -1,11 +1,8 @@
-"""How smoothly the monitor's page is drawn with many engines: light ones, which are as busy as a client keeps them.
+"""How smoothly the monitor's page is drawn with many engines, and what it costs the cluster: see :func:`measure`.
 
 ::
 
-    python -m tests.monitorframes --engines 1000 --seconds 10
-
-It prints frames per second in Chromium, what the monitor's process uses, and how long calls to all engines take while
-the page is open, and before.
+    python -m tests.monitorframes --engines 1000 --tasks 100000
 """
 
 from __future__ import annotations
@@ -16,8 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ipython1.testing.processes import private_environ
 from tests.browser import browser, frames_per_second, look, screenshot
@@ -26,78 +26,139 @@ from tests.lightengines import CODE, controller, light_engines
 MONITOR = (sys.executable, "-m", "ipython1.kernel.scripts.ipcluster", "monitor", "--no-browser")
 
 
-def call_times(mec: object, seconds: float) -> list[float]:
-    """Call all engines again and again; how long each call took."""
-    found = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        begun = time.perf_counter()
-        mec.execute(CODE)  # type: ignore[attr-defined]
-        found.append(time.perf_counter() - begun)
-    return found
+@dataclass(frozen=True)
+class Figures:
+    """What :func:`measure` found.
+
+    :ivar frames: frames in a second while tasks run.
+    :ivar longest: seconds of the longest of them.
+    :ivar frames_calls: frames in a second while calls to all engines are made.
+    :ivar server: the share of a processor that the monitor's process takes while tasks run.
+    :ivar tasks: tasks in a second with the page open.
+    :ivar tasks_alone: the same without a monitor.
+    :ivar call: seconds of a call to all engines with the page open.
+    :ivar call_alone: the same without a monitor.
+    """
+
+    frames: float
+    longest: float
+    frames_calls: float
+    server: float
+    tasks: float
+    tasks_alone: float
+    call: float
+    call_alone: float
 
 
-def measure(engines: int, processes: int, seconds: float, picture: Path | None) -> None:
-    """Print what is found."""
+@contextmanager
+def monitor(directory: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a monitor; gives its process, and the page's address."""
+    process = subprocess.Popen(
+        MONITOR, env=private_environ(directory), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().split()[-1]
+    finally:
+        process.terminate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def meanwhile(work: Callable[[], float]) -> Callable[[], float]:
+    """Do something in a thread; the result waits for it, and gives what it gave."""
+    found: list[float] = []
+    thread = threading.Thread(target=lambda: found.append(work()), daemon=True)
+    thread.start()
+
+    def result() -> float:
+        thread.join()
+        return found[0]
+
+    return result
+
+
+def measure(engines: int, tasks: int, seconds: float, picture: Path | None = None) -> Figures:
+    """Measure it with light engines, which end each task at once.
+
+    :param seconds: for which frames are counted.
+    :param picture: a file into which a picture of the page is written.
+    """
     import psutil
 
     from ipython1.kernel import client
 
-    with controller() as (directory, _), light_engines(directory, engines, processes) as lights:
-        with closing(
-            client.MultiEngineClient(str(directory / "security" / "ipcontroller-mec.furl"))
-        ) as mec:
-            for each in lights:
-                each.go()
-            for each in lights:
-                each.expect("registered")
-            mec.execute(CODE)
-            before = call_times(mec, seconds / 2)
-            monitor = subprocess.Popen(
-                MONITOR, env=private_environ(directory), stdout=subprocess.PIPE, text=True
-            )
-            try:
-                assert monitor.stdout is not None
-                url = monitor.stdout.readline().split()[-1]
-                with browser() as driver:
-                    look(driver, 1440, 1400)
-                    driver.get(url)
-                    while f"of {engines:,} busy" not in driver.execute_script(
-                        "return document.body.innerText"
-                    ):
-                        time.sleep(0.2)
-                    calls: list[float] = []
-                    thread = threading.Thread(
-                        target=lambda: calls.extend(call_times(mec, seconds)), daemon=True
-                    )
-                    used = sum(psutil.Process(monitor.pid).cpu_times()[:2])
-                    thread.start()
-                    frames, longest = frames_per_second(driver, seconds)
-                    used = sum(psutil.Process(monitor.pid).cpu_times()[:2]) - used
-                    thread.join()
-                    if picture is not None:
-                        screenshot(driver, picture)
-            finally:
-                monitor.terminate()
-                monitor.wait()
-                monitor.stdout.close()
-    print(f"{engines} engines: {frames:.1f} frames/s, the longest took {longest * 1000:.0f} ms")
-    print(f"the monitor's process used {100 * used / seconds:.0f} % of a processor")
-    print(
-        f"a call to all engines took {1000 * statistics.median(before):.0f} ms without the page, "
-        f"{1000 * statistics.median(calls):.0f} ms with it"
-    )
+    def cpu(pid: int) -> float:
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
+
+    with ExitStack() as ends:
+        directory, _ = ends.enter_context(controller())
+        lights = ends.enter_context(light_engines(directory, engines, 4))
+        security = directory / "security"
+        tc = ends.enter_context(client.TaskClient(str(security / "ipcontroller-tc.furl")))
+        mec: Any = client.MultiEngineClient(str(security / "ipcontroller-mec.furl"))
+        ends.enter_context(closing(mec))
+        for each in lights:
+            each.go()
+        for each in lights:
+            each.expect("registered")
+
+        def run() -> float:
+            begun = time.perf_counter()
+            tc.barrier(tc.run_many([client.MapTask(abs, (-1,))] * tasks))
+            return tasks / (time.perf_counter() - begun)
+
+        def call() -> float:
+            found = []
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
+                begun = time.perf_counter()
+                mec.execute(CODE)
+                found.append(time.perf_counter() - begun)
+            return statistics.median(found)
+
+        run()
+        tasks_alone, call_alone = run(), call()
+        process, url = ends.enter_context(monitor(directory))
+        driver = ends.enter_context(browser())
+        look(driver, 1440, 1400)
+        driver.get(url)
+        shown = f"of {engines:,} busy"
+        while shown not in driver.execute_script("return document.body.innerText"):
+            time.sleep(0.2)
+        running = meanwhile(run)
+        begun, used = time.perf_counter(), cpu(process.pid)
+        frames, longest = frames_per_second(driver, seconds)
+        server = (cpu(process.pid) - used) / (time.perf_counter() - begun)
+        if picture is not None:
+            screenshot(driver, picture)
+        with_page = running()
+        calling = meanwhile(call)
+        frames_calls, _ = frames_per_second(driver, seconds)
+        return Figures(
+            frames, longest, frames_calls, server, with_page, tasks_alone, calling(), call_alone
+        )
 
 
 def main() -> int:
-    """Measure."""
+    """Measure, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", type=int, default=1000)
-    parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--picture", type=Path, help="write a picture of the page to this file")
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
-    measure(given.engines, given.processes, given.seconds, given.picture)
+    found = measure(given.engines, given.tasks, given.seconds, given.picture)
+    print(f"{given.engines} engines, {given.tasks} tasks")
+    print(
+        f"frames in a second: {found.frames:.0f} while tasks run (the longest took "
+        f"{found.longest * 1000:.0f} ms), {found.frames_calls:.0f} while calls are made"
+    )
+    print(f"the monitor's process: {found.server:.0%} of a processor")
+    print(f"tasks in a second: {found.tasks:.0f}, without a monitor {found.tasks_alone:.0f}")
+    print(f"a call to all: {1000 * found.call:.0f} ms, without {1000 * found.call_alone:.0f} ms")
     return 0
 
 

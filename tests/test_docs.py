@@ -39,7 +39,7 @@ RUNNER = ROOT / "tests" / "programs" / "run_doc_page.py"
 INI_OF_PAGE = {"extending.txt": EXAMPLES / "race.ini"}
 """The pages whose cluster has a configuration file."""
 
-SHORT_PAGES = ("index.txt", "configuration.txt", "development.txt")
+SHORT_PAGES = ("index.txt", "configuration.txt", "development.txt", "monitor.txt")
 """Pages that work whatever ran on their engines before, and share a cluster."""
 
 MADE_BY_TESTS = "transcripts"
