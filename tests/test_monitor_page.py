@@ -26,7 +26,8 @@ from ipython1.testing import RealCluster
 from ipython1.testing.processes import private_environ, start_program
 from tests.browser import browser, look, screenshot, why_not
 
-PROGRAMS = Path(__file__).parent / "programs"
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = ROOT / "tests" / "programs"
 IPCLUSTER = [sys.executable, "-m", "ipython1.kernel.scripts.ipcluster"]
 LIMIT = 60.0
 
@@ -210,7 +211,7 @@ class MonitorPageTests(unittest.SynchronousTestCase):
         self.driver.execute_script("document.querySelector('.failure[open] summary').click()")
 
     def make_pictures(self) -> None:
-        folder = Path(PICTURES or tempfile.mkdtemp(dir=self.cluster.ipython_dir))
+        folder = ROOT / (PICTURES or tempfile.mkdtemp(dir=self.cluster.ipython_dir))
         if PICTURES:
             folder.mkdir(exist_ok=True)
             time.sleep(50)
