@@ -17,8 +17,8 @@ def simulate_orbit(number):
         raise ValueError(f"orbit {number} does not close")
     end = time.perf_counter() + random.uniform(0.3, 1.6)
     while time.perf_counter() < end:
-        if random.random() < 0.7:
-            time.sleep(0.02)
+        sum(range(100_000))
+        time.sleep(0.01)
     return number
 
 
