@@ -155,14 +155,10 @@ def measure(engines: int, tasks: int, seconds: float, picture: Path | None = Non
         look(driver, 1440, 1400)
         driver.get(url)
         running = meanwhile(run)
-        while (
-            float(
-                driver.execute_script(
-                    "return parseFloat(document.getElementById('t-rate').textContent) || 0"
-                )
-            )
-            < 100
-        ):
+        rate = (
+            "return parseFloat(document.getElementById('t-rate').innerText.replace(',', '')) || 0"
+        )
+        while driver.execute_script(rate) < 100:
             time.sleep(0.1)
         frames, longest = frames_per_second(driver, seconds)
         if picture is not None:
