@@ -30,7 +30,7 @@ from ipython1.kernel.clusters.launch import (
     new_cluster_id,
     remove_files,
 )
-from ipython1.kernel.clusters.monitorprocess import Monitor
+from ipython1.kernel.clusters.monitorprocess import HasMonitor, Monitor
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
@@ -53,11 +53,10 @@ ANSWER_MARGIN = 10.0
 _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
 
-class BaseCluster(CheckedAttributes):
+class BaseCluster(HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
     detach = Setting[bool](False, yes_or_no)
-    _monitor: Monitor | None = None
 
     def __init__(
         self,
@@ -153,16 +152,6 @@ class BaseCluster(CheckedAttributes):
         state = read_state(self.files.state)
         if state is not None and state.is_here:
             end_by_force(self.files, state)
-
-    def _open_monitor(self) -> Monitor:
-        if self._monitor is None or not self._monitor.is_open:
-            self._monitor = Monitor(self.files)
-        return self._monitor
-
-    def _close_monitor(self) -> None:
-        monitor, self._monitor = self._monitor, None
-        if monitor is not None:
-            monitor.close()
 
     def _explained(self, problem: ResultNotCompleted) -> ResultNotCompleted:
         """What did not come in time, with the reason if its ``ipcluster`` is stopped."""

@@ -91,3 +91,26 @@ class Monitor:
             return html.escape(repr(self))
         url = html.escape(self.url)
         return f'<a href="{url}" target="_blank" rel="noopener noreferrer">Cluster monitor</a>'
+
+
+class HasMonitor:
+    """A cluster object, of which there is one monitor at a time.
+
+    :ivar files: the cluster's.
+    """
+
+    _monitor: Monitor | None = None
+
+    @property
+    def files(self) -> ClusterFiles:
+        raise NotImplementedError
+
+    def _open_monitor(self) -> Monitor:
+        if self._monitor is None or not self._monitor.is_open:
+            self._monitor = Monitor(self.files)
+        return self._monitor
+
+    def _close_monitor(self) -> None:
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            monitor.close()

@@ -48,7 +48,7 @@ _engine_row = attrgetter(*ENGINE_FIELDS)
 _work_row = attrgetter(*WORK_FIELDS)
 _span_row = attrgetter(*SPAN_FIELDS)
 _failure_row = attrgetter(*FAILURE_FIELDS)
-_span_key = attrgetter("engine", "begun", "kind", "id")
+_span_key = attrgetter("engine", "begun")
 
 
 class Picture:

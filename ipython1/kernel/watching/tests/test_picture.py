@@ -81,7 +81,9 @@ class PictureTests(unittest.SynchronousTestCase):
 
     def test_there_is_an_end_to_the_number_of_spans(self) -> None:
         for start in range(0, 60_000, 1000):
-            spans = tuple(span(990, 990 + i / 1e4, id=i) for i in range(start, start + 1000))
+            spans = tuple(
+                span(990 + i / 1e4, 991 + i / 1e4, id=i) for i in range(start, start + 1000)
+            )
             self.picture.update(news(spans=spans))
         ids = [row[2] for row in self.whole()["spans"]]
         self.assertLessEqual(len(ids), 1.25 * picture.SPANS_MOST)

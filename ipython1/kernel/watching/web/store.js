@@ -91,10 +91,8 @@ export class Store {
     if (!lane) this.spans.set(span.engine, lane = []);
     let at = lane.length;
     while (at > 0 && lane[at - 1].begun > span.begun) at -= 1;
-    for (let i = at - 1; i >= 0 && lane[i].begun === span.begun; i -= 1) {
-      if (lane[i].id === span.id && lane[i].kind === span.kind) { lane[i] = span; return; }
-    }
-    lane.splice(at, 0, span);
+    if (at > 0 && lane[at - 1].begun === span.begun) lane[at - 1] = span;
+    else lane.splice(at, 0, span);
   }
 
   notePoint() {
