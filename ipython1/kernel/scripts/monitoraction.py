@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import secrets
+import socket
 import sys
 import threading
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, KernelError
 from ipython1.kernel.host import logs
 from ipython1.kernel.host.commonconfig import STANDARD_ERROR
@@ -138,10 +142,6 @@ class MonitorProcess:
 
     def _begin(self) -> None:
         if self._owner is not None:
-            import socket
-
-            from ipython1.daemon.link import adopt_connection
-
             adopt_connection(self._reactor, socket.socket(fileno=self._given.owner_fd), self._owner)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
@@ -176,7 +176,7 @@ class MonitorProcess:
             self._redirect.remove()
 
     def _stop(self) -> None:
-        if self._reactor.running:
+        with contextlib.suppress(ReactorNotRunning):  # it ends already
             self._reactor.stop()
 
     def _end(self) -> Deferred[None]:
