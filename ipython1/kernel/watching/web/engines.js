@@ -228,7 +228,8 @@ export class Engines {
     all.forEach((engine, i) => {
       const x = (i % columns) * (size + gap), y = Math.floor(i / columns) * (size + gap);
       const state = stateOf(engine);
-      context.globalAlpha = state === "busy" ? 0.45 + 0.55 * Math.min(1, (engine.cpu ?? 100) / 100) : 1;
+      const strength = state === "busy" ? 0.45 + 0.55 * Math.min(1, (engine.cpu ?? 100) / 100) : 1;
+      context.globalAlpha = strength;
       context.fillStyle = state === "busy" ? colour.accent : state === "away" ? colour.warn : colour.idle;
       context.beginPath();
       context.roundRect(x, y, size, size, size >= 20 ? 5 : 2);
@@ -240,7 +241,7 @@ export class Engines {
         context.stroke();
       }
       if (size >= 20) {
-        context.fillStyle = state === "idle" ? colour.muted : colour.card;
+        context.fillStyle = state === "idle" ? colour.muted : strength < 0.75 ? colour.text : colour.card;
         context.fillText(String(engine.id), x + size / 2, y + size / 2 + 0.5);
       }
     });

@@ -52,9 +52,8 @@ export class Work {
     made.bar.setAttribute("aria-valuetext", `${done} of ${work.total} ${work.unit} that were submitted so far, ${work.failed} failed`);
     set(made.number, count(done));
     // A map sends its items as results come, so there may be more than were submitted so far.
-    const more = work.unit === "items" ? "+" : "";
-    set(made.total, over ? ` ${work.unit}` : ` / ${count(work.total)}${more}`);
-    made.total.parentNode.title = more && !over ? "done, and submitted so far" : "";
+    set(made.total, over ? ` ${work.unit}` : ` / ${count(work.total)}+`);
+    made.total.parentNode.title = over ? "" : `${work.unit} done, and submitted so far`;
     set(made.failed, work.failed ? `${count(work.failed)} failed` : "");
     set(made.each, work.seconds === null ? "" : `${duration(work.seconds)} each`);
     set(made.left, over ? `took ${duration(work.completed - work.submitted)}` : this.left(work, done));
@@ -62,8 +61,7 @@ export class Work {
 
   left(work, done) {
     if (work.seconds === null || !work.running) return work.running ? "" : "waits";
-    const left = duration((work.total - done) * work.seconds / work.running);
-    return work.unit === "items" ? `${left} or more` : `${left} left`;
+    return `${duration((work.total - done) * work.seconds / work.running)} or more`;
   }
 }
 
