@@ -187,7 +187,7 @@ def main() -> int:
         f"frames in a second: {found.frames:.0f} while tasks run (the longest took "
         f"{found.longest * 1000:.0f} ms), {found.frames_calls:.0f} while calls are made"
     )
-    print(f"the monitor's process: {found.server:.0%} of a processor")
+    print(f"the monitor's process: {found.server:.1%} of a processor")
     print(f"tasks in a second: {found.tasks:.0f}, without a monitor {found.tasks_alone:.0f}")
     print(f"a call to all: {1000 * found.call:.0f} ms, without {1000 * found.call_alone:.0f} ms")
     return 0

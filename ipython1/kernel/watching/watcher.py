@@ -36,8 +36,8 @@ VISIBLE_PAUSE = 0.2
 HIDDEN_PAUSE = 2.0
 """The same if all pages are hidden, or there is none: the trends and Prometheus get their numbers."""
 
-SHARE = 4.0
-"""How much longer than the controller's answer takes, a pause is at least: a slow controller is spared."""
+SHARE = 1.0
+"""How long a pause is at least, in times that the controller took to answer: a slow one is spared."""
 
 ANSWER_LIMIT = 10.0
 """Seconds without an answer after which the controller counts as out of reach."""
