@@ -39,7 +39,7 @@ RUNNER = ROOT / "tests" / "programs" / "run_doc_page.py"
 INI_OF_PAGE = {"extending.txt": EXAMPLES / "race.ini"}
 """The pages whose cluster has a configuration file."""
 
-SHORT_PAGES = ("index.txt", "configuration.txt", "development.txt")
+SHORT_PAGES = ("index.txt", "configuration.txt", "development.txt", "monitor.txt")
 """Pages that work whatever ran on their engines before, and share a cluster."""
 
 MADE_BY_TESTS = "transcripts"
@@ -294,8 +294,8 @@ def simple_command_problem(words: list[str]) -> str | None:
 
 def option_problem(name: str, arguments: list[str]) -> str | None:
     """The error from the command's own parser."""
-    if arguments[:1] == ["furl"]:
-        name, arguments = f"{name} furl", arguments[1:]
+    if arguments[:1] in (["furl"], ["monitor"]):
+        name, arguments = f"{name} {arguments[0]}", arguments[1:]
     parser = load(DOCS / "_ext" / "from_the_code.py").command_parser(name)
     told: list[str] = []
 

@@ -36,6 +36,7 @@ class FromTheCode(Directive):
     """A directive that generates reStructuredText, which is parsed in place of the directive."""
 
     required_arguments = 1
+    final_argument_whitespace = True
     has_content = False
 
     def lines(self, name: str) -> Iterator[str]:
@@ -96,6 +97,7 @@ PARSERS = {
     "ipcontroller furl": ("ipython1.kernel.scripts.furlactions", "make_parser"),
     "ipengine": ("ipython1.kernel.scripts.engineoptions", "parse_engine"),
     "ipcluster": ("ipython1.kernel.scripts.clusteroptions", "make_parser"),
+    "ipcluster monitor": ("ipython1.kernel.scripts.monitoraction", "make_parser"),
 }
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests import browser
 from tests.testbeds import mpi, packages, supervisor
 from tests.testbeds.lib import Failed, Missing, read_hosts
 
@@ -116,6 +117,7 @@ def _install(given: argparse.Namespace) -> int:
         packages.install("mpi", each.needs)
     for bed in supervisor.BEDS.values():
         packages.install(bed.name, (*bed.install_first, *bed.needs))
+    packages.install("browser", browser.NEEDS)
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -144,6 +145,7 @@ class AsyncCluster(BaseCluster):
     async def _stop(self, force: bool = False) -> None:
         if force:
             await deferToThread(self._end_by_force)
+        await deferToThread(self._close_monitor)
         control, self._control = self._control, None
         owned, self._owned = self._owned, None
         if control is not None:
@@ -179,6 +181,7 @@ class AsyncCluster(BaseCluster):
 
     def close(self) -> None:
         """Give up the connection; the cluster goes on if it is detached or was attached to."""
+        threading.Thread(target=self._close_monitor).start()
         control, self._control = self._control, None
         if control is not None:
             control.close()
@@ -228,6 +231,16 @@ class AsyncCluster(BaseCluster):
         from ipython1.kernel.clients.asyncclient import get_task_client
 
         return get_task_client(str(self.files.task_furl), timeout)
+
+    def monitor(self) -> AwaitableDeferred:
+        """Serve a web page that shows what the cluster does; see
+        :meth:`Cluster.monitor <ipython1.kernel.cluster.Cluster.monitor>`.
+
+        :returns: a Deferred that fires with an object with the address in ``url``.
+        """
+        if self._control is None:
+            return self._not_started()
+        return awaitable(deferToThread(self._open_monitor))
 
     def status(self) -> AwaitableDeferred:
         """Fires with a :class:`~ipython1.kernel.clusters.status.ClusterStatus`."""
@@ -314,10 +327,12 @@ class AsyncCluster(BaseCluster):
         self, do: str, finish: Callable[[Any], Any] = lambda value: value, **arguments: Any
     ) -> AwaitableDeferred:
         if self._control is None:
-            problem = ClusterError(
-                f"{title_of(self.cluster_id)} is not started; await start() first"
-            )
-            result = AwaitableDeferred()
-            result.errback(problem)
-            return result
+            return self._not_started()
         return awaitable(self._control.call(do, **arguments).addCallback(finish))
+
+    def _not_started(self) -> AwaitableDeferred:
+        result = AwaitableDeferred()
+        result.errback(
+            ClusterError(f"{title_of(self.cluster_id)} is not started; await start() first")
+        )
+        return result

@@ -30,6 +30,7 @@ from ipython1.kernel.clusters.launch import (
     new_cluster_id,
     remove_files,
 )
+from ipython1.kernel.clusters.monitorprocess import HasMonitor, Monitor
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
@@ -52,7 +53,7 @@ ANSWER_MARGIN = 10.0
 _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
 
-class BaseCluster(CheckedAttributes):
+class BaseCluster(HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
     detach = Setting[bool](False, yes_or_no)
@@ -230,6 +231,7 @@ class Cluster(BaseCluster):
         """
         if check_bool("force", force):
             self._end_by_force()
+        self._close_monitor()
         control, self._control = self._control, None
         owned, self._owned = self._owned, None
         _running.discard(self)
@@ -261,6 +263,7 @@ class Cluster(BaseCluster):
 
     def close(self) -> None:
         """Give up the connection; the cluster goes on if it is detached or was attached to."""
+        self._close_monitor()
         control, self._control = self._control, None
         _running.discard(self)
         if control is not None:
@@ -308,6 +311,17 @@ class Cluster(BaseCluster):
         from ipython1.kernel.clients.taskclient import TaskClient
 
         return TaskClient(str(self.files.task_furl), timeout)
+
+    def monitor(self) -> Monitor:
+        """Serve a web page that shows what the cluster does; in a notebook the result is shown as a link to it.
+
+        The page cannot change anything.  It is served to this host only, and ends with the cluster, with this
+        process, and when the result's ``close()`` is called.
+
+        :returns: an object with the address in ``url``; the same one as before if that is not closed.
+        """
+        self._check_is_started()
+        return self._open_monitor()
 
     # -- engines
 
@@ -414,13 +428,17 @@ class Cluster(BaseCluster):
             self._call("logs", engine=None if id is None else engine_id(id), lines=lines)
         )
 
-    def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+    def _check_is_started(self) -> BlockingControl:
         if self._control is None:
             raise ClusterError(
                 f"{title_of(self.cluster_id)} is not started; call start(), or use it in a with statement"
             )
+        return self._control
+
+    def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+        control = self._check_is_started()
         try:
-            return self._control.call(do, timeout, **arguments)
+            return control.call(do, timeout, **arguments)
         except ResultNotCompleted as problem:
             raise self._explained(problem) from None
 
@@ -452,7 +470,7 @@ def connect_to(files: ClusterFiles) -> socket.socket:
 def _disown_in_child() -> None:
     """A forked child has no clusters: it must neither end those of its parent nor remove their files."""
     for cluster in list(_running):
-        cluster._control = cluster._owned = None
+        cluster._control = cluster._owned = cluster._monitor = None
     _running.clear()
 
 

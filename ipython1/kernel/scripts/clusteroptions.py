@@ -38,6 +38,7 @@ Start a controller and engines, and end them together.
 
   ipcluster status                  what runs
   ipcluster list                    all clusters of this directory
+  ipcluster monitor                 a web page that shows what it does
   ipcluster engines -n 2            two more engines
   ipcluster engines ssh -f hosts.py more engines of another kind
   ipcluster restart                 restart its controller; engines and clients go on
@@ -229,7 +230,7 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
 
 
 def _check_words(given: argparse.Namespace) -> None:
-    word, known = given.action, [*ACTIONS]
+    word, known = given.action, [*ACTIONS, "monitor"]
     if word == "engines":
         word, known = given.kind, []
     if word is None or word in ACTIONS or word in BUILT_IN or word in launcher_kinds():

@@ -57,6 +57,10 @@ def run(words: Sequence[str], nanny: NewNanny | None) -> int:
     from ipython1.kernel.scripts.clusteroptions import parse_cluster
 
     try:
+        if words[:1] == ["monitor"]:
+            from ipython1.kernel.scripts import monitoraction
+
+            return monitoraction.run(monitoraction.make_parser().parse_args(words[1:]))
         command = parse_cluster(words)
         if command.action == "start" and not command.daemonize:
             from ipython1.kernel.scripts.clusterstart import start
