@@ -24,6 +24,9 @@ from ipython1.version import __version__
 
 T = TypeVar("T")
 
+MOST_IDS = 100_000
+"""Ids in a range of ids; more can only be a slip of the fingers."""
+
 
 class UsageError(Exception):
     """The command line does not fit together, or not with the ini file."""
@@ -229,6 +232,20 @@ def whole_number(text: str) -> int:
     if not _is_number(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)
+
+
+def engine_ids(text: str) -> list[int]:
+    """Ids of engines, as they are shown: ``3`` or ``0-3,7``."""
+    found = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (_is_number(first) and _is_number(last)) or int(first) > int(last):
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of ids such as 3 or 0-3,7")
+        if int(last) - int(first) > MOST_IDS:
+            raise argparse.ArgumentTypeError(f"{text!r} are more than {MOST_IDS:,} ids")
+        found += range(int(first), int(last) + 1)
+    return found
 
 
 def seconds(text: str) -> float:

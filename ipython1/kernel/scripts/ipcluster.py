@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from ipython1.kernel.scripts.clusterwords import STARTING, WORDS, find_word, run_word
+
 if TYPE_CHECKING:
     from ipython1.daemon.starting import NewNanny
 
@@ -43,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def starts_here(words: Sequence[str]) -> bool:
     """Return whether a command line most probably starts a cluster on this host, in the foreground."""
+    words = words[1:] if words[:1] == ["start"] else words
     first = words[0] if words else "local"
-    others = {"-h", "--help", "--version", "--daemonize"}
+    others = {"-h", "--help", "--version", "--daemonize", *WORDS, *STARTING}
     return (first == "local" or first.startswith("-")) and others.isdisjoint(words)
 
 
@@ -54,9 +57,13 @@ def run(words: Sequence[str], nanny: NewNanny | None) -> int:
     :param nanny: for a cluster in the foreground, if it was started already.
     """
     from ipython1.kernel.basics.error import KernelError
-    from ipython1.kernel.scripts.clusteroptions import parse_cluster
 
     try:
+        word, others = find_word(words)
+        if word:
+            return run_word(word, others)
+        from ipython1.kernel.scripts.clusteroptions import parse_cluster
+
         command = parse_cluster(words)
         if command.action == "start" and not command.daemonize:
             from ipython1.kernel.scripts.clusterstart import start

@@ -57,6 +57,7 @@ def run(config: Any) -> int:
     """
     from twisted.internet import reactor as installed_reactor
 
+    from ipython1.daemon.titles import process_title, set_title
     from ipython1.kernel.host import logs
     from ipython1.kernel.host.openfiles import raise_limit
     from ipython1.kernel.host.steadyclock import keep_steady
@@ -70,6 +71,7 @@ def run(config: Any) -> int:
     take_turns(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options("ipcontroller"))
+    set_title(process_title("ipcontroller", config.cluster_id))
     process = ControllerProcess(config, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(process.request_stop))
@@ -120,6 +122,7 @@ class ControllerProcess:
 
         from ipython1.daemon.ready import BEAT_INTERVAL, take_pipe
         from ipython1.kernel.controller.process import start_controller
+        from ipython1.kernel.host.byhand import CONTROLLER, Note, is_by_hand
 
         pipe = take_pipe()
         beats = LoopingCall(pipe.beat)
@@ -127,6 +130,10 @@ class ControllerProcess:
         beats.start(BEAT_INTERVAL)
         running = await start_controller(self._config, self._reactor, self.request_stop)
         running.service.startService()
+        note = None
+        if is_by_hand(pipe.awaited):
+            note = Note(self._config.files, CONTROLLER, self._config.log_options(CONTROLLER).path)
+            note.write()
         # Where a nanny waits this would go to the log, and be taken for the last words of a controller that is killed.
         pipe.ready(f"port {running.port}")
         if not pipe.awaited:
@@ -138,6 +145,9 @@ class ControllerProcess:
                 print(f"ipcontroller: {running.service.journal.lost}", file=sys.stderr)
         await self._stop
         await running.service.stopService()
+        if note is not None:
+            # Before the lock is released: another one may start then.
+            note.remove()
         await running.stop(self._goodbye)
 
     def _failed(self, failure: Any) -> None:
