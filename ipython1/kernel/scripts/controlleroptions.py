@@ -101,6 +101,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
     client_cert_file = in_security(chosen("client_cert_file"), files) or files.certificate
     config = ControllerConfig(
         **common,
+        log_days=section["log_days"],
         client_ip=chosen("client_ip"),
         client_port=chosen("client_port"),
         client_location=chosen("client_location"),

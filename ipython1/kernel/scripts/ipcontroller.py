@@ -13,6 +13,10 @@ YOUNG: Final = 50_000
 and lets go of nearly all of them without it; the usual 700 cost a tenth of its time."""
 
 
+CLEANING_DELAY: Final = 1.0
+"""Seconds after the start when logs that are too old are removed; engines are up then."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a controller until it is told to end, or do what ``furl`` asks for.
 
@@ -143,12 +147,22 @@ class ControllerProcess:
             sys.stdout.flush()
             if running.service.journal.lost:
                 print(f"ipcontroller: {running.service.journal.lost}", file=sys.stderr)
+        cleaning = self._reactor.callLater(CLEANING_DELAY, self._remove_old_logs)
         await self._stop
+        if cleaning.active():
+            cleaning.cancel()
         await running.service.stopService()
         if note is not None:
             # Before the lock is released: another one may start then.
             note.remove()
         await running.stop(self._goodbye)
+
+    def _remove_old_logs(self) -> None:
+        from ipython1.kernel.host.oldlogs import remove_old_logs
+
+        # A directory may be slow, on a server.
+        directory, days = self._config.files.dirs.log, self._config.log_days
+        self._reactor.callInThread(remove_old_logs, directory, days)
 
     def _failed(self, failure: Any) -> None:
         from twisted.logger import Logger

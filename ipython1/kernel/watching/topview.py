@@ -33,6 +33,9 @@ KEYS: Final = (
 
 STATE_STYLES: Final = {"busy": "green", "idle": "dim", "away": "bold red"}
 
+WIDE: Final = 100
+"""Columns from which on there is room for everything."""
+
 ALL: Final = 1_000_000
 """Rows where everything is to be shown."""
 
@@ -60,16 +63,16 @@ class Rows:
 
 
 def share_rows(state: TopState, controls: Controls, height: int) -> Rows:
-    """Share the lines of a screen: work and failures get what they need up to a quarter each, engines the rest."""
+    """Share the lines of a screen: work and failures get what they need up to a sixth each, engines the rest."""
     work = len(work_to_show(state, controls))
     failures = len(state.failures)
     if not height:
         return Rows(work, min(failures, 10), ALL)
     # Two lines about the cluster, the keys, and around the engines an empty line, their head, and their number.
     left = height - 6
-    quarter = max(1, left // 4)
-    rows_work = min(work, quarter)
-    rows_failures = min(failures, quarter)
+    most = max(0, left // 6)
+    rows_work = min(work, most)
+    rows_failures = min(failures, most)
     # Each table that is there has a line for its head and one above it.
     used = sum(rows + 2 for rows in (rows_work, rows_failures) if rows)
     return Rows(rows_work, rows_failures, max(1, left - used))
@@ -159,15 +162,16 @@ def _table(*columns: tuple[str, dict[str, Any]]) -> Table:
 
 
 def _work_table(work: list[WorkInfo], width: int) -> Table:
+    right: dict[str, Any] = {"justify": "right"}
+    wide = width >= WIDE
     table = _table(
         ("function", {"min_width": 12}),
-        ("done", {"justify": "right"}),
+        ("done", right),
         ("", {"width": max(8, min(30, width // 6))}),
-        ("failed", {"justify": "right"}),
-        ("running", {"justify": "right"}),
-        ("each", {"justify": "right"}),
-        ("left", {"justify": "right"}),
-        ("by", {}),
+        ("failed", right),
+        ("running", right),
+        ("left", right),
+        *((("each", right), ("by", {})) if wide else ()),
     )
     for each in work:
         done = each.succeeded + each.failed
@@ -178,9 +182,12 @@ def _work_table(work: list[WorkInfo], width: int) -> Table:
             bar,
             Text(f"{each.failed:,}", style="bold red" if each.failed else "dim"),
             f"{each.running:,}",
-            "" if each.seconds is None else _short(each.seconds),
             left_text(each),
-            _text(each.label),
+            *(
+                ("" if each.seconds is None else _short(each.seconds), _text(each.label))
+                if wide
+                else ()
+            ),
         )
     return table
 
