@@ -236,7 +236,7 @@ def whole_number(text: str) -> int:
 
 def engine_ids(text: str) -> list[int]:
     """Ids of engines, as they are shown: ``3`` or ``0-3,7``."""
-    found = []
+    found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         last = last if dash else first

@@ -75,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser."""
     parser = arguments.OneLineParser(
         "ipcluster",
+        usage="ipcluster [KIND] [options]\n       ipcluster WORD [options]",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -91,6 +92,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KIND",
         help="after start or engines: how to start them",
     )
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for starting."""
     parser.add_argument(
         "-n",
         "--num",
@@ -113,7 +120,6 @@ def make_parser() -> argparse.ArgumentParser:
     arguments.add_common_options(parser)
     _add_controller_options(parser.add_argument_group("where the controller is reached"))
     _add_kind_options(parser)
-    return parser
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:

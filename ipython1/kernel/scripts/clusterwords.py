@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _SCRIPTS: Final = "ipython1.kernel.scripts"
 
+COMPLETION: Final = "_ARGCOMPLETE"
+"""The variable that a shell sets when it asks for completions."""
+
 STARTING: Final = ("start", "engines")
 """Words that start processes; they have the options of a cluster."""
 

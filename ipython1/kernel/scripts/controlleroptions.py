@@ -32,6 +32,12 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     :param argv: the arguments; ``sys.argv[1:]`` by default.
     :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
     """
+    parser = make_parser()
+    return arguments.read_settings(parser, parser.parse_args(argv), _controller_config)
+
+
+def make_parser() -> arguments.OneLineParser:
+    """The parser."""
     parser = arguments.make_parser(
         "ipcontroller", "Start a controller: the process that engines and clients connect to."
     )
@@ -39,8 +45,7 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     _add_addresses(parser)
     _add_furl_files(parser)
     arguments.add_journal_option(parser)
-    given = parser.parse_args(argv)
-    return arguments.read_settings(parser, given, _controller_config)
+    return parser
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,12 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
     :param argv: the arguments; ``sys.argv[1:]`` by default.
     :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
     """
+    parser = make_parser()
+    return arguments.read_settings(parser, parser.parse_args(argv), _engine_config)
+
+
+def make_parser() -> arguments.OneLineParser:
+    """The parser."""
     parser = arguments.make_parser(
         "ipengine", "Start an engine: a process that runs Python code for a controller."
     )
@@ -67,8 +73,7 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
         metavar="SECONDS",
         help="seconds to wait for the FURL file and the controller",
     )
-    given = parser.parse_args(argv)
-    return arguments.read_settings(parser, given, _engine_config)
+    return parser
 
 
 def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> EngineConfig:

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """``ipcluster``: start a controller and engines, and end them together.
 
 What this module imports at its top is little, because the process that does the long imports (the nanny) is started
@@ -6,11 +7,12 @@ before this one even knows what exactly it is to do.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ipython1.kernel.scripts.clusterwords import STARTING, WORDS, find_word, run_word
+from ipython1.kernel.scripts.clusterwords import COMPLETION, STARTING, WORDS, find_word, run_word
 
 if TYPE_CHECKING:
     from ipython1.daemon.starting import NewNanny
@@ -24,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
+    if COMPLETION in os.environ:
+        from ipython1.kernel.scripts.completion import complete
+
+        complete("ipcluster")
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()

@@ -1,12 +1,16 @@
+# PYTHON_ARGCOMPLETE_OK
 """``ipcontroller``: start a controller; ``ipcontroller furl``: who can reach it."""
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
+
+from ipython1.kernel.scripts.clusterwords import COMPLETION
 
 YOUNG: Final = 50_000
 """Objects that are made before the garbage collector looks at them.  A controller makes some for each task and result,
@@ -22,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
+    if COMPLETION in os.environ:
+        from ipython1.kernel.scripts.completion import complete
+
+        complete("ipcontroller")
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
