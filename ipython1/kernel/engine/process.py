@@ -20,8 +20,8 @@ from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
 from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
-from ipython1.daemon.titles import process_title, set_title
 from ipython1.kernel.basics.error import ClientError, ConnectionError
+from ipython1.kernel.engine.appearance import Appearance
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.debugging import DebugEnd
 from ipython1.kernel.engine.end import EngineEnd
@@ -32,7 +32,7 @@ from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.engine.waits import MainThreadWaits
 from ipython1.kernel.engine.worker import Command, CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
-from ipython1.kernel.host.byhand import ENGINE, Note, is_by_hand
+from ipython1.kernel.host.byhand import is_by_hand
 from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import furl_variable, wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
@@ -139,7 +139,7 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     if config.mpi_code:
         rank = set_up_mpi(config.mpi, config.mpi_code)
         wanted_id = rank if wanted_id is None else wanted_id
-    shown = ShownEngine(config, rank, is_by_hand(pipe.awaited))
+    appearance = Appearance(config, rank, is_by_hand(pipe.awaited))
     from twisted.internet import reactor
 
     # What user code reads is another thing, and so is an engine that something else has started and ends.
@@ -148,8 +148,9 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     take_turns(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
-    shown.begin()
-    engine = EngineProcess(config, wanted_id, reactor, pipe, shown)
+    appearance.begin()
+    engine = EngineProcess(config, wanted_id, reactor, pipe)
+    engine.appearance = appearance
     if in_terminal:
         engine.end_with_terminal()
     if hasattr(os, "register_at_fork"):
@@ -163,35 +164,7 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     try:
         engine.run()
     finally:
-        shown.ended()
-
-
-class ShownEngine:
-    """How an engine is seen from outside: in lists of processes, and by ``ipcluster`` if it was started by hand.
-
-    :param rank: its rank under MPI; None without.
-    """
-
-    def __init__(self, config: EngineConfig, rank: int | None, by_hand: bool) -> None:
-        self._cluster_id = config.cluster_id
-        self._more = "" if rank is None else f"rank {rank}"
-        log_file = config.log_options().path
-        self._note = Note(config.files, ENGINE, log_file) if by_hand else None
-
-    def begin(self) -> None:
-        """The engine starts."""
-        self.registered(None)
-
-    def registered(self, engine_id: int | None) -> None:
-        """The engine has an id."""
-        set_title(process_title(ENGINE, self._cluster_id, engine_id, self._more))
-        if self._note is not None:
-            self._note.write(engine_id)
-
-    def ended(self) -> None:
-        """The engine ends."""
-        if self._note is not None:
-            self._note.remove()
+        appearance.ended()
 
 
 def _new_hello(wanted_id: int | None) -> messages.Hello:
@@ -212,21 +185,17 @@ class EngineProcess:
 
     :param wanted_id: the id that it asks for.
     :param pipe: see :func:`run_engine`.
-    :param shown: is told its id.
+    :ivar appearance: is told its id.
     """
 
+    appearance: Appearance
+
     def __init__(
-        self,
-        config: EngineConfig,
-        wanted_id: int | None,
-        reactor: Any,
-        pipe: NannyPipe,
-        shown: ShownEngine,
+        self, config: EngineConfig, wanted_id: int | None, reactor: Any, pipe: NannyPipe
     ) -> None:
         self._config = config
         self._reactor = reactor
         self._pipe = pipe
-        self._shown = shown
         self._failure: BaseException | None = None
         self._capture = OutputCapture(config.output_size)
         self._gate = InterruptGate(later=reactor.callLater)
@@ -366,7 +335,7 @@ class EngineProcess:
         log.info("registered as engine {id}", id=service.id)
         self._debugger.name = f"engine {service.id}"
         self._debugger.call = f"mec.debug(targets={service.id})"
-        self._shown.registered(service.id)
+        self.appearance.registered(service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
         self._tasks.registered(kept, service.id)

@@ -37,7 +37,7 @@ from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, write_state
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, MpiOptions
 from ipython1.kernel.launchers.interfaces import Unit
-from ipython1.kernel.scripts.clusteractions import status_lines
+from ipython1.kernel.scripts.statusaction import status_lines
 from ipython1.testing.folders import temporary_path
 
 
