@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
     ClusterError,
     ConnectionError,
@@ -22,7 +21,7 @@ from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 from ipython1.kernel.launchers.places import all_here
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
 from ipython1.kernel.scripts.clusterstart import start
-from ipython1.kernel.scripts.statusaction import engines_text
+from ipython1.kernel.scripts.statusaction import engines_text, named_engines
 
 STOP_LIMIT = 90.0
 
@@ -82,7 +81,7 @@ def _add(files: ClusterFiles, count: int) -> int:
     for line in _failures(outcome):
         print(f"ipcluster: {line}", file=sys.stderr)
     if outcome["ids"]:
-        print(f"added: engines {compress_ids(outcome['ids'])}")
+        print(f"added: {named_engines(outcome['ids'])}")
     return 0 if len(outcome["ids"]) == outcome["wanted"] else 1
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ipython1.core.texts import did_you_mean
+from ipython1.core.texts import compress_ids, did_you_mean
 from ipython1.kernel.basics.error import ClientError, ClusterError, KernelError
+from ipython1.kernel.clusters.byhand import status_by_hand
 from ipython1.kernel.clusters.cluster import connect_to
-from ipython1.kernel.clusters.status import EngineInfo, read_state
+from ipython1.kernel.clusters.status import ClusterStatus, read_state
 from ipython1.kernel.host.byhand import notes_of
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.logtail import LogTail
@@ -77,15 +78,21 @@ def run(given: argparse.Namespace) -> int:
     """
     what, engine_id = _what(given.what)
     files = files_of(given)
-    path = log_path(files, what, engine_id)
+    running = running_cluster(files)
+    path = log_path(files, running, what, engine_id)
     if path is None:
-        return _from_elsewhere(files, engine_id or 0, given)
+        return _from_elsewhere(files, running, engine_id or 0, given)
     if given.path:
         print(path)
         return 0
     tail = LogTail(path)
     if not tail.exists() and not given.follow:
         raise ClusterError(f"there is no log {path} yet")
+    if running is None:
+        print(
+            f"ipcluster: {title_of(files.cluster_id)} does not run; its last log is {path}",
+            file=sys.stderr,
+        )
     try:
         _show(tail.last(given.lines))
         while given.follow:
@@ -131,46 +138,57 @@ def _what(words: list[str]) -> tuple[str, int | None]:
         error(f"engine: {problem}")
 
 
-def log_path(files: ClusterFiles, what: str, engine_id: int | None) -> Path | None:
+def log_path(
+    files: ClusterFiles, running: ClusterStatus | None, what: str, engine_id: int | None
+) -> Path | None:
     """Return the log file of a process of this host.
 
+    :param running: the cluster, if it runs.
     :param engine_id: of an engine.
-    :returns: the file; None if the log of an engine is elsewhere.
+    :returns: the file; None if the log of an engine is on another host.
     :raises ClusterError: if there is no such engine.
     """
-    if what == "controller":
-        by_hand = [note.log for note in notes_of(files) if note.engine is None and note.log]
-        return Path(by_hand[0]) if by_hand else files.controller_log
     if what == "ipcluster":
         return files.cluster_log
-    info = _engine_info(files, engine_id or 0)
-    if info is not None and info.host:
-        return None
-    for note in notes_of(files):
-        if note.engine == engine_id and note.log:
-            return Path(note.log) if note.is_here else None
-    usual = files.engine_log(engine_id or 0)
-    if info is not None and info.pid:
-        return usual  # it was started under its id
-    found = engine_log(files, engine_id or 0)
-    if found is None and usual.exists():
-        return usual
-    if found is None and info is None:
+    notes = {note.engine: note for note in notes_of(files)}
+    note = notes.get(engine_id)
+    if note is not None and note.log:
+        return Path(note.log) if note.is_here else None
+    if engine_id is None:
+        return files.controller_log
+    usual = files.engine_log(engine_id)
+    if running is not None:
+        info = next((each for each in running.engines if each.id == engine_id), None)
+        if info is None:
+            there = compress_ids(each.id for each in running.engines) or "none"
+            raise ClusterError(
+                f"there is no engine {engine_id} in {title_of(files.cluster_id)}; there are: {there}"
+            )
+        if info.host:
+            return None
+        if info.pid and note is None:
+            return usual  # it was started under its id
+    # Others choose the name themselves.
+    found = engine_log(files, engine_id)
+    if found is None and not usual.exists():
         raise ClusterError(f"there is no log of engine {engine_id} of {title_there(files)}")
-    return found
+    return found or usual
 
 
-def _engine_info(files: ClusterFiles, engine_id: int) -> EngineInfo | None:
+def running_cluster(files: ClusterFiles) -> ClusterStatus | None:
+    """Return a cluster as it was written down, if it runs."""
     state = read_state(files.state)
     if state is None:
-        return None
-    return next((engine for engine in state.engines if engine.id == engine_id), None)
+        return status_by_hand(files)
+    return state if not state.is_here or state.is_alive else None
 
 
-def _from_elsewhere(files: ClusterFiles, engine_id: int, given: argparse.Namespace) -> int:
+def _from_elsewhere(
+    files: ClusterFiles, running: ClusterStatus | None, engine_id: int, given: argparse.Namespace
+) -> int:
     """Show the log of an engine on another host, as its ``ipcluster`` gets it."""
-    info = _engine_info(files, engine_id)
-    host = info.host if info is not None and info.host else "another host"
+    engines = () if running is None else running.engines
+    host = next((each.host for each in engines if each.id == engine_id), "") or "another host"
     where = f"engine {engine_id} of {title_of(files.cluster_id)} writes its log on {host}, in the log directory there"
     if given.follow or given.path:
         raise ClientError(

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ClusterError, KernelError
+from ipython1.kernel.clusters.byhand import status_by_hand
 from ipython1.kernel.clusters.cluster import connect_to
-from ipython1.kernel.clusters.status import ClusterStatus
+from ipython1.kernel.clusters.status import ClusterStatus, read_state
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.scripts.arguments import OneLineParser, engine_ids
 from ipython1.kernel.scripts.clusterwords import files_of, option_of, word_parser
+from ipython1.kernel.scripts.statusaction import named_engines
 
 TEXT = """\
 A controller keeps what it has for others:
@@ -62,6 +64,11 @@ def run(given: argparse.Namespace) -> int:
     if given.ids and given.what != "engines":
         make_parser().error("ids can be given for engines only: ipcluster restart engines IDS")
     files = files_of(given)
+    if read_state(files.state) is None and status_by_hand(files) is not None:
+        raise ClusterError(
+            f"{title_of(files.cluster_id)} was started by hand, so ipcluster cannot restart it: end it with "
+            f"'ipcluster stop{option_of(files)}', and start it again, as before or with 'ipcluster -n 4'"
+        )
     control = BlockingControl(connect_to(files))
     try:
         if given.what == "controller":
@@ -102,5 +109,5 @@ def _restart_engines(control: BlockingControl, ids: Sequence[int]) -> int:
         else:
             done.append(engine_id)
     if done:
-        print(f"restarted: {'engine' if len(done) == 1 else 'engines'} {compress_ids(done)}")
+        print(f"restarted: {named_engines(done)}")
     return 0 if len(done) == len(ids) else 1

@@ -259,6 +259,11 @@ def engines_text(ids: Sequence[int]) -> str:
     return f"{count} ({compress_ids(ids)})" if ids else count
 
 
+def named_engines(ids: Sequence[int]) -> str:
+    """Engines by their ids, as ``engine 3`` or ``engines 0-2``."""
+    return f"{'engine' if len(ids) == 1 else 'engines'} {compress_ids(ids)}"
+
+
 def _process_text(info: ProcessInfo, silent: str) -> str:
     """One line about a process; ``silent`` is what one is that gives no sign of life."""
     parts = [info.state]

@@ -16,7 +16,6 @@ from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.scripts.arguments import OneLineParser
 from ipython1.kernel.scripts.clusterwords import files_of, option_of, word_parser
 from ipython1.kernel.scripts.look import title_there
-from ipython1.kernel.watching.amounts import count_text
 
 STOP_LIMIT = 90.0
 
@@ -76,9 +75,8 @@ def _stop_by_hand(files: ClusterFiles, name: str, force: bool) -> int:
         raise ClusterError(f"there is no {title_there(files)}")
     ended = stop_by_hand(files, _ask_controller_to_stop, force)
     how = " by force" if force else ""
-    print(
-        f"{name} is ended{how}: {count_text(ended, 'process', 'processes')} that were started by hand"
-    )
+    what = "1 process that was" if ended == 1 else f"{ended} processes that were"
+    print(f"{name} is ended{how}: {what} started by hand")
     return 0
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time in one unit: ``48 s``, ``12 min``, ``3 h``, ``5 d``; below ten seconds with a decimal if it has
-    one.
-    """
-    if seconds < 0:
-        seconds = 0.0
+    """Return a time in one unit: ``20 ms``, ``4.5 s``, ``48 s``, ``12 min``, ``3 h``, ``5 d``."""
+    if seconds <= 0:
+        return "0 s"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit}"
+    if seconds < 0.00995:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         text = f"{seconds:.1f}"
         return f"{text.removesuffix('.0')} s"

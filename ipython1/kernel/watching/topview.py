@@ -184,7 +184,7 @@ def _work_table(work: list[WorkInfo], width: int) -> Table:
             f"{each.running:,}",
             left_text(each),
             *(
-                ("" if each.seconds is None else _short(each.seconds), _text(each.label))
+                ("" if each.seconds is None else duration_text(each.seconds), _text(each.label))
                 if wide
                 else ()
             ),
@@ -192,17 +192,10 @@ def _work_table(work: list[WorkInfo], width: int) -> Table:
     return table
 
 
-def _short(seconds: float) -> str:
-    """A time that may be short."""
-    if seconds < 0.0995:
-        return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
-    return duration_text(seconds)
-
-
 def left_text(work: WorkInfo) -> str:
     """Return how long work will take, or took: ``12 s``, ``in 3 min``; empty if nothing is known."""
     if work.completed is not None:
-        return f"took {_short(max(0.0, work.completed - work.submitted))}"
+        return f"took {duration_text(max(0.0, work.completed - work.submitted))}"
     left = seconds_left(work)
     return "" if left is None else duration_text(left)
 
@@ -249,7 +242,7 @@ def _engine_row(engine: EngineInfo, now: float, hosts: bool) -> list[RenderableT
         Text(memory_text(engine), style=dim),
         Text(str(engine.queued) if engine.queued else "-", style="" if engine.queued else "dim"),
         Text(str(engine.tasks) if engine.tasks else "-", style="" if engine.tasks else "dim"),
-        "" if engine.since is None else _short(max(0.0, now - engine.since)),
+        "" if engine.since is None else duration_text(max(0.0, now - engine.since)),
         _text(doing_text(engine)),
     ]
 
