@@ -89,18 +89,21 @@ def run_word(word: str, argv: Sequence[str]) -> int:
 def word_parser(word: str, text: str = "") -> OneLineParser:
     """Return a parser with the options that all words have.
 
-    :param text: what its help says besides what the word does; the first line that is empty begins the examples.
+    :param text: what its help says besides what the word does, in paragraphs; ``examples:`` begins the examples.
     """
     import argparse
+    import textwrap
 
     from ipython1.kernel.scripts import arguments
 
     help = WORDS[word].help
-    more, _, examples = text.partition("\n\n")
+    more, begin, examples = text.partition("examples:\n")
+    paragraphs = f"{help[:1].upper()}{help[1:]}. {more}".split("\n\n")
+    description = "\n\n".join(textwrap.fill(" ".join(each.split()), 79) for each in paragraphs)
     parser = arguments.OneLineParser(
         f"ipcluster {word}",
-        description=f"{help[:1].upper()}{help[1:]}.{' ' if more else ''}{more}",
-        epilog=examples or None,
+        description=description.strip(),
+        epilog=f"{begin}{examples}" if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

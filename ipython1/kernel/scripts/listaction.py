@@ -16,8 +16,7 @@ from ipython1.kernel.scripts.clusterwords import word_parser
 from ipython1.kernel.scripts.statusaction import summary
 
 TEXT = """\
-A controller and engines that
-were started by hand are among them.
+Controllers and engines that were started by hand are among them.
 """
 
 

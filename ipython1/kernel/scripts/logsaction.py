@@ -35,8 +35,7 @@ ASK_LIMIT: Final = 30.0
 WHAT: Final = ("controller", "engine", "ipcluster")
 
 TEXT = """\
-Without
-a word it is that of the controller.
+Without a word it is that of the controller.
 
 examples:
   ipcluster logs                    the last lines of the controller's log

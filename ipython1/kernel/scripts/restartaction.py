@@ -19,9 +19,8 @@ from ipython1.kernel.scripts.clusterwords import files_of, option_of, word_parse
 from ipython1.kernel.scripts.statusaction import named_engines
 
 TEXT = """\
-A controller keeps what it has for others:
-engines keep their data, and calls and tasks go on.  A restarted engine has its
-id, and an empty namespace.
+A controller keeps what it has for others: engines keep their data, and calls and tasks go on. A restarted engine has
+its id, and an empty namespace.
 
 examples:
   ipcluster restart                 the controller

@@ -39,8 +39,7 @@ MOST_WORK = 5
 """Functions whose progress is shown."""
 
 TEXT = """\
-The
-exit status is 1 if it does not run, or does not answer.
+The exit status is 1 if it does not run, or does not answer.
 
 CPU is that of an engine's process, in percent of one processor; memory what it
 has of the main memory; queue how many commands wait for it, and tasks how many

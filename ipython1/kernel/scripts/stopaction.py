@@ -23,8 +23,7 @@ ANSWER_LIMIT = 10.0
 """Seconds that an ``ipcluster`` may take to answer a simple question before it is said to be stuck."""
 
 TEXT = """\
-Its engines have some seconds to exit.  A
-controller and engines that were started by hand are ended, too.
+Its engines have some seconds to exit. A controller and engines that were started by hand are ended, too.
 
 examples:
   ipcluster stop

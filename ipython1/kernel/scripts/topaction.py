@@ -15,7 +15,7 @@ q ends it; other keys are shown.
 examples:
   ipcluster top
   ipcluster top --once              print it once, also without a terminal
-  ipcluster top --furl-file=FILE    a cluster of which you have the monitor's FURL
+  ipcluster top --furl-file=FILE    a cluster whose monitor's FURL you have
 """
 
 CONNECT_LIMIT = 10.0

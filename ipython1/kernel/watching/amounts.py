@@ -14,7 +14,7 @@ def duration_text(seconds: float) -> str:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 9.95:
+    if seconds < 10:
         text = f"{seconds:.1f}"
         return f"{text.removesuffix('.0')} s"
     return f"{int(seconds)} s"

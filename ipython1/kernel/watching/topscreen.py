@@ -28,8 +28,8 @@ from ipython1.kernel.wire.monitoring import News
 SILENCE: Final = 5.0
 """Seconds without an answer after which that is shown."""
 
-ENDS: Final = frozenset({"q", "Q", "\x03", "\x04"})
-"""Keys that end it."""
+ENDS: Final = frozenset({"q", "Q", "\x04"})
+"""Keys that end it, besides Ctrl-C."""
 
 SEQUENCES: Final = {
     "\x1b[A": "up",
@@ -143,6 +143,8 @@ def show_live(client: LooksAtController, interval: float) -> None:
             Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live,
         ):
             _follow(looking, live, console, reader)
+    except KeyboardInterrupt:
+        return
     finally:
         looking.end()
         if before is not None:
