@@ -46,7 +46,7 @@ to change it, from any shell of its host:
   ipcluster engines -n 2            two more engines; those that were lost come first
   ipcluster engines ssh -f hosts.py more engines of another kind
   ipcluster restart                 its controller; engines and clients go on
-  ipcluster restart engines         those that have ended unexpectedly
+  ipcluster restart engines         those that have ended
   ipcluster remove 0-3              end these engines
   ipcluster stop                    end it
   ipcluster stop --force            kill all of it, even if it is stuck

@@ -24,7 +24,7 @@ its id, and an empty namespace.
 
 examples:
   ipcluster restart                 the controller
-  ipcluster restart engines         those that have ended unexpectedly
+  ipcluster restart engines         those that have ended
   ipcluster restart engines 0-3,7   these, also if they run
   ipcluster restart engines all     all
 """
