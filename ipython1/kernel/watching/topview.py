@@ -26,9 +26,9 @@ from ipython1.kernel.wire.monitoring import EngineInfo, FailureInfo, News, WorkI
 KEYS: Final = (
     ("q", "quit"),
     ("↑↓", "scroll"),
-    ("i h c m n t", "sort by id, host, CPU, memory, queue, time"),
-    ("b", "busy only"),
-    ("d", "done work"),
+    ("i h c m n t", "by id host CPU memory queue time"),
+    ("b", "busy"),
+    ("d", "done"),
 )
 
 STATE_STYLES: Final = {"busy": "green", "idle": "dim", "away": "bold red"}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from twisted.trial import unittest
 
+import ipython1
 from ipython1.kernel.watching.amounts import (
     bytes_text,
     count_text,
@@ -225,6 +228,49 @@ class ViewTests(unittest.SynchronousTestCase):
         with console.capture() as capture:
             show_once(Client(), console)
         self.assertIn(" 199  idle", capture.get())
+
+
+class DocumentationTests(unittest.SynchronousTestCase):
+    def test_the_documentation_shows_what_it_looks_like(self) -> None:
+        page = Path(ipython1.__file__).parents[1] / "docs" / "terminal.txt"
+        if not page.exists():
+            raise unittest.SkipTest("the documentation is not here")
+        state = TopState()
+        engines = [
+            engine(
+                n, pid=4714 + n, doing="task", what="simulate", tasks=2, cpu=98.0 + n, memory=212e6
+            )
+            for n in range(3)
+        ]
+        engines = [replace(each, since=NOW - 0.12 * (each.id + 1)) for each in engines]
+        waiting = engine(
+            3, pid=4717, doing="execute", since=NOW - 7, queued=2, cpu=1.0, memory=64e6
+        )
+        state.apply(
+            news(
+                started=NOW - 720,
+                tasks=TaskCounts(574, 3, 420, 3, 12.0),
+                traffic=Traffic(2900, 3800, 0.001),
+                engines=(*engines, waiting),
+                work=(
+                    work(unit="tasks", succeeded=420, running=3, seconds=0.25, label="ada@myhost"),
+                    WorkInfo(
+                        *(2, "<lambda>", "ada@myhost", "items", 100, 0, 100, 0, 0.02),
+                        *(NOW - 90, NOW - 88),
+                    ),
+                ),
+                failures=(
+                    FailureInfo(
+                        "task", 17, "simulate", 1, "ZeroDivisionError: division by zero", "", 0.0
+                    ),
+                ),
+            )
+        )
+        lines = shown(state, width=100, height=24).splitlines()
+        text = "\n".join(f"    {line}".rstrip() for line in lines)
+        # The time of day is that of the reader.
+        text = re.sub(r"\d\d:\d\d:\d\d", "16:35:49", text)
+        self.assertIn(text, page.read_text(encoding="utf-8"), f"the page should show:\n{text}")
 
 
 class AmountTests(unittest.SynchronousTestCase):
