@@ -400,7 +400,7 @@ class UseTests(IpclusterCase):
             self.assertIn("ipcluster local -n 1 --client-ip=0.0.0.0", refused)
             self.assertEqual(refused.count("\n"), 1)
         added = self.run_ipcluster("engines", "local", "-n", "1").stdout
-        self.assertEqual(added, "added: engines 1\n")
+        self.assertEqual(added, "added: engine 1\n")
 
     def test_a_local_cluster_listens_where_it_is_told_to(self) -> None:
         self.start("-n", "1", "--client-location=localhost")
