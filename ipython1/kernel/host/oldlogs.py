@@ -15,7 +15,7 @@ from ipython1.ownfiles import remove_unused
 DAY: Final = 86400.0
 
 _NAMES: Final = re.compile(
-    r"(ipcluster|ipcontroller|ipengine)(-[A-Za-z0-9_.\-]+)?\.(log(\.[0-9]+)?|out)"
+    r"(ipcluster|ipcontroller|ipengine|ipmonitor)(-[A-Za-z0-9_.\-]+)?\.(log(\.[0-9]+)?|out)"
 )
 """What our processes call their logs, and the output of batch jobs."""
 
