@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from ipython1.daemon import osprocess
+from ipython1.kernel.clusters.status import ClusterStatus, read_state
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 
 WORK = """
@@ -40,11 +41,16 @@ class TranscriptTests(IpclusterCase):
         text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
         return text.decode().strip()
 
+    def state(self) -> ClusterStatus:
+        """What is written down of the cluster, which takes less time than to ask it."""
+        found = read_state(self.directory / "security" / "ipcluster-mine.json")
+        assert found is not None
+        return found
+
     def kill(self, engine: int) -> None:
-        found = self.status("--cluster-id=mine")
-        victim = next(each for each in found.engines if each.id == engine)
+        victim = next(each for each in self.state().engines if each.id == engine)
         os.kill(victim.pid, signal.SIGKILL)
-        until(lambda: engine not in self.status("--cluster-id=mine").ids)
+        until(lambda: engine not in self.state().ids)
 
     def test_a_cluster_from_its_start_to_its_end(self) -> None:
         up = self.words("start", "-n", "3", "--daemonize")
@@ -61,7 +67,7 @@ class TranscriptTests(IpclusterCase):
     def processes_tell_what_they_are(self) -> None:
         if not osprocess.is_linux():
             return
-        found = self.status("--cluster-id=mine")
+        found = self.state()
         assert found.controller is not None and found.nanny is not None
         self.assertEqual(self.title(found.pid), "ipcluster [mine]")
         self.assertEqual(self.title(found.controller.pid), "ipcontroller [mine]")
@@ -103,7 +109,7 @@ class TranscriptTests(IpclusterCase):
         self.assertEqual(self.words("engines", "-n", "2"), "added: engines 0,3\n")
         self.assertEqual(self.words("remove", "1-2"), "removed: engines 1-2\n")
         self.assertIn("there is no engine 1", self.words("remove", "1", status=1))
-        self.assertEqual(self.status("--cluster-id=mine").ids, (0, 3))
+        self.assertEqual(self.state().ids, (0, 3))
 
     def logs_are_shown(self) -> None:
         self.assertIn("registered as engine 3", self.words("logs", "engine", "3"))
