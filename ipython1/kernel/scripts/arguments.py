@@ -62,10 +62,19 @@ class OneLineParser(argparse.ArgumentParser):
                     yield from parser._option_string_actions
 
 
-def make_parser(name: str, description: str) -> OneLineParser:
-    """A parser with the options that all commands have."""
+def make_parser(name: str, description: str, examples: str = "") -> OneLineParser:
+    """A parser with the options that all commands have.
+
+    :param examples: lines that its help ends with.
+    """
     # An abbreviation that works today would break when a longer option comes.
-    parser = OneLineParser(name, description=description, allow_abbrev=False)
+    parser = OneLineParser(
+        name,
+        description=description,
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add_common_options(parser)
     return parser
 

@@ -25,6 +25,15 @@ from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
+EXAMPLES = """\
+  ipcontroller                      for engines and clients on any host
+  ipcontroller --client-ip=127.0.0.1
+                                    for this host only
+  ipcontroller furl list            who can reach it; see: ipcontroller furl --help
+  ipcluster status                  it, and its engines
+  ipcluster stop                    end it, with its engines
+"""
+
 
 def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     """The configuration of a controller.
@@ -39,7 +48,9 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
 def make_parser() -> arguments.OneLineParser:
     """The parser."""
     parser = arguments.make_parser(
-        "ipcontroller", "Start a controller: the process that engines and clients connect to."
+        "ipcontroller",
+        "Start a controller: the process that engines and clients connect to.",
+        EXAMPLES,
     )
     parser.words = ("furl",)
     _add_addresses(parser)

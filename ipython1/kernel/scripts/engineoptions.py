@@ -20,6 +20,13 @@ from ipython1.kernel.host.security import furl_of_environment, furl_variable
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
+EXAMPLES = """\
+  ipengine                          for the controller of this directory
+  ipengine --furl-file=FILE         for a controller whose FURL file was copied
+  mpiexec -n 4 ipengine --mpi=mpi4py
+  ipcluster engines -n 4            several, which end together
+"""
+
 
 def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
     """The configuration of an engine.
@@ -34,7 +41,9 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
 def make_parser() -> arguments.OneLineParser:
     """The parser."""
     parser = arguments.make_parser(
-        "ipengine", "Start an engine: a process that runs Python code for a controller."
+        "ipengine",
+        "Start an engine: a process that runs Python code for a controller.",
+        EXAMPLES,
     )
     parser.add_argument(
         "--furl-file",
