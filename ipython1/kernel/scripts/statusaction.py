@@ -25,7 +25,7 @@ from ipython1.kernel.scripts.clusterwords import files_of, word_parser
 from ipython1.kernel.scripts.look import Looked, look
 from ipython1.kernel.scripts.tables import aligned
 from ipython1.kernel.watching.amounts import bytes_text, count_text, duration_text, rate_text
-from ipython1.kernel.watching.topstate import doing_text, seconds_left
+from ipython1.kernel.watching.topstate import doing_text, left_text, seconds_left
 from ipython1.kernel.wire.monitoring import EngineInfo as Watched
 from ipython1.kernel.wire.monitoring import News, WorkInfo
 
@@ -192,9 +192,9 @@ def work_text(work: WorkInfo) -> str:
     parts = [f"{done:,} of {work.total:,} {work.unit}", f"{work.running:,} running"]
     if work.failed:
         parts.append(f"{work.failed:,} failed")
-    left = seconds_left(work)
-    if left is not None:
-        parts.append(f"{duration_text(left)} left")
+    left = left_text(work)
+    if left:
+        parts.append(f"{left} left")
     by = f" ({shown(work.label)})" if work.label else ""
     return f"{shown(work.what) or 'tasks'}: {', '.join(parts)}{by}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from ipython1.kernel.watching.amounts import duration_text
 from ipython1.kernel.wire.monitoring import EngineInfo, FailureInfo, News, WorkInfo
 
 FAILURES_KEPT: Final = 200
@@ -55,6 +56,16 @@ def seconds_left(work: WorkInfo) -> float | None:
     if work.completed is not None or left <= 0 or work.seconds is None or not work.running:
         return None
     return work.seconds * left / work.running
+
+
+def left_text(work: WorkInfo) -> str:
+    """Return how long work will take: ``48 s``, or ``48 s or more`` of a map, which may still send items; empty if
+    nothing is known.
+    """
+    left = seconds_left(work)
+    if left is None:
+        return ""
+    return duration_text(left) + (" or more" if work.unit == "items" else "")
 
 
 def done_share(work: WorkInfo) -> float:

@@ -19,7 +19,7 @@ from ipython1.kernel.watching.topstate import (
     doing_text,
     done_share,
     engine_state,
-    seconds_left,
+    left_text,
 )
 from ipython1.kernel.wire.monitoring import EngineInfo, FailureInfo, News, WorkInfo
 
@@ -182,7 +182,7 @@ def _work_table(work: list[WorkInfo], width: int) -> Table:
             bar,
             Text(f"{each.failed:,}", style="bold red" if each.failed else "dim"),
             f"{each.running:,}",
-            left_text(each),
+            time_text(each),
             *(
                 ("" if each.seconds is None else duration_text(each.seconds), _text(each.label))
                 if wide
@@ -192,12 +192,11 @@ def _work_table(work: list[WorkInfo], width: int) -> Table:
     return table
 
 
-def left_text(work: WorkInfo) -> str:
-    """Return how long work will take, or took: ``12 s``, ``in 3 min``; empty if nothing is known."""
+def time_text(work: WorkInfo) -> str:
+    """Return how long work will take, or took: ``12 s``, ``took 3 min``; empty if nothing is known."""
     if work.completed is not None:
         return f"took {duration_text(max(0.0, work.completed - work.submitted))}"
-    left = seconds_left(work)
-    return "" if left is None else duration_text(left)
+    return left_text(work)
 
 
 def _engine_table(state: TopState, controls: Controls, rows: int, numbered: bool) -> RenderableType:
