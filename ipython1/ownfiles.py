@@ -62,10 +62,63 @@ def directory_problem(path: str | os.PathLike[str]) -> str:
 def open_to_append(path: str | os.PathLike[str]) -> int:
     """Open this user's own file, or a device, to append to it; create it for this user alone if it is missing.
 
+    As long as it is open, the file is in use: :func:`remove_unused` leaves it alone.
+
     :returns: the descriptor.
     :raises OSError: if it cannot be opened, is a symbolic link or another user's, others can write to it or replace
         it, or somebody may have given another file this name.
     """
+    while True:
+        descriptor = _open_to_append(path)
+        if _lock(descriptor, shared=True) and os.fstat(descriptor).st_nlink == 0:
+            os.close(descriptor)  # it was removed a moment ago
+            continue
+        return descriptor
+
+
+def remove_unused(path: str | os.PathLike[str]) -> bool:
+    """Remove this user's own file, unless a process has it open to append to it.
+
+    :returns: whether it was removed.
+    :raises OSError: if that is impossible.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    try:
+        found = os.fstat(descriptor)
+        own = not POSIX or found.st_uid == os.geteuid()
+        if not stat.S_ISREG(found.st_mode) or not own or not _lock(descriptor, shared=False):
+            return False
+        if POSIX:
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
+    if not POSIX:
+        # Here a file that is open cannot be removed at all.
+        os.unlink(path)
+    return True
+
+
+def _lock(descriptor: int, shared: bool) -> bool:
+    """Lock a file while this descriptor or a copy of it is open; False if others keep this one from it.
+
+    Where there are no such locks, all is as if it was locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        if not shared:
+            return False  # the file system has no locks, so nobody knows who uses the file
+    return True
+
+
+def _open_to_append(path: str | os.PathLike[str]) -> int:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
     # Do not wait for the reader of a named pipe.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

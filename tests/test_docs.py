@@ -19,6 +19,7 @@ from typing import Any
 from twisted.python.reflect import namedAny
 from twisted.trial import unittest
 
+from ipython1.kernel.scripts.clusterwords import find_word
 from ipython1.testing import RealCluster
 from tests.programs.doc_examples import (
     LANGUAGES,
@@ -294,8 +295,11 @@ def simple_command_problem(words: list[str]) -> str | None:
 
 def option_problem(name: str, arguments: list[str]) -> str | None:
     """The error from the command's own parser."""
-    if arguments[:1] in (["furl"], ["monitor"]):
-        name, arguments = f"{name} {arguments[0]}", arguments[1:]
+    if arguments[:1] == ["furl"]:
+        name, arguments = f"{name} furl", arguments[1:]
+    if name == "ipcluster":
+        word, arguments = find_word(arguments)
+        name = f"ipcluster {word}".strip()
     parser = load(DOCS / "_ext" / "from_the_code.py").command_parser(name)
     told: list[str] = []
 

@@ -28,6 +28,7 @@ from zope.interface import Attribute
 from zope.interface.interface import Method
 
 import ipython1
+from ipython1.kernel.scripts.clusterwords import WORDS
 
 _DEFINITION = re.compile(r"^ *(?:async )?(?:class|def) (\w+)", re.MULTILINE)
 
@@ -93,11 +94,14 @@ def _paragraph(text: str) -> list[str]:
 
 
 PARSERS = {
+    **{
+        f"ipcluster {word}": (f"ipython1.kernel.scripts.{known.module}", "make_parser")
+        for word, known in WORDS.items()
+    },
     "ipcontroller": ("ipython1.kernel.scripts.controlleroptions", "parse_controller"),
     "ipcontroller furl": ("ipython1.kernel.scripts.furlactions", "make_parser"),
     "ipengine": ("ipython1.kernel.scripts.engineoptions", "parse_engine"),
     "ipcluster": ("ipython1.kernel.scripts.clusteroptions", "make_parser"),
-    "ipcluster monitor": ("ipython1.kernel.scripts.monitoraction", "make_parser"),
 }
 
 

@@ -29,6 +29,7 @@ from ipython1.daemon.renew import (
     renew_signals,
 )
 from ipython1.daemon.streams import open_stream
+from ipython1.daemon.titles import set_title
 from ipython1.ownfiles import open_to_append
 
 OWNER_VARIABLE = "IPYTHON1_PROCESS"
@@ -226,7 +227,7 @@ def _in_child(
         if request.module:
             environment[READY_VARIABLE] = str(ready)
         if warm and request.module:
-            osprocess.set_name(request.argv[0])
+            set_title(request.argv[0])
             for name in os.environ.keys() - environment.keys():
                 del os.environ[name]
             os.environ.update(environment)

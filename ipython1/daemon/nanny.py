@@ -61,6 +61,7 @@ from ipython1.daemon.protocol import (
 )
 from ipython1.daemon.settings import Settings, receive_settings
 from ipython1.daemon.silence import Silences
+from ipython1.daemon.titles import NANNY, preload_titles, set_title
 from ipython1.version import __version__
 
 GRACE_AFTER_LOSS = 1.0
@@ -84,6 +85,7 @@ class Nanny:
     :param silence: end everything if nothing arrives for this many seconds; 0 for never.
     :param watch: say so if nothing arrives for this many seconds; 0 for never.
     :param log: the file where to say it, besides standard error; empty for none.
+    :param title: what ``ps`` shows of it; empty for its name.
     :param keep: descriptors to hold open until the nanny exits, without passing them to its processes.
     """
 
@@ -95,10 +97,12 @@ class Nanny:
         silence: float = 0.0,
         watch: float = 0.0,
         log: str = "",
+        title: str = "",
         keep: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keep = tuple(keep)
+        self._title = title or NANNY
         self._silence = silence
         self._clock = clock
         self._children: dict[int, Child] = {}
@@ -149,7 +153,7 @@ class Nanny:
 
     def _set_up(self) -> None:
         self._adopts = osprocess.adopt_orphans()
-        osprocess.set_name("ipython1-nanny")
+        set_title(self._title)
         for descriptor in (self._wake_reader, self._wake_writer):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
@@ -439,6 +443,7 @@ def _settings_by_socket(descriptor: int, program: str) -> Settings | None:
     if program and osprocess.can_fork_warm():
         with contextlib.suppress(SpawnError):  # reported when the program is to be started
             import_program(program)
+    preload_titles()
     return receive_settings(descriptor)
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
 PORTABLE_VARIABLE = "IPYTHON1_PORTABLE"
@@ -39,10 +38,10 @@ def can_fork_warm() -> bool:
     return sys.platform != "darwin"
 
 
-def _prctl(option: int, argument: int | bytes) -> bool:
+def _prctl(option: int, argument: int) -> bool:
     import ctypes
 
-    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    value = ctypes.c_ulong(argument)
     zero = ctypes.c_ulong(0)
     try:
         return ctypes.CDLL(None).prctl(option, value, zero, zero, zero) == 0
@@ -78,11 +77,6 @@ def end_with_mpi_launcher() -> bool:
     if not any(name in os.environ for name in MPI_RANK_VARIABLES):
         return False
     return end_with_parent(os.getppid())
-
-
-def set_name(name: str) -> bool:
-    """Set the short name that ``ps -o comm`` and ``top`` show (at most 15 bytes of it)."""
-    return is_linux() and _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
 class ProcessEntry(NamedTuple):

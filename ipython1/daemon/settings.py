@@ -24,14 +24,15 @@ class Settings(NamedTuple):
     silence: float = 0.0
     watch: float = 0.0
     log: str = ""
+    title: str = ""
     keep: tuple[int, ...] = ()
 
 
 def send_settings(
-    connection: socket.socket, *, watch: float, log: str, keep: Sequence[int]
+    connection: socket.socket, *, watch: float, log: str, keep: Sequence[int], title: str = ""
 ) -> None:
     """Tell the nanny at the other end of a connection; it gets copies of the descriptors to keep."""
-    text = json.dumps([watch, log]).encode()
+    text = json.dumps([watch, log, title]).encode()
     data = _LENGTH.pack(len(text)) + text
     if keep:
         sent = socket.send_fds(connection, [data], keep)
@@ -50,8 +51,8 @@ def receive_settings(descriptor: int) -> Settings | None:
         text = _receive(connection, length)
         if len(text) < length:
             return None
-    watch, log = json.loads(text)
-    return Settings(watch=watch, log=log, keep=tuple(keep))
+    watch, log, title = json.loads(text)
+    return Settings(watch=watch, log=log, title=title, keep=tuple(keep))
 
 
 def _receive(connection: socket.socket, length: int) -> bytes:

@@ -37,16 +37,19 @@ class NewNanny:
                 start_new_session=True,
             )
 
-    def set_up(self, *, keep: Sequence[int] = (), watch: float = 0.0, log: str = "") -> None:
+    def set_up(
+        self, *, keep: Sequence[int] = (), watch: float = 0.0, log: str = "", title: str = ""
+    ) -> None:
         """Have it begin.
 
         :param watch: seconds of silence of this process after which it says so; 0 for never.
         :param log: the file where it says so, besides standard error; empty for none.
+        :param title: what ``ps`` shows of it.
         :param keep: descriptors that it holds open until it exits (such as that of a lock).
         """
         self.waits = False
         with contextlib.suppress(ConnectionError):  # it has ended, which its supervisor will notice
-            send_settings(self.connection, keep=keep, watch=watch, log=log)
+            send_settings(self.connection, keep=keep, watch=watch, log=log, title=title)
 
     def give_up(self) -> None:
         """End it before :meth:`set_up`; it has started nothing."""

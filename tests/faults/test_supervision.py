@@ -241,14 +241,12 @@ class StuckParties(FaultCase):
             )
             say(f"told after {seconds:.0f} s")
             shown = ipcluster(cluster, "status").stdout
-            self.assertRegex(
-                shown, r"engine 0: running, process \d+, busy: no sign of life for \d+ s"
-            )
+            self.assertRegex(shown, r"engine 0  running +\d+ .* busy: no sign of life for \d+ s")
             self.assertRegex(
                 shown,
-                r"engine 1: running, process (\d+), stopped \(continue it with: kill -CONT \1",
+                r"engine 1  running +(\d+) .* stopped \(continue it with: kill -CONT \1",
             )
-            self.assertRegex(shown, r"engine 2: running, process \d+\n")
+            self.assertRegex(shown, r"engine 2  running +\d+ [^a-z]*\n")
             os.kill(pids[1], signal.SIGCONT)
             until(lambda: not self.engine(cluster, 1)["silent"], "engine 1 is heard again", 10.0)
             self.assertEqual(mec.get_ids(), [0, 1, 2])
@@ -316,8 +314,8 @@ class StuckParties(FaultCase):
             told = ipcluster(cluster, "status")
             self.assertEqual(told.returncode, 1)
             self.assertIn("the cluster does not answer: its ipcluster", told.stderr)
-            self.assertRegex(told.stdout, r"engine 1: running, process \d+, stopped")
-            self.assertRegex(told.stdout, r"engine 0: running, process \d+\n")
+            self.assertRegex(told.stdout, r"engine 1  running +\d+  stopped")
+            self.assertRegex(told.stdout, r"engine 0  running +\d+\n")
             line = f"ipcluster (process {cluster.ipcluster}) has not answered for"
             until(lambda: line in cluster.log("ipcluster.log"), "its nanny says so", 30.0)
             self.assertIn(line, cluster.printed())

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from ipython1 import ownfiles
-from ipython1.ownfiles import directory_problem, open_to_append, others_can_write
+from ipython1.ownfiles import directory_problem, open_to_append, others_can_write, remove_unused
 from ipython1.testing.folders import temporary_path
 
 OTHER = 12345
@@ -126,3 +126,39 @@ class OthersTests(OwnFilesCase):
         self.patch(ownfiles, "POSIX", False)
         self.assertEqual(directory_problem(self.directory), "")
         self.append()
+
+
+class UnusedTests(OwnFilesCase):
+    def test_a_file_that_is_open_to_append_stays(self):
+        descriptor = open_to_append(self.path)
+        copy = os.dup(descriptor)
+        another = open_to_append(self.path)
+        for each in (descriptor, another, copy):
+            self.assertFalse(remove_unused(self.path))
+            os.close(each)
+        self.assertTrue(remove_unused(self.path))
+        self.assertFalse(self.path.exists())
+
+    def test_links_and_files_of_others_stay(self):
+        other = self.directory / "y.log"
+        other.touch()
+        self.path.symlink_to(other)
+        self.assertRaises(OSError, remove_unused, self.path)
+        self.give_away(other)
+        self.assertFalse(remove_unused(other))
+        self.assertTrue(other.exists())
+
+    def test_a_file_that_is_removed_while_it_is_opened_is_made_again(self):
+        opened = ownfiles._open_to_append
+        times = []
+
+        def open_and_lose(path):
+            descriptor = opened(path)
+            if not times:
+                os.unlink(path)
+            times.append(descriptor)
+            return descriptor
+
+        self.patch(ownfiles, "_open_to_append", open_and_lose)
+        self.append()
+        self.assertEqual((len(times), self.path.read_bytes()), (2, b"mine\n"))

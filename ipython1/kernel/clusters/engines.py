@@ -70,6 +70,21 @@ class Engines:
         self._reserved.update(found)
         return found
 
+    def lost_units(self, count: int) -> list[Unit]:
+        """Units that have ended for good and unasked, whose ids are free for ``count`` engines; lowest ids first."""
+        processes = self._processes()
+        listed = set(self.ids)
+        found: list[Unit] = []
+        for unit in sorted(self.units.values(), key=lambda unit: unit.ids):
+            status = processes.get(unit.key)
+            ended = status is not None and status.state is State.ENDED
+            if count <= 0:
+                break
+            if ended and unit.ids and not listed & set(unit.ids) and unit.key not in self._removing:
+                found.append(unit)
+                count -= len(unit.ids)
+        return found
+
     def release_ids(self, ids: Iterable[int]) -> None:
         """Units have reserved ids now, or will not have them."""
         self._reserved.difference_update(ids)

@@ -19,6 +19,7 @@ from ipython1.daemon import osprocess
 from ipython1.daemon.link import NannyLink, adopt_connection
 from ipython1.daemon.supervision import Supervision
 from ipython1.daemon.supervisor import ProcessSupervisor
+from ipython1.daemon.titles import process_title, set_title
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.clusters import engineview
 from ipython1.kernel.clusters.progress import StartProgress, failure_lines
@@ -340,6 +341,7 @@ def run_cluster(
         Deferred.fromCoroutine(process.live()).addBoth(over)
         # The controller starts meanwhile, and this process will be its client.
         reactor.callLater(0, engineview.preload)
+        reactor.callLater(0, set_title, process_title("ipcluster", config.cluster_id))
 
     reactor.callWhenRunning(begin)
     reactor.run()

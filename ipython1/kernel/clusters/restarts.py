@@ -63,6 +63,14 @@ class Restarts:
 
         await self._again(unit.key, before, f"engine {engine_id} was removed", removed)
 
+    async def forget_lost(self, count: int) -> None:
+        """Forget engines that have ended unasked, so that the next ``count`` have their ids."""
+        for unit in self._machine.engines.lost_units(count):
+            # Somebody else may add engines at the same time.
+            if unit.key in self._machine.engines.units:
+                await self._launcher.remove(unit)
+                self._machine.unit_removed(unit.key)
+
     async def restart_controller(self) -> None:
         """End the controller in good order and start it again; returns when it listens.
 

@@ -196,11 +196,12 @@ class ClusterService:
         return list(self._machine.engines.ids)
 
     async def add_engines(self, count: int) -> StartProgress:
-        """Start more engines; gives what became of them."""
+        """Start more engines, the first under the ids of those that were lost; gives what became of them."""
         if self._stops:
             raise ClusterError("the cluster is being stopped")
         if count < 1:
             raise ClusterError(f"the number of engines to add must be at least 1, not {count}")
+        await self._restarts.forget_lost(count)
         progress = self._machine.begin_start()
         try:
             await self._start_engines(progress, count)

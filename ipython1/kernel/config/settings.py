@@ -185,6 +185,13 @@ CONTROLLER = Section(
         ),
         *_LOGGING,
         Option(
+            "log_days",
+            kinds.number(0, unit="days"),
+            30.0,
+            "The logs of controllers, engines and clusters in this controller's log directory that no process has open "
+            "are removed after so many days without a line; 0 keeps them.",
+        ),
+        Option(
             "audit_log",
             kinds.BOOLEAN,
             False,

@@ -95,6 +95,7 @@ class ControllerConfig(CommonConfig):
     :ivar spool_size: bytes in a temporary file that may wait for slow engines and clients.
     :ivar audit_log: whether one is written.
     :ivar monitor_failures: whether those who only look are told errors and tracebacks.
+    :ivar log_days: days without a line after which logs that are not in use are removed; 0 for never.
     :ivar graces: how long one waits for parties that may come back.
     """
 
@@ -114,6 +115,7 @@ class ControllerConfig(CommonConfig):
     spool_size: int
     audit_log: bool = False
     monitor_failures: bool = True
+    log_days: float = 30.0
     graces: Graces
     journal: JournalConfig
 

@@ -21,6 +21,7 @@ from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
 from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
 from ipython1.kernel.basics.error import ClientError, ConnectionError
+from ipython1.kernel.engine.appearance import Appearance
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.debugging import DebugEnd
 from ipython1.kernel.engine.end import EngineEnd
@@ -31,6 +32,7 @@ from ipython1.kernel.engine.tasks import EngineTasks
 from ipython1.kernel.engine.waits import MainThreadWaits
 from ipython1.kernel.engine.worker import Command, CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
+from ipython1.kernel.host.byhand import is_by_hand
 from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import furl_variable, wait_for_furl
 from ipython1.kernel.host.stackdump import offer_stack_dump
@@ -133,9 +135,11 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     """
     check_working_directory()
     wanted_id = config.engine_id
+    rank = None
     if config.mpi_code:
         rank = set_up_mpi(config.mpi, config.mpi_code)
         wanted_id = rank if wanted_id is None else wanted_id
+    appearance = Appearance(config, rank, is_by_hand(pipe.awaited))
     from twisted.internet import reactor
 
     # What user code reads is another thing, and so is an engine that something else has started and ends.
@@ -144,7 +148,9 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     take_turns(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options())
+    appearance.begin()
     engine = EngineProcess(config, wanted_id, reactor, pipe)
+    engine.appearance = appearance
     if in_terminal:
         engine.end_with_terminal()
     if hasattr(os, "register_at_fork"):
@@ -155,7 +161,10 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     if config.restore_file is not None:
         engine.restore(config.restore_file)
-    engine.run()
+    try:
+        engine.run()
+    finally:
+        appearance.ended()
 
 
 def _new_hello(wanted_id: int | None) -> messages.Hello:
@@ -176,7 +185,10 @@ class EngineProcess:
 
     :param wanted_id: the id that it asks for.
     :param pipe: see :func:`run_engine`.
+    :ivar appearance: is told its id.
     """
+
+    appearance: Appearance
 
     def __init__(
         self, config: EngineConfig, wanted_id: int | None, reactor: Any, pipe: NannyPipe
@@ -323,6 +335,7 @@ class EngineProcess:
         log.info("registered as engine {id}", id=service.id)
         self._debugger.name = f"engine {service.id}"
         self._debugger.call = f"mec.debug(targets={service.id})"
+        self.appearance.registered(service.id)
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
         self._waits.registered()
         self._tasks.registered(kept, service.id)

@@ -13,9 +13,12 @@ _HEAD = 65536
 
 def engine_log(files: ClusterFiles, engine_id: int) -> Path | None:
     """Return the newest log of this cluster in which an engine reports the id ``engine_id``; None if there is none."""
-    pattern = files.engine_log("*").name
+    first, last = files.engine_log("*").name.split("*")
     found: list[tuple[float, Path]] = []
-    for path in files.dirs.log.glob(pattern):
+    for path in files.dirs.log.glob(f"{first}*{last}"):
+        # Other names are those of clusters whose ids begin like this one's.
+        if not path.name[len(first) : -len(last)].isdecimal():
+            continue
         try:
             found.append((path.stat().st_mtime, path))
         except OSError:

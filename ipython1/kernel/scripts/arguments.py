@@ -24,6 +24,9 @@ from ipython1.version import __version__
 
 T = TypeVar("T")
 
+MOST_IDS = 100_000
+"""Ids in a range of ids; more can only be a slip of the fingers."""
+
 
 class UsageError(Exception):
     """The command line does not fit together, or not with the ini file."""
@@ -59,10 +62,19 @@ class OneLineParser(argparse.ArgumentParser):
                     yield from parser._option_string_actions
 
 
-def make_parser(name: str, description: str) -> OneLineParser:
-    """A parser with the options that all commands have."""
+def make_parser(name: str, description: str, examples: str = "") -> OneLineParser:
+    """A parser with the options that all commands have.
+
+    :param examples: lines that its help ends with.
+    """
     # An abbreviation that works today would break when a longer option comes.
-    parser = OneLineParser(name, description=description, allow_abbrev=False)
+    parser = OneLineParser(
+        name,
+        description=description,
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add_common_options(parser)
     return parser
 
@@ -229,6 +241,20 @@ def whole_number(text: str) -> int:
     if not _is_number(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)
+
+
+def engine_ids(text: str) -> list[int]:
+    """Ids of engines, as they are shown: ``3`` or ``0-3,7``."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (_is_number(first) and _is_number(last)) or int(first) > int(last):
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of ids such as 3 or 0-3,7")
+        if int(last) - int(first) > MOST_IDS:
+            raise argparse.ArgumentTypeError(f"{text!r} are more than {MOST_IDS:,} ids")
+        found += range(int(first), int(last) + 1)
+    return found
 
 
 def seconds(text: str) -> float:

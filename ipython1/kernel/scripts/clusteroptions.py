@@ -20,9 +20,7 @@ from ipython1.kernel.launchers.clusterconfig import (
 )
 from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts import arguments
-
-ACTIONS = ("stop", "restart", "status", "list", "engines")
-"""Words in place of a kind that do something else than starting a cluster."""
+from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
 
 ANY_NUMBER = 1000
 """Restarts in a minute, which the pauses between them do not allow."""
@@ -30,20 +28,31 @@ ANY_NUMBER = 1000
 DESCRIPTION = """\
 Start a controller and engines, and end them together.
 
-  ipcluster -n 4                    four engines on this host
+to start a cluster:
+  ipcluster -n 4                    four engines on this host; Ctrl-C ends it
+  ipcluster -n 4 --daemonize        the same, in the background
+  ipcluster ssh -f hosts.py         on hosts that you can log in to
   ipcluster mpiexec -n 4 --mpi=mpi4py
-  ipcluster ssh -f hosts.py         or just: ipcluster -f hosts.py
   ipcluster slurm -n 64 --queue=main --time=1:00:00
                                     also sge, pbs, lsf, and kinds that other packages add
 
-  ipcluster status                  what runs
+to see what it does:
+  ipcluster status                  processes, CPU, memory, queues, progress
+  ipcluster top                     the same, live
   ipcluster list                    all clusters of this directory
-  ipcluster monitor                 a web page that shows what it does
-  ipcluster engines -n 2            two more engines
+  ipcluster monitor                 a web page that shows it
+  ipcluster logs engine 3 -f        the log of engine 3, and what is added to it
+
+to change it, from any shell of its host:
+  ipcluster engines -n 2            two more engines; those that were lost come first
   ipcluster engines ssh -f hosts.py more engines of another kind
-  ipcluster restart                 restart its controller; engines and clients go on
-  ipcluster stop                    end it, from any shell of its host
+  ipcluster restart                 its controller; engines and clients go on
+  ipcluster restart engines         those that have ended
+  ipcluster remove 0-3              end these engines
+  ipcluster stop                    end it
   ipcluster stop --force            kill all of it, even if it is stuck
+
+'ipcluster help WORD' tells more.  The options below are for starting.
 """
 
 
@@ -51,8 +60,7 @@ Start a controller and engines, and end them together.
 class ClusterCommand:
     """A command line of ``ipcluster``.
 
-    :ivar action: ``start``, or one of :data:`ACTIONS`.
-    :ivar force: whether to kill what does not end.
+    :ivar action: ``start`` or ``engines``.
     :ivar kind_given: whether the command line says how engines are started.
     :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
     """
@@ -61,8 +69,6 @@ class ClusterCommand:
     config: ClusterConfig
     daemonize: bool = False
     owner: int = -1
-    as_json: bool = False
-    force: bool = False
     kind_given: bool = False
 
 
@@ -70,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser."""
     parser = arguments.OneLineParser(
         "ipcluster",
+        usage="ipcluster [KIND] [options]\n       ipcluster WORD [options]",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -77,15 +84,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "action",
         nargs="?",
-        metavar="KIND | stop | restart | status | list | engines",
+        metavar="KIND | WORD",
         help="how to start engines (default: local), or what to do with a running cluster",
     )
     parser.add_argument(
         "kind",
         nargs="?",
         metavar="KIND",
-        help="after engines: how to start them, if not like those that there are",
+        help="after start or engines: how to start them",
     )
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for starting."""
     parser.add_argument(
         "-n",
         "--num",
@@ -102,17 +115,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="continue in the background once the engines are up",
     )
     _add_engine_options(parser)
-    parser.add_argument("--json", action="store_true", help="status and list as JSON")
-    parser.add_argument(
-        "--force", action="store_true", help="with stop: kill everything, even what is stuck"
-    )
     parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
     arguments.add_common_options(parser)
     _add_controller_options(parser.add_argument_group("where the controller is reached"))
     _add_kind_options(parser)
-    return parser
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -209,49 +217,45 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
     """
     parser = make_parser()
     given = parser.parse_args(argv)
-    _check_words(given)
+    _check_words(parser, given)
     command = arguments.read_settings(parser, given, _command_of)
     config = command.config
     if given.mpi and config.kind not in ("mpiexec", "mpirun"):
         parser.error(f"--mpi requires mpiexec or mpirun, not {config.kind!r}")
-    if (
-        config.kind == "ssh"
-        and not config.ssh.cluster_file
-        and command.action in ("start", "engines")
-    ):
+    if config.kind == "ssh" and not config.ssh.cluster_file:
         parser.error("ssh needs a file that lists the hosts: give -f FILE")
-    if given.kind and command.action != "engines":
+    if given.kind and given.action not in STARTING:
         parser.error(f"unrecognized arguments: {given.kind}")
-    if command.force and command.action != "stop":
-        parser.error("--force can be used with stop only")
     if command.action != "start" and command.daemonize:
         parser.error(f"--daemonize cannot be used with {command.action}")
     return command
 
 
-def _check_words(given: argparse.Namespace) -> None:
-    word, known = given.action, [*ACTIONS, "monitor"]
-    if word == "engines":
+def known_kinds() -> list[str]:
+    """All kinds of clusters, including those of other packages."""
+    return launcher_kinds()
+
+
+def _check_words(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    word, known = given.action, [*WORDS, *STARTING]
+    if word in WORDS:
+        parser.error(f"{word!r} must come first: ipcluster {word} ...")
+    if word in STARTING:
         word, known = given.kind, []
-    if word is None or word in ACTIONS or word in BUILT_IN or word in launcher_kinds():
+    if word is None or word in BUILT_IN or word in launcher_kinds():
         return
-    hint = did_you_mean(word, [*known, *launcher_kinds()])
-    if word == "start":
-        hint = "; to start a cluster, leave the word out"
-    raise unknown_launcher(word, hint)
+    raise unknown_launcher(word, did_you_mean(word, [*known, *launcher_kinds()]))
 
 
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
-    action = given.action if given.action in ACTIONS else "start"
-    kind = given.action if action == "start" else given.kind
+    action = "engines" if given.action == "engines" else "start"
+    kind = given.kind if given.action in STARTING else given.action
     config = cluster_config(given, settings, kind)
     return ClusterCommand(
         action,
         config,
         given.daemonize,
         given.owner_fd,
-        given.json,
-        given.force,
         kind_given=bool(kind or given.cluster_file or given.mpi),
     )
 

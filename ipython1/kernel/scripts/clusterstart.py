@@ -27,6 +27,7 @@ def start(command: ClusterCommand, nanny: NewNanny | None = None) -> int:
     """
     from ipython1.daemon.ready import SILENCE
     from ipython1.daemon.starting import NewNanny
+    from ipython1.daemon.titles import NANNY, process_title
 
     config = command.config
     files = config.files()
@@ -35,7 +36,12 @@ def start(command: ClusterCommand, nanny: NewNanny | None = None) -> int:
     config = tell_engines(config, files)
     log = config.log_file or str(files.cluster_log)
     nanny = nanny or NewNanny()
-    nanny.set_up(keep=[lock.fileno()] if lock else (), watch=SILENCE, log="" if log == "-" else log)
+    nanny.set_up(
+        keep=[lock.fileno()] if lock else (),
+        watch=SILENCE,
+        log="" if log == "-" else log,
+        title=process_title(NANNY, config.cluster_id),
+    )
     connection = nanny.connection
     try:
         from ipython1.daemon.processes import Start

@@ -25,6 +25,15 @@ from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
+EXAMPLES = """\
+  ipcontroller                      for engines and clients on any host
+  ipcontroller --client-ip=127.0.0.1
+                                    for this host only
+  ipcontroller furl list            who can reach it; see: ipcontroller furl --help
+  ipcluster status                  it, and its engines
+  ipcluster stop                    end it, with its engines
+"""
+
 
 def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     """The configuration of a controller.
@@ -32,15 +41,22 @@ def parse_controller(argv: Sequence[str] | None = None) -> ControllerConfig:
     :param argv: the arguments; ``sys.argv[1:]`` by default.
     :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
     """
+    parser = make_parser()
+    return arguments.read_settings(parser, parser.parse_args(argv), _controller_config)
+
+
+def make_parser() -> arguments.OneLineParser:
+    """The parser."""
     parser = arguments.make_parser(
-        "ipcontroller", "Start a controller: the process that engines and clients connect to."
+        "ipcontroller",
+        "Start a controller: the process that engines and clients connect to.",
+        EXAMPLES,
     )
     parser.words = ("furl",)
     _add_addresses(parser)
     _add_furl_files(parser)
     arguments.add_journal_option(parser)
-    given = parser.parse_args(argv)
-    return arguments.read_settings(parser, given, _controller_config)
+    return parser
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +117,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
     client_cert_file = in_security(chosen("client_cert_file"), files) or files.certificate
     config = ControllerConfig(
         **common,
+        log_days=section["log_days"],
         client_ip=chosen("client_ip"),
         client_port=chosen("client_port"),
         client_location=chosen("client_location"),

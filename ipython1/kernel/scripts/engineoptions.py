@@ -20,6 +20,13 @@ from ipython1.kernel.host.security import furl_of_environment, furl_variable
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
+EXAMPLES = """\
+  ipengine                          for the controller of this directory
+  ipengine --furl-file=FILE         for a controller whose FURL file was copied
+  mpiexec -n 4 ipengine --mpi=mpi4py
+  ipcluster engines -n 4            several, which end together
+"""
+
 
 def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
     """The configuration of an engine.
@@ -27,8 +34,16 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
     :param argv: the arguments; ``sys.argv[1:]`` by default.
     :raises SystemExit: with 2 after wrong usage, with 1 after a wrong ini file, 0 after ``--help``.
     """
+    parser = make_parser()
+    return arguments.read_settings(parser, parser.parse_args(argv), _engine_config)
+
+
+def make_parser() -> arguments.OneLineParser:
+    """The parser."""
     parser = arguments.make_parser(
-        "ipengine", "Start an engine: a process that runs Python code for a controller."
+        "ipengine",
+        "Start an engine: a process that runs Python code for a controller.",
+        EXAMPLES,
     )
     parser.add_argument(
         "--furl-file",
@@ -67,8 +82,7 @@ def parse_engine(argv: Sequence[str] | None = None) -> EngineConfig:
         metavar="SECONDS",
         help="seconds to wait for the FURL file and the controller",
     )
-    given = parser.parse_args(argv)
-    return arguments.read_settings(parser, given, _engine_config)
+    return parser
 
 
 def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> EngineConfig:

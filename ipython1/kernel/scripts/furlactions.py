@@ -31,6 +31,7 @@ from ipython1.kernel.host.security import (
 )
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.controlleroptions import parse_controller
+from ipython1.kernel.scripts.tables import aligned
 
 CONTROLLER: Final = "the controller"
 ANSWER_LIMIT: Final = 30.0
@@ -211,11 +212,7 @@ def _duration(seconds: float) -> str:
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     # What others call themselves must not look like anything else.
-    cells = [[shown(cell) for cell in row] for row in rows]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(line.rstrip())
+    print(*aligned([[shown(cell) for cell in row] for row in rows]), sep="\n")
 
 
 def show_furl(place: Place, name: str, yes: bool) -> int:

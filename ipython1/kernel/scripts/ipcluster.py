@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """``ipcluster``: start a controller and engines, and end them together.
 
 What this module imports at its top is little, because the process that does the long imports (the nanny) is started
@@ -6,9 +7,12 @@ before this one even knows what exactly it is to do.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+
+from ipython1.kernel.scripts.clusterwords import COMPLETION, STARTING, WORDS, find_word, run_word
 
 if TYPE_CHECKING:
     from ipython1.daemon.starting import NewNanny
@@ -22,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
+    if COMPLETION in os.environ:
+        from ipython1.kernel.scripts.completion import complete
+
+        complete("ipcluster")
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
@@ -43,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def starts_here(words: Sequence[str]) -> bool:
     """Return whether a command line most probably starts a cluster on this host, in the foreground."""
+    words = words[1:] if words[:1] == ["start"] else words
     first = words[0] if words else "local"
-    others = {"-h", "--help", "--version", "--daemonize"}
+    others = {"-h", "--help", "--version", "--daemonize", *WORDS, *STARTING}
     return (first == "local" or first.startswith("-")) and others.isdisjoint(words)
 
 
@@ -54,13 +63,13 @@ def run(words: Sequence[str], nanny: NewNanny | None) -> int:
     :param nanny: for a cluster in the foreground, if it was started already.
     """
     from ipython1.kernel.basics.error import KernelError
-    from ipython1.kernel.scripts.clusteroptions import parse_cluster
 
     try:
-        if words[:1] == ["monitor"]:
-            from ipython1.kernel.scripts import monitoraction
+        word, others = find_word(words)
+        if word:
+            return run_word(word, others)
+        from ipython1.kernel.scripts.clusteroptions import parse_cluster
 
-            return monitoraction.run(monitoraction.make_parser().parse_args(words[1:]))
         command = parse_cluster(words)
         if command.action == "start" and not command.daemonize:
             from ipython1.kernel.scripts.clusterstart import start

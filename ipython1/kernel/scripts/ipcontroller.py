@@ -1,16 +1,24 @@
+# PYTHON_ARGCOMPLETE_OK
 """``ipcontroller``: start a controller; ``ipcontroller furl``: who can reach it."""
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ipython1.kernel.scripts.clusterwords import COMPLETION
+
 YOUNG: Final = 50_000
 """Objects that are made before the garbage collector looks at them.  A controller makes some for each task and result,
 and lets go of nearly all of them without it; the usual 700 cost a tenth of its time."""
+
+
+CLEANING_DELAY: Final = 1.0
+"""Seconds after the start when logs that are too old are removed; engines are up then."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, or 1 for a failure at run time.
     """
+    if COMPLETION in os.environ:
+        from ipython1.kernel.scripts.completion import complete
+
+        complete("ipcontroller")
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
@@ -57,6 +69,7 @@ def run(config: Any) -> int:
     """
     from twisted.internet import reactor as installed_reactor
 
+    from ipython1.daemon.titles import process_title, set_title
     from ipython1.kernel.host import logs
     from ipython1.kernel.host.openfiles import raise_limit
     from ipython1.kernel.host.steadyclock import keep_steady
@@ -70,6 +83,7 @@ def run(config: Any) -> int:
     take_turns(reactor)
     config.files.dirs.prepare()
     logs.start_logging(config.log_options("ipcontroller"))
+    set_title(process_title("ipcontroller", config.cluster_id))
     process = ControllerProcess(config, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(process.request_stop))
@@ -120,6 +134,7 @@ class ControllerProcess:
 
         from ipython1.daemon.ready import BEAT_INTERVAL, take_pipe
         from ipython1.kernel.controller.process import start_controller
+        from ipython1.kernel.host.byhand import CONTROLLER, Note, is_by_hand
 
         pipe = take_pipe()
         beats = LoopingCall(pipe.beat)
@@ -127,6 +142,10 @@ class ControllerProcess:
         beats.start(BEAT_INTERVAL)
         running = await start_controller(self._config, self._reactor, self.request_stop)
         running.service.startService()
+        note = None
+        if is_by_hand(pipe.awaited):
+            note = Note(self._config.files, CONTROLLER, self._config.log_options(CONTROLLER).path)
+            note.write()
         # Where a nanny waits this would go to the log, and be taken for the last words of a controller that is killed.
         pipe.ready(f"port {running.port}")
         if not pipe.awaited:
@@ -136,9 +155,22 @@ class ControllerProcess:
             sys.stdout.flush()
             if running.service.journal.lost:
                 print(f"ipcontroller: {running.service.journal.lost}", file=sys.stderr)
+        cleaning = self._reactor.callLater(CLEANING_DELAY, self._remove_old_logs)
         await self._stop
+        if cleaning.active():
+            cleaning.cancel()
         await running.service.stopService()
+        if note is not None:
+            # Before the lock is released: another one may start then.
+            note.remove()
         await running.stop(self._goodbye)
+
+    def _remove_old_logs(self) -> None:
+        from ipython1.kernel.host.oldlogs import remove_old_logs
+
+        # A directory may be slow, on a server.
+        directory, days = self._config.files.dirs.log, self._config.log_days
+        self._reactor.callInThread(remove_old_logs, directory, days)
 
     def _failed(self, failure: Any) -> None:
         from twisted.logger import Logger

@@ -1,9 +1,13 @@
+# PYTHON_ARGCOMPLETE_OK
 """``ipengine``: start an engine."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+
+from ipython1.kernel.scripts.clusterwords import COMPLETION
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,6 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from ipython1.daemon.osprocess import end_with_mpi_launcher
     from ipython1.daemon.ready import take_pipe
+
+    if COMPLETION in os.environ:
+        from ipython1.kernel.scripts.completion import complete
+
+        complete("ipengine")
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()

@@ -17,19 +17,19 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from ipython1.daemon.link import adopt_connection
-from ipython1.kernel.basics.error import ClusterError, KernelError
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.host import logs
 from ipython1.kernel.host.commonconfig import STANDARD_ERROR
-from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, furl_of_environment
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.scripts import arguments
+from ipython1.kernel.scripts.look import MONITOR_FURL, place_of
 from ipython1.kernel.watching.admission import metrics_token
 from ipython1.kernel.watching.browser import RedirectFile, has_browser, open_browser
 from ipython1.kernel.watching.logtails import LogTails
 from ipython1.kernel.watching.server import MonitorServer
 from ipython1.kernel.watching.source import ControllerNews
 
-MONITOR_FURL = "ipcontroller-monitor.furl"
 TOKEN_FILE = "ipmonitor.token"
 LOG_FILE = "ipmonitor.log"
 
@@ -75,7 +75,7 @@ def run(given: argparse.Namespace) -> int:
     from twisted.internet import reactor
 
     files = ClusterFiles(IPythonDirs.resolve(given.ipython_dir), given.cluster_id)
-    source = _source(given, files)
+    source = place_of(given)
     files.dirs.prepare()
     path = given.logfile or files.log_file(LOG_FILE)
     log = logs.start_logging(
@@ -87,27 +87,6 @@ def run(given: argparse.Namespace) -> int:
     finally:
         log.close()
     return process.status
-
-
-def _source(given: argparse.Namespace, files: ClusterFiles) -> str:
-    """Where the FURL is.
-
-    :raises ClusterError: if there is none.
-    """
-    if given.furl_file is not None:
-        return str(given.furl_file)
-    anywhere = given.ipython_dir is None and not given.cluster_id
-    if anywhere and furl_of_environment("monitor") is not None:
-        return ""
-    path = files.security_file(MONITOR_FURL)
-    if not path.exists():
-        name = title_of(files.cluster_id).removeprefix("the ")
-        option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
-        raise ClusterError(
-            f"there is no {name} in {files.dirs.ipython_dir} ({path.name} is missing); start one with: "
-            f"ipcluster -n 4{option}"
-        )
-    return str(path)
 
 
 class MonitorProcess:

@@ -37,7 +37,7 @@ from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, write_state
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, MpiOptions
 from ipython1.kernel.launchers.interfaces import Unit
-from ipython1.kernel.scripts.clusteractions import status_lines
+from ipython1.kernel.scripts.statusaction import status_lines
 from ipython1.testing.folders import temporary_path
 
 
@@ -274,6 +274,26 @@ class ChangeTests(ServiceCase):
         self.started("engine-4")
         self.controller.set_ids(0, 1, 2, 3, 4)
         self.assertEqual(self.successResultOf(result).usable, [3, 4])
+
+    def test_added_engines_get_the_ids_of_lost_ones_first(self) -> None:
+        service = self.up()
+        self.ended("engine-1", None, 9)
+        self.controller.set_ids(0)
+        result = self.run_it(service.add_engines(2))
+        keys = [each.key for each in self.sent() if isinstance(each, Spawn)]
+        self.assertEqual(keys, ["engine-1", "engine-2"])
+        self.started("engine-1")
+        self.started("engine-2")
+        self.controller.set_ids(0, 1, 2)
+        self.assertEqual(self.successResultOf(result).usable, [1, 2])
+        self.assertEqual([each.state for each in service.status().engines], ["running"] * 3)
+
+    def test_an_engine_that_the_controller_still_lists_is_not_replaced(self) -> None:
+        service = self.up()
+        self.ended("engine-1", None, 9)
+        self.run_it(service.add_engines(1))
+        keys = [each.key for each in self.sent() if isinstance(each, Spawn)]
+        self.assertEqual(keys, ["engine-2"])
 
     def test_two_that_add_engines_at_the_same_time_get_different_ids(self) -> None:
         service = self.up()

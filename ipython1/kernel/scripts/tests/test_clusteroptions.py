@@ -38,9 +38,20 @@ class ClusterTests(OptionsTestCase):
         line = self.assert_ends(2, self.config, "--restore=/nosuch.py")
         self.assertIn("cannot read /nosuch.py: No such file", line)
 
-    def test_force_is_for_stop(self) -> None:
-        line = self.assert_ends(2, self.config, "status", "--force")
-        self.assertIn("--force can be used with stop only", line)
+    def test_words_for_starting(self) -> None:
+        for words, kind in (
+            (["start", "-n", "2"], "local"),
+            (["start", "local", "-n", "2"], "local"),
+            (["slurm", "-n", "2"], "slurm"),
+            (["start", "slurm", "-n", "2"], "slurm"),
+            (["--cluster-id=a", "start", "-n", "2"], "local"),
+        ):
+            command = parse_cluster([f"--ipython-dir={self.directory}", *words])
+            self.assertEqual((command.action, command.config.kind), ("start", kind))
+            self.assertEqual(command.config.n, 2)
+        self.assertEqual(parse_cluster(["engines", "-n", "2"]).action, "engines")
+        line = self.assert_ends(2, parse_cluster, ["-n", "2", "stop"])
+        self.assertIn("'stop' must come first: ipcluster stop", line)
         line = self.assert_ends(2, self.config, "local", "ssh")
         self.assertIn("unrecognized arguments: ssh", line)
 
@@ -52,7 +63,8 @@ class ClusterTests(OptionsTestCase):
             (["engines", "slrum"], "; did you mean 'slurm'?"),
             (["engines", "stopp"], ", ssh"),
             (["magic"], ", ssh"),
-            (["start", "-n", "2"], "; to start a cluster, leave the word out"),
+            (["strat", "-n", "2"], "; did you mean 'start'?"),
+            (["lgos"], "; did you mean 'logs'?"),
         ):
             problem = self.assertRaises(ClusterError, parse_cluster, words)
             self.assertTrue(str(problem).endswith(meant), str(problem))
