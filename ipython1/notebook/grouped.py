@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ipython1.core.texts import compress_ids
-from ipython1.notebook.html import BLOCK, ERR, bundle_html, label_html, pre
+from ipython1.notebook.html import BLOCK, bundle_html, label_html, labelled_text
 
 _IN_HTML: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
 """What is as good inside of other HTML as by itself."""
@@ -52,15 +52,24 @@ class Grouped:
         """Yield HTML, and the objects that the front end is to display by itself."""
         label = ""
         for kind, content in self.parts:
-            if kind != label:
-                label = kind
-                yield label_html(self.label(kind))
-            if isinstance(content, str):
-                yield pre(content, ERR) if kind == "Err" else pre(content)
-            else:
-                data, metadata = content
-                shown = Native(dict(data), dict(metadata or {}))
-                yield shown if native and not _TEXTS.issuperset(data) else str(shown)
+            head = self.label(kind) if kind != label else ""
+            label = kind
+            plain = _plain_text(content)
+            if plain is not None:
+                yield labelled_text(head, plain, kind == "Err")
+                continue
+            if head:
+                yield label_html(head)
+            data, metadata = content
+            shown = Native(dict(data), dict(metadata or {}))
+            yield shown if native and not _TEXTS.issuperset(data) else str(shown)
+
+
+def _plain_text(content: Any) -> str | None:
+    """Return the text of what has no other form."""
+    if isinstance(content, str):
+        return content
+    return str(content[0]["text/plain"]) if set(content[0]) == {"text/plain"} else None
 
 
 def grouped_html(

@@ -14,12 +14,17 @@ from itertools import groupby
 from typing import Any, Final, Protocol
 
 from ipython1.core.texts import clip, compress_ids
+from ipython1.notebook.ansihtml import text_html
 from ipython1.notebook.bounds import MAX_ROWS, bounded, share_of
-from ipython1.notebook.terminaltext import text_html
 
 _IMAGES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
+LABEL_COLOR: Final = "var(--jp-mirror-editor-keyword-color, #0a6)"
+ERROR_COLOR: Final = "var(--jp-error-color1, #d33)"
+_SHORT: Final = 100
+"""Characters of a line that stands next to its heading."""
+
 _LABEL: Final = (
-    "color: var(--jp-mirror-editor-keyword-color, #0a6); white-space: pre-wrap; "
+    f"color: {LABEL_COLOR}; white-space: pre-wrap; "
     "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, inherit)"
 )
 _PRE: Final = (
@@ -27,7 +32,7 @@ _PRE: Final = (
     "background: none; border: none; color: inherit; font-family: var(--jp-code-font-family, monospace); "
     "font-size: var(--jp-code-font-size, inherit); line-height: var(--jp-code-line-height, 1.3)"
 )
-ERR: Final = _PRE.replace("color: inherit", "color: var(--jp-error-color1, #d33)")
+ERR: Final = _PRE.replace("color: inherit", f"color: {ERROR_COLOR}")
 BLOCK: Final = "margin: 0 0 0.6em 0"
 MUTED: Final = "opacity: 0.7"
 
@@ -64,6 +69,16 @@ def label_html(label: str, more: str = "") -> str:
     """Return a heading such as ``[0] Out[5]:``."""
     rest = f' <span style="opacity: 0.75">{escape(more)}</span>' if more else ""
     return f'<div style="{_LABEL}"><b>{escape(label)}</b>{rest}</div>'
+
+
+def labelled_text(label: str, text: str, is_error: bool = False) -> str:
+    """Return text after its heading: on the same line if it is short, as in a terminal."""
+    head = ""
+    if label:
+        color = ERROR_COLOR if is_error else LABEL_COLOR
+        gap = "\n" if "\n" in text or len(text) > _SHORT else " "
+        head = f'<b style="color: {color}">{escape(label)}</b>{gap}'
+    return f'<pre style="{ERR if is_error else _PRE}">{head}{text_html(text)}</pre>'
 
 
 def _label(ids: Sequence[int], what: str, number: object, source: str = "") -> str:
@@ -155,9 +170,7 @@ def tracebacks_html(error: _Failure) -> str:
     found = error.tracebacks()
     most = share_of(min(len(found), MOST_TRACEBACKS))
     folded = "".join(
-        details(
-            f"<code>{escape(label)}</code>", pre(bounded(text, "the error's elist", most))
-        )
+        details(f"<code>{escape(label)}</code>", pre(bounded(text, "the error's elist", most)))
         for label, text in found[:MOST_TRACEBACKS]
     )
     left = len(found) - MOST_TRACEBACKS

@@ -22,6 +22,7 @@ from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
+from ipython1.kernel.calls.pendingcard import PendingCard
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
     call_own,
@@ -54,7 +55,7 @@ class _Over(Signal):
     add_exception = add_cancelled = add_result
 
 
-class PendingResult(Future[Any]):
+class PendingResult(PendingCard, Future[Any]):
     """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
 
     :ivar engine_ids: the ids of the engines that the call runs on; empty until the controller has accepted it.

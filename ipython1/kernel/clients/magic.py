@@ -1,4 +1,4 @@
-"""The magics ``%px``, ``%%px``, ``%autopx``, ``%result``, ``%pxresult`` and ``%pxconfig``, which run code on the engines.
+"""The magics that run code on the engines: ``%px``, ``%%px``, ``%autopx``, ``%result``, ``%pxresult``, ``%pxconfig``.
 
 ``%load_ext ipython1`` or :meth:`MultiEngineClient.activate` loads them; they use the client that was activated last.
 """

@@ -160,11 +160,7 @@ class PxOptions:
             *([] if self.block is None else ["--block" if self.block else "--noblock"]),
             *([f"--group-outputs {self.group}"] if self.group else []),
             *([] if self.timeout is None else [f"--timeout {self.timeout:g}"]),
-            *(
-                []
-                if self.progress_after is None
-                else [f"--progress-after {self.progress_after:g}"]
-            ),
+            *([] if self.progress_after is None else [f"--progress-after {self.progress_after:g}"]),
             *(["--verbose"] if self.verbose else []),
         ]
 

@@ -100,7 +100,9 @@ class _Style:
             return ""
         escaped = html.escape(_CONTROL.sub("", text), quote=True)
         classes = [self._foreground, self._background]
-        classes += [f"ansi-{flag}" for flag in ("bold", "underline", "inverse") if flag in self._flags]
+        classes += [
+            f"ansi-{flag}" for flag in ("bold", "underline", "inverse") if flag in self._flags
+        ]
         shown = " ".join(filter(None, classes))
         italic = ' style="font-style: italic"' if "italic" in self._flags else ""
         if not shown and not italic:
