@@ -21,9 +21,9 @@ def overwritten(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n")
         text = "\n".join(_last_state(line) for line in text.split("\n"))
-    while "\b" in text:
-        shorter = re.sub(r"[^\b\n]\b", "", text)
-        text = shorter if shorter != text else text.replace("\b", "")
+    while "\x08" in text:
+        shorter = re.sub(r"[^\x08\n]\x08", "", text)
+        text = shorter if shorter != text else text.replace("\x08", "")
     return text
 
 

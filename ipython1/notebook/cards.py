@@ -25,7 +25,7 @@ _IDS: Final = 200
 
 _CARD: Final = (
     "display: inline-block; box-sizing: border-box; max-width: 100%; padding: 0.5em 0.9em; margin: 0.2em 0; "
-    "border: 1px solid var(--jp-border-color2, rgba(128, 128, 128, 0.4)); border-radius: 4px"
+    "line-height: 1.45; border: 1px solid var(--jp-border-color2, rgba(128, 128, 128, 0.4)); border-radius: 4px"
 )
 _CELL: Final = "text-align: left; vertical-align: top; padding: 0.1em 1em 0.1em 0; background: none"
 

@@ -188,7 +188,7 @@ def error_html(error: _Failure) -> str:
 
 def table_html(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; the cells are already HTML."""
-    left = "text-align: left"
+    left = "text-align: left; padding: 0.2em 1em 0.2em 0.3em; line-height: 1.4"
     top = f"{left}; vertical-align: top"
     head = "".join(f'<th style="{left}">{escape(each)}</th>' for each in heads)
     shown = list(rows)

@@ -16,6 +16,30 @@ _OWN_MAGIC: Final = re.compile(
 """Cells with this beginning are not sent to the engines while ``%autopx`` is on."""
 
 
+_HELP: Final = re.compile(r"\s*%%px\s(?P<line>[^\n]*--help\b[^\n]*)\s*")
+
+
+def help_of_cell_magic(lines: list[str]) -> list[str]:
+    """Convert ``%%px --help`` without a body, which IPython refuses, to ``%px --help``."""
+    match = _HELP.fullmatch("".join(lines))
+    return [f"%px {match['line']}\n"] if match else lines
+
+
+def add_transformer(shell: Any, transformer: Any) -> None:
+    """Let ``transformer`` convert cells before IPython looks for cell magics in them."""
+    transformers = shell.input_transformer_manager.cleanup_transforms
+    names = [getattr(each, "__name__", "") for each in transformers]
+    place = names.index("cell_magic") if "cell_magic" in names else len(transformers)
+    transformers.insert(place, transformer)
+
+
+def remove_transformer(shell: Any, transformer: Any) -> None:
+    """Let it no longer do that."""
+    transformers = shell.input_transformer_manager.cleanup_transforms
+    if transformer in transformers:
+        transformers.remove(transformer)
+
+
 class AutoParallel:
     """While enabled, converts cells to calls of ``%%autopx``, before IPython looks for magics in them."""
 
@@ -26,26 +50,17 @@ class AutoParallel:
         self._shell = shell
 
     @property
-    def _transformers(self) -> list[Any]:
-        found: list[Any] = self._shell.input_transformer_manager.cleanup_transforms
-        return found
-
-    @property
     def on(self) -> bool:
         """Whether it is enabled."""
-        return self in self._transformers
+        return self in self._shell.input_transformer_manager.cleanup_transforms
 
     def enable(self) -> None:
         """Convert cells from the next one on."""
-        transformers = self._transformers
-        names = [getattr(each, "__name__", "") for each in transformers]
-        place = names.index("cell_magic") if "cell_magic" in names else len(transformers)
-        transformers.insert(place, self)
+        add_transformer(self._shell, self)
 
     def disable(self) -> None:
         """Stop converting cells."""
-        if self.on:
-            self._transformers.remove(self)
+        remove_transformer(self._shell, self)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -27,7 +27,12 @@ from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.stacklist import NotFinished
 from ipython1.kernel.clients.active import active
-from ipython1.kernel.clients.autoparallel import AutoParallel
+from ipython1.kernel.clients.autoparallel import (
+    AutoParallel,
+    add_transformer,
+    help_of_cell_magic,
+    remove_transformer,
+)
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.clients.pxcompletion import install_completer, remove_completer
 from ipython1.kernel.clients.pxoptions import ALLOWED, PxOptions, parse_options, with_options
@@ -311,6 +316,7 @@ def _magics_of(shell: Any) -> ParallelMagics:
         found = ParallelMagics(shell)
         shell.register_magics(found)
         install_completer(shell)
+        add_transformer(shell, help_of_cell_magic)
     return found
 
 
@@ -325,6 +331,7 @@ def unload_ipython_extension(shell: Any) -> None:
     magics.auto.disable()
     active.client = None
     remove_completer(shell)
+    remove_transformer(shell, help_of_cell_magic)
     table: dict[str, dict[str, Callable[..., Any]]] = shell.magics_manager.magics
     for kind in table:
         for name in MAGICS:
