@@ -12,7 +12,10 @@ class TextTests(SynchronousTestCase):
         for text, html in (
             ("a<b", "a&lt;b"),
             ("\x1b[31mred\x1b[0m not", '<span class="ansi-red-fg">red</span> not'),
-            ("\x1b[1;92;44mx", '<span class="ansi-green-intense-fg ansi-blue-bg ansi-bold">x</span>'),
+            (
+                "\x1b[1;92;44mx",
+                '<span class="ansi-green-intense-fg ansi-blue-bg ansi-bold">x</span>',
+            ),
             ("\x1b[1mx\x1b[22my", '<span class="ansi-bold">x</span>y'),
             ("\x1b[38;5;9mx\x1b[39my\x1b[48;2;1;2;3mz", "xyz"),
             ("\x1b[31m\x1b[mx", "x"),

@@ -43,7 +43,9 @@ class CardTests(SynchronousTestCase):
             client_html("client", "here", True, range(0, 200_000, 2)),
             entries_html(["a"], [[huge]] * 1000),
             task_queue_html({"failed": list(range(0, 200_000, 2))}, 0, {}, ()),
-            queue_status_html((each, {"pending": huge, "queue": [huge] * 500}) for each in range(9)),
+            queue_status_html(
+                (each, {"pending": huge, "queue": [huge] * 500}) for each in range(9)
+            ),
             lines_html((each, [huge, huge]) for each in range(1000)),
         ):
             self.assertLess(len(html), 6 * MAX_TOTAL)

@@ -67,14 +67,16 @@ class OptionTests(SynchronousTestCase):
             ("--block --noblock x", "--block and --noblock exclude each other"),
             ("--out 1a x", "--out needs the name of a variable, not 1a"),
             ("--out for x", "--out needs the name of a variable, not for"),
-            ("--group-outputs engines x", "engine, order or type, not engines; did you mean 'engine'"),
+            (
+                "--group-outputs engines x",
+                "engine, order or type, not engines; did you mean 'engine'",
+            ),
             ("--progress-after -1 x", "--progress-after must be a number of seconds of 0 or more"),
             ("--noblock --progress-after 1 x", "--progress-after has no effect with --noblock"),
         ):
             with self.assertRaises(UsageError) as caught:
                 parse_options(line, {})
             self.assertIn(text, str(caught.exception))
-
 
     def test_short_options(self) -> None:
         """They are options where they are not valid Python, or where no code can follow."""

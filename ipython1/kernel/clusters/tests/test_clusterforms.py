@@ -70,9 +70,7 @@ class FormTests(SynchronousTestCase):
 class StateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.cluster = Cluster(2, cluster_id="work", ipython_dir=self.mktemp())
-        self.files = ClusterFiles(
-            IPythonDirs.resolve(self.cluster.files.dirs.ipython_dir), "work"
-        )
+        self.files = ClusterFiles(IPythonDirs.resolve(self.cluster.files.dirs.ipython_dir), "work")
         self.files.dirs.prepare()
 
     def test_a_cluster_is_shown_without_asking_it(self) -> None:
