@@ -247,7 +247,7 @@ class ExecutedTests(InNotebook):
         self.assertNotIn("<script", self.html(hostile))
 
     def test_cards(self) -> None:
-        """Clients, calls, tasks and clusters have cards; a cluster's changes and acts, also while the kernel is busy."""
+        """Clients, calls, tasks and clusters have cards; a cluster's also acts, and changes while a cell runs."""
         seen = self.outputs(
             "tc = client.TaskClient()\nmec",
             "tc",

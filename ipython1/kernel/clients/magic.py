@@ -36,15 +36,13 @@ from ipython1.kernel.clients.autoparallel import (
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.clients.pxcompletion import install_completer, remove_completer
 from ipython1.kernel.clients.pxoptions import ALLOWED, PxOptions, parse_options, with_options
-from ipython1.kernel.clients.pxresults import PxResults
+from ipython1.kernel.clients.pxresults import SHOWABLE, PxResults
 from ipython1.notebook.frontend import FrontEnd, front_end
 from ipython1.notebook.html import tracebacks_html
 
 ANNOUNCEMENT: Final = "Executing command on Controller"
 
 MAGICS: Final = ("px", "autopx", "result", "pxconfig", "pxresult")
-
-_SHOWABLE: Final = ("stdout", "stderr", "result", "display")
 
 
 @magics_class
@@ -300,10 +298,10 @@ def show_results_of(error: CompositeError, group: str | None = None) -> None:
 
     :param group: how they are arranged; None for the form of ``%px``.
     """
-    shown = [each for each in results_in(error) if any(each.get(key) for key in _SHOWABLE)]
+    shown = [each for each in results_in(error) if any(each.get(key) for key in SHOWABLE)]
     results = ResultList(sorted(shown, key=lambda each: each["id"]))
     results.shown = error.shown
-    if any(any(each.get(key) for key in _SHOWABLE) for each in results.unseen()):
+    if any(any(each.get(key) for key in SHOWABLE) for each in results.unseen()):
         display(results if group is None else PxResults.of(results, group))
     if group is not None and front_end() is FrontEnd.NOTEBOOK:
         display(HTML(tracebacks_html(error)))

@@ -13,6 +13,9 @@ from ipython1.notebook.bounds import MAX_ROWS, bounded, share_of
 from ipython1.notebook.frontend import FrontEnd, front_end
 from ipython1.notebook.grouped import Grouped, grouped_html, native_bundles
 
+SHOWABLE: Final = ("stdout", "stderr", "result", "display")
+"""What of an engine's result is displayed."""
+
 _OUT: Final = "Out"
 _ERR: Final = "Err"
 
@@ -88,9 +91,14 @@ class PxResults(ResultList):
         found.shown = getattr(results, "shown", None)
         return found
 
-    def _groups(self) -> Iterator[Grouped]:
-        """Yield what is displayed, with the engines that it is of."""
+    def _arranged(self) -> tuple[list[Grouped], list[int]]:
+        """Return what is displayed, and the ids of the engines of which nothing is displayed (any more)."""
         results = self.unseen()
+        return list(self._groups(results)), [
+            each["id"] for each in results if not any(each.get(key) for key in SHOWABLE)
+        ]
+
+    def _groups(self, results: list[dict[str, Any]]) -> Iterator[Grouped]:
         most = share_of(len(results))
         parts = [_Parts.of(index, each, most) for index, each in enumerate(results)]
         displayed = max((len(each.displayed) for each in parts), default=0)
@@ -98,17 +106,9 @@ class PxResults(ResultList):
         for column in zip(*rows, strict=True):
             yield from _merged(zip(parts, column, strict=True))
 
-    def _done(self) -> list[int]:
-        """Return the ids of the engines of which nothing is displayed."""
-        return [
-            each["id"]
-            for each in self
-            if not any(each.get(key) for key in ("stdout", "stderr", "display", "result"))
-        ]
-
     def _lines(self, styles: Styles) -> str:
         blocks: list[str] = []
-        groups = list(self._groups())
+        groups, done = self._arranged()
         for group in groups[:MAX_ROWS]:
             lines: list[str] = []
             label = ""
@@ -123,7 +123,6 @@ class PxResults(ResultList):
             blocks.append("\n".join(lines))
         if groups[MAX_ROWS:]:
             blocks.append(_left_out(groups[MAX_ROWS:]))
-        done = self._done()
         if done:
             blocks.append(f"[{compress_ids(done)}] done")
         gap = "\n\n" if any("\n" in block for block in blocks) else "\n"
@@ -142,8 +141,8 @@ class PxResults(ResultList):
         return "".join(map(str, self._html_parts(False))) if self._are_results() else None
 
     def _html_parts(self, native: bool) -> Iterator[Any]:
-        groups = list(self._groups())
-        yield from grouped_html(groups[:MAX_ROWS], self._done(), native)
+        groups, done = self._arranged()
+        yield from grouped_html(groups[:MAX_ROWS], done, native)
         if groups[MAX_ROWS:]:
             yield f"<div>{_left_out(groups[MAX_ROWS:])}</div>"
 

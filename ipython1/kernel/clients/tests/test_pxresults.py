@@ -79,6 +79,8 @@ class GroupingTests(SynchronousTestCase):
         given = ResultList([result(0, stdout="early\nlate\n")])
         given.shown = Shown({(0, "stdout"): len("early\n")})
         self.assertEqual(repr(PxResults.of(given, "")), "[0] Out[1]: late")
+        given.shown = Shown({(0, "stdout"): len("early\nlate\n")})
+        self.assertEqual(repr(PxResults.of(given, "")), "[0] done")
 
     def test_one_engine_alone(self) -> None:
         """The view of one engine gives a dict."""
