@@ -59,6 +59,15 @@ while not card.ended and time.monotonic() < end:
     time.sleep(0.02)
 card.close()
 print(card.ended, len(registry._instances))
+
+# A card does not keep its cluster alive, and goes with it.
+other = client.Cluster.attach()
+display(other)
+gone = clusterwidget._widgets[other]
+del other
+while not gone.ended and time.monotonic() < end:
+    time.sleep(0.02)
+print(gone.ended, len(registry._instances))
 """
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -285,10 +294,10 @@ class ExecutedTests(InNotebook):
         view = "application/vnd.jupyter.widget-view+json"
         self.assertIn(view, seen[7][0]["data"])
         self.assertEqual(
-            list(filter(None, self.text(seen[8]).split("\n"))),
+            "".join(each.get("text", "") for each in seen[8]).splitlines(),
             [
                 *("started engine 4", "5 of 5", "Really end engine 4?"),
-                *("ended engine 4", "4 of 4", "True 0"),
+                *("ended engine 4", "4 of 4", "True 0", "True 0"),
             ],
         )
         # It was closed, so the card no longer has buttons.

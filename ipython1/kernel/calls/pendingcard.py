@@ -20,7 +20,7 @@ class PendingCard:
 
 def _card(pending: Any) -> str:
     # Imported when they are needed, as a client is to be loaded fast.
-    from ipython1.notebook.cards import BAD, GOOD, WAITING, card_html, dot, engines_text
+    from ipython1.notebook.cards import BAD, GOOD, IDLE, WAITING, card_html, dot, engines_text
     from ipython1.notebook.html import progress_html
 
     done, total = pending.progress
@@ -29,7 +29,9 @@ def _card(pending: Any) -> str:
     if failed:
         state = dot(BAD, f"{len(failed)} failed")
     else:
-        state = dot(GOOD if over else WAITING, "finished" if over else "running")
+        # The failures of a map of tasks are not known before its result is read.
+        good = GOOD if pending.engine_ids else IDLE
+        state = dot(good if over else WAITING, "finished" if over else "running")
     bar = progress_html(done, total, done_of(done, total, pending.unit)) if total else ""
     rows = [
         ("engines", engines_text(pending.engine_ids) if pending.engine_ids else ""),

@@ -270,7 +270,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext):
             pending.drop()
 
     def activate(self) -> None:
-        """Make ``%px``, ``%%px``, ``%autopx`` and ``%result`` use this client.
+        """Make ``%px``, ``%%px``, ``%autopx``, ``%result`` and ``%pxresult`` use this client.
 
         :raises ClientError: outside IPython.
         """

@@ -29,6 +29,9 @@ _COLORS: Final = {
     "not running": BAD,
 }
 
+LOOKED_AT: Final = 200
+"""Up to so many engines, the system is asked how each process is; of others, what ``ipcluster`` wrote is shown."""
+
 OPEN_UP_TO: Final = 16
 """A table of up to this many engines is not folded."""
 
@@ -41,9 +44,13 @@ def known_status(files: ClusterFiles) -> ClusterStatus | None:
         return None
     if state is None:
         return None
-    if state.is_here and not state.is_alive:
+    if not state.is_here:
+        return state
+    if not state.is_alive:
         return None
-    return state.as_last_known() if state.is_here and state.is_stopped else state
+    if state.is_stopped:
+        return state.as_last_known()
+    return state.as_seen() if len(state.engines) <= LOOKED_AT else state
 
 
 def state_of(info: ProcessInfo, usable: bool) -> str:

@@ -80,6 +80,20 @@ class StateTests(SynchronousTestCase):
         self.assertIn("3 of 5 engines usable", self.cluster._repr_html_())
         self.assertTrue(repr(self.cluster).startswith("<Cluster 'work' in "))
 
+    def test_how_a_process_is_now_is_shown(self) -> None:
+        """``ipcluster`` takes a while to notice."""
+        own = osprocess.process_entry(os.getpid())
+        assert own is not None
+        alive = EngineInfo(
+            id=0, state="running", pid=own.pid, pid_started=own.started, stopped=True
+        )
+        dead = EngineInfo(id=1, state="running", pid=own.pid, pid_started=1.0)
+        write_state(self.files.state, status(engines=(alive, dead)))
+        found = known_status(self.files)
+        assert found is not None
+        self.assertEqual([each.stopped for each in found.engines], [False, False])
+        self.assertEqual([each.state for each in found.engines], ["running", "ended"])
+
     def test_a_dead_or_damaged_one_does_not_run(self) -> None:
         write_state(self.files.state, status(pid_started=1.0))
         self.assertIsNone(known_status(self.files))
