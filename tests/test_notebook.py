@@ -161,7 +161,7 @@ class ExecutedTests(InNotebook):
         seen = self.as_text(
             "mec.targets = [0, 1]",
             "%px import matplotlib.pyplot as plt",
-            "%%px\nplt.plot(range(3))\nprint('drawn')",
+            "%%px\nplt.plot(range(3));",
             "%%px\nfrom IPython.display import HTML\nHTML('<b>bold</b> words')",
             "mec",
             "try:\n    mec.execute('1/0')\nexcept client.CompositeError as e:\n    error = e\nerror",

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from IPython.core.completer import SimpleCompletion, context_matcher
-
 from ipython1.kernel.clients.active import active
 from ipython1.kernel.clients.pxoptions import ALLOWED, GROUPINGS, OPTIONS
 
@@ -79,6 +77,9 @@ def _may_be_targets(value: Any) -> bool:
 
 def install_completer(shell: Any) -> None:
     """Add a matcher to the completer of a session, if that has one."""
+    # Not imported before, as it loads what analyses code; a session with a completer has it.
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
     remove_completer(shell)
 
     @context_matcher(identifier=_IDENTIFIER)
