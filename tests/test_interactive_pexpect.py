@@ -52,7 +52,7 @@ class MagicTests(OnSharedCluster):
         )
         self.assertIn("[0, 2]", session.type("cubes.engine_ids"))
         session.type("%pxresult --group-outputs engine")
-        session.type("%pxconfig --targets 0:2 --noblock")
+        session.type("%pxconfig --noblock --group-outputs type")
         self.assertIn("<PendingResult of execute", session.type("%%px\nrank > 0\n\n"))
         self.assertRegex(session.type("%pxresult"), r"\[0\] Out\[\d+\]: False\n\[1\] Out")
         session.type("%pxconfig")
@@ -350,6 +350,8 @@ class MagicTests(OnSharedCluster):
         session.type("mec['kept']")
         self.assertIn("[0] nothing was running", session.type("mec.interrupt()"))
         self.check_transcript("interrupt", "Ctrl-C, and what goes on", session.seen)
+        # The interrupted call is the last one, not the one before it.
+        self.assertIn("KeyboardInterrupt", session.type("%pxresult"))
 
     def interrupted(self, session: PromptSession, line: str) -> str:
         """Run a line that waits, and press Ctrl-C once it does; returns what is shown then."""

@@ -60,7 +60,7 @@ class ParallelMagics(Magics):
         self._own: MultiEngineClient | None = None
         self.auto = AutoParallel(shell)
         self.defaults = PxOptions()
-        self.last: PendingResult | None = None
+        self.last: PendingResult | _Finished | None = None
         self._last_group = ""
 
     def active(self) -> MultiEngineClient:
@@ -166,12 +166,9 @@ class ParallelMagics(Magics):
             return None
         if rest.strip():
             raise UsageError(f"%pxresult takes only options, not {rest.strip()!r}")
-        pending = self.last
-        if pending is None:
+        if self.last is None:
             raise UsageError("there is no result yet: run something with %px or %%px first")
-        if options.out:
-            self.shell.user_ns[options.out] = pending
-        return self._result_of(pending, options, options.group or self._last_group)
+        return self._result_of(self.last, options, options.group or self._last_group)
 
     @line_magic
     @with_options("pxconfig")
@@ -220,27 +217,58 @@ class ParallelMagics(Magics):
     ) -> Any:
         targets = targets_for(client, options.targets)
         blocks = client.block if options.block is None else options.block
-        pending = client.execute(code, targets=targets, block=False)
-        self.last, self._last_group = pending, options.group
+        self._last_group = options.group
+        shown_as = options.group if grouped else None
+        if blocks and not options.needs_call:
+            try:
+                finished = self.last = _Finished.of(client, code, targets)
+            except KeyboardInterrupt:
+                # It goes on, and %pxresult must not show an earlier one.
+                self.last = client.pending[-1] if client.pending else None
+                raise
+            return self._result_of(finished, options, shown_as)
+        pending = self.last = client.execute(code, targets=targets, block=False)
         if options.out:
             self.shell.user_ns[options.out] = pending
         if options.verbose:
             print(f"Running on engine{_named(pending.engine_ids)}")
-        if not blocks:
-            return pending
-        return self._result_of(pending, options, options.group if grouped else None)
+        return self._result_of(pending, options, shown_as) if blocks else pending
 
-    def _result_of(self, pending: PendingResult, options: PxOptions, group: str | None) -> Any:
+    def _result_of(
+        self, call: PendingResult | _Finished, options: PxOptions, group: str | None
+    ) -> Any:
         """Wait for a call, and return its result.
 
         :param group: how the output of engines is arranged; None for the result as it is.
         """
         try:
-            result = _wait(pending, options)
+            result = call.result() if isinstance(call, _Finished) else _wait(call, options)
         except CompositeError as error:
             show_results_of(error, group)
             raise
         return result if group is None else PxResults.of(result, group)
+
+
+class _Finished:
+    """The result or the error of a call that blocked, which the controller does not record as it does others."""
+
+    def __init__(self, value: Any, error: CompositeError | None = None) -> None:
+        self._value = value
+        self._error = error
+
+    @classmethod
+    def of(cls, client: MultiEngineClient, code: str, targets: Any) -> _Finished:
+        """Run code, and wait."""
+        try:
+            return cls(client.execute(code, targets=targets, block=True))
+        except CompositeError as error:
+            return cls(None, error)
+
+    def result(self) -> Any:
+        """Return the result, or raise the error."""
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        return self._value
 
 
 def _named(ids: list[int]) -> str:

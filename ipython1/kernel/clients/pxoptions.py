@@ -108,7 +108,7 @@ PXCONFIG: Final = (
     "reset",
     "help",
 )
-PXRESULT: Final = ("out", "group-outputs", "timeout", "progress-after", "help")
+PXRESULT: Final = ("group-outputs", "timeout", "progress-after", "help")
 RESULT: Final = ("targets", "block", "noblock", "help")
 
 ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -146,6 +146,12 @@ class PxOptions:
     verbose: bool = False
     reset: bool = False
     help: bool = False
+
+    @property
+    def needs_call(self) -> bool:
+        """Whether more is wanted of the call than to wait for its result."""
+        limited = self.timeout is not None or self.progress_after is not None
+        return bool(self.out) or self.verbose or limited
 
     def described(self) -> list[str]:
         """Return the options that are not the default, as a user would write them."""
