@@ -8,7 +8,7 @@ from ipython1.version import __version__ as __version__
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register ``%px``, ``%autopx`` and ``%result``; called by ``%load_ext ipython1``."""
+    """Register ``%px``, ``%autopx``, ``%result``, ``%pxresult`` and ``%pxconfig``; called by ``%load_ext ipython1``."""
     from ipython1.kernel.clients import magic
 
     magic.load_ipython_extension(shell)

@@ -209,6 +209,7 @@ def normalized(text: str) -> str:
     text = re.sub(r"\bprocess \d+\b", "process 12345", text)
     text = re.sub(r"<ipython-input-\d+-\w+>", "<ipython-input-1>", text)
     text = re.sub(r"(<MultiEngineClient of )[^)]*\)", r"\g<1>127.0.0.1:12345 (...)", text)
+    text = re.sub(r"^( *controller +)\S+ \(.*\)$", r"\g<1>127.0.0.1:12345 (...)", text, flags=re.M)
     # How far a call is when it is shown depends on the machine.
     state = r"(<PendingResult of \w+: )(?:\d+ of (\d+) engines done|finished)>"
     text = re.sub(state, lambda m: f"{m[1]}0 of {m[2] or 4} engines done>", text)

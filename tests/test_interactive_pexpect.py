@@ -37,6 +37,53 @@ class MagicTests(OnSharedCluster):
         self.assertIn("3\n", session.type("%px --local a = 3\na"))
         self.check_transcript("magics", "%px, %%px and %result", session.seen)
 
+    def test_options_of_cells(self) -> None:
+        """The session in the documentation about ``%%px``, ``%pxresult`` and ``%pxconfig``."""
+        session = self.recorded_prompt()
+        session.type("mec.activate(); mec.scatter('rank', range(4), flatten=True);")
+        shown = session.type("%%px\nprint('rank', rank)\nrank ** 2\n\n")
+        self.assertRegex(shown, r"^Out\[4\]: \n?\[0\] Out\[\d+\]: rank 0\n0\n\n\[1\] Out")
+        self.assertNotIn("print", shown)
+        shown = session.type("%%px -t ::2 -g type -o cubes -v\nprint('rank', rank)\nrank ** 3\n\n")
+        self.assertRegex(
+            shown,
+            r"^Running on engines 0,2\nOut\[5\]: \n?\[0\] Out\[\d+\]: rank 0\n"
+            r"\[2\] Out\[\d+\]: rank 2\n\[0\] Out\[\d+\]: 0\n\[2\] Out\[\d+\]: 8\n",
+        )
+        self.assertIn("[0, 2]", session.type("cubes.engine_ids"))
+        session.type("%pxresult --group-outputs engine")
+        session.type("%pxconfig --noblock --group-outputs type")
+        self.assertIn("<PendingResult of execute", session.type("%%px\nrank > 0\n\n"))
+        self.assertRegex(session.type("%pxresult"), r"\[0\] Out\[\d+\]: False\n\[1\] Out")
+        session.type("%pxconfig")
+        session.type("%pxconfig --reset")
+        session.type("%%px\nif rank == 2:\n    1 / 0\nrank\n\n")
+        self.assertRegex(session.type("%%px\nx = rank\n\n"), r"^Out\[\d+\]: \[0-3\] done\n")
+        session.type("%px --targts 0 rank")
+        session.type("%%px --group-outputs engines\nrank\n\n")
+        self.check_transcript("cells", "%%px, %pxresult and %pxconfig", session.seen)
+
+    def test_help_and_completion(self) -> None:
+        """``%%px --help``, what ``%px?`` shows, and the Tab key."""
+        session = self.prompt()
+        session.type("mec.activate(); evens = [0, 2]")
+        docstring = "print(get_ipython().find_line_magic('px').__doc__)"
+        for line in ("%px --help", "%%px --help", docstring):
+            shown = session.type(line)
+            self.assertIn("%px [options] code", shown, line)
+            self.assertIn("-o, --out NAME", shown, line)
+        self.assertIn("--reset", session.type("%pxconfig --help"))
+        for text, found in (
+            ("%%px --gr", "['--group-outputs']"),
+            ("%px --targets ev", "['evens']"),
+            ("%%px -g ", "['engine', 'order', 'type']"),
+        ):
+            line = f"print(get_ipython().complete('', {text!r}, {len(text)})[1])"
+            self.assertIn(found, session.type(line))
+        session.type("%unload_ext ipython1")
+        self.assertIn("`%pxconfig` not found", session.type("%pxconfig"))
+        self.assertIn(": []", session.type("get_ipython().Completer.custom_matchers"))
+
     def test_autopx(self) -> None:
         """Loops, await, cell magics and syntax errors all go to the engines; the magics run here."""
         session = self.recorded_prompt()
@@ -121,7 +168,7 @@ class MagicTests(OnSharedCluster):
             ("%px", "UsageError: no code to run"),
             (
                 "%px --target 0 1",
-                "UsageError: unknown option --target; the options are --targets",
+                "UsageError: unknown option --target; did you mean '--targets'?",
             ),
             ("%px --targets", "UsageError: --targets needs a value"),
             ("%px --targets zero 1", "UsageError: --targets cannot be zero: give all, an id"),
@@ -303,6 +350,8 @@ class MagicTests(OnSharedCluster):
         session.type("mec['kept']")
         self.assertIn("[0] nothing was running", session.type("mec.interrupt()"))
         self.check_transcript("interrupt", "Ctrl-C, and what goes on", session.seen)
+        # The interrupted call is the last one, not the one before it.
+        self.assertIn("KeyboardInterrupt", session.type("%pxresult"))
 
     def interrupted(self, session: PromptSession, line: str) -> str:
         """Run a line that waits, and press Ctrl-C once it does; returns what is shown then."""

@@ -24,6 +24,51 @@ except ImportError:
     nbclient = nbformat = KernelManager = None
 
 QUIET = ["--log-level=ERROR"]
+
+CARD_SESSION = """
+import re
+import time
+import ipywidgets.widgets.widget as registry
+from ipython1.kernel.clusters import clusterwidget
+
+card = clusterwidget._widgets[cluster]
+before = len(registry._instances)
+cluster._repr_mimebundle_()
+assert len(registry._instances) == before  # it is the same widget
+
+def wait_for(pattern, widget):
+    end = time.monotonic() + 60
+    while not (found := re.search(pattern, widget.value)):
+        assert time.monotonic() < end, widget.value
+        time.sleep(0.02)
+    print(found[0])
+
+card.number.value = 5
+card.scale.button.click()
+wait_for("started engine 4", card.message)
+wait_for("5 of 5", card.card)
+card.number.value = 4
+card.scale.button.click()
+print(card.scale.button.description)
+card.scale.button.click()
+wait_for("ended engine 4", card.message)
+wait_for("4 of 4", card.card)
+cluster.close()
+end = time.monotonic() + 60
+while not card.ended and time.monotonic() < end:
+    time.sleep(0.02)
+card.close()
+print(card.ended, len(registry._instances))
+
+# A card does not keep its cluster alive, and goes with it.
+other = client.Cluster.attach()
+display(other)
+gone = clusterwidget._widgets[other]
+del other
+while not gone.ended and time.monotonic() < end:
+    time.sleep(0.02)
+print(gone.ended, len(registry._instances))
+"""
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -116,8 +161,9 @@ class ExecutedTests(InNotebook):
         seen = self.as_text(
             "mec.targets = [0, 1]",
             "%px import matplotlib.pyplot as plt",
-            "%%px\nplt.plot(range(3))\nprint('drawn')",
+            "%%px\nplt.plot(range(3));",
             "%%px\nfrom IPython.display import HTML\nHTML('<b>bold</b> words')",
+            "mec",
             "try:\n    mec.execute('1/0')\nexcept client.CompositeError as e:\n    error = e\nerror",
             "mec.queue_status()",
         )
@@ -142,17 +188,120 @@ class ExecutedTests(InNotebook):
         )
         html = self.html(drawn)
         self.assertEqual(html.count('<img src="data:image/png;base64,iVBORw0KGgo'), 2)
-        self.assertLess(html.index("[0] In ["), html.index("<img"))
-        self.assertLess(html.index("[1] In ["), html.rindex("<img"))
-        self.assertLess(html.index("<img"), html.index("[1] In ["))
-        self.assertEqual(drawn[0]["text"], "Executing command on Controller\n")
-        self.assertIn("<table><tr><td>cell</td></tr></table>", self.html(table))
+        self.assertLess(html.index("[0] Out["), html.index("<img"))
+        self.assertLess(html.index("<img"), html.index("[1] Out["))
+        self.assertLess(html.index("[1] Out["), html.rindex("<img"))
+        self.assertNotIn("plt.plot", html)
+        self.assertNotIn("Executing command", self.text(drawn))
+        # What is HTML by itself is displayed by itself, below the heading.
+        self.assertIn("[2] Out[", self.html(table[:1]))
+        self.assertEqual(table[1]["data"]["text/html"], "<table><tr><td>cell</td></tr></table>")
         html = self.html(shown)
-        for part in ("<b>bold</b>", ">printed</pre>", ">warned</pre>", "[3] Err["):
+        for part in ("<b>bold</b>", " printed</pre>", " warned</pre>", "[3] Err["):
             self.assertIn(part, html)
         self.assertRegex(self.html(silent), r"^[^\[]*\[\d\] In ")
         self.assertIn("&lt;i&gt;&amp;", self.html(escaped))
         self.assertIn("[0] Out[", self.text(escaped))
+
+    def test_options(self) -> None:
+        """The options of ``%%px`` and ``%pxconfig``, ``%pxresult``, and errors that show the engines' tracebacks."""
+        (
+            quiet,
+            grouped,
+            _,
+            stored,
+            again,
+            configured,
+            defaults,
+            aliased,
+            reset,
+            helped,
+            mistaken,
+            hostile,
+        ) = self.outputs(
+            "%%px\nimport sys",
+            "%%px -t 0,1 --group-outputs=type\nprint('out'); print('err', file=sys.stderr)",
+            "mec.scatter('rank', range(4), flatten=True)\nevens = [0, 2]",
+            "%%px -v --out res\nif rank == 2: print('two'); 1/0\nrank",
+            "%pxresult -g order",
+            "%pxconfig --targets evens --noblock\n%pxconfig",
+            "%%px --block\nrank",
+            "%px rank",
+            "%pxconfig --reset\nprint(res.engine_ids, res.done(), _.r)",
+            "%%px --help",
+            "%%px --group-outputs=typ\n1",
+            "%%px -t 0\nprint('<script>alert(1)</script>')",
+        )
+        self.assertIn("<b>[0-3]</b>", self.html(quiet))
+        html = self.html(grouped)
+        places = [html.index(f"[{n}] {kind}[") for kind in ("Out", "Err") for n in (0, 1)]
+        self.assertEqual(places, sorted(places))
+        self.assertEqual(stored[0]["text"], "Running on engines 0-3\n")
+        for part in (" two</pre>", "[3] Out[", "<details><summary><code>[2:execute]</code>"):
+            self.assertIn(part, self.html(stored))
+            self.assertIn(part, self.html(again))
+        self.assertEqual((stored[-1]["ename"], again[-1]["ename"]), ("CompositeError",) * 2)
+        self.assertEqual(configured[0]["text"], "%pxconfig --targets [0, 2] --noblock\n")
+        self.assertIn("[0] Out[", self.html(defaults))
+        self.assertIn("[2] Out[", self.html(defaults))
+        self.assertNotIn("[1] Out[", self.html(defaults))
+        self.assertIn("<PendingResult of execute", self.text(aliased))
+        self.assertRegex(self.text(reset), r"^\[0, 1, 2, 3\] True <Results List>\n\[0\] In")
+        self.assertIn("-g, --group-outputs HOW\n    engine: all output", self.text(helped))
+        self.assertIn(
+            "UsageError: --group-outputs must be engine, order or type, not typ; did you mean 'type'?",
+            self.text(mistaken),
+        )
+        self.assertIn("&lt;script&gt;", self.html(hostile))
+        self.assertNotIn("<script", self.html(hostile))
+
+    def test_cards(self) -> None:
+        """Clients, calls, tasks and clusters have cards; a cluster's also acts, and changes while a cell runs."""
+        seen = self.outputs(
+            "tc = client.TaskClient()\nmec",
+            "tc",
+            "pr = mec.execute('import time; time.sleep(60)', targets=[1, 2], block=False)\npr",
+            "stacks = mec.stacks(); pr.abort()\nstacks",
+            "tc.run(client.StringTask('a = 1; print(\"<script>\")', pull='a'), block=True)",
+            "tc.run(client.StringTask('1/0'), block=True)",
+            "tc.queue_status()",
+            "cluster = client.Cluster.attach()\ncluster",
+            CARD_SESSION,
+            "cluster",
+        )
+        cards = [self.html(each) for each in seen]
+        self.assertNotIn("<script", "".join(cards))
+        for card, parts in zip(
+            cards,
+            (
+                ("MultiEngineClient", "connected", "4: 0-3"),
+                ("TaskClient", "connected"),
+                ("PendingResult of execute", "0 of 2 engines done", ">1-2<"),
+                ("<details><summary>execute(", "time.sleep(60)"),
+                ("succeeded", "<code>1</code>", "&lt;script&gt;"),
+                ("failed", "<summary><code>ZeroDivisionError: division by zero</code></summary>"),
+                (" failed</span>", ">1</td>"),
+                ("Cluster", "4 of 4 engines usable"),
+                (),
+                ("Cluster", "4 of 4 engines usable"),
+            ),
+            strict=True,
+        ):
+            for part in parts:
+                self.assertIn(part, card)
+        if importlib.util.find_spec("ipywidgets") is None:
+            return
+        view = "application/vnd.jupyter.widget-view+json"
+        self.assertIn(view, seen[7][0]["data"])
+        self.assertEqual(
+            "".join(each.get("text", "") for each in seen[8]).splitlines(),
+            [
+                *("started engine 4", "5 of 5", "Really end engine 4?"),
+                *("ended engine 4", "4 of 4", "True 0", "True 0"),
+            ],
+        )
+        # It was closed, so the card no longer has buttons.
+        self.assertNotIn(view, seen[9][0]["data"])
 
     def test_errors(self) -> None:
         """A raised error is short; a displayed error has HTML with each engine's traceback."""
@@ -169,7 +318,7 @@ class ExecutedTests(InNotebook):
         html = self.html(looked_at)
         self.assertIn("<details><summary><code>[2:execute]</code></summary>", html)
         self.assertIn("----&gt; 1 1/0", html)
-        self.assertIn('<th style="text-align: left">pending</th>', self.html(after))
+        self.assertIn(">pending</th>", self.html(after))
 
     def test_autopx(self) -> None:
         """Loops, await, cell magics, syntax errors and blocks."""

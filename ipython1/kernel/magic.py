@@ -1,4 +1,4 @@
-"""IPython's ``%px``, ``%%px``, ``%autopx`` and ``%result``."""
+"""IPython's ``%px``, ``%%px``, ``%autopx``, ``%result``, ``%pxresult`` and ``%pxconfig``."""
 
 from ipython1.kernel.clients.active import activate
 from ipython1.kernel.clients.magic import (

@@ -42,6 +42,19 @@ class ControllerQuestions(CheckedAttributes):
             f"targets={self.targets!r}, block={self.block}>"
         )
 
+    def _repr_html_(self) -> str:
+        from ipython1.notebook.cards import client_html
+
+        end = self._connection.end
+        rows = [
+            ("targets", repr(self.targets)),
+            ("block", self.block),
+            ("not done", len(getattr(self, "pending", ())) or ""),
+        ]
+        return client_html(
+            type(self).__name__, self._connection.location, end.connected, end.ids, rows
+        )
+
     @property
     def ids(self) -> list[int]:
         """The sorted ids of all registered engines."""

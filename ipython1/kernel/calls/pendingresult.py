@@ -26,6 +26,7 @@ from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.calls import Reading
 from ipython1.kernel.calls.elements import Elements
 from ipython1.kernel.calls.liveoutput import Key, StreamedText
+from ipython1.kernel.calls.pendingcard import PendingCard
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
     call_own,
@@ -58,7 +59,7 @@ class _Over(Signal):
     add_exception = add_cancelled = add_result
 
 
-class PendingResult(Future[Any], Elements):
+class PendingResult(PendingCard, Future[Any], Elements):
     """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
 
     Iteration yields the elements of the result in order, each as soon as it is there: what each engine gave, or the

@@ -1,21 +1,21 @@
-"""The magics ``%px``, ``%%px``, ``%autopx`` and ``%result``, which run code on the engines.
+"""The magics that run code on the engines: ``%px``, ``%%px``, ``%autopx``, ``%result``, ``%pxresult``, ``%pxconfig``.
 
 ``%load_ext ipython1`` or :meth:`MultiEngineClient.activate` loads them; they use the client that was activated last.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
-from IPython.display import display
+from IPython.display import HTML, display
 
+from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import (
     ClientError,
     CompositeError,
@@ -23,111 +23,35 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
 )
 from ipython1.kernel.calls.attendance import results_in
-from ipython1.kernel.calls.calls import Targets
+from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.stacklist import NotFinished
 from ipython1.kernel.clients.active import active
+from ipython1.kernel.clients.autoparallel import (
+    AutoParallel,
+    add_transformer,
+    help_of_cell_magic,
+    remove_transformer,
+)
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
+from ipython1.kernel.clients.pxcompletion import install_completer, remove_completer
+from ipython1.kernel.clients.pxoptions import ALLOWED, PxOptions, parse_options, with_options
+from ipython1.kernel.clients.pxresults import SHOWABLE, PxResults
 from ipython1.notebook.frontend import FrontEnd, front_end
+from ipython1.notebook.html import tracebacks_html
 
 ANNOUNCEMENT: Final = "Executing command on Controller"
 
-_OPTION: Final = re.compile(r"\s*--(?P<name>[A-Za-z]*)(?P<rest>.*)", re.DOTALL)
-_VALUE: Final = re.compile(
-    r"[=\s]\s*(?P<value>\[[^]]*\]|\([^)]*\)|[^\s\[(]\S*)(?P<rest>.*)", re.DOTALL
-)
-_SHOWABLE: Final = ("stdout", "stderr", "result", "display")
-
-_OWN_MAGIC: Final = re.compile(
-    r"\s*(%%?(px|autopx|result)\b|autopx\s*$|px\s+(?!(?:in|is|if|and|or|not|for|else)\b)[\w'\"{])"
-)
-"""Cells with this beginning are not sent to the engines while ``%autopx`` is on."""
-
-
-@dataclass(frozen=True, slots=True)
-class PxOptions:
-    """The options of ``%px``.
-
-    :ivar targets: the engines; None for the client's targets.
-    :ivar noblock: whether to return a ``PendingResult``.
-    :ivar local: whether to run the code here too, before the engines run it.
-    :ivar timeout: seconds after which the wait ends with a report; None for no limit.
-    """
-
-    targets: Targets = None
-    noblock: bool = False
-    local: bool = False
-    timeout: float | None = None
-
-
-def parse_options(line: str, namespace: Mapping[str, Any]) -> tuple[PxOptions, str]:
-    """Parse the options at the beginning of ``line``.
-
-    :param namespace: the variables that ``--targets`` may name.
-    :returns: the options and the rest of the line.
-    :raises UsageError: if an option is unknown or its value is invalid.
-    """
-    options = PxOptions()
-    while match := _OPTION.fullmatch(line):
-        name, rest = match["name"], match["rest"]
-        if name in ("noblock", "local"):
-            if rest[:1].strip():
-                raise UsageError(f"--{name} takes no value")
-            options, line = replace(options, **{name: True}), rest
-            continue
-        if name not in ("targets", "timeout"):
-            raise UsageError(
-                f"unknown option --{name}; the options are --targets, --noblock, --local, --timeout"
-            )
-        value = _VALUE.fullmatch(rest)
-        if value is None:
-            raise UsageError(f"--{name} needs a value")
-        line = value["rest"]
-        if name == "targets":
-            options = replace(options, targets=parse_targets(value["value"], namespace))
-        else:
-            options = replace(options, timeout=_parse_timeout(value["value"]))
-    if options.noblock and options.timeout is not None:
-        raise UsageError(
-            "--timeout has no effect with --noblock, which does not wait; use one of them"
-        )
-    return options, line.lstrip(" \t")
-
-
-def parse_targets(text: str, namespace: Mapping[str, Any]) -> Targets:
-    """Parse targets: ``all``, ``0``, ``0,2``, ``1:3``, ``[0, 2]``, or the name of a variable with such a value.
-
-    :raises UsageError: if ``text`` is none of these.
-    """
-    if text == "all":
-        return "all"
-    if text in namespace:
-        found: Targets = namespace[text]
-        return found
-    if re.fullmatch(r"-?\d*:-?\d*(:-?\d*)?", text):
-        return slice(*(int(part) if part else None for part in text.split(":")))
-    try:
-        value: Targets = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        raise UsageError(
-            f"--targets cannot be {text}: give all, an id, ids such as 0,2 or 0:4, or a variable with such a value"
-        ) from None
-    return value
-
-
-def _parse_timeout(text: str) -> float:
-    try:
-        timeout = float(text)
-    except ValueError:
-        timeout = 0.0
-    if not 0 < timeout < float("inf"):
-        raise UsageError(f"--timeout must be a number of seconds above 0, not {text}")
-    return timeout
+MAGICS: Final = ("px", "autopx", "result", "pxconfig", "pxresult")
 
 
 @magics_class
 class ParallelMagics(Magics):
-    """The magics of an IPython session, which use the active client."""
+    """The magics of an IPython session, which use the active client.
+
+    :ivar defaults: what ``%pxconfig`` set.
+    :ivar last: the last call of ``%px`` or ``%%px``; None if there was none.
+    """
 
     shell: Any
 
@@ -135,6 +59,9 @@ class ParallelMagics(Magics):
         super().__init__(shell)
         self._own: MultiEngineClient | None = None
         self.auto = AutoParallel(shell)
+        self.defaults = PxOptions()
+        self.last: PendingResult | _Finished | None = None
+        self._last_group = ""
 
     def active(self) -> MultiEngineClient:
         """Return the active client.
@@ -155,34 +82,43 @@ class ParallelMagics(Magics):
                 ) from None
         return client
 
+    def _options(
+        self, magic: str, line: str, before_code: bool = False
+    ) -> tuple[PxOptions | None, str]:
+        """Parse a magic's line; with ``--help``, show its help, and return None for the options."""
+        options, rest = parse_options(
+            line, self.shell.user_ns, ALLOWED[magic], self.defaults, before_code
+        )
+        if options.help:
+            print(getattr(self, magic).__doc__)
+            return None, ""
+        return options, rest
+
     @no_var_expand
     @line_cell_magic
+    @with_options("px")
     def px(self, line: str, cell: str | None = None) -> Any:
         """Run code on the engines.
 
-        ``%px [options] code`` runs the rest of the line, ``%%px [options]`` the rest of the cell.
-
-        ``--targets``
-            The engines: all, an id, ids such as ``0,2`` or ``0:4``, or a variable with such a value; default: the
-            client's targets.
-        ``--noblock``
-            Do not wait; return a PendingResult.
-        ``--local``
-            Run the code here first, and on the engines if it succeeds.
-        ``--timeout SECONDS``
-            The maximum time to wait; then report which engines are done, which failed, and where the others are.
+        ``%px [options] code`` runs the rest of the line and shows each engine's command with its output; ``%%px
+        [options]`` runs the rest of the cell and shows the output alone.  Before code on the same line, ``-t`` and the
+        other short options are taken for code if the whole line is valid Python.
         """
-        options, rest = parse_options(line, self.shell.user_ns)
+        options, rest = self._options("px", line, cell is None)
+        if options is None:
+            return None
         if cell is not None and rest.strip():
             raise UsageError(f"only options may follow %%px on its line, not {rest.strip()!r}")
         code = rest if cell is None else cell.rstrip("\n")
         if not code.strip():
             raise UsageError("no code to run: write it after %px, or below %%px")
         client = self.active()
-        print(ANNOUNCEMENT)
+        grouped = cell is not None or options.group != self.defaults.group
+        if not grouped:
+            print(ANNOUNCEMENT)
         if options.local:
             self._run_here(code)
-        return self._execute(client, code, options)
+        return self._execute(client, code, options, grouped)
 
     def _run_here(self, code: str) -> None:
         with self.auto.paused():
@@ -197,12 +133,15 @@ class ParallelMagics(Magics):
                 raise ClientError("the code failed here, so it was not run on the engines")
 
     @line_magic
+    @with_options("result")
     def result(self, line: str) -> Any:
         """Show the results of the last command on each engine.
 
-        ``%result N`` shows those of command number N; the options are those of ``%px``.
+        ``%result N`` shows those of command number N.
         """
-        options, rest = parse_options(line, self.shell.user_ns)
+        options, rest = self._options("result", line)
+        if options is None:
+            return None
         number = None
         if rest.strip():
             try:
@@ -211,17 +150,57 @@ class ParallelMagics(Magics):
                 raise UsageError(
                     f"%result takes the number of a command, not {rest.strip()!r}"
                 ) from None
-        return self.active().get_result(number, targets=options.targets, block=not options.noblock)
+        client = self.active()
+        targets = targets_for(client, options.targets)
+        return client.get_result(number, targets=targets, block=options.block is not False)
+
+    @line_magic
+    @with_options("pxresult")
+    def pxresult(self, line: str) -> Any:
+        """Show the output of the last ``%px`` or ``%%px`` again, in the form of ``%%px``.
+
+        It waits for one that was started with ``--noblock``.
+        """
+        options, rest = self._options("pxresult", line)
+        if options is None:
+            return None
+        if rest.strip():
+            raise UsageError(f"%pxresult takes only options, not {rest.strip()!r}")
+        if self.last is None:
+            raise UsageError("there is no result yet: run something with %px or %%px first")
+        return self._result_of(self.last, options, options.group or self._last_group)
+
+    @line_magic
+    @with_options("pxconfig")
+    def pxconfig(self, line: str) -> None:
+        """Set defaults for the options of ``%px``, ``%%px``, ``%pxresult``, ``%result`` and ``%autopx``.
+
+        ``%pxconfig`` alone shows them.  They hold in this session until they are set anew; the client's own ``targets``
+        and ``block`` do not change.
+        """
+        if re.search(r"(^|\s)--reset(\s|$)", line):
+            self.defaults = PxOptions()
+        options, rest = self._options("pxconfig", line)
+        if options is None:
+            return
+        if rest.strip():
+            raise UsageError(f"%pxconfig takes only options, not {rest.strip()!r}")
+        if options.targets is not None and active.client is not None:
+            targets_for(active.client, options.targets)
+        self.defaults = replace(options, reset=False)
+        if not line.strip():
+            described = " ".join(options.described())
+            print(f"%pxconfig {described}" if described else "%pxconfig: no defaults are set")
 
     @no_var_expand
     @line_cell_magic
     def autopx(self, line: str, cell: str | None = None) -> Any:
         """Run all following input on the engines, until the next ``%autopx``.
 
-        ``%px``, ``%result`` and ``%autopx`` themselves work as usual.
+        ``%px``, ``%pxresult``, ``%pxconfig``, ``%result`` and ``%autopx`` themselves work as usual.
         """
         if cell is not None:
-            return self._execute(self.active(), cell.rstrip("\n"), PxOptions())
+            return self._execute(self.active(), cell.rstrip("\n"), self.defaults, False)
         if line.strip():
             raise UsageError("%autopx takes no arguments")
         if self.auto.on:
@@ -233,96 +212,127 @@ class ParallelMagics(Magics):
             print("Auto Parallel Enabled\nType %autopx to disable")
         return None
 
-    def _execute(self, client: MultiEngineClient, code: str, options: PxOptions) -> Any:
-        block = options.timeout is None and not options.noblock and client.block
-        try:
-            if options.timeout is None:
-                return client.execute(code, targets=options.targets, block=block)
-            pending = client.execute(code, targets=options.targets, block=False)
+    def _execute(
+        self, client: MultiEngineClient, code: str, options: PxOptions, grouped: bool
+    ) -> Any:
+        targets = targets_for(client, options.targets)
+        blocks = client.block if options.block is None else options.block
+        self._last_group = options.group
+        shown_as = options.group if grouped else None
+        if blocks and not options.needs_call:
             try:
-                return pending.get_result(timeout=options.timeout)
-            except ResultNotCompleted:
-                raise NotFinished.of(client, pending, options.timeout) from None
+                finished = self.last = _Finished.of(client, code, targets)
+            except KeyboardInterrupt:
+                # It goes on, and %pxresult must not show an earlier one.
+                self.last = client.pending[-1] if client.pending else None
+                raise
+            return self._result_of(finished, options, shown_as)
+        pending = self.last = client.execute(code, targets=targets, block=False)
+        if options.out:
+            self.shell.user_ns[options.out] = pending
+        if options.verbose:
+            print(f"Running on engine{_named(pending.engine_ids)}")
+        return self._result_of(pending, options, shown_as) if blocks else pending
+
+    def _result_of(
+        self, call: PendingResult | _Finished, options: PxOptions, group: str | None
+    ) -> Any:
+        """Wait for a call, and return its result.
+
+        :param group: how the output of engines is arranged; None for the result as it is.
+        """
+        try:
+            result = call.result() if isinstance(call, _Finished) else _wait(call, options)
         except CompositeError as error:
-            show_results_of(error)
+            show_results_of(error, group)
             raise
+        return result if group is None else PxResults.of(result, group)
 
 
-def show_results_of(error: CompositeError) -> None:
-    """Display the output and results of engines, including failed ones, which the error does not show."""
-    shown = [each for each in results_in(error) if any(each.get(key) for key in _SHOWABLE)]
+class _Finished:
+    """The result or the error of a call that blocked, which the controller does not record as it does others."""
+
+    def __init__(self, value: Any, error: CompositeError | None = None) -> None:
+        self._value = value
+        self._error = error
+
+    @classmethod
+    def of(cls, client: MultiEngineClient, code: str, targets: Any) -> _Finished:
+        """Run code, and wait."""
+        try:
+            return cls(client.execute(code, targets=targets, block=True))
+        except CompositeError as error:
+            return cls(None, error)
+
+    def result(self) -> Any:
+        """Return the result, or raise the error."""
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        return self._value
+
+
+def _named(ids: list[int]) -> str:
+    return f"{' ' if len(ids) == 1 else 's '}{compress_ids(ids)}"
+
+
+def _wait(pending: PendingResult, options: PxOptions) -> Any:
+    """Wait within the limits of the options, and return the result.
+
+    :raises NotFinished: if the call is not done in time.
+    """
+    begun = time.monotonic()
+
+    def left() -> float | None:
+        spent = time.monotonic() - begun
+        return None if options.timeout is None else max(options.timeout - spent, 0.0)
+
+    after, limit = options.progress_after, options.timeout
+    try:
+        if after is not None and (limit is None or after < limit):
+            try:
+                return pending.get_result(timeout=after)
+            except ResultNotCompleted:
+                if pending.done():
+                    raise
+            pending.wait_interactive(left())
+        return pending.get_result(timeout=left())
+    except ResultNotCompleted:
+        if pending.done() or limit is None:
+            raise
+        raise NotFinished.of(pending.client, pending, limit) from None
+
+
+def targets_for(client: MultiEngineClient, wanted: Any) -> Any:
+    """Return the targets for a call of ``client``.
+
+    :param wanted: targets, or a view or client that has them.
+    :raises UsageError: if that is one of another cluster.
+    """
+    if not (hasattr(wanted, "targets") and hasattr(wanted, "execute")):
+        return wanted
+    if _connection_of(wanted) is not _connection_of(client):
+        raise UsageError(
+            "--targets names a view or client that is not of the active client; call its activate(), or give ids"
+        )
+    return wanted.targets
+
+
+def _connection_of(client: Any) -> object:
+    return getattr(client, "_connection", client)
+
+
+def show_results_of(error: CompositeError, group: str | None = None) -> None:
+    """Display the output and results of engines, including failed ones, which the error does not show.
+
+    :param group: how they are arranged; None for the form of ``%px``.
+    """
+    shown = [each for each in results_in(error) if any(each.get(key) for key in SHOWABLE)]
     results = ResultList(sorted(shown, key=lambda each: each["id"]))
     results.shown = error.shown
-    if any(any(each.get(key) for key in _SHOWABLE) for each in results.unseen()):
-        display(results)
-
-
-class AutoParallel:
-    """While enabled, converts cells to calls of ``%%autopx``, before IPython looks for magics in them."""
-
-    has_side_effects = True
-    """True, so that IPython does not use this transformer to check whether input is complete."""
-
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
-
-    @property
-    def _transformers(self) -> list[Any]:
-        found: list[Any] = self._shell.input_transformer_manager.cleanup_transforms
-        return found
-
-    @property
-    def on(self) -> bool:
-        """Whether it is enabled."""
-        return self in self._transformers
-
-    def enable(self) -> None:
-        """Convert cells from the next one on."""
-        transformers = self._transformers
-        names = [getattr(each, "__name__", "") for each in transformers]
-        place = names.index("cell_magic") if "cell_magic" in names else len(transformers)
-        transformers.insert(place, self)
-
-    def disable(self) -> None:
-        """Stop converting cells."""
-        if self.on:
-            self._transformers.remove(self)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Disable the conversion in a ``with`` block."""
-        was_on = self.on
-        self.disable()
-        try:
-            yield
-        finally:
-            if was_on:
-                self.enable()
-
-    def __call__(self, lines: list[str]) -> list[str]:
-        text = "".join(lines)
-        if not text.strip() or _OWN_MAGIC.match(text) or self._is_of_front_end():
-            return lines
-        for index, line in enumerate(lines):
-            if line.strip() == "%autopx":
-                return [*self._turned("".join(lines[:index])), *lines[index:]]
-        return self._turned(text)
-
-    @staticmethod
-    def _turned(text: str) -> list[str]:
-        # A semicolon at the end hides the value in this session too.
-        end = ";" if text.rstrip().endswith(";") else ""
-        return [f"get_ipython().run_cell_magic('autopx', '', {text!r}){end}\n"]
-
-    def _is_of_front_end(self) -> bool:
-        """Return whether the input comes from the front end itself and not from the user."""
-        if front_end() is not FrontEnd.NOTEBOOK:
-            return False
-        try:
-            content = self._shell.get_parent()["content"]
-        except (AttributeError, KeyError, TypeError, LookupError):
-            return False
-        return bool(content.get("silent")) or not content.get("store_history", True)
+    if any(any(each.get(key) for key in SHOWABLE) for each in results.unseen()):
+        display(results if group is None else PxResults.of(results, group))
+    if group is not None and front_end() is FrontEnd.NOTEBOOK:
+        display(HTML(tracebacks_html(error)))
 
 
 def _magics_of(shell: Any) -> ParallelMagics:
@@ -331,6 +341,8 @@ def _magics_of(shell: Any) -> ParallelMagics:
     if not isinstance(found, ParallelMagics):
         found = ParallelMagics(shell)
         shell.register_magics(found)
+        install_completer(shell)
+        add_transformer(shell, help_of_cell_magic)
     return found
 
 
@@ -344,8 +356,10 @@ def unload_ipython_extension(shell: Any) -> None:
     magics = _magics_of(shell)
     magics.auto.disable()
     active.client = None
+    remove_completer(shell)
+    remove_transformer(shell, help_of_cell_magic)
     table: dict[str, dict[str, Callable[..., Any]]] = shell.magics_manager.magics
     for kind in table:
-        for name in ("px", "autopx", "result"):
+        for name in MAGICS:
             table[kind].pop(name, None)
     shell.magics_manager.registry.pop(ParallelMagics.__name__, None)

@@ -323,7 +323,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext, DaskMethods):
             pending.drop()
 
     def activate(self) -> None:
-        """Make ``%px``, ``%%px``, ``%autopx`` and ``%result`` use this client.
+        """Make ``%px``, ``%%px``, ``%autopx``, ``%result`` and ``%pxresult`` use this client.
 
         :raises ClientError: outside IPython.
         """

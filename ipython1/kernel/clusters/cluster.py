@@ -23,6 +23,8 @@ from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
 from ipython1.kernel.clusters.arguments import check_number, engine_id, id_list
+from ipython1.kernel.clusters.clusterforms import ClusterForms
+from ipython1.kernel.clusters.clusterwidget import LiveCard
 from ipython1.kernel.clusters.force import end_by_force
 from ipython1.kernel.clusters.launch import (
     OwnedProcess,
@@ -53,7 +55,7 @@ ANSWER_MARGIN = 10.0
 _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
 
-class BaseCluster(HasMonitor, CheckedAttributes):
+class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
     detach = Setting[bool](False, yes_or_no)
@@ -160,11 +162,8 @@ class BaseCluster(HasMonitor, CheckedAttributes):
             return problem
         return ResultNotCompleted(f"{problem}; {ipcluster_is_silent(state.pid, True)}")
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.cluster_id!r} in {self.files.dirs.ipython_dir}>"
 
-
-class Cluster(BaseCluster):
+class Cluster(LiveCard, BaseCluster):
     """A controller and engines that end together, and with this process at the latest.
 
     :param n: the number of engines; by default that of the ini file, else one for each core.

@@ -144,9 +144,12 @@ class ClusterStatus:
 
     def as_last_known(self) -> ClusterStatus:
         """This, when its ``ipcluster`` does not answer: with what the system says of its processes on this host."""
+        return dataclasses.replace(self.as_seen(), state="stopped" if self.is_stopped else "stuck")
+
+    def as_seen(self) -> ClusterStatus:
+        """This, with what the system says of its processes on this host now."""
         return dataclasses.replace(
             self,
-            state="stopped" if self.is_stopped else "stuck",
             controller=None if self.controller is None else _as_seen(self.controller),
             nanny=None if self.nanny is None else _as_seen(self.nanny),
             engines=tuple(map(_as_seen, self.engines)),

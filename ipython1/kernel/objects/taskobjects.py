@@ -409,6 +409,11 @@ class TaskResult:
         shown = repr(self.results) if failure is None else describe_exception(failure)
         return f"TaskResult[ID:{self.taskid}]:{shown}"
 
+    def _repr_html_(self) -> str:
+        from ipython1.kernel.objects.taskcard import task_html
+
+        return task_html(self)
+
 
 class TaskValue:
     """A result, read.

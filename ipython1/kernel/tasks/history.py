@@ -27,6 +27,26 @@ class TaskHistory(list[TaskEntry]):
     def __repr__(self) -> str:
         return "\n".join(["<Task History>", *map(_line, self)])
 
+    def _repr_html_(self) -> str:
+        from ipython1.notebook.cards import STATE_COLORS, dot, entries_html, seconds_text
+
+        return entries_html(
+            ["task", "state", "what", "engine", "submitted", "took", "error", "client"],
+            (
+                (
+                    each.taskid,
+                    dot(STATE_COLORS[each.state], each.state),
+                    clip(shown(each.what), WIDTH),
+                    "" if each.engineid is None else each.engineid,
+                    format_time(each.submitted) if each.submitted else "",
+                    "" if each.completed is None else seconds_text(each.run_time),
+                    "" if each.error is None else ": ".join(each.error),
+                    each.label,
+                )
+                for each in self
+            ),
+        )
+
 
 def _line(entry: TaskEntry) -> str:
     parts = [f"[{entry.taskid}] {entry.state}"]

@@ -59,6 +59,11 @@ class QueueStatus(dict[str, Any]):
     def __repr__(self) -> str:
         return "\n".join((super().__repr__(), *self.warnings))
 
+    def _repr_html_(self) -> str:
+        from ipython1.notebook.cards import task_queue_html
+
+        return task_queue_html(self, self.unsatisfied, self.reasons, self.warnings)
+
 
 def check_id(taskid: Any) -> int:
     """Return a task id as an int.
@@ -187,6 +192,12 @@ class TaskMethods(MapMethods, CheckedAttributes):
     def __repr__(self) -> str:
         state = "" if self._connection.end.connected else ", not connected"
         return f"<{type(self).__name__}: controller at {self._connection.location}{state}>"
+
+    def _repr_html_(self) -> str:
+        from ipython1.notebook.cards import client_html
+
+        end = self._connection.end
+        return client_html(type(self).__name__, self._connection.location, end.connected, end.ids)
 
     def _submitted(self, task_id: int, task: Any) -> None:
         """Record what is needed to read a task's result."""

@@ -11,7 +11,9 @@ from IPython.core.error import UsageError
 from IPython.core.inputtransformer2 import TransformerManager
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.clients.magic import AutoParallel, PxOptions, parse_options
+from ipython1.kernel.clients.autoparallel import AutoParallel
+from ipython1.kernel.clients.pxcompletion import completions
+from ipython1.kernel.clients.pxoptions import ALLOWED, PxOptions, parse_options
 
 
 class OptionTests(SynchronousTestCase):
@@ -44,13 +46,13 @@ class OptionTests(SynchronousTestCase):
     def test_all_together(self) -> None:
         self.assertEqual(
             parse_options("--local --timeout=2.5 --targets 1 x", {}),
-            (PxOptions(targets=1, local=True, timeout=2.5), "x"),
+            (PxOptions(targets=1, block=True, local=True, timeout=2.5), "x"),
         )
-        self.assertEqual(parse_options("--noblock", {}), (PxOptions(noblock=True), ""))
+        self.assertEqual(parse_options("--noblock", {}), (PxOptions(block=False), ""))
 
     def test_mistakes(self) -> None:
         for line, text in (
-            ("--target 0 x", "unknown option --target; the options are"),
+            ("--target 0 x", "unknown option --target; did you mean '--targets'?"),
             ("--targets", "--targets needs a value"),
             ("--targets zero x", "--targets cannot be zero"),
             ("--targets 0,x y", "--targets cannot be 0,x"),
@@ -58,11 +60,94 @@ class OptionTests(SynchronousTestCase):
             ("--timeout inf x", "above 0, not inf"),
             ("--noblock=1 x", "--noblock takes no value"),
             ("--noblock --timeout 1 x", "--timeout has no effect with --noblock"),
-            ("-- x", "unknown option --"),
+            ("--wait x", "unknown option --wait; the options are --targets, --block, --noblock"),
+            ("-- x", "unknown option --; the options are"),
+            ("-q 1 x", "unknown option -q; the short options are -t, -b"),
+            ("--reset x", "unknown option --reset"),
+            ("--block --noblock x", "--block and --noblock exclude each other"),
+            ("--out 1a x", "--out needs the name of a variable, not 1a"),
+            ("--out for x", "--out needs the name of a variable, not for"),
+            (
+                "--group-outputs engines x",
+                "engine, order or type, not engines; did you mean 'engine'",
+            ),
+            ("--progress-after -1 x", "--progress-after must be a number of seconds of 0 or more"),
+            ("--noblock --progress-after 1 x", "--progress-after has no effect with --noblock"),
         ):
             with self.assertRaises(UsageError) as caught:
                 parse_options(line, {})
             self.assertIn(text, str(caught.exception))
+
+    def test_short_options(self) -> None:
+        """They are options where they are not valid Python, or where no code can follow."""
+        for line, options, code in (
+            ("-t 0:2 -o r f(x)", PxOptions(targets=slice(0, 2), out="r"), "f(x)"),
+            ("-a -g type x", PxOptions(block=False, group="type"), "x"),
+            ("-b -v x", PxOptions(block=True, verbose=True), "x"),
+            ("-a", PxOptions(), "-a"),
+            ("-t - 1", PxOptions(), "-t - 1"),
+            ("--local -a", PxOptions(local=True), "-a"),
+        ):
+            self.assertEqual(parse_options(line, {}), (options, code), line)
+        for line, options in (("-a", PxOptions(block=False)), ("-v", PxOptions(verbose=True))):
+            self.assertEqual(parse_options(line, {}, before_code=False), (options, ""))
+
+    def test_targets_may_be_any_expression(self) -> None:
+        namespace = {"ids": [0, 1, 2]}
+        for text, targets in (("ids[1:]", [1, 2]), ("range(2)", range(2)), ("ids", [0, 1, 2])):
+            options, _ = parse_options(f"-t {text} f(", namespace)
+            self.assertEqual(options.targets, targets)
+
+    def test_defaults(self) -> None:
+        """What the line says goes before what ``%pxconfig`` set, and does not contradict it."""
+        defaults = PxOptions(targets=1, block=False, timeout=5.0, group="type")
+        for line, options in (
+            ("x", defaults),
+            ("--targets 2 x", PxOptions(targets=2, block=False, timeout=5.0, group="type")),
+            ("--noblock x", PxOptions(targets=1, block=False, group="type")),
+            ("--timeout 3 x", PxOptions(targets=1, block=True, timeout=3.0, group="type")),
+        ):
+            self.assertEqual(parse_options(line, {}, defaults=defaults), (options, "x"), line)
+
+    def test_defaults_are_shown_as_they_are_written(self) -> None:
+        for line in (
+            "--targets 0:4 --block --group-outputs order --timeout 2.5 --progress-after 0 --verbose",
+            "--targets 0,2",
+            "--targets ::2 --noblock",
+            "--targets all",
+            "",
+        ):
+            options, _ = parse_options(line, {}, ALLOWED["pxconfig"], before_code=False)
+            self.assertEqual(" ".join(options.described()), line)
+
+
+class CompletionTests(SynchronousTestCase):
+    def test_completions(self) -> None:
+        class View:
+            targets = [1]
+
+            def execute(self) -> None: ...
+
+        namespace = {"evens": [0, 2], "view": View(), "text": "x", "_i": [1], "cls": View, "l": []}
+        for text, found in (
+            ("%%px --tar", ["--targets"]),
+            ("%px --t", ["--targets", "--timeout"]),
+            ("%%px --noblock --o", ["--out"]),
+            ("%pxconfig --res", ["--reset"]),
+            ("%px --res", []),
+            ("%%px --group-outputs=", ["engine", "order", "type"]),
+            ("%%px -g t", ["type"]),
+            ("%px --targets ", ["all", "0", "1", "evens", "view"]),
+            ("%px -t a", ["all"]),
+            ("%result --ta", ["--targets"]),
+            ("%px --out x", None),
+            ("%px f(", None),
+            ("%px x --t", None),
+            ("%px", None),
+            ("x = 1", None),
+            ("%pxx --t", None),
+        ):
+            self.assertEqual(completions(text, namespace, [0, 1]), found, text)
 
 
 class Shell:
