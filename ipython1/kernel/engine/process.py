@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from ipython1.core.capture import OutputCapture
 from ipython1.core.debugger import EngineDebugger
+from ipython1.core.comms import offer_comms
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
@@ -208,8 +209,11 @@ class EngineProcess:
             handlers,
         )
         self._service.stop = self._worker.stop
+        displays = self.interpreter.displays
+        offer_comms(displays)
+        self._worker.displays = displays
         self._end = EngineEnd(
-            self._worker, self._gate, self._debugger.output, reactor, self._leave_at_once
+            self._worker, self._gate, self._debugger.output, reactor, self._leave_at_once, displays
         )
         self._offer_debugger()
         self._worker.before_waiting = self._end.read_until

@@ -1,0 +1,459 @@
+"""Text as a terminal would show it: carriage returns, erasing and cursor movement of progress bars are carried out.
+
+:func:`rendered` gives the final state of a whole text; :class:`TerminalText` follows a growing one; :class:`Condenser`
+replaces what was written in a while by something shorter that looks the same.  Text without such control characters
+is never changed, and neither are the lines around it.  The terminal is endlessly wide and :data:`HEIGHT` lines high:
+what has scrolled out of it is final.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+HEIGHT: Final = 60
+"""Lines above the last one that can still be changed."""
+
+LONGEST_STYLE: Final = 200
+"""Characters of colour sequences that are kept for a character."""
+
+LONGEST_SEQUENCE: Final = 64
+"""Characters of an incomplete escape sequence that are held back until it is complete."""
+
+_MOVES: Final = re.compile(r"\r(?!\r*\n)|\x08|\x1b\[[0-9;]*[A-GKJ]|\x1b\[\?25[lh]")
+"""What makes a text differ from what a terminal shows."""
+
+_TOKEN: Final = re.compile(
+    r"\r*\n|\r|\x08|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_=>0-9]"
+)
+_UNFINISHED: Final = re.compile(r"(?:\r+|\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?)\Z")
+_STYLE: Final = re.compile(r"\x1b\[[0-9;:]*m")
+
+Cell = tuple[str, str]
+"""The colour sequences before a character, and the character."""
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a terminal shows a text as it is."""
+    return _MOVES.search(text) is None
+
+
+def rendered(text: str) -> str:
+    """Return what a terminal shows of a text in the end; a plain text is returned as it is."""
+    if "\r" not in text and "\x1b" not in text and "\x08" not in text:
+        return text
+    if is_plain(text):
+        return text
+    terminal = TerminalText()
+    terminal.feed(text)
+    terminal.finish()
+    return str(terminal)
+
+
+def without_styles(text: str) -> str:
+    """Return a text without colours and other escape sequences."""
+    return _TOKEN.sub(lambda match: "" if match[0][0] == "\x1b" else match[0], text)
+
+
+class Row:
+    """A line on a terminal: as it was written, until a part of it is written again.
+
+    :ivar number: counts from the beginning of the text.
+    :ivar end: what ended it: ``\\n``, ``\\r\\n``, or nothing so far.
+    :ivar style: the colour sequences in effect at its beginning.
+    :ivar end_style: the same at the end of what was written without going back.
+    :ivar rewritten: whether a part of it was written again or erased.
+    :ivar changed: whether it has changed since somebody reset this.
+    """
+
+    __slots__ = (
+        "_cells",
+        "_pieces",
+        "changed",
+        "end",
+        "end_style",
+        "number",
+        "rewritten",
+        "style",
+        "width",
+    )
+
+    def __init__(self, number: int, style: str = "") -> None:
+        self.number = number
+        self.style = self.end_style = style
+        self.width = 0
+        self.end = ""
+        self.rewritten = False
+        self.changed = True
+        self._pieces: list[str] = []
+        self._cells: list[Cell] = []
+
+    def write(self, column: int, text: str, style: str) -> None:
+        """Write text at a column."""
+        self.changed = True
+        if not self.rewritten and column == self.width and style == self.end_style:
+            self._pieces.append(text)
+        else:
+            self._to_cells()
+            cells = self._cells
+            if column > len(cells):
+                cells += [("", " ")] * (column - len(cells))
+            cells[column : column + len(text)] = [(style, each) for each in text]
+        self.width = max(self.width, column + len(text))
+
+    def add_sequence(self, column: int, sequence: str, before: str, after: str) -> None:
+        """Keep a sequence that takes no place in a line that is as it was written.
+
+        :param before: the colour sequences in effect before it.
+        :param after: the same after it.
+        """
+        if not self.rewritten and column == self.width and before == self.end_style:
+            self._pieces.append(sequence)
+            self.end_style = after
+            self.changed = True
+
+    def erase(self, start: int, stop: int) -> None:
+        """Replace a part by spaces, or by nothing at the end."""
+        if start >= self.width:
+            return
+        self.changed = True
+        self._to_cells()
+        if stop >= self.width:
+            del self._cells[start:]
+            self.width = start
+        else:
+            self._cells[start:stop] = [("", " ")] * (stop - start)
+
+    def clear(self) -> None:
+        """Erase all of it."""
+        self._to_cells()
+        self._cells.clear()
+        self.width = 0
+        self.changed = True
+
+    def _to_cells(self) -> None:
+        if self.rewritten:
+            return
+        self.rewritten = True
+        self.end = self.end and "\n"
+        style = self.style
+        position = 0
+        text = "".join(self._pieces)
+        for match in _TOKEN.finditer(text):
+            self._cells += [(style, each) for each in text[position : match.start()]]
+            if _STYLE.fullmatch(match[0]):
+                style = _joined(style, match[0])
+            position = match.end()
+        self._cells += [(style, each) for each in text[position:]]
+        self._pieces = []
+
+    def __str__(self) -> str:
+        if not self.rewritten:
+            return "".join(self._pieces)
+        cells = self._cells
+        last = len(cells)
+        while last and cells[last - 1] == ("", " "):
+            last -= 1
+        parts: list[str] = []
+        before = ""
+        for style, character in cells[:last]:
+            if style != before:
+                if before:
+                    parts.append("\x1b[0m")
+                parts.append(style)
+                before = style
+            parts.append(character)
+        if before:
+            parts.append("\x1b[0m")
+        return "".join(parts)
+
+    @property
+    def written(self) -> int:
+        """How many characters a line has that is as it was written."""
+        return sum(map(len, self._pieces))
+
+
+def _joined(style: str, sequence: str) -> str:
+    """Return the colour sequences that are in effect after another one."""
+    if sequence in ("\x1b[m", "\x1b[0m"):
+        return ""
+    return sequence if len(style) > LONGEST_STYLE else style + sequence
+
+
+class TerminalText:
+    """A growing text on a terminal.
+
+    :ivar rows: the lines that can still be changed.
+    :ivar gone: the lines that have scrolled out since somebody emptied this list, oldest first.
+    :ivar row: the line with the cursor, an index of :attr:`rows`.
+    :ivar column: of the cursor.
+    :ivar style: the colour sequences in effect.
+    :ivar hidden: whether the cursor is hidden, as something that moves is shown.
+    """
+
+    def __init__(self) -> None:
+        self.rows = [Row(0)]
+        self.gone: list[Row] = []
+        self.row = 0
+        self.column = 0
+        self.style = ""
+        self.hidden = False
+        self._held = ""
+        self._saved = (0, 0)
+
+    def leap(self, text: str) -> None:
+        """Write text without any control characters but line ends, and forget the lines that scroll out."""
+        head, *lines = text.rsplit("\n", HEIGHT)
+        count = head.count("\n") + 1 if len(lines) == HEIGHT else 0
+        if not count or not self.at_end:
+            self.feed(text)
+            return
+        number = self.rows[-1].number + count
+        self.rows = [Row(number + place, self.style) for place in range(HEIGHT)]
+        for row, line in zip(self.rows, lines, strict=True):
+            if line:
+                row.write(0, line, self.style)
+            row.end = "\n"
+        self.rows[-1].end = ""
+        self.row, self.column = HEIGHT - 1, len(lines[-1])
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the next character comes after everything else."""
+        row = self.rows[-1]
+        return self.row == len(self.rows) - 1 and self.column == row.width and not self._held
+
+    def feed(self, text: str) -> None:
+        """Write more text."""
+        text = self._held + text
+        self._held = ""
+        tail = _UNFINISHED.search(text, max(len(text) - LONGEST_SEQUENCE, 0))
+        if tail is not None:
+            self._held = tail[0]
+            text = text[: tail.start()]
+        position = 0
+        for match in _TOKEN.finditer(text):
+            if match.start() > position:
+                self._write(text[position : match.start()])
+            self._do(match[0])
+            position = match.end()
+        if position < len(text):
+            self._write(text[position:])
+
+    def finish(self) -> None:
+        """Write what was held back, as nothing more comes."""
+        held, self._held = self._held, ""
+        if held and held[0] == "\r":
+            self.column = 0
+        elif held:
+            self._write(held)
+
+    def __str__(self) -> str:
+        rows = [*self.gone, *self.rows]
+        return "".join([f"{row}{row.end}" for row in rows])
+
+    def _write(self, text: str) -> None:
+        self.rows[self.row].write(self.column, text, self.style)
+        self.column += len(text)
+
+    def _do(self, token: str) -> None:
+        if token[-1] == "\n":
+            self._new_line(token)
+        elif token == "\r":
+            self.column = 0
+        elif token == "\x08":
+            self.column = max(self.column - 1, 0)
+        elif token[1] == "[":
+            self._control(token)
+        elif token == "\x1b7":
+            self._saved = (self.rows[self.row].number, self.column)
+        elif token == "\x1b8":
+            self._go_to(*self._saved)
+        else:
+            self.rows[self.row].add_sequence(self.column, token, self.style, self.style)
+
+    def _new_line(self, end: str) -> None:
+        row = self.rows[self.row]
+        if self.row < len(self.rows) - 1:
+            self.row += 1
+        else:
+            # Before a line end that is no move, carriage returns belong to the text.
+            row.end = "\n" if row.rewritten or self.column != row.width else end
+            row.changed = True
+            self.rows.append(Row(row.number + 1, self.style))
+            self.row += 1
+            if len(self.rows) > HEIGHT:
+                self.gone.append(self.rows.pop(0))
+                self.row -= 1
+        self.column = 0
+
+    def _control(self, token: str) -> None:
+        row = self.rows[self.row]
+        if token[-1] == "m":
+            if _STYLE.fullmatch(token):
+                before, self.style = self.style, _joined(self.style, token)
+                row.add_sequence(self.column, token, before, self.style)
+            return
+        if token in ("\x1b[?25l", "\x1b[?25h"):
+            self.hidden = token[-1] == "l"
+            return
+        values = token[2:-1]
+        if values and not values.replace(";", "").isdigit():
+            return
+        first = values.split(";")[0]
+        count = int(first[:6]) if first else 0
+        many = max(count, 1)
+        match token[-1]:
+            case "A":
+                self.row = max(self.row - many, 0)
+            case "B":
+                self.row = min(self.row + many, len(self.rows) - 1)
+            case "C":
+                self.column += min(many, 10_000)
+            case "D":
+                self.column = max(self.column - many, 0)
+            case "E":
+                self.row, self.column = min(self.row + many, len(self.rows) - 1), 0
+            case "F":
+                self.row, self.column = max(self.row - many, 0), 0
+            case "G":
+                self.column = min(many, 10_000) - 1
+            case "K":
+                self._erase_line(row, count)
+            case "J" if count == 0:
+                self._erase_line(row, 0)
+                for below in self.rows[self.row + 1 :]:
+                    below.erase(0, below.width)
+
+    def _erase_line(self, row: Row, which: int) -> None:
+        if which == 0:
+            row.erase(self.column, row.width)
+        elif which == 1:
+            row.erase(0, self.column + 1)
+        else:
+            row.clear()
+
+    def _go_to(self, number: int, column: int) -> None:
+        self.row = min(max(number - self.rows[0].number, 0), len(self.rows) - 1)
+        self.column = column
+
+
+class _Sent(NamedTuple):
+    """What a reader has of a line.
+
+    :ivar count: how many characters, or -1 if they were written again.
+    :ivar style: the colour sequences in effect after them.
+    """
+
+    count: int
+    style: str
+
+
+class Condenser:
+    """Replaces pieces of a growing text by shorter ones, after which a terminal shows the same."""
+
+    def __init__(self) -> None:
+        self._terminal = TerminalText()
+        self._sent: dict[int, _Sent] = {0: _Sent(0, "")}
+        self._style = ""
+
+    def condense(self, text: str) -> str:
+        """Return what stands for ``text``, which is what was written since the last call."""
+        terminal = self._terminal
+        number, column = terminal.rows[terminal.row].number, terminal.column
+        plain = terminal.at_end and is_plain(text)
+        hidden = terminal.hidden
+        if "\x1b" in text or "\r" in text or "\x08" in text:
+            terminal.feed(text)
+        else:
+            terminal.leap(text)
+        changes = text if plain and terminal.at_end else self._changes(number, column)
+        if terminal.hidden is not hidden and not is_plain(text):
+            changes += "\x1b[?25l" if terminal.hidden else "\x1b[?25h"
+        self._note()
+        return changes
+
+    def _note(self) -> None:
+        """Note that the reader has everything."""
+        terminal = self._terminal
+        terminal.gone.clear()
+        sent = self._sent
+        for row in terminal.rows:
+            if row.changed:
+                row.changed = False
+                sent[row.number] = _Sent(-1 if row.rewritten else row.written, row.end_style)
+        self._style = terminal.style
+        first = terminal.rows[0].number
+        if len(sent) > len(terminal.rows):
+            for number in [each for each in sent if each < first]:
+                del sent[number]
+
+    def _changes(self, number: int, column: int) -> str:
+        """Return what makes the changes, with the reader's cursor in a line and a column."""
+        terminal = self._terminal
+        changed = [row for row in (*terminal.gone, *terminal.rows) if row.changed]
+        styles = [*map(self._style_before, changed), terminal.style]
+        style = self._style
+        parts: list[str] = []
+        if changed and style != styles[0]:
+            # Where it becomes part of no line that is as it was written.
+            parts.append("\x1b[1G" + (_switch(style, styles[0]) if column else ""))
+            style, column = styles[0] if column else style, 0
+        for row, after in zip(changed, styles[1:], strict=True):
+            parts.append(self._move(number, row.number))
+            if row.number != number:
+                column = -1 if row.number < number or row.number <= max(self._sent) else 0
+            number = row.number
+            sent = self._sent.get(number)
+            if row.rewritten:
+                parts.append(f"\x1b[1G\x1b[2K{_switch(style, '')}{row}\x1b[0m{after}")
+                style, column = after, -1
+            else:
+                content = str(row)
+                if sent is not None:
+                    place = _width(content, sent.count)
+                    parts.append("" if column == place else f"\x1b[{place + 1}G")
+                    content = content[sent.count :]
+                parts.append(content)
+                style, column = row.end_style, row.width
+        parts.append(self._place_cursor(number, column))
+        parts.append(_switch(style, terminal.style))
+        return "".join(parts)
+
+    def _style_before(self, row: Row) -> str:
+        """Return the colour sequences that must be in effect before a line is written."""
+        if row.rewritten:
+            return ""
+        sent = self._sent.get(row.number)
+        return row.style if sent is None else sent.style
+
+    def _move(self, start: int, stop: int) -> str:
+        """Return what moves a reader's cursor to another line; a line that it has not gets its end before."""
+        if stop <= start:
+            return f"\x1b[{start - stop}A" if stop < start else ""
+        last = max(self._sent)
+        known = min(stop, last) - start
+        ends = [
+            row.end or "\n"
+            for row in (*self._terminal.gone, *self._terminal.rows)
+            if max(start, last) <= row.number < stop
+        ]
+        return (f"\x1b[{known}B" if known > 0 else "") + "".join(ends)
+
+    def _place_cursor(self, number: int, column: int) -> str:
+        terminal = self._terminal
+        wanted = terminal.rows[terminal.row].number
+        move = self._move(number, wanted)
+        if move or column != terminal.column:
+            move += f"\x1b[{terminal.column + 1}G"
+        return move
+
+
+def _switch(before: str, after: str) -> str:
+    """Return what changes the colour sequences in effect."""
+    return "" if before == after else "\x1b[0m" + after
+
+
+def _width(content: str, sent: int) -> int:
+    """Return the column after the first characters of a line."""
+    return len(without_styles(content[:sent]))
