@@ -341,11 +341,11 @@ class TerminalText:
 class _Sent(NamedTuple):
     """What a reader has of a line.
 
-    :ivar count: how many characters, or -1 if they were written again.
+    :ivar characters: how many, or -1 if they were written again.
     :ivar style: the colour sequences in effect after them.
     """
 
-    count: int
+    characters: int
     style: str
 
 
@@ -411,9 +411,9 @@ class Condenser:
             else:
                 content = str(row)
                 if sent is not None:
-                    place = _width(content, sent.count)
+                    place = _width(content, sent.characters)
                     parts.append("" if column == place else f"\x1b[{place + 1}G")
-                    content = content[sent.count :]
+                    content = content[sent.characters :]
                 parts.append(content)
                 style, column = row.end_style, row.width
         parts.append(self._place_cursor(number, column))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, Protocol
 
+from ipython1.core.terminaltext import without_styles
 from ipython1.core.texts import compress_ids
 from ipython1.notebook.bounds import bounded
 
@@ -41,7 +42,7 @@ def escape(text: object) -> str:
 
 
 def _pre(text: str, style: str = _PRE) -> str:
-    return f'<pre style="{style}">{escape(text)}</pre>'
+    return f'<pre style="{style}">{escape(without_styles(text))}</pre>'
 
 
 def _label(ids: Sequence[int], what: str, number: object, source: str = "") -> str:
@@ -178,6 +179,11 @@ def lines_html(rows: Iterable[tuple[int, Sequence[str]]]) -> str:
     )
 
 
-def progress_html(done: int, total: int, text: str) -> str:
-    """Return a progress bar with text next to it."""
-    return f'<div><progress value="{done}" max="{max(total, 1)}"></progress> {escape(text)}</div>'
+def lines_block_html(text: str) -> str:
+    """Return lines that change, such as progress bars, in characters of the same width."""
+    return f'<div class="ipython1-live">{_pre(text, _PRE + "; line-height: 1.2; overflow-x: auto")}</div>'
+
+
+def engine_label_html(engine_id: int) -> str:
+    """Return the label of what an engine displays."""
+    return f'<div style="{_LABEL}"><b>[{escape(engine_id)}]</b></div>'

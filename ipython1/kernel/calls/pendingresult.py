@@ -7,21 +7,25 @@ It can also be awaited in asyncio.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, LOGGER
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from twisted.logger import Logger
 
 from ipython1.checks import check_timeout, is_number
 from ipython1.core.interrupt import raised_by_handler
+from ipython1.core.terminaltext import rendered
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.answer import Answer, Signal
-from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
+from ipython1.kernel.calls.attendance import attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
-from ipython1.kernel.calls.liveoutput import Key, StreamedText
+from ipython1.kernel.calls.liveoutput import STREAMS, Key, StreamedText
+from ipython1.kernel.calls.livesteps import read_steps
+from ipython1.kernel.calls.liveview import LiveView
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
     call_own,
@@ -30,11 +34,14 @@ from ipython1.kernel.calls.twistedutil import (
     refuse_in_reactor_thread,
 )
 from ipython1.kernel.objects.enginewaits import waiters_of, waiting
-from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.messages import OK, Outcome
 from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
 log = Logger()
+
+MOST_STEPS: Final = 2000
+"""Displayed objects and updates that are kept for who waits; the last ones."""
 
 
 class Finish(Protocol):
@@ -99,6 +106,7 @@ class PendingResult(Future[Any]):
         self._dropped = False
         self._output_listeners: list[Callable[[int, str, str], None]] = []
         self._output_texts: dict[Key, StreamedText] = {}
+        self._steps: deque[tuple[int, Any]] = deque(maxlen=MOST_STEPS)
         self.engine_ids: list[int] = []
 
     def __repr__(self) -> str:
@@ -147,6 +155,13 @@ class PendingResult(Future[Any]):
         """The number of engines that are done, and of all engines of the call."""
         call = self._call
         return (0, 0) if call is None else (len(call.outcomes), len(call.ids))
+
+    @property
+    def failed_so_far(self) -> int:
+        """How many of those that are done have failed."""
+        call = self._call
+        outcomes = [] if call is None else list(call.outcomes.values())
+        return sum(1 for each in outcomes if each.status != OK)
 
     @property
     def unfinished(self) -> list[int]:
@@ -201,7 +216,11 @@ class PendingResult(Future[Any]):
         if self.done() and super().exception(0) is None:
             self._decode(super().result(0))
         streamed = dict(self._output_texts)
-        texts = {engine_id: str(text) for (engine_id, of), text in streamed.items() if of == stream}
+        texts = {
+            engine_id: rendered(str(text))
+            for (engine_id, of), text in streamed.items()
+            if of == stream
+        }
         for engine_id, output in self._outputs.items():
             if output.get(stream):
                 texts[engine_id] = output[stream]
@@ -275,6 +294,11 @@ class PendingResult(Future[Any]):
     def output_since(self, key: Key, position: int) -> tuple[str, int]:
         """See :meth:`StreamedText.since <ipython1.kernel.calls.liveoutput.StreamedText.since>`."""
         return self._output_texts[key].since(position)
+
+    def take_steps(self) -> list[tuple[int, Any]]:
+        """Return what engines have displayed since the last call, with their ids."""
+        steps = self._steps
+        return [steps.popleft() for _ in range(len(steps))]
 
     def wait_done(self, timeout: float | None) -> None:
         """Wait until the call is done, without decoding the result.
@@ -401,6 +425,9 @@ class PendingResult(Future[Any]):
         self._accepted.result()
 
     def _output(self, engine_id: int, stream: str, text: str) -> None:
+        if stream not in STREAMS:
+            self._steps.extend((engine_id, step) for step in read_steps(text))
+            return
         self._output_texts.setdefault((engine_id, stream), StreamedText()).add(text)
         if self._output_listeners:
             call_own(partial(self._tell_output, engine_id, stream, text))

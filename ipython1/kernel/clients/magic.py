@@ -22,8 +22,8 @@ from ipython1.kernel.basics.error import (
     KernelError,
     ResultNotCompleted,
 )
-from ipython1.kernel.calls.attendance import results_in
 from ipython1.kernel.calls.calls import Targets
+from ipython1.kernel.calls.liveview import results_in
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.stacklist import NotFinished
 from ipython1.kernel.clients.active import active

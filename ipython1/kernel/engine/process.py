@@ -29,6 +29,7 @@ from ipython1.kernel.engine.restoring import restore
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
+from ipython1.kernel.engine.taskwatch import TaskWatch
 from ipython1.kernel.engine.waits import MainThreadWaits
 from ipython1.kernel.engine.worker import Command, CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
@@ -217,10 +218,18 @@ class EngineProcess:
         )
         self._offer_debugger()
         self._worker.before_waiting = self._end.read_until
-        self._runner = TaskRunner(self._service)
+        self._runner = TaskRunner(self._service, displays)
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake, handlers
         )
+        watch = TaskWatch(
+            self._end.output,
+            self._runner,
+            lambda: self._tasks.running_key,
+            self._end.outbox,
+            reactor,
+        )
+        self._tasks.watch, self._tasks.ended = watch.begin, watch.ended
         self._service.before_user_code = self._end.commands.before_user_code
         self._worker.source = self._tasks
         self._waits = MainThreadWaits(self._running, self._tasks.idle, self._end.outbox, reactor)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import WaitInterrupted
-from ipython1.kernel.calls.attendance import show_output
 from ipython1.kernel.calls.awaited import call_back
+from ipython1.kernel.calls.liveview import show_output
 from ipython1.kernel.calls.twistedutil import (
     in_reactor_thread,
     reactor_in_thread,

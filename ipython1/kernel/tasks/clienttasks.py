@@ -32,9 +32,11 @@ from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.tasks.deliveries import Deliveries
 from ipython1.kernel.tasks.outbox import Outbox
 from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in, refused_result
+from ipython1.kernel.tasks.runningoutput import RunningOutput
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.messages import unpack_ids
 from ipython1.kernel.wire.tasksync import ResyncAnswer, ranges_of
 
 log = Logger()
@@ -77,6 +79,7 @@ class ClientTasks:
 
     :param end: the client's connection.
     :param reactor: calls functions in its thread (``callFromThread``, ``callLater``).
+    :ivar running: what tasks write while they run.
     :ivar submit: puts a task into the outbox; see :meth:`Outbox.submit`.
     """
 
@@ -91,6 +94,7 @@ class ClientTasks:
         self._waiters: set[Waiter] = set()
         self._flushing: list[tuple[int, Deferred[None]]] = []
         self.results = ResultBook()
+        self.running = RunningOutput()
         self.submit = self._outbox.submit
         self.borrow = self._outbox.borrow
         self.release = self._outbox.release
@@ -99,6 +103,7 @@ class ClientTasks:
         end.handlers[taskwire.DONE] = deliveries.received
         end.handlers[taskwire.CREDIT] = self._credit_received
         end.handlers[taskwire.NOTE] = self._note_received
+        end.handlers[taskwire.TASK_OUTPUT] = self._output_received
         end.on_lost.append(self._lost)
         end.others_wait.append(self._something_waits)
 
@@ -260,6 +265,10 @@ class ClientTasks:
     def _note_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         write_notice(str(payload, errors="replace"))
 
+    def _output_received(self, flags: int, task_id: int, meta: Buffer, payload: Buffer) -> None:
+        engine_id, stream = unpack_ids(meta[:4])[0], bytes(meta[4:]).decode()
+        self.running.add(task_id, engine_id, stream, bytes(payload).decode(errors="replace"))
+
     def _tell_flushed(self) -> None:
         if self._flushing:
             first = self._outbox.first_open
@@ -310,6 +319,7 @@ class ClientTasks:
         places = places_in(data)
         with self._lock:
             new = self.results.add(data, places)
+            self.running.forget(new)
             waiters = list(self._waiters)
         for waiter in waiters:
             waiter.done(new)

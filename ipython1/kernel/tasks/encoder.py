@@ -23,8 +23,6 @@ from ipython1.kernel.objects.taskchecks import (
     pull_names,
 )
 from ipython1.kernel.objects.taskcodec import (
-    CLEAR_AFTER,
-    CLEAR_BEFORE,
     NO_ARGUMENTS,
     SHARED,
     Kind,
@@ -49,6 +47,7 @@ from ipython1.kernel.objects.taskoptions import (
     options_of,
 )
 from ipython1.kernel.objects.watch import Watch
+from ipython1.kernel.tasks.runningoutput import flags_of, live_flag
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import OptionsSpec
 
@@ -102,7 +101,7 @@ class Packed:
     @property
     def map_flags(self) -> int:
         """The flags of the map's tasks."""
-        return 0 if self.steady else SHARED
+        return live_flag() | (0 if self.steady else SHARED)
 
 
 class Encoded(NamedTuple):
@@ -262,7 +261,7 @@ class TaskEncoder:
                 self._sources[place] = expression
         names = b"" if pull is None else "\n".join(pull_names(pull)).encode()
         body = expression.encode(errors="surrogatepass")
-        payload = pack_task(_SOURCE, _flags(options), body, names, _push(task) if push else b"")
+        payload = pack_task(_SOURCE, flags_of(options), body, names, _push(task) if push else b"")
         template, spec = self._template(expression)
         if options is DEFAULTS and not private:
             encoded = Encoded(spec, payload)
@@ -322,7 +321,7 @@ class TaskEncoder:
             return Encoded(known[1], payload, (), known[2])
         payload = pack_task(
             _CALL if named else Kind.CALL_WITH,
-            _flags(options),
+            flags_of(options),
             packed.digest if named else packed.data,
             arguments,
             push,
@@ -373,7 +372,7 @@ class TaskEncoder:
     def encode_item(self, prepared: Prepared, args: Sequence[Any]) -> Encoded:
         """Encode one call of a map as a task with the same options and recovery tasks as a ``MapTask`` has."""
         packed = prepared.function
-        flags = _flags(prepared.options) | packed.map_flags
+        flags = flags_of(prepared.options) | packed.map_flags
         payload = pack_task(Kind.CALL, flags, packed.digest, pack_arguments(args, {}))
         encoded = self._with_options(
             prepared.options,
@@ -397,7 +396,7 @@ class TaskEncoder:
     ) -> Encoded:
         """Encode the call of a packed function with another one, a sequence of its arguments, and a dict of them."""
         extra = pack_arguments((function, tuple(args), dict(kwargs)), {})
-        payload = pack_task(Kind.CALL, _flags(options), packed.digest, extra)
+        payload = pack_task(Kind.CALL, flags_of(options), packed.digest, extra)
         template = self.functions.template(function)
         what = _few_words(function)
         return self._with_options(options, payload, template, (packed,), what=what, private=True)
@@ -474,12 +473,6 @@ def _what_runs_like(kind: type) -> type:
         ):
             return base
     return kind
-
-
-def _flags(options: TaskOptions) -> int:
-    return (CLEAR_BEFORE if options.clear_before else 0) | (
-        CLEAR_AFTER if options.clear_after else 0
-    )
 
 
 def _push(task: Any) -> Section:

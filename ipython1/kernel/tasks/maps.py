@@ -27,13 +27,13 @@ from ipython1.kernel.calls.sequences import check_sequences, is_array
 from ipython1.kernel.objects.exceptions import line_of
 from ipython1.kernel.objects.frozen import Freezer, Frozen
 from ipython1.kernel.objects.mapparts import show_item
-from ipython1.kernel.objects.taskcodec import Partly, output_of, unpack_item
+from ipython1.kernel.objects.taskcodec import Partly, failed_among, output_of, unpack_item
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tasks.methods import REFUSED, read_value
 from ipython1.kernel.wire.frames import Bytes
-from ipython1.kernel.wire.taskwire import DONE_HEAD
+from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 from ipython1.kernel.wire.waits import Needs
 
 GROUP = 0.010
@@ -121,6 +121,8 @@ class MapRun:
     Everything that the tasks have in common is packed when it is created, in the caller's thread.
 
     :param waits: whether the caller waits until the map is done; if not, the items are copied.
+    :ivar completed: how many items are done.
+    :ivar failed: how many of those have failed.
     :ivar finished: a Deferred that fires with this object once all results have arrived.
     :ivar on_output: called with an engine's id, the name of a stream and text when items have written something.
     :raises SerializationError: if the function or an option cannot be pickled.
@@ -146,7 +148,7 @@ class MapRun:
             freezer = Freezer()
             columns = [freezer.column(column[: self.total]) for column in columns]
         self._columns = columns
-        self.completed = 0
+        self.completed = self.failed = 0
         self.finished: Deferred[MapRun] = Deferred()
         self.on_output: Callable[[int, str, str], None] | None = None
         self._written: list[tuple[int, int, dict[str, str]]] = []
@@ -215,6 +217,7 @@ class MapRun:
             problem = problem.__cause__  # from the time of the call
         self._unsendable.append((start, problem))
         self.completed += 1
+        self.failed += 1
 
     def _has_room(self) -> None:
         self._waiting_for_room = False
@@ -251,6 +254,7 @@ class MapRun:
         if head[2] != REFUSED:
             self._note_output(group, head[3], data[offset + DONE_HEAD.size :][: head[1]])
         self._plan.done(group.start, group.stop, head[7])
+        self.failed += _failed_items(head[2], group, data[offset + DONE_HEAD.size :][: head[1]])
         self._places.append((group, data, offset))
         self.completed += group.stop - group.start
 
@@ -371,6 +375,13 @@ class MapRun:
             return ""
 
 
+def _failed_items(status: int, group: _Group, payload: Bytes) -> int:
+    """Return how many items of a group that is done have failed."""
+    if status != Status.OK:
+        return group.stop - group.start
+    return failed_among(payload)
+
+
 def _traceback_of(problem: BaseException) -> str:
     notes: Iterable[str] = getattr(problem, "__notes__", ())
     return "\n".join([*notes]) or f"{type(problem).__name__}: {problem}\n"
@@ -408,7 +419,7 @@ def check_map(func: object, options: TaskOptions) -> None:
 class PendingMap(PendingResult):
     """The pending result of a map: a ``PendingResult`` of the list of values."""
 
-    unit = "call"
+    unit = "item"
 
     _run: MapRun
 
@@ -446,6 +457,19 @@ class PendingMap(PendingResult):
     def progress(self) -> tuple[int, int]:
         """The number of items that are done, and of all items."""
         return self._run.completed, self._run.total
+
+    @property
+    def failed_so_far(self) -> int:
+        return self._run.failed
+
+    @property
+    def items_left(self) -> int:
+        """How many items are not done."""
+        return self._run.total - self._run.completed
+
+    def count(self) -> tuple[int, int, int]:
+        """Return how many items are done, of how many, and how many of those have failed."""
+        return self._run.completed, self._run.total, self._run.failed
 
     @property
     def stdout(self) -> str:  # type: ignore[override]

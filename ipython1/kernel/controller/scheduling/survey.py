@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
 
 from ipython1.kernel.controller.scheduling.absence import Restored
 from ipython1.kernel.controller.scheduling.clients import Clients
 from ipython1.kernel.controller.scheduling.records import Digest, TaskRecord, WorkerRecord
 from ipython1.kernel.controller.scheduling.seams import MachineParts
+
+MOST_LOOKED_AT: Final = 5000
+"""Tasks that wait for more than their turn that are looked at for somebody who waits."""
 
 
 class Survey:
@@ -70,6 +75,21 @@ class Survey:
             if constraint not in texts:
                 texts[constraint] = _refusals(workers, *constraint)
             yield record, texts[constraint]
+
+    def obstacles(self, client: bytes) -> dict[str, Any]:
+        """What is in the way of a client's tasks.
+
+        :param client: its uuid.
+        :returns: as ``nobody``, why no engine can run any task; as ``stuck``, a list of reasons that are only some
+            tasks', each with the number of these among the first :data:`MOST_LOOKED_AT`.
+        """
+        if not self._usable():
+            return {"nobody": self._nobody(), "stuck": []}
+        counts: dict[str, int] = {}
+        for record, why in islice(self.stuck(), MOST_LOOKED_AT):
+            if record.client.uuid == client:
+                counts[why] = counts.get(why, 0) + 1
+        return {"nobody": "", "stuck": list(counts.items())}
 
     def waiting(self, trouble: str) -> Iterator[tuple[int, str]]:
         """The tasks that wait for more than their turn, and for what.
