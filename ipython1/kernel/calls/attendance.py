@@ -31,14 +31,7 @@ class Waited(enginewaits.Waited, Protocol):
     @property
     def outputs(self) -> Mapping[int, Mapping[str, Any]]: ...
 
-    @property
-    def unit(self) -> str: ...
-
-    @property
-    def progress(self) -> tuple[int, int]: ...
-
-    @property
-    def failed_so_far(self) -> int: ...
+    def count(self) -> tuple[int, int, int, str]: ...
 
     @property
     def unfinished(self) -> list[int]: ...
@@ -85,8 +78,8 @@ def attend(pending: Waited, timeout: float | None) -> LiveView | None:
             return None
         left = None if timeout is None else max(timeout - LIVE_AFTER, 0.0)
         progress = None
-        if pending.unit != "engine":
-            progress = Progress(pending.name, pending.unit, lambda: _count(pending))
+        if pending.count()[3] != "engine":
+            progress = Progress(pending.name, pending.count)
         view = LiveView(pending, open_area(), progress)
         with enginewaits.waiting(pending):
             if not keep_watching(partial(_wait_a_while, pending), view, left, after=0.0):
@@ -106,11 +99,6 @@ def _wait_a_while(pending: Waited, seconds: float | None) -> bool:
     return pending.done()
 
 
-def _count(pending: Waited) -> tuple[int, int, int]:
-    done, total = pending.progress
-    return done, total, pending.failed_so_far
-
-
 def watch_progress(pending: Waited, timeout: float | None, interval: float) -> bool:
     """Wait at most ``timeout`` seconds until ``pending`` is done, with a progress bar where it can be displayed.
 
@@ -120,7 +108,7 @@ def watch_progress(pending: Waited, timeout: float | None, interval: float) -> b
     area = open_area()
     view = None
     if area is not None:
-        progress = Progress(pending.name, pending.unit, lambda: _count(pending))
+        progress = Progress(pending.name, pending.count)
         view = LiveView(None, area, progress)
     pause = max(interval, LEAST_INTERVAL)
     try:

@@ -159,6 +159,7 @@ class Request:
     :ivar conclude: does that from all :class:`Reading` objects instead, including failures.
     :ivar output: returns what a command wrote from its value, where the value contains that.
     :ivar stream: whether output is sent while the command runs.
+    :ivar items: how many items a map has; 0 for other calls.
     :ivar adjoins: whether the values are the parts of one array.
     :ivar prints: whether the output is printed for a waiting user, because the result does not contain it.
     """
@@ -175,6 +176,7 @@ class Request:
     keep: Callable[[], ForTargets] | None = None
     parts: Sequence[tuple[int, Buffers]] | None = None
     prints: bool = False
+    items: int = 0
     adjoins: bool = False
     arrange: Arrange | None = None
 

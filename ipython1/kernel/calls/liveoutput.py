@@ -41,6 +41,9 @@ BLOCK_STEADY_AFTER: Final = 0.6
 
 STREAMS: Final = ("stdout", "stderr")
 
+ITEMS: Final = "items"
+"""The name under which engines tell how many items of a map are done, and how many of those have failed."""
+
 Key = tuple[int, str]
 """An engine's id and the name of a stream."""
 

@@ -41,28 +41,27 @@ class Running(Protocol):
     def take_steps(self) -> Sequence[tuple[int, Any]]: ...
 
 
-Count = Callable[[], tuple[int, int, int]]
-"""Returns how many are done, of how many, and how many of those have failed."""
+Count = Callable[[], tuple[int, int, int, str]]
+"""Returns how many are done, of how many, how many of those have failed, and what is counted, in the singular."""
 
 
 class Progress:
     """How far something is, as a line of text.
 
     :param label: the text before the numbers.
-    :param unit: what is counted, in the singular.
+    :param count: counts it.
     """
 
-    def __init__(self, label: str, unit: str, count: Count) -> None:
+    def __init__(self, label: str, count: Count) -> None:
         self._label = label
-        self._unit = unit
         self._count = count
         self._begun = time.monotonic()
 
     def line(self, width: int) -> str:
         """Return the line, with at most ``width`` characters."""
-        done, total, failed = self._count()
+        done, total, failed, unit = self._count()
         seconds = time.monotonic() - self._begun
-        return meter(self._label, done, total, seconds, self._unit, failed, width)
+        return meter(self._label, done, total, seconds, unit, failed, width)
 
 
 class LiveView:
@@ -267,7 +266,6 @@ def keep_watching(
 def progress_view(
     wanted: bool | None,
     label: str,
-    unit: str,
     count: Count,
     pending: Outputs | None = None,
     notes: Callable[[], Sequence[str]] = lambda: (),
@@ -286,7 +284,7 @@ def progress_view(
         area = open_area(sys.stderr)
     if area is None and not watched:
         return None
-    progress = None if wanted is False else Progress(label, unit, count)
+    progress = None if wanted is False else Progress(label, count)
     return LiveView(
         pending if watched else None, area, progress, notes, running if watched else None
     )

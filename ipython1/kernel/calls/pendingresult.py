@@ -23,7 +23,7 @@ from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
-from ipython1.kernel.calls.liveoutput import STREAMS, Key, StreamedText
+from ipython1.kernel.calls.liveoutput import ITEMS, STREAMS, Key, StreamedText
 from ipython1.kernel.calls.livesteps import read_steps
 from ipython1.kernel.calls.liveview import LiveView
 from ipython1.kernel.calls.runningcall import Call
@@ -106,6 +106,7 @@ class PendingResult(Future[Any]):
         self._dropped = False
         self._output_listeners: list[Callable[[int, str, str], None]] = []
         self._output_texts: dict[Key, StreamedText] = {}
+        self._items: dict[int, tuple[int, int]] = {}
         self._steps: deque[tuple[int, Any]] = deque(maxlen=MOST_STEPS)
         self.engine_ids: list[int] = []
 
@@ -162,6 +163,19 @@ class PendingResult(Future[Any]):
         call = self._call
         outcomes = [] if call is None else list(call.outcomes.values())
         return sum(1 for each in outcomes if each.status != OK)
+
+    def count(self) -> tuple[int, int, int, str]:
+        """Return how many are done, of how many, how many of those have failed, and what is counted.
+
+        Of a map whose output is streamed that are items, else engines.
+        """
+        call = self._call
+        total = 0 if call is None else call.request.items
+        if not total or not self.streams_output:
+            return (*self.progress, self.failed_so_far, self.unit)
+        counts = list(self._items.values())
+        done = sum(each for each, _ in counts)
+        return min(done, total), total, sum(failed for _, failed in counts), "item"
 
     @property
     def unfinished(self) -> list[int]:
@@ -425,6 +439,10 @@ class PendingResult(Future[Any]):
         self._accepted.result()
 
     def _output(self, engine_id: int, stream: str, text: str) -> None:
+        if stream == ITEMS:
+            done, failed = map(int, text.split())
+            self._items[engine_id] = (done, failed)
+            return
         if stream not in STREAMS:
             self._steps.extend((engine_id, step) for step in read_steps(text))
             return

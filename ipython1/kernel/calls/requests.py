@@ -364,7 +364,15 @@ def raw_map(
                 work.append((engine_id, MAP.pack(body, parts, name)))
         return work
 
-    return _dealt(MAP, columns, deal, conclude=results.conclude, stream=stream, prints=True)
+    return _dealt(
+        MAP,
+        columns,
+        deal,
+        conclude=results.conclude,
+        stream=stream,
+        prints=True,
+        items=len(columns[0]),
+    )
 
 
 def _columns(sequences: Sequence[Any]) -> list[Any]:

@@ -305,7 +305,6 @@ class TaskClient(TaskMethods):
         view = progress_view(
             False if single else self.progress,
             "tasks",
-            "task",
             tasks.count,
             notes=self._obstacles(lambda: len(waiter.missing), "task").lines,
             running=self._tasks.running,
@@ -479,7 +478,7 @@ class TaskClient(TaskMethods):
         pending.add_done_callback(lambda future: finished.set())
         notes = self._obstacles(lambda: pending.items_left, "item").lines
         running = self._tasks.running
-        view = progress_view(self.progress, "map", "item", pending.count, pending, notes, running)
+        view = progress_view(self.progress, "map", pending.count, pending, notes, running)
         pending.view = view
         try:
             with waiting(pending):

@@ -20,6 +20,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.engine.commandmemory import Came, CommandMemory, Key
 from ipython1.kernel.engine.liveoutput import STREAM_INTERVAL, LiveOutput
 from ipython1.kernel.engine.worker import Command, Worker
+from ipython1.kernel.objects.mapparts import forget_items
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, copy_of, unpack_reference
 from ipython1.kernel.wire.frames import Buffer
@@ -174,9 +175,10 @@ class EngineCommands:
             outcome = outcome._replace(buffers=self._overflow.put(outcome.buffers))
         if command.stream:
             self._streamed.discard(command.key)
-            for stream, data in self._output.rest():
+            for stream, data in self._output.ended():
                 frame = _output_frame(command, stream, data)
                 self._outbox.post([frame], len(frame))
+        forget_items()
         self._memory.ended(command.key, outcome)
         self._send(command.key, outcome)
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.terminaltext import Condenser
 from ipython1.core.texts import shorten
+from ipython1.kernel.objects.mapparts import count_items
 
 STREAM_INTERVAL: Final = 0.05
 """Seconds between looks at the output of running code."""
@@ -17,6 +18,9 @@ STREAM_MOST: Final = 60_000
 
 DISPLAY: Final = "display"
 """The name under which displayed objects are sent, among the names of streams; the text is JSON."""
+
+ITEMS: Final = "items"
+"""The name under which it is sent how many items of a map are done."""
 
 STREAMS: Final = ("stdout", "stderr")
 
@@ -44,6 +48,7 @@ class LiveOutput:
         self.displays = displays
         self._key: object = None
         self._condensers: tuple[Condenser, ...] = ()
+        self._items = (0, 0)
         self._left = ("", "")
         self._left_in = -1
 
@@ -56,6 +61,7 @@ class LiveOutput:
         if key != self._key:
             self._key = key
             self._condensers = (Condenser(), Condenser())
+            self._items = (0, 0)
         texts = self._source.peek()
         if self._left_in >= 0:
             if self._left_in == self._source.peeked_in:
@@ -71,8 +77,22 @@ class LiveOutput:
             if text
         ]
         found += self.rest()
+        items = count_items()
+        if items is not None and items != self._items:
+            self._items = items
+            found.append((ITEMS, pack_items(items)))
         return [(stream, data) for stream, data in found if data]
 
     def rest(self) -> list[tuple[str, bytes]]:
         """Return what was displayed and not fetched; from any thread."""
         return [(DISPLAY, steps) for steps in self.displays.take()]
+
+    def ended(self) -> list[tuple[str, bytes]]:
+        """Return that, and how many items of a map are done; in the main thread, when a command has ended."""
+        items = count_items()
+        return self.rest() + ([] if items is None else [(ITEMS, pack_items(items))])
+
+
+def pack_items(items: tuple[int, int]) -> bytes:
+    """Return the text that tells how many items are done, and how many of those failed."""
+    return b"%d %d" % items

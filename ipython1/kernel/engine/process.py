@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.core.capture import OutputCapture
-from ipython1.core.debugger import EngineDebugger
 from ipython1.core.comms import offer_comms
+from ipython1.core.debugger import EngineDebugger
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
@@ -210,9 +210,8 @@ class EngineProcess:
             handlers,
         )
         self._service.stop = self._worker.stop
-        displays = self.interpreter.displays
+        displays = self._worker.displays = self.interpreter.displays
         offer_comms(displays)
-        self._worker.displays = displays
         self._end = EngineEnd(
             self._worker, self._gate, self._debugger.output, reactor, self._leave_at_once, displays
         )
@@ -222,14 +221,7 @@ class EngineProcess:
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake, handlers
         )
-        watch = TaskWatch(
-            self._end.output,
-            self._runner,
-            lambda: self._tasks.running_key,
-            self._end.outbox,
-            reactor,
-        )
-        self._tasks.watch, self._tasks.ended = watch.begin, watch.ended
+        self._watch_tasks()
         self._service.before_user_code = self._end.commands.before_user_code
         self._worker.source = self._tasks
         self._waits = MainThreadWaits(self._running, self._tasks.idle, self._end.outbox, reactor)
@@ -238,6 +230,14 @@ class EngineProcess:
         self._service.properties.on_change = self._tasks.properties_changed
         self._hello = _new_hello(wanted_id)
         self._welcome = messages.Welcome()
+
+    def _watch_tasks(self) -> None:
+        def current() -> tuple[int, int] | None:
+            return self._tasks.running_key
+
+        end = self._end
+        watch = TaskWatch(end.output, self._runner, current, end.outbox, self._reactor)
+        self._tasks.watch, self._tasks.ended = watch.begin, watch.ended
 
     def _offer_debugger(self) -> None:
         debugger, reactor = self._debugger, self._reactor

@@ -467,9 +467,8 @@ class PendingMap(PendingResult):
         """How many items are not done."""
         return self._run.total - self._run.completed
 
-    def count(self) -> tuple[int, int, int]:
-        """Return how many items are done, of how many, and how many of those have failed."""
-        return self._run.completed, self._run.total, self._run.failed
+    def count(self) -> tuple[int, int, int, str]:
+        return self._run.completed, self._run.total, self._run.failed, self.unit
 
     @property
     def stdout(self) -> str:  # type: ignore[override]

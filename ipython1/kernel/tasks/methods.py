@@ -160,14 +160,14 @@ class WaitingTasks:
         self._left = list(waiter.missing)
         self._failed = 0
 
-    def count(self) -> tuple[int, int, int]:
-        """Return how many are done, of how many, and how many of those have failed since the wait began."""
+    def count(self) -> tuple[int, int, int, str]:
+        """Return how many are done, of how many, how many of those failed since the wait began, and ``task``."""
         missing = set(self._waiter.missing)  # a copy, as the reactor's thread changes it
         for task_id in self._left:
             if task_id not in missing and self._has_failed(task_id):
                 self._failed += 1
         self._left = [each for each in self._left if each in missing]
-        return self._total - len(missing), self._total, self._failed
+        return self._total - len(missing), self._total, self._failed, "task"
 
     def _has_failed(self, task_id: int) -> bool:
         place = self._results.get(task_id)

@@ -51,8 +51,8 @@ class LiveViewTests(SynchronousTestCase):
         return rendered(self.screen.getvalue()).rstrip("\n").split("\n")
 
     def test_bars_are_below_what_is_printed(self) -> None:
-        counts = iter([(1, 4, 0), (2, 4, 1)])
-        progress = Progress("map", "item", lambda: next(counts))
+        counts = iter([(1, 4, 0, "item"), (2, 4, 1, "item")])
+        progress = Progress("map", lambda: next(counts))
         view = LiveView(self.call, TerminalArea(self.screen), progress)
         self.call.write(0, "\r10%", "stderr")
         self.call.write(1, "\r20%", "stderr")
@@ -102,7 +102,7 @@ class LiveViewTests(SynchronousTestCase):
             answers = iter([False] * looks + [True] * 5)
             out = io.StringIO()
             self.patch(liveview.sys, "stderr", out)
-            view = progress_view(wanted, "tasks", "task", lambda: (1, 2, 0))
+            view = progress_view(wanted, "tasks", lambda: (1, 2, 0, "task"))
             over = keep_watching(
                 lambda timeout, answers=answers: True if timeout is None else next(answers),
                 view,
