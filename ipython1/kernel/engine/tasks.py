@@ -59,17 +59,14 @@ LONG: Final = 4
 """A run that was there at so many looks is reported.  The thread that runs tasks waits for the network after each such
 run, so that it is certain which run a process died of; shorter ones are not worth it."""
 
-STOP_AGAIN: Final = 0.01
-"""Seconds after which a run that was just beginning is interrupted again."""
+STOP_AGAIN: Final = 0.01  # seconds after which a run that was just beginning is interrupted again
 
 DEPEND_LIMIT: Final = 5.0
 """Seconds that a dependency function may take; then it is interrupted, which means no."""
 
 MOST_OF_PROBLEM: Final = 300  # characters that are told of what a dependency function raised
 
-SYNC_LIMIT: Final = (
-    1.0  # seconds that the main thread waits at most for the reactor's thread to send something
-)
+SYNC_LIMIT: Final = 1.0  # seconds that the main thread waits at most for something to be sent
 
 
 class Runner(Protocol):

@@ -102,10 +102,11 @@ class LiveLinesTests(SynchronousTestCase):
         self.assertEqual(
             lines.moving(), [(OUT, "outer 2"), (OUT, "inner 0"), (OTHER, "ONE"), (OTHER, "TWO")]
         )
-        list(lines.feed(OUT, "\n\r       \r\x1b[A\n"))
-        list(lines.feed(OTHER, "\n\x1b[?25h"))
+        final = list(lines.feed(OUT, "\n\r       \r\x1b[A\n"))
+        final += lines.feed(OTHER, "\n\x1b[?25h")
         self.clock.advance(STEADY_AFTER)
-        self.assertIn((OUT, "outer 2"), list(lines.tick()))
+        final += lines.tick()
+        self.assertEqual(final, [(OUT, "outer 2"), (OTHER, "ONE"), (OTHER, "TWO")])
         self.assertEqual(lines.moving(), [])
         self.assertEqual(lines.shown.rest(*OUT, "start\nouter 2\nend\n"), "end\n")
         self.assertEqual(lines.shown.rest(*OTHER, "ONE\nTWO\n"), "")
