@@ -384,12 +384,12 @@ class MagicTests(OnSharedCluster):
         self.assertNotIn("Traceback", shown)
         session.type("tc.abort(task)")
         session.type("pending = tc.mapper(block=False).map(time.sleep, [600] * 5)")
-        self.assertIn("<PendingResult of map: 0 of 5 calls done>", session.type("pending"))
+        self.assertIn("<PendingResult of map: 0 of 5 items done>", session.type("pending"))
         session.type("pending.abort()")
         shown = session.type(
             "tc.mapper(block=False).map(abs, range(5)).wait_interactive(interval=0)"
         )
-        self.assertIn("map: 5 of 5 calls done", shown)
+        self.assertIn("| 5/5 items [", shown)
         self.assertIn("True", shown)
 
     def test_lines_of_what_was_typed_here(self) -> None:
@@ -447,9 +447,20 @@ class MagicTests(OnSharedCluster):
         session.type("mec.scatter('rank', range(4), flatten=True)")
         session.type("pr = mec.execute('import time; time.sleep(rank / 5)', block=False)")
         shown = session.type("pr.wait_interactive()")
-        self.assertIn("\r[##############################] execute: 4 of 4 engines done", shown)
+        self.assertIn(f"\rexecute: 100%|{'█' * 20}| 4/4 engines [00:00<00:00]", shown)
         self.assertTrue(shown.rstrip().endswith("Out[5]: True"))
         self.check_transcript("progress", "Waiting with a progress bar", session.seen)
+
+    def test_bars_of_engines(self) -> None:
+        """A result has the last state of a bar, and shows it once."""
+        session = self.recorded_prompt()
+        session.type("mec.activate()")
+        session.type(
+            "%%px --targets 0,1\nimport time\nfrom tqdm import tqdm\n"
+            "for i in tqdm(range(40)):\n    time.sleep(0.05)\n\n"
+        )
+        session.type("_[0]['stderr']")
+        self.check_transcript("bars", "Bars that engines draw", session.seen)
 
     def test_plain_python(self) -> None:
         """At Python's own prompt, live output and Ctrl-C work, too; blocks explain why they do not."""
