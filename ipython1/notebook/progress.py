@@ -14,7 +14,7 @@ def meter(
 
     :param label: the text before the numbers.
     :param done: how many are done.
-    :param total: of how many.
+    :param total: of how many; 0 if that is not known.
     :param seconds: the time since the beginning.
     :param unit: what is counted, in the singular; of engines, no rate is shown.
     :param failed: how many of those that are done have failed.
@@ -25,6 +25,8 @@ def meter(
     notes = [f"{done / seconds:.3g}/s"] if done and seconds > 0 and unit != "engine" else []
     if failed:
         notes.append(f"{failed} failed")
+    if not total:
+        return f"{label}: {', '.join([f'{done} {unit}s', f'{seconds:.0f} s', *notes])}"
     units = unit if total == 1 else f"{unit}s"
     line: str = tqdm.format_meter(
         done, total, seconds, prefix=label, unit=units, postfix=", ".join(notes), bar_format=BAR

@@ -11,6 +11,7 @@ from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import WaitInterrupted
 from ipython1.kernel.calls.liveoutput import Key
 from ipython1.kernel.calls.liveview import LIVE_AFTER, LiveView, Progress, keep_watching
+from ipython1.kernel.calls.waitnotes import away_engines
 from ipython1.kernel.objects import enginewaits
 from ipython1.notebook.frontend import name_of, person_waits
 from ipython1.notebook.livearea import open_area
@@ -80,13 +81,21 @@ def attend(pending: Waited, timeout: float | None) -> LiveView | None:
         progress = None
         if pending.count()[3] != "engine":
             progress = Progress(pending.name, pending.count)
-        view = LiveView(pending, open_area(), progress)
+        view = LiveView(pending, open_area(), progress, _notes(pending))
         with enginewaits.waiting(pending):
             if not keep_watching(partial(_wait_a_while, pending), view, left, after=0.0):
                 raise TimeoutError
         return view
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
+
+
+def _notes(pending: Waited) -> Callable[[], Sequence[str]]:
+    """Return what tells why a call does not go on."""
+    connection = getattr(pending.client, "_connection", None)
+    if connection is None:
+        return lambda: ()
+    return away_engines(connection.end, connection.reactor, lambda: pending.unfinished).lines
 
 
 def _wait_a_while(pending: Waited, seconds: float | None) -> bool:
@@ -109,7 +118,7 @@ def watch_progress(pending: Waited, timeout: float | None, interval: float) -> b
     view = None
     if area is not None:
         progress = Progress(pending.name, pending.count)
-        view = LiveView(None, area, progress)
+        view = LiveView(None, area, progress, _notes(pending))
     pause = max(interval, LEAST_INTERVAL)
     try:
         return keep_watching(

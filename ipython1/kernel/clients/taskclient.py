@@ -20,6 +20,7 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.calls.waitnotes import WaitNotes
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask, TaskResult
 from ipython1.kernel.objects.taskoptions import (
@@ -42,7 +43,7 @@ from ipython1.kernel.tasks.methods import (
     split_waits,
     wait_for_room,
 )
-from ipython1.kernel.tasks.obstacles import Obstacles
+from ipython1.kernel.tasks.obstacles import obstacles
 from ipython1.notebook.frontend import name_of
 
 if TYPE_CHECKING:
@@ -311,8 +312,8 @@ class TaskClient(TaskMethods):
         )
         return keep_watching(done.wait, view, timeout)
 
-    def _obstacles(self, left: Callable[[], int], unit: str) -> Obstacles:
-        return Obstacles(self._connection.end, self._connection.reactor, left, unit)
+    def _obstacles(self, left: Callable[[], int], unit: str) -> WaitNotes:
+        return obstacles(self._connection.end, self._connection.reactor, left, unit)
 
     # -- as an executor
 

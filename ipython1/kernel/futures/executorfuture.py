@@ -134,6 +134,8 @@ class EngineFuture(Future):
     The result is unpickled once, in the first thread that reads it.  Callbacks run in a thread of the executor.  A
     future can also be awaited in asyncio, where an exception that the event loop would take as a signal of its own
     (``StopIteration``, ``CancelledError``, ``KeyboardInterrupt``, ``SystemExit``) is the cause of a ``RuntimeError``.
+
+    :ivar calls: how many calls of a map it stands for.
     """
 
     def __init__(self, owner: ItemOwner) -> None:
@@ -145,6 +147,7 @@ class EngineFuture(Future):
         self._reading = threading.Lock()
         self._answer: Answer | None = None
         self._shown = False
+        self.calls = 1
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "not finished"
