@@ -14,6 +14,9 @@ from typing import Final, NamedTuple
 HEIGHT: Final = 60
 """Lines above the last one that can still be changed."""
 
+LONG_GAP: Final = 20_000
+"""Characters without any moves that are worth to be left alone."""
+
 LONGEST_STYLE: Final = 200
 """Characters of colour sequences that are kept for a character."""
 
@@ -26,6 +29,7 @@ _MOVES: Final = re.compile(r"\r(?!\r*\n)|\x08|\x1b\[[0-9;]*[A-GKJ]|\x1b\[\?25[lh
 _TOKEN: Final = re.compile(
     r"\r*\n|\r|\x08|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_=>0-9]"
 )
+_SPECIAL: Final = re.compile(r"[\n\x1b\x08]")
 _UNFINISHED: Final = re.compile(r"(?:\r+|\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?)\Z")
 _STYLE: Final = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -45,9 +49,70 @@ def rendered(text: str) -> str:
     if is_plain(text):
         return text
     terminal = TerminalText()
-    terminal.feed(text)
+    done: list[str] = []
+    start = position = 0
+    for match in (*_MOVES.finditer(text), None):
+        stop = len(text) if match is None else match.start()
+        if stop - position > LONG_GAP:
+            # Most of what lies between is final, and as it was written.
+            first = text.find("\n", position, stop) + 1
+            last = _lines_back(text, position, stop)
+            if 0 < first < last:
+                terminal.feed(text[start:first])
+                if terminal.at_new_line:
+                    middle = text[first:last]
+                    done += (str(terminal), middle)
+                    terminal = TerminalText(_style_after(terminal.style, middle))
+                    start = last
+                else:
+                    start = first
+        position = stop if match is None else match.end()
+    terminal.feed(text[start:])
     terminal.finish()
-    return str(terminal)
+    return "".join((*done, str(terminal)))
+
+
+def _lines_back(text: str, start: int, stop: int) -> int:
+    """Return where the last :data:`HEIGHT` lines of a part begin; 0 if it has no more."""
+    for _ in range(HEIGHT + 1):
+        stop = text.rfind("\n", start, stop)
+        if stop < 0:
+            return 0
+    return stop + 1
+
+
+def _style_after(style: str, text: str) -> str:
+    """Return the colour sequences in effect after a text."""
+    for match in _STYLE.finditer(text):
+        style = _joined(style, match[0])
+    return style
+
+
+def without_superseded(text: str) -> str:
+    """Return a text without the states of a bar that later ones in the same line cover completely.
+
+    The first state stays, so that it can be seen that the line was written again.
+    """
+    states = text.split("\r")
+    if len(states) < 4:
+        return text
+    simple = [state != "" and _SPECIAL.search(state) is None for state in states]
+    kept = [states[-1]]
+    covered = _covers(states[-1])
+    for number in range(len(states) - 2, 0, -1):
+        state = states[number]
+        if simple[number] and simple[number - 1] and number > 1 and len(state) <= covered:
+            continue
+        kept.append(state)
+        covered = max(covered, len(state)) if simple[number] else _covers(state)
+    kept.append(states[0])
+    return "\r".join(reversed(kept))
+
+
+def _covers(state: str) -> int:
+    """Return how many characters of a line a state covers for certain."""
+    match = _SPECIAL.search(state)
+    return len(state) if match is None else match.start()
 
 
 def without_styles(text: str) -> str:
@@ -191,12 +256,12 @@ class TerminalText:
     :ivar hidden: whether the cursor is hidden, as something that moves is shown.
     """
 
-    def __init__(self) -> None:
-        self.rows = [Row(0)]
+    def __init__(self, style: str = "") -> None:
+        self.rows = [Row(0, style)]
         self.gone: list[Row] = []
         self.row = 0
         self.column = 0
-        self.style = ""
+        self.style = style
         self.hidden = False
         self._held = ""
         self._saved = (0, 0)
@@ -223,6 +288,13 @@ class TerminalText:
         row = self.rows[-1]
         return self.row == len(self.rows) - 1 and self.column == row.width and not self._held
 
+    @property
+    def at_new_line(self) -> bool:
+        """Whether the cursor is in a last line in which nothing has been written."""
+        row = self.rows[-1]
+        fresh = not row.rewritten and not row.written and row.style == self.style
+        return self.at_end and fresh
+
     def feed(self, text: str) -> None:
         """Write more text."""
         text = self._held + text
@@ -231,6 +303,7 @@ class TerminalText:
         if tail is not None:
             self._held = tail[0]
             text = text[: tail.start()]
+        text = without_superseded(text)
         position = 0
         for match in _TOKEN.finditer(text):
             if match.start() > position:

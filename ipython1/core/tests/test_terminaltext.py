@@ -6,6 +6,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.core import terminaltext
 from ipython1.core.terminaltext import HEIGHT, Condenser, TerminalText, rendered, without_styles
 
 
@@ -72,6 +73,24 @@ class RenderedTests(SynchronousTestCase):
     def test_clearing_the_screen_loses_nothing(self) -> None:
         self.assertEqual(rendered("kept\n\x1b[H\x1b[2J\x1b[3Jmore\rM\n"), "kept\nMore\n")
 
+    def test_short_cuts_change_nothing(self) -> None:
+        """Parts that are left alone, and states that are left out, give what carrying everything out gives."""
+        atoms = [
+            "word", "\n", "\r", "\r\n", "\rxx", "\rlonger text ", "\x1b[2A", "\x1b[K", "\x1b[2K", "\x1b[31m", "\x1b[0m",
+            "\x1b[J", "l\n" * 80, "\x1b[31mr\x1b[0m\r\n" * 70,
+        ]  # fmt: skip
+        self.patch(terminaltext, "LONG_GAP", 100)
+        choice = random.Random(12)
+        for _ in range(120):
+            text = "".join(choice.choice(atoms) for _ in range(choice.randrange(40)))
+            found = rendered(text)
+            if not terminaltext.is_plain(text):
+                terminal = TerminalText()
+                for character in text:
+                    terminal.feed(character)
+                terminal.finish()
+                self.assertEqual(found, str(terminal), repr(text))
+
 
 class CondenserTests(SynchronousTestCase):
     def condensed(self, pieces: list[str]) -> tuple[str, int]:
@@ -113,7 +132,7 @@ class CondenserTests(SynchronousTestCase):
             "x" * 30, "\n" * 25,
         ]  # fmt: skip
         choice = random.Random(12)
-        for _ in range(3000):
+        for _ in range(600):
             text = "".join(choice.choice(atoms) for _ in range(choice.randrange(60)))
             pieces, position = [], 0
             while position < len(text):

@@ -46,6 +46,15 @@ def read_steps(data: str) -> Iterator[Mapping[str, Any]]:
             yield step
 
 
+def read_items(data: str) -> tuple[int, int]:
+    """Return how many items of a map an engine has done, and how many of those failed; 0 if that is malformed."""
+    try:
+        done, failed = map(int, data.split())
+    except ValueError:
+        return 0, 0
+    return done, failed
+
+
 class TextSteps:
     """Displays as text: the last state of what is updated, and of widgets.
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from twisted.logger import Logger
+
 from ipython1.kernel.basics.error import CompositeError
 from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
 from ipython1.kernel.calls.livesteps import Steps, steps_for
@@ -14,6 +16,8 @@ from ipython1.kernel.calls.resultlist import ResultList, session_styles
 from ipython1.notebook.frontend import person_waits, present_moment
 from ipython1.notebook.livearea import INTERVAL, Area, open_area
 from ipython1.notebook.progress import meter
+
+log = Logger()
 
 LIVE_AFTER: Final = 1.0
 """Seconds of waiting after which something is shown."""
@@ -103,8 +107,7 @@ class LiveView:
             if self._area is not None:
                 self._area.wipe()
             self._lines.print(lines)
-            for engine_id, step in steps:
-                self._steps.do(engine_id, step)
+            self._do(steps)
         if self._area is not None:
             self._area.show([*self._progress_lines(), *notes, *self._moving()])
         elif notes != self._noted and sys.stderr is not None:
@@ -169,8 +172,15 @@ class LiveView:
         self._lines.close_all(outputs)
 
     def _do_last_steps(self) -> None:
-        for engine_id, step in self._new_steps():
-            self._steps.do(engine_id, step)
+        self._do(self._new_steps())
+
+    def _do(self, steps: Sequence[tuple[int, Any]]) -> None:
+        for engine_id, step in steps:
+            try:
+                self._steps.do(engine_id, step)
+            except Exception:
+                # What user code displays may be anything; the wait goes on.
+                log.failure("engine {id} has displayed something strange", id=engine_id)
 
     def _new_steps(self) -> list[tuple[int, Any]]:
         sources = (self._pending, self._running)
@@ -239,7 +249,7 @@ def keep_watching(
     :param wait: waits for a number of seconds (None: without limit); returns whether the wait is over.
     :param view: what is shown; None for nothing.
     :param timeout: the maximum time to wait, in seconds; None for no limit.
-    :param after: seconds after which something is shown.
+    :param after: seconds after which something is shown; 0 for at once.
     :param interval: seconds between updates.
     :param keep: whether the lines that change stay visible in the end.
     :returns: whether the wait is over.
@@ -249,6 +259,8 @@ def keep_watching(
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = after
     try:
+        if not after:
+            view.update()
         while True:
             left = None if deadline is None else deadline - time.monotonic()
             if wait(pause if left is None else max(0.0, min(pause, left))):

@@ -24,7 +24,7 @@ from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.liveoutput import ITEMS, STREAMS, Key, StreamedText
-from ipython1.kernel.calls.livesteps import read_steps
+from ipython1.kernel.calls.livesteps import read_items, read_steps
 from ipython1.kernel.calls.liveview import LiveView
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
@@ -440,8 +440,7 @@ class PendingResult(Future[Any]):
 
     def _output(self, engine_id: int, stream: str, text: str) -> None:
         if stream == ITEMS:
-            done, failed = map(int, text.split())
-            self._items[engine_id] = (done, failed)
+            self._items[engine_id] = read_items(text)
             return
         if stream not in STREAMS:
             self._steps.extend((engine_id, step) for step in read_steps(text))

@@ -222,6 +222,8 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         progress = self._progress
         if progress is not None:
             progress.update([out.show_output] if out.stdout or out.stderr else [])
+        elif self._watched:
+            out.show_output()
         value = out.result()
         if not isinstance(value, Unlimited):
             return value
