@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import pexpect
 
+from ipython1.core.terminaltext import rendered
 from tests.interactive import OnSharedCluster, PromptSession
 
 
@@ -245,7 +246,8 @@ class MagicTests(OnSharedCluster):
             self.assertEqual(shown.count(f"[{engine}] item {engine}\n"), 1, shown)
         self.assertIn("[0, 1, 2, 3]", shown)
         shown = session.type("tc.map(say, range(4))")
-        self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("0123"))
+        lines = re.findall(r"^\[\d\] item (\d)$", rendered(shown), re.M)
+        self.assertEqual(sorted(lines), list("0123"))
         shown = session.type("mec.apply(warnings.warn, 'look out')")
         self.assertEqual(shown.count("UserWarning: look out"), 4, shown)
         shown = session.type("executor.submit(say, 7).result(); list(executor.map(say, [8, 9]))")
@@ -253,7 +255,8 @@ class MagicTests(OnSharedCluster):
         if find_spec("joblib"):
             session.type("import joblib; client.register_joblib_backend(mec, make_default=True)")
             shown = session.type("joblib.Parallel(2)(joblib.delayed(say)(n) for n in range(4))")
-            self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("0123"))
+            lines = re.findall(r"^\[\d\] item (\d)$", rendered(shown), re.M)
+        self.assertEqual(sorted(lines), list("0123"))
         session.type(
             "slow = lambda x: (print('early', x), time.sleep(1.5), print('late', x), 1 // x)[-1]"
         )

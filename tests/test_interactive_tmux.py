@@ -192,27 +192,30 @@ class TerminalTests(OnSharedCluster):
             self.assertEqual(len(re.findall(rf"^{line}$", screen, re.M)), 1, screen)
 
         terminal.type(
-            "values = tc.map(lambda x: __import__('time').sleep(0.05) or 1 // (x % 20), range(100))"
+            "values = tc.map(lambda x: __import__('time').sleep(0.05) or 1 // (x % 20), range(240))"
         )
-        terminal.wait_for(r"^map: +\d+%\|█.*\| \d+/100 items \[.*, \d failed\]$")
+        terminal.wait_for(r"^map: +\d+%\|█.*\| \d+/240 items \[.*, \d+ failed\] *$")
         screen = terminal.wait_for_prompt(6)
         self.assertNotIn("items [", screen)
-        terminal.type("values = mec.map(lambda x: __import__('time').sleep(0.1), range(60))")
-        terminal.wait_for(r"^map: +\d+%\|█.*\| \d+/60 items \[.*\]$")
+        terminal.type("values = mec.map(lambda x: __import__('time').sleep(0.1), range(600))")
+        terminal.wait_for(r"^map: +\d+%\|█.*\| \d+/600 items \[.*\] *$")
+        terminal.interrupt()
         self.assertNotIn("items [", terminal.wait_for_prompt(7))
+        terminal.type("mec.interrupt()")
+        terminal.wait_for_prompt(8)
 
         terminal.paste(TASK)
         terminal.wait_for(
             r"^map: .* 0/2 items .*\n\[\d\] item \d: +\d+%.*\n\[\d\] item \d: +\d+%.*\n*\Z"
         )
         terminal.interrupt()
-        screen = terminal.wait_for_prompt(8)
+        screen = terminal.wait_for_prompt(9)
         self.assertIn("KeyboardInterrupt: the map was aborted when 0 of 2 items were done", screen)
         self.assertNotIn("item 1: ", screen)
 
         terminal.paste(WIDGET)
-        terminal.wait_for(r"^\[0\] load \|█+ +\| \d+/40\n\[1\] load \|█+ +\| \d+/40$")
-        terminal.wait_for_prompt(9)
+        terminal.wait_for(r"^\[0\] load \|█+ +\| \d+/60\n\[1\] load \|█+ +\| \d+/60$")
+        terminal.wait_for_prompt(10)
 
     def test_without_engines(self) -> None:
         """A wait for tasks says why nothing goes on."""
@@ -247,8 +250,8 @@ for i in trange(3, desc='outer'):
 RICH = """%%px
 from rich.progress import Progress
 with Progress() as bars:
-    first, second = bars.add_task('first', total=40), bars.add_task('second', total=80)
-    for i in range(40):
+    first, second = bars.add_task('first', total=80), bars.add_task('second', total=160)
+    for i in range(80):
         bars.advance(first); bars.advance(second); time.sleep(0.05)
         if i == 20:
             print('half')
@@ -264,8 +267,8 @@ values = tc.map(slow, range(2))
 
 WIDGET = """%%px
 import ipywidgets
-bar = ipywidgets.IntProgress(description='load', max=40)
+bar = ipywidgets.IntProgress(description='load', max=60)
 display(bar)
-for bar.value in range(41):
-    time.sleep(0.05)
+for bar.value in range(61):
+    time.sleep(0.08)
 """

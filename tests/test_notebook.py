@@ -212,10 +212,10 @@ class ExecutedTests(InNotebook):
         """Widgets of engines are shown and move; displays are updated; of bars as text, the last state stays."""
         _, widget, display, text = self.outputs(
             "%px import time, ipywidgets, IPython.display as d, tqdm",
-            "%%px --targets 0,1\nbar = ipywidgets.IntProgress(max=25)\ndisplay(bar)\n"
-            "for bar.value in range(26): time.sleep(0.06)",
+            "%%px --targets 0,1\nbar = ipywidgets.IntProgress(max=60)\ndisplay(bar)\n"
+            "for bar.value in range(61): time.sleep(0.06)",
             "%%px --targets 0,1\nh = display(d.HTML('<b>0</b>'), display_id='x')\n"
-            "for i in range(25): time.sleep(0.06); h.update(d.HTML(f'<b>{i}</b>'))",
+            "for i in range(61): time.sleep(0.06); h.update(d.HTML(f'<b>{i}</b>'))",
             "%%px --targets 0,1\nfor i in tqdm.tqdm(range(30)): time.sleep(0.05)",
         )
         views = [
@@ -224,13 +224,14 @@ class ExecutedTests(InNotebook):
             if WIDGET_VIEW in each.get("data", {})
         ]
         states = self.notebook.metadata["widgets"][WIDGET_STATE]["state"]
-        self.assertEqual([states[each]["state"]["value"] for each in views], [25, 25])
-        shown = [each for each in display if each.get("data", {}).get("text/html") == "<b>24</b>"]
+        self.assertEqual([states[each]["state"]["value"] for each in views], [60, 60])
+        shown = [each for each in display if each.get("data", {}).get("text/html") == "<b>60</b>"]
         self.assertEqual(len(shown), 2)
         result = display[-1]["data"]["text/html"]
-        self.assertNotIn("<b>24</b>", result)
+        self.assertNotIn("<b>60</b>", result)
         bars = re.findall(r"^\[(\d)\] Err\[\d+\]: 100%\|█+\| 30/30", self.text(text), re.M)
         self.assertEqual(sorted(bars), ["0", "1"])
+        self.align_engines()
 
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"

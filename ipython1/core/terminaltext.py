@@ -254,6 +254,7 @@ class TerminalText:
     :ivar column: of the cursor.
     :ivar style: the colour sequences in effect.
     :ivar hidden: whether the cursor is hidden, as something that moves is shown.
+    :ivar went_up: whether the cursor has ever been moved up, as by several bars below each other.
     """
 
     def __init__(self, style: str = "") -> None:
@@ -262,7 +263,7 @@ class TerminalText:
         self.row = 0
         self.column = 0
         self.style = style
-        self.hidden = False
+        self.hidden = self.went_up = False
         self._held = ""
         self._saved = (0, 0)
 
@@ -378,6 +379,7 @@ class TerminalText:
         many = max(count, 1)
         match token[-1]:
             case "A":
+                self.went_up = True
                 self.row = max(self.row - many, 0)
             case "B":
                 self.row = min(self.row + many, len(self.rows) - 1)

@@ -47,6 +47,9 @@ class Waited(enginewaits.Waited, Protocol):
 
     def output_since(self, key: Key, position: int) -> tuple[str, int]: ...
 
+    @property
+    def has_widgets(self) -> bool: ...
+
     def take_steps(self) -> Sequence[tuple[int, Any]]: ...
 
 
@@ -57,6 +60,8 @@ def show_the_rest(pending: Waited, view: LiveView | None, value: Any) -> None:
     :param value: the result or the error.
     """
     if not pending.prints:
+        if view is None and pending.has_widgets and person_waits():
+            view = LiveView(pending, None)
         if view is not None:
             view.finish(value)
     elif person_waits():
@@ -80,7 +85,7 @@ def attend(pending: Waited, timeout: float | None) -> LiveView | None:
         left = None if timeout is None else max(timeout - LIVE_AFTER, 0.0)
         progress = None
         if pending.count()[3] != "engine":
-            progress = Progress(pending.name, pending.count)
+            progress = Progress(pending.name, pending.count, LIVE_AFTER)
         view = LiveView(pending, open_area(), progress, _notes(pending))
         with enginewaits.waiting(pending):
             if not keep_watching(partial(_wait_a_while, pending), view, left, after=0.0):

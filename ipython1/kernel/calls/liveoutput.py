@@ -33,11 +33,11 @@ MAX_LINE: Final = 2000
 PARTIAL_AFTER: Final = 1.0
 """Seconds after which an incomplete line is shown."""
 
-STEADY_AFTER: Final = 0.12
+STEADY_AFTER: Final = 0.3
 """Seconds after which a complete line that was drawn again and again is final."""
 
-BLOCK_STEADY_AFTER: Final = 0.6
-"""The same while the cursor is hidden, as the lines of a block are drawn together, a few times a second."""
+BLOCK_STEADY_AFTER: Final = 1.0
+"""The same where several lines are drawn together: the cursor is hidden, or has been moved up."""
 
 STREAMS: Final = ("stdout", "stderr")
 
@@ -220,7 +220,7 @@ class LiveLines:
             if row.number < stream.settled:
                 continue
             moves = row.rewritten or terminal.hidden
-            limit = BLOCK_STEADY_AFTER if terminal.hidden else STEADY_AFTER
+            limit = BLOCK_STEADY_AFTER if terminal.hidden or terminal.went_up else STEADY_AFTER
             recent = self._now - stream.touched.get(row.number, 0.0) < limit
             if place >= gone and (not row.end or row.number >= cursor or (moves and recent)):
                 break

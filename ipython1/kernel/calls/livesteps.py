@@ -100,7 +100,7 @@ class TextSteps:
 
 
 class NotebookSteps:
-    """Displays in the output of a notebook's cell.
+    """Displays in the output of a notebook's cell: widgets, and what is updated, or displayed after clearing.
 
     Each object of an engine is displayed under the engine's id, and updated in its place.  The front end gets the
     widgets of engines through channels of this process, with the same ids.
@@ -130,6 +130,9 @@ class NotebookSteps:
     def _show(self, engine_id: int, step: Mapping[str, Any]) -> None:
         if engine_id in self._clear_next:
             self._clear(engine_id)
+        moves = step.get("id") is not None or WIDGET in step.get("data", {})
+        if not moves and engine_id not in self._cleared:
+            return  # it comes with the result
         handles = self._handles.setdefault(engine_id, {})
         name = step.get("id")
         data, metadata = step.get("data", {}), step.get("metadata", {})

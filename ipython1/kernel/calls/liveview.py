@@ -54,12 +54,13 @@ class Progress:
 
     :param label: the text before the numbers.
     :param count: counts it.
+    :param before: how many seconds ago it began.
     """
 
-    def __init__(self, label: str, count: Count) -> None:
+    def __init__(self, label: str, count: Count, before: float = 0.0) -> None:
         self._label = label
         self._count = count
-        self._begun = time.monotonic()
+        self._begun = time.monotonic() - before
 
     def line(self, width: int) -> str:
         """Return the line, with at most ``width`` characters."""

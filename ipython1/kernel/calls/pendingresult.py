@@ -309,6 +309,11 @@ class PendingResult(Future[Any]):
         """See :meth:`StreamedText.since <ipython1.kernel.calls.liveoutput.StreamedText.since>`."""
         return self._output_texts[key].since(position)
 
+    @property
+    def has_widgets(self) -> bool:
+        """Whether engines have made widgets that nobody has taken yet."""
+        return any(step["do"] == "open" for _, step in list(self._steps))
+
     def take_steps(self) -> list[tuple[int, Any]]:
         """Return what engines have displayed since the last call, with their ids."""
         steps = self._steps

@@ -16,7 +16,6 @@ from ipython1.kernel.calls.liveoutput import (
     MAX_LINE,
     PARTIAL_AFTER,
     RESUME_WITH,
-    STEADY_AFTER,
     LiveLines,
     Shown,
     StreamedText,
@@ -104,7 +103,7 @@ class LiveLinesTests(SynchronousTestCase):
         )
         final = list(lines.feed(OUT, "\n\r       \r\x1b[A\n"))
         final += lines.feed(OTHER, "\n\x1b[?25h")
-        self.clock.advance(STEADY_AFTER)
+        self.clock.advance(BLOCK_STEADY_AFTER)
         final += lines.tick()
         self.assertEqual(final, [(OUT, "outer 2"), (OTHER, "ONE"), (OTHER, "TWO")])
         self.assertEqual(lines.moving(), [])
