@@ -7,7 +7,8 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core import terminaltext
-from ipython1.core.terminaltext import HEIGHT, Condenser, TerminalText, rendered, without_styles
+from ipython1.core.condenser import Condenser
+from ipython1.core.terminaltext import HEIGHT, TerminalText, rendered, without_styles
 
 
 def bar(*states: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from ipython1.core.condenser import Condenser
 from ipython1.core.livedisplays import LiveDisplays
-from ipython1.core.terminaltext import Condenser
 from ipython1.core.texts import shorten
 from ipython1.kernel.objects.mapparts import count_items
 
