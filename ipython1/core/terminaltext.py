@@ -1,8 +1,8 @@
 """Text as a terminal would show it: carriage returns, erasing and cursor movement of progress bars are carried out.
 
 :func:`rendered` gives the final state of a whole text; :class:`TerminalText` follows a growing one.  Text without such
-control characters is never changed, and neither are the lines around it.  The terminal is endlessly wide and :data:`HEIGHT` lines high:
-what has scrolled out of it is final.
+control characters is never changed, and neither are the lines around it.  The terminal is endlessly
+wide and :data:`HEIGHT` lines high: what has scrolled out of it is final.
 """
 
 from __future__ import annotations
