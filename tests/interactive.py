@@ -206,6 +206,8 @@ def normalized(text: str) -> str:
     text = re.sub(r"^.*\r(?=.)", "", text, flags=re.MULTILINE)
     text = re.sub(r"\bIn \[\d+\]: $", "", text).strip() + "\n"
     text = re.sub(r"\b\d+\.\d s\b", "0.0 s", text)
+    text = re.sub(r"\[\d\d:\d\d<\d\d:\d\d\]", "[00:00<00:00]", text)
+    text = re.sub(r"\[\d\d:\d\d<\d\d:\d\d, +[\d.]+it/s\]", "[00:02<00:00, 20.00it/s]", text)
     text = re.sub(r"\bprocess \d+\b", "process 12345", text)
     text = re.sub(r"<ipython-input-\d+-\w+>", "<ipython-input-1>", text)
     text = re.sub(r"(<MultiEngineClient of )[^)]*\)", r"\g<1>127.0.0.1:12345 (...)", text)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import pexpect
 
+from ipython1.core.terminaltext import rendered
 from tests.interactive import OnSharedCluster, PromptSession
 
 
@@ -292,7 +293,8 @@ class MagicTests(OnSharedCluster):
             self.assertEqual(shown.count(f"[{engine}] item {engine}\n"), 1, shown)
         self.assertIn("[0, 1, 2, 3]", shown)
         shown = session.type("tc.map(say, range(4))")
-        self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("0123"))
+        lines = re.findall(r"^\[\d\] item (\d)$", rendered(shown), re.M)
+        self.assertEqual(sorted(lines), list("0123"))
         shown = session.type("mec.apply(warnings.warn, 'look out')")
         self.assertEqual(shown.count("UserWarning: look out"), 4, shown)
         shown = session.type("executor.submit(say, 7).result(); list(executor.map(say, [8, 9]))")
@@ -300,7 +302,8 @@ class MagicTests(OnSharedCluster):
         if find_spec("joblib"):
             session.type("import joblib; client.register_joblib_backend(mec, make_default=True)")
             shown = session.type("joblib.Parallel(2)(joblib.delayed(say)(n) for n in range(4))")
-            self.assertEqual(sorted(re.findall(r"^\[\d\] item (\d)$", shown, re.M)), list("0123"))
+            lines = re.findall(r"^\[\d\] item (\d)$", rendered(shown), re.M)
+        self.assertEqual(sorted(lines), list("0123"))
         session.type(
             "slow = lambda x: (print('early', x), time.sleep(1.5), print('late', x), 1 // x)[-1]"
         )
@@ -433,12 +436,12 @@ class MagicTests(OnSharedCluster):
         self.assertNotIn("Traceback", shown)
         session.type("tc.abort(task)")
         session.type("pending = tc.mapper(block=False).map(time.sleep, [600] * 5)")
-        self.assertIn("<PendingResult of map: 0 of 5 calls done>", session.type("pending"))
+        self.assertIn("<PendingResult of map: 0 of 5 items done>", session.type("pending"))
         session.type("pending.abort()")
         shown = session.type(
             "tc.mapper(block=False).map(abs, range(5)).wait_interactive(interval=0)"
         )
-        self.assertIn("map: 5 of 5 calls done", shown)
+        self.assertIn("| 5/5 items [", shown)
         self.assertIn("True", shown)
 
     def test_lines_of_what_was_typed_here(self) -> None:
@@ -496,9 +499,20 @@ class MagicTests(OnSharedCluster):
         session.type("mec.scatter('rank', range(4), flatten=True)")
         session.type("pr = mec.execute('import time; time.sleep(rank / 5)', block=False)")
         shown = session.type("pr.wait_interactive()")
-        self.assertIn("\r[##############################] execute: 4 of 4 engines done", shown)
+        self.assertIn(f"\rexecute: 100%|{'█' * 20}| 4/4 engines [00:00<00:00]", shown)
         self.assertTrue(shown.rstrip().endswith("Out[5]: True"))
         self.check_transcript("progress", "Waiting with a progress bar", session.seen)
+
+    def test_bars_of_engines(self) -> None:
+        """A result has the last state of a bar, and shows it once."""
+        session = self.recorded_prompt()
+        session.type("mec.activate()")
+        session.type(
+            "%%px --targets 0,1\nimport time\nfrom tqdm import tqdm\n"
+            "for i in tqdm(range(40)):\n    time.sleep(0.05)\n\n"
+        )
+        session.type("_[0]['stderr']")
+        self.check_transcript("bars", "Bars that engines draw", session.seen)
 
     def test_plain_python(self) -> None:
         """At Python's own prompt, live output and Ctrl-C work, too; blocks explain why they do not."""

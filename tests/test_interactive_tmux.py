@@ -156,3 +156,119 @@ class TerminalTests(OnSharedCluster):
         terminal.type("mec.execute('1')")
         terminal.wait_for_prompt(13)
         self.assertIn("\x1b[32m[0] In [", terminal.tmux("capture-pane", "-p", "-e", "-J"))
+
+    def test_tasks_and_bars(self) -> None:
+        """Bars that engines draw move on lines of their own; so does the progress of maps, with what failed."""
+        terminal = Terminal(self.environ)
+        self.addCleanup(terminal.close)
+        terminal.wait_for_prompt(1)
+        terminal.type(
+            "from ipython1.kernel import client; mec = client.MultiEngineClient(); mec.activate(); "
+            "tc = client.TaskClient()"
+        )
+        terminal.wait_for_prompt(2)
+
+        terminal.paste(NESTED)
+        terminal.wait_for(
+            r"^\[0\] outer: +\d+%.*\n\[0\] inner: +[1-9]\d?%.*\n\[1\] outer.*\n\[1\] inner: +[1-9]\d?%.*\n*\Z"
+        )
+        screen = terminal.wait_for_prompt(3)
+        before = screen.index("Executing command on Controller")
+        shown = re.sub(r" *\[\d\d:.*\]$", "", screen[before : screen.index("Out[2]")], flags=re.M)
+        lines = [line for line in shown.split("\n")[1:] if line.strip()]
+        self.assertEqual(lines[:2], ["[0] written", "[1] written"])
+        self.assertEqual(
+            sorted(lines[2:]), [f"[{n}] outer: 100%|{'█' * 10}| 3/3" for n in (0, 1)], screen
+        )
+        terminal.type("[each['stderr'].count('\\r') for each in _]")
+        self.assertIn("Out[3]: [0, 0]", terminal.wait_for_prompt(4))
+
+        terminal.paste(RICH)
+        terminal.wait_for(
+            r"^\[0\] first .* +\d+% .*\n\[0\] second .*\n\[1\] first .*\n\[1\] second .*\n*\Z"
+        )
+        screen = terminal.wait_for_prompt(5)
+        for line in (r"\[0\] half *", r"\[0\] first +━+ 100% .*", r"\[1\] second +━.* 50% .*"):
+            self.assertEqual(len(re.findall(rf"^{line}$", screen, re.M)), 1, screen)
+
+        terminal.type(
+            "values = tc.map(lambda x: __import__('time').sleep(0.05) or 1 // (x % 20), range(240))"
+        )
+        terminal.wait_for(r"^map: +\d+%\|█.*\| \d+/240 items \[.*, \d+ failed\] *$")
+        screen = terminal.wait_for_prompt(6)
+        self.assertNotIn("items [", screen)
+        terminal.type("values = mec.map(lambda x: __import__('time').sleep(0.1), range(600))")
+        terminal.wait_for(r"^map: +\d+%\|█.*\| \d+/600 items \[.*\] *$")
+        terminal.interrupt()
+        self.assertNotIn("items [", terminal.wait_for_prompt(7))
+        terminal.type("mec.interrupt()")
+        terminal.wait_for_prompt(8)
+
+        terminal.paste(TASK)
+        terminal.wait_for(
+            r"^map: .* 0/2 items .*\n\[\d\] item \d: +\d+%.*\n\[\d\] item \d: +\d+%.*\n*\Z"
+        )
+        terminal.interrupt()
+        screen = terminal.wait_for_prompt(9)
+        self.assertIn("KeyboardInterrupt: the map was aborted when 0 of 2 items were done", screen)
+        self.assertNotIn("item 1: ", screen)
+
+        terminal.paste(WIDGET)
+        terminal.wait_for(r"^\[0\] load \|█+ +\| \d+/60\n\[1\] load \|█+ +\| \d+/60$")
+        terminal.wait_for_prompt(10)
+
+    def test_without_engines(self) -> None:
+        """A wait for tasks says why nothing goes on."""
+        terminal = Terminal(self.environ)
+        self.addCleanup(terminal.close)
+        terminal.wait_for_prompt(1)
+        terminal.type(
+            "from ipython1.kernel import client; tc = client.TaskClient(); client.MultiEngineClient().kill()"
+        )
+        terminal.wait_for_prompt(2)
+        terminal.type("tc.map(abs, range(12))")
+        terminal.wait_for(r"^no engine is registered; 12 items wait$")
+        terminal.interrupt()
+        screen = terminal.wait_for_prompt(3)
+        self.assertNotIn("no engine is registered", screen)
+        terminal.type("tc.run(client.StringTask('a = 1'), block=True)")
+        terminal.wait_for(r"^no engine is registered; 1 task waits$")
+        terminal.interrupt()
+        terminal.wait_for_prompt(4)
+
+
+NESTED = """%%px
+import time
+from tqdm import tqdm, trange
+for i in trange(3, desc='outer'):
+    for j in trange(20, desc='inner', leave=False):
+        time.sleep(0.05)
+    if i == 1:
+        tqdm.write('written')
+"""
+
+RICH = """%%px
+from rich.progress import Progress
+with Progress() as bars:
+    first, second = bars.add_task('first', total=80), bars.add_task('second', total=160)
+    for i in range(80):
+        bars.advance(first); bars.advance(second); time.sleep(0.05)
+        if i == 20:
+            print('half')
+"""
+
+TASK = """def slow(x):
+    import time
+    from tqdm import tqdm
+    for i in tqdm(range(600), desc=f'item {x}'):
+        time.sleep(0.1)
+values = tc.map(slow, range(2))
+"""
+
+WIDGET = """%%px
+import ipywidgets
+bar = ipywidgets.IntProgress(description='load', max=60)
+display(bar)
+for bar.value in range(61):
+    time.sleep(0.08)
+"""

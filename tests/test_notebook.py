@@ -115,6 +115,7 @@ class ExecutedTests(InNotebook):
             resources={"metadata": {"path": self.folder}},
         )
         executor.execute()
+        self.notebook = notebook
         self.assertEqual(notebook.cells[0].outputs, [])
         return [cell.outputs for cell in notebook.cells[1:]]
 
@@ -351,12 +352,39 @@ class ExecutedTests(InNotebook):
             "%px --targets 0 print('early'); time.sleep(1.3); print('late')",
         )
         self.assertEqual(len(bar), 2)
-        self.assertIn(
-            '<progress value="4" max="4"></progress> execute: 4 of 4 engines done', self.html(bar)
-        )
+        self.assertIn(f"execute: 100%|{'█' * 20}| 4/4 engines [00:00", self.html(bar))
         shown = self.text(live)
         self.assertEqual((shown.count("[0] early\n"), shown.count("[0] late\n")), (1, 1), shown)
         self.assertNotIn("early</pre>", self.html(live))
+
+    def test_bars_of_engines(self) -> None:
+        """Widgets of engines are shown and move; displays are updated; of bars as text, the last state stays."""
+        _, widget, display, text = self.outputs(
+            "%px import time, ipywidgets, IPython.display as d, tqdm",
+            "%%px --targets 0,1\nbar = ipywidgets.IntProgress(max=60)\ndisplay(bar)\n"
+            "for bar.value in range(61): time.sleep(0.06)",
+            "%%px --targets 0,1\nh = display(d.HTML('<b>0</b>'), display_id='x')\n"
+            "for i in range(61): time.sleep(0.06); h.update(d.HTML(f'<b>{i}</b>'))",
+            "%%px --targets 0,1\nfor i in tqdm.tqdm(range(30)): time.sleep(0.05)",
+        )
+        views = [
+            each["data"][WIDGET_VIEW]["model_id"]
+            for each in widget
+            if WIDGET_VIEW in each.get("data", {})
+        ]
+        states = self.notebook.metadata["widgets"][WIDGET_STATE]["state"]
+        self.assertEqual([states[each]["state"]["value"] for each in views], [60, 60])
+        shown = [each for each in display if each.get("data", {}).get("text/html") == "<b>60</b>"]
+        self.assertEqual(len(shown), 2)
+        result = display[-1]["data"]["text/html"]
+        self.assertNotIn("<b>60</b>", result)
+        bars = re.findall(r"^\[(\d)\] Err\[\d+\]: 100%\|█+\| 30/30", self.text(text), re.M)
+        self.assertEqual(sorted(bars), ["0", "1"])
+        self.align_engines()
+
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
 class MessageTests(InNotebook):

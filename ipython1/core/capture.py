@@ -25,6 +25,7 @@ from ipython1.core.lowlevel import (
     read_at,
     set_high,
 )
+from ipython1.core.terminaltext import rendered
 
 DEFAULT_MAX_BYTES: Final = 8 << 20
 PEEK_BYTES: Final = 256 << 10
@@ -149,6 +150,7 @@ class _Channel:
             tail = _whole_characters(read_at(self.file, self.tail_bytes, end - self.tail_bytes))
             cut = cut_mark(length - self.max_bytes)
             text = head + cut + tail.decode("utf-8", "replace")
+        text = rendered(text)
         self._decoder.reset()
         self.start = self.peeked = self.hole = end
         if end - self.released >= _RELEASE_STEP:
@@ -199,6 +201,8 @@ class OutputCapture:
 
     :ivar original_stdout: a file descriptor of the original standard output, for example for a log.
     :ivar original_stderr: the same for standard error.
+    :ivar ended: how many commands have ended that had printed something.
+    :ivar peeked_in: what this was at the last :meth:`peek`.
 
     Call :meth:`begin`, :meth:`take` and :meth:`finish` only in the thread that runs commands, and :meth:`peek` in any
     thread at any time.  To limit the memory that very long output takes, call :meth:`peek` a few times a second while
@@ -216,6 +220,7 @@ class OutputCapture:
             raise ValueError(f"max_bytes must be at least 1024, not {max_bytes}")
         self._lock = threading.Lock()
         self._closed = False
+        self.ended = self.peeked_in = 0
         self._saved = (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -268,7 +273,8 @@ class OutputCapture:
     def finish(self) -> tuple[str, str]:
         """End a command.
 
-        :returns: what was printed to standard output and to standard error since the last call.
+        :returns: what was printed to standard output and to standard error since the last call; of lines that were
+            written several times, as by progress bars, the last state.
         """
         with self._lock:
             if self._closed:
@@ -276,6 +282,7 @@ class OutputCapture:
             self._out.flush()
             self._err.flush()
             flush_c_streams()
+            self.ended += 1
             return self._out.finish(), self._err.finish()
 
     def peek(self) -> tuple[str, str]:
@@ -286,6 +293,7 @@ class OutputCapture:
             self._out.flush()
             self._err.flush()
             flush_c_stdout()
+            self.peeked_in = self.ended
             return self._out.peek(), self._err.peek()
 
     def close(self) -> None:

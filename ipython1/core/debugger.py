@@ -36,6 +36,9 @@ class NoDebugger(RuntimeError):
 class OutputSource(Protocol):
     """Gives what user code has written and not yet shown."""
 
+    @property
+    def peeked_in(self) -> int: ...
+
     def peek(self) -> tuple[str, str]: ...
 
 
@@ -172,6 +175,11 @@ class SharedOutput:
                 self._show(out + err)
             (more_out, more_err), self._left = self._left, ("", "")
             return more_out + out, more_err + err
+
+    @property
+    def peeked_in(self) -> int:
+        """See :class:`OutputSource`."""
+        return self._source.peeked_in
 
     def bring(self) -> None:
         """Have the next prompt show what was written until now."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 
+from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.results import Displayed, MimeBundle
 
 MAX_DISPLAYED: Final = 1000
@@ -23,11 +24,13 @@ class DisplaySink:
 
     :ivar bundles: the displayed objects, a list ``[data, metadata, display id]`` for each.
     :ivar result: the value of the last expression statement, with its metadata.
+    :ivar live: the same for whoever watches the command.
     """
 
-    __slots__ = ("_bytes", "_clear_next", "_dropped", "bundles", "result")
+    __slots__ = ("_bytes", "_clear_next", "_dropped", "bundles", "live", "result")
 
     def __init__(self) -> None:
+        self.live = LiveDisplays()
         self.bundles: list[list[Any]] = []
         self.result: Displayed | None = None
         self._bytes = 0
@@ -36,6 +39,11 @@ class DisplaySink:
 
     def show(self, data: MimeBundle, metadata: dict[str, Any], display_id: str | None) -> None:
         """Display an object."""
+        if self.live.wanted:
+            self.live.show(data, metadata, display_id)
+        self._keep(data, metadata, display_id)
+
+    def _keep(self, data: MimeBundle, metadata: dict[str, Any], display_id: str | None) -> None:
         self._clear_if_waiting()
         size = sum(len(value) for value in data.values() if isinstance(value, (str, bytes)))
         if len(self.bundles) >= MAX_DISPLAYED or self._bytes + size > MAX_DISPLAYED_BYTES:
@@ -46,13 +54,15 @@ class DisplaySink:
 
     def update(self, data: MimeBundle, metadata: dict[str, Any], display_id: str | None) -> None:
         """Update the object with this ``display_id``; display it if an earlier command had displayed it."""
+        if self.live.wanted:
+            self.live.update(data, metadata, display_id)
         found = False
         for bundle in self.bundles:
             if display_id is not None and bundle[2] == display_id:
                 bundle[0], bundle[1] = data, metadata
                 found = True
         if not found:
-            self.show(data, metadata, display_id)
+            self._keep(data, metadata, display_id)
 
     def set_result(self, data: MimeBundle, metadata: dict[str, Any]) -> None:
         """Set the value of an expression statement."""
@@ -62,6 +72,8 @@ class DisplaySink:
 
     def clear(self, wait: bool) -> None:
         """Forget what was displayed so far; with ``wait``, only once the next object is displayed."""
+        if self.live.wanted:
+            self.live.clear(wait)
         self._clear_next = True
         if not wait:
             self._clear_if_waiting()

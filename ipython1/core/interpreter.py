@@ -17,6 +17,7 @@ from ipython1.core.capture import OutputCapture
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.forks import leave
 from ipython1.core.interrupt import InterruptGate
+from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.planner import Plan, Planner
 from ipython1.core.results import CallOutcome, CommandResult, ResultHistory
 from ipython1.core.shell import open_shell
@@ -94,6 +95,12 @@ class Interpreter:
     def shell(self) -> Any:
         """IPython's shell of the session."""
         return self._shell
+
+    @property
+    def displays(self) -> LiveDisplays:
+        """What running code displays, as it comes."""
+        live: LiveDisplays = self._sink.live
+        return live
 
     @property
     def hidden_names(self) -> dict[str, Any]:

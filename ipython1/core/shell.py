@@ -38,6 +38,8 @@ _ENVIRONMENT: Final = {
     "PAGER": "cat",
     "GIT_PAGER": "cat",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    # Live displays of rich are drawn while they run, as what draws them again is understood (see capture).
+    "TTY_COMPATIBLE": "1",
 }
 """Environment variables for user code and the programs it starts, unless they are already set."""
 

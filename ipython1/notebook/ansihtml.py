@@ -6,6 +6,8 @@ import html
 import re
 from typing import Final
 
+from ipython1.core.terminaltext import rendered
+
 _ESCAPE: Final = re.compile(
     r"\x1b\[(?P<codes>[0-9;:]*)m"  # colours
     r"|\x1b\[[0-?]*[ -/]*[@-~]"  # other control sequences, which move the cursor and the like
@@ -16,31 +18,11 @@ _NAMES: Final = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def overwritten(text: str) -> str:
-    """Return text without what carriage returns and backspaces overwrite."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
-        text = "\n".join(_last_state(line) for line in text.split("\n"))
-    while "\x08" in text:
-        shorter = re.sub(r"[^\x08\n]\x08", "", text)
-        text = shorter if shorter != text else text.replace("\x08", "")
-    return text
-
-
-def _last_state(line: str) -> str:
-    if "\r" not in line:
-        return line
-    shown = ""
-    for part in line.split("\r"):
-        shown = part + shown[len(part) :] if "\x1b" not in part else (part or shown)
-    return shown
-
-
 def text_html(text: str) -> str:
     """Return the HTML of a text; its colours are the classes that Jupyter's themes define for terminals."""
     if not _CONTROL.search(text) and "\r" not in text:
         return html.escape(text, quote=True)
-    text = overwritten(text)
+    text = rendered(text)
     parts: list[str] = []
     style = _Style()
     end = 0

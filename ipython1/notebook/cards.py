@@ -157,3 +157,8 @@ def task_queue_html(
         + (details(f"why {len(reasons)} wait", why) if why else "")
         + "".join(f"<div>{dot(WAITING, each)}</div>" for each in warnings)
     )
+
+
+def progress_html(done: int, total: int, text: str) -> str:
+    """Return a progress bar with text next to it."""
+    return f'<div><progress value="{done}" max="{max(total, 1)}"></progress> {escape(text)}</div>'

@@ -255,6 +255,11 @@ def lines_html(rows: Iterable[tuple[int, Sequence[str]]]) -> str:
     )
 
 
-def progress_html(done: int, total: int, text: str) -> str:
-    """Return a progress bar with text next to it."""
-    return f'<div><progress value="{done}" max="{max(total, 1)}"></progress> {escape(text)}</div>'
+def lines_block_html(text: str) -> str:
+    """Return lines that change, such as progress bars, in characters of the same width."""
+    return f'<div class="ipython1-live">{pre(text, _PRE + "; line-height: 1.2; overflow-x: auto")}</div>'
+
+
+def engine_label_html(engine_id: int) -> str:
+    """Return the label of what an engine displays."""
+    return f'<div style="{_LABEL}"><b>[{escape(engine_id)}]</b></div>'

@@ -1,24 +1,37 @@
-"""Progress bars: one line in a terminal, a bar in a notebook, nothing elsewhere."""
+"""Progress as one line of text: how much is done, the time it takes, and what failed."""
 
 from __future__ import annotations
 
-import sys
-from typing import Any, Final, Protocol, TextIO
+from typing import Final
 
-from ipython1.notebook.frontend import FrontEnd, front_end
-
-WIDTH: Final = 30
-"""Characters of a bar in a terminal."""
+BAR: Final = "{l_bar}{bar:20}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
 
 
-class Bar(Protocol):
-    """Shows progress."""
+def meter(
+    label: str, done: int, total: int, seconds: float, unit: str, failed: int = 0, width: int = 0
+) -> str:
+    """Return a line such as ``map:  42%|████      | 42/100 items [00:12<00:17, 3.4/s, 2 failed]``.
 
-    def show(self, done: int, total: int, seconds: float) -> None:
-        """Update the bar: ``done`` of ``total`` after ``seconds``."""
+    :param label: the text before the numbers.
+    :param done: how many are done.
+    :param total: of how many; 0 if that is not known.
+    :param seconds: the time since the beginning.
+    :param unit: what is counted, in the singular; of engines, no rate is shown.
+    :param failed: how many of those that are done have failed.
+    :param width: characters that it may take at most; 0 for no limit.
+    """
+    from tqdm.std import tqdm  # only when a bar is really shown
 
-    def close(self) -> None:
-        """Stop updating; the last state stays visible."""
+    notes = [f"{done / seconds:.3g}/s"] if done and seconds > 0 and unit != "engine" else []
+    if failed:
+        notes.append(f"{failed} failed")
+    if not total:
+        return f"{label}: {', '.join([f'{done} {unit}s', f'{seconds:.0f} s', *notes])}"
+    units = unit if total == 1 else f"{unit}s"
+    line: str = tqdm.format_meter(
+        done, total, seconds, prefix=label, unit=units, postfix=", ".join(notes), bar_format=BAR
+    )
+    return line if not width or len(line) <= width else describe(label, done, total, seconds, unit)
 
 
 def describe(label: str, done: int, total: int, seconds: float, unit: str = "engine") -> str:
@@ -29,64 +42,3 @@ def describe(label: str, done: int, total: int, seconds: float, unit: str = "eng
 def done_of(done: int, total: int, unit: str) -> str:
     """Return a text such as ``2 of 4 engines done``."""
     return f"{done} of {total} {unit}{'' if total == 1 else 's'} done"
-
-
-class TerminalBar:
-    """A line that is rewritten on each update."""
-
-    def __init__(self, label: str, unit: str, file: TextIO) -> None:
-        self._label = label
-        self._unit = unit
-        self._file = file
-        self._length = 0
-
-    def show(self, done: int, total: int, seconds: float) -> None:
-        filled = WIDTH * done // total if total else 0
-        bar = "#" * filled + "." * (WIDTH - filled)
-        line = f"[{bar}] {describe(self._label, done, total, seconds, self._unit)}"
-        self._file.write("\r" + line.ljust(self._length))
-        self._file.flush()
-        self._length = len(line)
-
-    def close(self) -> None:
-        if self._length:
-            self._file.write("\n")
-            self._file.flush()
-
-
-class NotebookBar:
-    """An HTML bar that is updated in place."""
-
-    def __init__(self, label: str, unit: str) -> None:
-        self._label = label
-        self._unit = unit
-        self._handle: Any = None
-
-    def show(self, done: int, total: int, seconds: float) -> None:
-        from IPython.display import HTML, display
-
-        from ipython1.notebook.html import progress_html
-
-        page = HTML(
-            progress_html(done, total, describe(self._label, done, total, seconds, self._unit))
-        )
-        if self._handle is None:
-            self._handle = display(page, display_id=True)
-        else:
-            self._handle.update(page)
-
-    def close(self) -> None:
-        """Do nothing: the last bar stays displayed."""
-
-
-def make_bar(label: str, unit: str = "engine") -> Bar | None:
-    """Return a bar for this process's front end; None if no user can see it.
-
-    :param label: the text before the numbers.
-    :param unit: what is counted, in the singular.
-    """
-    if front_end() is FrontEnd.NOTEBOOK:
-        return NotebookBar(label, unit)
-    if sys.stderr is not None and sys.stderr.isatty():
-        return TerminalBar(label, unit, sys.stderr)
-    return None

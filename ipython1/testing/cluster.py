@@ -59,6 +59,8 @@ from ipython1.testing.plaininterpreter import PlainInterpreter
 
 
 class _NoOutput:
+    peeked_in = 0
+
     def peek(self) -> tuple[str, str]:
         return "", ""
 

@@ -183,6 +183,8 @@ class _Nothing:
 
 
 class _NoOutput:
+    peeked_in = 0
+
     def peek(self) -> tuple[str, str]:
         return "", ""
 

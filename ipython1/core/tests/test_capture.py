@@ -47,6 +47,14 @@ class OutputTests(CaptureCase):
             print(number)
             self.assertEqual(self.capture.finish(), (f"{number}\n", ""))
 
+    def test_of_bars_the_last_state_is_kept_and_of_everything_else_all(self) -> None:
+        os.write(1, b"dos\r\n\ttab  \n")
+        for number in range(1000):
+            os.write(1, f"\r{number} of 1000".encode())
+            os.write(2, f"\rerr {number}".encode())
+        os.write(1, b"\n  end ")
+        self.assertEqual(self.capture.finish(), ("dos\r\n\ttab  \n999 of 1000\n  end ", "err 999"))
+
     def test_bytes_that_are_no_text(self) -> None:
         os.write(1, b"caf\xe9 \xf0\x9f\n")
         print("\udc80 na\u00efve")

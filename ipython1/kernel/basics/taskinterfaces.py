@@ -170,6 +170,9 @@ class ITaskObserver(Interface):
     def note(text: str) -> None:
         """Learn something about the client's tasks that its user is to know."""
 
+    def output(task_id: int, engine: int, stream: bytes, text: bytes) -> None:
+        """Learn what a task has written to a stream, or displayed, while it runs on an engine."""
+
 
 class IScheduledTask(Interface):
     """A task as a scheduler sees it."""

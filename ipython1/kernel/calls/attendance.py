@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from ipython1.core.interrupt import raised_by_handler
-from ipython1.kernel.basics.error import CompositeError, WaitInterrupted
+from ipython1.kernel.basics.error import WaitInterrupted
 from ipython1.kernel.calls.failedsofar import Announcer, described, engines
-from ipython1.kernel.calls.liveoutput import STREAMS, Key, LiveLines
-from ipython1.kernel.calls.resultlist import ResultList, session_styles
+from ipython1.kernel.calls.liveoutput import Key
+from ipython1.kernel.calls.liveview import LIVE_AFTER, LiveView, Progress, keep_watching
+from ipython1.kernel.calls.waitnotes import away_engines
 from ipython1.kernel.objects import enginewaits
-from ipython1.notebook.frontend import name_of, person_waits, present_moment
-from ipython1.notebook.progress import make_bar
-
-LIVE_AFTER: Final = 1.0
-"""Seconds of waiting after which live output is shown."""
-
-TICK: Final = 0.25
-"""Seconds between checks for incomplete lines."""
-
-ALL_IS_PENDING: Final = "with block=False, the pending result's stdout and stderr have all"
+from ipython1.notebook.frontend import name_of, person_waits
+from ipython1.notebook.livearea import open_area
 
 LEAST_INTERVAL: Final = 0.02
 """Minimum seconds between updates of a progress bar."""
@@ -42,8 +32,7 @@ class Waited(enginewaits.Waited, Protocol):
     @property
     def outputs(self) -> Mapping[int, Mapping[str, Any]]: ...
 
-    @property
-    def unit(self) -> str: ...
+    def count(self) -> tuple[int, int, int, str]: ...
 
     @property
     def progress(self) -> tuple[int, int]: ...
@@ -59,88 +48,14 @@ class Waited(enginewaits.Waited, Protocol):
 
     def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
 
-    def on_output(self, listener: Callable[[int, str, str], None]) -> None: ...
-
-    def remove_output_listener(self, listener: Callable[[int, str, str], None]) -> None: ...
-
     def streams(self) -> list[Key]: ...
 
     def output_since(self, key: Key, position: int) -> tuple[str, int]: ...
 
+    @property
+    def has_widgets(self) -> bool: ...
 
-class LiveView:
-    """Shows the output of a call's engines while it runs."""
-
-    def __init__(self, pending: Waited) -> None:
-        self._pending = pending
-        self._lines = _Lines(ALL_IS_PENDING if pending.prints else "the result has more")
-        self._positions: dict[Key, int] = {}
-
-    def update(self, before: Callable[[], None] = lambda: None) -> None:
-        """Show the output since the last update.
-
-        :param before: called first if there is anything to show.
-        """
-        lines: list[tuple[Key, str]] = []
-        for key in self._pending.streams():
-            text, dropped = self._pending.output_since(key, self._positions.get(key, 0))
-            if text or dropped:
-                self._positions[key] = self._positions.get(key, 0) + dropped + len(text)
-                lines += self._lines.feed(key, text, dropped)
-        lines += self._lines.tick()
-        if lines:
-            before()
-            self._lines.print(lines)
-
-    def finish(self, value: Any) -> None:
-        """End the view; if any output was shown, show the rest too, and record that in the result ``value``."""
-        if not self._lines.used:
-            return
-        self.close({result["id"]: result for result in results_in(value)})
-        shown = self._lines.shown
-        shown.moment = present_moment()
-        if isinstance(value, (ResultList, CompositeError)):
-            value.shown = shown
-
-    def close(self, outputs: Mapping[int, Mapping[str, Any]]) -> None:
-        """Show what was not shown yet of the engines' whole output, by id."""
-        self._lines.close_all(outputs)
-
-
-class _Lines(LiveLines):
-    """Prints lines with the label of their engine.
-
-    :ivar used: whether it has printed any.
-    """
-
-    def __init__(self, more: str) -> None:
-        super().__init__(time.monotonic, more)
-        self._styles = session_styles()
-        self.used = False
-
-    def close_all(self, outputs: Mapping[int, Mapping[str, Any]]) -> None:
-        for engine_id, output in sorted(outputs.items()):
-            for stream in STREAMS:
-                key = (engine_id, stream)
-                self.print(self.close(key, self.shown.rest(*key, output.get(stream, ""))))
-        self.print(self.end())
-
-    def print(self, lines: Iterable[tuple[Key, str]]) -> None:
-        styles = self._styles
-        for (engine_id, stream), line in lines:
-            self.used = True
-            before = styles.before_out if stream == "stdout" else styles.before_err
-            file = sys.stdout if stream == "stdout" else sys.stderr
-            file.write(f"{before}[{engine_id}]{styles.after} {line}\n")
-            file.flush()
-
-
-def show_output(engine_id: int, output: Mapping[str, str], more: str) -> None:
-    """Show the output of one call that is done.
-
-    :param more: where the lines are that are left out, for the marks.
-    """
-    _Lines(more).close_all({engine_id: output})
+    def take_steps(self) -> Sequence[tuple[int, Any]]: ...
 
 
 def show_the_rest(pending: Waited, view: LiveView | None, value: Any) -> None:
@@ -150,24 +65,13 @@ def show_the_rest(pending: Waited, view: LiveView | None, value: Any) -> None:
     :param value: the result or the error.
     """
     if not pending.prints:
+        if view is None and pending.has_widgets and person_waits():
+            view = LiveView(pending, None)
         if view is not None:
             view.finish(value)
     elif person_waits():
         pending.prints = False
-        (view or pending.view or LiveView(pending)).close(pending.outputs)
-
-
-def results_in(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the results of commands that a result or an error of engines contains."""
-    found: list[Any] = []
-    if isinstance(value, ResultList):
-        found = list(value)
-    elif isinstance(value, CompositeError):
-        infos = [getattr(each, "_ipython_engine_info", {}) for each in value.exceptions]
-        found = [*value.results, *(info.get("result") for info in infos)]
-    for result in found:
-        if isinstance(result, dict) and "input" in result:
-            yield result
+        (view or pending.view or LiveView(pending, None)).close(pending.outputs)
 
 
 def attend(pending: Waited, timeout: float | None) -> LiveView | None:
@@ -181,47 +85,39 @@ def attend(pending: Waited, timeout: float | None) -> LiveView | None:
         if not pending.streams_output or not person_waits():
             pending.wait_done(timeout)
             return None
-        deadline = None if timeout is None else time.monotonic() + timeout
-        _wait_a_while(pending, LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER))
-        if pending.done():
+        if _wait_a_while(pending, LIVE_AFTER if timeout is None else min(timeout, LIVE_AFTER)):
             return None
+        left = None if timeout is None else max(timeout - LIVE_AFTER, 0.0)
+        progress = None
+        if pending.count()[3] != "engine":
+            progress = Progress(pending.name, pending.count, LIVE_AFTER)
+        view = LiveView(
+            pending, open_area(), progress, _notes(pending), news=Announcer(pending).news
+        )
         with enginewaits.waiting(pending):
-            return _watch(pending, deadline)
+            if not keep_watching(partial(_wait_a_while, pending), view, left, after=0.0):
+                raise TimeoutError
+        return view
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
 
 
-def _wait_a_while(pending: Waited, seconds: float) -> None:
+def _notes(pending: Waited) -> Callable[[], Sequence[str]]:
+    """Return what tells why a call does not go on."""
+    connection = getattr(pending.client, "_connection", None)
+    if connection is None:
+        return lambda: ()
+    return away_engines(connection.end, connection.reactor, lambda: pending.unfinished).lines
+
+
+def _wait_a_while(pending: Waited, seconds: float | None) -> bool:
+    """Wait for some time; return whether the call is done."""
     try:
         pending.wait_done(seconds)
     except TimeoutError as problem:
         if raised_by_handler(problem):
             raise  # it is the user's
-
-
-def _watch(pending: Waited, deadline: float | None) -> LiveView:
-    changes: SimpleQueue[None] = SimpleQueue()
-    view, announcer = LiveView(pending), Announcer(pending)
-
-    def changed(*_: object) -> None:
-        changes.put(None)
-
-    pending.on_output(changed)
-    pending.add_done_callback(changed)
-    try:
-        while not pending.done():
-            view.update()
-            left = TICK if deadline is None else min(TICK, deadline - time.monotonic())
-            if left <= 0:
-                raise TimeoutError
-            announcer.update()
-            with suppress(Empty):
-                changes.get(timeout=left)
-                while True:
-                    changes.get_nowait()
-    finally:
-        pending.remove_output_listener(changed)
-    return view
+    return pending.done()
 
 
 def watch_progress(pending: Waited, timeout: float | None, interval: float) -> bool:
@@ -230,25 +126,18 @@ def watch_progress(pending: Waited, timeout: float | None, interval: float) -> b
     :returns: whether it is done.
     :raises WaitInterrupted: on Ctrl-C.
     """
-    bar, announcer = make_bar(pending.name, pending.unit), Announcer(pending)
-    begun = time.monotonic()
+    area = open_area()
+    view = None
+    if area is not None:
+        progress = Progress(pending.name, pending.count)
+        view = LiveView(None, area, progress, _notes(pending), news=Announcer(pending).news)
+    pause = max(interval, LEAST_INTERVAL)
     try:
-        while True:
-            over = pending.done()
-            waited = time.monotonic() - begun
-            if bar is not None:
-                announcer.update(bar.close)
-                bar.show(*pending.progress, waited)
-            left = None if timeout is None else timeout - waited
-            if over or (left is not None and left <= 0):
-                return over
-            pause = max(interval, LEAST_INTERVAL)
-            _wait_a_while(pending, pause if left is None else min(pause, left))
+        return keep_watching(
+            partial(_wait_a_while, pending), view, timeout, after=0.0, interval=pause, keep=True
+        )
     except KeyboardInterrupt:
         raise interrupted([pending]) from None
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def wait_for_all(pending_results: Sequence[Any], timeout: float | None) -> int:

@@ -5,8 +5,7 @@ One rank of an MPI program has raised, for instance, and the others wait for it 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from ipython1.core.texts import clip, compress_ids
@@ -59,27 +58,19 @@ class Announcer:
         self._done = 0
         self._told: set[int] = set()
 
-    def update(self, before: Callable[[], None] = lambda: None) -> None:
-        """Write a line for the errors that are new, on the standard error.
-
-        :param before: called first if there are any.
-        """
+    def news(self) -> list[str]:
+        """Return a line for the errors that are new, if there are any."""
         done = self._pending.progress[0]
         if done == self._done:
-            return
+            return []
         self._done = done
         left = self._pending.unfinished
         failures = self._pending.failures()
         new = {each: failures[each] for each in failures.keys() - self._told}
         self._told.update(new)
-        if new and left and sys.stderr is not None:
-            before()
-            text = "; ".join(described(new))
-            print(
-                f"{text}. {self._pending.name} still runs on {engines(left)}",
-                file=sys.stderr,
-                flush=True,
-            )
+        if not new or not left:
+            return []
+        return [f"{'; '.join(described(new))}. {self._pending.name} still runs on {engines(left)}"]
 
 
 def note_failures(rows: Iterable[tuple[int, dict[str, Any]]], calls: Iterable[Failing]) -> None:

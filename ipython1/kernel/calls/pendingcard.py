@@ -20,19 +20,24 @@ class PendingCard:
 
 def _card(pending: Any) -> str:
     # Imported when they are needed, as a client is to be loaded fast.
-    from ipython1.notebook.cards import BAD, GOOD, IDLE, WAITING, card_html, dot, engines_text
-    from ipython1.notebook.html import progress_html
+    from ipython1.notebook.cards import (
+        BAD,
+        GOOD,
+        WAITING,
+        card_html,
+        dot,
+        engines_text,
+        progress_html,
+    )
 
-    done, total = pending.progress
+    done, total, failed_count, unit = pending.count()
     over = pending.done()
     failed = pending.failures()
-    if failed:
-        state = dot(BAD, f"{len(failed)} failed")
+    if failed_count or failed:
+        state = dot(BAD, f"{failed_count or len(failed)} failed")
     else:
-        # The failures of a map of tasks are not known before its result is read.
-        good = GOOD if pending.engine_ids else IDLE
-        state = dot(good if over else WAITING, "finished" if over else "running")
-    bar = progress_html(done, total, done_of(done, total, pending.unit)) if total else ""
+        state = dot(GOOD if over else WAITING, "finished" if over else "running")
+    bar = progress_html(done, total, done_of(done, total, unit)) if total else ""
     rows = [
         ("engines", engines_text(pending.engine_ids) if pending.engine_ids else ""),
         ("not done", "" if over else clip(compress_ids(pending.unfinished), 200)),

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, LOGGER
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from twisted.logger import Logger
 
 from ipython1.checks import check_timeout, is_number
 from ipython1.core.interrupt import raised_by_handler
+from ipython1.core.terminaltext import rendered
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
 from ipython1.kernel.basics.publicmethods import reporting
 from ipython1.kernel.calls.answer import Answer, Signal
-from ipython1.kernel.calls.attendance import LiveView, attend, show_the_rest, watch_progress
+from ipython1.kernel.calls.attendance import attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
 from ipython1.kernel.calls.calls import Reading
 from ipython1.kernel.calls.elements import Elements
-from ipython1.kernel.calls.liveoutput import Key, StreamedText
+from ipython1.kernel.calls.liveoutput import ITEMS, STREAMS, Key, StreamedText
+from ipython1.kernel.calls.livesteps import read_items, read_steps
+from ipython1.kernel.calls.liveview import LiveView
 from ipython1.kernel.calls.pendingcard import PendingCard
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
@@ -35,11 +39,14 @@ from ipython1.kernel.calls.twistedutil import (
     refuse_in_reactor_thread,
 )
 from ipython1.kernel.objects.enginewaits import waiters_of, waiting
-from ipython1.kernel.wire.messages import Outcome
+from ipython1.kernel.wire.messages import OK, Outcome
 from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
 log = Logger()
+
+MOST_STEPS: Final = 2000
+"""Displayed objects and updates that are kept for who waits; the last ones."""
 
 
 class Finish(Protocol):
@@ -113,6 +120,8 @@ class PendingResult(PendingCard, Future[Any], Elements):
         self._dropped = False
         self._output_listeners: list[Callable[[int, str, str], None]] = []
         self._output_texts: dict[Key, StreamedText] = {}
+        self._items: dict[int, tuple[int, int]] = {}
+        self._steps: deque[tuple[int, Any]] = deque(maxlen=MOST_STEPS)
         self.engine_ids: list[int] = []
 
     def __repr__(self) -> str:
@@ -180,6 +189,26 @@ class PendingResult(PendingCard, Future[Any], Elements):
         return len(call.ids) - len(call.unfinished), len(call.ids)
 
     @property
+    def failed_so_far(self) -> int:
+        """How many of those that are done have failed."""
+        call = self._call
+        outcomes = [] if call is None else list(call.outcomes.values())
+        return sum(1 for each in outcomes if each.status != OK)
+
+    def count(self) -> tuple[int, int, int, str]:
+        """Return how many are done, of how many, how many of those have failed, and what is counted.
+
+        Of a map whose output is streamed that are items, else engines.
+        """
+        call = self._call
+        total = 0 if call is None else call.request.item_count
+        if not total or not self.streams_output:
+            return (*self.progress, self.failed_so_far, self.unit)
+        counts = list(self._items.values())
+        done = sum(each for each, _ in counts)
+        return min(done, total), total, sum(failed for _, failed in counts), "item"
+
+    @property
     def unfinished(self) -> list[int]:
         """The ids of the engines that are not done."""
         call = self._call
@@ -219,7 +248,11 @@ class PendingResult(PendingCard, Future[Any], Elements):
         if self.done() and super().exception(0) is None:
             self._decode(super().result(0))
         streamed = dict(self._output_texts)
-        texts = {engine_id: str(text) for (engine_id, of), text in streamed.items() if of == stream}
+        texts = {
+            engine_id: rendered(str(text))
+            for (engine_id, of), text in streamed.items()
+            if of == stream
+        }
         for engine_id, output in self._outputs.items():
             if output.get(stream):
                 texts[engine_id] = output[stream]
@@ -298,6 +331,16 @@ class PendingResult(PendingCard, Future[Any], Elements):
     def output_since(self, key: Key, position: int) -> tuple[str, int]:
         """See :meth:`StreamedText.since <ipython1.kernel.calls.liveoutput.StreamedText.since>`."""
         return self._output_texts[key].since(position)
+
+    @property
+    def has_widgets(self) -> bool:
+        """Whether engines have made widgets that nobody has taken yet."""
+        return any(step["do"] == "open" for _, step in list(self._steps))
+
+    def take_steps(self) -> list[tuple[int, Any]]:
+        """Return what engines have displayed since the last call, with their ids."""
+        steps = self._steps
+        return [steps.popleft() for _ in range(len(steps))]
 
     def wait_done(self, timeout: float | None) -> None:
         """Wait until the call is done, without decoding the result.
@@ -440,6 +483,12 @@ class PendingResult(PendingCard, Future[Any], Elements):
         self._accepted.result()
 
     def _output(self, engine_id: int, stream: str, text: str) -> None:
+        if stream == ITEMS:
+            self._items[engine_id] = read_items(text)
+            return
+        if stream not in STREAMS:
+            self._steps.extend((engine_id, step) for step in read_steps(text))
+            return
         self._output_texts.setdefault((engine_id, stream), StreamedText()).add(text)
         if self._output_listeners:
             call_own(partial(self._tell_output, engine_id, stream, text))

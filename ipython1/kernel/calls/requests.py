@@ -421,7 +421,14 @@ def raw_map(
         return work
 
     return _dealt(
-        MAP, columns, deal, conclude=results.conclude, items=results, stream=stream, prints=True
+        MAP,
+        columns,
+        deal,
+        conclude=results.conclude,
+        items=results,
+        item_count=len(columns[0]),
+        stream=stream,
+        prints=True,
     )
 
 

@@ -29,10 +29,13 @@ class ResultList(list[Any]):
             return self
         if shown.moment is None:
             self.shown = None  # without IPython, moments cannot be told apart: do this only once
-        streams = [
+        streams: list[dict[str, Any]] = [
             {name: shown.rest(item["id"], name, item[name]) for name in STREAMS if name in item}
             for item in self
         ]
+        for item, rest in zip(self, streams, strict=True):
+            if item.get("display"):
+                rest["display"] = shown.undisplayed(item["id"], item["display"])
         return [{**item, **rest} for item, rest in zip(self, streams, strict=True)]
 
     def __repr__(self) -> str:

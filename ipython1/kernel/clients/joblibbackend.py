@@ -38,6 +38,7 @@ from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.futures.arguments import make_preparation
 from ipython1.kernel.futures.executorfuture import EngineFuture
 from ipython1.kernel.futures.executors import EngineExecutor
+from ipython1.kernel.futures.progress import BatchProgress
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.executorcalls import Preparation
 from ipython1.kernel.objects.joblibcalls import Batch, Unlimited
@@ -99,6 +100,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
         self._watched = False
         self._told_unlimited = False
         self._wait: waiting | None = None
+        self._progress: BatchProgress | None = None
         self.parallel: Any = None
 
     def _make_executor(
@@ -178,6 +180,7 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
                 ready.get(block=False)
             except Empty:
                 break
+        self._progress = BatchProgress("joblib", self._count) if self._watched else None
         if self._executor is not None:
             # joblib waits in a loop of its own.
             self._wait = waiting(self._executor)
@@ -185,9 +188,21 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def stop_call(self) -> None:
         """End a call of the ``Parallel``."""
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.close()
         wait, self._wait = self._wait, None
         if wait is not None:
             wait.__exit__(None, None, None)
+
+    def _count(self) -> tuple[int, int]:
+        """Return how many calls are done, and of how many; 0 as long as joblib does not know that."""
+        parallel: Any = self.parallel
+        done = int(getattr(parallel, "n_completed_tasks", 0))
+        total = getattr(parallel, "n_tasks", None)
+        if total is None and getattr(parallel, "_original_iterator", None) is None:
+            total = getattr(parallel, "n_dispatched_tasks", None)
+        return done, int(total or 0)
 
     def submit(self, func: Callable[[], Any], callback: Any = None) -> EngineFuture:
         """Run a batch on an engine."""
@@ -204,7 +219,10 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def retrieve_result_callback(self, out: EngineFuture) -> Any:
         """Return the results of a batch, or raise its error; joblib calls this in a thread of the executor."""
-        if self._watched:
+        progress = self._progress
+        if progress is not None:
+            progress.update([out.show_output] if out.stdout or out.stderr else [])
+        elif self._watched:
             out.show_output()
         value = out.result()
         if not isinstance(value, Unlimited):

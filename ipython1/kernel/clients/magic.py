@@ -22,7 +22,7 @@ from ipython1.kernel.basics.error import (
     KernelError,
     ResultNotCompleted,
 )
-from ipython1.kernel.calls.attendance import results_in
+from ipython1.kernel.calls.liveview import results_in
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.stacklist import NotFinished

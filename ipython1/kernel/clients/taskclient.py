@@ -10,8 +10,9 @@ from typing import Any
 
 from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted, WaitsForever
-from ipython1.kernel.calls.attendance import LiveView, wait_for_all
+from ipython1.kernel.calls.attendance import wait_for_all
 from ipython1.kernel.calls.connect import connect_blocking
+from ipython1.kernel.calls.liveview import keep_watching, progress_view
 from ipython1.kernel.calls.othernames import TASKS
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.twistedutil import (
@@ -20,6 +21,7 @@ from ipython1.kernel.calls.twistedutil import (
     reactor_in_thread,
     refuse_in_reactor_thread,
 )
+from ipython1.kernel.calls.waitnotes import WaitNotes
 from ipython1.kernel.clients.taskcalls import TaskCalls
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask, TaskResult
@@ -29,15 +31,16 @@ from ipython1.kernel.tasks.history import LIMIT, TaskHistory, history_question, 
 from ipython1.kernel.tasks.methods import (
     QueueStatus,
     WaitedTasks,
+    WaitingTasks,
     check_id,
     check_ids,
     chunks,
     split_waits,
     wait_for_room,
 )
+from ipython1.kernel.tasks.obstacles import obstacles
 from ipython1.kernel.tasks.pendingmap import PendingMap
-from ipython1.kernel.tasks.progress import progress_line
-from ipython1.notebook.frontend import name_of, person_waits
+from ipython1.notebook.frontend import name_of
 
 
 class TaskClient(TaskCalls):
@@ -293,11 +296,19 @@ class TaskClient(TaskCalls):
         self, done: threading.Event, waiter: Waiter, total: int, timeout: float | None
     ) -> bool:
         self._connection.end.read_until(done.is_set, timeout)
-        if total == 1 and self.progress is not True:
-            return done.wait(timeout)
-        return progress_line(
-            self.progress, done.wait, lambda: (total - len(waiter.missing), total), timeout
+        tasks = WaitingTasks(self._tasks, waiter, total)
+        single = total == 1 and self.progress is not True
+        view = progress_view(
+            False if single else self.progress,
+            "tasks",
+            tasks.count,
+            notes=self._obstacles(lambda: len(waiter.missing), "task").lines,
+            running=self._tasks.running,
         )
+        return keep_watching(done.wait, view, timeout)
+
+    def _obstacles(self, left: Callable[[], int], unit: str) -> WaitNotes:
+        return obstacles(self._connection.end, self._connection.reactor, left, unit)
 
     # -- the queue
 
@@ -427,17 +438,13 @@ class TaskClient(TaskCalls):
             return pending
         finished = threading.Event()
         pending.add_done_callback(lambda future: finished.set())
-        view = pending.view = LiveView(pending) if person_waits() else None
+        notes = self._obstacles(lambda: pending.items_left, "item").lines
+        running = self._tasks.running
+        view = progress_view(self.progress, "map", pending.count, pending, notes, running)
+        pending.view = view
         try:
             with waiting(pending):
-                progress_line(
-                    self.progress,
-                    finished.wait,
-                    lambda: pending.progress,
-                    None,
-                    what="items",
-                    show=None if view is None else view.update,
-                )
+                keep_watching(finished.wait, view, None)
         except KeyboardInterrupt:
             pending.abort()
             done, total = pending.progress

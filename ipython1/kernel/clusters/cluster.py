@@ -36,6 +36,7 @@ from ipython1.kernel.clusters.monitorprocess import HasMonitor, Monitor
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
+from ipython1.kernel.clusters.startview import start_shown
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl, connect_control
 from ipython1.kernel.host.restorefile import RESTORE_FILE
@@ -207,7 +208,8 @@ class Cluster(LiveCard, BaseCluster):
         self._control = BlockingControl(owned.connection)
         _running.add(self)
         try:
-            outcome = self._control.call("started", None)
+            with start_shown(self._control):
+                outcome = self._control.call("started", None)
             self._check_started(outcome)
             if self.detach:
                 self._control.call("detach")

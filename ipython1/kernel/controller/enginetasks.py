@@ -43,6 +43,9 @@ class Tasks(Protocol):
 
     def now(self) -> float: ...
 
+    def output(self, task_id: int, attempt: int, engine: int, stream: bytes, text: bytes) -> None:
+        """A task has written something while it runs."""
+
     def changed(self) -> None:
         """Something happened; what follows from it is done when this turn is over."""
 
@@ -73,6 +76,7 @@ class EngineFace:
             (taskwire.BEGUN, self._begun),
             (taskwire.GIVEN_BACK, self._given_back),
             (taskwire.DEPENDS, self._depends),
+            (taskwire.TASK_OUTPUT, self._output),
             (frames.PROPERTIES, self._properties),
         ):
             engine.handle(kind, handler)
@@ -274,6 +278,12 @@ class EngineFace:
         self._tasks.machine.running(self.engine.id, task_id, attempt, self._tasks.now())
         self._tasks.observer.engine_changed(self.engine.id)
         self._tasks.changed()
+
+    def _output(self, flags: int, task_id: int, meta: Buffer, payload: Buffer) -> None:
+        size = taskwire.ATTEMPT_SIZE
+        attempt = taskwire.unpack_attempt(meta[:size])
+        stream, text = bytes(meta[size:]), bytes(payload)
+        self._tasks.output(task_id, attempt, self.engine.id, stream, text)
 
     def _given_back(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         runs = taskwire.unpack_keys(payload)

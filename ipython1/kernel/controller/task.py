@@ -92,6 +92,8 @@ class Observer(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def output(self, task_id: int, engine: int, stream: bytes, text: bytes) -> None: ...
+
 
 def settings_from(config: TaskConfig | None, controller: ControllerService) -> TaskSettings:
     """The machine's settings, as the ini file gives them."""
@@ -367,6 +369,17 @@ class TaskController:
                 reasons.setdefault(why, []).append(task_id)
             status["reasons"] = list(reasons.items())
         return status
+
+    def obstacles(self, uuid: bytes) -> dict[str, Any]:
+        return self.machine.survey.obstacles(uuid)
+
+    def output(self, task_id: int, attempt: int, engine: int, stream: bytes, text: bytes) -> None:
+        """A task has written something while it runs, which its client is told."""
+        record = self.machine.tasks.get(task_id)
+        if record is not None and record.attempt == attempt:
+            observer = self._observers.get(record.client.uuid)
+            if observer is not None:
+                observer.output(task_id, engine, stream, text)
 
     # -- carrying out
 

@@ -28,7 +28,7 @@ from ipython1.kernel.wire.tasksync import read_ranges
 
 log = Logger()
 
-AT_ONCE = frozenset(("queue_status",))
+AT_ONCE = frozenset(("queue_status", "obstacles"))
 """Questions that are answered also while the journal cannot be written."""
 
 MOST_OPTIONS = 4096
@@ -79,6 +79,7 @@ class TaskSession:
             "history": self._history,
             "spin": self._tasks.spin,
             "queue_status": self._tasks.queue_status,
+            "obstacles": lambda: self._tasks.obstacles(self._uuid),
         }
 
     def attach(self, link: FrameLink) -> messages.Welcome:
@@ -319,6 +320,11 @@ class TaskSession:
     def note(self, text: str) -> None:
         if self._link is not None:
             self._link.send(taskwire.NOTE, 0, b"", text.encode(errors="replace"))
+
+    def output(self, task_id: int, engine: int, stream: bytes, text: bytes) -> None:
+        if self._link is not None and self._link.has_room:
+            meta = messages.pack_ids((engine,)) + stream
+            self._link.send(taskwire.TASK_OUTPUT, task_id, meta, text)
 
 
 def _understood(link: FrameLink, take: Callable[[Any], None]) -> Callable[[Any], None]:

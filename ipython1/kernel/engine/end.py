@@ -15,8 +15,10 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
+from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.stacks import main_thread_stack
-from ipython1.kernel.engine.enginecommands import EngineCommands, OutputSource
+from ipython1.kernel.engine.enginecommands import EngineCommands
+from ipython1.kernel.engine.liveoutput import LiveOutput, OutputSource
 from ipython1.kernel.engine.worker import Worker
 from ipython1.kernel.host.processusage import own_usage
 from ipython1.kernel.host.turns import turns_of
@@ -37,8 +39,11 @@ EXIT_DELAY = 0.05
 class EngineEnd:
     """The engine's end of the link; lives in the reactor's thread.
 
+    :param output: what user code writes.
+    :param displays: what it displays.
     :param exit_now: ends the process without waiting for user code.
     :ivar handlers: what is done with each kind of frame.
+    :ivar output: what running code has written and displayed.
     :ivar commands: takes the commands.
     :ivar debugged: returns where user code waits for a debugger; empty if it does not.
     :ivar debug: answers the questions of those who debug user code: takes a dict, and gives one or its Deferred.
@@ -52,6 +57,7 @@ class EngineEnd:
         output: OutputSource,
         reactor: Any,
         exit_now: Callable[[], None],
+        displays: LiveDisplays | None = None,
     ) -> None:
         self._worker = worker
         self._reactor = reactor
@@ -60,9 +66,10 @@ class EngineEnd:
         self.outbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
         self.lost: Deferred[str] = Deferred()
         self.stopping = False
-        self.commands = EngineCommands(worker, gate, output, reactor, self.outbox)
         self.debugged: Callable[[], str] = lambda: ""
         self.debug: Callable[[dict[str, Any]], Any] = lambda request: {}
+        self.output = LiveOutput(output, displays or LiveDisplays())
+        self.commands = EngineCommands(worker, gate, self.output, reactor, self.outbox)
         self.holds_of_tasks: Callable[[], tuple[Runs, Runs]] = lambda: ((), ())
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(self.commands.handlers)

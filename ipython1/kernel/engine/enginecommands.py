@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from twisted.logger import Logger
 
 from ipython1.core.interrupt import InterruptGate
-from ipython1.core.texts import shorten
 from ipython1.kernel.basics.error import (
     KernelError,
     MessageSizeError,
@@ -19,7 +18,9 @@ from ipython1.kernel.basics.error import (
     to_wire,
 )
 from ipython1.kernel.engine.commandmemory import Came, CommandMemory, Key
+from ipython1.kernel.engine.liveoutput import STREAM_INTERVAL, LiveOutput
 from ipython1.kernel.engine.worker import Command, Worker
+from ipython1.kernel.objects.mapparts import forget_items
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, copy_of, unpack_reference
 from ipython1.kernel.wire.failurenotes import pack_note
@@ -32,23 +33,11 @@ from ipython1.kernel.wire.payload import Live, split_inline, total_size
 
 log = Logger()
 
-STREAM_INTERVAL: Final = 0.05
-"""Seconds between looks at the output of a running command."""
-
-STREAM_MOST: Final = 60_000
-"""Characters that are sent of what came between two looks; fit into one frame.  The result itself has all of it."""
-
 MOST_HELD: Final = 64 * 2**20
 """Bytes of outcomes that were not confirmed and are held in memory; what comes beyond goes into temporary files."""
 
 INTERRUPT_AGAIN: Final = 0.005
 """Seconds after which an interrupt is tried again for a command that has not begun."""
-
-
-class OutputSource(Protocol):
-    """Gives what a running command has written and not yet shown."""
-
-    def peek(self) -> tuple[str, str]: ...
 
 
 class EngineCommands:
@@ -64,7 +53,7 @@ class EngineCommands:
         self,
         worker: Worker,
         gate: InterruptGate,
-        output: OutputSource,
+        output: LiveOutput,
         reactor: Any,
         outbox: ThreadOutbox,
     ) -> None:
@@ -76,7 +65,7 @@ class EngineCommands:
         self._memory = CommandMemory()
         self._overflow = Overflow()
         self._told: tuple[Key, ...] = ()
-        self._watching: Command | None = None
+        self._streamed: set[Key] = set()
         self._watch_call: Any = None
         self.max_message = 0
         self.handlers: dict[int, KindHandler] = {
@@ -168,7 +157,7 @@ class EngineCommands:
         if not self._memory.arrived(command.key):
             return
         if command.stream:
-            self._watching = command
+            self._streamed.add(command.key)
             if self._watch_call is None:
                 self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
         self._worker.put(command)
@@ -185,8 +174,12 @@ class EngineCommands:
             outcome = Outcome.refused(outcome.engine_id, problem)
         elif size + self._memory.size > MOST_HELD and not isinstance(outcome.buffers, Live):
             outcome = outcome._replace(buffers=self._overflow.put(outcome.buffers))
-        if self._watching is command:
-            self._watching = None
+        if command.stream:
+            self._streamed.discard(command.key)
+            for stream, data in self._output.ended():
+                frame = _output_frame(command, stream, data)
+                self._outbox.post([frame], len(frame))
+        forget_items()
         self._memory.ended(command.key, outcome)
         self._send(command.key, outcome)
 
@@ -235,21 +228,21 @@ class EngineCommands:
     # -- output
 
     def _watch(self) -> None:
-        """Send what the watched command has written since the last look."""
+        """Send what a command that is watched has written since the last look."""
         self._watch_call = None
-        command = self._watching
-        if command is None:
+        if not self._streamed:
             return
-        if self._worker.running is command:
+        command = self._worker.running
+        if command is not None and command.stream:
             _guarded(self._send_new_output, command)
         self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
 
     def _send_new_output(self, command: Command) -> None:
-        for stream, text in zip(("stdout", "stderr"), self._output.peek(), strict=True):
-            if text and self._link is not None:
-                data = shorten(text, STREAM_MOST).encode(errors="replace")
-                meta = command.origin + stream.encode()
-                self._link.send(frames.OUTPUT, command.number, meta, data)
+        link = self._link
+        if link is None or not link.has_room:
+            return  # nothing is lost: the next look finds it
+        for stream, data in self._output.look(command.key, lambda: self._worker.running is command):
+            link.send(frames.OUTPUT, command.number, command.origin + stream.encode(), data)
 
     # -- control
 
@@ -275,6 +268,10 @@ class EngineCommands:
         # A command that has come but not begun cannot be interrupted yet, and must not escape by that.
         if self._memory.is_unfinished(key) and not self._gate.request(key):
             self._reactor.callLater(INTERRUPT_AGAIN, self._interrupt_command, key)
+
+
+def _output_frame(command: Command, stream: str, data: bytes) -> bytes:
+    return frames.pack_frame(frames.OUTPUT, command.number, command.origin + stream.encode(), data)
 
 
 def _inline(told: messages.CommandMeta, number: int, payload: Buffer) -> Command:

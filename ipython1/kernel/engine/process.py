@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.core.capture import OutputCapture
+from ipython1.core.comms import offer_comms
 from ipython1.core.debugger import EngineDebugger
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
@@ -29,6 +30,7 @@ from ipython1.kernel.engine.restoring import restore
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
 from ipython1.kernel.engine.tasks import EngineTasks
+from ipython1.kernel.engine.taskwatch import TaskWatch
 from ipython1.kernel.engine.waits import MainThreadWaits
 from ipython1.kernel.engine.worker import Command, CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
@@ -220,15 +222,18 @@ class EngineProcess:
             handlers,
         )
         self._service.stop = self._worker.stop
+        displays = self._worker.displays = self.interpreter.displays
+        offer_comms(displays)
         self._end = EngineEnd(
-            self._worker, self._gate, self._debugger.output, reactor, self._leave_at_once
+            self._worker, self._gate, self._debugger.output, reactor, self._leave_at_once, displays
         )
         self._offer_debugger()
         self._worker.before_waiting = self._end.read_until
-        self._runner = TaskRunner(self._service)
+        self._runner = TaskRunner(self._service, displays)
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake, handlers
         )
+        self._watch_tasks()
         self._service.before_user_code = self._end.commands.before_user_code
         self._worker.source = self._tasks
         self._waits = MainThreadWaits(self._running, self._tasks.idle, self._end.outbox, reactor)
@@ -237,6 +242,14 @@ class EngineProcess:
         self._service.properties.on_change = self._tasks.properties_changed
         self._hello = _new_hello(wanted_id)
         self._welcome = messages.Welcome()
+
+    def _watch_tasks(self) -> None:
+        def current() -> tuple[int, int] | None:
+            return self._tasks.running_key
+
+        end = self._end
+        watch = TaskWatch(end.output, self._runner, current, end.outbox, self._reactor)
+        self._tasks.watch, self._tasks.ended = watch.begin, watch.ended
 
     def _offer_debugger(self) -> None:
         debugger, reactor = self._debugger, self._reactor

@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any, Final
 
 from ipython1.core.failures import ExceptionRecord, record_exception
+from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.results import CallOutcome
 from ipython1.kernel.basics.error import (
     MessageSizeError,
@@ -24,6 +25,7 @@ from ipython1.kernel.objects.serialize import Loaded, load
 from ipython1.kernel.objects.taskcodec import (
     CLEAR_AFTER,
     CLEAR_BEFORE,
+    LIVE,
     SHARED,
     Kind,
     Partly,
@@ -74,11 +76,13 @@ class TaskRunner:
     """Runs tasks with the engine's session.
 
     :param service: the engine.
+    :param displays: collects what code displays that is watched.
+    :ivar live: whether the client of the present task wants to see its output while it runs.
     :ivar most_bytes: larger results are refused here.
     :ivar note: what is to be told of the last task, if that failed, all of it or in part.
     """
 
-    def __init__(self, service: EngineService) -> None:
+    def __init__(self, service: EngineService, displays: LiveDisplays | None = None) -> None:
         self._service = service
         self._home = service.home
         self._interpreter = service.interpreter
@@ -95,6 +99,8 @@ class TaskRunner:
         self._last: tuple[Bytes, TaskBody | None] = (b"", None)
         self.most_bytes = MOST_BYTES
         self.note: Note | None = None
+        self._displays = displays or LiveDisplays()
+        self.live = False
 
     def add_function(self, digest: bytes, data: bytes) -> None:
         """Get to know a function; from any thread."""
@@ -169,6 +175,7 @@ class TaskRunner:
                 if len(payload) <= _SHORT:
                     self._last = (payload, task)
             kind, flags, _, _, push = task
+            self.live = self._displays.wanted = bool(flags & LIVE)
             if flags & CLEAR_BEFORE:
                 self._service.reset()
             if push:

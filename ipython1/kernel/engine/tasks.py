@@ -60,17 +60,14 @@ LONG: Final = 4
 """A run that was there at so many looks is reported.  The thread that runs tasks waits for the network after each such
 run, so that it is certain which run a process died of; shorter ones are not worth it."""
 
-STOP_AGAIN: Final = 0.01
-"""Seconds after which a run that was just beginning is interrupted again."""
+STOP_AGAIN: Final = 0.01  # seconds after which a run that was just beginning is interrupted again
 
 DEPEND_LIMIT: Final = 5.0
 """Seconds that a dependency function may take; then it is interrupted, which means no."""
 
-MOST_OF_PROBLEM: Final = 300
-"""Characters that are told of what a dependency function raised."""
+MOST_OF_PROBLEM: Final = 300  # characters that are told of what a dependency function raised
 
-SYNC_LIMIT: Final = 1.0
-"""Seconds that the main thread waits at most for the reactor's thread to send something."""
+SYNC_LIMIT: Final = 1.0  # seconds that the main thread waits at most for something to be sent
 
 
 Key: TypeAlias = tuple[int, int]
@@ -90,6 +87,7 @@ class EngineTasks:
     :param reactor: calls things in its own thread (``callFromThread``, ``callLater``).
     :param wake: wakes the main thread.
     :param handlers: the signal handlers of user code, which run only while it does.
+    :ivar watch: called in the reactor's thread with a long run, and ``ended`` in the main thread with each at its end.
     """
 
     def __init__(
@@ -127,6 +125,8 @@ class EngineTasks:
         self._last_look: Key | None = None
         self._looks = 0
         self.properties_version = 0
+        self.watch: Callable[[Key | None], object] = bool
+        self.ended: Callable[[Key], object] = bool
         self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {
             taskwire.RUN: self._run_received,
             taskwire.FUNCTION: self._function_received,
@@ -174,6 +174,7 @@ class EngineTasks:
         finally:
             gate.current = None
         self._handlers.task_ended()
+        self.ended(key)
         # It has ended before it stops being current, so that a greeting names it at any time.
         now = self._add((key[0], key[1], status, duration, result))
         self._current = None
@@ -293,6 +294,7 @@ class EngineTasks:
         later = self._reactor.callLater
         later(0, lambda: later(0, written.set))
         self._look_soon()
+        self.watch(self._current)
 
     def _look_soon(self) -> None:
         if self._look is None:
@@ -310,6 +312,7 @@ class EngineTasks:
             self.idle()
             if self._looks >= LONG:
                 self._reported = run
+                self.watch(run)
                 if self._link is not None:
                     self._link.send_packed(*_begun(run))
         if (run is not None and run is not self._reported) or self._waiting:

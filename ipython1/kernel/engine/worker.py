@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from ipython1.core.failures import ExceptionRecord, record_exception
 from ipython1.core.interrupt import InterruptGate, has_other_handlers
+from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.stacks import has_other_threads
 from ipython1.core.texts import short_repr
 from ipython1.core.userhandlers import UserHandlers
@@ -141,6 +142,7 @@ class Worker:
     :param handlers: the signal handlers of user code, which run only while it does, or while this waits.
     :ivar before_waiting: called in the main thread when there is nothing to do, with what tells whether there is
         something again; may read from the connection until then.
+    :ivar displays: collects what code displays that is watched.
     :ivar running: the command that runs.
     :ivar busy: whether a command or a task may be running.
     """
@@ -163,6 +165,7 @@ class Worker:
         self._stopping = False
         self._away = False
         self.source: WorkSource | None = None
+        self.displays = LiveDisplays()
         self.running: Command | None = None
         self.running_since = 0.0
         self.busy = False
@@ -254,6 +257,7 @@ class Worker:
     def _run(self, command: Command) -> None:
         self._told_late = False
         self.running = command
+        self.displays.wanted = command.stream
         try:
             self.running_since = monotonic()
             with self._gate.running(command.key):

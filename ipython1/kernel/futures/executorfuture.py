@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import WaitInterrupted
-from ipython1.kernel.calls.attendance import show_output
 from ipython1.kernel.calls.awaited import call_back
+from ipython1.kernel.calls.liveview import show_output
 from ipython1.kernel.calls.twistedutil import (
     in_reactor_thread,
     reactor_in_thread,
@@ -134,6 +134,8 @@ class EngineFuture(Future):
     The result is unpickled once, in the first thread that reads it.  Callbacks run in a thread of the executor.  A
     future can also be awaited in asyncio, where an exception that the event loop would take as a signal of its own
     (``StopIteration``, ``CancelledError``, ``KeyboardInterrupt``, ``SystemExit``) is the cause of a ``RuntimeError``.
+
+    :ivar calls: how many calls of a map it stands for.
     """
 
     interrupted_text: ClassVar[str] = CALL_GOES_ON
@@ -148,6 +150,7 @@ class EngineFuture(Future):
         self._reading = threading.Lock()
         self._answer: Answer | None = None
         self._shown = False
+        self.calls = 1
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "not finished"

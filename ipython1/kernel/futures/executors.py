@@ -29,6 +29,7 @@ from ipython1.kernel.basics.error import (
     InvalidEngineID,
     NoEnginesRegistered,
     SerializationError,
+    WaitInterrupted,
 )
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
@@ -50,6 +51,7 @@ from ipython1.kernel.futures.executorfuture import (
     was_remote,
 )
 from ipython1.kernel.futures.items import ExecutorItems, failed
+from ipython1.kernel.futures.progress import MapProgress
 from ipython1.kernel.futures.taskfuture import TaskFuture
 from ipython1.kernel.objects.daskcalls import adapted
 from ipython1.kernel.objects.enginewaits import waiting
@@ -202,7 +204,8 @@ class EngineExecutor(Executor):
         except BaseException:
             self._cancel(futures)
             raise
-        return self._values(futures, submitted, end)
+        total = sum(map(_size, futures)) if buffersize is None else 0
+        return self._values(futures, submitted, end, MapProgress(futures, total, _size))
 
     def _submissions(
         self, fn: Callable[..., Any], rows: Iterator[Sequence[Any]], chunksize: int
@@ -213,15 +216,22 @@ class EngineExecutor(Executor):
                 yield self.submit(fn, *args)
         else:
             while chunk := list(itertools.islice(rows, chunksize)):
-                yield self.submit(run_chunk, fn, chunk)
+                future = self.submit(run_chunk, fn, chunk)
+                future.calls = len(chunk)
+                yield future
 
     def _values(
-        self, futures: deque[EngineFuture], submitted: Iterator[EngineFuture], end: float | None
+        self,
+        futures: deque[EngineFuture],
+        submitted: Iterator[EngineFuture],
+        end: float | None,
+        progress: MapProgress,
     ) -> Iterator[Any]:
         # Neither this frame nor the futures keep a value that the caller has got, or an exception.
         try:
             while futures:
                 futures.extend(itertools.islice(submitted, 1))
+                self._show(progress, futures, end)
                 values, failure = self._take(futures, end)
                 while values:
                     yield values.pop()
@@ -229,6 +239,16 @@ class EngineExecutor(Executor):
                     raise _rebuild(failure)
         finally:
             self._cancel(futures)
+
+    @staticmethod
+    def _show(progress: MapProgress, futures: deque[EngineFuture], end: float | None) -> None:
+        """Show progress while the next value is waited for."""
+        if reactor_in_thread.trouble():
+            return
+        try:
+            progress.wait(futures[0], None if end is None else end - time.monotonic())
+        except KeyboardInterrupt:
+            raise WaitInterrupted(CALL_GOES_ON) from None
 
     def _take(
         self, futures: deque[EngineFuture], end: float | None
@@ -458,6 +478,12 @@ def _release(completions: Completions, items: ExecutorItems) -> None:
     """Release the resources of an executor that is no longer used, after its last call."""
     if not reactor_in_thread.trouble():
         completions.when_idle(items.release)
+
+
+def _size(future: Any) -> int:
+    """Return how many calls of a map a future stands for."""
+    calls: int = future.calls
+    return calls
 
 
 def _rebuild(failure: ExceptionRecord) -> BaseException:

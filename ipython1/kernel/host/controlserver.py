@@ -56,7 +56,7 @@ class ControlConnection(Protocol):
     def _take(self, request: dict[str, Any]) -> None:
         number, do = request.pop("id", 0), str(request.pop("do", ""))
         if do == "watch":
-            self.watching = True
+            self.watching = bool(request.get("on", True))
             self.send({"id": number, "value": None})
             return
         if do == "detach":

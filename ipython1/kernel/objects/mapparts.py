@@ -56,6 +56,25 @@ class MapPart(NamedTuple):
         return None if self.stopped is None else exception_of(self.stopped)
 
 
+_present: tuple[list[Any], dict[int, ItemFailure]] | None = None
+"""What came of the items of the part that is worked on, or was last."""
+
+
+def count_items() -> tuple[int, int] | None:
+    """Return how many items of the present part are done, and how many of those failed; None without a part.
+
+    From any thread.
+    """
+    present = _present
+    return None if present is None else (len(present[0]), len(present[1]))
+
+
+def forget_items() -> None:
+    """Forget the present part, which is done."""
+    global _present
+    _present = None
+
+
 def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> MapPart:
     """Call ``function`` for each item, in a plain loop: whatever it raises, that item alone fails.
 
@@ -64,6 +83,8 @@ def map_items(function: Callable[..., Any], parts: Sequence[Any]) -> MapPart:
     __tracebackhide__ = True
     values: list[Any] = []
     failures = _Failures()
+    global _present
+    _present = (values, failures)
     add = values.append
     try:
         if len(parts) == 1:

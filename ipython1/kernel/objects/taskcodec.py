@@ -35,6 +35,9 @@ _new_tuple: Final = tuple.__new__
 CLEAR_BEFORE: Final = 1
 CLEAR_AFTER: Final = 2
 SHARED: Final = 4
+LIVE: Final = 8
+"""Somebody may want to see what it writes while it runs."""
+
 """The function is of one map, whose calls on an engine share it with all that it brings along."""
 
 NO_ARGUMENTS: Final = pickle.dumps((), 5)
@@ -307,6 +310,19 @@ def output_of(data: Bytes) -> tuple[str, str]:
     _, one, two = _RESULT.unpack_from(data, 0)
     first = _RESULT.size + one
     return _text(data[_RESULT.size : first]), _text(data[first : first + two])
+
+
+def failed_among(data: Bytes) -> int:
+    """How many of a group of items have failed, of the payload of a result of success; rebuilds none of them."""
+    if not data or data[:2] == _PICKLE:
+        return 0
+    flags, one, two = _RESULT.unpack_from(data, 0)
+    if not flags & _ITEMS:
+        return 0
+    body = data[_RESULT.size + one + two :]
+    if flags & _DISPLAY:
+        body, _ = unpack_object(body)
+    return sum(1 for good, _ in unpack_object(body) if not good)
 
 
 def _text(data: Bytes) -> str:

@@ -33,9 +33,11 @@ from ipython1.kernel.calls.clientlink import CLOSED, ClientEnd
 from ipython1.kernel.tasks.deliveries import Deliveries
 from ipython1.kernel.tasks.outbox import Outbox
 from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in, refused_result
+from ipython1.kernel.tasks.runningoutput import RunningOutput
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.messages import unpack_ids
 from ipython1.kernel.wire.tasksync import ResyncAnswer, ranges_of
 
 log = Logger()
@@ -81,6 +83,7 @@ class ClientTasks:
 
     :param end: the client's connection.
     :param reactor: calls functions in its thread (``callFromThread``, ``callLater``).
+    :ivar running: what tasks write while they run.
     :ivar submit: puts a task into the outbox; see :meth:`Outbox.submit`.
     """
 
@@ -96,6 +99,7 @@ class ClientTasks:
         self._flushing: list[tuple[int, Deferred[None]]] = []
         self.results = ResultBook()
         self._failed: deque[int] = deque(maxlen=FAILED_MOST)
+        self.running = RunningOutput()
         self.submit = self._outbox.submit
         self.borrow = self._outbox.borrow
         self.release = self._outbox.release
@@ -104,6 +108,7 @@ class ClientTasks:
         end.handlers[taskwire.DONE] = deliveries.received
         end.handlers[taskwire.CREDIT] = self._credit_received
         end.handlers[taskwire.NOTE] = self._note_received
+        end.handlers[taskwire.TASK_OUTPUT] = self._output_received
         end.on_lost.append(self._lost)
         end.others_wait.append(self._something_waits)
 
@@ -272,6 +277,10 @@ class ClientTasks:
     def _note_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         write_notice(str(payload, errors="replace"))
 
+    def _output_received(self, flags: int, task_id: int, meta: Buffer, payload: Buffer) -> None:
+        engine_id, stream = unpack_ids(meta[:4])[0], bytes(meta[4:]).decode()
+        self.running.add(task_id, engine_id, stream, bytes(payload).decode(errors="replace"))
+
     def _tell_flushed(self) -> None:
         if self._flushing:
             first = self._outbox.first_open
@@ -322,6 +331,7 @@ class ClientTasks:
         places = places_in(data, self._failed)
         with self._lock:
             new = self.results.add(data, places)
+            self.running.forget(new)
             waiters = list(self._waiters)
         for waiter in waiters:
             waiter.done(new)

@@ -43,10 +43,10 @@ from ipython1.kernel.objects.taskoptions import (
     options_of,
 )
 from ipython1.kernel.objects.watch import Watch
+from ipython1.kernel.tasks.runningoutput import flags_of, live_flag
 from ipython1.kernel.tasks.taskparts import (
     few_words,
     first_line,
-    flags_of,
     packed_push,
     what_runs_like,
     without_client_parts,
@@ -102,7 +102,7 @@ class Packed:
     @property
     def map_flags(self) -> int:
         """The flags of the map's tasks."""
-        return 0 if self.steady else SHARED
+        return live_flag() | (0 if self.steady else SHARED)
 
 
 class Encoded(NamedTuple):

@@ -34,8 +34,8 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     describe_exception,
 )
-from ipython1.kernel.calls.attendance import show_output
 from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.liveview import show_output
 from ipython1.kernel.calls.sequences import check_sequences
 from ipython1.kernel.objects.frozen import Freezer, Frozen
 from ipython1.kernel.objects.mapparts import show_item

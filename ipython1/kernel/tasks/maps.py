@@ -23,14 +23,14 @@ from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.sequences import check_sequences, is_array
 from ipython1.kernel.objects.frozen import Freezer, Frozen
 from ipython1.kernel.objects.mapparts import show_item
-from ipython1.kernel.objects.taskcodec import output_of
+from ipython1.kernel.objects.taskcodec import failed_among, output_of
 from ipython1.kernel.objects.taskoptions import TaskOptions, check_options
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import TaskEncoder
 from ipython1.kernel.tasks.mapvalues import MapValues
 from ipython1.kernel.tasks.methods import REFUSED
 from ipython1.kernel.wire.frames import Bytes
-from ipython1.kernel.wire.taskwire import DONE_HEAD
+from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 from ipython1.kernel.wire.waits import Needs
 
 GROUP = 0.010
@@ -115,6 +115,8 @@ class MapRun:
     Everything that the tasks have in common is packed when it is created, in the caller's thread.
 
     :param waits: whether the caller waits until the map is done; if not, the items are copied.
+    :ivar completed: how many items are done.
+    :ivar failed: how many of those have failed.
     :ivar finished: a Deferred that fires with this object once all results have arrived.
     :ivar values: what has arrived.
     :ivar seconds: for how long engines have run the items that are done.
@@ -142,7 +144,7 @@ class MapRun:
             freezer = Freezer()
             columns = [freezer.column(column[: self.total]) for column in columns]
         self._columns = columns
-        self.completed = 0
+        self.completed = self.failed = 0
         self.finished: Deferred[MapRun] = Deferred()
         self.on_output: Callable[[int, str, str], None] | None = None
         self._written: list[tuple[int, int, dict[str, str]]] = []
@@ -209,6 +211,7 @@ class MapRun:
         if isinstance(problem.__cause__, SerializationError):
             problem = problem.__cause__  # from the time of the call
         self.completed += 1
+        self.failed += 1
         self.values.fail(start, problem)
 
     def _has_room(self) -> None:
@@ -247,6 +250,7 @@ class MapRun:
             self._note_output(group, head[3], data[offset + DONE_HEAD.size :][: head[1]])
         self._plan.done(group.start, group.stop, head[7])
         self.seconds += head[7]
+        self.failed += _failed_items(head[2], group, data[offset + DONE_HEAD.size :][: head[1]])
         self.completed += group.stop - group.start
         self.values.add(group.start, group.stop, data, offset)
 
@@ -329,6 +333,13 @@ class MapRun:
             return show_item([item.value() if isinstance(item, Frozen) else item for item in items])
         except Exception:  # the user's own objects may do anything
             return ""
+
+
+def _failed_items(status: int, group: _Group, payload: Bytes) -> int:
+    """Return how many items of a group that is done have failed."""
+    if status != Status.OK:
+        return group.stop - group.start
+    return failed_among(payload)
 
 
 def columns_of(sequences: Sequence[Any]) -> list[Any]:

@@ -151,6 +151,34 @@ class WaitedTasks:
         self._waiter.fail(problem)
 
 
+class WaitingTasks:
+    """How far a wait for tasks is.
+
+    :param waiter: waits for them.
+    :param total: how many there are.
+    """
+
+    def __init__(self, tasks: ClientTasks, waiter: Waiter, total: int) -> None:
+        self._results = tasks.results
+        self._waiter = waiter
+        self._total = total
+        self._left = list(waiter.missing)
+        self._failed = 0
+
+    def count(self) -> tuple[int, int, int, str]:
+        """Return how many are done, of how many, how many of those failed since the wait began, and ``task``."""
+        missing = set(self._waiter.missing)  # a copy, as the reactor's thread changes it
+        for task_id in self._left:
+            if task_id not in missing and self._has_failed(task_id):
+                self._failed += 1
+        self._left = [each for each in self._left if each in missing]
+        return self._total - len(missing), self._total, self._failed, "task"
+
+    def _has_failed(self, task_id: int) -> bool:
+        place = self._results.get(task_id)
+        return place is not None and DONE_HEAD.unpack_from(*place)[2] != Status.OK
+
+
 class WaitedRoom(WaitedTasks):
     """Room for more tasks, which any task makes that ends.
 

@@ -34,7 +34,7 @@ class PendingMap(PendingResult):
     its call failed.
     """
 
-    unit = "call"
+    unit = "item"
 
     _run: MapRun
     _begun = 0.0
@@ -188,6 +188,18 @@ class PendingMap(PendingResult):
     def progress(self) -> tuple[int, int]:
         """The number of items that are done, and of all items."""
         return self._run.completed, self._run.total
+
+    @property
+    def failed_so_far(self) -> int:
+        return self._run.failed
+
+    @property
+    def items_left(self) -> int:
+        """How many items are not done."""
+        return self._run.total - self._run.completed
+
+    def count(self) -> tuple[int, int, int, str]:
+        return self._run.completed, self._run.total, self._run.failed, self.unit
 
     @property
     def stdout(self) -> str:  # type: ignore[override]

@@ -9,9 +9,9 @@ from typing import Any, Final
 from ipython1.checks import check_settable
 from ipython1.core.texts import clean_text, type_name
 from ipython1.kernel.objects.taskchecks import check_push, pull_names
-from ipython1.kernel.objects.taskcodec import CLEAR_AFTER, CLEAR_BEFORE, Section, object_section
+from ipython1.kernel.objects.taskcodec import Section, object_section
 from ipython1.kernel.objects.taskobjects import BaseTask, MapTask, StringTask
-from ipython1.kernel.objects.taskoptions import TaskOptions, options_of
+from ipython1.kernel.objects.taskoptions import options_of
 
 _STEPS: Final = ("pre_task", "submit_task", "post_task")
 
@@ -35,12 +35,6 @@ def what_runs_like(kind: type) -> type:
         ):
             return base
     return kind
-
-
-def flags_of(options: TaskOptions) -> int:
-    return (CLEAR_BEFORE if options.clear_before else 0) | (
-        CLEAR_AFTER if options.clear_after else 0
-    )
 
 
 def packed_push(task: Any) -> Section:

@@ -27,6 +27,9 @@ kind               from, to               ident            says
                    engine
 ``DEPENDS``        engine, controller     version          meta: digest, answer, and what it raised
 ``SAFE``           controller, engine     row              all results up to this row are safe; forget them
+``TASK_OUTPUT``    engine, controller     task id          meta: attempt, name of a stream; payload: what it has
+                                                           written while it runs
+``TASK_OUTPUT``    controller, client     task id          the same, with the engine's id instead of the attempt
 =================  =====================  ===============  ==========================================================
 
 With the flag ``frames.BULK`` the meta part of ``SUBMIT``, ``RUN``, ``RESULTS`` and ``DONE`` begins with what is else
@@ -71,6 +74,7 @@ GIVEN_BACK: Final = 63
 DEPENDS: Final = 65
 FORGET: Final = 66
 SAFE: Final = 67
+TASK_OUTPUT: Final = 72
 
 DIGEST_SIZE: Final = 16
 NO_DIGEST: Final = bytes(DIGEST_SIZE)
@@ -627,6 +631,9 @@ def unpack_credit(meta: Buffer) -> tuple[int, int]:
         raise ProtocolError("a credit is malformed")
     tasks, size = _CREDIT.unpack(meta)
     return tasks, size
+
+
+ATTEMPT_SIZE: Final = _ATTEMPT.size
 
 
 def pack_attempt(attempt: int) -> bytes:

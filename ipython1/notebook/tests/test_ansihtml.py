@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.notebook.ansihtml import overwritten, text_html
+from ipython1.notebook.ansihtml import text_html
 
 
 class TextTests(SynchronousTestCase):
@@ -35,4 +35,4 @@ class TextTests(SynchronousTestCase):
             ("\b\bx", "x"),
             ("plain", "plain"),
         ):
-            self.assertEqual(overwritten(text), shown, repr(text))
+            self.assertEqual(text_html(text), shown, repr(text))

@@ -10,8 +10,8 @@ from ipython1.kernel.basics.error import CompositeError
 from ipython1.notebook.html import (
     bundle_html,
     error_html,
+    lines_block_html,
     lines_html,
-    progress_html,
     results_html,
     table_html,
 )
@@ -110,8 +110,5 @@ class OtherTests(SynchronousTestCase):
         self.assertIn(">idle</td>", html)
         self.assertIn("  &lt;stack&gt;\nmore</pre>", html)
 
-    def test_progress(self) -> None:
-        self.assertIn(
-            '<progress value="1" max="4"></progress> &lt;f&gt;', progress_html(1, 4, "<f>")
-        )
-        self.assertIn('max="1"', progress_html(0, 0, ""))
+    def test_lines_that_change(self) -> None:
+        self.assertIn("a &lt;b&gt;\n c</pre>", lines_block_html("a <b>\n \x1b[31mc\x1b[0m"))

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ipython1.core.capture import cut_mark
 from ipython1.core.texts import shorten
 from ipython1.kernel.calls.liveoutput import (
+    BLOCK_STEADY_AFTER,
     LINES_OF_ALL,
     LINES_OF_ONE,
     MAX_LINE,
@@ -71,14 +72,57 @@ class LiveLinesTests(SynchronousTestCase):
         self.assertEqual(list(self.lines.tick()), [])
         self.clock.advance(PARTIAL_AFTER / 2)
         self.assertEqual(list(self.lines.tick()), [(OUT, "so far...")])
-        self.assertEqual(self.fed(OUT, " done\n"), [" done"])
+        self.assertEqual(self.fed(OUT, " done\n"), ["so far... done"])
 
     def test_progress_bars_show_their_last_state(self) -> None:
         self.assertEqual(self.fed(OUT, "10%\r20%\r"), [])
         self.clock.advance(PARTIAL_AFTER)
         self.assertEqual(list(self.lines.tick()), [(OUT, "20%")])
-        self.assertEqual(self.fed(OUT, "30%\r99%\n"), ["99%"])
+        self.clock.advance(PARTIAL_AFTER)
+        self.assertEqual(list(self.lines.tick()), [])
+        self.assertEqual(self.fed(OUT, "30%\r99%\n"), [])
+        self.clock.advance(BLOCK_STEADY_AFTER)
+        self.assertEqual(list(self.lines.tick()), [(OUT, "99%")])
         self.assertEqual(self.fed(OUT, "\r\n"), [""])
+        self.assertEqual(self.lines.shown.rest(*OUT, "99%\n\r\nmore"), "more")
+
+    def test_bars_of_several_engines_move(self) -> None:
+        """Nested bars, and blocks that are drawn again, are not final before they are at rest."""
+        lines = LiveLines(self.clock.seconds, hints=False)
+        self.assertEqual(
+            list(lines.feed(OUT, "start\n\router 1\n\rinner 5\x1b[A")), [(OUT, "start")]
+        )
+        self.assertEqual(list(lines.feed(OTHER, "\x1b[?25lone\ntwo")), [])
+        self.clock.advance(BLOCK_STEADY_AFTER / 2)
+        list(lines.feed(OUT, "\router 2\n\rinner 0\x1b[A"))
+        list(lines.feed(OTHER, "\r\x1b[2K\x1b[1A\x1b[2KONE\nTWO"))
+        self.clock.advance(BLOCK_STEADY_AFTER / 2)
+        self.assertEqual(list(lines.tick()), [])
+        self.assertEqual(
+            lines.moving(), [(OUT, "outer 2"), (OUT, "inner 0"), (OTHER, "ONE"), (OTHER, "TWO")]
+        )
+        final = list(lines.feed(OUT, "\n\r       \r\x1b[A\n"))
+        final += lines.feed(OTHER, "\n\x1b[?25h")
+        self.clock.advance(BLOCK_STEADY_AFTER)
+        final += lines.tick()
+        self.assertEqual(final, [(OUT, "outer 2"), (OTHER, "ONE"), (OTHER, "TWO")])
+        self.assertEqual(lines.moving(), [])
+        self.assertEqual(lines.shown.rest(*OUT, "start\nouter 2\nend\n"), "end\n")
+        self.assertEqual(lines.shown.rest(*OTHER, "ONE\nTWO\n"), "")
+
+    def test_a_final_line_that_changes_is_shown_again(self) -> None:
+        self.assertEqual(self.fed(OUT, "one\ntwo\n"), ["one", "two"])
+        self.assertEqual(self.fed(OUT, "\x1b[2A\rONE"), [])
+        self.assertEqual(self.lines.shown.rest(*OUT, "ONE\ntwo\n"), "ONE\ntwo\n")
+        self.fed(OUT, "\n\n")
+        self.clock.advance(BLOCK_STEADY_AFTER)
+        self.assertEqual(list(self.lines.tick()), [(OUT, "ONE"), (OUT, "two")])
+        self.assertEqual(self.lines.shown.rest(*OUT, "ONE\ntwo\nthree\n"), "three\n")
+
+    def test_what_does_not_fit_what_was_shown_is_shown_whole(self) -> None:
+        """A piece of live output that gets lost must not make the end of the output wrong."""
+        self.fed(OUT, "a\nc\n")
+        self.assertEqual(self.lines.shown.rest(*OUT, "a\nb\nc\nd\n"), "a\nb\nc\nd\n")
 
     def test_giants_are_shortened(self) -> None:
         (line,) = self.fed(OUT, "x" * 10 * MAX_LINE + "\n")

@@ -24,6 +24,7 @@ from typing import Any
 import numpy
 from twisted.internet import reactor
 
+from ipython1.core.terminaltext import rendered
 from ipython1.kernel import client
 from ipython1.kernel.basics.error import (
     ClientError,
@@ -38,16 +39,14 @@ from ipython1.kernel.basics.error import (
     SerializationError,
     WaitInterrupted,
 )
-from ipython1.kernel.calls import attendance
+from ipython1.kernel.calls import attendance, liveview
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.resultlist import ResultList
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread
-from ipython1.kernel.clients import taskclient
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.kernel.clients.taskclient import TaskClient
 from ipython1.kernel.objects.taskobjects import MapTask
-from ipython1.kernel.tasks import progress as taskprogress
 from ipython1.kernel.wire import messages
 from ipython1.testing import InMemoryCluster, ReactorPump
 
@@ -684,7 +683,7 @@ class TaskMapTest(BlockingTaskCase):
         shown = io.StringIO()
         with (
             unittest.mock.patch.object(attendance, "person_waits", lambda: True),
-            unittest.mock.patch.object(taskclient, "person_waits", lambda: True),
+            unittest.mock.patch.object(liveview, "person_waits", lambda: True),
             contextlib.redirect_stdout(shown),
         ):
             self.tc.map(lambda x: print("item", x, end=""), range(3))
@@ -733,11 +732,12 @@ class TaskInterruptTest(BlockingTaskCase):
         self.tc.progress = True
         shown = io.StringIO()
         with (
-            unittest.mock.patch.object(taskprogress, "SHOW_AFTER", 0.0),
+            unittest.mock.patch.object(liveview.keep_watching, "__defaults__", (0.0, 0.05, False)),
             contextlib.redirect_stderr(shown),
         ):
             said = self.interrupt(lambda: self.tc.map(abs, range(20)), shown.getvalue)
-        self.assertIn("0 of 20 items done", shown.getvalue())
+        self.assertIn("0/20 items", shown.getvalue())
+        self.assertEqual(rendered(shown.getvalue()).strip(), "")
         self.assertEqual(
             said, "KeyboardInterrupt: the map was aborted when 0 of 20 items were done"
         )

@@ -35,7 +35,6 @@ from ipython1.kernel.objects.taskobjects import (
 )
 from ipython1.kernel.tasks import outbox, sentfunctions
 from ipython1.kernel.tasks.maps import MapPlan
-from ipython1.kernel.tasks.progress import describe, progress_line
 from ipython1.kernel.wire import bulk, frames
 from ipython1.testing import InMemoryCluster
 
@@ -661,40 +660,3 @@ class MapTests(SynchronousTestCase):
         self.assertLess(len(groups(0.00001)), 100)
         self.assertEqual(set(groups(0.02)), {1})
         self.assertLessEqual(max(groups(0.002)), 5)
-
-
-class ProgressTests(SynchronousTestCase):
-    """The line for people who wait."""
-
-    def test_the_line(self) -> None:
-        self.assertEqual(
-            describe(120, 2000, 12.0), "120 of 2000 tasks done, 12 s, about 188 s to go"
-        )
-        self.assertEqual(describe(0, 5, 1.2), "0 of 5 tasks done, 1 s")
-        self.assertEqual(describe(0, 5, 1.2, "items"), "0 of 5 items done, 1 s")
-
-    def test_it_is_shown_only_when_it_takes_long_and_is_wanted(self) -> None:
-        for wanted, looks, shown in (
-            (None, 3, False),
-            (True, 3, True),
-            (True, 0, False),
-            (False, 3, False),
-        ):
-            answers = iter([False] * looks + [True] * 5)
-            out = io.StringIO()
-            over = progress_line(
-                wanted,
-                lambda timeout: True if timeout is None else next(answers),
-                lambda: (1, 2),
-                None,
-                out,
-            )
-            self.assertTrue(over)
-            self.assertEqual("1 of 2" in out.getvalue(), shown, (wanted, looks))
-            if shown:
-                self.assertTrue(out.getvalue().endswith("\r"), "nothing is left on the line")
-
-    def test_a_timeout(self) -> None:
-        self.assertFalse(
-            progress_line(True, threading.Event().wait, lambda: (0, 1), 0.01, io.StringIO())
-        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 from ipython1.kernel.controller.scheduling.absence import Restored
 from ipython1.kernel.controller.scheduling.clients import Clients
@@ -13,6 +14,9 @@ from ipython1.kernel.controller.scheduling.seams import MachineParts
 
 FALSE: Final = "its depend function is false on {}"
 LACKING: Final = "the properties that its targets name are not those of {} (or its depend function is false there)"
+
+MOST_LOOKED_AT: Final = 5000
+"""Tasks that wait for more than their turn that are looked at for somebody who waits."""
 
 
 class Survey:
@@ -82,6 +86,21 @@ class Survey:
             if constraint not in texts:
                 texts[constraint] = self._refusals(workers, record)
             yield record, texts[constraint]
+
+    def obstacles(self, client: bytes) -> dict[str, Any]:
+        """What is in the way of a client's tasks.
+
+        :param client: its uuid.
+        :returns: as ``nobody``, why no engine can run any task; as ``stuck``, a list of reasons that are only some
+            tasks', each with the number of these among the first :data:`MOST_LOOKED_AT`.
+        """
+        if not self._usable():
+            return {"nobody": self._nobody(), "stuck": []}
+        counts: dict[str, int] = {}
+        for record, why in islice(self.stuck(), MOST_LOOKED_AT):
+            if record.client.uuid == client:
+                counts[why] = counts.get(why, 0) + 1
+        return {"nobody": "", "stuck": list(counts.items())}
 
     def waiting(self, trouble: str) -> Iterator[tuple[int, str]]:
         """The tasks that wait for more than their turn, and for what.

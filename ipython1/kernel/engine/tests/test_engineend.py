@@ -18,7 +18,7 @@ from ipython1.kernel.engine.end import (
     EXIT_DELAY,
     EngineEnd,
 )
-from ipython1.kernel.engine.enginecommands import STREAM_INTERVAL
+from ipython1.kernel.engine.liveoutput import STREAM_INTERVAL
 from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.tests.wiresupport import Recorder
 from ipython1.kernel.wire import bulk, frames, messages
@@ -70,6 +70,8 @@ class Worker:
 
 
 class Output:
+    peeked_in = 0
+
     def __init__(self) -> None:
         self.new: tuple[str, str] = ("", "")
 
