@@ -352,10 +352,10 @@ class Oracle:
         """A task was not run because of others: one did not end as it wants, never came, or its engine is gone."""
         for flags, task_id in task.others:
             other = self.tasks[task_id]
-            if other.result is not None:
+            if other.result is not None and not other.client.process.dead:
                 ended = SUCCESS if other.result[0] is Status.OK else FAILURE
             else:
-                # Its client is dead; perhaps it never came.
+                # Its client is dead.  Perhaps it never came, or came out as only the client and a dead engine knew.
                 outcome = self._world.outcome(task_id)
                 ended = 0 if outcome is None else SUCCESS if outcome else FAILURE
             if not flags & ended:

@@ -39,7 +39,7 @@ class QueueStatus(dict[str, Any]):
     """The number or the ids of the tasks in each state: ``scheduled``, ``pending``, ``succeeded`` and ``failed``.
 
     :ivar unsatisfied: the scheduled tasks that no registered engine may run, because their ``depend`` returned false
-        for all engines, or they have rejected all of them.
+        for all engines, or they have rejected all of them, or none of their targets is there.
     :ivar reasons: why scheduled tasks wait for more than their turn, by their ids; empty unless ids were asked for.
     :ivar warnings: what is wrong with the controller, such as a full disk, and what to do; one line each.
     """
