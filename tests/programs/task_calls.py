@@ -85,8 +85,8 @@ def check_submit() -> None:
 
 def check_cancelling() -> None:
     running = [tc.submit(time.sleep, 60) for _ in range(4)]
-    waiting = [tc.submit(abs, 1) for _ in range(20)]
     until(lambda: all(each.running() for each in running))
+    waiting = [tc.submit(abs, 1) for _ in range(20)]
     assert waiting[-1].cancel() and waiting[-1].cancelled()
     assert not running[0].cancel()
     fails(client.TaskAborted, running[0].result)
