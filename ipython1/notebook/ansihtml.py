@@ -22,7 +22,7 @@ def text_html(text: str) -> str:
     """Return the HTML of a text; its colours are the classes that Jupyter's themes define for terminals."""
     if not _CONTROL.search(text) and "\r" not in text:
         return html.escape(text, quote=True)
-    text = rendered(text)
+    text = rendered(text.replace("\r\n", "\n"))
     parts: list[str] = []
     style = _Style()
     end = 0

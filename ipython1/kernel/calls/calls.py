@@ -130,7 +130,12 @@ class Arrange(Protocol):
 
 
 class Items(Protocol):
-    """Where the items of a map are."""
+    """Where the items of a map are.
+
+    :ivar total: how many there are.
+    """
+
+    total: int
 
     def places(self) -> list[Sequence[int]] | None:
         """Return the numbers of the items of each part; None if that is not known."""
@@ -191,7 +196,6 @@ class Request:
     :ivar single: whether this is the call of such a view.
     :ivar output: returns what a command wrote from its value, where the value contains that.
     :ivar stream: whether output is sent while the command runs.
-    :ivar item_count: how many items a map has; 0 for other calls.
     :ivar adjoins: whether the values are the parts of one array.
     :ivar prints: whether the output is printed for a waiting user, because the result does not contain it.
     """
@@ -208,7 +212,6 @@ class Request:
     keep: Callable[[], ForTargets] | None = None
     parts: Sequence[tuple[int, Buffers]] | None = None
     prints: bool = False
-    item_count: int = 0
     adjoins: bool = False
     arrange: Arrange | None = None
     items: Items | None = None

@@ -31,14 +31,14 @@ class MapResults:
     """Joins the parts of one map.
 
     :param distribution: cut the sequences.
-    :param total: the number of items.
+    :ivar total: the number of items.
     :ivar sizes: the number of items of each target.
     :ivar pieces: what is sent, in this order; targets without items take no part.
     """
 
     def __init__(self, distribution: Distribution, total: int) -> None:
         self._distribution = distribution
-        self._total = total
+        self.total = total
         self.sizes: list[int] = []
         self.pieces: list[Piece] = []
 
@@ -90,7 +90,7 @@ class MapResults:
             whole = list(self._distribution.join([list(each) for each in numbers]))
         except Exception:  # that of a distribution of the user's own
             return None
-        if whole != list(range(self._total)):
+        if whole != list(range(self.total)):
             return None
         return [numbers[target][start:stop] for target, start, stop in self.pieces]
 
@@ -110,7 +110,7 @@ class MapResults:
         """Return the numbers of each target's items."""
         numbers: list[Sequence[int]] = []
         with contextlib.suppress(Exception):  # a distribution may take no numbers
-            numbers = self._distribution.partition(list(range(self._total)), len(self.sizes))
+            numbers = self._distribution.partition(list(range(self.total)), len(self.sizes))
         if list(map(len, numbers)) == self.sizes:
             return numbers
         return [()] * len(self.sizes)

@@ -31,7 +31,7 @@ from ipython1.kernel.calls.liveoutput import ITEMS, STREAMS, Key, StreamedText
 from ipython1.kernel.calls.livesteps import read_items, read_steps
 from ipython1.kernel.calls.liveview import LiveView
 from ipython1.kernel.calls.pendingcard import PendingCard
-from ipython1.kernel.calls.runningcall import Call
+from ipython1.kernel.calls.runningcall import Call, engine_of
 from ipython1.kernel.calls.twistedutil import (
     call_own,
     in_reactor_thread,
@@ -201,7 +201,8 @@ class PendingResult(PendingCard, Future[Any], Elements):
         Of a map whose output is streamed that are items, else engines.
         """
         call = self._call
-        total = 0 if call is None else call.request.item_count
+        items = None if call is None else call.request.items
+        total = 0 if items is None else items.total
         if not total or not self.streams_output:
             return (*self.progress, self.failed_so_far, self.unit)
         counts = list(self._items.values())
@@ -482,10 +483,11 @@ class PendingResult(PendingCard, Future[Any], Elements):
         assert self._accepted is not None
         self._accepted.result()
 
-    def _output(self, engine_id: int, stream: str, text: str) -> None:
+    def _output(self, key: int, stream: str, text: str) -> None:
         if stream == ITEMS:
-            self._items[engine_id] = read_items(text)
+            self._items[key] = read_items(text)
             return
+        engine_id = engine_of(key)
         if stream not in STREAMS:
             self._steps.extend((engine_id, step) for step in read_steps(text))
             return
@@ -522,8 +524,8 @@ class _Observer:
         if self._pending._accepted is not None:
             self._pending._accepted.set_exception(problem)
 
-    def output(self, engine_id: int, stream: str, text: str) -> None:
-        self._pending._output(engine_id, stream, text)
+    def output(self, key: int, stream: str, text: str) -> None:
+        self._pending._output(key, stream, text)
 
     def done(self, outcomes: list[Outcome]) -> None:
         pending = self._pending

@@ -426,7 +426,6 @@ def raw_map(
         deal,
         conclude=results.conclude,
         items=results,
-        item_count=len(columns[0]),
         stream=stream,
         prints=True,
     )

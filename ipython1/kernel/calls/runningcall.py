@@ -33,8 +33,8 @@ class CallObserver(Protocol):
     def refused(self, problem: BaseException) -> None:
         """It failed before it was accepted; :meth:`failed` follows."""
 
-    def output(self, engine_id: int, stream: str, text: str) -> None:
-        """An engine wrote something."""
+    def output(self, key: int, stream: str, text: str) -> None:
+        """A part of the call wrote something on its engine, see :func:`engine_of`."""
 
     def done(self, outcomes: list[Outcome]) -> None:
         """All engines are done: their outcomes, in the order of the targets."""
@@ -52,7 +52,7 @@ class _Nobody:
     def refused(self, problem: BaseException) -> None:
         pass
 
-    def output(self, engine_id: int, stream: str, text: str) -> None:
+    def output(self, key: int, stream: str, text: str) -> None:
         pass
 
     def done(self, outcomes: list[Outcome]) -> None:
@@ -316,7 +316,8 @@ class _Part:
             self._call._finish_if_complete()
 
     def output(self, engine_id: int, stream: str, text: str) -> None:
-        self._call.observer.output(engine_id, stream, text)
+        key = engine_id if self._key is None else self._key
+        self._call.observer.output(key, stream, text)
 
     def failed(self, problem: Exception) -> None:
         call = self._call

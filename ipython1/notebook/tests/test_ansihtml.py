@@ -21,7 +21,7 @@ class TextTests(SynchronousTestCase):
             ("\x1b[31m\x1b[mx", "x"),
             ("\x1b[31m<i>\x1b[39m", '<span class="ansi-red-fg">&lt;i&gt;</span>'),
             ('\x1b]8;;http://x"\x07link\x1b]8;;\x07', "link"),
-            ("\x1b[2K\x1b[1Ax\x1b7", "x7"),
+            ("\x1b[2K\x1b[1Ax\x1b7", "x"),
             ("a\x00\x07b", "ab"),
         ):
             self.assertEqual(text_html(text), html, repr(text))

@@ -111,4 +111,7 @@ class OtherTests(SynchronousTestCase):
         self.assertIn("  &lt;stack&gt;\nmore</pre>", html)
 
     def test_lines_that_change(self) -> None:
-        self.assertIn("a &lt;b&gt;\n c</pre>", lines_block_html("a <b>\n \x1b[31mc\x1b[0m"))
+        self.assertIn(
+            'a &lt;b&gt;\n <span class="ansi-red-fg">c</span></pre>',
+            lines_block_html("a <b>\n \x1b[31mc\x1b[0m"),
+        )
