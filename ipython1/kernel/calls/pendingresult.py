@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, LOGGER
 from functools import partial
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
 
@@ -25,13 +24,12 @@ from ipython1.kernel.basics.publicmethods import reporting
 from ipython1.kernel.calls.answer import Answer, Signal
 from ipython1.kernel.calls.attendance import attend, show_the_rest, watch_progress
 from ipython1.kernel.calls.awaited import call_back
+from ipython1.kernel.calls.calloutput import CallOutput
 from ipython1.kernel.calls.calls import Reading
 from ipython1.kernel.calls.elements import Elements
-from ipython1.kernel.calls.liveoutput import ITEMS, STREAMS, Key, StreamedText
-from ipython1.kernel.calls.livesteps import read_items, read_steps
 from ipython1.kernel.calls.liveview import LiveView
 from ipython1.kernel.calls.pendingcard import PendingCard
-from ipython1.kernel.calls.runningcall import Call, engine_of
+from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.twistedutil import (
     call_own,
     in_reactor_thread,
@@ -44,9 +42,6 @@ from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
 log = Logger()
-
-MOST_STEPS: Final = 2000
-"""Displayed objects and updates that are kept for who waits; the last ones."""
 
 
 class Finish(Protocol):
@@ -66,7 +61,7 @@ class _Over(Signal):
     add_exception = add_cancelled = add_result
 
 
-class PendingResult(PendingCard, Future[Any], Elements):
+class PendingResult(PendingCard, CallOutput, Future[Any], Elements):
     """The result of a call that may still be running; a ``concurrent.futures.Future`` that can also be awaited.
 
     Iteration yields the elements of the result in order, each as soon as it is there: what each engine gave, or the
@@ -118,10 +113,7 @@ class PendingResult(PendingCard, Future[Any], Elements):
         self._call: Call | None = None
         self._run_in_reactor: Callable[..., Any] | None = None
         self._dropped = False
-        self._output_listeners: list[Callable[[int, str, str], None]] = []
-        self._output_texts: dict[Key, StreamedText] = {}
-        self._items: dict[int, tuple[int, int]] = {}
-        self._steps: deque[tuple[int, Any]] = deque(maxlen=MOST_STEPS)
+        self._begin_output()
         self.engine_ids: list[int] = []
 
     def __repr__(self) -> str:
@@ -205,9 +197,8 @@ class PendingResult(PendingCard, Future[Any], Elements):
         total = 0 if items is None else items.total
         if not total or not self.streams_output:
             return (*self.progress, self.failed_so_far, self.unit)
-        counts = list(self._items.values())
-        done = sum(each for each, _ in counts)
-        return min(done, total), total, sum(failed for _, failed in counts), "item"
+        done, failed = self.items_done
+        return min(done, total), total, failed, "item"
 
     @property
     def unfinished(self) -> list[int]:
@@ -313,35 +304,6 @@ class PendingResult(PendingCard, Future[Any], Elements):
 
         with waiting(self):
             return (yield from asyncio.wrap_future(self).__await__())
-
-    def on_output(self, listener: Callable[[int, str, str], None]) -> None:
-        """Call ``listener`` in the reactor's thread for each piece of streamed output.
-
-        :param listener: called as ``listener(engine_id, stream, text)``; ``stream`` is ``'stdout'`` or ``'stderr'``.
-        """
-        self._output_listeners.append(listener)
-
-    def remove_output_listener(self, listener: Callable[[int, str, str], None]) -> None:
-        """Remove a listener that was added with :meth:`on_output`."""
-        self._output_listeners.remove(listener)
-
-    def streams(self) -> list[Key]:
-        """Return the pairs of engine id and stream with streamed output so far."""
-        return sorted(self._output_texts, key=lambda key: (key[0], key[1] != "stdout"))
-
-    def output_since(self, key: Key, position: int) -> tuple[str, int]:
-        """See :meth:`StreamedText.since <ipython1.kernel.calls.liveoutput.StreamedText.since>`."""
-        return self._output_texts[key].since(position)
-
-    @property
-    def has_widgets(self) -> bool:
-        """Whether engines have made widgets that nobody has taken yet."""
-        return any(step["do"] == "open" for _, step in list(self._steps))
-
-    def take_steps(self) -> list[tuple[int, Any]]:
-        """Return what engines have displayed since the last call, with their ids."""
-        steps = self._steps
-        return [steps.popleft() for _ in range(len(steps))]
 
     def wait_done(self, timeout: float | None) -> None:
         """Wait until the call is done, without decoding the result.
@@ -482,28 +444,6 @@ class PendingResult(PendingCard, Future[Any], Elements):
         refuse_in_reactor_thread()
         assert self._accepted is not None
         self._accepted.result()
-
-    def _output(self, key: int, stream: str, text: str) -> None:
-        if stream == ITEMS:
-            self._items[key] = read_items(text)
-            return
-        engine_id = engine_of(key)
-        if stream not in STREAMS:
-            self._steps.extend((engine_id, step) for step in read_steps(text))
-            return
-        self._output_texts.setdefault((engine_id, stream), StreamedText()).add(text)
-        if self._output_listeners:
-            call_own(partial(self._tell_output, engine_id, stream, text))
-
-    def _tell_output(self, engine_id: int, stream: str, text: str) -> None:
-        for listener in list(self._output_listeners):
-            try:
-                listener(engine_id, stream, text)
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                # Errors of user code must not end the connection.
-                log.failure("an output listener of {name} failed", name=self.name)
 
 
 class _Observer:

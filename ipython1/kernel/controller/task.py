@@ -14,6 +14,7 @@ module               holds
 ``resultkeeper``     results into the journal
 ``resultpost``       results to one client
 ``taskrows``         results as they are sent and kept
+``tasksettings``     its settings, and its scheduler
 ``taskhistory``      what was
 ===================  ===========================================================
 """
@@ -27,15 +28,12 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
-from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
-from ipython1.kernel.basics.error import ClientError, JournalError
+from ipython1.kernel.basics.error import JournalError
 from ipython1.kernel.basics.taskinterfaces import (
-    IScheduler,
     ITaskController,
 )
-from ipython1.kernel.controller.config import TaskConfig
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.enginetasks import EngineFace
 from ipython1.kernel.controller.journal.interface import trouble_of
@@ -61,9 +59,7 @@ from ipython1.kernel.controller.scheduling.instructions import (
 )
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.controller.scheduling.outlook import TaskOutlook
-from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.records import Submission, TaskTerms
-from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.taskfunctions import TaskFunctions
 from ipython1.kernel.controller.taskhistory import TaskHistory
 from ipython1.kernel.controller.taskintake import TaskIntake
@@ -72,6 +68,7 @@ from ipython1.kernel.controller.taskschedulers import (
     FIFOScheduler,
     assigner_for,
 )
+from ipython1.kernel.controller.tasksettings import make_scheduler, settings_from
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.tasksync import LeaseState, ResyncAnswer
@@ -93,47 +90,6 @@ class Observer(Protocol):
     def note(self, text: str) -> None: ...
 
     def output(self, task_id: int, engine: int, stream: bytes, text: bytes) -> None: ...
-
-
-def settings_from(config: TaskConfig | None, controller: ControllerService) -> TaskSettings:
-    """The machine's settings, as the ini file gives them."""
-    journal = controller.journal
-    if config is None:
-        return TaskSettings(epoch=journal.epoch, journal=journal.keeps)
-    return TaskSettings(
-        max_deaths=config.kill_limit,
-        grace=config.abort_grace,
-        keep_size=config.result_size,
-        keep_age=config.result_age,
-        unrunnable_after=config.unrunnable_after,
-        epoch=journal.epoch,
-        journal=journal.keeps,
-        prefetch=Prefetch(
-            ahead=config.prefetch_seconds,
-            fewest=config.prefetch_min,
-            most=max(config.prefetch_min, config.prefetch_max),
-        ),
-    )
-
-
-def make_scheduler(name: str) -> Any:
-    """A scheduler of the class of this dotted name.
-
-    :raises ClientError: when there is no such class, or it is no scheduler.
-    """
-    try:
-        scheduler = namedAny(name)()
-    except Exception as problem:
-        raise ClientError(
-            f"the scheduler {name} named in ipython1.kernel.ini cannot be created: "
-            f"{type(problem).__name__}: {problem}"
-        ) from None
-    if not IScheduler.providedBy(scheduler):
-        raise ClientError(
-            f"{name}, which ipython1.kernel.ini names as the scheduler, does not provide "
-            "ipython1.kernel.task.IScheduler"
-        )
-    return scheduler
 
 
 @implementer(ITaskController)

@@ -37,8 +37,15 @@ REDIRECT_KEPT = 120.0
 """Seconds that a browser may take to open the private file."""
 
 DESCRIPTION = """\
-Serve a web page that shows what a cluster does, until Ctrl-C.  The page cannot change anything.  It is served to this
-host only, and only to who has the address that is printed.
+Serve a web page that shows what a cluster does, until Ctrl-C.
+
+The page cannot change anything.  It is served to this host only, and only to
+who has the address that is printed.
+
+  ipcluster monitor                 open the page in your browser
+  ipcluster monitor --no-browser --port=8888
+                                    only print its address, with a port to
+                                    forward: ssh -L 8888:127.0.0.1:8888 HOST
 """
 
 

@@ -31,7 +31,7 @@ class TextTests(SynchronousTestCase):
             ("10%\r20%\r100%\ndone\n", "100%\ndone\n"),
             ("long line\rshort", "shortline"),
             ("dos\r\nline\r\n", "dos\nline\n"),
-            ("abc\b\bX", "aX"),
+            ("abc\b\bX", "aXc"),
             ("\b\bx", "x"),
             ("plain", "plain"),
         ):

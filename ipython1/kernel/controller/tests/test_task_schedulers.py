@@ -24,7 +24,7 @@ from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.controller.scheduling.assigners import BulkAssigner, SchedulerAssigner
 from ipython1.kernel.controller.scheduling.invariants import check
 from ipython1.kernel.controller.scheduling.prefetch import Prefetch
-from ipython1.kernel.controller.task import TaskController, make_scheduler
+from ipython1.kernel.controller.task import TaskController
 from ipython1.kernel.controller.taskfc import FCTaskController, IFCTaskController, TaskSession
 from ipython1.kernel.controller.taskschedulers import (
     FIFOScheduler,
@@ -32,6 +32,7 @@ from ipython1.kernel.controller.taskschedulers import (
     PriorityScheduler,
     assigner_for,
 )
+from ipython1.kernel.controller.tasksettings import make_scheduler
 from ipython1.kernel.controller.tests.taskworld import World
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask
 from ipython1.kernel.tasks.mapper import ITaskMapperFactory, ITaskParallelDecorator, TaskMapper
