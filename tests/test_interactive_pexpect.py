@@ -157,6 +157,12 @@ class MagicTests(OnSharedCluster):
         session.type("mec.debug()")
         session.type("c")
         session.type("mec.pending")
+        session.type("mec.activate()")
+        self.assertIn(
+            "ZeroDivisionError", session.type("%%px --pdb --targets 1:3\na, b = 1, 0\na / b\n\n")
+        )
+        self.assertEqual(session.type("p b").strip(), "0")
+        session.type("q")
         self.check_transcript("debugger", "mec.debug", session.seen)
         self.assertIn("there is nothing to debug on engine 3", session.type("mec.debug(targets=3)"))
 
@@ -179,6 +185,7 @@ class MagicTests(OnSharedCluster):
                 "%px --timeout soon 1",
                 "UsageError: --timeout must be a number of seconds above 0, not soon",
             ),
+            ("%px --noblock --pdb 1", "UsageError: --pdb has no effect with --noblock"),
             ("%px --noblock --timeout 1 1", "UsageError: --timeout has no effect with --noblock"),
             (
                 "%%px --targets 0 1+1\n2\n\n",

@@ -23,6 +23,9 @@ from ipython1.core.tracebacks import is_internal
 _MACHINERY: Final = frozenset(map(inspect.getfile, (bdb, cmd, pdb)))
 """Files that a step goes through when it meets a breakpoint."""
 
+_OWN_NAMES: Final = ("__return__", "__exception__", "__pdb_convenience_variables")
+"""What ``pdb`` sets in the namespace of a frame."""
+
 PROMPT: Final = "ipdb> "
 
 MOST_TEXT: Final = 200_000
@@ -214,6 +217,7 @@ class EnginePdb(Pdb):
         self._bring_output = bring_output
         self._outermost = outermost
         self._interrupt: KeyboardInterrupt | None = None
+        self._namespace: dict[str, Any] = {} if outermost is None else outermost.f_globals
         self.report_skipped = False
 
     def interaction(self, frame: Any, tb_or_exc: Any) -> None:
@@ -253,6 +257,11 @@ class EnginePdb(Pdb):
         self.set_continue()
         sys.settrace(None)
         return None
+
+    def clean_up(self) -> None:
+        """Remove what the debugger has put among the user's names."""
+        for name in _OWN_NAMES:
+            self._namespace.pop(name, None)
 
     def do_interact(self, arg: str) -> None:
         """Say that there is no such thing here."""
@@ -303,7 +312,9 @@ class EngineDebugger:
 
     def command_ended(self) -> None:
         """The command that was debugged is done, and its result has all that it wrote."""
-        self._debugger = None
+        if self._debugger is not None:
+            self._debugger.clean_up()
+            self._debugger = None
         self.output.forget()
         self.desk.close()
 

@@ -77,6 +77,7 @@ class DebuggerTests(unittest.SynchronousTestCase):
         self.assertEqual(self.result.failure, None)
         self.assertFalse(self.debugger.desk.is_open)
         self.assertNotIn("interpreter.py", "".join(shown))
+        self.assertNotIn("__return__", self.interpreter.user_ns)
         self.assertEqual(self.session("b"), [])
         self.assertEqual(self.result.result, {"text/plain": "2"})
 

@@ -234,6 +234,17 @@ class ParallelMagics(Magics):
             print(f"Running on engine{_named(pending.engine_ids)}")
         return self._result_of(pending, options, shown_as) if blocks else pending
 
+    def _debug(self, error: CompositeError) -> None:
+        """Open the debugger at the exception of the first engine that failed."""
+        failed = next((each for each in error.engine_ids if each is not None), None)
+        if failed is None:
+            return
+        print(error)
+        try:
+            self.active().debug(targets=failed)
+        except KernelError as problem:  # the engine is gone, for example
+            print(f"The debugger cannot be opened: {problem}")
+
     def _result_of(
         self, call: PendingResult | _Finished, options: PxOptions, group: str | None
     ) -> Any:
@@ -245,6 +256,8 @@ class ParallelMagics(Magics):
             result = call.result() if isinstance(call, _Finished) else _wait(call, options)
         except CompositeError as error:
             show_results_of(error, group)
+            if options.pdb:
+                self._debug(error)
             raise
         return result if group is None else PxResults.of(result, group)
 

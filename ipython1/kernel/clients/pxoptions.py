@@ -79,6 +79,12 @@ OPTIONS: Final = {
             "the others are.",
         ),
         Option("progress-after", "", "SECONDS", "Show a progress bar after this time."),
+        Option(
+            "pdb",
+            "",
+            "",
+            "Wait, and when engines raise exceptions, open the debugger at that of the first one.",
+        ),
         Option("verbose", "v", "", "Say which engines run the code."),
         Option("reset", "", "", "Forget all defaults."),
         Option("help", "", "", "Show this text."),
@@ -94,6 +100,7 @@ PX: Final = (
     "local",
     "timeout",
     "progress-after",
+    "pdb",
     "verbose",
     "help",
 )
@@ -131,6 +138,7 @@ class PxOptions:
     :ivar local: whether to run the code here too, before the engines run it.
     :ivar timeout: seconds after which the wait ends with a report; None for no limit.
     :ivar progress_after: seconds after which a progress bar is shown; None for no bar.
+    :ivar pdb: whether to open the debugger at an exception.
     :ivar verbose: whether to say which engines run the code.
     :ivar reset: whether defaults are to be forgotten.
     :ivar help: whether help is wanted.
@@ -143,6 +151,7 @@ class PxOptions:
     local: bool = False
     timeout: float | None = None
     progress_after: float | None = None
+    pdb: bool = False
     verbose: bool = False
     reset: bool = False
     help: bool = False
@@ -200,7 +209,11 @@ def parse_options(
     if given.get("block") is False:
         given.setdefault("timeout", None)
         given.setdefault("progress_after", None)
-    elif given.get("timeout") is not None or given.get("progress_after") is not None:
+    elif (
+        given.get("timeout") is not None
+        or given.get("progress_after") is not None
+        or given.get("pdb")
+    ):
         given.setdefault("block", True)
     return replace(defaults, **given), line.lstrip(" \t")
 
@@ -251,7 +264,7 @@ def _take(name: str, text: str, namespace: Mapping[str, Any], given: dict[str, A
 
 def _check_together(given: Mapping[str, Any]) -> None:
     if given.get("block") is False:
-        for name in ("timeout", "progress_after"):
+        for name in ("timeout", "progress_after", "pdb"):
             if given.get(name) is not None:
                 raise UsageError(
                     f"--{name.replace('_', '-')} has no effect with --noblock, which does not wait; use one of them"
