@@ -240,6 +240,8 @@ class SimRunner:
 
 
 class _TaskRunner:
+    note = None
+
     def __init__(self, runner: SimRunner) -> None:
         self.run = runner.run_task
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ipython1.kernel.basics.attributes import Setting, optional, yes_or_no
 from ipython1.kernel.basics.error import ResultNotCompleted, WaitInterrupted, WaitsForever
+from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls.attendance import wait_for_all
 from ipython1.kernel.calls.connect import connect_blocking
 from ipython1.kernel.calls.liveview import keep_watching, progress_view
@@ -43,6 +44,7 @@ from ipython1.kernel.tasks.pendingmap import PendingMap
 from ipython1.notebook.frontend import name_of
 
 
+@reports_errors
 class TaskClient(TaskCalls):
     """A blocking client of a controller's Task interface.
 
