@@ -36,7 +36,7 @@ class SgeTests(IpclusterCase):
             "print(mec.get_ids(), mec.pull('task'))\n"
         )
         self.assertEqual(printed, "[0, 1, 2] ['1', '2', '3']\n")
-        self.assertEqual(self.run_ipcluster("engines", "-n", "1").stdout, "added: engines 3\n")
+        self.assertEqual(self.run_ipcluster("engines", "-n", "1").stdout, "added: engine 3\n")
         self.run_python(
             "from ipython1.kernel.client import Cluster\n"
             "cluster = Cluster.attach()\n"

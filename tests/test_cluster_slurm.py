@@ -48,7 +48,7 @@ class SlurmTests(IpclusterCase):
         self.assertEqual(printed, "[0, 1, 2, 3] True ['yes']\n")
         status = self.status()
         self.assertEqual((status.kind, len(status.jobs)), ("slurm", 1))
-        self.assertEqual(self.run_ipcluster("engines", "-n", "1").stdout, "added: engines 4\n")
+        self.assertEqual(self.run_ipcluster("engines", "-n", "1").stdout, "added: engine 4\n")
         self.run_python(
             "from ipython1.kernel.client import Cluster\n"
             "cluster = Cluster.attach()\n"

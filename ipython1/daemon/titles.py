@@ -47,7 +47,15 @@ def set_title(title: str) -> None:
     if osprocess.is_linux():
         # The library names the thread that calls it.
         with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as file:
-            file.write(title.encode()[:COMM_LENGTH])
+            file.write(short_name(title).encode()[:COMM_LENGTH])
+
+
+def short_name(title: str) -> str:
+    """Return the short name of a process with a title, for ``top``: ``ipengine-3``.
+
+    It has no spaces, since Slurm, for one, does not find the processes of its jobs among those whose names have some.
+    """
+    return "-".join(title.partition("[")[0].split())
 
 
 def process_title(program: str, cluster_id: str, number: int | None = None, more: str = "") -> str:
