@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
+from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.controller import queuedengine
 from ipython1.kernel.controller import task as controller_task
+from ipython1.kernel.controller.clientcommands import ClientCommands
 from ipython1.kernel.controller.scheduling.invariants import check
 from ipython1.kernel.engine import tasks as engine_tasks
 from ipython1.kernel.wire.tasklinks import FAILURE, FOLLOW, SUCCESS, Links
@@ -61,6 +64,19 @@ def simulated_time(world: World, seed: int) -> Iterator[None]:
             yield
     finally:
         random.setstate(state)
+
+
+@contextmanager
+def refusals_seen(world: World) -> Iterator[None]:
+    """Tell the oracle which commands a controller refuses: their clients may never hear of that."""
+
+    def refuse(commands: Any, number: int, problem: KernelError) -> None:
+        world.oracle.command_refused(commands.origin, number)
+        right(commands, number, problem)
+
+    right = ClientCommands._refuse
+    with mock.patch.object(ClientCommands, "_refuse", refuse):
+        yield
 
 
 class History:
@@ -260,7 +276,7 @@ class History:
         """Run it to its end."""
         problem: BaseException | None = None
         world = self.world
-        with simulated_time(world, self.seed):
+        with simulated_time(world, self.seed), refusals_seen(world):
             try:
                 self._run()
             except Exception as broken:

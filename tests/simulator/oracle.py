@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ipython1.kernel.engine.enginecommands import DID_NOT_RUN
 from ipython1.kernel.engine.worker import Command
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
@@ -83,6 +84,8 @@ class CommandStory:
 
     :ivar keep: whether it goes on without its client once it is acknowledged.
     :ivar targets: once it is acknowledged.
+    :ivar refused: why, as its client was told.
+    :ivar was_refused: whether a controller has refused it, perhaps unheard.
     """
 
     client: SimClient
@@ -90,6 +93,7 @@ class CommandStory:
     keep: bool
     targets: tuple[int, ...] = ()
     refused: Exception | None = None
+    was_refused: bool = False
     runs: list[Run] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
@@ -249,6 +253,13 @@ class Oracle:
         story = self.commands[work.number] = CommandStory(client, work, keep)
         return Observer(self, story)
 
+    def command_sent(self, origin: bytes, number: int, work: Work) -> None:
+        self._by_origin[origin, number] = self.commands[work.number]
+
+    def command_refused(self, origin: bytes, number: int) -> None:
+        """A controller refuses a command; the next one knows nothing of that, and lets it run where it still can."""
+        self._by_origin[origin, number].was_refused = True
+
     def command_begun(self, engine: SimEngine, command: Command, work: Work) -> Run:
         run = self._run(engine, command.key)
         self.say(f"{engine.name} begins command {command.number} ({work.number})")
@@ -286,7 +297,7 @@ class Oracle:
             came = Came.unpack(outcome.buffers[0])
             if came.number != story.work.number or came.run not in {run.number for run in runs}:
                 self.broken(f"{name} has the outcome of something else")
-        elif type(outcome.error).__name__ == "NotStarted" and runs:
+        elif runs and (type(outcome.error).__name__ == "NotStarted" or _did_not_run(outcome)):
             self.broken(f"{name} ran, and its client is told that it did not begin")
 
     # -- the end
@@ -381,7 +392,14 @@ class Oracle:
             expected = messages.OK if ends == "returns" else messages.FAILED
             if outcome.status != expected:
                 self.broken(f"command {number} on engine {engine} ended with {outcome.status}")
-        elif not self._world.was_lost(engine):
+        elif not self._world.was_lost(engine) and not (
+            command.was_refused and _did_not_run(outcome)
+        ):
             self.broken(
                 f"command {number} failed though engine {engine} was never lost: {outcome.error}"
             )
+
+
+def _did_not_run(outcome: Outcome) -> bool:
+    """Whether an engine says that later commands came before this one, which it has never had."""
+    return DID_NOT_RUN in str(outcome.error)

@@ -484,4 +484,7 @@ class SimClient:
         """
         observer = self.world.oracle.observer(self, work, keep)
         data = [work.pack(padding)]
-        return self.commands_end.submit("execute", data, targets, observer, keep=keep)
+        number = self.commands_end.submit("execute", data, targets, observer, keep=keep)
+        if number is not None:
+            self.world.oracle.command_sent(self.commands_end.origin, number, work)
+        return number

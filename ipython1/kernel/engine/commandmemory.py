@@ -7,6 +7,7 @@ at most, and that its outcome is there until the controller says that it is safe
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final, TypeAlias
@@ -20,6 +21,9 @@ Key: TypeAlias = tuple[bytes, int]
 MOST_ORIGINS: Final = 10_000
 """Clients whose last number is remembered; of more, those are forgotten that sent nothing for the longest time."""
 
+MOST_NUMBERS: Final = 64
+"""The last numbers of a client that are remembered one by one."""
+
 
 class Came(Enum):
     """What a command is that comes."""
@@ -27,7 +31,10 @@ class Came(Enum):
     NEW = "it has never been here as a whole"
     HELD = "it waits or runs"
     ENDED = "it ended, and its outcome is kept"
-    FORGOTTEN = "it was here once, and its outcome is not kept"
+    FORGOTTEN = (
+        "it was here once, and its outcome is not kept; or a later one of its client came before it"
+    )
+    OVERTAKEN = "it has never been here as a whole, and a later one of its client came before it"
 
 
 class CommandMemory:
@@ -44,14 +51,16 @@ class CommandMemory:
     ended       :meth:`confirm`, :meth:`forget_outcomes`       forgotten, but seen
     ==========  =============================================  =============================
 
-    A client's commands come in the order of their numbers, so the highest one tells which were seen.
+    A client's commands come in the order of their numbers, and some go to other engines only.  So none is taken whose
+    number is not higher than all before; the last numbers tell which of those were here.
 
     :meth:`ended` may be called in any thread, the other methods in the reactor's.
     """
 
     def __init__(self, most_origins: int = MOST_ORIGINS) -> None:
         self._most_origins = most_origins
-        self._seen: dict[bytes, int] = {}
+        self._seen: dict[bytes, deque[int]] = {}
+        self._has_forgotten = False
         self._coming: set[Key] = set()
         self._held: dict[Key, None] = {}
         self._ended: dict[Key, Outcome] = {}
@@ -66,8 +75,10 @@ class CommandMemory:
                 return Came.HELD
             if key in self._ended:
                 return Came.ENDED
-        if key[1] <= self._seen.get(key[0], 0):
-            return Came.FORGOTTEN
+        numbers = self._seen.get(key[0])
+        if numbers is not None and key[1] <= numbers[-1]:
+            was_here = key[1] <= numbers[0] or key[1] in numbers
+            return Came.FORGOTTEN if was_here else Came.OVERTAKEN
         self._coming.add(key)
         return Came.NEW
 
@@ -77,9 +88,14 @@ class CommandMemory:
             return False
         self._coming.remove(key)
         origin, number = key
-        self._seen.pop(origin, None)
-        self._seen[origin] = number
+        numbers = self._seen.pop(origin, None)
+        if numbers is None:
+            # A client that was forgotten may have sent any of the numbers before.
+            numbers = deque(() if self._has_forgotten else (0,), MOST_NUMBERS)
+        numbers.append(number)
+        self._seen[origin] = numbers
         if len(self._seen) > self._most_origins:
+            self._has_forgotten = True
             del self._seen[next(iter(self._seen))]
         with self._lock:
             self._held[key] = None
@@ -172,4 +188,4 @@ class CommandMemory:
     @property
     def seen(self) -> dict[bytes, int]:
         """The highest number that came of each client."""
-        return dict(self._seen)
+        return {origin: numbers[-1] for origin, numbers in self._seen.items()}

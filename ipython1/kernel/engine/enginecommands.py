@@ -39,6 +39,9 @@ MOST_HELD: Final = 64 * 2**20
 INTERRUPT_AGAIN: Final = 0.005
 """Seconds after which an interrupt is tried again for a command that has not begun."""
 
+DID_NOT_RUN: Final = "did not run on this engine"
+"""What is said of a command that was never here as a whole, and may not come any more."""
+
 
 class EngineCommands:
     """Gives commands to the main thread, and keeps their outcomes until the controller confirms that they are safe.
@@ -130,6 +133,8 @@ class EngineCommands:
             self._reclaim(0, number, told.origin, b"")
         elif came is Came.FORGOTTEN:
             self._send(key, _not_kept())
+        elif came is Came.OVERTAKEN:
+            self._send(key, _overtaken())
 
     def _receive(self, told: messages.CommandMeta, number: int, payload: Buffer) -> None:
         command = Command(told.origin, number, told.method, stream=told.stream)
@@ -290,6 +295,14 @@ def _named(keys: tuple[Key, ...]) -> tuple[tuple[str, int], ...]:
 def _not_kept() -> Outcome:
     problem = KernelError(
         "the command ran and its outcome is not kept any more, or a later one of its client came before it"
+    )
+    return Outcome.refused(-1, problem)
+
+
+def _overtaken() -> Outcome:
+    problem = KernelError(
+        f"the call {DID_NOT_RUN}, and later ones of its client came before it: it had been refused or taken out of the "
+        "queue, and its client had not heard of that. Make the call again"
     )
     return Outcome.refused(-1, problem)
 

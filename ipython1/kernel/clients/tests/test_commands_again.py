@@ -14,6 +14,7 @@ import numpy
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.kernel.basics.error import CompositeError, EngineDied
 from ipython1.kernel.clients.tests.commandworld import World, WorldClient, outcome_of
 from ipython1.kernel.controller import commandkeeper, commandstore
 from ipython1.kernel.wire import bulk, bulkrelay, frames, payload, spool
@@ -526,4 +527,61 @@ class HeldTests(WorldCase):
         for call in (first, third):
             self.assertEqual(len(outcome_of(call)), 1)
         self.assertEqual(len(self.world.settle(outcome_of(second).r)), 1)
+        self.check_nothing_left()
+
+
+class OvertakenTests(WorldCase):
+    """A call is refused, later ones go out, and the controller dies before the client hears of the refusal."""
+
+    def setUp(self):
+        super().setUp()
+        self.world.settle(self.mec.execute("trail = []"))
+        self.world.cluster.engines.pop(1).kill()
+        self.world.pass_time(11.0)
+        self.assertEqual(self.client.end.ids, {0})
+
+    def stop_hearing(self) -> None:
+        there = MemoryTransport.of(self.client.link).other
+        MemoryTransport.of(there).stop_reading()
+
+    def restart(self) -> None:
+        self.world.pump.run()
+        self.world.kill_controller()
+        self.world.repair()
+        self.world.pump.run()
+
+    def problems(self, call: Deferred[Any]) -> dict[int, Exception]:
+        """What a call failed with, by engine."""
+        problem = outcome_of(call)
+        self.assertIsInstance(problem, CompositeError)
+        return dict(zip(problem.engine_ids, problem.exceptions, strict=True))
+
+    def later(self, block: bool) -> None:
+        self.stop_hearing()
+        first = self.mec.execute("trail.append(1)", targets=[0, 1])
+        second = self.mec.execute("trail.append(2)", targets=0, block=block)
+        self.restart()
+        result = outcome_of(second)
+        self.assertEqual(len(result if block else self.world.settle(result.r)), 1)
+        self.assertEqual(self.namespace(0)["trail"], [2])
+        problems = self.problems(first)
+        self.assertEqual(sorted(problems), [0, 1])
+        self.assertIn("the call did not run on this engine, and later ones", str(problems[0]))
+        self.assertIsInstance(problems[1], EngineDied)
+        self.world.settle(self.mec.execute("trail.append(3)", targets=0))
+        self.assertEqual(self.namespace(0)["trail"], [2, 3])
+        self.check_nothing_left()
+
+    def test_by_calls_that_wait(self):
+        self.later(block=True)
+
+    def test_by_calls_that_are_in_the_journal(self):
+        self.later(block=False)
+
+    def test_one_that_no_later_call_came_before_runs(self):
+        self.stop_hearing()
+        first = self.mec.execute("trail.append(1)", targets=[0, 1])
+        self.restart()
+        self.assertEqual(list(self.problems(first)), [1])
+        self.assertEqual(self.namespace(0)["trail"], [1])
         self.check_nothing_left()

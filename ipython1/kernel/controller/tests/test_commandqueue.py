@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.kernel.controller.commandqueue import LOOK_AHEAD, CommandQueue, Key
-from ipython1.kernel.engine.commandmemory import Came, CommandMemory
+from ipython1.kernel.engine.commandmemory import MOST_NUMBERS, Came, CommandMemory
 from ipython1.kernel.tests.wiresupport import quick
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
@@ -304,4 +304,31 @@ class MemoryTests(SynchronousTestCase):
         self.assertIs(memory.came(key), Came.ENDED)
         memory.confirm(ANN, 5, 3)
         self.assertIs(memory.came(key), Came.FORGOTTEN)
-        self.assertIs(memory.came((ANN, 6)), Came.FORGOTTEN)
+
+    def run_them(self, memory: CommandMemory, origin: bytes, *numbers: int) -> None:
+        for number in numbers:
+            self.assertIs(memory.came((origin, number)), Came.NEW)
+            self.assertTrue(memory.arrived((origin, number)))
+            memory.ended((origin, number), Outcome(0, messages.OK))
+            memory.confirm(origin, number)
+
+    def test_one_that_was_never_here_is_told_from_one_that_ran(self):
+        memory = CommandMemory()
+        self.run_them(memory, ANN, 2, 5)
+        came = [memory.came((ANN, number)) for number in range(1, 6)]
+        ran, not_here = Came.FORGOTTEN, Came.OVERTAKEN
+        self.assertEqual(came, [not_here, ran, not_here, not_here, ran])
+        self.assertIs(memory.came((ANN, 6)), Came.NEW)
+
+    def test_what_was_long_ago_may_have_run(self):
+        memory = CommandMemory()
+        self.run_them(memory, ANN, *range(2, 4 * MOST_NUMBERS, 2))
+        first = 2 * MOST_NUMBERS
+        self.assertIs(memory.came((ANN, first - 1)), Came.FORGOTTEN)
+        self.assertIs(memory.came((ANN, first + 1)), Came.OVERTAKEN)
+
+    def test_what_came_before_a_client_was_forgotten_may_have_run(self):
+        memory = CommandMemory(most_origins=1)
+        for origin, number in ((ANN, 1), (BOB, 1), (ANN, 3)):
+            self.run_them(memory, origin, number)
+        self.assertIs(memory.came((ANN, 1)), Came.FORGOTTEN)
