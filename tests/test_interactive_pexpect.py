@@ -472,7 +472,7 @@ class MagicTests(OnSharedCluster):
         session.type("mec.activate(); mec.scatter('rank', range(4), flatten=True)")
         session.type("%px import threading; everybody = threading.Lock(); everybody.acquire();")
         code = [
-            "%%px --timeout 1",
+            "%%px --timeout 2",
             "def barrier():",
             "    everybody.acquire(timeout=60)",
             "",
@@ -486,7 +486,7 @@ class MagicTests(OnSharedCluster):
         session.type("mec.stacks()")
         session.type("mec.interrupt()")
         self.assertIn(
-            "NotFinished: execute did not finish within 1 s; it is still running\n"
+            "NotFinished: execute did not finish within 2 s; it is still running\n"
             "[3] failed: ZeroDivisionError: division by zero\n"
             "[0-1] still running: everybody.acquire(timeout=60)  (line 2, in barrier())\n"
             "[2] done\n",
