@@ -128,6 +128,10 @@ def maps(view: Viewer, tc: Any) -> None:
     failure = next(each for each in view.failures if each.what == "picky")
     assert failure.error.startswith("ValueError: ") and "is not wanted" in failure.error
     assert "in picky(number)" in failure.traceback and "\x1b" not in failure.traceback
+    # A task with items that failed is no success, to who looks; and it is none of either when it was cleared.
+    view.until(lambda: view.news.tasks.failed > 0)
+    tc.clear()
+    view.until(lambda: (view.news.tasks.succeeded, view.news.tasks.failed) == (0, 0))
 
 
 def commands(view: Viewer, mec: Any) -> None:

@@ -26,6 +26,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ipython1.kernel.controller.command import Command
+from ipython1.kernel.controller.idset import IdSet
 from ipython1.kernel.controller.observing.changes import Changes
 from ipython1.kernel.controller.observing.engines import EngineWatch
 from ipython1.kernel.controller.observing.failures import FailureRecord, Failures
@@ -56,6 +57,9 @@ SURVEYED: Final = 2000
 """Engines that are gone through in a second to count what runs."""
 
 _MOST_GONE: Final = 1000
+
+_FEW = 5000
+"""Tasks with failed items that are looked for each time among those that were not cleared."""
 _MOST_MARKS: Final = 5000
 
 
@@ -135,6 +139,8 @@ class Observer:
         self._timer: Any = None
         self._due = self._asked = self._surveyed = 0.0
         self._tasks = TaskCounts()
+        self._partly: set[int] = set()
+        self._succeeded_before = 0
         self._looked = 0.0
         self._next_looks: list[EngineWatch] = []
         self._waiting: list[Deferred[None]] = []
@@ -270,6 +276,7 @@ class Observer:
         task: Any = finished.task
         if note is not None and not finished.status:
             self.works.items_failed(task, note.items)
+            self._partly.add(finished.id)
         error, traceback = ("", "") if note is None else (note.error, note.traceback)
         if finished.error is not None:
             error = ": ".join(finished.error)
@@ -374,10 +381,21 @@ class Observer:
         heads = [head for worker in machine.workers.values() if (head := worker.first())]
         self.works.running_are(heads)
         store = machine.store
+        partly = self._count_partly(store.succeeded)
         known = len(machine.tasks) + len(machine.clients.arriving())
         self._tasks = TaskCounts(
-            known - len(heads), len(heads), len(store.succeeded), len(store.failed)
+            known - len(heads),
+            len(heads),
+            len(store.succeeded) - partly,
+            len(store.failed) + partly,
         )
+
+    def _count_partly(self, succeeded: IdSet) -> int:
+        """Return how many tasks that succeeded hold items that failed, without those that were cleared."""
+        if len(succeeded) < self._succeeded_before or len(self._partly) <= _FEW:
+            self._partly = {task_id for task_id in self._partly if task_id in succeeded}
+        self._succeeded_before = len(succeeded)
+        return len(self._partly)
 
     def _news(self, mark: int) -> News:
         now = self.now()
