@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bdb
 import cmd
+import dis
 import inspect
 import os
 import pdb  # noqa: T100  # what user code may call is replaced
@@ -250,7 +251,7 @@ class EnginePdb(Pdb):
 
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
         traced = super().dispatch_return(frame, arg)
-        if frame is not self._outermost:
+        if frame is not self._outermost or _is_suspended(frame):
             return traced
         self._outermost = None
         self.clear_all_breaks()
@@ -259,7 +260,10 @@ class EnginePdb(Pdb):
         return None
 
     def clean_up(self) -> None:
-        """Remove what the debugger has put among the user's names."""
+        """Trace nothing any more, and remove what the debugger has put among the user's names."""
+        if getattr(sys.gettrace(), "__self__", None) is self:
+            self.clear_all_breaks()
+            sys.settrace(None)
         for name in _OWN_NAMES:
             self._namespace.pop(name, None)
 
@@ -376,6 +380,16 @@ def _outermost(frame: FrameType) -> FrameType:
         outermost = around
         around = around.f_back
     return outermost
+
+
+def _is_suspended(frame: FrameType) -> bool:
+    """Whether a frame that seems to return only waits, as a coroutine does at ``await``, and goes on later."""
+    code = frame.f_code
+    if not code.co_flags & (
+        inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    ):
+        return False
+    return code.co_code[frame.f_lasti] == dis.opmap["YIELD_VALUE"]
 
 
 def _place(frame: FrameType, line: int) -> str:

@@ -81,6 +81,18 @@ class DebuggerTests(unittest.SynchronousTestCase):
         self.assertEqual(self.session("b"), [])
         self.assertEqual(self.result.result, {"text/plain": "2"})
 
+    def test_stepping_goes_on_after_await(self) -> None:
+        source = (
+            "import asyncio\nasync def wait():\n    breakpoint()\n    await asyncio.sleep(0.01)\n    z = 5\n"
+            "    return z\nz = await wait()"
+        )
+        shown = self.session(source, "n", "n", "p z", "c")
+        self.assertIn("----> 5     z = 5", shown[1])
+        self.assertIn("----> 6     return z", shown[2])
+        self.assertEqual(shown[3], "5\nipdb> ")
+        self.assertEqual(self.interpreter.user_ns["z"], 5)
+        self.session(source, "n", *["n"] * 20)
+
     def test_frames_of_functions_can_be_walked_and_those_of_the_engine_are_hidden(self) -> None:
         source = "def f(x):\n    y = 2 * x\n    breakpoint()\n    return y\nf(7)"
         shown = self.session(source, "p y", "up", "w", "c")

@@ -203,7 +203,10 @@ class DebugSession:
                 except KeyboardInterrupt:
                     self._leave_by_key()
                     return
-                prompt = self._answer_to(line, prompt["count"])
+                answer = self._answer_to(line, prompt["count"])
+                if answer is None:
+                    return
+                prompt = answer
 
     def _leave_by_key(self) -> None:
         self.leave()
@@ -218,18 +221,35 @@ class DebugSession:
         else:
             _show("\n")
 
-    def _answer_to(self, line: str, count: int) -> dict[str, Any]:
-        while True:
-            try:
-                return self._prompt("line", line=line, count=count)
-            except WaitInterrupted:
-                # The question can be asked again, and has its effect once.
-                blocking_ask(self._end, "interrupt", targets=[self.engine_id])
+    def _answer_to(self, line: str, count: int) -> dict[str, Any] | None:
+        """Return the next prompt; None if the person did not wait for it."""
+        try:
+            return self._next_prompt(line, count)
+        except WaitInterrupted:
+            pass
+        try:
+            blocking_ask(self._end, "interrupt", targets=[self.engine_id])
+            # The question can be asked again, and has its effect once.
+            return self._next_prompt(line, count)
+        except WaitInterrupted:
+            self.leave()
+        _show(
+            f"\nengine {self.engine_id} has been told to interrupt its command, and has not done so yet.\n"
+            f"See what it does with {self._name}.stacks(targets={self.engine_id}); go on with "
+            f"{self._name}.debug(targets={self.engine_id}) if it stops at a breakpoint again.\n"
+        )
+        return None
+
+    def _next_prompt(self, line: str, count: int) -> dict[str, Any]:
+        return self._prompt("line", line=line, count=count, label=user_label())
 
     def _prompt(self, do: str, **more: Any) -> dict[str, Any]:
         answer = self._ask(do, **more)
         if answer is None:
-            raise ClientError(f"engine {self.engine_id} is out of reach; its debugger waits there")
+            raise ClientError(
+                f"engine {self.engine_id} does not answer: it has died, or its connection is lost and its debugger "
+                "waits there"
+            )
         if "refused" in answer:
             raise ClientError(f"engine {self.engine_id} cannot be debugged: {answer['refused']}")
         prompt: dict[str, Any] = answer

@@ -68,8 +68,20 @@ class DebugEnd:
             if do == "leave":
                 self._stand_up()
         elif do == "line":
-            return {"refused": "somebody else debugs this engine now", "over": True, "text": ""}
+            return self._line_of_another(client, request)
         return {}
+
+    def _line_of_another(self, client: str, request: dict[str, Any]) -> Answer:
+        """Answer a line of somebody who does not sit here, or not any more."""
+        if self._client:
+            return {"refused": "somebody else debugs this engine now", "over": True, "text": ""}
+        desk, count = self._desk, request.get("count")
+        if desk.is_open:
+            self._sit(client, str(request.get("label", "")))
+            return self._line(str(request.get("line", "")), count)
+        # The line is asked again after an interrupt, which has ended the command.
+        text = desk.shown if isinstance(count, int) and desk.stops == count + 1 else ""
+        return {"text": text, "count": desk.stops, "over": True}
 
     def _state(self) -> dict[str, Any]:
         desk = self._desk

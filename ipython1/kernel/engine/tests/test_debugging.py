@@ -87,6 +87,25 @@ class DebugEndTests(unittest.SynchronousTestCase):
         self.over()
         self.assertEqual(self.read, ["n\n", "c\n"])
 
+    def test_a_line_that_is_asked_again_after_the_end_gets_the_last_words(self) -> None:
+        self.user_code(1)
+        prompt = self.sit()
+        self.line("c", prompt["count"])
+        self.step()
+        self.over()
+        again = self.line("c", prompt["count"])
+        self.assertEqual((again.get("refused"), again["over"]), (None, True))
+
+    def test_who_was_silent_for_long_goes_on_if_nobody_else_came(self) -> None:
+        self.user_code(1)
+        prompt = self.sit()
+        self.clock.advance(PATIENCE + 1)
+        answer = self.line("c", prompt["count"])
+        self.step()
+        self.assertTrue(self.successResultOf(answer)["over"])
+        self.over()
+        self.assertEqual(self.read, ["c\n"])
+
     def test_one_at_a_time(self) -> None:
         self.user_code(1)
         self.sit("a")
