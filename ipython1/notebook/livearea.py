@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, TextIO
 
@@ -53,13 +54,9 @@ class TerminalArea:
         self._size()
 
     def _size(self) -> None:
-        # The size of the terminal that is written to; the environment may name another one.
-        try:
-            columns, rows = os.get_terminal_size(self._file.fileno())
-        except (OSError, ValueError, AttributeError):
-            columns, rows = shutil.get_terminal_size()
-        self.width = max((columns or 80) - 1, 10)
-        self.height = max(min((rows or 24) - LEFT_FREE, MOST_LINES), 1)
+        columns, rows = _terminal_size(self._file)
+        self.width = max(columns - 1, 10)
+        self.height = max(min(rows - LEFT_FREE, MOST_LINES), 1)
 
     def show(self, lines: Sequence[str]) -> None:
         self._size()
@@ -101,17 +98,22 @@ class DumbArea:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._drawn = ""
-        self.width = 79
+        self._size()
+
+    def _size(self) -> None:
+        self.width = min(max(_terminal_size(self._file)[0] - 1, 10), 79)
 
     def show(self, lines: Sequence[str]) -> None:
+        self._size()
         line = clipped(lines[0], self.width) if lines else ""
         if line != self._drawn:
-            self._write("\r" + line.ljust(len(self._drawn)))
+            rest = min(columns_of(self._drawn), self.width) - columns_of(line)
+            self._write("\r" + line + " " * rest)
             self._drawn = line
 
     def wipe(self) -> None:
         if self._drawn:
-            self._write("\r" + " " * len(self._drawn) + "\r")
+            self._write("\r" + " " * min(columns_of(self._drawn), self.width) + "\r")
             self._drawn = ""
 
     def close(self, keep: bool = False) -> None:
@@ -176,6 +178,15 @@ def open_area(file: TextIO | None = None) -> Area | None:
     return TerminalArea(file)
 
 
+def _terminal_size(file: TextIO) -> tuple[int, int]:
+    """Return columns and rows of the terminal that is written to; the environment may name another one's."""
+    try:
+        columns, rows = os.get_terminal_size(file.fileno())
+    except (OSError, ValueError, AttributeError):
+        columns, rows = shutil.get_terminal_size()
+    return columns or 80, rows or 24
+
+
 def _is_terminal(file: TextIO) -> bool:
     try:
         return file.isatty()
@@ -191,6 +202,32 @@ def shortened(lines: Sequence[str], most: int) -> list[str]:
 
 
 def clipped(line: str, width: int) -> str:
-    """Return a line without colours, as far as there is place for it."""
-    line = without_styles(line).replace("\t", " ").replace("\r", "").replace("\n", " ")
-    return line if len(line) <= width else line[: width - 1] + "\u2026"
+    """Return a line without colours and control characters, as far as there is place for it.
+
+    :param width: columns of a terminal; a Chinese or Japanese character takes two of them.
+    """
+    line = without_styles(line).replace("\t", " ").replace("\n", " ")
+    kept: list[str] = []
+    column = fits = 0
+    for character in line:
+        category = unicodedata.category(character)
+        if category == "Cc":
+            continue
+        column += _columns(character, category)
+        if column > width:
+            return "".join(kept[:fits]) + "\u2026"
+        kept.append(character)
+        if column < width:
+            fits = len(kept)
+    return "".join(kept)
+
+
+def columns_of(line: str) -> int:
+    """Return how many columns of a terminal a line without control characters takes."""
+    return sum(_columns(each, unicodedata.category(each)) for each in line)
+
+
+def _columns(character: str, category: str) -> int:
+    if category in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
