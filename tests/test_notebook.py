@@ -200,7 +200,7 @@ class ExecutedTests(InNotebook):
         html = self.html(shown)
         for part in ("<b>bold</b>", " printed</pre>", " warned</pre>", "[3] Err["):
             self.assertIn(part, html)
-        self.assertRegex(self.html(silent), r"^[^\[]*\[\d\] In ")
+        self.assertRegex(self.html(silent), r"^[^\[]*\[[\d,-]+\] In ")
         self.assertIn("&lt;i&gt;&amp;", self.html(escaped))
         self.assertIn("[0] Out[", self.text(escaped))
 
@@ -363,7 +363,8 @@ class ExecutedTests(InNotebook):
             "%px import time, ipywidgets, IPython.display as d, tqdm",
             "%%px --targets 0,1\nbar = ipywidgets.IntProgress(max=60)\ndisplay(bar)\n"
             "for bar.value in range(61): time.sleep(0.06)",
-            "%%px --targets 0,1\nh = display(d.HTML('<b>0</b>'), display_id='x')\n"
+            "%%px --targets 0,1\ndisplay(d.HTML('<i>first</i>'))\n"
+            "h = display(d.HTML('<b>0</b>'), display_id='x')\n"
             "for i in range(61): time.sleep(0.06); h.update(d.HTML(f'<b>{i}</b>'))",
             "%%px --targets 0,1\nfor i in tqdm.tqdm(range(30)): time.sleep(0.05)",
         )
@@ -376,8 +377,8 @@ class ExecutedTests(InNotebook):
         self.assertEqual([states[each]["state"]["value"] for each in views], [60, 60])
         shown = [each for each in display if each.get("data", {}).get("text/html") == "<b>60</b>"]
         self.assertEqual(len(shown), 2)
-        result = display[-1]["data"]["text/html"]
-        self.assertNotIn("<b>60</b>", result)
+        html = self.html(display)
+        self.assertEqual([html.count("<b>60</b>"), html.count("<i>first</i>")], [2, 2])
         bars = re.findall(r"^\[(\d)\] Err\[\d+\]: 100%\|█+\| 30/30", self.text(text), re.M)
         self.assertEqual(sorted(bars), ["0", "1"])
         self.align_engines()

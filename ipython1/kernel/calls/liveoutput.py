@@ -85,6 +85,18 @@ class StreamedText:
 
 
 @dataclass(slots=True)
+class Displayed:
+    """What an engine has displayed while the command ran.
+
+    :ivar count: the number of objects.
+    :ivar places: which of them were shown at once.
+    """
+
+    count: int = 0
+    places: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Shown:
     """The part of a command's output that was already shown.
 
@@ -92,14 +104,14 @@ class Shown:
     :ivar cut: the streams of which something was left out.
     :ivar moment: the input of the session during which it was shown; in later ones, everything is shown again.
     :ivar lasts: the last line of each stream that was shown.
-    :ivar displayed: how many displayed objects of each engine were shown.
+    :ivar displayed: the displayed objects that were shown, by engine.
     """
 
     counts: dict[Key, int] = field(default_factory=dict)
     cut: set[Key] = field(default_factory=set)
     moment: object = None
     lasts: dict[Key, str] = field(default_factory=dict)
-    displayed: dict[int, int] = field(default_factory=dict)
+    displayed: dict[int, Displayed] = field(default_factory=dict)
 
     def rest(self, engine_id: int, stream: str, text: str) -> str:
         """Return the part of ``text``, the whole output, that remains to be shown."""
@@ -112,8 +124,11 @@ class Shown:
         return text[count:]
 
     def undisplayed(self, engine_id: int, displayed: Sequence[Any]) -> Sequence[Any]:
-        """Return the displayed objects, all of them or none, that remain to be shown."""
-        return () if self.displayed.get(engine_id) == len(displayed) else displayed
+        """Return the displayed objects that remain to be shown; all of them if some were not heard of before."""
+        known = self.displayed.get(engine_id)
+        if known is None or known.count != len(displayed):
+            return displayed
+        return [each for place, each in enumerate(displayed) if place not in known.places]
 
 
 class _Allowance:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
+from ipython1.kernel.calls.liveoutput import Displayed
 from ipython1.notebook.frontend import FrontEnd, front_end
 from ipython1.notebook.widgettexts import WidgetTexts
 
@@ -20,8 +21,8 @@ MOST_COMMS: Final = 10_000
 class Steps(Protocol):
     """Carries out the steps that :class:`~ipython1.core.livedisplays.LiveDisplays` collects."""
 
-    shown: dict[int, int]
-    """How many displayed objects of each engine are on display."""
+    shown: dict[int, Displayed]
+    """Which displayed objects of each engine are on display."""
 
     def do(self, engine_id: int, step: Mapping[str, Any]) -> None:
         """Carry out one step of an engine."""
@@ -62,7 +63,7 @@ class TextSteps:
     """
 
     def __init__(self) -> None:
-        self.shown: dict[int, int] = {}
+        self.shown: dict[int, Displayed] = {}
         self._texts: dict[tuple[int, str], str] = {}
         self._widgets: dict[int, WidgetTexts] = {}
         self._clear_next: set[int] = set()
@@ -107,7 +108,7 @@ class NotebookSteps:
     """
 
     def __init__(self) -> None:
-        self.shown: dict[int, int] = {}
+        self.shown: dict[int, Displayed] = {}
         self._handles: dict[int, dict[str, Any]] = {}
         self._cleared: dict[int, list[Any]] = {}
         self._clear_next: set[int] = set()
@@ -130,11 +131,13 @@ class NotebookSteps:
     def _show(self, engine_id: int, step: Mapping[str, Any]) -> None:
         if engine_id in self._clear_next:
             self._clear(engine_id)
-        moves = step.get("id") is not None or WIDGET in step.get("data", {})
-        if not moves and engine_id not in self._cleared:
-            return  # it comes with the result
-        handles = self._handles.setdefault(engine_id, {})
         name = step.get("id")
+        handles = self._handles.setdefault(engine_id, {})
+        displayed = self.shown.setdefault(engine_id, Displayed())
+        moves = name is not None or WIDGET in step.get("data", {})
+        if not moves and engine_id not in self._cleared:
+            displayed.count += 1
+            return  # it comes with the result
         data, metadata = step.get("data", {}), step.get("metadata", {})
         handle = handles.get(name) if name is not None else None
         if step["do"] == "update" and handle is not None:
@@ -147,7 +150,8 @@ class NotebookSteps:
         else:
             handle = self._display(engine_id, data, metadata)
         handles[uuid.uuid4().hex if name is None else name] = handle
-        self.shown[engine_id] = self.shown.get(engine_id, 0) + 1
+        displayed.places.add(displayed.count)
+        displayed.count += 1
 
     @staticmethod
     def _display(engine_id: int, data: Any, metadata: Any) -> Any:

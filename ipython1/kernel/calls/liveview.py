@@ -162,7 +162,9 @@ class LiveView:
         """End the view; if any output was shown, show the rest too, and record that in the result ``value``."""
         self._do_last_steps()
         shown = self._lines.shown
-        shown.displayed = dict(self._steps.shown)
+        shown.displayed = {
+            number: each for number, each in self._steps.shown.items() if each.places
+        }
         if not self._lines.used and not shown.displayed:
             return
         if self._lines.used:

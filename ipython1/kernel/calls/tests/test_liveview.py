@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ipython1.core.terminaltext import rendered
 from ipython1.kernel.calls import liveview
-from ipython1.kernel.calls.liveoutput import Key, Shown, StreamedText
+from ipython1.kernel.calls.liveoutput import Displayed, Key, Shown, StreamedText
 from ipython1.kernel.calls.livesteps import TextSteps, read_steps
 from ipython1.kernel.calls.liveview import LiveView, Progress, keep_watching, progress_view
 from ipython1.kernel.calls.resultlist import ResultList
@@ -162,8 +162,9 @@ class TextStepsTests(SynchronousTestCase):
 
 
 class ShownTests(SynchronousTestCase):
-    def test_displayed_objects_are_not_repeated_if_all_were_shown(self) -> None:
-        shown = Shown(displayed={0: 2})
-        self.assertEqual(shown.undisplayed(0, ["a", "b"]), ())
+    def test_displayed_objects_are_not_repeated(self) -> None:
+        shown = Shown(displayed={0: Displayed(2, {0, 1}), 2: Displayed(2, {1})})
+        self.assertEqual(shown.undisplayed(0, ["a", "b"]), [])
+        self.assertEqual(shown.undisplayed(2, ["a", "b"]), ["a"])
         self.assertEqual(shown.undisplayed(0, ["a", "b", "c"]), ["a", "b", "c"])
         self.assertEqual(shown.undisplayed(1, ["a"]), ["a"])
