@@ -164,6 +164,13 @@ class MagicTests(OnSharedCluster):
         self.assertEqual(session.type("p b").strip(), "0")
         session.type("q")
         self.check_transcript("debugger", "mec.debug", session.seen)
+        session.type("mec.debug(targets=1)")
+        program = "from ipython1.kernel import client; client.MultiEngineClient().interrupt(1)"
+        assert self.cluster is not None
+        self.cluster.run_program("-c", program)  # as somebody else would
+        shown = session.type("p a")
+        self.assertIn("KeyboardInterrupt", shown)
+        self.assertNotIn("Traceback", shown)
         self.assertIn("there is nothing to debug on engine 3", session.type("mec.debug(targets=3)"))
 
     def test_mistakes(self) -> None:

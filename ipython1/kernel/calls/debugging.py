@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from ipython1.core.texts import compress_ids
-from ipython1.kernel.basics.error import ClientError, WaitInterrupted
+from ipython1.kernel.basics.error import ClientError, CompositeError, WaitInterrupted
 from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.calls.twistedutil import blocking_ask
 from ipython1.kernel.host.hosts import user_label
@@ -66,7 +66,12 @@ def debug(
         session.run(_first_prompt(session, command), read_line)
     finally:
         session.leave()
-    command.result()
+    try:
+        command.result()
+    except CompositeError as error:
+        # Somebody else has interrupted it, and the debugger has said so.
+        if not all(isinstance(each, KeyboardInterrupt) for each in error.exceptions):
+            raise
 
 
 def _choose(end: Asked, ids: Sequence[int] | None, name: str) -> tuple[int, bool]:
