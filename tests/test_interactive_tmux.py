@@ -217,6 +217,13 @@ class TerminalTests(OnSharedCluster):
         terminal.wait_for(r"^\[0\] load \|█+ +\| \d+/60\n\[1\] load \|█+ +\| \d+/60$")
         terminal.wait_for_prompt(10)
 
+        terminal.type("values = list(tc.executor().map(slow, range(2)))")
+        terminal.wait_for(
+            r"^map: .* 0/2 calls .*\n\[\d\] item \d: +\d+%.*\n\[\d\] item \d: +\d+%.*\n*\Z"
+        )
+        terminal.interrupt()
+        terminal.wait_for_prompt(11)
+
     def test_without_engines(self) -> None:
         """A wait for tasks says why nothing goes on."""
         terminal = Terminal(self.environ)

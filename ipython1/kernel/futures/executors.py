@@ -205,7 +205,8 @@ class EngineExecutor(Executor):
             self._cancel(futures)
             raise
         total = sum(map(_size, futures)) if buffersize is None else 0
-        return self._values(futures, submitted, end, MapProgress(futures, total, _size))
+        progress = MapProgress(futures, total, _size, self._items.running)
+        return self._values(futures, submitted, end, progress)
 
     def _submissions(
         self, fn: Callable[..., Any], rows: Iterator[Sequence[Any]], chunksize: int

@@ -12,6 +12,7 @@ from typing import Any
 
 from ipython1.kernel.basics.error import BrokenEnginePool, KernelError, describe_exception
 from ipython1.kernel.calls.connect import Connection
+from ipython1.kernel.calls.liveview import Running
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, in_reactor_thread
 from ipython1.kernel.futures.dispatch import HANDED, OVER, WAITING, Item
 from ipython1.kernel.futures.executorfuture import Answer, Completions, RemoteTraceback, log
@@ -31,7 +32,10 @@ class ExecutorItems(ABC):
     :param completions: finishes their futures.
     :param preparation: what runs once on each engine before the first item there; None for nothing.
     :ivar broken: why the executor can no longer be used; empty if it can.
+    :ivar running: has what the calls write while they run; None if that is not known.
     """
+
+    running: Running | None = None
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
-from ipython1.kernel.calls.liveview import LIVE_AFTER, LiveView, Progress
+from ipython1.kernel.calls.liveview import LIVE_AFTER, LiveView, Progress, Running
 from ipython1.notebook.frontend import person_waits
 from ipython1.notebook.livearea import INTERVAL, Area, open_area
 from ipython1.notebook.progress import meter
@@ -24,11 +24,17 @@ class MapProgress:
     :param left: the futures whose values were not taken; the caller removes them.
     :param total: how many calls the map has; 0 if that is not known, and nothing is shown.
     :param size: returns how many calls a future stands for.
+    :param running: has the last lines of the calls that run, which are shown too; None if that is not known.
     """
 
     def __init__(
-        self, left: Collection[Future[Any]], total: int, size: Callable[[Future[Any]], int]
+        self,
+        left: Collection[Future[Any]],
+        total: int,
+        size: Callable[[Future[Any]], int],
+        running: Running | None = None,
     ) -> None:
+        self._running = running
         self._left = left
         self._total = total
         self._size = size
@@ -58,7 +64,7 @@ class MapProgress:
                     area = open_area()
                     if area is None:
                         return
-                    view = LiveView(None, area, self._progress)
+                    view = LiveView(None, area, self._progress, running=self._running)
                 view.update()
                 pause = INTERVAL
         finally:

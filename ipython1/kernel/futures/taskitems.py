@@ -75,6 +75,7 @@ class TaskItems(ExecutorItems):
     ) -> None:
         super().__init__(connection, most, completions, preparation)
         self._tasks = tasks
+        self.running = tasks.running
         self._encoder = encoder
         self._options = options
         self._prepare = None if preparation is None else encoder.functions.pack(preparation)[0]
