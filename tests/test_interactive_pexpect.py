@@ -186,6 +186,8 @@ class MagicTests(OnSharedCluster):
             ),
             ("%px --targets", "UsageError: --targets needs a value"),
             ("%px --targets zero 1", "UsageError: --targets cannot be zero: give all, an id"),
+            ("%px --targets '' 1", "UsageError: --targets cannot be '': give all, an id"),
+            ("%px --targets 0.5 1", "UsageError: --targets cannot be 0.5: give all, an id"),
             ("%px --targets 9 1", "InvalidEngineID: there is no engine 9; the engines are 0-3"),
             ("%px --targets [] 1", "InvalidEngineID: targets is empty"),
             (

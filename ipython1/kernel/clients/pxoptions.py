@@ -283,15 +283,15 @@ def parse_targets(text: str, namespace: Mapping[str, Any]) -> Any:
     if re.fullmatch(r"-?\d*:-?\d*(:-?\d*)?", text):
         return slice(*(int(part) if part else None for part in text.split(":")))
     try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        pass
-    try:
-        return eval(text, dict(namespace))
+        targets = eval(text, dict(namespace))
     except Exception:
+        targets = ""
+    if isinstance(targets, str | bytes | float | dict) and targets != "all":
         raise UsageError(
-            f"--targets cannot be {text}: give all, an id, ids such as 0,2 or 0:4, or a variable with such a value"
-        ) from None
+            f"--targets cannot be {text or repr('')}: give all, an id, ids such as 0,2 or 0:4, or a variable with such "
+            "a value"
+        )
+    return targets
 
 
 def _parse_name(text: str) -> str:
