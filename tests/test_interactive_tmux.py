@@ -173,9 +173,9 @@ class TerminalTests(OnSharedCluster):
             r"^\[0\] outer: +\d+%.*\n\[0\] inner: +[1-9]\d?%.*\n\[1\] outer.*\n\[1\] inner: +[1-9]\d?%.*\n*\Z"
         )
         screen = terminal.wait_for_prompt(3)
-        before = screen.index("Executing command on Controller")
+        before = screen.index("[0] written")
         shown = re.sub(r" *\[\d\d:.*\]$", "", screen[before : screen.index("Out[2]")], flags=re.M)
-        lines = [line for line in shown.split("\n")[1:] if line.strip()]
+        lines = [line for line in shown.split("\n") if line.strip()]
         self.assertEqual(lines[:2], ["[0] written", "[1] written"])
         self.assertEqual(
             sorted(lines[2:]), [f"[{n}] outer: 100%|{'█' * 10}| 3/3" for n in (0, 1)], screen
