@@ -11,6 +11,7 @@ from twisted.web import http
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import Request as SiteRequest
 from zope.interface import implementer
 
 from ipython1.kernel.watching.admission import HEADERS, Admission
@@ -212,9 +213,20 @@ class PageViewer:
         self.gone()
 
 
+class BodilessRequest(SiteRequest):
+    """A request whose body is not kept: nobody may fill the memory or the disk with what is refused."""
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop it."""
+
+
 class QuietSite(Site):
     """A site that writes no log of requests, as tokens are in their addresses."""
 
+    requestFactory = BodilessRequest
     noisy = False
     displayTracebacks = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -22,6 +23,7 @@ from ipython1.kernel.watching.browser import RedirectFile
 from ipython1.kernel.watching.logtails import LogTails
 from ipython1.kernel.watching.server import MonitorServer
 from ipython1.kernel.watching.tests.simulated import SimulatedSource
+from ipython1.kernel.watching.web import MonitorPages
 
 TIMEOUT = 20.0
 
@@ -54,14 +56,17 @@ class ServerCase(unittest.TestCase):
         self.port = self.server.port
         self.token = self.server.url.partition("token=")[2]
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Deferred[Answer]:
+    def ask(
+        self, path: str, method: str = "GET", body: bytes = b"", **headers: str
+    ) -> Deferred[Answer]:
         def ask() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
             try:
                 connection.request(
                     method,
                     path,
-                    headers={name.replace("_", "-"): text for name, text in headers.items()},
+                    body or None,
+                    {name.replace("_", "-"): text for name, text in headers.items()},
                 )
                 return Answer(connection.getresponse())
             finally:
@@ -136,6 +141,19 @@ class AdmissionTests(ServerCase):
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             answer = await self.ask(f"/?token={self.token}", method)
             self.assertEqual((answer.status, answer.headers["Allow"]), (405, "GET, HEAD"))
+
+    async def test_bodies_of_requests_are_not_kept(self) -> None:
+        await self.begin()
+        kept: list[int] = []
+
+        class Pages(MonitorPages):
+            def render(pages, request: Any) -> bytes | int:
+                kept.append(request.content.seek(0, os.SEEK_END))
+                return super().render(request)
+
+        self.patch(self.server._pages, "__class__", Pages)
+        answer = await self.ask("/", "POST", body=bytes(1_000_000))
+        self.assertEqual((answer.status, kept), (405, [0]))
 
     async def test_only_this_host_can_connect(self) -> None:
         await self.begin()
