@@ -160,8 +160,8 @@ def status_lines(found: ClusterStatus, looked: Looked | None = None) -> list[str
     if found.controller is not None:
         clients = "" if news is None else f", {count_text(news.clients, 'client')}"
         lines.append(f"  controller: {_process_text(found.controller, 'stuck')}{clients}")
-        lines += [f"      {line}" for line in found.controller.lines[-3:]]
-    lines += [f"  warning: {line}" for line in found.warnings]
+        lines += [f"      {shown(line)}" for line in found.controller.lines[-3:]]
+    lines += [f"  warning: {shown(line)}" for line in found.warnings]
     if looked is not None and looked.why:
         lines.append(f"  CPU, memory and queues are not known: {looked.why}")
     lines += _task_lines(news)
@@ -219,7 +219,7 @@ def _engine_lines(engines: Sequence[EngineInfo], news: News | None) -> list[str]
     for engine, line in zip(engines, lines[1:], strict=True):
         found.append(f"  {line}")
         if engine.state == "ended":
-            found += [f"      {last}" for last in engine.lines[-3:]]
+            found += [f"      {shown(last)}" for last in engine.lines[-3:]]
     return found
 
 
@@ -287,5 +287,5 @@ def _notes(info: ProcessInfo, silent: str) -> list[str]:
     if info.restart_in:
         parts.append(f"restarted in {info.restart_in:.0f} s")
     if info.reason:
-        parts.append(info.reason)
+        parts.append(shown(info.reason))
     return parts
