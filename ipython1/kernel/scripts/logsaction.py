@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -99,9 +98,6 @@ def run(given: argparse.Namespace) -> int:
             _show(tail.more())
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        # Who reads has enough; what is flushed at the exit goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

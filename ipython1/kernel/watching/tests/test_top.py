@@ -241,6 +241,7 @@ class ViewTests(unittest.SynchronousTestCase):
         with console.capture() as capture:
             show_once(Client(), console)
         self.assertIn(" 199  idle", capture.get())
+        self.assertNotIn(" \n", capture.get())
 
 
 class DocumentationTests(unittest.SynchronousTestCase):
