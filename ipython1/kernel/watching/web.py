@@ -84,6 +84,10 @@ class MonitorPages(Resource):
         for viewer in list(self._viewers):
             viewer.finish()
 
+    def viewing(self) -> set[Any]:
+        """The transports of the pages that are open."""
+        return {viewer.transport for viewer in self._viewers}
+
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
         for name, value in HEADERS.items():
@@ -177,10 +181,14 @@ class MonitorPages(Resource):
 
 @implementer(IPushProducer)
 class PageViewer:
-    """An open page, which gets events.  One that takes them too slowly misses some, and gets everything later."""
+    """An open page, which gets events.  One that takes them too slowly misses some, and gets everything later.
+
+    :ivar transport: its connection.
+    """
 
     def __init__(self, request: Request, watcher: Watcher, hidden: bool) -> None:
         self.hidden = hidden
+        self.transport: Any = request.channel.transport
         self._request = request
         self._watcher = watcher
         self._is_slow = False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import re
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from twisted.trial import unittest
 
 from ipython1.kernel.basics.error import ClusterError, SecurityError
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.watching import server
 from ipython1.kernel.watching.admission import metrics_token
 from ipython1.kernel.watching.browser import RedirectFile
 from ipython1.kernel.watching.logtails import LogTails
@@ -154,6 +157,35 @@ class AdmissionTests(ServerCase):
         self.patch(self.server._pages, "__class__", Pages)
         answer = await self.ask("/", "POST", body=bytes(1_000_000))
         self.assertEqual((answer.status, kept), (405, [0]))
+
+    async def test_others_cannot_take_all_connections(self) -> None:
+        self.patch(server, "MOST_CONNECTIONS", 20)
+        await self.begin()
+        path, cookie = await self.enter()
+        request = f"GET {path}events HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
+
+        def flood() -> tuple[bytes, int]:
+            with contextlib.ExitStack() as stack:
+
+                def connect() -> socket.socket:
+                    return stack.enter_context(
+                        socket.create_connection(("127.0.0.1", self.port), TIMEOUT)
+                    )
+
+                page = connect()
+                page.sendall(request.encode())
+                first = page.recv(100)
+                for _ in range(60):
+                    connect().sendall(b"GET / HT")
+                # It still gets news.
+                for _ in range(3):
+                    self.assertTrue(page.recv(1 << 20))
+                return first, len(self.server._site.protocols)
+
+        first, count = await deferToThread(flood)
+        self.assertIn(b"200 OK", first)
+        self.assertLessEqual(count, 21)
+        self.assertEqual((await self.ask("/favicon.ico")).status, 200)
 
     async def test_only_this_host_can_connect(self) -> None:
         await self.begin()
