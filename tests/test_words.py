@@ -93,9 +93,28 @@ class TranscriptTests(IpclusterCase):
         self.assertRegex(once, r"(?m)^cluster 'mine'  up .* 3 engines")
         self.assertRegex(once, r"(?m)^simulate +0 of 20 tasks")
         self.assertRegex(once, r"(?m)^ +2  busy +\d+ .*simulate$")
+        self.output_cannot_be_written()
         until_there.touch()
         until(lambda: json.loads(self.words("status", "--json"))["tasks"]["succeeded"] == 20)
         program.kill()
+
+    def output_cannot_be_written(self) -> None:
+        reader, closed = os.pipe()
+        os.close(reader)
+        said = "ipcluster: the output cannot be written: No space left on device\n"
+        for output, told in ((os.open("/dev/full", os.O_WRONLY), (1, said)), (closed, (0, ""))):
+            for words in (["status"], ["logs"]):
+                done = subprocess.run(
+                    self.command(*words, "--cluster-id=mine"),
+                    env=self.environ,
+                    stdout=output,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    timeout=LIMIT,
+                    check=False,
+                )
+                self.assertEqual((done.returncode, done.stderr), told, words)
+            os.close(output)
 
     def engines_come_and_go(self) -> None:
         self.assertIn("no engine has ended", self.words("restart", "engines", status=1))
@@ -171,7 +190,7 @@ class TopTests(IpclusterCase):
         self.environ.pop("TMUX", None)
         self.start("-n", "2")
         command = shlex.join(self.command("top", "--interval=0.2"))
-        script = f"trap : INT; {command}; echo status $?; read answer; {command}; echo status $?; read answer"
+        script = "trap : INT" + f"; {command}; echo status $?; read answer" * 3
         self.tmux(
             *("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "20", "sh", "-c", script)
         )
@@ -197,3 +216,9 @@ class TopTests(IpclusterCase):
         self.wait_for(r"^engines 3, by id$")
         self.tmux("send-keys", "C-c")
         self.wait_for(r"^status 0\n(.*\n)*status 0$")
+        self.tmux("send-keys", "Enter")
+        self.wait_for(r"^engines 3, by id$")
+        shell = int(self.tmux("list-panes", "-F", "#{pane_pid}"))
+        (top,) = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        os.kill(int(top), signal.SIGTERM)
+        self.assertNotIn("engines 3", self.wait_for(r"^status 143$"))

@@ -22,12 +22,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ipython1.core.texts import compress_ids
 from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
 from ipython1.kernel.clusters.status import EngineInfo, engine_info
 from ipython1.kernel.launchers.interfaces import Unit
+
+MOST_AT_ONCE: Final = 100_000
+"""Engines that can be started at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,14 @@ class Engines:
     # -- coming and going
 
     def reserve_ids(self, count: int) -> list[int]:
-        """The lowest ids that no engine has or is about to get; reserved until :meth:`release_ids`."""
+        """The lowest ids that no engine has or is about to get; reserved until :meth:`release_ids`.
+
+        :raises ClusterError: when nobody can mean so many.
+        """
+        if count > MOST_AT_ONCE:
+            raise ClusterError(
+                f"{count:,} engines are too many: at most {MOST_AT_ONCE:,} can be started at once"
+            )
         taken = {*self.ids, *self._ids_of_units(), *self._reserved}
         free = (each for each in itertools.count() if each not in taken)
         found = list(itertools.islice(free, count))

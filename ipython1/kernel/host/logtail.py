@@ -121,6 +121,9 @@ class LogTail:
 
 
 def _text(line: bytes) -> str:
-    """A line as it is shown; the tabs of tracebacks stay."""
-    text = line.decode(errors="replace").rstrip("\r\n")
-    return "\t".join(map(shown, text.split("\t"))) + "\n"
+    return shown_line(line.decode(errors="replace").rstrip("\r\n")) + "\n"
+
+
+def shown_line(text: str) -> str:
+    """A line as it is shown: it cannot control a terminal, and the tabs of tracebacks stay."""
+    return "\t".join(map(shown, text.split("\t")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -24,6 +26,12 @@ from ipython1.kernel.launchers.programs import (
     engine_spec,
     request_controller,
 )
+
+LEAST_MEMORY: Final = 4 << 20
+"""Bytes of memory that an engine of this host needs in any case."""
+
+LEAST_MOST: Final = 1000
+"""Engines that may be started at once, however little memory there is."""
 
 
 class ControllerLauncher:
@@ -150,6 +158,20 @@ class LocalEngines(HostedEngines):
 
     early = True
 
+    async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
+        """Start one engine for each of ``ids``.
+
+        :raises ClusterError: if they are far more than this host's memory could hold.
+        """
+        memory = _memory()
+        most = max(LEAST_MOST, memory // LEAST_MEMORY)
+        if len(ids) > most:
+            raise ClusterError(
+                f"{len(ids):,} engines are too many for this host, whose memory of {memory / 1e9:.0f} GB is enough for "
+                f"{most:,} at the very most; give a smaller number, or start them on several hosts (ssh, slurm, ...)"
+            )
+        return await super().start(ids)
+
     def start_one(self, engine_id: int) -> None:
         """Start one engine on this host once the controller listens."""
         spec = engine_spec(
@@ -168,3 +190,8 @@ class LocalEngines(HostedEngines):
     def nanny_of(self, unit: Unit) -> NannyLink:
         """Return the link to this host's nanny."""
         return self.context.nanny
+
+
+def _memory() -> int:
+    """How many bytes of memory this host has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -6,6 +6,9 @@ has a module with a ``make_parser()`` and a ``run(given)``, which gives the exit
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,6 +25,9 @@ COMPLETION: Final = "_ARGCOMPLETE"
 
 STARTING: Final = ("start", "engines")
 """Words that start processes; they have the options of a cluster."""
+
+
+_OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Word(NamedTuple):
@@ -84,7 +90,20 @@ def run_word(word: str, argv: Sequence[str]) -> int:
     :raises SystemExit: with 2 after wrong usage, 0 after ``--help``.
     """
     module = WORDS[word].load()
-    return int(module.run(module.make_parser().parse_args(argv)))
+    given = module.make_parser().parse_args(argv)
+    try:
+        status = int(module.run(given))
+        sys.stdout.flush()
+    except OSError as problem:
+        if problem.errno not in _OUTPUT_ERRORS:
+            raise
+        # What is flushed at the exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(problem, BrokenPipeError):  # who reads has enough
+            return 0
+        print(f"ipcluster: the output cannot be written: {problem.strerror}", file=sys.stderr)
+        return 1
+    return status
 
 
 def word_parser(word: str, text: str = "") -> OneLineParser:

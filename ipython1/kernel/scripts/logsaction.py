@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from ipython1.kernel.clusters.cluster import connect_to
 from ipython1.kernel.clusters.status import ClusterStatus, read_state
 from ipython1.kernel.host.byhand import notes_of
 from ipython1.kernel.host.control import BlockingControl
-from ipython1.kernel.host.logtail import LogTail
+from ipython1.kernel.host.logtail import LogTail, shown_line
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.launchers.logfiles import engine_log
@@ -99,9 +98,6 @@ def run(given: argparse.Namespace) -> int:
             _show(tail.more())
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        # Who reads has enough; what is flushed at the exit goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -198,5 +194,5 @@ def _from_elsewhere(
         lines = control.call("logs", ASK_LIMIT, engine=engine_id, lines=max(1, given.lines))
     except KernelError as problem:
         raise ClusterError(f"{where}; it cannot be shown here: {problem}") from None
-    print(*lines, sep="\n")
+    print(*(shown_line(str(line)) for line in lines), sep="\n")
     return 0

@@ -87,7 +87,15 @@ def _chosen(
     if None in given:
         return known
     if given:
-        return sorted({each for group in given for each in group or ()})
+        ids = sorted({each for group in given for each in group or ()})
+        missing = [each for each in ids if each not in known]
+        if missing:
+            # A restart empties the engines; nobody wants that of half of a list that is wrong.
+            raise ClusterError(
+                f"there is no engine {compress_ids(missing)} in {title_of(files.cluster_id)}; there are: "
+                f"{compress_ids(known) or 'none'}; nothing was restarted"
+            )
+        return ids
     lost = [engine.id for engine in status.engines if engine.state == "ended"]
     if not lost:
         raise ClusterError(

@@ -25,7 +25,7 @@ from ipython1.kernel.scripts.clusterwords import files_of, word_parser
 from ipython1.kernel.scripts.look import Looked, look
 from ipython1.kernel.scripts.tables import aligned
 from ipython1.kernel.watching.amounts import bytes_text, count_text, duration_text, rate_text
-from ipython1.kernel.watching.topstate import doing_text, left_text, seconds_left
+from ipython1.kernel.watching.topstate import doing_text, failed_text, left_text, seconds_left
 from ipython1.kernel.wire.monitoring import EngineInfo as Watched
 from ipython1.kernel.wire.monitoring import News, WorkInfo
 
@@ -160,8 +160,8 @@ def status_lines(found: ClusterStatus, looked: Looked | None = None) -> list[str
     if found.controller is not None:
         clients = "" if news is None else f", {count_text(news.clients, 'client')}"
         lines.append(f"  controller: {_process_text(found.controller, 'stuck')}{clients}")
-        lines += [f"      {line}" for line in found.controller.lines[-3:]]
-    lines += [f"  warning: {line}" for line in found.warnings]
+        lines += [f"      {shown(line)}" for line in found.controller.lines[-3:]]
+    lines += [f"  warning: {shown(line)}" for line in found.warnings]
     if looked is not None and looked.why:
         lines.append(f"  CPU, memory and queues are not known: {looked.why}")
     lines += _task_lines(news)
@@ -180,7 +180,7 @@ def _task_lines(news: News | None) -> list[str]:
     if tasks.scheduled or tasks.pending or tasks.succeeded or tasks.failed:
         lines.append(
             f"  tasks: {tasks.scheduled:,} waiting, {tasks.pending:,} running, {tasks.succeeded:,} done, "
-            f"{tasks.failed:,} failed, {rate_text(tasks.rate)}"
+            f"{failed_text(tasks.failed, news.work)}, {rate_text(tasks.rate)}"
         )
     going = [each for each in news.work if each.completed is None]
     return lines + [f"  {work_text(each)}" for each in going[-MOST_WORK:]]
@@ -219,7 +219,7 @@ def _engine_lines(engines: Sequence[EngineInfo], news: News | None) -> list[str]
     for engine, line in zip(engines, lines[1:], strict=True):
         found.append(f"  {line}")
         if engine.state == "ended":
-            found += [f"      {last}" for last in engine.lines[-3:]]
+            found += [f"      {shown(last)}" for last in engine.lines[-3:]]
     return found
 
 
@@ -287,5 +287,5 @@ def _notes(info: ProcessInfo, silent: str) -> list[str]:
     if info.restart_in:
         parts.append(f"restarted in {info.restart_in:.0f} s")
     if info.reason:
-        parts.append(info.reason)
+        parts.append(shown(info.reason))
     return parts

@@ -17,6 +17,40 @@ from ipython1.kernel.watching.web import MonitorPages, QuietSite
 
 HOST = "127.0.0.1"
 
+MOST_CONNECTIONS = 400
+"""Connections at the same time: what as many pages as there can be need, and fewer than a process may have files."""
+
+
+class Connections(WrappingFactory):
+    """Knows its connections, which browsers keep open; when there are too many, the oldest that shows no page goes.
+
+    So nobody else on this host can keep the user out by taking them all.
+
+    :param pages: says which connections show a page.
+    """
+
+    noisy = False
+
+    def __init__(self, site: QuietSite, pages: MonitorPages) -> None:
+        super().__init__(site)
+        self._pages = pages
+        self._going: set[Any] = set()
+
+    def registerProtocol(self, p: Any) -> None:
+        super().registerProtocol(p)
+        if len(self.protocols) <= MOST_CONNECTIONS:
+            return
+        there = [each for each in self.protocols if each not in self._going]
+        if len(there) > MOST_CONNECTIONS:
+            kept = self._pages.viewing()
+            oldest = next((each for each in there if each not in kept), p)
+            self._going.add(oldest)
+            oldest.transport.abortConnection()
+
+    def unregisterProtocol(self, p: Any) -> None:
+        super().unregisterProtocol(p)
+        self._going.discard(p)
+
 
 class MonitorServer:
     """Serves the page of one controller.
@@ -39,9 +73,7 @@ class MonitorServer:
         self._admission = Admission(metrics_token)
         self._watcher = Watcher(reactor, open)
         self._pages = MonitorPages(self._watcher, self._admission, logs, entered)
-        # It knows its connections, which browsers keep open.
-        self._site = WrappingFactory(QuietSite(self._pages, timeout=60))
-        self._site.noisy = False
+        self._site = Connections(QuietSite(self._pages, timeout=60), self._pages)
         self._listening: Any = None
 
     async def start(self, port: int = 0) -> None:

@@ -118,7 +118,15 @@ def show_once(client: LooksAtController, console: Console) -> None:
     """Print what the controller does now."""
     state = TopState()
     state.apply(client.news(0))
-    console.print(render(state, Controls(), Screen(console.width)))
+    view = render(state, Controls(), Screen(console.width))
+    if console.is_terminal:
+        console.print(view)
+        return
+    with console.capture() as capture:
+        console.print(view)
+    # Programs and files get no spaces that nobody sees.
+    for line in capture.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
 
 
 def show_live(client: LooksAtController, interval: float) -> None:
@@ -139,6 +147,7 @@ def show_live(client: LooksAtController, interval: float) -> None:
     looking = Looking(client, interval, wake)
     try:
         with (
+            _ended_by_signals(),
             _keys_at_once(sys.stdin.fileno()),
             Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live,
         ):
@@ -183,6 +192,22 @@ def _bounded(controls: Controls, state: TopState, height: int) -> tuple[Controls
     rows = share_rows(state, controls, height).engines
     count = len(controls.chosen(state.engines))
     return replace(controls, first=controls.scrolled(count, rows)), rows
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have the signals that end a program leave the terminal as it was."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

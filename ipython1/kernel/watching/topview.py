@@ -19,6 +19,7 @@ from ipython1.kernel.watching.topstate import (
     doing_text,
     done_share,
     engine_state,
+    failed_text,
     left_text,
 )
 from ipython1.kernel.wire.monitoring import EngineInfo, FailureInfo, News, WorkInfo
@@ -35,6 +36,15 @@ STATE_STYLES: Final = {"busy": "green", "idle": "dim", "away": "bold red"}
 
 WIDE: Final = 100
 """Columns from which on there is room for everything."""
+
+MEDIUM: Final = 80
+"""Columns from which on there is room for bars."""
+
+NARROW: Final = 66
+"""Columns below which only what matters most is shown."""
+
+MATTERS: Final = frozenset({"engine", "state", "CPU", "memory", "doing"})
+"""What that is of engines."""
 
 ALL: Final = 1_000_000
 """Rows where everything is to be shown."""
@@ -86,15 +96,15 @@ def render(state: TopState, controls: Controls, screen: Screen) -> RenderableTyp
     rows = share_rows(state, controls, screen.height)
     parts: list[RenderableType] = [
         _cluster_line(news, len(state.engines), screen),
-        _task_line(news),
+        _task_line(news, failed_text(news.tasks.failed, state.work.values())),
     ]
     work = work_to_show(state, controls)[: rows.work]
     if work:
         parts += ["", _work_table(work, screen.width)]
-    parts += ["", _engine_table(state, controls, rows.engines, bool(screen.height))]
+    parts += ["", _engine_table(state, controls, rows.engines, screen)]
     failures = list(state.failures)[-rows.failures :] if rows.failures else []
     if failures:
-        parts += ["", _failure_table(failures)]
+        parts += ["", _failure_table(failures, screen.width)]
     if screen.height:
         parts.append(_keys_line())
     return Group(*parts)
@@ -130,9 +140,9 @@ def _cluster_line(news: News, engines: int, screen: Screen) -> Text:
     return line
 
 
-def _task_line(news: News) -> Text:
+def _task_line(news: News, failures: str) -> Text:
     tasks = news.tasks
-    failed = Text(f"{tasks.failed:,} failed", style="bold red" if tasks.failed else "dim")
+    failed = Text(failures, style="bold red" if tasks.failed else "dim")
     return _line(
         Text("tasks", style="bold"),
         f"  {tasks.scheduled:,} waiting · {tasks.pending:,} running · {tasks.succeeded:,} done · ",
@@ -155,7 +165,11 @@ def work_to_show(state: TopState, controls: Controls) -> list[WorkInfo]:
 
 
 def _table(*columns: tuple[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, expand=False, header_style="bold", padding=(0, 2, 0, 0))
+    """A table whose columns with a ``ratio`` get what the others leave."""
+    expand = any("ratio" in options for _, options in columns)
+    table = Table(
+        box=None, pad_edge=False, expand=expand, header_style="bold", padding=(0, 2, 0, 0)
+    )
     for name, options in columns:
         table.add_column(name, no_wrap=True, overflow="ellipsis", **options)
     return table
@@ -163,26 +177,25 @@ def _table(*columns: tuple[str, dict[str, Any]]) -> Table:
 
 def _work_table(work: list[WorkInfo], width: int) -> Table:
     right: dict[str, Any] = {"justify": "right"}
-    wide = width >= WIDE
+    wide, narrow = width >= WIDE, width < MEDIUM
     table = _table(
-        ("function", {"min_width": 12}),
+        ("function", {"ratio": 1} if narrow else {"min_width": 12, "max_width": width // 4 - 8}),
         ("done", right),
-        ("", {"width": max(8, min(30, width // 6))}),
+        *(() if narrow else (("", {"width": max(8, min(30, width // 6))}),)),
         ("failed", right),
-        ("running", right),
-        ("left", right),
+        *(() if narrow else (("running", right), ("left", right))),
         *((("each", right), ("by", {})) if wide else ()),
     )
     for each in work:
         done = each.succeeded + each.failed
         bar = ProgressBar(total=1.0, completed=done_share(each), width=None)
+        unit = "" if narrow else f" {each.unit}"
         table.add_row(
             _text(each.what) or "-",
-            f"{done:,} of {each.total:,} {each.unit}",
-            bar,
+            f"{done:,} of {each.total:,}{unit}",
+            *(() if narrow else (bar,)),
             Text(f"{each.failed:,}", style="bold red" if each.failed else "dim"),
-            f"{each.running:,}",
-            time_text(each),
+            *(() if narrow else (f"{each.running:,}", time_text(each))),
             *(
                 ("" if each.seconds is None else duration_text(each.seconds), _text(each.label))
                 if wide
@@ -199,19 +212,23 @@ def time_text(work: WorkInfo) -> str:
     return left_text(work)
 
 
-def _engine_table(state: TopState, controls: Controls, rows: int, numbered: bool) -> RenderableType:
+def _engine_table(state: TopState, controls: Controls, rows: int, screen: Screen) -> RenderableType:
     engines = controls.chosen(state.engines)
     first = controls.scrolled(len(engines), rows)
     visible = engines[first : first + rows]
-    hosts = {each.host for each in state.engines.values()}
-    table = _table(*_engine_columns(controls, len(hosts) > 1))
+    narrow = screen.width < NARROW
+    hosts = not narrow and len({each.host for each in state.engines.values()}) > 1
+    columns = _engine_columns(hosts)
+    kept = [at for at, (name, _) in enumerate(columns) if not narrow or name in MATTERS]
+    table = _table(*(columns[at] for at in kept))
     now = state.time
     for each in visible:
-        table.add_row(*_engine_row(each, now, len(hosts) > 1))
+        row = _engine_row(each, now, hosts)
+        table.add_row(*(row[at] for at in kept))
     if not engines:
         text = "no engine is busy" if state.engines else "no engine is registered"
         return Group(table, Text(text, style="dim"))
-    if numbered:
+    if screen.height:
         more = "" if len(visible) == len(engines) else f" {first + 1:,}-{first + len(visible):,} of"
         order = ORDERS[controls.order][0]
         note = f"{'engines' if not more else 'engines' + more} {len(engines):,}, by {order}"
@@ -219,13 +236,13 @@ def _engine_table(state: TopState, controls: Controls, rows: int, numbered: bool
     return table
 
 
-def _engine_columns(controls: Controls, hosts: bool) -> list[tuple[str, dict[str, Any]]]:
+def _engine_columns(hosts: bool) -> list[tuple[str, dict[str, Any]]]:
     right: dict[str, Any] = {"justify": "right"}
     columns: list[tuple[str, dict[str, Any]]] = [("engine", right), ("state", {})]
     if hosts:
         columns.append(("host", {"max_width": 24}))
     columns += [("process", right), ("CPU", right), ("memory", right), ("queue", right)]
-    return [*columns, ("tasks", right), ("for", right), ("doing", {})]
+    return [*columns, ("tasks", right), ("for", right), ("doing", {"ratio": 1})]
 
 
 def _engine_row(engine: EngineInfo, now: float, hosts: bool) -> list[RenderableType]:
@@ -262,9 +279,14 @@ def _cpu_style(cpu: float | None) -> str:
     return "green" if cpu < 150 else "yellow"
 
 
-def _failure_table(failures: list[FailureInfo]) -> Table:
+def _failure_table(failures: list[FailureInfo], width: int) -> Table:
+    # A long error must not take the place of when and where.
+    what = max(4, min(30, width // 5))
     table = _table(
-        ("failed", {}), ("engine", {"justify": "right"}), ("what", {"max_width": 30}), ("error", {})
+        ("failed", {}),
+        ("engine", {"justify": "right"}),
+        ("what", {"max_width": what}),
+        ("error", {"ratio": 1}),
     )
     for each in reversed(failures):
         lines = each.error.splitlines()

@@ -11,6 +11,7 @@ from twisted.web import http
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import Request as SiteRequest
 from zope.interface import implementer
 
 from ipython1.kernel.watching.admission import HEADERS, Admission
@@ -82,6 +83,10 @@ class MonitorPages(Resource):
         """Tell all pages that this is the end."""
         for viewer in list(self._viewers):
             viewer.finish()
+
+    def viewing(self) -> set[Any]:
+        """The transports of the pages that are open."""
+        return {viewer.transport for viewer in self._viewers}
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
@@ -176,10 +181,14 @@ class MonitorPages(Resource):
 
 @implementer(IPushProducer)
 class PageViewer:
-    """An open page, which gets events.  One that takes them too slowly misses some, and gets everything later."""
+    """An open page, which gets events.  One that takes them too slowly misses some, and gets everything later.
+
+    :ivar transport: its connection.
+    """
 
     def __init__(self, request: Request, watcher: Watcher, hidden: bool) -> None:
         self.hidden = hidden
+        self.transport: Any = request.channel.transport
         self._request = request
         self._watcher = watcher
         self._is_slow = False
@@ -212,9 +221,20 @@ class PageViewer:
         self.gone()
 
 
+class BodilessRequest(SiteRequest):
+    """A request whose body is not kept: nobody may fill the memory or the disk with what is refused."""
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop it."""
+
+
 class QuietSite(Site):
     """A site that writes no log of requests, as tokens are in their addresses."""
 
+    requestFactory = BodilessRequest
     noisy = False
     displayTracebacks = False
 

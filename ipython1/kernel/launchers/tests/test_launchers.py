@@ -117,6 +117,11 @@ class FindingTests(LauncherCase):
 
 
 class LocalTests(LauncherCase):
+    def test_far_too_many_are_refused_before_any_is_started(self) -> None:
+        failed = self.failureResultOf(self.ensure(LocalEngines(self.context()).start(range(10**9))))
+        self.assertIn("1,000,000,000 engines are too many for this host", str(failed.value))
+        self.assertEqual(self.nanny.sent, [])
+
     def test_engines_wait_for_the_controller_only_while_it_starts(self) -> None:
         options = ControllerOptions(client_port=0, client_location="")
         context = self.context(controller=options)

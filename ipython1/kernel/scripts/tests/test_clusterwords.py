@@ -9,12 +9,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from ipython1 import __main__ as package_main
 from ipython1.kernel.basics.error import ClientError, ClusterError
 from ipython1.kernel.clusters.status import ClusterStatus, EngineInfo, ProcessInfo
-from ipython1.kernel.scripts import checkaction, logsaction, statusaction
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.scripts import checkaction, logsaction, restartaction, statusaction
 from ipython1.kernel.scripts.arguments import engine_ids
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS, find_word, run_word
 from ipython1.kernel.scripts.completion import completion_parser
@@ -152,7 +154,7 @@ class StatusTests(OptionsTestCase):
         for line in (
             r"the cluster: running, local, 2 engines \(0-1\), for .*, process 100 on one",
             r"  controller: running, process 101, 2 clients",
-            r"  tasks: 12 waiting, 4 running, 1,034 done, 3 failed, 120/s",
+            r"  tasks: 12 waiting, 4 running, 1,034 done, 3 failed besides items of maps, 120/s",
             r"  simulate: 400 of 1,000 items, 4 running, 3 failed, 75 s or more left \(ada@one\)",
             r"            state    process  host   CPU  memory  queue  tasks",
             r"  engine 0  running     4000        98 %  2.5 GB      0      2  f for 5 s",
@@ -162,6 +164,21 @@ class StatusTests(OptionsTestCase):
             r"  engine 7  running     4007  two      -       -      1      0",
         ):
             self.assertRegex(text, f"(?m)^{line}$")
+
+    def test_what_processes_have_said_does_not_control_the_terminal(self) -> None:
+        said = ("\x1b]0;mine\x07\x1b[2J",)
+        ended = EngineInfo(id=0, state="ended", reason="said \x1b[1m", lines=said)
+        controller = ProcessInfo(state="ended", lines=said)
+        text = self.lines(status(engines=(ended,), controller=controller, warnings=said))
+        self.assertEqual(text.count(r"\x1b]0;mine\x07\x1b[2J"), 3)
+        self.assertIn(r"said \x1b[1m", text)
+        self.assertNotIn("\x1b", text)
+
+    def test_only_engines_that_are_there_are_restarted(self) -> None:
+        files = ClusterFiles(IPythonDirs(Path(self.mktemp())))
+        self.assertEqual(restartaction._chosen(status(), [[1], [0]], files), [0, 1])
+        with self.assertRaisesRegex(ClusterError, "no engine 7-9 in .*; nothing was restarted"):
+            restartaction._chosen(status(), [[0], [7, 8, 9]], files)
 
     def test_without_an_answer_of_the_controller(self) -> None:
         text = self.lines(status(), Looked(None, "it is away"))

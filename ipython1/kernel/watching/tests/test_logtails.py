@@ -47,6 +47,11 @@ class LogTailTests(unittest.SynchronousTestCase):
         self.assertEqual((second.text, second.fresh), ("three\nfour\n", False))
         self.assertEqual(self.logs.read("ipcontroller.log", second.next).text, "")
 
+    def test_a_place_that_is_none_is_the_beginning(self) -> None:
+        inode = self.write("ipcontroller.log", "one\n").stat().st_ino
+        for place in ("", "x", "0.3", f"{inode}.-1", f"{inode}.99", f"{inode}.{'0' * 5000}"):
+            self.assertEqual(self.logs.read("ipcontroller.log", place).text, "one\n", place[:20])
+
     def test_only_the_end_of_a_long_file_is_read(self) -> None:
         self.write("ipcontroller.log", "".join(f"line {i}\n" for i in range(50_000)))
         tail = self.logs.read("ipcontroller.log")

@@ -173,7 +173,7 @@ class ViewTests(unittest.SynchronousTestCase):
         text = shown(self.state())
         for wanted in (
             r"default cluster  up 10 min · 3 engines · 2 clients · in 1.2 MB/s, out 340 kB/s",
-            r"tasks  12 waiting · 4 running · 1,034 done · 3 failed · 120/s",
+            r"tasks  12 waiting · 4 running · 1,034 done · 3 failed besides items of maps · 120/s",
             r"simulate +400 of 1,000 items .* 3 +4 +75 s or more +0.5 s +ada@one",
             r"<lambda> +400 of 1,000 items .* took 30 s",
             r" 0  busy +4000  98 %  123 MB +- +2 +3 s  simulate",
@@ -200,6 +200,19 @@ class ViewTests(unittest.SynchronousTestCase):
         text = shown(state)
         self.assertIn(r"\x1b[2Jtwo", text)
         self.assertNotIn("\x1b", text)
+
+    def test_long_texts_leave_room_for_the_rest(self) -> None:
+        what, error = "simulate_" * 20, "ValueError: " + "no solution " * 40
+        state = self.state(2, work=(work(what=what),))
+        doing = engine(0, doing="task", what=what, since=NOW - 3, cpu=98.4, memory=123e6)
+        failure = FailureInfo("task", 9, what, 1, error, "", NOW)
+        state.apply(news(2, False, engines=(doing,), failures=(failure,)))
+        for width in (40, 60, 66, 79, 80, 120):
+            text = shown(state, width=width)
+            self.assertRegex(text, r"(?m)^ +0  busy +(4000 +)?98 %  123 MB .*simul\S*…", width)
+            self.assertRegex(text, r"(?m)^\d\d:\d\d:\d\d +1  sim\S*…  ValueE\S*.*…$", width)
+            self.assertRegex(text, r"(?m)^simul\S*… +400 of 1,000.* 3\b", width)
+            self.assertLessEqual(max(map(len, text.splitlines())), width)
 
     def test_a_screen_is_never_longer_than_the_terminal(self) -> None:
         state = self.state(1000, failures=(self.state().failures[0],) * 50)
@@ -228,6 +241,7 @@ class ViewTests(unittest.SynchronousTestCase):
         with console.capture() as capture:
             show_once(Client(), console)
         self.assertIn(" 199  idle", capture.get())
+        self.assertNotIn(" \n", capture.get())
 
 
 class DocumentationTests(unittest.SynchronousTestCase):

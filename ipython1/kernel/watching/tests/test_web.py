@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import re
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,13 @@ from twisted.trial import unittest
 
 from ipython1.kernel.basics.error import ClusterError, SecurityError
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.watching import server
 from ipython1.kernel.watching.admission import metrics_token
 from ipython1.kernel.watching.browser import RedirectFile
 from ipython1.kernel.watching.logtails import LogTails
 from ipython1.kernel.watching.server import MonitorServer
 from ipython1.kernel.watching.tests.simulated import SimulatedSource
+from ipython1.kernel.watching.web import MonitorPages
 
 TIMEOUT = 20.0
 
@@ -54,14 +59,17 @@ class ServerCase(unittest.TestCase):
         self.port = self.server.port
         self.token = self.server.url.partition("token=")[2]
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Deferred[Answer]:
+    def ask(
+        self, path: str, method: str = "GET", body: bytes = b"", **headers: str
+    ) -> Deferred[Answer]:
         def ask() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
             try:
                 connection.request(
                     method,
                     path,
-                    headers={name.replace("_", "-"): text for name, text in headers.items()},
+                    body or None,
+                    {name.replace("_", "-"): text for name, text in headers.items()},
                 )
                 return Answer(connection.getresponse())
             finally:
@@ -136,6 +144,48 @@ class AdmissionTests(ServerCase):
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             answer = await self.ask(f"/?token={self.token}", method)
             self.assertEqual((answer.status, answer.headers["Allow"]), (405, "GET, HEAD"))
+
+    async def test_bodies_of_requests_are_not_kept(self) -> None:
+        await self.begin()
+        kept: list[int] = []
+
+        class Pages(MonitorPages):
+            def render(pages, request: Any) -> bytes | int:
+                kept.append(request.content.seek(0, os.SEEK_END))
+                return super().render(request)
+
+        self.patch(self.server._pages, "__class__", Pages)
+        answer = await self.ask("/", "POST", body=bytes(1_000_000))
+        self.assertEqual((answer.status, kept), (405, [0]))
+
+    async def test_others_cannot_take_all_connections(self) -> None:
+        self.patch(server, "MOST_CONNECTIONS", 20)
+        await self.begin()
+        path, cookie = await self.enter()
+        request = f"GET {path}events HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
+
+        def flood() -> tuple[bytes, int]:
+            with contextlib.ExitStack() as stack:
+
+                def connect() -> socket.socket:
+                    return stack.enter_context(
+                        socket.create_connection(("127.0.0.1", self.port), TIMEOUT)
+                    )
+
+                page = connect()
+                page.sendall(request.encode())
+                first = page.recv(100)
+                for _ in range(60):
+                    connect().sendall(b"GET / HT")
+                # It still gets news.
+                for _ in range(3):
+                    self.assertTrue(page.recv(1 << 20))
+                return first, len(self.server._site.protocols)
+
+        first, count = await deferToThread(flood)
+        self.assertIn(b"200 OK", first)
+        self.assertLessEqual(count, 21)
+        self.assertEqual((await self.ask("/favicon.ico")).status, 200)
 
     async def test_only_this_host_can_connect(self) -> None:
         await self.begin()

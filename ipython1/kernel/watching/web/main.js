@@ -88,7 +88,8 @@ function showNumbers() {
   const [scheduled, pending, succeeded, failed, rate] = store.tasks;
   set("t-done", count(succeeded + failed));
   $("t-tasks").replaceChildren(...[["b", count(pending)], " running · ", ["b", count(scheduled)], " waiting"].map(part));
-  $("t-queue").replaceChildren(...(failed ? [["b", count(failed), "bad"], " failed · "] : []).map(part), `${count(queued)} queued commands`);
+  const commands = `${count(queued)} queued ${queued === 1 ? "command" : "commands"}`;
+  $("t-queue").replaceChildren(...(failed ? [["b", count(failed), "bad"], queued ? ` failed · ${commands}` : " failed"].map(part) : [commands]));
   set("t-rate", short(rate));
   set("t-cpu", cpu < 999.5 ? `${count(cpu)} %` : `${short(cpu / 100)} cores`);
   set("t-memory", memory ? bytes(memory) : "");
