@@ -25,7 +25,7 @@ from ipython1.kernel.scripts.clusterwords import files_of, word_parser
 from ipython1.kernel.scripts.look import Looked, look
 from ipython1.kernel.scripts.tables import aligned
 from ipython1.kernel.watching.amounts import bytes_text, count_text, duration_text, rate_text
-from ipython1.kernel.watching.topstate import doing_text, failed_text, left_text, seconds_left
+from ipython1.kernel.watching.topstate import doing_text, left_text, seconds_left
 from ipython1.kernel.wire.monitoring import EngineInfo as Watched
 from ipython1.kernel.wire.monitoring import News, WorkInfo
 
@@ -180,7 +180,7 @@ def _task_lines(news: News | None) -> list[str]:
     if tasks.scheduled or tasks.pending or tasks.succeeded or tasks.failed:
         lines.append(
             f"  tasks: {tasks.scheduled:,} waiting, {tasks.pending:,} running, {tasks.succeeded:,} done, "
-            f"{failed_text(tasks.failed, news.work)}, {rate_text(tasks.rate)}"
+            f"{tasks.failed:,} failed, {rate_text(tasks.rate)}"
         )
     going = [each for each in news.work if each.completed is None]
     return lines + [f"  {work_text(each)}" for each in going[-MOST_WORK:]]

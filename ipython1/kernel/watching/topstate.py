@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from ipython1.kernel.watching.amounts import duration_text
@@ -67,12 +66,6 @@ def left_text(work: WorkInfo) -> str:
     if left is None:
         return ""
     return duration_text(left) + (" or more" if work.unit == "items" else "")
-
-
-def failed_text(failed: int, work: Iterable[WorkInfo]) -> str:
-    """Return how many tasks failed; a task of a map is done also where items of it failed, which is said."""
-    items = any(each.failed and each.unit == "items" for each in work)
-    return f"{failed:,} failed" + (" besides items of maps" if items else "")
 
 
 def done_share(work: WorkInfo) -> float:

@@ -19,7 +19,6 @@ from ipython1.kernel.watching.topstate import (
     doing_text,
     done_share,
     engine_state,
-    failed_text,
     left_text,
 )
 from ipython1.kernel.wire.monitoring import EngineInfo, FailureInfo, News, WorkInfo
@@ -96,7 +95,7 @@ def render(state: TopState, controls: Controls, screen: Screen) -> RenderableTyp
     rows = share_rows(state, controls, screen.height)
     parts: list[RenderableType] = [
         _cluster_line(news, len(state.engines), screen),
-        _task_line(news, failed_text(news.tasks.failed, state.work.values())),
+        _task_line(news),
     ]
     work = work_to_show(state, controls)[: rows.work]
     if work:
@@ -140,9 +139,9 @@ def _cluster_line(news: News, engines: int, screen: Screen) -> Text:
     return line
 
 
-def _task_line(news: News, failures: str) -> Text:
+def _task_line(news: News) -> Text:
     tasks = news.tasks
-    failed = Text(failures, style="bold red" if tasks.failed else "dim")
+    failed = Text(f"{tasks.failed:,} failed", style="bold red" if tasks.failed else "dim")
     return _line(
         Text("tasks", style="bold"),
         f"  {tasks.scheduled:,} waiting · {tasks.pending:,} running · {tasks.succeeded:,} done · ",

@@ -154,7 +154,7 @@ class StatusTests(OptionsTestCase):
         for line in (
             r"the cluster: running, local, 2 engines \(0-1\), for .*, process 100 on one",
             r"  controller: running, process 101, 2 clients",
-            r"  tasks: 12 waiting, 4 running, 1,034 done, 3 failed besides items of maps, 120/s",
+            r"  tasks: 12 waiting, 4 running, 1,034 done, 3 failed, 120/s",
             r"  simulate: 400 of 1,000 items, 4 running, 3 failed, 75 s or more left \(ada@one\)",
             r"            state    process  host   CPU  memory  queue  tasks",
             r"  engine 0  running     4000        98 %  2.5 GB      0      2  f for 5 s",

@@ -173,7 +173,7 @@ class ViewTests(unittest.SynchronousTestCase):
         text = shown(self.state())
         for wanted in (
             r"default cluster  up 10 min · 3 engines · 2 clients · in 1.2 MB/s, out 340 kB/s",
-            r"tasks  12 waiting · 4 running · 1,034 done · 3 failed besides items of maps · 120/s",
+            r"tasks  12 waiting · 4 running · 1,034 done · 3 failed · 120/s",
             r"simulate +400 of 1,000 items .* 3 +4 +75 s or more +0.5 s +ada@one",
             r"<lambda> +400 of 1,000 items .* took 30 s",
             r" 0  busy +4000  98 %  123 MB +- +2 +3 s  simulate",
