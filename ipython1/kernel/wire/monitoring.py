@@ -77,7 +77,8 @@ class HistoryEntry:
 class TaskCounts:
     """Tasks by state, and how fast they go.
 
-    A task that runs several items of a map counts as failed if any of them failed.
+    A task that runs several items of a map counts as failed if any of them failed, as far as that happened since the
+    controller was started.
 
     :ivar rate: tasks done in a second, of the last few seconds.
     """
