@@ -25,8 +25,18 @@ _KEYWORDS: Final = {
     "copy": "arrays are sent before a call that waits returns, and copied by one that does not",
     "workers": "targets names engines",
     "engines": "targets names engines",
+    "max_outstanding": "it takes outstanding",
+    "buffersize": "it takes outstanding",
 }
 """Keyword arguments of other packages, and what there is instead."""
+
+_MAPS: Final = ("map", "imap")
+
+_TASK_OPTIONS: Final = (
+    *("clear_before", "clear_after", "retries", "recovery_task", "depend", "timeout", "priority"),
+    *("after", "follow", "targets"),
+)
+"""What maps with tasks take by ``with_options``."""
 
 
 def reports_errors(cls: C) -> C:
@@ -79,6 +89,8 @@ def _unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> Iterator[str]:
 def _about_keyword(function: str, name: str, known: tuple[str, ...]) -> str:
     text = f"{function}() got an unexpected keyword argument {name!r}"
     hint = did_you_mean(name.lower(), known, LIKE)
+    if name in _TASK_OPTIONS and function in _MAPS:
+        hint = f"; it is an option of tasks: use tc.with_options({name}=...).{function}(...)"
     if not hint and name in _KEYWORDS:
         hint = f"; {_KEYWORDS[name]}"
     return text + (hint or f"; it takes {', '.join(known)}")

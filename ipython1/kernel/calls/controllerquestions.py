@@ -69,6 +69,13 @@ class ControllerQuestions(CheckedAttributes):
     def __contains__(self, engine_id: object) -> bool:
         return not isinstance(engine_id, bool) and engine_id in self.ids
 
+    def __delitem__(self, key: object) -> None:
+        raise TypeError(
+            f"names cannot be deleted by the client; use execute('del {key}')"
+            if isinstance(key, str)
+            else "engines cannot be deleted by the client; use kill(targets=...)"
+        )
+
     def __bool__(self) -> bool:
         return True  # also without engines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ipython1.kernel.basics.error import CompositeError
+from ipython1.kernel.basics.error import CompositeError, NoEnginesRegistered
 from ipython1.kernel.calls import requests
 from ipython1.kernel.calls.calls import Request, Targets
 from ipython1.kernel.calls.twistedutil import refuse_in_reactor_thread
@@ -50,6 +50,7 @@ class DaskMethods:
             host, otherwise the address on the network that leads to the engines.
         :param timeout: the maximum time until the workers are connected, in seconds; default: 60.
         :returns: a connected ``distributed.Client``, which is also dask's default scheduler from now on.
+        :raises NoEnginesRegistered: if no engine is registered.
         :raises ClientError: if ``distributed`` is not installed here or on any of the engines.
         :raises CompositeError: if an engine cannot reach the scheduler.
         :raises TypeError, ValueError: if an argument is invalid.
@@ -60,6 +61,10 @@ class DaskMethods:
         refuse_in_reactor_thread()
         ids, _ = self._options(targets, True)
         known = self.get_ids() if ids is None else list(ids)
+        if not known:
+            raise NoEnginesRegistered(
+                "no engine is registered with the controller; start some (ipengine, or ipcluster engines -n 4)"
+            )
         owner = self._owner()
         if owner._dask is None or not owner._dask.running:
             owner.stop_dask()

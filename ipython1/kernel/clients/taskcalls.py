@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ipython1.kernel.basics.attributes import yes_or_no
+from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.calls.twistedutil import reactor_in_thread
 from ipython1.kernel.objects.taskoptions import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ipython1.kernel.tasks.lazymap import LazyMap
 
 
+@reports_errors
 class TaskCalls(TaskMethods):
     """Base of the blocking task client."""
 

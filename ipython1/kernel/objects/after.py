@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,9 +51,24 @@ Others: TypeAlias = tuple[int | After, ...]
 """Task ids, which mean that these must have succeeded, and what else was said of some."""
 
 
+def _is_number(value: Any) -> bool:
+    """Return whether it is one int, of whatever type; arrays have the method as well."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
 def _items(value: Any, name: str) -> list[Any]:
-    if isinstance(value, After) or hasattr(value, "__index__") or hasattr(value, "taskid"):
+    if isinstance(value, After) or _is_number(value) or hasattr(value, "taskid"):
         return [value]
+    if hasattr(value, "add_done_callback") or getattr(value, "gives_values", False):
+        # Many of these can be iterated over, and what they give may look like ids.
+        raise TypeError(
+            f"{name} must be tasks, and {value!r:.100} is none: its items are values, not task ids; wait for it, or "
+            "use submit() for each item and name what that returns"
+        )
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
         return list(value)
     raise TypeError(
@@ -63,7 +79,7 @@ def _items(value: Any, name: str) -> list[Any]:
 
 def _id_of(task: Any, name: str) -> int:
     number = getattr(task, "taskid", task)
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
+    if isinstance(number, bool) or not _is_number(number):
         raise TypeError(
             f"{name} must be task ids (ints, as returned by run) or TaskResults, not {task!r:.100}"
         )
@@ -75,7 +91,7 @@ def check_others(name: str, value: Any) -> Others:
 
     :raises TypeError, ValueError: if it is not as described for :class:`After`.
     """
-    if value == ():
+    if isinstance(value, tuple) and not value:
         return ()
     return tuple(
         [
@@ -145,8 +161,10 @@ def check_targets(value: Any) -> Targets:
                 raise TypeError(f"a property in targets must be named by a str, not {name!r:.100}")
         if not value:
             raise ValueError("targets must not be an empty dict; leave them out for any engine")
+        for name, wanted in value.items():
+            _check_comparable(name, wanted)
         return Properties(value)
-    ids = [value] if hasattr(value, "__index__") else value
+    ids = [value] if _is_number(value) else value
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         raise TypeError(
             "targets must be the id of an engine (an int), a list of them, a dict of properties that an engine must "
@@ -162,7 +180,23 @@ def check_targets(value: Any) -> Targets:
     return tuple(found)
 
 
+def _check_comparable(name: str, wanted: Any) -> None:
+    """Refuse what no property of an engine could be found equal to, for which the task would wait for ever."""
+    try:
+        same = bool(wanted == wanted)
+    except Exception as problem:
+        raise TypeError(
+            f"property {name!r} in targets cannot be a {type(wanted).__name__}, which == does not compare as a whole "
+            f"({problem}); use depend= with a function of the engine's properties"
+        ) from None
+    if not same:
+        raise ValueError(
+            f"property {name!r} in targets cannot be {wanted!r:.100}, which equals nothing; use depend= with a "
+            "function of the engine's properties"
+        )
+
+
 def _engine(value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not _is_number(value):
         raise TypeError(f"targets must be ids of engines (ints), not {value!r:.100}")
     return check_int("the id of an engine in targets", int(value.__index__()), 0, 2**31 - 1)

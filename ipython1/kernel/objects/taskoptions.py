@@ -31,6 +31,11 @@ _EITHER: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 
 
+def _given(others: Any) -> bool:
+    """Return whether it is anything but the default, an empty tuple; arrays cannot be compared with it."""
+    return not isinstance(others, tuple) or bool(others)
+
+
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
     """How a task is to be run.
@@ -65,7 +70,7 @@ class TaskOptions:
     targets: Any = None
 
     def __post_init__(self) -> None:
-        if self.after != () or self.follow != () or self.targets is not None:
+        if _given(self.after) or _given(self.follow) or self.targets is not None:
             # What is wrong is found by ``check``.
             with suppress(TypeError, ValueError):
                 object.__setattr__(self, "after", check_others("after", self.after))
@@ -102,7 +107,7 @@ class TaskOptions:
                 )
             if not self.timeout > 0:
                 raise ValueError(f"timeout must be more than 0 seconds, not {self.timeout}")
-        if self.after != () or self.follow != ():
+        if _given(self.after) or _given(self.follow):
             pack_links(check_others("after", self.after), check_others("follow", self.follow))
         if self.targets is not None:
             check_targets(self.targets)

@@ -22,7 +22,10 @@ class LazyMap(Iterator[Any]):
     what has not begun is dropped, and what runs is interrupted.  Several threads can share an iterator.
 
     :param start: creates the run; called with what the run is to call when it may get further.
+    :cvar gives_values: that what it gives must not be taken for ids of tasks.
     """
+
+    gives_values = True
 
     def __init__(self, start: Callable[[Callable[[], None]], LazyRun]) -> None:
         self._bell = Bell()

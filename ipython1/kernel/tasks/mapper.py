@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from zope.interface import Interface, implementer
 
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
+from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls.mapper import IMapper
 from ipython1.kernel.calls.parallelfunction import ParallelFunction
 from ipython1.kernel.objects.taskoptions import (
@@ -97,6 +98,7 @@ class TaskMapper(CheckedAttributes):
         return self.client.run_map(func, sequences, self.options, self.block)
 
 
+@reports_errors
 class CallsWithOptions:
     """Calls of a task client with the same options; ``with_options`` of a task client creates it.
 

@@ -24,6 +24,7 @@ from ipython1.kernel.basics.error import (
     UnpickleableException,
 )
 from ipython1.kernel.calls.resultlist import QueueStatusList, ResultList
+from ipython1.kernel.clients.daskmethods import DaskMethods
 from ipython1.kernel.objects.serialize import UnSerialized, dumps
 from ipython1.kernel.tests.wiresupport import main_function, quick
 from ipython1.kernel.wire.payload import Serialized
@@ -168,6 +169,14 @@ class FailuresTest(MultiEngineCase):
         self.assertEqual(len(error.elist), 12)
 
 
+class ClientWithDask(DaskMethods):
+    """What clients have for dask, on a client of an in-memory cluster."""
+
+    def __init__(self, mec):
+        self.get_ids = mec.get_ids
+        self._options = mec._options
+
+
 class TargetsTest(MultiEngineCase):
     CALLS = (
         ("execute", ("a = 1",)),
@@ -260,6 +269,17 @@ class TargetsTest(MultiEngineCase):
         self.mec.kill()
         self.assertEqual(len(self.mec), 0)
         self.assertTrue(self.mec, "a client is true, also without engines")
+
+    def test_what_else_collections_do_is_refused_with_what_to_use(self):
+        for client in (self.mec, self.mec[:2]):
+            with self.assertRaisesRegex(TypeError, "use execute\\('del a'\\)"):
+                del client["a"]
+            with self.assertRaisesRegex(TypeError, "use kill"):
+                del client[0]
+
+    def test_dask_needs_engines(self):
+        mec = ClientWithDask(InMemoryCluster(0).multiengine())
+        self.assertRaises(NoEnginesRegistered, mec.become_dask)
 
     def test_without_engines(self):
         mec = InMemoryCluster(0).multiengine()

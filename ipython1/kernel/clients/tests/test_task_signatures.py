@@ -10,7 +10,8 @@ from twisted.trial import unittest
 
 from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.clients.taskclient import TaskClient
-from ipython1.kernel.objects.taskoptions import NAMES
+from ipython1.kernel.objects.taskoptions import DEFAULTS, NAMES
+from ipython1.kernel.tasks.mapper import CallsWithOptions
 
 FIRST = ["self", "clear_before", "clear_after", "retries", "recovery_task", "depend", "block"]
 
@@ -35,3 +36,14 @@ class SignatureTests(unittest.SynchronousTestCase):
         first = ["self", "max_workers", "initializer", "initargs"]
         self.assertEqual([each.name for each in shown], [*first, *NAMES])
         self.assertEqual({each.kind for each in shown[4:]}, {inspect.Parameter.KEYWORD_ONLY})
+
+    def test_keywords_of_other_packages(self) -> None:
+        """The error says what there is instead."""
+        client: Any = TaskClient.__new__(TaskClient)
+        calls: Any
+        for calls in (client, CallsWithOptions(client, DEFAULTS)):
+            with self.assertRaisesRegex(TypeError, r"imap\(\) .*'max_outstanding'.* 'outstanding'"):
+                calls.imap(abs, [1], max_outstanding=3)
+            for name in ("map", "imap"):
+                with self.assertRaisesRegex(TypeError, r"with_options\(retries=\.\.\.\)\." + name):
+                    getattr(calls, name)(abs, [1], retries=3)

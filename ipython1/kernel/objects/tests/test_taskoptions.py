@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from concurrent.futures import Future
 from dataclasses import FrozenInstanceError
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from twisted.trial import unittest
 from zope.interface import implementer
 
 from ipython1.kernel.basics.taskinterfaces import ITask
+from ipython1.kernel.calls.pendingresult import PendingResult
 from ipython1.kernel.objects.after import After
 from ipython1.kernel.objects.taskobjects import (
     BaseTask,
@@ -28,6 +32,7 @@ from ipython1.kernel.objects.taskoptions import (
     options_of,
     shows_options,
 )
+from ipython1.kernel.tasks.lazymap import LazyMap
 from ipython1.kernel.wire.tasklinks import FOLLOW, SUCCESS, Links, Tie
 
 OPTIONS = (
@@ -161,6 +166,32 @@ class OthersTests(unittest.SynchronousTestCase):
         task = StringTask("a", recovery_task=StringTask("b", after=1))
         self.assertRaisesRegex(
             ValueError, "neither after nor follow", check_options, options_of(task)
+        )
+
+    def test_values_are_not_taken_for_ids(self) -> None:
+        """A pending map gives values, which may be ints: the task would run after any tasks with such ids."""
+        values = PendingResult(lambda found: found, "map")
+        values.set_result([1, 2])
+        self.addCleanup(values.result)
+        for wrong in (values, Future(), [values]):
+            self.assertRaisesRegex(TypeError, "after must be", StringTask, "a", after=wrong)
+            self.assertRaisesRegex(TypeError, "tasks must be", After, wrong)
+        lazy = LazyMap.__new__(LazyMap)
+        lazy._run = SimpleNamespace(given=0, held=0, closed=True)  # type: ignore[assignment]
+        self.assertRaisesRegex(TypeError, "its items are values", StringTask, "a", after=lazy)
+
+    def test_arrays_of_ids(self) -> None:
+        self.assertEqual(StringTask("a", after=np.array([4, 5])).after, (4, 5))
+        self.assertEqual(StringTask("a", after=np.array([], int)).after, ())
+        self.assertEqual(StringTask("a", after=np.int64(3)).after, (3,))
+        self.assertEqual(StringTask("a", targets=np.array([2, 1])).targets, (1, 2))
+
+    def test_properties_that_no_engine_could_have(self) -> None:
+        self.assertRaisesRegex(
+            TypeError, "property 'a' .*depend=", StringTask, "a", targets={"a": np.arange(3)}
+        )
+        self.assertRaisesRegex(
+            ValueError, "nan, which equals nothing", StringTask, "a", targets={"a": float("nan")}
         )
 
     def test_targets(self) -> None:
