@@ -22,7 +22,12 @@ from ipython1.kernel.calls.enginecount import check_number, wait_for_engines
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.views import EngineView, Selection
-from ipython1.kernel.clients.awaitable import AwaitableDeferred, Watched, awaitable
+from ipython1.kernel.clients.awaitable import (
+    AwaitableDeferred,
+    Watched,
+    awaitable,
+    refuse_other_loop,
+)
 from ipython1.kernel.wire.messages import Outcome
 
 
@@ -387,7 +392,9 @@ def get_multiengine_client(
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`AsyncMultiEngineClient`.  It fails with a ``KernelError`` if it cannot connect.
+    :raises ClientError: in a program of asyncio on whose event loop Twisted's reactor does not run.
     """
+    refuse_other_loop()
     from twisted.internet import reactor
 
     async def connect() -> AsyncMultiEngineClient:
@@ -408,7 +415,9 @@ def get_task_client(
     :param reconnect_timeout: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`~ipython1.kernel.asynctaskclient.AsyncTaskClient`.  It fails with a
         ``KernelError`` if it cannot connect.
+    :raises ClientError: in a program of asyncio on whose event loop Twisted's reactor does not run.
     """
+    refuse_other_loop()
     from twisted.internet import reactor
 
     from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient

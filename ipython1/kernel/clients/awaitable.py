@@ -13,6 +13,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.calls.awaited import error_for_loop
 
 
@@ -30,6 +31,25 @@ class AwaitableDeferred(Deferred[Any]):
         return self.asFuture(asyncio.get_running_loop()).__await__()
 
     __iter__ = __await__
+
+
+def refuse_other_loop() -> None:
+    """Check that what this thread's asyncio loop awaits can happen: Twisted must use that loop, or none may run.
+
+    :raises ClientError: if Twisted's reactor is another one, whose Deferreds would never fire here.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    from twisted.internet import reactor
+
+    if getattr(reactor, "_asyncioEventloop", None) is not loop:
+        raise ClientError(
+            "asynchronous clients need Twisted's reactor on this event loop, and it is another one: call "
+            "twisted.internet.asyncioreactor.install(asyncio.get_running_loop()) before anything imports the reactor, "
+            "or await what a blocking client's calls with block=False return"
+        )
 
 
 def _for_loop(failure: Failure) -> Failure:

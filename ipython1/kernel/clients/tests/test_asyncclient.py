@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import weakref
@@ -12,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from ipython1.kernel import asynclient
 from ipython1.kernel.basics.error import (
+    ClientError,
     CompositeError,
     ConnectionError,
     InvalidDeferredID,
@@ -133,6 +135,16 @@ class MethodsTest(AsyncClientCase):
             return None
 
         self.assertEqual(self.result(Deferred.fromCoroutine(work())), (5, [0]))
+
+    def test_a_loop_that_the_reactor_does_not_run_on_is_refused(self):
+        """It would wait for ever."""
+
+        async def connect(get_client):
+            await get_client("nothing")
+
+        for get_client in (asyncclient.get_multiengine_client, asyncclient.get_task_client):
+            with self.assertRaisesRegex(ClientError, "asyncioreactor.install"):
+                asyncio.run(connect(get_client))
 
     def test_both_spellings_of_the_module(self):
         self.assertIs(asynclient.get_multiengine_client, asyncclient.get_multiengine_client)
