@@ -63,7 +63,11 @@ def _is_number(value: Any) -> bool:
 def _items(value: Any, name: str) -> list[Any]:
     if isinstance(value, After) or _is_number(value) or hasattr(value, "taskid"):
         return [value]
-    if hasattr(value, "addCallback") or hasattr(value, "add_done_callback") or getattr(value, "gives_values", False):
+    if (
+        hasattr(value, "addCallback")
+        or hasattr(value, "add_done_callback")
+        or getattr(value, "gives_values", False)
+    ):
         # Many of these can be iterated over, and what they give may look like ids.
         raise TypeError(
             f"{name} must be tasks, and {value!r:.100} is none: its items are values, not task ids; wait for it, or "
