@@ -58,13 +58,13 @@ class DaskMethods:
         from ipython1.kernel.clients.daskworkers import DaskWorkers, check_arguments
 
         limit = check_arguments(nthreads, host, timeout)
-        refuse_in_reactor_thread()
         ids, _ = self._options(targets, True)
         known = self.get_ids() if ids is None else list(ids)
         if not known:
             raise NoEnginesRegistered(
                 "no engine is registered with the controller; start some (ipengine, or ipcluster engines -n 4)"
             )
+        refuse_in_reactor_thread()
         owner = self._owner()
         if owner._dask is None or not owner._dask.running:
             owner.stop_dask()
