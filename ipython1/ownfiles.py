@@ -59,6 +59,31 @@ def directory_problem(path: str | os.PathLike[str]) -> str:
     return ""
 
 
+class NotOwnFile(PermissionError):
+    """There is something else in the place of a file of this user's own."""
+
+
+def open_to_read(path: str | os.PathLike[str]) -> int:
+    """Open this user's own file to read it, without following a symbolic link or waiting for a named pipe's writer.
+
+    :returns: the descriptor.
+    :raises NotOwnFile: if it is not a regular file, or another user's.
+    :raises OSError: if it cannot be opened, or is a symbolic link.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotOwnFile(f"{Path(path).name} is not a regular file")
+        if POSIX and found.st_uid != os.geteuid():
+            raise NotOwnFile(f"{Path(path).name} belongs to another user")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def open_to_append(path: str | os.PathLike[str]) -> int:
     """Open this user's own file, or a device, to append to it; create it for this user alone if it is missing.
 
@@ -82,12 +107,12 @@ def remove_unused(path: str | os.PathLike[str]) -> bool:
     :returns: whether it was removed.
     :raises OSError: if that is impossible.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     try:
-        found = os.fstat(descriptor)
-        own = not POSIX or found.st_uid == os.geteuid()
-        if not stat.S_ISREG(found.st_mode) or not own or not _lock(descriptor, shared=False):
+        descriptor = open_to_read(path)
+    except NotOwnFile:
+        return False
+    try:
+        if not _lock(descriptor, shared=False):
             return False
         if POSIX:
             os.unlink(path)

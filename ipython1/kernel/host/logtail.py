@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ipython1.kernel.basics.error import ClusterError, SecurityError
 from ipython1.kernel.host.logs import shown
-from ipython1.ownfiles import POSIX
+from ipython1.ownfiles import NotOwnFile, open_to_read
 
 TAIL: Final = 4 << 20
 """Bytes at the end of a file that are looked through for its last lines."""
@@ -101,22 +100,20 @@ class LogTail:
 
     def _open(self) -> bool:
         """Open the file from its beginning; False if there is none (yet)."""
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
             if os.path.islink(self._path):
                 raise SecurityError(
                     f"the log {self._path} is a symbolic link, which is not followed"
                 )
-            descriptor = os.open(self._path, flags | getattr(os, "O_CLOEXEC", 0))
+            self._descriptor = open_to_read(self._path)
         except FileNotFoundError:
             return False
+        except NotOwnFile:
+            raise SecurityError(
+                f"the log {self._path} is not a file of yours, and is not shown"
+            ) from None
         except OSError as problem:
             raise ClusterError(f"cannot read the log {self._path}: {problem.strerror}") from None
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or (POSIX and found.st_uid != os.geteuid()):
-            os.close(descriptor)
-            raise SecurityError(f"the log {self._path} is not a file of yours, and is not shown")
-        self._descriptor = descriptor
         return True
 
 

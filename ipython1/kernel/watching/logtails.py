@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from ipython1.kernel.host.security import ClusterFiles
-from ipython1.ownfiles import POSIX
+from ipython1.ownfiles import open_to_read
 
 TAIL: Final = 48 * 1024
 """The most bytes that are read of a file at once."""
@@ -74,7 +72,7 @@ class LogTails:
         if name not in self.names():
             raise FileNotFoundError(name)
         path = self._files.dirs.log / name
-        with open(_open_own(path), "rb") as file:
+        with open(open_to_read(path), "rb") as file:
             found = os.fstat(file.fileno())
             inode, _, offset = place.partition(".")
             known = inode == str(found.st_ino) and offset.isdecimal() and len(offset) < 20
@@ -88,21 +86,6 @@ class LogTails:
         start = data.find(b"\n") + 1 if skip else 0
         text = data[start:end].decode(errors="replace")
         return Tail(text, f"{found.st_ino}.{begin + end}", not goes_on or skip)
-
-
-def _open_own(path: Path) -> int:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise PermissionError(f"{path.name} is not a regular file")
-        if POSIX and found.st_uid != os.geteuid():
-            raise PermissionError(f"{path.name} belongs to another user")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
