@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Final
 
+from ipython1.kernel.watching.known import FAILURES_KEPT, Known
 from ipython1.kernel.wire.monitoring import (
     EngineInfo,
     FailureInfo,
@@ -27,9 +28,6 @@ SPANS_KEPT: Final = 300.0
 
 SPANS_MOST: Final = 20_000
 """Spans that are kept in any case; those that ended first go when there are a quarter more."""
-
-FAILURES_KEPT: Final = 200
-WORK_KEPT: Final = 200
 
 TREND_KEPT: Final = 300
 """Points of the trends, one for each second or more."""
@@ -51,19 +49,11 @@ _failure_row = attrgetter(*FAILURE_FIELDS)
 _span_key = attrgetter("engine", "begun")
 
 
-class Picture:
-    """What is known of a controller.
-
-    :ivar latest: the latest news; None before the first.
-    :ivar engines: by id.
-    :ivar mark: of the next look.
-    """
+class Picture(Known):
+    """What is known of a controller, with a timeline and trends."""
 
     def __init__(self) -> None:
-        self.mark = 0
-        self.latest: News | None = None
-        self.engines: dict[int, EngineInfo] = {}
-        self._work: dict[int, WorkInfo] = {}
+        super().__init__()
         self._spans: dict[tuple[Any, ...], Span] = {}
         self._failures: deque[tuple[int, FailureInfo]] = deque(maxlen=FAILURES_KEPT)
         self._failure_count = 0
@@ -90,18 +80,10 @@ class Picture:
         :returns: what a page needs that has everything from before; if the news are everything, the page needs
             :meth:`whole`, too.
         """
+        self.take(news)
         if news.whole:
-            self.engines.clear()
-            self._work.clear()
             self._spans.clear()
             self._failures.clear()
-        self.latest, self.mark = news, news.mark
-        self.engines.update((each.id, each) for each in news.engines)
-        for gone in news.gone:
-            self.engines.pop(gone, None)
-        self._work.update((each.key, each) for each in news.work)
-        while len(self._work) > WORK_KEPT:
-            del self._work[min(self._work)]
         self._spans.update((_span_key(each), each) for each in news.spans)
         failures = []
         for failure in news.failures:
@@ -118,7 +100,7 @@ class Picture:
         return self._pack(
             self.engines.values(),
             (),
-            self._work.values(),
+            self.work.values(),
             self._spans.values(),
             self._failures,
             trend=trend,

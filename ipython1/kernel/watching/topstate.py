@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
 
 from ipython1.kernel.watching.amounts import duration_text
+from ipython1.kernel.watching.known import FAILURES_KEPT, Known
 from ipython1.kernel.wire.monitoring import EngineInfo, FailureInfo, News, WorkInfo
 
-FAILURES_KEPT: Final = 200
-WORK_KEPT: Final = 200
 
-
-class TopState:
+class TopState(Known):
     """What is known of a controller.
 
-    :ivar mark: what to give at the next look; 0 for everything.
-    :ivar latest: the news that came last; None before the first.
-    :ivar engines: by id.
-    :ivar work: by key.
     :ivar failures: the latest last.
     """
 
     def __init__(self) -> None:
-        self.mark = 0
-        self.latest: News | None = None
-        self.engines: dict[int, EngineInfo] = {}
-        self.work: dict[int, WorkInfo] = {}
+        super().__init__()
         self.failures: deque[FailureInfo] = deque(maxlen=FAILURES_KEPT)
 
     def apply(self, news: News) -> None:
         """Take over what is new."""
+        self.take(news)
         if news.whole:
-            self.engines.clear()
-            self.work.clear()
             self.failures.clear()
-        self.mark, self.latest = news.mark, news
-        self.engines.update((each.id, each) for each in news.engines)
-        for engine_id in news.gone:
-            self.engines.pop(engine_id, None)
-        self.work.update((each.key, each) for each in news.work)
-        while len(self.work) > WORK_KEPT:
-            del self.work[min(self.work)]
         self.failures.extend(news.failures)
 
     @property

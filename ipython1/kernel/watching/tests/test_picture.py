@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.trial import unittest
 
-from ipython1.kernel.watching import picture
+from ipython1.kernel.watching import known, picture
 from ipython1.kernel.watching.pages import page_files
 from ipython1.kernel.watching.picture import Picture
 from ipython1.kernel.wire.monitoring import (
@@ -92,13 +92,13 @@ class PictureTests(unittest.SynchronousTestCase):
     def test_the_latest_failures_are_kept_with_their_tracebacks(self) -> None:
         for number in range(1, 302):
             self.picture.update(news(failures=(failure(number),)))
-        self.assertEqual(len(self.whole()["failures"]), picture.FAILURES_KEPT)
+        self.assertEqual(len(self.whole()["failures"]), known.FAILURES_KEPT)
         self.assertEqual(self.picture.traceback(301), "Traceback 301")
         self.assertIsNone(self.picture.traceback(1))
         self.assertNotIn(b"Traceback", self.picture.whole())
 
     def test_the_latest_work_is_kept(self) -> None:
-        for key in range(picture.WORK_KEPT + 5):
+        for key in range(known.WORK_KEPT + 5):
             work = WorkInfo(key, "fit", "", "tasks", 1, 0, 1, 0, 0.1, 1.0, 2.0)
             self.picture.update(news(work=(work,)))
         self.assertEqual(min(row[0] for row in self.whole()["work"]), 5)
