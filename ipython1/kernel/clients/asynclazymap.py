@@ -12,6 +12,7 @@ from twisted.internet.defer import succeed
 from ipython1.kernel.calls.awaited import error_for_loop
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
 from ipython1.kernel.tasks.lazyrun import Given, LazyRun
+from ipython1.kernel.tasks.lazyvalues import LazyValues
 
 
 class _Next(AwaitableDeferred):
@@ -23,7 +24,7 @@ class _Next(AwaitableDeferred):
     item: Given | None = None
 
 
-class AsyncLazyMap(AsyncIterator[Any]):
+class AsyncLazyMap(LazyValues, AsyncIterator[Any]):
     """An asynchronous iterator over the values of a map whose input is read only as far as necessary.
 
     It does what a :class:`~ipython1.kernel.taskclient.LazyMap` does, and can be used by several coroutines at once.
@@ -42,19 +43,7 @@ class AsyncLazyMap(AsyncIterator[Any]):
             if this is not None:
                 this._serve()
 
-        self._run = start(ring)
-        self._at_end = weakref.finalize(self, self._run.close)
-        self._at_end.atexit = False
-
-    def __repr__(self) -> str:
-        run = self._run
-        state = "closed" if run.closed else f"{run.held} items outstanding"
-        return f"<{type(self).__name__}: {run.given} items done, {state}>"
-
-    @property
-    def outstanding(self) -> int:
-        """The number of items that are read from the input, and whose values were not asked for yet."""
-        return self._run.held
+        self._begin(start(ring))
 
     def __aiter__(self) -> AsyncLazyMap:
         return self

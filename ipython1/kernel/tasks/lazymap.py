@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,9 +11,10 @@ from ipython1.kernel.calls.answer import Bell
 from ipython1.kernel.calls.twistedutil import reactor_in_thread, refuse_in_reactor_thread
 from ipython1.kernel.objects.enginewaits import waiting
 from ipython1.kernel.tasks.lazyrun import Given, LazyRun
+from ipython1.kernel.tasks.lazyvalues import LazyValues
 
 
-class LazyMap(Iterator[Any]):
+class LazyMap(LazyValues, Iterator[Any]):
     """An iterator over the values of a map whose input is read only as far as necessary.
 
     A call that fails raises its exception in the place of its value, and ``next`` can go on with the value after it.
@@ -31,19 +31,7 @@ class LazyMap(Iterator[Any]):
         self._bell = Bell()
         self._turn = threading.RLock()
         self._taking = False
-        self._run = start(self._bell.ring)
-        self._at_end = weakref.finalize(self, self._run.close)
-        self._at_end.atexit = False
-
-    def __repr__(self) -> str:
-        run = self._run
-        state = "closed" if run.closed else f"{run.held} items outstanding"
-        return f"<{type(self).__name__}: {run.given} items done, {state}>"
-
-    @property
-    def outstanding(self) -> int:
-        """The number of items that are read from the input, and whose values were not asked for yet."""
-        return self._run.held
+        self._begin(start(self._bell.ring))
 
     def close(self) -> None:
         """End the map: nothing more is read, what has not begun is dropped, and what runs is interrupted."""
