@@ -397,7 +397,7 @@ class UseTests(IpclusterCase):
         for arguments in (("slurm", "-n", "2"), ("-f", str(hosts)), ("ssh", "-f", str(hosts))):
             refused = self.run_ipcluster("engines", *arguments, status=1).stderr
             self.assertIn("listens at 127.0.0.1, for this host only", refused)
-            self.assertIn("ipcluster local -n 1 --client-ip=0.0.0.0", refused)
+            self.assertIn("ipcluster local -n 1 --client-ip=::", refused)
             self.assertEqual(refused.count("\n"), 1)
         added = self.run_ipcluster("engines", "local", "-n", "1").stdout
         self.assertEqual(added, "added: engine 1\n")

@@ -130,14 +130,15 @@ CONTROLLER = Section(
             "",
             "The address to listen on. Empty means all addresses of this host, but 127.0.0.1 for the controller "
             "of a cluster whose engines all run on this host; 127.0.0.1 admits only clients and engines on this "
-            "host, 0.0.0.0 all.",
+            "host, :: all, and 0.0.0.0 all that use IPv4.",
         ),
         Option("client_port", _PORT, 0, "The port to listen on; 0 means any free port."),
         Option(
             "client_location",
             _LOCATION,
             "",
-            "The address at which clients reach the controller; empty means this host's address.",
+            "The address at which clients reach the controller, or several with commas between them, in the order in "
+            "which they are tried; empty means all addresses of this host.",
         ),
         Option(
             "client_cert_file",

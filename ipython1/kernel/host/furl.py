@@ -55,19 +55,20 @@ class Furl:
     def with_location(self, host: str | None = None, port: int | None = None) -> Furl:
         """Return the same capability at another location.
 
-        :param host: default the host of the first hint.
-        :param port: default the port of the first hint.
-        :raises SecurityError: if a default is needed but the FURL has no hints, or the host or port
-            is invalid.
+        :param host: default the hosts of all hints.
+        :param port: default that of each hint; of the first one if a host is given.
+        :raises SecurityError: if the FURL has no hints and so lacks a host or a port, or these are invalid.
         """
-        if (host is None or port is None) and not self.hints:
+        if not self.hints and (host is None or port is None):
             raise SecurityError("the FURL has no location; give both a host and a port")
-        first_host, first_port = self.hints[0] if self.hints else ("", 0)
-        where = (
-            check_host(first_host if host is None else host),
-            check_port(first_port if port is None else port),
-        )
-        return replace(self, hints=(where,))
+        if host is not None:
+            at = self.hints[0][1] if port is None else port
+            return replace(self, hints=((check_host(host), check_port(at)),))
+        if port is not None:
+            check_port(port)
+            hints = dict.fromkeys((each, port) for each, _ in self.hints)
+            return replace(self, hints=tuple(hints))
+        return self
 
 
 def new_name() -> str:

@@ -19,7 +19,6 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any
 
 DEAD_AFTER = 30.0
@@ -27,9 +26,6 @@ DEAD_AFTER = 30.0
 
 PROBES = 6
 """The number of steps that this time is divided into; each further silent step sends one more probe."""
-
-ANY_ADDRESS = ("", "0.0.0.0", "::")
-"""The addresses that mean "all interfaces" to ``listen``."""
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -155,61 +151,3 @@ def let_go_in_children(reactor: Any) -> None:
             os.close(nothing)
 
     os.register_at_fork(after_in_child=let_go)
-
-
-def primary_address() -> str | None:
-    """Return the IPv4 address by which other hosts most likely reach this one; None if there is only loopback."""
-    # Connecting a datagram socket only looks up the route (192.0.2.1 is a documentation address).
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))
-            found = str(probe.getsockname()[0])
-            if not ip_address(found).is_loopback:
-                return found
-    except OSError:
-        pass
-    return _first_interface_address()
-
-
-def _first_interface_address() -> str | None:
-    """Return an address of a host without a default route, as in a private cluster network."""
-    try:
-        import psutil
-
-        interfaces = psutil.net_if_addrs()
-    except (ImportError, OSError):
-        return None
-    found = [
-        entry.address
-        for entries in interfaces.values()
-        for entry in entries
-        if entry.family == socket.AF_INET and not ip_address(entry.address).is_loopback
-    ]
-    return found[0] if found else None
-
-
-def is_local_address(host: str) -> bool:
-    """Return whether ``host`` is an IP address of this host."""
-    if not is_ip_address(host):
-        return False
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
-    except OSError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether ``host`` is the loopback interface."""
-    return host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
-
-
-def is_ip_address(host: str) -> bool:
-    """Return whether ``host`` is an IPv4 or IPv6 address rather than a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, ControllerOptions
 
 HERE = "127.0.0.1"
-EVERYWHERE = "0.0.0.0"
+EVERYWHERE = "::"
 
 MPI_KINDS = ("mpiexec", "mpirun")
 MPI_PROGRAMS = ("mpiexec", "mpirun", "orterun", "prterun")

@@ -14,9 +14,9 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.clusters.cluster import connect_to
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.status import ClusterStatus, read_state
+from ipython1.kernel.host.addresses import is_loopback
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles, read_furl
-from ipython1.kernel.host.sockets import is_loopback
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
 from ipython1.kernel.launchers.places import all_here
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand
@@ -71,7 +71,7 @@ def _check_reachable(files: ClusterFiles, kind: str, state: ClusterStatus | None
     raise ClusterError(
         f"engines of kind {kind!r} may run on other hosts, but the controller of {title_of(files.cluster_id)} listens "
         f"at {hosts[0]}, for this host only; stop it, and start it again for other hosts, too: "
-        f"{program} --client-ip=0.0.0.0{option}"
+        f"{program} --client-ip=::{option}"
     )
 
 

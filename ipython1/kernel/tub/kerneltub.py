@@ -18,30 +18,25 @@ from time import monotonic
 from typing import Any
 
 from foolscap import crypto
-from foolscap.connection import TubConnector
-from foolscap.ipb import IConnectionHintHandler, InvalidHintError
 from foolscap.logging import log as foolscap_log
 from foolscap.negotiate import PLAINTEXT, Negotiation
-from foolscap.pb import Listener, Tub
+from foolscap.pb import Tub
 from foolscap.referenceable import TubRef
 from foolscap.tokens import BananaError
-from twisted.application.service import Service
-from twisted.internet import defer, endpoints, error, ssl, task
+from twisted.internet import defer, error, ssl, task
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from ipython1.kernel.host import sockets
 from ipython1.kernel.tub import tlsstream
+from ipython1.kernel.tub.connector import KernelConnector, TCPHints
 from ipython1.kernel.tub.fastbroker import FastBroker
-from ipython1.kernel.tub.strangers import Doorkeeper
 from ipython1.kernel.tub.transportroom import DEAF_WATER, TransportRoom
 from ipython1.kernel.tub.wholewrites import Gathered
 
 log = Logger()
 
-BACKLOG = 1024
 STRANGER_LIMIT = 64 * 1024
 WRONG_NAMES = 8
 PEERS_REMEMBERED = 1024
@@ -58,14 +53,6 @@ class OtherTub(BananaError):
 
 class NotFoolscap(BananaError):
     """The program that listens there speaks another protocol."""
-
-
-class AttemptsFailed(Exception):
-    """No location hint led to the Tub; ``failures`` maps each to its Failure."""
-
-    def __init__(self, failures: dict[str, Failure]) -> None:
-        super().__init__(", ".join(failures))
-        self.failures = failures
 
 
 class ContextFactory(crypto.FoolscapContextFactory):
@@ -217,75 +204,6 @@ class KernelNegotiation(Negotiation):
             self.listener.doorkeeper.left(self)
         super().connectionLost(reason)
         self._books.connection_closed(self)
-
-
-class KernelConnector(TubConnector):
-    """Remembers the result of each hint."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.failures: dict[str, Failure] = {}
-
-    def _connectionFailed(self, reason: Failure, hint: str, lp: Any) -> None:
-        self.failures[hint] = reason
-        super()._connectionFailed(reason, hint, lp)
-
-    def connectorNegotiationFailed(self, n: Any, location: str, reason: Failure) -> None:
-        self.failures[location] = reason
-        super().connectorNegotiationFailed(n, location, reason)
-
-    def cancelRemainingConnections(self) -> None:
-        # Closing TLS in the middle of its handshake would wait for the peer without a time limit.
-        for negotiation in self.pendingNegotiations:
-            negotiation.transport.abortConnection()
-        super().cancelRemainingConnections()
-
-    def failed(self) -> None:
-        self.failureReason = Failure(AttemptsFailed(self.failures))
-        self.tub.connectorFinished(self)  # before the waiting callers are notified
-        super().failed()
-
-
-@implementer(IConnectionHintHandler)  # type: ignore[misc]
-class TCPHints:
-    """Connects to ``tcp:host:port``; for an address without a name resolver and thus without a thread."""
-
-    def hint_to_endpoint(
-        self, hint: str, reactor: Any, update_status: Callable[[str], None]
-    ) -> tuple[Any, str]:
-        address, _, port = hint.removeprefix("tcp:").rpartition(":")
-        if not (address and port.isdecimal()):
-            raise InvalidHintError("it must have the form tcp:host:port")
-        host = address.strip("[]")
-        if not sockets.is_ip_address(host):
-            return endpoints.HostnameEndpoint(reactor, host, int(port)), host
-        kind = endpoints.TCP6ClientEndpoint if ":" in host else endpoints.TCP4ClientEndpoint
-        return kind(reactor, host, int(port)), host
-
-    def describe(self) -> str:
-        return "tcp"
-
-
-class KernelListener(Listener):
-    """A Listener that reports whether it can listen, and has a Doorkeeper."""
-
-    noisy = False
-
-    def __init__(self, tub: KernelTub, endpoint: Any, doorkeeper: Doorkeeper) -> None:
-        super().__init__(tub, endpoint, negotiationClass=tub.negotiationClass)
-        self.doorkeeper = doorkeeper
-
-    def startService(self) -> None:
-        Service.startService(self)
-
-    async def open(self) -> int:
-        """Listen and return the port.
-
-        :raises twisted.internet.error.CannotListenError: if the port is in use or not permitted.
-        """
-        port: Any = await self._ep.listen(self)
-        self._lp = port
-        return int(port.getHost().port)
 
 
 class _Sequence(dict[str, int]):

@@ -6,11 +6,10 @@ reactor's thread.  Their messages and logs never contain a FURL, because anyone 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ipython1.kernel.basics import error
-from ipython1.kernel.host import sockets
+from ipython1.kernel.host import addresses
 from ipython1.kernel.host.furl import Furl, check_host, check_port, format_hint, parse_furl
 
 if TYPE_CHECKING:
@@ -72,39 +71,37 @@ async def listen(
 ) -> int:
     """Listen for connections to ``tub``, and set the location in its FURLs.
 
-    :param ip: an address of this host; ``""``, ``"0.0.0.0"`` or ``"::"`` for all interfaces.
+    :param ip: an address of this host; ``""`` or ``"::"`` for all of them, ``"0.0.0.0"`` for all of IPv4.
     :param port: 0 for any free port.
     :param location: how others reach this host: a name or address, with ``:port`` if it differs, or several
-        separated by commas.  Default ``ip``; for all interfaces this host's primary address and 127.0.0.1.
+        separated by commas.  Default ``ip``; if that means all, see :func:`ipython1.kernel.host.addresses.advertised`.
     :param clock: for the deadline of connections that have not named a capability; default the reactor.
     :param most_strangers: the maximum number of these; see :mod:`ipython1.kernel.tub.strangers`.
     :returns: the port.
     :raises ConnectionError: if the address is in use, or not one of this host.
     :raises SecurityError: if ``location`` is malformed.
     """
-    from twisted.internet import endpoints, reactor
     from twisted.internet import error as net_error
+    from twisted.internet import reactor
 
-    from ipython1.kernel.tub.kerneltub import BACKLOG, KernelListener
+    from ipython1.kernel.tub.listening import open_listeners
     from ipython1.kernel.tub.strangers import Doorkeeper
 
     places = _places(ip, location)
-    kind = endpoints.TCP6ServerEndpoint if ":" in ip else endpoints.TCP4ServerEndpoint
-    endpoint = kind(reactor, port, BACKLOG, ip)
     doorkeeper = Doorkeeper(
         clock or reactor, most_strangers, connections=lambda: tub.open_connections
     )
-    listener = KernelListener(tub, endpoint, doorkeeper)
     try:
-        port = await listener.open()
+        listeners, port = await open_listeners(tub, ip, port, doorkeeper, reactor)
     except (net_error.CannotListenError, OverflowError) as problem:
         cause = getattr(problem, "socketError", problem)
         raise error.ConnectionError(
             f"cannot listen at {ip or 'any address'}:{port}: {getattr(cause, 'strerror', None) or cause};"
             " choose another address or port (0 means any free port)"
         ) from None
-    tub.listeners.append(listener)
-    listener.setServiceParent(tub)
+    for listener in listeners:
+        tub.listeners.append(listener)
+        listener.setServiceParent(tub)
     tub.setLocation(*(format_hint(host, given or port) for host, given in places))
     return port
 
@@ -113,9 +110,10 @@ def _places(ip: str, location: str | None) -> list[tuple[str, int | None]]:
     """Return the hosts for FURLs, each with its port if given, else None."""
     if location is not None:
         return [_place(part.strip()) for part in location.split(",")]
-    if ip in sockets.ANY_ADDRESS:
-        primary = sockets.primary_address()
-        return [(host, None) for host in (primary, "127.0.0.1") if host is not None]
+    if ip in addresses.EVERYWHERE:
+        return [(host, None) for host in addresses.advertised()]
+    if ip == addresses.IPV4_EVERYWHERE:
+        return [(host, None) for host in addresses.advertised() if ":" not in host]
     return [(ip, None)]
 
 
@@ -168,7 +166,7 @@ async def connect(
     """
     from twisted.internet import defer, reactor
 
-    from ipython1.kernel.tub.kerneltub import AttemptsFailed
+    from ipython1.kernel.tub.connector import AttemptsFailed
 
     try:
         target = furl if isinstance(furl, Furl) else parse_furl(furl)
@@ -205,31 +203,8 @@ async def connect(
 async def _reach(tub: KernelTub, target: Furl) -> Any:
     from foolscap.referenceable import TubRef
 
-    from ipython1.kernel.tub.kerneltub import AttemptsFailed
-
-    failures: dict[str, Failure] = {}
-    for hints in _in_turn(target.hints):
-        written = [format_hint(host, port) for host, port in hints]
-        try:
-            return await tub.reach(TubRef(target.tub_id, written), target.name)
-        except AttemptsFailed as problem:
-            failures |= problem.failures
-    raise AttemptsFailed(failures)
-
-
-def _in_turn(hints: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
-    """Yield groups of hints to try together, the next group if the one before failed."""
-    # Connect to a controller on this host only once, not once per address.
-    near = [place for place in hints if _is_near(place[0])][:1] if len(hints) > 1 else []
-    if near:
-        yield near
-    rest = [place for place in hints if place not in near]
-    if rest:
-        yield rest
-
-
-def _is_near(host: str) -> bool:
-    return not sockets.is_loopback(host) and sockets.is_local_address(host)
+    places = [format_hint(host, port) for host, port in addresses.in_order(target.hints)]
+    return await tub.reach(TubRef(target.tub_id, places), target.name)
 
 
 def _shown(hint: str) -> str:
@@ -245,7 +220,7 @@ def _only_far(failures: dict[str, Failure]) -> dict[str, Failure]:
     far = {
         hint: why
         for hint, why in failures.items()
-        if not sockets.is_loopback(_shown(hint).rpartition(":")[0].strip("[]"))
+        if not addresses.is_loopback(_shown(hint).rpartition(":")[0].strip("[]"))
     }
     return far or failures
 

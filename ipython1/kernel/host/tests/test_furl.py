@@ -1,6 +1,7 @@
 """FURLs: parsing, other locations, and keeping the secret out of sight."""
 
 import traceback
+from dataclasses import replace
 
 from foolscap.furl import decode_furl
 from hypothesis import given, settings
@@ -73,9 +74,17 @@ class LocationTests(SynchronousTestCase):
         furl = parse_furl(TEXT)
         moved = furl.with_location("192.168.1.1", 10113)
         self.assertEqual(str(moved), f"pb://{TUB}@tcp:192.168.1.1:10113/{SECRET}")
-        self.assertEqual(furl.with_location(port=5).hints, (("127.0.0.1", 5),))
+        self.assertEqual(furl.with_location(port=5).hints, (("127.0.0.1", 5), ("fe80::1", 5)))
         self.assertEqual(furl.with_location("node1").hints, (("node1", 10105),))
         self.assertEqual(str(furl.with_location("[::1]", 5)), f"pb://{TUB}@tcp:[::1]:5/{SECRET}")
+
+    def test_all_hosts_are_kept_unless_one_is_given(self):
+        furl = parse_furl(TEXT).with_location("node1", 1)
+        furl = replace(furl, hints=(("node1", 1), ("::1", 2), ("127.0.0.1", 1)))
+        self.assertEqual(furl.with_location(), furl)
+        moved = furl.with_location(port=5)
+        self.assertEqual(moved.hints, (("node1", 5), ("::1", 5), ("127.0.0.1", 5)))
+        self.assertEqual(furl.with_location("node2").hints, (("node2", 1),))
 
     def test_what_cannot_be_a_location_is_refused(self):
         furl = parse_furl(TEXT)

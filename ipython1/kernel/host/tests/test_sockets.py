@@ -130,19 +130,3 @@ class PeerWatchTests(SynchronousTestCase):
         self.assertFalse(watch.look(1116.0))
         played.unanswered = 0
         self.assertTrue(watch.look(1120.0))
-
-
-class AddressTests(SynchronousTestCase):
-    def test_local_and_loopback(self) -> None:
-        self.assertTrue(sockets.is_local_address("127.0.0.1"))
-        self.assertFalse(sockets.is_local_address("192.0.2.77"))
-        self.assertFalse(sockets.is_local_address("localhost"))
-        self.assertTrue(sockets.is_loopback("localhost"))
-        self.assertTrue(sockets.is_loopback("::1"))
-        self.assertFalse(sockets.is_loopback("192.0.2.77"))
-
-    def test_the_primary_address_is_one_of_this_host(self) -> None:
-        for found in (sockets.primary_address(), sockets._first_interface_address()):
-            if found is not None:
-                self.assertTrue(sockets.is_local_address(found))
-                self.assertFalse(sockets.is_loopback(found))

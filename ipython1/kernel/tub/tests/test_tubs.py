@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
+from unittest import SkipTest
 
 from foolscap.logging import log as foolscap_log
 from foolscap.referenceable import Referenceable
@@ -21,12 +23,13 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from ipython1.kernel.basics.error import ConnectionError, ProtocolError, SecurityError
+from ipython1.kernel.host.addresses import is_local
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.furl import parse_furl
-from ipython1.kernel.host.sockets import is_local_address
 from ipython1.kernel.tub import fastbroker, strangers, tubs
+from ipython1.kernel.tub.connector import STAGGER, KernelConnector, TCPHints
 from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
-from ipython1.kernel.tub.kerneltub import ContextFactory, KernelTub, TCPHints
+from ipython1.kernel.tub.kerneltub import ContextFactory, KernelTub
 
 PATIENT = 30.0
 """Seconds after which a waiting test fails."""
@@ -349,11 +352,33 @@ class ListenTests(TubCase):
         self.assertEqual(hints, [("127.0.0.1", port)])
 
     async def test_all_interfaces_say_where_others_can_reach_them(self) -> None:
-        hints, port = await self.hints("0.0.0.0", None)
-        self.assertEqual(hints[-1], ("127.0.0.1", port))
-        for host, hinted in hints:
-            self.assertTrue(is_local_address(host))
-            self.assertEqual(hinted, port)
+        for ip in ("", "::", "0.0.0.0"):
+            hints, port = await self.hints(ip, None)
+            self.assertEqual(hints[-1], ("127.0.0.1", port))
+            for host, hinted in hints:
+                self.assertTrue(is_local(host))
+                self.assertEqual(hinted, port)
+                self.assertFalse(ip == "0.0.0.0" and ":" in host)
+
+    async def test_both_families_are_served_at_one_port(self) -> None:
+        if not is_local("::1"):
+            raise SkipTest("this host has no IPv6")
+        tub = self.make_tub()
+        port = await tubs.listen(tub, "", 0)
+        furl = tubs.register(tub, Inbox())
+        for host in ("::1", "127.0.0.1"):
+            await self.connect(self.make_tub(), move(furl, port, host))
+        other = self.make_tub()
+        with self.assertRaises(ConnectionError) as caught:
+            await tubs.listen(other, "::", port)
+        self.assertIn("in use", str(caught.exception))
+        self.assertEqual(other.getListeners(), [])
+
+    async def test_ipv6_alone_leaves_the_port_to_others(self) -> None:
+        if not is_local("::1"):
+            raise SkipTest("this host has no IPv6")
+        port = await tubs.listen(self.make_tub(), "::1", 0)
+        self.assertEqual(await tubs.listen(self.make_tub(), "127.0.0.1", port), port)
 
     async def test_a_given_location(self) -> None:
         hints, port = await self.hints("127.0.0.1", "head.example, 10.0.0.1:99,tcp:[::1]:7,::1")
@@ -635,6 +660,80 @@ class RefusedTests(TubCase):
         self.assertNoResult(attempt)
         attempt.cancel()
         await self.assertFailure(attempt, CancelledError)
+
+
+class PlacesTests(TubCase):
+    """A Tub that may be at several places."""
+
+    def setUp(self) -> None:
+        self.clock = task.Clock()
+        self.patch(KernelConnector, "clock", self.clock)
+
+    def places(self, furl: str, *ports: int) -> str:
+        """The FURL of a Tub that may be at any of these ports of 127.0.0.1, in this order."""
+        hints = tuple(("127.0.0.1", port) for port in ports)
+        return str(replace(parse_furl(furl), hints=hints))
+
+    def closed_port(self) -> int:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port: int = unused.getsockname()[1]
+            return port
+
+    async def test_the_next_place_follows_a_failure_at_once(self) -> None:
+        server, _, furl = await self.serve()
+        other, _, _ = await self.serve()
+        ports = [self.closed_port(), other_port(other), other_port(server)]
+        await self.connect(self.make_tub(), self.places(furl, *ports))
+
+    async def test_a_place_that_answers_is_the_only_one_tried(self) -> None:
+        _, _, furl = await self.serve()
+        silent = OtherServer()
+        port = parse_furl(furl).hints[0][1]
+        wrong = await self.other_server(silent)
+        await self.connect(self.make_tub(), self.places(furl, port, wrong))
+        self.clock.advance(STAGGER)
+        self.assertEqual(silent.connections, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_a_silent_place_delays_nobody(self) -> None:
+        _, _, furl = await self.serve()
+        silent = OtherServer()
+        port = parse_furl(furl).hints[0][1]
+        wrong = await self.other_server(silent)
+        connecting = self.connect(self.make_tub(), self.places(furl, wrong, port))
+        await silent.spoken_to
+        self.assertNoResult(connecting)
+        self.clock.advance(STAGGER)
+        await connecting
+        await silent.left
+
+    async def test_no_place_leads_there(self) -> None:
+        _, _, furl = await self.serve()
+        ports = [self.closed_port(), self.closed_port()]
+        await self.assert_refused(
+            self.places(furl, *ports), ConnectionError, *(f"127.0.0.1:{port}" for port in ports)
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_giving_up_ends_all_attempts(self) -> None:
+        _, _, furl = await self.serve()
+        silent = OtherServer()
+        wrong = await self.other_server(silent)
+        client = self.make_tub()
+        connecting = self.connect(client, self.places(furl, wrong, self.closed_port()))
+        await silent.spoken_to
+        connecting.cancel()
+        await self.assertFailure(connecting, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        await silent.left
+        await client.all_closed()
+
+
+def other_port(tub: KernelTub) -> int:
+    """Where a Tub listens."""
+    port: int = tub.listeners[0]._lp.getHost().port
+    return port
 
 
 class StrangerTests(TubCase):
