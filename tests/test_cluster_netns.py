@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from ipython1.kernel.host.security import read_furl
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import mpi_program, testbed
 
@@ -17,6 +18,20 @@ while len(mec.get_ids()) < {count}:
     time.sleep(0.02)
 mec.execute("import socket; host = socket.gethostname()")
 print(sorted(mec.pull("host")), mec.map(abs, [-1, -2]))
+"""
+
+GOES_ON = """
+import subprocess, sys
+from ipython1.kernel import client
+def hosts(mec):
+    mec.execute("import socket; host = socket.gethostname()")
+    return mec.pull("host")
+mec = client.MultiEngineClient()
+mec.wait_for_engines(1)
+print(hosts(mec))
+for command in {commands}:
+    subprocess.run(command.split(), check=True)
+print(hosts(mec), hosts(client.MultiEngineClient()))
 """
 
 
@@ -80,6 +95,54 @@ class HostsTests(IpclusterCase):
         self.copy("ipcontroller-mec.furl", "host0", "host3")
         address = repr((self.netns.hosts["host0"].address, 21234))
         self.assertEqual(self.client("host3", 1, address), "['host1'] [1, 2]\n")
+
+    def test_a_list_of_locations(self) -> None:
+        """Engines and clients try each: nobody is at the first, and the second is another host."""
+        self.controller("host0", "--client-location=10.77.255.9:1,host3,host0")
+        self.copy("ipcontroller-engine.furl", "host0", "host1")
+        self.script("host1", "ipengine", "--connect-timeout=10")
+        self.copy("ipcontroller-mec.furl", "host0", "host2")
+        self.assertEqual(self.client("host2", 1), "['host1'] [1, 2]\n")
+
+    def test_only_ipv6(self) -> None:
+        if not self.netns.hosts["host0"].address6:
+            self.skipTest("this kernel has no IPv6")
+        for host in ("host0", "host1", "host2"):
+            place = self.place(self.netns.hosts[host].address)
+            self.addCleanup(self.ip, host, f"addr replace {place}")
+            self.ip(host, f"addr del {place}")
+        self.controller("host0")
+        self.copy("ipcontroller-engine.furl", "host0", "host1")
+        self.script("host1", "ipengine")
+        self.copy("ipcontroller-mec.furl", "host0", "host2")
+        self.assertEqual(self.client("host2", 1), "['host1'] [1, 2]\n")
+        address = repr((self.netns.hosts["host0"].address6, self.port("host0")))
+        self.assertEqual(self.client("host2", 1, address), "['host1'] [1, 2]\n")
+
+    def test_a_host_that_changes_its_address(self) -> None:
+        """As when a laptop goes to another network: what runs there goes on."""
+        self.controller("host0")
+        self.script("host0", "ipengine")
+        host = self.netns.hosts["host0"]
+        places = [self.place(address) for address in (host.address, host.address6) if address]
+        for place in places:
+            self.addCleanup(self.ip, "host0", f"addr replace {place}")
+        commands = [f"ip addr del {place}" for place in places]
+        printed = self.python_on("host0", GOES_ON.format(commands=commands))
+        self.assertEqual(printed, "['host0']\n['host0'] ['host0']\n")
+
+    def place(self, address: str) -> str:
+        """How iproute2 names the place of an address."""
+        return f"{address}/{64 if ':' in address else 24} dev eth0"
+
+    def ip(self, host: str, command: str) -> None:
+        """Change a host's network, with iproute2."""
+        self.run_to_end(self.on(host, "ip", *command.split()))
+
+    def port(self, host: str) -> int:
+        """The port of the controller there."""
+        furl = read_furl(self.home[host] / "security" / "ipcontroller-mec.furl")
+        return furl.hints[0][1]
 
     def test_engines_over_ssh_and_a_client_elsewhere(self) -> None:
         ssh = self.ssh()

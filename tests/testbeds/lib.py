@@ -65,12 +65,14 @@ class Host:
 
     :ivar name: its host name.
     :ivar address: its IPv4 address.
+    :ivar address6: its IPv6 address; empty if there is no IPv6.
     :ivar pid: a process that keeps its namespaces alive; 0 for this machine.
     :ivar unprivileged: whether its namespaces are in a user namespace, as for a user other than root.
     """
 
     name: str
     address: str = "127.0.0.1"
+    address6: str = "::1"
     pid: int = 0
     unprivileged: bool = False
 

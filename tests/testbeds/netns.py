@@ -6,10 +6,11 @@ A controller, its engines and its clients on these hosts talk over real interfac
     scripts/testbed on host1 hostname
     scripts/testbed down netns               which ends every process that still runs on a host
 
-The hosts are ``host0``, ``host1``, ...; each has ``eth0`` with its own address in one 10.77.N.0/24, knows the others
-by name, and shares this machine's files, users and process ids.  There is no way into or out of this network: every
-party of a test, including the client, runs on a host.  If root starts the hosts, this machine meanwhile refuses
-connections to 10.77.N.0/24, which would otherwise leave through its default route.
+The hosts are ``host0``, ``host1``, ...; each has ``eth0`` with its own address in one 10.77.N.0/24 and, if the kernel
+has IPv6, one in fd77:0:0:N::/64; it knows the others by name, and shares this machine's files, users and process ids.
+There is no way into or out of this network: every party of a test, including the client, runs on a host.  If root
+starts the hosts, this machine meanwhile refuses connections to 10.77.N.0/24, which would otherwise leave through its
+default route.
 
 Root is not needed if the kernel lets every user create user namespaces.  The user is then called root on the hosts,
 and no other testbed can run on them.  Several such networks can be up at the same time, each in its own directory.
@@ -33,7 +34,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -107,6 +108,7 @@ class Netns(Testbed):
                 (host, "link set eth0 up"),
             ):
                 output_of(where.command("ip", *command.split()))
+        hosts = [self._add_ipv6(host) for host in hosts]
         write_hosts(self.directory, [switch, *hosts])
         netem = ("dev", hosts[0].name, "root", "netem")
         has_netem = succeeds(switch.command("tc", "qdisc", "add", *netem, "delay", "1ms"))
@@ -152,7 +154,14 @@ class Netns(Testbed):
         if line != "made\n":
             raise Failed(f"namespaces for {name} could not be made: {line.strip()}")
         _held.append((process, os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY)))
-        return Host(name, address, process.pid, unprivileged=not is_root())
+        return Host(name, address, pid=process.pid, unprivileged=not is_root())
+
+    def _add_ipv6(self, host: Host) -> Host:
+        """Give a host an address of IPv6 that ends like that of IPv4."""
+        network, number = (int(part) for part in host.address.split(".")[2:])
+        address = f"fd77:0:0:{network}::{number}"
+        command = f"ip -6 addr add {address}/64 dev eth0 nodad".split()
+        return replace(host, address6=address if succeeds(host.command(*command)) else "")
 
     def processes(self) -> set[int]:
         """All processes that run on the hosts."""
