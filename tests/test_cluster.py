@@ -295,6 +295,12 @@ class FailureTests(ClusterCase):
 
 UNDER_ASYNCIO = """
 import asyncio
+{}
+asyncio.run(main())
+"""
+
+UNDER_A_REACTOR_ON_ASYNCIO = """
+import asyncio
 from twisted.internet import asyncioreactor
 loop = asyncio.new_event_loop()
 asyncio.set_event_loop(loop)
@@ -310,14 +316,15 @@ reactor.run()
 
 
 class AsyncTests(ClusterCase):
-    def under_asyncio(self, text: str) -> str:
+    def under_asyncio(self, text: str, program: str = UNDER_ASYNCIO) -> str:
         """What a program prints that defines a coroutine function ``main``, which runs in asyncio's loop."""
-        return self.program(UNDER_ASYNCIO.format(textwrap.dedent(text))).stdout
+        return self.program(program.format(textwrap.dedent(text))).stdout
 
     def test_under_asyncio(self) -> None:
         printed = self.under_asyncio(
             """
             from ipython1.kernel.asynccluster import AsyncCluster
+            from ipython1.kernel.client import ClientError, MultiEngineClient
 
             async def main():
                 async with AsyncCluster(n=1) as cluster:
@@ -330,13 +337,19 @@ class AsyncTests(ClusterCase):
                     print((await other.status()).kind)
                     other.close()
                     await mec.close()
+                    try:
+                        MultiEngineClient()
+                    except ClientError as problem:
+                        print(problem)
                 try:
                     await cluster.ids()
                 except Exception as problem:
                     print(type(problem).__name__)
             """
         )
-        self.assertEqual(printed, "[1] [0, 1] [3]\nlocal\nClusterError\n")
+        first, kind, refused, last = printed.splitlines()
+        self.assertEqual((first, kind, last), ("[1] [0, 1] [3]", "local", "ClusterError"))
+        self.assertIn("use ipython1.kernel.asyncclient there", refused)
         self.assertEqual(self.processes(), [])
 
     def test_a_start_that_is_cancelled_leaves_nothing(self) -> None:
@@ -357,7 +370,8 @@ class AsyncTests(ClusterCase):
                     await cluster.ids()
                 except Exception as problem:
                     print(type(problem).__name__)
-            """
+            """,
+            UNDER_A_REACTOR_ON_ASYNCIO,
         )
         self.assertEqual(printed, "cancelled []\nClusterError\n")
         self.assertEqual(self.processes(), [])

@@ -1,19 +1,14 @@
-"""An asyncio program that uses engines: Twisted's reactor runs on the event loop of the program."""
+"""An asyncio program that uses engines."""
 
 from __future__ import annotations
 
 import asyncio
 
-from twisted.internet import asyncioreactor
-
+from ipython1.kernel import asyncclient
 from ipython1.kernel.error import CompositeError
 
 
 async def main() -> None:
-    # Do this once, before importing anything else from Twisted: Twisted then uses the running loop.
-    asyncioreactor.install(asyncio.get_running_loop())
-    from ipython1.kernel import asyncclient
-
     mec = await asyncclient.get_multiengine_client()
     print("engines:", await mec.get_ids())
 

@@ -73,13 +73,14 @@ class ReactorInThread:
         """Start the reactor unless it is running.
 
         :returns: the reactor.
-        :raises ClientError: if it has stopped, as it cannot be restarted.
+        :raises ClientError: if it has stopped, as it cannot be restarted, and where the caller runs it.
         """
         from twisted.internet import reactor
 
         self.check()
+        _refuse_on_loop_of(reactor)
         with self._lock:
-            if self._thread is None and not reactor.running:
+            if self._thread is None and not _is_running(reactor):
                 keep_steady(reactor)
                 take_turns(reactor)
                 started = threading.Event()
@@ -154,6 +155,22 @@ class ReactorInThread:
             return
         reactor.callFromThread(reactor.stop)  # type: ignore[attr-defined]
         thread.join(2.0)
+
+
+def _is_running(reactor: Any) -> bool:
+    """Return whether something runs the reactor: itself, or asyncio its event loop."""
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    return bool(reactor.running or (loop is not None and loop.is_running()))
+
+
+def _refuse_on_loop_of(reactor: Any) -> None:
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    asyncio = sys.modules.get("asyncio")
+    if loop is not None and asyncio is not None and asyncio._get_running_loop() is loop:
+        raise ClientError(
+            "a blocking client was made on the event loop that Twisted's reactor uses, where its calls would never "
+            "return; use ipython1.kernel.asyncclient there"
+        )
 
 
 reactor_in_thread = ReactorInThread()

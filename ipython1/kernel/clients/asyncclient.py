@@ -26,7 +26,7 @@ from ipython1.kernel.clients.awaitable import (
     AwaitableDeferred,
     Watched,
     awaitable,
-    refuse_other_loop,
+    use_running_loop,
 )
 from ipython1.kernel.wire.messages import Outcome
 
@@ -392,9 +392,9 @@ def get_multiengine_client(
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`AsyncMultiEngineClient`.  It fails with a ``KernelError`` if it cannot connect.
-    :raises ClientError: in a program of asyncio on whose event loop Twisted's reactor does not run.
+    :raises ClientError: in a program of asyncio if Twisted's reactor is already one that does not use its event loop.
     """
-    refuse_other_loop()
+    use_running_loop()
     from twisted.internet import reactor
 
     async def connect() -> AsyncMultiEngineClient:
@@ -415,9 +415,9 @@ def get_task_client(
     :param reconnect_timeout: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`~ipython1.kernel.asynctaskclient.AsyncTaskClient`.  It fails with a
         ``KernelError`` if it cannot connect.
-    :raises ClientError: in a program of asyncio on whose event loop Twisted's reactor does not run.
+    :raises ClientError: in a program of asyncio if Twisted's reactor is already one that does not use its event loop.
     """
-    refuse_other_loop()
+    use_running_loop()
     from twisted.internet import reactor
 
     from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient

@@ -33,15 +33,21 @@ class AwaitableDeferred(Deferred[Any]):
     __iter__ = __await__
 
 
-def refuse_other_loop() -> None:
-    """Check that what this thread's asyncio loop awaits can happen: Twisted must use that loop, or none may run.
+def use_running_loop() -> None:
+    """Have Twisted use this thread's asyncio loop, if one runs; nothing else could fire what is awaited there.
 
-    :raises ClientError: if Twisted's reactor is another one, whose Deferreds would never fire here.
+    In IPython's prompts and notebooks the loop is left alone, as blocking clients there need a reactor of their own.
+
+    :raises ClientError: if Twisted has a reactor already, and it is another one.
     """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
+    if "twisted.internet.reactor" not in sys.modules and not _is_interactive():
+        from twisted.internet import asyncioreactor
+
+        asyncioreactor.install(loop)
     from twisted.internet import reactor
 
     if getattr(reactor, "_asyncioEventloop", None) is not loop:
@@ -50,6 +56,11 @@ def refuse_other_loop() -> None:
             "twisted.internet.asyncioreactor.install(asyncio.get_running_loop()) before anything imports the reactor, "
             "or await what a blocking client's calls with block=False return"
         )
+
+
+def _is_interactive() -> bool:
+    shell = sys.modules.get("IPython.core.interactiveshell")
+    return shell is not None and shell.InteractiveShell.initialized()
 
 
 def _for_loop(failure: Failure) -> Failure:

@@ -4,7 +4,7 @@
         mec = await cluster.multiengine()
         print(await mec.get_ids())
 
-It runs in whatever reactor the program runs, asyncio's by way of ``twisted.internet.asyncioreactor`` included.
+It runs in whatever reactor the program runs.  A program of asyncio needs none: its event loop is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from ipython1.checks import check_bool
@@ -26,10 +25,11 @@ from ipython1.daemon import osprocess
 from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
-from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable
+from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable, use_running_loop
 from ipython1.kernel.clusters.arguments import check_number, engine_id, id_list
 from ipython1.kernel.clusters.cluster import BaseCluster, connect_to
 from ipython1.kernel.clusters.launch import OwnedProcess
+from ipython1.kernel.clusters.ownthread import in_own_thread
 from ipython1.kernel.clusters.status import ClusterStatus
 from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer
 from ipython1.kernel.launchers.clusterconfig import title_of
@@ -108,13 +108,14 @@ class AsyncCluster(BaseCluster):
             ``start_timeout`` (60 s by default); it fails with :class:`~ipython1.kernel.error.ClusterError` if there is
             no controller, or if no engine comes up.
         """
+        use_running_loop()
         return awaitable(self._start())
 
     async def _start(self) -> AsyncCluster:
-        from twisted.internet import reactor
-
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
+        from twisted.internet import reactor
+
         owned = self._owned = self._start_process()
         self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
@@ -125,7 +126,7 @@ class AsyncCluster(BaseCluster):
                 owned.detach()
                 self._owned = None
         except ConnectionError:
-            problem = await deferToThread(owned.error)
+            problem = await in_own_thread(owned.error)
             await self._stop()
             raise problem from None
         except BaseException:
@@ -144,8 +145,8 @@ class AsyncCluster(BaseCluster):
 
     async def _stop(self, force: bool = False) -> None:
         if force:
-            await deferToThread(self._end_by_force)
-        await deferToThread(self._close_monitor)
+            await in_own_thread(self._end_by_force)
+        await in_own_thread(self._close_monitor)
         control, self._control = self._control, None
         owned, self._owned = self._owned, None
         if control is not None:
@@ -156,7 +157,7 @@ class AsyncCluster(BaseCluster):
                 pass  # it has ended
             control.close()
         if control is not None or owned is not None:
-            await deferToThread(self._wait_until_gone, owned, control is not None)
+            await in_own_thread(self._wait_until_gone, owned, control is not None)
 
     async def __aenter__(self) -> AsyncCluster:
         if self._control is None:
@@ -197,6 +198,8 @@ class AsyncCluster(BaseCluster):
         :returns: a Deferred that fires with the cluster, or fails with
             :class:`~ipython1.kernel.error.ClusterError` if there is none.
         """
+
+        use_running_loop()
 
         async def attach() -> AsyncCluster:
             from twisted.internet import reactor
@@ -240,7 +243,7 @@ class AsyncCluster(BaseCluster):
         """
         if self._control is None:
             return self._not_started()
-        return awaitable(deferToThread(self._open_monitor))
+        return awaitable(in_own_thread(self._open_monitor))
 
     def status(self) -> AwaitableDeferred:
         """Fires with a :class:`~ipython1.kernel.clusters.status.ClusterStatus`."""

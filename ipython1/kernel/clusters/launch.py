@@ -36,6 +36,7 @@ _WORD_OPTIONS = {
     "restart_stuck": "--restart-stuck",
     "start_timeout": "--start-timeout",
     "client_ip": "--client-ip",
+    "interface": "--interface",
     "client_port": "--client-port",
     "client_location": "--client-location",
     "engine_ip": "--engine-ip",

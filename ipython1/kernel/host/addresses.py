@@ -9,11 +9,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 IPV4_LOOPBACK = "127.0.0.1"
 IPV6_LOOPBACK = "::1"
 
-EVERYWHERE = ("", "::")
-"""What means all addresses of this host, IPv4 and IPv6, to those who listen."""
-
 IPV4_EVERYWHERE = "0.0.0.0"
-"""What means all IPv4 addresses."""
+IPV6_EVERYWHERE = "::"
+EVERYWHERE = ("", IPV6_EVERYWHERE)
+"""What means all addresses of this host, IPv4 and IPv6, to those who listen."""
 
 _PROBES = ("192.0.2.1", "2001:db8::1")
 """Addresses for documentation: nobody has them, and there is a route to them if there is a default route."""
@@ -22,16 +21,39 @@ _OF_THIS_HOST = ("docker", "br-", "virbr", "veth", "podman", "cni", "lxc", "vmne
 """How interfaces begin whose networks exist on this host alone, for containers and virtual machines."""
 
 
-def advertised() -> list[str]:
+def to_listen_at(place: str) -> list[str]:
+    """Return the addresses to listen at.
+
+    :param place: an address of this host or a name of it; a network interface; ``""`` or ``"::"`` for all addresses,
+        ``"0.0.0.0"`` for all of IPv4.
+    """
+    if place in EVERYWHERE:
+        return [IPV4_EVERYWHERE, IPV6_EVERYWHERE]
+    return _at_interface(place) or [place]
+
+
+def advertised(place: str = "") -> list[str]:
     """Return the addresses by which others may reach this host, the most likely ones first, then loopback.
 
     First comes the address from which this host reaches others, of IPv4 and then of IPv6; then those of the other
     interfaces; then those of networks for containers and virtual machines on this host.  Addresses that mean something
     only together with an interface (169.254.0.0/16, fe80::/10) are left out.
+
+    :param place: where it listens, as for :func:`to_listen_at`.
     """
+    if place not in (*EVERYWHERE, IPV4_EVERYWHERE):
+        loopback, *others = to_listen_at(place)
+        return [*others, loopback]
     found = [address for address in map(_towards, _PROBES) if address is not None]
     found += _of_interfaces()
-    return [*dict.fromkeys(found), IPV4_LOOPBACK if has_ipv4() else IPV6_LOOPBACK]
+    found = [*dict.fromkeys(found), IPV4_LOOPBACK if is_local(IPV4_LOOPBACK) else IPV6_LOOPBACK]
+    return [each for each in found if ":" not in each] if place == IPV4_EVERYWHERE else found
+
+
+def _at_interface(name: str) -> list[str]:
+    """Return loopback and the addresses of an interface; nothing if it has none."""
+    found = [] if is_ip(name) else _of_interfaces([name])
+    return [IPV4_LOOPBACK, *found] if found else []
 
 
 def _towards(other: str) -> str | None:
@@ -46,20 +68,29 @@ def _towards(other: str) -> str | None:
     return found if _is_of_use(found) else None
 
 
-def _of_interfaces() -> list[str]:
+def interfaces() -> list[str]:
+    """Return the names of this host's network interfaces, those to other hosts first."""
     try:
         import psutil
 
-        interfaces = psutil.net_if_addrs()
+        return sorted(psutil.net_if_addrs(), key=lambda name: name.startswith(_OF_THIS_HOST))
     except (ImportError, OSError):
         return []
-    order = sorted(interfaces, key=lambda name: name.startswith(_OF_THIS_HOST))
+
+
+def _of_interfaces(wanted: Iterable[str] | None = None) -> list[str]:
+    names = [name for name in interfaces() if wanted is None or name in wanted]
+    if not names:
+        return []
+    import psutil
+
+    known = psutil.net_if_addrs()
     return [
-        address
-        for name in order
+        entry.address
+        for name in names
         for family in (socket.AF_INET, socket.AF_INET6)
-        for address in (entry.address for entry in interfaces[name] if entry.family == family)
-        if _is_of_use(address)
+        for entry in known.get(name, ())
+        if entry.family == family and _is_of_use(entry.address)
     ]
 
 
@@ -70,11 +101,6 @@ def _is_of_use(text: str) -> bool:
     except ValueError:
         return False
     return not (address.is_loopback or address.is_link_local or address.is_unspecified)
-
-
-def has_ipv4() -> bool:
-    """Return whether this host has the IPv4 loopback address, as nearly all have."""
-    return is_local(IPV4_LOOPBACK)
 
 
 def is_local(host: str) -> bool:

@@ -118,14 +118,18 @@ with."""
 def add_address_options(group: Any, side: str, who: str, otherwise: str) -> None:
     """``--client-ip``, ``--client-port`` and ``--client-location``, or those of the engines' side.
 
+    For clients and so for both there is also ``--interface``, another name for ``--client-ip``.
+
     :param group: a parser, or a group of one.
     :param side: and the others: an entry of :data:`SIDES`.
     """
+    also = ("--interface",) if side == "client" else ()
     group.add_argument(
         f"--{side}-ip",
+        *also,
         type=address,
         metavar="IP",
-        help=f"the address to listen on; empty means all addresses of this host{otherwise}",
+        help=f"the address or network interface to listen on; empty means all addresses of this host{otherwise}",
     )
     group.add_argument(
         f"--{side}-port",

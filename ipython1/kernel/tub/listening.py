@@ -1,4 +1,4 @@
-"""Listening at one port, on an address of this host or on all of them, IPv4 and IPv6.
+"""Listening at one port of one or several addresses, IPv4 and IPv6.
 
 Only :mod:`ipython1.kernel.tub.tubs` and its parts import this module, and do so late, because it imports the reactor.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from foolscap.pb import Listener
@@ -17,13 +18,13 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorSocket, IStreamServerEndpoint
 from zope.interface import implementer
 
-from ipython1.kernel.host import addresses
+from ipython1.kernel.host.addresses import IPV6_EVERYWHERE
 from ipython1.kernel.tub.strangers import Doorkeeper
 
 BACKLOG = 1024
 
 ATTEMPTS = 20
-"""How many free ports of IPv4 are tried until one is free for IPv6, too."""
+"""How many free ports are tried until one is free at all addresses."""
 
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
@@ -91,32 +92,39 @@ def _endpoint(reactor: Any, ip: str, port: int) -> Any:
 
 
 async def open_listeners(
-    tub: Any, ip: str, port: int, doorkeeper: Doorkeeper, reactor: Any
+    tub: Any, ips: Sequence[str], port: int, doorkeeper: Doorkeeper, reactor: Any
 ) -> tuple[list[KernelListener], int]:
-    """Listen at an address, or at all addresses of both families if this host has both.
+    """Listen at one port of several addresses.
 
-    :param ip: see :func:`ipython1.kernel.tub.tubs.listen`.
+    :param ips: the addresses; all of IPv6 does not matter on a host that has none.
     :param port: 0 for any free port.
     :returns: what listens, and its port.
     :raises twisted.internet.error.CannotListenError: if the port is in use or not permitted.
     """
-    if ip not in addresses.EVERYWHERE:
-        listener = KernelListener(tub, _endpoint(reactor, ip, port), doorkeeper)
-        return [listener], await listener.open()
-    attempts = 1 if port else ATTEMPTS
+    attempts = ATTEMPTS if port == 0 and len(ips) > 1 else 1
     while True:
-        first = KernelListener(tub, _endpoint(reactor, "0.0.0.0", port), doorkeeper)
-        found = await first.open()
-        second = KernelListener(tub, _endpoint(reactor, "::", found), doorkeeper)
+        opened: list[KernelListener] = []
+        found = port
         try:
-            await second.open()
+            for ip in ips:
+                listener = KernelListener(tub, _endpoint(reactor, ip, found), doorkeeper)
+                try:
+                    found = await listener.open()
+                except CannotListenError as problem:
+                    if not (opened and ip == IPV6_EVERYWHERE and _number(problem) in _NO_IPV6):
+                        raise
+                else:
+                    opened.append(listener)
         except CannotListenError as problem:
+            for listener in opened:
+                await listener.close()
             attempts -= 1
-            number = getattr(problem.socketError, "errno", None)
-            if number in _NO_IPV6:
-                return [first], found
-            await first.close()
-            if number != errno.EADDRINUSE or not attempts:
+            if _number(problem) != errno.EADDRINUSE or not attempts:
                 raise
         else:
-            return [first, second], found
+            return opened, found
+
+
+def _number(problem: CannotListenError) -> int | None:
+    number: int | None = getattr(problem.socketError, "errno", None)
+    return number

@@ -6,6 +6,7 @@ reactor's thread.  Their messages and logs never contain a FURL, because anyone 
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from ipython1.kernel.basics import error
@@ -71,14 +72,14 @@ async def listen(
 ) -> int:
     """Listen for connections to ``tub``, and set the location in its FURLs.
 
-    :param ip: an address of this host; ``""`` or ``"::"`` for all of them, ``"0.0.0.0"`` for all of IPv4.
+    :param ip: where to listen; see :func:`ipython1.kernel.host.addresses.to_listen_at`.
     :param port: 0 for any free port.
     :param location: how others reach this host: a name or address, with ``:port`` if it differs, or several
-        separated by commas.  Default ``ip``; if that means all, see :func:`ipython1.kernel.host.addresses.advertised`.
+        separated by commas.  Default: see :func:`ipython1.kernel.host.addresses.advertised`.
     :param clock: for the deadline of connections that have not named a capability; default the reactor.
     :param most_strangers: the maximum number of these; see :mod:`ipython1.kernel.tub.strangers`.
     :returns: the port.
-    :raises ConnectionError: if the address is in use, or not one of this host.
+    :raises ConnectionError: if the port is in use, or the address not one of this host.
     :raises SecurityError: if ``location`` is malformed.
     """
     from twisted.internet import error as net_error
@@ -92,13 +93,11 @@ async def listen(
         clock or reactor, most_strangers, connections=lambda: tub.open_connections
     )
     try:
-        listeners, port = await open_listeners(tub, ip, port, doorkeeper, reactor)
+        listeners, port = await open_listeners(
+            tub, addresses.to_listen_at(ip), port, doorkeeper, reactor
+        )
     except (net_error.CannotListenError, OverflowError) as problem:
-        cause = getattr(problem, "socketError", problem)
-        raise error.ConnectionError(
-            f"cannot listen at {ip or 'any address'}:{port}: {getattr(cause, 'strerror', None) or cause};"
-            " choose another address or port (0 means any free port)"
-        ) from None
+        raise _cannot_listen(ip, port, getattr(problem, "socketError", problem)) from None
     for listener in listeners:
         tub.listeners.append(listener)
         listener.setServiceParent(tub)
@@ -110,11 +109,20 @@ def _places(ip: str, location: str | None) -> list[tuple[str, int | None]]:
     """Return the hosts for FURLs, each with its port if given, else None."""
     if location is not None:
         return [_place(part.strip()) for part in location.split(",")]
-    if ip in addresses.EVERYWHERE:
-        return [(host, None) for host in addresses.advertised()]
-    if ip == addresses.IPV4_EVERYWHERE:
-        return [(host, None) for host in addresses.advertised() if ":" not in host]
-    return [(ip, None)]
+    return [(host, None) for host in addresses.advertised(ip)]
+
+
+def _cannot_listen(ip: str, port: int, cause: Exception) -> error.ConnectionError:
+    where = f"cannot listen at {ip or 'any address'}:{port}"
+    if isinstance(cause, socket.gaierror):
+        return error.ConnectionError(
+            f"{where}: this host has no such address, name or network interface; its interfaces are"
+            f" {', '.join(addresses.interfaces())}"
+        )
+    return error.ConnectionError(
+        f"{where}: {getattr(cause, 'strerror', None) or cause};"
+        " choose another address or port (0 means any free port)"
+    )
 
 
 def _place(text: str) -> tuple[str, int | None]:

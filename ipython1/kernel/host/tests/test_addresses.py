@@ -24,6 +24,23 @@ class AddressTests(SynchronousTestCase):
             self.assertFalse(addresses.is_loopback(each), each)
         self.assertEqual(len(set(others)), len(others))
 
+    def test_where_to_listen(self) -> None:
+        self.assertEqual(addresses.to_listen_at(""), ["0.0.0.0", "::"])
+        self.assertEqual(addresses.to_listen_at("::"), ["0.0.0.0", "::"])
+        self.assertEqual(addresses.to_listen_at("0.0.0.0"), ["0.0.0.0"])
+        for other in ("192.0.2.7", "::1", "head.example", "nothing0"):
+            self.assertEqual(addresses.to_listen_at(other), [other])
+            self.assertEqual(addresses.advertised(other), [other])
+
+    def test_an_interface(self) -> None:
+        for name in addresses.interfaces():
+            first, *others = addresses.to_listen_at(name)
+            if first == name:
+                continue  # it has no address that others can use
+            self.assertEqual(first, "127.0.0.1")
+            self.assertEqual(addresses.advertised(name), [*others, "127.0.0.1"])
+            self.assertLessEqual(set(others), set(addresses.advertised()))
+
 
 class OrderTests(SynchronousTestCase):
     """``in_order``."""

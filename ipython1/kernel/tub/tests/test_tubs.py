@@ -23,6 +23,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from ipython1.kernel.basics.error import ConnectionError, ProtocolError, SecurityError
+from ipython1.kernel.host.addresses import interfaces as interfaces_here
 from ipython1.kernel.host.addresses import is_local
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.furl import parse_furl
@@ -379,6 +380,12 @@ class ListenTests(TubCase):
             raise SkipTest("this host has no IPv6")
         port = await tubs.listen(self.make_tub(), "::1", 0)
         self.assertEqual(await tubs.listen(self.make_tub(), "127.0.0.1", port), port)
+
+    async def test_what_is_no_place_of_this_host(self) -> None:
+        with self.assertRaises(ConnectionError) as caught:
+            await tubs.listen(self.make_tub(), "nothing0.invalid", 0)
+        self.assertIn("no such address, name or network interface", str(caught.exception))
+        self.assertIn(interfaces_here()[0], str(caught.exception))
 
     async def test_a_given_location(self) -> None:
         hints, port = await self.hints("127.0.0.1", "head.example, 10.0.0.1:99,tcp:[::1]:7,::1")
