@@ -128,7 +128,7 @@ CONTROLLER = Section(
             "client_ip",
             _ADDRESS,
             "",
-            "The address or network interface (ib0) to listen on. Empty means all addresses of this host, but 127.0.0.1 "
+            "The address or network interface to listen on. Empty means all addresses of this host, but 127.0.0.1 "
             "for the controller of a cluster whose engines all run on this host; 127.0.0.1 admits only clients and "
             "engines on this host, :: all, and 0.0.0.0 all that use IPv4.",
         ),
