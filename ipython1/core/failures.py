@@ -61,15 +61,23 @@ def record_exception(exc: BaseException) -> ExceptionRecord:
         args_repr = tuple(short_repr(value) for value in _arguments(exc)[:_MAX_ARGS])
     except BaseException:
         args_repr = ()
-    try:
-        pickled = _pickle_chain(exc)
-    except BaseException:
-        pickled = None
+    pickled = _pickled(exc)
     try:
         line = user_line(exc.__traceback__)
     except BaseException:
         line = ""
     return ExceptionRecord(ename, evalue, text, pickled, args_repr, line)
+
+
+def _pickled(exc: BaseException) -> bytes | None:
+    # What a signal handler of user code raises may come in the middle of the first attempt.
+    pickled = None
+    for _ in range(2):
+        try:
+            pickled = pickled or _pickle_chain(exc)
+        except BaseException:
+            continue
+    return pickled
 
 
 MISSING_KEY: Final = "__ipython1_missing__"

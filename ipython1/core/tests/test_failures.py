@@ -76,6 +76,18 @@ class ReduceFails(Exception):
         raise RuntimeError("no pickle")
 
 
+class Struck:
+    """What a timer of user code raises comes while this is pickled, in either way."""
+
+    strikes = 2
+
+    def __reduce__(self):
+        if Struck.strikes:
+            Struck.strikes -= 1
+            raise LookupError("the timer")
+        return Struck, ()
+
+
 class ReduceExits(Exception):
     def __reduce__(self) -> str:
         raise SystemExit(3)
@@ -209,6 +221,10 @@ class RebuildingTests(SynchronousTestCase):
         again = rebuild_exception(record)
         self.assertEqual(str(again), "outer")
         self.assertIsNone(again.__cause__)
+
+    def test_struck_by_a_timer(self) -> None:
+        rebuilt = rebuild_exception(record_exception(KeyError(Struck())))
+        self.assertIs(type(rebuilt), KeyError)
 
     def test_registered_reducers_are_not_needed_in_the_client(self) -> None:
         """tblib registers a function of its own for every exception class, and the client may not have it."""
