@@ -4,12 +4,16 @@
 state        event                                        becomes
 ===========  ===========================================  ===================================================
 connecting   the controller welcomes the engine           connected
-connecting   it does not, the first time                  (the engine ends with an error)
-connected    the link is lost                             connecting, at once and then after longer and longer
+connecting   it cannot be reached                         connecting, at once and then after longer and longer
                                                           pauses (see :class:`~ipython1.kernel.wire.again.Pauses`)
+connecting   it refuses the engine, the first time        (the engine ends with an error)
 connecting   nobody is there for too long                 (the engine ends with an error)
+connected    the link is lost                             connecting
 any          the engine is to stop                        (ended)
 ===========  ===========================================  ===================================================
+
+An engine may be started before its controller.  So a FURL that leads nowhere may be an old one, which the controller
+replaces when it starts.
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ class EngineConnection:
     """Keeps the engine connected.
 
     :param open_link: makes a connection and registers; gives the welcome.
+    :param first_wait: seconds for which the first connection is tried.
     :param give_up_after: seconds without a controller after which ``run`` ends with an error.
+    :param waiting: told why the first connection cannot be made yet.
     """
 
     def __init__(
@@ -41,19 +47,23 @@ class EngineConnection:
         end: EngineEnd,
         clock: IReactorTime,
         give_up_after: float,
+        first_wait: float = 0.0,
+        waiting: Callable[[KernelError], None] = lambda problem: None,
     ) -> None:
         self._open_link = open_link
         self._end = end
         self._clock = clock
         self._give_up_after = give_up_after
+        self._first_wait = first_wait
+        self._waiting = waiting
         self._pauses = Pauses(clock)
 
     async def run(self, on_registered: Callable[[messages.Welcome], None]) -> None:
         """Stay connected; returns when the engine is to stop.
 
-        :raises KernelError: when the first attempt fails, or the controller is gone for too long.
+        :raises KernelError: when the controller cannot be reached for too long, or refuses a new engine.
         """
-        welcome = await self._open_link()
+        welcome = await self._connect_first()
         while not self._end.stopping:
             self._pauses.connected()
             on_registered(welcome)
@@ -62,6 +72,20 @@ class EngineConnection:
                 return
             log.info("the controller is out of reach: {reason}", reason=reason)
             welcome = await self._connect_again()
+
+    async def _connect_first(self) -> messages.Welcome:
+        deadline = self._clock.seconds() + self._first_wait
+        told = False
+        while True:
+            await deferLater(self._clock, self._pauses.next())
+            try:
+                return await self._open_link()
+            except ConnectionError as problem:
+                if self._clock.seconds() >= deadline or self._end.stopping:
+                    raise
+                if not told:
+                    self._waiting(problem)
+                    told = True
 
     async def _connect_again(self) -> messages.Welcome:
         deadline = self._clock.seconds() + self._give_up_after

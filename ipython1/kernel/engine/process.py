@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
 from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
-from ipython1.kernel.basics.error import ClientError, ConnectionError
+from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
 from ipython1.kernel.engine.appearance import Appearance
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.debugging import DebugEnd
@@ -331,8 +332,17 @@ class EngineProcess:
             self._end,
             self._reactor,
             self._config.reconnect_timeout,
+            self._config.connect_timeout,
+            self._tell_that_it_waits,
         )
         await connection.run(self._registered)
+
+    def _tell_that_it_waits(self, problem: KernelError) -> None:
+        limit = self._config.connect_timeout
+        text = f"waiting for the controller for up to {limit:g} s: {problem}"
+        log.info("{text}", text=text)
+        with suppress(OSError):
+            os.write(self._capture.original_stderr, f"ipengine: {text}\n".encode())
 
     async def _open_link(self) -> messages.Welcome:
         hello = replace(self._hello, holds=self._tasks.add_to(self._end.holds()))
