@@ -448,7 +448,7 @@ class FailureTests(IpclusterCase):
             (["ssh", "-n", "2"], "give -f FILE"),
             (["stop", "--daemonize"], "unrecognized arguments: --daemonize"),
             (["engines", "--daemonize"], "--daemonize cannot be used with engines"),
-            (["slurm", "--mpi=mpi4py"], "requires mpiexec or mpirun, not 'slurm'"),
+            (["slurm", "--mpi=mpi4py"], "is for mpiexec and mpirun, not for 'slurm'"),
         ):
             error = self.run_ipcluster(*arguments, status=2).stderr
             self.assertIn(words, error)

@@ -20,6 +20,7 @@ from ipython1.kernel.launchers.clusterconfig import (
 )
 from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts import arguments
+from ipython1.kernel.scripts.applicable import check_options
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
 
 ANY_NUMBER = 1000
@@ -220,8 +221,9 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
     _check_words(parser, given)
     command = arguments.read_settings(parser, given, _command_of)
     config = command.config
-    if given.mpi and config.kind not in ("mpiexec", "mpirun"):
-        parser.error(f"--mpi requires mpiexec or mpirun, not {config.kind!r}")
+    check_options(
+        parser, given, config.kind, command.action == "engines" and not command.kind_given
+    )
     if config.kind == "ssh" and not config.ssh.cluster_file:
         parser.error("ssh needs a file that lists the hosts: give -f FILE")
     if given.kind and given.action not in STARTING:

@@ -79,6 +79,26 @@ class ClusterTests(OptionsTestCase):
         line = self.assert_ends(2, parse_cluster, ["--something-else"])
         self.assertNotIn("did you mean", line)
 
+    def test_options_that_mean_nothing_are_refused(self) -> None:
+        for arguments, words in (
+            (["--queue=main"], "--queue is for slurm, sge, pbs and lsf, not for 'local'"),
+            (["ssh", "-f", "x", "--setup=ls"], "--setup is for slurm, sge"),
+            (["slurm", "--mpiexec=mpirun"], "--mpiexec is for mpiexec and mpirun, not for 'slurm'"),
+            (["local", "--ssh=ssh -v"], "--ssh is for ssh, not for 'local'"),
+            (["slurm", "--restart-engines"], "--restart-engines is for local and ssh"),
+            (["mpiexec", "--restart-engines=2"], "add others in their place"),
+            (["engines", "--setup=ls"], "--setup means nothing here"),
+            (["engines", "-n", "2", "--restore=setup.cfg"], "cannot read"),
+            (["engines", "local", "--client-port=5"], "--client-port is for starting a controller"),
+        ):
+            self.assertIn(words, self.assert_ends(2, self.config, *arguments))
+        for arguments in (
+            ["slurm", "--restart-engines=0"],
+            ["engines", "-n", "2"],
+            ["engines", "slurm", "--queue=main", "--engine-argument=--mpi=x"],
+        ):
+            self.config(*arguments)
+
     def test_a_local_controller_listens_for_this_host(self) -> None:
         self.assertEqual(self.config("-n", "2").controller.client_ip, "127.0.0.1")
         self.assertIsNone(self.config("slurm", "-n", "2").controller.client_ip)
