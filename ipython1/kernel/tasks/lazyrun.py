@@ -399,9 +399,10 @@ class LazyRun:
             if number - group.start not in failed:
                 values.append(Given(number, value, None))
                 continue
+            problem = raisable("imap", value, read.engine)
             if not read.whole:
-                _noted(value, number, group.rows[number - group.start])
-            values.append(Given(number, None, raisable("imap", value, read.engine)))
+                _noted(problem, number, group.rows[number - group.start])
+            values.append(Given(number, None, problem))
         return values
 
     # -- waits on an engine that never end, in the reactor's thread
