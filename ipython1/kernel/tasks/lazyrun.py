@@ -247,12 +247,6 @@ class LazyRun:
         self.given += 1
         return given
 
-    def give_back(self, given: Given) -> None:
-        """Take an item back that its receiver did not take; it is given out next."""
-        self._current.appendleft(given)
-        self._plan.held += 1
-        self.given -= 1
-
     def is_over(self) -> bool:
         """Whether the input is read, and all of it given out; raises what the input raised, once."""
         if self._rows is not None or self._partial or self._plan.held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import random
@@ -267,6 +268,30 @@ class LazyMapTests(SynchronousTestCase):
             settle(self.cluster.pump, Deferred.fromCoroutine(values.__anext__())) for _ in "1234"
         ]
         self.assertEqual(rest, [1, 2, 3, 4])
+
+    def test_coroutines_that_are_cancelled_leave_the_order_and_the_last_value(self) -> None:
+        """Between the arrival of values and the moment at which asyncio runs the coroutines that wait for them."""
+
+        async def session() -> list[Any]:
+            values = self.tc.imap(check_even, range(5)).asynchronous
+            found: list[Any] = []
+
+            async def take() -> None:
+                try:
+                    found.append(await values.__anext__())
+                except KeyError as problem:
+                    found.append(problem.__notes__[-1])
+
+            for cancelled in (2, 1, 4, 1, 1):
+                tasks = [asyncio.ensure_future(take()) for _ in range(cancelled + 1)]
+                await asyncio.sleep(0)
+                self.cluster.pump.run()
+                for task in tasks[:cancelled]:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            return found
+
+        self.assertEqual(asyncio.run(session()), [0, 10, 20, "(item 3 of the input: 3)", 40])
 
     def test_the_controller_goes(self) -> None:
         values = self.tc.imap(abs, itertools.count())
