@@ -23,6 +23,9 @@ async def main() -> None:
     results = await asyncio.wait_for(pending.get_result(), timeout=10)
     print("engines done:", len(results))
 
+    pending = await mec.map(lambda x: x * x, range(8), block=False)
+    print("one by one:", [square async for square in pending])
+
     try:
         await mec.execute("1/0", targets=0)
     except CompositeError as problem:

@@ -88,6 +88,21 @@ class Layout:
             return [self._raisable(Entry(None, reading.failure), reading)]
         return [Entry(request.one(reading.value) if request.single else reading.value)]
 
+    def by_engine(self, read: Callable[[int], Reading]) -> dict[int, Any]:
+        """Return what each engine gave, by its id; of a map, the list of its items.
+
+        :param read: returns what a part of the call gave.
+        :raises Exception: that of an element that failed.
+        """
+        found: dict[int, Any] = {}
+        for key in self.numbers:
+            values = [each.get() for each in self.entries(key, read(key))]
+            if self._request.items is None:
+                found[key] = values[0]
+            else:
+                found.setdefault(engine_of(key), []).extend(values)
+        return found
+
     def _raisable(self, entry: Entry, reading: Reading) -> Entry:
         """Return an entry that ends neither this program nor a loop over the elements as if all were well."""
         failure = entry.failure
@@ -97,6 +112,50 @@ class Layout:
             return entry
         told = (type(failure), failure, reading.text or describe_exception(failure))
         return Entry(None, CompositeError(self._request.name, [told], [reading.engine_id]))
+
+
+class Cursor:
+    """Says which element an iterator gives next; knows nothing of waiting.
+
+    :param completed: whether they come in the order in which they arrive, or in their own.
+    """
+
+    def __init__(self, layout: Layout, completed: bool) -> None:
+        self._layout = layout
+        self._completed = completed
+        self._given = 0
+        self._seen: set[int] = set()
+        self._there: deque[int] = deque()
+
+    @property
+    def over(self) -> bool:
+        """Whether all were given."""
+        return self._given >= len(self._layout)
+
+    def peek(self, outcomes: Mapping[int, object]) -> int | None:
+        """Return the number of the next element; None if it is not there.
+
+        :param outcomes: of the parts that are there, by their keys, in the order of their arrival.
+        """
+        if not self._completed:
+            there = self._layout.part_of(self._given) in outcomes
+            return self._given if there else None
+        if not self._there:
+            new = [each for each in list(outcomes) if each not in self._seen]
+            self._seen.update(new)
+            for key in new:
+                self._there.extend(self._layout.numbers[key])
+        return self._there[0] if self._there else None
+
+    def advance(self) -> None:
+        """Note that the next element was given."""
+        self._given += 1
+        if self._completed:
+            self._there.popleft()
+
+    def give_up(self) -> None:
+        """Note that nothing more comes."""
+        self._given = len(self._layout)
 
 
 class Elements(NamesHelp):
@@ -259,7 +318,7 @@ class Elements(NamesHelp):
 
     def __iter__(self) -> Iterator[Any]:
         layout = self._layout()
-        return iter(self._whole()) if layout is None else _InOrder(self, layout)
+        return iter(self._whole()) if layout is None else _Iteration(self, layout, False, False)
 
     def __getitem__(self, which: int | slice) -> Any:
         __tracebackhide__ = True
@@ -288,7 +347,7 @@ class Elements(NamesHelp):
         """
         layout = self._layout()
         if layout is not None:
-            return _AsCompleted(self, layout, numbered)
+            return _Iteration(self, layout, True, numbered)
         return iter(enumerate(self._whole()) if numbered else self._whole())
 
     @reporting
@@ -302,15 +361,7 @@ class Elements(NamesHelp):
         self.get_result(timeout=timeout)
         if layout is None or call is None:
             raise TypeError(f"the result of {self.name} has nothing for each engine")
-        single = call.request.items is None
-        found: dict[int, Any] = {}
-        for key in layout.numbers:
-            values = [each.get() for each in layout.entries(key, self._read(call, key))]
-            if single:
-                found[key] = values[0]
-            else:
-                found.setdefault(engine_of(key), []).extend(values)
-        return found
+        return layout.by_engine(lambda key: self._read(call, key))
 
     def get_result(
         self, default: Any = None, block: bool = True, timeout: float | None = None
@@ -337,65 +388,36 @@ class Elements(NamesHelp):
         return float(sum(each.get("duration", 0.0) for each in outputs))
 
 
-class _InOrder:
-    """Iterates over the elements in their order."""
+class _Iteration:
+    """Iterates over the elements."""
 
-    def __init__(self, elements: Elements, layout: Layout) -> None:
+    def __init__(self, elements: Elements, layout: Layout, completed: bool, numbered: bool) -> None:
         self._elements = elements
         self._layout = layout
-        self._next = 0
+        self._cursor = Cursor(layout, completed)
+        self._numbered = numbered
 
-    def __iter__(self) -> _InOrder:
+    def __iter__(self) -> _Iteration:
         return self
 
     def __next__(self) -> Any:
         __tracebackhide__ = True
-        if self._next >= len(self._layout):
+        if self._cursor.over:
             self._elements._all_read()
             raise StopIteration
-        number, self._next = self._next, self._next + 1
-        try:
-            entry = self._elements._entry(self._layout, number)
-        except KeyboardInterrupt:
-            self._next = number  # the wait can be repeated
-            raise
-        return entry.get()
-
-
-class _AsCompleted:
-    """Iterates over the elements in the order in which they come."""
-
-    def __init__(self, elements: Elements, layout: Layout, numbered: bool) -> None:
-        self._elements = elements
-        self._layout = layout
-        self._numbered = numbered
-        self._seen: set[int] = set()
-        self._there: deque[int] = deque()
-
-    def __iter__(self) -> _AsCompleted:
-        return self
-
-    def __next__(self) -> Any:
-        __tracebackhide__ = True
-        layout = self._layout
-        while not self._there:
-            if len(self._seen) == len(layout.numbers):
-                self._elements._all_read()
-                raise StopIteration
-            self._await_parts()
-        number = self._there.popleft()
-        value = self._elements._entry(layout, number).get()
+        number = self._wait()
+        value = self._elements._entry(self._layout, number).get()
         return (number, value) if self._numbered else value
 
-    def _await_parts(self) -> None:
-        elements, call = self._elements, self._elements._call
+    def _wait(self) -> int:
+        """Wait for the next element, and return its number; a wait that was interrupted can be repeated."""
+        elements, cursor, call = self._elements, self._cursor, self._elements._call
         assert call is not None
-        elements._wait_until(lambda: len(call.outcomes) > len(self._seen))
-        # In the order of their arrival.
-        new = [each for each in list(call.outcomes) if each not in self._seen]
-        self._seen.update(new)
-        for key in new:
-            self._there.extend(self._layout.numbers[key])
-        if not new:
-            self._seen.update(self._layout.numbers)
-            elements.result()  # raises why the call ended without them
+        elements._wait_until(lambda: cursor.peek(call.outcomes) is not None)
+        number = cursor.peek(call.outcomes)
+        if number is None:
+            cursor.give_up()
+            elements.result()  # raises why the call ended without that
+        assert number is not None
+        cursor.advance()
+        return number

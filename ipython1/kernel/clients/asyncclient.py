@@ -16,15 +16,15 @@ from twisted.python.failure import Failure
 from ipython1.checks import check_timeout
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
-from ipython1.kernel.calls.calls import Request, Targets
+from ipython1.kernel.calls.calls import Reading, Request, Targets
 from ipython1.kernel.calls.connect import Connection, open_connection
 from ipython1.kernel.calls.enginecount import check_number, wait_for_engines
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.views import EngineView, Selection
+from ipython1.kernel.clients.asyncelements import AsyncElements
 from ipython1.kernel.clients.awaitable import (
     AwaitableDeferred,
-    Watched,
     awaitable,
     use_running_loop,
 )
@@ -58,8 +58,12 @@ class CallDeferreds:
         self.over.errback(problem)
 
 
-class AsyncPendingResult(Watched):
-    """The result of a call that may still be running."""
+class AsyncPendingResult(AsyncElements):
+    """The result of a call that may still be running.
+
+    ``async for`` gives its elements in order, each as soon as it is there: what each engine gave, or the items of a
+    map.
+    """
 
     def __init__(self, request: Request, call: Call, over: Deferred[list[Outcome]]) -> None:
         super().__init__()
@@ -71,6 +75,7 @@ class AsyncPendingResult(Watched):
         self._read: tuple[Any, Failure | None] | None = None
         self._dropped = False
         self._outputs: dict[int, Mapping[str, Any]] = {}
+        self._known: dict[int, Reading] = {}
         over.addCallbacks(self._finished, self._failed)
 
     @property
@@ -143,11 +148,17 @@ class AsyncPendingResult(Watched):
             self._dropped = True
             self._tell_waiting()
 
+    def _gone(self) -> InvalidDeferredID:
+        return InvalidDeferredID(f"the result of {self._request.name} was dropped by flush()")
+
+    def _reading(self, key: int) -> Reading:
+        if self._dropped:
+            raise self._gone()
+        return self._request.reading(self._call.outcomes[key], self._known)
+
     def _tell(self, result: AwaitableDeferred) -> None:
         if self._dropped:
-            result.errback(
-                InvalidDeferredID(f"the result of {self._request.name} was dropped by flush()")
-            )
+            result.errback(self._gone())
             return
         value, failure = read = self._read or self._finish()
         if failure is None or failure.value is None or not raised_by_handler(failure.value):
@@ -161,7 +172,7 @@ class AsyncPendingResult(Watched):
         if self._failure is not None:
             return None, self._failure
         try:
-            return self._request.finish(self._outcomes or [], self._outputs), None
+            return self._request.finish(self._outcomes or [], self._outputs, self._known), None
         except Exception:
             return None, Failure()
 

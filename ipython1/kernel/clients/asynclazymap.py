@@ -15,33 +15,35 @@ from ipython1.kernel.tasks.lazyrun import Given, LazyRun
 from ipython1.kernel.tasks.lazyvalues import LazyValues
 
 
-class _Next(AwaitableDeferred):
-    """A Deferred of the next item, or of None at the end.
+class _Turn:
+    """A coroutine that asks for a value; the first one in the queue of these may look for it.
 
-    :ivar item: the item, once it was given to this.
+    :ivar asleep: fires when there may be a value, or it is first; None while the coroutine runs.
     """
 
-    item: Given | None = None
+    asleep: AwaitableDeferred | None = None
 
 
 class AsyncLazyMap(LazyValues, AsyncIterator[Any]):
     """An asynchronous iterator over the values of a map whose input is read only as far as necessary.
 
-    It does what a :class:`~ipython1.kernel.taskclient.LazyMap` does, and can be used by several coroutines at once.
+    It does what a :class:`~ipython1.kernel.taskclient.LazyMap` does, and several coroutines can use it at once: they
+    get the values in the order in which they asked.  A coroutine takes its value itself when it runs, so that none is
+    lost, or overtakes another, if a coroutine is cancelled.
 
     :param start: creates the run; called with what the run is to call when it may get further.
     """
 
     def __init__(self, start: Callable[[Callable[[], None]], LazyRun]) -> None:
-        self._waiting: deque[_Next] = deque()
-        self._serving = False
-        self._rings = 0
+        self._turns: deque[_Turn] = deque()
+        self._rung = False
+        self._waking = False
         reference = weakref.ref(self)
 
         def ring() -> None:
             this = reference()
             if this is not None:
-                this._serve()
+                this._wake()
 
         self._begin(start(ring))
 
@@ -50,31 +52,41 @@ class AsyncLazyMap(LazyValues, AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         """Return the next value; can be awaited in Twisted's and in asyncio's coroutines."""
-        given = None
-        if not self._waiting and not self._serving and not self._run.closed:
-            given = self._run.step()
-        if given is None:
-            given = await self._wait()
-        if given is None:
-            raise StopAsyncIteration
+        turn = _Turn()
+        self._turns.append(turn)
+        try:
+            given = await self._take(turn)
+        finally:
+            self._turns.remove(turn)
+            self._wake()
         if given.problem is not None:
             raise error_for_loop(given.problem).with_traceback(None)
         return given.value
 
-    async def _wait(self) -> Given | None:
-        waiting = _Next()
-        self._waiting.append(waiting)
-        self._serve()
-        try:
-            return await waiting
-        except BaseException:
-            # Nobody waits any more; no value may be lost by that.
-            if waiting.item is not None:
-                self._run.give_back(waiting.item)
-                self._serve()
-            else:
-                waiting.cancel()
-            raise
+    async def _take(self, turn: _Turn) -> Given:
+        while True:
+            if self._turns[0] is turn:
+                self._rung = False
+                given = self._next()
+                if given is not None:
+                    return given
+                if self._rung:
+                    continue
+            turn.asleep = AwaitableDeferred()
+            await turn.asleep
+
+    def _next(self) -> Given | None:
+        """Return the next item, or None if it is not there yet."""
+        run = self._run
+        if not run.closed:
+            given = run.step()
+            if given is not None:
+                return given
+            if not run.closed and not run.is_over():
+                if run.failure is None:
+                    return None
+                raise run.failure
+        raise run.broken or StopAsyncIteration
 
     def aclose(self) -> AwaitableDeferred:
         """End the map: nothing more is read, what has not begun is dropped, and what runs is interrupted.
@@ -84,40 +96,17 @@ class AsyncLazyMap(LazyValues, AsyncIterator[Any]):
         self._run.close()
         return awaitable(succeed(None))
 
-    def _serve(self) -> None:
-        """Give values to those who wait."""
-        self._rings += 1
-        if self._serving:
-            return  # the one that serves goes on
-        self._serving = True
+    def _wake(self) -> None:
+        """Let the coroutine whose turn it is look for its value."""
+        self._rung = True
+        if self._waking:
+            return  # what wakes goes on
+        self._waking = True
         try:
-            while self._rings:
-                self._rings = 0
-                while self._waiting and self._serve_one():
-                    pass
+            while self._rung and self._turns and self._turns[0].asleep is not None:
+                self._rung = False
+                asleep, self._turns[0].asleep = self._turns[0].asleep, None
+                if not asleep.called:  # it may be cancelled, and about to leave
+                    asleep.callback(None)
         finally:
-            self._serving = False
-
-    def _serve_one(self) -> bool:
-        """Fire the first Deferred that was not cancelled; returns False if there is no value for it now."""
-        waiting = self._waiting[0]
-        if waiting.called:  # it was cancelled
-            self._waiting.popleft()
-            return True
-        run = self._run
-        try:
-            if run.broken is not None:
-                raise run.broken
-            given = None if run.closed else run.step()
-            if given is None and not run.closed and not run.is_over():
-                if run.failure is None:
-                    return False
-                raise run.failure
-        except BaseException as problem:
-            self._waiting.popleft()
-            waiting.errback(problem)
-            return True
-        self._waiting.popleft()
-        waiting.item = given
-        waiting.callback(given)
-        return True
+            self._waking = False

@@ -247,12 +247,6 @@ class LazyRun:
         self.given += 1
         return given
 
-    def give_back(self, given: Given) -> None:
-        """Take an item back that its receiver did not take; it is given out next."""
-        self._current.appendleft(given)
-        self._plan.held += 1
-        self.given -= 1
-
     def is_over(self) -> bool:
         """Whether the input is read, and all of it given out; raises what the input raised, once."""
         if self._rows is not None or self._partial or self._plan.held:
@@ -399,9 +393,10 @@ class LazyRun:
             if number - group.start not in failed:
                 values.append(Given(number, value, None))
                 continue
+            problem = raisable("imap", value, read.engine)
             if not read.whole:
-                _noted(value, number, group.rows[number - group.start])
-            values.append(Given(number, None, raisable("imap", value, read.engine)))
+                _noted(problem, number, group.rows[number - group.start])
+            values.append(Given(number, None, problem))
         return values
 
     # -- waits on an engine that never end, in the reactor's thread

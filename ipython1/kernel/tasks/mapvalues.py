@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import CompositeError, FailedItems
 from ipython1.kernel.objects.exceptions import line_of
 from ipython1.kernel.objects.taskcodec import Partly, unpack_item
@@ -51,9 +52,24 @@ def read_group(number: int, grouping: bool, data: Bytes, offset: int) -> Read:
     if not grouping:
         return Read([value.result], [], engine)
     if isinstance(value.result, Partly):
-        values = [unpack_item(good, item) for good, item in value.result]
-        return Read(values, [at for at, (good, _) in enumerate(value.result) if not good], engine)
+        values, failed = [], []
+        for at, (good, item) in enumerate(value.result):
+            good, read = _read_item(good, item)
+            values.append(read)
+            if not good:
+                failed.append(at)
+        return Read(values, failed, engine)
     return Read(value.result, [], engine)
+
+
+def _read_item(good: bool, data: bytes) -> tuple[bool, Any]:
+    """Return whether an item of a group went well, and can be decoded here, and its value or exception."""
+    try:
+        return good, unpack_item(good, data)
+    except Exception as problem:
+        if raised_by_handler(problem):
+            raise
+        return False, problem
 
 
 def raisable(name: str, problem: BaseException, engine: int | None) -> BaseException:

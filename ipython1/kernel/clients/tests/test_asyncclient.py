@@ -183,6 +183,70 @@ class PendingTest(AsyncClientCase):
         self.assertEqual([each["id"] for each in self.successResultOf(waiting)], [0, 1])
         self.assertTrue(pending.ready)
 
+    def next_of(self, values):
+        return Deferred.fromCoroutine(values.__anext__())
+
+    def test_elements_come_in_order_and_as_completed(self):
+        self.hold()
+        pending = self.result(self.mec.map(lambda x: 12 // x, [1, 2, 0, 4], block=False))
+        ordered, completed = aiter(pending), pending.as_completed(numbered=True)
+        self.assertEqual(len(pending), 4)
+        first, soonest = self.next_of(ordered), self.next_of(completed)
+        by_engine = pending.get_dict()
+        self.cluster.engines[1].worker.release()
+        self.cluster.pump.run()
+        self.assertNoResult(first)
+        self.failureResultOf(soonest, ZeroDivisionError)
+        self.assertEqual(self.successResultOf(self.next_of(completed)), (3, 3))
+        soonest = self.next_of(completed)
+        self.assertNoResult(soonest)
+        self.release()
+        self.assertEqual(self.successResultOf(soonest), (0, 12))
+        self.assertEqual(self.successResultOf(self.next_of(completed)), (1, 6))
+        self.failureResultOf(self.next_of(completed), StopAsyncIteration)
+        self.assertEqual(self.successResultOf(first), 12)
+        self.assertEqual(self.successResultOf(self.next_of(ordered)), 6)
+        self.failureResultOf(self.next_of(ordered), ZeroDivisionError)
+        self.assertEqual(self.successResultOf(self.next_of(ordered)), 3)
+        self.failureResultOf(self.next_of(ordered), StopAsyncIteration)
+        self.failureResultOf(by_engine, CompositeError)
+
+    def test_an_element_that_would_end_the_loop_does_not(self):
+        pending = self.result(self.mec.execute("raise StopAsyncIteration", block=False))
+        failure = self.failureResultOf(self.next_of(aiter(pending)), RuntimeError)
+        self.assertIsInstance(failure.value.__cause__, StopAsyncIteration)
+
+    def test_elements_by_engine_and_of_a_whole_result(self):
+        self.result(self.mec.scatter("a", [1, 2, 3, 4]))
+        pending = self.result(self.mec.pull("a", block=False))
+        self.assertEqual(self.result(pending.get_dict()), {0: [1, 2], 1: [3, 4]})
+        pending = self.result(self.mec.gather("a", block=False))
+        self.assertTrue(pending)
+        self.assertRaisesRegex(TypeError, "await get_result", len, pending)
+        self.assertEqual(self.result(self.all_of(pending)), [1, 2, 3, 4])
+
+    async def all_of(self, pending):
+        return [each async for each in pending]
+
+    def test_an_iterator_gets_what_ended_the_call(self):
+        self.hold()
+        pending = self.start()
+        value = self.next_of(aiter(pending))
+        pending.abort()
+        self.cluster.pump.run()
+        self.failureResultOf(value, CompositeError)
+        pending = self.start()
+        value = self.next_of(aiter(pending))
+        self.mec.flush()
+        self.release()
+        self.failureResultOf(value, InvalidDeferredID)
+        self.hold()
+        values = aiter(self.start())
+        value = self.next_of(values)
+        self.mec._connection.end.give_up("it was stopped")
+        self.failureResultOf(value, ConnectionError)
+        self.failureResultOf(self.next_of(values), StopAsyncIteration)
+
     def test_it_can_be_asked_again_and_gives_the_same(self):
         pending = self.result(self.mec.pull("a", block=False))
         first, second = self.problem(pending.r), self.problem(pending.r)

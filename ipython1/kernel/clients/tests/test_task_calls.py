@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import random
@@ -30,6 +31,27 @@ def check_even(number: int) -> int:
     if number % 7 == 3:
         raise KeyError(number)
     return number * 10
+
+
+def no_module(number: int) -> None:
+    raise ImportError(f"no module for {number}")
+
+
+class Unbuildable:
+    """A value that can be sent, and not be rebuilt."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __reduce__(self) -> Any:
+        return no_module, (self._number,)
+
+
+def mishap(number: int) -> Any:
+    """Fail for 1, and return what cannot be rebuilt for 2."""
+    if number == 1:
+        raise KeyError(number)
+    return Unbuildable(number) if number == 2 else number
 
 
 class Counted(Iterator[Any]):
@@ -169,6 +191,22 @@ class LazyMapTests(SynchronousTestCase):
         found = all_of(self.tc.imap(stop, range(2)))
         self.assertEqual([type(each) for each in found], [CompositeError, CompositeError])
         self.assertIn("StopIteration", str(found[0]))
+        self.assertEqual(
+            [each.__notes__ for each in found],
+            [["(item 0 of the input: 0)"], ["(item 1 of the input: 1)"]],
+        )
+
+    def test_a_value_that_cannot_be_rebuilt_fails_alone_beside_another_failure(self) -> None:
+        """Of items that travel together, too."""
+        values = self.tc.imap(mishap, range(4))
+        plan = values.asynchronous._run._plan
+        self.patch(plan, "next_size", lambda engines: 0 if plan.held else 4)
+        good, failed, unbuildable, last = all_of(values)
+        self.assertEqual((good, repr(failed), last), (0, "KeyError(1)", 3))
+        self.assertIn("ImportError: no module for 2", str(unbuildable))
+        notes = [each.__notes__[-1] for each in (failed, unbuildable)]
+        self.assertEqual(notes, [f"(item {number} of the input: {number})" for number in (1, 2)])
+        self.nothing_is_left()
 
     def test_an_input_that_gives_the_same_object_again(self) -> None:
         def same() -> Iterator[list[int]]:
@@ -230,6 +268,30 @@ class LazyMapTests(SynchronousTestCase):
             settle(self.cluster.pump, Deferred.fromCoroutine(values.__anext__())) for _ in "1234"
         ]
         self.assertEqual(rest, [1, 2, 3, 4])
+
+    def test_coroutines_that_are_cancelled_leave_the_order_and_the_last_value(self) -> None:
+        """Between the arrival of values and the moment at which asyncio runs the coroutines that wait for them."""
+
+        async def session() -> list[Any]:
+            values = self.tc.imap(check_even, range(5)).asynchronous
+            found: list[Any] = []
+
+            async def take() -> None:
+                try:
+                    found.append(await values.__anext__())
+                except KeyError as problem:
+                    found.append(problem.__notes__[-1])
+
+            for cancelled in (2, 1, 4, 1, 1):
+                tasks = [asyncio.ensure_future(take()) for _ in range(cancelled + 1)]
+                await asyncio.sleep(0)
+                self.cluster.pump.run()
+                for task in tasks[:cancelled]:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            return found
+
+        self.assertEqual(asyncio.run(session()), [0, 10, 20, "(item 3 of the input: 3)", 40])
 
     def test_the_controller_goes(self) -> None:
         values = self.tc.imap(abs, itertools.count())
