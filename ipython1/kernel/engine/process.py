@@ -215,8 +215,9 @@ class EngineProcess:
         self._debugger = EngineDebugger(self._capture, self._is_attended)
         self._service.debugger = self._debugger.post_mortem
         handlers = UserHandlers()
+        self.interpreter.user_code_ended = handlers.put_aside
         self._worker = Worker(
-            CommandRunner(self._service),
+            CommandRunner(self._service, handlers.put_aside),
             self._gate,
             self._command_ended,
             handlers,
@@ -229,7 +230,7 @@ class EngineProcess:
         )
         self._offer_debugger()
         self._worker.before_waiting = self._end.read_until
-        self._runner = TaskRunner(self._service, displays)
+        self._runner = TaskRunner(self._service, displays, handlers.put_aside)
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake, handlers
         )
