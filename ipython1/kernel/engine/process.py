@@ -216,12 +216,8 @@ class EngineProcess:
         self._service.debugger = self._debugger.post_mortem
         handlers = UserHandlers()
         self.interpreter.user_code_ended = handlers.put_aside
-        self._worker = Worker(
-            CommandRunner(self._service, handlers.put_aside),
-            self._gate,
-            self._command_ended,
-            handlers,
-        )
+        commands = CommandRunner(self._service, handlers.put_aside)
+        self._worker = Worker(commands, self._gate, self._command_ended, handlers)
         self._service.stop = self._worker.stop
         displays = self._worker.displays = self.interpreter.displays
         offer_comms(displays)
