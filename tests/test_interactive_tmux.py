@@ -20,6 +20,7 @@ class Terminal:
     def __init__(self, environ: dict[str, str]) -> None:
         self._folder = tempfile.mkdtemp(prefix="ipython1-tmux-")
         self._socket = str(Path(self._folder) / "socket")
+        self._gates = 0
         command = [
             sys.executable,
             "-m",
@@ -78,6 +79,22 @@ class Terminal:
         self.tmux("set-buffer", text)
         self.tmux("paste-buffer", "-p")
         self.tmux("send-keys", "Escape", "Enter")
+
+    def gate(self) -> str:
+        """Return an expression for engines that waits for the next :meth:`let_go_on`, and is false.
+
+        What moves stands still there, so that it is seen on a busy machine, too.
+        """
+        is_closed = f"not __import__('os').path.exists({self._gate()!r})"
+        return f"any(map(__import__('time').sleep, iter(lambda: 0.02 * ({is_closed}), 0)))"
+
+    def let_go_on(self) -> None:
+        """Open the gate."""
+        Path(self._gate()).touch()
+        self._gates += 1
+
+    def _gate(self) -> str:
+        return f"{self._folder}/gate{self._gates}"
 
     def interrupt(self) -> None:
         """Ctrl-C."""
@@ -168,10 +185,11 @@ class TerminalTests(OnSharedCluster):
         )
         terminal.wait_for_prompt(2)
 
-        terminal.paste(NESTED)
+        terminal.paste(NESTED.format(gate=terminal.gate()))
         terminal.wait_for(
             r"^\[0\] outer: +\d+%.*\n\[0\] inner: +[1-9]\d?%.*\n\[1\] outer.*\n\[1\] inner: +[1-9]\d?%.*\n*\Z"
         )
+        terminal.let_go_on()
         screen = terminal.wait_for_prompt(3)
         before = screen.index("[0] written")
         shown = re.sub(r" *\[\d\d:.*\]$", "", screen[before : screen.index("Out[2]")], flags=re.M)
@@ -183,18 +201,21 @@ class TerminalTests(OnSharedCluster):
         terminal.type("[each['stderr'].count('\\r') for each in _]")
         self.assertIn("Out[3]: [0, 0]", terminal.wait_for_prompt(4))
 
-        terminal.paste(RICH)
+        terminal.paste(RICH.format(gate=terminal.gate()))
         terminal.wait_for(
             r"^\[0\] first .* +\d+% .*\n\[0\] second .*\n\[1\] first .*\n\[1\] second .*\n*\Z"
         )
+        terminal.let_go_on()
         screen = terminal.wait_for_prompt(5)
         for line in (r"\[0\] half *", r"\[0\] first +━+ 100% .*", r"\[1\] second +━.* 50% .*"):
             self.assertEqual(len(re.findall(rf"^{line}$", screen, re.M)), 1, screen)
 
         terminal.type(
-            "values = tc.map(lambda x: __import__('time').sleep(0.05) or 1 // (x % 20), range(240))"
+            "values = tc.map(lambda x: __import__('time').sleep(0.05) or "
+            f"(x == 200 and {terminal.gate()}) or 1 // (x % 20), range(240))"
         )
         terminal.wait_for(r"^map: +\d+%\|█.*\| \d+/240 items \[.*, \d+ failed\] *$")
+        terminal.let_go_on()
         screen = terminal.wait_for_prompt(6)
         self.assertNotIn("items [", screen)
         terminal.type("values = mec.map(lambda x: __import__('time').sleep(0.1), range(600))")
@@ -213,8 +234,9 @@ class TerminalTests(OnSharedCluster):
         self.assertIn("KeyboardInterrupt: the map was aborted when 0 of 2 items were done", screen)
         self.assertNotIn("item 1: ", screen)
 
-        terminal.paste(WIDGET)
+        terminal.paste(WIDGET.format(gate=terminal.gate()))
         terminal.wait_for(r"^\[0\] load \|█+ +\| \d+/60\n\[1\] load \|█+ +\| \d+/60$")
+        terminal.let_go_on()
         terminal.wait_for_prompt(10)
 
         terminal.type("values = list(tc.executor().map(slow, range(2)))")
@@ -250,6 +272,7 @@ from tqdm import tqdm, trange
 for i in trange(3, desc='outer'):
     for j in trange(20, desc='inner', leave=False):
         time.sleep(0.05)
+        if (i, j) == (0, 10): {gate}
     if i == 1:
         tqdm.write('written')
 """
@@ -262,6 +285,7 @@ with Progress() as bars:
         bars.advance(first); bars.advance(second); time.sleep(0.05)
         if i == 20:
             print('half')
+        if i == 40: {gate}
 """
 
 TASK = """def slow(x):
@@ -277,5 +301,6 @@ import ipywidgets
 bar = ipywidgets.IntProgress(description='load', max=60)
 display(bar)
 for bar.value in range(61):
-    time.sleep(0.08)
+    time.sleep(0.04)
+    if bar.value == 30: {gate}
 """

@@ -49,6 +49,8 @@ class Interpreter:
         code after it.
 
     :ivar user_ns: the namespace of user code, which is that of the module ``__main__``.
+    :ivar user_code_ended: called when user code has failed, before that is recorded; for example
+        :meth:`~ipython1.core.userhandlers.UserHandlers.put_aside`.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Interpreter:
         self._own_capture = capture is None
         self._capture: _Capture = capture if capture is not None else OutputCapture()
         self._gate = gate if gate is not None else InterruptGate()
+        self.user_code_ended: Callable[[], None] = lambda: None
         try:
             shell = self._shell = open_shell(history_size)
         except BaseException:
@@ -237,6 +240,8 @@ class Interpreter:
         """Convert an exception to plain data; with ``remember``, ``%tb`` shows it."""
         if self._in_child:
             leave(error.with_traceback(_user_part(error.__traceback__)))
+        # A signal handler that strikes while this is recorded would spoil the record.
+        self.user_code_ended()
         record = record_exception(error)
         if remember:
             tb = _user_part(error.__traceback__)

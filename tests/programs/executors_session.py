@@ -176,13 +176,14 @@ def test_shutdown() -> None:
     with raises(RuntimeError, "cannot schedule new futures after shutdown"):
         executor.submit(square, 2)
     executor = make()
-    futures = [executor.submit(nap, 0.2) for _ in range(6)]
-    began = time.monotonic()
+    gate = str(FILES / "shutdown")
+    futures = [executor.submit(until, gate) for _ in range(6)]
     executor.shutdown(wait=False)
-    assert time.monotonic() - began < 0.15
+    assert not any(future.done() for future in futures)
     with raises(RuntimeError):
         executor.map(square, [1])
-    assert [future.result() for future in futures] == [0.2] * 6
+    Path(gate).touch()
+    assert [future.result() for future in futures] == [True] * 6
     executor.shutdown(wait=True)
     with make() as unused:
         pass
@@ -246,11 +247,13 @@ def test_map_fails_where_the_call_fails() -> None:
 
 def test_map_timeout() -> None:
     with make() as executor:
-        got: list[float] = []
-        began = time.monotonic()
+        got: list[bool] = []
+        gate, opened = str(FILES / "map-timeout"), str(FILES / "opened")
+        Path(opened).touch()
         with raises(TimeoutError):
-            got.extend(executor.map(nap, [0, 0, 1.0], timeout=0.3))
-        assert got == [0, 0] and time.monotonic() - began < 0.9
+            got.extend(executor.map(until, [opened, opened, gate], timeout=2.0))
+        assert got == [True, True]
+        Path(gate).touch()
         assert list(executor.map(nap, [0, 0.01], timeout=20)) == [0, 0.01]
 
 
@@ -342,24 +345,29 @@ def test_a_callback_cannot_wait_for_the_end() -> None:
 
 def test_wait_and_as_completed() -> None:
     with make() as executor:
-        quick, slow = executor.submit(square, 2), executor.submit(nap, 0.5)
+        gates = [str(FILES / f"waited{n}") for n in range(4)]
+        quick, slow = executor.submit(square, 2), executor.submit(until, gates[3])
         done, not_done = wait([quick, slow], return_when=FIRST_COMPLETED, timeout=20)
         assert quick in done and slow in not_done
         assert wait([slow], timeout=0.01).done == set()
-        bad, slow = executor.submit(fails, -1), executor.submit(nap, 0.5)
-        done, not_done = wait([slow, bad], return_when=FIRST_EXCEPTION, timeout=20)
-        assert bad in done and slow in not_done
-        assert wait([bad, slow, quick], return_when=ALL_COMPLETED).not_done == set()
-        times = [0.4, 0.2, 0.0]
-        futures = {executor.submit(nap, seconds): seconds for seconds in times}
-        assert [futures[future] for future in as_completed([*futures, *futures])] == times[::-1]
-        slow = executor.submit(nap, 0.6)
         with raises(TimeoutError):
             list(as_completed([quick, slow], timeout=0.05))
         with raises(TimeoutError):
             slow.result(timeout=0.01)
         with raises(TimeoutError):
             slow.exception(timeout=0)
+        bad = executor.submit(fails, -1)
+        done, not_done = wait([slow, bad], return_when=FIRST_EXCEPTION, timeout=20)
+        assert bad in done and slow in not_done
+        Path(gates[3]).touch()
+        assert wait([bad, slow, quick], return_when=ALL_COMPLETED).not_done == set()
+        futures = {executor.submit(until, gates[n]): n for n in range(3)}
+        ended = []
+        Path(gates[2]).touch()
+        for future in as_completed([*futures, *futures]):
+            ended.append(futures[future])
+            Path(gates[ended[-1] - 1]).touch()
+        assert ended == [2, 1, 0]
 
 
 def test_exceptions() -> None:

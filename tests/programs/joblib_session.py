@@ -11,10 +11,12 @@ import itertools
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -41,6 +43,12 @@ def picky(x: int) -> int:
 def process_id(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def give_once_there_is(file: str, value: int) -> int:
+    while not os.path.exists(file):
+        time.sleep(0.01)
+    return value
 
 
 def inner(n: int) -> list[int]:
@@ -237,13 +245,16 @@ def test_generators() -> None:
             got = list(values)
             assert sorted(got) == [i * i for i in range(30)]
             assert return_as != "generator" or got == sorted(got)
-        values = Parallel(n_jobs=4, return_as="generator_unordered", batch_size=1)(
-            delayed(process_id)(seconds) for seconds in (1.0, 0.0, 0.0)
-        )
-        began = time.monotonic()
-        next(values), next(values)
-        assert time.monotonic() - began < 0.9
-        next(values)
+        with tempfile.TemporaryDirectory() as directory:
+            values = Parallel(n_jobs=4, return_as="generator_unordered", batch_size=1)(
+                delayed(give_once_there_is)(f"{directory}/{number}", number) for number in range(3)
+            )
+            found = []
+            Path(directory, "2").touch()
+            for number in values:
+                found.append(number)
+                Path(directory, f"{number - 1}").touch()
+        assert found == [2, 1, 0]
         values = Parallel(n_jobs=4, return_as="generator")(
             delayed(time.sleep)(0.05) for _ in range(500)
         )

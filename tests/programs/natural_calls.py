@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -37,6 +38,23 @@ def ctrl_c_after(seconds: float) -> Any:
     timer.start()
     yield
     timer.join()
+
+
+@contextlib.contextmanager
+def ctrl_c_when_told() -> Any:
+    """Press Ctrl-C once standard error has a line, which is kept."""
+    with contextlib.redirect_stderr(io.StringIO()) as seen:
+
+        def press() -> None:
+            limit = time.monotonic() + 30
+            while "\n" not in seen.getvalue() and time.monotonic() < limit:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=press)
+        thread.start()
+        yield seen
+        thread.join()
 
 
 def has(name: str) -> list[bool]:
@@ -135,23 +153,35 @@ assert lonely["rank"] == 0
 mec.block = False
 
 
-def late(seconds: float, value: Any = None) -> Any:
+def late(gate: str, value: Any = None) -> Any:
+    """End once there is a file for this engine."""
+    import os
     import time
 
-    time.sleep(seconds * (3 - rank))  # type: ignore[name-defined]  # noqa: F821
+    time.sleep(0.2)
+    while not os.path.exists(f"{gate}{rank}"):  # type: ignore[name-defined]  # noqa: F821
+        time.sleep(0.01)
     print("engine", rank)  # type: ignore[name-defined]  # noqa: F821
     return rank if value is None else value  # type: ignore[name-defined]  # noqa: F821
 
 
-pending = mec.apply(late, 0.2)
+gate = os.path.join(os.environ["IPYTHONDIR"], "late")
+begun = time.monotonic()
+pending = mec.apply(late, gate)
+Path(f"{gate}3").touch()
 assert pending.wait(return_when=FIRST_COMPLETED) and not pending.ready and pending[3] == 3
-assert list(pending.as_completed()) == [3, 2, 1, 0] and list(pending) == pending.r == [0, 1, 2, 3]
+found = []
+for value in pending.as_completed():
+    found.append(value)
+    Path(f"{gate}{value - 1}").touch()
+passed = time.monotonic() - begun
+assert found == [3, 2, 1, 0] and list(pending) == pending.r == [0, 1, 2, 3]
 assert next(pending.as_completed(numbered=True)) == (3, 3) and len(pending) == 4
 assert (
     pending[1:] == [1, 2, 3] and pending[-1] == 3 and pending.get_dict() == {i: i for i in range(4)}
 )
 assert pending.stdout == {i: f"engine {i}\n" for i in range(4)}, pending.stdout
-assert 0.6 < pending.wall_time < 2 and 1.2 < pending.serial_time < 2.4, pending.serial_time
+assert 0.19 < pending.wall_time < passed and 0.79 < pending.serial_time < 4 * passed, passed
 raises(IndexError, "apply has 4 results", lambda: pending[4])
 raises(TypeError, "numbered from 0", lambda: pending["stdout"])
 
@@ -164,10 +194,15 @@ assert sorted(pending.as_completed(numbered=True)) == [(x, x) for x in range(6)]
 assert list(mec.map(abs, [])) == [] and list(mec.map(abs, [-1])) == [1]
 
 # in pieces, an engine's first item is there before its last one
-pending = mec.map(lambda x: time.sleep(0.3 * (x > 0)) or x, range(4), targets=0, chunks=4)
+begun, gate = time.monotonic(), f"{gate}-in-pieces"
+pending = mec.map(lambda x: late(gate, x) if x else x, range(4), targets=0, chunks=4)
 assert next(iter(pending)) == 0 and not pending.ready and pending.unfinished == [0]
+Path(f"{gate}0").touch()
 assert list(pending.as_completed()) == list(pending) == pending.r == [0, 1, 2, 3]
-assert pending.get_dict() == {0: [0, 1, 2, 3]} and 0.9 < pending.serial_time < 2
+assert (
+    pending.get_dict() == {0: [0, 1, 2, 3]}
+    and 0.59 < pending.serial_time < time.monotonic() - begun
+)
 pending = mec.map(lambda x: 6 // x, [0, 1, 2, 3, 0, 6], targets=[1, 2], chunks=3)
 assert pending[1:4] == [6, 3, 2] and pending[5] == 1 and len(pending) == 6
 assert pending.failures().keys() == {1, 2} and pending.exception().results[1] == 6
@@ -190,7 +225,7 @@ assert pending.wait(timeout=30, return_when=FIRST_EXCEPTION) and not pending.wai
 assert list(map(str, pending.failures().values())) == ["rank 1 is lost"]
 lost = "execute raised ValueError: rank 1 is lost here, and still runs on engines 0,2-3"
 assert lost in repr(mec.stacks(block=True)) and lost in repr(mec[1].stacks(block=True))
-with ctrl_c_after(1.6), contextlib.redirect_stderr(io.StringIO()) as seen:
+with ctrl_c_when_told() as seen:
     interrupted = raises(
         client.WaitInterrupted, "still running on engines 0,2-3", pending.get_result
     )

@@ -50,6 +50,23 @@ def sleep_and_give(seconds: float) -> float:
     return seconds
 
 
+def wait_and_give(gate: str, number: int) -> int:
+    """Give a number once there is a file for it."""
+    while not os.path.exists(f"{gate}{number}"):
+        time.sleep(0.01)
+    return number
+
+
+def one_by_one(gate: str, values: Iterator[int]) -> list[int]:
+    """Return values in the order in which they come, of calls of :func:`wait_and_give` that end from 0 on."""
+    found: list[int] = []
+    Path(f"{gate}0").touch()
+    for value in values:
+        found.append(value)
+        Path(f"{gate}{value + 1}").touch()
+    return found
+
+
 def uneven(number: int) -> int:
     if number % 10 == 3:
         raise KeyError(number)
@@ -135,16 +152,21 @@ def check_the_end_of_a_program() -> None:
 # -- maps, item by item
 
 
-def check_items() -> None:
-    pending = tc.map(sleep_and_give, [0.8, 0.1, 0.3, 0.2], block=False)
+def check_items(directory: str) -> None:
+    gate = f"{directory}/items"
+    pending = tc.map(wait_and_give, [gate] * 4, [3, 0, 2, 1], block=False)
     assert len(pending) == 4 and pending and pending.progress[1] == 4
-    assert list(pending.as_completed()) == [0.1, 0.2, 0.3, 0.8]
-    assert pending[1] == 0.1 and pending[-1] == 0.2 and pending[1:3] == [0.1, 0.3]
-    assert list(pending) == pending.r == [0.8, 0.1, 0.3, 0.2]
-    assert 0.7 < pending.wall_time < 10 and 1.3 < pending.serial_time < 10
+    assert one_by_one(gate, pending.as_completed()) == [0, 1, 2, 3]
+    assert pending[1] == 0 and pending[-1] == 1 and pending[1:3] == [0, 2]
+    assert list(pending) == pending.r == [3, 0, 2, 1]
     by_engine = pending.get_dict().values()
-    assert sorted(itertools.chain(*by_engine)) == [0.1, 0.2, 0.3, 0.8]
+    assert sorted(itertools.chain(*by_engine)) == [0, 1, 2, 3]
     fails(IndexError, lambda: pending[4])
+    begun = time.monotonic()
+    pending = tc.map(sleep_and_give, [0.3] * 4, block=False)
+    assert pending.r == [0.3] * 4
+    passed = time.monotonic() - begun
+    assert 0.29 < pending.wall_time < passed and 1.1 < pending.serial_time < 4 * passed
 
     pending = tc.map(sleep_and_give, [0.05, 60, 60, 60, 60], block=False)
     assert next(iter(pending)) == 0.05 and not pending.done()
@@ -175,7 +197,7 @@ def check_items() -> None:
 # -- lazy maps
 
 
-def check_lazy() -> None:
+def check_lazy(directory: str) -> None:
     squares = tc.imap(lambda x: x * x, itertools.count())
     assert [next(squares) for _ in range(20000)] == [x * x for x in range(20000)]
     squares.close()
@@ -184,8 +206,9 @@ def check_lazy() -> None:
     assert sorted(tc.imap(pow, range(3000), itertools.repeat(2), ordered=False)) == [
         x * x for x in range(3000)
     ]
-    unordered = tc.imap(sleep_and_give, [0.6, 0.1, 0.3, 0.2], ordered=False)
-    assert list(unordered) == [0.1, 0.2, 0.3, 0.6]
+    gate = f"{directory}/lazy"
+    unordered = tc.imap(wait_and_give, [gate] * 4, [3, 0, 2, 1], ordered=False)
+    assert one_by_one(gate, unordered) == [0, 1, 2, 3]
     rows = (np.full(1, n) for n in range(1000))
     assert sum(tc.imap(lambda row: row[0], rows)) == 499500
 
@@ -264,8 +287,8 @@ check_cancelling()
 asyncio.run(check_awaiting())
 check_options()
 check_the_end_of_a_program()
-check_items()
-check_lazy()
+check_items(sys.argv[1])
+check_lazy(sys.argv[1])
 check_bounds()
 check_ends_of_loops()
 check_sharing()

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ipython1.kernel import client
@@ -225,24 +226,21 @@ tc.barrier(ids)
 assert [tc.get_task_result(each).ns.n for each in ids] == list(range(100))
 
 # -- another client
+gate = Path(os.environ["IPYTHONDIR"], "gate")
+held = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
 with client.TaskClient() as second:
     assert second.get_task_result(ids[7]).ns.n == 7
-    later = tc.run(Task("import time; time.sleep(0.5); v = 9", pull="v"))
+    later = tc.run(Task(f"{held}v = 9", pull="v"))
     tc.flush()
     assert second.get_task_result(later) is None
+    raises(client.ResultNotCompleted, "1 of 1", tc.barrier, later, timeout=0.1)
+    gate.touch()
     assert second.get_task_result(later, block=True).ns.v == 9
     theirs = second.run(Task("import time; time.sleep(0.3); w = 8", pull="w"))
     assert theirs not in (*ids, later)
     second.flush()
 assert tc.get_task_result(theirs, block=True).ns.w == 8, "a client's tasks go on when it is gone"
 raises(client.ConnectionError, "closed", second.run, Task("a = 1"))
-raises(
-    client.ResultNotCompleted,
-    "1 of 1",
-    tc.barrier,
-    tc.run(Task("import time; time.sleep(0.5)")),
-    timeout=0.1,
-)
 
 # -- a task that will not end
 stubborn = tc.run(

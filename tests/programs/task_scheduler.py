@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ipython1.kernel.task import FIFOScheduler
@@ -20,9 +22,13 @@ def main() -> None:
 
     tc = client.TaskClient()
     mec = client.MultiEngineClient()
-    held = mec.execute("import time; time.sleep(1)", block=False)
+    gate = Path(os.environ["IPYTHONDIR"], "gate")
+    held = mec.execute(
+        f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)", block=False
+    )
     ids = [tc.run(client.Task("import time; when = time.time()", pull="when")) for _ in range(12)]
     tc.flush()
+    gate.touch()
     held.get_result()
     tc.barrier(ids)
     begun = sorted(ids, key=lambda task_id: tc.get_task_result(task_id)["when"])

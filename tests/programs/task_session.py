@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 from ipython1.kernel import client
@@ -49,13 +51,18 @@ with client.TaskClient(client.default_task_address) as other:
     assert repr(other.get_task_result(73)) == "TaskResult[ID:73]:{'a': 73}"
 
 # run, get_task_result, barrier
-task = client.Task("import time; time.sleep(0.3); done = True", pull="done")
+gate = Path(os.environ["IPYTHONDIR"], "gate")
+held = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+task = client.Task(f"{held}\ndone = True", pull="done")
 task_id = tc.run(task)
 assert isinstance(task_id, int)
 assert tc.get_task_result(task_id) is None
+gate.touch()
 assert tc.get_task_result(task_id, block=True).results == {"done": True}
+gate.unlink()
 task_ids = [tc.run(task) for _ in range(4)]
 assert tc.get_task_result(task_ids[-1]) is None
+gate.touch()
 tc.barrier(task_ids)
 assert [tc.get_task_result(each).ns.done for each in task_ids] == [True] * 4
 tc.barrier(task_ids[0])

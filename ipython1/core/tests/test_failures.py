@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+import signal
 import socket
 import subprocess
 import sys
 import threading
 
 import numpy
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from ipython1.core import failures
 from ipython1.core.failures import ExceptionRecord, rebuild_exception, record_exception
 from ipython1.core.tests.support import SessionCase
 from ipython1.core.texts import MAX_MESSAGE
 from ipython1.core.tracebacks import MAX_TEXT
+from ipython1.core.userhandlers import UserHandlers
 
 
 class NeedsTwo(Exception):
@@ -133,6 +135,34 @@ def record_raised(exc: BaseException, cause: BaseException | None = None) -> Exc
         raise exc
     except BaseException as caught:
         return record_exception(caught)
+
+
+class HandlersTests(SessionCase):
+    def test_no_signal_handler_of_the_users_runs_while_a_failure_is_recorded(self) -> None:
+        if not hasattr(signal, "SIGUSR2"):
+            raise SkipTest("this system has no SIGUSR2")
+        self.addCleanup(signal.signal, signal.SIGUSR2, signal.getsignal(signal.SIGUSR2))
+        handlers = UserHandlers()
+        self.addCleanup(handlers.put_aside)
+        self.session.user_code_ended = handlers.put_aside
+        handlers.begins()
+        source = (
+            "import signal\n"
+            "struck = []\n"
+            "signal.signal(signal.SIGUSR2, lambda number, frame: struck.append(number))\n"
+            "class Struck(Exception):\n"
+            "    def __str__(self):\n"
+            "        signal.raise_signal(signal.SIGUSR2)\n"
+            "        return 'mine'\n"
+            "raise Struck"
+        )
+        for run in (self.session.execute, self.run_source):
+            failure = run(source).failure
+            assert failure is not None
+            self.assertEqual(failure.evalue, "mine")
+            self.assertEqual(self.session.user_ns["struck"], [])
+            handlers.begins()
+            self.assertEqual(self.session.user_ns["struck"], [signal.SIGUSR2])
 
 
 class RebuildingTests(SynchronousTestCase):

@@ -7,6 +7,7 @@ import signal
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from ipython1.core import userhandlers
+from ipython1.core.interrupt import users_handlers
 from ipython1.core.userhandlers import UserHandlers
 
 
@@ -25,19 +26,23 @@ class UserHandlersTests(SynchronousTestCase):
     def setUp(self) -> None:
         if not hasattr(signal, "SIGUSR2"):
             raise SkipTest("this system has no SIGUSR2")
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        # Trial's reactor, if an earlier test has run it, leaves handlers that are not ours.
+        for number in {*dict(users_handlers()), signal.SIGUSR1, signal.SIGUSR2}:
+            self.addCleanup(signal.signal, number, signal.signal(number, signal.SIG_DFL))
+        self.addCleanup(
+            signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)
+        )
         self.seen: list[int] = []
         self.handlers = UserHandlers()
         self.handlers.begins()
 
-        def handler(number: int, frame: object) -> None:
+        def users(number: int, frame: object) -> None:
             self.seen.append(number)
             self.assertIsNotNone(frame)
 
-        handler.__module__ = "__main__"
-        self.handler = handler
-        signal.signal(signal.SIGUSR2, handler)
+        users.__module__ = "__main__"
+        self.handler = users
+        signal.signal(signal.SIGUSR2, users)
 
     def test_they_wait_until_user_code_runs_again(self) -> None:
         signal.raise_signal(signal.SIGUSR2)

@@ -216,12 +216,9 @@ class EngineProcess:
         self._debugger = EngineDebugger(self._capture, self._is_attended)
         self._service.debugger = self._debugger.post_mortem
         handlers = UserHandlers()
-        self._worker = Worker(
-            CommandRunner(self._service),
-            self._gate,
-            self._command_ended,
-            handlers,
-        )
+        self.interpreter.user_code_ended = handlers.put_aside
+        commands = CommandRunner(self._service, handlers.put_aside)
+        self._worker = Worker(commands, self._gate, self._command_ended, handlers)
         self._service.stop = self._worker.stop
         displays = self._worker.displays = self.interpreter.displays
         offer_comms(displays)
@@ -230,7 +227,7 @@ class EngineProcess:
         )
         self._offer_debugger()
         self._worker.before_waiting = self._end.read_until
-        self._runner = TaskRunner(self._service, displays)
+        self._runner = TaskRunner(self._service, displays, handlers.put_aside)
         self._tasks = EngineTasks(
             self._runner, self._gate, self._end.outbox, reactor, self._worker.wake, handlers
         )

@@ -77,13 +77,21 @@ class TaskRunner:
 
     :param service: the engine.
     :param displays: collects what code displays that is watched.
+    :param user_code_ended: called when a task has failed, before that is recorded: no signal handler of the user's may
+        run from then on.
     :ivar live: whether the client of the present task wants to see its output while it runs.
     :ivar most_bytes: larger results are refused here.
     :ivar note: what is to be told of the last task, if that failed, all of it or in part.
     """
 
-    def __init__(self, service: EngineService, displays: LiveDisplays | None = None) -> None:
+    def __init__(
+        self,
+        service: EngineService,
+        displays: LiveDisplays | None = None,
+        user_code_ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self._service = service
+        self._user_code_ended = user_code_ended
         self._home = service.home
         self._interpreter = service.interpreter
         self._packed: dict[bytes, bytes] = {}
@@ -130,7 +138,7 @@ class TaskRunner:
             with self._service.calling():
                 outcome, named = self._attempt(payload)
         except BaseException as problem:
-            outcome = _failed(problem)
+            outcome = self._failed(problem)
         try:
             good, data = pack_result(outcome, outcome.value, named)
             if len(data) > self.most_bytes:
@@ -138,7 +146,7 @@ class TaskRunner:
                     "the result", len(data), self.most_bytes, "fetch it in parts"
                 )
         except BaseException as problem:
-            outcome = _failed(problem)
+            outcome = self._failed(problem)
             good, data = pack_result(outcome, None, named)
         duration = time.perf_counter() - begin
         if good:
@@ -154,10 +162,15 @@ class TaskRunner:
 
     def failed(self, problem: BaseException) -> Bytes:
         """The result of a task that ended with ``problem``."""
-        outcome = _failed(problem)
+        outcome = self._failed(problem)
         if outcome.failure is not None:
             self.note = note_of(outcome.failure)
         return pack_result(outcome, None, False)[1]
+
+    def _failed(self, problem: BaseException) -> CallOutcome:
+        # A handler that strikes while this is recorded would spoil the record.
+        self._user_code_ended()
+        return _NOTHING._replace(failure=record_exception(problem))
 
     def _attempt(self, payload: Bytes) -> tuple[CallOutcome, bool]:
         """Do what a task asks for; never raises.
@@ -185,12 +198,12 @@ class TaskRunner:
                 raise ProtocolError(f"an engine does not know tasks of kind {kind}")
             outcome, named = run(task)
         except BaseException as problem:
-            outcome = _failed(problem)
+            outcome = self._failed(problem)
         if task is not None and task.flags & CLEAR_AFTER:
             try:
                 self._service.reset()
             except BaseException as problem:
-                outcome = _failed(problem)
+                outcome = self._failed(problem)
         return outcome, named
 
     def depends(self, digest: bytes) -> tuple[bool, str]:
@@ -312,10 +325,6 @@ def _note_of_items(value: Partly, results: Sequence[tuple[bool, Any]]) -> Note:
     if isinstance(first, ExceptionRecord):
         return note_of(first, failed)
     return Note("SerializationError: the value of an item cannot be sent", "", failed)
-
-
-def _failed(problem: BaseException) -> CallOutcome:
-    return _NOTHING._replace(failure=record_exception(problem))
 
 
 def _all_steps(task: Any, engine: EngineService) -> Any:

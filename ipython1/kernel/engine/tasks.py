@@ -170,6 +170,7 @@ class EngineTasks:
         except KeyboardInterrupt:
             pass  # it came between two lines of ours
         except BaseException as late:  # a signal handler or a trace function of user code
+            self._handlers.put_aside()
             status, result = Status.FAILED, self._runner.failed(late)
         finally:
             gate.current = None

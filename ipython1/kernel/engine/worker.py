@@ -60,10 +60,18 @@ class Command:
 
 
 class CommandRunner:
-    """Runs commands as the table says: unpacks their arguments, calls the service, packs what it gives."""
+    """Runs commands as the table says: unpacks their arguments, calls the service, packs what it gives.
 
-    def __init__(self, service: EngineService) -> None:
+    :param service: the engine.
+    :param user_code_ended: called when a command has failed, before that is recorded: no signal handler of the user's
+        may run from then on.
+    """
+
+    def __init__(
+        self, service: EngineService, user_code_ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._service = service
+        self._user_code_ended = user_code_ended
         self._rows: dict[str, tuple[CommandKind[..., Any], Callable[..., Any]]] = {
             name: (kind, getattr(service, kind.run or name)) for name, kind in COMMANDS.items()
         }
@@ -86,6 +94,7 @@ class CommandRunner:
         except Failed as failure:
             return self._failed(failure)
         except BaseException as raised:
+            self._user_code_ended()
             return self.failed(record_exception(raised))
 
     def failed(self, record: ExceptionRecord) -> Outcome:

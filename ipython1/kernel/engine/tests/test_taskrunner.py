@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import signal
 from typing import Any
 
 from twisted.trial import unittest
 
+from ipython1.core.userhandlers import UserHandlers
 from ipython1.kernel.basics.error import MessageSizeError, NotDefined
 from ipython1.kernel.engine.service import EngineService
 from ipython1.kernel.engine.taskrunner import TaskRunner
@@ -66,6 +68,45 @@ class BeforeUserCodeTests(unittest.SynchronousTestCase):
         self.assertIs(status, Status.FAILED)
         self.assertIn("no room", str(unpack_result(data).failure))
         self.assertNotIn("a", self.interpreter.user_ns)
+
+
+def strike(number: int, frame: object) -> None:
+    raise TimeoutError("the timer")
+
+
+strike.__module__ = "__main__"
+
+
+class Struck(Exception):
+    """A signal comes while it is recorded."""
+
+    def __reduce__(self) -> Any:
+        signal.raise_signal(signal.SIGUSR2)
+        return super().__reduce__()
+
+
+def fail() -> None:
+    raise Struck("mine")
+
+
+class HandlersTests(unittest.SynchronousTestCase):
+    def test_a_failure_is_recorded_whatever_signal_comes_meanwhile(self) -> None:
+        """The client gets the exception of the task, and the handler runs when user code does again."""
+        if not hasattr(signal, "SIGUSR2"):
+            raise unittest.SkipTest("this system has no SIGUSR2")
+        self.addCleanup(signal.signal, signal.SIGUSR2, signal.signal(signal.SIGUSR2, strike))
+        handlers = UserHandlers()
+        self.addCleanup(handlers.put_aside)
+        service = EngineService(PlainInterpreter())  # type: ignore[arg-type]
+        runner = TaskRunner(service, None, handlers.put_aside)
+        service.before_user_code = fail
+        handlers.begins()
+        status, data, _ = runner.run(pack_task(Kind.SOURCE, 0, b"a = 2", b"a"), lambda: False)
+        self.assertIs(status, Status.FAILED)
+        failure = unpack_result(data).failure
+        self.assertIs(type(failure), Struck, repr(failure))
+        with self.assertRaisesRegex(TimeoutError, "the timer"):
+            handlers.begins()
 
 
 class Prepared(StringTask):

@@ -117,11 +117,11 @@ class StreamTests(TubCase):
     async def test_reads_may_be_of_any_size(self) -> None:
         """Much is decrypted where it is, little is copied before."""
         await self.join()
-        chance = random.Random(7)
+        chance, whole = random.Random(7), tlsstream._received
         sent = [chance.randbytes(chance.choice((10, 5_000, 70_000))) for _ in range(60)]
         for batch in sent:
             size = chance.choice((1, 100, 16383, 16384, 16385, 40_000))
-            self.patch(tlsstream, "_received", tlsstream._received[:size])
+            self.patch(tlsstream, "_received", whole[:size])
             send_batch(self.reference, batch)
             await self.arrived(self.inbox, len(self.inbox.got) + 1)
         self.assertEqual(await self.arrived(self.inbox, len(sent)), sent)
