@@ -68,7 +68,7 @@ def main_function(source: str, name: str = "f", **names: Any) -> Callable[..., A
     return function
 
 
-def run_program(source: str, timeout: float = 60.0) -> str:
+def run_program(source: str, timeout: float = 180.0) -> str:
     """Run a separate Python program, in which no test runner uses the reactor; return its output.
 
     :raises AssertionError: if it fails; the message holds all its output.
