@@ -6,6 +6,7 @@ See ``run-tests`` and ``.ci/run``.
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import os
 import re
@@ -16,19 +17,84 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TIME_LIMIT = 2400.0
-"""Seconds after which a running test suite is considered to hang."""
+LANES = 2
+"""Parts of the suite that run side by side; they mostly wait."""
+
+PART_SECONDS = 50.0
+"""A part has modules that take about so long together, or one that takes longer."""
+
+USUAL_SECONDS = 1.0
+"""What a module takes that is not listed."""
+
+SECONDS = {
+    "ipython1.daemon.tests.test_nanny": 30,
+    "ipython1.kernel.calls.tests.test_pendingresult": 6,
+    "ipython1.kernel.clients.tests.test_commands_again": 45,
+    "ipython1.kernel.clients.tests.test_multiengine_faults": 14,
+    "ipython1.kernel.clients.tests.test_task_client": 9,
+    "ipython1.kernel.controller.journal.tests.test_damage": 20,
+    "ipython1.kernel.controller.journal.tests.test_journal": 9,
+    "ipython1.kernel.controller.journal.tests.test_kill": 9,
+    "ipython1.kernel.controller.journal.tests.test_trouble": 14,
+    "ipython1.kernel.host.tests.test_turns": 9,
+    "ipython1.kernel.tests.test_imports": 25,
+    "ipython1.kernel.tests.test_layers": 8,
+    "ipython1.kernel.tub.tests.test_fastbroker": 12,
+    "ipython1.kernel.tub.tests.test_tlsstream": 12,
+    "ipython1.kernel.wire.tests.test_bulkflow": 15,
+    "tests.benchmarks.test_benchmarks": 75,
+    "tests.faults.test_controller": 50,
+    "tests.faults.test_flow": 90,
+    "tests.faults.test_network": 30,
+    "tests.faults.test_processes": 50,
+    "tests.faults.test_serialization": 15,
+    "tests.faults.test_shared_memory": 15,
+    "tests.faults.test_strangers": 20,
+    "tests.faults.test_supervision": 30,
+    "tests.faults.test_tasks": 20,
+    "tests.simulator.test_simulator": 25,
+    "tests.soak.test_soak": 30,
+    "tests.test_cluster": 60,
+    "tests.test_cluster_mpi": 60,
+    "tests.test_cluster_netns": 20,
+    "tests.test_cluster_sge": 20,
+    "tests.test_cluster_slurm": 25,
+    "tests.test_cluster_ssh": 25,
+    "tests.test_docs": 90,
+    "tests.test_ends": 12,
+    "tests.test_executors_processes": 60,
+    "tests.test_faults": 25,
+    "tests.test_half_open": 15,
+    "tests.test_interactive_pexpect": 70,
+    "tests.test_interactive_tmux": 25,
+    "tests.test_ipcluster": 65,
+    "tests.test_light_engines": 10,
+    "tests.test_monitor_news": 10,
+    "tests.test_monitor_page": 20,
+    "tests.test_natural_calls": 15,
+    "tests.test_notebook": 20,
+    "tests.test_right_answers": 60,
+    "tests.test_sessions": 20,
+    "tests.test_standard_tests": 20,
+    "tests.test_task_calls": 15,
+    "tests.test_task_session": 15,
+    "tests.test_testbeds": 25,
+}
+"""What slow modules take, about; a wrong number makes a run longer, and nothing else."""
+
+TIME_LIMIT = 1800.0
+"""Seconds after which a part of the suite is considered to hang."""
 
 STOP_TIME = 60.0
 """Seconds that the tests have to clean up after an interrupt."""
 
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[^()\n]*)\))?\s*$", re.MULTILINE)
 _TAIL = 4000
-_SHOWING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,104 +126,167 @@ def read_summary(output: str, status: int) -> Counts:
         counts = {name: int(number) for name, number in pairs}
     failed = sum(counts.get(name, 0) for name in ("failures", "errors", "unexpectedSuccesses"))
     passed = counts.get("successes", 0) + counts.get("expectedFailures", 0)
-    if (status != 0 or not passed) and not failed:
+    skipped = counts.get("skips", 0)
+    if (status != 0 or not (passed or skipped)) and not failed:
         failed = 1
-    return Counts(passed, failed, counts.get("skips", 0))
+    return Counts(passed, failed, skipped)
 
 
-def lanes() -> list[list[str]]:
-    """All tests, in parts that run side by side and take about the same time; they mostly wait."""
-    others = [
-        f"tests.{path.stem}"
-        for path in sorted((ROOT / "tests").iterdir())
-        if path.match("test_*.py") or ((path / "__init__.py").exists() and any(path.glob("test_*")))
-    ]
-    others.remove("tests.faults")
-    return [["ipython1", "tests.faults"], others]
+def parts() -> list[list[str]]:
+    """All test modules, in parts that are run by processes of their own, those that take longest first."""
+    found: list[tuple[float, list[str]]] = []
+    taken, names = 0.0, list[str]()
+    for name in modules():
+        seconds = SECONDS.get(name, USUAL_SECONDS)
+        if seconds >= PART_SECONDS:
+            found.append((seconds, [name]))
+            continue
+        # Neighbours share testbeds.
+        taken, names = taken + seconds, [*names, name]
+        if taken >= PART_SECONDS:
+            found.append((taken, names))
+            taken, names = 0.0, []
+    if names:
+        found.append((taken, names))
+    return [names for _, names in sorted(found, key=lambda part: -part[0])]
+
+
+def modules() -> list[str]:
+    """The names of all test modules."""
+    paths = (path for top in ("ipython1", "tests") for path in (ROOT / top).rglob("test_*.py"))
+    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+
+
+class Screen:
+    """Shows what several runs print: that of one as it arrives, and that of each other one as a whole."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: object = None
+        self._kept: dict[object, bytearray] = {}
+        self._ended: list[bytearray] = []
+
+    def begin(self, run: object, output: bytes) -> None:
+        """Show or keep the first output of a run."""
+        with self._lock:
+            if self._live is None:
+                self._live = run
+            else:
+                self._kept[run] = bytearray()
+        self.show(run, output)
+
+    def show(self, run: object, output: bytes) -> None:
+        """Show or keep more of its output."""
+        with self._lock:
+            if run is self._live:
+                self._write(output)
+            else:
+                self._kept[run] += output
+
+    def end(self, run: object) -> None:
+        """Show what was kept of a run that has ended, now or when no other one is shown as it arrives."""
+        with self._lock:
+            if run is self._live:
+                self._live = None
+            else:
+                self._ended.append(self._kept.pop(run))
+            while self._live is None and self._ended:
+                self._write(self._ended.pop(0))
+
+    @staticmethod
+    def _write(output: bytes) -> None:
+        sys.stdout.buffer.write(output)
+        sys.stdout.flush()
 
 
 class Run:
-    """A process of trial, and the thread that reads what it prints.
+    """A process of trial that runs a part of the suite.
 
-    :ivar counts: what it told, when it has ended.
-    :param shown: whether its output is to be seen as it arrives, and not at the end.
+    :param names: of the tests.
+    :param directory: for its files; it is made.
     """
 
-    def __init__(self, names: Sequence[str], directory: Path, shown: bool) -> None:
-        directory.mkdir()
+    def __init__(self, names: Sequence[str], directory: Path, screen: Screen) -> None:
+        self._names = names
+        self._directory = directory
+        self._screen = screen
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def run(self) -> Counts:
+        """Run the tests, and show what they print.
+
+        :returns: what they told; a part that was stopped before it began counts as a failure.
+        """
+        with self._lock:
+            if self._stopped:
+                return Counts(failed=1)
+            process = self._process = self._start()
+        watch = threading.Timer(TIME_LIMIT, self.stop)
+        watch.start()
+        output = self._read(process)
+        watch.cancel()
+        return read_summary(output[-_TAIL:].decode("utf-8", "replace"), process.returncode)
+
+    def stop(self) -> None:
+        """End the tests, after giving them some time to end what they started, or do not begin them."""
+        with self._lock:
+            self._stopped = True
+        if self._process is not None and self._process.poll() is None:
+            _stop(self._process)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._directory.mkdir()
         command = [sys.executable, "-m", "twisted.trial"]
-        command += ["--temp-directory", str(directory / "trial"), *names]
-        environ = {**os.environ, "IPYTHONDIR": str(directory / "ipython"), "PYTHONUNBUFFERED": "1"}
-        self._title = " ".join(["$ trial", *names])
-        self._shown = shown
-        self._output = (directory / "output").open("w+b")
-        self.counts = Counts()
-        self._process = subprocess.Popen(
+        command += ["--temp-directory", str(self._directory / "trial"), *self._names]
+        ipython_dir = str(self._directory / "ipython")
+        return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environ,
+            env={**os.environ, "IPYTHONDIR": ipython_dir, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
 
-    def wait(self) -> None:
-        """Wait until it has ended and its output was shown."""
-        self._thread.join()
-
-    def stop(self) -> None:
-        """End the tests, after giving them some time to end what they started."""
-        _stop(self._process)
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        watch = threading.Timer(TIME_LIMIT, self.stop)
-        watch.start()
-        if self._shown:
-            self._show(f"{self._title}\n".encode())
-        # Do not wait for whole lines, so that you can see which test hangs.
-        while piece := os.read(self._process.stdout.fileno(), 65536):
-            self._output.write(piece)
-            if self._shown:
-                self._show(piece)
-        status = self._process.wait()
-        watch.cancel()
-        with self._output:
-            self._output.seek(0)
-            output = self._output.read()
-        if not self._shown:
-            self._show(f"{self._title}\n".encode() + output)
+    def _read(self, process: subprocess.Popen[bytes]) -> bytes:
+        """Return all that it prints, when it has ended."""
+        assert process.stdout is not None
+        output = bytearray(f"{' '.join(['$ trial', *self._names])}\n".encode())
+        self._screen.begin(self, bytes(output))
+        with process.stdout as pipe:
+            # Do not wait for whole lines, so that you can see which test hangs.
+            while piece := os.read(pipe.fileno(), 65536):
+                output += piece
+                self._screen.show(self, piece)
+        status = process.wait()
         if status < 0:
-            print(f"\nthe tests were ended by signal {-status}", flush=True)
-        self.counts = read_summary(output[-_TAIL:].decode("utf-8", "replace"), status)
+            self._screen.show(self, f"\nthe tests were ended by signal {-status}\n".encode())
+        self._screen.end(self)
+        return bytes(output)
 
-    @staticmethod
-    def _show(output: bytes) -> None:
-        with _SHOWING:
-            sys.stdout.buffer.write(output)
-            sys.stdout.flush()
+
+def compile_modules() -> None:
+    """Compile all modules, or each of the many processes does so where ``PYTHONDONTWRITEBYTECODE`` is set."""
+    for folder in ("ipython1", "tests"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 def run_tests(parts: Sequence[Sequence[str]], directory: Path) -> Counts:
-    """Run tests with trial, the parts side by side; the output of the last part is shown as it arrives."""
-    runs: list[Run] = []
-    try:
-        for number, names in enumerate(parts):
-            runs.append(Run(names, directory / str(number), number == len(parts) - 1))
-        for run in reversed(runs):
-            run.wait()
-    except KeyboardInterrupt:
-        for run in runs:
-            run.stop()
-        for run in runs:
-            run.wait()
-    counts = Counts()
-    for run in runs:
-        counts += run.counts
-    return counts
+    """Run tests with trial; a part begins when one of the lanes is free."""
+    screen = Screen()
+    runs = [Run(names, directory / str(number), screen) for number, names in enumerate(parts)]
+    with ThreadPoolExecutor(LANES) as lanes:
+        waiting = [lanes.submit(run.run) for run in runs]
+        try:
+            wait(waiting)
+        except KeyboardInterrupt:
+            # The last first, so that none begins meanwhile.
+            for run in reversed(runs):
+                run.stop()
+    return sum((each.result() for each in waiting), Counts())
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -203,9 +332,10 @@ def main() -> int:
     given = parser.parse_args()
     # Make the interrupt also work when the tests were started in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    compile_modules()
     directory = Path(tempfile.mkdtemp(prefix="ipython1-suite-"))
     try:
-        counts = run_tests([given.names] if given.names else lanes(), directory)
+        counts = run_tests([given.names] if given.names else parts(), directory)
         if given.checks:
             print(f"tests: {counts}", flush=True)
             for name, command in checks().items():

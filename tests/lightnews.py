@@ -54,8 +54,13 @@ def _size(news: News) -> int:
     return len(messages.pack_json(pack_news(news)))
 
 
-def measure(engines: int = 1000, processes: int = 4, tasks: int = 100_000) -> Figures:
-    """Look at light engines that have tasks."""
+def measure(
+    engines: int = 1000, processes: int = 4, tasks: int = 100_000, idle_looks: int = 50
+) -> Figures:
+    """Look at light engines that have tasks.
+
+    :param idle_looks: at the end, while nothing happens.
+    """
     import psutil
 
     from ipython1.kernel import client
@@ -101,9 +106,9 @@ def measure(engines: int = 1000, processes: int = 4, tasks: int = 100_000) -> Fi
         begun = time.perf_counter()
         news = monitor.news()
         whole = time.perf_counter() - begun
-        used, count = cpu(), 50
+        used = cpu()
         begun = time.perf_counter()
-        for _ in range(count):
+        for _ in range(idle_looks):
             mark = monitor.news(mark).mark
             time.sleep(PAUSE)
         share = (cpu() - used) / (time.perf_counter() - begun)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,7 @@ class SuiteTests(unittest.SynchronousTestCase):
         for output, status, counts in (
             ("Ran 3 tests in 0.1s\n\nPASSED (successes=3)\n", 0, "3 passed, 0 failed"),
             ("PASSED (skips=2, successes=5)\n", 0, "5 passed, 0 failed, 2 skipped"),
+            ("PASSED (skips=2)\n", 0, "0 passed, 0 failed, 2 skipped"),
             (
                 "FAILED (skips=1, failures=2, errors=3, successes=4)\n",
                 1,
@@ -88,6 +91,45 @@ class SuiteTests(unittest.SynchronousTestCase):
         )
         self.assertEqual(result.returncode, 1)
         self.assertEqual(result.stdout.splitlines()[-1], "0 passed, 1 failed")
+
+    def test_every_module_is_in_one_part(self) -> None:
+        """Listed times are those of modules that exist, and the part that takes longest comes first."""
+        names = [name for part in self.suite.parts() for name in part]
+        self.assertEqual(len(names), len(set(names)))
+        for top in (ROOT / "ipython1", ROOT / "tests"):
+            for path in top.rglob("test_*.py"):
+                self.assertIn(".".join(path.relative_to(ROOT).with_suffix("").parts), names)
+        self.assertEqual(set(self.suite.SECONDS) - set(names), set())
+        longest = max(self.suite.SECONDS, key=self.suite.SECONDS.__getitem__)
+        self.assertIn(longest, self.suite.parts()[0])
+
+    def test_parts_side_by_side(self) -> None:
+        """They are all counted, and the output of each is shown in one piece."""
+        names = ["test_kinds", "no_such_tests", "test_manager"]
+        parts = [[f"ipython1.config.tests.{name}"] for name in names]
+        code = (
+            f"import pathlib\nimport suite\nprint(suite.run_tests({parts}, pathlib.Path.cwd()))\n"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.mktemp_directory(),
+            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        before, *shown = result.stdout.split("$ trial ")
+        self.assertEqual((before, len(shown)), ("", 3), result.stdout + result.stderr)
+        counted = 0
+        for piece in shown:
+            name = piece.split("\n")[0]
+            ended = re.findall(r"^(?:PASSED|FAILED) \(.*\)$", piece, re.MULTILINE)
+            self.assertEqual(len(ended), 1, piece)
+            self.assertEqual(ended[0].startswith("FAILED"), "no_such_tests" in name)
+            self.assertIn(name, piece[len(name) :])
+            counted += self.suite.read_summary(piece, int("no_such_tests" in name)).passed
+        self.assertEqual(result.stdout.splitlines()[-1], f"{counted} passed, 1 failed")
 
     def mktemp_directory(self) -> Path:
         directory = Path(temporary_path(self))

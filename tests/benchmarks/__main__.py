@@ -23,9 +23,12 @@ SLOW_LIMIT = 1800.0
 QUICK_NUMBERS = {
     "real_engines": 2,
     "growth": 300,
+    "scale_clients": 20,
+    "light_processes": 2,
     "million": 1000,
     "costs_tasks": 200,
     "costs_window": 300,
+    "costs_clients": 2,
     "watched_light": 2000,
     "costs_results": 600,
     "journal_results": 3000,

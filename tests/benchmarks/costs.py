@@ -17,8 +17,10 @@ from ipython1.testing import RealCluster
 from tests.benchmarks.meters import resident_megabytes
 from tests.benchmarks.workload import Clock, seconds
 
-ENGINES = 4
 CLIENTS = 8
+CALLS = 300
+"""Of one measurement."""
+
 ROUNDS = 5
 
 SUBMITTER = """
@@ -63,7 +65,7 @@ class Side:
         self.tc.clear()
         return number / took
 
-    def acknowledged(self, times: int = 300) -> float:
+    def acknowledged(self, times: int) -> float:
         """Milliseconds until a call that does not block is acknowledged, when nothing else goes on."""
         found = []
         for _ in range(times):
@@ -74,11 +76,11 @@ class Side:
             pending[0].get_result()
         return statistics.median(found) * 1e3
 
-    def blocking(self, times: int = 300) -> float:
+    def blocking(self, times: int) -> float:
         """Milliseconds of a blocking call on one engine."""
         return _median(lambda: self.mec.execute("a = 1", targets=0), times)
 
-    def round_trip(self, times: int = 300) -> float:
+    def round_trip(self, times: int) -> float:
         """Milliseconds until the result of a task is there, when nothing else goes on."""
         task = client.Task("pass")
         return _median(lambda: self.tc.run(task, block=True), times)
@@ -92,13 +94,15 @@ def both(clock: Clock) -> None:
     """With and without, in turn."""
     plan = clock.plan
     tasks = plan.numbers.get("costs_tasks", 30_000)
-    with RealCluster(ENGINES) as cluster, RealCluster(ENGINES, ["--journal=off"]) as other:
+    engines = plan.engines
+    calls = plan.times(CALLS)
+    with RealCluster(engines) as cluster, RealCluster(engines, ["--journal=off"]) as other:
         sides = {"": Side(cluster), "_off": Side(other)}
         for row, measured in (
             ("costs_tasks", lambda side: side.tasks(tasks)),
-            ("costs_acknowledged", Side.acknowledged),
-            ("costs_call", Side.blocking),
-            ("costs_task", Side.round_trip),
+            ("costs_acknowledged", lambda side: side.acknowledged(calls)),
+            ("costs_call", lambda side: side.blocking(calls)),
+            ("costs_task", lambda side: side.round_trip(calls)),
         ):
             for side in sides.values():
                 measured(side)  # to warm up
@@ -115,17 +119,18 @@ class Held:
     :ivar count: tasks that were submitted for it.
     """
 
-    def __init__(self, cluster: RealCluster, tc: Any) -> None:
+    def __init__(self, cluster: RealCluster, tc: Any, engines: int) -> None:
         self._tc = tc
+        self._engines = engines
         self._gate = cluster.ipython_dir / "gate"
         self.count = 0
 
     def hold(self) -> None:
         self._gate.unlink(missing_ok=True)
         code = f"import os, time\nwhile not os.path.exists({str(self._gate)!r}): time.sleep(0.001)"
-        for _ in range(ENGINES):
+        for _ in range(self._engines):
             self._tc.run(client.Task(code))
-        self.count += ENGINES
+        self.count += self._engines
         self._tc.flush()
 
     def let_go(self, count: int) -> None:
@@ -151,14 +156,15 @@ def submitted(count: int) -> subprocess.Popen[str]:
 
 def stopped(clock: Clock) -> None:
     """Tasks whose clients are stopped, so that all results are written; then they get them."""
-    with RealCluster(ENGINES) as cluster, contextlib.ExitStack() as ends:
+    with RealCluster(clock.plan.engines) as cluster, contextlib.ExitStack() as ends:
         os.environ["IPYTHONDIR"] = str(cluster.ipython_dir)
         tc = ends.enter_context(client.TaskClient())
-        held = Held(cluster, tc)
+        held = Held(cluster, tc, clock.plan.engines)
         held.hold()
         window = window_of(clock)
-        count = CLIENTS * window
-        processes = [ends.enter_context(submitted(window)) for _ in range(CLIENTS)]
+        clients = clock.plan.numbers.get("costs_clients", CLIENTS)
+        count = clients * window
+        processes = [ends.enter_context(submitted(window)) for _ in range(clients)]
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         took = seconds(lambda: held.let_go(count))
@@ -176,10 +182,10 @@ def restarted(clock: Clock) -> None:
     count = clock.plan.numbers.get("costs_results", 1_000_000)
     window = window_of(clock)
     rounds = -(-count // window)
-    with RealCluster(ENGINES) as cluster:
+    with RealCluster(clock.plan.engines) as cluster:
         os.environ["IPYTHONDIR"] = str(cluster.ipython_dir)
         with client.TaskClient() as tc:
-            held = Held(cluster, tc)
+            held = Held(cluster, tc, clock.plan.engines)
             for turn in range(1, rounds + 1):
                 held.hold()
                 with submitted(window) as process:

@@ -8,7 +8,9 @@ from contextlib import ExitStack, closing
 from tests.benchmarks.workload import Clock, seconds
 
 PROCESSES = 4
-"""Processes that hold the light engines."""
+"""That hold the light engines."""
+
+CLIENTS = 100
 
 TASKS = 5_000
 """Of one measurement."""
@@ -17,9 +19,14 @@ TASKS = 5_000
 def measure(clock: Clock) -> None:
     """Light engines in growing numbers, then real ones."""
     for engines in clock.plan.lights:
-        measure_scale(clock, engines, PROCESSES)
+        measure_scale(clock, engines, light_processes(clock))
     measure_real(clock, clock.plan.numbers.get("real_engines", 64))
     measure_growth(clock)
+
+
+def light_processes(clock: Clock) -> int:
+    """The number of processes that hold the light engines."""
+    return clock.plan.numbers.get("light_processes", PROCESSES)
 
 
 def measure_scale(clock: Clock, engines: int, processes: int) -> None:
@@ -105,7 +112,8 @@ def _clients(clock: Clock, ends: ExitStack) -> None:
     from ipython1.kernel import client
 
     clients = []
-    for count in (1, 10, 100):
+    most = clock.plan.numbers.get("scale_clients", CLIENTS)
+    for count in (1, most // 10, most):
         while len(clients) < count:
             clients.append(ends.enter_context(closing(client.MultiEngineClient())))
         mec = clients[0]

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 
 from ipython1.kernel import client
 from ipython1.testing import RealCluster
+from tests.benchmarks.scale import light_processes
 from tests.benchmarks.workload import Clock, seconds
 
-ENGINES = 4
-PROCESSES = 4
-"""Processes that hold the light engines."""
-
 ROUNDS = 5
+
+IDLE_LOOKS = 50
+"""Looks at light engines while nothing happens."""
 
 FORGOTTEN = 10.5
 """Seconds after the last question, after which nothing is gathered."""
@@ -57,7 +57,10 @@ def measure(clock: Clock) -> None:
 def real(clock: Clock) -> None:
     """Without and with somebody who looks, in turn."""
     tasks = clock.plan.numbers.get("costs_tasks", 30_000)
-    with RealCluster(ENGINES, ["--journal=off"]) as cluster, contextlib.ExitStack() as ends:
+    with (
+        RealCluster(clock.plan.engines, ["--journal=off"]) as cluster,
+        contextlib.ExitStack() as ends,
+    ):
         os.environ["IPYTHONDIR"] = str(cluster.ipython_dir)
         mec = ends.enter_context(contextlib.closing(client.MultiEngineClient()))
         tc = ends.enter_context(client.TaskClient())
@@ -91,7 +94,12 @@ def light(clock: Clock, engines: int) -> None:
     """Many light engines with many tasks."""
     from tests.lightnews import measure as measure_light
 
-    found = measure_light(engines, PROCESSES, clock.plan.numbers.get("watched_light", 100_000))
+    found = measure_light(
+        engines,
+        light_processes(clock),
+        clock.plan.numbers.get("watched_light", 100_000),
+        clock.plan.times(IDLE_LOOKS),
+    )
     clock.write("watched_look", [each * 1e3 for each in found.looks], x=engines)
     clock.write("watched_size", [each / 1e3 for each in found.sizes], x=engines)
     clock.write("watched_whole", [found.whole * 1e3], x=engines)

@@ -168,5 +168,6 @@ class ClientTest(SynchronousTestCase):
                         finally:
                             os._exit(status)
                     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, name
-            """
+            """,
+            timeout=600,  # some hundred processes
         )
