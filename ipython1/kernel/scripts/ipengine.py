@@ -15,6 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0 (or what those who started it want instead), or 1 for a failure at run time.
     """
+    from ipython1.daemon.firstprocess import leave_first_place
     from ipython1.daemon.osprocess import end_with_mpi_launcher
     from ipython1.daemon.ready import take_pipe
 
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
+    leave_first_place()
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.engineoptions import parse_engine
 
