@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import urllib.error
 import urllib.request
 
 from twisted.internet.task import deferLater, react
@@ -17,7 +16,7 @@ def is_served(url):
     try:
         with urllib.request.urlopen(url, timeout=20) as answer:
             return answer.status == 200
-    except urllib.error.URLError:
+    except OSError:  # refused, or closed at this moment
         return False
 
 
