@@ -145,12 +145,16 @@ class SentCommands:
     def accepted(self, number: int, ids: tuple[int, ...]) -> SentCommand | None:
         """The controller has a command in the queues of these engines; None if that was known.
 
-        An engine that ended it for an earlier controller, and is not among them, is one of its engines, too.
+        An engine that ended it for an earlier controller, and is not among them, is one of its engines, too.  Their
+        order is that in which the caller named them.
         """
         command = self._commands.get(number)
         if command is None or command.ids is not None:
             return None
-        command.runs_on(tuple(sorted({*ids, *command.received})) if command.outcomes else ids)
+        engines = {*ids, *command.received}
+        named = command.meta.targets
+        order = sorted(engines) if named is None else named
+        command.runs_on(tuple(each for each in order if each in engines))
         return command
 
     def stored(self, number: int) -> None:

@@ -75,9 +75,9 @@ class EngineConnection:
 
     async def _connect_first(self) -> messages.Welcome:
         deadline = self._clock.seconds() + self._first_wait
+        self._pauses.next()  # there is none before the first attempt
         told = False
         while True:
-            await deferLater(self._clock, self._pauses.next())
             try:
                 return await self._open_link()
             except ConnectionError as problem:
@@ -86,6 +86,7 @@ class EngineConnection:
                 if not told:
                     self._waiting(problem)
                     told = True
+            await deferLater(self._clock, self._pauses.next())
 
     async def _connect_again(self) -> messages.Welcome:
         deadline = self._clock.seconds() + self._give_up_after

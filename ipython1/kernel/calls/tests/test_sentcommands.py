@@ -52,6 +52,29 @@ class SecondControllerTests(unittest.SynchronousTestCase):
         self.assertIs(self.commands.get(1), self.command)
 
 
+class OrderTests(unittest.SynchronousTestCase):
+    """Engines keep the order in which they were named, whatever is heard first; results are given in this order."""
+
+    def setUp(self) -> None:
+        self.commands = SentCommands()
+        self.command = SentCommand(1, SubmitMeta("execute", (3, 0, 2)), (), Observer())
+        self.commands.add(self.command)
+
+    def test_when_nothing_was_heard(self) -> None:
+        self.commands.accepted(1, (0, 2, 3))
+        self.assertEqual(self.command.ids, (3, 0, 2))
+
+    def test_when_an_outcome_was_faster(self) -> None:
+        self.commands.arrived(1, Outcome(0, OK))
+        self.commands.accepted(1, (3, 0, 2))
+        self.assertEqual(self.command.ids, (3, 0, 2))
+
+    def test_when_one_has_ended_it_for_an_earlier_controller(self) -> None:
+        self.commands.arrived(1, Outcome(3, OK))
+        self.commands.accepted(1, (0, 2))
+        self.assertEqual(self.command.ids, (3, 0, 2))
+
+
 class ArrivedTests(unittest.SynchronousTestCase):
     def test_a_broadcast_is_confirmed_at_once_for_all_engines(self) -> None:
         arrived = Arrived()

@@ -91,7 +91,5 @@ class FirstConnectionTests(SynchronousTestCase):
 
     def test_a_refusal_is_final(self) -> None:
         self.problem = SecurityError("this FURL is for clients")
-        running = self.start()
-        self.clock.advance(0)
-        self.failureResultOf(running).trap(SecurityError)
+        self.failureResultOf(self.start()).trap(SecurityError)
         self.assertEqual(self.told, [])
