@@ -151,10 +151,12 @@ class SentCommands:
         command = self._commands.get(number)
         if command is None or command.ids is not None:
             return None
-        engines = {*ids, *command.received}
         named = command.meta.targets
-        order = sorted(engines) if named is None else named
-        command.runs_on(tuple(each for each in order if each in engines))
+        if ids != named and (named is not None or command.outcomes):
+            engines = {*ids, *command.received}
+            order = sorted(engines) if named is None else named
+            ids = tuple(each for each in order if each in engines)
+        command.runs_on(ids)
         return command
 
     def stored(self, number: int) -> None:
