@@ -1,18 +1,21 @@
 """Connecting to a Tub that may be at several places: Foolscap's TubConnector, one attempt after the other.
 
-The places are tried in the given order.  The next one begins when one has failed, or after a quarter of a second, so
-that a place that does not answer delays nobody, and one that answers is not connected to twice.  The first that proves
-to be the Tub ends the other attempts.  (RFC 8305 calls this happy eyeballs.)
+The places are tried in the given order.  The next one begins when one has failed, and if the host of the last one has
+not answered for a quarter of a second, so that hosts that are out of reach delay nobody.  Where a host has accepted the
+connection the Tub is most likely there; it has much longer, as it may have a thousand others to serve, and further
+attempts of all of these would be the last thing it needs.  The first place that proves to be the Tub's ends the other
+attempts.  (RFC 8305 calls this happy eyeballs.)
 
-===========  ====================================  ==============================================================
-a place      event                                 becomes
-===========  ====================================  ==============================================================
-later        it is the first                       tried
-later        another one failed                    tried
-later        the last one began 0.25 s ago         tried
-tried        the Tub has answered there            the one that is used; all others are given up
-tried        it has failed                         failed; when nothing is tried or later, so has the connector
-===========  ====================================  ==============================================================
+===========  ======================================  ============================================================
+a place      event                                   becomes
+===========  ======================================  ============================================================
+later        it is the first                         tried
+later        another one failed                      tried
+later        the last one began 0.25 s ago           tried
+later        one accepted the connection 10 s ago    tried
+tried        the Tub has answered there              the one that is used; all others are given up
+tried        it has failed                           failed; when nothing is tried or later, so has the connector
+===========  ======================================  ============================================================
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ from zope.interface import implementer
 from ipython1.kernel.host import addresses
 
 STAGGER = 0.25
-"""Seconds after which the next place is tried as well."""
+"""Seconds without an answer of a host after which the next place is tried as well."""
+
+PATIENCE = 10.0
+"""The same for a host that has accepted the connection."""
 
 
 class AttemptsFailed(Exception):
@@ -58,12 +64,15 @@ class KernelConnector(TubConnector):
         self._try_next()
 
     def _try_next(self) -> None:
-        self._stop_timer()
         if self._later:
             self.remainingLocations = [self._later.popleft()]
-            if self._later:
-                self._timer = self.clock.callLater(STAGGER, self._time_is_up)
+        self._try_next_after(STAGGER)
         super().connectToAll()
+
+    def _try_next_after(self, seconds: float) -> None:
+        self._stop_timer()
+        if self._later:
+            self._timer = self.clock.callLater(seconds, self._time_is_up)
 
     def _time_is_up(self) -> None:
         self._timer = None
@@ -77,6 +86,10 @@ class KernelConnector(TubConnector):
     def checkForFailure(self) -> None:
         if not self._later:
             super().checkForFailure()
+
+    def _connectionSuccess(self, p: Any, hint: str, lp: Any) -> None:
+        super()._connectionSuccess(p, hint, lp)
+        self._try_next_after(PATIENCE)
 
     def _connectionFailed(self, reason: Failure, hint: str, lp: Any) -> None:
         self._failed_at(hint, reason)

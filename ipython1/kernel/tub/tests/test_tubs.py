@@ -28,6 +28,7 @@ from ipython1.kernel.host.addresses import is_local
 from ipython1.kernel.host.certificates import make_certificate
 from ipython1.kernel.host.furl import parse_furl
 from ipython1.kernel.tub import fastbroker, strangers, tubs
+from ipython1.kernel.tub.connector import PATIENCE as CONNECTOR_PATIENCE
 from ipython1.kernel.tub.connector import STAGGER, KernelConnector, TCPHints
 from ipython1.kernel.tub.fastbroker import FastBroker, send_batch
 from ipython1.kernel.tub.kerneltub import ContextFactory, KernelTub
@@ -703,17 +704,43 @@ class PlacesTests(TubCase):
         self.assertEqual(silent.connections, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    async def test_a_silent_place_delays_nobody(self) -> None:
+    async def test_a_host_that_does_not_answer_delays_nobody(self) -> None:
+        _, _, furl = await self.serve()
+        connecting = self.connect(
+            self.make_tub(), self.places(furl, self.deaf_port(), furl_port(furl))
+        )
+        self.clock.advance(STAGGER / 2)
+        self.assertNoResult(connecting)
+        self.clock.advance(STAGGER / 2)
+        await connecting
+
+    async def test_one_that_accepted_the_connection_has_longer(self) -> None:
+        """It may be a busy controller, and all who wait for it would come twice."""
         _, _, furl = await self.serve()
         silent = OtherServer()
-        port = parse_furl(furl).hints[0][1]
         wrong = await self.other_server(silent)
-        connecting = self.connect(self.make_tub(), self.places(furl, wrong, port))
+        connecting = self.connect(self.make_tub(), self.places(furl, wrong, furl_port(furl)))
         await silent.spoken_to
+        self.clock.advance(CONNECTOR_PATIENCE - 0.1)
         self.assertNoResult(connecting)
-        self.clock.advance(STAGGER)
+        self.assertEqual(silent.connections, 1)
+        self.clock.advance(0.2)
         await connecting
         await silent.left
+
+    def deaf_port(self) -> int:
+        """A port whose host drops what would begin a connection: its queue of connections is full."""
+        deaf = socket.socket()
+        self.addCleanup(deaf.close)
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(3):
+            filler = socket.socket()
+            self.addCleanup(filler.close)
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        port: int = deaf.getsockname()[1]
+        return port
 
     async def test_no_place_leads_there(self) -> None:
         _, _, furl = await self.serve()
@@ -735,6 +762,11 @@ class PlacesTests(TubCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         await silent.left
         await client.all_closed()
+
+
+def furl_port(furl: str) -> int:
+    """The first port in a FURL."""
+    return parse_furl(furl).hints[0][1]
 
 
 def other_port(tub: KernelTub) -> int:
