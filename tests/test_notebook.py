@@ -65,7 +65,7 @@ other = client.Cluster.attach()
 display(other)
 gone = clusterwidget._widgets[other]
 del other
-while not gone.ended and time.monotonic() < end:
+while not (gone.ended and not registry._instances) and time.monotonic() < end:
     time.sleep(0.02)
 print(gone.ended, len(registry._instances))
 """
