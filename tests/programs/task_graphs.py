@@ -123,8 +123,8 @@ def main() -> None:
         mec = cluster.multiengine()
         with cluster.task() as tc, cluster.task() as other:
             check_order(tc, other)
-            check_failures(tc)
             check_restart(tc, cluster)
+            check_failures(tc)
             check_places(tc, mec)
         mec.close()
     assert "never" not in " ".join(story())
