@@ -157,14 +157,19 @@ class ReactorInThread:
         thread.join(2.0)
 
 
+def event_loop_of(reactor: Any) -> Any:
+    """Return the event loop of asyncio that a reactor uses; None if it uses none."""
+    return getattr(reactor, "_asyncioEventloop", None)
+
+
 def _is_running(reactor: Any) -> bool:
     """Return whether something runs the reactor: itself, or asyncio its event loop."""
-    loop = getattr(reactor, "_asyncioEventloop", None)
+    loop = event_loop_of(reactor)
     return bool(reactor.running or (loop is not None and loop.is_running()))
 
 
 def _refuse_on_loop_of(reactor: Any) -> None:
-    loop = getattr(reactor, "_asyncioEventloop", None)
+    loop = event_loop_of(reactor)
     asyncio = sys.modules.get("asyncio")
     if loop is not None and asyncio is not None and asyncio._get_running_loop() is loop:
         raise ClientError(

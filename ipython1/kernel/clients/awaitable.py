@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import ClientError
 from ipython1.kernel.calls.awaited import error_for_loop
+from ipython1.kernel.calls.twistedutil import event_loop_of
+from ipython1.notebook.frontend import session_shell
 
 
 class AwaitableDeferred(Deferred[Any]):
@@ -44,23 +46,18 @@ def use_running_loop() -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    if "twisted.internet.reactor" not in sys.modules and not _is_interactive():
+    if "twisted.internet.reactor" not in sys.modules and session_shell() is None:
         from twisted.internet import asyncioreactor
 
         asyncioreactor.install(loop)
     from twisted.internet import reactor
 
-    if getattr(reactor, "_asyncioEventloop", None) is not loop:
+    if event_loop_of(reactor) is not loop:
         raise ClientError(
             "asynchronous clients need Twisted's reactor on this event loop, and it is another one: call "
             "twisted.internet.asyncioreactor.install(asyncio.get_running_loop()) before anything imports the reactor, "
             "or await what a blocking client's calls with block=False return"
         )
-
-
-def _is_interactive() -> bool:
-    shell = sys.modules.get("IPython.core.interactiveshell")
-    return shell is not None and shell.InteractiveShell.initialized()
 
 
 def _for_loop(failure: Failure) -> Failure:

@@ -42,17 +42,17 @@ def advertised(place: str = "") -> list[str]:
     :param place: where it listens, as for :func:`to_listen_at`.
     """
     if place not in (*EVERYWHERE, IPV4_EVERYWHERE):
-        loopback, *others = to_listen_at(place)
-        return [*others, loopback]
+        first, *others = to_listen_at(place)  # of an interface, loopback is the first
+        return [*others, first]
     found = [address for address in map(_towards, _PROBES) if address is not None]
-    found += _of_interfaces()
+    found += [address for some in interfaces().values() for address in some]
     found = [*dict.fromkeys(found), IPV4_LOOPBACK if is_local(IPV4_LOOPBACK) else IPV6_LOOPBACK]
     return [each for each in found if ":" not in each] if place == IPV4_EVERYWHERE else found
 
 
 def _at_interface(name: str) -> list[str]:
     """Return loopback and the addresses of an interface; nothing if it has none."""
-    found = [] if is_ip(name) else _of_interfaces([name])
+    found = [] if is_ip(name) else interfaces().get(name)
     return [IPV4_LOOPBACK, *found] if found else []
 
 
@@ -68,30 +68,23 @@ def _towards(other: str) -> str | None:
     return found if _is_of_use(found) else None
 
 
-def interfaces() -> list[str]:
-    """Return the names of this host's network interfaces, those to other hosts first."""
+def interfaces() -> dict[str, list[str]]:
+    """Return the network interfaces, those to other hosts first, each with its addresses that others can use."""
     try:
         import psutil
 
-        return sorted(psutil.net_if_addrs(), key=lambda name: name.startswith(_OF_THIS_HOST))
+        known = psutil.net_if_addrs()
     except (ImportError, OSError):
-        return []
-
-
-def _of_interfaces(wanted: Iterable[str] | None = None) -> list[str]:
-    names = [name for name in interfaces() if wanted is None or name in wanted]
-    if not names:
-        return []
-    import psutil
-
-    known = psutil.net_if_addrs()
-    return [
-        entry.address
-        for name in names
-        for family in (socket.AF_INET, socket.AF_INET6)
-        for entry in known.get(name, ())
-        if entry.family == family and _is_of_use(entry.address)
-    ]
+        return {}
+    return {
+        name: [
+            entry.address
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for entry in known[name]
+            if entry.family == family and _is_of_use(entry.address)
+        ]
+        for name in sorted(known, key=lambda name: name.startswith(_OF_THIS_HOST))
+    }
 
 
 def _is_of_use(text: str) -> bool:

@@ -9,14 +9,14 @@ from typing import Final
 
 from ipython1.kernel.launchers import BUILT_IN
 from ipython1.kernel.launchers.clusterconfig import ControllerOptions
+from ipython1.kernel.launchers.places import MPI_KINDS
 
 BATCH: Final = ("slurm", "sge", "pbs", "lsf")
-MPI: Final = ("mpiexec", "mpirun")
 SSH: Final = ("ssh",)
 
 KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    "mpi": MPI,
-    "mpiexec": MPI,
+    "mpi": MPI_KINDS,
+    "mpiexec": MPI_KINDS,
     "cluster_file": SSH,
     "ssh": SSH,
     "batch_file": BATCH,

@@ -386,7 +386,7 @@ class ListenTests(TubCase):
         with self.assertRaises(ConnectionError) as caught:
             await tubs.listen(self.make_tub(), "nothing0.invalid", 0)
         self.assertIn("no such address, name or network interface", str(caught.exception))
-        self.assertIn(interfaces_here()[0], str(caught.exception))
+        self.assertIn(", ".join(interfaces_here()), str(caught.exception))
 
     async def test_a_given_location(self) -> None:
         hints, port = await self.hints("127.0.0.1", "head.example, 10.0.0.1:99,tcp:[::1]:7,::1")
