@@ -429,9 +429,9 @@ class TaskMachine:
         record.worker = None
         record.state = QUEUED
 
-    def put_back(self, records: list[TaskRecord], anew: bool = False) -> None:
+    def put_back(self, records: list[TaskRecord], now: float, anew: bool = False) -> None:
         """Tasks that no engine has any more wait again: in their old places, or ``anew`` behind all others."""
-        clear = self.predecessors.hold_back(self.restored.hold_back(records))
+        clear = self.predecessors.hold_back(self.restored.hold_back(records, now))
         (self.assigner.put_many if anew else self.assigner.put_back)(clear)
 
     def unqueue(self, record: TaskRecord) -> None:

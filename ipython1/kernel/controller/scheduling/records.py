@@ -26,6 +26,7 @@ from ipython1.kernel.controller.scheduling.custody import Custody
 from ipython1.kernel.controller.scheduling.prefetch import Measured
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.tasklinks import Links
+from ipython1.kernel.wire.verdicts import Verdict
 
 
 class State(IntEnum):
@@ -126,7 +127,7 @@ class Trouble:
     :ivar rejected: engines that it rejected.
     :ivar recovery: (options, payload) of the tasks to run instead, in order, when the retries are used up.
     :ivar replaced: (options, payload) of those that it was before.
-    :ivar verdict: the error that a task being aborted will end with.
+    :ivar verdict: what a task that is being stopped will end with.
     :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
     :ivar told: its client had its result from an earlier controller, which had not written it down.
     :ivar told_failed: that was a failure.
@@ -140,8 +141,7 @@ class Trouble:
     rejected: frozenset[int] = frozenset()
     recovery: list[tuple[TaskTerms, Bytes]] = field(default_factory=list)
     replaced: list[tuple[TaskTerms, Bytes]] = field(default_factory=list)
-    verdict: Error | None = None
-    final: bool = False
+    verdict: Verdict | None = None
     wanted_back: int = 0
     told: bool = False
     told_failed: bool = False
