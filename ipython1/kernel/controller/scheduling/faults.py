@@ -128,11 +128,14 @@ class Faults:
 
     # -- an engine died
 
-    def died(self, worker: WorkerRecord, now: float, reason: str, other_work: bool) -> None:
+    def died(
+        self, worker: WorkerRecord, now: float, reason: str, other_work: bool, blameless: bool
+    ) -> None:
         """An engine is gone with all it had."""
         records = list(worker.outstanding.values())
         states = [record.state for record in records]
-        guilty, suspects = self._suspects(worker, records, other_work)
+        suspected = [] if blameless else records
+        guilty, suspects = self._suspects(worker, suspected, other_work)
         for record in records:
             self._machine.detach(worker, record)
         clean: list[TaskRecord] = []

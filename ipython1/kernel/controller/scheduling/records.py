@@ -327,6 +327,7 @@ class WorkerRecord:
     :ivar doomed: why it is being killed, or "".
     :ivar away: whether it is out of reach; it keeps its tasks, and nothing is sent to it.
     :ivar known: whether it is in the journal; before, it is given nothing, as nobody would ask it for that later.
+    :ivar draining: whether it is to be given nothing more, and nothing that it has not begun is to stay there.
     :ivar stale: whether it may still run something of before it was given up once; its tasks wait for the end of that.
     """
 
@@ -339,6 +340,7 @@ class WorkerRecord:
         "custody",
         "deadline",
         "doomed",
+        "draining",
         "given",
         "guarded",
         "id",
@@ -385,12 +387,13 @@ class WorkerRecord:
         self.doomed = ""
         self.away = False
         self.known = True
+        self.draining = False
         self.stale = False
 
     @property
     def usable(self) -> bool:
         """Whether it may be given tasks."""
-        return self.known and not self.doomed and not self.away
+        return self.known and not self.doomed and not self.away and not self.draining
 
     def progressed(self, work: float, now: float) -> None:
         """Tasks that were expected to take ``work`` seconds have ended, and are not among the outstanding any more."""
