@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from ipython1.checks import is_int
+from ipython1.checks import is_int, is_number
 from ipython1.kernel.clusters.launch import command_options
 
 
@@ -19,6 +20,21 @@ def check_number(value: Any, what: str, least: int = 1) -> int:
     if not is_int(value) or value < least:
         raise ValueError(f"{what} must be at least {least}, not {value!r}")
     return value
+
+
+FINISH: Final = 10.0
+"""Seconds by default that engines have to finish what they run, before they are ended."""
+
+
+def check_seconds(value: Any, what: str) -> float:
+    """A number of seconds.
+
+    :param what: the name of the argument, for the message.
+    :raises ValueError: when it is something else, or less than 0.
+    """
+    if not is_number(value) or not 0 <= value < math.inf:
+        raise ValueError(f"{what} must be a number of seconds of 0 or more, not {value!r}")
+    return float(value)
 
 
 def addition(n: int | None, kind: str | None, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,11 +26,18 @@ from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable, use_running_loop
-from ipython1.kernel.clusters.arguments import addition, check_number, engine_id, id_list
-from ipython1.kernel.clusters.cluster import BaseCluster, connect_to
+from ipython1.kernel.clusters.arguments import (
+    FINISH,
+    addition,
+    check_number,
+    check_seconds,
+    engine_id,
+    id_list,
+)
+from ipython1.kernel.clusters.cluster import BaseCluster
 from ipython1.kernel.clusters.launch import OwnedProcess
 from ipython1.kernel.clusters.ownthread import in_own_thread
-from ipython1.kernel.clusters.status import ClusterStatus
+from ipython1.kernel.clusters.status import ClusterStatus, connect_to
 from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer
 from ipython1.kernel.launchers.clusterconfig import title_of
 
@@ -271,21 +278,25 @@ class AsyncCluster(BaseCluster):
 
         return self._call("add", check, **addition(n, kind, options))
 
-    def remove_engines(self, ids: int | Iterable[int]) -> AwaitableDeferred:
+    def remove_engines(self, ids: int | Iterable[int], finish: float = FINISH) -> AwaitableDeferred:
         """End engines.
 
         :param ids: an id, or several.
+        :param finish: as for :meth:`Cluster.remove_engines`.
         :returns: a Deferred that fires with None when they are gone.
         """
-        return self._call("remove", ids=id_list(ids))
+        check_seconds(finish, "finish")
+        return self._call("remove", ids=id_list(ids), within=finish)
 
-    def restart_engine(self, id: int) -> AwaitableDeferred:
+    def restart_engine(self, id: int, finish: float = FINISH) -> AwaitableDeferred:
         """End an engine and start it again under its id.
 
         :param id: the engine's id.
+        :param finish: as for :meth:`Cluster.restart_engine`.
         :returns: a Deferred that fires with None when it is usable.
         """
-        return self._call("restart", engine=engine_id(id))
+        check_seconds(finish, "finish")
+        return self._call("restart", engine=engine_id(id), within=finish)
 
     def restart_controller(self) -> AwaitableDeferred:
         """End the controller in good order and start it again.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -22,7 +21,14 @@ from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
-from ipython1.kernel.clusters.arguments import addition, check_number, engine_id, id_list
+from ipython1.kernel.clusters.arguments import (
+    FINISH,
+    addition,
+    check_number,
+    check_seconds,
+    engine_id,
+    id_list,
+)
 from ipython1.kernel.clusters.clusterforms import ClusterForms
 from ipython1.kernel.clusters.clusterwidget import LiveCard
 from ipython1.kernel.clusters.force import end_by_force
@@ -37,11 +43,16 @@ from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
 from ipython1.kernel.clusters.startview import start_shown
-from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
-from ipython1.kernel.host.control import BlockingControl, connect_control
+from ipython1.kernel.clusters.status import (
+    ClusterStatus,
+    connect_to,
+    read_state,
+    wait_until_gone,
+)
+from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.restorefile import RESTORE_FILE
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
-from ipython1.kernel.launchers.clusterconfig import option_of, title_of
+from ipython1.kernel.launchers.clusterconfig import title_of
 
 if TYPE_CHECKING:
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient
@@ -361,28 +372,32 @@ class Cluster(LiveCard, BaseCluster):
         self._check_started(outcome)
         return list(outcome["ids"])
 
-    def remove_engines(self, ids: int | Iterable[int]) -> None:
+    def remove_engines(self, ids: int | Iterable[int], finish: float = FINISH) -> None:
         """End engines; returns when they are gone.
 
         :param ids: an id, or several.
+        :param finish: seconds to finish what they run; a task that takes longer runs again on another engine.
         :raises TypeError: if ``ids`` is something else.
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if they end only together with others (engines of one MPI job).
         :raises ResultNotCompleted: if they are not gone after 30 s.
         """
-        self._call("remove", 120.0, ids=id_list(ids))
+        limit = check_seconds(finish, "finish") + 120.0
+        self._call("remove", limit, ids=id_list(ids), within=finish)
 
-    def restart_engine(self, id: int) -> None:
+    def restart_engine(self, id: int, finish: float = FINISH) -> None:
         """End an engine and start it again under its id; returns when it is usable.
 
         :param id: the engine's id.
+        :param finish: seconds to finish what it runs; a task that takes longer runs again on another engine.
         :raises TypeError: if ``id`` is something else.
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if an engine of this kind cannot be restarted (those of MPI and batch jobs), if it is
             removed meanwhile, or if it does not come up.
         :raises ResultNotCompleted: if it is not usable after ``start_timeout``.
         """
-        self._call("restart", None, engine=engine_id(id))
+        check_seconds(finish, "finish")
+        self._call("restart", None, engine=engine_id(id), within=finish)
 
     def restart_controller(self) -> None:
         """End the controller in good order and start it again; returns when it listens.
@@ -451,30 +466,6 @@ class Cluster(LiveCard, BaseCluster):
             return control.call(do, timeout, **arguments)
         except ResultNotCompleted as problem:
             raise self._explained(problem) from None
-
-
-def connect_to(files: ClusterFiles) -> socket.socket:
-    """A connection to the cluster of these files.
-
-    :raises ClusterError: when it does not run, or not on this host.
-    """
-    name = title_of(files.cluster_id)
-    option = option_of(files.cluster_id)
-    state = read_state(files.state)
-    if state is None:
-        raise ClusterError(
-            f"there is no {name.removeprefix('the ')} in {files.dirs.ipython_dir}; "
-            f"start one with: ipcluster -n 4{option}"
-        )
-    if not state.is_here:
-        raise ClusterError(
-            f"{name} was started on {state.host}; on that host it can be asked and stopped"
-        )
-    if not state.is_alive:
-        raise ClusterError(
-            f"{name} is gone: its ipcluster (process {state.pid}) was killed; tidy up with: ipcluster stop{option}"
-        )
-    return connect_control(state.socket)
 
 
 def _disown_in_child() -> None:

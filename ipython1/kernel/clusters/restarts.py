@@ -9,6 +9,7 @@ from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
 from ipython1.kernel.clusters.launchers import Launchers
 from ipython1.kernel.clusters.machine import ClusterMachine
+from ipython1.kernel.clusters.retirement import Retirement
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.failures import describe_failure
@@ -20,6 +21,7 @@ class Restarts:
 
     :param launchers: those of the engines.
     :param waiting: where to wait for what changes.
+    :param retirement: ends the work of engines before.
     """
 
     def __init__(
@@ -29,16 +31,19 @@ class Restarts:
         supervisor: ProcessSupervisor,
         launchers: Launchers,
         waiting: Waiting,
+        retirement: Retirement,
     ) -> None:
         self._config = config
         self._machine = machine
         self._supervisor = supervisor
         self._launchers = launchers
         self._waiting = waiting
+        self._retirement = retirement
 
-    async def restart_engine(self, engine_id: int) -> None:
+    async def restart_engine(self, engine_id: int, finish: float) -> None:
         """End an engine and start it again under its id; returns when it is usable.
 
+        :param finish: seconds that it has to finish what it runs.
         :raises ClusterError: when it was started in a way that cannot do this, or does not come up.
         """
         unit = self._machine.engines.unit_of(self._machine.engines.checked_id(engine_id))
@@ -52,12 +57,13 @@ class Restarts:
             )
         known = self._supervisor.status().get(unit.key)
         if known is None:
-            await self._launchers.of(unit).restart(
-                unit
-            )  # a batch system has it: says why it cannot
+            # A batch system has it: says why it cannot.
+            await self._launchers.of(unit).restart(unit)
             return
         self._machine.engines.check_stays(unit)
         before = known.restarts
+        await self._retirement.begin(unit.ids, finish)
+        self._machine.engines.check_stays(unit)
         self._machine.engines.forget_end(engine_id)
         await self._launchers.of(unit).restart(unit)
 

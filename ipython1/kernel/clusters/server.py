@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
+from ipython1.kernel.clusters.arguments import FINISH
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.host.controlserver import Order
@@ -74,13 +75,13 @@ class Orders:
         config = self._engines_like(self._service.config, words, directory) if words else None
         return (await self._service.add_engines(count, config)).to_json()
 
-    async def remove(self, ids: list[int]) -> Any:
+    async def remove(self, ids: list[int], within: float = FINISH) -> Any:
         """End engines."""
-        await self._service.remove_engines([int(each) for each in ids])
+        await self._service.remove_engines([int(each) for each in ids], float(within))
 
-    async def restart(self, engine: int) -> Any:
+    async def restart(self, engine: int, within: float = FINISH) -> Any:
         """End an engine and start it again."""
-        await self._service.restart_engine(int(engine))
+        await self._service.restart_engine(int(engine), float(within))
 
     async def restart_controller(self) -> Any:
         """End the controller in good order and start it again."""

@@ -27,6 +27,7 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
 )
 from ipython1.kernel.clusters import presence
+from ipython1.kernel.clusters.arguments import FINISH
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
 from ipython1.kernel.clusters.heartbeat import Heartbeat
 from ipython1.kernel.clusters.launchers import Launchers
@@ -43,6 +44,7 @@ from ipython1.kernel.clusters.machine import (
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.reachable import check_reachable, start_again
 from ipython1.kernel.clusters.restarts import Restarts
+from ipython1.kernel.clusters.retirement import Retirement
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
 from ipython1.kernel.clusters.stopping import Stopping, first_error
 from ipython1.kernel.clusters.waiting import Waiting
@@ -100,7 +102,10 @@ class ClusterService:
         context = Context(config, files, reactor, supervisor, nanny, self)
         self._launchers = Launchers(context, lambda: self._machine.engines.units)
         self._controller = self._controller_launcher(context)
-        self._restarts = Restarts(config, self._machine, supervisor, self._launchers, self._waiting)
+        self._retirement = Retirement(reactor, lambda: self._client)
+        self._restarts = Restarts(
+            config, self._machine, supervisor, self._launchers, self._waiting, self._retirement
+        )
         self._end = Stopping(reactor, supervisor, nanny, self._elsewhere, say)
         self._heartbeat = Heartbeat(reactor, nanny, self._say)
         supervisor.on_report(self._on_report)
@@ -218,16 +223,21 @@ class ClusterService:
         self._changed()
         return progress
 
-    async def remove_engines(self, ids: Iterable[int]) -> None:
-        """End engines; returns when the controller does not list them any more."""
+    async def remove_engines(self, ids: Iterable[int], finish: float = FINISH) -> None:
+        """End engines; returns when the controller does not list them any more.
+
+        :param finish: seconds that they have to finish what they run.
+        """
         chosen = list(ids)
         removal = self._machine.engines.begin_removal(chosen)
         try:
+            await self._retirement.begin(chosen, finish)
             for unit in removal.units:
                 await self._launchers.of(unit).remove(unit)
                 self._machine.unit_removed(unit.key)
         except BaseException:
             self._machine.engines.keep(removal.units)
+            await self._retirement.cancel(chosen)
             raise
         for engine_id in chosen:
             self._machine.engines.forget_end(engine_id)
@@ -240,12 +250,13 @@ class ClusterService:
         gone = set(ids)
         await self._waiting.until(lambda: not gone & set(self._machine.engines.ids), 30.0)
 
-    async def restart_engine(self, engine_id: int) -> None:
+    async def restart_engine(self, engine_id: int, finish: float = FINISH) -> None:
         """End an engine and start it again under its id; returns when it is usable.
 
+        :param finish: seconds that it has to finish what it runs.
         :raises ClusterError: when it was started in a way that cannot do this, or does not come up.
         """
-        await self._restarts.restart_engine(engine_id)
+        await self._restarts.restart_engine(engine_id, finish)
 
     async def restart_controller(self) -> None:
         """End the controller in good order and start it again; returns when it listens.

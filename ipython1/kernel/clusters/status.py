@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any, TypeVar
 from ipython1.daemon import osprocess
 from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
+from ipython1.kernel.host.control import connect_control
 from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
 from ipython1.kernel.host.processstate import ProcessState, process_state
 from ipython1.kernel.host.security import ClusterFiles
-from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.clusterconfig import option_of, title_of
 from ipython1.kernel.launchers.programs import CONTROLLER_HOST
 
 
@@ -258,3 +260,27 @@ def wait_until_gone(files: ClusterFiles, limit: float) -> None:
             )
         time.sleep(0.02)
     lock.release()
+
+
+def connect_to(files: ClusterFiles) -> socket.socket:
+    """A connection to the cluster of these files.
+
+    :raises ClusterError: when it does not run, or not on this host.
+    """
+    name = title_of(files.cluster_id)
+    option = option_of(files.cluster_id)
+    state = read_state(files.state)
+    if state is None:
+        raise ClusterError(
+            f"there is no {name.removeprefix('the ')} in {files.dirs.ipython_dir}; "
+            f"start one with: ipcluster -n 4{option}"
+        )
+    if not state.is_here:
+        raise ClusterError(
+            f"{name} was started on {state.host}; on that host it can be asked and stopped"
+        )
+    if not state.is_alive:
+        raise ClusterError(
+            f"{name} is gone: its ipcluster (process {state.pid}) was killed; tidy up with: ipcluster stop{option}"
+        )
+    return connect_control(state.socket)

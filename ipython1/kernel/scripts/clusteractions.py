@@ -12,10 +12,9 @@ from ipython1.kernel.basics.error import (
     ClusterError,
     ConnectionError,
 )
-from ipython1.kernel.clusters.cluster import connect_to
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.reachable import check_reachable
-from ipython1.kernel.clusters.status import read_state
+from ipython1.kernel.clusters.status import connect_to, read_state
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, title_of

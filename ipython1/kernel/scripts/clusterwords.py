@@ -156,3 +156,25 @@ def files_of(given: argparse.Namespace) -> ClusterFiles:
 def option_of(files: ClusterFiles) -> str:
     """Return the option that names a cluster, with a space before it; empty for the default cluster."""
     return f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
+
+
+def add_finish(parser: argparse.ArgumentParser) -> None:
+    """Add the options that limit how long engines have to finish what they run."""
+    from ipython1.kernel.clusters.arguments import FINISH
+    from ipython1.kernel.scripts import arguments
+
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--finish",
+        type=arguments.seconds,
+        default=FINISH,
+        metavar="SECONDS",
+        help=f"how long engines have to finish what they run (default {FINISH:g} s)",
+    )
+    group.add_argument(
+        "--now",
+        dest="finish",
+        action="store_const",
+        const=0.0,
+        help="end them at once, whatever they run",
+    )

@@ -12,8 +12,7 @@ from typing import Final
 from ipython1.core.texts import compress_ids, did_you_mean
 from ipython1.kernel.basics.error import ClientError, ClusterError, KernelError
 from ipython1.kernel.clusters.byhand import status_by_hand
-from ipython1.kernel.clusters.cluster import connect_to
-from ipython1.kernel.clusters.status import ClusterStatus, read_state
+from ipython1.kernel.clusters.status import ClusterStatus, connect_to, read_state
 from ipython1.kernel.host.byhand import notes_of
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.logtail import LogTail, shown_line

@@ -5,23 +5,24 @@ from __future__ import annotations
 import argparse
 
 from ipython1.kernel.clusters.byhand import status_by_hand
-from ipython1.kernel.clusters.cluster import connect_to
-from ipython1.kernel.clusters.status import read_state
+from ipython1.kernel.clusters.status import connect_to, read_state
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts.arguments import OneLineParser, engine_ids
-from ipython1.kernel.scripts.clusterwords import files_of, word_parser
+from ipython1.kernel.scripts.clusterwords import add_finish, files_of, word_parser
 from ipython1.kernel.scripts.statusaction import named_engines
 
 LIMIT = 120.0
 """Seconds that engines may take to end."""
 
 EXAMPLES = """\
-Commands that wait for them fail, and tasks go to the other engines.
+They get no more tasks, and finish what they run, within a limit; what runs longer goes to the other engines. Commands
+that wait for them then fail.
 
 examples:
   ipcluster remove 3
   ipcluster remove 0-3,7
+  ipcluster remove 3 --now
 """
 
 
@@ -31,6 +32,7 @@ def make_parser() -> OneLineParser:
     parser.add_argument(
         "ids", nargs="+", type=engine_ids, metavar="IDS", help="ids of engines, such as 3 or 0-3,7"
     )
+    add_finish(parser)
     return parser
 
 
@@ -46,7 +48,7 @@ def run(given: argparse.Namespace) -> int:
     else:
         control = BlockingControl(connect_to(files))
         try:
-            control.call("remove", LIMIT, ids=ids)
+            control.call("remove", given.finish + LIMIT, ids=ids, within=given.finish)
         finally:
             control.close()
     print(f"removed: {named_engines(ids)}")

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ClusterError, KernelError
 from ipython1.kernel.clusters.byhand import status_by_hand
-from ipython1.kernel.clusters.cluster import connect_to
-from ipython1.kernel.clusters.status import ClusterStatus, read_state
+from ipython1.kernel.clusters.status import ClusterStatus, connect_to, read_state
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.scripts.arguments import OneLineParser, engine_ids
-from ipython1.kernel.scripts.clusterwords import files_of, option_of, word_parser
+from ipython1.kernel.scripts.clusterwords import add_finish, files_of, option_of, word_parser
 from ipython1.kernel.scripts.statusaction import named_engines
 
 TEXT = """\
 A controller keeps what it has for others: engines keep their data, and calls and tasks go on. A restarted engine has
-its id, and an empty namespace.
+its id, and an empty namespace; before, it finishes what it runs, within a limit, and what runs longer goes to another
+engine if it is a task.
 
 examples:
   ipcluster restart                 the controller
@@ -48,6 +48,7 @@ def make_parser() -> OneLineParser:
         metavar="IDS",
         help="ids of engines, such as 3 or 0-3,7, or all (default: those that have ended)",
     )
+    add_finish(parser)
     return parser
 
 
@@ -75,7 +76,7 @@ def run(given: argparse.Namespace) -> int:
             print(f"the controller of {title_of(files.cluster_id)} is restarted")
             return 0
         ids = _chosen(ClusterStatus.from_json(control.call("status")), given.ids, files)
-        return _restart_engines(control, ids)
+        return _restart_engines(control, ids, given.finish)
     finally:
         control.close()
 
@@ -105,12 +106,12 @@ def _chosen(
     return lost
 
 
-def _restart_engines(control: BlockingControl, ids: Sequence[int]) -> int:
+def _restart_engines(control: BlockingControl, ids: Sequence[int], finish: float) -> int:
     """Restart engines, one after the other; a failure does not keep the others from it."""
     done = []
     for engine_id in ids:
         try:
-            control.call("restart", None, engine=engine_id)
+            control.call("restart", None, engine=engine_id, within=finish)
         except KernelError as problem:
             print(f"ipcluster: {problem}", file=sys.stderr)
         else:

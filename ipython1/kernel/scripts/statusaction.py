@@ -13,9 +13,14 @@ from typing import Any
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ResultNotCompleted
 from ipython1.kernel.clusters.byhand import status_by_hand
-from ipython1.kernel.clusters.cluster import connect_to
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
-from ipython1.kernel.clusters.status import ClusterStatus, EngineInfo, ProcessInfo, read_state
+from ipython1.kernel.clusters.status import (
+    ClusterStatus,
+    EngineInfo,
+    ProcessInfo,
+    connect_to,
+    read_state,
+)
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.logs import shown
 from ipython1.kernel.host.security import ClusterFiles

@@ -6,10 +6,9 @@ import argparse
 
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
 from ipython1.kernel.clusters.byhand import status_by_hand, stop_by_hand
-from ipython1.kernel.clusters.cluster import connect_to
 from ipython1.kernel.clusters.force import end_by_force, tidy_up
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
-from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
+from ipython1.kernel.clusters.status import ClusterStatus, connect_to, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of

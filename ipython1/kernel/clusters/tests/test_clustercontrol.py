@@ -49,7 +49,7 @@ class FakeService:
     def stop(self, grace: float | None) -> None:
         self.orders.append(("stop", grace))
 
-    async def remove_engines(self, ids: list[int]) -> None:
+    async def remove_engines(self, ids: list[int], finish: float) -> None:
         self.orders.append(("remove", ids))
         await self.answer
 

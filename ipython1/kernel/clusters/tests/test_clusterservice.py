@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
@@ -39,6 +39,7 @@ from ipython1.kernel.clusters.status import ClusterStatus, read_state, write_sta
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, MpiOptions
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.kernel.scripts.statusaction import status_lines
+from ipython1.kernel.wire.loads import ClusterLoad
 from ipython1.testing.folders import temporary_path
 
 
@@ -48,6 +49,9 @@ class FakeController:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.killed: list[Any] = []
+        self.drained: list[list[int]] = []
+        self.busy: list[Deferred[None]] = []
+        self.is_busy = False
         self._changed: list[Callable[[list[int]], None]] = []
         self._lost: list[Callable[[str], None]] = []
 
@@ -67,6 +71,22 @@ class FakeController:
     def kill(self, controller: bool = False, targets: Any = None) -> Deferred[Any]:
         self.killed.append(targets)
         return succeed(None)
+
+    def drain(self, targets: Sequence[int]) -> Deferred[None]:
+        self.drained.append(list(targets))
+        busy: Deferred[None] = Deferred()
+        self.busy.append(busy)
+        return busy if self.is_busy else succeed(None)
+
+    def undrain(self, targets: Sequence[int]) -> Deferred[None]:
+        self.drained.remove(list(targets))
+        return succeed(None)
+
+    def told_ended(self, targets: Sequence[int], reason: str) -> Deferred[None]:
+        return succeed(None)
+
+    def load(self) -> Deferred[ClusterLoad]:
+        return succeed(ClusterLoad(0, 0, 0.0, 0, 0.0, ()))
 
     def close(self) -> Deferred[Any]:
         return succeed(None)
@@ -275,6 +295,31 @@ class ChangeTests(ServiceCase):
         self.started("engine-4")
         self.controller.set_ids(0, 1, 2, 3, 4)
         self.assertEqual(self.successResultOf(result).usable, [3, 4])
+
+    def test_engines_finish_what_they_run_before_they_are_ended(self) -> None:
+        service = self.up()
+        self.controller.is_busy = True
+        removing = self.run_it(service.remove_engines([1], 5.0))
+        self.assertEqual(self.controller.drained, [[1]])
+        self.clock.advance(4.9)
+        self.assertEqual([each for each in self.sent() if isinstance(each, Signal)], [])
+        self.controller.busy[0].callback(None)
+        self.ended("engine-1", None, 15)
+        self.controller.set_ids(0)
+        self.successResultOf(removing)
+        restarting = self.run_it(service.restart_engine(0, 5.0))
+        self.clock.advance(5.1)
+        self.ended("engine-0", None, 15)
+        self.controller.set_ids()
+        self.started("engine-0")
+        self.controller.set_ids(0)
+        self.successResultOf(restarting)
+
+    def test_engines_that_cannot_be_ended_are_used_again(self) -> None:
+        service = self.up()
+        service._launchers.first.remove = lambda unit: fail(ClusterError("no"))
+        self.failureResultOf(self.run_it(service.remove_engines([1])), ClusterError)
+        self.assertEqual(self.controller.drained, [])
 
     def test_added_engines_get_the_ids_of_lost_ones_first(self) -> None:
         service = self.up()
