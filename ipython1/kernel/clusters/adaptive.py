@@ -34,9 +34,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ipython1.core.texts import compress_ids
 from ipython1.kernel.launchers.adaptation import Adaptation
-from ipython1.kernel.watching.amounts import count_text, duration_text
+from ipython1.kernel.watching.amounts import count_text, duration_text, named_engines
 from ipython1.kernel.wire.loads import ClusterLoad, EngineLoad
 
 FIRST_PAUSE: Final = 5.0
@@ -216,6 +215,7 @@ class AdaptiveMachine:
     def change(self, want: Adaptation) -> None:
         """The user asks for something else."""
         self.want = want
+        self._demand = _Demand()
         self._growth.over()
         self._removal.over()
 
@@ -251,8 +251,8 @@ class AdaptiveMachine:
         """Units could not be ended."""
         pause = self._removal.failed(now)
         ids = tuple(each for key in keys for each in self._ending.pop(key, ()))
-        text = f"engines {compress_ids(ids)} could not be ended: {reason}; the next try is in {duration_text(pause)}"
-        return [Undrain(ids), Say(text)]
+        what = f"{named_engines(ids)} could not be ended: {reason}"
+        return [Undrain(ids), Say(f"{what}; the next try is in {duration_text(pause)}")]
 
     def observed(
         self, now: float, load: ClusterLoad, seen: Sequence[UnitSeen]
@@ -293,15 +293,16 @@ class AdaptiveMachine:
 
     def _keep(self, load: ClusterLoad) -> list[Instruction]:
         """Let units stay that were to go, but are needed, in use, or hold something now."""
-        room = self.want.maximum - self._present(load)
+        present = self._present(load)
+        room, missing = self.want.maximum - present, self.want.minimum - present
         kept = []
         for key, surplus in self._retiring.items():
             unit = self._units[key]
-            fits = unit.size <= room
-            needed = fits if surplus else fits and (load.waiting or unit.busy)
-            if needed or not self._may_go(unit):
+            needed = surplus or missing > 0 or load.waiting or unit.busy
+            if (needed and unit.size <= room) or not self._may_go(unit):
                 kept.append(key)
                 room -= unit.size
+                missing -= unit.size
         return self._undrain(kept)
 
     def _may_go(self, unit: _Unit) -> bool:
@@ -317,14 +318,16 @@ class AdaptiveMachine:
         """End units that are drained."""
         todo: list[Instruction] = []
         for surplus in (True, False):
-            ready = [k for k, s in self._retiring.items() if s is surplus and self._units[k].drained]
-            why = (
-                f"more than {count_text(self.want.maximum, 'engine')}"
-                if surplus
-                else f"without work for {duration_text(self.want.idle)}"
-            )
+            ready = [
+                k for k, s in self._retiring.items() if s is surplus and self._units[k].drained
+            ]
+            why = self._too_many if surplus else f"without work for {duration_text(self.want.idle)}"
             todo += self._end(ready, "ending", why)
         return todo
+
+    @property
+    def _too_many(self) -> str:
+        return f"more than {count_text(self.want.maximum, 'engine')}"
 
     def _end(self, keys: Sequence[str], doing: str, why: str) -> list[Instruction]:
         units = [self._units[key] for key in keys]
@@ -334,8 +337,7 @@ class AdaptiveMachine:
         ids = tuple(sorted(each for unit in units for each in unit.seen.ids))
         if not ids:
             return []
-        named = f"{'engine' if len(ids) == 1 else 'engines'} {compress_ids(ids)}"
-        return [Remove(tuple(keys), ids, f"{doing} {named}: {why}")]
+        return [Remove(tuple(keys), ids, f"{doing} {named_engines(ids)}: {why}")]
 
     # -- more, and fewer
 
@@ -357,7 +359,7 @@ class AdaptiveMachine:
         if surplus > 0:
             queued = self._chosen(surplus, self._queued())
             surplus -= sum(self._units[key].size for key in queued)
-            todo = self._end(queued, "cancelling", f"more than {self.want.maximum}")
+            todo = self._end(queued, "cancelling", self._too_many)
             return todo + self._drain(self._chosen(surplus, self._spare(-1.0)), True)
         surplus = present - self.want.minimum
         if load.waiting or surplus <= 0:

@@ -210,6 +210,20 @@ class Engines:
         )
 
     @property
+    def living_units(self) -> list[Unit]:
+        """The units that have not ended for good; what waits to be started again lives."""
+        processes = self._processes()
+        return [
+            unit
+            for key, unit in self.units.items()
+            if key not in processes or processes[key].state is not State.ENDED
+        ]
+
+    def has_no_process(self, unit: Unit) -> bool:
+        """Whether a unit is no process of this cluster: a batch system has it."""
+        return unit.key not in self._processes()
+
+    @property
     def wanted(self) -> int:
         """How many engines were asked for."""
         return sum(unit.count for unit in self.units.values())

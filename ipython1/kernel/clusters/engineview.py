@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from ipython1.kernel.wire.loads import ClusterLoad
+
 
 class EnginesView(Protocol):
     """What the service needs of the controller: an asynchronous MultiEngine client."""
@@ -22,6 +24,15 @@ class EnginesView(Protocol):
 
     def on_connection_lost(self, callback: Callable[[str], None]) -> None:
         """Tell when the controller is gone."""
+
+    def load(self) -> Deferred[ClusterLoad]:
+        """How busy the controller and its engines are."""
+
+    def drain(self, targets: list[int]) -> Deferred[Any]:
+        """Give engines no more tasks; fires when they have no task and no command left."""
+
+    def undrain(self, targets: list[int]) -> Deferred[Any]:
+        """Give engines tasks again."""
 
     def kill(self, controller: bool = False, targets: Any = None) -> Deferred[Any]:
         """End engines."""

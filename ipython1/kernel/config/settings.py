@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
+from ipython1.kernel.config.adaptsettings import ADAPT, IDLE_TIMEOUT
 from ipython1.kernel.config.monitorsettings import MONITOR
 from ipython1.kernel.host.clientconfig import CLIENT
 from ipython1.kernel.host.furl import check_host, check_location
@@ -397,6 +398,7 @@ CLUSTER = Section(
         ),
         Option("n", kinds.integer(0, 1_000_000), 0, "The number of engines; 0 means one per core."),
         Option("start_timeout", _SECONDS, 60.0, "Seconds that engines may take to start."),
+        IDLE_TIMEOUT,
         Option(
             "stop_timeout",
             _SECONDS,
@@ -440,6 +442,7 @@ CLUSTER = Section(
         *_LOGGING,
     ),
     sections=(
+        ADAPT,
         Section(
             "mpi",
             "Engines started by mpiexec or mpirun.",

@@ -20,6 +20,7 @@ from ipython1.kernel.launchers.clusterconfig import (
 )
 from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts import arguments
+from ipython1.kernel.scripts.adaptoptions import adaptation, add_adapt_options
 from ipython1.kernel.scripts.applicable import check_options
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
 
@@ -116,6 +117,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="continue in the background once the engines are up",
     )
     _add_engine_options(parser)
+    add_adapt_options(parser)
     parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
@@ -276,6 +278,7 @@ def cluster_config(
             kind = "ssh"
         elif given.mpi:
             kind = "mpiexec"
+    adapt = adaptation(given, section["adapt"])
     config = ClusterConfig(
         kind=kind,
         n=_chosen(given.n, section["n"]),
@@ -294,6 +297,8 @@ def cluster_config(
         restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
         start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
         stop_timeout=section["stop_timeout"],
+        adaptation=adapt,
+        idle_timeout=_chosen(given.idle_timeout, section["idle_timeout"]),
         engine_arguments=(*section["engine_arguments"], *(given.engine_argument or ())),
         restore="" if given.restore_file else _chosen(given.restore, section["restore"]),
         restore_file=str(given.restore_file or ""),
