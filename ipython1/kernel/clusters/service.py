@@ -41,6 +41,7 @@ from ipython1.kernel.clusters.machine import (
     SaySilent,
 )
 from ipython1.kernel.clusters.progress import StartProgress
+from ipython1.kernel.clusters.reachable import check_reachable
 from ipython1.kernel.clusters.restarts import Restarts
 from ipython1.kernel.clusters.scaling import Scaling
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
@@ -204,21 +205,24 @@ class ClusterService:
 
     async def add_engines(
         self,
-        count: int,
+        count: int | None,
         config: ClusterConfig | None = None,
         *,
         requested: Callable[[], object] = lambda: None,
     ) -> StartProgress:
         """Start more engines, the first under the ids of those that were lost; gives what became of them.
 
+        :param count: how many; None for as many as the hosts have that ``config`` names, else for one.
         :param config: how they are started; None for as the first.
         :param requested: called once their start was asked for.
         """
         if self._stops:
             raise ClusterError("the cluster is being stopped")
-        if count < 1:
-            raise ClusterError(f"the number of engines to add must be at least 1, not {count}")
-        launcher = await self._launchers.ready(self.config if config is None else config)
+        config = config or self.config
+        if config not in self._launchers:
+            started_by = f"ipcluster {self.config.kind} -n {self._machine.engines.wanted}"
+            check_reachable(config, self.files, started_by)
+        launcher, count = await self._launchers.ready(config, count)
         await self._restarts.forget_lost(count)
         progress = self._machine.begin_start()
         try:

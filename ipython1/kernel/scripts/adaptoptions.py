@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from typing import Any, Final
 
 from ipython1.kernel.launchers.adaptation import MOST, Adaptation
 from ipython1.kernel.scripts import arguments
+
+_NAMES: Final = ("adapt", "adapt_duration", "adapt_idle", "adapt_drop_data")
 
 
 def add_adapt_options(parser: argparse.ArgumentParser) -> None:
@@ -60,11 +62,18 @@ def adaptation(given: argparse.Namespace, section: dict[str, Any]) -> Adaptation
             return Adaptation.checked(least, most, duration, idle, keep)
         except ValueError as problem:
             raise arguments.UsageError(f"engines cannot come and go: {problem}") from None
-    for name in ("adapt_duration", "adapt_idle", "adapt_drop_data"):
+    for name in _NAMES[1:]:
         if getattr(given, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise arguments.UsageError(f"{option} means nothing without --adapt=MIN:MAX")
     return None
+
+
+def check_not_given(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Refuse these options for engines that are added to a cluster."""
+    for name in ("idle_timeout", *_NAMES):
+        if getattr(given, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} is for a new cluster, not for its engines")
 
 
 def _chosen(value: Any, default: Any) -> Any:
