@@ -17,7 +17,7 @@ def add_adapt_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engines that come and go with the tasks")
     group.add_argument(
         "--adapt",
-        type=_range,
+        type=engine_range,
         metavar="MIN:MAX",
         help="start engines when tasks wait and end those without work, between so many engines",
     )
@@ -80,7 +80,8 @@ def _chosen(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _range(text: str) -> tuple[int, int]:
+def engine_range(text: str) -> tuple[int, int]:
+    """How many engines there are at least and at most."""
     found = re.fullmatch(r"(?:(\d+):)?(\d+)", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"must be two numbers like 0:8, not {text!r}")

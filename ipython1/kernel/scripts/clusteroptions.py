@@ -31,6 +31,7 @@ to start a cluster:
   ipcluster -n 4                    four engines on this host; Ctrl-C ends it
   ipcluster -n 4 --daemonize        the same, in the background
   ipcluster --hosts node1=4,node2=4 on hosts that you can log in to
+  ipcluster --adapt 0:8             engines that come and go with the tasks
   ipcluster mpiexec -n 4 --mpi=mpi4py
   ipcluster slurm -n 64 --queue=main --time=1:00:00
                                     also sge, pbs, lsf, and kinds that other packages add
@@ -48,6 +49,7 @@ to change it, from any shell of its host:
   ipcluster restart                 its controller; engines and clients go on
   ipcluster restart engines         those that have ended
   ipcluster remove 0-3              end these engines
+  ipcluster adapt 0:8               engines come and go with the tasks
   ipcluster stop                    end it
   ipcluster stop --force            kill all of it, even if it is stuck
 
