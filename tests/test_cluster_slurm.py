@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
+
+
+COME_AND_GO = """
+import time
+from ipython1.kernel.client import Cluster
+
+def until(condition):
+    end = time.monotonic() + 50
+    while not condition():
+        assert time.monotonic() < end, cluster.status()
+        time.sleep(0.05)
+
+def work(number):
+    import time
+    time.sleep(1)
+    return number
+
+with Cluster.attach() as cluster:
+    futures = [cluster.task().submit(work, each) for each in range(24)]
+    until(lambda: len(cluster.ids) == 8)
+    done = [each.result() for each in futures] == list(range(24))
+    until(lambda: not cluster.ids)
+    print(8, done, len(cluster.ids))
+"""
 
 
 class SlurmTests(IpclusterCase):
@@ -69,6 +94,18 @@ class SlurmTests(IpclusterCase):
         self.assertIn("the cluster is up: 8 engines of 10", text)
         process.kill()
         process.wait()
+        self.nothing_is_left()
+
+    def test_engines_come_and_go_with_the_tasks(self) -> None:
+        """From none to eight, by one job, and back to none; ten more than fit are cancelled when nothing needs them."""
+        process = self.start("slurm", "--adapt=0:8", "--adapt-idle=2", "--queue=main", "--time=5")
+        self.assertEqual(self.run_python(COME_AND_GO), "8 True 0\n")
+        until(lambda: not self.squeue())
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=LIMIT)
+        self.assertEqual(process.returncode, 0)
+        self.assertIn("ipcluster: starting 8 engines: 24 tasks wait\n", out)
+        self.assertEqual(len(re.findall("ending engines? ", out)) > 0, True, out)
         self.nothing_is_left()
 
     def test_ipcluster_stop_cancels_what_a_killed_host_left(self) -> None:

@@ -136,8 +136,8 @@ class _Unit:
         return any(each.holds for each in self.loads)
 
     @property
-    def drained(self) -> bool:
-        return not self.busy and all(each.draining for each in self.loads)
+    def draining(self) -> bool:
+        return all(each.draining for each in self.loads)
 
 
 class _Demand:
@@ -266,7 +266,7 @@ class AdaptiveMachine:
         self._demand.observed(now, load)
         needed = self._demand.engines(now, load, self.want.target_duration)
         todo = self._keep(load)
-        todo += self._finish(now)
+        todo += self._finish()
         present = self._present(load)
         wanted = max(min(needed, self.want.maximum) if load.waiting else 0, self.want.minimum)
         if present < wanted:
@@ -314,16 +314,20 @@ class AdaptiveMachine:
             del self._retiring[key]
         return [Undrain(tuple(ids))] if ids else []
 
-    def _finish(self, now: float) -> list[Instruction]:
-        """End units that are drained."""
-        todo: list[Instruction] = []
+    def _finish(self) -> list[Instruction]:
+        """End units that are drained, and drain those again of which a new controller does not know that."""
+        forgotten = [key for key in self._retiring if not self._units[key].draining]
+        ids = tuple(each for key in forgotten for each in self._units[key].seen.ids)
+        todo: list[Instruction] = [Drain(ids)] if ids else []
         for surplus in (True, False):
-            ready = [
-                k for k, s in self._retiring.items() if s is surplus and self._units[k].drained
-            ]
+            ready = [k for k, s in self._retiring.items() if s is surplus and self._may_end(k)]
             why = self._too_many if surplus else f"without work for {duration_text(self.want.idle)}"
             todo += self._end(ready, "ending", why)
         return todo
+
+    def _may_end(self, key: str) -> bool:
+        unit = self._units[key]
+        return unit.draining and not unit.busy
 
     @property
     def _too_many(self) -> str:

@@ -221,7 +221,7 @@ class Scaling:
                     self._run(self._undrain(instruction.ids))
                 case Remove():
                     self._say(instruction.why)
-                    self._run(self._remove(instruction.keys, instruction.ids))
+                    self._run(self._remove(instruction.keys))
                 case Say():
                     self._say(instruction.text)
 
@@ -248,17 +248,20 @@ class Scaling:
         if not self._over:
             self._follow(machine.start_settled(self._reactor.seconds(), failed, reason))
 
-    async def _remove(self, keys: Sequence[str], ids: Sequence[int]) -> None:
-        machine = self._machine
+    async def _remove(self, keys: Sequence[str]) -> None:
+        machine, units = self._machine, self._engines.units
         assert machine is not None
+        reason = ""
         try:
-            await self._cluster.remove_engines(ids)
+            await self._cluster.remove_engines(
+                sorted(each for key in keys if key in units for each in units[key].ids)
+            )
         except Exception as problem:
             reason = self._reason(problem)
-            if not self._over:
-                self._follow(machine.removal_failed(self._reactor.seconds(), keys, reason))
-        else:
-            machine.removed(keys)
+        left = [key for key in keys if key in units] if reason else []
+        machine.removed(key for key in keys if key not in left)
+        if left and not self._over:
+            self._follow(machine.removal_failed(self._reactor.seconds(), left, reason))
 
     async def _drain(self, ids: Sequence[int]) -> None:
         view = self._cluster.view
