@@ -11,7 +11,6 @@ from pathlib import Path
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
 
-
 COME_AND_GO = """
 import time
 from ipython1.kernel.client import Cluster
