@@ -9,14 +9,25 @@ from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, ti
 from ipython1.kernel.launchers.places import all_here
 
 
-def check_reachable(config: ClusterConfig, files: ClusterFiles, started_by: str) -> None:
+def start_again(config: ClusterConfig, n: int) -> str:
+    """Return how to start a cluster again so that its controller listens for other hosts, too.
+
+    :param config: what it was started with.
+    :param n: the number of engines that it shall have.
+    """
+    if config.owned:
+        return f"Cluster({n}, {config.kind!r}, client_ip='::')"
+    return f"ipcluster {config.kind} -n {n} --client-ip=::{option_of(config.cluster_id)}"
+
+
+def check_reachable(config: ClusterConfig, files: ClusterFiles, again: str) -> None:
     """Check that new engines can reach the controller.
 
     A controller that listens for its own host only was asked for, if not in so many words; opening it for other hosts
     is left to whoever started it.
 
     :param config: how the engines are to be started.
-    :param started_by: the command that has started the controller, with what it must be told again.
+    :param again: how to start the controller again so that they can.
     :raises ClusterError: if they cannot; with what to do.
     """
     if all_here(config):
@@ -27,5 +38,5 @@ def check_reachable(config: ClusterConfig, files: ClusterFiles, started_by: str)
     raise ClusterError(
         f"engines of kind {config.kind!r} may run on other hosts, but the controller of {title_of(files.cluster_id)} "
         f"listens at {hosts[0]}, for this host only; stop it, and start it again for other hosts, too: "
-        f"{started_by} --client-ip=::{option_of(files.cluster_id)}"
+        f"{again}"
     )

@@ -41,7 +41,7 @@ from ipython1.kernel.clusters.machine import (
     SaySilent,
 )
 from ipython1.kernel.clusters.progress import StartProgress
-from ipython1.kernel.clusters.reachable import check_reachable
+from ipython1.kernel.clusters.reachable import check_reachable, start_again
 from ipython1.kernel.clusters.restarts import Restarts
 from ipython1.kernel.clusters.scaling import Scaling
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
@@ -220,8 +220,8 @@ class ClusterService:
             raise ClusterError("the cluster is being stopped")
         config = config or self.config
         if config not in self._launchers:
-            started_by = f"ipcluster {self.config.kind} -n {self._machine.engines.wanted}"
-            check_reachable(config, self.files, started_by)
+            again = start_again(self.config, self._machine.engines.wanted)
+            check_reachable(config, self.files, again)
         launcher, count = await self._launchers.ready(config, count)
         await self._restarts.forget_lost(count)
         progress = self._machine.begin_start()

@@ -18,7 +18,7 @@ from ipython1.kernel.clusters.reachable import check_reachable
 from ipython1.kernel.clusters.status import read_state
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
-from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, title_of
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand, check_new_engines
 from ipython1.kernel.scripts.clusterstart import start
 from ipython1.kernel.scripts.statusaction import engines_text
@@ -53,7 +53,8 @@ def engines(command: ClusterCommand, argv: Sequence[str]) -> int:
             f"there is no controller in {files.dirs.ipython_dir}: {files.engine_furl.name} is missing; "
             "start a cluster with: ipcluster -n 4"
         )
-    check_reachable(config, files, "ipcontroller")
+    again = f"ipcontroller --client-ip=::{option_of(files.cluster_id)}"
+    check_reachable(config, files, again)
     return start(replace(command, config=replace(config, with_controller=False)))
 
 

@@ -298,11 +298,12 @@ def engines_like(base: ClusterConfig, words: Sequence[str], directory: str) -> C
     :param base: what the cluster was started with, which holds where the words say nothing.
     :param words: the command line of ``ipcluster engines``, which another process has sent.
     :param directory: the working directory of that process; relative paths start there.
-    :raises ClusterError: after wrong usage.
+    :raises ClusterError: after wrong usage, or if there is no such kind.
     """
     parser = make_parser(_Words)
     with contextlib.chdir(directory) if directory else contextlib.nullcontext():
         given = parser.parse_args(words)
+        _check_words(parser, given)
         # Those of the cluster are engines that it has already.
         config = changed(replace(base, n=None), given, _kind_of(given))
     check_not_given(parser, given)

@@ -64,14 +64,19 @@ def start(command: ClusterCommand, nanny: NewNanny | None = None) -> int:
         return run_cluster(config, files, connection, supervision, command.owner, additions.like)
     finally:
         wait_for_nanny(nanny.process)
-        if config.restore_file:
-            Path(config.restore_file).unlink(missing_ok=True)
         additions.remove_files()
-        if config.temporary:
-            from ipython1.kernel.clusters.launch import remove_files
+        _tidy(config, files)
 
-            # The program that would do this may have been killed.
-            remove_files(files)
+
+def _tidy(config: ClusterConfig, files: ClusterFiles) -> None:
+    """Remove the files that only a running cluster needs."""
+    if config.restore_file:
+        Path(config.restore_file).unlink(missing_ok=True)
+    if config.temporary:
+        from ipython1.kernel.clusters.launch import remove_files
+
+        # The program that would do this may have been killed.
+        remove_files(files)
 
 
 class Additions:
