@@ -20,6 +20,7 @@ from ipython1.kernel.clusters.adaptive import (
     Undrain,
     UnitSeen,
 )
+from ipython1.kernel.clusters.tests.loads import cluster_load, engine_load
 from ipython1.kernel.launchers.adaptation import Adaptation
 from ipython1.kernel.wire.loads import ClusterLoad, EngineLoad
 
@@ -29,7 +30,7 @@ def units(*ids: int, queued: bool = False) -> list[UnitSeen]:
 
 
 def engines(*ids: int, **values: object) -> tuple[EngineLoad, ...]:
-    return tuple(EngineLoad(each, **values) for each in ids)  # type: ignore[arg-type]
+    return tuple(engine_load(each, **values) for each in ids)  # type: ignore[arg-type]
 
 
 class AdaptiveCase(unittest.SynchronousTestCase):
@@ -57,25 +58,25 @@ class AdaptiveCase(unittest.SynchronousTestCase):
 
 class GrowthTests(AdaptiveCase):
     def test_one_for_each_task_of_unknown_duration_in_one_go(self) -> None:
-        todo = self.look(ClusterLoad(waiting=5))
+        todo = self.look(cluster_load(waiting=5))
         self.assertEqual(todo, [Grow(5, "starting 5 engines: 5 tasks wait")])
-        self.assertEqual(self.look(ClusterLoad(waiting=5)), [])  # they are being asked for
+        self.assertEqual(self.look(cluster_load(waiting=5)), [])  # they are being asked for
         self.machine.start_requested()
-        self.assertEqual(self.look(ClusterLoad(waiting=5), units(0, 1, 2, 3, 4)), [])
-        self.assertEqual(self.grown(ClusterLoad(waiting=6), units(0, 1, 2, 3, 4)), 1)
+        self.assertEqual(self.look(cluster_load(waiting=5), units(0, 1, 2, 3, 4)), [])
+        self.assertEqual(self.grown(cluster_load(waiting=6), units(0, 1, 2, 3, 4)), 1)
 
     def test_not_more_than_the_maximum_and_not_less_than_the_minimum(self) -> None:
-        self.assertEqual(self.grown(ClusterLoad(waiting=100)), 8)
+        self.assertEqual(self.grown(cluster_load(waiting=100)), 8)
         self.setUp()
         self.want(2, 8)
-        self.assertEqual(self.grown(ClusterLoad()), 2)
+        self.assertEqual(self.grown(cluster_load()), 2)
         self.machine.start_requested()
-        self.assertEqual(self.grown(ClusterLoad(engines=engines(0)), units(0)), 1)
+        self.assertEqual(self.grown(cluster_load(engines=engines(0)), units(0)), 1)
 
     def test_as_many_as_are_done_in_the_target_duration(self) -> None:
         self.want(0, 8, target_duration=10.0)
         busy = engines(0, tasks=1)
-        load = ClusterLoad(waiting=30, running=1, seconds=1.0, engines=busy)
+        load = cluster_load(waiting=30, running=1, seconds=1.0, engines=busy)
         self.assertEqual(self.grown(load, units(0)), 3)
         self.setUp()
         self.assertEqual(self.grown(replace(load, seconds=0.1), units(0)), 0)
@@ -83,27 +84,27 @@ class GrowthTests(AdaptiveCase):
         self.assertEqual(self.grown(replace(load, waiting=3, seconds=60.0), units(0)), 3)
 
     def test_more_when_tasks_take_longer_than_those_before(self) -> None:
-        load = ClusterLoad(waiting=99, running=1, seconds=0.1, engines=engines(0, tasks=1))
+        load = cluster_load(waiting=99, running=1, seconds=0.1, engines=engines(0, tasks=1))
         self.assertEqual(self.look(load, units(0)), [])
         self.assertEqual(self.look(load, units(0), after=0.05), [])
         self.now += 0.3
         self.assertEqual(self.grown(load, units(0)), 7)
 
     def test_not_more_while_tasks_end_as_quickly_as_those_before(self) -> None:
-        load = ClusterLoad(waiting=90, running=1, seconds=0.1, engines=engines(0, tasks=1))
+        load = cluster_load(waiting=90, running=1, seconds=0.1, engines=engines(0, tasks=1))
         for waiting in range(90, 0, -10):
             self.assertEqual(self.look(replace(load, waiting=waiting), units(0)), [])
 
     def test_engines_that_run_commands_run_no_tasks(self) -> None:
-        load = ClusterLoad(waiting=1, engines=engines(0, 1, commands=1))
+        load = cluster_load(waiting=1, engines=engines(0, 1, commands=1))
         self.assertEqual(self.grown(load, units(0, 1)), 1)
 
     def test_engines_that_others_started_count(self) -> None:
-        load = ClusterLoad(waiting=3, engines=engines(7, 8))
+        load = cluster_load(waiting=3, engines=engines(7, 8))
         self.assertEqual(self.grown(load), 1)
 
     def test_pauses_after_failures_are_longer_and_longer(self) -> None:
-        load, pause = ClusterLoad(waiting=1), FIRST_PAUSE
+        load, pause = cluster_load(waiting=1), FIRST_PAUSE
         while pause < LAST_PAUSE:
             self.assertEqual(self.grown(load), 1)
             (said,) = self.machine.start_settled(self.now, 1, "the disk is full")
@@ -123,29 +124,29 @@ class ShrinkingTests(AdaptiveCase):
     IDLE = 61.0
 
     def test_an_idle_engine_is_drained_and_then_ended(self) -> None:
-        load = ClusterLoad(engines=engines(0, idle=self.IDLE) + engines(1, idle=59.0))
+        load = cluster_load(engines=engines(0, idle=self.IDLE) + engines(1, idle=59.0))
         self.assertEqual(self.look(load, units(0, 1)), [Drain((0,))])
         self.assertEqual(self.look(load, units(0, 1)), [Drain((0,))])  # a new controller
         drained = engines(0, idle=self.IDLE, draining=True) + engines(1, idle=59.0)
-        todo = self.look(ClusterLoad(engines=drained), units(0, 1))
+        todo = self.look(cluster_load(engines=drained), units(0, 1))
         self.assertEqual(
             todo, [Remove(("engine 0",), (0,), "ending engine 0: without work for 60 s")]
         )
-        self.assertEqual(self.look(ClusterLoad(engines=drained), units(0, 1)), [])
+        self.assertEqual(self.look(cluster_load(engines=drained), units(0, 1)), [])
         self.machine.removed(["engine 0"])
-        self.assertEqual(self.look(ClusterLoad(engines=drained[1:]), units(1)), [])
+        self.assertEqual(self.look(cluster_load(engines=drained[1:]), units(1)), [])
 
     def test_the_minimum_stays(self) -> None:
         self.want(2, 8)
-        load = ClusterLoad(engines=engines(0, 1, 2, idle=self.IDLE))
+        load = cluster_load(engines=engines(0, 1, 2, idle=self.IDLE))
         self.assertEqual(self.look(load, units(0, 1, 2)), [Drain((2,))])
 
     def test_none_while_tasks_wait(self) -> None:
-        load = ClusterLoad(waiting=1, running=2, engines=engines(0, 1, idle=self.IDLE))
+        load = cluster_load(waiting=1, running=2, engines=engines(0, 1, idle=self.IDLE))
         self.assertEqual(self.look(load, units(0, 1)), [Grow(1, "starting 1 engine: 1 task waits")])
 
     def test_what_somebody_has_pushed_or_executed_keeps_an_engine(self) -> None:
-        load = ClusterLoad(engines=engines(0, 1, idle=self.IDLE, holds=True))
+        load = cluster_load(engines=engines(0, 1, idle=self.IDLE, holds=True))
         self.assertEqual(self.look(load, units(0, 1)), [])
         self.want(0, 1)
         self.assertEqual(self.look(load, units(0, 1)), [])
@@ -153,33 +154,33 @@ class ShrinkingTests(AdaptiveCase):
         self.assertEqual(self.look(load, units(0, 1)), [Drain((1, 0))])
 
     def test_what_others_started_stays(self) -> None:
-        load = ClusterLoad(engines=engines(0, 1, idle=self.IDLE))
+        load = cluster_load(engines=engines(0, 1, idle=self.IDLE))
         self.assertEqual(self.look(load, units(1)), [Drain((1,))])
 
     def test_work_that_comes_meanwhile_keeps_an_engine(self) -> None:
-        idle = ClusterLoad(engines=engines(0, idle=self.IDLE))
+        idle = cluster_load(engines=engines(0, idle=self.IDLE))
         for between in (
-            ClusterLoad(waiting=1, engines=engines(0, draining=True, idle=self.IDLE)),
-            ClusterLoad(running=1, engines=engines(0, draining=True, tasks=1)),
-            ClusterLoad(engines=engines(0, draining=True, commands=1)),
-            ClusterLoad(engines=engines(0, draining=True, holds=True, idle=self.IDLE)),
+            cluster_load(waiting=1, engines=engines(0, draining=True, idle=self.IDLE)),
+            cluster_load(running=1, engines=engines(0, draining=True, tasks=1)),
+            cluster_load(engines=engines(0, draining=True, commands=1)),
+            cluster_load(engines=engines(0, draining=True, holds=True, idle=self.IDLE)),
         ):
             self.setUp()
             self.assertEqual(self.look(idle, units(0)), [Drain((0,))])
             self.assertEqual(self.look(between, units(0)), [Undrain((0,))])
 
     def test_a_new_minimum_keeps_an_engine(self) -> None:
-        idle = ClusterLoad(engines=engines(0, idle=self.IDLE))
+        idle = cluster_load(engines=engines(0, idle=self.IDLE))
         self.assertEqual(self.look(idle, units(0)), [Drain((0,))])
         self.want(1, 8)
-        drained = ClusterLoad(engines=engines(0, idle=self.IDLE, draining=True))
+        drained = cluster_load(engines=engines(0, idle=self.IDLE, draining=True))
         self.assertEqual(self.look(drained, units(0)), [Undrain((0,))])
 
     def test_engines_that_end_together_go_together(self) -> None:
         pair = [UnitSeen("job", (0, 1))]
-        load = ClusterLoad(engines=engines(0, idle=self.IDLE) + engines(1, idle=1.0))
+        load = cluster_load(engines=engines(0, idle=self.IDLE) + engines(1, idle=1.0))
         self.assertEqual(self.look(load, pair), [])
-        load = ClusterLoad(engines=engines(0, 1, idle=self.IDLE))
+        load = cluster_load(engines=engines(0, 1, idle=self.IDLE))
         self.want(1, 8)
         self.assertEqual(self.look(load, pair), [])
         self.want(0, 8)
@@ -187,7 +188,7 @@ class ShrinkingTests(AdaptiveCase):
 
     def test_a_smaller_maximum_lets_tasks_end_first(self) -> None:
         self.want(0, 1)
-        load = ClusterLoad(waiting=5, running=2, engines=engines(0, tasks=2) + engines(1, tasks=1))
+        load = cluster_load(waiting=5, running=2, engines=engines(0, tasks=2) + engines(1, tasks=1))
         self.assertEqual(self.look(load, units(0, 1)), [Drain((1,))])
         busy = engines(0, tasks=2) + engines(1, tasks=1, draining=True)
         self.assertEqual(self.look(replace(load, engines=busy), units(0, 1)), [])
@@ -197,18 +198,18 @@ class ShrinkingTests(AdaptiveCase):
 
     def test_a_larger_maximum_keeps_them(self) -> None:
         self.want(0, 1)
-        load = ClusterLoad(running=2, engines=engines(0, tasks=1) + engines(1, tasks=1))
+        load = cluster_load(running=2, engines=engines(0, tasks=1) + engines(1, tasks=1))
         self.assertEqual(self.look(load, units(0, 1)), [Drain((1,))])
         self.want(0, 2)
         busy = engines(0, tasks=1) + engines(1, tasks=1, draining=True)
         self.assertEqual(self.look(replace(load, engines=busy), units(0, 1)), [Undrain((1,))])
 
     def test_stopping_keeps_what_is_not_ended_yet(self) -> None:
-        self.look(ClusterLoad(engines=engines(0, idle=self.IDLE)), units(0))
+        self.look(cluster_load(engines=engines(0, idle=self.IDLE)), units(0))
         self.assertEqual(self.machine.stop(), [Undrain((0,))])
 
     def test_an_engine_that_cannot_be_ended_is_used_again(self) -> None:
-        drained = ClusterLoad(engines=engines(0, idle=self.IDLE, draining=True))
+        drained = cluster_load(engines=engines(0, idle=self.IDLE, draining=True))
         self.assertEqual(self.look(drained, units(0)), [Drain((0,))])
         (remove,) = self.look(drained, units(0))
         assert isinstance(remove, Remove)
@@ -219,21 +220,21 @@ class ShrinkingTests(AdaptiveCase):
         self.assertEqual(self.look(drained, units(0), after=FIRST_PAUSE), [Drain((0,))])
 
     def test_one_that_died_meanwhile_is_forgotten(self) -> None:
-        load = ClusterLoad(engines=engines(0, idle=self.IDLE))
+        load = cluster_load(engines=engines(0, idle=self.IDLE))
         self.assertEqual(self.look(load, units(0)), [Drain((0,))])
-        self.assertEqual(self.look(ClusterLoad()), [])
+        self.assertEqual(self.look(cluster_load()), [])
         self.assertEqual(self.look(load, units(0)), [Drain((0,))])
 
 
 class QueueTests(AdaptiveCase):
     def test_what_waits_in_a_batch_queue_is_cancelled_when_nothing_needs_it(self) -> None:
         queued = units(0, 1, 2, queued=True)
-        self.assertEqual(self.grown(ClusterLoad(waiting=3)), 3)
+        self.assertEqual(self.grown(cluster_load(waiting=3)), 3)
         self.machine.start_requested()
-        self.assertEqual(self.look(ClusterLoad(waiting=3), queued, after=600.0), [])
-        self.assertEqual(self.look(ClusterLoad(), queued), [])
-        self.assertEqual(self.look(ClusterLoad(), queued, after=59.0), [])
-        todo = self.look(ClusterLoad(), queued)
+        self.assertEqual(self.look(cluster_load(waiting=3), queued, after=600.0), [])
+        self.assertEqual(self.look(cluster_load(), queued), [])
+        self.assertEqual(self.look(cluster_load(), queued, after=59.0), [])
+        todo = self.look(cluster_load(), queued)
         self.assertEqual(
             todo,
             [
@@ -247,17 +248,17 @@ class QueueTests(AdaptiveCase):
 
     def test_tasks_that_come_again_keep_it(self) -> None:
         queued = units(0, queued=True)
-        self.assertEqual(self.look(ClusterLoad(), queued), [])
-        self.assertEqual(self.look(ClusterLoad(waiting=1), queued, after=59.0), [])
-        self.assertEqual(self.look(ClusterLoad(), queued, after=30.0), [])
+        self.assertEqual(self.look(cluster_load(), queued), [])
+        self.assertEqual(self.look(cluster_load(waiting=1), queued, after=59.0), [])
+        self.assertEqual(self.look(cluster_load(), queued, after=30.0), [])
 
     def test_what_is_being_started_here_is_waited_for(self) -> None:
-        self.assertEqual(self.look(ClusterLoad(), units(0)), [])
-        self.assertEqual(self.look(ClusterLoad(), units(0), after=600.0), [])
+        self.assertEqual(self.look(cluster_load(), units(0)), [])
+        self.assertEqual(self.look(cluster_load(), units(0), after=600.0), [])
 
     def test_a_smaller_maximum_cancels_at_once_what_waits(self) -> None:
         self.want(0, 2)
-        load = ClusterLoad(waiting=9, engines=engines(0, tasks=1))
+        load = cluster_load(waiting=9, engines=engines(0, tasks=1))
         todo = self.look(load, [*units(0), *units(1, 2, queued=True)])
         self.assertEqual(
             todo, [Remove(("engine 2",), (2,), "cancelling engine 2: more than 2 engines")]
@@ -286,12 +287,12 @@ class World:
 
     def load(self) -> ClusterLoad:
         recent = self.durations[-50:]
-        return ClusterLoad(
+        return cluster_load(
             waiting=self.waiting,
             running=len(self.done_at),
             seconds=sum(recent) / len(recent) if recent else 0.0,
             engines=tuple(
-                EngineLoad(
+                engine_load(
                     each,
                     tasks=int(each in self.done_at),
                     idle=0.0 if each in self.done_at else self.now - since,

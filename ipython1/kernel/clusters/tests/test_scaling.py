@@ -13,11 +13,12 @@ from ipython1.kernel.basics.error import ClusterError, ConnectionError
 from ipython1.kernel.clusters.adapting import scaling_lines
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import ClusterStatus, ScalingInfo
+from ipython1.kernel.clusters.tests.loads import cluster_load, engine_load
 from ipython1.kernel.clusters.tests.test_clusterservice import FakeController, ServiceCase
 from ipython1.kernel.clusters.unused import Unused
 from ipython1.kernel.launchers.adaptation import Adaptation
 from ipython1.kernel.scripts.statusaction import status_lines
-from ipython1.kernel.wire.loads import ClusterLoad, EngineLoad
+from ipython1.kernel.wire.loads import ClusterLoad
 
 
 class BusyController(FakeController):
@@ -29,7 +30,7 @@ class BusyController(FakeController):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = ClusterLoad(clients=1)
+        self.now = cluster_load(clients=1)
         self.idle: dict[int, float] = {}
         self.drained: set[int] = set()
         self.away = False
@@ -39,7 +40,7 @@ class BusyController(FakeController):
         if self.away:
             return fail(ConnectionError("the controller is away"))
         engines = tuple(
-            EngineLoad(each, idle=self.idle.get(each, 0.1), draining=each in self.drained)
+            engine_load(each, idle=self.idle.get(each, 0.1), draining=each in self.drained)
             for each in self.ids
         )
         return succeed(replace(self.now, engines=engines))
@@ -75,12 +76,12 @@ class AdaptTests(ScalingCase):
     def test_engines_come_with_the_tasks_and_go_when_they_are_idle(self) -> None:
         service = self.up()
         service.scaling.adapt(Adaptation(0, 4))
-        self.controller.now = ClusterLoad(waiting=7, clients=1)
+        self.controller.now = cluster_load(waiting=7, clients=1)
         self.pass_time(1)
         self.assertEqual(self.spawned(), ["engine-2", "engine-3"])
         self.assertEqual(self.said, ["starting 2 engines: 7 tasks wait"])
         self.come(2, 3)
-        self.controller.now = ClusterLoad(clients=1)
+        self.controller.now = cluster_load(clients=1)
         self.controller.idle = {1: 61.0, 3: 62.0}
         self.pass_time(2)
         self.assertEqual(self.sent(), [Signal("engine-1", 15)])
@@ -97,7 +98,7 @@ class AdaptTests(ScalingCase):
     def test_it_is_told_in_the_status(self) -> None:
         service = self.up(idle_timeout=7200.0)
         service.scaling.adapt(Adaptation(0, 3, keep_data=False))
-        self.controller.now = ClusterLoad(waiting=3)
+        self.controller.now = cluster_load(waiting=3)
         self.pass_time(1)
         self.clock.advance(30.0)
         status = service.status()
@@ -115,7 +116,7 @@ class AdaptTests(ScalingCase):
     def test_engines_that_cannot_be_started(self) -> None:
         service = self.up()
         service.scaling.adapt(Adaptation(0, 3))
-        self.controller.now = ClusterLoad(waiting=3)
+        self.controller.now = cluster_load(waiting=3)
         self.pass_time(1)
         self.started("engine-2")
         self.ended("engine-2", 1)
@@ -137,14 +138,14 @@ class AdaptTests(ScalingCase):
         self.clock.advance(0.0)
         self.assertEqual(self.controller.drained, {0})
         service.scaling.adapt(None)
-        self.controller.now = ClusterLoad(waiting=5)
+        self.controller.now = cluster_load(waiting=5)
         self.pass_time(5)
         self.assertEqual((self.sent(), self.controller.drained), ([], set()))
 
     def test_a_controller_that_is_away(self) -> None:
         service = self.up()
         service.scaling.adapt(Adaptation(0, 4))
-        self.controller.now = ClusterLoad(waiting=5)
+        self.controller.now = cluster_load(waiting=5)
         self.controller.away = True
         self.pass_time(3)
         self.controller.lose()
@@ -162,7 +163,7 @@ class AdaptTests(ScalingCase):
         waiting = self.run_it(service.wait_for_engines(3, None))
         self.assertNoResult(waiting)
         self.failureResultOf(self.run_it(service.wait_for_engines(4, None)), ClusterError)
-        self.controller.now = ClusterLoad(waiting=3)
+        self.controller.now = cluster_load(waiting=3)
         self.pass_time(1)
         self.come(2)
         self.assertEqual(self.successResultOf(waiting), [0, 1, 2])
@@ -171,7 +172,7 @@ class AdaptTests(ScalingCase):
         service = self.up()
         service.scaling.adapt(Adaptation(0, 4))
         service.stop()
-        self.controller.now = ClusterLoad(waiting=5)
+        self.controller.now = cluster_load(waiting=5)
         self.pass_time(3)
         self.assertEqual(self.spawned(), [])
         self.assertRaises(ClusterError, service.scaling.adapt, Adaptation(0, 4))
@@ -190,7 +191,7 @@ class IdleTimeoutTests(ScalingCase):
         service = self.up(idle_timeout=10.0)
         self.pass_time(20)
         self.assertFalse(self.is_over(service))  # a client is connected
-        self.controller.now = ClusterLoad(quiet=1e9)
+        self.controller.now = cluster_load(quiet=1e9)
         self.pass_time(9)
         self.assertFalse(self.is_over(service))
         self.pass_time(2)
@@ -199,7 +200,7 @@ class IdleTimeoutTests(ScalingCase):
 
     def test_it_goes_on_by_default(self) -> None:
         service = self.up()
-        self.controller.now = ClusterLoad(quiet=1e9)
+        self.controller.now = cluster_load(quiet=1e9)
         self.pass_time(600)
         self.assertFalse(self.is_over(service))
 
@@ -207,28 +208,28 @@ class IdleTimeoutTests(ScalingCase):
 class UnusedTests(unittest.SynchronousTestCase):
     def test_what_is_use(self) -> None:
         for load in (
-            ClusterLoad(waiting=1),
-            ClusterLoad(running=1),
-            ClusterLoad(clients=1),
-            ClusterLoad(engines=(EngineLoad(0, commands=1),)),
+            cluster_load(waiting=1),
+            cluster_load(running=1),
+            cluster_load(clients=1),
+            cluster_load(engines=(engine_load(0, commands=1),)),
         ):
             unused = Unused(10.0)
-            unused.observed(0.0, ClusterLoad(quiet=99.0), False)
+            unused.observed(0.0, cluster_load(quiet=99.0), False)
             self.assertFalse(unused.observed(9.0, replace(load, quiet=99.0), False))
-            self.assertFalse(unused.observed(10.0, ClusterLoad(quiet=99.0), False))
-            self.assertTrue(unused.observed(20.0, ClusterLoad(quiet=99.0), False))
+            self.assertFalse(unused.observed(10.0, cluster_load(quiet=99.0), False))
+            self.assertTrue(unused.observed(20.0, cluster_load(quiet=99.0), False))
 
     def test_a_client_that_came_and_went_between_two_looks(self) -> None:
         unused = Unused(10.0)
-        unused.observed(0.0, ClusterLoad(quiet=99.0), False)
-        self.assertFalse(unused.observed(10.0, ClusterLoad(quiet=4.0), False))
+        unused.observed(0.0, cluster_load(quiet=99.0), False)
+        self.assertFalse(unused.observed(10.0, cluster_load(quiet=4.0), False))
         self.assertEqual(unused.seconds(10.0), 4.0)
-        self.assertTrue(unused.observed(16.0, ClusterLoad(quiet=10.0), False))
+        self.assertTrue(unused.observed(16.0, cluster_load(quiet=10.0), False))
 
     def test_engines_that_start_are_waited_for(self) -> None:
         unused = Unused(10.0)
-        self.assertFalse(unused.observed(0.0, ClusterLoad(), True))
-        self.assertFalse(unused.observed(60.0, ClusterLoad(quiet=60.0), True))
+        self.assertFalse(unused.observed(0.0, cluster_load(), True))
+        self.assertFalse(unused.observed(60.0, cluster_load(quiet=60.0), True))
 
 
 class WordsTests(unittest.SynchronousTestCase):
