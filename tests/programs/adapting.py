@@ -35,14 +35,15 @@ def work(number: int, seconds: float, log: str) -> int:
 with Cluster(n=0) as cluster:
     cluster.adapt(0, 4, idle=1)
     tc = cluster.task()
-    futures = [tc.submit(work, each, 0.3, str(LOG)) for each in range(12)]
+    executor = tc.executor()
+    futures = [executor.submit(work, each, 0.3, str(LOG)) for each in range(12)]
     until(lambda: len(cluster.ids) == 4)
     print("results", [each.result() for each in futures] == list(range(12)))
     until(lambda: not cluster.ids)
     print("from 0 to 4 to 0")
 
     # What somebody pushed stays, with its engine.
-    future = tc.submit(work, 12, 0.0, str(LOG))
+    future = executor.submit(work, 12, 0.0, str(LOG))
     until(lambda: len(cluster.ids) == 1)
     mec = cluster.multiengine()
     (holder,) = cluster.ids
