@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
@@ -43,8 +44,8 @@ class AdaptTests(IpclusterCase):
     def test_from_asyncio(self) -> None:
         self.assertEqual(self.run_python(ASYNCHRONOUS), "[0]\nNone\n")
 
-    def test_the_command_tells_what_it_does_and_ends_when_nobody_uses_it(self) -> None:
-        process = self.start("--adapt=1:2", "--idle-timeout=4")
+    def test_the_command_tells_what_it_does(self) -> None:
+        process = self.start("--adapt=1:2")
         self.assertIn("the cluster is up: 1 engine (0).\n", self.printed)
         self.assertIn(
             "  adapts to its tasks: 1 to 2 engines, one goes after 60 s without work\n",
@@ -52,8 +53,16 @@ class AdaptTests(IpclusterCase):
         )
         self.assertEqual(self.run_ipcluster("adapt", "2:3").stdout, "adapts: 2 to 3 engines\n")
         until(lambda: self.status().ids == (0, 1))
+        process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=LIMIT)
         self.assertEqual(process.returncode, 0)
         self.assertIn("ipcluster: starting 1 engine: at least 2 engines\n", out)
-        self.assertIn("ipcluster: nobody has used the cluster for 4 s, so it ends\n", out)
+        self.nothing_is_left()
+
+    def test_a_cluster_that_nobody_uses_ends(self) -> None:
+        process = self.start_program(self.command("--adapt=0:2", "--idle-timeout=1"))
+        out, _ = process.communicate(timeout=LIMIT)
+        self.assertEqual(process.returncode, 0)
+        self.assertIn("the cluster is up: no engines yet; they come with the tasks.\n", out)
+        self.assertIn("ipcluster: nobody has used the cluster for 1 s, so it ends\n", out)
         self.nothing_is_left()

@@ -33,7 +33,7 @@ def work(number: int, seconds: float, log: str) -> int:
 
 
 with Cluster(n=0) as cluster:
-    cluster.adapt(0, 4, idle=1)
+    cluster.adapt(0, 4, idle=1, target_duration=0.5)
     tc = cluster.task()
     executor = tc.executor()
     futures = [executor.submit(work, each, 0.3, str(LOG)) for each in range(12)]
@@ -52,7 +52,7 @@ with Cluster(n=0) as cluster:
     until(lambda: len(cluster.ids) == 4)
 
     # Engines that are too many end their tasks first.
-    cluster.adapt(0, 2, idle=1)
+    cluster.adapt(0, 2, idle=1, target_duration=0.5)
     until(lambda: len(cluster.ids) == 2)
     print("results", [each.result() for each in futures] == list(range(13, 21)))
     print("ran once", sorted(map(int, LOG.read_text().split())) == list(range(21)))
