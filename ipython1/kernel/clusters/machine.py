@@ -121,16 +121,28 @@ class ClusterMachine:
         self.progresses.append(progress)
         return progress
 
-    def units_started(self, progress: StartProgress, units: Sequence[Unit]) -> list[Instruction]:
-        """Everything that ``progress`` was begun for was asked for."""
-        self.engines.add(units)
+    def units_started(
+        self, progress: StartProgress, units: Sequence[Unit], ids: Sequence[int] = ()
+    ) -> list[Instruction]:
+        """Everything that ``progress`` was begun for was asked for.
+
+        :param ids: the ids that were reserved for it.
+        """
+        self.engines.add(units, ids)
         progress.add(units)
+        self._tell_ids(progress)
         progress.all_added()
         for unit in units:
             status = self._processes().get(unit.key)
             if status is not None and status.state is State.ENDED:
                 progress.unit_ended(unit.key, status.reason, status.lines)
         return self._usable_units()
+
+    def _tell_ids(self, progress: StartProgress) -> None:
+        # With a thousand engines that have their ids beforehand, this would be slow and of no use.
+        nameless = any(not unit.ids for unit in progress.units)
+        claimed = self.engines.claimed(progress.units) if nameless else ()
+        progress.ids_changed(self.engines.fresh, claimed)
 
     def end_start(self, progress: StartProgress) -> None:
         """Nobody waits for ``progress`` any more."""
@@ -206,7 +218,7 @@ class ClusterMachine:
         """The controller lists its engines."""
         self.engines.listed(ids)
         for progress in self.progresses:
-            progress.ids_changed(self.engines.fresh)
+            self._tell_ids(progress)
         return self._usable_units()
 
     def _usable_units(self) -> list[Instruction]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from zope.interface import implementer
 
+from ipython1.core.texts import compress_ids
 from ipython1.daemon.processes import ProcessSpec, ProcessStatus, State
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.pythoncommand import python_command
@@ -62,11 +63,12 @@ class MpiEngines:
         """Do nothing."""
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Start one job with a rank for each id; a rank's engine id is its number, if this id is free."""
+        """Start one job with a rank for each id; the ranks ask for these ids, in their order."""
         config = self.context.config
         program, *options = config.mpi.command
         key = self._new_key(Path(program).name)
         engine = ["ipengine", *config.common_arguments(), *config.engine_options()]
+        engine.append(f"--ids-of-ranks={compress_ids(ids)}")
         if config.mpi.use:
             engine.append(f"--mpi={config.mpi.use}")
         argv = [find_program(program), *options, "-n", str(len(ids))]
