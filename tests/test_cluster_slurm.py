@@ -27,7 +27,8 @@ def work(number):
     return number
 
 with Cluster.attach() as cluster:
-    futures = [cluster.task().submit(work, each) for each in range(24)]
+    tc = cluster.task()
+    futures = [tc.submit(work, each) for each in range(24)]
     until(lambda: len(cluster.ids) == 8)
     done = [each.result() for each in futures] == list(range(24))
     until(lambda: not cluster.ids)
@@ -96,15 +97,17 @@ class SlurmTests(IpclusterCase):
         self.nothing_is_left()
 
     def test_engines_come_and_go_with_the_tasks(self) -> None:
-        """From none to eight, by one job, and back to none; ten more than fit are cancelled when nothing needs them."""
-        process = self.start("slurm", "--adapt=0:8", "--adapt-idle=2", "--queue=main", "--time=5")
+        """From none to eight, and back to none; two that do not fit are cancelled when no task needs them any more."""
+        process = self.start("slurm", "--adapt=0:10", "--adapt-idle=2", "--queue=main", "--time=5")
         self.assertEqual(self.run_python(COME_AND_GO), "8 True 0\n")
         until(lambda: not self.squeue())
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=LIMIT)
         self.assertEqual(process.returncode, 0)
-        self.assertIn("ipcluster: starting 8 engines: 24 tasks wait\n", out)
-        self.assertEqual(len(re.findall("ending engines? ", out)) > 0, True, out)
+        started = map(int, re.findall(r"ipcluster: starting (\d+) engines?: \d+ tasks? wait", out))
+        self.assertEqual(sum(started), 10, out)
+        self.assertRegex(out, "ipcluster: cancelling engines 8-9: no task waits for them\n")
+        self.assertRegex(out, r"ipcluster: ending engines? [\d,-]+: without work for 2 s\n")
         self.nothing_is_left()
 
     def test_ipcluster_stop_cancels_what_a_killed_host_left(self) -> None:
