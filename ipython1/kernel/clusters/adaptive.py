@@ -30,7 +30,7 @@ some time, those that run take at least so long.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +41,9 @@ from ipython1.kernel.wire.loads import ClusterLoad, EngineLoad
 FIRST_PAUSE: Final = 5.0
 LAST_PAUSE: Final = 300.0
 """Seconds until the next try after engines could not be started; the pause doubles each time."""
+
+YOUNG: Final = 10.0
+"""Seconds after which an engine that ends is no failed start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,38 @@ class _Pause:
         self._next = FIRST_PAUSE
 
 
+class _Lives:
+    """How long units live, to notice those that end as soon as they are usable, again and again."""
+
+    def __init__(self) -> None:
+        self.pause = _Pause()
+        self._since: dict[str, tuple[_Unit, float]] = {}
+        self._died_at = 0.0
+
+    def observed(self, now: float, units: Mapping[str, _Unit], asked: Container[str]) -> list[int]:
+        """Take which units there are; return the ids of engines that have died young.
+
+        :param asked: those that are being ended.
+        """
+        died = []
+        for key in [key for key in self._since if key not in units]:
+            unit, since = self._since.pop(key)
+            if key not in asked and now - since < YOUNG:
+                died += unit.seen.ids
+        for key, unit in units.items():
+            if unit.usable:
+                _, since = self._since.setdefault(key, (unit, now))
+                if since > self._died_at and now - since >= YOUNG:
+                    self.pause.over()
+        if died:
+            self._died_at = now
+        return died
+
+    def forget(self, key: str) -> None:
+        """A unit was ended."""
+        self._since.pop(key, None)
+
+
 class AdaptiveMachine:
     """See the module's text.
 
@@ -205,6 +240,7 @@ class AdaptiveMachine:
         self._demand = _Demand()
         self._growth = _Pause()
         self._removal = _Pause()
+        self._lives = _Lives()
         self._starting = False
         self._retiring: dict[str, bool] = {}  # whether because there are too many
         self._ending: dict[str, tuple[int, ...]] = {}
@@ -218,6 +254,7 @@ class AdaptiveMachine:
         self._demand = _Demand()
         self._growth.over()
         self._removal.over()
+        self._lives.pause.over()
 
     def stop(self) -> list[Instruction]:
         """The user wants no more changes."""
@@ -246,6 +283,7 @@ class AdaptiveMachine:
         self._removal.over()
         for key in keys:
             self._ending.pop(key, None)
+            self._lives.forget(key)
 
     def removal_failed(self, now: float, keys: Iterable[str], reason: str) -> list[Instruction]:
         """Units could not be ended."""
@@ -262,25 +300,30 @@ class AdaptiveMachine:
         :param now: seconds of any clock that does not jump.
         :param seen: the units that can be ended; engines of no unit count, and stay.
         """
-        self._take(load, seen)
+        died = self._take(now, load, seen)
         self._demand.observed(now, load)
         needed = self._demand.engines(now, load, self.want.target_duration)
-        todo = self._keep(load)
-        todo += self._finish()
+        todo = [*died, *self._keep(load), *self._finish()]
         present = self._present(load)
         wanted = max(min(needed, self.want.maximum) if load.waiting else 0, self.want.minimum)
         if present < wanted:
             return todo + self._grow(now, wanted - present, load)
         return todo + self._shrink(now, present, load)
 
-    def _take(self, load: ClusterLoad, seen: Sequence[UnitSeen]) -> None:
+    def _take(self, now: float, load: ClusterLoad, seen: Sequence[UnitSeen]) -> list[Instruction]:
         loads = {each.id: each for each in load.engines}
         self._units = {
             each.key: _Unit(each, tuple(loads[i] for i in each.ids if i in loads)) for each in seen
         }
+        died = self._lives.observed(now, self._units, self._ending)
         for keys in (self._retiring, self._ending):
             for key in [key for key in keys if key not in self._units]:
                 del keys[key]
+        if not died:
+            return []
+        pause = duration_text(self._lives.pause.failed(now))
+        what = f"{named_engines(died)} ended within {duration_text(YOUNG)} of the start"
+        return [Say(f"{what}; others start in {pause} at the earliest")]
 
     def _present(self, load: ClusterLoad) -> int:
         """How many engines there are, with those that are coming and without those that go."""
@@ -346,7 +389,7 @@ class AdaptiveMachine:
     # -- more, and fewer
 
     def _grow(self, now: float, count: int, load: ClusterLoad) -> list[Instruction]:
-        if self._starting or now < self._growth.until:
+        if self._starting or now < max(self._growth.until, self._lives.pause.until):
             return []
         self._starting = True
         why = (

@@ -119,6 +119,31 @@ class GrowthTests(AdaptiveCase):
         self.now += FIRST_PAUSE
         self.assertEqual(self.grown(load), 1)
 
+    def test_engines_that_end_at_once_are_replaced_more_and_more_slowly(self) -> None:
+        self.want(1, 8)
+        pause = FIRST_PAUSE
+        for number in range(3):
+            self.assertEqual(self.grown(cluster_load()), 1)
+            self.machine.start_requested()
+            self.machine.start_settled(self.now, 0, "")
+            alive = cluster_load(engines=engines(number))
+            self.assertEqual(self.look(alive, units(number)), [])
+            (said,) = self.look(cluster_load())
+            assert isinstance(said, Say)
+            self.assertIn(f"engine {number} ended within 10 s of the start; others", said.text)
+            self.assertEqual(self.look(cluster_load(), after=pause - 0.5), [])
+            pause *= 2
+        self.assertEqual(self.grown(cluster_load()), 1)
+        self.machine.start_requested()
+        alive = cluster_load(engines=engines(9))
+        self.look(alive, units(9))
+        self.assertEqual(self.look(alive, units(9), after=11.0), [])
+        self.assertEqual(self.grown(cluster_load()), 1)  # that one has lived
+
+    def test_engines_that_a_new_controller_does_not_know_yet_have_not_died(self) -> None:
+        self.look(cluster_load(engines=engines(0)), units(0))
+        self.assertEqual(self.look(cluster_load(), units(0)), [])
+
 
 class ShrinkingTests(AdaptiveCase):
     IDLE = 61.0
@@ -222,7 +247,7 @@ class ShrinkingTests(AdaptiveCase):
     def test_one_that_died_meanwhile_is_forgotten(self) -> None:
         load = cluster_load(engines=engines(0, idle=self.IDLE))
         self.assertEqual(self.look(load, units(0)), [Drain((0,))])
-        self.assertEqual(self.look(cluster_load()), [])
+        self.assertEqual(self.look(cluster_load(), after=11.0), [])
         self.assertEqual(self.look(load, units(0)), [Drain((0,))])
 
 
