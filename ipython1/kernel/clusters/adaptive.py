@@ -210,7 +210,7 @@ class _Lives:
 
         :param asked: those that are being ended.
         """
-        died = []
+        died: list[int] = []
         for key in [key for key in self._since if key not in units]:
             unit, since = self._since.pop(key)
             if key not in asked and now - since < YOUNG:
