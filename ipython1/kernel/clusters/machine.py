@@ -39,7 +39,7 @@ from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.clusters.engines import Engines
 from ipython1.kernel.clusters.outage import Outage
 from ipython1.kernel.clusters.progress import StartProgress
-from ipython1.kernel.launchers.failures import describe_failure
+from ipython1.kernel.launchers.failures import describe_failure, reason_and_lines
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -135,7 +135,7 @@ class ClusterMachine:
         for unit in units:
             status = self._processes().get(unit.key)
             if status is not None and status.state is State.ENDED:
-                progress.unit_ended(unit.key, status.reason, status.lines)
+                progress.unit_ended(unit.key, *reason_and_lines(status))
         return self._usable_units()
 
     def _tell_ids(self, progress: StartProgress) -> None:
@@ -203,7 +203,7 @@ class ClusterMachine:
         if status.state is State.WAITING:
             return [Say(f"{describe_failure(status)}; restarting it")]
         if status.state is State.ENDED:
-            return self._lost(status.key, status.reason, status.lines, describe_failure(status))
+            return self._lost(status.key, *reason_and_lines(status), describe_failure(status))
         return []
 
     def _lost(self, key: str, reason: str, lines: Sequence[str], text: str) -> list[Instruction]:

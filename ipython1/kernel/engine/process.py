@@ -107,7 +107,7 @@ def set_up_mpi(name: str, code: str) -> int:
         exec(compile(code, f"<[mpi] {name}>", "exec"), namespace)
     except Exception as problem:
         raise ClientError(
-            f"cannot set up MPI with --mpi={name}: {type(problem).__name__}: {problem}; "
+            f"cannot set up MPI with --mpi={name}: {type(problem).__name__}: {' '.join(str(problem).split())}; "
             "install that package for this Python, or change the [mpi] section of ipython1.kernel.ini"
         ) from None
     rank = getattr(namespace.get("mpi"), "rank", None)

@@ -34,6 +34,10 @@ HINTS = {
 """Hints for error messages of Open MPI, by a text that the message contains."""
 
 
+TAIL = 100
+"""Last lines of a job's output among which the cause of a failure is: advice may follow it."""
+
+
 @implementer(IEngineLauncher)
 class MpiEngines:
     """Engines that are the ranks of MPI jobs."""
@@ -77,7 +81,8 @@ class MpiEngines:
             argv += ["env", *(f"{name}={value}" for name, value in config.env)]
         argv += python_command(ENGINE_MODULE, engine, python=config.python)
         log = str(self.context.files.log_file(f"{key}.log"))
-        spawn = Spawn(key, tuple(argv), log=log, env=dict(config.env), cwd=config.cwd)
+        env = dict(config.env)
+        spawn = Spawn(key, tuple(argv), log=log, env=env, cwd=config.cwd, tail=TAIL)
         self.context.supervisor.add(ProcessSpec(spawn, key, grace=config.stop_timeout))
         return [Unit(key, len(ids))]
 
