@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Final
 
-from ipython1.kernel.launchers import BUILT_IN
+from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN
 from ipython1.kernel.launchers.clusterconfig import ControllerOptions
 from ipython1.kernel.launchers.places import MPI_KINDS
 
-BATCH: Final = ("slurm", "sge", "pbs", "lsf")
 SSH: Final = ("ssh",)
 
 KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
@@ -19,13 +18,13 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "mpiexec": MPI_KINDS,
     "cluster_file": SSH,
     "ssh": SSH,
-    "batch_file": BATCH,
-    "queue": BATCH,
-    "account": BATCH,
-    "time": BATCH,
-    "batch_option": BATCH,
-    "setup": BATCH,
-    "batch_python": BATCH,
+    "batch_file": BATCH_KINDS,
+    "queue": BATCH_KINDS,
+    "account": BATCH_KINDS,
+    "time": BATCH_KINDS,
+    "batch_option": BATCH_KINDS,
+    "setup": BATCH_KINDS,
+    "batch_python": BATCH_KINDS,
     "restart_engines": ("local", *SSH),
 }
 """The kinds for which an option means something; all others mean something for all kinds."""

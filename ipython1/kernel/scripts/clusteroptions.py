@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ipython1.core.texts import did_you_mean
-from ipython1.kernel.launchers import BUILT_IN, launcher_kinds, unknown_launcher
+from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN, launcher_kinds, unknown_launcher
 from ipython1.kernel.launchers.clusterconfig import (
     BatchOptions,
     ClusterConfig,
@@ -191,7 +191,7 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
-    group = parser.add_argument_group("slurm, sge, pbs, lsf")
+    group = parser.add_argument_group(", ".join(BATCH_KINDS))
     group.add_argument(
         "--batch-file",
         type=arguments.file,
