@@ -29,6 +29,7 @@ from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
 from ipython1.kernel.clusters.status import EngineInfo, engine_info
 from ipython1.kernel.launchers.interfaces import Unit
+from ipython1.kernel.launchers.queuetexts import reasons_text
 
 MOST_AT_ONCE: Final = 100_000
 """Engines that can be started at once."""
@@ -63,6 +64,7 @@ class Engines:
         self._job_ids: dict[str, frozenset[int]] = {}
         self._ends: dict[int, EngineInfo] = {}
         self._removing: set[str] = set()
+        self._queued: dict[str, str | None] = {}
 
     # -- coming and going
 
@@ -129,6 +131,15 @@ class Engines:
         self._job_ids.pop(key, None)
         self.units.pop(key, None)
         self._removing.discard(key)
+        self._queued.pop(key, None)
+
+    def set_queued(self, key: str, reason: str | None) -> None:
+        """A unit waits in a batch system's queue.
+
+        :param reason: why; None if it has left the queue.
+        """
+        if key in self.units:
+            self._queued[key] = reason
 
     def remember_end(self, unit: Unit, reason: str, lines: Sequence[str]) -> None:
         """Why the engines of a unit have ended that is no process of this cluster."""
@@ -256,6 +267,22 @@ class Engines:
         found = (key for key, engines in self._job_ids.items() if engine_id in engines)
         return next((self.units[key] for key in found), None)
 
+    def _elsewhere_info(self, unit: Unit, engine_id: int) -> EngineInfo:
+        """What is known of an engine that a batch system has and the controller has not."""
+        reason = self._queued.get(unit.key, "")
+        if reason is None:
+            return EngineInfo(id=engine_id, state="starting")
+        return EngineInfo(id=engine_id, state="queued", reason=reason)
+
+    @property
+    def queue_text(self) -> str:
+        """How many engines wait in a queue and why, as ``3 (Resources), 1``; empty if none does."""
+        return reasons_text(
+            (reason, self.units[key].count)
+            for key, reason in self._queued.items()
+            if reason is not None
+        )
+
     def infos(self, now: float) -> list[EngineInfo]:
         """What is known of each engine, by id, at a time of the supervisor's clock."""
         processes = self._processes()
@@ -266,7 +293,7 @@ class Engines:
                 if status is not None:
                     found[engine_id] = engine_info(engine_id, status, now)
                 elif engine_id not in self.ids:
-                    found[engine_id] = EngineInfo(id=engine_id, state="queued")
+                    found[engine_id] = self._elsewhere_info(unit, engine_id)
         for engine_id in self.ids:
             found.setdefault(engine_id, EngineInfo(id=engine_id, state="running"))
         return [found[engine_id] for engine_id in sorted(found)]

@@ -39,6 +39,7 @@ from ipython1.kernel.clusters.machine import (
     Reconnect,
     Say,
     SaySilent,
+    TellEnded,
 )
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.restarts import Restarts
@@ -395,6 +396,8 @@ class ClusterService:
                     self._supervisor.mark_usable(instruction.key)
                 case Reconnect():
                     self._reactor.callLater(RECONNECT_DELAY, self._reconnect)
+                case TellEnded():
+                    self._tell_ended(instruction.ids, instruction.reason)
                 case GiveUp():
                     self._give_up(instruction.text, instruction.status)
         self._changed()
@@ -405,6 +408,14 @@ class ClusterService:
             self.finished.callback(status)
         self._waiting.end(text)
         self.stop()
+
+    def _tell_ended(self, ids: tuple[int, ...], reason: str) -> None:
+        # Looked up by name until every controller's view has it.
+        tell = getattr(self._client, "told_ended", None)
+        if tell is not None:
+            tell(list(ids), reason).addErrback(
+                lambda failure: self.log.failure("the controller cannot be told", failure)
+            )
 
     def _on_report(self, status: ProcessStatus) -> None:
         silent = "" if status.silent_since is None else ", but gives no sign of life"
@@ -446,9 +457,25 @@ class ClusterService:
         """Show a line to the user."""
         self._say(text)
 
-    def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
         """A job that is no process of ours came to its end."""
-        self._follow(self._machine.job_ended(key, reason, lines, asked))
+        self._follow(self._machine.job_ended(key, reason, lines, asked, by_system))
+
+    def unit_queued(self, key: str, reason: str) -> None:
+        """A job waits in a queue."""
+        self._machine.engines.set_queued(key, reason)
+        self._changed()
+
+    def unit_started(self, key: str) -> None:
+        """A job has left the queue."""
+        self._machine.engines.set_queued(key, None)
+        self._changed()
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        """A job was ended from outside, and is started again."""
+        self._follow(self._machine.job_comes_back(key, reason))
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
         """Have commands run at the end, also when this process is killed."""

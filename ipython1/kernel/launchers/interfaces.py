@@ -37,13 +37,32 @@ class Observer(Protocol):
         :param text: the line, without its newline.
         """
 
-    def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
         """A unit without a supervised process has ended.
 
         :param key: the unit's name.
         :param reason: why, as the end of a sentence that begins with the name.
         :param lines: the last lines of its output.
         :param asked: whether it was to end.
+        :param by_system: whether it was ended from outside (a time limit, preemption, a lost node, somebody who has
+            cancelled it), so that its tasks are not to blame.
+        """
+
+    def unit_queued(self, key: str, reason: str) -> None:
+        """A unit waits in a queue.
+
+        :param reason: why, in the batch system's words; empty if it does not say.
+        """
+
+    def unit_started(self, key: str) -> None:
+        """A unit has left the queue: its engines are starting."""
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        """A unit was ended from outside, and will be started again: its tasks are not to blame.
+
+        :param reason: why it was ended, as the end of a sentence that begins with the name.
         """
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
