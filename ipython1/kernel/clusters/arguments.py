@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ipython1.checks import is_int
+from ipython1.checks import is_int, is_number
 
 
 def check_number(value: Any, what: str, least: int = 1) -> int:
@@ -17,6 +17,15 @@ def check_number(value: Any, what: str, least: int = 1) -> int:
     if not is_int(value) or value < least:
         raise ValueError(f"{what} must be at least {least}, not {value!r}")
     return value
+
+
+def check_timeout(value: Any) -> None:
+    """Check a number of seconds, or None for no limit.
+
+    :raises ValueError: when it is something else, or below zero.
+    """
+    if value is not None and not (is_number(value) and value >= 0):
+        raise ValueError(f"timeout must be a number of seconds or None, not {value!r}")
 
 
 def engine_id(value: Any) -> int:

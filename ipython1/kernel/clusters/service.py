@@ -139,6 +139,11 @@ class ClusterService:
         return progress
 
     @property
+    def queue_text(self) -> str:
+        """How many engines wait in a queue and why; empty if none does."""
+        return self._machine.engines.queue_text
+
+    @property
     def progress(self) -> StartProgress | None:
         """How far the start, or the newest addition of engines, is."""
         return self._machine.progresses[-1] if self._machine.progresses else None

@@ -25,6 +25,9 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "batch_option": BATCH_KINDS,
     "setup": BATCH_KINDS,
     "batch_python": BATCH_KINDS,
+    "engines_per_job": BATCH_KINDS,
+    "notice": BATCH_KINDS,
+    "resubmit": BATCH_KINDS,
     "restart_engines": ("local", *SSH),
 }
 """The kinds for which an option means something; all others mean something for all kinds."""
@@ -69,7 +72,8 @@ def check_options(
 
 
 def _is_given(given: argparse.Namespace, name: str) -> bool:
-    return bool(getattr(given, name))
+    value = getattr(given, name)
+    return value is False or bool(value)
 
 
 def _flag(name: str) -> str:

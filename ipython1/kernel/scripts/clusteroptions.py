@@ -208,6 +208,23 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         "--setup", action="append", metavar="LINE", help="a shell line to run before the engine"
     )
     group.add_argument("--batch-python", metavar="FILE", help="the Python interpreter on the nodes")
+    group.add_argument(
+        "--engines-per-job",
+        type=_count,
+        metavar="N",
+        help="start N engines in each member of the job array",
+    )
+    group.add_argument(
+        "--notice",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="how long before their time limit engines finish their work and leave; 0 for never",
+    )
+    group.add_argument(
+        "--resubmit",
+        action=argparse.BooleanOptionalAction,
+        help="whether to submit engines again that the batch system has ended (default: yes)",
+    )
 
 
 def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
@@ -336,6 +353,9 @@ def _batch_options(given: argparse.Namespace, section: dict[str, Any]) -> BatchO
         options=(*section["options"], *(given.batch_option or ())),
         setup=(*section["setup"], *(given.setup or ())),
         python=_chosen(given.batch_python, section["python"]),
+        notice=_chosen(given.notice, section["notice"]),
+        resubmit=_chosen(given.resubmit, section["resubmit"]),
+        engines_per_job=_chosen(given.engines_per_job, section["engines_per_job"]),
     )
 
 

@@ -63,7 +63,7 @@ class FakeService:
 class ServerTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.service: Any = FakeService()
-        self.orders = Orders(self.service)
+        self.orders = Orders(self.service, self.clock)
         self.server = ControlServer(self.orders.all())
         self.connection = self.server.buildProtocol(None)
         self.transport = StringTransport()
