@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ipython1.core.texts import compress_ids
@@ -40,11 +40,14 @@ class Removal:
     """How engines are to be removed.
 
     :ivar units: what is to end.
-    :ivar foreign: ids of engines that this cluster did not start: the controller is to end them.
+    :ivar foreign: ids of engines that the controller is to end: this cluster did not start them, or together with
+        others that stay.
+    :ivar rest: what stays of the units of those.
     """
 
     units: tuple[Unit, ...]
     foreign: tuple[int, ...]
+    rest: tuple[Unit, ...] = ()
 
 
 class Engines:
@@ -171,10 +174,36 @@ class Engines:
             chosen = [each for each in chosen if each not in self._job_ids[key]]
             found.append(self.units[key])
         units = {each: self.unit_of(each) for each in chosen}
-        found += [unit for unit in units.values() if unit is not None]
+        rest = [
+            replace(unit, ids=left, count=len(left))
+            for unit in self.units.values()
+            if (left := tuple(each for each in unit.ids if each not in units)) not in ((), unit.ids)
+        ]
+        self._check_apart(rest, units)
+        shared = {unit.key for unit in rest}
+        whole = {unit.key: unit for unit in units.values() if unit and unit.key not in shared}
+        found += whole.values()
         self._removing.update(unit.key for unit in found)
-        foreign = [each for each, unit in units.items() if unit is None and each in self.ids]
-        return Removal(tuple(found), tuple(foreign))
+        foreign = [
+            each
+            for each, unit in units.items()
+            if (unit is None or unit.key in shared) and each in self.ids
+        ]
+        return Removal(tuple(found), tuple(foreign), tuple(rest))
+
+    def _check_apart(self, rest: Iterable[Unit], chosen: Iterable[int]) -> None:
+        for unit in rest:
+            early = set(self.units[unit.key].ids) & set(chosen) - set(self.ids)
+            if early:
+                raise ClusterError(
+                    f"the engines of {unit.key} start together: {compress_ids(early)} can be removed without "
+                    f"{compress_ids(unit.ids)} only when usable"
+                )
+
+    def shrink(self, rest: Unit) -> None:
+        """Some engines of a unit are gone, and the rest stays."""
+        if rest.key in self.units:
+            self.units[rest.key] = rest
 
     def removal_failed(self, removal: Removal) -> None:
         """What is left of the units that were to be removed stays."""
@@ -257,6 +286,27 @@ class Engines:
 
     def _ids_of_units(self) -> set[int]:
         return {each for unit in self.units.values() for each in unit.ids}
+
+    def whole_units(self, ids: Sequence[int]) -> list[Unit]:
+        """The units of these engines, for what can be done to all engines of a unit only.
+
+        :raises InvalidEngineID: when there is no such engine.
+        :raises ClusterError: when one was not started by this cluster, or shares its process with others.
+        """
+        found: dict[str, Unit] = {}
+        for each in ids:
+            unit = self.unit_of(self.checked_id(each))
+            if unit is None:
+                raise ClusterError(
+                    f"engine {each} was not started as a separate process and cannot be signalled individually"
+                )
+            others = set(unit.ids) - set(ids)
+            if others:
+                raise ClusterError(
+                    f"engine {each} shares a job with {compress_ids(others)}: they are signalled together or not at all"
+                )
+            found[unit.key] = unit
+        return list(found.values())
 
     def unit_of(self, engine_id: int) -> Unit | None:
         """The unit that was started for an engine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from ipython1.daemon import osprocess
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.host.controlserver import Order
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 
 ORDERS = (
     *("status", "started", "stop", "add", "remove", "restart", "restart_controller"),
@@ -20,15 +22,22 @@ ORDERS = (
 )
 
 
+EnginesLike = Callable[[ClusterConfig, Sequence[str], str], ClusterConfig]
+"""Gives how engines are started that are added to a cluster: from what the cluster was started with, the words of a
+command line, and the directory where relative paths in it start."""
+
+
 class Orders:
     """What can be asked of a cluster; each public coroutine is an order.
 
+    :param engines_like: see :data:`EnginesLike`.
     :param reactor: for time limits.
     """
 
-    def __init__(self, service: ClusterService, reactor: Any) -> None:
+    def __init__(self, service: ClusterService, engines_like: EnginesLike, reactor: Any) -> None:
         self._service = service
         self._reactor = reactor
+        self._engines_like = engines_like
         self._outcome: Any = None
         self._waiters: list[Deferred[Any]] = []
 
@@ -70,9 +79,13 @@ class Orders:
         """End the cluster; answered when it has begun, the connection closes when it is done."""
         self._service.stop(grace)
 
-    async def add(self, count: int) -> Any:
-        """Start more engines."""
-        return (await self._service.add_engines(int(count))).to_json()
+    async def add(self, count: int | None, words: Sequence[str] = (), directory: str = "") -> Any:
+        """Start more engines, as the first or, where ``words`` of a command line say so, in another way.
+
+        :param count: how many; None for as many as the hosts have that are named, else for one.
+        """
+        config = self._engines_like(self._service.config, words, directory) if words else None
+        return (await self._service.add_engines(count, config)).to_json()
 
     async def remove(self, ids: list[int]) -> Any:
         """End engines."""

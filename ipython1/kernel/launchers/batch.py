@@ -84,7 +84,7 @@ class BatchEngines:
                 raise ClusterError(
                     f"program {program!r} not found; start {self.kind} engines on a host that can submit jobs"
                 )
-        read_template(self.context.config.batch.template)
+        read_template(self.context.config)
 
     def default_count(self) -> int:
         """Return the configured number, by default the number of cores of this host."""
@@ -158,7 +158,7 @@ class BatchEngines:
         # Cancel by name until the id is known, as this process may be killed before then.
         self.context.observer.set_end_commands(name, [self.system.cancel_name(name)])
         try:
-            status, text = await self._run(command, script.encode())
+            status, text = await self._run(command, script.encode(errors="surrogateescape"))
         except NoAnswer:
             await self._try(self.system.cancel_name(name))
             raise
@@ -283,7 +283,7 @@ class BatchEngines:
             case Queued():
                 observer.unit_queued(key, change.reason)
             case Started():
-                observer.unit_started(key)
+                observer.unit_queued(key, None)
             case PutBack():
                 observer.unit_comes_back(key, f"was put back into the queue by {self.kind}")
                 observer.unit_queued(key, change.reason)
@@ -378,6 +378,11 @@ class BatchEngines:
         if status != 0:
             raise ClusterError(f"cannot cancel {unit.key}: {one_line(text)}")
         self._poll_soon()
+
+    def shrink(self, rest: Unit) -> None:
+        """Some engines of a member are ended by the controller; the others stay."""
+        array, index = self._member_of(rest)
+        array.members[index].unit = rest
 
     async def restart(self, unit: Unit) -> None:
         """Raise an error: a single member cannot be restarted."""

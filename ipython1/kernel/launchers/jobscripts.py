@@ -41,12 +41,12 @@ def render_script(template: str, values: dict[str, str], source: str) -> str:
     return re.sub(rf"(?<!\$)\{{({pattern})\}}", lambda match: values[match.group(1)], template)
 
 
-def read_template(path: str) -> str:
+def read_template(config: ClusterConfig) -> str:
     """Return the user's job script, or the built-in one.
 
-    :param path: the user's; empty for none.
-    :raises ClusterError: if it cannot be read, or does not start an engine.
+    :raises ClusterError: if it cannot be read, does not start an engine, or has no place for what engines need.
     """
+    path = config.batch.template
     if not path:
         return DEFAULT_SCRIPT
     try:
@@ -54,7 +54,20 @@ def read_template(path: str) -> str:
     except OSError as problem:
         raise ClusterError(f"cannot read the job script {path}: {problem.strerror}") from None
     render_script(text, dict.fromkeys(PLACEHOLDERS, ""), path)
+    if surroundings(config) and "{setup}" not in text:
+        raise ClusterError(
+            f"the job script {path} has no place for the environment and the working directory of the engines; "
+            "add a line with {setup} before the one with {engine}"
+        )
     return text
+
+
+def surroundings(config: ClusterConfig) -> list[str]:
+    """Return the lines of a job script that set an engine's environment variables and its working directory."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in config.env]
+    if config.cwd:
+        lines.append(f"cd -- {shlex.quote(config.cwd)} || exit 1")
+    return lines
 
 
 def job_script(
@@ -70,7 +83,7 @@ def job_script(
     batch = config.batch
     values = {
         "engine": member_command(system, config, units),
-        "setup": "\n".join([*system.preamble, *batch.setup]),
+        "setup": "\n".join([*system.preamble, *batch.setup, *surroundings(config)]),
         "n": str(len(units)),
         "job": name,
         "output": output,
@@ -78,12 +91,12 @@ def job_script(
         "account": batch.account,
         "time": batch.time,
     }
-    return render_script(read_template(batch.template), values, batch.template or "of this package")
+    return render_script(read_template(config), values, batch.template or "of this package")
 
 
 def member_command(system: BatchSystem, config: ClusterConfig, units: Sequence[Unit]) -> str:
     """Return the shell command that starts the engines of a member of a job array."""
-    python, notice = config.batch.python, config.batch.notice
+    python, notice = config.batch.python or config.python, config.batch.notice
     arguments = [*config.common_arguments(), *config.engine_options()]
     engine = python_command(ENGINE_MODULE, ["ipengine", *arguments], python=python)
     options = [
