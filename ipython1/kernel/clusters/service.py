@@ -173,7 +173,7 @@ class ClusterService:
         ids = self._machine.engines.reserve_ids(count)
         try:
             units = await self._launchers.start(launcher, ids)
-            self._follow(self._machine.units_started(progress, units))
+            self._follow(self._machine.units_started(progress, units, ids))
         finally:
             self._machine.engines.release_ids(ids)
 
@@ -233,7 +233,7 @@ class ClusterService:
                 await self._launchers.of(unit).remove(unit)
                 self._machine.unit_removed(unit.key)
         except BaseException:
-            self._machine.engines.removal_failed(removal)
+            self._machine.engines.keep(removal.units)
             raise
         for unit in removal.rest:
             self._machine.engines.shrink(unit)
