@@ -85,7 +85,8 @@ class SgeTests(IpclusterCase):
         process.terminate()
         assert process.stdout is not None
         self.assertRegex(
-            process.stdout.read(), r"sge engine 0 left before the end .*; submitted again as job \d+"
+            process.stdout.read(),
+            r"sge engine 0 left before the end .*; submitted again as job \d+",
         )
         self.nothing_is_left()
 
