@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,6 +28,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.clusters import presence
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
+from ipython1.kernel.clusters.enough import wait_for_engines
 from ipython1.kernel.clusters.heartbeat import Heartbeat
 from ipython1.kernel.clusters.launchers import Launchers
 from ipython1.kernel.clusters.machine import (
@@ -39,6 +40,7 @@ from ipython1.kernel.clusters.machine import (
     Reconnect,
     Say,
     SaySilent,
+    TellEnded,
 )
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.reachable import check_reachable, start_again
@@ -49,7 +51,7 @@ from ipython1.kernel.clusters.stopping import Stopping, first_error
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.interfaces import Context
+from ipython1.kernel.launchers.interfaces import Context, Unit
 from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -143,6 +145,11 @@ class ClusterService:
         self._machine.start_settled()
         self.changed()
         return progress
+
+    @property
+    def queue_text(self) -> str:
+        """How many engines wait in a queue and why; empty if none does."""
+        return self._machine.engines.queue_text
 
     @property
     def progress(self) -> StartProgress | None:
@@ -246,6 +253,9 @@ class ClusterService:
         except BaseException:
             self._machine.engines.keep(removal.units)
             raise
+        for unit in removal.rest:
+            self._machine.engines.shrink(unit)
+            self._launchers.of(unit).shrink(unit)
         for engine_id in chosen:
             self._machine.engines.forget_end(engine_id)
         if removal.foreign and self._client is not None:
@@ -273,17 +283,8 @@ class ClusterService:
 
     def signal(self, ids: Sequence[int] | None, number: int) -> None:
         """Send a signal to engines (all of them for None)."""
-        if ids is None:
-            units = list(self._machine.engines.units.values())
-        else:
-            units = []
-            for each in ids:
-                unit = self._machine.engines.unit_of(self._machine.engines.checked_id(each))
-                if unit is None:
-                    raise ClusterError(
-                        f"engine {each} was not started as a separate process and cannot be signalled individually"
-                    )
-                units.append(unit)
+        engines = self._machine.engines
+        units = list(engines.units.values()) if ids is None else engines.whole_units(ids)
         for unit in units:
             self._launchers.of(unit).signal(unit, number)
 
@@ -304,28 +305,8 @@ class ClusterService:
         :raises ClusterError: as soon as it is sure that they do not come.
         :raises ResultNotCompleted: when the time is over.
         """
-
-        machine = self._machine
-
-        def wanted() -> int:
-            return machine.engines.wanted if count is None else count
-
-        def settled() -> bool:
-            return machine.phase is not Phase.STARTING
-
-        def enough() -> bool:
-            return settled() and len(machine.engines.ids) >= wanted()
-
-        def hopeless() -> bool:
-            return settled() and not machine.more_to_come and not self.scaling.may_bring(wanted())
-
-        await self._waiting.until(lambda: enough() or hopeless(), timeout)
-        if not enough():
-            last = f"; {machine.engines.last_failure}" if machine.engines.last_failure else ""
-            raise ClusterError(
-                f"{len(machine.engines.ids)} engines are usable and no more are starting, "
-                f"so {wanted()} cannot be reached{last}"
-            )
+        may_come = self.scaling.may_bring
+        await wait_for_engines(self._machine, self._waiting, may_come, count, timeout)
         return self.ids
 
     def status(self) -> ClusterStatus:
@@ -421,6 +402,8 @@ class ClusterService:
                     self._supervisor.mark_usable(instruction.key)
                 case Reconnect():
                     self._reactor.callLater(RECONNECT_DELAY, self._reconnect)
+                case TellEnded():
+                    self._tell_ended(instruction.ids, instruction.reason)
                 case GiveUp():
                     self.give_up(instruction.text, instruction.status)
         self.changed()
@@ -432,6 +415,12 @@ class ClusterService:
             self.finished.callback(status)
         self._waiting.end(text)
         self.stop()
+
+    def _tell_ended(self, ids: tuple[int, ...], reason: str) -> None:
+        if self._client is not None:
+            self._client.told_ended(ids, reason).addErrback(
+                lambda failure: self.log.failure("the controller cannot be told", failure)
+            )
 
     def _on_report(self, status: ProcessStatus) -> None:
         silent = "" if status.silent_since is None else ", but gives no sign of life"
@@ -474,9 +463,24 @@ class ClusterService:
         """Show a line to the user."""
         self._say(text)
 
-    def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
         """A job that is no process of ours came to its end."""
-        self._follow(self._machine.job_ended(key, reason, lines, asked))
+        self._follow(self._machine.job_ended(key, reason, lines, asked, by_system))
+
+    def unit_queued(self, key: str, reason: str | None) -> None:
+        """A job waits in a queue, or has left it."""
+        self._machine.engines.set_queued(key, reason)
+        self.changed()
+
+    def unit_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> None:
+        """Some of the engines of a job have ended."""
+        self._follow(self._machine.job_shrinks(rest, ends))
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        """A job was ended from outside, and is started again."""
+        self._follow(self._machine.job_comes_back(key, reason))
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
         """Have commands run at the end, also when this process is killed."""
