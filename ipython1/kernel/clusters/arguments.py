@@ -37,6 +37,15 @@ def check_seconds(value: Any, what: str) -> float:
     return float(value)
 
 
+def check_timeout(value: Any) -> None:
+    """Check a number of seconds, or None for no limit.
+
+    :raises ValueError: when it is something else, or below zero.
+    """
+    if value is not None and not (is_number(value) and value >= 0):
+        raise ValueError(f"timeout must be a number of seconds or None, not {value!r}")
+
+
 def addition(n: int | None, kind: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a cluster is to be told to start more engines.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -31,20 +31,30 @@ from ipython1.kernel.clusters.arguments import (
     addition,
     check_number,
     check_seconds,
+    check_timeout,
     engine_id,
     id_list,
 )
 from ipython1.kernel.clusters.cluster import BaseCluster
 from ipython1.kernel.clusters.launch import OwnedProcess
+from ipython1.kernel.clusters.limits import (
+    ANSWER_LIMIT,
+    ANSWER_MARGIN,
+    REMOVE_LIMIT,
+    STOP_LIMIT,
+)
+from ipython1.kernel.clusters.outcomes import check_started, deadline
 from ipython1.kernel.clusters.ownthread import in_own_thread
+from ipython1.kernel.clusters.startview import show_line
 from ipython1.kernel.clusters.status import ClusterStatus, connect_to
-from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer
+from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer, no_answer
 from ipython1.kernel.launchers.clusterconfig import title_of
 
 
 class ControlProtocol(Protocol):
     """The asking side of the control connection.
 
+    :ivar on_event: takes the events of a cluster that is watched.
     :ivar closed: fires when the cluster is gone.
     """
 
@@ -53,6 +63,7 @@ class ControlProtocol(Protocol):
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Deferred[Any]] = {}
         self._gone = False
+        self.on_event: Callable[[dict[str, Any]], object] = lambda event: None
         self.closed: Deferred[None] = Deferred()
 
     def call(self, do: str, **arguments: Any) -> Deferred[Any]:
@@ -74,6 +85,9 @@ class ControlProtocol(Protocol):
             self.close()
 
     def _take(self, content: dict[str, Any]) -> None:
+        if "event" in content:
+            self.on_event(content)
+            return
         answer = self._waiting.pop(content.get("id", 0), None)
         if answer is None:
             return
@@ -99,7 +113,8 @@ class AsyncCluster(BaseCluster):
     """As :class:`~ipython1.kernel.cluster.Cluster`, with methods that give Deferreds; asyncio can await them, too.
 
     It takes the same arguments, and in an ``async with`` statement it is started and stopped.  The methods take the
-    arguments of the blocking ones.  They raise errors about arguments at once; every other error fails the Deferred.
+    arguments of the blocking ones, and wait as long for answers.  They raise errors about arguments at once; every
+    other error fails the Deferred.
     """
 
     _owned: OwnedProcess | None = None
@@ -108,17 +123,21 @@ class AsyncCluster(BaseCluster):
 
     # -- life
 
-    def start(self) -> AwaitableDeferred:
-        """Start it.
+    def start(self, timeout: float | None = None) -> AwaitableDeferred:
+        """Start it.  What a batch system says of its queue is shown on standard error meanwhile.
 
+        :param timeout: seconds for everything, the time in the queue included; None for no limit.
         :returns: a Deferred that fires with the cluster itself when every engine is usable or has failed, or after
-            ``start_timeout`` (60 s by default); it fails with :class:`~ipython1.kernel.error.ClusterError` if there is
-            no controller, or if no engine comes up.
+            ``start_timeout`` (60 s by default, from the first usable engine on if engines wait in a queue); it fails
+            with :class:`~ipython1.kernel.error.ClusterError` if there is no controller, or if no engine comes up, and
+            with :class:`~ipython1.kernel.error.ResultNotCompleted` if none is usable after ``timeout`` seconds.  The
+            cluster is stopped then, and its jobs are cancelled.
         """
+        check_timeout(timeout)
         use_running_loop()
-        return awaitable(self._start())
+        return awaitable(self._start(timeout))
 
-    async def _start(self) -> AsyncCluster:
+    async def _start(self, timeout: float | None) -> AsyncCluster:
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         from twisted.internet import reactor
@@ -126,8 +145,11 @@ class AsyncCluster(BaseCluster):
         owned = self._owned = self._start_process()
         self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
-            outcome = await self._control.call("started")
-            self._check_started(outcome)
+            self._control.on_event = show_line
+            await self._control.call("watch")
+            outcome = await self._control.call("started", until=deadline(timeout))
+            check_started(outcome, timeout)
+            await self._control.call("watch", on=False)
             if self.detach:
                 await self._control.call("detach")
                 owned.detach()
@@ -158,11 +180,12 @@ class AsyncCluster(BaseCluster):
         owned, self._owned = self._owned, None
         if control is not None:
             try:
-                await control.call("stop")
-                await control.closed
+                await self._limited(control.call("stop"), "stop", STOP_LIMIT)
+                await self._limited(control.closed, "its end", STOP_LIMIT)
             except ConnectionError:
                 pass  # it has ended
-            control.close()
+            finally:
+                control.close()
         if control is not None or owned is not None:
             await in_own_thread(self._wait_until_gone, owned, control is not None)
 
@@ -273,10 +296,10 @@ class AsyncCluster(BaseCluster):
         """
 
         def check(outcome: dict[str, Any]) -> list[int]:
-            self._check_started(outcome)
+            check_started(outcome)
             return list(outcome["ids"])
 
-        return self._call("add", check, **addition(n, kind, options))
+        return self._call("add", check, None, **addition(n, kind, options))
 
     def remove_engines(self, ids: int | Iterable[int], finish: float = FINISH) -> AwaitableDeferred:
         """End engines.
@@ -285,8 +308,8 @@ class AsyncCluster(BaseCluster):
         :param finish: as for :meth:`Cluster.remove_engines`.
         :returns: a Deferred that fires with None when they are gone.
         """
-        check_seconds(finish, "finish")
-        return self._call("remove", ids=id_list(ids), within=finish)
+        limit = check_seconds(finish, "finish") + REMOVE_LIMIT
+        return self._call("remove", timeout=limit, ids=id_list(ids), within=finish)
 
     def restart_engine(self, id: int, finish: float = FINISH) -> AwaitableDeferred:
         """End an engine and start it again under its id.
@@ -296,14 +319,14 @@ class AsyncCluster(BaseCluster):
         :returns: a Deferred that fires with None when it is usable.
         """
         check_seconds(finish, "finish")
-        return self._call("restart", engine=engine_id(id), within=finish)
+        return self._call("restart", timeout=None, engine=engine_id(id), within=finish)
 
     def restart_controller(self) -> AwaitableDeferred:
         """End the controller in good order and start it again.
 
         :returns: a Deferred that fires with None when it listens.
         """
-        return self._call("restart_controller")
+        return self._call("restart_controller", timeout=None)
 
     def wait_for_engines(
         self, n: int | None = None, timeout: float | None = None
@@ -318,7 +341,8 @@ class AsyncCluster(BaseCluster):
         """
         if n is not None:
             check_number(n, "n", 0)
-        return self._call("wait", count=n, seconds=timeout)
+        limit = None if timeout is None else timeout + ANSWER_MARGIN
+        return self._call("wait", timeout=limit, count=n, seconds=timeout)
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> AwaitableDeferred:
         """Send a signal to the processes of engines.
@@ -342,11 +366,30 @@ class AsyncCluster(BaseCluster):
         return self._call("logs", "\n".join, engine=chosen, lines=lines)
 
     def _call(
-        self, do: str, finish: Callable[[Any], Any] = lambda value: value, **arguments: Any
+        self,
+        do: str,
+        finish: Callable[[Any], Any] = lambda value: value,
+        timeout: float | None = ANSWER_LIMIT,
+        **arguments: Any,
     ) -> AwaitableDeferred:
         if self._control is None:
             return self._not_started()
-        return awaitable(self._control.call(do, **arguments).addCallback(finish))
+        answer = self._limited(self._control.call(do, **arguments), do, timeout)
+        return awaitable(answer.addCallback(finish))
+
+    def _limited(self, answer: Deferred[Any], do: str, timeout: float | None) -> Deferred[Any]:
+        """Let an answer fail with :class:`ResultNotCompleted` if it does not come in time."""
+        if timeout is None:
+            return answer
+        from twisted.internet import reactor
+
+        def too_late(result: Any, seconds: float) -> Any:
+            if isinstance(result, Failure) and result.check(CancelledError):
+                raise self._explained(no_answer(do))
+            return result
+
+        clock: Any = reactor
+        return answer.addTimeout(timeout, clock, too_late)
 
     def _not_started(self) -> AwaitableDeferred:
         result = AwaitableDeferred()

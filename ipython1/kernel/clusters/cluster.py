@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import warnings
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
@@ -21,11 +20,13 @@ from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
+from ipython1.kernel.clusters.adapting import CanAdapt
 from ipython1.kernel.clusters.arguments import (
     FINISH,
     addition,
     check_number,
     check_seconds,
+    check_timeout,
     engine_id,
     id_list,
 )
@@ -38,9 +39,15 @@ from ipython1.kernel.clusters.launch import (
     new_cluster_id,
     remove_files,
 )
+from ipython1.kernel.clusters.limits import (
+    ANSWER_LIMIT,
+    ANSWER_MARGIN,
+    REMOVE_LIMIT,
+    STOP_LIMIT,
+)
 from ipython1.kernel.clusters.monitorprocess import HasMonitor, Monitor
+from ipython1.kernel.clusters.outcomes import check_started, deadline
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
-from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
 from ipython1.kernel.clusters.startview import start_shown
 from ipython1.kernel.clusters.status import (
@@ -58,16 +65,10 @@ if TYPE_CHECKING:
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient
     from ipython1.kernel.clients.taskclient import TaskClient
 
-STOP_LIMIT = 60.0
-"""Seconds that a cluster may take to end."""
-
-ANSWER_MARGIN = 10.0
-"""Seconds that an answer may come later than the time that was given for the work."""
-
 _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
 
-class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
+class BaseCluster(ClusterForms, CanAdapt, HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
     detach = Setting[bool](False, yes_or_no)
@@ -131,24 +132,12 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
             write_restored(self.files, self._restore)
         return OwnedProcess(self._arguments)
 
-    def _check_started(self, outcome: dict[str, Any]) -> None:
-        """Raise or warn about engines that did not come up."""
-        failures = outcome["failures"]
-        shown = "\n".join(failure_lines(list(map(UnitFailure.from_json, failures))))
-        usable, wanted = len(outcome["ids"]), outcome["wanted"]
-        if not usable and wanted:
-            raise ClusterError(f"no engine could be started\n{shown}".rstrip())
-        if usable < wanted:
-            warnings.warn(
-                f"{usable} of {wanted} engines are usable\n{shown}".rstrip(), stacklevel=4
-            )
-
     def _wait_until_gone(self, owned: OwnedProcess | None, connected: bool) -> None:
         """Block until nothing is left of the cluster, and remove the files of one whose id was made up for it.
 
         :param owned: its ``ipcluster``, if it belongs to this process.
         :param connected: whether it has been told to stop; else there is nothing but ``owned`` to wait for.
-        :raises ResultNotCompleted: if it takes longer than :data:`STOP_LIMIT`.
+        :raises ResultNotCompleted: if it takes longer than :data:`~ipython1.kernel.clusters.limits.STOP_LIMIT`.
         """
         if owned is not None and not owned.wait(STOP_LIMIT):
             raise ResultNotCompleted(
@@ -207,15 +196,21 @@ class Cluster(LiveCard, BaseCluster):
 
     # -- life
 
-    def start(self) -> Cluster:
+    def start(self, timeout: float | None = None) -> Cluster:
         """Start it; returns when every engine is usable or has failed, or after ``start_timeout`` (60 s by default).
 
-        It warns if some of the engines are not usable then.
+        Where engines wait in the queue of a batch system, ``start_timeout`` begins with the first one that is usable.
+        What the queue says is shown meanwhile.  It warns if some of the engines are not usable in the end; those that
+        still wait in the queue join later.
 
+        :param timeout: seconds for everything, the time in the queue included; None for no limit.
         :returns: the cluster itself.
         :raises ClusterError: if it is already started, if there is no controller, or if no engine comes up; with what
             they said last.
+        :raises ResultNotCompleted: if no engine is usable after ``timeout`` seconds.  The cluster is stopped then, and
+            its jobs are cancelled.
         """
+        check_timeout(timeout)
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         owned = self._owned = self._start_process()
@@ -223,8 +218,9 @@ class Cluster(LiveCard, BaseCluster):
         _running.add(self)
         try:
             with start_shown(self._control):
-                outcome = self._control.call("started", None)
-            self._check_started(outcome)
+                limit = None if timeout is None else timeout + ANSWER_MARGIN
+                outcome = self._control.call("started", limit, until=deadline(timeout))
+            check_started(outcome, timeout)
             if self.detach:
                 self._control.call("detach")
                 owned.detach()
@@ -369,7 +365,7 @@ class Cluster(LiveCard, BaseCluster):
             hosts and the controller listens for this one only.
         """
         outcome = self._call("add", None, **addition(n, kind, options))
-        self._check_started(outcome)
+        check_started(outcome)
         return list(outcome["ids"])
 
     def remove_engines(self, ids: int | Iterable[int], finish: float = FINISH) -> None:
@@ -382,7 +378,7 @@ class Cluster(LiveCard, BaseCluster):
         :raises ClusterError: if they end only together with others (engines of one MPI job).
         :raises ResultNotCompleted: if they are not gone after 30 s.
         """
-        limit = check_seconds(finish, "finish") + 120.0
+        limit = check_seconds(finish, "finish") + REMOVE_LIMIT
         self._call("remove", limit, ids=id_list(ids), within=finish)
 
     def restart_engine(self, id: int, finish: float = FINISH) -> None:
@@ -460,7 +456,7 @@ class Cluster(LiveCard, BaseCluster):
             )
         return self._control
 
-    def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+    def _call(self, do: str, timeout: float | None = ANSWER_LIMIT, **arguments: Any) -> Any:
         control = self._check_is_started()
         try:
             return control.call(do, timeout, **arguments)

@@ -70,7 +70,7 @@ class Launchers:
 
     async def start(self, launcher: Any, ids: Sequence[int]) -> Sequence[Unit]:
         """Start engines by one of the launchers, which has its units from now on."""
-        units: Sequence[Unit] = await launcher.start(ids)
+        units: Sequence[Unit] = await launcher.start(ids) if ids else ()
         living = self._units()
         self._by_unit = {key: each for key, each in self._by_unit.items() if key in living}
         self._by_unit.update((unit.key, launcher) for unit in units)

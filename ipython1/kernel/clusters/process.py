@@ -147,7 +147,7 @@ class ClusterProcess:
             say=self._say,
             on_change=self._on_change,
         )
-        self._orders = Orders(self.service, engines_like)
+        self._orders = Orders(self.service, engines_like, reactor)
         self.server = ControlServer(self._orders.all())
         self._socket_path = files.security_file("ipcluster.sock")
         self._writing: Any = None
@@ -212,7 +212,10 @@ class ClusterProcess:
         ids = f" ({compress_ids(progress.usable)})" if usable else ""
         title = title_of(self.config.cluster_id)
         if not wanted:
-            what = f"no engines yet; to add some: ipcluster engines -n 4{option_of(self.config.cluster_id)}"
+            add = f"to add some: ipcluster engines -n 4{option_of(self.config.cluster_id)}"
+            what = (
+                f"no engines yet; {'they come with the tasks' if self.config.adaptation else add}"
+            )
         self.screen.line(f"{title} is up: {what}{share}{ids}.")
         self.screen.line("To use it, in Python:")
         self.screen.line("")
@@ -282,7 +285,8 @@ class ClusterProcess:
         progress = self.service.progress
         if progress is not None and progress.wanted:
             usable = len(progress.usable)
-            self.server.tell({"event": "progress", **progress.to_json()})
+            queue = self.service.queue_text
+            self.server.tell({"event": "progress", **progress.to_json(), "queue": queue})
             if usable != self._shown and self._owner < 0:
                 self._shown = usable
                 self.screen.passing(f"starting engines: {usable} of {progress.wanted}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -29,6 +29,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.clusters import presence
 from ipython1.kernel.clusters.arguments import FINISH
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
+from ipython1.kernel.clusters.enough import wait_for_engines
 from ipython1.kernel.clusters.heartbeat import Heartbeat
 from ipython1.kernel.clusters.launchers import Launchers
 from ipython1.kernel.clusters.machine import (
@@ -40,17 +41,19 @@ from ipython1.kernel.clusters.machine import (
     Reconnect,
     Say,
     SaySilent,
+    TellEnded,
 )
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.reachable import check_reachable, start_again
 from ipython1.kernel.clusters.restarts import Restarts
 from ipython1.kernel.clusters.retirement import Retirement
+from ipython1.kernel.clusters.scaling import Scaling
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
 from ipython1.kernel.clusters.stopping import Stopping, first_error
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.interfaces import Context
+from ipython1.kernel.launchers.interfaces import Context, Unit
 from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -108,6 +111,9 @@ class ClusterService:
         )
         self._end = Stopping(reactor, supervisor, nanny, self._elsewhere, say)
         self._heartbeat = Heartbeat(reactor, nanny, self._say)
+        self.scaling = Scaling(
+            reactor, self, self._machine.engines, self._launchers.first, config.idle_timeout
+        )
         supervisor.on_report(self._on_report)
         nanny.lost.addCallback(lambda _: self._nanny_lost())
 
@@ -125,6 +131,7 @@ class ClusterService:
         launcher = self._launchers.first
         launcher.check()
         self._controller.check()
+        self.scaling.adapt(self.config.adaptation)
         progress = self._machine.begin_start()
         count = launcher.default_count()
         prepared = Deferred.fromCoroutine(launcher.prepare())
@@ -138,10 +145,16 @@ class ClusterService:
             await first_error([prepared, controller])
             if not launcher.early:
                 await self._start_engines(progress, launcher, count)
+        self.scaling.begin()
         await self._settle(progress, launcher)
         self._machine.start_settled()
-        self._changed()
+        self.changed()
         return progress
+
+    @property
+    def queue_text(self) -> str:
+        """How many engines wait in a queue and why; empty if none does."""
+        return self._machine.engines.queue_text
 
     @property
     def progress(self) -> StartProgress | None:
@@ -193,17 +206,27 @@ class ClusterService:
     # -- what users ask
 
     @property
+    def view(self) -> EnginesView | None:
+        """The connection to the controller; None while there is none."""
+        return self._client
+
+    @property
     def ids(self) -> list[int]:
         """The engines that are usable now."""
         return list(self._machine.engines.ids)
 
     async def add_engines(
-        self, count: int | None, config: ClusterConfig | None = None
+        self,
+        count: int | None,
+        config: ClusterConfig | None = None,
+        *,
+        requested: Callable[[], object] = lambda: None,
     ) -> StartProgress:
         """Start more engines, the first under the ids of those that were lost; gives what became of them.
 
         :param count: how many; None for as many as the hosts have that ``config`` names, else for one.
         :param config: how they are started; None for as the first.
+        :param requested: called once their start was asked for.
         """
         if self._stops:
             raise ClusterError("the cluster is being stopped")
@@ -219,8 +242,9 @@ class ClusterService:
         except BaseException:
             self._machine.end_start(progress)
             raise
+        requested()
         await self._settle(progress, launcher)
-        self._changed()
+        self.changed()
         return progress
 
     async def remove_engines(self, ids: Iterable[int], finish: float = FINISH) -> None:
@@ -239,12 +263,15 @@ class ClusterService:
             self._machine.engines.keep(removal.units)
             await self._retirement.cancel(chosen)
             raise
+        for unit in removal.rest:
+            self._machine.engines.shrink(unit)
+            self._launchers.of(unit).shrink(unit)
         for engine_id in chosen:
             self._machine.engines.forget_end(engine_id)
         if removal.foreign and self._client is not None:
             await self._client.kill(targets=list(removal.foreign))
         await self._wait_gone(chosen)
-        self._changed()
+        self.changed()
 
     async def _wait_gone(self, ids: Iterable[int]) -> None:
         gone = set(ids)
@@ -267,17 +294,8 @@ class ClusterService:
 
     def signal(self, ids: Sequence[int] | None, number: int) -> None:
         """Send a signal to engines (all of them for None)."""
-        if ids is None:
-            units = list(self._machine.engines.units.values())
-        else:
-            units = []
-            for each in ids:
-                unit = self._machine.engines.unit_of(self._machine.engines.checked_id(each))
-                if unit is None:
-                    raise ClusterError(
-                        f"engine {each} was not started as a separate process and cannot be signalled individually"
-                    )
-                units.append(unit)
+        engines = self._machine.engines
+        units = list(engines.units.values()) if ids is None else engines.whole_units(ids)
         for unit in units:
             self._launchers.of(unit).signal(unit, number)
 
@@ -298,27 +316,8 @@ class ClusterService:
         :raises ClusterError: as soon as it is sure that they do not come.
         :raises ResultNotCompleted: when the time is over.
         """
-
-        machine = self._machine
-
-        def wanted() -> int:
-            return machine.engines.wanted if count is None else count
-
-        def settled() -> bool:
-            return machine.phase is not Phase.STARTING
-
-        def enough() -> bool:
-            return settled() and len(machine.engines.ids) >= wanted()
-
-        await self._waiting.until(
-            lambda: enough() or (settled() and not machine.more_to_come), timeout
-        )
-        if not enough():
-            last = f"; {machine.engines.last_failure}" if machine.engines.last_failure else ""
-            raise ClusterError(
-                f"{len(machine.engines.ids)} engines are usable and no more are starting, "
-                f"so {wanted()} cannot be reached{last}"
-            )
+        may_come = self.scaling.may_bring
+        await wait_for_engines(self._machine, self._waiting, may_come, count, timeout)
         return self.ids
 
     def status(self) -> ClusterStatus:
@@ -343,6 +342,7 @@ class ClusterService:
             engines=tuple(self._machine.engines.infos(self._reactor.seconds())),
             jobs=tuple(self._launchers.jobs()),
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
+            scaling=self.scaling.info(),
         )
 
     def _controller_info(self) -> ProcessInfo | None:
@@ -358,10 +358,11 @@ class ClusterService:
         grace = self.config.stop_timeout if grace is None else grace
         if self._stopping is None:
             self._machine.stop()
+            self.scaling.close()
             self._stopping = Deferred.fromCoroutine(self._stop(grace))
             # Not before: who waits may call this again when told.
             self._waiting.end("the cluster was stopped")
-            self._changed()
+            self.changed()
         else:
             self._end.hurry(grace)
         waiter: Deferred[None] = Deferred()
@@ -412,16 +413,25 @@ class ClusterService:
                     self._supervisor.mark_usable(instruction.key)
                 case Reconnect():
                     self._reactor.callLater(RECONNECT_DELAY, self._reconnect)
+                case TellEnded():
+                    self._tell_ended(instruction.ids, instruction.reason)
                 case GiveUp():
-                    self._give_up(instruction.text, instruction.status)
-        self._changed()
+                    self.give_up(instruction.text, instruction.status)
+        self.changed()
 
-    def _give_up(self, text: str, status: int) -> None:
+    def give_up(self, text: str, status: int) -> None:
+        """Say why the cluster does not go on, and end it with this exit status."""
         self._say(text)
         if not self.finished.called:
             self.finished.callback(status)
         self._waiting.end(text)
         self.stop()
+
+    def _tell_ended(self, ids: tuple[int, ...], reason: str) -> None:
+        if self._client is not None:
+            self._client.told_ended(ids, reason).addErrback(
+                lambda failure: self.log.failure("the controller cannot be told", failure)
+            )
 
     def _on_report(self, status: ProcessStatus) -> None:
         silent = "" if status.silent_since is None else ", but gives no sign of life"
@@ -452,7 +462,8 @@ class ClusterService:
             lambda failure: self.log.failure("cannot follow the controller", failure)
         )
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Tell everybody that :meth:`status` has changed."""
         self._supervisor.hold(self._machine.engines.in_the_way)
         self._waiting.changed()
         self._on_change()
@@ -463,9 +474,24 @@ class ClusterService:
         """Show a line to the user."""
         self._say(text)
 
-    def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
         """A job that is no process of ours came to its end."""
-        self._follow(self._machine.job_ended(key, reason, lines, asked))
+        self._follow(self._machine.job_ended(key, reason, lines, asked, by_system))
+
+    def unit_queued(self, key: str, reason: str | None) -> None:
+        """A job waits in a queue, or has left it."""
+        self._machine.engines.set_queued(key, reason)
+        self.changed()
+
+    def unit_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> None:
+        """Some of the engines of a job have ended."""
+        self._follow(self._machine.job_shrinks(rest, ends))
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        """A job was ended from outside, and is started again."""
+        self._follow(self._machine.job_comes_back(key, reason))
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
         """Have commands run at the end, also when this process is killed."""
@@ -473,8 +499,8 @@ class ClusterService:
         if not commands:
             del self._end_commands[key]
         self._nanny.send(AtEnd(tuple(c for each in self._end_commands.values() for c in each)))
-        self._changed()
+        self.changed()
 
     def jobs_changed(self) -> None:
         """The state file is to be written anew."""
-        self._changed()
+        self.changed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
+from ipython1.kernel.config.adaptsettings import ADAPT, IDLE_TIMEOUT
 from ipython1.kernel.config.logsettings import LOGGING
 from ipython1.kernel.launchers import BUILT_IN, known_kind
 
@@ -44,6 +45,7 @@ CLUSTER = Section(
             "The Python interpreter of the engines; empty means the one in use.",
         ),
         Option("start_timeout", _SECONDS, 60.0, "Seconds that engines may take to start."),
+        IDLE_TIMEOUT,
         Option(
             "stop_timeout",
             _SECONDS,
@@ -87,6 +89,7 @@ CLUSTER = Section(
         *LOGGING,
     ),
     sections=(
+        ADAPT,
         Section(
             "env",
             "Environment variables of the engines.",
@@ -145,6 +148,24 @@ CLUSTER = Section(
                     (),
                     "Shell commands to run before the engine starts.",
                     example=("module load python",),
+                ),
+                Option(
+                    "engines_per_job",
+                    kinds.integer(1, 10_000),
+                    1,
+                    "How many engines each member of the job array starts.",
+                ),
+                Option(
+                    "notice",
+                    _SECONDS,
+                    60.0,
+                    "How many seconds before their time limit engines finish their work and leave; 0 means never.",
+                ),
+                Option(
+                    "resubmit",
+                    kinds.BOOLEAN,
+                    True,
+                    "Whether to submit engines again that the batch system has ended.",
                 ),
                 Option(
                     "python",

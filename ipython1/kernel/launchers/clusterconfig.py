@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.launchers.adaptation import Adaptation
+
+NOTICE = 60.0
+"""Seconds before its time limit at which a batch job is told, by default."""
 
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 """The names of environment variables that every way of starting engines can set."""
@@ -85,6 +89,9 @@ class BatchOptions:
     :ivar options: additional options for the batch system (``--mem=4G``), without the prefix (``#SBATCH``).
     :ivar setup: shell commands to run before the engine (``module load python``).
     :ivar python: the interpreter on the nodes; empty for that of other engines.
+    :ivar notice: how many seconds before its time limit a job is told, so that its engines leave; 0 for never.
+    :ivar resubmit: whether engines are submitted again when the batch system has ended them.
+    :ivar engines_per_job: how many engines each member of the job array starts.
     """
 
     template: str = ""
@@ -94,6 +101,9 @@ class BatchOptions:
     options: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     python: str = ""
+    notice: float = NOTICE
+    resubmit: bool = True
+    engines_per_job: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,8 @@ class ClusterConfig:
     :ivar restart_engines: how many times per minute to restart an engine that died.
     :ivar start_timeout: seconds that engines may take to start; 0 for no limit.
     :ivar stop_timeout: seconds that processes may take to stop before they are killed.
+    :ivar adaptation: how the number of engines adapts to the tasks; None if it does not.
+    :ivar idle_timeout: seconds after which a cluster ends that nobody uses; 0 for never.
     :ivar engine_arguments: additional options for ``ipengine``.
     :ivar restore: source text that each engine runs before it can be used; empty for none.
     :ivar restore_file: the file by which engines are told that, or what is to be set there; empty for none.
@@ -139,6 +151,8 @@ class ClusterConfig:
     restart_engines: int = 0
     start_timeout: float = 60.0
     stop_timeout: float = 10.0
+    adaptation: Adaptation | None = None
+    idle_timeout: float = 0.0
     engine_arguments: tuple[str, ...] = ()
     restore: str = ""
     restore_file: str = ""

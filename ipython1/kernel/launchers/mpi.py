@@ -45,6 +45,7 @@ class MpiEngines:
     kind = "mpiexec"
     early = False
     waits_in_queue = False
+    together = True
 
     def __init__(self, context: Context) -> None:
         self.context = context

@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 from ipython1.core.texts import did_you_mean
 from ipython1.kernel.basics.error import ClusterError
-from ipython1.kernel.launchers import BUILT_IN, launcher_kinds, unknown_launcher
+from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN, launcher_kinds, unknown_launcher
 from ipython1.kernel.launchers.clusterconfig import VARIABLE, ClusterConfig
 from ipython1.kernel.launchers.hostlist import parse_hosts
 from ipython1.kernel.scripts import arguments
+from ipython1.kernel.scripts.adaptoptions import add_adapt_options, check_not_given
 from ipython1.kernel.scripts.applicable import check_options
 from ipython1.kernel.scripts.clusterconfigs import changed, new_cluster
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
@@ -30,6 +31,7 @@ to start a cluster:
   ipcluster -n 4                    four engines on this host; Ctrl-C ends it
   ipcluster -n 4 --daemonize        the same, in the background
   ipcluster --hosts node1=4,node2=4 on hosts that you can log in to
+  ipcluster --adapt 0:8             engines that come and go with the tasks
   ipcluster mpiexec -n 4 --mpi=mpi4py
   ipcluster slurm -n 64 --queue=main --time=1:00:00
                                     also sge, pbs, lsf, and kinds that other packages add
@@ -47,6 +49,7 @@ to change it, from any shell of its host:
   ipcluster restart                 its controller; engines and clients go on
   ipcluster restart engines         those that have ended
   ipcluster remove 0-3              end these engines
+  ipcluster adapt 0:8               engines come and go with the tasks
   ipcluster stop                    end it
   ipcluster stop --force            kill all of it, even if it is stuck
 
@@ -123,6 +126,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="continue in the background once the engines are up",
     )
     _add_engine_options(parser)
+    add_adapt_options(parser)
     parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
@@ -216,7 +220,10 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
-    group = parser.add_argument_group("slurm, sge, pbs, lsf")
+    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+
+
+def _add_batch_options(group: Any) -> None:
     group.add_argument(
         "--batch-file",
         type=arguments.file,
@@ -231,6 +238,23 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--setup", action="append", metavar="LINE", help="a shell line to run before the engine"
+    )
+    group.add_argument(
+        "--engines-per-job",
+        type=_count,
+        metavar="N",
+        help="start N engines in each member of the job array",
+    )
+    group.add_argument(
+        "--notice",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="how long before their time limit engines finish their work and leave; 0 for never",
+    )
+    group.add_argument(
+        "--resubmit",
+        action=argparse.BooleanOptionalAction,
+        help="whether to submit engines again that the batch system has ended (default: yes)",
     )
 
 
@@ -302,8 +326,16 @@ def engines_like(base: ClusterConfig, words: Sequence[str], directory: str) -> C
         _check_words(parser, given)
         # Those of the cluster are engines that it has already.
         config = changed(replace(base, n=None), given, _kind_of(given))
+    check_not_given(parser, given)
     check_options(parser, given, config)
     return config
+
+
+def _count(text: str) -> int:
+    number = arguments.whole_number(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be at least 1, not 0")
+    return number
 
 
 def _source(text: str) -> str:
