@@ -29,6 +29,33 @@ seen = [os.environ.get("TEST_VALUE"), os.environ.get("TEST_PYTHON"), os.getcwd()
 ''')
 """
 
+SEVERAL = """
+from concurrent.futures import ThreadPoolExecutor
+
+def together(*calls):
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.exception() or future.result() for future in [pool.submit(*call) for call in calls]]
+
+def without():
+    return cluster.add_engines(1, cwd="/no/such")
+
+def others():
+    return Cluster.attach().add_engines(1)  # as another program does
+
+*added, failed, one = together(
+    (cluster.add_engines, 2), (cluster.add_engines, 2), (without,), (others,)
+)
+ids = sorted(id for each in (*added, one) for id in each)
+assert "engine" in str(failed) and "/no/such does not exist" in str(failed), failed
+assert len(set(ids)) == 5 and cluster.ids == [0, *ids], (ids, cluster.ids)
+a, b = ids[:2]
+assert together(*[(cluster.restart_engine, each) for each in (a, a, b)]) == [None] * 3
+assert cluster.ids == [0, *ids]
+assert together(*[(cluster.remove_engines, each) for each in (a, [a, b], b)]) == [None] * 3
+assert cluster.ids == [0, *ids[2:]], cluster.ids
+print("all is well")
+"""
+
 VALUE = "two  words, 'single' and \"double\" $HOME `x` \\ \u00e9\u4e16\nand a second line"
 
 
@@ -136,8 +163,12 @@ print(cluster.add_engines(1), cluster.add_engines(1, "slurm"))
         )
         self.assertEqual(printed, "1\n[2, 4]\n[0] [1]\n")
 
-    def test_what_goes_wrong_is_told(self) -> None:
+    def test_on_one_host(self) -> None:
         self.start("-n", "1")
+        self.check_what_goes_wrong()
+        self.assertEqual(self.ask(SEVERAL), "all is well\n")
+
+    def check_what_goes_wrong(self) -> None:
         error = self.run_ipcluster("engines", "slurm", "-n", "2", status=1).stderr
         self.assertRegex(
             error,
