@@ -146,8 +146,10 @@ class AsyncCluster(BaseCluster):
         self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
             self._control.on_event = show_line
-            await self._control.call("watch")
-            outcome = await self._control.call("started", until=deadline(timeout))
+            self._control.call("watch").addErrback(lambda failure: None)
+            limit = None if timeout is None else timeout + ANSWER_MARGIN
+            starting = self._control.call("started", until=deadline(timeout))
+            outcome = await self._limited(starting, "started", limit)
             check_started(outcome, timeout)
             await self._control.call("watch", on=False)
             if self.detach:

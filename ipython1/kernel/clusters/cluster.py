@@ -217,8 +217,8 @@ class Cluster(LiveCard, BaseCluster):
         self._control = BlockingControl(owned.connection)
         _running.add(self)
         try:
-            with start_shown(self._control):
-                limit = None if timeout is None else timeout + ANSWER_MARGIN
+            limit = None if timeout is None else timeout + ANSWER_MARGIN
+            with start_shown(self._control, limit):
                 outcome = self._control.call("started", limit, until=deadline(timeout))
             check_started(outcome, timeout)
             if self.detach:
@@ -376,7 +376,7 @@ class Cluster(LiveCard, BaseCluster):
         :raises TypeError: if ``ids`` is something else.
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if they end only together with others (engines of one MPI job).
-        :raises ResultNotCompleted: if they are not gone after 30 s.
+        :raises ResultNotCompleted: if they are not gone after 90 s.
         """
         limit = check_seconds(finish, "finish") + REMOVE_LIMIT
         self._call("remove", limit, ids=id_list(ids), within=finish)
