@@ -20,13 +20,12 @@ from zope.interface import implementer
 from ipython1.daemon.children import tail
 from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.launchers.batchsystems import (
     DEFAULT_SCRIPT,
     PLACEHOLDERS,
     BatchSystem,
     Command,
-    Lsf,
-    Pbs,
     Sge,
     Slurm,
     TaskState,
@@ -93,6 +92,7 @@ class BatchEngines:
                 raise ClusterError(
                     f"program {program!r} not found; start {self.kind} engines on a host that can submit jobs"
                 )
+        self.system.check(self.context.config.batch)
         self._template()
 
     def default_count(self) -> int:
@@ -109,23 +109,28 @@ class BatchEngines:
         count = len(ids)
         # Members need consecutive ids, so if there are gaps, use ids above all existing ones.
         first_id = ids[0] if list(ids) == list(range(ids[0], ids[0] + count)) else ids[-1] + 1
-        name = job_name(self.context.files.cluster_id)
+        name = job_name(self.context.files.cluster_id, self.system.name_limit)
         stem = self.context.files.log_file(f"ipengine-{self.kind}").name
-        if "^" in self.system.output_pattern("", stem):
+        if not self.system.id_in_output:
             stem = f"{stem}-{name[-6:]}"
         output = self.system.output_pattern(str(self.context.files.dirs.log), stem)
         script = self._script(name, count, output, first_id)
-        command = self.system.submit(name, count, output, self.context.config.batch)
+        command, stdin = self.system.submission(
+            *(name, count, output, self.context.config.batch), script, self._file(name, script)
+        )
         self.log.info("{command}", command=shlex.join(command))
         for line in script.splitlines():
             self.log.info("  {line}", line=line)
         # Cancel by name until the id is known, as this process may be killed before then.
         self.context.observer.set_end_commands(name, [self.system.cancel_name(name)])
-        status, text = await self._run(command, script.encode())
+        status, text = await self._run(command, stdin.encode())
         if status != 0:
+            if self.system.one_by_one:
+                await self._run(self.system.cancel_name(name))
             self.context.observer.set_end_commands(name, [])
             raise ClusterError(f"{command[0]} rejected the job: {_one_line(text)}")
-        job = _Job(name, self.system.job_id(text), stem, first_id)
+        job_id = name if self.system.by_name else self.system.job_id(text)
+        job = _Job(name, job_id, stem, first_id)
         units = []
         for offset in range(count):
             key = f"{self.kind} job {job.job_id}, engine {first_id + offset}"
@@ -166,6 +171,13 @@ class BatchEngines:
             "time": config.batch.time,
         }
         return render_script(self._template(), values, config.batch.template or "of this package")
+
+    def _file(self, name: str, script: str) -> str:
+        """Write the script to a file if the batch system wants one, and return its path."""
+        if not self.system.script_in_file:
+            return ""
+        path = self.context.files.log_file(f"ipengine-{self.kind}-{name[-6:]}").with_suffix(".sh")
+        return str(write_private(path, script.encode()))
 
     async def _run(self, command: Command, stdin: bytes | None = None) -> tuple[int, str]:
         """Run a command; return its exit status and all its output."""
@@ -315,9 +327,12 @@ class BatchEngines:
             self._call.cancel()
 
 
-def job_name(cluster_id: str) -> str:
-    """Return a unique job name, as jobs are also cancelled by name, within the length that batch systems allow."""
-    return f"ip-{(cluster_id or 'engines')[:48]}-{secrets.token_hex(3)}"
+def job_name(cluster_id: str, limit: int = 60) -> str:
+    """Return a unique job name, as jobs are also cancelled by name.
+
+    :param limit: the number of characters that the batch system allows.
+    """
+    return f"ip-{(cluster_id or 'engines')[: limit - 10]}-{secrets.token_hex(3)}"
 
 
 def _one_line(text: str) -> str:
@@ -334,15 +349,3 @@ class SgeEngines(BatchEngines):
     """Engines started by Grid Engine."""
 
     system = Sge()
-
-
-class PbsEngines(BatchEngines):
-    """Engines started by PBS."""
-
-    system = Pbs()
-
-
-class LsfEngines(BatchEngines):
-    """Engines started by LSF."""
-
-    system = Lsf()

@@ -1,7 +1,7 @@
 """The dialects of batch systems: how to submit, query and cancel a job array.  Pure text, no processes.
 
-The job script itself is passed on standard input, which all of them accept; options of the array go on the command
-line, where they override the directives in a user's own script.
+The job script itself is passed on standard input where the system accepts that; options of the array go on the command
+line, where they override the directives in a user's own script.  Systems with more to say have modules of their own.
 """
 
 from __future__ import annotations
@@ -46,16 +46,43 @@ class BatchSystem(ABC):
     index: ClassVar[str]
     """The shell expression for the index of the array member."""
     preamble: ClassVar[tuple[str, ...]] = ()
+    script_in_file: ClassVar[bool] = False
+    """Whether the job script has to be a file on the nodes, instead of standard input of the submission."""
+    by_name: ClassVar[bool] = False
+    """Whether the commands take the array's name, because the system gives it no id."""
+    one_by_one: ClassVar[bool] = False
+    """Whether a submission that fails may have submitted some of the members."""
+    id_in_output: ClassVar[bool] = True
+    """Whether the names of output files differ between arrays."""
+    name_limit: ClassVar[int] = 60
+    """How many characters a job's name may have."""
+
+    def check(self, options: BatchOptions) -> None:
+        """Check what the user asked for, as far as that is possible before the submission.
+
+        :raises ClusterError: if this batch system has no such thing.
+        """
+        return
 
     @abstractmethod
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        """Return the command that submits an array, with its script on standard input.
+        """Return the command that submits an array, without the file that holds its script.
 
         :param job: the name of the array.
         :param count: the number of members, 1 or more.
         :param output: the pattern for output files, from :meth:`output_pattern`.
         :param options: the queue, the account and whatever else the user asked for.
         """
+
+    def submission(
+        self, job: str, count: int, output: str, options: BatchOptions, script: str, path: str
+    ) -> tuple[Command, str]:
+        """Return the command that submits an array, and its standard input.
+
+        :param script: the job script.
+        :param path: the file that holds the script, if it has to be in one.
+        """
+        return self.submit(job, count, output, options), script
 
     @abstractmethod
     def job_id(self, output: str) -> str:
@@ -115,7 +142,11 @@ class BatchSystem(ABC):
         return False
 
 
-def _found(pattern: str, output: str, name: str) -> str:
+def found_in(pattern: str, output: str, name: str) -> str:
+    """Return what the first group of a pattern matches in what a submission printed.
+
+    :raises ClusterError: if it does not match.
+    """
     match = re.search(pattern, output, re.M)
     if match is None:
         said = " ".join(output.split())[:300] or "nothing"
@@ -148,14 +179,14 @@ class Slurm(BatchSystem):
         return (
             *("sbatch", "--parsable", f"--job-name={job}", f"--array=0-{count - 1}"),
             f"--output={output}",
-            *_option("--partition=", options.queue),
-            *_option("--account=", options.account),
-            *_option("--time=", options.time),
-            *_words(options.options),
+            *option("--partition=", options.queue),
+            *option("--account=", options.account),
+            *option("--time=", options.time),
+            *option_words(options.options),
         )
 
     def job_id(self, output: str) -> str:
-        return _found(r"^(\d+)(?:;.*)?$", output, "sbatch")
+        return found_in(r"^(\d+)(?:;.*)?$", output, "sbatch")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-%A-%a.out"
@@ -198,14 +229,14 @@ class Sge(BatchSystem):
         return (
             *("qsub", "-terse", "-N", job, "-t", f"1-{count}", "-o", output, "-j", "y"),
             *("-S", "/bin/sh", "-cwd", "-V"),
-            *_option("-q", options.queue),
-            *_option("-P", options.account),
-            *_option("-l", options.time and f"h_rt={options.time}"),
-            *_words(options.options),
+            *option("-q", options.queue),
+            *option("-P", options.account),
+            *option("-l", options.time and f"h_rt={options.time}"),
+            *option_words(options.options),
         )
 
     def job_id(self, output: str) -> str:
-        return _found(r"^(\d+)(?:\.\d+-\d+:\d+)?$", output, "qsub")
+        return found_in(r"^(\d+)(?:\.\d+-\d+:\d+)?$", output, "qsub")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-$JOB_ID-$TASK_ID.out"
@@ -237,126 +268,15 @@ class Sge(BatchSystem):
         return ("qdel", job)
 
 
-class Pbs(BatchSystem):
-    """PBS Professional and OpenPBS."""
-
-    name = "pbs"
-    first = 0
-    programs = ("qsub", "qstat", "qdel")
-    index = "${PBS_ARRAY_INDEX:-0}"
-    preamble = ('cd "$PBS_O_WORKDIR" || exit 1',)
-
-    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        # PBS rejects an array of one member.
-        array = ("-J", f"0-{count - 1}") if count > 1 else ()
-        return (
-            *("qsub", "-N", job, *array, "-o", output, "-j", "oe", "-S", "/bin/sh", "-V"),
-            *_option("-q", options.queue),
-            *_option("-A", options.account),
-            *_option("-l", options.time and f"walltime={options.time}"),
-            *_words(options.options),
-        )
-
-    def job_id(self, output: str) -> str:
-        return _found(r"^(\d+(?:\[\])?(?:\.\S+)?)$", output, "qsub")
-
-    def output_pattern(self, directory: str, stem: str) -> str:
-        return f"{directory}/{stem}-^array_index^.out"
-
-    def output_name(self, stem: str, job_id: str, index: int) -> str:
-        return f"{stem}-{index}.out"
-
-    def query(self, job_id: str) -> Command:
-        return ("qstat", "-t", job_id)
-
-    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        found = {}
-        number = job_id.partition("[")[0].partition(".")[0]
-        for line in output.splitlines():
-            words = line.split()
-            match = re.match(rf"{number}(?:\[(\d+)\])?(?:\.|$)", words[0]) if words else None
-            if match is None or len(words) < 5:
-                continue
-            state = words[4]
-            if state in ("F", "X", "E"):
-                continue
-            waiting = state in ("Q", "H", "W", "T", "S")
-            found[int(match.group(1) or 0)] = TaskState(waiting, state if waiting else "")
-        return found
-
-    def gone(self, output: str) -> bool:
-        return "Unknown Job Id" in output or "has finished" in output
-
-    def cancel(self, job_id: str) -> Command:
-        return ("qdel", job_id)
-
-    def cancel_member(self, job_id: str, index: int) -> Command:
-        if "[]" not in job_id:
-            return ("qdel", job_id)
-        return ("qdel", job_id.replace("[]", f"[{index}]"))
-
-    def cancel_name(self, job: str) -> Command:
-        return ("sh", "-c", f"qselect -N {shlex.quote(job)} | xargs -r qdel")
-
-    def signal(self, job_id: str, index: int, number: int) -> Command:
-        member = job_id.replace("[]", f"[{index}]")
-        return ("qsig", "-s", str(number), member)
-
-
-class Lsf(BatchSystem):
-    """IBM Spectrum LSF."""
-
-    name = "lsf"
-    first = 1
-    programs = ("bsub", "bjobs", "bkill")
-    index = "$LSB_JOBINDEX"
-
-    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        return (
-            *("bsub", "-J", f"{job}[1-{count}]", "-o", output),
-            *_option("-q", options.queue),
-            *_option("-P", options.account),
-            *_option("-W", options.time),
-            *_words(options.options),
-        )
-
-    def job_id(self, output: str) -> str:
-        return _found(r"Job <(\d+)>", output, "bsub")
-
-    def output_pattern(self, directory: str, stem: str) -> str:
-        return f"{directory}/{stem}-%J-%I.out"
-
-    def query(self, job_id: str) -> Command:
-        return ("bjobs", "-noheader", "-o", "jobindex stat pend_reason delimiter='|'", job_id)
-
-    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        return _table_states(
-            output, ended=("DONE", "EXIT", "ZOMBI"), waiting=("PEND", "PSUSP", "WAIT")
-        )
-
-    def gone(self, output: str) -> bool:
-        return "is not found" in output or "No unfinished job" in output
-
-    def cancel(self, job_id: str) -> Command:
-        return ("bkill", job_id)
-
-    def cancel_member(self, job_id: str, index: int) -> Command:
-        return ("bkill", f"{job_id}[{index}]")
-
-    def cancel_name(self, job: str) -> Command:
-        return ("bkill", "-J", job, "0")
-
-    def signal(self, job_id: str, index: int, number: int) -> Command:
-        return ("bkill", "-s", str(number), f"{job_id}[{index}]")
-
-
-def _option(name: str, value: str) -> Command:
+def option(name: str, value: str) -> Command:
+    """Return an option of a command as its words; none without a value."""
     if not value:
         return ()
     return (f"{name}{value}",) if name.endswith("=") else (name, value)
 
 
-def _words(options: tuple[str, ...]) -> Command:
+def option_words(options: tuple[str, ...]) -> Command:
+    """Return the words of options that a user gives as they are written in a shell."""
     return tuple(word for option in options for word in shlex.split(option))
 
 
