@@ -8,8 +8,8 @@
 
 Debian has HTCondor in some of its releases only.  So ``scripts/prepare-venv test`` unpacks the packages of one that has
 it into ``.venv/htcondor``, beside the libraries that they need, and changes the programs so that they find those.
-Nothing is installed in the system.  ``IPYTHON1_TEST_HTCONDOR`` names another directory with HTCondor's ``bin``, ``sbin``
-and ``lib``.
+Nothing is installed in the system.  ``IPYTHON1_TEST_HTCONDOR`` names another directory with HTCondor's ``bin``,
+``sbin`` and ``lib``.
 
 HTCondor refuses root's jobs.  For root, its daemons and commands run in user namespaces in which root is another user.
 It listens on loopback only, and trusts every user of this machine.

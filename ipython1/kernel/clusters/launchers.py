@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import DeferredLock
 
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.interfaces import Context, Unit
@@ -33,22 +34,36 @@ class Launchers:
         self._by_unit: dict[str, Any] = {}
         self._preparing = DeferredLock()
 
-    async def ready(self, config: ClusterConfig) -> Any:
-        """Return a launcher for engines with these options, checked and prepared.
+    def __contains__(self, config: ClusterConfig) -> bool:
+        """Return whether engines have been started with these options."""
+        return _options_of(config) in self._by_config
 
-        :raises ClusterError: if engines of this kind cannot be started here.
+    async def ready(self, config: ClusterConfig, count: int | None) -> tuple[Any, int]:
+        """Return a launcher for engines with these options, checked and prepared, and how many it is to start.
+
+        :param count: how many; None for as many as the hosts have that the options name, else for one.
+        :raises ClusterError: if ``count`` is no such number, or engines of this kind cannot be started here.
         """
+        if count is not None and count < 1:
+            raise ClusterError(f"the number of engines to add must be at least 1, not {count}")
+        hosts = _options_of(config).ssh != self._context.config.ssh
+        if count is None and not hosts:
+            count = 1
         # One after the other: two that add engines with the same options get the same launcher.
         await self._preparing.acquire()
         try:
             known = self._by_config.get(_options_of(config))
             if known is not None:
-                return known
-            launcher = launcher_class(config.kind)(replace(self._context, config=config))
+                return known, known.default_count() if count is None else count
+            config = replace(config, n=count)
+            scope = f" ({len(self._by_config) + 1})"
+            launcher = launcher_class(config.kind)(
+                replace(self._context, config=config, scope=scope)
+            )
             launcher.check()
             await launcher.prepare()
             self._by_config[_options_of(config)] = launcher
-            return launcher
+            return launcher, launcher.default_count() if count is None else count
         finally:
             self._preparing.release()
 
@@ -75,4 +90,4 @@ class Launchers:
 
 def _options_of(config: ClusterConfig) -> ClusterConfig:
     """What must be the same for two engines to have the same launcher: all but the number."""
-    return replace(config, n=0)
+    return replace(config, n=None)

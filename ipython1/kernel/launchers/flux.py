@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import BatchEngines
-from ipython1.kernel.launchers.batchsystems import (
+from ipython1.kernel.launchers.batchsystem import (
     BatchSystem,
     Command,
+    End,
     TaskState,
     option,
     option_words,
@@ -20,13 +22,19 @@ from ipython1.kernel.launchers.batchsystems import (
 from ipython1.kernel.launchers.clusterconfig import BatchOptions
 
 _FORMAT: Final = (
-    "{name}|{status}|{state}|{urgency}|{dependencies}|{annotations.sched.reason_pending}"
+    "{name}|{status}|{state}|{urgency}|{dependencies}|{exception.type}|"
+    "{annotations.sched.reason_pending}"
 )
 
 _MOST_JOBS: Final = ("--max-entries=10000",)
 """How many jobs of the user Flux looks through; by default, 1,000."""
 
-_ENDED: Final = ("COMPLETED", "FAILED", "CANCELED", "TIMEOUT")
+_ENDS: Final = {
+    "COMPLETED": (End.ITSELF, "ended"),
+    "FAILED": (End.ITSELF, "failed"),
+    "CANCELED": (End.SOMEBODY, "was cancelled"),
+    "TIMEOUT": (End.SYSTEM, "reached its time limit"),
+}
 
 
 class Flux(BatchSystem):
@@ -40,17 +48,25 @@ class Flux(BatchSystem):
     by_name = True
     one_by_one = True
     id_in_output = False
+    notices = ("SIGURG",)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        limit = (f"--time-limit={options.time}", "--signal=TERM@60s") if options.time else ()
         return (
             *("flux", "submit", f"--cc=0-{count - 1}", f"--job-name={job}-{{cc}}"),
             f"--output={output}",
             *option("--queue=", options.queue),
             *option("--bank=", options.account),
-            *limit,
+            *option("--time-limit=", options.time),
+            *self._warning(options),
             *option_words(options.options),
         )
+
+    @staticmethod
+    def _warning(options: BatchOptions) -> Command:
+        """Have SIGURG sent some seconds before the time limit."""
+        if not options.time or not options.notice:
+            return ()
+        return (f"--signal=URG@{math.ceil(options.notice)}s",)
 
     def submission(
         self, job: str, count: int, output: str, options: BatchOptions, script: str, path: str
@@ -77,15 +93,8 @@ class Flux(BatchSystem):
             match = re.match(rf"{re.escape(job_id)}-(\d+)\|", line)
             if match is None:
                 continue
-            _, status, state, urgency, dependencies, reason = (*line.split("|", 5), *[""] * 5)[:6]
-            if status in _ENDED:
-                continue
-            waiting = status == "PENDING"
-            if state == "DEPEND":
-                reason = f"depends on {dependencies}"
-            elif urgency == "0":
-                reason = "held"
-            found[int(match.group(1))] = TaskState(waiting, reason.strip() if waiting else "")
+            fields = (*line.split("|", 6), *[""] * 6)[1:7]
+            found[int(match.group(1))] = _state(*fields)
         return found
 
     def gone(self, output: str) -> bool:
@@ -104,6 +113,21 @@ class Flux(BatchSystem):
     def signal(self, job_id: str, index: int, number: int) -> Command:
         find = " ".join(("flux pgrep", *_MOST_JOBS, f"'{_one_of(job_id, index)}'"))
         return ("sh", "-c", f"flux job kill --signal={number} $({find})")
+
+
+def _state(
+    status: str, state: str, urgency: str, dependencies: str, exception: str, reason: str
+) -> TaskState:
+    if status in _ENDS:
+        end, what = _ENDS[status]
+        if exception == "node-failure":
+            end, what = End.SYSTEM, "lost its node"
+        return TaskState(False, what, end=end)
+    if status != "PENDING":
+        return TaskState(False)
+    if state == "DEPEND":
+        return TaskState(True, f"depends on {dependencies}")
+    return TaskState(True, "held" if urgency == "0" else reason.strip())
 
 
 def _all_of(job: str) -> str:

@@ -8,28 +8,27 @@ machines share.
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Final
+from typing import Any, Final
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import BatchEngines
-from ipython1.kernel.launchers.batchsystems import BatchSystem, Command, TaskState, found_in
+from ipython1.kernel.launchers.batchsystem import BatchSystem, Command, End, TaskState, found_id
 from ipython1.kernel.launchers.clusterconfig import BatchOptions
 
 _ATTRIBUTES: Final = "ProcId,JobStatus,HoldReason,HoldReasonCode,LastRejMatchReason"
 
-# The values of JobStatus; 2 is running, 6 transferring output, and 7 suspended, when the process is still there.
+# The values of JobStatus; for 2 (running), 6 (transferring output) and 7 (suspended), the process is there.
 _IDLE: Final = 1
 _REMOVED: Final = 3
 _COMPLETED: Final = 4
 _HELD: Final = 5
 
-# The values of HoldReasonCode for jobs that a user holds, and releases again.
-_HELD_BY_USER: Final = (1, 15)
-_TIME_LIMIT: Final = 46
-
-_GRACE: Final = 60
-"""Seconds that an engine has to end after its time limit."""
+# The values of HoldReasonCode.
+_BY_USER: Final = (1, 15)
+"""Jobs that a user holds, and releases again."""
+_TIME_LIMITS: Final = (46, 47)
 
 
 class HtCondor(BatchSystem):
@@ -40,21 +39,23 @@ class HtCondor(BatchSystem):
     programs = ("condor_submit", "condor_q", "condor_rm")
     index = "$1"
     script_in_file = True
+    # It goes to the job's first process only.
+    notices = ("SIGTERM",)
 
     def check(self, options: BatchOptions) -> None:
         if options.queue:
             raise ClusterError(
-                "HTCondor has no queues; say what the engines need with "
-                "batch options such as 'requirements = ...', not with a queue"
+                "HTCondor has no queues; say what the engines need by "
+                "a batch option such as 'requirements = ...', not by a queue"
             )
         for line in options.options:
-            if "=" not in line:
+            if not re.match(r"\s*[+\w.]+\s*=", line):
                 raise ClusterError(
                     f"{line!r} is not an option for HTCondor; "
-                    "give lines of a submit description: 'request_memory = 4GB'"
+                    "give lines of a submit description, such as 'request_memory = 4GB'"
                 )
         if options.time:
-            seconds_of(options.time)
+            limit_of(options.time)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return ("condor_submit", "-terse")
@@ -71,20 +72,31 @@ class HtCondor(BatchSystem):
             f"error = {output}",
             "getenv = true",
             f'+JobBatchName = "{job}"',
+            # Removed engines are to end at once.  For other reasons to end, they have time to leave.
+            "kill_sig = SIGTERM",
+            "remove_kill_sig = SIGKILL",
             *([f"accounting_group = {options.account}"] if options.account else []),
+            *self._limits(options),
         ]
-        if options.time:
-            # Past this limit, the job gets SIGTERM, and is held as soon as its process has ended.
-            lines += [
-                f"allowed_job_duration = {seconds_of(options.time)}",
-                f"job_max_vacate_time = {_GRACE}",
-            ]
+        if not options.resubmit:
+            lines.append("periodic_remove = JobStatus == 1 && NumShadowStarts > 0")
         # Of two lines for the same thing, the last one counts.
         lines += [*options.options, f"queue {count}"]
         return self.submit(job, count, output, options), "\n".join([*lines, ""])
 
+    @staticmethod
+    def _limits(options: BatchOptions) -> list[str]:
+        """Past its duration, a job gets SIGTERM, and as soon as its process has ended, it is held."""
+        if not options.time:
+            return []
+        limit = limit_of(options.time)
+        if not options.notice:
+            return [f"allowed_job_duration = {limit}"]
+        notice = min(math.ceil(options.notice), limit // 2)
+        return [f"allowed_job_duration = {limit - notice}", f"job_max_vacate_time = {notice}"]
+
     def job_id(self, output: str) -> str:
-        return found_in(r"^(\d+)\.\d+ - \d+\.\d+\s*$", output, "condor_submit")
+        return found_id(r"^(\d+)\.\d+ - \d+\.\d+\s*$", output, "condor_submit")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{_literal(directory)}/{stem}-$(Cluster)-$(Process).out"
@@ -93,14 +105,14 @@ class HtCondor(BatchSystem):
         return ("condor_q", job_id, "-json", "-attributes", _ATTRIBUTES)
 
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        # It prints nothing if there are no jobs.
-        start = output.find("[")
-        jobs = json.JSONDecoder().raw_decode(output, start)[0] if start >= 0 else []
-        return {
-            job["ProcId"]: _state(job)
-            for job in jobs
-            if job["JobStatus"] not in (_REMOVED, _COMPLETED)
-        }
+        return {job["ProcId"]: _state(job) for job in _jobs(output)}
+
+    def explain(self, job_id: str) -> Command:
+        return self.query(job_id)
+
+    def explanation(self, output: str, index: int) -> str:
+        reasons = (job.get("HoldReason", "") for job in _jobs(output) if job["ProcId"] == index)
+        return " ".join(next(reasons, "").split())
 
     def cancel(self, job_id: str) -> Command:
         return ("condor_rm", job_id)
@@ -112,19 +124,30 @@ class HtCondor(BatchSystem):
         return ("condor_rm", "-constraint", f'JobBatchName == "{job}"')
 
 
-def _state(job: dict[str, object]) -> TaskState:
-    if job["JobStatus"] == _HELD:
-        code = job.get("HoldReasonCode")
-        reason = str(job.get("HoldReason", "")).strip() or f"held with code {code}"
-        if code in _HELD_BY_USER:
-            return TaskState(True, f"held: {reason}")
-        return TaskState(False, reason, error=True)
-    if job["JobStatus"] == _IDLE:
-        return TaskState(True, str(job.get("LastRejMatchReason", "")).strip())
-    return TaskState(False)
+def _jobs(output: str) -> list[dict[str, Any]]:
+    """Return the jobs that condor_q printed; it prints nothing if there are none."""
+    start = output.find("[")
+    return list(json.JSONDecoder().raw_decode(output, start)[0]) if start >= 0 else []
 
 
-def seconds_of(time: str) -> int:
+def _state(job: dict[str, Any]) -> TaskState:
+    status, code = job["JobStatus"], job.get("HoldReasonCode")
+    if status == _COMPLETED:
+        return TaskState(False, "ended", end=End.ITSELF)
+    if status == _REMOVED:
+        return TaskState(False, "was removed", end=End.SOMEBODY)
+    if status == _IDLE:
+        return TaskState(True, job.get("LastRejMatchReason", "").strip())
+    if status != _HELD:
+        return TaskState(False)
+    if code in _BY_USER:
+        return TaskState(True, f"held: {job.get('HoldReason', '')}")
+    if code in _TIME_LIMITS:
+        return TaskState(False, "reached its time limit", error=True, end=End.SYSTEM)
+    return TaskState(False, error=True)
+
+
+def limit_of(time: str) -> int:
     """Return the seconds of a time limit: ``H:MM:SS``, ``D-HH:MM:SS``, or a number of seconds.
 
     :raises ClusterError: if it is none of these.

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Final
 
 from ipython1.kernel.launchers.batch import BatchEngines
-from ipython1.kernel.launchers.batchsystems import (
+from ipython1.kernel.launchers.batchsystem import (
     BatchSystem,
     Command,
+    End,
     TaskState,
-    found_in,
+    found_id,
     option,
     option_words,
 )
 from ipython1.kernel.launchers.clusterconfig import BatchOptions
 
-# B is for arrays that have begun; C for completed jobs of Torque.
-_ENDED: Final = ("C", "E", "F", "X", "B")
+_ENDED: Final = ("C", "F", "X")
+"""C is Torque's, F PBS Professional's, X that of subjobs.  With E, the output is still being delivered."""
+
 _WAITING: Final = {
     "Q": "",
     "H": "held",
@@ -28,6 +31,7 @@ _WAITING: Final = {
     "U": "suspended while its host is in use",
     "W": "waiting for its start time",
 }
+_KILLED_AT_LIMIT: Final = "-29"
 _NEVER_RUNS: Final = "too many failed attempts"
 
 
@@ -40,6 +44,7 @@ class Pbs(BatchSystem):
     index = "${PBS_ARRAY_INDEX:-0}"
     preamble = ('cd "$PBS_O_WORKDIR" || exit 1',)
     id_in_output = False
+    signs = (("job killed: walltime", "reached its time limit"),)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (
@@ -58,7 +63,7 @@ class Pbs(BatchSystem):
         return ("-J", f"0-{count - 1}", "-o", output)
 
     def job_id(self, output: str) -> str:
-        return found_in(r"^(\d+(?:\[\])?(?:\.\S+)?)$", output, "qsub")
+        return found_id(r"^(\d+(?:\[\])?(?:\.\S+)?)$", output, "qsub")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-^array_index^.out"
@@ -75,17 +80,17 @@ class Pbs(BatchSystem):
         for text in output.replace("\n\t", "").split("Job Id:")[1:]:
             name, *lines = text.strip().splitlines()
             attributes = dict(line.strip().partition(" = ")[::2] for line in lines)
-            state = attributes.get("job_state", "")
-            if state in _ENDED:
-                continue
             match = re.match(r"\d+(?:\[(\d*)\])?", name)
-            if match is None or match.group(1) == "":
-                continue
-            waiting = state in _WAITING
-            reason = attributes.get("comment") or _WAITING.get(state, "")
-            error = state == "H" and _NEVER_RUNS in reason
-            found[int(match.group(1) or 0)] = TaskState(waiting, reason if waiting else "", error)
+            if match is not None and match.group(1) != "":
+                found[int(match.group(1) or 0)] = _state(attributes)
         return found
+
+    def explain(self, job_id: str) -> Command:
+        return self.query(job_id)
+
+    def explanation(self, output: str, index: int) -> str:
+        state = self.states("", output).get(index)
+        return state.reason if state is not None else ""
 
     def gone(self, output: str) -> bool:
         return "Unknown Job" in output or "has finished" in output
@@ -101,6 +106,17 @@ class Pbs(BatchSystem):
 
     def signal(self, job_id: str, index: int, number: int) -> Command:
         return ("qsig", "-s", str(number), job_id.replace("[]", f"[{index}]"))
+
+
+def _state(attributes: Mapping[str, str]) -> TaskState:
+    state, comment = attributes.get("job_state", ""), attributes.get("comment", "")
+    if state in _ENDED:
+        if attributes.get("Exit_status") == _KILLED_AT_LIMIT:
+            return TaskState(False, "reached its time limit", end=End.SYSTEM)
+        return TaskState(False, "ended", end=End.ITSELF)
+    if state not in _WAITING:
+        return TaskState(False)
+    return TaskState(True, comment or _WAITING[state], state == "H" and _NEVER_RUNS in comment)
 
 
 class Torque(Pbs):
