@@ -62,8 +62,29 @@ class HtcondorTests(IpclusterCase):
         self.assertEqual(process.wait(LIMIT), 0)
         self.nothing_is_left()
 
-    def test_the_end_by_kill_9(self) -> None:
-        process = self.start("htcondor", "-n", "2", "--batch-option", "universe = local")
+    def test_the_time_limit_and_the_end_by_kill_9(self) -> None:
+        process = self.start("htcondor", "-n", "1", "--time=0:00:40", "--notice=20")
+        (first,) = self.status().jobs
+        # After its limit, the job is held; then it is removed, and its engine is submitted again.
+        until(lambda: [str(job["ClusterId"]) for job in self.queue()] not in ([], [first]))
         process.kill()
         process.wait()
+        self.nothing_is_left()
+
+    def test_what_waits_or_fails(self) -> None:
+        process = self.start_program(
+            self.command("htcondor", "-n", "1", "--batch-option", "request_cpus = 100")
+        )
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if "waiting" in line)
+        self.assertIn("no match found", line)
+        process.send_signal(signal.SIGINT)
+        process.wait(LIMIT)
+        self.nothing_is_left()
+        error = self.run_ipcluster("htcondor", "-n", "1", "--queue=main", status=1).stderr
+        self.assertIn("HTCondor has no queues", error)
+        error = self.run_ipcluster(
+            *("htcondor", "-n", "1", "--batch-option", "output = /nowhere/x"), status=1
+        ).stderr
+        self.assertIn("Failed to open '/nowhere/x' as standard output", error)
         self.nothing_is_left()
