@@ -50,7 +50,7 @@ class StandinTests(IpclusterCase):
             "from ipython1.kernel import client\n"
             "import json\n"
             "mec = client.MultiEngineClient()\n"
-            f"mec.execute('import os; member = os.environ.get({variable!r})')\n"
+            f"mec.execute('import os; member = os.environ.get(\"{variable}\")')\n"
             "print(json.dumps([mec.get_ids(), mec.pull('member')]))\n"
         )
         self.assertEqual(json.loads(printed), [[0, 1, 2], members])
