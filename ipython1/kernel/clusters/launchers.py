@@ -56,7 +56,8 @@ class Launchers:
             if known is not None:
                 return known, known.default_count() if count is None else count
             config = replace(config, n=count)
-            scope = f" ({len(self._by_config) + 1})"
+            others = sum(each.kind == config.kind for each in self._by_config)
+            scope = f" ({others + 1})" if others else ""
             launcher = launcher_class(config.kind)(
                 replace(self._context, config=config, scope=scope)
             )

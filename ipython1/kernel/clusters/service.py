@@ -415,10 +415,8 @@ class ClusterService:
         self.stop()
 
     def _tell_ended(self, ids: tuple[int, ...], reason: str) -> None:
-        # Looked up by name until every controller's view has it.
-        tell = getattr(self._client, "told_ended", None)
-        if tell is not None:
-            tell(list(ids), reason).addErrback(
+        if self._client is not None:
+            self._client.told_ended(ids, reason).addErrback(
                 lambda failure: self.log.failure("the controller cannot be told", failure)
             )
 

@@ -246,7 +246,7 @@ class BatchEngines:
                 return
             if status != 0 and not self.system.gone(text):
                 self._query_failed(query[0], text)
-                return
+                break
             self._query_succeeded(query[0])
             await self._take(array, text if status == 0 else "", again)
             if self._closed:

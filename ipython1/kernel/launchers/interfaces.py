@@ -98,8 +98,8 @@ class Context:
 class IEngineLauncher(Interface):
     """Starts engines.  The constructor takes a :class:`Context`.
 
-    A launcher whose units have several engines with known ids also has a method ``shrink(rest)``: some engines of a unit
-    were removed by the controller, and ``rest``, of the same key, is what stays.
+    A launcher whose units have several engines with known ids also has a method ``shrink(rest)``: the controller ends
+    some engines of a unit, and ``rest``, of the same key, is what stays.
 
     A launcher that decides where the controller runs also has a method ``controller_launcher()``, which returns an
     :class:`IControllerLauncher`, or None for a controller on this host.
