@@ -81,8 +81,8 @@ class HtcondorTests(IpclusterCase):
         process.send_signal(signal.SIGINT)
         process.wait(LIMIT)
         self.nothing_is_left()
-        error = self.run_ipcluster("htcondor", "-n", "1", "--queue=main", status=1).stderr
-        self.assertIn("HTCondor has no queues", error)
+        error = self.run_ipcluster("htcondor", "-n", "1", "--queue=main", status=2).stderr
+        self.assertIn("not for 'htcondor'", error)
         error = self.run_ipcluster(
             *("htcondor", "-n", "1", "--batch-option", "output = /nowhere/x"), status=1
         ).stderr

@@ -113,12 +113,12 @@ class Htcondor(Testbed):
         return Path(given) if given else _unpacked() / "usr"
 
     def check(self) -> None:
-        super().check()
         if not (self.release / "sbin" / "condor_master").exists():
             raise Missing(
                 f"HTCondor is missing in {self.release}: 'scripts/prepare-venv test' unpacks it as root on Debian, "
                 f"and {VARIABLE} names another one"
             )
+        super().check()
         if is_root() and not succeeds([*_as_user(), "true"]):
             raise Missing(
                 "the testbed htcondor needs user namespaces to run for root, which this system forbids"
