@@ -193,10 +193,8 @@ def install() -> None:
 
 def _download(target: Path) -> None:
     """Download the packages from the mirror that this system uses, without touching the system's own lists."""
-    sites = _run(
-        *("apt-get", "indextargets", "--format", "$(LABEL) $(SITE)", "Created-By: Packages")
-    ).splitlines()
-    mirror = next((line.split()[1] for line in sites if line.startswith("Debian ")), "")
+    sites = _run("apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages").split()
+    mirror = next((site for site in sites if not site.rstrip("/").endswith("security")), "")
     if not mirror:
         raise OSError("this system has no mirror of Debian")
     apt = target / "apt"
