@@ -87,7 +87,7 @@ class History:
     :param loads: what users do; everything by default.
     """
 
-    KINDS = ("cut", "unreachable", "controller", "engine", "client", "freeze")
+    KINDS = ("cut", "unreachable", "controller", "engine", "client", "freeze", "drain")
     LOADS = ("tasks", "graphs", "commands", "aborts")
 
     def __init__(
@@ -126,6 +126,7 @@ class History:
             "engine": (1.5, self._kill_engine),
             "client": (0.7, self._kill_client),
             "freeze": (1.0, self._freeze),
+            "drain": (1.0, self._drain),
         }
         self._faults = [known[kind] for kind in kinds]
 
@@ -273,6 +274,26 @@ class History:
             self._kill(client.name, client.process)
             if not self._living():
                 self.world.add_client(self._host())
+
+    def _drain(self) -> None:
+        """An engine is to get nothing more, for a while or until it ends."""
+        living = [each for each in self.world.engines if not each.process.dead and each.id >= 0]
+        controller = self.world.controller
+        if not living or controller.process.dead:
+            return
+        engine = self.chance.choice(living)
+        if self.chance.random() < 0.5:
+            self.world.say(f"{engine.name} is ended by its system")
+            engine.end.leave()
+            if self.chance.random() < 0.5:
+                later = self.chance.choice((0.001, 0.3, 5.0))
+                self.world.clock.later(later, engine.process.kill)
+            self.world.clock.later(self.chance.choice((0.0, 0.5, 8.0)), self._add_engine)
+            return
+        self.world.say(f"{engine.name} is drained")
+        controller.multiengine.drain([engine.id])
+        seconds = self.chance.choice((0.0, 0.05, 1.0))
+        self.world.clock.later(seconds, lambda: controller.multiengine.undrain([engine.id]))
 
     def _freeze(self) -> None:
         processes = [each.process for each in self._parties()] + [self.world.controller.process]

@@ -6,13 +6,12 @@ does: it keeps the verdict as the result of that run until it is safe.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from contextlib import suppress
+from typing import NamedTuple
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.messages import pack_json, unpack_json
-
-_FIELDS: Final = 3
 
 
 class Verdict(NamedTuple):
@@ -32,14 +31,12 @@ class Verdict(NamedTuple):
         return pack_json(list(self))
 
     @classmethod
-    def unpack(cls, data: Buffer) -> Verdict:
-        """What :meth:`pack` packed.
-
-        :raises ProtocolError: when it is malformed.
-        """
-        fields = unpack_json(data)
-        if isinstance(fields, list) and len(fields) == _FIELDS:
-            name, message, final = fields
-            if isinstance(name, str) and isinstance(message, str) and isinstance(final, bool):
-                return cls(name, message, final)
-        raise ProtocolError("the reason why a run was stopped is malformed")
+    def unpack(cls, data: Buffer) -> Verdict | None:
+        """What :meth:`pack` packed; None for anything else, as an engine's user may have sent it."""
+        if not len(data):
+            return None
+        with suppress(ProtocolError):
+            fields = unpack_json(data)
+            if isinstance(fields, list) and list(map(type, fields)) == [str, str, bool]:
+                return cls(*fields)
+        return None

@@ -66,9 +66,9 @@ class Faults:
             trouble = record.note(f"rejected engine {worker.id}")
             trouble.rejected |= {worker.id}
             machine.put_back([record], now)
-        elif status is Status.STOPPED and len(payload):
+        elif status is Status.STOPPED and (verdict := Verdict.unpack(payload)):
             # An earlier controller had it stopped.
-            record.in_trouble().verdict = Verdict.unpack(payload)
+            record.in_trouble().verdict = verdict
             self._settle_verdict(record, worker.id, now, duration)
         elif status is Status.STOPPED:
             record.note(f"engine {worker.id} let go of it")
