@@ -7,6 +7,7 @@ import signal
 import subprocess
 from typing import Any
 
+from ipython1.daemon.jobmember import LEAVE
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
 
@@ -67,6 +68,8 @@ class HtcondorTests(IpclusterCase):
         (first,) = self.status().jobs
         # After its limit, the job is held; then it is removed, and its engine is submitted again.
         until(lambda: [str(job["ClusterId"]) for job in self.queue()] not in ([], [first]))
+        (output,) = self.directory.glob(f"**/*-htcondor-{first}-0.out")
+        self.assertIn(LEAVE, output.read_text())
         process.kill()
         process.wait()
         self.nothing_is_left()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ipython1.kernel.basics.error import ClusterError
@@ -30,6 +31,9 @@ _BY_USER: Final = (1, 15)
 """Jobs that a user holds, and releases again."""
 _TIME_LIMITS: Final = (46, 47)
 
+_GRACE: Final = 10
+"""Seconds that a job has to end if it is not told before its time limit."""
+
 
 class HtCondor(BatchSystem):
     """HTCondor."""
@@ -39,8 +43,7 @@ class HtCondor(BatchSystem):
     programs = ("condor_submit", "condor_q", "condor_rm")
     index = "$1"
     script_in_file = True
-    # It goes to the job's first process only.
-    notices = ("SIGTERM",)
+    notices = ("SIGURG",)
 
     def check(self, options: BatchOptions) -> None:
         if options.queue:
@@ -72,9 +75,8 @@ class HtCondor(BatchSystem):
             f"error = {output}",
             "getenv = true",
             f'+JobBatchName = "{job}"',
-            # Removed engines are to end at once.  For other reasons to end, they have time to leave.
-            "kill_sig = SIGTERM",
-            "remove_kill_sig = SIGKILL",
+            # One signal for all ends: when it holds a job, HTCondor sends the one that is for removed jobs.
+            "kill_sig = SIGURG",
             *([f"accounting_group = {options.account}"] if options.account else []),
             *self._limits(options),
         ]
@@ -86,14 +88,16 @@ class HtCondor(BatchSystem):
 
     @staticmethod
     def _limits(options: BatchOptions) -> list[str]:
-        """Past its duration, a job gets SIGTERM, and as soon as its process has ended, it is held."""
+        """Past its duration, a job gets the signal of kill_sig, and as soon as its process has ended, it is held."""
+        notice = math.ceil(options.notice)
         if not options.time:
-            return []
+            return [f"job_max_vacate_time = {notice or _GRACE}"]
         limit = limit_of(options.time)
-        if not options.notice:
-            return [f"allowed_job_duration = {limit}"]
-        notice = min(math.ceil(options.notice), limit // 2)
-        return [f"allowed_job_duration = {limit - notice}", f"job_max_vacate_time = {notice}"]
+        notice = min(notice, limit // 2)
+        return [
+            f"job_max_vacate_time = {notice or _GRACE}",
+            f"allowed_job_duration = {limit - notice}",
+        ]
 
     def job_id(self, output: str) -> str:
         return found_id(r"^(\d+)\.\d+ - \d+\.\d+\s*$", output, "condor_submit")
@@ -106,6 +110,10 @@ class HtCondor(BatchSystem):
 
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
         return {job["ProcId"]: _state(job) for job in _jobs(output)}
+
+    def told_end(self, lines: Sequence[str]) -> str:
+        # What HTCondor ends stays in the queue.  A job that left after the signal and is gone was removed by somebody.
+        return ""
 
     def explain(self, job_id: str) -> Command:
         return self.query(job_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
+from ipython1.daemon.jobmember import LEAVE
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import job_name
 from ipython1.kernel.launchers.batchsystem import End, TaskState
@@ -308,6 +309,9 @@ class HtCondorTests(unittest.SynchronousTestCase):
         self.assertIn("periodic_remove = JobStatus == 1 && NumShadowStarts > 0", lines)
         # The last line of a name counts.
         self.assertEqual(lines[-3:], ["universe = local", "+Project = 1", "queue 3"])
+
+    def test_who_removes_a_job_does_not_get_it_back(self) -> None:
+        self.assertEqual(self.system.told_end([LEAVE]), "")
 
     def test_what_it_does_not_have_is_refused(self) -> None:
         for options, message in (
