@@ -38,7 +38,7 @@ class FakeControl:
         self.on_event: Any = None
         self.orders: list[Any] = []
 
-    def call(self, do: str, **arguments: Any) -> None:
+    def call(self, do: str, timeout: float | None = None, **arguments: Any) -> None:
         self.orders.append((do, arguments))
 
 
