@@ -177,7 +177,10 @@ print(cluster.add_engines(1), cluster.add_engines(1, "slurm"))
             "ipcluster local -n 1 --client-ip=::\n$",
         )
         for words, message in (
-            (["--queue=main"], "--queue is for slurm, sge, pbs and lsf, not for 'local'"),
+            (
+                ["--queue=main"],
+                "--queue is for slurm, sge, pbs, torque, lsf and flux, not for 'local'",
+            ),
             (["--cwd=no-such"], "the working directory {}/no-such does not exist"),
             (["--python=no/python"], "program '{}/no/python' not found on this host"),
             (["--python=false"], "exited with status 1"),

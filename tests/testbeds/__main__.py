@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests import browser
-from tests.testbeds import mpi, packages, supervisor
+from tests.testbeds import htcondor, mpi, packages, supervisor
 from tests.testbeds.lib import Failed, Missing, read_hosts
 
 
@@ -117,6 +117,8 @@ def _install(given: argparse.Namespace) -> int:
         packages.install("mpi", each.needs)
     for bed in supervisor.BEDS.values():
         packages.install(bed.name, (*bed.install_first, *bed.needs))
+    packages.install("htcondor", htcondor.INSTALL_NEEDS)
+    htcondor.install()
     packages.install("browser", browser.NEEDS)
     return 0
 

@@ -26,13 +26,14 @@ from types import FrameType
 from typing import Any
 
 from ipython1.daemon import osprocess
+from tests.testbeds.htcondor import Htcondor
 from tests.testbeds.lib import MARK, Failed, HostedTestbed, Missing, Testbed, search_path
 from tests.testbeds.netns import Netns
 from tests.testbeds.sge import Sge
 from tests.testbeds.slurm import Slurm
 from tests.testbeds.ssh import Ssh
 
-BEDS: Mapping[str, type[Testbed]] = {bed.name: bed for bed in (Netns, Ssh, Slurm, Sge)}
+BEDS: Mapping[str, type[Testbed]] = {bed.name: bed for bed in (Netns, Ssh, Slurm, Sge, Htcondor)}
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

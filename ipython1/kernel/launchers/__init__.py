@@ -21,8 +21,11 @@ GROUP = "ipython1.launchers"
 BATCH = {
     "slurm": "ipython1.kernel.launchers.batch:SlurmEngines",
     "sge": "ipython1.kernel.launchers.batch:SgeEngines",
-    "pbs": "ipython1.kernel.launchers.batch:PbsEngines",
-    "lsf": "ipython1.kernel.launchers.batch:LsfEngines",
+    "pbs": "ipython1.kernel.launchers.pbs:PbsEngines",
+    "torque": "ipython1.kernel.launchers.pbs:TorqueEngines",
+    "lsf": "ipython1.kernel.launchers.lsf:LsfEngines",
+    "htcondor": "ipython1.kernel.launchers.htcondor:HtCondorEngines",
+    "flux": "ipython1.kernel.launchers.flux:FluxEngines",
 }
 """The batch systems of this package."""
 

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from ipython1.core.texts import compress_ids
 from ipython1.daemon.children import tail
 from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.launchers.batchcommands import NoAnswer, one_line, run_command
 from ipython1.kernel.launchers.batchjobs import (
     MOST_QUICK,
@@ -28,7 +29,7 @@ from ipython1.kernel.launchers.batchjobs import (
     Started,
 )
 from ipython1.kernel.launchers.batchsystem import BatchSystem, Command, End
-from ipython1.kernel.launchers.batchsystems import Lsf, Pbs, Sge, Slurm
+from ipython1.kernel.launchers.batchsystems import Sge, Slurm
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.jobscripts import job_script, read_template
 from ipython1.kernel.launchers.queuetexts import reasons_text
@@ -85,6 +86,7 @@ class BatchEngines:
                 raise ClusterError(
                     f"program {program!r} not found; start {self.kind} engines on a host that can submit jobs"
                 )
+        self.system.check(self.context.config.batch)
         read_template(self.context.config)
 
     def default_count(self) -> int:
@@ -146,34 +148,44 @@ class BatchEngines:
     async def _submit_array(self, units: Sequence[Unit]) -> JobArray:
         if self._closed:
             raise ClusterError("the cluster is being stopped")
-        name = job_name(self.context.files.cluster_id)
+        name = job_name(self.context.files.cluster_id, self.system.name_limit)
         stem = self.context.files.log_file(f"ipengine-{self.kind}").name
-        if "^" in self.system.output_pattern("", stem):
+        if not self.system.id_in_output:
             stem = f"{stem}-{name[-6:]}"
         output = self.system.output_pattern(str(self.context.files.dirs.log), stem)
         script = job_script(self.system, self.context.config, name, units, output)
-        command = self.system.submit(name, len(units), output, self.context.config.batch)
+        command, stdin = self.system.submission(
+            *(name, len(units), output, self.context.config.batch), script, self._file(name, script)
+        )
         self.log.info("{command}", command=shlex.join(command))
         for line in script.splitlines():
             self.log.info("  {line}", line=line)
         # Cancel by name until the id is known, as this process may be killed before then.
         self.context.observer.set_end_commands(name, [self.system.cancel_name(name)])
         try:
-            status, text = await self._run(command, script.encode(errors="surrogateescape"))
+            status, text = await self._run(command, stdin.encode(errors="surrogateescape"))
         except NoAnswer:
             await self._try(self.system.cancel_name(name))
             raise
         if status != 0:
-            if "timed out" in text.lower():  # it may have been accepted
+            if self.system.one_by_one or "timed out" in text.lower():  # it may have been accepted
                 await self._try(self.system.cancel_name(name))
             self.context.observer.set_end_commands(name, [])
             raise ClusterError(f"{command[0]} rejected the job: {one_line(text)}")
         if self._closed:  # what the nanny was told to cancel was not there yet
             await self._try(self.system.cancel_name(name))
             raise ClusterError("the cluster is being stopped")
-        array = JobArray(self.system, name, self.system.job_id(text), stem, units)
+        job_id = name if self.system.by_name else self.system.job_id(text)
+        array = JobArray(self.system, name, job_id, stem, units)
         self.context.observer.set_end_commands(name, [self.system.cancel(array.job_id)])
         return array
+
+    def _file(self, name: str, script: str) -> str:
+        """Write the script to a file if the batch system wants one, and return its path."""
+        if not self.system.script_in_file:
+            return ""
+        path = self.context.files.log_file(f"ipengine-{self.kind}-{name[-6:]}").with_suffix(".sh")
+        return str(write_private(path, script.encode(errors="surrogateescape")))
 
     async def _cancel(self, array: JobArray) -> None:
         await self._try(self.system.cancel(array.job_id))
@@ -256,6 +268,8 @@ class BatchEngines:
             why_held=why_held,
         )
         for change in changes:
+            if isinstance(change, Ended) and change.held:
+                await self._try(self.system.cancel_member(array.job_id, change.index))
             if isinstance(change, Ended) and self._is_submitted_again(change):
                 self.context.observer.unit_comes_back(change.unit.key, change.reason)
                 again.append(change)
@@ -301,8 +315,6 @@ class BatchEngines:
                     change.asked,
                     by_system=change.end is not End.ITSELF,
                 )
-                if change.held:
-                    await self._try(self.system.cancel_member(array.job_id, change.index))
 
     def _is_submitted_again(self, ended: Ended) -> bool:
         if ended.asked or ended.end is not End.SYSTEM or not self.context.config.batch.resubmit:
@@ -436,9 +448,12 @@ class BatchEngines:
         self._submitting.release()
 
 
-def job_name(cluster_id: str) -> str:
-    """Return a unique job name, as jobs are also cancelled by name, within the length that batch systems allow."""
-    return f"ip-{(cluster_id or 'engines')[:48]}-{secrets.token_hex(3)}"
+def job_name(cluster_id: str, limit: int = 60) -> str:
+    """Return a unique job name, as jobs are also cancelled by name.
+
+    :param limit: the number of characters that the batch system allows.
+    """
+    return f"ip-{(cluster_id or 'engines')[: limit - 10]}-{secrets.token_hex(3)}"
 
 
 class SlurmEngines(BatchEngines):
@@ -451,15 +466,3 @@ class SgeEngines(BatchEngines):
     """Engines started by Grid Engine."""
 
     system = Sge()
-
-
-class PbsEngines(BatchEngines):
-    """Engines started by PBS."""
-
-    system = Pbs()
-
-
-class LsfEngines(BatchEngines):
-    """Engines started by LSF."""
-
-    system = Lsf()

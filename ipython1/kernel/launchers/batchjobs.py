@@ -10,7 +10,7 @@ queued     it runs                                       running    :class:`Star
 running    it waits in the queue: the batch system has   queued     :class:`PutBack`
            put it back there
 any        it has ended, or is not listed any more       ended      :class:`Ended`
-any        it is held after an error                     ended      :class:`Ended`, to be cancelled
+any        it is held after an error or its time limit   ended      :class:`Ended`, to be cancelled
 running    some of its several engines have ended        same       :class:`Shrunk`
 =========  ============================================  =========  =================================================
 """
@@ -164,7 +164,7 @@ class JobArray:
         if young and not states and not self._seen:
             return []
         self._seen = True
-        self.over = all(state.end is not None for state in states.values())
+        self.over = all(state.end is not None and not state.error for state in states.values())
         changes: list[Change] = []
         for index, member in list(self.members.items()):
             state = states.get(index)
@@ -210,9 +210,11 @@ class JobArray:
         if state is not None and state.error:
             why = self._system.explanation(why_held, index)
             said = (why,) if why else ()
-            reason = "is held by the batch system after an error"
+            end, reason = End.ITSELF, "is held by the batch system after an error"
+            if state.end is not None:
+                end, reason = state.end, state.reason
             return Ended(
-                member.unit, reason, said, End.ITSELF, index, ran, asked=member.removed, held=True
+                member.unit, reason, said, end, index, ran, asked=member.removed, held=True
             )
         end, reason = End.ITSELF, "ended"
         if state is not None and state.end is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,21 +61,54 @@ class BatchSystem(ABC):
     """The shell expression for the index of the array member."""
     preamble: ClassVar[tuple[str, ...]] = ()
 
+    script_in_file: ClassVar[bool] = False
+    """Whether the job script has to be a file on the nodes, instead of standard input of the submission."""
+
+    by_name: ClassVar[bool] = False
+    """Whether the commands take the array's name, because the system gives it no id."""
+
+    one_by_one: ClassVar[bool] = False
+    """Whether a submission that fails may have submitted some of the members."""
+
+    id_in_output: ClassVar[bool] = True
+    """Whether the names of output files differ between arrays."""
+
+    name_limit: ClassVar[int] = 60
+    """How many characters a job's name may have."""
+
     notices: ClassVar[Command] = ()
     """The signals by which :meth:`submit` has a job told that it will be ended soon."""
 
     signs: ClassVar[tuple[tuple[str, str], ...]] = ()
     """What the batch system writes into the output of a job that it ends: a part of the line, and what that means."""
 
+    def check(self, options: BatchOptions) -> None:
+        """Check what the user asked for, as far as that is possible before the submission.
+
+        :raises ClusterError: if this batch system has no such thing.
+        """
+        return
+
     @abstractmethod
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        """Return the command that submits an array, with its script on standard input.
+        """Return the command that submits an array, without the file that holds its script.
 
         :param job: the name of the array.
         :param count: the number of members, 1 or more.
         :param output: the pattern for output files, from :meth:`output_pattern`.
         :param options: the queue, the account and whatever else the user asked for.
         """
+
+    def submission(
+        self, job: str, count: int, output: str, options: BatchOptions, script: str, path: str
+    ) -> tuple[Command, str]:
+        """Return the command that submits an array, and its standard input.
+
+        :param script: the job script.
+        :param path: the file that holds the script, if it has to be in one.
+        :raises ClusterError: if it cannot be submitted like this.
+        """
+        return self.submit(job, count, output, options), script
 
     @abstractmethod
     def job_id(self, output: str) -> str:
@@ -207,3 +241,18 @@ def seconds_of(text: str) -> float | None:
         return None
     first, second, last = (int(each or 0) for each in match.groups())
     return float(first * 60 + last if match.group(2) is None else first * 3600 + second * 60 + last)
+
+
+def option(name: str, value: str) -> Command:
+    """Return an option of a command as its words; none without a value.
+
+    :param name: with ``=`` at its end if the value is part of the same word.
+    """
+    if not value:
+        return ()
+    return (f"{name}{value}",) if name.endswith("=") else (name, value)
+
+
+def option_words(options: tuple[str, ...]) -> Command:
+    """Return the words of options that a user gives as they are written in a shell."""
+    return tuple(word for each in options for word in shlex.split(each))

@@ -1,14 +1,13 @@
-"""The dialects of batch systems: how to submit, query and cancel a job array.  Pure text, no processes.
+"""The dialects of Slurm and Grid Engine: how to submit, query and cancel a job array.  Pure text, no processes.
 
-The job script itself is passed on standard input, which all of them accept; options of the array go on the command
-line, where they override the directives in a user's own script.
+The job script itself is passed on standard input; options of the array go on the command line, where they override the
+directives in a user's own script.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import shlex
 
 from ipython1.core.texts import expand_ids
 from ipython1.kernel.launchers.batchsystem import (
@@ -17,6 +16,8 @@ from ipython1.kernel.launchers.batchsystem import (
     End,
     TaskState,
     found_id,
+    option,
+    option_words,
     seconds_of,
     table_states,
 )
@@ -42,12 +43,12 @@ class Slurm(BatchSystem):
         return (
             *("sbatch", "--parsable", f"--job-name={job}", f"--array=0-{count - 1}"),
             f"--output={output}",
-            *_option("--partition=", options.queue),
-            *_option("--account=", options.account),
-            *_option("--time=", options.time),
+            *option("--partition=", options.queue),
+            *option("--account=", options.account),
+            *option("--time=", options.time),
             *(() if options.resubmit else ("--no-requeue",)),
             *((f"--signal=B:URG@{math.ceil(options.notice)}",) if options.notice else ()),
-            *_words(options.options),
+            *option_words(options.options),
         )
 
     def job_id(self, output: str) -> str:
@@ -123,10 +124,10 @@ class Sge(BatchSystem):
         return (
             *("qsub", "-terse", "-N", job, "-t", f"1-{count}", "-o", output, "-j", "y"),
             *("-S", "/bin/sh", "-cwd", "-V"),
-            *_option("-q", options.queue),
-            *_option("-P", options.account),
-            *_option("-l", options.time and f"h_rt={options.time}{self._soft_limit(options)}"),
-            *_words(options.options),
+            *option("-q", options.queue),
+            *option("-P", options.account),
+            *option("-l", options.time and f"h_rt={options.time}{self._soft_limit(options)}"),
+            *option_words(options.options),
         )
 
     @staticmethod
@@ -183,147 +184,3 @@ class Sge(BatchSystem):
 
     def cancel_name(self, job: str) -> Command:
         return ("qdel", job)
-
-
-class Pbs(BatchSystem):
-    """PBS Professional and OpenPBS."""
-
-    name = "pbs"
-    first = 0
-    programs = ("qsub", "qstat", "qdel")
-    index = "${PBS_ARRAY_INDEX:-0}"
-    preamble = ('cd "$PBS_O_WORKDIR" || exit 1',)
-    signs = (("job killed: walltime", "reached its time limit"),)
-
-    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        # PBS rejects an array of one member.
-        array = ("-J", f"0-{count - 1}") if count > 1 else ()
-        return (
-            *("qsub", "-N", job, *array, "-o", output, "-j", "oe", "-S", "/bin/sh", "-V"),
-            *_option("-q", options.queue),
-            *_option("-A", options.account),
-            *_option("-l", options.time and f"walltime={options.time}"),
-            *_words(options.options),
-        )
-
-    def job_id(self, output: str) -> str:
-        return found_id(r"^(\d+(?:\[\])?(?:\.\S+)?)$", output, "qsub")
-
-    def output_pattern(self, directory: str, stem: str) -> str:
-        return f"{directory}/{stem}-^array_index^.out"
-
-    def output_name(self, stem: str, job_id: str, index: int) -> str:
-        return f"{stem}-{index}.out"
-
-    def query(self, job_id: str) -> Command:
-        return ("qstat", "-t", job_id)
-
-    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        found = {}
-        number = job_id.partition("[")[0].partition(".")[0]
-        for line in output.splitlines():
-            words = line.split()
-            match = re.match(rf"{number}(?:\[(\d+)\])?(?:\.|$)", words[0]) if words else None
-            if match is None or len(words) < 5:
-                continue
-            state = words[4]
-            if state in ("F", "X", "E"):
-                continue
-            waiting = state in ("Q", "H", "W", "T", "S")
-            found[int(match.group(1) or 0)] = TaskState(waiting, state if waiting else "")
-        return found
-
-    def gone(self, output: str) -> bool:
-        return "Unknown Job Id" in output or "has finished" in output
-
-    def cancel(self, job_id: str) -> Command:
-        return ("qdel", job_id)
-
-    def cancel_member(self, job_id: str, index: int) -> Command:
-        if "[]" not in job_id:
-            return ("qdel", job_id)
-        return ("qdel", job_id.replace("[]", f"[{index}]"))
-
-    def cancel_name(self, job: str) -> Command:
-        return ("sh", "-c", f"qselect -N {shlex.quote(job)} | xargs -r qdel")
-
-    def signal(self, job_id: str, index: int, number: int) -> Command:
-        member = job_id.replace("[]", f"[{index}]")
-        return ("qsig", "-s", str(number), member)
-
-
-class Lsf(BatchSystem):
-    """IBM Spectrum LSF."""
-
-    name = "lsf"
-    first = 1
-    programs = ("bsub", "bjobs", "bkill")
-    index = "$LSB_JOBINDEX"
-    notices = ("SIGURG",)
-    signs = (
-        ("TERM_RUNLIMIT", "reached its time limit"),
-        ("TERM_PREEMPT", "was preempted"),
-        ("TERM_REQUEUE_ADMIN", "was requeued by an administrator"),
-    )
-
-    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        return (
-            *("bsub", "-J", f"{job}[1-{count}]", "-o", output),
-            *_option("-q", options.queue),
-            *_option("-P", options.account),
-            *_option("-W", options.time),
-            *self._warning(options),
-            *_words(options.options),
-        )
-
-    @staticmethod
-    def _warning(options: BatchOptions) -> Command:
-        """Have SIGURG sent some minutes before the time limit."""
-        if not options.time or not options.notice:
-            return ()
-        return ("-wa", "URG", "-wt", str(math.ceil(options.notice / 60)))
-
-    def job_id(self, output: str) -> str:
-        return found_id(r"Job <(\d+)>", output, "bsub")
-
-    def output_pattern(self, directory: str, stem: str) -> str:
-        return f"{directory}/{stem}-%J-%I.out"
-
-    def query(self, job_id: str) -> Command:
-        return ("bjobs", "-noheader", "-o", "jobindex stat pend_reason delimiter='|'", job_id)
-
-    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        return table_states(
-            output,
-            ends={
-                "DONE": (End.ITSELF, "ended"),
-                "EXIT": (End.ITSELF, "failed"),
-                "ZOMBI": (End.SYSTEM, "lost its host"),
-            },
-            waiting=("PEND", "PSUSP", "WAIT"),
-        )
-
-    def gone(self, output: str) -> bool:
-        return "is not found" in output or "No unfinished job" in output
-
-    def cancel(self, job_id: str) -> Command:
-        return ("bkill", job_id)
-
-    def cancel_member(self, job_id: str, index: int) -> Command:
-        return ("bkill", f"{job_id}[{index}]")
-
-    def cancel_name(self, job: str) -> Command:
-        return ("bkill", "-J", job, "0")
-
-    def signal(self, job_id: str, index: int, number: int) -> Command:
-        return ("bkill", "-s", str(number), f"{job_id}[{index}]")
-
-
-def _option(name: str, value: str) -> Command:
-    if not value:
-        return ()
-    return (f"{name}{value}",) if name.endswith("=") else (name, value)
-
-
-def _words(options: tuple[str, ...]) -> Command:
-    return tuple(word for option in options for word in shlex.split(option))

@@ -20,7 +20,7 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "hosts": SSH,
     "ssh": SSH,
     "batch_file": BATCH_KINDS,
-    "queue": BATCH_KINDS,
+    "queue": tuple(kind for kind in BATCH_KINDS if kind != "htcondor"),
     "account": BATCH_KINDS,
     "time": BATCH_KINDS,
     "batch_option": BATCH_KINDS,

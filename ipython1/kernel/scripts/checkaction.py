@@ -44,8 +44,10 @@ PROGRAMS: Final = {
     "ssh": "kind ssh",
     "mpiexec": "kind mpiexec",
     "sbatch": "kind slurm",
-    "qsub": "kinds sge and pbs",
+    "qsub": "kinds sge, pbs and torque",
     "bsub": "kind lsf",
+    "condor_submit": "kind htcondor",
+    "flux": "kind flux",
 }
 
 EXAMPLES: Final = """\

@@ -34,7 +34,8 @@ to start a cluster:
   ipcluster --adapt 0:8             engines that come and go with the tasks
   ipcluster mpiexec -n 4 --mpi=mpi4py
   ipcluster slurm -n 64 --queue=main --time=1:00:00
-                                    also sge, pbs, lsf, and kinds that other packages add
+                                    also sge, pbs, torque, lsf, htcondor, flux, and kinds
+                                    that other packages add
 
 to see what it does:
   ipcluster status                  processes, CPU, memory, queues, progress

@@ -17,8 +17,9 @@ from ipython1.kernel.launchers.batchjobs import (
     Started,
 )
 from ipython1.kernel.launchers.batchsystem import End, TaskState
-from ipython1.kernel.launchers.batchsystems import Pbs, Sge, Slurm
+from ipython1.kernel.launchers.batchsystems import Sge, Slurm
 from ipython1.kernel.launchers.interfaces import Unit
+from ipython1.kernel.launchers.pbs import Pbs
 
 RUNS = TaskState(False)
 WAITS = TaskState(True, "Resources")

@@ -7,8 +7,10 @@ from twisted.trial import unittest
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import job_name
 from ipython1.kernel.launchers.batchsystem import BatchSystem, End, TaskState
-from ipython1.kernel.launchers.batchsystems import Lsf, Pbs, Sge, Slurm
+from ipython1.kernel.launchers.batchsystems import Sge, Slurm
 from ipython1.kernel.launchers.clusterconfig import BatchOptions, ClusterConfig
+from ipython1.kernel.launchers.flux import Flux
+from ipython1.kernel.launchers.htcondor import HtCondor
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.kernel.launchers.jobscripts import (
     DEFAULT_SCRIPT,
@@ -16,6 +18,8 @@ from ipython1.kernel.launchers.jobscripts import (
     member_command,
     render_script,
 )
+from ipython1.kernel.launchers.lsf import Lsf
+from ipython1.kernel.launchers.pbs import Pbs, Torque
 
 ALL = BatchOptions(
     queue="main", account="physics", time="1:00:00", options=("--mem=4G", "-l x=1 -b"), setup=()
@@ -156,86 +160,6 @@ class SgeTests(unittest.SynchronousTestCase):
         self.assertEqual(self.system.cancel_name("ip-a"), ("qdel", "ip-a"))
 
 
-PBS_QSTAT = """\
-Job id            Name             User              Time Use S Queue
-----------------  ---------------- ----------------  -------- - -----
-123[].head        ip-engines       ada                      0 B workq
-123[0].head       ip-engines       ada               00:00:01 R workq
-123[1].head       ip-engines       ada                      0 Q workq
-123[2].head       ip-engines       ada               00:00:01 X workq
-"""
-PBS_QSTAT_ONE = """\
-Job id            Name             User              Time Use S Queue
-----------------  ---------------- ----------------  -------- - -----
-124.head          ip-engines       ada               00:00:01 R workq
-"""
-
-
-class PbsTests(unittest.SynchronousTestCase):
-    system = Pbs()
-
-    def test_submission(self) -> None:
-        self.assertEqual(
-            " ".join(self.system.submit("ip-a", 4, "/l/o", NONE)),
-            "qsub -N ip-a -J 0-3 -o /l/o -j oe -S /bin/sh -V",
-        )
-        words = " ".join(self.system.submit("ip-a", 1, "/l/o", ALL))
-        self.assertNotIn("-J", words)
-        self.assertIn(" -q main -A physics -l walltime=1:00:00 --mem=4G -l x=1 -b", words)
-
-    def test_job_id(self) -> None:
-        self.assertEqual(self.system.job_id("123[].head.example.org\n"), "123[].head.example.org")
-        self.assertEqual(self.system.job_id("124.head\n"), "124.head")
-
-    def test_states(self) -> None:
-        states = self.system.states("123[].head", PBS_QSTAT)
-        self.assertEqual(states[0], TaskState(False))
-        self.assertEqual(states[1], TaskState(True, "Q"))
-        self.assertNotIn(2, states)
-        self.assertEqual(self.system.states("124.head", PBS_QSTAT_ONE), {0: TaskState(False)})
-        self.assertTrue(self.system.gone("qstat: Unknown Job Id 124.head\n"))
-        self.assertTrue(self.system.gone("qstat: 124.head Job has finished, use -x or -H\n"))
-
-    def test_cancelling(self) -> None:
-        self.assertEqual(self.system.cancel("123[].head"), ("qdel", "123[].head"))
-        self.assertEqual(self.system.cancel_member("123[].head", 2), ("qdel", "123[2].head"))
-        self.assertEqual(self.system.cancel_member("124.head", 0), ("qdel", "124.head"))
-        self.assertEqual(self.system.cancel_name("ip-a")[2], "qselect -N ip-a | xargs -r qdel")
-
-
-class LsfTests(unittest.SynchronousTestCase):
-    system = Lsf()
-
-    def test_submission(self) -> None:
-        self.assertEqual(
-            self.system.submit("ip-a", 4, "/l/o-%J-%I.out", NONE),
-            ("bsub", "-J", "ip-a[1-4]", "-o", "/l/o-%J-%I.out"),
-        )
-        words = " ".join(self.system.submit("ip-a", 4, "/l/o", ALL))
-        self.assertIn(" -q main -P physics -W 1:00:00 -wa URG -wt 1 --mem=4G -l x=1 -b", words)
-
-    def test_job_id(self) -> None:
-        self.assertEqual(
-            self.system.job_id("Job <771> is submitted to default queue <normal>.\n"), "771"
-        )
-
-    def test_states(self) -> None:
-        output = "1|RUN|-\n2|PEND|Job slot limit reached; \n3|EXIT|-\n"
-        self.assertEqual(
-            self.system.states("771", output),
-            {
-                1: TaskState(False),
-                2: TaskState(True, "Job slot limit reached;"),
-                3: TaskState(False, "failed", end=End.ITSELF),
-            },
-        )
-        self.assertTrue(self.system.gone("Job <771> is not found\n"))
-
-    def test_cancelling(self) -> None:
-        self.assertEqual(self.system.cancel_member("771", 2), ("bkill", "771[2]"))
-        self.assertEqual(self.system.signal("771", 2, 10), ("bkill", "-s", "10", "771[2]"))
-
-
 class ScriptTests(unittest.SynchronousTestCase):
     def test_names_of_jobs_differ_however_long_the_cluster_s_is(self) -> None:
         self.assertRegex(job_name(""), r"^ip-engines-[0-9a-f]{6}$")
@@ -271,9 +195,14 @@ class ScriptTests(unittest.SynchronousTestCase):
         )
 
     def test_each_member_has_a_word_for_its_index(self) -> None:
-        systems: list[BatchSystem] = [Slurm(), Sge(), Pbs(), Lsf()]
-        words = [system.index for system in systems]
+        systems: list[BatchSystem] = [
+            *(Slurm(), Sge(), Pbs(), Torque()),
+            *(Lsf(), HtCondor(), Flux()),
+        ]
         self.assertEqual(
-            words,
-            ["$SLURM_ARRAY_TASK_ID", "$SGE_TASK_ID", "${PBS_ARRAY_INDEX:-0}", "$LSB_JOBINDEX"],
+            [system.index for system in systems],
+            [
+                *("$SLURM_ARRAY_TASK_ID", "$SGE_TASK_ID", "${PBS_ARRAY_INDEX:-0}"),
+                *("${PBS_ARRAYID:-0}", "$LSB_JOBINDEX", "$1", "$FLUX_JOB_CC"),
+            ],
         )

@@ -67,8 +67,8 @@ class ClusterTests(OptionsTestCase):
             (["satus"], "; did you mean 'status'?"),
             (["loca", "-n", "2"], "; did you mean 'local'?"),
             (["engines", "slrum"], "; did you mean 'slurm'?"),
-            (["engines", "stopp"], ", ssh"),
-            (["magic"], ", ssh"),
+            (["engines", "stopp"], ", torque"),
+            (["magic"], ", torque"),
             (["strat", "-n", "2"], "; did you mean 'start'?"),
             (["lgos"], "; did you mean 'logs'?"),
         ):
@@ -87,7 +87,10 @@ class ClusterTests(OptionsTestCase):
 
     def test_options_that_mean_nothing_are_refused(self) -> None:
         for arguments, words in (
-            (["--queue=main"], "--queue is for slurm, sge, pbs and lsf, not for 'local'"),
+            (
+                ["--queue=main"],
+                "--queue is for slurm, sge, pbs, torque, lsf and flux, not for 'local'",
+            ),
             (["ssh", "-f", "x", "--setup=ls"], "--setup is for slurm, sge"),
             (["slurm", "--mpiexec=mpirun"], "--mpiexec is for mpiexec and mpirun, not for 'slurm'"),
             (["local", "--ssh=ssh -v"], "--ssh is for ssh, not for 'local'"),
