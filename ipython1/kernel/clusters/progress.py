@@ -104,6 +104,10 @@ class StartProgress:
         self.failures[key] = UnitFailure(unit, reason, tuple(lines))
         return True
 
+    def comes_after_all(self, key: str) -> None:
+        """A unit that counted as failed because its host was away is being started."""
+        self.failures.pop(key, None)
+
     def withdraw(self, key: str) -> None:
         """A unit is not wanted any more: it was removed before all its engines were usable."""
         if key not in self.failures:
