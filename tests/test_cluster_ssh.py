@@ -140,7 +140,9 @@ class SshTests(IpclusterCase):
         )
         text = "".join(self.printed)
         self.assertIn("the cluster is up: 1 engine of 5 (0).", text)
-        self.assertRegex(text, "engine 1 cannot start yet: no-such-host.invalid: .*resolve.*; it is tried again")
+        self.assertRegex(
+            text, "engine 1 cannot start yet: no-such-host.invalid: .*resolve.*; it is tried again"
+        )
         self.assertRegex(text, "engine 2 could not be started: node2: .*/no/such/python")
         self.assertRegex(
             text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -14,13 +15,17 @@ LEAST = 6
 class LoginSlots:
     """Begins with :data:`MOST` logins at a time, and is content with fewer when an sshd refuses some.
 
+    Starting ``ssh`` takes a while on a busy computer, so only one slot is given away per turn of the reactor.
+
     :ivar limit: how many there may be now.
     :ivar taken: how many there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Any) -> None:
         self.limit = MOST
         self.taken = 0
+        self._reactor = reactor
+        self._serving = False
         self._waiting: deque[Deferred[Slot]] = deque()
 
     def acquire(self) -> Deferred[Slot]:
@@ -40,9 +45,16 @@ class LoginSlots:
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and self.taken < self.limit:
+        if not self._serving and self._waiting and self.taken < self.limit:
+            self._serving = True
+            self._reactor.callLater(0, self._serve_one)
+
+    def _serve_one(self) -> None:
+        self._serving = False
+        if self._waiting and self.taken < self.limit:
             self.taken += 1
             self._waiting.popleft().callback(Slot(self))
+        self._serve()
 
 
 class Slot:

@@ -50,7 +50,7 @@ class SshEngines(HostedEngines):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._file = read_cluster_file(context.config.ssh.cluster_file)
-        self._slots = LoginSlots()
+        self._slots = LoginSlots(context.reactor)
         self._hosts: dict[str, KeptHost] = {}
         self._placed: dict[int, str] = {}
         self._looks: list[Callable[[], None]] = []

@@ -20,6 +20,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -196,6 +197,7 @@ class SshConnection:
         self._alive = LoopingCall(self._beat)
         self._closing = False
         self._over = ""
+        self._last_wait: IDelayedCall | None = None
         self._count = -1
         self._silent = False
         self._heard = self._turned = reactor.seconds()
@@ -212,7 +214,8 @@ class SshConnection:
         :raises LoginFailed: if it fails; the message says why.
         """
         self._spawn()
-        patience = self._reactor.callLater(patience_of(self._command), self._no_answer)
+        # If this process was held up itself, what came meanwhile is read before the last second is over.
+        patience = self._reactor.callLater(patience_of(self._command) - 1.0, self._wait_a_little)
         limit = self._reactor.callLater(timeout, self._too_slow, timeout) if timeout else None
         try:
             hello = await self.link.hello
@@ -222,7 +225,7 @@ class SshConnection:
             strays = self.link.strays
             raise LoginFailed(*explain(self.spec, self._process.errors, strays)) from None
         finally:
-            for call in (patience, limit):
+            for call in (patience, limit, self._last_wait):
                 if call is not None and call.active():
                     call.cancel()
         self._check(hello)
@@ -249,6 +252,9 @@ class SshConnection:
         if text:
             self.abandon()
             raise LoginFailed(text, Trouble.LASTING)
+
+    def _wait_a_little(self) -> None:
+        self._last_wait = self._reactor.callLater(1.0, self._no_answer)
 
     def _no_answer(self) -> None:
         if self.stage == "connecting":
