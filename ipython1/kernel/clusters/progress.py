@@ -21,8 +21,8 @@ from typing import Any
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.launchers.interfaces import Unit
 
-MOST_FAILURES = 5
-"""Failures that are told one by one."""
+MOST_FAILURES = 10
+"""Different failures that are told one by one."""
 
 MOST_LINES = 10
 """Lines of the output of each that are shown."""

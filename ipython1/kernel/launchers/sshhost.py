@@ -154,12 +154,12 @@ def remote_command(spec: HostSpec) -> str:
     )
     arguments = shlex.join(["-c", code, "--stdio", "--silence", str(SILENCE)])
     python = shlex.quote(spec.python) if spec.python else '"$p"'
-    # What a login script has printed without a newline is not to become a part of the nanny's first line.
-    lines = ["echo", *spec.setup]
+    lines = list(spec.setup)
     if not spec.python:
         own = shlex.quote(sys.executable)
         lines.append(f"p={own}; [ -x {own} ] || p=python3")
-    lines.append(f"exec {python} {arguments}")
+    # What was printed so far, perhaps without a newline, is not to become a part of the nanny's first line.
+    lines += ["echo", f"exec {python} {arguments}"]
     return "exec sh -c " + shlex.quote("; ".join(lines))
 
 

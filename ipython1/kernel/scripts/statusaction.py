@@ -183,7 +183,8 @@ def _host_text(host: HostInfo) -> str:
         parts.append(f"tried again in {host.retry_in:.0f} s")
     if host.engines:
         parts.append(named_engines(host.engines))
-    why = f": {shown(host.reason)}" if host.reason else ""
+    reason = host.reason.removeprefix(f"{host.name}: ")
+    why = f": {shown(reason)}" if reason else ""
     return f"host {shown(host.name)}: {', '.join(parts)}{why}"
 
 
