@@ -96,9 +96,7 @@ class ClusterService:
         self._on_change = on_change
         self._started = time.time()
         self._machine = ClusterMachine(supervisor.status, config.with_controller)
-        self._waiting = Waiting(
-            reactor, lambda: f"{len(self._machine.engines.ids)} engines were usable"
-        )
+        self._waiting = Waiting(reactor, lambda: self._machine.engines.there)
         self._client: EnginesView | None = None
         self._end_commands: dict[str, tuple[tuple[str, ...], ...]] = {}
         self._stopping: Deferred[None] | None = None
