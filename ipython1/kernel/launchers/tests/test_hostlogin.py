@@ -25,7 +25,6 @@ from ipython1.kernel.launchers.hostlogin import (
     WakeAt,
 )
 from ipython1.kernel.launchers.loginslots import LEAST, MOST, LoginSlots, Slot
-from ipython1.kernel.launchers.sshhost import patience_of
 from ipython1.kernel.launchers.sshtroubles import HERE, SIGN, explain
 
 
@@ -268,8 +267,3 @@ class TroubleTests(unittest.SynchronousTestCase):
         self.assertEqual(self.explain(), "me@node1: ssh exited without an error message")
         text = self.explain(strays=("", "Welcome", "disk quota exceeded"))
         self.assertEqual(text, "me@node1: disk quota exceeded")
-
-    def test_the_user_s_own_patience(self) -> None:
-        self.assertEqual(patience_of(("ssh", "-o", "ConnectTimeout=45")), 45.0)
-        self.assertEqual(patience_of(("ssh", "-oConnectTimeout=3")), 20.0)
-        self.assertEqual(patience_of(("ssh", "-F", "config")), 20.0)
