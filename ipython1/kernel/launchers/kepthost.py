@@ -28,7 +28,7 @@ from ipython1.kernel.launchers.interfaces import Context, HostInfo
 from ipython1.kernel.launchers.loginslots import LoginSlots, Slot
 from ipython1.kernel.launchers.sshhost import Listener, LoginFailed, SshConnection
 
-SLOT_LIMIT = 1.0
+SLOT_LIMIT = 0.5
 """Seconds without an answer after which a login does not keep others from beginning."""
 
 
@@ -232,9 +232,13 @@ class KeptHost:
                 said = f"lost the connection to {self.name}: {reason}"
                 self._follow(self.login.lost(said, self._reactor.seconds()))
 
+        def authenticated() -> None:
+            self._slots.accepted()
+            slot.release()
+
         config = self._context.config
         listener = Listener(
-            self._context.supervisor.on_event, lost, answered, slot.release, self._heard
+            self._context.supervisor.on_event, lost, answered, authenticated, self._heard
         )
         connection = SshConnection(self.spec, config.ssh.command, self._reactor, listener, asks)
         self._connection = connection
