@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -38,6 +39,7 @@ from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.byhand import is_by_hand
 from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import furl_variable, wait_for_furl
+from ipython1.kernel.host.signalwatch import SignalWatch
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.host.turns import take_turns, turns_of
@@ -156,6 +158,8 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     engine.appearance = appearance
     if in_terminal:
         engine.end_with_terminal()
+    if not pipe.awaited and hasattr(os, "register_at_fork"):
+        engine.leave_on(signal.SIGTERM)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=engine.interpreter.forked)
     sockets.let_go_in_children(reactor)
@@ -268,6 +272,11 @@ class EngineProcess:
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
         self._gate.on_terminal = lambda: self._reactor.callFromThread(self._end.stop)
+
+    def leave_on(self, number: int) -> None:
+        """Have a signal by which the system that runs it tells of its end make it leave in good order."""
+        watch = SignalWatch(number, self._reactor, self._end.leave)
+        self._reactor.callWhenRunning(watch.begin)
 
     def _leave_at_once(self) -> None:
         self._pipe.leave()
