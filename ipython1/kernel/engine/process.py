@@ -22,6 +22,7 @@ from ipython1.core.debugger import EngineDebugger
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
+from ipython1.daemon.osprocess import mpi_rank
 from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
 from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
 from ipython1.kernel.engine.appearance import Appearance
@@ -108,7 +109,7 @@ def set_up_mpi(name: str, code: str) -> int:
         exec(compile(code, f"<[mpi] {name}>", "exec"), namespace)
     except Exception as problem:
         raise ClientError(
-            f"cannot set up MPI with --mpi={name}: {type(problem).__name__}: {problem}; "
+            f"cannot set up MPI with --mpi={name}: {type(problem).__name__}: {' '.join(str(problem).split())}; "
             "install that package for this Python, or change the [mpi] section of ipython1.kernel.ini"
         ) from None
     rank = getattr(namespace.get("mpi"), "rank", None)
@@ -139,11 +140,8 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     :raises KernelError: why it cannot run, or cannot go on.
     """
     check_working_directory()
-    wanted_id = config.engine_id
-    rank = None
-    if config.mpi_code:
-        rank = set_up_mpi(config.mpi, config.mpi_code)
-        wanted_id = rank if wanted_id is None else wanted_id
+    rank = set_up_mpi(config.mpi, config.mpi_code) if config.mpi_code else None
+    wanted_id = _wanted_id(config, rank)
     appearance = Appearance(config, rank, is_by_hand(pipe.awaited))
     from twisted.internet import reactor
 
@@ -172,6 +170,20 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
         engine.run()
     finally:
         appearance.ended()
+
+
+def _wanted_id(config: EngineConfig, rank: int | None) -> int | None:
+    """Return the id that an engine asks for.
+
+    :param rank: its rank, if MPI is set up.
+    """
+    if config.engine_id is not None:
+        return config.engine_id
+    if config.ids_of_ranks:
+        number = mpi_rank() if rank is None else rank
+        known = number is not None and number < len(config.ids_of_ranks)
+        return config.ids_of_ranks[number] if known and number is not None else None
+    return rank
 
 
 def _new_hello(wanted_id: int | None) -> messages.Hello:

@@ -20,7 +20,7 @@ from ipython1.daemon.link import NannyLink
 from ipython1.daemon.processes import State
 from ipython1.daemon.protocol import Warm
 from ipython1.kernel.basics.error import ClusterError
-from ipython1.kernel.launchers.clusterfile import HostSpec, read_cluster_file
+from ipython1.kernel.launchers.clusterfile import HostSpec, cluster_hosts
 from ipython1.kernel.launchers.hostlogin import LATE, HostState
 from ipython1.kernel.launchers.interfaces import Context, HostInfo, IEngineLauncher, Unit
 from ipython1.kernel.launchers.kepthost import KeptHost
@@ -49,7 +49,7 @@ class SshEngines(HostedEngines):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._file = read_cluster_file(context.config.ssh.cluster_file)
+        self._file = cluster_hosts(context.config)
         self._slots = LoginSlots(context.reactor)
         self._hosts: dict[str, KeptHost] = {}
         self._placed: dict[int, str] = {}
@@ -82,7 +82,8 @@ class SshEngines(HostedEngines):
 
     def default_count(self) -> int:
         """Return the configured number, by default that of the cluster file."""
-        return self.context.config.n or self._file.count
+        n = self.context.config.n
+        return self._file.count if n is None else n
 
     async def prepare(self) -> None:
         """Begin to log in to all hosts; return when one of them is there, and fail only if none can be reached."""
@@ -95,7 +96,8 @@ class SshEngines(HostedEngines):
             return there or not any(host.state in _TRYING for host in hosts)
 
         await self._until(settled)
-        if all(host.state in _FAILED for host in hosts):
+        if hosts and all(host.state in _FAILED for host in hosts):
+            await self.close(0.0)  # nobody waits for them any more
             raise ClusterError("; ".join(host.login.reason for host in hosts))
 
     def _want(self, names: Iterable[str], asks: bool = False) -> None:
@@ -105,9 +107,13 @@ class SshEngines(HostedEngines):
                 host = KeptHost(self._spec_of(name), self.context, self._slots, self)
                 self._hosts[name] = host
             if self._hosts[name].state in (HostState.NEW, HostState.UNUSABLE):
-                self.context.supervisor.host_away(name, "")
+                self.context.supervisor.host_away(self._label(name), "")
             self._hosts[name].want(asks=asks)
         self._tell_later(FIRST_WORD)
+
+    def _label(self, name: str) -> str:
+        """Return the name under which the supervisor knows a host."""
+        return f"{name}{self.context.scope}"
 
     def _spec_of(self, name: str) -> HostSpec:
         return next(spec for spec in self._file.engines if spec.host == name)
@@ -147,7 +153,7 @@ class SshEngines(HostedEngines):
             self._were_away.discard(name)
             start = f"; engines start there: {compress_ids(engines)}" if engines else ""
             self.context.observer.say(f"{name} is there{start}")
-        self.context.supervisor.add_host(name, link)
+        self.context.supervisor.add_host(self._label(name), link)
         self._pass_by_late_ones()
 
     def host_late(self, name: str) -> None:
@@ -161,7 +167,7 @@ class SshEngines(HostedEngines):
             if host.login.late and name not in self._were_away:
                 self._were_away.add(name)
                 text = f"{name} has not answered for {LATE:g} s"
-                self.context.supervisor.host_away(name, _waits(text))
+                self.context.supervisor.host_away(self._label(name), _waits(text))
 
     def host_away(self, name: str, lost: bool) -> None:
         """Let the engines of a host wait until it is there; what ran there has ended with the connection."""
@@ -170,13 +176,13 @@ class SshEngines(HostedEngines):
         if lost:
             self.context.observer.say(f"{reason}; logging in again")
         ended = f"ended with the connection to {name}"
-        self.context.supervisor.host_away(name, _waits(reason), lost=ended)
+        self.context.supervisor.host_away(self._label(name), _waits(reason), lost=ended)
 
     def host_unusable(self, name: str, lost: bool) -> None:
         """The engines of a host cannot be started."""
         self._were_away.add(name)
         reason = self._hosts[name].login.reason
-        self.context.supervisor.host_lost(name, f"could not be started: {reason}")
+        self.context.supervisor.host_lost(self._label(name), f"could not be started: {reason}")
 
     def host_changed(self, name: str) -> None:
         """Have those look who wait, and tell everybody."""
@@ -225,8 +231,11 @@ class SshEngines(HostedEngines):
         """Return a host for each engine, in the order of the file, repeated as needed."""
         once = [spec.host for spec in self._file.engines for _ in range(spec.n)]
         if not once:
+            where = self.context.config.ssh.cluster_file
             raise ClusterError(
-                f"the cluster file {self.context.config.ssh.cluster_file} lists no engines"
+                f"the cluster file {where} lists no engines"
+                if where
+                else "the hosts have no engines"
             )
         return [once[index % len(once)] for index in range(count)]
 
@@ -269,10 +278,11 @@ class SshEngines(HostedEngines):
                 self.context.config,
                 engine_id,
                 remote.log(self.context.files.engine_log(engine_id)),
-                host=name,
+                host=self._label(name),
                 common=remote.common_arguments(self.context.config),
-                env=dict(spec.env),
+                env=spec.env,
                 cwd=spec.cwd or "~",
+                python="",  # that of the nanny there
                 restore_file=self._restore_file(remote),
             )
         )
