@@ -37,6 +37,8 @@ _WORD_OPTIONS = {
     "account": "--account",
     "time": "--time",
     "batch_python": "--batch-python",
+    "engines_per_job": "--engines-per-job",
+    "notice": "--notice",
     "cwd": "--cwd",
     "python": "--python",
     "restart": "--restart-engines",
@@ -65,7 +67,9 @@ _PATHS = ("cluster_file", "batch_file", "log_file", "batch_python", "cwd", "pyth
 _ALSO_ALONE = ("restart", "restart_engines")
 """Those that stand alone on the command line if they are just True."""
 
-_FLAGS = {"reuse_furls": "--reuse-furls"}
+_FLAGS = {"reuse_furls": "--reuse-furls", "resubmit": "--resubmit"}
+_OPPOSITES = {"resubmit": "--no-resubmit"}
+"""What a flag is on the command line that is False; others are left out."""
 
 OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS, "env", "hosts")
 
@@ -102,6 +106,8 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
             found += [f"{_LIST_OPTIONS[name]}={item}" for item in items]
         elif check_bool(name, value):
             found.append(_FLAGS[name])
+        elif name in _OPPOSITES:
+            found.append(_OPPOSITES[name])
     return found
 
 

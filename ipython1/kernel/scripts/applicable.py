@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Final
 
-from ipython1.kernel.launchers import BUILT_IN
+from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, ControllerOptions
 from ipython1.kernel.launchers.places import MPI_KINDS
 
-BATCH: Final = ("slurm", "sge", "pbs", "lsf")
 SSH: Final = ("ssh",)
 
 KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
@@ -20,12 +19,15 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "cluster_file": SSH,
     "hosts": SSH,
     "ssh": SSH,
-    "batch_file": BATCH,
-    "queue": BATCH,
-    "account": BATCH,
-    "time": BATCH,
-    "batch_option": BATCH,
-    "setup": BATCH,
+    "batch_file": BATCH_KINDS,
+    "queue": BATCH_KINDS,
+    "account": BATCH_KINDS,
+    "time": BATCH_KINDS,
+    "batch_option": BATCH_KINDS,
+    "setup": BATCH_KINDS,
+    "engines_per_job": BATCH_KINDS,
+    "notice": BATCH_KINDS,
+    "resubmit": BATCH_KINDS,
     "restart_engines": ("local", *SSH),
 }
 """The kinds for which an option means something; all others mean something for all kinds."""
@@ -64,7 +66,8 @@ def check_options(
 
 
 def _is_given(given: argparse.Namespace, name: str) -> bool:
-    return bool(getattr(given, name))
+    value = getattr(given, name)
+    return value is False or bool(value)
 
 
 def _flag(name: str) -> str:
