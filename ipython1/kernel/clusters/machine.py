@@ -21,6 +21,7 @@ not s.     an engine waits to be started again             same       :class:`Sa
 not s.     an engine waits for its host                    same       (its launcher says so once for the host; a start
                                                                       counts it as failed)
 not s.     its host is there after all                     same       (a start waits for it again)
+not s.     a usable engine is lost with its host           same       also :class:`TellEnded`
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
                                                                       reports it; :class:`TellEnded` if it was ended
                                                                       from outside
@@ -213,6 +214,12 @@ class ClusterMachine:
             self.engines.process_ended(status.key)
         if self.phase is Phase.STOPPING or status.asked:
             return []
+        if status.lost_with_host:
+            told = self._blameless(status.key, f"ended with the connection to {status.host}")
+            return [*told, *self._engine_missing(status)]
+        return self._engine_missing(status)
+
+    def _engine_missing(self, status: ProcessStatus) -> list[Instruction]:
         if status.state is State.REQUESTED:
             for progress in self.progresses:
                 progress.comes_after_all(status.key)

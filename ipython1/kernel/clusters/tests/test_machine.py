@@ -20,6 +20,7 @@ from ipython1.kernel.clusters.machine import (
     Reconnect,
     Say,
     SaySilent,
+    TellEnded,
 )
 from ipython1.kernel.launchers.interfaces import Unit
 
@@ -151,8 +152,19 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_an_engine_that_waits_for_its_host_is_not_told_for_itself(self) -> None:
         """Its launcher tells once that the host is gone, and not for each of its engines."""
         self.world.up(0, 1)
-        told = self.world.report("engine-0", State.WAITING, host_away=True, error="waits")
-        self.assertEqual((told, self.machine.engines.fresh), ([], {1}))
+        lost = {"was_ready": True, "host": "node1"}
+        told = self.world.report("engine-0", State.WAITING, host_away=True, error="waits", **lost)
+        # Its tasks are not to blame.
+        self.assertEqual(told, [TellEnded((0,), "ended with the connection to node1")])
+        self.assertEqual(self.machine.engines.fresh, {1})
+        self.world.list(1)
+        told = self.world.report("engine-0", State.WAITING, host_away=True, error="waits longer")
+        self.assertEqual(told, [])
+
+    def test_an_engine_that_has_crashed_is_not_lost_with_its_host(self) -> None:
+        self.world.up(0, 1)
+        told = self.world.report("engine-0", State.ENDED, was_ready=True, signal=11)
+        self.assertNotIn(TellEnded, list(map(type, told)))
 
     def test_an_engine_that_registers_before_its_start_was_noted(self) -> None:
         """With MPI ranks may be there before the launcher has returned."""
