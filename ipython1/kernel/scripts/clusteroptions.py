@@ -216,7 +216,10 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
-    group = parser.add_argument_group(", ".join(BATCH_KINDS))
+    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+
+
+def _add_batch_options(group: Any) -> None:
     group.add_argument(
         "--batch-file",
         type=arguments.file,
