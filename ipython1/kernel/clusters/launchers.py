@@ -15,7 +15,7 @@ from twisted.internet.defer import DeferredLock
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.interfaces import Context, Unit
+from ipython1.kernel.launchers.interfaces import Context, HostInfo, Unit
 
 
 class Launchers:
@@ -87,6 +87,13 @@ class Launchers:
     def jobs(self) -> list[str]:
         """Return the ids of all batch jobs."""
         return [job for launcher in self.all() for job in launcher.jobs()]
+
+    def hosts(self) -> list[HostInfo]:
+        """Return what is known of the hosts of all launchers that log in to some."""
+        found: list[HostInfo] = []
+        for launcher in self.all():
+            found += getattr(launcher, "hosts", list)()
+        return found
 
 
 def _options_of(config: ClusterConfig) -> ClusterConfig:

@@ -21,6 +21,7 @@ from ipython1.kernel.host.processstate import ProcessState, process_state
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.adaptation import Adaptation
 from ipython1.kernel.launchers.clusterconfig import option_of, title_of
+from ipython1.kernel.launchers.interfaces import HostInfo
 from ipython1.kernel.launchers.programs import CONTROLLER_HOST
 
 
@@ -102,6 +103,7 @@ class ClusterStatus:
     :ivar warnings: what is wrong with the controller, such as a full disk, and what to do; one line each.
     :ivar temporary: whether the cluster's files go with it.
     :ivar scaling: what it does by itself; None if it does nothing.
+    :ivar hosts: the hosts that it logs in to.
     """
 
     cluster_id: str
@@ -123,6 +125,7 @@ class ClusterStatus:
     warnings: tuple[str, ...] = ()
     temporary: bool = False
     scaling: ScalingInfo | None = None
+    hosts: tuple[HostInfo, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain lists and dicts."""
@@ -143,6 +146,7 @@ class ClusterStatus:
             for name in ("controller", "nanny"):
                 if values.get(name) is not None:
                     values[name] = _info(ProcessInfo, values[name])
+            values["hosts"] = tuple(_host_info(each) for each in values.get("hosts", ()))
             for name in ("ids", "jobs", "warnings"):
                 values[name] = tuple(values.get(name, ()))
             values["end_commands"] = tuple(map(tuple, values.get("end_commands", ())))
@@ -200,6 +204,11 @@ def _scaling(content: dict[str, Any]) -> ScalingInfo:
     if values.get("adaptation") is not None:
         values["adaptation"] = Adaptation(**_known_fields(Adaptation, values["adaptation"]))
     return ScalingInfo(**values)
+
+
+def _host_info(content: dict[str, Any]) -> HostInfo:
+    values = _known_fields(HostInfo, content)
+    return HostInfo(**{**values, "engines": tuple(values.get("engines", ()))})
 
 
 def _known_fields(cls: Any, content: dict[str, Any]) -> dict[str, Any]:
