@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from ipython1 import system
+
 _FALLOC_FL_KEEP_SIZE: Final = 0x01
 _FALLOC_FL_PUNCH_HOLE: Final = 0x02
 _PAGE: Final = 4096
@@ -65,7 +67,7 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
     :returns: the file descriptor.
     :raises OSError: if neither can be created.
     """
-    if use_memfd and hasattr(os, "memfd_create"):
+    if use_memfd and not system.PORTABLE and hasattr(os, "memfd_create"):
         try:
             fd = os.memfd_create(name, os.MFD_CLOEXEC)
         except OSError:
@@ -78,7 +80,7 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
     fd, path = tempfile.mkstemp(prefix=f"{name}-")
     try:
         os.close(fd)
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | system.O_BINARY)
     finally:
         try:
             os.unlink(path)
@@ -159,12 +161,9 @@ def punch_hole(fd: int, start: int, stop: int) -> bool:
 
 def read_at(fd: int, length: int, offset: int) -> bytes:
     """Read up to ``length`` bytes of a file at ``offset``, without moving its position if the system supports it."""
-    if not hasattr(os, "pread"):
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.read(fd, length)
     pieces = []
     while length > 0:
-        piece = os.pread(fd, length, offset)
+        piece = system.read_at(fd, length, offset)
         if not piece:
             break
         pieces.append(piece)

@@ -23,6 +23,7 @@ from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import VARIABLE
 from ipython1.kernel.launchers.hostlist import host_words
+from ipython1.system import after_fork_in_child
 
 _ARGUMENTS = ("n", "kind", "cluster_id", "ipython_dir", "detach", "restore")
 """What a cluster takes besides its options."""
@@ -166,8 +167,7 @@ def _close_in_child() -> None:
             os.close(connection.detach())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
+after_fork_in_child(_close_in_child)
 
 
 class OwnedProcess:

@@ -30,6 +30,7 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
 )
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
+from ipython1.system import SELECTOR
 
 LINE_LIMIT = 8 << 20
 """The longest message, in bytes: a status with the last words of thousands of engines."""
@@ -233,7 +234,7 @@ class BlockingControl:
     def _wait(self, event: int, until: float | None, what: str) -> None:
         left = None if until is None else max(0.0, until - time.monotonic())
         # Not select(), which knows no descriptors from 1024 on.
-        with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
+        with SELECTOR() as selector:
             try:
                 selector.register(self._connection, event)
             except ValueError:  # it was closed here

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ipython1.kernel.basics.error import ClientError
+from ipython1.system import O_CLOEXEC, O_NOFOLLOW
 
 
 class LockFile:
@@ -21,7 +22,7 @@ class LockFile:
         :returns: False if another process holds it.
         :raises ClientError: if its file cannot be written.
         """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_CLOEXEC
         fd = None
         try:
             fd = os.open(self._path, flags, 0o600)
