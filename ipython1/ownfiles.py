@@ -24,12 +24,9 @@ def others_can_write(found: os.stat_result) -> bool:
 
 
 def _is_own_group(gid: int) -> bool:
-    import grp
-    import pwd
-
     try:
-        user = pwd.getpwuid(user_id())
-        group = grp.getgrgid(gid)
+        user = system.pwd.getpwuid(user_id())
+        group = system.grp.getgrgid(gid)
     except KeyError:
         return False
     return (group.gr_gid, group.gr_name) == (user.pw_gid, user.pw_name) and set(group.gr_mem) <= {
@@ -129,9 +126,8 @@ def _lock(descriptor: int, shared: bool) -> bool:
 
     Where there are no such locks, all is as if it was locked.
     """
-    try:
-        import fcntl
-    except ImportError:
+    fcntl = system.fcntl
+    if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,9 +8,9 @@ Processes have a module of their own, :mod:`ipython1.daemon.osprocess`.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import mmap
 import os
-import secrets
 import selectors
 import signal
 import socket
@@ -32,6 +32,22 @@ LINUX: Final = (
     and hasattr(socket, "AF_UNIX")
 )
 """Whether all calls of Linux may be used."""
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+fcntl: Final = _module("fcntl")
+termios: Final = _module("termios")
+resource: Final = _module("resource")
+msvcrt: Final = _module("msvcrt")
+pwd: Final = _module("pwd")
+grp: Final = _module("grp")
+"""Modules of Python that only some systems have; None on others."""
 
 
 # -- files
@@ -90,18 +106,25 @@ write_at: Final[Callable[[int, Any, int], int]] = os.pwrite if _HAS_POSITIONS el
 """``write_at(fd, data, offset)`` writes a file at a position and leaves its own position alone: ``os.pwrite``."""
 
 
-def sync_directory(path: str | os.PathLike[str]) -> None:
-    """Have the disk have the names in a directory; nothing where a directory cannot be opened.
+_LOCKED_BYTE: Final = 1 << 30
+"""On Windows nobody else can read what is locked, so that is a byte that the file does not have."""
 
-    :raises OSError: if that fails.
+
+def try_lock(fd: int) -> bool:
+    """Lock a file until it is closed; False if another process has locked it or it cannot be locked.
+
+    Where there are no locks, all is as if it was locked.
     """
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if fcntl is not None:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        elif msvcrt is not None:
+            os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            os.lseek(fd, 0, os.SEEK_SET)
+    except OSError:
+        return False
+    return True
 
 
 # -- users
@@ -130,11 +153,14 @@ def after_fork_in_child(call: Callable[[], object]) -> None:
 KILL: Final[int] = int(getattr(signal, "SIGKILL", 9))
 """The signal that ends a process at once.  On Windows ``os.kill`` ends it whatever the number."""
 
+PAUSE: Final[int] = int(getattr(signal, "SIGUSR2", 12))
+"""The signal that asks a controller to end for a while; only nannies send it, who have a way without signals."""
+
 CONTINUE: Final[int | None] = getattr(signal, "SIGCONT", None)
 STACKS: Final[int | None] = getattr(signal, "SIGUSR1", None)
 """Signals that only some systems have."""
 
-IGNORED_BY_CHILDREN: Final = tuple(
+OF_TERMINALS: Final = tuple(
     int(getattr(signal, name)) for name in ("SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
 """Signals by which a terminal ends what runs in it."""
@@ -200,7 +226,7 @@ def _loopback_pair() -> tuple[socket.socket, socket.socket]:
 
 def new_token() -> str:
     """Return a secret by which a process recognises another one: 64 hexadecimal digits."""
-    return secrets.token_hex(32)
+    return os.urandom(32).hex()
 
 
 def close_quietly(connection: socket.socket) -> None:

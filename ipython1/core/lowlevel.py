@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ipython1 import system
+from ipython1.system import fcntl
 
 _FALLOC_FL_KEEP_SIZE: Final = 0x01
 _FALLOC_FL_PUNCH_HOLE: Final = 0x02
@@ -50,11 +51,11 @@ _releasing_lock = _load(ctypes.CDLL)
 
 def set_high(fd: int) -> int:
     """Duplicate ``fd`` to a high number, not inherited by started programs, and close ``fd``; return the copy."""
+    if fcntl is None:
+        return fd
     try:
-        import fcntl
-
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_KEPT_DESCRIPTOR)
-    except (ImportError, OSError):
+        high: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_KEPT_DESCRIPTOR)
+    except OSError:
         return fd
     os.close(fd)
     return high
@@ -67,7 +68,7 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
     :returns: the file descriptor.
     :raises OSError: if neither can be created.
     """
-    if use_memfd and not system.PORTABLE and hasattr(os, "memfd_create"):
+    if use_memfd and not system.PORTABLE and fcntl is not None and hasattr(os, "memfd_create"):
         try:
             fd = os.memfd_create(name, os.MFD_CLOEXEC)
         except OSError:
@@ -90,8 +91,6 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
 
 
 def _append_mode(fd: int) -> None:
-    import fcntl
-
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ipython1.kernel.basics.error import ClientError
-from ipython1.system import O_CLOEXEC, O_NOFOLLOW
+from ipython1.system import O_CLOEXEC, O_NOFOLLOW, try_lock
 
 
 class LockFile:
@@ -26,7 +26,7 @@ class LockFile:
         fd = None
         try:
             fd = os.open(self._path, flags, 0o600)
-            if not _try_lock(fd):
+            if not try_lock(fd):
                 os.close(fd)
                 return False
             _write_holder(fd)
@@ -63,21 +63,3 @@ def _write_holder(fd: int) -> None:
     line = f"{os.getpid()}\n".encode()
     os.write(fd, line)
     os.ftruncate(fd, len(line))
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

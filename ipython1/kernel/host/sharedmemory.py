@@ -17,7 +17,7 @@ import weakref
 from typing import Any, Final
 
 from ipython1.kernel.host.memory import available_memory
-from ipython1.system import O_CLOEXEC, UNIX_SOCKETS, after_fork_in_child, user_id
+from ipython1.system import O_CLOEXEC, UNIX_SOCKETS, after_fork_in_child, fcntl, user_id
 
 SWITCH: Final = "IPYTHON1_SHARED_MEMORY"
 """The environment variable that turns shared memory off for a process, if it is ``0``."""
@@ -95,9 +95,7 @@ def map_readable(fd: int) -> memoryview:
 
 
 def _fcntl(fd: int, command: int, argument: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, command, argument)
+    return int(fcntl.fcntl(fd, command, argument))
 
 
 _NO_DESCRIPTOR: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}

@@ -47,6 +47,8 @@ def _dump_file(pid: int) -> str | None:
 
 def _catches_the_signal(pid: int) -> bool:
     """Return whether the process handles SIGUSR1, which would end it otherwise."""
+    if STACKS is None:
+        return False
     try:
         with open(f"/proc/{pid}/status") as file:
             for line in file:

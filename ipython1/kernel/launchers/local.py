@@ -193,4 +193,6 @@ class LocalEngines(HostedEngines):
 
 def _memory() -> int:
     """How many bytes of memory this host has."""
+    import psutil
+
     return int(psutil.virtual_memory().total)
