@@ -55,7 +55,7 @@ _LIST_OPTIONS = {
 _ALSO_ALONE = ("restart", "restart_engines")
 """Those that stand alone on the command line if they are just True."""
 
-_FLAGS = {"reuse_furls": "--reuse-furls"}
+_FLAGS = {"reuse_furls": "--reuse-furls", "tunnel": "--tunnel"}
 
 OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS)
 

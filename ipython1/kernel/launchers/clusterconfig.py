@@ -61,10 +61,12 @@ class SshOptions:
 
     :ivar command: ``ssh`` with its options.
     :ivar cluster_file: the path of the file that says what runs on which host.
+    :ivar tunnel: whether connections to the controller go through ssh, from and to all hosts.
     """
 
     command: tuple[str, ...] = ("ssh",)
     cluster_file: str = ""
+    tunnel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,7 +38,9 @@ from ipython1.kernel.launchers.programs import (
     controller_spec,
     engine_spec,
 )
+from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
 from ipython1.kernel.launchers.sshhost import SshHost
+from ipython1.kernel.launchers.tunnel import ControllerPlace, HostTunnel, furl_file_name
 
 RESTORE_LIMIT = 700_000
 """Bytes of a restore file that fit into one message to a nanny."""
@@ -52,10 +54,15 @@ class RemoteFiles:
 
     def __init__(self, files: ClusterFiles, spec: HostSpec) -> None:
         self.directory = PurePosixPath(spec.ipython_dir or _seen_from_home(files.dirs.ipython_dir))
+        self._host = spec.host
 
     def security(self, path: Path) -> str:
         """Return the counterpart of a file in this host's security directory."""
         return str(self.directory / "security" / path.name)
+
+    def furl_through_ssh(self, path: Path) -> str:
+        """Return where this host's own FURL file is, which leads through ssh."""
+        return self.security(path.with_name(furl_file_name(path.name, self._host)))
 
     def log(self, path: Path) -> str:
         """Return the counterpart of a file in this host's log directory."""
@@ -88,6 +95,7 @@ class SshEngines(HostedEngines):
         self._hosts: dict[str, SshHost] = {}
         self._logins = DeferredSemaphore(LOGINS_AT_A_TIME)
         self._placed: dict[int, str] = {}
+        self._place = ControllerPlace(context, far=self._file.controller.host is not None)
 
     def controller_launcher(self) -> LocalController | SshController:
         """Return the launcher for the controller, according to the cluster file."""
@@ -103,7 +111,9 @@ class SshEngines(HostedEngines):
         config = replace(context.config, controller=options)
         if spec.host is None:
             return LocalController(replace(context, config=config))
-        return SshController(replace(context, config=config), spec, self._logins)
+        return SshController(
+            replace(context, config=config), spec, self._logins, self._place.known
+        )
 
     def check(self) -> None:
         """Check that ``ssh`` is installed."""
@@ -143,6 +153,7 @@ class SshEngines(HostedEngines):
             self.context.reactor,
             self.context.supervisor.on_event,
             lambda reason: self._lost(name, reason),
+            self._tunnel_to(spec),
         )
         self._hosts[name] = host
         try:
@@ -153,6 +164,14 @@ class SshEngines(HostedEngines):
             raise
         self.context.supervisor.add_host(name, link)
         link.send(Warm((ENGINE_MODULE,)))
+
+    def _tunnel_to(self, spec: HostSpec) -> HostTunnel | None:
+        """Return what carries the connections of a host's engines, unless they are direct."""
+        controller = self._file.controller.host
+        beside = controller is not None and controller.host == spec.host
+        if beside or not (spec.tunnel or self.context.config.ssh.tunnel):
+            return None
+        return HostTunnel(spec.host, self._place, self.context.reactor)
 
     def _lost(self, name: str, reason: str) -> None:
         self._hosts.pop(name, None)
@@ -214,9 +233,8 @@ class SshEngines(HostedEngines):
     async def _send_files_of(self, name: str) -> None:
         link = self._hosts[name].link
         assert link is not None
-        files = self.context.files
-        remote = RemoteFiles(files, self._hosts[name].spec)
-        await link.write_file(remote.security(files.engine_furl), files.engine_furl.read_text())
+        remote = RemoteFiles(self.context.files, self._hosts[name].spec)
+        await self._send_furl(link, remote, self._hosts[name].tunnel)
         if self.context.config.restore_file:
             path = Path(self.context.config.restore_file)
             text = path.read_text()
@@ -226,18 +244,32 @@ class SshEngines(HostedEngines):
                 )
             await link.write_file(remote.security(path), text)
 
+    async def _send_furl(
+        self, link: NannyLink, remote: RemoteFiles, tunnel: HostTunnel | None
+    ) -> None:
+        path = self.context.files.engine_furl
+        text = path.read_text()
+        if tunnel is None:
+            await link.write_file(remote.security(path), text)
+        else:
+            await link.write_file(remote.furl_through_ssh(path), tunnel.furl(text))
+
     def start_one(self, engine_id: int) -> None:
         """Start one engine on the host chosen for it."""
         name = self._placed[engine_id]
         spec = self._spec_of(name)
         remote = RemoteFiles(self.context.files, spec)
+        common = remote.common_arguments(self.context.config)
+        if self._tunnel_to(spec) is not None:
+            path = remote.furl_through_ssh(self.context.files.engine_furl)
+            common.append(f"--furl-file={path}")
         self.context.supervisor.add(
             engine_spec(
                 self.context.config,
                 engine_id,
                 remote.log(self.context.files.engine_log(engine_id)),
                 host=name,
-                common=remote.common_arguments(self.context.config),
+                common=common,
                 env=dict(spec.env),
                 cwd=spec.cwd or "~",
                 restore_file=self._restore_file(remote),
@@ -273,11 +305,25 @@ class SshEngines(HostedEngines):
 class SshController(ControllerLauncher):
     """The controller on another host; its FURL files are copied to this host."""
 
-    def __init__(self, context: Context, spec: ControllerSpec, logins: DeferredSemaphore) -> None:
+    def __init__(
+        self,
+        context: Context,
+        spec: ControllerSpec,
+        logins: DeferredSemaphore,
+        known: Callable[[], None],
+    ) -> None:
         assert spec.host is not None
         super().__init__(context)
         self._logins = logins
+        self._known = known
         self._spec = spec.host
+        self._tunnel = (
+            ControllerTunnel(
+                spec.host.host, context.config.ssh.command, context.reactor, context.observer.say
+            )
+            if spec.host.tunnel or context.config.ssh.tunnel
+            else None
+        )
         self._remote = RemoteFiles(context.files, spec.host)
         self._name = f"{CONTROLLER_HOST}{spec.host.host}"
         self._host = SshHost(
@@ -309,7 +355,10 @@ class SshController(ControllerLauncher):
         await self.listens()
         for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
             text = await link.read_file(self._remote.security(path), wait=5.0)
+            if self._tunnel is not None:
+                text = await self._tunnel.furl(text)
             write_private(path, text.encode())
+        self._known()
 
     def _lost(self, reason: str) -> None:
         self.context.observer.say(f"lost the connection to {self._spec.host}: {reason}")
@@ -326,3 +375,5 @@ class SshController(ControllerLauncher):
     async def close(self, grace: float) -> None:
         """Stop it."""
         await self._host.close(grace)
+        if self._tunnel is not None:
+            self._tunnel.close()

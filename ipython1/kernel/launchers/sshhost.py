@@ -7,10 +7,10 @@ their FURL file, and their logs.  When the connection ends, the nanny ends all e
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -26,7 +26,9 @@ from ipython1.daemon.protocol import End, Message
 from ipython1.daemon.pythoncommand import package_root
 from ipython1.daemon.starting import MODULE
 from ipython1.kernel.basics.error import ClusterError, ConnectionError
+from ipython1.kernel.host.sshclient import unattended_options
 from ipython1.kernel.launchers.clusterfile import HostSpec
+from ipython1.kernel.launchers.tunnel import HostTunnel
 
 SILENCE = 120.0
 """Seconds without a message from here after which a nanny considers the connection dead."""
@@ -48,9 +50,13 @@ REFUSALS = ("kex_exchange_identification", "Connection reset", "Connection close
 class SshProcess(ProcessProtocol):
     """The ``ssh`` process that carries a link."""
 
-    def __init__(self, link: NannyLink) -> None:
+    def __init__(
+        self, link: NannyLink, heard: Callable[[str], object] = lambda line: False
+    ) -> None:
         self._link = link
-        self._errors = b""
+        self._heard = heard
+        self._rest = b""
+        self._errors: deque[str] = deque(maxlen=20)
 
     def kill(self) -> None:
         """Kill it."""
@@ -61,7 +67,8 @@ class SshProcess(ProcessProtocol):
     @property
     def errors(self) -> list[str]:
         """Return the last lines of its standard error."""
-        return self._errors.decode(errors="replace").strip().splitlines()[-20:]
+        rest = self._rest.decode(errors="replace").strip()
+        return [*self._errors, *([rest] if rest else [])]
 
     def connectionMade(self) -> None:
         self._link.makeConnection(self.transport)
@@ -70,7 +77,12 @@ class SshProcess(ProcessProtocol):
         self._link.dataReceived(data)
 
     def errReceived(self, data: bytes) -> None:
-        self._errors = (self._errors + data)[-8192:]
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-8192:]
+        for line in lines:
+            text = line.decode(errors="replace").strip()
+            if text and not self._heard(text):
+                self._errors.append(text)
 
     def processEnded(self, reason: Failure) -> None:
         self._link.connectionLost(reason)
@@ -98,6 +110,7 @@ class SshHost:
     :param command: ``ssh`` and the user's options.
     :param on_event: called with the events of the processes there.
     :param on_lost: called with the reason if the connection ends unexpectedly.
+    :param tunnel: what else the connection is to carry; None for nothing.
     """
 
     def __init__(
@@ -107,8 +120,10 @@ class SshHost:
         reactor: Any,
         on_event: Callable[[Message], None],
         on_lost: Callable[[str], None],
+        tunnel: HostTunnel | None = None,
     ) -> None:
         self.spec = spec
+        self.tunnel = tunnel
         self.link: NannyLink | None = None
         self.home = ""
         self._command = command
@@ -127,11 +142,12 @@ class SshHost:
         :raises ClusterError: if it fails; the message holds the error message of ``ssh`` or the host.
         """
         for attempt in range(ATTEMPTS):
+            forward = () if self.tunnel is None else await self.tunnel.options()
             await logins.acquire()
             try:
                 if self._closing:
                     raise ClusterError(f"{self.spec.host}: the cluster is being stopped")
-                return await self._log_in(timeout)
+                return await self._log_in(timeout, forward)
             except ConnectionError:
                 errors = self._process.errors if self._process is not None else []
                 busy = not self._closing and any(
@@ -144,17 +160,17 @@ class SshHost:
             await deferLater(self._reactor, 0.5 * 2**attempt, lambda: None)
         raise AssertionError("not reached")
 
-    async def _log_in(self, timeout: float) -> NannyLink:
+    async def _log_in(self, timeout: float, forward: Sequence[str]) -> NannyLink:
         link = NannyLink(self._on_event)
         self.link = link
-        self._process = SshProcess(link)
+        self._process = SshProcess(link, *([self.tunnel.heard] if self.tunnel is not None else []))
         program, *options = self._command
-        quiet = [] if _has_terminal() else ["-o", "BatchMode=yes"]
         argv = [
             program,
+            *forward,
             *options,
             *OPTIONS,
-            *quiet,
+            *unattended_options(),
             "--",
             self.spec.host,
             remote_command(self.spec),
@@ -178,6 +194,12 @@ class SshHost:
                 f"{self.spec.host} has Python {greeting.python}, but this host has {here}; "
                 "set an interpreter of the same version in the cluster file (python='...')"
             )
+        if self.tunnel is not None:
+            try:
+                await self.tunnel.opened()
+            except ClusterError:
+                link.close()
+                raise
         self.home = greeting.home
         self._alive = LoopingCall(link.keep_alive)
         self._alive.clock = self._reactor
@@ -224,12 +246,3 @@ class SshHost:
         except DeferredTimeout:
             # When the connection ends, the nanny stops everything that is left.
             process.kill()
-
-
-def _has_terminal() -> bool:
-    """Return whether ``ssh`` can ask the user for a password."""
-    try:
-        os.close(os.open(os.ctermid(), os.O_RDWR))
-    except OSError:
-        return False
-    return True

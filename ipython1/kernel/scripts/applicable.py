@@ -19,6 +19,7 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "mpiexec": MPI_KINDS,
     "cluster_file": SSH,
     "ssh": SSH,
+    "tunnel": SSH,
     "batch_file": BATCH,
     "queue": BATCH,
     "account": BATCH,

@@ -191,6 +191,11 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
+    group.add_argument(
+        "--tunnel",
+        action="store_true",
+        help="connect the engines to the controller through ssh, where no other port is open",
+    )
     group = parser.add_argument_group("slurm, sge, pbs, lsf")
     group.add_argument(
         "--batch-file",
@@ -286,6 +291,7 @@ def cluster_config(
         ssh=SshOptions(
             _chosen(given.ssh, tuple(section["ssh"]["command"])),
             str(_chosen(given.cluster_file, section["ssh"]["cluster_file"])),
+            given.tunnel or section["ssh"]["tunnel"],
         ),
         batch=_batch_options(given, section["batch"]),
         restart_controller=section["restart_controller"],
