@@ -36,14 +36,20 @@ from ipython1.kernel.launchers.programs import (
     CONTROLLER_MODULE,
     ENGINE_MODULE,
     controller_spec,
+    engine_key,
     engine_spec,
 )
 from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
 from ipython1.kernel.launchers.sshhost import SshHost
 from ipython1.kernel.launchers.tunnel import ControllerPlace, HostTunnel, furl_file_name
+from ipython1.kernel.launchers.waitnotes import WaitNotes
 
 RESTORE_LIMIT = 700_000
 """Bytes of a restore file that fit into one message to a nanny."""
+
+CONNECT_LIMIT = 60.0
+CONNECT_PART = 0.75
+"""Seconds that an engine has to reach the controller, and how much of the time for the start at most."""
 
 LOGINS_AT_A_TIME = 8
 """Fewer than sshd accepts by default, as all logins may go through one jump host."""
@@ -95,6 +101,9 @@ class SshEngines(HostedEngines):
         self._hosts: dict[str, SshHost] = {}
         self._logins = DeferredSemaphore(LOGINS_AT_A_TIME)
         self._placed: dict[int, str] = {}
+        self._notes = WaitNotes(
+            context.reactor, self._log_of_engine, lambda line: context.observer.say(line)
+        )
         self._place = ControllerPlace(context, far=self._file.controller.host is not None)
 
     def controller_launcher(self) -> LocalController | SshController:
@@ -175,6 +184,7 @@ class SshEngines(HostedEngines):
 
     def _lost(self, name: str, reason: str) -> None:
         self._hosts.pop(name, None)
+        self._notes.forget(name)
         self.context.observer.say(f"lost the connection to {name}: {reason}")
         self.context.supervisor.host_lost(name, f"ended with the connection to {name}")
 
@@ -248,7 +258,7 @@ class SshEngines(HostedEngines):
         self, link: NannyLink, remote: RemoteFiles, tunnel: HostTunnel | None
     ) -> None:
         path = self.context.files.engine_furl
-        text = path.read_text()
+        text = self._place.direct_furl()
         if tunnel is None:
             await link.write_file(remote.security(path), text)
         else:
@@ -263,6 +273,11 @@ class SshEngines(HostedEngines):
         if self._tunnel_to(spec) is not None:
             path = remote.furl_through_ssh(self.context.files.engine_furl)
             common.append(f"--furl-file={path}")
+        if self.context.config.start_timeout:
+            # It has to say why, if it cannot connect, before the start is over.
+            limit = min(CONNECT_LIMIT, CONNECT_PART * self.context.config.start_timeout)
+            common.append(f"--connect-timeout={limit:g}")
+        self._notes.started(name, engine_id)
         self.context.supervisor.add(
             engine_spec(
                 self.context.config,
@@ -275,6 +290,9 @@ class SshEngines(HostedEngines):
                 restore_file=self._restore_file(remote),
             )
         )
+
+    async def _log_of_engine(self, engine_id: int, lines: int) -> list[str]:
+        return await self.logs(Unit(engine_key(engine_id)), engine_id, lines)
 
     def _restore_file(self, remote: RemoteFiles) -> str:
         path = self.context.config.restore_file
@@ -290,13 +308,15 @@ class SshEngines(HostedEngines):
 
     def nanny_of(self, unit: Unit) -> NannyLink:
         """Return the link to the nanny on the engine's host."""
-        host = self._hosts.get(self._placed[unit.ids[0]])
+        name = self.context.supervisor.spec(unit.key).host
+        host = self._hosts.get(name)
         if host is None or host.link is None:
-            raise ClusterError(f"the connection to {self._placed[unit.ids[0]]} was lost")
+            raise ClusterError(f"the connection to {name} was lost")
         return host.link
 
     async def close(self, grace: float) -> None:
         """Stop everything on all hosts."""
+        self._notes.close()
         hosts = list(self._hosts.values())
         await gatherResults([Deferred.fromCoroutine(host.close(grace)) for host in hosts])
 
@@ -310,7 +330,7 @@ class SshController(ControllerLauncher):
         context: Context,
         spec: ControllerSpec,
         logins: DeferredSemaphore,
-        known: Callable[[], None],
+        known: Callable[[str], None],
     ) -> None:
         assert spec.host is not None
         super().__init__(context)
@@ -353,12 +373,14 @@ class SshController(ControllerLauncher):
             )
         )
         await self.listens()
+        far_furl = ""
         for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
             text = await link.read_file(self._remote.security(path), wait=5.0)
-            if self._tunnel is not None:
-                text = await self._tunnel.furl(text)
-            write_private(path, text.encode())
-        self._known()
+            here = text if self._tunnel is None else await self._tunnel.furl(text)
+            write_private(path, here.encode())
+            if path == files.engine_furl:
+                far_furl = text
+        self._known(far_furl)
 
     def _lost(self, reason: str) -> None:
         self.context.observer.say(f"lost the connection to {self._spec.host}: {reason}")

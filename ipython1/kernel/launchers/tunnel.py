@@ -91,6 +91,7 @@ class ControllerPlace:
     def __init__(self, context: Context, far: bool) -> None:
         self._files = context.files
         self._known = not context.config.with_controller
+        self._far_furl = ""
         self._waiting: list[Deferred[None]] = []
         if not far:
             context.supervisor.on_report(self._on_report)
@@ -102,9 +103,13 @@ class ControllerPlace:
         if status.key == CONTROLLER_KEY and status.state is State.RUNNING:
             self.known()
 
-    def known(self) -> None:
-        """The FURL of the controller, which listens, is in this host's file."""
+    def known(self, far_furl: str = "") -> None:
+        """The FURL of the controller, which listens, is in this host's file.
+
+        :param far_furl: the FURL as it is on the controller's host, if that is another one.
+        """
         self._known = True
+        self._far_furl = far_furl
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)
@@ -119,6 +124,10 @@ class ControllerPlace:
             self._waiting.append(waiting)
             await waiting
         return reached_at(read_furl(self._files.engine_furl))
+
+    def direct_furl(self) -> str:
+        """Return the FURL for engines that connect directly."""
+        return self._far_furl or self._files.engine_furl.read_text()
 
 
 class HostTunnel:
