@@ -24,6 +24,7 @@ from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
+from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import (
     ControllerLauncher,
@@ -39,7 +40,6 @@ from ipython1.kernel.launchers.programs import (
     engine_key,
     engine_spec,
 )
-from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
 from ipython1.kernel.launchers.sshhost import SshHost
 from ipython1.kernel.launchers.tunnel import ControllerPlace, HostTunnel, furl_file_name
 from ipython1.kernel.launchers.waitnotes import WaitNotes
@@ -120,9 +120,7 @@ class SshEngines(HostedEngines):
         config = replace(context.config, controller=options)
         if spec.host is None:
             return LocalController(replace(context, config=config))
-        return SshController(
-            replace(context, config=config), spec, self._logins, self._place.known
-        )
+        return SshController(replace(context, config=config), spec, self._logins, self._place.known)
 
     def check(self) -> None:
         """Check that ``ssh`` is installed."""

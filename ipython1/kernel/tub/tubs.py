@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
     from ipython1.kernel.tub.kerneltub import KernelTub
 
-ONLY_SSH = (
-    "where only ssh is open, connect through it: 'ipcluster ssh --tunnel' for engines, ssh='HOST' for clients"
-)
+ONLY_SSH = "where only ssh is open, connect through it: 'ipcluster ssh --tunnel' for engines, ssh='HOST' for clients"
 START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 
@@ -214,7 +212,7 @@ async def connect(
 async def _reach(tub: KernelTub, target: Furl) -> Any:
     from foolscap.referenceable import TubRef
 
-    places = [format_hint(host, port) for host, port in addresses.in_order(target.hints)]
+    places = [format_hint(host, port) for host, port in tub.in_order(target.hints)]
     return await tub.reach(TubRef(target.tub_id, places), target.name)
 
 
@@ -228,9 +226,9 @@ def _where(target: Furl) -> str:
 
 def _is_near(target: Furl) -> bool:
     """Return whether the Tub would be on this host."""
-    return any(addresses.is_local(host) for host, _ in target.hints if not addresses.is_loopback(host)) or all(
-        addresses.is_loopback(host) for host, _ in target.hints
-    )
+    return any(
+        addresses.is_local(host) for host, _ in target.hints if not addresses.is_loopback(host)
+    ) or all(addresses.is_loopback(host) for host, _ in target.hints)
 
 
 def _only_far(failures: dict[str, Failure]) -> dict[str, Failure]:
@@ -288,9 +286,7 @@ def _explained(target: Furl, failures: dict[str, Failure], source: str | None) -
         )
     if at := places(net_error.ConnectError):
         reasons = {_network_reason(why) for why in failures.values()}
-        return error.ConnectionError(
-            f"cannot reach {at}: {', '.join(sorted(reasons))}; {ONLY_SSH}"
-        )
+        return error.ConnectionError(f"cannot reach {at}: {', '.join(sorted(reasons))}; {ONLY_SSH}")
     reasons = {why.getErrorMessage() for why in failures.values()}
     return error.ProtocolError(
         f"cannot connect to the controller at {_where(target)}: {', '.join(sorted(reasons)) or 'unknown reason'}"
