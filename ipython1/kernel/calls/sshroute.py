@@ -281,7 +281,11 @@ class SshRoute:
 
 def _last(ended: Ended) -> str:
     said = [line for line in ended.errors if "stdio forwarding failed" not in line]
-    return said[-1].removeprefix("ssh: ").rstrip(".") if said else f"ssh exited with status {ended.status}"
+    return (
+        said[-1].removeprefix("ssh: ").rstrip(".")
+        if said
+        else f"ssh exited with status {ended.status}"
+    )
 
 
 def _passing_on(over: Deferred[None]) -> Callable[[Ended], Ended]:
