@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
 
+from twisted.trial import unittest
+
 from ipython1.daemon import osprocess
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
+from tests.testbeds.lib import free_ports
+
+
+def hole_in_the_ground(case: unittest.SynchronousTestCase) -> int:
+    """Give a port of this machine that does not answer at all, as if packets to it were dropped."""
+    hole = socket.socket()
+    hole.bind(("127.0.0.1", 0))
+    hole.listen(0)
+    case.addCleanup(hole.close)
+    for _ in range(3):  # the queue of connections is full now
+        filling = socket.socket()
+        filling.setblocking(False)
+        filling.connect_ex(hole.getsockname())
+        case.addCleanup(filling.close)
+    return int(hole.getsockname()[1])
 
 
 class SshTests(IpclusterCase):
@@ -34,6 +52,13 @@ class SshTests(IpclusterCase):
     def node(self, number: int, n: int, **more: str) -> str:
         options = {"n": n, "ipython_dir": str(self.far[f"node{number}"]), **more}
         return f"node{number}={options!r}"
+
+    def script(self, name: str, text: str) -> str:
+        """Write a program; ``{python}`` is the interpreter of this test."""
+        path = self.directory / name
+        path.write_text("#!/bin/sh\n" + text.replace("{python}", self.python) + "\n")
+        path.chmod(0o700)
+        return str(path)
 
     def processes(self) -> list[int]:
         """Also find processes on other hosts by their command lines, as sshd gives them a clean environment."""
@@ -114,38 +139,156 @@ class SshTests(IpclusterCase):
         process.terminate()
         self.assertEqual(process.wait(LIMIT), 0)
 
-    def test_a_lost_connection(self) -> None:
-        """If the connection to a host breaks, its engines end; the others go on."""
-        process = self.start(*self.options(f"engines = dict({self.node(1, 1)}, {self.node(2, 1)})"))
-        before = self.status()
-        (ssh,) = [
+    def ssh_of(self, process: subprocess.Popen[str], host: str) -> int:
+        """The local process that carries the connection to a host."""
+        (found,) = [
             entry.pid
             for entry in osprocess.process_table().values()
-            if entry.parent == process.pid and b"\0node2\0" in self.command_line(entry.pid)
+            if entry.parent == process.pid
+            and f"\0{host}\0".encode() in self.command_line(entry.pid)
         ]
-        os.kill(ssh, signal.SIGKILL)
-        line = process.stdout.readline()  # type: ignore[union-attr]
-        self.assertRegex(line, "lost the connection to node2")
+        return found
+
+    def line_about(self, process: subprocess.Popen[str], text: str) -> str:
+        """The next line that contains a text."""
+        for line in process.stdout:  # type: ignore[union-attr]
+            if text in line:
+                return line
+        raise AssertionError(f"it never said {text!r}")
+
+    def test_a_lost_connection(self) -> None:
+        """If the connection to a host breaks, its engines end, the others go on, and it is logged in to again."""
+        process = self.start(*self.options(f"engines = dict({self.node(1, 1)}, {self.node(2, 1)})"))
+        before = self.status()
+        self.assertEqual(
+            [(each.name, each.state) for each in before.hosts],
+            [("node1", "there"), ("node2", "there")],
+        )
+        os.kill(self.ssh_of(process, "node2"), signal.SIGKILL)
+        self.assertIn("logging in again", self.line_about(process, "lost the connection to node2"))
         until(lambda: self.status().ids == (0,))
         until(lambda: not osprocess.is_alive(before.engines[1].pid))
         self.assertTrue(osprocess.is_alive(before.engines[0].pid))
+        self.line_about(process, "node2 is there")
+        self.assertEqual(self.status().engines[1].reason, "ended with the connection to node2")
+        printed = self.run_python(
+            "from ipython1.kernel.client import Cluster\n"
+            "cluster = Cluster.attach()\n"
+            "cluster.restart_engine(1)\n"
+            "print(cluster.ids)\n"
+            "cluster.remove_engines([1])\n"
+            "cluster.add_engines(1)\n"
+            "print(cluster.ids, [each.host for each in cluster.status().engines])\n"
+        )
+        self.assertEqual(printed, "[0, 1]\n[0, 1] ['node1', 'node2']\n")
+
+    def test_engines_are_restarted_when_their_host_is_there_again(self) -> None:
+        """Whatever breaks: the local ``ssh``, or the nanny there.  In the end nothing is left."""
+        text = f"engines = dict({self.node(1, 1)}, {self.node(2, 2)})"
+        process = self.start("--restart-engines=5", *self.options(text))
+        before = self.status()
+
+        def nanny() -> int:
+            return osprocess.process_table()[self.status().engines[1].pid].parent
+
+        for find in (lambda: self.ssh_of(process, "node2"), nanny):
+            ended = [each.pid for each in self.status().engines[1:]]
+            os.kill(find(), signal.SIGKILL)
+            self.line_about(process, "lost the connection to node2")
+            self.line_about(process, "node2 is there; engines start there: 1-2")
+            self.run_python(
+                "from ipython1.kernel.client import Cluster\n"
+                "Cluster.attach().wait_for_engines(3, timeout=60)\n"
+            )
+            self.assertEqual([pid for pid in ended if osprocess.is_alive(pid)], [])
+        after = self.status()
+        self.assertEqual(after.engines[0].pid, before.engines[0].pid)
+        self.assertEqual([each.restarts for each in after.engines], [0, 2, 2])
+        process.terminate()
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.assertEqual(self.processes(), [])
+
+    def test_dead_hosts_delay_nobody_and_late_ones_join(self) -> None:
+        """One refuses connections, and one does not answer at all; both are tried again and again."""
+        hole = hole_in_the_ground(self)
+        closed = free_ports(1)
+        good = Path(self.config).read_text()
+        config = self.directory / "ssh_config"
+
+        def write(ports: dict[str, int]) -> None:
+            hosts = "".join(
+                f"Host {name}\n    HostName 127.0.0.1\n    Port {port}\n"
+                for name, port in ports.items()
+            )
+            config.write_text(hosts + good)
+
+        write({"node2": closed, "node3": hole})
+        options = self.options(
+            f"engines = dict({self.node(2, 2)}, {self.node(3, 1)}, {self.node(4, 1)})"
+        )
+        process = self.start(*options[:-1], f"ssh -F {config}")
+        text = "".join(self.printed)
+        self.assertIn("the cluster is up: 1 engine of 4 (3).", text)
+        self.assertRegex(text, "engines 0-1 cannot start yet: node2: Connection refused")
+        self.assertRegex(text, "engine 2 cannot start yet: node3 has not answered for 3 s")
+        self.assertRegex(
+            self.run_ipcluster("status").stdout,
+            r"host node2: (away, tried again in \d+ s|logging in), engines 0-1: Connection refused",
+        )
+        write({})  # from now on, they are there
+        self.line_about(process, "node2 is there; engines start there: 0-1")
+        printed = self.run_python(
+            "from ipython1.kernel.client import Cluster\n"
+            "cluster = Cluster.attach()\n"
+            "print(cluster.wait_for_engines(4, timeout=60), cluster.status().engines[0].restarts)\n"
+        )
+        self.assertEqual(printed, "[0, 1, 2, 3] 0\n")
 
     def test_hosts_that_cannot_be_used(self) -> None:
-        done = self.start(
-            *self.options(
-                f"engines = {{'node1': dict(n=1, ipython_dir={str(self.far['node1'])!r}), "
-                "'no-such-host.invalid': 1, 'node2': dict(n=1, python='/no/such/python'), "
-                "'node3': dict(n=1, ipython_dir='/proc/no/such'), 'node4': dict(n=1, cwd='/no/such')}"
-            )
+        old = self.script(
+            "old", 'exec {python} -c "$(echo "$2" | sed \'s/sys.version_info/(3, 6)/\')"'
         )
+        bare = self.script(
+            "bare", 'shift; exec {python} -I -S -c "$(echo "$1" | sed \'s/sys.path.append/str/\')"'
+        )
+        stranger = self.directory / "known_hosts"
+        stranger.write_text("testbed ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43 + "\n")
+        config = self.directory / "ssh_config"
+        config.write_text(
+            f"Host changed\n    HostName 127.0.0.1\n    UserKnownHostsFile {stranger}\n"
+            "Host unknown\n    HostName 127.0.0.1\n    UserKnownHostsFile /dev/null\n"
+            "Host denied\n    HostName 127.0.0.1\n    User nobody\n"
+            "Host old bare noisy\n    HostName 127.0.0.1\n" + Path(self.config).read_text()
+        )
+        far = str(self.far["node1"])
+        hosts = {
+            "node1": {"n": 1, "ipython_dir": far},
+            "no-such-host.invalid": {"n": 1},
+            "node2": {"n": 1, "python": "/no/such/python"},
+            "node3": {"n": 1, "ipython_dir": "/proc/no/such"},
+            "node4": {"n": 1, "cwd": "/no/such"},
+            "old": {"n": 1, "python": old},
+            "bare": {"n": 1, "python": bare},
+            "changed": {"n": 1},
+            "unknown": {"n": 1},
+            "denied": {"n": 1},
+            "noisy": {"n": 1, "ipython_dir": far, "setup": "echo Welcome; printf 'to node9'"},
+        }
+        options = self.options(f"engines = {hosts!r}")
+        done = self.start(*options[:-1], f"ssh -F {config}")
         text = "".join(self.printed)
-        self.assertIn("the cluster is up: 1 engine of 5 (0).", text)
-        self.assertRegex(text, "engine 1 could not be started: no-such-host.invalid: .*resolve")
-        self.assertRegex(text, "engine 2 could not be started: node2: .*/no/such/python")
-        self.assertRegex(
-            text,
-            "engine 3 could not be started: cannot copy files to .*node3: .*/proc/no/such",
-        )
+        self.assertIn("the cluster is up: 2 engines of 11 (0,10).", text)
+        for found in (
+            "engine 1 cannot start yet: no-such-host.invalid: .*resolve.*; it is tried again",
+            "engine 2 could not be started: node2: there is no interpreter /no/such/python; install",
+            "engine 3 could not be started: cannot copy files to .*node3: .*/proc/no/such.*ipython_dir",
+            "engine 5 could not be started: old has Python 3.6, but this host has .*python=",
+            "engine 6 could not be started: bare: ipython1 is not installed for the Python there",
+            "engine 7 could not be started: changed: its host key has changed.*ssh-keygen -R changed",
+            "engine 8 could not be started: unknown: its host key is not known here.*: ssh unknown",
+            "engine 9 could not be started: denied: it refuses the login.*ssh-copy-id denied",
+        ):
+            self.assertRegex(text, found)
         self.assertRegex(
             text, "engine 4 could not be started: the working directory /no/such does not exist"
         )
@@ -208,7 +351,7 @@ class LoginTests(IpclusterCase):
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        until(lambda: len(list((self.directory / "tmp").glob("login.*"))) == 8)
+        until(lambda: len(list((self.directory / "tmp").glob("login.*"))) == 10)
         return process
 
     def test_they_do_not_hold_up_the_end(self) -> None:

@@ -97,6 +97,8 @@ class ProcessStatus:
     :ivar given_up: whether it is not restarted because the policy's patience is over.
     :ivar silent_since: since when it gives no sign of life; None if it does.
     :ivar stopped: whether it is silent because a signal has stopped it.
+    :ivar host_away: whether it waits for its host; ``error`` then says why, and is empty as long as that may be over
+        in a moment.
     """
 
     key: str
@@ -117,6 +119,7 @@ class ProcessStatus:
     given_up: bool = False
     silent_since: float | None = None
     stopped: bool = False
+    host_away: bool = False
 
     @property
     def alive(self) -> bool:

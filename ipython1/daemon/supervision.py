@@ -28,7 +28,12 @@ running
 starting,   ``tick``, silent for too    same        :class:`Deliver` SIGKILL to its whole session
 running     long for the policy
 any         ``host_lost``               ended       :class:`Report`
-ended       ``restart``                 requested   :class:`Start`
+(none)      ``add``, its host is away   waiting     (its status says that it waits for its host)
+any living  ``host_away``               waiting     :class:`Report`; or *ended* if it was usable and the policy does
+                                                    not restart it
+waiting     ``host_away``               waiting     :class:`Report`, with the new reason
+waiting     ``host_back``               requested   :class:`Start`, :class:`Report`; or *waiting* as above
+ended       ``restart``                 requested   :class:`Start`; *waiting* while its host is away
 any living  ``restart``                 stopping    like ``stop``, perhaps with another signal; when it has ended:
                                                     requested, :class:`Start`
 ==========  ==========================  ==========  =============================================================
@@ -73,6 +78,7 @@ class _Record:
     ready_early: bool = False
     start_again: bool = False
     killed_silent: bool = False
+    begun: bool = False
 
 
 class Supervision:
@@ -81,6 +87,7 @@ class Supervision:
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._held: frozenset[str] = frozenset()
+        self._away: dict[str, str] = {}
 
     # -- wishes
 
@@ -92,7 +99,12 @@ class Supervision:
         known = self._records.get(spec.key)
         if known is not None and known.status.state is not State.ENDED:
             raise ValueError(f"{spec.title} is already running")
-        self._records[spec.key] = _Record(spec, ProcessStatus(spec.key, spec.title, spec.host))
+        record = _Record(spec, ProcessStatus(spec.key, spec.title, spec.host))
+        self._records[spec.key] = record
+        if spec.host in self._away:
+            self._wait_for_host(record)
+            return []
+        record.begun = True
         return [Start(spec.host, spec.spawn)]
 
     def stop(self, key: str, now: float) -> list[Instruction]:
@@ -231,12 +243,40 @@ class Supervision:
 
     def host_lost(self, host: str, error: str) -> list[Instruction]:
         """A host's nanny is gone, and its processes, too."""
+        self._away.pop(host, None)
         instructions: list[Instruction] = []
         for record in self._records.values():
             if record.spec.host == host and record.status.state is not State.ENDED:
                 asked = record.status.state is State.STOPPING
-                self._set(record, state=State.ENDED, error=error, asked=asked)
+                self._set(record, state=State.ENDED, error=error, asked=asked, host_away=False)
                 instructions.append(Report(record.status))
+        return instructions
+
+    def host_away(self, host: str, error: str, now: float, *, lost: str = "") -> list[Instruction]:
+        """A host cannot start anything until ``host_back``; what ran there is gone.
+
+        :param error: why its processes wait for it, worded to follow their titles; empty if it may come in a moment.
+        :param lost: why those have ended that were usable and are not restarted.
+        """
+        self._away[host] = error
+        instructions: list[Instruction] = []
+        for record in self._records.values():
+            if record.spec.host == host and record.status.state is not State.ENDED:
+                instructions += self._lose_host(record, lost or error, now)
+        return instructions
+
+    def host_back(self, host: str, now: float) -> list[Instruction]:
+        """A host can start processes: those that wait for it are started."""
+        self._away.pop(host, None)
+        instructions: list[Instruction] = []
+        for record in self._records.values():
+            if record.spec.host == host and record.status.host_away:
+                record.due = max(record.due, now)
+                self._set(record, host_away=False, error="", due=record.due)
+                if self._must_wait(record, now) or record.due > now:
+                    instructions.append(WakeAt(record.due))
+                else:
+                    instructions += [*self._start_again(record), Report(record.status)]
         return instructions
 
     def tick(self, now: float) -> list[Instruction]:
@@ -244,6 +284,8 @@ class Supervision:
         instructions: list[Instruction] = []
         for record in self._records.values():
             state = record.status.state
+            if record.status.host_away:
+                continue
             if state is State.WAITING and now >= record.due and self._must_wait(record, now):
                 if now >= record.look_at:
                     record.look_at = now + _LOOK_AGAIN
@@ -294,7 +336,7 @@ class Supervision:
         if state in (State.ENDED, State.STOPPING):
             return []
         if state is State.WAITING:
-            self._set(record, state=State.ENDED, asked=True)
+            self._set(record, state=State.ENDED, asked=True, host_away=False)
             return [Report(record.status)]
         self._set(record, state=State.STOPPING)
         record.due = now + record.spec.grace
@@ -303,15 +345,41 @@ class Supervision:
             instructions.insert(0, Deliver(record.spec.host, record.spec.key, number))
         return instructions
 
+    def _wait_for_host(self, record: _Record) -> None:
+        error = self._away[record.spec.host]
+        self._set(record, state=State.WAITING, host_away=True, error=error, pid=0, due=0.0)
+
+    def _lose_host(self, record: _Record, lost: str, now: float) -> list[Instruction]:
+        """The host of a living process is away: it waits for it, or has ended."""
+        state = record.status.state
+        if state is State.STOPPING and not record.start_again:
+            self._set(record, state=State.ENDED, error=lost, asked=True)
+            return [Report(record.status)]
+        was_up = record.ever_ready and state in (State.REQUESTED, State.STARTING, State.RUNNING)
+        self._set(record, silent_since=None, stopped=False)
+        if was_up:
+            self._set(record, state=State.ENDED, error=lost, away_since=now)
+            self._maybe_wait(record, now)
+        if not was_up or record.status.state is State.WAITING:
+            record.start_again = False
+            self._wait_for_host(record)
+        return [Report(record.status)]
+
     def _start_again(self, record: _Record) -> list[Instruction]:
+        if record.spec.host in self._away:
+            self._wait_for_host(record)
+            return [Report(record.status)]
+        spawn = record.spec.restart_spawn if record.begun else None
+        restarts = record.status.restarts + record.begun
         record.start_again = record.ready_early = record.killed_silent = False
+        record.begun = True
         record.due = 0.0
         self._set(
             record,
             state=State.REQUESTED,
             pid=0,
             was_ready=False,
-            restarts=record.status.restarts + 1,
+            restarts=restarts,
             status=None,
             signal=None,
             error="",
@@ -319,8 +387,9 @@ class Supervision:
             asked=False,
             due=0.0,
             given_up=False,
+            host_away=False,
         )
-        return [Start(record.spec.host, record.spec.restart_spawn or record.spec.spawn)]
+        return [Start(record.spec.host, spawn or record.spec.spawn)]
 
     @staticmethod
     def _is_stuck(record: _Record, now: float) -> bool:

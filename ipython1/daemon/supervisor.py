@@ -64,12 +64,24 @@ class ProcessSupervisor:
         """Register a nanny's link under the name that specs use; the empty name is this host."""
         self._hosts[name] = host
         self._lost_hosts.pop(name, None)
+        self._carry_out(self._supervision.host_back(name, self._clock.seconds()))
 
     def host_lost(self, name: str, error: str) -> None:
         """Handle a lost or failed link to a nanny; ``error`` is reported for all its processes."""
         self._hosts.pop(name, None)
         self._lost_hosts[name] = error
         self._carry_out(self._supervision.host_lost(name, error))
+
+    def host_away(self, name: str, error: str, *, lost: str = "") -> None:
+        """Handle that a host is not connected, and may be later: its processes wait for :meth:`add_host`.
+
+        :param error: why they wait, worded to follow their titles; empty if it may come in a moment.
+        :param lost: why those have ended that were usable and are not restarted.
+        """
+        self._hosts.pop(name, None)
+        self._lost_hosts.pop(name, None)
+        now = self._clock.seconds()
+        self._carry_out(self._supervision.host_away(name, error, now, lost=lost))
 
     def on_event(self, message: Message) -> None:
         """Handle an event from a nanny."""

@@ -331,6 +331,84 @@ class SupervisionTests(unittest.SynchronousTestCase):
         self.assertEqual((report.status.key, report.status.reason), ("b", "its connection ended"))
         self.assertEqual(self.state("a"), State.RUNNING)
 
+    def far(self, key: str = "b", limit: int = 0) -> ProcessSpec:
+        spawn = Spawn(key, ("x",))
+        return ProcessSpec(
+            spawn,
+            f"engine {key}",
+            host="node1",
+            policy=RestartPolicy(limit=limit, first_delay=1.0),
+            restart_spawn=replace(spawn, argv=("x", "--again")),
+        )
+
+    def test_a_process_waits_for_its_host_and_is_started_once(self) -> None:
+        self.supervision.host_away("node1", "", 0.0)
+        self.assertEqual(self.supervision.add(self.far()), [])
+        status = self.supervision.status()["b"]
+        self.assertEqual((status.state, status.host_away), (State.WAITING, True))
+        (report,) = self.supervision.host_away("node1", "cannot start yet: refused", 1.0)
+        assert isinstance(report, Report)
+        self.assertEqual(report.status.reason, "cannot start yet: refused")
+        self.assertEqual(self.supervision.tick(1000.0), [])
+        start, report = self.supervision.host_back("node1", 1000.0)
+        assert isinstance(report, Report)
+        self.assertEqual(start, Start("node1", Spawn("b", ("x",))))
+        self.assertEqual(
+            (report.status.state, report.status.restarts, report.status.error),
+            (State.REQUESTED, 0, ""),
+        )
+        self.assertEqual(self.supervision.host_back("node1", 1001.0), [])
+
+    def test_what_ran_on_a_host_that_is_away_is_restarted_if_it_may_be(self) -> None:
+        running(self.supervision, self.far("b"))
+        running(self.supervision, self.far("c", limit=1), pid=11)
+        self.supervision.host_away("node1", "cannot start yet: gone", 5.0, lost="ended with it")
+        b, c = (self.supervision.status()[key] for key in "bc")
+        self.assertEqual((b.state, b.reason, b.host_away), (State.ENDED, "ended with it", False))
+        self.assertEqual((c.state, c.reason, c.pid), (State.WAITING, "cannot start yet: gone", 0))
+        self.assertEqual(self.supervision.host_back("node1", 5.5), [WakeAt(6.0)])
+        (start,) = self.supervision.tick(6.0)
+        self.assertEqual(start, Start("node1", Spawn("c", ("x", "--again"))))
+        self.assertEqual(self.supervision.status()["c"].restarts, 1)
+
+    def test_a_start_that_was_cut_short_is_made_up_for(self) -> None:
+        """It is not a restart of a process that was usable, so no policy forbids it."""
+        self.supervision.add(self.far())
+        self.supervision.started("b", 10, 1.0, 1.0)
+        self.supervision.host_away("node1", "cannot start yet: gone", 2.0)
+        self.assertEqual(self.supervision.ended("b", 10, None, KILL, (), 2.1), [])
+        start, _ = self.supervision.host_back("node1", 3.0)
+        self.assertIsInstance(start, Start)
+
+    def test_a_stop_while_the_host_is_away(self) -> None:
+        running(self.supervision, self.far("b"))
+        self.supervision.stop("b", 1.0)
+        self.supervision.host_away("node1", "cannot start yet: gone", 1.0, lost="ended with it")
+        self.supervision.add(self.far("c"))
+        (report,) = self.supervision.stop("c", 2.0)
+        assert isinstance(report, Report)
+        for key in "bc":
+            status = self.supervision.status()[key]
+            self.assertEqual((status.state, status.asked), (State.ENDED, True))
+        self.assertEqual(self.supervision.host_back("node1", 3.0), [])
+
+    def test_a_host_that_cannot_be_used_any_more(self) -> None:
+        self.supervision.host_away("node1", "", 0.0)
+        self.supervision.add(self.far())
+        (report,) = self.supervision.host_lost("node1", "could not be started: old Python")
+        assert isinstance(report, Report)
+        self.assertEqual((report.status.state, report.status.host_away), (State.ENDED, False))
+
+    def test_a_restart_waits_for_the_host_too(self) -> None:
+        running(self.supervision, self.far("b"))
+        self.supervision.host_away("node1", "cannot start yet: gone", 1.0, lost="ended with it")
+        (report,) = self.supervision.restart("b", 2.0)
+        assert isinstance(report, Report)
+        self.assertEqual((report.status.state, report.status.host_away), (State.WAITING, True))
+        start, _ = self.supervision.host_back("node1", 3.0)
+        self.assertEqual(start, Start("node1", Spawn("b", ("x", "--again"))))
+        self.assertEqual(self.supervision.status()["b"].restarts, 1)
+
     def test_a_key_is_used_once_at_a_time(self) -> None:
         running(self.supervision, spec())
         self.assertRaises(ValueError, self.supervision.add, spec())

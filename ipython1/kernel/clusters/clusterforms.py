@@ -8,6 +8,7 @@ from ipython1.core.texts import clip, compress_ids
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.clusters.status import ClusterStatus, EngineInfo, ProcessInfo, read_state
 from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.launchers.interfaces import HostInfo
 from ipython1.notebook.cards import (
     BAD,
     GOOD,
@@ -109,10 +110,24 @@ def cluster_html(title: str, where: str, status: ClusterStatus | None, below: st
         ("engines", engines_text(status.ids)),
         ("controller", "" if controller is None else _controller(controller)),
         ("directory", where),
+        *((f"host {host.name}", _host(host)) for host in _missing_hosts(status)),
         *(("warning", Html(dot(WAITING, each))) for each in status.warnings),
     ]
     state = dot(_COLORS.get(status.state, WAITING), status.state)
     return card_html(title, rows, engines_html(status) + below, state)
+
+
+def _missing_hosts(status: ClusterStatus) -> list[HostInfo]:
+    return [host for host in status.hosts if host.state != "there"]
+
+
+def _host_state(host: HostInfo) -> str:
+    reason = host.reason.removeprefix(f"{host.name}: ")
+    return f"{host.state}: {clip(reason, 100)}" if reason else host.state
+
+
+def _host(host: HostInfo) -> Html:
+    return Html(dot(BAD if host.state == "unusable" else WAITING, _host_state(host)))
 
 
 def _controller(info: ProcessInfo) -> Html:
@@ -136,6 +151,7 @@ def cluster_text(head: str, status: ClusterStatus | None) -> str:
     for engine in status.engines:
         groups.setdefault(state_of(engine, engine.id in usable), []).append(engine.id)
     lines += [f"[{compress_ids(ids)}] {state}" for state, ids in groups.items()]
+    lines += [f"host {host.name}: {_host_state(host)}" for host in _missing_hosts(status)]
     return "\n".join([*lines, *status.warnings])
 
 

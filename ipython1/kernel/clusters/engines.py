@@ -226,6 +226,15 @@ class Engines:
         return status.state in (State.REQUESTED, State.STARTING, State.WAITING)
 
     @property
+    def there(self) -> str:
+        """How many engines are usable, and what others wait for, in words about the past."""
+        known = self._processes()
+        waiting = (known[key] for key in self.units if key in known and known[key].host_away)
+        reasons = dict.fromkeys(status.error for status in waiting if status.error)
+        why = f" (others {', '.join(reasons)})" if reasons else ""
+        return f"{len(self.ids)} engines were usable{why}"
+
+    @property
     def last_failure(self) -> str:
         """Why the engine that ended last is not there, as a sentence; empty if none has."""
         reasons = [info for info in self._ends.values() if info.reason]

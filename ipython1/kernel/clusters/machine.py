@@ -18,6 +18,9 @@ starting   the controller has ended and never listened     same       (its launc
 not s.     the controller has ended, and was told to       same       :class:`GiveUp` with status 0
 not s.     the controller has ended for good               same       :class:`GiveUp` with status 1
 not s.     an engine waits to be started again             same       :class:`Say`
+not s.     an engine waits for its host                    same       (its launcher says so once for the host; a start
+                                                                      counts it as failed)
+not s.     its host is there after all                     same       (a start waits for it again)
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
                                                                       reports it
 any        ``unit_removed``                                same       (no start waits for it any more)
@@ -128,7 +131,7 @@ class ClusterMachine:
         progress.all_added()
         for unit in units:
             status = self._processes().get(unit.key)
-            if status is not None and status.state is State.ENDED:
+            if status is not None and (status.state is State.ENDED or _waits_for_host(status)):
                 progress.unit_ended(unit.key, status.reason, status.lines)
         return self._usable_units()
 
@@ -187,6 +190,14 @@ class ClusterMachine:
         if status.state in (State.ENDED, State.WAITING):
             self.engines.process_ended(status.key)
         if self.phase is Phase.STOPPING or status.asked:
+            return []
+        if status.state is State.REQUESTED:
+            for progress in self.progresses:
+                progress.comes_after_all(status.key)
+        if status.host_away:
+            if _waits_for_host(status):
+                for progress in self.progresses:
+                    progress.unit_ended(status.key, status.reason)
             return []
         if status.state is State.WAITING:
             return [Say(f"{describe_failure(status)}; restarting it")]
@@ -259,3 +270,8 @@ class ClusterMachine:
     def more_to_come(self) -> bool:
         """Whether engines are being started, or wait for that."""
         return bool(self.progresses) or self.engines.coming
+
+
+def _waits_for_host(status: ProcessStatus) -> bool:
+    """Whether it is known that the host is not there."""
+    return status.host_away and bool(status.error)

@@ -21,8 +21,8 @@ from typing import Any
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.launchers.interfaces import Unit
 
-MOST_FAILURES = 5
-"""Failures that are told one by one."""
+MOST_FAILURES = 10
+"""Different failures that are told one by one."""
 
 MOST_LINES = 10
 """Lines of the output of each that are shown."""
@@ -50,16 +50,23 @@ class UnitFailure:
 
 
 def failure_lines(failures: Sequence[UnitFailure]) -> list[str]:
-    """What to say about engines that did not come up."""
+    """What to say about engines that did not come up; those with one reason and no output are told together."""
+    groups: dict[tuple[str, str], list[UnitFailure]] = {}
+    for failure in failures:
+        alone = failure.unit.key if failure.lines or not failure.unit.ids else ""
+        groups.setdefault((failure.reason, alone), []).append(failure)
     found = []
-    for failure in failures[:MOST_FAILURES]:
-        ids = compress_ids(failure.unit.ids)
-        who = f"engine {ids}" if ids else failure.unit.key
-        last = "; its last lines:" if failure.lines else ""
-        found.append(f"{who} {failure.reason}{last}")
-        found += [f"    {line}" for line in failure.lines[-MOST_LINES:]]
-    if len(failures) > MOST_FAILURES:
-        found.append(f"and {len(failures) - MOST_FAILURES} more like these")
+    told = list(groups.values())[:MOST_FAILURES]
+    for group in told:
+        first = group[0]
+        ids = [each for failure in group for each in failure.unit.ids]
+        who = f"engine{'s' if len(ids) > 1 else ''} {compress_ids(ids)}" if ids else first.unit.key
+        last = "; its last lines:" if first.lines else ""
+        found.append(f"{who} {first.reason}{last}")
+        found += [f"    {line}" for line in first.lines[-MOST_LINES:]]
+    more = len(failures) - sum(map(len, told))
+    if more:
+        found.append(f"and {more} more like these")
     return found
 
 
@@ -103,6 +110,10 @@ class StartProgress:
             return False
         self.failures[key] = UnitFailure(unit, reason, tuple(lines))
         return True
+
+    def comes_after_all(self, key: str) -> None:
+        """A unit that counted as failed because its host was away is being started."""
+        self.failures.pop(key, None)
 
     def withdraw(self, key: str) -> None:
         """A unit is not wanted any more: it was removed before all its engines were usable."""

@@ -96,9 +96,7 @@ class ClusterService:
         self._on_change = on_change
         self._started = time.time()
         self._machine = ClusterMachine(supervisor.status, config.with_controller)
-        self._waiting = Waiting(
-            reactor, lambda: f"{len(self._machine.engines.ids)} engines were usable"
-        )
+        self._waiting = Waiting(reactor, lambda: self._machine.engines.there)
         self._client: EnginesView | None = None
         self._end_commands: dict[str, tuple[tuple[str, ...], ...]] = {}
         self._stopping: Deferred[None] | None = None
@@ -325,14 +323,13 @@ class ClusterService:
             temporary=self.config.temporary,
             engines=tuple(self._machine.engines.infos(self._reactor.seconds())),
             jobs=tuple(self._launcher.jobs()),
+            hosts=tuple(getattr(self._launcher, "hosts", tuple)()),
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
         )
 
     def _controller_info(self) -> ProcessInfo | None:
         status = self._supervisor.status().get(CONTROLLER_KEY)
-        if status is None:
-            return None
-        return controller_info(status, self._reactor.seconds())
+        return None if status is None else controller_info(status, self._reactor.seconds())
 
     # -- stop
 

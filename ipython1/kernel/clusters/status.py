@@ -18,6 +18,7 @@ from ipython1.kernel.host.private_files import read_private_if_there, write_priv
 from ipython1.kernel.host.processstate import ProcessState, process_state
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.interfaces import HostInfo
 from ipython1.kernel.launchers.programs import CONTROLLER_HOST
 
 
@@ -80,6 +81,7 @@ class ClusterStatus:
     :ivar nanny: the process that has all others of this host below it; None until it is known.
     :ivar warnings: what is wrong with the controller, such as a full disk, and what to do; one line each.
     :ivar temporary: whether the cluster's files go with it.
+    :ivar hosts: the hosts that it logs in to.
     """
 
     cluster_id: str
@@ -100,6 +102,7 @@ class ClusterStatus:
     nanny: ProcessInfo | None = None
     warnings: tuple[str, ...] = ()
     temporary: bool = False
+    hosts: tuple[HostInfo, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain lists and dicts."""
@@ -120,6 +123,7 @@ class ClusterStatus:
             for name in ("controller", "nanny"):
                 if values.get(name) is not None:
                     values[name] = _info(ProcessInfo, values[name])
+            values["hosts"] = tuple(_host_info(each) for each in values.get("hosts", ()))
             for name in ("ids", "jobs", "warnings"):
                 values[name] = tuple(values.get(name, ()))
             values["end_commands"] = tuple(map(tuple, values.get("end_commands", ())))
@@ -168,6 +172,11 @@ def _as_seen(info: Info) -> Info:
 def _info(cls: Any, content: dict[str, Any]) -> Any:
     values = _known_fields(cls, content)
     return cls(**{**values, "lines": tuple(values.get("lines", ()))})
+
+
+def _host_info(content: dict[str, Any]) -> HostInfo:
+    values = _known_fields(HostInfo, content)
+    return HostInfo(**{**values, "engines": tuple(values.get("engines", ()))})
 
 
 def _known_fields(cls: Any, content: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from ipython1.daemon.pythoncommand import package_root
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.addresses import IPV4_LOOPBACK
 from ipython1.kernel.host.furl import parse_furl
-from ipython1.kernel.host.sshclient import FORWARDING, UNSHARED, unattended_options
+from ipython1.kernel.host.sshclient import BATCH, FORWARDING, UNSHARED, unattended_options
 from ipython1.kernel.launchers.tunnel import reached_from_its_host, target, through
 from ipython1.kernel.wire.again import Pauses
 
@@ -115,6 +115,7 @@ class ControllerTunnel:
         self._say = say
         self._port = 0
         self._login: _Login | None = None
+        self._made = False
         self._closed = False
         self._pauses = Pauses(reactor)
 
@@ -145,7 +146,8 @@ class ControllerTunnel:
         program, *options = self._command
         forward = ("-L", f"{IPV4_LOOPBACK}:{self._port}:{to}")
         argv = [program, *FORWARDING, *UNSHARED, *forward, "-T", "-x", *options]
-        argv += [*unattended_options(), "--", self._host, _REMOTE]
+        # Nobody waits for a question when the tunnel is made again.
+        argv += [*(BATCH if self._made else unattended_options()), "--", self._host, _REMOTE]
         argv = companion_command(package_root(), argv)
         self._reactor.spawnProcess(login, argv[0], argv, env=None)
         self._login = login
@@ -184,6 +186,7 @@ class ControllerTunnel:
                 self._say(f"the tunnel to the controller on {self._host} is broken: {why}")
                 Deferred.fromCoroutine(self._open_again(to))
 
+        self._made = True
         self._pauses.connected()
         login.over.addCallback(over)
 

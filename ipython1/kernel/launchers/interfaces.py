@@ -28,6 +28,29 @@ class Unit:
     ids: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """A host that a launcher is connected to, or wants to be.
+
+    :ivar name: as the user named it.
+    :ivar state: ``new``, ``logging in``, ``there``, ``silent`` (connected, but does not answer), ``away`` (it is tried
+        again) or ``unusable`` (somebody must mend it).
+    :ivar reason: why it is not there, or what is waited for.
+    :ivar attempts: how many logins in a row have failed.
+    :ivar retry_in: in how many seconds it is tried again, while it is away; else 0.
+    :ivar silent: for how many seconds it has not answered, while it is silent; else 0.
+    :ivar engines: the ids of the engines that belong there.
+    """
+
+    name: str
+    state: str
+    reason: str = ""
+    attempts: int = 0
+    retry_in: float = 0.0
+    silent: float = 0.0
+    engines: tuple[int, ...] = ()
+
+
 class Observer(Protocol):
     """Receives reports from a launcher."""
 

@@ -1,92 +1,50 @@
-"""Engines, and optionally the controller, on other hosts over ssh."""
+"""Engines on other hosts over ssh.
+
+Each host is logged in to, and kept logged in to, by itself (:mod:`ipython1.kernel.launchers.kepthost`): engines start
+as soon as their host is there, and wait for it as long as it is away.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from twisted.internet.defer import (
-    Deferred,
-    DeferredList,
-    DeferredSemaphore,
-    gatherResults,
-)
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from ipython1.daemon.link import NannyError, NannyLink
+from ipython1.core.texts import compress_ids
+from ipython1.daemon.link import NannyLink
 from ipython1.daemon.processes import State
 from ipython1.daemon.protocol import Warm
-from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelError
-from ipython1.kernel.host.private_files import write_private
-from ipython1.kernel.host.security import ClusterFiles
-from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
-from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
-from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
-from ipython1.kernel.launchers.local import (
-    ControllerLauncher,
-    HostedEngines,
-    LocalController,
-    read_log,
-)
-from ipython1.kernel.launchers.programs import (
-    CONTROLLER_HOST,
-    CONTROLLER_MODULE,
-    ENGINE_MODULE,
-    controller_spec,
-    engine_key,
-    engine_spec,
-)
-from ipython1.kernel.launchers.sshhost import SshHost
-from ipython1.kernel.launchers.tunnel import ControllerPlace, HostTunnel, furl_file_name
+from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.host.sshclient import has_terminal
+from ipython1.kernel.launchers.clusterfile import HostSpec, read_cluster_file
+from ipython1.kernel.launchers.hostlogin import LATE, HostState
+from ipython1.kernel.launchers.interfaces import Context, HostInfo, IEngineLauncher, Unit
+from ipython1.kernel.launchers.kepthost import KeptHost
+from ipython1.kernel.launchers.local import HostedEngines, LocalController
+from ipython1.kernel.launchers.loginslots import LoginSlots
+from ipython1.kernel.launchers.programs import ENGINE_MODULE, engine_key, engine_spec
+from ipython1.kernel.launchers.remotefiles import RemoteFiles, send_files
+from ipython1.kernel.launchers.sshcontroller import SshController
+from ipython1.kernel.launchers.tunnel import ControllerPlace, HostTunnel
 from ipython1.kernel.launchers.waitnotes import WaitNotes
 
-RESTORE_LIMIT = 700_000
-"""Bytes of a restore file that fit into one message to a nanny."""
+FIRST_WORD = 5.0
+"""Seconds after which the user is told which hosts are being waited for."""
+
+NEXT_WORD = 15.0
+"""Seconds between two such lines."""
 
 CONNECT_LIMIT = 60.0
 CONNECT_PART = 0.75
 """Seconds that an engine has to reach the controller, and how much of the time for the start at most."""
 
-LOGINS_AT_A_TIME = 8
-"""Fewer than sshd accepts by default, as all logins may go through one jump host."""
-
-
-class RemoteFiles:
-    """Where a cluster's files are on another host."""
-
-    def __init__(self, files: ClusterFiles, spec: HostSpec) -> None:
-        self.directory = PurePosixPath(spec.ipython_dir or _seen_from_home(files.dirs.ipython_dir))
-        self._host = spec.host
-
-    def security(self, path: Path) -> str:
-        """Return the counterpart of a file in this host's security directory."""
-        return str(self.directory / "security" / path.name)
-
-    def furl_through_ssh(self, path: Path) -> str:
-        """Return where this host's own FURL file is, which leads through ssh."""
-        return self.security(path.with_name(furl_file_name(path.name, self._host)))
-
-    def log(self, path: Path) -> str:
-        """Return the counterpart of a file in this host's log directory."""
-        return str(self.directory / "log" / path.name)
-
-    def common_arguments(self, config: ClusterConfig) -> list[str]:
-        """Return the common options for controller and engines there."""
-        found = [
-            each for each in config.common_arguments() if not each.startswith("--ipython-dir=")
-        ]
-        return [f"--ipython-dir={self.directory}", *found]
-
-
-def _seen_from_home(path: Path) -> str:
-    try:
-        return str(PurePosixPath("~") / path.relative_to(Path.home()))
-    except (ValueError, RuntimeError):
-        return str(path)
+_TRYING = (HostState.NEW, HostState.LOGGING_IN, HostState.SET_UP)
+_FAILED = (HostState.AWAY, HostState.UNUSABLE)
 
 
 @implementer(IEngineLauncher)
@@ -98,13 +56,17 @@ class SshEngines(HostedEngines):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._file = read_cluster_file(context.config.ssh.cluster_file)
-        self._hosts: dict[str, SshHost] = {}
-        self._logins = DeferredSemaphore(LOGINS_AT_A_TIME)
+        self._slots = LoginSlots(context.reactor)
+        self._hosts: dict[str, KeptHost] = {}
         self._placed: dict[int, str] = {}
+        self._looks: list[Callable[[], None]] = []
+        self._files_exist: Deferred[None] | None = Deferred()
+        self._were_away: set[str] = set()
+        self._word: IDelayedCall | None = None
+        self._place = ControllerPlace(context, far=self._file.controller.host is not None)
         self._notes = WaitNotes(
             context.reactor, self._log_of_engine, lambda line: context.observer.say(line)
         )
-        self._place = ControllerPlace(context, far=self._file.controller.host is not None)
 
     def controller_launcher(self) -> LocalController | SshController:
         """Return the launcher for the controller, according to the cluster file."""
@@ -120,7 +82,7 @@ class SshEngines(HostedEngines):
         config = replace(context.config, controller=options)
         if spec.host is None:
             return LocalController(replace(context, config=config))
-        return SshController(replace(context, config=config), spec, self._logins, self._place.known)
+        return SshController(replace(context, config=config), spec, self._slots, self._place)
 
     def check(self) -> None:
         """Check that ``ssh`` is installed."""
@@ -133,44 +95,30 @@ class SshEngines(HostedEngines):
         return self.context.config.n or self._file.count
 
     async def prepare(self) -> None:
-        """Log in to all hosts, a few at a time; fail only if no host can be reached."""
-        wanted = self._slots(self.default_count())
-        names = list(dict.fromkeys(wanted))
-        results = await DeferredList(
-            [Deferred.fromCoroutine(self._connect(self._spec_of(name))) for name in names],
-            consumeErrors=True,
-        )
-        problems: list[str] = []
-        for well, result in results:
-            if not well:
-                failure: Any = result
-                failure.trap(KernelError)
-                problems.append(str(failure.value))
-        if len(problems) == len(names):
-            raise ClusterError("; ".join(problems))
+        """Begin to log in to all hosts; return when one of them is there, and fail only if none can be reached."""
+        wanted = list(dict.fromkeys(self._slots_of(self.default_count())))
+        self._want(wanted, asks=has_terminal())
+        hosts = [self._hosts[name] for name in wanted]
 
-    def _spec_of(self, name: str) -> HostSpec:
-        return next(spec for spec in self._file.engines if spec.host == name)
+        def settled() -> bool:
+            there = any(host.state in (HostState.SET_UP, HostState.THERE) for host in hosts)
+            return there or not any(host.state in _TRYING for host in hosts)
 
-    async def _connect(self, spec: HostSpec) -> None:
-        name = spec.host
-        host = SshHost(
-            spec,
-            self.context.config.ssh.command,
-            self.context.reactor,
-            self.context.supervisor.on_event,
-            lambda reason: self._lost(name, reason),
-            self._tunnel_to(spec),
-        )
-        self._hosts[name] = host
-        try:
-            link = await host.connect(self._logins, self.context.config.start_timeout)
-        except BaseException as problem:
-            self._hosts.pop(name, None)
-            self.context.supervisor.host_lost(name, f"could not be started: {problem}")
-            raise
-        self.context.supervisor.add_host(name, link)
-        link.send(Warm((ENGINE_MODULE,)))
+        await self._until(settled)
+        if all(host.state in _FAILED for host in hosts):
+            raise ClusterError("; ".join(host.login.reason for host in hosts))
+
+    def _want(self, names: Iterable[str], asks: bool = False) -> None:
+        """Log in to those of these hosts that are not there."""
+        for name in dict.fromkeys(names):
+            if name not in self._hosts:
+                spec = self._spec_of(name)
+                tunnel = self._tunnel_to(spec)
+                self._hosts[name] = KeptHost(spec, self.context, self._slots, self, tunnel)
+            if self._hosts[name].state in (HostState.NEW, HostState.UNUSABLE):
+                self.context.supervisor.host_away(name, "")
+            self._hosts[name].want(asks=asks)
+        self._tell_later(FIRST_WORD)
 
     def _tunnel_to(self, spec: HostSpec) -> HostTunnel | None:
         """Return what carries the connections of a host's engines, unless they are direct."""
@@ -180,13 +128,131 @@ class SshEngines(HostedEngines):
             return None
         return HostTunnel(spec.host, self._place, self.context.reactor)
 
-    def _lost(self, name: str, reason: str) -> None:
-        self._hosts.pop(name, None)
-        self._notes.forget(name)
-        self.context.observer.say(f"lost the connection to {name}: {reason}")
-        self.context.supervisor.host_lost(name, f"ended with the connection to {name}")
+    def _spec_of(self, name: str) -> HostSpec:
+        return next(spec for spec in self._file.engines if spec.host == name)
 
-    def _slots(self, count: int) -> list[str]:
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is true of the hosts."""
+        if condition():
+            return
+        done: Deferred[None] = Deferred()
+
+        def look() -> None:
+            if not done.called and condition():
+                done.callback(None)
+
+        self._looks.append(look)
+        try:
+            await done
+        finally:
+            self._looks.remove(look)
+
+    # -- what becomes of hosts
+
+    async def set_up(self, name: str, link: NannyLink) -> None:
+        """Copy the files that engines need to a host, as soon as there are any."""
+        link.send(Warm((ENGINE_MODULE,)))
+        if self._files_exist is not None:
+            waiter: Deferred[None] = Deferred()
+            self._files_exist.chainDeferred(waiter)
+            await waiter
+        tunnel, furl = self._hosts[name].tunnel, self._place.direct_furl()
+        if tunnel is not None:
+            await tunnel.opened()
+            furl = tunnel.furl(furl)
+        remote = RemoteFiles(self.context.files, self._spec_of(name))
+        file = self._furl_file(remote, tunnel)
+        await send_files(link, remote, name, file, furl, self.context.config.restore_file)
+
+    def _furl_file(self, remote: RemoteFiles, tunnel: HostTunnel | None) -> str:
+        path = self.context.files.engine_furl
+        return remote.security(path) if tunnel is None else remote.furl_through_ssh(path)
+
+    def host_there(self, name: str, link: NannyLink) -> None:
+        """Start the engines that wait for a host."""
+        engines = self._engines_of(name, State.WAITING)
+        if name in self._were_away:
+            self._were_away.discard(name)
+            start = f"; engines start there: {compress_ids(engines)}" if engines else ""
+            self.context.observer.say(f"{name} is there{start}")
+        self.context.supervisor.add_host(name, link)
+        if engines:
+            self._notes.started(name, engines[0])
+        self._pass_by_late_ones()
+
+    def host_late(self, name: str) -> None:
+        """Wait for a host no longer, if there are others."""
+        self._pass_by_late_ones()
+
+    def _pass_by_late_ones(self) -> None:
+        if not any(host.state is HostState.THERE for host in self._hosts.values()):
+            return
+        for name, host in self._hosts.items():
+            if host.login.late and name not in self._were_away:
+                self._were_away.add(name)
+                text = f"{name} has not answered for {LATE:g} s"
+                self.context.supervisor.host_away(name, _waits(text))
+
+    def host_away(self, name: str, lost: bool) -> None:
+        """Let the engines of a host wait until it is there; what ran there has ended with the connection."""
+        self._were_away.add(name)
+        self._notes.forget(name)
+        reason = self._hosts[name].login.reason
+        if lost:
+            self.context.observer.say(f"{reason}; logging in again")
+        ended = f"ended with the connection to {name}"
+        self.context.supervisor.host_away(name, _waits(reason), lost=ended)
+
+    def host_unusable(self, name: str, lost: bool) -> None:
+        """The engines of a host cannot be started."""
+        self._were_away.add(name)
+        reason = self._hosts[name].login.reason
+        self.context.supervisor.host_lost(name, f"could not be started: {reason}")
+
+    def host_changed(self, name: str) -> None:
+        """Have those look who wait, and tell everybody."""
+        for look in list(self._looks):
+            look()
+        self.context.observer.jobs_changed()
+
+    def hosts(self) -> Sequence[HostInfo]:
+        """Return what is known of each host."""
+        return [host.info(tuple(self._engines_of(name))) for name, host in self._hosts.items()]
+
+    def _engines_of(self, name: str, *states: State) -> list[int]:
+        known = self.context.supervisor.status()
+        found = []
+        for engine_id, host in self._placed.items():
+            status = known.get(engine_key(engine_id))
+            if host == name and status is not None and (not states or status.state in states):
+                found.append(engine_id)
+        return sorted(found)
+
+    # -- words for those who wait
+
+    def _tell_later(self, seconds: float) -> None:
+        if self._word is None or not self._word.active():
+            self._word = self.context.reactor.callLater(seconds, self._tell)
+
+    def _tell(self) -> None:
+        """Tell which hosts are being waited for, and why."""
+        waited = [
+            host
+            for name, host in self._hosts.items()
+            if host.state in _TRYING and name not in self._were_away
+        ]
+        if not waited:
+            return
+        groups: dict[str, list[str]] = {}
+        for host in waited:
+            groups.setdefault(host.doing(), []).append(host.name)
+        text = "; ".join(f"{', '.join(names)}: {doing}" for doing, names in groups.items())
+        self.context.observer.say(f"waiting for {text}")
+        self._tell_later(NEXT_WORD)
+
+    # -- engines
+
+    def _slots_of(self, count: int) -> list[str]:
         """Return a host for each engine, in the order of the file, repeated as needed."""
         once = [spec.host for spec in self._file.engines for _ in range(spec.n)]
         if not once:
@@ -196,86 +262,48 @@ class SshEngines(HostedEngines):
         return [once[index % len(once)] for index in range(count)]
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Copy the files that engines need to each host and start them; those of unreachable hosts count as failed."""
+        """Start engines on hosts that are there; those of other hosts wait for their host, or have failed."""
         hosts = self._choose_hosts(len(ids))
-        reached = [name for name in dict.fromkeys(hosts) if name in self._hosts]
-        results = await DeferredList(
-            [self._send_files(name) for name in reached], consumeErrors=True
-        )
-        for name, (well, result) in zip(reached, results, strict=True):
-            if not well:
-                failure: Any = result
-                failure.trap(NannyError, ConnectionError)
-                await self._give_up(name, str(failure.value))
         self._placed.update(zip(ids, hosts, strict=True))
-        return await super().start(ids)
-
-    async def _give_up(self, name: str, problem: str) -> None:
-        """Drop a host to which the FURL file cannot be copied, unless it has engines and thus already has the file."""
-        living = [each for each, host in self._placed.items() if host == name]
-        if name not in self._hosts or any(self._is_there(each) for each in living):
-            return
-        host = self._hosts.pop(name)
-        self.context.supervisor.host_lost(
-            name, f"could not be started: cannot copy files to {name}: {problem}"
-        )
-        await host.close(0.0)
+        self._want(hosts)
+        units = await super().start(ids)
+        waiting, self._files_exist = self._files_exist, None
+        if waiting is not None:
+            waiting.callback(None)
+        return units
 
     def _choose_hosts(self, count: int) -> list[str]:
-        """Return hosts for new engines: first the free places in the cluster file."""
+        """Return hosts for new engines: first the free places in the cluster file, without hosts that are not there."""
+        first = self._files_exist is not None
+        gone = {name for name, host in self._hosts.items() if host.state in _FAILED and not first}
         taken = [host for each, host in self._placed.items() if self._is_there(each)]
-        places = self._slots(max(self._file.count, len(taken) + count))
+        places = self._slots_of(max(self._file.count, len(taken) + count))
         for host in taken:
             if host in places:
                 places.remove(host)
-        return (places + self._slots(count))[:count]
+        once = self._slots_of(self._file.count)
+        living = [host for host in once if host not in gone] or once
+        found = [host for host in places if host in living][:count]
+        return found + [living[index % len(living)] for index in range(count - len(found))]
 
     def _is_there(self, engine_id: int) -> bool:
-        status = self.context.supervisor.status().get(f"engine-{engine_id}")
+        status = self.context.supervisor.status().get(engine_key(engine_id))
         return status is not None and status.state is not State.ENDED
-
-    def _send_files(self, name: str) -> Deferred[None]:
-        """Copy the FURL file, and the restore file if there is one."""
-        return Deferred.fromCoroutine(self._send_files_of(name))
-
-    async def _send_files_of(self, name: str) -> None:
-        link = self._hosts[name].link
-        assert link is not None
-        remote = RemoteFiles(self.context.files, self._hosts[name].spec)
-        await self._send_furl(link, remote, self._hosts[name].tunnel)
-        if self.context.config.restore_file:
-            path = Path(self.context.config.restore_file)
-            text = path.read_text()
-            if len(text) > RESTORE_LIMIT:
-                raise NannyError(
-                    f"what is to be restored has {len(text)} bytes; at most {RESTORE_LIMIT} can be copied"
-                )
-            await link.write_file(remote.security(path), text)
-
-    async def _send_furl(
-        self, link: NannyLink, remote: RemoteFiles, tunnel: HostTunnel | None
-    ) -> None:
-        path = self.context.files.engine_furl
-        text = self._place.direct_furl()
-        if tunnel is None:
-            await link.write_file(remote.security(path), text)
-        else:
-            await link.write_file(remote.furl_through_ssh(path), tunnel.furl(text))
 
     def start_one(self, engine_id: int) -> None:
         """Start one engine on the host chosen for it."""
         name = self._placed[engine_id]
-        spec = self._spec_of(name)
+        spec, host = self._spec_of(name), self._hosts[name]
         remote = RemoteFiles(self.context.files, spec)
         common = remote.common_arguments(self.context.config)
-        if self._tunnel_to(spec) is not None:
-            path = remote.furl_through_ssh(self.context.files.engine_furl)
-            common.append(f"--furl-file={path}")
+        if host.tunnel is not None:
+            common.append(f"--furl-file={self._furl_file(remote, host.tunnel)}")
         if self.context.config.start_timeout:
             # It has to say why, if it cannot connect, before the start is over.
             limit = min(CONNECT_LIMIT, CONNECT_PART * self.context.config.start_timeout)
             common.append(f"--connect-timeout={limit:g}")
-        self._notes.started(name, engine_id)
+        if host.state is HostState.THERE:
+            self._notes.started(name, engine_id)
         self.context.supervisor.add(
             engine_spec(
                 self.context.config,
@@ -290,110 +318,43 @@ class SshEngines(HostedEngines):
         )
 
     async def _log_of_engine(self, engine_id: int, lines: int) -> list[str]:
-        return await self.logs(Unit(engine_key(engine_id)), engine_id, lines)
+        return await self.logs(Unit(engine_key(engine_id), 1, (engine_id,)), engine_id, lines)
 
     def _restore_file(self, remote: RemoteFiles) -> str:
         path = self.context.config.restore_file
         return remote.security(Path(path)) if path else ""
 
+    async def remove(self, unit: Unit) -> None:
+        """Stop one engine and forget it."""
+        await super().remove(unit)
+        for engine_id in unit.ids:
+            self._placed.pop(engine_id, None)
+
     async def restart(self, unit: Unit) -> None:
-        """Restart one engine; log in again if the connection was lost."""
-        name = self._placed[unit.ids[0]]
-        if name not in self._hosts:
-            await self._connect(self._spec_of(name))
-            await self._send_files(name)
+        """Restart one engine; log in first if its host is not there.
+
+        :raises ClusterError: if it cannot be logged in to.
+        """
+        host = self._hosts[self._placed[unit.ids[0]]]
+        self._want([host.name])
+        await self._until(lambda: host.state not in _TRYING)
+        host.link  # noqa: B018 - raises why it is not there
         await super().restart(unit)
 
     def nanny_of(self, unit: Unit) -> NannyLink:
         """Return the link to the nanny on the engine's host."""
-        name = self.context.supervisor.spec(unit.key).host
-        host = self._hosts.get(name)
-        if host is None or host.link is None:
-            raise ClusterError(f"the connection to {name} was lost")
-        return host.link
+        return self._hosts[self._placed[unit.ids[0]]].link
 
     async def close(self, grace: float) -> None:
         """Stop everything on all hosts."""
+        if self._word is not None and self._word.active():
+            self._word.cancel()
         self._notes.close()
-        hosts = list(self._hosts.values())
-        await gatherResults([Deferred.fromCoroutine(host.close(grace)) for host in hosts])
+        closing = [Deferred.fromCoroutine(host.close(grace)) for host in self._hosts.values()]
+        await gatherResults(closing)
+        self.host_changed("")
 
 
-@implementer(IControllerLauncher)
-class SshController(ControllerLauncher):
-    """The controller on another host; its FURL files are copied to this host."""
-
-    def __init__(
-        self,
-        context: Context,
-        spec: ControllerSpec,
-        logins: DeferredSemaphore,
-        known: Callable[[str], None],
-    ) -> None:
-        assert spec.host is not None
-        super().__init__(context)
-        self._logins = logins
-        self._known = known
-        self._spec = spec.host
-        self._tunnel = (
-            ControllerTunnel(
-                spec.host.host, context.config.ssh.command, context.reactor, context.observer.say
-            )
-            if spec.host.tunnel or context.config.ssh.tunnel
-            else None
-        )
-        self._remote = RemoteFiles(context.files, spec.host)
-        self._name = f"{CONTROLLER_HOST}{spec.host.host}"
-        self._host = SshHost(
-            spec.host,
-            context.config.ssh.command,
-            context.reactor,
-            context.supervisor.on_event,
-            self._lost,
-        )
-
-    async def start(self) -> None:
-        """Log in, start it, and copy its FURL files to this host."""
-        link = await self._host.connect(self._logins, self.context.config.start_timeout)
-        self.context.supervisor.add_host(self._name, link)
-        link.send(Warm((CONTROLLER_MODULE,)))
-        files, config = self.context.files, self.context.config
-        common = self._remote.common_arguments(config)
-        spec = controller_spec(config, files, host=self._name, common=common)
-        log, env = self._remote.log(files.controller_log), dict(self._spec.env)
-        assert spec.restart_spawn is not None
-        self.context.supervisor.add(
-            replace(
-                spec,
-                title=f"the controller on {self._spec.host}",
-                spawn=replace(spec.spawn, log=log, env=env),
-                restart_spawn=replace(spec.restart_spawn, log=log, env=env),
-            )
-        )
-        await self.listens()
-        far_furl = ""
-        for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
-            text = await link.read_file(self._remote.security(path), wait=5.0)
-            here = text if self._tunnel is None else await self._tunnel.furl(text)
-            write_private(path, here.encode())
-            if path == files.engine_furl:
-                far_furl = text
-        self._known(far_furl)
-
-    def _lost(self, reason: str) -> None:
-        self.context.observer.say(f"lost the connection to {self._spec.host}: {reason}")
-        self.context.supervisor.host_lost(
-            self._name, f"ended with the connection to {self._spec.host}"
-        )
-
-    async def logs(self, lines: int) -> list[str]:
-        """Return the last lines of its log."""
-        assert self._host.link is not None
-        path = self._remote.log(self.context.files.controller_log)
-        return await read_log(self._host.link, path, lines)
-
-    async def close(self, grace: float) -> None:
-        """Stop it."""
-        await self._host.close(grace)
-        if self._tunnel is not None:
-            self._tunnel.close()
+def _waits(reason: str) -> str:
+    """Return what is said of engines that wait for a host, worded to follow their names."""
+    return f"cannot start yet: {reason}; it is tried again"

@@ -1,39 +1,51 @@
-"""A host reached over ssh: a nanny runs there, connected by the pipes of one ``ssh`` process here.
+"""A connection to a host over ssh: a nanny runs there, connected by the pipes of one ``ssh`` process here.
 
 Everything on the host goes through this one connection, however many engines it has: starting and stopping them,
 their FURL file, and their logs.  When the connection ends, the nanny ends all engines.
+
+``ssh`` tells how far it is (``-v``), so that a host that does not answer is known from one that is slow.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from ipython1.daemon.companion import companion_command
 from ipython1.daemon.link import NannyLink
-from ipython1.daemon.protocol import End, Message
+from ipython1.daemon.protocol import End, Hello, Message
 from ipython1.daemon.pythoncommand import package_root
 from ipython1.daemon.starting import MODULE
 from ipython1.kernel.basics.error import ClusterError, ConnectionError
-from ipython1.kernel.host.sshclient import unattended_options
 from ipython1.kernel.launchers.clusterfile import HostSpec
-from ipython1.kernel.launchers.tunnel import HostTunnel
+from ipython1.kernel.launchers.hostlogin import Trouble
+from ipython1.kernel.launchers.sshtroubles import HERE, SIGN, explain, other_python, other_version
+from ipython1.version import __version__
 
 SILENCE = 120.0
 """Seconds without a message from here after which a nanny considers the connection dead."""
 
-ALIVE_INTERVAL = 20.0
+ALIVE_INTERVAL = 5.0
+"""Seconds between two signs of life, which the nanny answers."""
+
+SILENT_AFTER = 20.0
+"""Seconds without an answer after which a host is said to be silent."""
+
+PATIENCE = 20.0
+"""Seconds that a host may take to answer at all, unless the user's ``ConnectTimeout`` is longer."""
 
 ANSWER_LIMIT = 15.0
 """Seconds after the grace period in which a host must end everything, or its connection is considered dead."""
@@ -41,22 +53,61 @@ ANSWER_LIMIT = 15.0
 HURRIED_LIMIT = 2.0
 """The same if there is no grace period."""
 
-OPTIONS = ("-T", "-x", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=5")
-ATTEMPTS = 4
-REFUSALS = ("kex_exchange_identification", "Connection reset", "Connection closed by")
-"""Error messages of ``ssh`` that mean too many simultaneous logins."""
+OPTIONS = ("-v", "-T", "-x", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=5")
+
+_ANSWERS = re.compile(rb"^debug1: (?:Remote protocol version|mux_client_request_session)")
+_AUTHENTICATED = re.compile(rb"^(?:Authenticated to |debug1: mux_client_request_session)")
+_PROGRESS = re.compile(
+    rb"^(?:debug[123]: |OpenSSH_|Authenticated to |Transferred: sent |Bytes per second: sent )"
+)
+_CONNECT_TIMEOUT = re.compile(r"^(?:-o)?ConnectTimeout[= ]?(\d+)$", re.IGNORECASE)
+
+
+class LoginFailed(ClusterError):
+    """A login failed; the message begins with the host's name.
+
+    :ivar trouble: what kind of failure it is.
+    """
+
+    def __init__(self, text: str, trouble: Trouble) -> None:
+        super().__init__(text)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Whom a connection tells what happens.
+
+    :ivar on_event: called with the events of the processes there.
+    :ivar on_lost: called with the reason if the connection ends unexpectedly after the login.
+    :ivar on_answer: called when the host has answered.
+    :ivar on_authenticated: called when the host has accepted the user.
+    :ivar on_words: called with each line on standard error of ``ssh`` that does not tell how far it is; returns whether
+        it is no error.
+    :ivar on_silence: called with the number of seconds for which the host has been silent, and with 0 when it is heard
+        again.
+    """
+
+    on_event: Callable[[Message], None]
+    on_lost: Callable[[str], None]
+    on_answer: Callable[[], object] = lambda: None
+    on_authenticated: Callable[[], object] = lambda: None
+    on_words: Callable[[str], bool] = lambda line: False
+    on_silence: Callable[[float], object] = lambda seconds: None
 
 
 class SshProcess(ProcessProtocol):
-    """The ``ssh`` process that carries a link."""
+    """The ``ssh`` process that carries a link.
 
-    def __init__(
-        self, link: NannyLink, heard: Callable[[str], object] = lambda line: False
-    ) -> None:
+    :ivar stage: how far it is: ``connecting``, ``answered`` or ``authenticated``.
+    """
+
+    def __init__(self, link: NannyLink, listener: Listener) -> None:
+        self.stage = "connecting"
         self._link = link
-        self._heard = heard
+        self._listener = listener
+        self._errors: list[str] = []
         self._rest = b""
-        self._errors: deque[str] = deque(maxlen=20)
 
     def kill(self) -> None:
         """Kill it."""
@@ -66,9 +117,9 @@ class SshProcess(ProcessProtocol):
 
     @property
     def errors(self) -> list[str]:
-        """Return the last lines of its standard error."""
+        """Return the last lines of its standard error, without those that tell how far it is."""
         rest = self._rest.decode(errors="replace").strip()
-        return [*self._errors, *([rest] if rest else [])]
+        return [*self._errors, *([rest] if rest else [])][-20:]
 
     def connectionMade(self) -> None:
         self._link.makeConnection(self.transport)
@@ -80,37 +131,56 @@ class SshProcess(ProcessProtocol):
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[-8192:]
         for line in lines:
-            text = line.decode(errors="replace").strip()
-            if text and not self._heard(text):
-                self._errors.append(text)
+            self._told(line.rstrip(b"\r"))
+
+    def _told(self, line: bytes) -> None:
+        if self.stage == "connecting" and _ANSWERS.match(line):
+            self.stage = "answered"
+            self._listener.on_answer()
+        if self.stage != "authenticated" and _AUTHENTICATED.match(line):
+            self.stage = "authenticated"
+            self._listener.on_authenticated()
+        if not _PROGRESS.match(line):
+            text = line.decode(errors="replace")
+            if not self._listener.on_words(text):
+                self._errors = [*self._errors, text][-20:]
 
     def processEnded(self, reason: Failure) -> None:
         self._link.connectionLost(reason)
 
 
 def remote_command(spec: HostSpec) -> str:
-    """Return a command line that starts a nanny and works in any shell that the host may have."""
+    """Return a command line that starts a nanny and works in any shell, and Python, that the host may have."""
     code = (
-        f"import sys; sys.path.append({package_root()!r}); from {MODULE} import main; "
-        f"sys.exit(main(sys.argv[1:]))"
+        f"import sys; v='%d.%d' % sys.version_info[:2]; v == {HERE!r} or sys.exit({SIGN!r} + v); "
+        f"sys.path[:] = [p for p in sys.path if p]; sys.path.append({package_root()!r}); "
+        f"from {MODULE} import main; sys.exit(main(sys.argv[1:]))"
     )
-    arguments = shlex.join(["-P", "-c", code, "--stdio", "--silence", str(SILENCE)])
+    arguments = shlex.join(["-c", code, "--stdio", "--silence", str(SILENCE)])
     python = shlex.quote(spec.python) if spec.python else '"$p"'
     lines = list(spec.setup)
     if not spec.python:
         own = shlex.quote(sys.executable)
         lines.append(f"p={own}; [ -x {own} ] || p=python3")
-    lines.append(f"exec {python} {arguments}")
+    # What was printed so far, perhaps without a newline, is not to become a part of the nanny's first line.
+    lines += ["echo", f"exec {python} {arguments}"]
     return "exec sh -c " + shlex.quote("; ".join(lines))
 
 
-class SshHost:
-    """A host with a nanny.
+def patience_of(command: tuple[str, ...]) -> float:
+    """Return how many seconds a host may take to answer.
 
     :param command: ``ssh`` and the user's options.
-    :param on_event: called with the events of the processes there.
-    :param on_lost: called with the reason if the connection ends unexpectedly.
-    :param tunnel: what else the connection is to carry; None for nothing.
+    """
+    given = [found[1] for word in command if (found := _CONNECT_TIMEOUT.match(word))]
+    return max([PATIENCE, *map(float, given)])
+
+
+class SshConnection:
+    """One attempt to log in to a host, and the connection that it leads to.
+
+    :param command: ``ssh`` and the user's options.
+    :param asks: whether ``ssh`` may ask the user for a password.
     """
 
     def __init__(
@@ -118,113 +188,124 @@ class SshHost:
         spec: HostSpec,
         command: tuple[str, ...],
         reactor: Any,
-        on_event: Callable[[Message], None],
-        on_lost: Callable[[str], None],
-        tunnel: HostTunnel | None = None,
+        listener: Listener,
+        asks: bool = False,
     ) -> None:
         self.spec = spec
-        self.tunnel = tunnel
-        self.link: NannyLink | None = None
-        self.home = ""
+        self.link = NannyLink(listener.on_event)
         self._command = command
         self._reactor = reactor
-        self._on_event = on_event
-        self._on_lost = on_lost
-        self._process: SshProcess | None = None
-        self._alive: LoopingCall | None = None
+        self._listener = listener
+        self._asks = asks
+        self._process = SshProcess(self.link, listener)
+        self._alive = LoopingCall(self._beat)
         self._closing = False
+        self._over = ""
+        self._last_wait: IDelayedCall | None = None
+        self._count = -1
+        self._silent = False
+        self._heard = self._turned = reactor.seconds()
 
-    async def connect(self, logins: DeferredSemaphore, timeout: float) -> NannyLink:
+    @property
+    def stage(self) -> str:
+        """How far the login is; see :class:`SshProcess`."""
+        return self._process.stage
+
+    async def open(self, timeout: float) -> NannyLink:
         """Log in and start the nanny.
 
-        :param logins: limits the number of simultaneous logins.
-        :param timeout: seconds for each attempt; 0 for no limit.
-        :raises ClusterError: if it fails; the message holds the error message of ``ssh`` or the host.
+        :param timeout: seconds; 0 for no limit besides that for the host's first answer.
+        :raises LoginFailed: if it fails; the message says why.
         """
-        for attempt in range(ATTEMPTS):
-            forward = () if self.tunnel is None else await self.tunnel.options()
-            await logins.acquire()
-            try:
-                if self._closing:
-                    raise ClusterError(f"{self.spec.host}: the cluster is being stopped")
-                return await self._log_in(timeout, forward)
-            except ConnectionError:
-                errors = self._process.errors if self._process is not None else []
-                busy = not self._closing and any(
-                    sign in line for sign in REFUSALS for line in errors
-                )
-                if not busy or attempt == ATTEMPTS - 1:
-                    raise ClusterError(self._why_not(errors)) from None
-            finally:
-                logins.release()
-            await deferLater(self._reactor, 0.5 * 2**attempt, lambda: None)
-        raise AssertionError("not reached")
-
-    async def _log_in(self, timeout: float, forward: Sequence[str]) -> NannyLink:
-        link = NannyLink(self._on_event)
-        self.link = link
-        self._process = SshProcess(link, *([self.tunnel.heard] if self.tunnel is not None else []))
-        program, *options = self._command
-        argv = [
-            program,
-            *forward,
-            *options,
-            *OPTIONS,
-            *unattended_options(),
-            "--",
-            self.spec.host,
-            remote_command(self.spec),
-        ]
-        argv = companion_command(package_root(), argv)
-        self._reactor.spawnProcess(self._process, argv[0], argv, env=None)
-        hello: Deferred[Any] = link.hello
-        if timeout:
-            hello.addTimeout(timeout, self._reactor)
+        self._spawn()
+        # If this process was held up itself, what came meanwhile is read before the last second is over.
+        patience = self._reactor.callLater(patience_of(self._command) - 1.0, self._wait_a_little)
+        limit = self._reactor.callLater(timeout, self._too_slow, timeout) if timeout else None
         try:
-            greeting = await hello
-        except DeferredTimeout:
-            self._process.kill()
-            raise ClusterError(
-                f"{self.spec.host}: no answer over ssh within {timeout:g} s"
-            ) from None
-        here = ".".join(map(str, sys.version_info[:2]))
-        if greeting.python != here:
-            link.close()
-            raise ClusterError(
-                f"{self.spec.host} has Python {greeting.python}, but this host has {here}; "
-                "set an interpreter of the same version in the cluster file (python='...')"
-            )
-        if self.tunnel is not None:
-            try:
-                await self.tunnel.opened()
-            except ClusterError:
-                link.close()
-                raise
-        self.home = greeting.home
-        self._alive = LoopingCall(link.keep_alive)
+            hello = await self.link.hello
+        except ConnectionError:
+            if self._over:
+                raise LoginFailed(self._over, Trouble.PASSING) from None
+            strays = self.link.strays
+            raise LoginFailed(*explain(self.spec, self._process.errors, strays)) from None
+        finally:
+            for call in (patience, limit, self._last_wait):
+                if call is not None and call.active():
+                    call.cancel()
+        self._check(hello)
         self._alive.clock = self._reactor
-        self._alive.start(ALIVE_INTERVAL, now=False)
-        link.lost.addCallback(lambda _: self._lost())
-        return link
+        self._heard = self._turned = self._reactor.seconds()
+        self._alive.start(ALIVE_INTERVAL)
+        self.link.lost.addCallback(lambda _: self._lost())
+        return self.link
 
-    def _why_not(self, errors: list[str]) -> str:
-        strays = self.link.strays if self.link is not None else []
-        said = [line for line in (*strays, *errors) if line.strip()]
-        if any("No module named 'ipython1'" in line for line in said):
-            return (
-                f"{self.spec.host}: ipython1 is not installed for the Python there; install it, or set another "
-                "interpreter in the cluster file (python='...')"
+    def _spawn(self) -> None:
+        program, *options = self._command
+        quiet = [] if self._asks else ["-o", "BatchMode=yes"]
+        where = ["--", self.spec.host, remote_command(self.spec)]
+        argv = companion_command(package_root(), [program, *options, *OPTIONS, *quiet, *where])
+        self._reactor.spawnProcess(self._process, argv[0], argv, env=None)
+
+    def _check(self, hello: Hello) -> None:
+        host = self.spec.host
+        text = ""
+        if hello.python != HERE:
+            text = other_python(host, hello.python)
+        elif hello.version != __version__:
+            text = other_version(host, hello.version, __version__)
+        if text:
+            self.abandon()
+            raise LoginFailed(text, Trouble.LASTING)
+
+    def _wait_a_little(self) -> None:
+        self._last_wait = self._reactor.callLater(1.0, self._no_answer)
+
+    def _no_answer(self) -> None:
+        if self.stage == "connecting":
+            seconds = patience_of(self._command)
+            self._give_up(
+                f"has not answered for {seconds:g} s; it may be down, or a firewall drops what is sent to it"
             )
-        return f"{self.spec.host}: " + (
-            said[-1].strip() if said else "ssh exited without an error message"
-        )
+
+    def _too_slow(self, timeout: float) -> None:
+        said = [line for line in (*self.link.strays, *self._process.errors) if line.strip()]
+        last = f"; it printed: {said[-1].strip()}" if said else ""
+        done = {
+            "connecting": "has not answered",
+            "answered": "has answered, but has not accepted the login",
+            "authenticated": "has accepted the login, but Python has not started there",
+        }[self.stage]
+        self._give_up(f"{done} within {timeout:g} s{last}")
+
+    def _give_up(self, text: str) -> None:
+        self._over = f"{self.spec.host} {text}"
+        self._process.kill()
+
+    def abandon(self) -> None:
+        """End the connection now, and everything that was started by it."""
+        self._closing = True
+        self.link.close()
+        self._process.kill()
+
+    def _beat(self) -> None:
+        now = self._reactor.seconds()
+        # If this process was held itself, what came meanwhile has not been read yet.
+        held = now - self._turned > 2 * ALIVE_INTERVAL
+        if held or self.link.heard != self._count:
+            self._heard = now
+        self._count, self._turned = self.link.heard, now
+        self.link.keep_alive()
+        silent = now - self._heard >= SILENT_AFTER
+        if silent or self._silent:
+            self._listener.on_silence(now - self._heard if silent else 0.0)
+        self._silent = silent
 
     def _lost(self) -> None:
-        if self._alive is not None and self._alive.running:
+        if self._alive.running:
             self._alive.stop()
         if not self._closing:
-            errors = self._process.errors if self._process is not None else []
-            self._on_lost(errors[-1] if errors else "the ssh connection ended")
+            errors = self._process.errors
+            self._listener.on_lost(errors[-1] if errors else "the ssh connection ended")
 
     async def close(self, grace: float) -> None:
         """Stop everything on the host; return when the connection has ended.
@@ -233,7 +314,7 @@ class SshHost:
         """
         self._closing = True
         link, process = self.link, self._process
-        if link is None or process is None:
+        if process.transport is None:
             return
         link.send(End(grace))
         gone: Deferred[None] = Deferred()

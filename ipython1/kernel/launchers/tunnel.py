@@ -145,12 +145,16 @@ class HostTunnel:
         self._clock = clock
         self._said: Deferred[None] = Deferred()
 
-    async def options(self) -> tuple[str, ...]:
-        """Return the options for a login; wait until the controller listens."""
+    async def command(self, command: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the command for a login; wait until the controller listens.
+
+        :param command: ``ssh`` and the user's options.
+        """
         to = target(await self._place.place())
         self.port = 0
         self._said = Deferred()
-        return (*FORWARDING, *UNSHARED, "-R", f"{IPV4_LOOPBACK}:0:{to}")
+        program, *options = command
+        return (program, *FORWARDING, *UNSHARED, "-R", f"{IPV4_LOOPBACK}:0:{to}", *options)
 
     def heard(self, line: str) -> bool:
         """Take a line of the standard error of ``ssh``; return whether it is about the forwarding."""

@@ -20,6 +20,7 @@ from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.logs import shown
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.interfaces import HostInfo
 from ipython1.kernel.scripts.arguments import OneLineParser
 from ipython1.kernel.scripts.clusterwords import files_of, word_parser
 from ipython1.kernel.scripts.look import Looked, look
@@ -164,12 +165,27 @@ def status_lines(found: ClusterStatus, looked: Looked | None = None) -> list[str
     lines += [f"  warning: {shown(line)}" for line in found.warnings]
     if looked is not None and looked.why:
         lines.append(f"  CPU, memory and queues are not known: {looked.why}")
+    lines += [f"  {_host_text(host)}" for host in found.hosts if host.state != "there"]
     lines += _task_lines(news)
     if engines:
         lines += ["", *_engine_lines(engines, news)]
     if found.jobs:
         lines.append(f"  jobs: {', '.join(found.jobs)}")
     return lines
+
+
+def _host_text(host: HostInfo) -> str:
+    """One line about a host that is not there."""
+    parts = [host.state]
+    if host.silent:
+        parts.append(f"no answer for {duration_text(host.silent)}")
+    if host.retry_in:
+        parts.append(f"tried again in {host.retry_in:.0f} s")
+    if host.engines:
+        parts.append(named_engines(host.engines))
+    reason = host.reason.removeprefix(f"{host.name}: ")
+    why = f": {shown(reason)}" if reason else ""
+    return f"host {shown(host.name)}: {', '.join(parts)}{why}"
 
 
 def _task_lines(news: News | None) -> list[str]:

@@ -13,6 +13,7 @@ from ipython1.kernel.clusters.cluster import Cluster
 from ipython1.kernel.clusters.clusterforms import cluster_html, cluster_text, known_status
 from ipython1.kernel.clusters.status import ClusterStatus, EngineInfo, ProcessInfo, write_state
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.launchers.interfaces import HostInfo
 
 ENGINES = (
     EngineInfo(id=0, state="running", pid=11),
@@ -51,6 +52,25 @@ class FormTests(SynchronousTestCase):
             "[2] ended: <script>exited</script>\n[3] starting\n[4] stopped\nthe disk is full",
         )
         self.assertEqual(cluster_text("<Cluster>", None), "<Cluster>: not running")
+
+    def test_hosts_that_are_not_there(self) -> None:
+        hosts = (
+            HostInfo("node1", "there"),
+            HostInfo("node2", "away", "node2: Connection refused (port 22)", retry_in=4.0),
+            HostInfo("node3", "unusable", "node3: <script>"),
+        )
+        found = status(hosts=hosts)
+        self.assertEqual(
+            cluster_text("<Cluster>", found).splitlines()[-2:],
+            [
+                "host node2: away: Connection refused (port 22)",
+                "host node3: unusable: <script>",
+            ],
+        )
+        html = cluster_html("Cluster", "/x", found)
+        self.assertIn("Connection refused", html)
+        self.assertNotIn("node1", html.replace("&lt;b&gt;node1", ""))
+        self.assertNotIn("<script", html)
 
     def test_html(self) -> None:
         html = cluster_html("Cluster", "/x", status(warnings=("<script>full</script>",)), "below")

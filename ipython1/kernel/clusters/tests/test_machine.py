@@ -122,6 +122,38 @@ class MachineTests(unittest.SynchronousTestCase):
         (progress,) = self.machine.progresses
         self.assertEqual(progress.outcome, "failed")
 
+    def test_an_engine_whose_host_may_come_in_a_moment_is_waited_for(self) -> None:
+        key, waiting = "engine-0", {"host_away": True}
+        self.world.processes[key] = ProcessStatus(
+            key, "engine 0", state=State.WAITING, host_away=True
+        )
+        progress = self.machine.begin_start()
+        self.machine.units_started(progress, [Unit(key, 1, (0,))])
+        self.assertEqual(progress.outcome, "waiting")
+        self.assertEqual(self.world.report(key, State.WAITING, **waiting, error="waits"), [])
+        self.assertEqual(progress.outcome, "failed")
+        self.assertEqual(self.machine.engines.there, "0 engines were usable (others waits)")
+        self.world.report(key, State.REQUESTED, host_away=False, error="")
+        self.assertEqual(progress.outcome, "waiting")
+        self.world.list(0)
+        self.assertEqual(progress.outcome, "complete")
+
+    def test_an_engine_whose_host_was_away_before_its_start_was_noted(self) -> None:
+        key = "engine-0"
+        self.world.processes[key] = ProcessStatus(
+            key, "engine 0", state=State.WAITING, host_away=True, error="waits"
+        )
+        progress = self.machine.begin_start()
+        self.machine.units_started(progress, [Unit(key, 1, (0,))])
+        self.assertEqual(progress.outcome, "failed")
+        self.assertTrue(self.machine.more_to_come)
+
+    def test_an_engine_that_waits_for_its_host_is_not_told_for_itself(self) -> None:
+        """Its launcher tells once that the host is gone, and not for each of its engines."""
+        self.world.up(0, 1)
+        told = self.world.report("engine-0", State.WAITING, host_away=True, error="waits")
+        self.assertEqual((told, self.machine.engines.fresh), ([], {1}))
+
     def test_an_engine_that_registers_before_its_start_was_noted(self) -> None:
         """With MPI ranks may be there before the launcher has returned."""
         progress = self.machine.begin_start()

@@ -22,7 +22,8 @@ from ipython1.kernel.launchers.clusterfile import HostSpec, read_cluster_file
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher
 from ipython1.kernel.launchers.local import LocalController, LocalEngines
 from ipython1.kernel.launchers.mpi import check_mpi, find_program
-from ipython1.kernel.launchers.ssh import RemoteFiles, SshController
+from ipython1.kernel.launchers.remotefiles import RemoteFiles
+from ipython1.kernel.launchers.sshcontroller import SshController
 from ipython1.kernel.launchers.sshhost import remote_command
 from ipython1.testing.folders import temporary_path
 

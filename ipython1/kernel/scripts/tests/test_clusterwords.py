@@ -16,6 +16,7 @@ from ipython1 import __main__ as package_main
 from ipython1.kernel.basics.error import ClientError, ClusterError
 from ipython1.kernel.clusters.status import ClusterStatus, EngineInfo, ProcessInfo
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.launchers.interfaces import HostInfo
 from ipython1.kernel.scripts import checkaction, logsaction, restartaction, statusaction
 from ipython1.kernel.scripts.arguments import engine_ids
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS, find_word, run_word
@@ -164,6 +165,20 @@ class StatusTests(OptionsTestCase):
             r"  engine 7  running     4007  two      -       -      1      0",
         ):
             self.assertRegex(text, f"(?m)^{line}$")
+
+    def test_hosts_that_are_not_there(self) -> None:
+        hosts = (
+            HostInfo("node1", "there", engines=(0,)),
+            HostInfo("node2", "away", "node2: \x1b refused", 3, 7.6, engines=(1, 2, 3)),
+            HostInfo("node3", "silent", silent=61.0, engines=(4,)),
+        )
+        text = self.lines(status(hosts=hosts))
+        self.assertNotIn("host node1", text)
+        self.assertIn("host node2: away, tried again in 8 s, engines 1-3: \\x1b refused\n", text)
+        self.assertIn("host node3: silent, no answer for 61 s, engine 4\n", text)
+        content = json.loads(json.dumps(status(hosts=hosts).to_json()))
+        self.assertEqual(content["hosts"][1]["retry_in"], 7.6)
+        self.assertEqual(ClusterStatus.from_json(content).hosts, hosts)
 
     def test_what_processes_have_said_does_not_control_the_terminal(self) -> None:
         said = ("\x1b]0;mine\x07\x1b[2J",)

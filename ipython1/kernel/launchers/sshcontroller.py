@@ -1,0 +1,122 @@
+"""The controller on another host, over ssh."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from ipython1.daemon.link import NannyLink
+from ipython1.daemon.protocol import Warm
+from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.host.private_files import write_private
+from ipython1.kernel.host.sshclient import has_terminal
+from ipython1.kernel.launchers.clusterfile import ControllerSpec
+from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
+from ipython1.kernel.launchers.hostlogin import BUSY_ATTEMPTS, BUSY_PAUSE, Trouble
+from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher
+from ipython1.kernel.launchers.local import ControllerLauncher, read_log
+from ipython1.kernel.launchers.loginslots import LoginSlots
+from ipython1.kernel.launchers.programs import (
+    CONTROLLER_HOST,
+    CONTROLLER_MODULE,
+    controller_spec,
+)
+from ipython1.kernel.launchers.remotefiles import RemoteFiles
+from ipython1.kernel.launchers.sshhost import Listener, LoginFailed, SshConnection
+from ipython1.kernel.launchers.tunnel import ControllerPlace
+
+
+@implementer(IControllerLauncher)
+class SshController(ControllerLauncher):
+    """The controller on another host; its FURL files are copied to this host.
+
+    :param place: is told when they are.
+    """
+
+    def __init__(
+        self, context: Context, spec: ControllerSpec, slots: LoginSlots, place: ControllerPlace
+    ) -> None:
+        assert spec.host is not None
+        super().__init__(context)
+        self._slots = slots
+        self._place = place
+        self._spec = spec.host
+        self._tunnel: ControllerTunnel | None = None
+        if spec.host.tunnel or context.config.ssh.tunnel:
+            self._tunnel = ControllerTunnel(
+                spec.host.host, context.config.ssh.command, context.reactor, context.observer.say
+            )
+        self._remote = RemoteFiles(context.files, spec.host)
+        self._name = f"{CONTROLLER_HOST}{spec.host.host}"
+        self._connection: SshConnection | None = None
+        self._closing = False
+
+    async def start(self) -> None:
+        """Log in, start it, and copy its FURL files to this host."""
+        link = await self._log_in()
+        self.context.supervisor.add_host(self._name, link)
+        link.send(Warm((CONTROLLER_MODULE,)))
+        files, config = self.context.files, self.context.config
+        common = self._remote.common_arguments(config)
+        spec = controller_spec(config, files, host=self._name, common=common)
+        log, env = self._remote.log(files.controller_log), dict(self._spec.env)
+        assert spec.restart_spawn is not None
+        self.context.supervisor.add(
+            replace(
+                spec,
+                title=f"the controller on {self._spec.host}",
+                spawn=replace(spec.spawn, log=log, env=env),
+                restart_spawn=replace(spec.restart_spawn, log=log, env=env),
+            )
+        )
+        await self.listens()
+        texts = {}
+        for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
+            texts[path] = await link.read_file(self._remote.security(path), wait=5.0)
+            here = texts[path] if self._tunnel is None else await self._tunnel.furl(texts[path])
+            write_private(path, here.encode())
+        self._place.known(texts[files.engine_furl])
+
+    async def _log_in(self) -> NannyLink:
+        """Log in; again if there were too many logins at a time."""
+        context, asks = self.context, has_terminal()
+        for attempt in range(BUSY_ATTEMPTS + 1):
+            if self._closing:
+                break
+            slot = await self._slots.acquire()
+            listener = Listener(context.supervisor.on_event, self._lost)
+            command = context.config.ssh.command
+            connection = SshConnection(self._spec, command, context.reactor, listener, asks)
+            self._connection = connection
+            try:
+                return await connection.open(context.config.start_timeout)
+            except LoginFailed as problem:
+                if problem.trouble is not Trouble.BUSY or attempt == BUSY_ATTEMPTS:
+                    raise
+                self._slots.refused()
+            finally:
+                slot.release()
+            await deferLater(context.reactor, BUSY_PAUSE * 2**attempt, lambda: None)
+        raise ClusterError(f"{self._spec.host}: the cluster is being stopped")
+
+    def _lost(self, reason: str) -> None:
+        self.context.observer.say(f"lost the connection to {self._spec.host}: {reason}")
+        self.context.supervisor.host_lost(
+            self._name, f"ended with the connection to {self._spec.host}"
+        )
+
+    async def logs(self, lines: int) -> list[str]:
+        """Return the last lines of its log."""
+        assert self._connection is not None
+        path = self._remote.log(self.context.files.controller_log)
+        return await read_log(self._connection.link, path, lines)
+
+    async def close(self, grace: float) -> None:
+        """Stop it."""
+        self._closing = True
+        if self._connection is not None:
+            await self._connection.close(grace)
+        if self._tunnel is not None:
+            self._tunnel.close()
