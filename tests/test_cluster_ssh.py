@@ -31,7 +31,7 @@ def hole_in_the_ground(case: unittest.SynchronousTestCase) -> int:
     return int(hole.getsockname()[1])
 
 
-class SshTests(IpclusterCase):
+class SshCase(IpclusterCase):
     """Four host names for this machine, each with its own IPython directory, as other hosts would have."""
 
     def setUp(self) -> None:
@@ -49,7 +49,7 @@ class SshTests(IpclusterCase):
     def options(self, text: str) -> list[str]:
         return ["-f", self.cluster_file(text), "--ssh", f"ssh -F {self.config}"]
 
-    def node(self, number: int, n: int, **more: str) -> str:
+    def node(self, number: int, n: int, **more: object) -> str:
         options = {"n": n, "ipython_dir": str(self.far[f"node{number}"]), **more}
         return f"node{number}={options!r}"
 
@@ -75,6 +75,10 @@ class SshTests(IpclusterCase):
             return Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return b""
+
+
+class SshTests(SshCase):
+    """Clusters on these hosts."""
 
     def test_engines_on_several_hosts(self) -> None:
         text = f"engines = dict({self.node(1, 2)}, {self.node(2, 1, cwd=str(self.directory))})"
