@@ -461,12 +461,7 @@ CLUSTER = Section(
                 Option(
                     "cluster_file", kinds.TEXT, "", "The file that says what runs on which host."
                 ),
-                Option(
-                    "tunnel",
-                    kinds.BOOLEAN,
-                    False,
-                    "Whether engines' connections to the controller go through ssh.",
-                ),
+                Option("tunnel", kinds.BOOLEAN, False, "Whether engines connect through ssh."),
             ),
         ),
         Section(
