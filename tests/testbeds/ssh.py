@@ -24,6 +24,7 @@ Only the user who started it can log in, with a key that is created for it.  It 
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ UseDNS no
 X11Forwarding no
 PrintMotd no
 AcceptEnv LANG LC_*
+{self._environment()}
 Subsystem sftp internal-sftp
 """
         )
@@ -129,6 +131,12 @@ Subsystem sftp internal-sftp
         daemon = self.spawn(f"sshd-{host.name}", host.command(sshd, "-D", "-e", "-f", str(config)))
         wait_for("sshd", pid_file.exists, [daemon], 10.0)
         return daemon
+
+    @staticmethod
+    def _environment() -> str:
+        """Have what runs there import the same packages as what runs here."""
+        path = os.environ.get("PYTHONPATH", "")
+        return f"SetEnv PYTHONPATH={path}" if path else ""
 
     def _is_locked(self) -> bool:
         """Whether the account has no password, which also prevents logging in with a key, unless PAM is used."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import os
 import socket
-import warnings
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
@@ -22,7 +21,13 @@ from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
-from ipython1.kernel.clusters.arguments import check_number, engine_id, id_list
+from ipython1.kernel.clusters.arguments import (
+    addition,
+    check_number,
+    check_timeout,
+    engine_id,
+    id_list,
+)
 from ipython1.kernel.clusters.clusterforms import ClusterForms
 from ipython1.kernel.clusters.clusterwidget import LiveCard
 from ipython1.kernel.clusters.force import end_by_force
@@ -33,15 +38,15 @@ from ipython1.kernel.clusters.launch import (
     remove_files,
 )
 from ipython1.kernel.clusters.monitorprocess import HasMonitor, Monitor
+from ipython1.kernel.clusters.outcomes import check_started, deadline
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
-from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
 from ipython1.kernel.clusters.startview import start_shown
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl, connect_control
 from ipython1.kernel.host.restorefile import RESTORE_FILE
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
-from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.clusterconfig import option_of, title_of
 
 if TYPE_CHECKING:
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient
@@ -73,7 +78,7 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
         **options: Any,
     ) -> None:
         if n is not None:
-            check_number(n, "n")
+            check_number(n, "n", 0)
         self.detach = detach
         self._restore = check_restored(restore)
         self._kind = kind
@@ -82,7 +87,7 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
         self._files = ClusterFiles(IPythonDirs.resolve(ipython_dir), self.cluster_id)
         self._arguments = [
             *([kind] if kind else []),
-            *([f"--engines={n}"] if n else []),
+            *([f"--engines={n}"] if n is not None else []),
             f"--ipython-dir={self.files.dirs.ipython_dir}",
             f"--cluster-id={self.cluster_id}",
             *(["--temporary"] if self._own_id else []),
@@ -120,18 +125,6 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
             write_restored(self.files, self._restore)
         return OwnedProcess(self._arguments)
 
-    def _check_started(self, outcome: dict[str, Any]) -> None:
-        """Raise or warn about engines that did not come up."""
-        failures = outcome["failures"]
-        shown = "\n".join(failure_lines(list(map(UnitFailure.from_json, failures))))
-        usable, wanted = len(outcome["ids"]), outcome["wanted"]
-        if not usable and wanted:
-            raise ClusterError(f"no engine could be started\n{shown}".rstrip())
-        if usable < wanted:
-            warnings.warn(
-                f"{usable} of {wanted} engines are usable\n{shown}".rstrip(), stacklevel=4
-            )
-
     def _wait_until_gone(self, owned: OwnedProcess | None, connected: bool) -> None:
         """Block until nothing is left of the cluster, and remove the files of one whose id was made up for it.
 
@@ -167,7 +160,8 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
 class Cluster(LiveCard, BaseCluster):
     """A controller and engines that end together, and with this process at the latest.
 
-    :param n: the number of engines; by default that of the ini file, else one for each core.
+    :param n: the number of engines, 0 for those that are added later; by default that of the ini file, else as many as
+        the hosts have that are named, else one for each core.
     :param kind: ``'local'``, ``'mpiexec'``, ``'ssh'``, ``'slurm'``, ``'sge'``, ``'pbs'``, ``'lsf'``, or one that
         another package adds; by default that of the ini file.
     :param cluster_id: the name under which ``ipcluster`` and clients find it; made up when it is not given.
@@ -176,11 +170,13 @@ class Cluster(LiveCard, BaseCluster):
     :param restore: what every engine runs (source text) or has (a dict of names and their objects) before it can be
         used, at its first start and when it is restarted.
     :param options: what ``ipcluster`` can be told, with underscores: ``mpi='mpi4py'``, ``queue='main'``,
-        ``setup=['module load python']``, ...
+        ``setup=['module load python']``, ...  For engines of every kind, ``env`` (a dict of environment variables),
+        ``cwd`` (their working directory) and ``python`` (their interpreter).  With ``hosts``, engines run there, over
+        ssh: a name, a list of names, or a dict of names and numbers of engines.
 
     In a ``with`` statement it is started and stopped; else call :meth:`start` and :meth:`stop`.
 
-    :raises ValueError: if ``n`` is not a whole number of 1 or more.
+    :raises ValueError: if ``n`` is not a whole number of 0 or more.
     :raises TypeError: if ``ipcluster`` has no option of that name.
 
     After :meth:`start`, every method raises :class:`~ipython1.kernel.error.ConnectionError` if the cluster has ended,
@@ -193,15 +189,21 @@ class Cluster(LiveCard, BaseCluster):
 
     # -- life
 
-    def start(self) -> Cluster:
+    def start(self, timeout: float | None = None) -> Cluster:
         """Start it; returns when every engine is usable or has failed, or after ``start_timeout`` (60 s by default).
 
-        It warns if some of the engines are not usable then.
+        Where engines wait in the queue of a batch system, ``start_timeout`` begins with the first one that is usable.
+        What the queue says is shown meanwhile.  It warns if some of the engines are not usable in the end; those that
+        still wait in the queue join later.
 
+        :param timeout: seconds for everything, the time in the queue included; None for no limit.
         :returns: the cluster itself.
         :raises ClusterError: if it is already started, if there is no controller, or if no engine comes up; with what
             they said last.
+        :raises ResultNotCompleted: if no engine is usable after ``timeout`` seconds.  The cluster is stopped then, and
+            its jobs are cancelled.
         """
+        check_timeout(timeout)
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         owned = self._owned = self._start_process()
@@ -209,8 +211,9 @@ class Cluster(LiveCard, BaseCluster):
         _running.add(self)
         try:
             with start_shown(self._control):
-                outcome = self._control.call("started", None)
-            self._check_started(outcome)
+                limit = None if timeout is None else timeout + ANSWER_MARGIN
+                outcome = self._control.call("started", limit, until=deadline(timeout))
+            check_started(outcome, timeout)
             if self.detach:
                 self._control.call("detach")
                 owned.detach()
@@ -338,18 +341,24 @@ class Cluster(LiveCard, BaseCluster):
         """
         return ClusterStatus.from_json(self._call("status"))
 
-    def add_engines(self, n: int = 1) -> list[int]:
+    def add_engines(
+        self, n: int | None = None, kind: str | None = None, **options: Any
+    ) -> list[int]:
         """Start more engines; returns when each is usable or has failed, or after ``start_timeout``.
 
         It warns if some of them are not usable then.
 
-        :param n: how many.
+        :param n: how many; by default as many as ``hosts`` or ``cluster_file`` say, else one.
+        :param kind: how they are started, if in another way than the first.
+        :param options: as those of the cluster; what is not given is as it was for the first.
         :returns: the ids of those that are usable.
         :raises ValueError: if ``n`` is not a whole number of 1 or more.
-        :raises ClusterError: if none comes up.
+        :raises TypeError: if there is no option of that name.
+        :raises ClusterError: if none comes up, if an option means nothing for that kind, or if they may run on other
+            hosts and the controller listens for this one only.
         """
-        outcome = self._call("add", None, count=check_number(n, "n"))
-        self._check_started(outcome)
+        outcome = self._call("add", None, **addition(n, kind, options))
+        check_started(outcome)
         return list(outcome["ids"])
 
     def remove_engines(self, ids: int | Iterable[int]) -> None:
@@ -398,7 +407,7 @@ class Cluster(LiveCard, BaseCluster):
         if n is not None:
             check_number(n, "n", 0)
         limit = None if timeout is None else timeout + ANSWER_MARGIN
-        return list(self._call("wait", limit, count=n, seconds=timeout))
+        return list(self._call("wait", limit, count=n, until=deadline(timeout)))
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> None:
         """Send a signal to the processes of engines.
@@ -450,7 +459,7 @@ def connect_to(files: ClusterFiles) -> socket.socket:
     :raises ClusterError: when it does not run, or not on this host.
     """
     name = title_of(files.cluster_id)
-    option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
+    option = option_of(files.cluster_id)
     state = read_state(files.state)
     if state is None:
         raise ClusterError(

@@ -13,15 +13,15 @@ the controller      the controller does not list it any more.  Where its process
 its end             it is removed, or started again (for those whose end nobody else remembers)
 ==================  ===============================================================================================
 
-Engines of a job that takes its ids from the controller are known by the controller alone; which of them are the job's
-is learned when its start has settled.
+Engines of a job that takes its ids from the controller are known by the controller alone.  They ask for the ids that
+were reserved for them; which of them are the job's is learned when its start has settled.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ipython1.core.texts import compress_ids
@@ -29,6 +29,7 @@ from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
 from ipython1.kernel.clusters.status import EngineInfo, engine_info
 from ipython1.kernel.launchers.interfaces import Unit
+from ipython1.kernel.launchers.queuetexts import reasons_text
 
 MOST_AT_ONCE: Final = 100_000
 """Engines that can be started at once."""
@@ -39,11 +40,14 @@ class Removal:
     """How engines are to be removed.
 
     :ivar units: what is to end.
-    :ivar foreign: ids of engines that this cluster did not start: the controller is to end them.
+    :ivar foreign: ids of engines that the controller is to end: this cluster did not start them, or together with
+        others that stay.
+    :ivar rest: what stays of the units of those.
     """
 
     units: tuple[Unit, ...]
     foreign: tuple[int, ...]
+    rest: tuple[Unit, ...] = ()
 
 
 class Engines:
@@ -61,8 +65,10 @@ class Engines:
         self._reserved: set[int] = set()
         self._stale: set[int] = set()
         self._job_ids: dict[str, frozenset[int]] = {}
+        self._hoped: dict[str, frozenset[int]] = {}
         self._ends: dict[int, EngineInfo] = {}
         self._removing: set[str] = set()
+        self._queued: dict[str, str | None] = {}
 
     # -- coming and going
 
@@ -75,14 +81,18 @@ class Engines:
             raise ClusterError(
                 f"{count:,} engines are too many: at most {MOST_AT_ONCE:,} can be started at once"
             )
-        taken = {*self.ids, *self._ids_of_units(), *self._reserved}
+        hoped = itertools.chain.from_iterable(self._hoped.values())
+        taken = {*self.ids, *self._ids_of_units(), *self._reserved, *hoped}
         free = (each for each in itertools.count() if each not in taken)
         found = list(itertools.islice(free, count))
         self._reserved.update(found)
         return found
 
-    def lost_units(self, count: int) -> list[Unit]:
-        """Units that have ended for good and unasked, whose ids are free for ``count`` engines; lowest ids first."""
+    def take_lost(self, count: int) -> list[Unit]:
+        """Units that have ended for good and unasked, whose ids are free for ``count`` engines; lowest ids first.
+
+        Nobody else is given them; each is to be forgotten, unless :meth:`keep` says otherwise.
+        """
         processes = self._processes()
         listed = set(self.ids)
         found: list[Unit] = []
@@ -94,24 +104,34 @@ class Engines:
             if ended and unit.ids and not listed & set(unit.ids) and unit.key not in self._removing:
                 found.append(unit)
                 count -= len(unit.ids)
+        self._removing.update(unit.key for unit in found)
         return found
 
     def release_ids(self, ids: Iterable[int]) -> None:
         """Units have reserved ids now, or will not have them."""
         self._reserved.difference_update(ids)
 
-    def add(self, units: Iterable[Unit]) -> None:
-        """Units were started."""
+    def add(self, units: Iterable[Unit], ids: Iterable[int] = ()) -> None:
+        """Units were started.
+
+        :param ids: those that were reserved for them.
+        """
+        reserved = list(ids)
+        free = (each for each in reserved if each not in {i for unit in units for i in unit.ids})
         for unit in units:
             self.units[unit.key] = unit
             for engine_id in unit.ids:
                 self._ends.pop(engine_id, None)
+            if not unit.ids:
+                self._hoped[unit.key] = frozenset(itertools.islice(free, unit.count))
+        self.release_ids(reserved)
 
     def learn_job(self, unit: Unit, ids: Iterable[int]) -> None:
         """The engines of a unit that has their ids from the controller."""
         if unit.key in self.units and not unit.ids:
             others = itertools.chain.from_iterable(self._job_ids.values())
             self._job_ids[unit.key] = frozenset(ids) - frozenset(others)
+            self._hoped.pop(unit.key, None)
 
     def listed(self, ids: Iterable[int]) -> None:
         """The controller lists its engines."""
@@ -127,8 +147,18 @@ class Engines:
     def forget(self, key: str) -> None:
         """A unit is gone."""
         self._job_ids.pop(key, None)
+        self._hoped.pop(key, None)
         self.units.pop(key, None)
         self._removing.discard(key)
+        self._queued.pop(key, None)
+
+    def set_queued(self, key: str, reason: str | None) -> None:
+        """A unit waits in a batch system's queue.
+
+        :param reason: why; None if it has left the queue.
+        """
+        if key in self.units:
+            self._queued[key] = reason
 
     def remember_end(self, unit: Unit, reason: str, lines: Sequence[str]) -> None:
         """Why the engines of a unit have ended that is no process of this cluster."""
@@ -160,14 +190,40 @@ class Engines:
             chosen = [each for each in chosen if each not in self._job_ids[key]]
             found.append(self.units[key])
         units = {each: self.unit_of(each) for each in chosen}
-        found += [unit for unit in units.values() if unit is not None]
+        rest = []
+        for unit in self.units.values():
+            stays = tuple(each for each in unit.ids if each not in units)
+            if stays and stays != unit.ids:
+                rest.append(replace(unit, ids=stays, count=len(stays)))
+        self._check_apart(rest, units)
+        shared = {unit.key for unit in rest}
+        whole = {unit.key: unit for unit in units.values() if unit and unit.key not in shared}
+        found += whole.values()
         self._removing.update(unit.key for unit in found)
-        foreign = [each for each, unit in units.items() if unit is None and each in self.ids]
-        return Removal(tuple(found), tuple(foreign))
+        foreign = [
+            each
+            for each, unit in units.items()
+            if (unit is None or unit.key in shared) and each in self.ids
+        ]
+        return Removal(tuple(found), tuple(foreign), tuple(rest))
 
-    def removal_failed(self, removal: Removal) -> None:
-        """What is left of the units that were to be removed stays."""
-        self._removing.difference_update(unit.key for unit in removal.units)
+    def _check_apart(self, rest: Iterable[Unit], chosen: Iterable[int]) -> None:
+        for unit in rest:
+            early = set(self.units[unit.key].ids) & set(chosen) - set(self.ids)
+            if early:
+                raise ClusterError(
+                    f"the engines of {unit.key} start together: {compress_ids(early)} can be removed without "
+                    f"{compress_ids(unit.ids)} only when usable"
+                )
+
+    def shrink(self, rest: Unit) -> None:
+        """Some engines of a unit are gone, and the rest stays."""
+        if rest.key in self.units:
+            self.units[rest.key] = rest
+
+    def keep(self, units: Iterable[Unit]) -> None:
+        """Units that were to be removed stay."""
+        self._removing.difference_update(unit.key for unit in units)
 
     def check_stays(self, unit: Unit) -> None:
         """Check that a unit is not being removed.
@@ -185,15 +241,29 @@ class Engines:
         """The engines that are listed and not stale."""
         return set(self.ids) - self._stale
 
+    def claimed(self, units: Iterable[Unit]) -> set[int]:
+        """The ids that engines of other units have, or are about to get."""
+        own = {unit.key for unit in units}
+        found = set(self._reserved)
+        for key, unit in self.units.items():
+            if key not in own:
+                found.update(unit.ids)
+                found.update(self._job_ids.get(key, ()), self._hoped.get(key, ()))
+        return found
+
     @property
     def usable_units(self) -> list[Unit]:
         """The units whose engines are all listed."""
         fresh = self.fresh
-        return [
-            unit
-            for unit in self.units.values()
-            if (unit.ids and set(unit.ids) <= fresh) or (not unit.ids and len(fresh) >= unit.count)
-        ]
+        return [unit for unit in self.units.values() if self._is_usable(unit, fresh)]
+
+    def _is_usable(self, unit: Unit, fresh: set[int]) -> bool:
+        if unit.ids:
+            return set(unit.ids) <= fresh
+        engines = self._job_ids.get(unit.key)
+        return (
+            len(fresh - self.claimed([unit]) if engines is None else fresh & engines) >= unit.count
+        )
 
     @property
     def in_the_way(self) -> frozenset[str]:
@@ -256,6 +326,27 @@ class Engines:
     def _ids_of_units(self) -> set[int]:
         return {each for unit in self.units.values() for each in unit.ids}
 
+    def whole_units(self, ids: Sequence[int]) -> list[Unit]:
+        """The units of these engines, for what can be done to all engines of a unit only.
+
+        :raises InvalidEngineID: when there is no such engine.
+        :raises ClusterError: when one was not started by this cluster, or shares its process with others.
+        """
+        found: dict[str, Unit] = {}
+        for each in ids:
+            unit = self.unit_of(self.checked_id(each))
+            if unit is None:
+                raise ClusterError(
+                    f"engine {each} was not started as a separate process and cannot be signalled individually"
+                )
+            others = set(unit.ids) - set(ids)
+            if others:
+                raise ClusterError(
+                    f"engine {each} shares a job with {compress_ids(others)}: they are signalled together or not at all"
+                )
+            found[unit.key] = unit
+        return list(found.values())
+
     def unit_of(self, engine_id: int) -> Unit | None:
         """The unit that was started for an engine."""
         return next((unit for unit in self.units.values() if engine_id in unit.ids), None)
@@ -264,6 +355,22 @@ class Engines:
         """The unit of an engine that has its id from the controller."""
         found = (key for key, engines in self._job_ids.items() if engine_id in engines)
         return next((self.units[key] for key in found), None)
+
+    def _elsewhere_info(self, unit: Unit, engine_id: int) -> EngineInfo:
+        """What is known of an engine that a batch system has and the controller has not."""
+        reason = self._queued.get(unit.key, "")
+        if reason is None:
+            return EngineInfo(id=engine_id, state="starting")
+        return EngineInfo(id=engine_id, state="queued", reason=reason)
+
+    @property
+    def queue_text(self) -> str:
+        """How many engines wait in a queue and why, as ``3 (Resources), 1``; empty if none does."""
+        return reasons_text(
+            (reason, self.units[key].count)
+            for key, reason in self._queued.items()
+            if reason is not None
+        )
 
     def infos(self, now: float) -> list[EngineInfo]:
         """What is known of each engine, by id, at a time of the supervisor's clock."""
@@ -275,7 +382,7 @@ class Engines:
                 if status is not None:
                     found[engine_id] = engine_info(engine_id, status, now)
                 elif engine_id not in self.ids:
-                    found[engine_id] = EngineInfo(id=engine_id, state="queued")
+                    found[engine_id] = self._elsewhere_info(unit, engine_id)
         for engine_id in self.ids:
             found.setdefault(engine_id, EngineInfo(id=engine_id, state="running"))
         return [found[engine_id] for engine_id in sorted(found)]

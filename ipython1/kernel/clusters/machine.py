@@ -22,7 +22,9 @@ not s.     an engine waits for its host                    same       (its launc
                                                                       counts it as failed)
 not s.     its host is there after all                     same       (a start waits for it again)
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
-                                                                      reports it
+                                                                      reports it; :class:`TellEnded` if it was ended
+                                                                      from outside
+not s.     a job was ended from outside, and comes back    same       :class:`TellEnded`
 any        ``unit_removed``                                same       (no start waits for it any more)
 not s.     ``controller_lost``                             same       :class:`Reconnect`; nothing is usable meanwhile
 not s.     ``nanny_lost``                                  same       :class:`GiveUp` with status 1
@@ -42,7 +44,7 @@ from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.clusters.engines import Engines
 from ipython1.kernel.clusters.outage import Outage
 from ipython1.kernel.clusters.progress import StartProgress
-from ipython1.kernel.launchers.failures import describe_failure
+from ipython1.kernel.launchers.failures import describe_failure, reason_and_lines
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -87,6 +89,14 @@ class Reconnect(Instruction):
 
 
 @dataclass(frozen=True, slots=True)
+class TellEnded(Instruction):
+    """The controller does not know yet that these engines are dead, and that their tasks are not to blame."""
+
+    ids: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp(Instruction):
     """The cluster cannot go on: say why, and end what is left with this exit status."""
 
@@ -124,16 +134,28 @@ class ClusterMachine:
         self.progresses.append(progress)
         return progress
 
-    def units_started(self, progress: StartProgress, units: Sequence[Unit]) -> list[Instruction]:
-        """Everything that ``progress`` was begun for was asked for."""
-        self.engines.add(units)
+    def units_started(
+        self, progress: StartProgress, units: Sequence[Unit], ids: Sequence[int] = ()
+    ) -> list[Instruction]:
+        """Everything that ``progress`` was begun for was asked for.
+
+        :param ids: the ids that were reserved for it.
+        """
+        self.engines.add(units, ids)
         progress.add(units)
+        self._tell_ids(progress)
         progress.all_added()
         for unit in units:
             status = self._processes().get(unit.key)
             if status is not None and (status.state is State.ENDED or _waits_for_host(status)):
-                progress.unit_ended(unit.key, status.reason, status.lines)
+                progress.unit_ended(unit.key, *reason_and_lines(status))
         return self._usable_units()
+
+    def _tell_ids(self, progress: StartProgress) -> None:
+        # With a thousand engines that have their ids beforehand, this would be slow and of no use.
+        nameless = any(not unit.ids for unit in progress.units)
+        claimed = self.engines.claimed(progress.units) if nameless else ()
+        progress.ids_changed(self.engines.fresh, claimed)
 
     def end_start(self, progress: StartProgress) -> None:
         """Nobody waits for ``progress`` any more."""
@@ -202,7 +224,7 @@ class ClusterMachine:
         if status.state is State.WAITING:
             return [Say(f"{describe_failure(status)}; restarting it")]
         if status.state is State.ENDED:
-            return self._lost(status.key, status.reason, status.lines, describe_failure(status))
+            return self._lost(status.key, *reason_and_lines(status), describe_failure(status))
         return []
 
     def _lost(self, key: str, reason: str, lines: Sequence[str], text: str) -> list[Instruction]:
@@ -217,7 +239,7 @@ class ClusterMachine:
         """The controller lists its engines."""
         self.engines.listed(ids)
         for progress in self.progresses:
-            progress.ids_changed(self.engines.fresh)
+            self._tell_ids(progress)
         return self._usable_units()
 
     def _usable_units(self) -> list[Instruction]:
@@ -245,9 +267,10 @@ class ClusterMachine:
         return [GiveUp("the process that supervises this host's processes was killed", 1)]
 
     def job_ended(
-        self, key: str, reason: str, lines: Sequence[str], asked: bool
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
     ) -> list[Instruction]:
         """A unit that is no process of this cluster came to its end."""
+        told = self._blameless(key, reason) if by_system else []
         said: list[Instruction] = []
         unit = self.engines.units.get(key)
         if not asked and self.phase is not Phase.STOPPING:
@@ -256,7 +279,20 @@ class ClusterMachine:
         self.unit_removed(key)
         if unit is not None and not asked:
             self.engines.remember_end(unit, reason, lines)
-        return said
+        return [*told, *said]
+
+    def job_comes_back(self, key: str, reason: str) -> list[Instruction]:
+        """A unit that is no process of this cluster was ended from outside, and is started again."""
+        told = self._blameless(key, reason)
+        self.engines.set_queued(key, "")
+        return told
+
+    def _blameless(self, key: str, reason: str) -> list[Instruction]:
+        unit = self.engines.units.get(key)
+        dead = tuple(sorted(set(unit.ids) & set(self.engines.ids))) if unit is not None else ()
+        if not dead or self.phase is Phase.STOPPING:
+            return []
+        return [TellEnded(dead, reason)]
 
     def unit_removed(self, key: str) -> None:
         """A unit has ended because it was to end."""

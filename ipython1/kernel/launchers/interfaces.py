@@ -60,13 +60,29 @@ class Observer(Protocol):
         :param text: the line, without its newline.
         """
 
-    def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
         """A unit without a supervised process has ended.
 
         :param key: the unit's name.
         :param reason: why, as the end of a sentence that begins with the name.
         :param lines: the last lines of its output.
         :param asked: whether it was to end.
+        :param by_system: whether it was ended from outside (a time limit, preemption, a lost node, somebody who has
+            cancelled it), so that its tasks are not to blame.
+        """
+
+    def unit_queued(self, key: str, reason: str | None) -> None:
+        """A unit waits in a queue, or has left it, so that its engines are starting.
+
+        :param reason: why it waits, in the batch system's words; empty if it does not say; None if it has left.
+        """
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        """A unit was ended from outside, and will be started again: its tasks are not to blame.
+
+        :param reason: why it was ended, as the end of a sentence that begins with the name.
         """
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
@@ -89,6 +105,8 @@ class Context:
     :ivar supervisor: starts and watches processes through nannies.
     :ivar nanny: the link to this host's nanny.
     :ivar observer: takes reports.
+    :ivar scope: what a launcher appends to the names under which the supervisor knows hosts, because another launcher
+        of the same cluster may have a connection of its own to the same host.
     """
 
     config: ClusterConfig
@@ -97,10 +115,14 @@ class Context:
     supervisor: ProcessSupervisor
     nanny: NannyLink
     observer: Observer
+    scope: str = ""
 
 
 class IEngineLauncher(Interface):
     """Starts engines.  The constructor takes a :class:`Context`.
+
+    A launcher whose units have several engines with known ids also has a method ``shrink(rest)``: the controller ends
+    some engines of a unit, and ``rest``, of the same key, is what stays.
 
     A launcher that decides where the controller runs also has a method ``controller_launcher()``, which returns an
     :class:`IControllerLauncher`, or None for a controller on this host.
@@ -146,7 +168,7 @@ class IEngineLauncher(Interface):
         """
 
     def signal(unit: Unit, number: int) -> None:
-        """Send a signal to the engines of one unit.
+        """Send a signal to all engines of one unit.
 
         :raises ClusterError: if engines of this kind cannot be signalled.
         """

@@ -30,7 +30,7 @@ from ipython1.kernel.launchers.loginslots import LoginSlots, Slot
 from ipython1.kernel.launchers.sshhost import Listener, LoginFailed, SshConnection
 from ipython1.kernel.launchers.tunnel import HostTunnel
 
-SLOT_LIMIT = 1.0
+SLOT_LIMIT = 0.5
 """Seconds without an answer after which a login does not keep others from beginning."""
 
 
@@ -246,9 +246,13 @@ class KeptHost:
                 said = f"lost the connection to {self.name}: {reason}"
                 self._follow(self.login.lost(said, self._reactor.seconds()))
 
+        def authenticated() -> None:
+            self._slots.accepted()
+            slot.release()
+
         config = self._context.config
         on_event = self._context.supervisor.on_event
-        listener = Listener(on_event, lost, answered, slot.release, on_silence=self._heard)
+        listener = Listener(on_event, lost, answered, authenticated, on_silence=self._heard)
         if self.tunnel is not None:
             listener = replace(listener, on_words=self.tunnel.heard)
         connection = SshConnection(self.spec, command, self._reactor, listener, asks)

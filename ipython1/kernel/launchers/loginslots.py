@@ -7,13 +7,18 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-MOST = 32
+FIRST = 10
+"""As many as sshd accepts by default, as all logins may go through one jump host."""
+
+MOST = 64
 LEAST = 6
-"""Fewer than sshd accepts by default, as all logins may go through one jump host."""
 
 
 class LoginSlots:
-    """Begins with :data:`MOST` logins at a time, and is content with fewer when an sshd refuses some.
+    """Begins with :data:`FIRST` logins at a time.
+
+    Each login that is accepted allows one more, up to :data:`MOST`; one that an sshd refuses because there are too many
+    halves their number, and from then on it does not grow.
 
     Starting ``ssh`` takes a while on a busy computer, so only one slot is given away per turn of the reactor.
 
@@ -22,10 +27,11 @@ class LoginSlots:
     """
 
     def __init__(self, reactor: Any) -> None:
-        self.limit = MOST
+        self.limit = FIRST
         self.taken = 0
         self._reactor = reactor
         self._serving = False
+        self._was_refused = False
         self._waiting: deque[Deferred[Slot]] = deque()
 
     def acquire(self) -> Deferred[Slot]:
@@ -35,8 +41,14 @@ class LoginSlots:
         self._serve()
         return waiter
 
+    def accepted(self) -> None:
+        """A login went well."""
+        if not self._was_refused:
+            self.limit = min(MOST, self.limit + 1)
+
     def refused(self) -> None:
         """An sshd has refused a login because there were too many."""
+        self._was_refused = True
         self.limit = max(LEAST, min(self.limit, self.taken) // 2)
 
     def give_back(self) -> None:

@@ -21,7 +21,7 @@ from ipython1.daemon.processes import State
 from ipython1.daemon.protocol import Warm
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.sshclient import has_terminal
-from ipython1.kernel.launchers.clusterfile import HostSpec, read_cluster_file
+from ipython1.kernel.launchers.clusterfile import HostSpec, cluster_hosts
 from ipython1.kernel.launchers.hostlogin import LATE, HostState
 from ipython1.kernel.launchers.interfaces import Context, HostInfo, IEngineLauncher, Unit
 from ipython1.kernel.launchers.kepthost import KeptHost
@@ -55,7 +55,7 @@ class SshEngines(HostedEngines):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._file = read_cluster_file(context.config.ssh.cluster_file)
+        self._file = cluster_hosts(context.config)
         self._slots = LoginSlots(context.reactor)
         self._hosts: dict[str, KeptHost] = {}
         self._placed: dict[int, str] = {}
@@ -63,7 +63,7 @@ class SshEngines(HostedEngines):
         self._files_exist: Deferred[None] | None = Deferred()
         self._were_away: set[str] = set()
         self._word: IDelayedCall | None = None
-        self._place = ControllerPlace(context, far=self._file.controller.host is not None)
+        self._place = ControllerPlace(context)
         self._notes = WaitNotes(
             context.reactor, self._log_of_engine, lambda line: context.observer.say(line)
         )
@@ -82,6 +82,7 @@ class SshEngines(HostedEngines):
         config = replace(context.config, controller=options)
         if spec.host is None:
             return LocalController(replace(context, config=config))
+        self._place.is_far()
         return SshController(replace(context, config=config), spec, self._slots, self._place)
 
     def check(self) -> None:
@@ -92,7 +93,8 @@ class SshEngines(HostedEngines):
 
     def default_count(self) -> int:
         """Return the configured number, by default that of the cluster file."""
-        return self.context.config.n or self._file.count
+        n = self.context.config.n
+        return self._file.count if n is None else n
 
     async def prepare(self) -> None:
         """Begin to log in to all hosts; return when one of them is there, and fail only if none can be reached."""
@@ -105,7 +107,8 @@ class SshEngines(HostedEngines):
             return there or not any(host.state in _TRYING for host in hosts)
 
         await self._until(settled)
-        if all(host.state in _FAILED for host in hosts):
+        if hosts and all(host.state in _FAILED for host in hosts):
+            await self.close(0.0)  # nobody waits for them any more
             raise ClusterError("; ".join(host.login.reason for host in hosts))
 
     def _want(self, names: Iterable[str], asks: bool = False) -> None:
@@ -116,7 +119,7 @@ class SshEngines(HostedEngines):
                 tunnel = self._tunnel_to(spec)
                 self._hosts[name] = KeptHost(spec, self.context, self._slots, self, tunnel)
             if self._hosts[name].state in (HostState.NEW, HostState.UNUSABLE):
-                self.context.supervisor.host_away(name, "")
+                self.context.supervisor.host_away(self._label(name), "")
             self._hosts[name].want(asks=asks)
         self._tell_later(FIRST_WORD)
 
@@ -127,6 +130,10 @@ class SshEngines(HostedEngines):
         if beside or not (spec.tunnel or self.context.config.ssh.tunnel):
             return None
         return HostTunnel(spec.host, self._place, self.context.reactor)
+
+    def _label(self, name: str) -> str:
+        """Return the name under which the supervisor knows a host."""
+        return f"{name}{self.context.scope}"
 
     def _spec_of(self, name: str) -> HostSpec:
         return next(spec for spec in self._file.engines if spec.host == name)
@@ -175,7 +182,7 @@ class SshEngines(HostedEngines):
             self._were_away.discard(name)
             start = f"; engines start there: {compress_ids(engines)}" if engines else ""
             self.context.observer.say(f"{name} is there{start}")
-        self.context.supervisor.add_host(name, link)
+        self.context.supervisor.add_host(self._label(name), link)
         if engines:
             self._notes.started(name, engines[0])
         self._pass_by_late_ones()
@@ -191,7 +198,7 @@ class SshEngines(HostedEngines):
             if host.login.late and name not in self._were_away:
                 self._were_away.add(name)
                 text = f"{name} has not answered for {LATE:g} s"
-                self.context.supervisor.host_away(name, _waits(text))
+                self.context.supervisor.host_away(self._label(name), _waits(text))
 
     def host_away(self, name: str, lost: bool) -> None:
         """Let the engines of a host wait until it is there; what ran there has ended with the connection."""
@@ -201,13 +208,13 @@ class SshEngines(HostedEngines):
         if lost:
             self.context.observer.say(f"{reason}; logging in again")
         ended = f"ended with the connection to {name}"
-        self.context.supervisor.host_away(name, _waits(reason), lost=ended)
+        self.context.supervisor.host_away(self._label(name), _waits(reason), lost=ended)
 
     def host_unusable(self, name: str, lost: bool) -> None:
         """The engines of a host cannot be started."""
         self._were_away.add(name)
         reason = self._hosts[name].login.reason
-        self.context.supervisor.host_lost(name, f"could not be started: {reason}")
+        self.context.supervisor.host_lost(self._label(name), f"could not be started: {reason}")
 
     def host_changed(self, name: str) -> None:
         """Have those look who wait, and tell everybody."""
@@ -256,8 +263,11 @@ class SshEngines(HostedEngines):
         """Return a host for each engine, in the order of the file, repeated as needed."""
         once = [spec.host for spec in self._file.engines for _ in range(spec.n)]
         if not once:
+            where = self.context.config.ssh.cluster_file
             raise ClusterError(
-                f"the cluster file {self.context.config.ssh.cluster_file} lists no engines"
+                f"the cluster file {where} lists no engines"
+                if where
+                else "the hosts have no engines"
             )
         return [once[index % len(once)] for index in range(count)]
 
@@ -309,10 +319,11 @@ class SshEngines(HostedEngines):
                 self.context.config,
                 engine_id,
                 remote.log(self.context.files.engine_log(engine_id)),
-                host=name,
+                host=self._label(name),
                 common=common,
-                env=dict(spec.env),
+                env=spec.env,
                 cwd=spec.cwd or "~",
+                python="",  # that of the nanny there
                 restore_file=self._restore_file(remote),
             )
         )

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ipython1.daemon.companion import companion_command
@@ -32,6 +33,7 @@ from ipython1.daemon.starting import MODULE
 from ipython1.kernel.basics.error import ClusterError, ConnectionError
 from ipython1.kernel.launchers.clusterfile import HostSpec
 from ipython1.kernel.launchers.hostlogin import Trouble
+from ipython1.kernel.launchers.sshconfig import connect_timeout
 from ipython1.kernel.launchers.sshtroubles import HERE, SIGN, explain, other_python, other_version
 from ipython1.version import __version__
 
@@ -45,7 +47,7 @@ SILENT_AFTER = 20.0
 """Seconds without an answer after which a host is said to be silent."""
 
 PATIENCE = 20.0
-"""Seconds that a host may take to answer at all, unless the user's ``ConnectTimeout`` is longer."""
+"""Seconds that a host may take to answer at all, unless ``ConnectTimeout`` of the user's ssh configuration is more."""
 
 ANSWER_LIMIT = 15.0
 """Seconds after the grace period in which a host must end everything, or its connection is considered dead."""
@@ -60,7 +62,6 @@ _AUTHENTICATED = re.compile(rb"^(?:Authenticated to |debug1: mux_client_request_
 _PROGRESS = re.compile(
     rb"^(?:debug[123]: |OpenSSH_|Authenticated to |Transferred: sent |Bytes per second: sent )"
 )
-_CONNECT_TIMEOUT = re.compile(r"^(?:-o)?ConnectTimeout[= ]?(\d+)$", re.IGNORECASE)
 
 
 class LoginFailed(ClusterError):
@@ -167,21 +168,14 @@ def remote_command(spec: HostSpec) -> str:
     return "exec sh -c " + shlex.quote("; ".join(lines))
 
 
-def patience_of(command: tuple[str, ...]) -> float:
-    """Return how many seconds a host may take to answer.
-
-    :param command: ``ssh`` and the user's options.
-    """
-    given = [found[1] for word in command if (found := _CONNECT_TIMEOUT.match(word))]
-    return max([PATIENCE, *map(float, given)])
-
-
 class SshConnection:
     """One attempt to log in to a host, and the connection that it leads to.
 
     :param command: ``ssh`` and the user's options.
     :param asks: whether ``ssh`` may ask the user for a password.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -201,7 +195,8 @@ class SshConnection:
         self._alive = LoopingCall(self._beat)
         self._closing = False
         self._over = ""
-        self._last_wait: IDelayedCall | None = None
+        self._patience: IDelayedCall | None = None
+        self._asking: Deferred[Any] | None = None
         self._count = -1
         self._silent = False
         self._heard = self._turned = reactor.seconds()
@@ -218,8 +213,7 @@ class SshConnection:
         :raises LoginFailed: if it fails; the message says why.
         """
         self._spawn()
-        # If this process was held up itself, what came meanwhile is read before the last second is over.
-        patience = self._reactor.callLater(patience_of(self._command) - 1.0, self._wait_a_little)
+        self._patience = self._reactor.callLater(PATIENCE, self._no_answer)
         limit = self._reactor.callLater(timeout, self._too_slow, timeout) if timeout else None
         try:
             hello = await self.link.hello
@@ -229,9 +223,11 @@ class SshConnection:
             strays = self.link.strays
             raise LoginFailed(*explain(self.spec, self._process.errors, strays)) from None
         finally:
-            for call in (patience, limit, self._last_wait):
+            for call in (self._patience, limit):
                 if call is not None and call.active():
                     call.cancel()
+            if self._asking is not None:
+                self._asking.cancel()
         self._check(hello)
         self._alive.clock = self._reactor
         self._heard = self._turned = self._reactor.seconds()
@@ -257,12 +253,24 @@ class SshConnection:
             self.abandon()
             raise LoginFailed(text, Trouble.LASTING)
 
-    def _wait_a_little(self) -> None:
-        self._last_wait = self._reactor.callLater(1.0, self._no_answer)
-
     def _no_answer(self) -> None:
+        if self.stage == "connecting" and not self._closing:
+            self._asking = Deferred.fromCoroutine(self._ask_for_patience())
+            self._asking.addErrback(lambda failure: failure.trap(CancelledError))
+            self._asking.addErrback(lambda failure: self.log.failure("ssh was not asked", failure))
+
+    async def _ask_for_patience(self) -> None:
+        """Give the host up, unless the user is more patient."""
+        # This also takes a moment, in which is read what came while this process was held up itself.
+        given = await connect_timeout(self._command, self.spec.host, self._reactor)
+        if self.stage != "connecting" or self.link.hello.called or self._closing:
+            return
+        self._patience = self._reactor.callLater(
+            max(0.0, given - PATIENCE), self._out_of_reach, max(given, PATIENCE)
+        )
+
+    def _out_of_reach(self, seconds: float) -> None:
         if self.stage == "connecting":
-            seconds = patience_of(self._command)
             self._give_up(
                 f"has not answered for {seconds:g} s; it may be down, or a firewall drops what is sent to it"
             )

@@ -83,25 +83,27 @@ def furl_file_name(name: str, host: str) -> str:
 
 
 class ControllerPlace:
-    """Where this host reaches the controller, as soon as it listens.
+    """Where this host reaches the controller, as soon as it listens."""
 
-    :param far: whether the controller is on another host; then :meth:`known` tells when its FURL is here.
-    """
-
-    def __init__(self, context: Context, far: bool) -> None:
+    def __init__(self, context: Context) -> None:
         self._files = context.files
+        self._far = False
         self._known = not context.config.with_controller
         self._far_furl = ""
         self._waiting: list[Deferred[None]] = []
-        if not far:
-            context.supervisor.on_report(self._on_report)
-            status = context.supervisor.status().get(CONTROLLER_KEY)
-            if status is not None:
-                self._on_report(status)
+        context.supervisor.on_report(self._on_report)
+        status = context.supervisor.status().get(CONTROLLER_KEY)
+        if status is not None:
+            self._on_report(status)
 
     def _on_report(self, status: ProcessStatus) -> None:
-        if status.key == CONTROLLER_KEY and status.state is State.RUNNING:
+        listens = status.key == CONTROLLER_KEY and status.state is State.RUNNING
+        if listens and not self._far and not self._known:
             self.known()
+
+    def is_far(self) -> None:
+        """The controller will be started on another host; :meth:`known` tells when its FURL is here."""
+        self._far = True
 
     def known(self, far_furl: str = "") -> None:
         """The FURL of the controller, which listens, is in this host's file.

@@ -24,8 +24,7 @@ from ipython1.kernel.launchers.hostlogin import (
     Trouble,
     WakeAt,
 )
-from ipython1.kernel.launchers.loginslots import LEAST, MOST, LoginSlots, Slot
-from ipython1.kernel.launchers.sshhost import patience_of
+from ipython1.kernel.launchers.loginslots import FIRST, LEAST, MOST, LoginSlots, Slot
 from ipython1.kernel.launchers.sshtroubles import HERE, SIGN, explain
 
 
@@ -166,20 +165,36 @@ class SlotTests(unittest.SynchronousTestCase):
         return found
 
     def test_so_many_at_a_time_in_order(self) -> None:
-        waiting = self.acquire(MOST + 2)
-        self.assertEqual([each.called for each in waiting], [True] * MOST + [False] * 2)
+        waiting = self.acquire(FIRST + 2)
+        self.assertEqual([each.called for each in waiting], [True] * FIRST + [False] * 2)
         first = self.successResultOf(waiting[0])
         first.release()
         first.release()
         self.clock.pump([0, 0])
-        self.assertEqual([each.called for each in waiting[MOST:]], [True, False])
+        self.assertEqual([each.called for each in waiting[FIRST:]], [True, False])
+
+    def test_each_good_login_allows_two_others(self) -> None:
+        waiting = self.acquire(100)
+        begun = []
+        while not all(each.called for each in waiting):
+            open_ones = [each for each in waiting if each.called]
+            begun.append(len(open_ones))
+            for each in open_ones[begun[-2] if len(begun) > 1 else 0 :]:
+                self.slots.accepted()
+                self.successResultOf(each).release()
+            self.clock.pump([0] * 100)
+        self.assertEqual(begun, [10, 30, 70])
+        self.assertEqual(self.slots.limit, MOST)
 
     def test_a_refusal_makes_them_fewer_and_never_too_few(self) -> None:
+        for _ in range(10):
+            self.slots.accepted()
         waiting = self.acquire(20)
         self.slots.refused()
         self.assertEqual(self.slots.limit, 10)
         for _ in range(9):
             self.slots.refused()
+        self.slots.accepted()
         self.assertEqual(self.slots.limit, LEAST)
         late = self.slots.acquire()
         for each in waiting[: 20 - LEAST]:
@@ -191,11 +206,11 @@ class SlotTests(unittest.SynchronousTestCase):
         self.successResultOf(late)
 
     def test_who_gives_up_waits_no_longer(self) -> None:
-        self.acquire(MOST)
+        self.acquire(FIRST)
         late = self.slots.acquire()
         late.cancel()
         self.failureResultOf(late, CancelledError)
-        self.assertEqual(self.slots.taken, MOST)
+        self.assertEqual(self.slots.taken, FIRST)
 
 
 class TroubleTests(unittest.SynchronousTestCase):
@@ -268,8 +283,3 @@ class TroubleTests(unittest.SynchronousTestCase):
         self.assertEqual(self.explain(), "me@node1: ssh exited without an error message")
         text = self.explain(strays=("", "Welcome", "disk quota exceeded"))
         self.assertEqual(text, "me@node1: disk quota exceeded")
-
-    def test_the_user_s_own_patience(self) -> None:
-        self.assertEqual(patience_of(("ssh", "-o", "ConnectTimeout=45")), 45.0)
-        self.assertEqual(patience_of(("ssh", "-oConnectTimeout=3")), 20.0)
-        self.assertEqual(patience_of(("ssh", "-F", "config")), 20.0)
