@@ -68,7 +68,7 @@ _ALSO_ALONE = ("restart", "restart_engines")
 """Those that stand alone on the command line if they are just True."""
 
 _FLAGS = {"reuse_furls": "--reuse-furls", "tunnel": "--tunnel", "resubmit": "--resubmit"}
-_OPPOSITES = {"resubmit": "--no-resubmit"}
+_OPPOSITES = {"resubmit": "--no-resubmit", "tunnel": "--no-tunnel"}
 """What a flag is on the command line that is False; others are left out."""
 
 OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS, "env", "hosts")

@@ -156,7 +156,7 @@ def _ssh_options(given: argparse.Namespace, base: SshOptions) -> SshOptions:
         hosts, file = (), str(given.cluster_file)
     if given.hosts:
         hosts = parse_hosts(given.hosts)
-    command, tunnel = _chosen(given.ssh, base.command), given.tunnel or base.tunnel
+    command, tunnel = _chosen(given.ssh, base.command), _chosen(given.tunnel, base.tunnel)
     return replace(base, command=command, cluster_file=file, hosts=hosts, tunnel=tunnel)
 
 

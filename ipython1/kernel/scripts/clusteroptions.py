@@ -218,7 +218,7 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--tunnel",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="connect the engines to the controller through ssh, where no other port is open",
     )
     group = parser.add_argument_group(", ".join(BATCH_KINDS))
