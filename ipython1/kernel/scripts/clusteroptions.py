@@ -197,7 +197,11 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="the command, with its options ('mpirun --oversubscribe')",
     )
-    group = parser.add_argument_group("ssh")
+    _add_ssh_options(parser.add_argument_group("ssh"))
+    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+
+
+def _add_ssh_options(group: Any) -> None:
     group.add_argument(
         "-f",
         "--cluster-file",
@@ -221,7 +225,9 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="connect the engines to the controller through ssh, where no other port is open",
     )
-    group = parser.add_argument_group(", ".join(BATCH_KINDS))
+
+
+def _add_batch_options(group: Any) -> None:
     group.add_argument(
         "--batch-file",
         type=arguments.file,
