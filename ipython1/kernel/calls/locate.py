@@ -52,6 +52,16 @@ def furl_path(interface: str, cluster_id: str = "") -> Path:
     return files.security_file(f"ipcontroller-{interface}.furl")
 
 
+def furl_name(interface: str, cluster_id: str) -> str:
+    """Return the name of the FURL file of an interface, on whatever host."""
+    return furl_path(interface, cluster_id).name
+
+
+def is_file(text: str) -> bool:
+    """Return whether a text is the path of a file rather than a cluster id."""
+    return os.sep in text or text.startswith(("~", ".")) or text.endswith(".furl")
+
+
 def locate(furl_or_file: Any, interface: str) -> Place:
     """Find an interface.
 
@@ -77,11 +87,10 @@ def locate(furl_or_file: Any, interface: str) -> Place:
         return Place(furl, _hosts(furl))
     if not text:
         return _default(interface)
-    looks_like_file = os.sep in text or text.startswith(("~", ".")) or text.endswith(".furl")
     path = Path(text).expanduser()
     if not path.exists():
         _refuse_address(text)
-    if looks_like_file or isinstance(furl_or_file, os.PathLike) or path.is_file():
+    if is_file(text) or isinstance(furl_or_file, os.PathLike) or path.is_file():
         return _from_file(path, "check the name, or copy the file from the controller's host")
     return _from_file(
         furl_path(interface, text),

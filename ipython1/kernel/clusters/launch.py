@@ -68,8 +68,8 @@ _PATHS = ("cluster_file", "batch_file", "log_file", "batch_python", "cwd", "pyth
 _ALSO_ALONE = ("restart", "restart_engines")
 """Those that stand alone on the command line if they are just True."""
 
-_FLAGS = {"reuse_furls": "--reuse-furls", "resubmit": "--resubmit"}
-_OPPOSITES = {"resubmit": "--no-resubmit"}
+_FLAGS = {"reuse_furls": "--reuse-furls", "tunnel": "--tunnel", "resubmit": "--resubmit"}
+_OPPOSITES = {"resubmit": "--no-resubmit", "tunnel": "--no-tunnel"}
 """What a flag is on the command line that is False; others are left out."""
 
 OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS, "env", "hosts")

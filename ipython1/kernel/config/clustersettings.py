@@ -119,6 +119,12 @@ CLUSTER = Section(
                     "cluster_file", kinds.TEXT, "", "The file that says what runs on which host."
                 ),
                 Option(
+                    "tunnel",
+                    kinds.BOOLEAN,
+                    False,
+                    "Whether engines' connections to the controller go through ssh.",
+                ),
+                Option(
                     "hosts",
                     kinds.WORDS,
                     (),

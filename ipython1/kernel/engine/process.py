@@ -64,6 +64,9 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which user code lets the reactor's thread have the interpreter."""
 
 
+ATTEMPT = 15.0
+"""Seconds after which an attempt to connect is given up and, while there is time, told and made again."""
+
 GOODBYE_DELAY = 0.01
 """Seconds that the last words have to go out."""
 
@@ -81,7 +84,8 @@ async def open_engine_link(
     furl = furl.with_location(config.controller_ip, config.controller_port)
     tub = tubs.make_tub()
     try:
-        gate = await tubs.connect(tub, str(furl), config.connect_timeout, reactor, source=source)
+        limit = min(config.connect_timeout, ATTEMPT)
+        gate = await tubs.connect(tub, str(furl), limit, reactor, source=source)
         link = FrameLink(TurnFlusher(turns_of(reactor).call_soon, reactor), end)
         welcome = await register(gate, hello, link, config.connect_timeout, reactor, reactor)
     except BaseException:

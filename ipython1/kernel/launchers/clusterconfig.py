@@ -71,11 +71,13 @@ class SshOptions:
     :ivar command: ``ssh`` with its options.
     :ivar cluster_file: the path of the file that says what runs on which host.
     :ivar hosts: the hosts, with the number of engines, in place of a file.
+    :ivar tunnel: whether connections to the controller go through ssh, from and to all hosts.
     """
 
     command: tuple[str, ...] = ("ssh",)
     cluster_file: str = ""
     hosts: tuple[tuple[str, int], ...] = ()
+    tunnel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "cluster_file": SSH,
     "hosts": SSH,
     "ssh": SSH,
+    "tunnel": SSH,
     "batch_file": BATCH_KINDS,
     "queue": tuple(kind for kind in BATCH_KINDS if kind != "htcondor"),
     "account": BATCH_KINDS,

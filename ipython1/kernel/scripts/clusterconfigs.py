@@ -122,7 +122,9 @@ def _of_settings(settings: Mapping[str, Any]) -> ClusterConfig:
         cwd=section["cwd"],
         python=section["python"],
         mpi=MpiOptions(tuple(mpi["command"]), mpi["use"], tuple(settings["mpi"].items())),
-        ssh=SshOptions(tuple(ssh["command"]), ssh["cluster_file"], parse_hosts(ssh["hosts"])),
+        ssh=SshOptions(
+            tuple(ssh["command"]), ssh["cluster_file"], parse_hosts(ssh["hosts"]), ssh["tunnel"]
+        ),
         batch=BatchOptions(
             **{**batch, "options": tuple(batch["options"]), "setup": tuple(batch["setup"])}
         ),
@@ -161,7 +163,8 @@ def _ssh_options(given: argparse.Namespace, base: SshOptions) -> SshOptions:
         hosts, file = (), str(given.cluster_file)
     if given.hosts:
         hosts = parse_hosts(given.hosts)
-    return replace(base, command=_chosen(given.ssh, base.command), cluster_file=file, hosts=hosts)
+    command, tunnel = _chosen(given.ssh, base.command), _chosen(given.tunnel, base.tunnel)
+    return replace(base, command=command, cluster_file=file, hosts=hosts, tunnel=tunnel)
 
 
 def _batch_options(given: argparse.Namespace, base: BatchOptions) -> BatchOptions:

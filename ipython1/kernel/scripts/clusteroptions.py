@@ -202,7 +202,11 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="the command, with its options ('mpirun --oversubscribe')",
     )
-    group = parser.add_argument_group("ssh")
+    _add_ssh_options(parser.add_argument_group("ssh"))
+    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+
+
+def _add_ssh_options(group: Any) -> None:
     group.add_argument(
         "-f",
         "--cluster-file",
@@ -221,7 +225,11 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
-    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+    group.add_argument(
+        "--tunnel",
+        action=argparse.BooleanOptionalAction,
+        help="connect the engines to the controller through ssh, where no other port is open",
+    )
 
 
 def _add_batch_options(group: Any) -> None:
