@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
+from ipython1.kernel.config.kubernetessettings import KUBERNETES
 from ipython1.kernel.config.monitorsettings import MONITOR
 from ipython1.kernel.host.clientconfig import CLIENT
 from ipython1.kernel.host.furl import check_host, check_location
@@ -493,6 +494,7 @@ CLUSTER = Section(
                 ),
             ),
         ),
+        KUBERNETES,
     ),
 )
 

@@ -28,6 +28,7 @@ BUILT_IN = {
     "sge": "ipython1.kernel.launchers.batch:SgeEngines",
     "pbs": "ipython1.kernel.launchers.batch:PbsEngines",
     "lsf": "ipython1.kernel.launchers.batch:LsfEngines",
+    "kubernetes": "ipython1.kernel.launchers.kube.engines:KubernetesEngines",
 }
 
 

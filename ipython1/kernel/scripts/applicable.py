@@ -8,11 +8,12 @@ from dataclasses import fields
 from typing import Final
 
 from ipython1.kernel.launchers import BUILT_IN
-from ipython1.kernel.launchers.clusterconfig import ControllerOptions
+from ipython1.kernel.launchers.clusterconfig import ControllerOptions, KubernetesOptions
 from ipython1.kernel.launchers.places import MPI_KINDS
 
 BATCH: Final = ("slurm", "sge", "pbs", "lsf")
 SSH: Final = ("ssh",)
+KUBERNETES: Final = ("kubernetes",)
 
 KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "mpi": MPI_KINDS,
@@ -26,6 +27,7 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "batch_option": BATCH,
     "setup": BATCH,
     "batch_python": BATCH,
+    **{each.name: KUBERNETES for each in fields(KubernetesOptions)},
     "restart_engines": ("local", *SSH),
 }
 """The kinds for which an option means something; all others mean something for all kinds."""

@@ -22,6 +22,7 @@ from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.applicable import check_options
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
+from ipython1.kernel.scripts.kubernetesoptions import add_kubernetes_options, kubernetes_options
 
 ANY_NUMBER = 1000
 """Restarts in a minute, which the pauses between them do not allow."""
@@ -36,6 +37,7 @@ to start a cluster:
   ipcluster mpiexec -n 4 --mpi=mpi4py
   ipcluster slurm -n 64 --queue=main --time=1:00:00
                                     also sge, pbs, lsf, and kinds that other packages add
+  ipcluster kubernetes -n 8 --image=registry/engine:1 --memory=4Gi
 
 to see what it does:
   ipcluster status                  processes, CPU, memory, queues, progress
@@ -208,6 +210,7 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         "--setup", action="append", metavar="LINE", help="a shell line to run before the engine"
     )
     group.add_argument("--batch-python", metavar="FILE", help="the Python interpreter on the nodes")
+    add_kubernetes_options(parser.add_argument_group("kubernetes"))
 
 
 def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
@@ -288,6 +291,7 @@ def cluster_config(
             str(_chosen(given.cluster_file, section["ssh"]["cluster_file"])),
         ),
         batch=_batch_options(given, section["batch"]),
+        kubernetes=kubernetes_options(given, section["kubernetes"]),
         restart_controller=section["restart_controller"],
         restart_stuck=_chosen(given.restart_stuck, section["restart_stuck"]),
         reconnect_timeout=settings["engine"]["reconnect_timeout"],

@@ -1,0 +1,42 @@
+"""The options of ``ipcluster`` for engines in Kubernetes."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any
+
+from ipython1.kernel.launchers.clusterconfig import KubernetesOptions
+from ipython1.kernel.scripts import arguments
+
+
+def add_kubernetes_options(group: Any) -> None:
+    """Add the options to a parser, or a group of one."""
+    group.add_argument("--image", metavar="IMAGE", help="the container image in which engines run")
+    group.add_argument("--namespace", metavar="NAME", help="the namespace of the engines' pods")
+    group.add_argument("--context", metavar="NAME", help="a context of the kubeconfig file")
+    group.add_argument(
+        "--cpu", metavar="N", help="processors that each engine is guaranteed (2, 500m)"
+    )
+    group.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="memory that each engine is guaranteed, and its limit (4Gi)",
+    )
+    group.add_argument(
+        "--pod-template",
+        type=arguments.file,
+        metavar="FILE",
+        help="a YAML file with a pod that the engines' pods are made from",
+    )
+
+
+def kubernetes_options(given: argparse.Namespace, section: dict[str, Any]) -> KubernetesOptions:
+    """Return what the command line says, over the ini file."""
+    names = [each.name for each in fields(KubernetesOptions)]
+    return KubernetesOptions(
+        **{
+            name: str(section[name] if getattr(given, name) is None else getattr(given, name))
+            for name in names
+        }
+    )
