@@ -125,16 +125,21 @@ class Kubernetes:
         """Make the programs that the image has."""
         programs = self._folder / "bin"
         programs.mkdir()
+        path = f"{programs}:{self._environ.get('PATH', os.defpath)}"
+        self._environ = {**self._environ, "PATH": path}
         for name in ("ipengine", "ipcontroller"):
-            path = programs / name
-            path.write_text(
-                f'#!/bin/sh\nexec {sys.executable} -P -m ipython1.kernel.scripts.{name} "$@"\n'
-            )
-            path.chmod(0o755)
-        self._environ = {
-            **self._environ,
-            "PATH": f"{programs}:{self._environ.get('PATH', os.defpath)}",
-        }
+            module = f"ipython1.kernel.scripts.{name}"
+            self.program(name, f'exec {sys.executable} -P -m {module} "$@"')
+
+    def program(self, name: str, script: str) -> None:
+        """Put a program into the image, in place of one of that name."""
+        path = self._folder / "bin" / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def volume_of(self, pod: Json, volume: str) -> Path:
+        """Return the folder that is one of a pod's volumes."""
+        return self._folder / pod["metadata"]["name"] / volume
 
     def close(self) -> None:
         """End it, with all pods."""

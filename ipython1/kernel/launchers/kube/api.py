@@ -49,8 +49,10 @@ class KubernetesApi:
                 config.load_incluster_config(client_configuration=settings)
                 default = (SERVICE_ACCOUNT / "namespace").read_text().strip()
             else:
-                config.load_kube_config(context=context or None, client_configuration=settings)
-                default = _namespace_of(config, context)
+                # The package looks at the environment only when it is imported.
+                file = os.environ.get("KUBECONFIG") or None
+                config.load_kube_config(file, context or None, client_configuration=settings)
+                default = _namespace_of(config, file, context)
         except (config.ConfigException, OSError) as problem:
             raise ClusterError(
                 f"there is no usable Kubernetes configuration: {_one_line(str(problem))}; "
@@ -192,8 +194,8 @@ class NotThere(ClusterError):
     """The object does not exist."""
 
 
-def _namespace_of(config: Any, context: str) -> str:
-    contexts, current = config.list_kube_config_contexts()
+def _namespace_of(config: Any, file: str | None, context: str) -> str:
+    contexts, current = config.list_kube_config_contexts(file)
     chosen = next((each for each in contexts if each["name"] == context), current)
     return str(chosen.get("context", {}).get("namespace") or "")
 

@@ -256,18 +256,17 @@ class KubernetesEngines:
 
     async def _look(self) -> None:
         await self._current_secret()
-        # The Jobs first: a Job that is missing in the first answer has no pods that the second one lacks.
-        jobs = {
-            each["metadata"]["uid"]
-            for each in await self._in_thread(self._api.jobs, self._selector)
-        }
+        # Jobs that are created meanwhile may be missing in the answers.
+        known = list(self._jobs)
+        listed = await self._in_thread(self._api.jobs, self._selector)
+        there = {each["metadata"]["uid"] for each in listed}
         pods = _by_job_and_index(await self._in_thread(self._api.pods, self._selector))
         self._problem_said = ""
         waiting: dict[str, int] = {}
-        for job in list(self._jobs):
+        for job in known:
             if self._closed:
                 return
-            await self._look_at(job, pods.get(job.name, {}), job.uid in jobs, waiting)
+            await self._look_at(job, pods.get(job.name, {}), job.uid in there, waiting)
         self._say_waiting(waiting)
 
     async def _look_at(

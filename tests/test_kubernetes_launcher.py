@@ -1,0 +1,282 @@
+"""The launcher for Kubernetes against a small Kubernetes, with pods that only wait."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, write_furl
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig, KubernetesOptions
+from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher
+from ipython1.kernel.launchers.kube import engines
+from ipython1.kernel.launchers.kube.end import main as delete_all
+from ipython1.kernel.launchers.kube.engines import KubernetesEngines
+from ipython1.testing.folders import temporary_path
+from tests.kubernetesserver import IMAGE, Kubernetes
+
+FURL = "pb://" + "a" * 32 + "@tcp:10.0.0.1:1234/" + "b" * 32
+NEW_FURL = "pb://" + "a" * 32 + "@tcp:10.0.0.1:1234/" + "c" * 32
+
+
+class Reports:
+    """Collects what a launcher reports.
+
+    :ivar ended: reason, last lines and whether it was asked for, by unit key.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.ended: dict[str, tuple[str, list[str], bool, bool]] = {}
+        self.commands: dict[str, Sequence[Sequence[str]]] = {}
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
+        assert key not in self.ended
+        self.ended[key] = (reason, list(lines), asked, by_system)
+
+    def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
+        self.commands[key] = commands
+
+    def jobs_changed(self) -> None:
+        pass
+
+
+class LauncherCase(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.kubernetes = Kubernetes({"PATH": os.environ["PATH"]})
+        self.addCleanup(self.kubernetes.close)
+        self.kubernetes.program(
+            "ipengine", 'echo "engine $*"; trap "exit 0" TERM; sleep 1000 & wait'
+        )
+        self.patch(os, "environ", {**os.environ, "KUBECONFIG": str(self.kubernetes.kubeconfig)})
+        for name, value in (
+            ("FIRST_POLL", 0.02),
+            ("LAST_POLL", 0.02),
+            ("SAY_WAITING_AFTER", 0.0),
+            ("PULL_PATIENCE", 0.0),
+        ):
+            self.patch(engines, name, value)
+        directory = Path(temporary_path(self))
+        self.files = ClusterFiles(IPythonDirs(directory).prepare(), "my_work")
+        write_furl(self.files.engine_furl, FURL)
+        self.reports = Reports()
+
+    def launcher(self, **options: Any) -> KubernetesEngines:
+        kubernetes = KubernetesOptions(**{"image": IMAGE, **options})
+        config = ClusterConfig("kubernetes", kubernetes=kubernetes, stop_timeout=1.0)
+        unused: Any = SimpleNamespace()
+        launcher = KubernetesEngines(
+            Context(config, self.files, reactor, unused, unused, self.reports)
+        )
+        launcher.check()
+        self.addCleanup(lambda: Deferred.fromCoroutine(launcher.close(0.0)))
+        return launcher
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+
+    def phases(self) -> list[str]:
+        return sorted(pod["status"]["phase"] for pod in self.kubernetes.all("pods"))
+
+
+class LauncherTests(LauncherCase):
+    async def test_engines_come_and_go(self) -> None:
+        launcher = self.launcher(cpu="1", memory="1Gi")
+        verifyObject(IEngineLauncher, launcher)
+        await launcher.prepare()
+        units = await launcher.start([0, 3, 4])
+        self.assertEqual([unit.ids for unit in units], [(0,), (3,), (4,)])
+        await self.until(lambda: self.phases() == ["Running"] * 3)
+        more = await launcher.start([1])
+        await self.until(lambda: self.phases() == ["Running"] * 4)
+        self.assertEqual(len(launcher.jobs()), 2)
+        self.assertEqual(len(self.kubernetes.all("secrets")), 1)
+        for pod in self.kubernetes.all("pods"):
+            self.assertEqual(pod["metadata"]["labels"]["ipython1/cluster"], "my-work")
+        await self.until(lambda: launcher._jobs[0].engines[1].pod)
+        lines: list[str] = []
+        while not lines:
+            lines = await launcher.logs(units[1], 3, 5)
+        self.assertRegex(lines[0], r"^engine --furl-file=\S+/engine.furl .* --engine-id=3$")
+        # One goes, and does not come back.
+        await launcher.remove(units[1])
+        await self.until(lambda: units[1].key in self.reports.ended)
+        self.assertTrue(self.reports.ended[units[1].key][2])
+        await launcher.remove(more[0])
+        await self.until(lambda: more[0].key in self.reports.ended)
+        self.assertEqual(len(launcher.jobs()), 1)
+        await self.until(lambda: self.phases() == ["Running"] * 2)
+        with self.assertRaisesRegex(ClusterError, "has ended"):
+            await launcher.remove(more[0])
+        # The end command deletes the rest.
+        (command,) = next(iter(self.reports.commands.values()))
+        self.assertEqual(delete_all(command[-4:]), 0)
+        await self.until(lambda: not self.phases())
+        self.assertEqual(self.kubernetes.all("jobs") + self.kubernetes.all("secrets"), [])
+
+    async def test_why_engines_end(self) -> None:
+        launcher = self.launcher()
+        await launcher.prepare()
+        units = await launcher.start(range(5))
+        await self.until(lambda: self.phases() == ["Running"] * 5)
+        await self.until(lambda: all(each.pod for each in launcher._jobs[0].engines.values()))
+        pods = [self.kubernetes.pod_of(index) for index in range(5)]
+        self.kubernetes.kill_for_memory(pods[0])
+        self.kubernetes.disrupt(pods[1], "TerminationByKubelet", "low on memory", "Evicted")
+        self.kubernetes.disrupt(pods[2], "PreemptionByScheduler", "for a more important pod")
+        self.kubernetes.delete("pods", pods[3]["metadata"]["name"], None)
+        await self.until(lambda: len(self.reports.ended) == 4)
+        ended = [self.reports.ended[unit.key] for unit in units[:4]]
+        self.assertRegex(ended[0][0], "OOMKilled")
+        self.assertRegex(ended[1][0], "Evicted: low on memory")
+        self.assertRegex(ended[2][0], "PreemptionByScheduler|deleted")
+        self.assertRegex(ended[3][0], "its pod was deleted")
+        self.assertEqual([each[2] for each in ended], [False] * 4)
+        self.assertEqual([each[3] for each in ended], [False, True, True, True])
+        self.assertIn("--engine-id=0", ended[0][1][0])
+        # None of them has come back, and the fifth goes on.
+        self.assertEqual(self.phases(), ["Failed", "Failed", "Running"])
+        self.kubernetes.delete("jobs", launcher.jobs()[0], None)
+        await self.until(lambda: len(self.reports.ended) == 5)
+        self.assertTrue(self.reports.ended[units[4].key][3])
+
+    async def test_what_engines_wait_for(self) -> None:
+        self.kubernetes.capacity, self.kubernetes.quota = 1, 2
+        launcher = self.launcher()
+        units = await launcher.start(range(4))
+        await self.until(
+            lambda: (
+                any("exceeded quota" in each for each in self.reports.said)
+                and any("Insufficient cpu" in each for each in self.reports.said)
+            )
+        )
+        self.assertIn(
+            "engines waiting for Kubernetes: 1 (Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.), "
+            "2 (FailedCreate: pods is forbidden: exceeded quota: pods)",
+            self.reports.said,
+        )
+        # One without a pod is removed, one that has none is never started.
+        await launcher.remove(units[3])
+        self.kubernetes.capacity, self.kubernetes.quota = 10, 10
+        await self.until(lambda: self.phases().count("Running") >= 3)
+        await self.until(
+            lambda: self.phases().count("Running") == 3 and not launcher._jobs[0].unwanted
+        )
+        self.assertEqual(self.reports.ended, {})
+
+    async def test_an_image_that_cannot_be_pulled(self) -> None:
+        launcher = self.launcher(image="nowhere:1")
+        units = await launcher.start([0])
+        await self.until(lambda: self.reports.ended)
+        reason, _, asked, by_system = self.reports.ended[units[0].key]
+        self.assertEqual(
+            reason, 'cannot start: ImagePullBackOff: Back-off pulling image "nowhere:1": not found'
+        )
+        self.assertEqual((asked, by_system), (False, False))
+        await self.until(lambda: not self.phases())
+
+    async def test_engines_get_the_furl_that_is_valid_now(self) -> None:
+        launcher = self.launcher()
+        await launcher.start([0])
+        await self.until(lambda: self.phases() == ["Running"])
+        write_furl(self.files.engine_furl, NEW_FURL)
+        mounted = self.kubernetes.volume_of(self.kubernetes.pod_of(0), "ipython1-secret")
+        await self.until(lambda: (mounted / "engine.furl").read_text().strip() == NEW_FURL)
+
+    async def test_a_restore_file_goes_along(self) -> None:
+        path = self.files.security_file("ipcluster.restore")
+        path.write_text("restore me")
+        path.chmod(0o600)
+        launcher = self.launcher()
+        launcher.context = replace(
+            launcher.context, config=replace(launcher.context.config, restore_file=str(path))
+        )
+        await launcher.start([0])
+        await self.until(lambda: self.phases() == ["Running"])
+        pod = self.kubernetes.pod_of(0)
+        mounted = self.kubernetes.volume_of(pod, "ipython1-secret")
+        self.assertEqual((mounted / "restore").read_text(), "restore me")
+        self.assertIn(
+            "--restore-file=/var/run/secrets/ipython1/restore",
+            pod["spec"]["containers"][0]["command"][-1],
+        )
+
+    async def test_an_api_server_that_goes_away_is_told_once(self) -> None:
+        launcher = self.launcher()
+        await launcher.start([0])
+        await self.until(lambda: self.phases() == ["Running"])
+        self.kubernetes.forbidden.add(("GET", "jobs"))
+        await self.until(lambda: self.reports.said)
+        asked = len(self.kubernetes.requests)
+        await self.until(lambda: len(self.kubernetes.requests) > asked + 3)
+        self.assertEqual(
+            self.reports.said,
+            [
+                'cannot list Jobs: Kubernetes refused it: jobs is forbidden: User "ann" cannot GET resource "jobs"'
+            ],
+        )
+
+
+class RefusalTests(LauncherCase):
+    async def test_no_right_to_create_jobs(self) -> None:
+        self.kubernetes.forbidden.add(("POST", "jobs"))
+        launcher = self.launcher()
+        await launcher.prepare()
+        with self.assertRaisesRegex(ClusterError, "cannot create a Job: .*jobs is forbidden"):
+            await launcher.start([0])
+
+    async def test_what_is_missing_is_told_before_anything_is_created(self) -> None:
+        launcher = self.launcher(image="")
+        with self.assertRaisesRegex(ClusterError, "needs the image"):
+            await launcher.prepare()
+        with self.assertRaisesRegex(
+            ClusterError, "cannot read the pod template /no/where: No such"
+        ):
+            self.launcher(pod_template="/no/where")
+        self.assertEqual(self.kubernetes.all("secrets"), [])
+
+    async def test_a_quantity_that_is_none(self) -> None:
+        launcher = self.launcher(memory="much")
+        await launcher.prepare()
+        with self.assertRaisesRegex(ClusterError, "cannot create a Job: .*is invalid"):
+            await launcher.start([0])
+
+    async def test_a_kubernetes_that_would_start_removed_engines_again(self) -> None:
+        self.kubernetes.drops.add("backoffLimitPerIndex")
+        launcher = self.launcher()
+        with self.assertRaisesRegex(ClusterError, "too old: .*1.29"):
+            await launcher.start([0])
+        self.assertEqual(self.kubernetes.all("jobs"), [])
+
+    async def test_no_configuration_and_no_server(self) -> None:
+        os.environ["KUBECONFIG"] = "/no/where"
+        with self.assertRaisesRegex(ClusterError, "no usable Kubernetes configuration"):
+            self.launcher()
+        text = self.kubernetes.kubeconfig.read_text().replace(
+            self.kubernetes.url, "http://127.0.0.1:9"
+        )
+        path = self.files.dirs.ipython_dir / "kubeconfig"
+        path.write_text(text)
+        os.environ["KUBECONFIG"] = str(path)
+        with self.assertRaisesRegex(
+            ClusterError, r"API server at http://127.0.0.1:9 cannot be reached"
+        ):
+            await self.launcher().prepare()
