@@ -35,6 +35,10 @@ from ipython1.ownfiles import open_to_append
 OWNER_VARIABLE = "IPYTHON1_PROCESS"
 """The environment variable that tells each descendant which supervised process it belongs to."""
 
+READ_AT_START = ("TZ", "LANG", "LANGUAGE", "GLIBC_TUNABLES")
+READ_AT_START_PREFIXES = ("PYTHON", "LC_", "LD_", "DYLD_", "MALLOC_")
+"""Environment variables that Python, the loader and the C library read once, when a process starts."""
+
 TAIL_BYTES = 16384
 TAIL_LINES = 20
 
@@ -138,6 +142,11 @@ def _open_log(path: str) -> tuple[int, int]:
         raise SpawnError(f"cannot open the log file {path}: {problem.strerror}") from problem
 
 
+def _is_read_at_start(name: str) -> bool:
+    """Return whether a process heeds an environment variable only if it has it from its very beginning."""
+    return name in READ_AT_START or name.startswith(READ_AT_START_PREFIXES)
+
+
 def _environment(request: Spawn, owner: str) -> dict[str, str]:
     environment = dict(os.environ)
     for name, value in request.env.items():
@@ -152,23 +161,24 @@ def _environment(request: Spawn, owner: str) -> dict[str, str]:
 def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
     """Start a process in its own session, which the operating system kills if this process dies.
 
-    :param warm: fork a module's program instead of starting a new Python.
+    :param warm: fork a module's program instead of starting a new Python, unless it needs one.
     :param close: descriptors of this process that the child must close.
     :raises SpawnError: if the process cannot be started.
     :raises BecomeProgram: in the child, if the program is forked.
     """
+    warm = warm and not request.python and not any(map(_is_read_at_start, request.env))
     if warm and request.module:
         import_program(request.module)
     argv = list(request.argv)
     if request.module and not warm:
-        argv = python_command(request.module, argv)
+        argv = python_command(request.module, argv, python=os.path.expanduser(request.python))
     parent = os.getpid()
     owner = f"{parent}/{request.key}"
     environment = _environment(request, owner)
     cwd = os.path.expanduser(request.cwd or ".")
     if not os.path.isdir(cwd):
         raise SpawnError(f"could not be started: the working directory {cwd} does not exist")
-    if not request.module:
+    if not request.module or request.python:
         found = shutil.which(argv[0], path=environment.get("PATH"))
         if found is None:
             raise SpawnError(

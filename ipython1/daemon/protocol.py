@@ -34,6 +34,7 @@ class Spawn(Message):
     :ivar key: the supervisor's name for it, used in every later message.
     :ivar argv: the command line; with ``module``, ``argv[0]`` is only the name to show.
     :ivar module: a module whose ``main(argv[1:])`` is the program: forked warm if possible, else in a new Python.
+    :ivar python: the interpreter for a module; empty for this one.
     :ivar env: environment variables to set; the value None removes one.
     :ivar cwd: the working directory; empty for the nanny's own.
     :ivar log: the file for its output; ``~`` is the nanny's home directory.
@@ -49,6 +50,7 @@ class Spawn(Message):
     log: str = ""
     after: str = ""
     watch: float = 0.0
+    python: str = ""
 
 
 @dataclass(slots=True)

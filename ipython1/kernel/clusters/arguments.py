@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ipython1.checks import is_int
+from ipython1.kernel.clusters.launch import command_options
 
 
 def check_number(value: Any, what: str, least: int = 1) -> int:
@@ -17,6 +19,18 @@ def check_number(value: Any, what: str, least: int = 1) -> int:
     if not is_int(value) or value < least:
         raise ValueError(f"{what} must be at least {least}, not {value!r}")
     return value
+
+
+def addition(n: int | None, kind: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cluster is to be told to start more engines.
+
+    :raises ValueError: when ``n`` is not a whole number of 1 or more.
+    :raises TypeError: when there is no option of that name.
+    """
+    if n is not None:
+        check_number(n, "n")
+    words = ["engines", *([kind] if kind else []), *command_options(options)]
+    return {"count": n, "words": words, "directory": os.getcwd()}
 
 
 def engine_id(value: Any) -> int:

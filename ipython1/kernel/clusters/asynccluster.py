@@ -26,7 +26,7 @@ from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable, use_running_loop
-from ipython1.kernel.clusters.arguments import check_number, engine_id, id_list
+from ipython1.kernel.clusters.arguments import addition, check_number, engine_id, id_list
 from ipython1.kernel.clusters.cluster import BaseCluster, connect_to
 from ipython1.kernel.clusters.launch import OwnedProcess
 from ipython1.kernel.clusters.ownthread import in_own_thread
@@ -253,10 +253,14 @@ class AsyncCluster(BaseCluster):
         """Fires with the ids of the engines that are usable now."""
         return self._call("status", lambda status: list(status["ids"]))
 
-    def add_engines(self, n: int = 1) -> AwaitableDeferred:
+    def add_engines(
+        self, n: int | None = None, kind: str | None = None, **options: Any
+    ) -> AwaitableDeferred:
         """Start more engines.
 
-        :param n: how many.
+        :param n: how many; by default as many as ``hosts`` or ``cluster_file`` say, else one.
+        :param kind: how they are started, if in another way than the first.
+        :param options: as those of the cluster; what is not given is as it was for the first.
         :returns: a Deferred that fires with the ids of those that are usable when each is usable or has failed; it
             fails with :class:`~ipython1.kernel.error.ClusterError` if none comes up.
         """
@@ -265,7 +269,7 @@ class AsyncCluster(BaseCluster):
             self._check_started(outcome)
             return list(outcome["ids"])
 
-        return self._call("add", check, count=check_number(n, "n"))
+        return self._call("add", check, **addition(n, kind, options))
 
     def remove_engines(self, ids: int | Iterable[int]) -> AwaitableDeferred:
         """End engines.

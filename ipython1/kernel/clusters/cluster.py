@@ -22,7 +22,7 @@ from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
-from ipython1.kernel.clusters.arguments import check_number, engine_id, id_list
+from ipython1.kernel.clusters.arguments import addition, check_number, engine_id, id_list
 from ipython1.kernel.clusters.clusterforms import ClusterForms
 from ipython1.kernel.clusters.clusterwidget import LiveCard
 from ipython1.kernel.clusters.force import end_by_force
@@ -41,7 +41,7 @@ from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_unti
 from ipython1.kernel.host.control import BlockingControl, connect_control
 from ipython1.kernel.host.restorefile import RESTORE_FILE
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
-from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.clusterconfig import option_of, title_of
 
 if TYPE_CHECKING:
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient
@@ -73,7 +73,7 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
         **options: Any,
     ) -> None:
         if n is not None:
-            check_number(n, "n")
+            check_number(n, "n", 0)
         self.detach = detach
         self._restore = check_restored(restore)
         self._kind = kind
@@ -82,7 +82,7 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
         self._files = ClusterFiles(IPythonDirs.resolve(ipython_dir), self.cluster_id)
         self._arguments = [
             *([kind] if kind else []),
-            *([f"--engines={n}"] if n else []),
+            *([f"--engines={n}"] if n is not None else []),
             f"--ipython-dir={self.files.dirs.ipython_dir}",
             f"--cluster-id={self.cluster_id}",
             *(["--temporary"] if self._own_id else []),
@@ -167,7 +167,8 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
 class Cluster(LiveCard, BaseCluster):
     """A controller and engines that end together, and with this process at the latest.
 
-    :param n: the number of engines; by default that of the ini file, else one for each core.
+    :param n: the number of engines, 0 for those that are added later; by default that of the ini file, else as many as
+        the hosts have that are named, else one for each core.
     :param kind: ``'local'``, ``'mpiexec'``, ``'ssh'``, ``'slurm'``, ``'sge'``, ``'pbs'``, ``'lsf'``, or one that
         another package adds; by default that of the ini file.
     :param cluster_id: the name under which ``ipcluster`` and clients find it; made up when it is not given.
@@ -176,11 +177,13 @@ class Cluster(LiveCard, BaseCluster):
     :param restore: what every engine runs (source text) or has (a dict of names and their objects) before it can be
         used, at its first start and when it is restarted.
     :param options: what ``ipcluster`` can be told, with underscores: ``mpi='mpi4py'``, ``queue='main'``,
-        ``setup=['module load python']``, ...
+        ``setup=['module load python']``, ...  For engines of every kind, ``env`` (a dict of environment variables),
+        ``cwd`` (their working directory) and ``python`` (their interpreter).  With ``hosts``, engines run there, over
+        ssh: a name, a list of names, or a dict of names and numbers of engines.
 
     In a ``with`` statement it is started and stopped; else call :meth:`start` and :meth:`stop`.
 
-    :raises ValueError: if ``n`` is not a whole number of 1 or more.
+    :raises ValueError: if ``n`` is not a whole number of 0 or more.
     :raises TypeError: if ``ipcluster`` has no option of that name.
 
     After :meth:`start`, every method raises :class:`~ipython1.kernel.error.ConnectionError` if the cluster has ended,
@@ -338,17 +341,23 @@ class Cluster(LiveCard, BaseCluster):
         """
         return ClusterStatus.from_json(self._call("status"))
 
-    def add_engines(self, n: int = 1) -> list[int]:
+    def add_engines(
+        self, n: int | None = None, kind: str | None = None, **options: Any
+    ) -> list[int]:
         """Start more engines; returns when each is usable or has failed, or after ``start_timeout``.
 
         It warns if some of them are not usable then.
 
-        :param n: how many.
+        :param n: how many; by default as many as ``hosts`` or ``cluster_file`` say, else one.
+        :param kind: how they are started, if in another way than the first.
+        :param options: as those of the cluster; what is not given is as it was for the first.
         :returns: the ids of those that are usable.
         :raises ValueError: if ``n`` is not a whole number of 1 or more.
-        :raises ClusterError: if none comes up.
+        :raises TypeError: if there is no option of that name.
+        :raises ClusterError: if none comes up, if an option means nothing for that kind, or if they may run on other
+            hosts and the controller listens for this one only.
         """
-        outcome = self._call("add", None, count=check_number(n, "n"))
+        outcome = self._call("add", None, **addition(n, kind, options))
         self._check_started(outcome)
         return list(outcome["ids"])
 
@@ -450,7 +459,7 @@ def connect_to(files: ClusterFiles) -> socket.socket:
     :raises ClusterError: when it does not run, or not on this host.
     """
     name = title_of(files.cluster_id)
-    option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
+    option = option_of(files.cluster_id)
     state = read_state(files.state)
     if state is None:
         raise ClusterError(

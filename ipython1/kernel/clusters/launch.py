@@ -17,9 +17,15 @@ from typing import IO, Any
 
 from ipython1.checks import check_bool
 from ipython1.core.lowlevel import set_high
+from ipython1.core.texts import did_you_mean
 from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.launchers.clusterconfig import VARIABLE
+from ipython1.kernel.launchers.hostlist import host_words
+
+_ARGUMENTS = ("n", "kind", "cluster_id", "ipython_dir", "detach", "restore")
+"""What a cluster takes besides its options."""
 
 MODULE = "ipython1.kernel.scripts.ipcluster"
 
@@ -31,6 +37,8 @@ _WORD_OPTIONS = {
     "account": "--account",
     "time": "--time",
     "batch_python": "--batch-python",
+    "cwd": "--cwd",
+    "python": "--python",
     "restart": "--restart-engines",
     "restart_engines": "--restart-engines",
     "restart_stuck": "--restart-stuck",
@@ -52,42 +60,72 @@ _LIST_OPTIONS = {
     "setup": "--setup",
     "engine_arguments": "--engine-argument",
 }
+_PATHS = ("cluster_file", "batch_file", "log_file", "batch_python", "cwd", "python")
+
 _ALSO_ALONE = ("restart", "restart_engines")
 """Those that stand alone on the command line if they are just True."""
 
 _FLAGS = {"reuse_furls": "--reuse-furls"}
 
-OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS)
+OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS, "env", "hosts")
 
 
 def command_options(options: Mapping[str, Any]) -> list[str]:
     """The command line for keyword arguments.
 
-    :raises TypeError: for a keyword that there is not, and a flag that is neither True nor False.
+    :raises TypeError: for a keyword that there is not, and a value of the wrong type.
+    :raises ValueError: for a name that no environment variable can have.
     """
     found = []
     for name, value in options.items():
         if name not in OPTIONS:
+            meant = did_you_mean(name, [*_ARGUMENTS, *OPTIONS])
             raise TypeError(
-                f"a cluster has no option {name!r}; besides n, kind, cluster_id, ipython_dir and detach "
-                f"there are: {', '.join(sorted(OPTIONS))}"
+                f"a cluster has no option {name!r}"
+                + (meant or f"; there are: {', '.join([*_ARGUMENTS, *sorted(OPTIONS)])}")
             )
         if value is None or (value is False and name in _ALSO_ALONE):
             continue
         if value is True and name in _ALSO_ALONE:
             found.append(_WORD_OPTIONS[name])
         elif name in _WORD_OPTIONS:
-            found.append(
-                f"{_WORD_OPTIONS[name]}={os.fspath(value) if name.endswith('file') else value}"
-            )
+            found.append(f"{_WORD_OPTIONS[name]}={os.fspath(value) if name in _PATHS else value}")
         elif name in _COMMAND_OPTIONS:
             words = value if isinstance(value, str) else shlex.join(value)
             found.append(f"{_COMMAND_OPTIONS[name]}={words}")
+        elif name == "env":
+            found += [f"--env={variable}={text}" for variable, text in environment(value).items()]
+        elif name == "hosts":
+            found += [f"--hosts={word}" for word in host_words(value)]
         elif name in _LIST_OPTIONS:
             items = [value] if isinstance(value, str) else value
             found += [f"{_LIST_OPTIONS[name]}={item}" for item in items]
         elif check_bool(name, value):
             found.append(_FLAGS[name])
+    return found
+
+
+def environment(env: Any) -> dict[str, str]:
+    """Return environment variables as text.
+
+    :param env: a mapping of names to values; these may be numbers or paths, too.
+    :raises TypeError: if it is something else.
+    :raises ValueError: if a name or a value is not possible in an environment.
+    """
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env must be a dict of environment variables, not {env!r}")
+    found = {}
+    for name, value in env.items():
+        if not isinstance(name, str) or not VARIABLE.fullmatch(name):
+            raise ValueError(f"env: {name!r} cannot be the name of an environment variable")
+        if isinstance(value, (bool, bytes)) or not isinstance(
+            value, (str, int, float, os.PathLike)
+        ):
+            raise TypeError(f"env: {name} must be a str, a number or a path, not {value!r}")
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+        if "\0" in text:
+            raise ValueError(f"env: {name} contains a null character")
+        found[name] = text
     return found
 
 

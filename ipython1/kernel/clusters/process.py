@@ -23,7 +23,7 @@ from ipython1.daemon.titles import process_title, set_title
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.clusters import engineview
 from ipython1.kernel.clusters.progress import StartProgress, failure_lines
-from ipython1.kernel.clusters.server import Orders
+from ipython1.kernel.clusters.server import EnginesLike, Orders
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.clusters.status import write_state
 from ipython1.kernel.host import logs
@@ -31,7 +31,7 @@ from ipython1.kernel.host.control import choose_socket_path, remove_socket
 from ipython1.kernel.host.controlserver import ControlServer
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.host.steadyclock import keep_steady
-from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, title_of
 
 STATE_DELAY = 0.1
 """Seconds for which changes are collected before the state file is written."""
@@ -113,6 +113,7 @@ class ClusterProcess:
     :param connection: the socket to this host's nanny.
     :param supervision: with what was started before the reactor was there.
     :param owner: the descriptor of a connection to the process that the cluster belongs to; -1 for none.
+    :param engines_like: understands the options of engines that are added.
     """
 
     log = Logger()
@@ -125,6 +126,7 @@ class ClusterProcess:
         connection: socket.socket,
         supervision: Supervision,
         owner: int,
+        engines_like: EnginesLike,
     ) -> None:
         self.config = config
         self.files = files
@@ -145,7 +147,7 @@ class ClusterProcess:
             say=self._say,
             on_change=self._on_change,
         )
-        self._orders = Orders(self.service)
+        self._orders = Orders(self.service, engines_like)
         self.server = ControlServer(self._orders.all())
         self._socket_path = files.security_file("ipcluster.sock")
         self._writing: Any = None
@@ -209,6 +211,8 @@ class ClusterProcess:
         share = "" if usable == wanted else f" of {wanted}"
         ids = f" ({compress_ids(progress.usable)})" if usable else ""
         title = title_of(self.config.cluster_id)
+        if not wanted:
+            what = f"no engines yet; to add some: ipcluster engines -n 4{option_of(self.config.cluster_id)}"
         self.screen.line(f"{title} is up: {what}{share}{ids}.")
         self.screen.line("To use it, in Python:")
         self.screen.line("")
@@ -308,6 +312,7 @@ def run_cluster(
     connection: socket.socket,
     supervision: Supervision,
     owner: int,
+    engines_like: EnginesLike,
 ) -> int:
     """Run a cluster in this process; gives the exit status."""
     from twisted.internet import reactor as installed_reactor
@@ -321,7 +326,7 @@ def run_cluster(
     running_log = logs.start_logging(options)
     # Should the nanny be killed, what its processes had started comes here.
     osprocess.adopt_orphans()
-    process = ClusterProcess(config, files, reactor, connection, supervision, owner)
+    process = ClusterProcess(config, files, reactor, connection, supervision, owner, engines_like)
 
     def over(result: Any) -> None:
         if isinstance(result, Failure):

@@ -7,6 +7,7 @@ from typing import Any
 from ipython1.daemon.processes import State
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import ClusterError, ResultNotCompleted
+from ipython1.kernel.clusters.launchers import Launchers
 from ipython1.kernel.clusters.machine import ClusterMachine
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
@@ -17,7 +18,7 @@ from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 class Restarts:
     """See the module's text.
 
-    :param launcher: the engines' launcher.
+    :param launchers: those of the engines.
     :param waiting: where to wait for what changes.
     """
 
@@ -26,13 +27,13 @@ class Restarts:
         config: ClusterConfig,
         machine: ClusterMachine,
         supervisor: ProcessSupervisor,
-        launcher: Any,
+        launchers: Launchers,
         waiting: Waiting,
     ) -> None:
         self._config = config
         self._machine = machine
         self._supervisor = supervisor
-        self._launcher = launcher
+        self._launchers = launchers
         self._waiting = waiting
 
     async def restart_engine(self, engine_id: int) -> None:
@@ -43,7 +44,7 @@ class Restarts:
         unit = self._machine.engines.unit_of(self._machine.engines.checked_id(engine_id))
         job = self._machine.engines.job_of(engine_id)
         if job is not None:
-            await self._launcher.restart(job)  # says why it cannot
+            await self._launchers.of(job).restart(job)  # says why it cannot
         if unit is None:
             raise ClusterError(
                 f"engine {engine_id} was not started as a separate process and cannot be restarted; "
@@ -51,12 +52,14 @@ class Restarts:
             )
         known = self._supervisor.status().get(unit.key)
         if known is None:
-            await self._launcher.restart(unit)  # a batch system has it: says why it cannot
+            await self._launchers.of(unit).restart(
+                unit
+            )  # a batch system has it: says why it cannot
             return
         self._machine.engines.check_stays(unit)
         before = known.restarts
         self._machine.engines.forget_end(engine_id)
-        await self._launcher.restart(unit)
+        await self._launchers.of(unit).restart(unit)
 
         def removed() -> bool:
             return unit.key not in self._machine.engines.units
@@ -68,7 +71,7 @@ class Restarts:
         for unit in self._machine.engines.lost_units(count):
             # Somebody else may add engines at the same time.
             if unit.key in self._machine.engines.units:
-                await self._launcher.remove(unit)
+                await self._launchers.of(unit).remove(unit)
                 self._machine.unit_removed(unit.key)
 
     async def restart_controller(self) -> None:

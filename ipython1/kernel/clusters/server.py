@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,6 +12,7 @@ from ipython1.daemon import osprocess
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.host.controlserver import Order
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 
 ORDERS = (
     *("status", "started", "stop", "add", "remove", "restart", "restart_controller"),
@@ -18,11 +20,20 @@ ORDERS = (
 )
 
 
-class Orders:
-    """What can be asked of a cluster; each public coroutine is an order."""
+EnginesLike = Callable[[ClusterConfig, Sequence[str], str], ClusterConfig]
+"""Gives how engines are started that are added to a cluster: from what the cluster was started with, the words of a
+command line, and the directory where relative paths in it start."""
 
-    def __init__(self, service: ClusterService) -> None:
+
+class Orders:
+    """What can be asked of a cluster; each public coroutine is an order.
+
+    :param engines_like: see :data:`EnginesLike`.
+    """
+
+    def __init__(self, service: ClusterService, engines_like: EnginesLike) -> None:
         self._service = service
+        self._engines_like = engines_like
         self._outcome: Any = None
         self._waiters: list[Deferred[Any]] = []
 
@@ -55,9 +66,13 @@ class Orders:
         """End the cluster; answered when it has begun, the connection closes when it is done."""
         self._service.stop(grace)
 
-    async def add(self, count: int) -> Any:
-        """Start more engines."""
-        return (await self._service.add_engines(int(count))).to_json()
+    async def add(self, count: int | None, words: Sequence[str] = (), directory: str = "") -> Any:
+        """Start more engines, as the first or, where ``words`` of a command line say so, in another way.
+
+        :param count: how many; None for as many as the hosts have that are named, else for one.
+        """
+        config = self._engines_like(self._service.config, words, directory) if words else None
+        return (await self._service.add_engines(count, config)).to_json()
 
     async def remove(self, ids: list[int]) -> Any:
         """End engines."""

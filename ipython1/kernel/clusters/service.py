@@ -6,21 +6,19 @@ launcher says of jobs, and what the controller says of engines, and does what fo
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.processes import ProcessStatus
-from ipython1.daemon.protocol import AtEnd, End
+from ipython1.daemon.protocol import AtEnd
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import (
     ClusterError,
@@ -31,6 +29,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.clusters import presence
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
 from ipython1.kernel.clusters.heartbeat import Heartbeat
+from ipython1.kernel.clusters.launchers import Launchers
 from ipython1.kernel.clusters.machine import (
     ClusterMachine,
     GiveUp,
@@ -42,22 +41,18 @@ from ipython1.kernel.clusters.machine import (
     SaySilent,
 )
 from ipython1.kernel.clusters.progress import StartProgress
+from ipython1.kernel.clusters.reachable import check_reachable, start_again
 from ipython1.kernel.clusters.restarts import Restarts
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
+from ipython1.kernel.clusters.stopping import Stopping, first_error
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.host.security import ClusterFiles
-from ipython1.kernel.launchers import launcher_class
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.kernel.launchers.interfaces import Context
 from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
 RECONNECT_DELAY = 0.5
-CONTROLLER_FIRST = 2.0
-"""Seconds by which the controller may end before the engines are ended, too."""
-
-END_LIMIT = 40.0
-"""Seconds after its grace within which a nanny must have ended."""
 
 
 class ClusterService:
@@ -103,15 +98,16 @@ class ClusterService:
         self._end_commands: dict[str, tuple[tuple[str, ...], ...]] = {}
         self._stopping: Deferred[None] | None = None
         context = Context(config, files, reactor, supervisor, nanny, self)
-        self._launcher: Any = launcher_class(config.kind)(context)
+        self._launchers = Launchers(context, lambda: self._machine.engines.units)
         self._controller = self._controller_launcher(context)
-        self._restarts = Restarts(config, self._machine, supervisor, self._launcher, self._waiting)
+        self._restarts = Restarts(config, self._machine, supervisor, self._launchers, self._waiting)
+        self._end = Stopping(reactor, supervisor, nanny, self._elsewhere, say)
         self._heartbeat = Heartbeat(reactor, nanny, self._say)
         supervisor.on_report(self._on_report)
         nanny.lost.addCallback(lambda _: self._nanny_lost())
 
     def _controller_launcher(self, context: Context) -> Any:
-        make = getattr(self._launcher, "controller_launcher", None)
+        make = getattr(self._launchers.first, "controller_launcher", None)
         return (make() if make else None) or LocalController(context)
 
     # -- start
@@ -121,22 +117,23 @@ class ClusterService:
 
         :raises ClusterError: when there is no controller, or nothing can be started.
         """
-        self._launcher.check()
+        launcher = self._launchers.first
+        launcher.check()
         self._controller.check()
         progress = self._machine.begin_start()
-        count = self._launcher.default_count()
-        prepared = Deferred.fromCoroutine(self._launcher.prepare())
+        count = launcher.default_count()
+        prepared = Deferred.fromCoroutine(launcher.prepare())
         if not self.config.with_controller:
-            await _first_error([prepared, Deferred.fromCoroutine(self._join())])
-            await self._start_engines(progress, count)
+            await first_error([prepared, Deferred.fromCoroutine(self._join())])
+            await self._start_engines(progress, launcher, count)
         else:
             controller = Deferred.fromCoroutine(self._start_controller())
-            if self._launcher.early:
-                await self._start_engines(progress, count)
-            await _first_error([prepared, controller])
-            if not self._launcher.early:
-                await self._start_engines(progress, count)
-        await self._settle(progress)
+            if launcher.early:
+                await self._start_engines(progress, launcher, count)
+            await first_error([prepared, controller])
+            if not launcher.early:
+                await self._start_engines(progress, launcher, count)
+        await self._settle(progress, launcher)
         self._machine.start_settled()
         self._changed()
         return progress
@@ -166,21 +163,21 @@ class ClusterService:
         client.on_connection_lost(self._controller_lost)
         self._ids_changed(await client.get_ids())
 
-    async def _start_engines(self, progress: StartProgress, count: int) -> None:
+    async def _start_engines(self, progress: StartProgress, launcher: Any, count: int) -> None:
         ids = self._machine.engines.reserve_ids(count)
         try:
-            units = await self._launcher.start(ids)
+            units = await self._launchers.start(launcher, ids)
             self._follow(self._machine.units_started(progress, units))
         finally:
             self._machine.engines.release_ids(ids)
 
-    async def _settle(self, progress: StartProgress) -> None:
+    async def _settle(self, progress: StartProgress, launcher: Any) -> None:
         """Wait until every engine of ``progress`` is usable or has failed, or the time is over.
 
         Where engines wait in a queue the time begins with the first one.
         """
         try:
-            if self._launcher.waits_in_queue:
+            if launcher.waits_in_queue:
                 await self._waiting.until(lambda: bool(progress.usable or progress.settled), None)
             await self._waiting.until(lambda: progress.settled, self.config.start_timeout or None)
         except ResultNotCompleted:
@@ -195,20 +192,29 @@ class ClusterService:
         """The engines that are usable now."""
         return list(self._machine.engines.ids)
 
-    async def add_engines(self, count: int) -> StartProgress:
-        """Start more engines, the first under the ids of those that were lost; gives what became of them."""
+    async def add_engines(
+        self, count: int | None, config: ClusterConfig | None = None
+    ) -> StartProgress:
+        """Start more engines, the first under the ids of those that were lost; gives what became of them.
+
+        :param count: how many; None for as many as the hosts have that ``config`` names, else for one.
+        :param config: how they are started; None for as the first.
+        """
         if self._stops:
             raise ClusterError("the cluster is being stopped")
-        if count < 1:
-            raise ClusterError(f"the number of engines to add must be at least 1, not {count}")
+        config = config or self.config
+        if config not in self._launchers:
+            again = start_again(self.config, self._machine.engines.wanted)
+            check_reachable(config, self.files, again)
+        launcher, count = await self._launchers.ready(config, count)
         await self._restarts.forget_lost(count)
         progress = self._machine.begin_start()
         try:
-            await self._start_engines(progress, count)
+            await self._start_engines(progress, launcher, count)
         except BaseException:
             self._machine.end_start(progress)
             raise
-        await self._settle(progress)
+        await self._settle(progress, launcher)
         self._changed()
         return progress
 
@@ -218,7 +224,7 @@ class ClusterService:
         removal = self._machine.engines.begin_removal(chosen)
         try:
             for unit in removal.units:
-                await self._launcher.remove(unit)
+                await self._launchers.of(unit).remove(unit)
                 self._machine.unit_removed(unit.key)
         except BaseException:
             self._machine.engines.removal_failed(removal)
@@ -262,7 +268,7 @@ class ClusterService:
                     )
                 units.append(unit)
         for unit in units:
-            self._launcher.signal(unit, number)
+            self._launchers.of(unit).signal(unit, number)
 
     async def logs(self, engine_id: int | None, lines: int) -> list[str]:
         """The last lines that an engine (the controller for None) has logged."""
@@ -273,7 +279,7 @@ class ClusterService:
             unit = self._machine.engines.job_of(engine_id)
         if unit is None:
             raise ClusterError(f"the log file of engine {engine_id} is unknown")
-        return list(await self._launcher.logs(unit, engine_id, lines))
+        return list(await self._launchers.of(unit).logs(unit, engine_id, lines))
 
     async def wait_for_engines(self, count: int | None, timeout: float | None) -> list[int]:
         """Wait for that many engines, or all that were asked for; gives the ids of the usable ones.
@@ -324,7 +330,7 @@ class ClusterService:
             nanny=self._heartbeat.info(),
             temporary=self.config.temporary,
             engines=tuple(self._machine.engines.infos(self._reactor.seconds())),
-            jobs=tuple(self._launcher.jobs()),
+            jobs=tuple(self._launchers.jobs()),
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
         )
 
@@ -346,11 +352,7 @@ class ClusterService:
             self._waiting.end("the cluster was stopped")
             self._changed()
         else:
-            self._nanny.send(End(grace))
-            for each in self._elsewhere():
-                Deferred.fromCoroutine(each.close(grace)).addErrback(
-                    lambda failure: self.log.failure("the launcher cannot be hurried", failure)
-                )
+            self._end.hurry(grace)
         waiter: Deferred[None] = Deferred()
 
         def pass_on(result: Any) -> Any:
@@ -362,39 +364,13 @@ class ClusterService:
 
     async def _stop(self, grace: float) -> None:
         client, self._client = self._client, None
-        self._supervisor.close()
         self._heartbeat.let_go_on()
-        await self._end_controller(min(grace, CONTROLLER_FIRST))
-        self._nanny.send(End(grace))
-        if client is not None:
-            client.close().addErrback(lambda failure: None)
-        closing = [Deferred.fromCoroutine(each.close(grace)) for each in self._elsewhere()]
-        try:
-            await _first_error(closing)
-        except Exception as problem:
-            self.log.failure("the launcher did not close")
-            self._say(f"processes on other hosts may still be running: {problem}")
-        gone: Deferred[None] = Deferred()
-        self._nanny.lost.addBoth(lambda result: gone.callback(None) if not gone.called else None)
-        gone.addTimeout(grace + END_LIMIT, self._reactor)
-        try:
-            await gone
-        except DeferredTimeout:
-            self._say("some processes could not be stopped")
+        await self._end.end(grace, client)
         if not self.finished.called:
             self.finished.callback(0)
 
-    async def _end_controller(self, limit: float) -> None:
-        """Let the controller end first, so that clients hear that it was stopped, and not that its engines died."""
-        status = self._supervisor.status().get(CONTROLLER_KEY)
-        if status is None or not status.alive or not limit:
-            return
-        ended = self._supervisor.stop(CONTROLLER_KEY)
-        with contextlib.suppress(DeferredTimeout):
-            await ended.addTimeout(limit, self._reactor)
-
     def _elsewhere(self) -> list[Any]:
-        return [self._launcher, self._controller]
+        return [*self._launchers.all(), self._controller]
 
     def _nanny_lost(self) -> None:
         """The nanny was killed, and the kernel killed its processes; their orphans came to this process."""
@@ -491,10 +467,3 @@ class ClusterService:
     def jobs_changed(self) -> None:
         """The state file is to be written anew."""
         self._changed()
-
-
-async def _first_error(waiting: list[Deferred[Any]]) -> None:
-    try:
-        await gatherResults(waiting, consumeErrors=True)
-    except FirstError as first:
-        first.subFailure.raiseException()

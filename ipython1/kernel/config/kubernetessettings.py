@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
+from ipython1.kernel.launchers.quantities import check_quantity
+
+_QUANTITY = kinds.Kind("quantity(", "empty, or an amount such as 2, 500m or 4Gi", check_quantity)
 
 KUBERNETES = Section(
     "kubernetes",
@@ -32,13 +35,13 @@ KUBERNETES = Section(
         ),
         Option(
             "cpu",
-            kinds.TEXT,
+            _QUANTITY,
             "",
             "The processors that each engine is guaranteed, such as 2 or 500m; empty for no guarantee.",
         ),
         Option(
             "memory",
-            kinds.TEXT,
+            _QUANTITY,
             "",
             "The memory that each engine is guaranteed, which is also its limit, such as 4Gi; empty for no limit.",
         ),

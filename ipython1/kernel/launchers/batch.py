@@ -31,6 +31,7 @@ from ipython1.kernel.launchers.batchsystems import (
     Slurm,
     TaskState,
     render_script,
+    surroundings,
 )
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.programs import ENGINE_MODULE
@@ -121,7 +122,7 @@ class BatchEngines:
             self.log.info("  {line}", line=line)
         # Cancel by name until the id is known, as this process may be killed before then.
         self.context.observer.set_end_commands(name, [self.system.cancel_name(name)])
-        status, text = await self._run(command, script.encode())
+        status, text = await self._run(command, script.encode(errors="surrogateescape"))
         if status != 0:
             self.context.observer.set_end_commands(name, [])
             raise ClusterError(f"{command[0]} rejected the job: {_one_line(text)}")
@@ -146,18 +147,23 @@ class BatchEngines:
         except OSError as problem:
             raise ClusterError(f"cannot read the job script {path}: {problem.strerror}") from None
         render_script(text, dict.fromkeys(PLACEHOLDERS, ""), path)
+        if surroundings(self.context.config) and "{setup}" not in text:
+            raise ClusterError(
+                f"the job script {path} has no place for the environment and the working directory of the engines; "
+                "add a line with {setup} before the one with {engine}"
+            )
         return text
 
     def _script(self, name: str, count: int, output: str, first_id: int) -> str:
         config = self.context.config
         arguments = [*config.common_arguments(), *config.engine_options()]
-        python = config.batch.python
+        python = config.batch.python or config.python
         words = python_command(ENGINE_MODULE, ["ipengine", *arguments], python=python)
         offset = first_id - self.system.first
         index = self.system.index if offset == 0 else f"$(({self.system.index} + {offset}))"
         values = {
             "engine": f'{shlex.join(words)} --engine-id="{index}"',
-            "setup": "\n".join([*self.system.preamble, *config.batch.setup]),
+            "setup": "\n".join([*self.system.preamble, *config.batch.setup, *surroundings(config)]),
             "n": str(count),
             "job": name,
             "output": output,

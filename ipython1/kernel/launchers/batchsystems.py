@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ipython1.kernel.basics.error import ClusterError
-from ipython1.kernel.launchers.clusterconfig import BatchOptions
+from ipython1.kernel.launchers.clusterconfig import BatchOptions, ClusterConfig
 
 Command = tuple[str, ...]
 
@@ -370,6 +370,14 @@ def _ranges(text: str) -> list[int]:
             assert first is not None
             found += range(first, (last or first) + 1, step or 1)
     return found
+
+
+def surroundings(config: ClusterConfig) -> list[str]:
+    """Return the lines of a job script that set an engine's environment variables and its working directory."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in config.env]
+    if config.cwd:
+        lines.append(f"cd -- {shlex.quote(config.cwd)} || exit 1")
+    return lines
 
 
 DEFAULT_SCRIPT = """\

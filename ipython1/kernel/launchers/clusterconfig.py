@@ -6,9 +6,14 @@ Light on imports: ``ipcluster`` uses it before it has started the process that d
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+"""The names of environment variables that every way of starting engines can set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,12 @@ class SshOptions:
 
     :ivar command: ``ssh`` with its options.
     :ivar cluster_file: the path of the file that says what runs on which host.
+    :ivar hosts: the hosts, with the number of engines, in place of a file.
     """
 
     command: tuple[str, ...] = ("ssh",)
     cluster_file: str = ""
+    hosts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class BatchOptions:
     :ivar time: the time limit, in the batch system's format.
     :ivar options: additional options for the batch system (``--mem=4G``), without the prefix (``#SBATCH``).
     :ivar setup: shell commands to run before the engine (``module load python``).
-    :ivar python: the interpreter on the nodes; empty for the one in use here.
+    :ivar python: the interpreter on the nodes; empty for that of other engines.
     """
 
     template: str = ""
@@ -114,7 +121,11 @@ class ClusterConfig:
     """The configuration of a cluster.
 
     :ivar kind: the name of the launcher that starts engines.
-    :ivar n: the number of engines; 0 for one per core, or the number in the cluster file.
+    :ivar n: the number of engines; None for one per core, or the number in the cluster file.
+    :ivar env: environment variables of the engines, besides those that they inherit: name and value.
+    :ivar cwd: the working directory of the engines; empty for that of ``ipcluster``, or the home directory on hosts
+        that are reached over ssh.
+    :ivar python: the interpreter of the engines; empty for the one in use here.
     :ivar with_controller: False to start only engines, for a controller that is already running.
     :ivar restart_controller: whether to restart a controller that died, for as long as engines wait for it.
     :ivar restart_stuck: seconds after which a controller that gives no sign of life is killed, and so restarted; 0 for
@@ -131,7 +142,10 @@ class ClusterConfig:
     """
 
     kind: str = "local"
-    n: int = 0
+    n: int | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = ""
+    python: str = ""
     ipython_dir: str = ""
     cluster_id: str = ""
     with_controller: bool = True
@@ -158,7 +172,7 @@ class ClusterConfig:
     @property
     def count(self) -> int:
         """The number of engines, by default one per core."""
-        return self.n or os.cpu_count() or 1
+        return (os.cpu_count() or 1) if self.n is None else self.n
 
     def files(self) -> ClusterFiles:
         """The paths of the cluster's files.
@@ -183,6 +197,11 @@ class ClusterConfig:
         """
         path = restore_file or self.restore_file
         return [*self.engine_arguments, *([f"--restore-file={path}"] if path else [])]
+
+
+def option_of(cluster_id: str) -> str:
+    """Return the option that names a cluster, with a space before it; empty for the default one."""
+    return f" --cluster-id={cluster_id}" if cluster_id else ""
 
 
 def title_of(cluster_id: str) -> str:

@@ -25,11 +25,12 @@ If the controller is missing, or its host is empty or ``localhost``, the control
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ipython1.checks import is_int
 from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 from ipython1.regularfiles import read_regular_text
 
 LOCAL = ("", "localhost", "127.0.0.1", "::1")
@@ -91,6 +92,30 @@ _HOST_FIELDS = tuple(each.name for each in fields(HostSpec) if each.name != "hos
 
 class _Wrong(Exception):
     """The content of the file is invalid."""
+
+
+def cluster_hosts(config: ClusterConfig) -> ClusterFile:
+    """Return the hosts that a cluster's options name, or else its file; what the file says of a host goes first.
+
+    :raises ClusterError: if the file cannot be read or is invalid.
+    """
+    if config.ssh.hosts:
+        hosts = tuple(HostSpec(name, n) for name, n in config.ssh.hosts)
+        found = ClusterFile(ControllerSpec(), hosts)
+    else:
+        found = read_cluster_file(config.ssh.cluster_file)
+    return replace(
+        found,
+        engines=tuple(
+            replace(
+                host,
+                env={**dict(config.env), **host.env},
+                cwd=host.cwd or config.cwd,
+                python=host.python or config.python,
+            )
+            for host in found.engines
+        ),
+    )
 
 
 def read_cluster_file(path: str) -> ClusterFile:

@@ -66,6 +66,8 @@ class Context:
     :ivar supervisor: starts and watches processes through nannies.
     :ivar nanny: the link to this host's nanny.
     :ivar observer: takes reports.
+    :ivar scope: what a launcher appends to the names under which the supervisor knows hosts, because another launcher
+        of the same cluster may have a connection of its own to the same host.
     """
 
     config: ClusterConfig
@@ -74,6 +76,7 @@ class Context:
     supervisor: ProcessSupervisor
     nanny: NannyLink
     observer: Observer
+    scope: str = ""
 
 
 class IEngineLauncher(Interface):

@@ -50,7 +50,7 @@ class MpiEngines:
         """Check that the launcher's program exists, and the packages that the ``[mpi]`` code imports."""
         find_program(self.context.config.mpi.command[0])
         name = self.context.config.mpi.use
-        if name:
+        if name and not self.context.config.python:
             check_mpi(name, dict(self.context.config.mpi.set_ups))
 
     def default_count(self) -> int:
@@ -64,17 +64,25 @@ class MpiEngines:
         """Start one job with a rank for each id; a rank's engine id is its number, if this id is free."""
         config = self.context.config
         program, *options = config.mpi.command
-        number = next(self._numbers)
-        key = f"{Path(program).name}-{number}"
+        key = self._new_key(Path(program).name)
         engine = ["ipengine", *config.common_arguments(), *config.engine_options()]
         if config.mpi.use:
             engine.append(f"--mpi={config.mpi.use}")
         argv = [find_program(program), *options, "-n", str(len(ids))]
-        argv += python_command(ENGINE_MODULE, engine)
+        if config.env:
+            # Most launchers pass on their environment, but not all, and not to every host.
+            argv += ["env", *(f"{name}={value}" for name, value in config.env)]
+        argv += python_command(ENGINE_MODULE, engine, python=config.python)
         log = str(self.context.files.log_file(f"{key}.log"))
-        spawn = Spawn(key, tuple(argv), log=log)
+        spawn = Spawn(key, tuple(argv), log=log, env=dict(config.env), cwd=config.cwd)
         self.context.supervisor.add(ProcessSpec(spawn, key, grace=config.stop_timeout))
         return [Unit(key, len(ids))]
+
+    def _new_key(self, program: str) -> str:
+        """Return a name for a job that no other job of this cluster has."""
+        taken = self.context.supervisor.status()
+        names = (f"{program}-{number}" for number in self._numbers)
+        return next(name for name in names if name not in taken)
 
     def _on_report(self, status: ProcessStatus) -> None:
         if status.state is State.ENDED and not status.asked:

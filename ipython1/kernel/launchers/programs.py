@@ -6,6 +6,7 @@ Light on imports: the controller starts before the slow ones.
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -90,11 +91,16 @@ def engine_spec(
     host: str = "",
     common: list[str] | None = None,
     after: str = "",
-    env: dict[str, str | None] | None = None,
-    cwd: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    python: str | None = None,
     restore_file: str = "",
 ) -> ProcessSpec:
     """Return the specification of an engine with its own process.
+
+    :param env: the environment variables to set there, if they differ from those of the cluster.
+    :param cwd: likewise, the working directory.
+    :param python: likewise, the interpreter.
 
     :param restore_file: the path of the cluster's restore file there, if it differs from this host's.
     """
@@ -106,9 +112,10 @@ def engine_spec(
         module=ENGINE_MODULE,
         log=str(log),
         after=after,
-        env=env or {},
-        cwd=cwd,
+        env=dict(config.env if env is None else env),
+        cwd=config.cwd if cwd is None else cwd,
         watch=SILENCE,
+        python=config.python if python is None else python,
     )
     return ProcessSpec(
         spawn,

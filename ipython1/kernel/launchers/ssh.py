@@ -23,7 +23,7 @@ from ipython1.kernel.basics.error import ClusterError, ConnectionError, KernelEr
 from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, read_cluster_file
+from ipython1.kernel.launchers.clusterfile import ControllerSpec, HostSpec, cluster_hosts
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher, IEngineLauncher, Unit
 from ipython1.kernel.launchers.local import (
     ControllerLauncher,
@@ -84,10 +84,11 @@ class SshEngines(HostedEngines):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._file = read_cluster_file(context.config.ssh.cluster_file)
+        self._file = cluster_hosts(context.config)
         self._hosts: dict[str, SshHost] = {}
         self._logins = DeferredSemaphore(LOGINS_AT_A_TIME)
         self._placed: dict[int, str] = {}
+        self._unreachable: set[str] = set()
 
     def controller_launcher(self) -> LocalController | SshController:
         """Return the launcher for the controller, according to the cluster file."""
@@ -113,24 +114,30 @@ class SshEngines(HostedEngines):
 
     def default_count(self) -> int:
         """Return the configured number, by default that of the cluster file."""
-        return self.context.config.n or self._file.count
+        n = self.context.config.n
+        return self._file.count if n is None else n
 
     async def prepare(self) -> None:
         """Log in to all hosts, a few at a time; fail only if no host can be reached."""
-        wanted = self._slots(self.default_count())
-        names = list(dict.fromkeys(wanted))
+        names = list(dict.fromkeys(self._slots(self.default_count())))
+        problems = await self._connect_all(names)
+        if problems and len(problems) == len(names):
+            raise ClusterError("; ".join(problems.values()))
+        self._unreachable = set(problems)
+
+    async def _connect_all(self, names: Sequence[str]) -> dict[str, str]:
+        """Log in to hosts; give what went wrong, by host."""
         results = await DeferredList(
             [Deferred.fromCoroutine(self._connect(self._spec_of(name))) for name in names],
             consumeErrors=True,
         )
-        problems: list[str] = []
-        for well, result in results:
+        problems: dict[str, str] = {}
+        for name, (well, result) in zip(names, results, strict=True):
             if not well:
                 failure: Any = result
                 failure.trap(KernelError)
-                problems.append(str(failure.value))
-        if len(problems) == len(names):
-            raise ClusterError("; ".join(problems))
+                problems[name] = str(failure.value)
+        return problems
 
     def _spec_of(self, name: str) -> HostSpec:
         return next(spec for spec in self._file.engines if spec.host == name)
@@ -149,28 +156,39 @@ class SshEngines(HostedEngines):
             link = await host.connect(self._logins, self.context.config.start_timeout)
         except BaseException as problem:
             self._hosts.pop(name, None)
-            self.context.supervisor.host_lost(name, f"could not be started: {problem}")
+            self.context.supervisor.host_lost(self._label(name), f"could not be started: {problem}")
             raise
-        self.context.supervisor.add_host(name, link)
+        self.context.supervisor.add_host(self._label(name), link)
         link.send(Warm((ENGINE_MODULE,)))
 
     def _lost(self, name: str, reason: str) -> None:
         self._hosts.pop(name, None)
         self.context.observer.say(f"lost the connection to {name}: {reason}")
-        self.context.supervisor.host_lost(name, f"ended with the connection to {name}")
+        self.context.supervisor.host_lost(self._label(name), f"ended with the connection to {name}")
+
+    def _label(self, name: str) -> str:
+        """Return the name under which the supervisor knows a host."""
+        return f"{name}{self.context.scope}"
 
     def _slots(self, count: int) -> list[str]:
         """Return a host for each engine, in the order of the file, repeated as needed."""
         once = [spec.host for spec in self._file.engines for _ in range(spec.n)]
         if not once:
+            where = self.context.config.ssh.cluster_file
             raise ClusterError(
-                f"the cluster file {self.context.config.ssh.cluster_file} lists no engines"
+                f"the cluster file {where} lists no engines"
+                if where
+                else "the hosts have no engines"
             )
         return [once[index % len(once)] for index in range(count)]
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
         """Copy the files that engines need to each host and start them; those of unreachable hosts count as failed."""
         hosts = self._choose_hosts(len(ids))
+        # Those that could not be reached a moment ago are not tried again for this start.
+        new = dict.fromkeys(each for each in hosts if each not in self._hosts)
+        await self._connect_all([each for each in new if each not in self._unreachable])
+        self._unreachable.clear()
         reached = [name for name in dict.fromkeys(hosts) if name in self._hosts]
         results = await DeferredList(
             [self._send_files(name) for name in reached], consumeErrors=True
@@ -190,7 +208,7 @@ class SshEngines(HostedEngines):
             return
         host = self._hosts.pop(name)
         self.context.supervisor.host_lost(
-            name, f"could not be started: cannot copy files to {name}: {problem}"
+            self._label(name), f"could not be started: cannot copy files to {name}: {problem}"
         )
         await host.close(0.0)
 
@@ -236,10 +254,11 @@ class SshEngines(HostedEngines):
                 self.context.config,
                 engine_id,
                 remote.log(self.context.files.engine_log(engine_id)),
-                host=name,
+                host=self._label(name),
                 common=remote.common_arguments(self.context.config),
-                env=dict(spec.env),
+                env=spec.env,
                 cwd=spec.cwd or "~",
+                python="",  # that of the nanny there
                 restore_file=self._restore_file(remote),
             )
         )

@@ -8,7 +8,11 @@ from dataclasses import fields
 from typing import Final
 
 from ipython1.kernel.launchers import BUILT_IN
-from ipython1.kernel.launchers.clusterconfig import ControllerOptions, KubernetesOptions
+from ipython1.kernel.launchers.clusterconfig import (
+    ClusterConfig,
+    ControllerOptions,
+    KubernetesOptions,
+)
 from ipython1.kernel.launchers.places import MPI_KINDS
 
 BATCH: Final = ("slurm", "sge", "pbs", "lsf")
@@ -19,6 +23,7 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "mpi": MPI_KINDS,
     "mpiexec": MPI_KINDS,
     "cluster_file": SSH,
+    "hosts": SSH,
     "ssh": SSH,
     "batch_file": BATCH,
     "queue": BATCH,
@@ -26,7 +31,6 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "time": BATCH,
     "batch_option": BATCH,
     "setup": BATCH,
-    "batch_python": BATCH,
     **{each.name: KUBERNETES for each in fields(KubernetesOptions)},
     "restart_engines": ("local", *SSH),
 }
@@ -36,38 +40,32 @@ _WHY: Final = {
     "restart_engines": "; engines of an MPI or batch job are not restarted one by one: add others in their place",
 }
 
-_OF_ENGINES: Final = ("engine_argument", "start_timeout", "restore")
-"""What new engines can be told, if this program starts them and not the cluster that runs."""
-
 
 def check_options(
-    parser: argparse.ArgumentParser, given: argparse.Namespace, kind: str, to_cluster: bool
+    parser: argparse.ArgumentParser, given: argparse.Namespace, config: ClusterConfig
 ) -> None:
     """Refuse options that would mean nothing.
 
-    :param kind: how engines are started; options of kinds from other packages are left to those.
-    :param to_cluster: whether engines are added to a cluster that is to start them as it started its own.
+    :param given: the command line.
+    :param config: what it makes of the cluster; options of kinds from other packages are left to those.
     :raises SystemExit: with 2, for such an option.
     """
-    wrong = [name for name in KINDS_OF if _is_given(given, name)]
-    if to_cluster:
-        names = [*wrong, *(name for name in _OF_ENGINES if _is_given(given, name))]
-        if names:
-            parser.error(
-                f"{_flag(names[0])} means nothing here: the cluster starts more engines as it started its own; "
-                "to start some in another way, name it: ipcluster engines KIND ..."
-            )
+    kind = config.kind
     if kind in BUILT_IN:
-        for name in wrong:
+        for name in [name for name in KINDS_OF if _is_given(given, name)]:
             if kind not in KINDS_OF[name]:
                 parser.error(
                     f"{_flag(name)} is for {_listed(KINDS_OF[name])}, not for {kind!r}{_WHY.get(name, '')}"
                 )
+    if given.cluster_file and given.hosts:
+        parser.error("--cluster-file and --hosts both name the hosts: give one of them")
+    if kind == "ssh" and not config.ssh.cluster_file and not config.ssh.hosts:
+        parser.error("ssh needs to know the hosts: give --hosts=HOST,... or -f FILE")
     if given.action == "engines":
-        for each in fields(ControllerOptions):
-            if getattr(given, each.name) not in (None, False):
+        for each in ("restart_stuck", *(each.name for each in fields(ControllerOptions))):
+            if getattr(given, each) not in (None, False):
                 parser.error(
-                    f"{_flag(each.name)} is for starting a controller, and 'engines' starts none"
+                    f"{_flag(each)} is for starting a controller, and 'engines' starts none"
                 )
 
 

@@ -16,7 +16,7 @@ from ipython1.config import ConfigError
 from ipython1.core.texts import did_you_mean
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.config import config_manager
-from ipython1.kernel.config.settings import LOG_LEVELS
+from ipython1.kernel.config.logsettings import LOG_LEVELS
 from ipython1.kernel.host.commonconfig import STANDARD_ERROR
 from ipython1.kernel.host.furl import check_host, check_location
 from ipython1.kernel.host.security import check_cluster_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,13 +14,12 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.clusters.cluster import connect_to
 from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
-from ipython1.kernel.clusters.status import ClusterStatus, read_state
-from ipython1.kernel.host.addresses import is_loopback
+from ipython1.kernel.clusters.reachable import check_reachable
+from ipython1.kernel.clusters.status import read_state
 from ipython1.kernel.host.control import BlockingControl
-from ipython1.kernel.host.security import ClusterFiles, read_furl
-from ipython1.kernel.launchers.clusterconfig import ClusterConfig, title_of
-from ipython1.kernel.launchers.places import all_here
-from ipython1.kernel.scripts.clusteroptions import ClusterCommand
+from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, title_of
+from ipython1.kernel.scripts.clusteroptions import ClusterCommand, check_new_engines
 from ipython1.kernel.scripts.clusterstart import start
 from ipython1.kernel.scripts.statusaction import engines_text, named_engines
 
@@ -36,48 +36,30 @@ def run(command: ClusterCommand, argv: Sequence[str]) -> int:
     """
     if command.daemonize:
         return daemonize(command.config, argv)
-    return engines(command)
+    return engines(command, argv)
 
 
-def engines(command: ClusterCommand) -> int:
+def engines(command: ClusterCommand, argv: Sequence[str]) -> int:
     """Add engines to the cluster that runs, or start some for a controller that was started in another way."""
     config = command.config
     files = config.files()
     state = read_state(files.state)
-    if state is not None and not (state.is_here and state.is_alive):
-        state = None
-    if state is not None and (not command.kind_given or config.kind == state.kind):
-        return _add(files, config.n or 1)
+    if state is not None and state.is_here and state.is_alive:
+        return _add(files, command.given.n, argv)
+    check_new_engines(command)
     if not files.engine_furl.exists():
         raise ClusterError(
             f"there is no controller in {files.dirs.ipython_dir}: {files.engine_furl.name} is missing; "
             "start a cluster with: ipcluster -n 4"
         )
-    if not all_here(config):
-        _check_reachable(files, config.kind, state)
+    again = f"ipcontroller --client-ip=::{option_of(files.cluster_id)}"
+    check_reachable(config, files, again)
     return start(replace(command, config=replace(config, with_controller=False)))
 
 
-def _check_reachable(files: ClusterFiles, kind: str, state: ClusterStatus | None) -> None:
-    """Check that engines on other hosts can reach the controller.
-
-    :raises ClusterError: if it listens for this host only; with what to do.
-    """
-    hosts = [host for host, _ in read_furl(files.engine_furl).hints]
-    if not all(map(is_loopback, hosts)):
-        return
-    option = f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
-    program = "ipcontroller" if state is None else f"ipcluster {state.kind} -n {state.n}"
-    raise ClusterError(
-        f"engines of kind {kind!r} may run on other hosts, but the controller of {title_of(files.cluster_id)} listens "
-        f"at {hosts[0]}, for this host only; stop it, and start it again for other hosts, too: "
-        f"{program} --client-ip=::{option}"
-    )
-
-
-def _add(files: ClusterFiles, count: int) -> int:
+def _add(files: ClusterFiles, count: int | None, argv: Sequence[str]) -> int:
     control = BlockingControl(connect_to(files))
-    outcome = control.call("add", None, count=count)
+    outcome = control.call("add", None, count=count, words=list(argv), directory=os.getcwd())
     for line in _failures(outcome):
         print(f"ipcluster: {line}", file=sys.stderr)
     if outcome["ids"]:
@@ -109,7 +91,7 @@ def daemonize(config: ClusterConfig, argv: Sequence[str]) -> int:
         outcome = control.call("started", None)
         for line in _failures(outcome):
             screen.problem(line)
-        if not outcome["ids"]:
+        if outcome["outcome"] == "failed":
             screen.problem("no engine could be started")
             control.wait_closed(STOP_LIMIT)
             return 1

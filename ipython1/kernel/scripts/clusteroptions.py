@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import tokenize
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 from ipython1.core.texts import did_you_mean
+from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers import BUILT_IN, launcher_kinds, unknown_launcher
-from ipython1.kernel.launchers.clusterconfig import (
-    BatchOptions,
-    ClusterConfig,
-    ControllerOptions,
-    MpiOptions,
-    SshOptions,
-)
-from ipython1.kernel.launchers.places import all_here, listen_here
+from ipython1.kernel.launchers.clusterconfig import VARIABLE, ClusterConfig
+from ipython1.kernel.launchers.hostlist import parse_hosts
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.applicable import check_options
+from ipython1.kernel.scripts.clusterconfigs import changed, new_cluster
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
-from ipython1.kernel.scripts.kubernetesoptions import add_kubernetes_options, kubernetes_options
+from ipython1.kernel.scripts.kubernetesoptions import add_kubernetes_options
 
 ANY_NUMBER = 1000
 """Restarts in a minute, which the pauses between them do not allow."""
@@ -33,7 +30,7 @@ Start a controller and engines, and end them together.
 to start a cluster:
   ipcluster -n 4                    four engines on this host; Ctrl-C ends it
   ipcluster -n 4 --daemonize        the same, in the background
-  ipcluster ssh -f hosts.py         on hosts that you can log in to
+  ipcluster --hosts node1=4,node2=4 on hosts that you can log in to
   ipcluster mpiexec -n 4 --mpi=mpi4py
   ipcluster slurm -n 64 --queue=main --time=1:00:00
                                     also sge, pbs, lsf, and kinds that other packages add
@@ -48,7 +45,7 @@ to see what it does:
 
 to change it, from any shell of its host:
   ipcluster engines -n 2            two more engines; those that were lost come first
-  ipcluster engines ssh -f hosts.py more engines of another kind
+  ipcluster engines slurm -n 4      more engines of another kind
   ipcluster restart                 its controller; engines and clients go on
   ipcluster restart engines         those that have ended
   ipcluster remove 0-3              end these engines
@@ -64,7 +61,7 @@ class ClusterCommand:
     """A command line of ``ipcluster``.
 
     :ivar action: ``start`` or ``engines``.
-    :ivar kind_given: whether the command line says how engines are started.
+    :ivar given: the options of the command line.
     :ivar owner: the descriptor of a connection to the process that this cluster belongs to; -1 for none.
     """
 
@@ -72,12 +69,22 @@ class ClusterCommand:
     config: ClusterConfig
     daemonize: bool = False
     owner: int = -1
-    kind_given: bool = False
+    given: argparse.Namespace = field(default_factory=argparse.Namespace)
 
 
-def make_parser() -> argparse.ArgumentParser:
+class _Words(arguments.OneLineParser):
+    """The parser of a command line that another process has sent.
+
+    :raises ClusterError: for wrong usage.
+    """
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise ClusterError((message or "").removeprefix(f"{self.prog}: ").strip())
+
+
+def make_parser(parser_class: type[arguments.OneLineParser] = arguments.OneLineParser) -> Any:
     """The parser."""
-    parser = arguments.OneLineParser(
+    parser = parser_class(
         "ipcluster",
         usage="ipcluster [KIND] [options]\n       ipcluster WORD [options]",
         description=DESCRIPTION,
@@ -108,9 +115,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--n",
         "--engines",
         dest="n",
-        type=_count,
+        type=arguments.whole_number,
         metavar="N",
-        help="the number of engines",
+        help="the number of engines; with 0, they can be added later",
     )
     parser.add_argument(
         "--daemonize",
@@ -154,6 +161,17 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="a Python file that each engine runs before it can be used, also after a restart",
     )
     parser.add_argument(
+        "--env",
+        action="append",
+        type=_variable,
+        metavar="NAME=VALUE",
+        help="an environment variable of the engines",
+    )
+    parser.add_argument("--cwd", metavar="DIR", help="the working directory of the engines")
+    parser.add_argument(
+        "--python", "--batch-python", metavar="FILE", help="the Python interpreter of the engines"
+    )
+    parser.add_argument(
         "--engine-argument",
         action="append",
         metavar="OPTION",
@@ -191,6 +209,13 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         help="the file that lists the hosts, with their engines and the controller",
     )
     group.add_argument(
+        "--hosts",
+        action="append",
+        type=_hosts,
+        metavar="HOST[=N],...",
+        help="the hosts, with the number of engines of each, instead of a file",
+    )
+    group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
     group = parser.add_argument_group("slurm, sge, pbs, lsf")
@@ -209,7 +234,6 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--setup", action="append", metavar="LINE", help="a shell line to run before the engine"
     )
-    group.add_argument("--batch-python", metavar="FILE", help="the Python interpreter on the nodes")
     add_kubernetes_options(parser.add_argument_group("kubernetes"))
 
 
@@ -223,12 +247,8 @@ def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:
     given = parser.parse_args(argv)
     _check_words(parser, given)
     command = arguments.read_settings(parser, given, _command_of)
-    config = command.config
-    check_options(
-        parser, given, config.kind, command.action == "engines" and not command.kind_given
-    )
-    if config.kind == "ssh" and not config.ssh.cluster_file:
-        parser.error("ssh needs a file that lists the hosts: give -f FILE")
+    if command.action == "start":
+        check_options(parser, given, command.config)
     if given.kind and given.action not in STARTING:
         parser.error(f"unrecognized arguments: {given.kind}")
     if command.action != "start" and command.daemonize:
@@ -254,100 +274,39 @@ def _check_words(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
 
 def _command_of(given: argparse.Namespace, settings: dict[str, Any]) -> ClusterCommand:
     action = "engines" if given.action == "engines" else "start"
-    kind = given.kind if given.action in STARTING else given.action
-    config = cluster_config(given, settings, kind)
-    return ClusterCommand(
-        action,
-        config,
-        given.daemonize,
-        given.owner_fd,
-        kind_given=bool(kind or given.cluster_file or given.mpi),
-    )
+    config = new_cluster(given, settings, _kind_of(given))
+    return ClusterCommand(action, config, given.daemonize, given.owner_fd, given)
 
 
-def cluster_config(
-    given: argparse.Namespace, settings: dict[str, Any], kind: str | None
-) -> ClusterConfig:
-    """The cluster that the command line and the ini file describe.
+def _kind_of(given: argparse.Namespace) -> str | None:
+    kind: str | None = given.kind if given.action in STARTING else given.action
+    return kind
 
-    :param kind: how engines are started; None for what the options hint at, else the ini file's.
+
+def check_new_engines(command: ClusterCommand) -> None:
+    """Check the options of engines that are to be started for a controller which no ``ipcluster`` has started.
+
+    :raises SystemExit: with 2 after wrong usage.
     """
-    section = settings["cluster"]
-    if kind is None:
-        kind = section["kind"]
-        if given.cluster_file:
-            kind = "ssh"
-        elif given.mpi:
-            kind = "mpiexec"
-    config = ClusterConfig(
-        kind=kind,
-        n=_chosen(given.n, section["n"]),
-        ipython_dir=str(given.ipython_dir or ""),
-        cluster_id=given.cluster_id,
-        controller=_controller_options(given),
-        mpi=_mpi_options(given, section["mpi"], settings["mpi"], kind),
-        ssh=SshOptions(
-            _chosen(given.ssh, tuple(section["ssh"]["command"])),
-            str(_chosen(given.cluster_file, section["ssh"]["cluster_file"])),
-        ),
-        batch=_batch_options(given, section["batch"]),
-        kubernetes=kubernetes_options(given, section["kubernetes"]),
-        restart_controller=section["restart_controller"],
-        restart_stuck=_chosen(given.restart_stuck, section["restart_stuck"]),
-        reconnect_timeout=settings["engine"]["reconnect_timeout"],
-        restart_engines=_chosen(given.restart_engines, section["restart_engines"]),
-        start_timeout=_chosen(given.start_timeout, section["start_timeout"]),
-        stop_timeout=section["stop_timeout"],
-        engine_arguments=(*section["engine_arguments"], *(given.engine_argument or ())),
-        restore="" if given.restore_file else _chosen(given.restore, section["restore"]),
-        restore_file=str(given.restore_file or ""),
-        log_file=str(given.logfile or ""),
-        log_level=given.log_level or "",
-        log_size=section["log_size"],
-        owned=given.owner_fd >= 0,
-        temporary=given.temporary,
-    )
-    if all_here(config):
-        controller = listen_here(config.controller, settings["controller"])
-        config = replace(config, controller=controller)
+    check_options(make_parser(), command.given, command.config)
+
+
+def engines_like(base: ClusterConfig, words: Sequence[str], directory: str) -> ClusterConfig:
+    """Return how engines are started that are added to a cluster.
+
+    :param base: what the cluster was started with, which holds where the words say nothing.
+    :param words: the command line of ``ipcluster engines``, which another process has sent.
+    :param directory: the working directory of that process; relative paths start there.
+    :raises ClusterError: after wrong usage, or if there is no such kind.
+    """
+    parser = make_parser(_Words)
+    with contextlib.chdir(directory) if directory else contextlib.nullcontext():
+        given = parser.parse_args(words)
+        _check_words(parser, given)
+        # Those of the cluster are engines that it has already.
+        config = changed(replace(base, n=None), given, _kind_of(given))
+    check_options(parser, given, config)
     return config
-
-
-def _chosen(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _controller_options(given: argparse.Namespace) -> ControllerOptions:
-    names = [each.name for each in fields(ControllerOptions)]
-    return ControllerOptions(**{name: getattr(given, name) for name in names})
-
-
-def _mpi_options(
-    given: argparse.Namespace, section: dict[str, Any], set_ups: dict[str, str], kind: str
-) -> MpiOptions:
-    command = _chosen(given.mpiexec, tuple(section["command"]))
-    if given.mpiexec is None and kind == "mpirun" and command == ("mpiexec",):
-        command = ("mpirun",)
-    return MpiOptions(command, _chosen(given.mpi, section["use"]), tuple(set_ups.items()))
-
-
-def _batch_options(given: argparse.Namespace, section: dict[str, Any]) -> BatchOptions:
-    return BatchOptions(
-        template=str(_chosen(given.batch_file, section["template"])),
-        queue=_chosen(given.queue, section["queue"]),
-        account=_chosen(given.account, section["account"]),
-        time=_chosen(given.time, section["time"]),
-        options=(*section["options"], *(given.batch_option or ())),
-        setup=(*section["setup"], *(given.setup or ())),
-        python=_chosen(given.batch_python, section["python"]),
-    )
-
-
-def _count(text: str) -> int:
-    number = arguments.whole_number(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("must be at least 1, not 0")
-    return number
 
 
 def _source(text: str) -> str:
@@ -368,3 +327,20 @@ def _command(text: str) -> tuple[str, ...]:
     if not words:
         raise argparse.ArgumentTypeError("the command is empty")
     return words
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """An environment variable with its value."""
+    name, equals, value = text.partition("=")
+    if not equals or not VARIABLE.fullmatch(name) or "\0" in value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _hosts(text: str) -> str:
+    """Hosts, as they are given."""
+    try:
+        parse_hosts([text])
+    except ClusterError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+    return text

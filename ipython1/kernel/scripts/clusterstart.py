@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ def start(command: ClusterCommand, nanny: NewNanny | None = None) -> int:
         title=process_title(NANNY, config.cluster_id),
     )
     connection = nanny.connection
+    additions = Additions(files)
     try:
         from ipython1.daemon.processes import Start
         from ipython1.daemon.protocol import Warm, encode
@@ -59,16 +61,54 @@ def start(command: ClusterCommand, nanny: NewNanny | None = None) -> int:
                 connection.sendall(encode(Warm((ENGINE_MODULE,))))
         from ipython1.kernel.clusters.process import run_cluster
 
-        return run_cluster(config, files, connection, supervision, command.owner)
+        return run_cluster(config, files, connection, supervision, command.owner, additions.like)
     finally:
         wait_for_nanny(nanny.process)
-        if config.restore_file:
-            Path(config.restore_file).unlink(missing_ok=True)
-        if config.temporary:
-            from ipython1.kernel.clusters.launch import remove_files
+        additions.remove_files()
+        _tidy(config, files)
 
-            # The program that would do this may have been killed.
-            remove_files(files)
+
+def _tidy(config: ClusterConfig, files: ClusterFiles) -> None:
+    """Remove the files that only a running cluster needs."""
+    if config.restore_file:
+        Path(config.restore_file).unlink(missing_ok=True)
+    if config.temporary:
+        from ipython1.kernel.clusters.launch import remove_files
+
+        # The program that would do this may have been killed.
+        remove_files(files)
+
+
+class Additions:
+    """Engines that are added while the cluster runs."""
+
+    def __init__(self, files: ClusterFiles) -> None:
+        self._files = files
+        self._restore_files: dict[str, Path] = {}
+
+    def like(self, base: ClusterConfig, words: Sequence[str], directory: str) -> ClusterConfig:
+        """Return how they are started; see :func:`ipython1.kernel.scripts.clusteroptions.engines_like`.
+
+        :raises ClusterError: after wrong usage.
+        """
+        from ipython1.kernel.host.restorefile import SOURCE, write_restore
+        from ipython1.kernel.scripts.clusteroptions import engines_like
+
+        config = engines_like(base, words, directory)
+        if config.restore == base.restore:
+            return config
+        path = self._restore_files.get(config.restore)
+        if path is None:
+            number = len(self._restore_files) + 1
+            path = self._files.security_file(f"ipcluster-engines{os.getpid()}-{number}.restore")
+            write_restore(path, SOURCE, config.restore.encode())
+            self._restore_files[config.restore] = path
+        return replace(config, restore_file=str(path))
+
+    def remove_files(self) -> None:
+        """Remove the files by which they were told what to run before they could be used."""
+        for path in self._restore_files.values():
+            path.unlink(missing_ok=True)
 
 
 def tell_engines(config: ClusterConfig, files: ClusterFiles) -> ClusterConfig:

@@ -56,14 +56,14 @@ class FakeService:
     def signal(self, ids: list[int] | None, number: int) -> None:
         self.orders.append(("signal", ids, number))
 
-    async def add_engines(self, count: int) -> StartProgress:
+    async def add_engines(self, count: int, config: Any) -> StartProgress:
         raise InvalidEngineID(f"no {count}")
 
 
 class ServerTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.service: Any = FakeService()
-        self.orders = Orders(self.service)
+        self.orders = Orders(self.service, lambda base, words, directory: base)
         self.server = ControlServer(self.orders.all())
         self.connection = self.server.buildProtocol(None)
         self.transport = StringTransport()

@@ -298,7 +298,7 @@ class ChangeTests(ServiceCase):
     def test_two_that_add_engines_at_the_same_time_get_different_ids(self) -> None:
         service = self.up()
         slow: Deferred[None] = Deferred()
-        launcher = service._launcher
+        launcher = service._launchers.first
         start = launcher.start
 
         async def start_slowly(ids: Sequence[int]) -> Sequence[Unit]:

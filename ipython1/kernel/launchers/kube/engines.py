@@ -23,6 +23,7 @@ from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.kube import end, objects
 from ipython1.kernel.launchers.kube.api import KubernetesApi
 from ipython1.kernel.launchers.kube.podstates import PodState, Stage, state_of
+from ipython1.kernel.launchers.programs import ENGINE_MODULE
 from ipython1.regularfiles import read_regular_text
 
 FIRST_POLL = 0.5
@@ -154,9 +155,13 @@ class KubernetesEngines:
             *([f"--log-level={config.log_level}"] if config.log_level else []),
             *config.engine_options(restore),
         ]
+        python = config.python and shlex.join([config.python, "-m", ENGINE_MODULE])
         return objects.EngineParts(
             image=self._image,
             arguments=shlex.join(arguments),
+            command=python or objects.ENGINE,
+            env=dict(config.env),
+            cwd=config.cwd,
             cpu=self._options.cpu,
             memory=self._options.memory,
             template=self._template,

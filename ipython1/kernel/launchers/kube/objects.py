@@ -47,7 +47,7 @@ GRACE: Final = 60
 KEPT: Final = 600
 """Seconds that Kubernetes keeps a finished Job and the logs of its pods."""
 
-ENGINE: Final = ("ipengine",)
+ENGINE: Final = "ipengine"
 
 SCRIPT: Final = 'set -- {ids}; shift "$JOB_COMPLETION_INDEX"; exec {engine} --engine-id="$1"'
 """Runs the engine whose id is in the place of the pod's index."""
@@ -68,7 +68,7 @@ class EngineParts:
 
     image: str
     arguments: str
-    command: str = " ".join(ENGINE)
+    command: str = ENGINE
     cpu: str = ""
     memory: str = ""
     env: Mapping[str, str] = field(default_factory=dict)

@@ -1,10 +1,13 @@
 """What ``ipcluster`` makes of its command line."""
 
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.clusters.launch import command_options
-from ipython1.kernel.scripts.clusteroptions import ANY_NUMBER, parse_cluster
+from ipython1.kernel.scripts.clusteroptions import ANY_NUMBER, engines_like, parse_cluster
 from ipython1.kernel.scripts.tests.optionscase import OptionsTestCase
 
 
@@ -15,8 +18,11 @@ class ClusterTests(OptionsTestCase):
     def test_the_number_of_engines(self) -> None:
         for option in ("-n", "--num", "--n", "--engines"):
             self.assertEqual(self.config(option, "4").n, 4)
-            line = self.assert_ends(2, self.config, option, "0")
-            self.assertIn("must be at least 1, not 0", line)
+            self.assertEqual(self.config(option, "0").n, 0)
+            line = self.assert_ends(2, self.config, option, "-1")
+            self.assertIn("'-1' is not a whole number from 0 up", line)
+        self.assertEqual(self.config("-n", "0").count, 0)
+        self.assertGreater(self.config().count, 0)
 
     def test_the_queue(self) -> None:
         for option in ("-q", "--queue"):
@@ -87,17 +93,105 @@ class ClusterTests(OptionsTestCase):
             (["local", "--ssh=ssh -v"], "--ssh is for ssh, not for 'local'"),
             (["slurm", "--restart-engines"], "--restart-engines is for local and ssh"),
             (["mpiexec", "--restart-engines=2"], "add others in their place"),
-            (["engines", "--setup=ls"], "--setup means nothing here"),
+            (["local", "--hosts=a"], "--hosts is for ssh, not for 'local'"),
+            (["--hosts=a", "-f", "x"], "--cluster-file and --hosts both name the hosts"),
+            (["ssh"], "ssh needs to know the hosts: give --hosts=HOST,... or -f FILE"),
             (["engines", "-n", "2", "--restore=setup.cfg"], "cannot read"),
-            (["engines", "local", "--client-port=5"], "--client-port is for starting a controller"),
         ):
             self.assertIn(words, self.assert_ends(2, self.config, *arguments))
         for arguments in (
             ["slurm", "--restart-engines=0"],
             ["engines", "-n", "2"],
             ["engines", "slurm", "--queue=main", "--engine-argument=--mpi=x"],
+            ["engines", "--setup=ls"],
         ):
             self.config(*arguments)
+
+    def test_what_engines_are_given(self) -> None:
+        config = self.config(
+            "--env=A=b c", "--env", "B=d=e\nf", "--env=A=", "--cwd=~/x", "--python=bin/python"
+        )
+        self.assertEqual(config.env, (("A", ""), ("B", "d=e\nf")))
+        self.assertEqual(config.cwd, os.path.expanduser("~/x"))
+        self.assertEqual(config.python, os.path.abspath("bin/python"))
+        self.assertEqual(self.config("--python=python3").python, "python3")
+        # On other hosts, paths are theirs.
+        config = self.config("--hosts=a=2, b", "--hosts=me@c=0", "--cwd=~/x", "--python=~/python")
+        self.assertEqual((config.cwd, config.python, config.kind), ("~/x", "~/python", "ssh"))
+        self.assertEqual(config.ssh.hosts, (("a", 2), ("b", 1), ("me@c", 0)))
+        for option in ("--env=A", "--env=1=b", "--env==b", "--env=a-b=c"):
+            self.assertIn("is not NAME=VALUE", self.assert_ends(2, self.config, option))
+        for option, words in (
+            ("--hosts=a=x", "'a=x': the number of engines must be from 0 to 100,000"),
+            ("--hosts=a,,b", "'' is not a host"),
+            ("--hosts=-oProxyCommand=x", "is not a host"),
+            ("--hosts=a,a", "the host 'a' is named twice"),
+        ):
+            self.assertIn(words, self.assert_ends(2, self.config, option))
+
+    def test_what_engines_are_given_by_the_ini_file(self) -> None:
+        (self.directory / "ipython1.kernel.ini").write_text(
+            "[cluster]\ncwd = /a\npython = /b\nn = 0\n[[env]]\nA = b\nC = d\n"
+            "[[ssh]]\nhosts = x, y=3\n[[batch]]\npython = /nodes\n"
+        )
+        config = self.config("--env=C=e")
+        self.assertEqual(config.env, (("A", "b"), ("C", "e")))
+        self.assertEqual((config.cwd, config.python, config.n), ("/a", "/b", None))
+        self.assertEqual(config.ssh.hosts, (("x", 1), ("y", 3)))
+        self.assertEqual(config.batch.python, "/nodes")
+        self.assertEqual(self.config("slurm", "--python=/c").batch.python, "")
+        self.assertEqual(self.config("ssh", "-f", "/hosts.py").ssh.hosts, ())
+        (self.directory / "ipython1.kernel.ini").write_text("[cluster]\n[[env]]\na-b = c\n")
+        problem = self.assertRaises(ClusterError, self.config)
+        self.assertIn("'a-b' cannot be the name of an environment variable", str(problem))
+
+    def test_engines_that_are_added(self) -> None:
+        """What is not given is as the cluster was started; options that mean nothing are refused."""
+        base = self.config("slurm", "--queue=a", "--env=A=b", "--setup=x", "-n", "7")
+        like = engines_like(base, ["engines", "--queue=b", "--env=C=d", "--setup=y"], "/")
+        self.assertEqual((like.kind, like.n, like.batch.queue), ("slurm", None, "b"))
+        self.assertEqual((like.env, like.batch.setup), ((("A", "b"), ("C", "d")), ("x", "y")))
+        self.assertEqual(engines_like(base, ["engines", "-n", "2"], "/"), replace(base, n=2))
+        self.assertEqual(engines_like(base, ["engines", "--hosts=h"], "/").kind, "ssh")
+        local = engines_like(base, ["engines", "local", "--cwd=b"], "/usr")
+        self.assertEqual((local.kind, local.cwd), ("local", "/usr/b"))
+        for words, message in (
+            (["--mpiexec=mpirun"], "--mpiexec is for mpiexec and mpirun, not for 'slurm'"),
+            (["local", "--client-port=5"], "--client-port is for starting a controller"),
+            (["--restart-stuck=5"], "--restart-stuck is for starting a controller"),
+            (["--no-such"], "unrecognized arguments: --no-such"),
+            (["magic"], "unknown launcher 'magic'"),
+        ):
+            problem = self.assertRaises(ClusterError, engines_like, base, ["engines", *words], "/")
+            self.assertTrue(str(problem).startswith(message), str(problem))
+
+    def test_what_python_passes_on(self) -> None:
+        self.assertEqual(
+            command_options(
+                {"env": {"A": "b c", "N": 1, "P": Path("/x")}, "cwd": Path("/y"), "python": "p"}
+            ),
+            ["--env=A=b c", "--env=N=1", "--env=P=/x", "--cwd=/y", "--python=p"],
+        )
+        for hosts, words in (
+            ("a", ["--hosts=a"]),
+            (["a", "b=2"], ["--hosts=a", "--hosts=b=2"]),
+            ({"a": 2, "b": 1}, ["--hosts=a=2", "--hosts=b=1"]),
+        ):
+            self.assertEqual(command_options({"hosts": hosts}), words)
+        for options, error, message in (
+            ({"env": "A=b"}, TypeError, "env must be a dict of environment variables, not 'A=b'"),
+            ({"env": {"a b": "c"}}, ValueError, "'a b' cannot be the name of an"),
+            ({"env": {"A": None}}, TypeError, "env: A must be a str, a number or a path, not None"),
+            ({"env": {"A": "\0"}}, ValueError, "env: A contains a null character"),
+            ({"hosts": 3}, TypeError, "hosts must be a host, a list of hosts, or a dict"),
+            ({"hosts": []}, TypeError, "hosts must name at least one host"),
+            ({"hosts": {"a": "2"}}, TypeError, "must be a whole number, not '2'"),
+            ({"quue": "a"}, TypeError, "no option 'quue'; did you mean 'queue'"),
+            ({"clientip": "a"}, TypeError, "did you mean 'client_ip'"),
+            ({"zzz": 1}, TypeError, "there are: n, kind, cluster_id, "),
+        ):
+            problem = self.assertRaises(error, command_options, options)
+            self.assertIn(message, str(problem))
 
     def test_a_local_controller_listens_for_this_host(self) -> None:
         self.assertEqual(self.config("-n", "2").controller.client_ip, "127.0.0.1")
