@@ -32,12 +32,16 @@ NEW_FURL = "pb://" + "a" * 32 + "@tcp:10.0.0.1:1234/" + "c" * 32
 class Reports:
     """Collects what a launcher reports.
 
-    :ivar ended: reason, last lines and whether it was asked for, by unit key.
+    :ivar ended: reason, last lines, whether it was asked for, and whether the system did it, by unit key.
+    :ivar queued: why units wait; None if they have left the queue.
+    :ivar came_back: why units were ended that are started again.
     """
 
     def __init__(self) -> None:
         self.said: list[str] = []
         self.ended: dict[str, tuple[str, list[str], bool, bool]] = {}
+        self.queued: dict[str, str | None] = {}
+        self.came_back: dict[str, str] = {}
         self.commands: dict[str, Sequence[Sequence[str]]] = {}
 
     def say(self, text: str) -> None:
@@ -48,6 +52,12 @@ class Reports:
     ) -> None:
         assert key not in self.ended
         self.ended[key] = (reason, list(lines), asked, by_system)
+
+    def unit_queued(self, key: str, reason: str | None) -> None:
+        self.queued[key] = reason
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        self.came_back[key] = reason
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
         self.commands[key] = commands

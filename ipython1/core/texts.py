@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import Final
@@ -85,3 +86,15 @@ def compress_ids(ids: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def expand_ids(text: str) -> list[int]:
+    """Return the ids of a text such as ``0-2,5``, in its order; ``1-7:2`` counts in steps.  Other words are ignored."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if match is not None:
+            first, last, step = (int(each) if each else None for each in match.groups())
+            assert first is not None
+            found += range(first, (last or first) + 1, step or 1)
+    return found

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ipython1.checks import is_int
+from ipython1.checks import is_int, is_number
 from ipython1.kernel.clusters.launch import command_options
 
 
@@ -19,6 +19,15 @@ def check_number(value: Any, what: str, least: int = 1) -> int:
     if not is_int(value) or value < least:
         raise ValueError(f"{what} must be at least {least}, not {value!r}")
     return value
+
+
+def check_timeout(value: Any) -> None:
+    """Check a number of seconds, or None for no limit.
+
+    :raises ValueError: when it is something else, or below zero.
+    """
+    if value is not None and not (is_number(value) and value >= 0):
+        raise ValueError(f"timeout must be a number of seconds or None, not {value!r}")
 
 
 def addition(n: int | None, kind: str | None, options: Mapping[str, Any]) -> dict[str, Any]:

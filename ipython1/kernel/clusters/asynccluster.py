@@ -26,10 +26,18 @@ from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
 from ipython1.kernel.clients.asyncclient import get_multiengine_client
 from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable, use_running_loop
-from ipython1.kernel.clusters.arguments import addition, check_number, engine_id, id_list
+from ipython1.kernel.clusters.arguments import (
+    addition,
+    check_number,
+    check_timeout,
+    engine_id,
+    id_list,
+)
 from ipython1.kernel.clusters.cluster import BaseCluster, connect_to
 from ipython1.kernel.clusters.launch import OwnedProcess
+from ipython1.kernel.clusters.outcomes import check_started, deadline
 from ipython1.kernel.clusters.ownthread import in_own_thread
+from ipython1.kernel.clusters.startview import show_line
 from ipython1.kernel.clusters.status import ClusterStatus
 from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer
 from ipython1.kernel.launchers.clusterconfig import title_of
@@ -38,6 +46,7 @@ from ipython1.kernel.launchers.clusterconfig import title_of
 class ControlProtocol(Protocol):
     """The asking side of the control connection.
 
+    :ivar on_event: takes the events of a cluster that is watched.
     :ivar closed: fires when the cluster is gone.
     """
 
@@ -46,6 +55,7 @@ class ControlProtocol(Protocol):
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Deferred[Any]] = {}
         self._gone = False
+        self.on_event: Callable[[dict[str, Any]], object] = lambda event: None
         self.closed: Deferred[None] = Deferred()
 
     def call(self, do: str, **arguments: Any) -> Deferred[Any]:
@@ -67,6 +77,9 @@ class ControlProtocol(Protocol):
             self.close()
 
     def _take(self, content: dict[str, Any]) -> None:
+        if "event" in content:
+            self.on_event(content)
+            return
         answer = self._waiting.pop(content.get("id", 0), None)
         if answer is None:
             return
@@ -101,17 +114,21 @@ class AsyncCluster(BaseCluster):
 
     # -- life
 
-    def start(self) -> AwaitableDeferred:
-        """Start it.
+    def start(self, timeout: float | None = None) -> AwaitableDeferred:
+        """Start it.  What a batch system says of its queue is shown on standard error meanwhile.
 
+        :param timeout: seconds for everything, the time in the queue included; None for no limit.
         :returns: a Deferred that fires with the cluster itself when every engine is usable or has failed, or after
-            ``start_timeout`` (60 s by default); it fails with :class:`~ipython1.kernel.error.ClusterError` if there is
-            no controller, or if no engine comes up.
+            ``start_timeout`` (60 s by default, from the first usable engine on if engines wait in a queue); it fails
+            with :class:`~ipython1.kernel.error.ClusterError` if there is no controller, or if no engine comes up, and
+            with :class:`~ipython1.kernel.error.ResultNotCompleted` if none is usable after ``timeout`` seconds.  The
+            cluster is stopped then, and its jobs are cancelled.
         """
+        check_timeout(timeout)
         use_running_loop()
-        return awaitable(self._start())
+        return awaitable(self._start(timeout))
 
-    async def _start(self) -> AsyncCluster:
+    async def _start(self, timeout: float | None) -> AsyncCluster:
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         from twisted.internet import reactor
@@ -119,8 +136,11 @@ class AsyncCluster(BaseCluster):
         owned = self._owned = self._start_process()
         self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
-            outcome = await self._control.call("started")
-            self._check_started(outcome)
+            self._control.on_event = show_line
+            await self._control.call("watch")
+            outcome = await self._control.call("started", until=deadline(timeout))
+            check_started(outcome, timeout)
+            await self._control.call("watch", on=False)
             if self.detach:
                 await self._control.call("detach")
                 owned.detach()
@@ -266,7 +286,7 @@ class AsyncCluster(BaseCluster):
         """
 
         def check(outcome: dict[str, Any]) -> list[int]:
-            self._check_started(outcome)
+            check_started(outcome)
             return list(outcome["ids"])
 
         return self._call("add", check, **addition(n, kind, options))

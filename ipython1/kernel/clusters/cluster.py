@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import os
 import socket
-import warnings
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
@@ -22,7 +21,13 @@ from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
-from ipython1.kernel.clusters.arguments import addition, check_number, engine_id, id_list
+from ipython1.kernel.clusters.arguments import (
+    addition,
+    check_number,
+    check_timeout,
+    engine_id,
+    id_list,
+)
 from ipython1.kernel.clusters.clusterforms import ClusterForms
 from ipython1.kernel.clusters.clusterwidget import LiveCard
 from ipython1.kernel.clusters.force import end_by_force
@@ -33,8 +38,8 @@ from ipython1.kernel.clusters.launch import (
     remove_files,
 )
 from ipython1.kernel.clusters.monitorprocess import HasMonitor, Monitor
+from ipython1.kernel.clusters.outcomes import check_started, deadline
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
-from ipython1.kernel.clusters.progress import UnitFailure, failure_lines
 from ipython1.kernel.clusters.restoring import Restored, check_restored, write_restored
 from ipython1.kernel.clusters.startview import start_shown
 from ipython1.kernel.clusters.status import ClusterStatus, read_state, wait_until_gone
@@ -120,18 +125,6 @@ class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
             write_restored(self.files, self._restore)
         return OwnedProcess(self._arguments)
 
-    def _check_started(self, outcome: dict[str, Any]) -> None:
-        """Raise or warn about engines that did not come up."""
-        failures = outcome["failures"]
-        shown = "\n".join(failure_lines(list(map(UnitFailure.from_json, failures))))
-        usable, wanted = len(outcome["ids"]), outcome["wanted"]
-        if not usable and wanted:
-            raise ClusterError(f"no engine could be started\n{shown}".rstrip())
-        if usable < wanted:
-            warnings.warn(
-                f"{usable} of {wanted} engines are usable\n{shown}".rstrip(), stacklevel=4
-            )
-
     def _wait_until_gone(self, owned: OwnedProcess | None, connected: bool) -> None:
         """Block until nothing is left of the cluster, and remove the files of one whose id was made up for it.
 
@@ -196,15 +189,21 @@ class Cluster(LiveCard, BaseCluster):
 
     # -- life
 
-    def start(self) -> Cluster:
+    def start(self, timeout: float | None = None) -> Cluster:
         """Start it; returns when every engine is usable or has failed, or after ``start_timeout`` (60 s by default).
 
-        It warns if some of the engines are not usable then.
+        Where engines wait in the queue of a batch system, ``start_timeout`` begins with the first one that is usable.
+        What the queue says is shown meanwhile.  It warns if some of the engines are not usable in the end; those that
+        still wait in the queue join later.
 
+        :param timeout: seconds for everything, the time in the queue included; None for no limit.
         :returns: the cluster itself.
         :raises ClusterError: if it is already started, if there is no controller, or if no engine comes up; with what
             they said last.
+        :raises ResultNotCompleted: if no engine is usable after ``timeout`` seconds.  The cluster is stopped then, and
+            its jobs are cancelled.
         """
+        check_timeout(timeout)
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         owned = self._owned = self._start_process()
@@ -212,8 +211,9 @@ class Cluster(LiveCard, BaseCluster):
         _running.add(self)
         try:
             with start_shown(self._control):
-                outcome = self._control.call("started", None)
-            self._check_started(outcome)
+                limit = None if timeout is None else timeout + ANSWER_MARGIN
+                outcome = self._control.call("started", limit, until=deadline(timeout))
+            check_started(outcome, timeout)
             if self.detach:
                 self._control.call("detach")
                 owned.detach()
@@ -358,7 +358,7 @@ class Cluster(LiveCard, BaseCluster):
             hosts and the controller listens for this one only.
         """
         outcome = self._call("add", None, **addition(n, kind, options))
-        self._check_started(outcome)
+        check_started(outcome)
         return list(outcome["ids"])
 
     def remove_engines(self, ids: int | Iterable[int]) -> None:
@@ -407,7 +407,7 @@ class Cluster(LiveCard, BaseCluster):
         if n is not None:
             check_number(n, "n", 0)
         limit = None if timeout is None else timeout + ANSWER_MARGIN
-        return list(self._call("wait", limit, count=n, seconds=timeout))
+        return list(self._call("wait", limit, count=n, until=deadline(timeout)))
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> None:
         """Send a signal to the processes of engines.

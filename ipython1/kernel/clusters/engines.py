@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ipython1.core.texts import compress_ids
@@ -29,6 +29,7 @@ from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID
 from ipython1.kernel.clusters.status import EngineInfo, engine_info
 from ipython1.kernel.launchers.interfaces import Unit
+from ipython1.kernel.launchers.queuetexts import reasons_text
 
 MOST_AT_ONCE: Final = 100_000
 """Engines that can be started at once."""
@@ -39,11 +40,14 @@ class Removal:
     """How engines are to be removed.
 
     :ivar units: what is to end.
-    :ivar foreign: ids of engines that this cluster did not start: the controller is to end them.
+    :ivar foreign: ids of engines that the controller is to end: this cluster did not start them, or together with
+        others that stay.
+    :ivar rest: what stays of the units of those.
     """
 
     units: tuple[Unit, ...]
     foreign: tuple[int, ...]
+    rest: tuple[Unit, ...] = ()
 
 
 class Engines:
@@ -63,6 +67,7 @@ class Engines:
         self._job_ids: dict[str, frozenset[int]] = {}
         self._ends: dict[int, EngineInfo] = {}
         self._removing: set[str] = set()
+        self._queued: dict[str, str | None] = {}
 
     # -- coming and going
 
@@ -129,6 +134,15 @@ class Engines:
         self._job_ids.pop(key, None)
         self.units.pop(key, None)
         self._removing.discard(key)
+        self._queued.pop(key, None)
+
+    def set_queued(self, key: str, reason: str | None) -> None:
+        """A unit waits in a batch system's queue.
+
+        :param reason: why; None if it has left the queue.
+        """
+        if key in self.units:
+            self._queued[key] = reason
 
     def remember_end(self, unit: Unit, reason: str, lines: Sequence[str]) -> None:
         """Why the engines of a unit have ended that is no process of this cluster."""
@@ -160,10 +174,36 @@ class Engines:
             chosen = [each for each in chosen if each not in self._job_ids[key]]
             found.append(self.units[key])
         units = {each: self.unit_of(each) for each in chosen}
-        found += [unit for unit in units.values() if unit is not None]
+        rest = [
+            replace(unit, ids=left, count=len(left))
+            for unit in self.units.values()
+            if (left := tuple(each for each in unit.ids if each not in units)) not in ((), unit.ids)
+        ]
+        self._check_apart(rest, units)
+        shared = {unit.key for unit in rest}
+        whole = {unit.key: unit for unit in units.values() if unit and unit.key not in shared}
+        found += whole.values()
         self._removing.update(unit.key for unit in found)
-        foreign = [each for each, unit in units.items() if unit is None and each in self.ids]
-        return Removal(tuple(found), tuple(foreign))
+        foreign = [
+            each
+            for each, unit in units.items()
+            if (unit is None or unit.key in shared) and each in self.ids
+        ]
+        return Removal(tuple(found), tuple(foreign), tuple(rest))
+
+    def _check_apart(self, rest: Iterable[Unit], chosen: Iterable[int]) -> None:
+        for unit in rest:
+            early = set(self.units[unit.key].ids) & set(chosen) - set(self.ids)
+            if early:
+                raise ClusterError(
+                    f"the engines of {unit.key} start together: {compress_ids(early)} can be removed without "
+                    f"{compress_ids(unit.ids)} only when usable"
+                )
+
+    def shrink(self, rest: Unit) -> None:
+        """Some engines of a unit are gone, and the rest stays."""
+        if rest.key in self.units:
+            self.units[rest.key] = rest
 
     def removal_failed(self, removal: Removal) -> None:
         """What is left of the units that were to be removed stays."""
@@ -247,6 +287,27 @@ class Engines:
     def _ids_of_units(self) -> set[int]:
         return {each for unit in self.units.values() for each in unit.ids}
 
+    def whole_units(self, ids: Sequence[int]) -> list[Unit]:
+        """The units of these engines, for what can be done to all engines of a unit only.
+
+        :raises InvalidEngineID: when there is no such engine.
+        :raises ClusterError: when one was not started by this cluster, or shares its process with others.
+        """
+        found: dict[str, Unit] = {}
+        for each in ids:
+            unit = self.unit_of(self.checked_id(each))
+            if unit is None:
+                raise ClusterError(
+                    f"engine {each} was not started as a separate process and cannot be signalled individually"
+                )
+            others = set(unit.ids) - set(ids)
+            if others:
+                raise ClusterError(
+                    f"engine {each} shares a job with {compress_ids(others)}: they are signalled together or not at all"
+                )
+            found[unit.key] = unit
+        return list(found.values())
+
     def unit_of(self, engine_id: int) -> Unit | None:
         """The unit that was started for an engine."""
         return next((unit for unit in self.units.values() if engine_id in unit.ids), None)
@@ -255,6 +316,22 @@ class Engines:
         """The unit of an engine that has its id from the controller."""
         found = (key for key, engines in self._job_ids.items() if engine_id in engines)
         return next((self.units[key] for key in found), None)
+
+    def _elsewhere_info(self, unit: Unit, engine_id: int) -> EngineInfo:
+        """What is known of an engine that a batch system has and the controller has not."""
+        reason = self._queued.get(unit.key, "")
+        if reason is None:
+            return EngineInfo(id=engine_id, state="starting")
+        return EngineInfo(id=engine_id, state="queued", reason=reason)
+
+    @property
+    def queue_text(self) -> str:
+        """How many engines wait in a queue and why, as ``3 (Resources), 1``; empty if none does."""
+        return reasons_text(
+            (reason, self.units[key].count)
+            for key, reason in self._queued.items()
+            if reason is not None
+        )
 
     def infos(self, now: float) -> list[EngineInfo]:
         """What is known of each engine, by id, at a time of the supervisor's clock."""
@@ -266,7 +343,7 @@ class Engines:
                 if status is not None:
                     found[engine_id] = engine_info(engine_id, status, now)
                 elif engine_id not in self.ids:
-                    found[engine_id] = EngineInfo(id=engine_id, state="queued")
+                    found[engine_id] = self._elsewhere_info(unit, engine_id)
         for engine_id in self.ids:
             found.setdefault(engine_id, EngineInfo(id=engine_id, state="running"))
         return [found[engine_id] for engine_id in sorted(found)]

@@ -37,6 +37,14 @@ _WORD_OPTIONS = {
     "account": "--account",
     "time": "--time",
     "batch_python": "--batch-python",
+    "engines_per_job": "--engines-per-job",
+    "notice": "--notice",
+    "image": "--image",
+    "namespace": "--namespace",
+    "context": "--context",
+    "cpu": "--cpu",
+    "memory": "--memory",
+    "pod_template": "--pod-template",
     "cwd": "--cwd",
     "python": "--python",
     "restart": "--restart-engines",
@@ -60,12 +68,16 @@ _LIST_OPTIONS = {
     "setup": "--setup",
     "engine_arguments": "--engine-argument",
 }
-_PATHS = ("cluster_file", "batch_file", "log_file", "batch_python", "cwd", "python")
+_PATHS = (
+    *("cluster_file", "batch_file", "pod_template", "log_file", "batch_python", "cwd", "python"),
+)
 
 _ALSO_ALONE = ("restart", "restart_engines")
 """Those that stand alone on the command line if they are just True."""
 
-_FLAGS = {"reuse_furls": "--reuse-furls"}
+_FLAGS = {"reuse_furls": "--reuse-furls", "resubmit": "--resubmit"}
+_OPPOSITES = {"resubmit": "--no-resubmit"}
+"""What a flag is on the command line that is False; others are left out."""
 
 OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS, "env", "hosts")
 
@@ -102,6 +114,8 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
             found += [f"{_LIST_OPTIONS[name]}={item}" for item in items]
         elif check_bool(name, value):
             found.append(_FLAGS[name])
+        elif name in _OPPOSITES:
+            found.append(_OPPOSITES[name])
     return found
 
 

@@ -19,7 +19,9 @@ not s.     the controller has ended, and was told to       same       :class:`Gi
 not s.     the controller has ended for good               same       :class:`GiveUp` with status 1
 not s.     an engine waits to be started again             same       :class:`Say`
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
-                                                                      reports it
+                                                                      reports it; :class:`TellEnded` if it was ended
+                                                                      from outside
+not s.     a job was ended from outside, and comes back    same       :class:`TellEnded`
 any        ``unit_removed``                                same       (no start waits for it any more)
 not s.     ``controller_lost``                             same       :class:`Reconnect`; nothing is usable meanwhile
 not s.     ``nanny_lost``                                  same       :class:`GiveUp` with status 1
@@ -81,6 +83,14 @@ class MarkUsable(Instruction):
 @dataclass(frozen=True, slots=True)
 class Reconnect(Instruction):
     """Connect to the controller again, a moment later."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellEnded(Instruction):
+    """The controller does not know yet that these engines are dead, and that their tasks are not to blame."""
+
+    ids: tuple[int, ...]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +244,10 @@ class ClusterMachine:
         return [GiveUp("the process that supervises this host's processes was killed", 1)]
 
     def job_ended(
-        self, key: str, reason: str, lines: Sequence[str], asked: bool
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
     ) -> list[Instruction]:
         """A unit that is no process of this cluster came to its end."""
+        told = self._blameless(key, reason) if by_system else []
         said: list[Instruction] = []
         unit = self.engines.units.get(key)
         if not asked and self.phase is not Phase.STOPPING:
@@ -245,7 +256,20 @@ class ClusterMachine:
         self.unit_removed(key)
         if unit is not None and not asked:
             self.engines.remember_end(unit, reason, lines)
-        return said
+        return [*told, *said]
+
+    def job_comes_back(self, key: str, reason: str) -> list[Instruction]:
+        """A unit that is no process of this cluster was ended from outside, and is started again."""
+        told = self._blameless(key, reason)
+        self.engines.set_queued(key, "")
+        return told
+
+    def _blameless(self, key: str, reason: str) -> list[Instruction]:
+        unit = self.engines.units.get(key)
+        dead = tuple(sorted(set(unit.ids) & set(self.engines.ids))) if unit is not None else ()
+        if not dead or self.phase is Phase.STOPPING:
+            return []
+        return [TellEnded(dead, reason)]
 
     def unit_removed(self, key: str) -> None:
         """A unit has ended because it was to end."""

@@ -147,7 +147,7 @@ class ClusterProcess:
             say=self._say,
             on_change=self._on_change,
         )
-        self._orders = Orders(self.service, engines_like)
+        self._orders = Orders(self.service, engines_like, reactor)
         self.server = ControlServer(self._orders.all())
         self._socket_path = files.security_file("ipcluster.sock")
         self._writing: Any = None
@@ -282,7 +282,8 @@ class ClusterProcess:
         progress = self.service.progress
         if progress is not None and progress.wanted:
             usable = len(progress.usable)
-            self.server.tell({"event": "progress", **progress.to_json()})
+            queue = self.service.queue_text
+            self.server.tell({"event": "progress", **progress.to_json(), "queue": queue})
             if usable != self._shown and self._owner < 0:
                 self._shown = usable
                 self.screen.passing(f"starting engines: {usable} of {progress.wanted}")

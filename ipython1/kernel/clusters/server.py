@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.python.failure import Failure
 
 from ipython1.daemon import osprocess
@@ -29,10 +31,12 @@ class Orders:
     """What can be asked of a cluster; each public coroutine is an order.
 
     :param engines_like: see :data:`EnginesLike`.
+    :param reactor: for time limits.
     """
 
-    def __init__(self, service: ClusterService, engines_like: EnginesLike) -> None:
+    def __init__(self, service: ClusterService, engines_like: EnginesLike, reactor: Any) -> None:
         self._service = service
+        self._reactor = reactor
         self._engines_like = engines_like
         self._outcome: Any = None
         self._waiters: list[Deferred[Any]] = []
@@ -52,15 +56,24 @@ class Orders:
         """Everything that is known."""
         return self._service.status().to_json()
 
-    async def started(self) -> Any:
-        """Wait for the end of the start; gives the usable ids and what failed."""
+    async def started(self, until: float | None = None) -> Any:
+        """Wait for the end of the start, at most until a time; gives the usable ids, what failed, and what is queued.
+
+        :param until: in seconds since 1970.
+        """
         waiter: Deferred[Any] = Deferred()
         if self._outcome is None:
             self._waiters.append(waiter)
+            if until is not None:
+                waiter.addTimeout(max(0.0, float(until) - time.time()), self._reactor)
         else:
             waiter.callback(self._outcome)
-        progress: StartProgress = await waiter
-        return progress.to_json()
+        try:
+            progress: StartProgress = await waiter
+        except DeferredTimeout:
+            self._waiters.remove(waiter)
+            progress = self._service.progress or StartProgress()
+        return {**progress.to_json(), "queue": self._service.queue_text}
 
     async def stop(self, grace: float | None = None) -> Any:
         """End the cluster; answered when it has begun, the connection closes when it is done."""

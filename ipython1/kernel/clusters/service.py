@@ -39,6 +39,7 @@ from ipython1.kernel.clusters.machine import (
     Reconnect,
     Say,
     SaySilent,
+    TellEnded,
 )
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.reachable import check_reachable, start_again
@@ -139,6 +140,11 @@ class ClusterService:
         return progress
 
     @property
+    def queue_text(self) -> str:
+        """How many engines wait in a queue and why; empty if none does."""
+        return self._machine.engines.queue_text
+
+    @property
     def progress(self) -> StartProgress | None:
         """How far the start, or the newest addition of engines, is."""
         return self._machine.progresses[-1] if self._machine.progresses else None
@@ -229,6 +235,9 @@ class ClusterService:
         except BaseException:
             self._machine.engines.removal_failed(removal)
             raise
+        for unit in removal.rest:
+            self._machine.engines.shrink(unit)
+            self._launchers.of(unit).shrink(unit)
         for engine_id in chosen:
             self._machine.engines.forget_end(engine_id)
         if removal.foreign and self._client is not None:
@@ -256,17 +265,8 @@ class ClusterService:
 
     def signal(self, ids: Sequence[int] | None, number: int) -> None:
         """Send a signal to engines (all of them for None)."""
-        if ids is None:
-            units = list(self._machine.engines.units.values())
-        else:
-            units = []
-            for each in ids:
-                unit = self._machine.engines.unit_of(self._machine.engines.checked_id(each))
-                if unit is None:
-                    raise ClusterError(
-                        f"engine {each} was not started as a separate process and cannot be signalled individually"
-                    )
-                units.append(unit)
+        engines = self._machine.engines
+        units = list(engines.units.values()) if ids is None else engines.whole_units(ids)
         for unit in units:
             self._launchers.of(unit).signal(unit, number)
 
@@ -401,6 +401,8 @@ class ClusterService:
                     self._supervisor.mark_usable(instruction.key)
                 case Reconnect():
                     self._reactor.callLater(RECONNECT_DELAY, self._reconnect)
+                case TellEnded():
+                    self._tell_ended(instruction.ids, instruction.reason)
                 case GiveUp():
                     self._give_up(instruction.text, instruction.status)
         self._changed()
@@ -411,6 +413,14 @@ class ClusterService:
             self.finished.callback(status)
         self._waiting.end(text)
         self.stop()
+
+    def _tell_ended(self, ids: tuple[int, ...], reason: str) -> None:
+        # Looked up by name until every controller's view has it.
+        tell = getattr(self._client, "told_ended", None)
+        if tell is not None:
+            tell(list(ids), reason).addErrback(
+                lambda failure: self.log.failure("the controller cannot be told", failure)
+            )
 
     def _on_report(self, status: ProcessStatus) -> None:
         silent = "" if status.silent_since is None else ", but gives no sign of life"
@@ -452,9 +462,20 @@ class ClusterService:
         """Show a line to the user."""
         self._say(text)
 
-    def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
         """A job that is no process of ours came to its end."""
-        self._follow(self._machine.job_ended(key, reason, lines, asked))
+        self._follow(self._machine.job_ended(key, reason, lines, asked, by_system))
+
+    def unit_queued(self, key: str, reason: str | None) -> None:
+        """A job waits in a queue, or has left it."""
+        self._machine.engines.set_queued(key, reason)
+        self._changed()
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        """A job was ended from outside, and is started again."""
+        self._follow(self._machine.job_comes_back(key, reason))
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
         """Have commands run at the end, also when this process is killed."""

@@ -148,6 +148,24 @@ CLUSTER = Section(
                     example=("module load python",),
                 ),
                 Option(
+                    "engines_per_job",
+                    kinds.integer(1, 10_000),
+                    1,
+                    "How many engines each member of the job array starts.",
+                ),
+                Option(
+                    "notice",
+                    _SECONDS,
+                    60.0,
+                    "How many seconds before their time limit engines finish their work and leave; 0 means never.",
+                ),
+                Option(
+                    "resubmit",
+                    kinds.BOOLEAN,
+                    True,
+                    "Whether to submit engines again that the batch system has ended.",
+                ),
+                Option(
                     "python",
                     kinds.TEXT,
                     "",

@@ -18,18 +18,25 @@ from ipython1.kernel.basics.error import ClusterError
 
 GROUP = "ipython1.launchers"
 
+BATCH = {
+    "slurm": "ipython1.kernel.launchers.batch:SlurmEngines",
+    "sge": "ipython1.kernel.launchers.batch:SgeEngines",
+    "pbs": "ipython1.kernel.launchers.batch:PbsEngines",
+    "lsf": "ipython1.kernel.launchers.batch:LsfEngines",
+}
+"""The batch systems of this package."""
+
 # Checked first, because reading all entry points of an environment takes longer than starting an engine.
 BUILT_IN = {
     "local": "ipython1.kernel.launchers.local:LocalEngines",
     "mpiexec": "ipython1.kernel.launchers.mpi:MpiEngines",
     "mpirun": "ipython1.kernel.launchers.mpi:MpiEngines",
     "ssh": "ipython1.kernel.launchers.ssh:SshEngines",
-    "slurm": "ipython1.kernel.launchers.batch:SlurmEngines",
-    "sge": "ipython1.kernel.launchers.batch:SgeEngines",
-    "pbs": "ipython1.kernel.launchers.batch:PbsEngines",
-    "lsf": "ipython1.kernel.launchers.batch:LsfEngines",
+    **BATCH,
     "kubernetes": "ipython1.kernel.launchers.kube.engines:KubernetesEngines",
 }
+
+BATCH_KINDS = tuple(BATCH)
 
 
 def launcher_kinds() -> list[str]:

@@ -1,41 +1,36 @@
-"""Engines started by a batch system: one job array with one engine per member."""
+"""Engines started by a batch system: job arrays whose members start one engine each, or several."""
 
 from __future__ import annotations
 
-import locale
-import os
-import re
 import secrets
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.utils import getProcessOutputAndValue
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from ipython1.core.texts import compress_ids
 from ipython1.daemon.children import tail
-from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError
-from ipython1.kernel.launchers.batchsystems import (
-    DEFAULT_SCRIPT,
-    PLACEHOLDERS,
-    BatchSystem,
-    Command,
-    Lsf,
-    Pbs,
-    Sge,
-    Slurm,
-    TaskState,
-    render_script,
-    surroundings,
+from ipython1.kernel.launchers.batchcommands import NoAnswer, one_line, run_command
+from ipython1.kernel.launchers.batchjobs import (
+    MOST_QUICK,
+    Change,
+    Ended,
+    JobArray,
+    Patience,
+    PutBack,
+    Queued,
+    Started,
 )
+from ipython1.kernel.launchers.batchsystem import BatchSystem, Command, End
+from ipython1.kernel.launchers.batchsystems import Lsf, Pbs, Sge, Slurm
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
-from ipython1.kernel.launchers.programs import ENGINE_MODULE
-from ipython1.regularfiles import read_regular_text
+from ipython1.kernel.launchers.jobscripts import job_script, read_template
+from ipython1.kernel.launchers.queuetexts import reasons_text
 
 FIRST_POLL = 0.5
 LAST_POLL = 10.0
@@ -46,25 +41,15 @@ LIST_DELAY = 2.0
 """Seconds that a batch system may take to list an accepted job."""
 
 SAY_WAITING_AFTER = 3.0
-COMMAND_LIMIT = 60.0
 
+SAY_TROUBLE_AFTER = 20.0
+"""Seconds for which the queue cannot be queried before the user is told."""
 
-@dataclass(slots=True)
-class _Job:
-    """A submitted job array.
+OUTPUT_LINES = 200
+"""Lines of a member's output that are searched for the reason of its end."""
 
-    :ivar first_id: the engine id of the member with the lowest index.
-    :ivar living: the indices of members that have not ended, by unit key.
-    :ivar seen: whether the batch system has already listed it.
-    """
-
-    job: str
-    job_id: str
-    stem: str
-    first_id: int
-    living: dict[str, int] = field(default_factory=dict)
-    removed: set[str] = field(default_factory=set)
-    seen: bool = False
+SHOWN_LINES = 20
+"""Lines of it that are shown."""
 
 
 @implementer(IEngineLauncher)
@@ -79,13 +64,18 @@ class BatchEngines:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.kind = self.system.name
-        self._jobs: list[_Job] = []
+        self._arrays: list[JobArray] = []
+        self._patience = Patience()
+        self._submitting = DeferredLock()
+        self._most: int | None = None
         self._call: Any = None
         self._pause = FIRST_POLL
         self._asking = False
         self._closed = False
         self._waiting_said = ""
         self._begun = 0.0
+        self._trouble: float | None = None
+        self._trouble_said = False
 
     def check(self) -> None:
         """Check that the batch system's programs and the user's job script exist."""
@@ -94,98 +84,117 @@ class BatchEngines:
                 raise ClusterError(
                     f"program {program!r} not found; start {self.kind} engines on a host that can submit jobs"
                 )
-        self._template()
+        read_template(self.context.config)
 
     def default_count(self) -> int:
         """Return the configured number, by default the number of cores of this host."""
         return self.context.config.count
 
     async def prepare(self) -> None:
-        """Do nothing."""
+        """Ask how long a job array can be."""
+        self._most = 0
+        query = self.system.limit_query()
+        if query is None or shutil.which(query[0]) is None:
+            return
+        try:
+            status, text = await self._run(query)
+        except ClusterError as problem:
+            self.log.warn("{problem}", problem=problem)
+            return
+        if status == 0:
+            self._most = self.system.array_limit(text)
 
     # -- submission
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Submit one job array for all engines."""
-        count = len(ids)
-        # Members need consecutive ids, so if there are gaps, use ids above all existing ones.
-        first_id = ids[0] if list(ids) == list(range(ids[0], ids[0] + count)) else ids[-1] + 1
+        """Submit job arrays for all engines: one, if it may be as long as that."""
+        if self._most is None:
+            await self.prepare()
+        each = self.context.config.batch.engines_per_job
+        groups = [tuple(ids[at : at + each]) for at in range(0, len(ids), each)]
+        units = [Unit(self._key_of(group), len(group), group) for group in groups]
+        await self._submit(units)
+        return units
+
+    def _key_of(self, ids: Sequence[int]) -> str:
+        return f"{self.kind} engine{'' if len(ids) == 1 else 's'} {compress_ids(ids)}"
+
+    async def _submit(self, units: Sequence[Unit]) -> None:
+        """Submit job arrays that start these engines, one member for each unit.
+
+        :raises ClusterError: if the batch system accepts none of them, or not all; then those are cancelled.
+        """
+        accepted: list[JobArray] = []
+        left = list(units)
+        most = self._most or len(units)
+        await self._submitting.acquire()
+        try:
+            while left:
+                accepted.append(await self._submit_array(left[:most]))
+                left = left[most:]
+        except BaseException:
+            for array in accepted:
+                await self._cancel(array)
+            raise
+        finally:
+            self._submitting.release()
+        self._arrays += accepted
+        self.context.observer.jobs_changed()
+        self._poll_soon()
+
+    async def _submit_array(self, units: Sequence[Unit]) -> JobArray:
+        if self._closed:
+            raise ClusterError("the cluster is being stopped")
         name = job_name(self.context.files.cluster_id)
         stem = self.context.files.log_file(f"ipengine-{self.kind}").name
         if "^" in self.system.output_pattern("", stem):
             stem = f"{stem}-{name[-6:]}"
         output = self.system.output_pattern(str(self.context.files.dirs.log), stem)
-        script = self._script(name, count, output, first_id)
-        command = self.system.submit(name, count, output, self.context.config.batch)
+        script = job_script(self.system, self.context.config, name, units, output)
+        command = self.system.submit(name, len(units), output, self.context.config.batch)
         self.log.info("{command}", command=shlex.join(command))
         for line in script.splitlines():
             self.log.info("  {line}", line=line)
         # Cancel by name until the id is known, as this process may be killed before then.
         self.context.observer.set_end_commands(name, [self.system.cancel_name(name)])
-        status, text = await self._run(command, script.encode(errors="surrogateescape"))
-        if status != 0:
-            self.context.observer.set_end_commands(name, [])
-            raise ClusterError(f"{command[0]} rejected the job: {_one_line(text)}")
-        job = _Job(name, self.system.job_id(text), stem, first_id)
-        units = []
-        for offset in range(count):
-            key = f"{self.kind} job {job.job_id}, engine {first_id + offset}"
-            job.living[key] = self.system.first + offset
-            units.append(Unit(key, 1, (first_id + offset,)))
-        self._jobs.append(job)
-        self.context.observer.set_end_commands(name, [self.system.cancel(job.job_id)])
-        self.context.observer.jobs_changed()
-        self._poll_soon()
-        return units
-
-    def _template(self) -> str:
-        path = self.context.config.batch.template
-        if not path:
-            return DEFAULT_SCRIPT
         try:
-            text = read_regular_text(path, locale.getencoding())
-        except OSError as problem:
-            raise ClusterError(f"cannot read the job script {path}: {problem.strerror}") from None
-        render_script(text, dict.fromkeys(PLACEHOLDERS, ""), path)
-        if surroundings(self.context.config) and "{setup}" not in text:
-            raise ClusterError(
-                f"the job script {path} has no place for the environment and the working directory of the engines; "
-                "add a line with {setup} before the one with {engine}"
-            )
-        return text
+            status, text = await self._run(command, script.encode(errors="surrogateescape"))
+        except NoAnswer:
+            await self._try(self.system.cancel_name(name))
+            raise
+        if status != 0:
+            if "timed out" in text.lower():  # it may have been accepted
+                await self._try(self.system.cancel_name(name))
+            self.context.observer.set_end_commands(name, [])
+            raise ClusterError(f"{command[0]} rejected the job: {one_line(text)}")
+        if self._closed:  # what the nanny was told to cancel was not there yet
+            await self._try(self.system.cancel_name(name))
+            raise ClusterError("the cluster is being stopped")
+        array = JobArray(self.system, name, self.system.job_id(text), stem, units)
+        self.context.observer.set_end_commands(name, [self.system.cancel(array.job_id)])
+        return array
 
-    def _script(self, name: str, count: int, output: str, first_id: int) -> str:
-        config = self.context.config
-        arguments = [*config.common_arguments(), *config.engine_options()]
-        python = config.batch.python or config.python
-        words = python_command(ENGINE_MODULE, ["ipengine", *arguments], python=python)
-        offset = first_id - self.system.first
-        index = self.system.index if offset == 0 else f"$(({self.system.index} + {offset}))"
-        values = {
-            "engine": f'{shlex.join(words)} --engine-id="{index}"',
-            "setup": "\n".join([*self.system.preamble, *config.batch.setup, *surroundings(config)]),
-            "n": str(count),
-            "job": name,
-            "output": output,
-            "queue": config.batch.queue,
-            "account": config.batch.account,
-            "time": config.batch.time,
-        }
-        return render_script(self._template(), values, config.batch.template or "of this package")
+    async def _cancel(self, array: JobArray) -> None:
+        await self._try(self.system.cancel(array.job_id))
+        self.context.observer.set_end_commands(array.name, [])
 
-    async def _run(self, command: Command, stdin: bytes | None = None) -> tuple[int, str]:
+    async def _try(self, command: Command) -> None:
+        """Run a command that may fail."""
+        try:
+            status, text = await self._run(command)
+        except ClusterError as problem:
+            self.log.warn("{problem}", problem=problem)
+            return
+        if status != 0:
+            self.log.warn("{command}: {text}", command=shlex.join(command), text=one_line(text))
+
+    async def _run(self, command: Command, stdin: bytes = b"") -> tuple[int, str]:
         """Run a command; return its exit status and all its output."""
-        program = shutil.which(command[0]) or command[0]
-        running: Deferred[Any] = getProcessOutputAndValue(
-            program,
-            command[1:],
-            env=dict(os.environ),
-            stdinBytes=stdin,
-            reactor=self.context.reactor,
-        )
-        running.addTimeout(COMMAND_LIMIT, self.context.reactor)
-        out, err, status = await running
-        return int(status), (out + err).decode(errors="replace")
+        return await run_command(self.context.reactor, command, stdin, say=self._say_slow)
+
+    def _say_slow(self, text: str) -> None:
+        if not self._closed and self._trouble is None:
+            self.context.observer.say(text)
 
     # -- following
 
@@ -205,7 +214,7 @@ class BatchEngines:
         def again(_: Any) -> None:
             self._asking = False
             self._pause = min(self._pause * POLL_FACTOR, LAST_POLL)
-            if not self._closed and any(job.living for job in self._jobs):
+            if not self._closed and self._arrays:
                 self._call = self.context.reactor.callLater(self._pause, self._poll)
 
         def failed(failure: Any) -> None:
@@ -214,77 +223,166 @@ class BatchEngines:
         Deferred.fromCoroutine(self._ask()).addErrback(failed).addBoth(again)
 
     async def _ask(self) -> None:
-        waiting: dict[str, int] = {}
-        for job in list(self._jobs):
-            if not job.living:
-                continue
-            status, text = await self._run(self.system.query(job.job_id))
+        again: list[Ended] = []
+        for array in list(self._arrays):
+            query = self.system.query(array.job_id)
+            try:
+                status, text = await self._run(query)
+            except ClusterError as problem:
+                status, text = 1, str(problem)
             if self._closed:
                 return
             if status != 0 and not self.system.gone(text):
-                self.log.warn(
-                    "{command}: {text}", command=self.system.query(job.job_id)[0], text=text
-                )
-                continue
-            states = self.system.states(job.job_id, text) if status == 0 else {}
-            if not states and not job.seen and self._age() < LIST_DELAY:
-                continue  # it may not be listed yet
-            job.seen = True
-            self._take_states(job, states, waiting)
-        self._say_waiting(waiting)
+                self._query_failed(query[0], text)
+                return
+            self._query_succeeded(query[0])
+            await self._take(array, text if status == 0 else "", again)
+            if self._closed:
+                return
+        self._say_waiting()
+        await self._submit_again(again)
 
-    def _age(self) -> float:
-        """Return the seconds since the latest submission."""
-        return float(self.context.reactor.seconds() - self._begun)
-
-    def _take_states(
-        self, job: _Job, states: dict[int, TaskState], waiting: dict[str, int]
-    ) -> None:
-        for key, index in list(job.living.items()):
-            state = states.get(index)
-            if state is None or state.error:
-                del job.living[key]
-                reason = "ended" if state is None else "is held by the batch system after an error"
-                self.context.observer.unit_ended(
-                    key, reason, self._output(job, index), asked=key in job.removed
-                )
-            elif state.waiting:
-                waiting[state.reason] = waiting.get(state.reason, 0) + 1
-        if not job.living:
-            self.context.observer.set_end_commands(job.job, [])
+    async def _take(self, array: JobArray, text: str, again: list[Ended]) -> None:
+        """Take what the batch system says of an array; add the engines that are to be submitted again to ``again``."""
+        states = self.system.states(array.job_id, text)
+        why_held = await self._why_held(array) if array.is_held(states) else ""
+        now = self.context.reactor.seconds()
+        changes = array.take(
+            states,
+            now,
+            lambda index: self._output(array, index, OUTPUT_LINES),
+            young=now - self._begun < LIST_DELAY,
+            why_held=why_held,
+        )
+        for change in changes:
+            if isinstance(change, Ended) and self._is_submitted_again(change):
+                self.context.observer.unit_comes_back(change.unit.key, change.reason)
+                again.append(change)
+            else:
+                await self._tell(array, change)
+        put_back = [change.unit for change in changes if isinstance(change, PutBack)]
+        if put_back:
+            self._say_of(put_back, f"ended by {self.kind}, which starts them again by itself")
+        if array.over and array in self._arrays:
+            self._arrays.remove(array)
+            self.context.observer.set_end_commands(array.name, [])
             self.context.observer.jobs_changed()
 
-    def _say_waiting(self, waiting: dict[str, int]) -> None:
-        if self._age() < SAY_WAITING_AFTER:
+    async def _why_held(self, array: JobArray) -> str:
+        command = self.system.explain(array.job_id)
+        if command is None:
+            return ""
+        try:
+            return (await self._run(command))[1]
+        except ClusterError:
+            return ""
+
+    async def _tell(self, array: JobArray, change: Change) -> None:
+        observer, key = self.context.observer, change.unit.key
+        match change:
+            case Queued():
+                observer.unit_queued(key, change.reason)
+            case Started():
+                observer.unit_queued(key, None)
+            case PutBack():
+                observer.unit_comes_back(key, f"was put back into the queue by {self.kind}")
+                observer.unit_queued(key, change.reason)
+            case Ended():
+                observer.unit_ended(
+                    key,
+                    f"{change.reason} (job {array.job_id}, member {change.index})",
+                    change.lines[-SHOWN_LINES:],
+                    change.asked,
+                    by_system=change.end is not End.ITSELF,
+                )
+                if change.held:
+                    await self._try(self.system.cancel_member(array.job_id, change.index))
+
+    def _is_submitted_again(self, ended: Ended) -> bool:
+        if ended.asked or ended.end is not End.SYSTEM or not self.context.config.batch.resubmit:
+            return False
+        if self._patience.lasts(ended):
+            return True
+        self._say_of(
+            [ended.unit], f"ended at once {MOST_QUICK} times in a row; not submitted again"
+        )
+        return False
+
+    async def _submit_again(self, ended: Sequence[Ended]) -> None:
+        """Submit engines again that the batch system has ended."""
+        if not ended:
             return
-        parts = [
-            f"{count} ({reason})" if reason else str(count) for reason, count in waiting.items()
-        ]
-        text = f"engines waiting in the queue: {', '.join(parts)}" if parts else ""
+        known = set(self.jobs())
+        try:
+            await self._submit([each.unit for each in ended])
+        except ClusterError as problem:
+            for each in ended:
+                reason = f"{each.reason}, and cannot be submitted again: {problem}"
+                self.context.observer.unit_ended(
+                    each.unit.key, reason, each.lines[-SHOWN_LINES:], False, by_system=True
+                )
+            return
+        jobs = ", ".join(job for job in self.jobs() if job not in known)
+        for reason in dict.fromkeys(each.reason for each in ended):
+            units = [each.unit for each in ended if each.reason == reason]
+            self._say_of(units, f"{reason}; submitted again as job {jobs}")
+
+    def _say_of(self, units: Sequence[Unit], text: str) -> None:
+        ids = [engine_id for unit in units for engine_id in unit.ids]
+        self.context.observer.say(f"{self._key_of(ids)} {text}")
+
+    def _query_failed(self, program: str, text: str) -> None:
+        """The queue cannot be queried now; that is told if it lasts."""
+        now = self.context.reactor.seconds()
+        self.log.warn("{program}: {text}", program=program, text=one_line(text))
+        if self._trouble is None:
+            self._trouble = now
+        if not self._trouble_said and now - self._trouble >= SAY_TROUBLE_AFTER:
+            self._trouble_said = True
+            self.context.observer.say(
+                f"the queue has not been known for {now - self._trouble:.0f} s: {program}: {one_line(text)}; "
+                "engines go on, and jobs that end meanwhile are noticed later"
+            )
+
+    def _query_succeeded(self, program: str) -> None:
+        if self._trouble_said:
+            self.context.observer.say(f"{program} answers again")
+        self._trouble, self._trouble_said = None, False
+
+    def _say_waiting(self) -> None:
+        if self.context.reactor.seconds() - self._begun < SAY_WAITING_AFTER:
+            return
+        text = reasons_text(each for array in self._arrays for each in array.waiting)
         if text and text != self._waiting_said:
-            self.context.observer.say(text)
+            self.context.observer.say(f"engines waiting in the queue: {text}")
         self._waiting_said = text
 
-    def _output(self, job: _Job, index: int) -> list[str]:
-        name = self.system.output_name(job.stem, job.job_id, index)
-        return tail(str(self.context.files.dirs.log / name), 20)
+    def _output(self, array: JobArray, index: int, lines: int) -> list[str]:
+        name = self.system.output_name(array.stem, array.job_id, index)
+        return tail(str(self.context.files.dirs.log / name), lines)
 
     # -- requests of users
 
-    def _job_of(self, unit: Unit) -> tuple[_Job, int]:
-        for job in self._jobs:
-            if unit.key in job.living:
-                return job, job.living[unit.key]
-        raise ClusterError(f"{unit.key} has ended")
+    def _member_of(self, unit: Unit) -> tuple[JobArray, int]:
+        for array in self._arrays:
+            index = array.index_of(unit.key)
+            if index is not None:
+                return array, index
+        raise ClusterError(f"{unit.key} has ended, or is being submitted again")
 
     async def remove(self, unit: Unit) -> None:
-        """Cancel one member of a job array."""
-        job, index = self._job_of(unit)
-        job.removed.add(unit.key)
-        status, text = await self._run(self.system.cancel_member(job.job_id, index))
+        """Cancel one member of a job array, with all its engines."""
+        array, index = self._member_of(unit)
+        array.members[index].removed = True
+        status, text = await self._run(self.system.cancel_member(array.job_id, index))
         if status != 0:
-            raise ClusterError(f"cannot cancel {unit.key}: {_one_line(text)}")
+            raise ClusterError(f"cannot cancel {unit.key}: {one_line(text)}")
         self._poll_soon()
+
+    def shrink(self, rest: Unit) -> None:
+        """Some engines of a member are ended by the controller; the others stay."""
+        array, index = self._member_of(rest)
+        array.members[index].unit = rest
 
     async def restart(self, unit: Unit) -> None:
         """Raise an error: a single member cannot be restarted."""
@@ -293,12 +391,12 @@ class BatchEngines:
         )
 
     def signal(self, unit: Unit, number: int) -> None:
-        """Send a signal to one member, if the batch system supports it."""
-        job, index = self._job_of(unit)
-        command = self.system.signal(job.job_id, index, number)
+        """Send a signal to all engines of one member, if the batch system supports it."""
+        array, index = self._member_of(unit)
+        command = self.system.signal(array.job_id, index, number)
         if command is None:
             raise ClusterError(f"{self.kind} cannot send signals to engines")
-        Deferred.fromCoroutine(self._run(command)).addErrback(
+        Deferred.fromCoroutine(self._try(command)).addErrback(
             lambda failure: self.log.failure("cannot send a signal", failure)
         )
 
@@ -307,27 +405,28 @@ class BatchEngines:
         found = tail(str(self.context.files.engine_log(engine_id)), lines)
         if found:
             return found
-        job, index = self._job_of(unit)
-        return self._output(job, index)[-lines:]
+        array, index = self._member_of(unit)
+        return self._output(array, index, lines)
 
     def jobs(self) -> Sequence[str]:
-        """Return the ids of the job arrays that still have members."""
-        return [job.job_id for job in self._jobs if job.living]
+        """Return the ids of the job arrays of which the batch system still has members."""
+        return [array.job_id for array in self._arrays]
 
     async def close(self, grace: float) -> None:
-        """Stop querying; the cluster's end commands cancel the jobs."""
+        """Stop querying; the cluster's end commands cancel the jobs.
+
+        What is just being submitted is waited for, and cancelled.
+        """
         self._closed = True
         if self._call is not None and self._call.active():
             self._call.cancel()
+        await self._submitting.acquire()
+        self._submitting.release()
 
 
 def job_name(cluster_id: str) -> str:
     """Return a unique job name, as jobs are also cancelled by name, within the length that batch systems allow."""
     return f"ip-{(cluster_id or 'engines')[:48]}-{secrets.token_hex(3)}"
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()[:500] or "no error message"
 
 
 class SlurmEngines(BatchEngines):

@@ -6,134 +6,21 @@ line, where they override the directives in a user's own script.
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
 
-from ipython1.kernel.basics.error import ClusterError
-from ipython1.kernel.launchers.clusterconfig import BatchOptions, ClusterConfig
-
-Command = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """An engine's state in the batch system.
-
-    :ivar waiting: it is in the queue and not running yet.
-    :ivar reason: why it is waiting, in the batch system's words.
-    :ivar error: the batch system holds it because it failed.
-    """
-
-    waiting: bool
-    reason: str = ""
-    error: bool = False
-
-
-class BatchSystem(ABC):
-    """A batch system.
-
-    :cvar name: the launcher's name.
-    :cvar first: the lowest index of a job array.
-    :cvar programs: the programs that must be installed.
-    """
-
-    name: ClassVar[str]
-    first: ClassVar[int]
-    programs: ClassVar[Command]
-    index: ClassVar[str]
-    """The shell expression for the index of the array member."""
-    preamble: ClassVar[tuple[str, ...]] = ()
-
-    @abstractmethod
-    def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
-        """Return the command that submits an array, with its script on standard input.
-
-        :param job: the name of the array.
-        :param count: the number of members, 1 or more.
-        :param output: the pattern for output files, from :meth:`output_pattern`.
-        :param options: the queue, the account and whatever else the user asked for.
-        """
-
-    @abstractmethod
-    def job_id(self, output: str) -> str:
-        """Find the job id in the output of the submission.
-
-        :returns: the id in the form that the other commands take.
-        :raises ClusterError: if there is none.
-        """
-
-    @abstractmethod
-    def output_pattern(self, directory: str, stem: str) -> str:
-        """Return the pattern for the members' output files, in the batch system's syntax.
-
-        :param directory: the absolute path of the directory for them.
-        :param stem: the beginning of their names.
-        """
-
-    def output_name(self, stem: str, job_id: str, index: int) -> str:
-        """Return the name of a member's output file according to :meth:`output_pattern`.
-
-        :param index: the member's index in the array, from ``first`` up.
-        """
-        return f"{stem}-{job_id}-{index}.out"
-
-    @abstractmethod
-    def query(self, job_id: str) -> Command:
-        """Return the command that shows the states of an array's members."""
-
-    @abstractmethod
-    def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        """Return the states by index of the members that have not ended.
-
-        :param output: what the command of :meth:`query` printed.
-        """
-
-    @abstractmethod
-    def cancel(self, job_id: str) -> Command:
-        """Return the command that cancels an array."""
-
-    @abstractmethod
-    def cancel_member(self, job_id: str, index: int) -> Command:
-        """Return the command that cancels one member."""
-
-    @abstractmethod
-    def cancel_name(self, job: str) -> Command:
-        """Return the command that cancels an array by name, for the time before its id is known."""
-
-    def signal(self, job_id: str, index: int, number: int) -> Command | None:
-        """Return the command that sends a signal to a member; None if the batch system cannot.
-
-        :param number: the number of the signal.
-        """
-        return None
-
-    def gone(self, output: str) -> bool:
-        """Return whether the output of a failed query means that the job has ended."""
-        return False
-
-
-def _found(pattern: str, output: str, name: str) -> str:
-    match = re.search(pattern, output, re.M)
-    if match is None:
-        said = " ".join(output.split())[:300] or "nothing"
-        raise ClusterError(f"{name} did not print a job id; its output: {said}")
-    return match.group(1)
-
-
-def _table_states(
-    output: str, *, ended: tuple[str, ...], waiting: tuple[str, ...]
-) -> dict[int, TaskState]:
-    """Read the states from a table whose lines are ``index|state|reason``."""
-    found = {}
-    for line in output.splitlines():
-        index, state, reason = (*(word.strip() for word in line.split("|")), "", "")[:3]
-        if index.isdigit() and state not in ended:
-            is_waiting = state in waiting
-            found[int(index)] = TaskState(is_waiting, reason if is_waiting else "")
-    return found
+from ipython1.core.texts import expand_ids
+from ipython1.kernel.launchers.batchsystem import (
+    BatchSystem,
+    Command,
+    End,
+    TaskState,
+    found_id,
+    seconds_of,
+    table_states,
+)
+from ipython1.kernel.launchers.clusterconfig import BatchOptions
 
 
 class Slurm(BatchSystem):
@@ -143,6 +30,13 @@ class Slurm(BatchSystem):
     first = 0
     programs = ("sbatch", "squeue", "scancel")
     index = "$SLURM_ARRAY_TASK_ID"
+    # It means nothing to programs that know nothing of it, and hardly anybody uses it.
+    notices = ("SIGURG",)
+    signs = (
+        ("DUE TO TIME LIMIT", "reached its time limit"),
+        ("DUE TO PREEMPTION", "was preempted"),
+        ("DUE TO NODE", "lost its node"),
+    )
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (
@@ -151,24 +45,54 @@ class Slurm(BatchSystem):
             *_option("--partition=", options.queue),
             *_option("--account=", options.account),
             *_option("--time=", options.time),
+            *(() if options.resubmit else ("--no-requeue",)),
+            *((f"--signal=B:URG@{math.ceil(options.notice)}",) if options.notice else ()),
             *_words(options.options),
         )
 
     def job_id(self, output: str) -> str:
-        return _found(r"^(\d+)(?:;.*)?$", output, "sbatch")
+        return found_id(r"^(\d+)(?:;.*)?$", output, "sbatch")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-%A-%a.out"
 
     def query(self, job_id: str) -> Command:
-        return ("squeue", "--noheader", "--array", f"--jobs={job_id}", "--format=%K|%T|%r")
+        # Those that have ended are known for some minutes.
+        return (
+            *("squeue", "--noheader", "--array", "--states=all"),
+            *(f"--jobs={job_id}", "--format=%K|%T|%r"),
+        )
 
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        return _table_states(
+        return table_states(
             output,
-            ended=("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"),
-            waiting=("PENDING", "CONFIGURING", "REQUEUED"),
+            ends={
+                "COMPLETED": (End.ITSELF, "ended"),
+                "FAILED": (End.ITSELF, "failed"),
+                "OUT_OF_MEMORY": (
+                    End.ITSELF,
+                    "was killed, as it used more memory than its job had",
+                ),
+                "CANCELLED": (End.SOMEBODY, "was cancelled"),
+                "DEADLINE": (End.SOMEBODY, "reached its deadline"),
+                "TIMEOUT": (End.SYSTEM, "reached its time limit"),
+                "PREEMPTED": (End.SYSTEM, "was preempted"),
+                "NODE_FAIL": (End.SYSTEM, "lost its node"),
+                "BOOT_FAIL": (End.SYSTEM, "had a node that did not boot"),
+            },
+            waiting=(
+                *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
+                *("SPECIAL_EXIT", "RESV_DEL_HOLD"),
+            ),
         )
+
+    def limit_query(self) -> Command:
+        return ("scontrol", "show", "config")
+
+    def array_limit(self, output: str) -> int:
+        # The highest index is one less than this, and the lowest is 0.
+        match = re.search(r"^MaxArraySize\s*=\s*(\d+)", output, re.M)
+        return int(match.group(1)) if match else 0
 
     def gone(self, output: str) -> bool:
         return "Invalid job id" in output
@@ -193,6 +117,7 @@ class Sge(BatchSystem):
     first = 1
     programs = ("qsub", "qstat", "qdel")
     index = "$SGE_TASK_ID"
+    notices = ("SIGUSR1",)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (
@@ -200,12 +125,20 @@ class Sge(BatchSystem):
             *("-S", "/bin/sh", "-cwd", "-V"),
             *_option("-q", options.queue),
             *_option("-P", options.account),
-            *_option("-l", options.time and f"h_rt={options.time}"),
+            *_option("-l", options.time and f"h_rt={options.time}{self._soft_limit(options)}"),
             *_words(options.options),
         )
 
+    @staticmethod
+    def _soft_limit(options: BatchOptions) -> str:
+        """The limit at which SIGUSR1 is sent."""
+        seconds = seconds_of(options.time)
+        if not seconds or not options.notice:
+            return ""
+        return f",s_rt={math.ceil(max(seconds - options.notice, seconds / 2))}"
+
     def job_id(self, output: str) -> str:
-        return _found(r"^(\d+)(?:\.\d+-\d+:\d+)?$", output, "qsub")
+        return found_id(r"^(\d+)(?:\.\d+-\d+:\d+)?$", output, "qsub")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-$JOB_ID-$TASK_ID.out"
@@ -223,9 +156,24 @@ class Sge(BatchSystem):
             state = words[4]
             waiting = "q" in state or "h" in state
             tasks = words[-1] if not waiting or len(words) > 8 else "1"
-            for index in _ranges(tasks):
+            for index in expand_ids(tasks):
                 found[index] = TaskState(waiting, state if waiting else "", "E" in state)
         return found
+
+    def explain(self, job_id: str) -> Command:
+        return ("qstat", "-j", job_id)
+
+    def explanation(self, output: str, index: int) -> str:
+        match = re.search(rf"^error reason\s+{index}:\s*(.+)$", output, re.M)
+        # The time and the process come first.
+        return re.sub(r"^\S+ \S+ \[\d+:\d+\]: (?:error: )?", "", match.group(1)) if match else ""
+
+    def limit_query(self) -> Command:
+        return ("qconf", "-sconf")
+
+    def array_limit(self, output: str) -> int:
+        match = re.search(r"^max_aj_tasks\s+(\d+)", output, re.M)
+        return int(match.group(1)) if match else 0
 
     def cancel(self, job_id: str) -> Command:
         return ("qdel", job_id)
@@ -245,6 +193,7 @@ class Pbs(BatchSystem):
     programs = ("qsub", "qstat", "qdel")
     index = "${PBS_ARRAY_INDEX:-0}"
     preamble = ('cd "$PBS_O_WORKDIR" || exit 1',)
+    signs = (("job killed: walltime", "reached its time limit"),)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         # PBS rejects an array of one member.
@@ -258,7 +207,7 @@ class Pbs(BatchSystem):
         )
 
     def job_id(self, output: str) -> str:
-        return _found(r"^(\d+(?:\[\])?(?:\.\S+)?)$", output, "qsub")
+        return found_id(r"^(\d+(?:\[\])?(?:\.\S+)?)$", output, "qsub")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-^array_index^.out"
@@ -310,6 +259,12 @@ class Lsf(BatchSystem):
     first = 1
     programs = ("bsub", "bjobs", "bkill")
     index = "$LSB_JOBINDEX"
+    notices = ("SIGURG",)
+    signs = (
+        ("TERM_RUNLIMIT", "reached its time limit"),
+        ("TERM_PREEMPT", "was preempted"),
+        ("TERM_REQUEUE_ADMIN", "was requeued by an administrator"),
+    )
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (
@@ -317,11 +272,19 @@ class Lsf(BatchSystem):
             *_option("-q", options.queue),
             *_option("-P", options.account),
             *_option("-W", options.time),
+            *self._warning(options),
             *_words(options.options),
         )
 
+    @staticmethod
+    def _warning(options: BatchOptions) -> Command:
+        """Have SIGURG sent some minutes before the time limit."""
+        if not options.time or not options.notice:
+            return ()
+        return ("-wa", "URG", "-wt", str(math.ceil(options.notice / 60)))
+
     def job_id(self, output: str) -> str:
-        return _found(r"Job <(\d+)>", output, "bsub")
+        return found_id(r"Job <(\d+)>", output, "bsub")
 
     def output_pattern(self, directory: str, stem: str) -> str:
         return f"{directory}/{stem}-%J-%I.out"
@@ -330,8 +293,14 @@ class Lsf(BatchSystem):
         return ("bjobs", "-noheader", "-o", "jobindex stat pend_reason delimiter='|'", job_id)
 
     def states(self, job_id: str, output: str) -> dict[int, TaskState]:
-        return _table_states(
-            output, ended=("DONE", "EXIT", "ZOMBI"), waiting=("PEND", "PSUSP", "WAIT")
+        return table_states(
+            output,
+            ends={
+                "DONE": (End.ITSELF, "ended"),
+                "EXIT": (End.ITSELF, "failed"),
+                "ZOMBI": (End.SYSTEM, "lost its host"),
+            },
+            waiting=("PEND", "PSUSP", "WAIT"),
         )
 
     def gone(self, output: str) -> bool:
@@ -358,46 +327,3 @@ def _option(name: str, value: str) -> Command:
 
 def _words(options: tuple[str, ...]) -> Command:
     return tuple(word for option in options for word in shlex.split(option))
-
-
-def _ranges(text: str) -> list[int]:
-    """Parse ranges such as ``1-3:1,7`` to ``[1, 2, 3, 7]``."""
-    found: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
-        if match is not None:
-            first, last, step = (int(each) if each else None for each in match.groups())
-            assert first is not None
-            found += range(first, (last or first) + 1, step or 1)
-    return found
-
-
-def surroundings(config: ClusterConfig) -> list[str]:
-    """Return the lines of a job script that set an engine's environment variables and its working directory."""
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in config.env]
-    if config.cwd:
-        lines.append(f"cd -- {shlex.quote(config.cwd)} || exit 1")
-    return lines
-
-
-DEFAULT_SCRIPT = """\
-#!/bin/sh
-{setup}
-exec {engine}
-"""
-
-PLACEHOLDERS = ("engine", "setup", "n", "job", "output", "queue", "account", "time")
-
-
-def render_script(template: str, values: dict[str, str], source: str) -> str:
-    """Fill in a template of a job script: replace ``{engine}`` and the other placeholders, and keep everything else.
-
-    :param source: where the template comes from, for messages.
-    :raises ClusterError: if it does not start an engine.
-    """
-    if "{engine}" not in template:
-        raise ClusterError(
-            f"the job script {source} does not start an engine; add a line with {{engine}}"
-        )
-    pattern = "|".join(PLACEHOLDERS)
-    return re.sub(rf"(?<!\$)\{{({pattern})\}}", lambda match: values[match.group(1)], template)

@@ -12,6 +12,9 @@ from typing import Final
 
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 
+NOTICE = 60.0
+"""Seconds before its time limit at which a batch job is told, by default."""
+
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 """The names of environment variables that every way of starting engines can set."""
 
@@ -85,6 +88,9 @@ class BatchOptions:
     :ivar options: additional options for the batch system (``--mem=4G``), without the prefix (``#SBATCH``).
     :ivar setup: shell commands to run before the engine (``module load python``).
     :ivar python: the interpreter on the nodes; empty for that of other engines.
+    :ivar notice: how many seconds before its time limit a job is told, so that its engines leave; 0 for never.
+    :ivar resubmit: whether engines are submitted again when the batch system has ended them.
+    :ivar engines_per_job: how many engines each member of the job array starts.
     """
 
     template: str = ""
@@ -94,6 +100,9 @@ class BatchOptions:
     options: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     python: str = ""
+    notice: float = NOTICE
+    resubmit: bool = True
+    engines_per_job: int = 1
 
 
 @dataclass(frozen=True, slots=True)

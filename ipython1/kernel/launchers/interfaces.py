@@ -37,13 +37,29 @@ class Observer(Protocol):
         :param text: the line, without its newline.
         """
 
-    def unit_ended(self, key: str, reason: str, lines: Sequence[str], asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: Sequence[str], asked: bool, by_system: bool = False
+    ) -> None:
         """A unit without a supervised process has ended.
 
         :param key: the unit's name.
         :param reason: why, as the end of a sentence that begins with the name.
         :param lines: the last lines of its output.
         :param asked: whether it was to end.
+        :param by_system: whether it was ended from outside (a time limit, preemption, a lost node, somebody who has
+            cancelled it), so that its tasks are not to blame.
+        """
+
+    def unit_queued(self, key: str, reason: str | None) -> None:
+        """A unit waits in a queue, or has left it, so that its engines are starting.
+
+        :param reason: why it waits, in the batch system's words; empty if it does not say; None if it has left.
+        """
+
+    def unit_comes_back(self, key: str, reason: str) -> None:
+        """A unit was ended from outside, and will be started again: its tasks are not to blame.
+
+        :param reason: why it was ended, as the end of a sentence that begins with the name.
         """
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
@@ -81,6 +97,9 @@ class Context:
 
 class IEngineLauncher(Interface):
     """Starts engines.  The constructor takes a :class:`Context`.
+
+    A launcher whose units have several engines with known ids also has a method ``shrink(rest)``: some engines of a unit
+    were removed by the controller, and ``rest``, of the same key, is what stays.
 
     A launcher that decides where the controller runs also has a method ``controller_launcher()``, which returns an
     :class:`IControllerLauncher`, or None for a controller on this host.
@@ -126,7 +145,7 @@ class IEngineLauncher(Interface):
         """
 
     def signal(unit: Unit, number: int) -> None:
-        """Send a signal to the engines of one unit.
+        """Send a signal to all engines of one unit.
 
         :raises ClusterError: if engines of this kind cannot be signalled.
         """

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Final
 
-from ipython1.kernel.launchers import BUILT_IN
+from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN
 from ipython1.kernel.launchers.clusterconfig import (
     ClusterConfig,
     ControllerOptions,
@@ -15,7 +15,6 @@ from ipython1.kernel.launchers.clusterconfig import (
 )
 from ipython1.kernel.launchers.places import MPI_KINDS
 
-BATCH: Final = ("slurm", "sge", "pbs", "lsf")
 SSH: Final = ("ssh",)
 KUBERNETES: Final = ("kubernetes",)
 
@@ -25,12 +24,15 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "cluster_file": SSH,
     "hosts": SSH,
     "ssh": SSH,
-    "batch_file": BATCH,
-    "queue": BATCH,
-    "account": BATCH,
-    "time": BATCH,
-    "batch_option": BATCH,
-    "setup": BATCH,
+    "batch_file": BATCH_KINDS,
+    "queue": BATCH_KINDS,
+    "account": BATCH_KINDS,
+    "time": BATCH_KINDS,
+    "batch_option": BATCH_KINDS,
+    "setup": BATCH_KINDS,
+    "engines_per_job": BATCH_KINDS,
+    "notice": BATCH_KINDS,
+    "resubmit": (*BATCH_KINDS, *KUBERNETES),
     **{each.name: KUBERNETES for each in fields(KubernetesOptions)},
     "restart_engines": ("local", *SSH),
 }
@@ -70,7 +72,8 @@ def check_options(
 
 
 def _is_given(given: argparse.Namespace, name: str) -> bool:
-    return bool(getattr(given, name))
+    value = getattr(given, name)
+    return value is False or bool(value)
 
 
 def _flag(name: str) -> str:

@@ -171,4 +171,7 @@ def _batch_options(given: argparse.Namespace, base: BatchOptions) -> BatchOption
         options=(*base.options, *(given.batch_option or ())),
         setup=(*base.setup, *(given.setup or ())),
         python="" if given.python else base.python,
+        notice=_chosen(given.notice, base.notice),
+        resubmit=_chosen(given.resubmit, base.resubmit),
+        engines_per_job=_chosen(given.engines_per_job, base.engines_per_job),
     )

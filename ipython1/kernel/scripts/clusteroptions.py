@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from ipython1.core.texts import did_you_mean
 from ipython1.kernel.basics.error import ClusterError
-from ipython1.kernel.launchers import BUILT_IN, launcher_kinds, unknown_launcher
+from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN, launcher_kinds, unknown_launcher
 from ipython1.kernel.launchers.clusterconfig import VARIABLE, ClusterConfig
 from ipython1.kernel.launchers.hostlist import parse_hosts
 from ipython1.kernel.scripts import arguments
@@ -218,7 +218,7 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
-    group = parser.add_argument_group("slurm, sge, pbs, lsf")
+    group = parser.add_argument_group(", ".join(BATCH_KINDS))
     group.add_argument(
         "--batch-file",
         type=arguments.file,
@@ -233,6 +233,23 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--setup", action="append", metavar="LINE", help="a shell line to run before the engine"
+    )
+    group.add_argument(
+        "--engines-per-job",
+        type=_count,
+        metavar="N",
+        help="start N engines in each member of the job array",
+    )
+    group.add_argument(
+        "--notice",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="how long before their time limit engines finish their work and leave; 0 for never",
+    )
+    group.add_argument(
+        "--resubmit",
+        action=argparse.BooleanOptionalAction,
+        help="whether to submit engines again that the batch system has ended (default: yes)",
     )
     add_kubernetes_options(parser.add_argument_group("kubernetes"))
 
@@ -307,6 +324,13 @@ def engines_like(base: ClusterConfig, words: Sequence[str], directory: str) -> C
         config = changed(replace(base, n=None), given, _kind_of(given))
     check_options(parser, given, config)
     return config
+
+
+def _count(text: str) -> int:
+    number = arguments.whole_number(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be at least 1, not 0")
+    return number
 
 
 def _source(text: str) -> str:

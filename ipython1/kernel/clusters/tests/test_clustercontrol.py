@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
@@ -63,7 +64,8 @@ class FakeService:
 class ServerTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.service: Any = FakeService()
-        self.orders = Orders(self.service, lambda base, words, directory: base)
+        self.clock = Clock()
+        self.orders = Orders(self.service, lambda base, words, directory: base, self.clock)
         self.server = ControlServer(self.orders.all())
         self.connection = self.server.buildProtocol(None)
         self.transport = StringTransport()

@@ -7,11 +7,10 @@ import hashlib
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -19,11 +18,15 @@ from zope.interface import implementer
 from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError, KernelError
 from ipython1.kernel.host.private_files import read_private
+from ipython1.kernel.launchers.batchjobs import MOST_QUICK, Ended, Patience, Queued, Started
+from ipython1.kernel.launchers.batchsystem import End
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.kube import end, objects
 from ipython1.kernel.launchers.kube.api import KubernetesApi
-from ipython1.kernel.launchers.kube.podstates import PodState, Stage, state_of
+from ipython1.kernel.launchers.kube.objects import Json
+from ipython1.kernel.launchers.kube.podjobs import PULL_PATIENCE, PodJob, by_job_and_index
 from ipython1.kernel.launchers.programs import ENGINE_MODULE
+from ipython1.kernel.launchers.queuetexts import reasons_text
 from ipython1.regularfiles import read_regular_text
 
 FIRST_POLL = 0.5
@@ -32,44 +35,12 @@ POLL_FACTOR = 1.3
 """Seconds between looks at the pods; the interval grows."""
 
 SAY_WAITING_AFTER = 3.0
-PULL_PATIENCE = 60.0
-"""Seconds for which a pod whose image cannot be pulled is kept."""
-
 MOST_SECRET = 1_000_000
 """Bytes that fit into a Secret."""
 
 LAST_LINES = 20
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Engine:
-    """An engine that has not ended.
-
-    :ivar pod: its pod as last seen; None before the first time.
-    :ivar pull_since: when its image was first seen not to be pulled; None for never.
-    """
-
-    key: str
-    index: int
-    removed: bool = False
-    pod: objects.Json | None = None
-    pull_since: float | None = None
-
-
-@dataclass(slots=True)
-class _Job:
-    """Engines that were started together.
-
-    :ivar engines: those that have not ended, by index.
-    :ivar unwanted: the indices of engines that were removed before they had a pod.
-    """
-
-    name: str
-    uid: str
-    engines: dict[int, _Engine] = field(default_factory=dict)
-    unwanted: set[int] = field(default_factory=set)
 
 
 @implementer(IEngineLauncher)
@@ -90,12 +61,14 @@ class KubernetesEngines:
         self._run = f"{name}-{secrets.token_hex(4)}"
         self._labels = objects.labels_of(name, self._run)
         self._selector = objects.selector_of(self._run)
-        self._template: objects.Json = {}
+        self._template: Json = {}
         self._image = self._options.image
-        self._owner: objects.Json | None = None
-        self._secret: objects.Json | None = None
+        self._owner: Json | None = None
+        self._secret: Json | None = None
         self._secret_digest = b""
-        self._jobs: list[_Job] = []
+        self._jobs: list[PodJob] = []
+        self._patience = Patience()
+        self._submitting = DeferredLock()
         self._submitted = 0
         self._call: Any = None
         self._pause = FIRST_POLL
@@ -171,34 +144,49 @@ class KubernetesEngines:
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
         """Create one Job for all engines."""
-        secret = await self._current_secret()
-        self._submitted += 1
-        name = f"ipengine-{self._run}-{self._submitted}"
-        body = objects.job_body(name, self._labels, ids, self._parts(), secret)
-        created = await self._in_thread(self._api.create_job, body)
-        if "backoffLimitPerIndex" not in created["spec"]:
-            await self._in_thread(self._api.delete_job, name)
-            raise ClusterError(
-                "this Kubernetes is too old: it must know 'backoffLimitPerIndex' of Jobs (version 1.29 or newer)"
-            )
+        units = [Unit(f"{self.kind} engine {engine_id}", 1, (engine_id,)) for engine_id in ids]
+        await self._submit(units)
+        return units
+
+    async def _submit(self, units: Sequence[Unit]) -> None:
+        """Create a Job that starts these engines.
+
+        :raises ClusterError: if Kubernetes does not accept it.
+        """
+        await self._submitting.acquire()
+        try:
+            self._check_open()
+            secret = await self._current_secret()
+            self._submitted += 1
+            name = f"ipengine-{self._run}-{self._submitted}"
+            ids = [engine_id for unit in units for engine_id in unit.ids]
+            body = objects.job_body(name, self._labels, ids, self._parts(), secret)
+            created = await self._in_thread(self._api.create_job, body)
+            if "backoffLimitPerIndex" not in created["spec"]:
+                await self._in_thread(self._api.delete_job, name)
+                raise ClusterError(
+                    "this Kubernetes is too old: it must know 'backoffLimitPerIndex' of Jobs (version 1.29 or newer)"
+                )
+            if self._closed:  # what the nanny was told to delete was not there yet
+                await self._in_thread(self._api.delete_all, self._selector, 0)
+            self._check_open()
+        finally:
+            self._submitting.release()
         self.log.info(
             "created the Job {name} for {count} engines in the namespace {namespace}",
             name=name,
             count=len(ids),
             namespace=self._api.namespace,
         )
-        job = _Job(name, created["metadata"]["uid"])
-        units = []
-        for index, engine_id in enumerate(ids):
-            key = f"kubernetes job {name}, engine {engine_id}"
-            job.engines[index] = _Engine(key, index)
-            units.append(Unit(key, 1, (engine_id,)))
-        self._jobs.append(job)
+        self._jobs.append(PodJob(created, units, PULL_PATIENCE))
         self.context.observer.jobs_changed()
         self._poll_soon()
-        return units
 
-    async def _current_secret(self) -> objects.Json:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClusterError("the cluster is being stopped")
+
+    async def _current_secret(self) -> Json:
         """Return the Secret with what engines need now."""
         files = self._files()
         if self._secret is None:
@@ -247,7 +235,7 @@ class KubernetesEngines:
         def again(_: Any) -> None:
             self._asking = False
             self._pause = min(self._pause * POLL_FACTOR, LAST_POLL)
-            if not self._closed and any(job.engines or job.unwanted for job in self._jobs):
+            if not self._closed and self._jobs:
                 self._call = self.context.reactor.callLater(self._pause, self._poll)
 
         def failed(failure: Any) -> None:
@@ -260,64 +248,84 @@ class KubernetesEngines:
         Deferred.fromCoroutine(self._look()).addErrback(failed).addBoth(again)
 
     async def _look(self) -> None:
-        await self._current_secret()
+        if not self._submitting.locked:
+            await self._current_secret()
         # Jobs that are created meanwhile may be missing in the answers.
         known = list(self._jobs)
         listed = await self._in_thread(self._api.jobs, self._selector)
         there = {each["metadata"]["uid"] for each in listed}
-        pods = _by_job_and_index(await self._in_thread(self._api.pods, self._selector))
+        pods = by_job_and_index(await self._in_thread(self._api.pods, self._selector))
         self._problem_said = ""
-        waiting: dict[str, int] = {}
+        again: list[Ended] = []
         for job in known:
-            if self._closed:
-                return
-            await self._look_at(job, pods.get(job.name, {}), job.uid in there, waiting)
-        self._say_waiting(waiting)
+            if not self._closed:
+                await self._look_at(job, pods.get(job.name, {}), job.uid in there, again)
+        if not self._closed:
+            self._say_waiting()
+            await self._submit_again(again)
 
     async def _look_at(
-        self, job: _Job, pods: dict[int, objects.Json], there: bool, waiting: dict[str, int]
+        self, job: PodJob, pods: dict[int, Json], there: bool, again: list[Ended]
     ) -> None:
+        """Take what Kubernetes says of a Job; add the engines that are to be started again to ``again``."""
         for index in job.unwanted & pods.keys():
             await self._in_thread(self._api.delete_pod, pods[index]["metadata"]["name"])
             job.unwanted.discard(index)
-        for engine in list(job.engines.values()):
-            pod = pods.get(engine.index)
-            if pod is not None:
-                await self._take_state(job, engine, pod, waiting)
-            elif engine.pod is not None or not there:
-                what = "its pod" if there else "its Job"
-                await self._ended(
-                    job, engine, PodState(Stage.ENDED, f"ended: {what} was deleted", True)
-                )
-            else:
-                reason = await self._why_no_pod(job)
-                waiting[reason] = waiting.get(reason, 0) + 1
-        if not job.engines and not (job.unwanted and there):
+        why_no_pod = await self._why_no_pod(job) if job.lacks_pods(pods) else ""
+        seen = {index: each.pod for index, each in job.engines.items()}
+        changes = job.take(pods, there, self.context.reactor.seconds(), why_no_pod)
+        for change in changes:
+            match change:
+                case Queued():
+                    self.context.observer.unit_queued(change.unit.key, change.reason)
+                case Started():
+                    self.context.observer.unit_queued(change.unit.key, None)
+                case Ended():
+                    pod = pods.get(change.index, seen.get(change.index))
+                    await self._ended(change, pod, again)
+        if job.over and job in self._jobs:
             # Kubernetes removes it, and its pods' logs, after a while.
-            self._jobs = [each for each in self._jobs if each is not job]
+            self._jobs.remove(job)
             self.context.observer.jobs_changed()
 
-    async def _take_state(
-        self, job: _Job, engine: _Engine, pod: objects.Json, waiting: dict[str, int]
-    ) -> None:
-        engine.pod = pod
-        state = state_of(pod)
-        if state.stage is Stage.WAITING:
-            now = self.context.reactor.seconds()
-            if not state.pulls:
-                engine.pull_since = None
-            elif engine.pull_since is None:
-                engine.pull_since = now
-            given_up = engine.pull_since is not None and now - engine.pull_since >= PULL_PATIENCE
-            if state.hopeless or given_up:
-                await self._in_thread(self._api.delete_pod, pod["metadata"]["name"])
-                state = PodState(Stage.ENDED, f"cannot start: {state.reason}")
-            else:
-                waiting[state.reason] = waiting.get(state.reason, 0) + 1
-        if state.stage is Stage.ENDED:
-            await self._ended(job, engine, state)
+    async def _ended(self, ended: Ended, pod: Json | None, again: list[Ended]) -> None:
+        observer, key = self.context.observer, ended.unit.key
+        if self._is_started_again(ended):
+            observer.unit_comes_back(key, ended.reason)
+            again.append(ended)
+            return
+        lines = [] if ended.asked else await self._last_lines(pod, LAST_LINES)
+        if ended.held and pod is not None:
+            await self._in_thread(self._api.delete_pod, pod["metadata"]["name"])
+        by_system = ended.end is not End.ITSELF
+        observer.unit_ended(key, ended.reason, lines, ended.asked, by_system=by_system)
 
-    async def _why_no_pod(self, job: _Job) -> str:
+    def _is_started_again(self, ended: Ended) -> bool:
+        wanted = not ended.asked and self.context.config.batch.resubmit
+        if ended.end is not End.SYSTEM or not wanted:
+            return False
+        if self._patience.lasts(ended):
+            return True
+        self.context.observer.say(
+            f"{ended.unit.key} ended at once {MOST_QUICK} times in a row; not started again"
+        )
+        return False
+
+    async def _submit_again(self, ended: Sequence[Ended]) -> None:
+        """Start engines again that Kubernetes has ended."""
+        if not ended:
+            return
+        try:
+            await self._submit([each.unit for each in ended])
+        except KernelError as problem:
+            for each in ended:
+                reason = f"{each.reason}, and cannot be started again: {problem}"
+                self.context.observer.unit_ended(each.unit.key, reason, [], False, by_system=True)
+            return
+        for each in ended:
+            self.context.observer.say(f"{each.unit.key} {each.reason}; it is started again")
+
+    async def _why_no_pod(self, job: PodJob) -> str:
         """Return why Kubernetes has not created a pod, such as a quota."""
         if self._age() < SAY_WAITING_AFTER:
             return ""
@@ -325,19 +333,12 @@ class KubernetesEngines:
         found = max(events, key=lambda each: each.get("lastTimestamp") or "", default=None)
         return "" if found is None else f"{found.get('reason')}: {found.get('message')}"
 
-    async def _ended(self, job: _Job, engine: _Engine, state: PodState) -> None:
-        if job.engines.pop(engine.index, None) is None:
-            return  # it was removed meanwhile
-        lines = [] if engine.removed else await self._last_lines(engine, LAST_LINES)
-        self.context.observer.unit_ended(engine.key, state.reason, lines, asked=engine.removed)
-
-    async def _last_lines(self, engine: _Engine, lines: int) -> list[str]:
-        if engine.pod is None:
+    async def _last_lines(self, pod: Json | None, lines: int) -> list[str]:
+        if pod is None:
             return []
+        name = str(pod["metadata"]["name"])
         try:
-            return await self._in_thread(
-                self._api.log, engine.pod["metadata"]["name"], _container_of(engine.pod), lines
-            )
+            return await self._in_thread(self._api.log, name, _container_of(pod), lines)
         except ClusterError:
             return []  # it has not started, or is gone
 
@@ -345,38 +346,35 @@ class KubernetesEngines:
         """Return the seconds since engines were last started or removed."""
         return float(self.context.reactor.seconds() - self._begun)
 
-    def _say_waiting(self, waiting: dict[str, int]) -> None:
+    def _say_waiting(self) -> None:
         if self._age() < SAY_WAITING_AFTER:
             return
-        parts = [
-            f"{count} ({reason})" if reason else str(count) for reason, count in waiting.items()
-        ]
-        text = f"engines waiting for Kubernetes: {', '.join(parts)}" if parts else ""
+        text = reasons_text(each for job in self._jobs for each in job.waiting)
         if text and text != self._waiting_said:
-            self.context.observer.say(text)
+            self.context.observer.say(f"engines waiting for Kubernetes: {text}")
         self._waiting_said = text
 
     # -- requests of users
 
-    def _engine_of(self, unit: Unit) -> tuple[_Job, _Engine]:
+    def _engine_of(self, unit: Unit) -> tuple[PodJob, int]:
         for job in self._jobs:
-            for engine in job.engines.values():
-                if engine.key == unit.key:
-                    return job, engine
-        raise ClusterError(f"{unit.key} has ended")
+            index = job.index_of(unit.key)
+            if index is not None:
+                return job, index
+        raise ClusterError(f"{unit.key} has ended, or is being started again")
 
     async def remove(self, unit: Unit) -> None:
         """Delete one engine's pod, or if it has none yet, see to it that it does not get one."""
-        job, engine = self._engine_of(unit)
+        job, index = self._engine_of(unit)
+        engine = job.engines[index]
         engine.removed = True
         if len(job.engines) == 1:
             # Nothing of the Job is needed any more.
             await self._in_thread(self._api.delete_job, job.name)
         elif engine.pod is not None:
-            await self._in_thread(self._api.delete_pod, engine.pod["metadata"]["name"])
+            await self._in_thread(self._api.delete_pod, engine.pod_name)
         else:
-            job.unwanted.add(engine.index)
-            job.engines.pop(engine.index)
+            job.forget(index)
         self._poll_soon()
 
     async def restart(self, unit: Unit) -> None:
@@ -391,37 +389,29 @@ class KubernetesEngines:
 
     async def logs(self, unit: Unit, engine_id: int, lines: int) -> list[str]:
         """Return the last lines of what an engine's pod has printed."""
-        _, engine = self._engine_of(unit)
-        return await self._last_lines(engine, lines)
+        job, index = self._engine_of(unit)
+        return await self._last_lines(job.engines[index].pod, lines)
 
     def jobs(self) -> Sequence[str]:
         """Return the names of the Jobs that still have engines."""
         return [job.name for job in self._jobs if job.engines]
 
     async def close(self, grace: float) -> None:
-        """Stop looking; the cluster's end command deletes everything."""
+        """Stop looking; the cluster's end command deletes everything.
+
+        What is just being created is waited for, and deleted.
+        """
         self._closed = True
         if self._call is not None and self._call.active():
             self._call.cancel()
+        await self._submitting.acquire()
+        self._submitting.release()
 
 
-def _by_job_and_index(pods: Sequence[objects.Json]) -> dict[str, dict[int, objects.Json]]:
-    """Sort pods by the name of their Job and their index in it; of several, take the youngest."""
-    found: dict[str, dict[int, objects.Json]] = {}
-    for pod in sorted(pods, key=lambda each: each["metadata"].get("creationTimestamp") or ""):
-        labels = pod["metadata"].get("labels", {})
-        notes = pod["metadata"].get("annotations", {})
-        name = next((labels[each] for each in objects.JOB_NAMES if each in labels), "")
-        index = labels.get(objects.JOB_INDEX, notes.get(objects.JOB_INDEX, ""))
-        if index.isdigit():
-            found.setdefault(name, {})[int(index)] = pod
-    return found
-
-
-def _container_of(pod: objects.Json) -> str:
+def _container_of(pod: Json) -> str:
     """Return the name of the container that the engine is in."""
-    names = [each["name"] for each in pod["spec"]["containers"]]
-    return objects.CONTAINER if objects.CONTAINER in names else str(names[0])
+    names = [str(each["name"]) for each in pod["spec"]["containers"]]
+    return objects.CONTAINER if objects.CONTAINER in names else names[0]
 
 
 def _digest(files: dict[str, bytes]) -> bytes:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from ipython1.kernel.launchers.batchsystem import End
+
 Json = dict[str, Any]
 
 DISRUPTED: Final = "DisruptionTarget"
@@ -45,14 +47,14 @@ class PodState:
     """The state of a pod.
 
     :ivar reason: why it waits, or why it has ended, as the end of a sentence that begins with the engine's name.
-    :ivar by_system: whether Kubernetes ended it for reasons of its own, so that what it ran is not to blame.
+    :ivar end: who has ended it.
     :ivar hopeless: whether it waits for something that does not come.
     :ivar pulls: whether it waits because its image could not be pulled so far.
     """
 
     stage: Stage
     reason: str = ""
-    by_system: bool = False
+    end: End = End.ITSELF
     hopeless: bool = False
     pulls: bool = False
 
@@ -67,7 +69,7 @@ def state_of(pod: Json) -> PodState:
         return _ended(status, phase == "Succeeded")
     if pod.get("metadata", {}).get("deletionTimestamp") and _is_lost(status):
         # The object stays until the node is back, which may never be.
-        return PodState(Stage.ENDED, f"was lost: {_disruption(status)}", by_system=True)
+        return PodState(Stage.ENDED, f"was lost: {_disruption(status)}", End.SYSTEM)
     return PodState(Stage.RUNNING)
 
 
@@ -98,7 +100,8 @@ def _ended(status: Json, well: bool) -> PodState:
         told = status.get("message", "")
         blamed = any(words in told for words in OVER_LIMIT)
         words = _told(status) if reason else _disruption(status)
-        return PodState(Stage.ENDED, f"was ended by Kubernetes: {words}", by_system=not blamed)
+        who = End.ITSELF if blamed else End.SYSTEM
+        return PodState(Stage.ENDED, f"was ended by Kubernetes: {words}", who)
     if well:
         return PodState(Stage.ENDED, "ended")
     if reason:

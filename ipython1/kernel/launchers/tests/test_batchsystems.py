@@ -6,18 +6,10 @@ from twisted.trial import unittest
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import job_name
-from ipython1.kernel.launchers.batchsystems import (
-    DEFAULT_SCRIPT,
-    PLACEHOLDERS,
-    BatchSystem,
-    Lsf,
-    Pbs,
-    Sge,
-    Slurm,
-    TaskState,
-    render_script,
-)
+from ipython1.kernel.launchers.batchsystem import BatchSystem, TaskState
+from ipython1.kernel.launchers.batchsystems import Lsf, Pbs, Sge, Slurm
 from ipython1.kernel.launchers.clusterconfig import BatchOptions
+from ipython1.kernel.launchers.jobscripts import DEFAULT_SCRIPT, PLACEHOLDERS, render_script
 
 ALL = BatchOptions(
     queue="main", account="physics", time="1:00:00", options=("--mem=4G", "-l x=1 -b"), setup=()

@@ -42,8 +42,14 @@ class FakeObserver:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def unit_ended(self, key: str, reason: str, lines: object, asked: bool) -> None:
+    def unit_ended(
+        self, key: str, reason: str, lines: object, asked: bool, by_system: bool = False
+    ) -> None:
         self.said.append(f"{key} {reason}")
+
+    def unit_queued(self, key: str, reason: str | None) -> None: ...
+
+    def unit_comes_back(self, key: str, reason: str) -> None: ...
 
     def set_end_commands(self, key: str, commands: object) -> None: ...
 

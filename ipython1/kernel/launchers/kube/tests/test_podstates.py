@@ -2,6 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.kernel.launchers.batchsystem import End
 from ipython1.kernel.launchers.kube.podstates import Stage, state_of
 
 DISRUPTED = {
@@ -65,7 +66,8 @@ class EndedTests(SynchronousTestCase):
     def check(self, reason, by_system, found):
         state = state_of(found)
         self.assertEqual(
-            (state.stage, state.reason, state.by_system), (Stage.ENDED, reason, by_system)
+            (state.stage, state.reason, state.end is End.SYSTEM),
+            (Stage.ENDED, reason, by_system),
         )
 
     def test_by_itself(self):
@@ -88,9 +90,8 @@ class EndedTests(SynchronousTestCase):
             pod("Failed", conditions=[DISRUPTED], container=ended(143)),
         )
         # An engine that leaves at SIGTERM ends well.
-        self.assertTrue(
-            state_of(pod("Succeeded", conditions=[DISRUPTED], container=ended(0))).by_system
-        )
+        state = state_of(pod("Succeeded", conditions=[DISRUPTED], container=ended(0)))
+        self.assertIs(state.end, End.SYSTEM)
 
     def test_evicted_because_the_node_needs_the_memory(self):
         self.check(
