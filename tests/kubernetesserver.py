@@ -46,6 +46,7 @@ PATH = re.compile(
     r"(?:/(?P<name>[^/]+)(?:/(?P<part>\w+))?)?"
 )
 INDEX = "batch.kubernetes.io/job-completion-index"
+QUANTITY = re.compile(r"[0-9.]+([eE][0-9]+|[numkMGTPE]|[KMGTPE]i)?")
 TURN = 0.02
 
 
@@ -66,6 +67,23 @@ class Refused(Exception):
 
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _check_quantities(body: Any) -> None:
+    """Check the amounts of resources, which are any text in the schemas."""
+    if isinstance(body, list):
+        for each in body:
+            _check_quantities(each)
+    elif isinstance(body, dict):
+        for key, value in body.items():
+            if key == "resources":
+                for amounts in value.values():
+                    for name, text in amounts.items():
+                        if not QUANTITY.fullmatch(str(text)):
+                            raise Refused(
+                                422, "Invalid", f"resources.{name}: quantity is invalid: {text!r}"
+                            )
+            _check_quantities(value)
 
 
 class Kubernetes:
@@ -217,6 +235,7 @@ class Kubernetes:
         name = body["metadata"].get("name", "")
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
             raise Refused(422, "Invalid", f"{KINDS[plural]} is invalid: metadata.name: {name!r}")
+        _check_quantities(body)
         for text in body["metadata"].get("labels", {}).values():
             if not re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", text):
                 raise Refused(422, "Invalid", f"metadata.labels: {text!r}")

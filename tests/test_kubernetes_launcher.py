@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +122,7 @@ class LauncherTests(LauncherCase):
         self.assertEqual(len(self.kubernetes.all("secrets")), 1)
         for pod in self.kubernetes.all("pods"):
             self.assertEqual(pod["metadata"]["labels"]["ipython1/cluster"], "my-work")
-        await self.until(lambda: launcher._jobs[0].engines[1].pod)
+        await self.until(lambda: self.reports.queued.get(units[1].key, "") is None)
         lines: list[str] = []
         while not lines:
             lines = await launcher.logs(units[1], 3, 5)
@@ -130,6 +131,7 @@ class LauncherTests(LauncherCase):
         await launcher.remove(units[1])
         await self.until(lambda: units[1].key in self.reports.ended)
         self.assertTrue(self.reports.ended[units[1].key][2])
+        await self.until(lambda: self.reports.queued.get(more[0].key, "") is None)
         await launcher.remove(more[0])
         await self.until(lambda: more[0].key in self.reports.ended)
         self.assertEqual(len(launcher.jobs()), 1)
@@ -142,31 +144,55 @@ class LauncherTests(LauncherCase):
         await self.until(lambda: not self.phases())
         self.assertEqual(self.kubernetes.all("jobs") + self.kubernetes.all("secrets"), [])
 
-    async def test_why_engines_end(self) -> None:
+    async def test_engines_that_kubernetes_ends_are_started_again(self) -> None:
         launcher = self.launcher()
-        await launcher.prepare()
         units = await launcher.start(range(5))
-        await self.until(lambda: self.phases() == ["Running"] * 5)
-        await self.until(lambda: all(each.pod for each in launcher._jobs[0].engines.values()))
+        await self.until(lambda: len(self.reports.queued) == 5)
+        await self.until(lambda: set(self.reports.queued.values()) == {None})
         pods = [self.kubernetes.pod_of(index) for index in range(5)]
         self.kubernetes.kill_for_memory(pods[0])
         self.kubernetes.disrupt(pods[1], "TerminationByKubelet", "low on memory", "Evicted")
         self.kubernetes.disrupt(pods[2], "PreemptionByScheduler", "for a more important pod")
         self.kubernetes.delete("pods", pods[3]["metadata"]["name"], None)
-        await self.until(lambda: len(self.reports.ended) == 4)
-        ended = [self.reports.ended[unit.key] for unit in units[:4]]
-        self.assertRegex(ended[0][0], "OOMKilled")
-        self.assertRegex(ended[1][0], "Evicted: low on memory")
-        self.assertRegex(ended[2][0], "PreemptionByScheduler|deleted")
-        self.assertRegex(ended[3][0], "its pod was deleted")
-        self.assertEqual([each[2] for each in ended], [False] * 4)
-        self.assertEqual([each[3] for each in ended], [False, True, True, True])
-        self.assertIn("--engine-id=0", ended[0][1][0])
-        # None of them has come back, and the fifth goes on.
-        self.assertEqual(self.phases(), ["Failed", "Failed", "Running"])
-        self.kubernetes.delete("jobs", launcher.jobs()[0], None)
+        await self.until(lambda: len(self.reports.ended) == 1 and len(self.reports.came_back) == 3)
+        reason, lines, asked, by_system = self.reports.ended[units[0].key]
+        self.assertRegex(reason, "OOMKilled")
+        self.assertEqual((asked, by_system), (False, False))
+        self.assertIn("--engine-id=0", lines[0])
+        came_back = [self.reports.came_back[unit.key] for unit in units[1:4]]
+        self.assertEqual(came_back[0], "was ended by Kubernetes: Evicted: low on memory")
+        # The pod may have been gone before anybody could look.
+        self.assertRegex(came_back[1], "PreemptionByScheduler|its pod was deleted")
+        self.assertEqual(came_back[2], "ended: its pod was deleted")
+        # Two are left over: the one that failed and the one that was evicted.
+        await self.until(lambda: self.phases() == ["Failed"] * 2 + ["Running"] * 4)
+        words = [
+            pod["spec"]["containers"][0]["command"][-1]
+            for pod in self.kubernetes.all("pods")
+            if not pod["metadata"]["labels"]["job-name"].endswith("-1")
+        ]
+        ids = sorted(re.match("set -- ([0-9 ]+);", each)[1] for each in words)  # type: ignore[index]
+        self.assertEqual("".join(dict.fromkeys(" ".join(ids).split())), "123")
+        # A Job that somebody deletes is not wanted any more.
+        for job in self.kubernetes.all("jobs"):
+            self.kubernetes.delete("jobs", job["metadata"]["name"], None)
         await self.until(lambda: len(self.reports.ended) == 5)
-        self.assertTrue(self.reports.ended[units[4].key][3])
+        ends = [self.reports.ended[unit.key] for unit in units[1:]]
+        self.assertEqual([each[2:] for each in ends], [(False, True)] * 4)
+
+    async def test_engines_that_do_not_get_far_are_given_up(self) -> None:
+        launcher = self.launcher()
+        units = await launcher.start([7])
+        for count in (1, 2, 3):
+            await self.until(lambda: self.phases() == ["Running"])
+            await self.until(lambda: self.reports.queued.pop(units[0].key, "") is None)
+            pod = self.kubernetes.all("pods")[0]
+            self.kubernetes.delete("pods", pod["metadata"]["name"], None)
+            if count < 3:
+                await self.until(lambda: len(self.kubernetes.all("jobs")) == count + 1)
+        await self.until(lambda: self.reports.ended)
+        self.assertEqual(self.reports.ended[units[0].key][2:], (False, True))
+        self.assertIn("ended at once 3 times in a row; not started again", self.reports.said[-1])
 
     async def test_what_engines_wait_for(self) -> None:
         self.kubernetes.capacity, self.kubernetes.quota = 1, 2
@@ -183,7 +209,11 @@ class LauncherTests(LauncherCase):
             "2 (FailedCreate: pods is forbidden: exceeded quota: pods)",
             self.reports.said,
         )
-        # One without a pod is removed, one that has none is never started.
+        self.assertEqual(
+            sorted(str(each) for each in self.reports.queued.values())[0],
+            "FailedCreate: pods is forbidden: exceeded quota: pods",
+        )
+        # One that has no pod yet is not started later, either.
         await launcher.remove(units[3])
         self.kubernetes.capacity, self.kubernetes.quota = 10, 10
         await self.until(lambda: self.phases().count("Running") >= 3)
