@@ -390,7 +390,11 @@ class KubernetesEngines:
     async def logs(self, unit: Unit, engine_id: int, lines: int) -> list[str]:
         """Return the last lines of what an engine's pod has printed."""
         job, index = self._engine_of(unit)
-        return await self._last_lines(job.engines[index].pod, lines)
+        pod = job.engines[index].pod
+        if pod is None:  # it may have one that was not there at the last look
+            pods = await self._in_thread(self._api.pods, self._selector)
+            pod = by_job_and_index(pods).get(job.name, {}).get(index)
+        return await self._last_lines(pod, lines)
 
     def jobs(self) -> Sequence[str]:
         """Return the names of the Jobs that still have engines."""
