@@ -121,7 +121,7 @@ class LauncherTests(LauncherCase):
         self.assertEqual(len(launcher.jobs()), 2)
         self.assertEqual(len(self.kubernetes.all("secrets")), 1)
         for pod in self.kubernetes.all("pods"):
-            self.assertEqual(pod["metadata"]["labels"]["ipython1/cluster"], "my-work")
+            self.assertRegex(pod["metadata"]["labels"]["ipython1/cluster"], "^my-work-[0-9a-f]{8}$")
         await self.until(lambda: self.reports.queued.get(units[1].key, "") is None)
         lines: list[str] = []
         while not lines:
@@ -240,6 +240,32 @@ class LauncherTests(LauncherCase):
         write_furl(self.files.engine_furl, NEW_FURL)
         mounted = self.kubernetes.volume_of(self.kubernetes.pod_of(0), "ipython1-secret")
         await self.until(lambda: (mounted / "engine.furl").read_text().strip() == NEW_FURL)
+
+    async def test_what_a_killed_cluster_left_is_deleted(self) -> None:
+        killed = self.launcher()
+        await killed.start([0])
+        await killed.close(0.0)
+        await self.until(lambda: self.phases() == ["Running"])
+        before = self.kubernetes.pod_of(0)["metadata"]["name"]
+        # Another launcher of the same cluster leaves it alone, as do engines for a controller of somebody else.
+        second = self.launcher()
+        second.context = replace(second.context, scope=" (2)")
+        await second.prepare()
+        only = self.launcher()
+        config = replace(only.context.config, with_controller=False)
+        only.context = replace(only.context, config=config)
+        await only.prepare()
+        self.assertEqual(self.kubernetes.pod_of(0)["metadata"]["name"], before)
+        launcher = self.launcher()
+        await launcher.prepare()
+        await launcher.start([0])
+        await self.until(
+            lambda: (
+                [pod["metadata"]["name"] == before for pod in self.kubernetes.all("pods")]
+                == [False]
+            )
+        )
+        self.assertEqual(len(self.kubernetes.all("secrets")), 1)
 
     async def test_a_restore_file_goes_along(self) -> None:
         path = self.files.security_file("ipcluster.restore")

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import secrets
 import shlex
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,11 +56,14 @@ class KubernetesEngines:
     def __init__(self, context: Context) -> None:
         self.context = context
         self._options = context.config.kubernetes
-        # Two clusters of one name can have different directories or hosts.
         name = objects.label_value(context.files.cluster_id) or "engines"
-        self._cluster = name
         self._run = f"{name}-{secrets.token_hex(4)}"
-        self._labels = objects.labels_of(name, self._run)
+        # Two clusters of one name can have different directories or hosts.
+        place = (
+            f"{socket.gethostname()}\n{context.files.dirs.ipython_dir}\n{context.files.cluster_id}"
+        )
+        self._cluster = f"{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+        self._labels = objects.labels_of(self._cluster, self._run)
         self._selector = objects.selector_of(self._run)
         self._template: Json = {}
         self._image = self._options.image
@@ -97,8 +101,16 @@ class KubernetesEngines:
         return self.context.config.count
 
     async def prepare(self) -> None:
-        """Check that the API server answers, and look at the pod that this process runs in, if it does."""
-        await self._in_thread(self._api.pods, self._selector)
+        """Check that the API server answers, and look at the pod that this process runs in, if it does.
+
+        What a cluster left that was here before, and whose host or container was killed, is deleted.
+        """
+        left = objects.selector_of_cluster(self._cluster)
+        pods = await self._in_thread(self._api.pods, left)
+        # Only one cluster of this name at a time has a controller here, and its first launcher is prepared first.
+        if pods and self.context.config.with_controller and not self.context.scope:
+            self.log.info("deleting {count} pods of a cluster that was killed", count=len(pods))
+            await self._in_thread(self._api.delete_all, left, 0)
         own = await self._in_thread(self._api.own_pod)
         if own is not None:
             if own["metadata"]["namespace"] == self._api.namespace:

@@ -84,8 +84,8 @@ def label_value(text: str) -> str:
 def labels_of(cluster: str, run: str) -> dict[str, str]:
     """Return the labels of all objects.
 
-    :param cluster: the cluster's name.
-    :param run: what distinguishes it from other clusters of that name.
+    :param cluster: what clusters of the same name, directory and host have in common.
+    :param run: what distinguishes this one from those before it.
     """
     return {APP: "ipython1", CLUSTER: cluster, RUN: run}
 
@@ -93,6 +93,11 @@ def labels_of(cluster: str, run: str) -> dict[str, str]:
 def selector_of(run: str) -> str:
     """Return the label selector that finds a cluster's objects."""
     return f"{RUN}={run}"
+
+
+def selector_of_cluster(cluster: str) -> str:
+    """Return the label selector that finds the objects of all clusters that had this name there."""
+    return f"{CLUSTER}={cluster}"
 
 
 def secret_body(
