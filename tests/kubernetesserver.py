@@ -92,7 +92,8 @@ class Kubernetes:
     :ivar images: what can be pulled.
     :ivar capacity: how many pods run at a time; others cannot be scheduled.
     :ivar quota: how many pods there may be; others cannot be created.
-    :ivar forbidden: (verb, plural) pairs that this user may not do.
+    :ivar forbidden: (verb, resource) pairs that this user may not do.
+    :ivar rules: the rules of the user's role; None for one who may do everything.
     :ivar requests: (method, path) of each request.
     """
 
@@ -101,6 +102,7 @@ class Kubernetes:
         self.capacity = 100
         self.quota = 1000
         self.forbidden: set[tuple[str, str]] = set()
+        self.rules: list[Json] | None = None
         self.requests: list[tuple[str, str]] = []
         self.drops: set[str] = set()
         self.objects: dict[str, dict[str, Json]] = {plural: {} for plural in KINDS}
@@ -222,6 +224,24 @@ class Kubernetes:
         os.killpg(self.pid_of(pod), signal.SIGKILL)
 
     # -- requests
+
+    def check_right(self, method: str, match: re.Match[str]) -> None:
+        """Check that the user may make a request.
+
+        :raises Refused: if that is forbidden.
+        """
+        some = "" if match["name"] else "collection"
+        verb = {"GET": "list" if some else "get", "DELETE": f"delete{some}"}.get(method)
+        verb = verb or {"POST": "create", "PATCH": "patch"}[method]
+        resource = "/".join(filter(None, (match["plural"], match["part"])))
+        group = "batch" if match["plural"] == "jobs" else ""
+        allowed = self.rules is None or any(
+            group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"]
+            for rule in self.rules
+        )
+        if (verb, resource) in self.forbidden or not allowed:
+            message = f'{resource} is forbidden: User "ann" cannot {verb} resource "{resource}"'
+            raise Refused(403, "Forbidden", message)
 
     def create(self, plural: str, namespace: str, body: Json) -> Json:
         """Store an object.
@@ -564,11 +584,7 @@ def _handler_of(kubernetes: Kubernetes) -> type[BaseHTTPRequestHandler]:
 
         def _do(self, match: re.Match[str], query: dict[str, list[str]], body: Json) -> Json | str:
             plural, name = match["plural"], match["name"]
-            if (self.command, plural) in kubernetes.forbidden:
-                raise Refused(
-                    *(403, "Forbidden"),
-                    f'{plural} is forbidden: User "ann" cannot {self.command} resource "{plural}"',
-                )
+            kubernetes.check_right(self.command, match)
             grace = query.get("gracePeriodSeconds", [body.get("gracePeriodSeconds")])[0]
             grace = None if grace is None else int(grace)
             match self.command, name:

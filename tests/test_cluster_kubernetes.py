@@ -6,9 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import yaml
+
+from ipython1.kernel.launchers.kube.objects import secret_body
 from tests.kubernetesserver import IMAGE, Kubernetes
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 
+DEPLOY = Path(__file__).resolve().parents[1] / "docs" / "deploy"
 CLIENT = """
 from ipython1.kernel import client
 mec = client.MultiEngineClient()
@@ -107,6 +111,26 @@ sys.stdin.read()
         program.wait()
         self.nothing_is_left()
 
+    def test_the_manifest_of_engines_for_a_controller_that_runs_already(self) -> None:
+        controller = self.start_controller()
+        furl = (self.directory / "security" / "ipcontroller-engine.furl").read_bytes()
+        secret = secret_body("ipengine", {}, {"engine.furl": furl}, None)
+        self.kubernetes.create("secrets", "science", secret)
+        job = yaml.safe_load((DEPLOY / "engines.yaml").read_text())
+        job["spec"].update(completions=2, parallelism=2)
+        job["spec"]["template"]["spec"]["containers"][0]["image"] = IMAGE
+        self.kubernetes.create("jobs", "science", job)
+        printed = self.run_python(
+            CLIENT + "mec.wait_for_engines(2, timeout=60)\n"
+            "mec.execute('x = 2')\n"
+            "print(mec.pull('x'))\n"
+            "mec.kill(controller=True)\n"
+        )
+        self.assertEqual(printed, "[2, 2]\n")
+        self.assertEqual(controller.wait(LIMIT), 0)
+        pods = self.kubernetes.all
+        until(lambda: {pod["status"]["phase"] for pod in pods("pods")} == {"Succeeded"})
+
     def test_errors_are_one_line(self) -> None:
         error = self.run_ipcluster("kubernetes", "-n", "1", status=1).stderr
         self.assertIn("Kubernetes needs the image that engines run in: give --image", error)
@@ -115,7 +139,7 @@ sys.stdin.read()
         self.assertIn("'much' is not an amount such as 2, 500m or 4Gi", error)
         error = self.run_ipcluster("-n", "1", f"--image={IMAGE}", status=2).stderr
         self.assertIn("--image is for kubernetes, not for 'local'", error)
-        self.kubernetes.forbidden.add(("POST", "jobs"))
+        self.kubernetes.forbidden.add(("create", "jobs"))
         error = self.run_ipcluster("kubernetes", "-n", "1", f"--image={IMAGE}", status=1).stderr
         self.assertRegex(error, "^ipcluster: cannot create a Job: .* jobs is forbidden")
         self.nothing_is_left()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import yaml
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -26,8 +27,15 @@ from ipython1.kernel.launchers.kube.engines import KubernetesEngines
 from ipython1.testing.folders import temporary_path
 from tests.kubernetesserver import IMAGE, Kubernetes
 
+DEPLOY = Path(__file__).resolve().parents[1] / "docs" / "deploy"
 FURL = "pb://" + "a" * 32 + "@tcp:10.0.0.1:1234/" + "b" * 32
 NEW_FURL = "pb://" + "a" * 32 + "@tcp:10.0.0.1:1234/" + "c" * 32
+
+
+def documented_rights() -> list[dict[str, Any]]:
+    """Return what the role in the documentation allows."""
+    _, role, _ = yaml.safe_load_all((DEPLOY / "rights.yaml").read_text())
+    return role["rules"]  # type: ignore[no-any-return]
 
 
 class Reports:
@@ -110,6 +118,7 @@ class LauncherCase(TestCase):
 
 class LauncherTests(LauncherCase):
     async def test_engines_come_and_go(self) -> None:
+        self.kubernetes.rules = documented_rights()
         launcher = self.launcher(cpu="1", memory="1Gi")
         verifyObject(IEngineLauncher, launcher)
         await launcher.prepare()
@@ -195,6 +204,7 @@ class LauncherTests(LauncherCase):
         self.assertIn("ended at once 3 times in a row; not started again", self.reports.said[-1])
 
     async def test_what_engines_wait_for(self) -> None:
+        self.kubernetes.rules = documented_rights()
         self.kubernetes.capacity, self.kubernetes.quota = 1, 2
         launcher = self.launcher()
         units = await launcher.start(range(4))
@@ -237,6 +247,7 @@ class LauncherTests(LauncherCase):
         launcher = self.launcher()
         await launcher.start([0])
         await self.until(lambda: self.phases() == ["Running"])
+        self.kubernetes.rules = documented_rights()
         write_furl(self.files.engine_furl, NEW_FURL)
         mounted = self.kubernetes.volume_of(self.kubernetes.pod_of(0), "ipython1-secret")
         await self.until(lambda: (mounted / "engine.furl").read_text().strip() == NEW_FURL)
@@ -289,21 +300,21 @@ class LauncherTests(LauncherCase):
         launcher = self.launcher()
         await launcher.start([0])
         await self.until(lambda: self.phases() == ["Running"])
-        self.kubernetes.forbidden.add(("GET", "jobs"))
+        self.kubernetes.forbidden.add(("list", "jobs"))
         await self.until(lambda: self.reports.said)
         asked = len(self.kubernetes.requests)
         await self.until(lambda: len(self.kubernetes.requests) > asked + 3)
         self.assertEqual(
             self.reports.said,
             [
-                'cannot list Jobs: Kubernetes refused it: jobs is forbidden: User "ann" cannot GET resource "jobs"'
+                'cannot list Jobs: Kubernetes refused it: jobs is forbidden: User "ann" cannot list resource "jobs"'
             ],
         )
 
 
 class RefusalTests(LauncherCase):
     async def test_no_right_to_create_jobs(self) -> None:
-        self.kubernetes.forbidden.add(("POST", "jobs"))
+        self.kubernetes.forbidden.add(("create", "jobs"))
         launcher = self.launcher()
         await launcher.prepare()
         with self.assertRaisesRegex(ClusterError, "cannot create a Job: .*jobs is forbidden"):
