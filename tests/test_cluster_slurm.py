@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
+
+COME_AND_GO = """
+import time
+from ipython1.kernel.client import Cluster
+
+def until(condition):
+    end = time.monotonic() + 50
+    while not condition():
+        assert time.monotonic() < end, cluster.status()
+        time.sleep(0.05)
+
+def work(number):
+    import time
+    time.sleep(1)
+    return number
+
+with Cluster.attach() as cluster:
+    tc = cluster.task()
+    futures = [tc.submit(work, each) for each in range(24)]
+    until(lambda: len(cluster.ids) == 8)
+    done = [each.result() for each in futures] == list(range(24))
+    until(lambda: not cluster.ids)
+    print(8, done, len(cluster.ids))
+"""
 
 
 class SlurmTests(IpclusterCase):
@@ -69,6 +94,20 @@ class SlurmTests(IpclusterCase):
         self.assertIn("the cluster is up: 8 engines of 10", text)
         process.kill()
         process.wait()
+        self.nothing_is_left()
+
+    def test_engines_come_and_go_with_the_tasks(self) -> None:
+        """From none to eight, and back to none; two that do not fit are cancelled when no task needs them any more."""
+        process = self.start("slurm", "--adapt=0:10", "--adapt-idle=2", "--queue=main", "--time=5")
+        self.assertEqual(self.run_python(COME_AND_GO), "8 True 0\n")
+        until(lambda: not self.squeue())
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=LIMIT)
+        self.assertEqual(process.returncode, 0)
+        started = map(int, re.findall(r"ipcluster: starting (\d+) engines?: \d+ tasks? wait", out))
+        self.assertEqual(sum(started), 10, out)
+        self.assertRegex(out, "ipcluster: cancelling engines 8-9: no task waits for them\n")
+        self.assertRegex(out, r"ipcluster: ending engines? [\d,-]+: without work for 2 s\n")
         self.nothing_is_left()
 
     def test_ipcluster_stop_cancels_what_a_killed_host_left(self) -> None:

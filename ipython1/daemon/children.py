@@ -40,7 +40,6 @@ READ_AT_START_PREFIXES = ("PYTHON", "LC_", "LD_", "DYLD_", "MALLOC_")
 """Environment variables that Python, the loader and the C library read once, when a process starts."""
 
 TAIL_BYTES = 16384
-TAIL_LINES = 20
 
 
 class SpawnError(Exception):
@@ -63,6 +62,7 @@ class BecomeProgram(BaseException):
 class Child:
     """A started process.
 
+    :ivar tail: the number of last lines of its output that are told when it ends.
     :ivar ready: the read end of its ready pipe, or -1.
     :ivar log_start: the length of its log file before it started.
     :ivar watch: the seconds of silence after which to say so; 0 for never.
@@ -76,6 +76,7 @@ class Child:
     owner: str
     log: str
     log_start: int
+    tail: int
     ready: int = -1
     stopping: bool = False
     watch: float = 0.0
@@ -96,7 +97,7 @@ class Child:
         """Return the last lines that it wrote to its log, or a note if there are none because the disk is full."""
         if not self.log:
             return ()
-        lines = tail(self.log, TAIL_LINES, start=self.log_start)
+        lines = tail(self.log, self.tail, start=self.log_start)
         if not lines and osprocess.disk_is_full(self.log):
             lines = [f"no space left on the disk of its log {self.log}"]
         return tuple(lines)
@@ -204,7 +205,7 @@ def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
         os.close(log)
         os.close(writer)
         os.set_blocking(reader, False)
-        return Child(request.key, pid, owner, log_path, log_start, ready=reader)
+        return Child(request.key, pid, owner, log_path, log_start, request.tail, ready=reader)
     _in_child(request, argv, environment, cwd, parent, log, writer, (*close, reader), warm)
     raise AssertionError("not reached")
 

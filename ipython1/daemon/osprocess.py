@@ -69,6 +69,14 @@ def end_with_parent(parent_pid: int) -> bool:
 MPI_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
 
 
+def mpi_rank() -> int | None:
+    """Return this process's rank if an MPI launcher started it, without setting up MPI."""
+    for name in MPI_RANK_VARIABLES:
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return None
+
+
 def end_with_mpi_launcher() -> bool:
     """Make the kernel kill this process with its parent if an MPI launcher started it.
 

@@ -39,6 +39,7 @@ class Spawn(Message):
     :ivar cwd: the working directory; empty for the nanny's own.
     :ivar log: the file for its output; ``~`` is the nanny's home directory.
     :ivar after: the key of a process of the same nanny that must be ready first.
+    :ivar tail: how many of the last lines of its output :class:`Ended` tells.
     :ivar watch: the seconds without a sign of life after which :class:`Silent` is sent; 0 for never.
     """
 
@@ -51,6 +52,7 @@ class Spawn(Message):
     after: str = ""
     watch: float = 0.0
     python: str = ""
+    tail: int = 20
 
 
 @dataclass(slots=True)

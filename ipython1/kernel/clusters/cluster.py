@@ -21,6 +21,7 @@ from ipython1.checks import check_bool
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
+from ipython1.kernel.clusters.adapting import CanAdapt
 from ipython1.kernel.clusters.arguments import (
     addition,
     check_number,
@@ -61,7 +62,7 @@ ANSWER_MARGIN = 10.0
 _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
 
-class BaseCluster(ClusterForms, HasMonitor, CheckedAttributes):
+class BaseCluster(ClusterForms, CanAdapt, HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
     detach = Setting[bool](False, yes_or_no)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ipython1.core.texts import clip, compress_ids
 from ipython1.kernel.basics.error import KernelError
+from ipython1.kernel.clusters.adapting import scaling_lines
 from ipython1.kernel.clusters.status import ClusterStatus, EngineInfo, ProcessInfo, read_state
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.notebook.cards import (
@@ -109,6 +110,7 @@ def cluster_html(title: str, where: str, status: ClusterStatus | None, below: st
         ("engines", engines_text(status.ids)),
         ("controller", "" if controller is None else _controller(controller)),
         ("directory", where),
+        *(("by itself", each) for each in scaling_lines(status.scaling)),
         *(("warning", Html(dot(WAITING, each))) for each in status.warnings),
     ]
     state = dot(_COLORS.get(status.state, WAITING), status.state)
@@ -136,7 +138,7 @@ def cluster_text(head: str, status: ClusterStatus | None) -> str:
     for engine in status.engines:
         groups.setdefault(state_of(engine, engine.id in usable), []).append(engine.id)
     lines += [f"[{compress_ids(ids)}] {state}" for state, ids in groups.items()]
-    return "\n".join([*lines, *status.warnings])
+    return "\n".join([*lines, *scaling_lines(status.scaling), *status.warnings])
 
 
 class ClusterForms:

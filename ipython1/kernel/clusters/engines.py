@@ -13,8 +13,8 @@ the controller      the controller does not list it any more.  Where its process
 its end             it is removed, or started again (for those whose end nobody else remembers)
 ==================  ===============================================================================================
 
-Engines of a job that takes its ids from the controller are known by the controller alone; which of them are the job's
-is learned when its start has settled.
+Engines of a job that takes its ids from the controller are known by the controller alone.  They ask for the ids that
+were reserved for them; which of them are the job's is learned when its start has settled.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Engines:
         self._reserved: set[int] = set()
         self._stale: set[int] = set()
         self._job_ids: dict[str, frozenset[int]] = {}
+        self._hoped: dict[str, frozenset[int]] = {}
         self._ends: dict[int, EngineInfo] = {}
         self._removing: set[str] = set()
         self._queued: dict[str, str | None] = {}
@@ -80,14 +81,18 @@ class Engines:
             raise ClusterError(
                 f"{count:,} engines are too many: at most {MOST_AT_ONCE:,} can be started at once"
             )
-        taken = {*self.ids, *self._ids_of_units(), *self._reserved}
+        hoped = itertools.chain.from_iterable(self._hoped.values())
+        taken = {*self.ids, *self._ids_of_units(), *self._reserved, *hoped}
         free = (each for each in itertools.count() if each not in taken)
         found = list(itertools.islice(free, count))
         self._reserved.update(found)
         return found
 
-    def lost_units(self, count: int) -> list[Unit]:
-        """Units that have ended for good and unasked, whose ids are free for ``count`` engines; lowest ids first."""
+    def take_lost(self, count: int) -> list[Unit]:
+        """Units that have ended for good and unasked, whose ids are free for ``count`` engines; lowest ids first.
+
+        Nobody else is given them; each is to be forgotten, unless :meth:`keep` says otherwise.
+        """
         processes = self._processes()
         listed = set(self.ids)
         found: list[Unit] = []
@@ -99,24 +104,34 @@ class Engines:
             if ended and unit.ids and not listed & set(unit.ids) and unit.key not in self._removing:
                 found.append(unit)
                 count -= len(unit.ids)
+        self._removing.update(unit.key for unit in found)
         return found
 
     def release_ids(self, ids: Iterable[int]) -> None:
         """Units have reserved ids now, or will not have them."""
         self._reserved.difference_update(ids)
 
-    def add(self, units: Iterable[Unit]) -> None:
-        """Units were started."""
+    def add(self, units: Iterable[Unit], ids: Iterable[int] = ()) -> None:
+        """Units were started.
+
+        :param ids: those that were reserved for them.
+        """
+        reserved = list(ids)
+        free = (each for each in reserved if each not in {i for unit in units for i in unit.ids})
         for unit in units:
             self.units[unit.key] = unit
             for engine_id in unit.ids:
                 self._ends.pop(engine_id, None)
+            if not unit.ids:
+                self._hoped[unit.key] = frozenset(itertools.islice(free, unit.count))
+        self.release_ids(reserved)
 
     def learn_job(self, unit: Unit, ids: Iterable[int]) -> None:
         """The engines of a unit that has their ids from the controller."""
         if unit.key in self.units and not unit.ids:
             others = itertools.chain.from_iterable(self._job_ids.values())
             self._job_ids[unit.key] = frozenset(ids) - frozenset(others)
+            self._hoped.pop(unit.key, None)
 
     def listed(self, ids: Iterable[int]) -> None:
         """The controller lists its engines."""
@@ -132,6 +147,7 @@ class Engines:
     def forget(self, key: str) -> None:
         """A unit is gone."""
         self._job_ids.pop(key, None)
+        self._hoped.pop(key, None)
         self.units.pop(key, None)
         self._removing.discard(key)
         self._queued.pop(key, None)
@@ -205,9 +221,9 @@ class Engines:
         if rest.key in self.units:
             self.units[rest.key] = rest
 
-    def removal_failed(self, removal: Removal) -> None:
-        """What is left of the units that were to be removed stays."""
-        self._removing.difference_update(unit.key for unit in removal.units)
+    def keep(self, units: Iterable[Unit]) -> None:
+        """Units that were to be removed stay."""
+        self._removing.difference_update(unit.key for unit in units)
 
     def check_stays(self, unit: Unit) -> None:
         """Check that a unit is not being removed.
@@ -225,15 +241,29 @@ class Engines:
         """The engines that are listed and not stale."""
         return set(self.ids) - self._stale
 
+    def claimed(self, units: Iterable[Unit]) -> set[int]:
+        """The ids that engines of other units have, or are about to get."""
+        own = {unit.key for unit in units}
+        found = set(self._reserved)
+        for key, unit in self.units.items():
+            if key not in own:
+                found.update(unit.ids)
+                found.update(self._job_ids.get(key, ()), self._hoped.get(key, ()))
+        return found
+
     @property
     def usable_units(self) -> list[Unit]:
         """The units whose engines are all listed."""
         fresh = self.fresh
-        return [
-            unit
-            for unit in self.units.values()
-            if (unit.ids and set(unit.ids) <= fresh) or (not unit.ids and len(fresh) >= unit.count)
-        ]
+        return [unit for unit in self.units.values() if self._is_usable(unit, fresh)]
+
+    def _is_usable(self, unit: Unit, fresh: set[int]) -> bool:
+        if unit.ids:
+            return set(unit.ids) <= fresh
+        engines = self._job_ids.get(unit.key)
+        return (
+            len(fresh - self.claimed([unit]) if engines is None else fresh & engines) >= unit.count
+        )
 
     @property
     def in_the_way(self) -> frozenset[str]:
@@ -248,6 +278,20 @@ class Engines:
             for key, unit in self.units.items()
             if set(unit.ids) & listed and key in processes and processes[key].state is State.WAITING
         )
+
+    @property
+    def living_units(self) -> list[Unit]:
+        """The units that have not ended for good; what waits to be started again lives."""
+        processes = self._processes()
+        return [
+            unit
+            for key, unit in self.units.items()
+            if key not in processes or processes[key].state is not State.ENDED
+        ]
+
+    def has_no_process(self, unit: Unit) -> bool:
+        """Whether a unit is no process of this cluster: a batch system has it."""
+        return unit.key not in self._processes()
 
     @property
     def wanted(self) -> int:

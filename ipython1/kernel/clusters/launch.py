@@ -51,6 +51,7 @@ _WORD_OPTIONS = {
     "restart_engines": "--restart-engines",
     "restart_stuck": "--restart-stuck",
     "start_timeout": "--start-timeout",
+    "idle_timeout": "--idle-timeout",
     "client_ip": "--client-ip",
     "interface": "--interface",
     "client_port": "--client-port",

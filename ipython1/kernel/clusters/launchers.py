@@ -56,7 +56,8 @@ class Launchers:
             if known is not None:
                 return known, known.default_count() if count is None else count
             config = replace(config, n=count)
-            scope = f" ({len(self._by_config) + 1})"
+            others = sum(each.kind == config.kind for each in self._by_config)
+            scope = f" ({others + 1})" if others else ""
             launcher = launcher_class(config.kind)(
                 replace(self._context, config=config, scope=scope)
             )
@@ -69,7 +70,7 @@ class Launchers:
 
     async def start(self, launcher: Any, ids: Sequence[int]) -> Sequence[Unit]:
         """Start engines by one of the launchers, which has its units from now on."""
-        units: Sequence[Unit] = await launcher.start(ids)
+        units: Sequence[Unit] = await launcher.start(ids) if ids else ()
         living = self._units()
         self._by_unit = {key: each for key, each in self._by_unit.items() if key in living}
         self._by_unit.update((unit.key, launcher) for unit in units)

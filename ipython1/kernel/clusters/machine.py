@@ -41,7 +41,7 @@ from ipython1.daemon.processes import ProcessStatus, State
 from ipython1.kernel.clusters.engines import Engines
 from ipython1.kernel.clusters.outage import Outage
 from ipython1.kernel.clusters.progress import StartProgress
-from ipython1.kernel.launchers.failures import describe_failure
+from ipython1.kernel.launchers.failures import describe_failure, reason_and_lines
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -131,16 +131,28 @@ class ClusterMachine:
         self.progresses.append(progress)
         return progress
 
-    def units_started(self, progress: StartProgress, units: Sequence[Unit]) -> list[Instruction]:
-        """Everything that ``progress`` was begun for was asked for."""
-        self.engines.add(units)
+    def units_started(
+        self, progress: StartProgress, units: Sequence[Unit], ids: Sequence[int] = ()
+    ) -> list[Instruction]:
+        """Everything that ``progress`` was begun for was asked for.
+
+        :param ids: the ids that were reserved for it.
+        """
+        self.engines.add(units, ids)
         progress.add(units)
+        self._tell_ids(progress)
         progress.all_added()
         for unit in units:
             status = self._processes().get(unit.key)
             if status is not None and status.state is State.ENDED:
-                progress.unit_ended(unit.key, status.reason, status.lines)
+                progress.unit_ended(unit.key, *reason_and_lines(status))
         return self._usable_units()
+
+    def _tell_ids(self, progress: StartProgress) -> None:
+        # With a thousand engines that have their ids beforehand, this would be slow and of no use.
+        nameless = any(not unit.ids for unit in progress.units)
+        claimed = self.engines.claimed(progress.units) if nameless else ()
+        progress.ids_changed(self.engines.fresh, claimed)
 
     def end_start(self, progress: StartProgress) -> None:
         """Nobody waits for ``progress`` any more."""
@@ -201,7 +213,7 @@ class ClusterMachine:
         if status.state is State.WAITING:
             return [Say(f"{describe_failure(status)}; restarting it")]
         if status.state is State.ENDED:
-            return self._lost(status.key, status.reason, status.lines, describe_failure(status))
+            return self._lost(status.key, *reason_and_lines(status), describe_failure(status))
         return []
 
     def _lost(self, key: str, reason: str, lines: Sequence[str], text: str) -> list[Instruction]:
@@ -216,7 +228,7 @@ class ClusterMachine:
         """The controller lists its engines."""
         self.engines.listed(ids)
         for progress in self.progresses:
-            progress.ids_changed(self.engines.fresh)
+            self._tell_ids(progress)
         return self._usable_units()
 
     def _usable_units(self) -> list[Instruction]:

@@ -212,7 +212,10 @@ class ClusterProcess:
         ids = f" ({compress_ids(progress.usable)})" if usable else ""
         title = title_of(self.config.cluster_id)
         if not wanted:
-            what = f"no engines yet; to add some: ipcluster engines -n 4{option_of(self.config.cluster_id)}"
+            add = f"to add some: ipcluster engines -n 4{option_of(self.config.cluster_id)}"
+            what = (
+                f"no engines yet; {'they come with the tasks' if self.config.adaptation else add}"
+            )
         self.screen.line(f"{title} is up: {what}{share}{ids}.")
         self.screen.line("To use it, in Python:")
         self.screen.line("")

@@ -73,6 +73,7 @@ class StartProgress:
         self._foreign = frozenset(foreign)
         self._units: dict[str, Unit] = {}
         self._ids: frozenset[int] = frozenset()
+        self._claimed: frozenset[int] = frozenset()
         self._expected_more = True
         self.failures: dict[str, UnitFailure] = {}
 
@@ -84,17 +85,22 @@ class StartProgress:
         """Everything was asked for; before this the outcome is ``waiting``."""
         self._expected_more = False
 
-    def ids_changed(self, ids: Iterable[int]) -> None:
-        """Engines that are usable now, all of the cluster's."""
+    def ids_changed(self, ids: Iterable[int], claimed: Iterable[int] = ()) -> None:
+        """Engines that are usable now, all of the cluster's.
+
+        :param claimed: the ids of those that others have started.
+        """
         self._ids = frozenset(ids) - self._foreign
+        self._claimed = frozenset(claimed)
 
     @property
     def _own(self) -> frozenset[int]:
-        """Those that were asked for: by id where that is known, else whatever came after the beginning."""
+        """Those that were asked for: by id where that is known, else whatever came that nobody else has started."""
         units = self._units.values()
+        named = self._ids & {each for unit in units for each in unit.ids}
         if all(unit.ids for unit in units):
-            return self._ids & {each for unit in units for each in unit.ids}
-        return self._ids
+            return named
+        return named | (self._ids - self._claimed)
 
     def unit_ended(self, key: str, reason: str, lines: Sequence[str] = ()) -> bool:
         """A unit came to its end; gives whether this is the failure of a start."""

@@ -68,11 +68,13 @@ class Restarts:
 
     async def forget_lost(self, count: int) -> None:
         """Forget engines that have ended unasked, so that the next ``count`` have their ids."""
-        for unit in self._machine.engines.lost_units(count):
-            # Somebody else may add engines at the same time.
-            if unit.key in self._machine.engines.units:
+        units = self._machine.engines.take_lost(count)
+        try:
+            for unit in units:
                 await self._launchers.of(unit).remove(unit)
                 self._machine.unit_removed(unit.key)
+        finally:
+            self._machine.engines.keep(units)
 
     async def restart_controller(self) -> None:
         """End the controller in good order and start it again; returns when it listens.

@@ -14,11 +14,12 @@ from ipython1.daemon import osprocess
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.service import ClusterService
 from ipython1.kernel.host.controlserver import Order
+from ipython1.kernel.launchers.adaptation import Adaptation
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
 
 ORDERS = (
     *("status", "started", "stop", "add", "remove", "restart", "restart_controller"),
-    *("signal", "logs", "wait"),
+    *("signal", "logs", "wait", "adapt"),
 )
 
 
@@ -106,6 +107,11 @@ class Orders:
     async def logs(self, engine: int | None, lines: int) -> Any:
         """The last lines of a log."""
         return await self._service.logs(engine, int(lines))
+
+    async def adapt(self, adaptation: dict[str, Any] | None) -> Any:
+        """Have engines come and go; None for no more changes."""
+        want = None if adaptation is None else Adaptation.from_json(adaptation)
+        self._service.scaling.adapt(want)
 
     async def wait(self, count: int | None, seconds: float | None) -> Any:
         """Wait for engines."""

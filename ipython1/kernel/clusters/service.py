@@ -44,6 +44,7 @@ from ipython1.kernel.clusters.machine import (
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.reachable import check_reachable, start_again
 from ipython1.kernel.clusters.restarts import Restarts
+from ipython1.kernel.clusters.scaling import Scaling
 from ipython1.kernel.clusters.status import ClusterStatus, ProcessInfo, controller_info
 from ipython1.kernel.clusters.stopping import Stopping, first_error
 from ipython1.kernel.clusters.waiting import Waiting
@@ -104,6 +105,9 @@ class ClusterService:
         self._restarts = Restarts(config, self._machine, supervisor, self._launchers, self._waiting)
         self._end = Stopping(reactor, supervisor, nanny, self._elsewhere, say)
         self._heartbeat = Heartbeat(reactor, nanny, self._say)
+        self.scaling = Scaling(
+            reactor, self, self._machine.engines, self._launchers.first, config.idle_timeout
+        )
         supervisor.on_report(self._on_report)
         nanny.lost.addCallback(lambda _: self._nanny_lost())
 
@@ -121,6 +125,7 @@ class ClusterService:
         launcher = self._launchers.first
         launcher.check()
         self._controller.check()
+        self.scaling.adapt(self.config.adaptation)
         progress = self._machine.begin_start()
         count = launcher.default_count()
         prepared = Deferred.fromCoroutine(launcher.prepare())
@@ -134,9 +139,10 @@ class ClusterService:
             await first_error([prepared, controller])
             if not launcher.early:
                 await self._start_engines(progress, launcher, count)
+        self.scaling.begin()
         await self._settle(progress, launcher)
         self._machine.start_settled()
-        self._changed()
+        self.changed()
         return progress
 
     @property
@@ -173,7 +179,7 @@ class ClusterService:
         ids = self._machine.engines.reserve_ids(count)
         try:
             units = await self._launchers.start(launcher, ids)
-            self._follow(self._machine.units_started(progress, units))
+            self._follow(self._machine.units_started(progress, units, ids))
         finally:
             self._machine.engines.release_ids(ids)
 
@@ -194,17 +200,27 @@ class ClusterService:
     # -- what users ask
 
     @property
+    def view(self) -> EnginesView | None:
+        """The connection to the controller; None while there is none."""
+        return self._client
+
+    @property
     def ids(self) -> list[int]:
         """The engines that are usable now."""
         return list(self._machine.engines.ids)
 
     async def add_engines(
-        self, count: int | None, config: ClusterConfig | None = None
+        self,
+        count: int | None,
+        config: ClusterConfig | None = None,
+        *,
+        requested: Callable[[], object] = lambda: None,
     ) -> StartProgress:
         """Start more engines, the first under the ids of those that were lost; gives what became of them.
 
         :param count: how many; None for as many as the hosts have that ``config`` names, else for one.
         :param config: how they are started; None for as the first.
+        :param requested: called once their start was asked for.
         """
         if self._stops:
             raise ClusterError("the cluster is being stopped")
@@ -220,8 +236,9 @@ class ClusterService:
         except BaseException:
             self._machine.end_start(progress)
             raise
+        requested()
         await self._settle(progress, launcher)
-        self._changed()
+        self.changed()
         return progress
 
     async def remove_engines(self, ids: Iterable[int]) -> None:
@@ -233,7 +250,7 @@ class ClusterService:
                 await self._launchers.of(unit).remove(unit)
                 self._machine.unit_removed(unit.key)
         except BaseException:
-            self._machine.engines.removal_failed(removal)
+            self._machine.engines.keep(removal.units)
             raise
         for unit in removal.rest:
             self._machine.engines.shrink(unit)
@@ -243,7 +260,7 @@ class ClusterService:
         if removal.foreign and self._client is not None:
             await self._client.kill(targets=list(removal.foreign))
         await self._wait_gone(chosen)
-        self._changed()
+        self.changed()
 
     async def _wait_gone(self, ids: Iterable[int]) -> None:
         gone = set(ids)
@@ -299,9 +316,10 @@ class ClusterService:
         def enough() -> bool:
             return settled() and len(machine.engines.ids) >= wanted()
 
-        await self._waiting.until(
-            lambda: enough() or (settled() and not machine.more_to_come), timeout
-        )
+        def hopeless() -> bool:
+            return settled() and not machine.more_to_come and not self.scaling.may_bring(wanted())
+
+        await self._waiting.until(lambda: enough() or hopeless(), timeout)
         if not enough():
             last = f"; {machine.engines.last_failure}" if machine.engines.last_failure else ""
             raise ClusterError(
@@ -332,6 +350,7 @@ class ClusterService:
             engines=tuple(self._machine.engines.infos(self._reactor.seconds())),
             jobs=tuple(self._launchers.jobs()),
             end_commands=tuple(c for each in self._end_commands.values() for c in each),
+            scaling=self.scaling.info(),
         )
 
     def _controller_info(self) -> ProcessInfo | None:
@@ -347,10 +366,11 @@ class ClusterService:
         grace = self.config.stop_timeout if grace is None else grace
         if self._stopping is None:
             self._machine.stop()
+            self.scaling.close()
             self._stopping = Deferred.fromCoroutine(self._stop(grace))
             # Not before: who waits may call this again when told.
             self._waiting.end("the cluster was stopped")
-            self._changed()
+            self.changed()
         else:
             self._end.hurry(grace)
         waiter: Deferred[None] = Deferred()
@@ -404,10 +424,11 @@ class ClusterService:
                 case TellEnded():
                     self._tell_ended(instruction.ids, instruction.reason)
                 case GiveUp():
-                    self._give_up(instruction.text, instruction.status)
-        self._changed()
+                    self.give_up(instruction.text, instruction.status)
+        self.changed()
 
-    def _give_up(self, text: str, status: int) -> None:
+    def give_up(self, text: str, status: int) -> None:
+        """Say why the cluster does not go on, and end it with this exit status."""
         self._say(text)
         if not self.finished.called:
             self.finished.callback(status)
@@ -451,7 +472,8 @@ class ClusterService:
             lambda failure: self.log.failure("cannot follow the controller", failure)
         )
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Tell everybody that :meth:`status` has changed."""
         self._supervisor.hold(self._machine.engines.in_the_way)
         self._waiting.changed()
         self._on_change()
@@ -483,8 +505,8 @@ class ClusterService:
         if not commands:
             del self._end_commands[key]
         self._nanny.send(AtEnd(tuple(c for each in self._end_commands.values() for c in each)))
-        self._changed()
+        self.changed()
 
     def jobs_changed(self) -> None:
         """The state file is to be written anew."""
-        self._changed()
+        self.changed()

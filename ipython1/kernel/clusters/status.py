@@ -17,6 +17,7 @@ from ipython1.kernel.host.lockfile import LockFile
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
 from ipython1.kernel.host.processstate import ProcessState, process_state
 from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.launchers.adaptation import Adaptation
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.launchers.programs import CONTROLLER_HOST
 
@@ -59,6 +60,24 @@ class EngineInfo(ProcessInfo):
     id: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingInfo:
+    """What a cluster does by itself.
+
+    :ivar adaptation: when engines come and go; None if they do not by themselves.
+    :ivar last: what was done last, as a line.
+    :ivar ago: how many seconds ago that was.
+    :ivar idle_timeout: seconds without use after which the cluster ends; 0 for never.
+    :ivar unused: for how many seconds nobody has used it.
+    """
+
+    adaptation: Adaptation | None = None
+    last: str = ""
+    ago: float = 0.0
+    idle_timeout: float = 0.0
+    unused: float = 0.0
+
+
 Info = TypeVar("Info", bound=ProcessInfo)
 
 
@@ -80,6 +99,7 @@ class ClusterStatus:
     :ivar nanny: the process that has all others of this host below it; None until it is known.
     :ivar warnings: what is wrong with the controller, such as a full disk, and what to do; one line each.
     :ivar temporary: whether the cluster's files go with it.
+    :ivar scaling: what it does by itself; None if it does nothing.
     """
 
     cluster_id: str
@@ -100,6 +120,7 @@ class ClusterStatus:
     nanny: ProcessInfo | None = None
     warnings: tuple[str, ...] = ()
     temporary: bool = False
+    scaling: ScalingInfo | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain lists and dicts."""
@@ -123,8 +144,10 @@ class ClusterStatus:
             for name in ("ids", "jobs", "warnings"):
                 values[name] = tuple(values.get(name, ()))
             values["end_commands"] = tuple(map(tuple, values.get("end_commands", ())))
+            if values.get("scaling") is not None:
+                values["scaling"] = _scaling(values["scaling"])
             return cls(**values)
-        except (TypeError, KeyError, AttributeError) as problem:
+        except (TypeError, ValueError, KeyError, AttributeError) as problem:
             raise ClusterError(f"this is not the state of a cluster: {problem}") from None
 
     @property
@@ -168,6 +191,13 @@ def _as_seen(info: Info) -> Info:
 def _info(cls: Any, content: dict[str, Any]) -> Any:
     values = _known_fields(cls, content)
     return cls(**{**values, "lines": tuple(values.get("lines", ()))})
+
+
+def _scaling(content: dict[str, Any]) -> ScalingInfo:
+    values = _known_fields(ScalingInfo, content)
+    if values.get("adaptation") is not None:
+        values["adaptation"] = Adaptation(**_known_fields(Adaptation, values["adaptation"]))
+    return ScalingInfo(**values)
 
 
 def _known_fields(cls: Any, content: dict[str, Any]) -> dict[str, Any]:

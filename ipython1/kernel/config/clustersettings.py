@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
+from ipython1.kernel.config.adaptsettings import ADAPT, IDLE_TIMEOUT
 from ipython1.kernel.config.kubernetessettings import KUBERNETES
 from ipython1.kernel.config.logsettings import LOGGING
 from ipython1.kernel.launchers import BUILT_IN, known_kind
@@ -45,6 +46,7 @@ CLUSTER = Section(
             "The Python interpreter of the engines; empty means the one in use.",
         ),
         Option("start_timeout", _SECONDS, 60.0, "Seconds that engines may take to start."),
+        IDLE_TIMEOUT,
         Option(
             "stop_timeout",
             _SECONDS,
@@ -88,6 +90,7 @@ CLUSTER = Section(
         *LOGGING,
     ),
     sections=(
+        ADAPT,
         Section(
             "env",
             "Environment variables of the engines.",

@@ -28,6 +28,7 @@ from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.loads import leaves_data
 from ipython1.kernel.wire.named import pack_named
 from ipython1.kernel.wire.payload import Serialized, join_inline
 
@@ -102,6 +103,9 @@ class QueuedEngine:
     :param rules: which commands may be sent, as far as their clients are concerned.
     :param confirmations: those of all engines; None for its own.
     :ivar commands: its queue of commands.
+    :ivar blameless: whether somebody ends it on purpose, so that what it runs is not to blame.
+    :ivar holds_data: whether somebody has left something there.
+    :ivar turned: when it was last seen to begin or end a command, in seconds of the clock.
     :ivar process: the engine's process, if this host's operating system confirms that it is at the other end.
     """
 
@@ -150,6 +154,9 @@ class QueuedEngine:
         """How it went, once it is gone."""
         self.lost_command = False
         """Whether it had a command when it went."""
+        self.blameless = False
+        self.holds_data = hello.holds.data
+        self.turned = clock.seconds()
 
     def _name(self) -> str:
         return f"engine {self.id} (process {self.hello.pid})"
@@ -159,6 +166,7 @@ class QueuedEngine:
         self.commands.watch = watch
 
     def _turn(self) -> None:
+        self.turned = self._clock.seconds()
         self.on_turn()
         self.commands.watch.turn()
 
@@ -176,6 +184,7 @@ class QueuedEngine:
     def attach(self, link: FrameLink, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, perhaps again; ``holds`` is what it has left from before."""
         self.link = link
+        self.holds_data = self.holds_data or holds.data
         self._away_since = None
         link.bulk.relaying = True
         self.process = self._processes.find(self.hello.host, self.hello.pid, link.ends)
@@ -205,6 +214,7 @@ class QueuedEngine:
     def queue(self, command: Command) -> None:
         """Queue ``command``, which calls its ``on_outcome``."""
         if self.alive:
+            self.holds_data = leaves_data(command.method, self.holds_data)
             self.commands.submit(command)
         else:
             problem = NotStarted(f"{self._name()} died before it started this command: it is gone")

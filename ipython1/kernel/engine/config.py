@@ -21,6 +21,7 @@ class EngineConfig(CommonConfig):
     :ivar controller_ip: goes in place of the FURL's host; ``None`` leaves it.
     :ivar controller_port: goes in place of the FURL's port; ``None`` leaves it.
     :ivar engine_id: the id to ask for; ``None`` leaves it to the controller.
+    :ivar ids_of_ranks: in place of ``engine_id``, the ids that the ranks of an MPI job ask for.
     :ivar mpi: the name of the MPI set-up; empty for none.
     :ivar mpi_code: Python code that defines ``mpi`` with ``mpi.rank`` and ``mpi.size``; empty for
         none.
@@ -38,6 +39,7 @@ class EngineConfig(CommonConfig):
     controller_ip: str | None = None
     controller_port: int | None = None
     engine_id: int | None = None
+    ids_of_ranks: tuple[int, ...] = ()
     mpi: str = ""
     mpi_code: str = ""
     restore_file: Path | None = None

@@ -47,6 +47,7 @@ class EngineEnd:
     :ivar commands: takes the commands.
     :ivar debugged: returns where user code waits for a debugger; empty if it does not.
     :ivar debug: answers the questions of those who debug user code: takes a dict, and gives one or its Deferred.
+    :ivar leaving: whether it is about to end, and gets nothing more.
     :ivar holds_of_tasks: gives the runs that wait or are under way, and those whose results are not confirmed.
     """
 
@@ -66,6 +67,7 @@ class EngineEnd:
         self.outbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
         self.lost: Deferred[str] = Deferred()
         self.stopping = False
+        self.leaving = False
         self.debugged: Callable[[], str] = lambda: ""
         self.debug: Callable[[dict[str, Any]], Any] = lambda request: {}
         self.output = LiveOutput(output, displays or LiveDisplays())
@@ -97,6 +99,8 @@ class EngineEnd:
         if not kept:
             self.commands.forget()
         self.commands.attached()
+        if self.leaving:
+            link.send(frames.LEAVING, 0)
 
     def link_lost(self, reason: str) -> None:
         self.outbox.link = None
@@ -110,6 +114,20 @@ class EngineEnd:
         if link is not None:
             link.send(frames.GOODBYE, 0, b"", reason.encode())
             link.flush()
+
+    def leave(self) -> None:
+        """This engine is being ended by what runs it: finish what it has begun, and end.
+
+        Where nobody can be told, or when it is said again, end at once.
+        """
+        link = self.outbox.link
+        if self.leaving or link is None:
+            self.say_goodbye("it was ended by what runs it")
+            self.stop()
+            return
+        self.leaving = True
+        log.info("this engine is to end; it gets nothing more")
+        link.send(frames.LEAVING, 0)
 
     def stop(self) -> None:
         """End the process: at once if user code runs, else in good order."""

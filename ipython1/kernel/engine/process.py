@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -21,6 +22,7 @@ from ipython1.core.debugger import EngineDebugger
 from ipython1.core.interpreter import Interpreter
 from ipython1.core.interrupt import InterruptGate
 from ipython1.core.userhandlers import UserHandlers
+from ipython1.daemon.osprocess import mpi_rank
 from ipython1.daemon.ready import BEAT_INTERVAL, NannyPipe
 from ipython1.kernel.basics.error import ClientError, ConnectionError, KernelError
 from ipython1.kernel.engine.appearance import Appearance
@@ -38,6 +40,7 @@ from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.byhand import is_by_hand
 from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import furl_variable, wait_for_furl
+from ipython1.kernel.host.signalwatch import SignalWatch
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.host.turns import take_turns, turns_of
@@ -108,7 +111,7 @@ def set_up_mpi(name: str, code: str) -> int:
         exec(compile(code, f"<[mpi] {name}>", "exec"), namespace)
     except Exception as problem:
         raise ClientError(
-            f"cannot set up MPI with --mpi={name}: {type(problem).__name__}: {problem}; "
+            f"cannot set up MPI with --mpi={name}: {type(problem).__name__}: {' '.join(str(problem).split())}; "
             "install that package for this Python, or change the [mpi] section of ipython1.kernel.ini"
         ) from None
     rank = getattr(namespace.get("mpi"), "rank", None)
@@ -139,11 +142,8 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     :raises KernelError: why it cannot run, or cannot go on.
     """
     check_working_directory()
-    wanted_id = config.engine_id
-    rank = None
-    if config.mpi_code:
-        rank = set_up_mpi(config.mpi, config.mpi_code)
-        wanted_id = rank if wanted_id is None else wanted_id
+    rank = set_up_mpi(config.mpi, config.mpi_code) if config.mpi_code else None
+    wanted_id = _wanted_id(config, rank)
     appearance = Appearance(config, rank, is_by_hand(pipe.awaited))
     from twisted.internet import reactor
 
@@ -158,6 +158,8 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     engine.appearance = appearance
     if in_terminal:
         engine.end_with_terminal()
+    if not pipe.awaited and hasattr(os, "register_at_fork"):
+        engine.leave_on(signal.SIGTERM)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=engine.interpreter.forked)
     sockets.let_go_in_children(reactor)
@@ -170,6 +172,20 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
         engine.run()
     finally:
         appearance.ended()
+
+
+def _wanted_id(config: EngineConfig, rank: int | None) -> int | None:
+    """Return the id that an engine asks for.
+
+    :param rank: its rank, if MPI is set up.
+    """
+    if config.engine_id is not None:
+        return config.engine_id
+    if config.ids_of_ranks:
+        number = mpi_rank() if rank is None else rank
+        known = number is not None and number < len(config.ids_of_ranks)
+        return config.ids_of_ranks[number] if known and number is not None else None
+    return rank
 
 
 def _new_hello(wanted_id: int | None) -> messages.Hello:
@@ -270,6 +286,11 @@ class EngineProcess:
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
         self._gate.on_terminal = lambda: self._reactor.callFromThread(self._end.stop)
+
+    def leave_on(self, number: int) -> None:
+        """Have a signal by which the system that runs it tells of its end make it leave in good order."""
+        watch = SignalWatch(number, self._reactor, self._end.leave)
+        self._reactor.callWhenRunning(watch.begin)
 
     def _leave_at_once(self) -> None:
         self._pipe.leave()

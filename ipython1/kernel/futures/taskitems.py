@@ -247,7 +247,8 @@ class TaskItems(ExecutorItems):
     def _ids_changed(self, ids: list[int]) -> None:
         if ids:
             self._known = ids
-        elif self._known and not self.broken:
+        elif self._known and not self.broken and (self._handed or self._waiting):
+            # Who calls nothing does not miss them, and others may come.
             # The running items fail first: the answer arrives after their results.
             self._end.ask("engines").addCallbacks(self._check_engines, lambda failure: None)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
+from ipython1.kernel.launchers.adaptation import Adaptation
 
 NOTICE = 60.0
 """Seconds before its time limit at which a batch job is told, by default."""
@@ -143,6 +144,8 @@ class ClusterConfig:
     :ivar restart_engines: how many times per minute to restart an engine that died.
     :ivar start_timeout: seconds that engines may take to start; 0 for no limit.
     :ivar stop_timeout: seconds that processes may take to stop before they are killed.
+    :ivar adaptation: how the number of engines adapts to the tasks; None if it does not.
+    :ivar idle_timeout: seconds after which a cluster ends that nobody uses; 0 for never.
     :ivar engine_arguments: additional options for ``ipengine``.
     :ivar restore: source text that each engine runs before it can be used; empty for none.
     :ivar restore_file: the file by which engines are told that, or what is to be set there; empty for none.
@@ -169,6 +172,8 @@ class ClusterConfig:
     restart_engines: int = 0
     start_timeout: float = 60.0
     stop_timeout: float = 10.0
+    adaptation: Adaptation | None = None
+    idle_timeout: float = 0.0
     engine_arguments: tuple[str, ...] = ()
     restore: str = ""
     restore_file: str = ""

@@ -103,6 +103,9 @@ class IEngineLauncher(Interface):
 
     A launcher that decides where the controller runs also has a method ``controller_launcher()``, which returns an
     :class:`IControllerLauncher`, or None for a controller on this host.
+
+    A launcher whose units are jobs that end as a whole has an attribute ``together``, which is True.  Such a cluster
+    cannot adapt to its tasks.
     """
 
     kind = Attribute("The launcher's name, for messages.")

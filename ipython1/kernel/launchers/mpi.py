@@ -16,6 +16,7 @@ from pathlib import Path
 
 from zope.interface import implementer
 
+from ipython1.core.texts import compress_ids
 from ipython1.daemon.processes import ProcessSpec, ProcessStatus, State
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.pythoncommand import python_command
@@ -33,6 +34,10 @@ HINTS = {
 """Hints for error messages of Open MPI, by a text that the message contains."""
 
 
+TAIL = 100
+"""Last lines of a job's output among which the cause of a failure is: advice may follow it."""
+
+
 @implementer(IEngineLauncher)
 class MpiEngines:
     """Engines that are the ranks of MPI jobs."""
@@ -40,6 +45,7 @@ class MpiEngines:
     kind = "mpiexec"
     early = False
     waits_in_queue = False
+    together = True
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -61,11 +67,12 @@ class MpiEngines:
         """Do nothing."""
 
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
-        """Start one job with a rank for each id; a rank's engine id is its number, if this id is free."""
+        """Start one job with a rank for each id; the ranks ask for these ids, in their order."""
         config = self.context.config
         program, *options = config.mpi.command
         key = self._new_key(Path(program).name)
         engine = ["ipengine", *config.common_arguments(), *config.engine_options()]
+        engine.append(f"--ids-of-ranks={compress_ids(ids)}")
         if config.mpi.use:
             engine.append(f"--mpi={config.mpi.use}")
         argv = [find_program(program), *options, "-n", str(len(ids))]
@@ -74,7 +81,8 @@ class MpiEngines:
             argv += ["env", *(f"{name}={value}" for name, value in config.env)]
         argv += python_command(ENGINE_MODULE, engine, python=config.python)
         log = str(self.context.files.log_file(f"{key}.log"))
-        spawn = Spawn(key, tuple(argv), log=log, env=dict(config.env), cwd=config.cwd)
+        env = dict(config.env)
+        spawn = Spawn(key, tuple(argv), log=log, env=env, cwd=config.cwd, tail=TAIL)
         self.context.supervisor.add(ProcessSpec(spawn, key, grace=config.stop_timeout))
         return [Unit(key, len(ids))]
 

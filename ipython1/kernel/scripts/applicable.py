@@ -35,11 +35,13 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "resubmit": (*BATCH_KINDS, *KUBERNETES),
     **{each.name: KUBERNETES for each in fields(KubernetesOptions)},
     "restart_engines": ("local", *SSH),
+    "adapt": tuple(kind for kind in BUILT_IN if kind not in MPI_KINDS),
 }
 """The kinds for which an option means something; all others mean something for all kinds."""
 
 _WHY: Final = {
     "restart_engines": "; engines of an MPI or batch job are not restarted one by one: add others in their place",
+    "adapt": ": engines of an MPI job end together",
 }
 
 

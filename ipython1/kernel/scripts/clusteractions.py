@@ -21,7 +21,8 @@ from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, title_of
 from ipython1.kernel.scripts.clusteroptions import ClusterCommand, check_new_engines
 from ipython1.kernel.scripts.clusterstart import start
-from ipython1.kernel.scripts.statusaction import engines_text, named_engines
+from ipython1.kernel.scripts.statusaction import engines_text
+from ipython1.kernel.watching.amounts import named_engines
 
 STOP_LIMIT = 90.0
 

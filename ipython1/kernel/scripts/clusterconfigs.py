@@ -25,6 +25,7 @@ from ipython1.kernel.launchers.clusterconfig import (
 )
 from ipython1.kernel.launchers.hostlist import parse_hosts
 from ipython1.kernel.launchers.places import all_here, listen_here
+from ipython1.kernel.scripts.adaptoptions import adaptation
 from ipython1.kernel.scripts.kubernetesoptions import kubernetes_options
 
 
@@ -37,10 +38,15 @@ def new_cluster(
     :param settings: the ini file.
     :param kind: how engines are started; None for what the options hint at, else the ini file's.
     :raises ClusterError: if the ini file names hosts or environment variables that there cannot be.
+    :raises UsageError: if the options for engines that come and go do not fit together.
     """
     config = changed(_of_settings(settings), given, kind)
+    adapt = adaptation(given, settings["cluster"]["adapt"])
+    if adapt is not None:
+        config = replace(config, n=_chosen(given.n, adapt.minimum), adaptation=adapt)
     config = replace(
         config,
+        idle_timeout=_chosen(given.idle_timeout, config.idle_timeout),
         ipython_dir=str(given.ipython_dir or ""),
         cluster_id=given.cluster_id,
         controller=_controller_options(given),
@@ -129,6 +135,7 @@ def _of_settings(settings: Mapping[str, Any]) -> ClusterConfig:
         reconnect_timeout=settings["engine"]["reconnect_timeout"],
         restart_engines=section["restart_engines"],
         start_timeout=section["start_timeout"],
+        idle_timeout=section["idle_timeout"],
         stop_timeout=section["stop_timeout"],
         engine_arguments=tuple(section["engine_arguments"]),
         restore=section["restore"],

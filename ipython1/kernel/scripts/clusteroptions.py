@@ -16,6 +16,7 @@ from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN, launcher_kinds, unk
 from ipython1.kernel.launchers.clusterconfig import VARIABLE, ClusterConfig
 from ipython1.kernel.launchers.hostlist import parse_hosts
 from ipython1.kernel.scripts import arguments
+from ipython1.kernel.scripts.adaptoptions import add_adapt_options, check_not_given
 from ipython1.kernel.scripts.applicable import check_options
 from ipython1.kernel.scripts.clusterconfigs import changed, new_cluster
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
@@ -31,6 +32,7 @@ to start a cluster:
   ipcluster -n 4                    four engines on this host; Ctrl-C ends it
   ipcluster -n 4 --daemonize        the same, in the background
   ipcluster --hosts node1=4,node2=4 on hosts that you can log in to
+  ipcluster --adapt 0:8             engines that come and go with the tasks
   ipcluster mpiexec -n 4 --mpi=mpi4py
   ipcluster slurm -n 64 --queue=main --time=1:00:00
                                     also sge, pbs, lsf, and kinds that other packages add
@@ -49,6 +51,7 @@ to change it, from any shell of its host:
   ipcluster restart                 its controller; engines and clients go on
   ipcluster restart engines         those that have ended
   ipcluster remove 0-3              end these engines
+  ipcluster adapt 0:8               engines come and go with the tasks
   ipcluster stop                    end it
   ipcluster stop --force            kill all of it, even if it is stuck
 
@@ -125,6 +128,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="continue in the background once the engines are up",
     )
     _add_engine_options(parser)
+    add_adapt_options(parser)
     parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument("--owner-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--temporary", action="store_true", help=argparse.SUPPRESS)
@@ -322,6 +326,7 @@ def engines_like(base: ClusterConfig, words: Sequence[str], directory: str) -> C
         _check_words(parser, given)
         # Those of the cluster are engines that it has already.
         config = changed(replace(base, n=None), given, _kind_of(given))
+    check_not_given(parser, given)
     check_options(parser, given, config)
     return config
 

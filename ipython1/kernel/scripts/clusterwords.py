@@ -57,6 +57,7 @@ WORDS: Final = {
     "logs": Word("show the log of the controller, an engine or ipcluster", "logsaction"),
     "restart": Word("restart the controller, or engines", "restartaction"),
     "remove": Word("end some of the engines", "removeaction"),
+    "adapt": Word("have engines come and go with the tasks", "adaptaction"),
     "stop": Word("end a cluster", "stopaction"),
     "help": Word("explain a word", "helpaction"),
 }

@@ -79,6 +79,9 @@ def make_parser() -> arguments.OneLineParser:
         metavar="N",
         help="request this id; the default is any free one",
     )
+    parser.add_argument(
+        "--ids-of-ranks", type=arguments.engine_ids, default=[], help=argparse.SUPPRESS
+    )
     parser.add_argument("--restore-file", type=arguments.file, help=argparse.SUPPRESS)
     parser.add_argument(
         "--connect-timeout",
@@ -118,6 +121,7 @@ def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> Engin
         controller_ip=given.controller_ip,
         controller_port=given.controller_port,
         engine_id=given.engine_id,
+        ids_of_ranks=tuple(given.ids_of_ranks),
         mpi=mpi,
         mpi_code=settings["mpi"][mpi] if mpi else "",
         restore_file=given.restore_file,

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0 (or what those who started it want instead), or 1 for a failure at run time.
     """
     from ipython1.daemon.firstprocess import leave_first_place
-    from ipython1.daemon.osprocess import end_with_mpi_launcher
+    from ipython1.daemon.osprocess import end_with_mpi_launcher, mpi_rank
     from ipython1.daemon.ready import take_pipe
 
     if COMPLETION in os.environ:
@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         run_engine(config, pipe)
     except KernelError as problem:
         print(f"ipengine: {problem}", file=sys.stderr)
+        if mpi_rank() is not None:
+            # MPI would wait for the other ranks at the end of this process, and they for this one.
+            sys.stderr.flush()
+            os._exit(1)
         return 1
     except KeyboardInterrupt:
         pass  # Ctrl-C before it is set up ends it as well

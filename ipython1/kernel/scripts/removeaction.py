@@ -11,7 +11,7 @@ from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.scripts.arguments import OneLineParser, engine_ids
 from ipython1.kernel.scripts.clusterwords import files_of, word_parser
-from ipython1.kernel.scripts.statusaction import named_engines
+from ipython1.kernel.watching.amounts import named_engines
 
 LIMIT = 120.0
 """Seconds that engines may take to end."""

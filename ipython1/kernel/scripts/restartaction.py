@@ -16,7 +16,7 @@ from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.scripts.arguments import OneLineParser, engine_ids
 from ipython1.kernel.scripts.clusterwords import files_of, option_of, word_parser
-from ipython1.kernel.scripts.statusaction import named_engines
+from ipython1.kernel.watching.amounts import named_engines
 
 TEXT = """\
 A controller keeps what it has for others: engines keep their data, and calls and tasks go on. A restarted engine has

@@ -12,6 +12,7 @@ from typing import Any
 
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import ResultNotCompleted
+from ipython1.kernel.clusters.adapting import scaling_lines
 from ipython1.kernel.clusters.byhand import status_by_hand
 from ipython1.kernel.clusters.cluster import connect_to
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
@@ -161,6 +162,7 @@ def status_lines(found: ClusterStatus, looked: Looked | None = None) -> list[str
         clients = "" if news is None else f", {count_text(news.clients, 'client')}"
         lines.append(f"  controller: {_process_text(found.controller, 'stuck')}{clients}")
         lines += [f"      {shown(line)}" for line in found.controller.lines[-3:]]
+    lines += [f"  {shown(line)}" for line in scaling_lines(found.scaling)]
     lines += [f"  warning: {shown(line)}" for line in found.warnings]
     if looked is not None and looked.why:
         lines.append(f"  CPU, memory and queues are not known: {looked.why}")
@@ -256,11 +258,6 @@ def engines_text(ids: Sequence[int]) -> str:
     """A number of engines, and which."""
     count = count_text(len(ids), "engine")
     return f"{count} ({compress_ids(ids)})" if ids else count
-
-
-def named_engines(ids: Sequence[int]) -> str:
-    """Engines by their ids, as ``engine 3`` or ``engines 0-2``."""
-    return f"{'engine' if len(ids) == 1 else 'engines'} {compress_ids(ids)}"
 
 
 def _process_text(info: ProcessInfo, silent: str) -> str:

@@ -50,7 +50,7 @@ class MapPlan:
     """Decides how items are grouped to tasks, without I/O.
 
     :param total: the number of items.
-    :param engines: the number of engines.
+    :param engines: the number of engines; see :meth:`engines_are`.
     :param grouping: False to keep items separate.
     """
 
@@ -63,6 +63,10 @@ class MapPlan:
         self._items = 0
         self._seconds = 0.0
         self._again: deque[tuple[int, int]] = deque()
+
+    def engines_are(self, number: int) -> None:
+        """Note how many engines there are now."""
+        self._engines = max(1, number)
 
     def next_group(self) -> tuple[int, int] | None:
         """Return the range of items (start, stop) to submit next; None if there is nothing to submit now."""
@@ -155,6 +159,7 @@ class MapRun:
         self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False
+        self._follows_engines = False
 
     async def begin(self) -> None:
         """Ask for the number of engines, and submit the first items."""
@@ -162,6 +167,9 @@ class MapRun:
             engines = await self._connection.end.ask("engines")
             self._tasks.borrow(self._common.function)
             self._plan = MapPlan(self.total, engines, self._grouping)
+            if not self._over:
+                self._connection.end.on_ids_changed(self._engines_changed)
+                self._follows_engines = True
             self._go_on()
         except Exception as problem:
             self._fail(problem)
@@ -216,6 +224,13 @@ class MapRun:
 
     def _has_room(self) -> None:
         self._waiting_for_room = False
+        self._try_to_go_on()
+
+    def _engines_changed(self, ids: list[int]) -> None:
+        self._plan.engines_are(len(ids))
+        self._try_to_go_on()
+
+    def _try_to_go_on(self) -> None:
         try:
             self._go_on()
         except Exception as problem:
@@ -276,20 +291,24 @@ class MapRun:
                 of_engine[stream] += text
         return found
 
+    def _let_go(self) -> None:
+        """Take part in nothing any more."""
+        self._over = True
+        self.on_output = None
+        self._tasks.remove_waiter(self._waiter)
+        if self._follows_engines:
+            self._connection.end.remove_ids_callback(self._engines_changed)
+
     def _finish(self) -> None:
         if not self._over:
-            self._over = True
-            self.on_output = None
-            self._tasks.remove_waiter(self._waiter)
+            self._let_go()
             self._tasks.release(self._common.function)
             self.finished.callback(self)
             self.values.tell()
 
     def _fail(self, problem: Exception) -> None:
         if not self._over:
-            self._over = True
-            self.on_output = None
-            self._tasks.remove_waiter(self._waiter)
+            self._let_go()
             self.finished.errback(problem)
             self.values.tell()
 

@@ -1,6 +1,10 @@
-"""Times and sizes in a few characters, for tables."""
+"""Times, sizes and engines in a few characters, for tables."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ipython1.core.texts import compress_ids
 
 
 def duration_text(seconds: float) -> str:
@@ -45,3 +49,8 @@ def count_text(count: int, one: str, many: str = "") -> str:
     :param many: the plural, if it is not ``one`` with an s.
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def named_engines(ids: Sequence[int]) -> str:
+    """Return engines by their ids, as ``engine 3`` or ``engines 0-2``."""
+    return f"{'engine' if len(ids) == 1 else 'engines'} {compress_ids(ids)}"

@@ -602,6 +602,23 @@ class MapTests(SynchronousTestCase):
         result = tc.get_task_result(task_id, block=True)
         self.assertEqual((result.result, result.engineid), (1, 1))
 
+    def test_engines_that_come_get_their_share_of_a_map(self) -> None:
+        cluster = InMemoryCluster(0)
+        tc = cluster.task()
+        pending = tc.map(abs, range(-100, 0), block=False)
+        cluster.pump.run()
+        self.assertEqual(tc.queue_status()["scheduled"], 4)
+        engines = [cluster.add_engine() for _ in range(3)]
+        for engine in engines:
+            engine.worker.held = True
+        cluster.pump.run()
+        status = tc.queue_status()
+        self.assertEqual(status["scheduled"] + status["pending"], 12)
+        for engine in engines:
+            engine.worker.release()
+        cluster.pump.run()
+        self.assertEqual(self.successResultOf(pending.r), [*range(100, 0, -1)])
+
     def test_options_that_concern_each_item_keep_items_apart(self) -> None:
         tc = InMemoryCluster(2).task()
         for options, apart in (({"priority": 3}, False), ({"timeout": 60.0}, True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -468,6 +469,50 @@ class JobTests(ServiceCase):
         self.controller.set_ids(0, 1)
         self.successResultOf(removing)
         self.assertEqual((service.status().n, self.said), (2, []))
+
+    def test_each_of_those_who_add_engines_gets_its_own(self) -> None:
+        """Jobs and other engines are started at the same time, and come up and fail in any order."""
+        service = self.up()
+        local = replace(service.config, kind="local")
+        jobs = [self.run_it(service.add_engines(2)) for _ in range(3)]
+        others = [self.run_it(service.add_engines(1, local)) for _ in range(2)]
+        spawned = [each for each in self.sent() if isinstance(each, Spawn)]
+        ids = [word for each in spawned for word in each.argv if "-of-ranks" in word]
+        self.assertEqual(ids, [f"--ids-of-ranks={each}" for each in ("2-3", "4-5", "6-7")])
+        self.assertEqual(
+            [each.key for each in spawned], ["sh-2", "sh-3", "sh-4", "engine-8", "engine-9"]
+        )
+        for each in spawned:
+            self.started(each.key)
+        self.controller.set_ids(0, 1, 5, 8)
+        self.ended("sh-4", 1, None, "no such option")
+        self.ended("engine-9", 1, None, "no memory")
+        self.controller.set_ids(0, 1, 2, 3, 4, 5, 8)
+        outcomes = [self.successResultOf(each) for each in (*jobs, *others)]
+        self.assertEqual([each.usable for each in outcomes], [[2, 3], [4, 5], [], [8], []])
+        failures = [[unit.lines for unit in each.failures.values()] for each in outcomes]
+        self.assertEqual(failures, [[], [], [("no such option",)], [], [("no memory",)]])
+        self.assertEqual(self.said, [])
+        problem = self.failureResultOf(self.run_it(service.remove_engines([4])), ClusterError)
+        self.assertIn("the engines of sh-3 end together", str(problem.value))
+
+    def test_lost_engines_are_replaced_once(self) -> None:
+        service = self.up()
+        local = replace(service.config, kind="local")
+        adding = self.run_it(service.add_engines(4, local))
+        for each in (2, 3, 4, 5):
+            self.started(f"engine-{each}")
+        self.controller.set_ids(*range(6))
+        self.successResultOf(adding)
+        for each in (2, 3, 4, 5):
+            self.ended(f"engine-{each}", None, 9)
+        self.controller.set_ids(0, 1)
+        self.sent()
+        both = [self.run_it(service.add_engines(2, local)) for _ in range(2)]
+        keys = [each.key for each in self.sent() if isinstance(each, Spawn)]
+        self.assertEqual(keys, ["engine-2", "engine-3", "engine-4", "engine-5"])
+        self.controller.set_ids(*range(6))
+        self.assertEqual([self.successResultOf(each).usable for each in both], [[2, 3], [4, 5]])
 
     def test_one_cannot_be_restarted(self) -> None:
         service = self.up()

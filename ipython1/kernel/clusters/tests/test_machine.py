@@ -179,7 +179,7 @@ class MachineTests(unittest.SynchronousTestCase):
         problem = self.assertRaises(ClusterError, self.machine.engines.check_stays, unit)
         self.assertIn("engine 1 is being removed", str(problem))
         self.machine.engines.check_stays(Unit("engine-0", 1, (0,)))
-        self.machine.engines.removal_failed(removal)
+        self.machine.engines.keep(removal.units)
         self.machine.engines.check_stays(unit)
 
     def test_a_start_does_not_wait_for_what_was_removed(self) -> None:
@@ -373,7 +373,7 @@ class MachineTests(unittest.SynchronousTestCase):
                         for unit in removal.units if chance.random() < 0.5 else ():
                             machine.unit_removed(unit.key)
                         if chance.random() < 0.5:
-                            machine.engines.removal_failed(removal)
+                            machine.engines.keep(removal.units)
                 case 7:
                     progress = machine.begin_start()
                     machine.units_started(progress, [Unit(f"mpi-{chance.random()}", 2)])

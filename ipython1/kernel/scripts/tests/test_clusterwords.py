@@ -231,7 +231,9 @@ class CompletionTests(OptionsTestCase):
     def test_every_word_has_its_options(self) -> None:
         for word in (*WORDS, *STARTING, "slurm"):
             parser = completion_parser("ipcluster", ["ipcluster", word])
-            given = parser.parse_args([word, "--cluster-id=x"] + ["1"] * (word == "remove"))
+            given = parser.parse_args(
+                [word, "--cluster-id=x"] + ["1"] * (word in ("remove", "adapt"))
+            )
             self.assertEqual(given.cluster_id, "x")
 
     def test_a_start_does_not_load_it(self) -> None:

@@ -1,0 +1,69 @@
+"""A cluster whose engines come and go with its tasks; prints what it saw."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ipython1.kernel.client import Cluster
+
+LIMIT = 50.0
+LOG = Path(sys.argv[1])
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that the cluster does."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"it did not happen in time: {cluster.status()}")
+        time.sleep(0.02)
+
+
+def work(number: int, seconds: float, log: str) -> int:
+    """Note that it ran, and take some time."""
+    import time
+
+    with open(log, "a") as file:
+        file.write(f"{number}\n")
+    time.sleep(seconds)
+    return number
+
+
+with Cluster(n=0) as cluster:
+    cluster.adapt(0, 4, idle=1, target_duration=0.5)
+    tc = cluster.task()
+    executor = tc.executor()
+    futures = [executor.submit(work, each, 0.3, str(LOG)) for each in range(12)]
+    until(lambda: len(cluster.ids) == 4)
+    print("results", [each.result() for each in futures] == list(range(12)))
+    until(lambda: not cluster.ids)
+    print("from 0 to 4 to 0")
+
+    # What somebody pushed stays, with its engine.
+    future = executor.submit(work, 12, 0.0, str(LOG))
+    until(lambda: len(cluster.ids) == 1)
+    mec = cluster.multiengine()
+    (holder,) = cluster.ids
+    mec.push({"a": 17}, targets=holder)
+    futures = [tc.submit(work, each, 0.5, str(LOG)) for each in range(13, 21)]
+    until(lambda: len(cluster.ids) == 4)
+
+    # Engines that are too many end their tasks first.
+    cluster.adapt(0, 2, idle=1, target_duration=0.5)
+    until(lambda: len(cluster.ids) == 2)
+    print("results", [each.result() for each in futures] == list(range(13, 21)))
+    print("ran once", sorted(map(int, LOG.read_text().split())) == list(range(21)))
+    until(lambda: cluster.ids == [holder])
+    print("the data", mec.pull("a", targets=holder))
+    cluster.adapt(0, 2, idle=1, keep_data=False)
+    until(lambda: not cluster.ids)
+    print("nothing is kept")
+
+    # No more changes.
+    cluster.adapt(None)
+    future = tc.submit(work, 21, 0.0, str(LOG))
+    cluster.add_engines(1)
+    print("by hand", future.result(), len(cluster.ids), cluster.status().scaling)
