@@ -35,6 +35,58 @@ with Cluster.attach() as cluster:
     print(8, done, len(cluster.ids))
 """
 
+PASS_A_LIMIT = """
+import subprocess
+from ipython1.kernel import client
+from ipython1.kernel.client import Cluster
+cluster, tc = Cluster.attach(), client.TaskClient()
+def work(number, seconds):
+    import time
+    time.sleep(seconds)
+    return number
+def run(count, seconds):
+    tasks = [tc.run(client.MapTask(work, (number, seconds))) for number in range(count)]
+    results = [tc.get_task_result(task, block=True) for task in tasks]
+    assert [each.failure for each in results] == [None] * count, results
+(job,) = cluster.status().jobs
+subprocess.run(["scontrol", "update", f"job={job}_0", "TimeLimit=1"], check=True)
+while cluster.status().jobs == (job,):
+    run(4, 1.0)
+assert cluster.wait_for_engines(2, 60) == [0, 1]
+# It gets SIGTERM, and five seconds later SIGKILL.
+subprocess.run(["scontrol", "requeue", f"{job}_1"], check=True)
+run(2, 7.0)
+engine = {each.id: each for each in cluster.status().engines}[1]
+assert (engine.state, engine.reason) == ("queued", "BeginTime"), engine
+(again,) = set(cluster.status().jobs) - {job}
+subprocess.run(["scancel", f"{again}_0"], check=True)
+while {each.id: each for each in cluster.status().engines}[0].state != "ended":
+    cluster.logs()
+print({each.id: each for each in cluster.status().engines}[0].reason)
+"""
+
+PENDING = """
+from ipython1.kernel.client import Cluster
+import threading
+cluster = Cluster(kind="slurm", n=2, batch_options=["--hold"])
+def look():
+    while True:
+        try:
+            status = Cluster.attach(cluster.cluster_id).status()
+        except Exception:
+            continue
+        if status.engines and all(engine.reason for engine in status.engines):
+            break
+    print([(engine.state, engine.reason) for engine in status.engines])
+thread = threading.Thread(target=look)
+thread.start()
+try:
+    cluster.start(timeout=25)
+except TimeoutError as problem:
+    print(problem)
+thread.join()
+"""
+
 
 class SlurmTests(IpclusterCase):
     """Each node has two places."""
@@ -84,6 +136,49 @@ class SlurmTests(IpclusterCase):
         until(lambda: len(self.squeue()) == 4)
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(LIMIT), 0)
+        self.nothing_is_left()
+
+    def test_what_slurm_ends_comes_back(self) -> None:
+        """Neither a time limit nor a member that Slurm requeues costs a task, which may not be retried."""
+        process = self.start("slurm", "-n", "2", "--time=10")
+        self.assertRegex(
+            self.run_python(PASS_A_LIMIT, 4 * LIMIT), r"^was cancelled \(job \d+, member 0\)\n$"
+        )
+        process.terminate()
+        assert process.stdout is not None
+        said = process.stdout.read()
+        self.assertRegex(said, r"slurm engine 0 left before the end .*; submitted again as job \d+")
+        self.assertIn("slurm engine 1 ended by slurm, which starts them again by itself", said)
+        self.nothing_is_left()
+
+    def test_several_engines_for_each_member(self) -> None:
+        process = self.start("slurm", "-n", "4", "--engines-per-job=2")
+        self.assertEqual(self.squeue(), ["RUNNING 0", "RUNNING 1"])
+        self.run_python(
+            "from ipython1.kernel.client import Cluster\n"
+            "cluster = Cluster.attach()\n"
+            "cluster.remove_engines([1, 2, 3])\n"
+            "assert cluster.ids == [0]\n"
+            "try:\n"
+            "    cluster.signal([1], 'USR1')\n"
+            "except Exception as problem:\n"
+            "    assert 'there is no engine 1' in str(problem), problem\n"
+        )
+        until(lambda: self.squeue() == ["RUNNING 0"])
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.nothing_is_left()
+
+    def test_the_queue_is_told_to_a_program(self) -> None:
+        """It is shown and asked for while the jobs are held, and they are cancelled when the time is over."""
+        done = self.run_to_end([self.python, "-c", PENDING])
+        self.assertIn("ipcluster: engines waiting in the queue: 2 (JobHeldUser)\n", done.stderr)
+        self.assertEqual(
+            done.stdout,
+            "[('queued', 'JobHeldUser'), ('queued', 'JobHeldUser')]\n"
+            "no engine was usable after 25 s, so the cluster was stopped; "
+            "engines waiting in the queue: 2 (JobHeldUser)\n",
+        )
         self.nothing_is_left()
 
     def test_a_partial_start_and_the_end_by_kill_9(self) -> None:

@@ -64,16 +64,20 @@ class IpclusterCase(unittest.SynchronousTestCase):
         return self.run_to_end(self.command(*arguments), status)
 
     def run_to_end(
-        self, command: Sequence[str], status: int = 0, environ: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        status: int = 0,
+        environ: Mapping[str, str] | None = None,
+        limit: float = LIMIT,
     ) -> subprocess.CompletedProcess[str]:
-        """Run any program to its end and check its exit status."""
+        """Run any program to its end, which takes at most ``limit`` seconds, and check its exit status."""
         done = subprocess.run(
             command,
             env=environ or self.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=limit,
             check=False,
         )
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
@@ -137,9 +141,9 @@ class IpclusterCase(unittest.SynchronousTestCase):
         """Every process but one is gone within seconds."""
         until(lambda: self.processes() == [pid], 20.0)
 
-    def run_python(self, code: str) -> str:
+    def run_python(self, code: str, limit: float = LIMIT) -> str:
         """What a program with a client prints."""
-        return self.run_to_end([self.python, "-c", code]).stdout
+        return self.run_to_end([self.python, "-c", code], limit=limit).stdout
 
 
 LEAVE_GRANDCHILDREN = """

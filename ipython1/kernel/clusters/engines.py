@@ -190,11 +190,11 @@ class Engines:
             chosen = [each for each in chosen if each not in self._job_ids[key]]
             found.append(self.units[key])
         units = {each: self.unit_of(each) for each in chosen}
-        rest = [
-            replace(unit, ids=left, count=len(left))
-            for unit in self.units.values()
-            if (left := tuple(each for each in unit.ids if each not in units)) not in ((), unit.ids)
-        ]
+        rest = []
+        for unit in self.units.values():
+            stays = tuple(each for each in unit.ids if each not in units)
+            if stays and stays != unit.ids:
+                rest.append(replace(unit, ids=stays, count=len(stays)))
         self._check_apart(rest, units)
         shared = {unit.key for unit in rest}
         whole = {unit.key: unit for unit in units.values() if unit and unit.key not in shared}

@@ -21,6 +21,7 @@ not s.     an engine waits to be started again             same       :class:`Sa
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
                                                                       reports it; :class:`TellEnded` if it was ended
                                                                       from outside
+not s.     some engines of a job have ended                same       :class:`Say`, as above
 not s.     a job was ended from outside, and comes back    same       :class:`TellEnded`
 any        ``unit_removed``                                same       (no start waits for it any more)
 not s.     ``controller_lost``                             same       :class:`Reconnect`; nothing is usable meanwhile
@@ -269,6 +270,19 @@ class ClusterMachine:
         if unit is not None and not asked:
             self.engines.remember_end(unit, reason, lines)
         return [*told, *said]
+
+    def job_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> list[Instruction]:
+        """Some engines of a unit have ended by themselves, and the rest stays."""
+        if rest.key not in self.engines.units or self.phase is Phase.STOPPING:
+            return []
+        self.engines.shrink(rest)
+        expected = [each for each in self.progresses if each.shrinks(rest, ends)]
+        said: list[Instruction] = []
+        for engine_id, reason in ends.items():
+            self.engines.remember_end(Unit(rest.key, 1, (engine_id,)), reason, ())
+            if not expected:
+                said.append(Say(f"engine {engine_id} {reason}"))
+        return said
 
     def job_comes_back(self, key: str, reason: str) -> list[Instruction]:
         """A unit that is no process of this cluster was ended from outside, and is started again."""

@@ -110,6 +110,17 @@ class StartProgress:
         self.failures[key] = UnitFailure(unit, reason, tuple(lines))
         return True
 
+    def shrinks(self, rest: Unit, ends: Mapping[int, str]) -> bool:
+        """Some engines of a unit have ended, and the rest stays; gives whether this is the failure of a start."""
+        if rest.key not in self._units or rest.key in self.failures:
+            return False
+        self._units[rest.key] = rest
+        for engine_id, reason in ends.items():
+            one = Unit(f"engine {engine_id}", 1, (engine_id,))
+            self._units[one.key] = one
+            self.failures[one.key] = UnitFailure(one, reason)
+        return True
+
     def withdraw(self, key: str) -> None:
         """A unit is not wanted any more: it was removed before all its engines were usable."""
         if key not in self.failures:

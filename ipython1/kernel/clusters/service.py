@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -50,7 +50,7 @@ from ipython1.kernel.clusters.stopping import Stopping, first_error
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.interfaces import Context
+from ipython1.kernel.launchers.interfaces import Context, Unit
 from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -436,10 +436,8 @@ class ClusterService:
         self.stop()
 
     def _tell_ended(self, ids: tuple[int, ...], reason: str) -> None:
-        # Looked up by name until every controller's view has it.
-        tell = getattr(self._client, "told_ended", None)
-        if tell is not None:
-            tell(list(ids), reason).addErrback(
+        if self._client is not None:
+            self._client.told_ended(ids, reason).addErrback(
                 lambda failure: self.log.failure("the controller cannot be told", failure)
             )
 
@@ -493,7 +491,11 @@ class ClusterService:
     def unit_queued(self, key: str, reason: str | None) -> None:
         """A job waits in a queue, or has left it."""
         self._machine.engines.set_queued(key, reason)
-        self._changed()
+        self.changed()
+
+    def unit_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> None:
+        """Some of the engines of a job have ended."""
+        self._follow(self._machine.job_shrinks(rest, ends))
 
     def unit_comes_back(self, key: str, reason: str) -> None:
         """A job was ended from outside, and is started again."""

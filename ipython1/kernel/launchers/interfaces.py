@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +62,13 @@ class Observer(Protocol):
         :param reason: why it was ended, as the end of a sentence that begins with the name.
         """
 
+    def unit_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> None:
+        """Some of a unit's several engines have ended by themselves.
+
+        :param rest: what stays of the unit.
+        :param ends: how each has ended, by its id, as the end of a sentence that begins with the engine.
+        """
+
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:
         """Set commands to run when the cluster ends for any reason; they replace earlier ones of ``key``.
 
@@ -98,8 +105,8 @@ class Context:
 class IEngineLauncher(Interface):
     """Starts engines.  The constructor takes a :class:`Context`.
 
-    A launcher whose units have several engines with known ids also has a method ``shrink(rest)``: some engines of a unit
-    were removed by the controller, and ``rest``, of the same key, is what stays.
+    A launcher whose units have several engines with known ids also has a method ``shrink(rest)``: the controller ends
+    some engines of a unit, and ``rest``, of the same key, is what stays.
 
     A launcher that decides where the controller runs also has a method ``controller_launcher()``, which returns an
     :class:`IControllerLauncher`, or None for a controller on this host.

@@ -222,7 +222,11 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
-    group = parser.add_argument_group(", ".join(BATCH_KINDS))
+    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+    add_kubernetes_options(parser.add_argument_group("kubernetes"))
+
+
+def _add_batch_options(group: Any) -> None:
     group.add_argument(
         "--batch-file",
         type=arguments.file,
@@ -255,7 +259,6 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="whether to submit engines again that the batch system has ended (default: yes)",
     )
-    add_kubernetes_options(parser.add_argument_group("kubernetes"))
 
 
 def parse_cluster(argv: Sequence[str] | None = None) -> ClusterCommand:

@@ -9,6 +9,7 @@ import resource
 import socket
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ipython1.kernel.basics.error import (
     ProtocolError,
     ResultNotCompleted,
 )
+from ipython1.kernel.clusters.outcomes import check_started
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.server import Orders
 from ipython1.kernel.host.control import (
@@ -46,6 +48,8 @@ class FakeService:
     def __init__(self) -> None:
         self.orders: list[Any] = []
         self.answer: Deferred[Any] = Deferred()
+        self.progress: StartProgress | None = None
+        self.queue_text = ""
 
     def stop(self, grace: float | None) -> None:
         self.orders.append(("stop", grace))
@@ -129,6 +133,29 @@ class ServerTests(unittest.SynchronousTestCase):
         self.assertEqual(first["value"], second["value"])
         self.assertEqual((first["value"]["ids"], first["value"]["outcome"]), ([0], "partial"))
         self.assertEqual(first["value"]["failures"][0]["lines"], ["last words"])
+
+    def test_who_waits_for_the_start_may_set_a_limit(self) -> None:
+        progress = self.service.progress = StartProgress()
+        progress.add([Unit("engine-0", 1, (0,)), Unit("engine-1", 1, (1,))])
+        progress.all_added()
+        self.service.queue_text = "2 (JobHeldUser)"
+        self.ask(id=1, do="started")
+        self.ask(id=2, do="started", until=time.time() + 5.0)
+        self.clock.advance(4.0)
+        self.assertEqual(self.answers(), [])
+        self.clock.advance(2.0)
+        (answer,) = self.answers()
+        self.assertEqual(answer["id"], 2)
+        value = answer["value"]
+        self.assertEqual((value["outcome"], value["queue"]), ("waiting", "2 (JobHeldUser)"))
+        with self.assertRaisesRegex(
+            ResultNotCompleted,
+            r"^no engine was usable after 5 s, .*in the queue: 2 \(JobHeldUser\)$",
+        ):
+            check_started(value, 5.0)
+        progress.ids_changed([0, 1])
+        self.orders.set_started(progress)
+        self.assertEqual([each["id"] for each in self.answers()], [1])
 
     def test_only_those_who_watch_get_events(self) -> None:
         self.server.tell({"event": "say", "text": "a"})

@@ -6,10 +6,16 @@ from twisted.trial import unittest
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import job_name
-from ipython1.kernel.launchers.batchsystem import BatchSystem, TaskState
+from ipython1.kernel.launchers.batchsystem import BatchSystem, End, TaskState
 from ipython1.kernel.launchers.batchsystems import Lsf, Pbs, Sge, Slurm
-from ipython1.kernel.launchers.clusterconfig import BatchOptions
-from ipython1.kernel.launchers.jobscripts import DEFAULT_SCRIPT, PLACEHOLDERS, render_script
+from ipython1.kernel.launchers.clusterconfig import BatchOptions, ClusterConfig
+from ipython1.kernel.launchers.interfaces import Unit
+from ipython1.kernel.launchers.jobscripts import (
+    DEFAULT_SCRIPT,
+    PLACEHOLDERS,
+    member_command,
+    render_script,
+)
 
 ALL = BatchOptions(
     queue="main", account="physics", time="1:00:00", options=("--mem=4G", "-l x=1 -b"), setup=()
@@ -23,15 +29,24 @@ class SlurmTests(unittest.SynchronousTestCase):
     def test_submission(self) -> None:
         self.assertEqual(
             " ".join(self.system.submit("ip-a", 4, "/l/o-%A-%a.out", NONE)),
-            "sbatch --parsable --job-name=ip-a --array=0-3 --output=/l/o-%A-%a.out",
+            "sbatch --parsable --job-name=ip-a --array=0-3 --output=/l/o-%A-%a.out --signal=B:URG@60",
         )
         self.assertEqual(
             self.system.submit("ip-a", 1, "o", ALL)[4:],
             (
                 *("--output=o", "--partition=main", "--account=physics", "--time=1:00:00"),
-                *("--mem=4G", "-l", "x=1", "-b"),
+                *("--signal=B:URG@60", "--mem=4G", "-l", "x=1", "-b"),
             ),
         )
+
+    def test_who_wants_neither_a_notice_nor_engines_again(self) -> None:
+        words = self.system.submit("ip-a", 1, "o", BatchOptions(notice=0, resubmit=False))
+        self.assertEqual(words[5:], ("--no-requeue",))
+
+    def test_the_largest_array(self) -> None:
+        output = "MailProg                = /bin/true\nMaxArraySize            = 1001\n"
+        self.assertEqual(self.system.array_limit(output), 1001)
+        self.assertEqual(self.system.array_limit("slurm_load_ctl_conf error"), 0)
 
     def test_job_id(self) -> None:
         self.assertEqual(self.system.job_id("317\n"), "317")
@@ -43,10 +58,21 @@ class SlurmTests(unittest.SynchronousTestCase):
     def test_states(self) -> None:
         output = (
             "0|RUNNING|None\n1|PENDING|Resources\n2|COMPLETING|None\n3|FAILED|NonZeroExitCode\n"
+            "4|PENDING|None\n5|TIMEOUT|TimeLimit\n6|CANCELLED|None\n7|PREEMPTED|None\n8|PENDING|BeginTime\n"
         )
         self.assertEqual(
             self.system.states("317", output),
-            {0: TaskState(False), 1: TaskState(True, "Resources"), 2: TaskState(False)},
+            {
+                0: TaskState(False),
+                1: TaskState(True, "Resources"),
+                2: TaskState(False),
+                3: TaskState(False, "failed", end=End.ITSELF),
+                4: TaskState(True),
+                5: TaskState(False, "reached its time limit", end=End.SYSTEM),
+                6: TaskState(False, "was cancelled", end=End.SOMEBODY),
+                7: TaskState(False, "was preempted", end=End.SYSTEM),
+                8: TaskState(True, "BeginTime"),
+            },
         )
         self.assertTrue(self.system.gone("slurm_load_jobs error: Invalid job id specified\n"))
         self.assertFalse(self.system.gone("slurm_load_jobs error: Unable to contact controller\n"))
@@ -66,6 +92,12 @@ job-ID  prior   name       user         state submit/start at     queue         
      13 0.00000 other      ada          qw    11/23/2026 03:11:10                                    1 6
      14 0.50000 alone      ada          Eqw   11/23/2026 03:11:10                                    1
 """
+SGE_QSTAT_J = """\
+job-array tasks:            1-2:1
+error reason          1:      11/30/2026 23:39:08 [0:24619]: error: can't chdir to /tmp/x: No such file or directory
+error reason          2:      11/30/2026 23:39:08 [0:24620]: error: can't chdir to /tmp/x: No such file or directory
+scheduling info:            Job is in error state
+"""
 
 
 class SgeTests(unittest.SynchronousTestCase):
@@ -77,7 +109,29 @@ class SgeTests(unittest.SynchronousTestCase):
             "qsub -terse -N ip-a -t 1-4 -o /l/o -j y -S /bin/sh -cwd -V",
         )
         words = " ".join(self.system.submit("ip-a", 4, "/l/o", ALL))
-        self.assertIn(" -q main -P physics -l h_rt=1:00:00 --mem=4G -l x=1 -b", words)
+        self.assertIn(" -q main -P physics -l h_rt=1:00:00,s_rt=3540 --mem=4G -l x=1 -b", words)
+
+    def test_the_soft_limit(self) -> None:
+        for time, words in (
+            ("60", "h_rt=60,s_rt=30"),
+            ("0:10:00", "h_rt=0:10:00,s_rt=540"),
+            ("INFINITY", "h_rt=INFINITY"),
+        ):
+            self.assertEqual(self.system.submit("a", 1, "o", BatchOptions(time=time))[-1], words)
+        words = self.system.submit("a", 1, "o", BatchOptions(time="60", notice=0))[-1]
+        self.assertEqual(words, "h_rt=60")
+
+    def test_why_a_member_is_held(self) -> None:
+        self.assertEqual(
+            self.system.explanation(SGE_QSTAT_J, 2),
+            "can't chdir to /tmp/x: No such file or directory",
+        )
+        self.assertEqual(self.system.explanation(SGE_QSTAT_J, 3), "")
+
+    def test_the_largest_array(self) -> None:
+        self.assertEqual(
+            self.system.array_limit("max_aj_instances   2000\nmax_aj_tasks   75000\n"), 75000
+        )
 
     def test_job_id(self) -> None:
         self.assertEqual(self.system.job_id("12.1-4:1\n"), "12")
@@ -158,7 +212,7 @@ class LsfTests(unittest.SynchronousTestCase):
             ("bsub", "-J", "ip-a[1-4]", "-o", "/l/o-%J-%I.out"),
         )
         words = " ".join(self.system.submit("ip-a", 4, "/l/o", ALL))
-        self.assertIn(" -q main -P physics -W 1:00:00 --mem=4G -l x=1 -b", words)
+        self.assertIn(" -q main -P physics -W 1:00:00 -wa URG -wt 1 --mem=4G -l x=1 -b", words)
 
     def test_job_id(self) -> None:
         self.assertEqual(
@@ -169,7 +223,11 @@ class LsfTests(unittest.SynchronousTestCase):
         output = "1|RUN|-\n2|PEND|Job slot limit reached; \n3|EXIT|-\n"
         self.assertEqual(
             self.system.states("771", output),
-            {1: TaskState(False), 2: TaskState(True, "Job slot limit reached;")},
+            {
+                1: TaskState(False),
+                2: TaskState(True, "Job slot limit reached;"),
+                3: TaskState(False, "failed", end=End.ITSELF),
+            },
         )
         self.assertTrue(self.system.gone("Job <771> is not found\n"))
 
@@ -198,6 +256,14 @@ class ScriptTests(unittest.SynchronousTestCase):
     def test_a_script_without_an_engine_is_refused(self) -> None:
         with self.assertRaisesRegex(ClusterError, r"x\.sh does not start an engine.*\{engine\}"):
             render_script("#!/bin/sh\necho\n", self.values, "x.sh")
+
+    def test_a_member_finds_its_engines(self) -> None:
+        config = ClusterConfig(ipython_dir="/d")
+        one = [Unit(f"e{each}", 1, (each,)) for each in (0, 1, 2, 7)]
+        command = member_command(Sge(), config, one)
+        self.assertIn('--ids=0-2,7 --first=1 --notice=SIGUSR1 --member="$SGE_TASK_ID" -- ', command)
+        several = [Unit("a", 2, (0, 1)), Unit("b", 3, (4, 6, 7))]
+        self.assertIn("--groups=0-1/4,6-7 --first=0", member_command(Slurm(), config, several))
 
     def test_the_built_in_script(self) -> None:
         self.assertEqual(
