@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.testbeds.lib import Needs, missing
+
+NEEDS = (Needs("debootstrap", ("debootstrap",)), Needs("unshare", ("util-linux",)))
 SUITE = "bookworm"
 PACKAGES = ("python3-venv", "ca-certificates")
 LIMIT = 900.0
@@ -29,10 +32,8 @@ def why_not() -> str:
     """Return why there can be no clean root here; empty if there can."""
     if os.geteuid() != 0:
         return "needs root"
-    for program, package in (("debootstrap", "debootstrap"), ("unshare", "util-linux")):
-        if shutil.which(program) is None:
-            return f"needs {program} (Debian package {package})"
-    return ""
+    lacking = [name for each in missing(NEEDS) for name in each.packages]
+    return f"not installed: {', '.join(lacking)} (scripts/prepare-venv test)" if lacking else ""
 
 
 def archive() -> Path:

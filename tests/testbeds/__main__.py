@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests import browser
+from tests import browser, cleanroot
 from tests.testbeds import mpi, packages, supervisor
 from tests.testbeds.lib import Failed, Missing, read_hosts
 
@@ -118,6 +118,7 @@ def _install(given: argparse.Namespace) -> int:
     for bed in supervisor.BEDS.values():
         packages.install(bed.name, (*bed.install_first, *bed.needs))
     packages.install("browser", browser.NEEDS)
+    packages.install("clean root", cleanroot.NEEDS)
     return 0
 
 
