@@ -323,20 +323,33 @@ class AsyncTests(ClusterCase):
     def test_under_asyncio(self) -> None:
         printed = self.under_asyncio(
             """
+            import os, signal
             from ipython1.kernel.asynccluster import AsyncCluster
             from ipython1.kernel.client import ClientError, MultiEngineClient
+            from ipython1.kernel.clusters import asynccluster
+            from ipython1.kernel.error import ResultNotCompleted
 
             async def main():
                 async with AsyncCluster(n=1) as cluster:
                     mec = await cluster.multiengine()
                     await mec.push({"a": 3})
-                    print(await cluster.add_engines(1), await cluster.ids(), await mec.pull("a", targets=0))
+                    added = await cluster.add_engines(1, env={"SOME_THING": "b c"})
+                    await mec.execute("import os; a = os.environ['SOME_THING']", targets=added)
+                    print(added, await cluster.ids(), await mec.pull("a"))
                     await cluster.restart_engine(1)
                     await cluster.signal(1, "KILL")
                     other = await AsyncCluster.attach(cluster.cluster_id)
                     print((await other.status()).kind)
-                    other.close()
                     await mec.close()
+                    asynccluster.ANSWER_MARGIN = 0.1
+                    pid = (await cluster.status()).pid
+                    os.kill(pid, signal.SIGSTOP)
+                    try:
+                        await other.wait_for_engines(9, timeout=0.1)
+                    except ResultNotCompleted as problem:
+                        print(str(problem).replace(str(pid), "PID"))
+                    os.kill(pid, signal.SIGCONT)
+                    other.close()
                     try:
                         MultiEngineClient()
                     except ClientError as problem:
@@ -347,8 +360,11 @@ class AsyncTests(ClusterCase):
                     print(type(problem).__name__)
             """
         )
-        first, kind, refused, last = printed.splitlines()
-        self.assertEqual((first, kind, last), ("[1] [0, 1] [3]", "local", "ClusterError"))
+        first, kind, stopped, refused, last = printed.splitlines()
+        self.assertEqual((first, kind, last), ("[1] [0, 1] [3, 'b c']", "local", "ClusterError"))
+        self.assertIn(
+            "did not answer in time: wait; its ipcluster (process PID) is stopped", stopped
+        )
         self.assertIn("use ipython1.kernel.asyncclient there", refused)
         self.assertEqual(self.processes(), [])
 

@@ -86,7 +86,7 @@ class SgeTests(IpclusterCase):
         assert process.stdout is not None
         self.assertRegex(
             process.stdout.read(),
-            r"sge engine 0 left before the end .*; submitted again as job \d+",
+            r"sge engine 0 is submitted again as job \d+: it left before the end",
         )
         self.nothing_is_left()
 

@@ -147,8 +147,10 @@ class SlurmTests(IpclusterCase):
         process.terminate()
         assert process.stdout is not None
         said = process.stdout.read()
-        self.assertRegex(said, r"slurm engine 0 left before the end .*; submitted again as job \d+")
-        self.assertIn("slurm engine 1 ended by slurm, which starts them again by itself", said)
+        self.assertRegex(
+            said, r"slurm engine 0 is submitted again as job \d+: it left before the end"
+        )
+        self.assertIn("slurm engine 1 was put back into the queue by slurm", said)
         self.nothing_is_left()
 
     def test_several_engines_for_each_member(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -35,11 +35,17 @@ from ipython1.kernel.clusters.arguments import (
 )
 from ipython1.kernel.clusters.cluster import BaseCluster, connect_to
 from ipython1.kernel.clusters.launch import OwnedProcess
+from ipython1.kernel.clusters.limits import (
+    ANSWER_LIMIT,
+    ANSWER_MARGIN,
+    REMOVE_LIMIT,
+    STOP_LIMIT,
+)
 from ipython1.kernel.clusters.outcomes import check_started, deadline
 from ipython1.kernel.clusters.ownthread import in_own_thread
 from ipython1.kernel.clusters.startview import show_line
 from ipython1.kernel.clusters.status import ClusterStatus
-from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer
+from ipython1.kernel.host.control import decode, encode, error_from_wire, line_buffer, no_answer
 from ipython1.kernel.launchers.clusterconfig import title_of
 
 
@@ -105,7 +111,8 @@ class AsyncCluster(BaseCluster):
     """As :class:`~ipython1.kernel.cluster.Cluster`, with methods that give Deferreds; asyncio can await them, too.
 
     It takes the same arguments, and in an ``async with`` statement it is started and stopped.  The methods take the
-    arguments of the blocking ones.  They raise errors about arguments at once; every other error fails the Deferred.
+    arguments of the blocking ones, and wait as long for answers.  They raise errors about arguments at once; every
+    other error fails the Deferred.
     """
 
     _owned: OwnedProcess | None = None
@@ -137,8 +144,10 @@ class AsyncCluster(BaseCluster):
         self._control = adopt_connection(reactor, owned.connection, ControlProtocol())
         try:
             self._control.on_event = show_line
-            await self._control.call("watch")
-            outcome = await self._control.call("started", until=deadline(timeout))
+            self._control.call("watch").addErrback(lambda failure: None)
+            limit = None if timeout is None else timeout + ANSWER_MARGIN
+            starting = self._control.call("started", until=deadline(timeout))
+            outcome = await self._limited(starting, "started", limit)
             check_started(outcome, timeout)
             await self._control.call("watch", on=False)
             if self.detach:
@@ -171,11 +180,12 @@ class AsyncCluster(BaseCluster):
         owned, self._owned = self._owned, None
         if control is not None:
             try:
-                await control.call("stop")
-                await control.closed
+                await self._limited(control.call("stop"), "stop", STOP_LIMIT)
+                await self._limited(control.closed, "its end", STOP_LIMIT)
             except ConnectionError:
                 pass  # it has ended
-            control.close()
+            finally:
+                control.close()
         if control is not None or owned is not None:
             await in_own_thread(self._wait_until_gone, owned, control is not None)
 
@@ -289,7 +299,7 @@ class AsyncCluster(BaseCluster):
             check_started(outcome)
             return list(outcome["ids"])
 
-        return self._call("add", check, **addition(n, kind, options))
+        return self._call("add", check, None, **addition(n, kind, options))
 
     def remove_engines(self, ids: int | Iterable[int]) -> AwaitableDeferred:
         """End engines.
@@ -297,7 +307,7 @@ class AsyncCluster(BaseCluster):
         :param ids: an id, or several.
         :returns: a Deferred that fires with None when they are gone.
         """
-        return self._call("remove", ids=id_list(ids))
+        return self._call("remove", timeout=REMOVE_LIMIT, ids=id_list(ids))
 
     def restart_engine(self, id: int) -> AwaitableDeferred:
         """End an engine and start it again under its id.
@@ -305,14 +315,14 @@ class AsyncCluster(BaseCluster):
         :param id: the engine's id.
         :returns: a Deferred that fires with None when it is usable.
         """
-        return self._call("restart", engine=engine_id(id))
+        return self._call("restart", timeout=None, engine=engine_id(id))
 
     def restart_controller(self) -> AwaitableDeferred:
         """End the controller in good order and start it again.
 
         :returns: a Deferred that fires with None when it listens.
         """
-        return self._call("restart_controller")
+        return self._call("restart_controller", timeout=None)
 
     def wait_for_engines(
         self, n: int | None = None, timeout: float | None = None
@@ -327,7 +337,8 @@ class AsyncCluster(BaseCluster):
         """
         if n is not None:
             check_number(n, "n", 0)
-        return self._call("wait", count=n, seconds=timeout)
+        limit = None if timeout is None else timeout + ANSWER_MARGIN
+        return self._call("wait", timeout=limit, count=n, seconds=timeout)
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> AwaitableDeferred:
         """Send a signal to the processes of engines.
@@ -351,11 +362,30 @@ class AsyncCluster(BaseCluster):
         return self._call("logs", "\n".join, engine=chosen, lines=lines)
 
     def _call(
-        self, do: str, finish: Callable[[Any], Any] = lambda value: value, **arguments: Any
+        self,
+        do: str,
+        finish: Callable[[Any], Any] = lambda value: value,
+        timeout: float | None = ANSWER_LIMIT,
+        **arguments: Any,
     ) -> AwaitableDeferred:
         if self._control is None:
             return self._not_started()
-        return awaitable(self._control.call(do, **arguments).addCallback(finish))
+        answer = self._limited(self._control.call(do, **arguments), do, timeout)
+        return awaitable(answer.addCallback(finish))
+
+    def _limited(self, answer: Deferred[Any], do: str, timeout: float | None) -> Deferred[Any]:
+        """Let an answer fail with :class:`ResultNotCompleted` if it does not come in time."""
+        if timeout is None:
+            return answer
+        from twisted.internet import reactor
+
+        def too_late(result: Any, seconds: float) -> Any:
+            if isinstance(result, Failure) and result.check(CancelledError):
+                raise self._explained(no_answer(do))
+            return result
+
+        clock: Any = reactor
+        return answer.addTimeout(timeout, clock, too_late)
 
     def _not_started(self) -> AwaitableDeferred:
         result = AwaitableDeferred()

@@ -38,6 +38,12 @@ from ipython1.kernel.clusters.launch import (
     new_cluster_id,
     remove_files,
 )
+from ipython1.kernel.clusters.limits import (
+    ANSWER_LIMIT,
+    ANSWER_MARGIN,
+    REMOVE_LIMIT,
+    STOP_LIMIT,
+)
 from ipython1.kernel.clusters.monitorprocess import HasMonitor, Monitor
 from ipython1.kernel.clusters.outcomes import check_started, deadline
 from ipython1.kernel.clusters.presence import ipcluster_is_silent
@@ -52,12 +58,6 @@ from ipython1.kernel.launchers.clusterconfig import option_of, title_of
 if TYPE_CHECKING:
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient
     from ipython1.kernel.clients.taskclient import TaskClient
-
-STOP_LIMIT = 60.0
-"""Seconds that a cluster may take to end."""
-
-ANSWER_MARGIN = 10.0
-"""Seconds that an answer may come later than the time that was given for the work."""
 
 _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
@@ -131,7 +131,7 @@ class BaseCluster(ClusterForms, CanAdapt, HasMonitor, CheckedAttributes):
 
         :param owned: its ``ipcluster``, if it belongs to this process.
         :param connected: whether it has been told to stop; else there is nothing but ``owned`` to wait for.
-        :raises ResultNotCompleted: if it takes longer than :data:`STOP_LIMIT`.
+        :raises ResultNotCompleted: if it takes longer than :data:`~ipython1.kernel.clusters.limits.STOP_LIMIT`.
         """
         if owned is not None and not owned.wait(STOP_LIMIT):
             raise ResultNotCompleted(
@@ -211,8 +211,8 @@ class Cluster(LiveCard, BaseCluster):
         self._control = BlockingControl(owned.connection)
         _running.add(self)
         try:
-            with start_shown(self._control):
-                limit = None if timeout is None else timeout + ANSWER_MARGIN
+            limit = None if timeout is None else timeout + ANSWER_MARGIN
+            with start_shown(self._control, limit):
                 outcome = self._control.call("started", limit, until=deadline(timeout))
             check_started(outcome, timeout)
             if self.detach:
@@ -371,7 +371,7 @@ class Cluster(LiveCard, BaseCluster):
         :raises ClusterError: if they end only together with others (engines of one MPI job).
         :raises ResultNotCompleted: if they are not gone after 30 s.
         """
-        self._call("remove", 120.0, ids=id_list(ids))
+        self._call("remove", REMOVE_LIMIT, ids=id_list(ids))
 
     def restart_engine(self, id: int) -> None:
         """End an engine and start it again under its id; returns when it is usable.
@@ -446,7 +446,7 @@ class Cluster(LiveCard, BaseCluster):
             )
         return self._control
 
-    def _call(self, do: str, timeout: float | None = 30.0, **arguments: Any) -> Any:
+    def _call(self, do: str, timeout: float | None = ANSWER_LIMIT, **arguments: Any) -> Any:
         control = self._check_is_started()
         try:
             return control.call(do, timeout, **arguments)

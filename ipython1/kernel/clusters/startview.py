@@ -18,12 +18,15 @@ SHOW_AFTER: Final = 1.0
 
 
 @contextmanager
-def start_shown(control: BlockingControl) -> Iterator[None]:
-    """Show what a cluster tells during a wait for its start: its progress if a person waits, else its lines."""
+def start_shown(control: BlockingControl, limit: float | None = None) -> Iterator[None]:
+    """Show what a cluster tells during a wait for its start: its progress if a person waits, else its lines.
+
+    :param limit: seconds within which it must answer; None for no limit.
+    """
     area = open_area() if person_waits() else None
     before = control.on_event
     control.on_event = show_line if area is None else _StartView(area).event
-    control.call("watch")
+    control.call("watch", limit)
     try:
         yield
     finally:

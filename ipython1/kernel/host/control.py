@@ -141,6 +141,15 @@ def connect_control(path: str, timeout: float = 5.0, who: str = CLUSTER) -> sock
     return connection
 
 
+def no_answer(what: str, who: str = CLUSTER) -> ResultNotCompleted:
+    """Return the error for an answer that does not come.
+
+    :param what: the order.
+    :param who: is at the other side.
+    """
+    return ResultNotCompleted(f"{who} did not answer in time: {what}")
+
+
 class BlockingControl:
     """The asking side, for code that blocks; any number of threads may ask at the same time.
 
@@ -261,4 +270,4 @@ class BlockingControl:
                 self._answers[number] = content
 
     def _no_answer(self, what: str) -> ResultNotCompleted:
-        return ResultNotCompleted(f"{self._who} did not answer in time: {what}")
+        return no_answer(what, self._who)

@@ -263,7 +263,10 @@ class BatchEngines:
                 await self._tell(array, change)
         put_back = [change.unit for change in changes if isinstance(change, PutBack)]
         if put_back:
-            self._say_of(put_back, f"ended by {self.kind}, which starts them again by itself")
+            one = sum(unit.count for unit in put_back) == 1
+            self.context.observer.say(
+                f"{self._named(put_back)} {'was' if one else 'were'} put back into the queue by {self.kind}"
+            )
         if array.over and array in self._arrays:
             self._arrays.remove(array)
             self.context.observer.set_end_commands(array.name, [])
@@ -306,8 +309,8 @@ class BatchEngines:
             return False
         if self._patience.lasts(ended):
             return True
-        self._say_of(
-            [ended.unit], f"ended at once {MOST_QUICK} times in a row; not submitted again"
+        self.context.observer.say(
+            f"{ended.unit.key} {ended.reason} at once {MOST_QUICK} times in a row, and is not submitted again"
         )
         return False
 
@@ -325,14 +328,18 @@ class BatchEngines:
                     each.unit.key, reason, each.lines[-SHOWN_LINES:], False, by_system=True
                 )
             return
-        jobs = ", ".join(job for job in self.jobs() if job not in known)
+        new = [job for job in self.jobs() if job not in known]
+        jobs = f"job{'' if len(new) == 1 else 's'} {', '.join(new)}"
         for reason in dict.fromkeys(each.reason for each in ended):
             units = [each.unit for each in ended if each.reason == reason]
-            self._say_of(units, f"{reason}; submitted again as job {jobs}")
+            one = sum(unit.count for unit in units) == 1
+            are, who = ("is", "it") if one else ("are", "each")
+            self.context.observer.say(
+                f"{self._named(units)} {are} submitted again as {jobs}: {who} {reason}"
+            )
 
-    def _say_of(self, units: Sequence[Unit], text: str) -> None:
-        ids = [engine_id for unit in units for engine_id in unit.ids]
-        self.context.observer.say(f"{self._key_of(ids)} {text}")
+    def _named(self, units: Sequence[Unit]) -> str:
+        return self._key_of([engine_id for unit in units for engine_id in unit.ids])
 
     def _query_failed(self, program: str, text: str) -> None:
         """The queue cannot be queried now; that is told if it lasts."""

@@ -117,7 +117,7 @@ class BatchSystem(ABC):
         """
         for line in reversed(lines):
             if line.strip() == LEAVE:
-                return "left before the end that the batch system had announced"
+                return f"left before the end that {self.name} had announced"
             for sign, meaning in self.signs:
                 if sign in line:
                     return meaning

@@ -195,7 +195,7 @@ class FollowingTests(BatchCase):
         self.assertEqual(self.reports.back, [units[0].key, units[2].key])
         self.assertEqual(
             self.reports.said,
-            ["slurm engines 0,2 reached its time limit; submitted again as job 2"],
+            ["slurm engines 0,2 are submitted again as job 2: each reached its time limit"],
         )
         self.assertEqual((len(self.of("sbatch")), self.reports.ended), (2, []))
         self.states(job1="1|RUNNING|", job2="0|RUNNING|\n1|FAILED|")
@@ -227,7 +227,10 @@ class FollowingTests(BatchCase):
             self.states(**{f"job{number}": "0|NODE_FAIL|"})
         self.assertEqual(len(self.of("sbatch")), MOST_QUICK)
         self.assertEqual(len(self.reports.ended), 1)
-        self.assertIn("3 times in a row; not submitted again", self.reports.said[-1])
+        self.assertIn(
+            "lost its node at once 3 times in a row, and is not submitted again",
+            self.reports.said[-1],
+        )
 
     def test_a_refused_submission_is_the_end(self) -> None:
         self.make()
