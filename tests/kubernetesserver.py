@@ -255,6 +255,9 @@ class Kubernetes:
         name = body["metadata"].get("name", "")
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
             raise Refused(422, "Invalid", f"{KINDS[plural]} is invalid: metadata.name: {name!r}")
+        last = body.get("spec", {}).get("completions", 1) - 1
+        if plural == "jobs" and len(f"{name}-{last}") > 63:
+            raise Refused(422, "Invalid", f"metadata.name: {name!r}: will not fit into host names")
         _check_quantities(body)
         for text in body["metadata"].get("labels", {}).values():
             if not re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", text):

@@ -122,6 +122,8 @@ class LauncherTests(LauncherCase):
         launcher = self.launcher(cpu="1", memory="1Gi")
         verifyObject(IEngineLauncher, launcher)
         await launcher.prepare()
+        self.assertEqual(await launcher.start([]), [])
+        self.assertEqual(self.kubernetes.all("jobs"), [])
         units = await launcher.start([0, 3, 4])
         self.assertEqual([unit.ids for unit in units], [(0,), (3,), (4,)])
         await self.until(lambda: self.phases() == ["Running"] * 3)
@@ -329,6 +331,15 @@ class RefusalTests(LauncherCase):
         ):
             self.launcher(pod_template="/no/where")
         self.assertEqual(self.kubernetes.all("secrets"), [])
+
+    async def test_the_longest_name_of_a_cluster(self) -> None:
+        self.files = ClusterFiles(self.files.dirs, "x" * 64)
+        write_furl(self.files.engine_furl, FURL)
+        launcher = self.launcher()
+        launcher._submitted = 998
+        self.kubernetes.capacity = 0
+        self.assertEqual(len(await launcher.start(range(1000))), 1000)
+        await self.until(lambda: len(self.kubernetes.all("pods")) == 1000)
 
     async def test_a_quantity_that_is_none(self) -> None:
         launcher = self.launcher(memory="much")

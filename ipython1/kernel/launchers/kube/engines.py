@@ -105,12 +105,14 @@ class KubernetesEngines:
 
         What a cluster left that was here before, and whose host or container was killed, is deleted.
         """
-        left = objects.selector_of_cluster(self._cluster)
-        pods = await self._in_thread(self._api.pods, left)
+        before = objects.selector_of_cluster(self._cluster)
+        pods = await self._in_thread(self._api.pods, before)
+        jobs = await self._in_thread(self._api.jobs, before)
         # Only one cluster of this name at a time has a controller here, and its first launcher is prepared first.
-        if pods and self.context.config.with_controller and not self.context.scope:
+        first = self.context.config.with_controller and not self.context.scope
+        if first and (pods or jobs):
             self.log.info("deleting {count} pods of a cluster that was killed", count=len(pods))
-            await self._in_thread(self._api.delete_all, left, 0)
+            await self._in_thread(self._api.delete_all, before, 0)
         own = await self._in_thread(self._api.own_pod)
         if own is not None:
             if own["metadata"]["namespace"] == self._api.namespace:
@@ -157,7 +159,8 @@ class KubernetesEngines:
     async def start(self, ids: Sequence[int]) -> Sequence[Unit]:
         """Create one Job for all engines."""
         units = [Unit(f"{self.kind} engine {engine_id}", 1, (engine_id,)) for engine_id in ids]
-        await self._submit(units)
+        if units:
+            await self._submit(units)
         return units
 
     async def _submit(self, units: Sequence[Unit]) -> None:

@@ -38,8 +38,8 @@ RESTORE_NAME: Final = "restore"
 SCRATCH_VOLUME: Final = "ipython1-scratch"
 SCRATCH_DIRECTORY: Final = "/var/run/ipython1"
 
-MOST_NAME: Final = 40
-"""Characters of a name before the suffixes that Kubernetes and this package append; 63 are allowed in all."""
+MOST_NAME: Final = 30
+"""Characters of a cluster's name in other names.  A Job's name and an index make a pod's host name, of 63 at most."""
 
 GRACE: Final = 60
 """Seconds that an engine has to finish what it runs when Kubernetes ends its pod."""

@@ -138,5 +138,5 @@ class ObjectTests(SynchronousTestCase):
 
     def test_names_that_kubernetes_accepts(self):
         self.assertEqual(label_value("My_Cluster.1"), "my-cluster-1")
-        self.assertEqual(label_value("x" * 39 + "-y"), "x" * 39)
+        self.assertEqual(label_value("x" * 29 + "-y"), "x" * 29)
         self.assertEqual(label_value("___"), "")
