@@ -20,6 +20,28 @@ tc = client.TaskClient()
 """
 
 
+TWO_TASKS = """
+import os, sys, time
+from ipython1.kernel import client
+
+def work(path):
+    if os.path.exists(path):
+        return "again"
+    open(path, "w").close()
+    while not os.path.exists(path + ".go"):
+        time.sleep(0.01)
+    return "first"
+
+tc = client.TaskClient()
+paths = [os.path.join(sys.argv[1], name) for name in ("a", "b")]
+futures = [tc.submit(work, path) for path in paths]
+while not all(map(os.path.exists, paths)):
+    time.sleep(0.01)
+print("running", flush=True)
+print(sorted(each.result() for each in futures), flush=True)
+"""
+
+
 class KubernetesCase(IpclusterCase):
     def setUp(self) -> None:
         super().setUp()
@@ -63,7 +85,9 @@ class ClusterTests(KubernetesCase):
             "assert cluster.ids == [1, 2], cluster.ids\n"
         )
         until(lambda: len(self.running_pods()) == 2)
-        # The engine comes back under its id, in another pod.
+        # The engine comes back under its id, in another pod, and its task has not failed.
+        program = self.start_program([self.python, "-c", TWO_TASKS, str(self.directory)])
+        self.assertEqual(program.stdout.readline(), "running\n")  # type: ignore[union-attr]
         before = self.kubernetes.pod_of(1, "-1")
         self.kubernetes.disrupt(before, "PreemptionByScheduler", "for a more important pod")
         while "it is started again" not in (line := process.stdout.readline()):  # type: ignore[union-attr]
@@ -71,6 +95,9 @@ class ClusterTests(KubernetesCase):
         self.assertIn("kubernetes engine 1", line)
         until(lambda: len(self.running_pods()) == 2)
         until(lambda: self.status().ids == (1, 2))
+        for name in ("a", "b"):
+            (self.directory / f"{name}.go").touch()
+        self.assertEqual(program.stdout.readline(), "['again', 'first']\n")  # type: ignore[union-attr]
         printed = self.run_python(CLIENT + "print(list(tc.map(lambda x: x + 1, range(4))))\n")
         self.assertEqual(printed, "[1, 2, 3, 4]\n")
         process.send_signal(signal.SIGINT)
