@@ -289,9 +289,9 @@ class Engines:
             if key not in processes or processes[key].state is not State.ENDED
         ]
 
-    def has_no_process(self, unit: Unit) -> bool:
-        """Whether a unit is no process of this cluster: a batch system has it."""
-        return unit.key not in self._processes()
+    def may_be_queued(self, unit: Unit) -> bool:
+        """Whether a batch system has a unit, and is not known to have begun it."""
+        return unit.key not in self._processes() and self._queued.get(unit.key, "") is not None
 
     @property
     def wanted(self) -> int:

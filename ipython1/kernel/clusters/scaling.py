@@ -291,7 +291,7 @@ class Scaling:
 def units_seen(engines: Engines) -> list[UnitSeen]:
     """The units that can be ended and have not ended."""
     return [
-        UnitSeen(unit.key, unit.ids, engines.has_no_process(unit))
+        UnitSeen(unit.key, unit.ids, engines.may_be_queued(unit))
         for unit in engines.living_units
         if unit.ids
     ]

@@ -28,6 +28,7 @@ from ipython1.kernel.basics.error import (
 )
 from ipython1.kernel.clusters import presence
 from ipython1.kernel.clusters.engineview import EnginesView, connect_to_controller
+from ipython1.kernel.clusters.enough import wait_for_engines
 from ipython1.kernel.clusters.heartbeat import Heartbeat
 from ipython1.kernel.clusters.launchers import Launchers
 from ipython1.kernel.clusters.machine import (
@@ -304,28 +305,8 @@ class ClusterService:
         :raises ClusterError: as soon as it is sure that they do not come.
         :raises ResultNotCompleted: when the time is over.
         """
-
-        machine = self._machine
-
-        def wanted() -> int:
-            return machine.engines.wanted if count is None else count
-
-        def settled() -> bool:
-            return machine.phase is not Phase.STARTING
-
-        def enough() -> bool:
-            return settled() and len(machine.engines.ids) >= wanted()
-
-        def hopeless() -> bool:
-            return settled() and not machine.more_to_come and not self.scaling.may_bring(wanted())
-
-        await self._waiting.until(lambda: enough() or hopeless(), timeout)
-        if not enough():
-            last = f"; {machine.engines.last_failure}" if machine.engines.last_failure else ""
-            raise ClusterError(
-                f"{len(machine.engines.ids)} engines are usable and no more are starting, "
-                f"so {wanted()} cannot be reached{last}"
-            )
+        may_come = self.scaling.may_bring
+        await wait_for_engines(self._machine, self._waiting, may_come, count, timeout)
         return self.ids
 
     def status(self) -> ClusterStatus:
