@@ -80,7 +80,9 @@ async def open_engine_link(
     :raises KernelError: one clear error for whatever is in the way.
     """
     source = str(config.furl_file) if config.furl is None else furl_variable(messages.ENGINE)
-    furl = config.furl or await wait_for_furl(config.furl_file, config.connect_timeout, reactor)
+    furl = config.furl or await wait_for_furl(
+        config.furl_file, config.connect_timeout, reactor, named=config.furl_file_named
+    )
     furl = furl.with_location(config.controller_ip, config.controller_port)
     tub = tubs.make_tub()
     try:

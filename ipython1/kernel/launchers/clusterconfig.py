@@ -109,6 +109,26 @@ class BatchOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class KubernetesOptions:
+    """How engines are started in Kubernetes.
+
+    :ivar image: the container image; empty for that of the pod template, or else of the pod that starts them.
+    :ivar namespace: empty for that of the pod that starts them, or of the kubeconfig's context.
+    :ivar context: a context of the kubeconfig; empty for its current one, or the cluster that this pod is in.
+    :ivar cpu: processors that each engine is guaranteed, as Kubernetes writes them (``2``, ``500m``).
+    :ivar memory: memory that each engine is guaranteed and limited to (``4Gi``).
+    :ivar pod_template: the path of a file with a pod that engines' pods are made from.
+    """
+
+    image: str = ""
+    namespace: str = ""
+    context: str = ""
+    cpu: str = ""
+    memory: str = ""
+    pod_template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """The configuration of a cluster.
 
@@ -147,6 +167,7 @@ class ClusterConfig:
     mpi: MpiOptions = field(default_factory=MpiOptions)
     ssh: SshOptions = field(default_factory=SshOptions)
     batch: BatchOptions = field(default_factory=BatchOptions)
+    kubernetes: KubernetesOptions = field(default_factory=KubernetesOptions)
     restart_controller: bool = True
     restart_stuck: float = 0.0
     reconnect_timeout: float = 600.0
