@@ -448,8 +448,8 @@ class FailureTests(IpclusterCase):
 
     def test_usage_errors(self) -> None:
         for arguments, words in (
-            (["-n", "0"], "engines: must be at least 1, not 0"),
-            (["ssh", "-n", "2"], "give -f FILE"),
+            (["-n", "-1"], "engines: '-1' is not a whole number from 0 up"),
+            (["ssh", "-n", "2"], "give --hosts=HOST,... or -f FILE"),
             (["stop", "--daemonize"], "unrecognized arguments: --daemonize"),
             (["engines", "--daemonize"], "--daemonize cannot be used with engines"),
             (["slurm", "--mpi=mpi4py"], "is for mpiexec and mpirun, not for 'slurm'"),
