@@ -113,6 +113,7 @@ class ControllerService(MultiService):
     :ivar observer: knows what those who look are told.
     :ivar journal: keeps what this controller was told and what it has promised.
     :ivar waits: finds out which waits of code on engines never end.
+    :ivar has_upstream: whether it is the gateway of its engines to another controller.
     """
 
     def __init__(
@@ -132,6 +133,8 @@ class ControllerService(MultiService):
         self.call_soon = partial(clock.callLater, 0) if call_soon is None else call_soon
         self._places = places
         self._full = ""
+        self._warnings: dict[str, str] = {}
+        self.has_upstream = False
         self.request_stop = request_stop
         self.max_message = max_message
         self.task_config = task_config
@@ -400,7 +403,19 @@ class ControllerService(MultiService):
     @property
     def warnings(self) -> list[str]:
         """What is wrong, for people; one line each."""
-        return [line for line in (trouble_of(self.journal), self.journal.lost, self._full) if line]
+        lines = (trouble_of(self.journal), self.journal.lost, self._full, *self._warnings.values())
+        return [line for line in lines if line]
+
+    def set_warning(self, matter: str, text: str) -> bool:
+        """Tell the clients what is wrong in some matter, or with an empty text that all is well again.
+
+        :returns: whether that is news.
+        """
+        if self._warnings.get(matter, "") == text:
+            return False
+        self._warnings[matter] = text
+        self.clients.warn(self.warnings)
+        return True
 
     def on_end_do(self, f: Callable[[], None]) -> None:
         """Call ``f`` at the end of the process, before the journal is closed."""

@@ -27,7 +27,7 @@ from ipython1.kernel.host.processstate import ProcessName
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
-from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.link import Link
 from ipython1.kernel.wire.named import pack_named
 from ipython1.kernel.wire.payload import Serialized, join_inline
 
@@ -122,7 +122,7 @@ class QueuedEngine:
         self.properties_version = 0
         self.registered = time.time()
         self.alive = True
-        self.link: FrameLink | None = None
+        self.link: Link | None = None
         self._away_since: float | None = None
         self._clock = clock
         self._processes = processes or NoProcesses()
@@ -173,7 +173,7 @@ class QueuedEngine:
         since = self._away_since
         return 0.0 if since is None else round(self._clock.seconds() - since, 1)
 
-    def attach(self, link: FrameLink, holds: messages.Holds) -> None:
+    def attach(self, link: Link, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, perhaps again; ``holds`` is what it has left from before."""
         self.link = link
         self._away_since = None

@@ -19,18 +19,21 @@ from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.stacks import main_thread_stack
 from ipython1.kernel.engine.enginecommands import EngineCommands
 from ipython1.kernel.engine.liveoutput import LiveOutput, OutputSource
-from ipython1.kernel.engine.worker import Worker
+from ipython1.kernel.engine.worker import Worker, WorkSource
 from ipython1.kernel.host.processusage import own_usage
 from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import FrameHandlers
-from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.link import Link, ThreadOutbox
 
 log = Logger()
 
 Runs: TypeAlias = tuple[tuple[int, int], ...]
 """Runs of tasks, as (task id, attempt)."""
+
+TASK_OF_ANOTHER = "a task of another controller"
+"""What a controller is told that runs here, if it is the task of another one that has this engine, too."""
 
 EXIT_DELAY = 0.05
 """Seconds that user code gets to end by itself when the engine is to end."""
@@ -47,6 +50,7 @@ class EngineEnd:
     :ivar commands: takes the commands.
     :ivar debugged: returns where user code waits for a debugger; empty if it does not.
     :ivar debug: answers the questions of those who debug user code: takes a dict, and gives one or its Deferred.
+    :ivar tasks: the tasks of this controller; None for all that the worker has.
     :ivar holds_of_tasks: gives the runs that wait or are under way, and those whose results are not confirmed.
     """
 
@@ -71,6 +75,7 @@ class EngineEnd:
         self.output = LiveOutput(output, displays or LiveDisplays())
         self.commands = EngineCommands(worker, gate, self.output, reactor, self.outbox)
         self.holds_of_tasks: Callable[[], tuple[Runs, Runs]] = lambda: ((), ())
+        self.tasks: WorkSource | None = None
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(self.commands.handlers)
         self.handlers[frames.STATUS] = self._status_asked
@@ -82,13 +87,14 @@ class EngineEnd:
         runs, ended = self.holds_of_tasks()
         return replace(self.commands.holds(), runs=runs, ended=ended)
 
-    def attach(self, link: FrameLink, welcome: messages.Welcome, kept: bool = False) -> None:
+    def attach(self, link: Link, welcome: messages.Welcome, kept: bool = False) -> None:
         """Answer through ``link`` from now on.
 
         :param welcome: what the controller answered; larger answers than it allows are refused here.
         :param kept: whether the controller has what it had, so that what is left here matters to it.
         """
         self.commands.max_message = welcome.max_message
+        self.commands.engine_id = -1 if welcome.engine_id is None else welcome.engine_id
         self.lost = Deferred()
         if link.lost:
             self.lost.callback("the connection was lost while it was made")
@@ -159,7 +165,8 @@ class EngineEnd:
         if request.get("usage"):
             answer["usage"] = (monotonic(), *own_usage())
         if request.get("stack"):
-            answer["stack"] = _stack() if "seconds" in answer or "task" in answer else ""
+            busy = answer["running"] is not None or "task" in answer
+            answer["stack"] = _stack() if busy else ""
         self._reply(number, answer)
 
     def _reply(self, number: int, answer: dict[str, Any]) -> None:
@@ -168,12 +175,14 @@ class EngineEnd:
             link.send_bytes(frames.REPLY, number, b"", messages.pack_json(answer))
 
     def _status_of_task(self, answer: dict[str, Any], interrupt: bool) -> None:
-        source = self._worker.source
+        source = self.tasks or self._worker.source
         if source is None:
             return
         task = source.running_key
         if task is not None:
             answer["task"] = list(task)
+        elif self._worker.source is not None and self._worker.source.running_key is not None:
+            answer["running"] = TASK_OF_ANOTHER
         if interrupt:
             source.interrupt()
 

@@ -225,6 +225,14 @@ class BulkPort:
         """Tell the other side that nothing will refer to transfer ``number`` from here, whether it is whole or not."""
         self.send(frames.BULK_FORGET, number)
 
+    def take_back(self, number: int) -> None:
+        """No frame will name transfer ``number``, which is relayed from here, whether all of it is there or not."""
+        sink = self.relays_out.get(number)
+        if sink is not None:
+            sink.dropped()
+        # The other side may have all of it already.
+        self.forget(number)
+
     # -- to here
 
     def take(self, number: int, on_end: OnArrived) -> None:
