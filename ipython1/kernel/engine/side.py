@@ -131,7 +131,8 @@ class SourcesInTurn:
         return None
 
     def interrupt(self) -> bool:
-        return any([source.interrupt() for source in list(self._sources)])
+        done = [source.interrupt() for source in list(self._sources)]
+        return any(done)
 
     def broken_off(self, trouble: BaseException) -> None:
         for source in list(self._sources):
