@@ -15,8 +15,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from ipython1.kernel import client, error
 from ipython1.testing.processes import private_environ
+from tests import gateways
 
 CONTROLLER = "ipython1.kernel.scripts.ipcontroller"
 ENGINE = "ipython1.kernel.scripts.ipengine"
@@ -144,7 +147,7 @@ TASK = """\
 import time
 time.sleep(0.002)
 with open({path!r}, "a") as file:
-    file.write("{number}\\n")
+    file.write("{number}\n")
 answer = {number} * 3
 """
 
@@ -193,6 +196,170 @@ def killed(directory: str) -> None:
         assert [each["stdout"] for each in pending.get_result()] == ["2\n"] * 4
         assert mec.get_ids() == [0, 1, 2, 3] and mec.pull("pid") == pids
         print("the controller at the top was killed: each task ran once, each command too")
+
+
+# -- what is used
+
+
+def used(directory: str) -> None:
+    """All that works with engines of one's own works through gateways."""
+    with tree(directory) as (made, mec, tc):
+        check_calls(mec)
+        check_tasks_of_all_sizes(tc)
+        check_bulk(mec, Path(directory) / "go")
+        check_control(mec)
+        check_own_clients(made, mec)
+        check_coming_and_going(made, mec, tc)
+        check_refusals(made)
+
+
+def check_calls(mec: Any) -> None:
+    """Commands, in order, with their ids and errors."""
+    results = mec.execute("import os, time; pid = os.getpid(); print('hello')")
+    assert [each["id"] for each in results] == [0, 1, 2, 3], results
+    assert [each["stdout"] for each in results] == ["hello\n"] * 4
+    assert len(set(mec.pull("pid"))) == 4
+    assert mec.map(lambda x: x * x, range(100)) == [x * x for x in range(100)]
+    try:
+        mec.execute("1 / 0", targets=[1, 2])
+    except error.CompositeError as problem:
+        assert "[1:execute]: ZeroDivisionError" in str(problem), problem
+        assert "[2:execute]: ZeroDivisionError" in str(problem), problem
+    else:
+        raise AssertionError("no error")
+    print("calls")
+
+
+def check_tasks_of_all_sizes(tc: Any) -> None:
+    """Tasks, small and large, that fail, and that are stopped."""
+    assert tc.map(lambda x: -x, range(2000)) == [-x for x in range(2000)]
+    large = bytes(range(256)) * 8192
+    assert tc.map(lambda each: each[::-1], [large] * 6) == [large[::-1]] * 6
+    failed = tc.run(client.StringTask("no_such_name"))
+    try:
+        assert not tc.get_task_result(failed, block=True).results
+    except NameError as problem:
+        assert "no_such_name" in str(problem), problem
+    else:
+        raise AssertionError("it did not fail")
+    waiting = tc.run(client.StringTask("import time; time.sleep(60)"))
+    wait_until("it runs", lambda: tc.queue_status(verbose=True)["pending"])
+    tc.abort(waiting)
+    try:
+        assert not tc.get_task_result(waiting, block=True).results
+    except error.TaskAborted:
+        print("tasks")
+    else:
+        raise AssertionError("it was not aborted")
+
+
+def check_bulk(mec: Any, go: Path) -> None:
+    """Large data: to all, to some, from all; once per gateway on its way down."""
+    large = bytes(range(256)) * 2**16
+    mec.push({"large": large})
+    assert (
+        mec.execute("print(len(large), large == bytes(range(256)) * 2**16)")[3]["stdout"]
+        == "16777216 True\n"
+    )
+    mec.push({"large": large[:-1]}, targets=[1, 3])
+    found = mec.pull("large")
+    assert [len(each) for each in found] == [2**24, 2**24 - 1] * 2
+    assert all(large.startswith(each) for each in found)
+    # Where one engine is busy, the others have their data all the same; what it has not begun can be taken back.
+    source = f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    busy = mec.execute(source, targets=[0], block=False)
+    waiting = [mec.push({"large": each}, block=False) for each in (large, large[:-2])]
+    wait_until("the others have it", lambda: not any(q for _, q in queues(mec)[1:]))
+    mec.clear_queue(targets=[0])
+    go.touch()
+    busy.get_result()
+    for each in waiting:
+        try:
+            each.get_result()
+        except error.CompositeError as problem:
+            assert "[0:push]: QueueCleared" in str(problem), problem
+    assert [len(each) for each in mec.pull("large")] == [2**24] + [2**24 - 2] * 3
+    mec.push({"large": b"ok"})
+    assert mec.pull("large") == [b"ok"] * 4
+    print("bulk")
+
+
+def queues(mec: Any) -> list[tuple[int, Any]]:
+    """What each engine has to do: its id, and its queue with what runs there, or None."""
+    return [
+        (each[0], [each[1]["pending"], *each[1]["queue"]] if each[1]["pending"] else None)
+        for each in mec.queue_status()
+    ]
+
+
+def check_control(mec: Any) -> None:
+    """What reaches an engine while it is busy."""
+    pending = mec.execute("time.sleep(60)", block=False)
+    wait_until("all are busy", lambda: all(queue for _, queue in queues(mec)))
+    assert "time.sleep(60)" in str(mec.stacks())
+    mec.interrupt()
+    try:
+        pending.get_result()
+    except error.CompositeError as problem:
+        assert str(problem).count("KeyboardInterrupt") == 4, problem
+    mec.set_properties({"colour": "blue"}, targets=[2])
+    assert mec.get_properties(targets=[2])[0]["colour"] == "blue"
+    print("control")
+
+
+def check_own_clients(made: Tree, mec: Any) -> None:
+    """A gateway's own clients use the same engines, and see the same names."""
+    with closing(client.MultiEngineClient(made.gateways[1].furl("mec"))) as own:
+        assert own.get_ids() == [0, 1]
+        pids = mec.pull("pid")
+        same = [pids.index(pid) for pid in own.pull("pid")]
+        own.push({"shared": 42})
+        assert mec.pull("shared", targets=same) == [42, 42]
+        both = [each.execute("time.sleep(0.2)", block=False) for each in (own, mec)]
+        for each in both:
+            each.get_result()
+    with closing(client.TaskClient(made.gateways[1].furl("tc"))) as own:
+        assert own.map(lambda x: x + 1, range(50)) == list(range(1, 51))
+    print("own clients")
+
+
+def check_coming_and_going(made: Tree, mec: Any, tc: Any) -> None:
+    """An engine comes; one is killed there, and one from here."""
+    made.add_engine(0)
+    wait_until("another engine", lambda: len(mec.get_ids()) == 5)
+    assert mec.execute("print(1)", targets=[4])[0]["stdout"] == "1\n"
+    made.engines[1][1].kill()
+    wait_until("its end", lambda: len(mec.get_ids()) == 4)
+    mec.kill(targets=[4])
+    wait_until("its end, too", lambda: len(mec.get_ids()) == 3)
+    made.engines[0][2].end()
+    assert tc.map(lambda x: x + 1, range(50)) == list(range(1, 51))
+    print("coming and going")
+
+
+def check_refusals(made: Tree) -> None:
+    """What cannot be a gateway says why, and ends."""
+    for furl, why in (
+        (made.gateways[0].furl("engine"), "trees of controllers have two levels"),
+        (made.top.furl("mec"), "ipcontroller-engine.furl is for engines and gateways"),
+    ):
+        directory = made.top.directory.parent / "refused"
+        directory.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", CONTROLLER, f"--upstream={furl}"],
+            env=private_environ(directory),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1 and why in done.stderr, done
+    print("refusals")
+
+
+def measured(directory: str) -> None:
+    """The benchmark runs."""
+    print(gateways.measure(2, 20, 2, calls=2, tasks=400, rounds=1))
 
 
 def main() -> None:

@@ -1,0 +1,39 @@
+"""Gateways to another controller, with real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from ipython1.testing.folders import temporary_path
+
+PROGRAM = Path(__file__).parent / "programs" / "gateway_session.py"
+
+
+class GatewayTests(unittest.SynchronousTestCase):
+    def run_part(self, part: str) -> str:
+        directory = Path(temporary_path(self))
+        directory.mkdir()
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM), part, str(directory)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_all_that_works_with_ones_own_engines_works_through_gateways(self) -> None:
+        self.run_part("used")
+
+    def test_nothing_is_lost_or_runs_twice_when_a_gateway_or_the_upstream_is_killed(self) -> None:
+        self.run_part("killed")
+
+    def test_it_can_be_measured(self) -> None:
+        said = self.run_part("measured")
+        self.assertIn("2 gateways, 20 engines: registered in", said)
