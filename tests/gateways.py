@@ -120,11 +120,9 @@ def measure(
             assert len(mec.execute(CODE)) == engines
             broadcast.append(time.perf_counter() - begun)
         spent("one call to all", used, calls)
-        rates = []
         _run_tasks(client, tc, tasks // 4)
         used = _cpu(pids)
-        for _ in range(rounds):
-            rates.append(_run_tasks(client, tc, tasks))
+        rates = [_run_tasks(client, tc, tasks) for _ in range(rounds)]
         spent("1,000 tasks", used, rounds * tasks / 1000)
         return Figures(gateways, engines, registered, tuple(broadcast), tuple(rates), cpu)
 
