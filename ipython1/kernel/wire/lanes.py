@@ -280,6 +280,12 @@ class Lanes:
         :param key: the same for equal frames, which lanes share; None for those that are hardly ever equal.
         """
         entries = self._entries
+        if len(self._lanes) == 1 and not entries:
+            # Nobody to share with, as on the link of an engine.
+            if self._to != [number]:
+                self._select([number])
+            self.link.put(parts, size)
+            return
         if key is not None:
             place = self._places.get(key)
             # Not before what this lane was sent meanwhile.
