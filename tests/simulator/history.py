@@ -17,6 +17,7 @@ from ipython1.kernel.controller.clientcommands import ClientCommands
 from ipython1.kernel.controller.scheduling.invariants import check
 from ipython1.kernel.engine import tasks as engine_tasks
 from ipython1.kernel.wire.tasklinks import FAILURE, FOLLOW, SUCCESS, Links
+from tests.simulator.oracle import Run
 from tests.simulator.parties import ELSEWHERE, HOST, SimClient, SimEngine, Work
 from tests.simulator.process import SimProcess
 from tests.simulator.world import Shape, World
@@ -86,8 +87,8 @@ class History:
     :param loads: what users do; everything by default.
     """
 
-    KINDS = ("cut", "unreachable", "controller", "engine", "client", "freeze")
-    LOADS = ("tasks", "graphs", "commands")
+    KINDS = ("cut", "unreachable", "controller", "engine", "client", "freeze", "drain")
+    LOADS = ("tasks", "graphs", "commands", "aborts")
 
     def __init__(
         self, seed: int, kinds: tuple[str, ...] = KINDS, loads: tuple[str, ...] = LOADS
@@ -116,6 +117,8 @@ class History:
             self._actions += [(6.0, self._submit), (2.0, self._flush)]
         if "commands" in loads:
             self._actions += [(4.0, self._execute)]
+        if "aborts" in loads:
+            self._actions += [(1.5, self._abort)]
         known: dict[str, tuple[float, Callable[[], None]]] = {
             "cut": (4.0, self._cut),
             "unreachable": (1.0, self._unreachable),
@@ -123,6 +126,7 @@ class History:
             "engine": (1.5, self._kill_engine),
             "client": (0.7, self._kill_client),
             "freeze": (1.0, self._freeze),
+            "drain": (1.0, self._drain),
         }
         self._faults = [known[kind] for kind in kinds]
 
@@ -175,6 +179,25 @@ class History:
             if done:
                 self.world.say(f"{client.name} clears tasks {done}")
                 client.clear(done)
+
+    def _abort(self) -> None:
+        living = self._living()
+        if living:
+            client = self.chance.choice(living)
+            tasks = self.world.oracle.tasks.items()
+            left = [key for key, task in tasks if task.client is client and task.result is None]
+            running = [key for key in left if any(run.going_on for run in self._runs(key))]
+            if left:
+                task_id = self.chance.choice(running or left)
+                self.world.say(f"{client.name} aborts task {task_id}")
+                self.world.oracle.tasks[task_id].aborted = True
+                client.abort(task_id)
+                if "controller" in self.kinds and self.chance.random() < 0.3:
+                    self._steps(self.chance.choice((3, 6, 10)))
+                    self._kill_controller()
+
+    def _runs(self, task_id: int) -> list[Run]:
+        return self.world.oracle.tasks[task_id].runs
 
     def _execute(self) -> None:
         living = self._living()
@@ -251,6 +274,26 @@ class History:
             self._kill(client.name, client.process)
             if not self._living():
                 self.world.add_client(self._host())
+
+    def _drain(self) -> None:
+        """An engine is to get nothing more, for a while or until it ends."""
+        living = [each for each in self.world.engines if not each.process.dead and each.id >= 0]
+        controller = self.world.controller
+        if not living or controller.process.dead:
+            return
+        engine = self.chance.choice(living)
+        if self.chance.random() < 0.5:
+            self.world.say(f"{engine.name} is ended by its system")
+            engine.end.leave()
+            if self.chance.random() < 0.5:
+                later = self.chance.choice((0.001, 0.3, 5.0))
+                self.world.clock.later(later, engine.process.kill)
+            self.world.clock.later(self.chance.choice((0.0, 0.5, 8.0)), self._add_engine)
+            return
+        self.world.say(f"{engine.name} is drained")
+        controller.multiengine.drain([engine.id])
+        seconds = self.chance.choice((0.0, 0.05, 1.0))
+        self.world.clock.later(seconds, lambda: controller.multiengine.undrain([engine.id]))
 
     def _freeze(self) -> None:
         processes = [each.process for each in self._parties()] + [self.world.controller.process]

@@ -61,6 +61,7 @@ class TaskStory:
     retries: int
     links: Links | None = None
     acknowledged: bool = False
+    aborted: bool = False
     runs: list[Run] = field(default_factory=list)
     result: tuple[Status, bytes] | None = None
 
@@ -135,6 +136,7 @@ class Oracle:
         self._last_on: dict[tuple[str, bytes], int] = defaultdict(int)
         self._losses = 0
         self._given_up: set[str] = set()
+        self._told: set[int] = set()
 
     def say(self, text: str) -> None:
         self._world.say(text)
@@ -179,6 +181,21 @@ class Oracle:
         for task_id in task_ids:
             self.tasks[task_id].acknowledged = True
 
+    def controller_started(self) -> None:
+        """A new one knows nothing yet of what clients have."""
+        self._told.clear()
+
+    def resynchronised(self, origin: bytes) -> None:
+        """A client has said which results it has."""
+        for task_id, story in self.tasks.items():
+            if story.result is not None and story.client.tasks_end.origin == origin:
+                self._told.add(task_id)
+
+    def task_assigned(self, task_id: int) -> None:
+        """The controller gives a task to an engine."""
+        if task_id in self._told:
+            self.broken(f"task {task_id} is given to an engine, and its client has its result")
+
     def task_begun(self, engine: SimEngine, task_id: int, attempt: int, work: Work) -> Run:
         run = self._run(engine, (task_id, attempt))
         self.say(f"{engine.name} begins task {task_id}, attempt {attempt:#x}: run {run.number}")
@@ -193,6 +210,8 @@ class Oracle:
                 self.broken(
                     f"task {task_id} runs on {engine.name} while it runs on {other.engine.name}"
                 )
+            elif other.stopped and story.aborted and not other.excused:
+                self.broken(f"task {task_id} was aborted in run {other.number}, and runs again")
             elif not (other.excused or other.stopped or other.failed):
                 self.broken(
                     f"task {task_id} runs again on {engine.name}: run {other.number} on "
@@ -340,6 +359,8 @@ class Oracle:
             status, data = task.result
             if status is Status.OK and task.work.end == "returns":
                 continue
+            if task.aborted and status is Status.REFUSED and b'"TaskAborted"' in data:
+                continue
             if status is Status.REFUSED and b'"DependencyFailed"' in data:
                 self._check_not_run(task)
                 continue
@@ -369,8 +390,8 @@ class Oracle:
                 # Its client is dead.  Perhaps it never came, or came out as only the client and a dead engine knew.
                 outcome = self._world.outcome(task_id)
                 ended = 0 if outcome is None else SUCCESS if outcome else FAILURE
-            if not flags & ended:
-                return
+            if not flags & ended or other.aborted:
+                return  # the abort may be lost with a controller and a client
             if flags & FOLLOW and self._nobody_knows_where(other):
                 return
         self.broken(f"task {task.task_id} was not run without reason: {task.result!r:.300}")
@@ -380,7 +401,10 @@ class Oracle:
         if task.task_id not in self._world.disk.results:
             return True
         return all(
-            run.engine.process.dead or run.excused or self._world.was_lost(run.engine.id)
+            run.engine.process.dead
+            or run.excused
+            or run.stopped
+            or self._world.was_lost(run.engine.id)
             for run in task.runs
         )
 

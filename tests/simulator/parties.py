@@ -22,6 +22,7 @@ from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.multiengine import IMultiEngine
 from ipython1.kernel.controller.multienginefc import IFCMultiEngine
+from ipython1.kernel.controller.scheduling.instructions import Instruction, Send
 from ipython1.kernel.controller.taskfc import IFCTaskController
 from ipython1.kernel.engine.connection import EngineConnection
 from ipython1.kernel.engine.end import EngineEnd
@@ -114,6 +115,7 @@ class SimController:
         self._world = world
         self._uuids: dict[int, str] = {}
         self.service.on_register_engine_do(self._engine_came, True)
+        self._tell_oracle()
         self.process.on_death.append(self._forget_unwritten)
         self.service.recover()
         gates = {
@@ -122,6 +124,26 @@ class SimController:
             messages.TASK: IFCTaskController(self.tasks).accept,
         }
         world.network.listen(self.process, gates)
+
+    def _tell_oracle(self) -> None:
+        """Have the oracle hear what this controller gives out, and what clients have told it."""
+        oracle, machine = self._world.oracle, self.tasks.machine
+        settle, resynchronised = machine.settle, machine.clients.resynchronised
+
+        def settled(now: float) -> list[Instruction]:
+            instructions = settle(now)
+            for each in instructions:
+                if isinstance(each, Send):
+                    for record in each.records:
+                        oracle.task_assigned(record.id)
+            return instructions
+
+        def told(uuid: bytes, *what: Any) -> Any:
+            oracle.resynchronised(uuid)
+            return resynchronised(uuid, *what)
+
+        oracle.controller_started()
+        machine.settle, machine.clients.resynchronised = settled, told  # type: ignore[method-assign]
 
     def _engine_came(self, engine_id: int) -> None:
         self._uuids[engine_id] = self.service.engines[engine_id].hello.uuid
@@ -467,6 +489,10 @@ class SimClient:
     def clear(self, task_ids: list[int]) -> None:
         """Have the controller forget tasks whose results are here."""
         self.tasks_end.ask("clear", taskids=task_ids).addErrback(lambda failure: None)
+
+    def abort(self, task_id: int) -> None:
+        """End a task, if the controller has it."""
+        self.tasks_end.ask("abort_many", taskids=[task_id]).addErrback(lambda failure: None)
 
     def flush(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was submitted so far is acknowledged."""

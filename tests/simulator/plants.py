@@ -16,6 +16,7 @@ from ipython1.kernel.controller.scheduling.absence import Restored
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
 from ipython1.kernel.engine.taskresults import TaskResults
 from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.verdicts import Verdict
 from tests.simulator.disk import SimJournal
 
 Plant = Callable[[], AbstractContextManager[Any]]
@@ -81,6 +82,11 @@ def _graphs() -> AbstractContextManager[Any]:
     return mock.patch.object(Restored, "begin", begin)
 
 
+def _aborts() -> AbstractContextManager[Any]:
+    """An engine does not tell why it has let go of a run."""
+    return mock.patch.object(Verdict, "pack", lambda verdict: b"")
+
+
 PLANTS: Mapping[str, Plant] = {
     "links": _links,
     "journal": _journal,
@@ -89,4 +95,5 @@ PLANTS: Mapping[str, Plant] = {
     "tasks": _tasks,
     "commands": _commands,
     "graphs": _graphs,
+    "aborts": _aborts,
 }

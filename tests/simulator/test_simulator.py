@@ -64,3 +64,6 @@ class PlantTests(unittest.SynchronousTestCase):
 
     def test_graphs(self) -> None:
         self.found("graphs")
+
+    def test_aborts(self) -> None:
+        self.found("aborts")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -23,8 +23,10 @@ from ipython1.kernel.controller.clientregistry import ClientRegistry
 from ipython1.kernel.controller.commandbook import CommandBook
 from ipython1.kernel.controller.config import Graces, TaskConfig
 from ipython1.kernel.controller.confirmations import Confirmations
+from ipython1.kernel.controller.drains import Drains
 from ipython1.kernel.controller.journal.interface import Journal, NoJournal, trouble_of
 from ipython1.kernel.controller.journal.rows import EngineRow
+from ipython1.kernel.controller.loads import Loads
 from ipython1.kernel.controller.observing.observer import Observer
 from ipython1.kernel.controller.parties import MOST_REMEMBERED, Parties, Processes
 from ipython1.kernel.controller.partyrows import STARTED_AGAIN, engine_party, engine_row
@@ -32,7 +34,7 @@ from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.waitwatch import WaitWatch
 from ipython1.kernel.host.openfiles import Places
 from ipython1.kernel.host.peerprocess import PeerProcesses
-from ipython1.kernel.wire import messages
+from ipython1.kernel.wire import frames, messages
 
 log = Logger()
 
@@ -112,6 +114,8 @@ class ControllerService(MultiService):
     :ivar interfaces: what this controller was adapted to, by the name of the interface.
     :ivar observer: knows what those who look are told.
     :ivar journal: keeps what this controller was told and what it has promised.
+    :ivar drains: the engines that get no more tasks.
+    :ivar loads: tells how much there is to do.
     :ivar waits: finds out which waits of code on engines never end.
     :ivar has_upstream: whether it is the gateway of its engines to another controller.
     """
@@ -139,6 +143,7 @@ class ControllerService(MultiService):
         self.max_message = max_message
         self.task_config = task_config
         self.engines: dict[int, QueuedEngine] = {}
+        self.drains = Drains(self.engines)
         self.clock = clock
         self._confirmations = Confirmations(clock)
         self.waits = WaitWatch(self.engines, clock)
@@ -155,6 +160,7 @@ class ControllerService(MultiService):
         self.clients.on_client_gone_do(self.commands.client_gone)
         self.observer = Observer(clock, self._label_of, lambda: self.clients.connected)
         self.journal.on_trouble_do(lambda text: self.clients.warn(self.warnings))
+        self.loads = Loads(self.engines, self.clients, self.drains, clock)
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
@@ -231,7 +237,22 @@ class ControllerService(MultiService):
             engine_id, hello, self.clock, self._processes, self.commands, self._confirmations
         )
         engine.on_killed = lambda: self._killed(engine)
+        engine.handle(frames.LEAVING, lambda *_: self.drains.leave(engine))
+        engine.on_turn = self.turned
         return engine
+
+    def turned(self) -> None:
+        """Tasks or commands have come, begun or ended."""
+        self.loads.turned()
+        self.drains.changed()
+
+    def told_ended(self, engine_ids: Sequence[int], reason: str) -> None:
+        """Engines have been ended by the system that ran them; what they ran is not to blame."""
+        for engine_id in engine_ids:
+            engine = self.engines.get(engine_id)
+            if engine is not None:
+                engine.blameless = True
+                self._gone(engine, reason)
 
     def _label_of(self, client: bytes) -> str:
         identity = self.clients.identity(client)
@@ -299,6 +320,7 @@ class ControllerService(MultiService):
         if link is not None:
             link.abort(reason)
         self.waits.engine_gone(engine.id)
+        self.drains.gone(engine.id)
         log.info("engine {id} is gone: {reason}", id=engine.id, reason=reason)
         self._call(self._on_unregister, engine.id)
         engine.fail_all()

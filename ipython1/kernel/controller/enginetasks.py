@@ -204,7 +204,8 @@ class EngineFace:
         """Have the engine drop a run, or interrupt it."""
         if self._take_back([(stop.task_id, stop.attempt)]):
             return
-        self.send(taskwire.STOP, stop.task_id, taskwire.pack_attempt(stop.attempt))
+        verdict = b"" if stop.verdict is None else stop.verdict.pack()
+        self.send(taskwire.STOP, stop.task_id, taskwire.pack_attempt(stop.attempt), verdict)
 
     def retract(self, retract: Retract) -> None:
         """Ask the engine for runs."""

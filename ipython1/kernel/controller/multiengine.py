@@ -81,6 +81,18 @@ class IMultiEngine(IEngineMultiplexer):
     def kill(targets: Sequence[int] | None) -> list[int]:
         """End the targets' processes."""
 
+    def drain(targets: Sequence[int]) -> Deferred[None]:
+        """Give the targets no more tasks, and wait until they have neither tasks nor commands; see ``drains``."""
+
+    def undrain(targets: Sequence[int]) -> None:
+        """Use the targets again."""
+
+    def told_ended(targets: Sequence[int], reason: str) -> None:
+        """The targets have been ended by the system that ran them, through no fault of their tasks."""
+
+    def load() -> dict[str, Any]:
+        """How much there is to do, as :class:`~ipython1.kernel.wire.loads.ClusterLoad` gives it for JSON."""
+
     def report(
         targets: Sequence[int] | None, request: dict[str, Any]
     ) -> Deferred[list[tuple[int, Any]]]:
@@ -218,6 +230,18 @@ class MultiEngine:
         for engine in engines:
             engine.kill()
         return [engine.id for engine in engines]
+
+    def drain(self, targets: Sequence[int]) -> Deferred[None]:
+        return self.controller.drains.drain(targets)
+
+    def undrain(self, targets: Sequence[int]) -> None:
+        self.controller.drains.undrain(targets)
+
+    def told_ended(self, targets: Sequence[int], reason: str) -> None:
+        self.controller.told_ended(targets, reason)
+
+    def load(self) -> dict[str, Any]:
+        return self.controller.loads.told().to_json()
 
     def report(
         self, targets: Sequence[int] | None, request: dict[str, Any]

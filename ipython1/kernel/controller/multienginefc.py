@@ -84,6 +84,10 @@ class MultiEngineSession:
             "kill": self._kill,
             "report": self._multiengine.report,
             "stacks": self._multiengine.stacks,
+            "drain": self._multiengine.drain,
+            "undrain": self._multiengine.undrain,
+            "told_ended": self._multiengine.told_ended,
+            "load": self._multiengine.load,
             "history": self._calls_made,
             "call": self._call_made,
         }

@@ -28,6 +28,7 @@ from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
 from ipython1.kernel.wire.link import Link
+from ipython1.kernel.wire.loads import leaves_data
 from ipython1.kernel.wire.named import pack_named
 from ipython1.kernel.wire.payload import Serialized, join_inline
 
@@ -150,6 +151,12 @@ class QueuedEngine:
         """How it went, once it is gone."""
         self.lost_command = False
         """Whether it had a command when it went."""
+        self.blameless = False
+        """Whether somebody ends it on purpose, so that what it runs is not to blame."""
+        self.holds_data = hello.holds.data
+        """Whether somebody has left something there."""
+        self.turned = clock.seconds()
+        """When it was last seen to begin or end a command, in seconds of the clock."""
 
     def _name(self) -> str:
         return f"engine {self.id} (process {self.hello.pid})"
@@ -159,6 +166,7 @@ class QueuedEngine:
         self.commands.watch = watch
 
     def _turn(self) -> None:
+        self.turned = self._clock.seconds()
         self.on_turn()
         self.commands.watch.turn()
 
@@ -176,6 +184,7 @@ class QueuedEngine:
     def attach(self, link: Link, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, perhaps again; ``holds`` is what it has left from before."""
         self.link = link
+        self.holds_data = self.holds_data or holds.data
         self._away_since = None
         link.bulk.relaying = True
         self.process = self._processes.find(self.hello.host, self.hello.pid, link.ends)
@@ -205,6 +214,7 @@ class QueuedEngine:
     def queue(self, command: Command) -> None:
         """Queue ``command``, which calls its ``on_outcome``."""
         if self.alive:
+            self.holds_data = leaves_data(command.method, self.holds_data)
             self.commands.submit(command)
         else:
             problem = NotStarted(f"{self._name()} died before it started this command: it is gone")

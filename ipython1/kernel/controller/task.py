@@ -124,6 +124,8 @@ class TaskController:
         self._timer: Any = None
         self._due = 0.0
         controller.waits.tasks = TaskOutlook(self.machine)
+        controller.drains.tasks = self
+        controller.loads.machine = self.machine
         self._begin()
 
     def _begin(self) -> None:
@@ -153,6 +155,7 @@ class TaskController:
 
     def _command_turn(self) -> None:
         """An engine is held by a direct command, or free again; tasks may have to move."""
+        self.controller.turned()
         if self.machine.tasks:
             self.changed()
 
@@ -189,8 +192,17 @@ class TaskController:
         face = self._faces.pop(engine_id, None)
         if face is not None:
             engine = face.engine
-            self.machine.worker_lost(engine_id, self.now(), engine.loss_reason, engine.lost_command)
+            how = engine.loss_reason, engine.lost_command, engine.blameless
+            self.machine.worker_lost(engine_id, self.now(), *how)
             self.changed()
+
+    def drain(self, engine_id: int, draining: bool) -> None:
+        self.machine.drain(engine_id, draining)
+        self.changed()
+
+    def outstanding(self, engine_id: int) -> int:
+        worker = self.machine.workers.get(engine_id)
+        return 0 if worker is None else len(worker.outstanding)
 
     @property
     def engines(self) -> int:
@@ -361,6 +373,7 @@ class TaskController:
             self._timer = self.controller.clock.callLater(max(0.0, due - now), self._tick)
         if self._leaving:
             self._forget_functions()
+        self.controller.turned()
         self.gate.go_on()
         self.controller.waits.changed()
 

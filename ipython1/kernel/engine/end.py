@@ -51,6 +51,9 @@ class EngineEnd:
     :ivar debugged: returns where user code waits for a debugger; empty if it does not.
     :ivar debug: answers the questions of those who debug user code: takes a dict, and gives one or its Deferred.
     :ivar tasks: the tasks of this controller; None for all that the worker has.
+    :ivar leaving: whether it is about to end, and gets nothing more.
+    :ivar released: whether it has nothing to do for its controller any more, as that one says.
+    :ivar beside: the end of the engine's link with another controller, if there is one.
     :ivar holds_of_tasks: gives the runs that wait or are under way, and those whose results are not confirmed.
     """
 
@@ -70,6 +73,8 @@ class EngineEnd:
         self.outbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
         self.lost: Deferred[str] = Deferred()
         self.stopping = False
+        self.leaving = self.released = False
+        self.beside: EngineEnd | None = None
         self.debugged: Callable[[], str] = lambda: ""
         self.debug: Callable[[dict[str, Any]], Any] = lambda request: {}
         self.output = LiveOutput(output, displays or LiveDisplays())
@@ -79,7 +84,7 @@ class EngineEnd:
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(self.commands.handlers)
         self.handlers[frames.STATUS] = self._status_asked
-        self.handlers[frames.STOP] = lambda flags, ident, meta, payload: self.stop()
+        self.handlers[frames.STOP] = lambda flags, ident, meta, payload: self._stop_asked()
         self.frame_received = self.handlers.frame_received
 
     def holds(self) -> messages.Holds:
@@ -103,6 +108,9 @@ class EngineEnd:
         if not kept:
             self.commands.forget()
         self.commands.attached()
+        self.released = False
+        if self.leaving:
+            link.send(frames.LEAVING, 0)
 
     def link_lost(self, reason: str) -> None:
         self.outbox.link = None
@@ -116,6 +124,31 @@ class EngineEnd:
         if link is not None:
             link.send(frames.GOODBYE, 0, b"", reason.encode())
             link.flush()
+
+    def leave(self) -> None:
+        """This engine is being ended by what runs it: finish what it has begun, and end.
+
+        Where nobody can be told, or when it is said again, end at once.
+        """
+        link = self.outbox.link
+        if self.leaving or link is None:
+            self.say_goodbye("it was ended by what runs it")
+            self.stop()
+            return
+        log.info("this engine is to end; it gets nothing more")
+        for end in (self, self.beside):
+            if end is not None:
+                end.leaving = True
+                if end.outbox.link is not None:
+                    end.outbox.link.send(frames.LEAVING, 0)
+
+    def _stop_asked(self) -> None:
+        """The controller has it end; one that leaves still has to finish what it does for another one."""
+        self.released = True
+        other = self.beside
+        waits = other is not None and not other.released and other.outbox.link is not None
+        if not self.leaving or not waits:
+            self.stop()
 
     def stop(self) -> None:
         """End the process: at once if user code runs, else in good order."""

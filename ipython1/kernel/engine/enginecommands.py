@@ -27,6 +27,7 @@ from ipython1.kernel.wire.failurenotes import pack_note
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
 from ipython1.kernel.wire.link import Link, ThreadOutbox
+from ipython1.kernel.wire.loads import leaves_data
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.overflow import Overflow
 from ipython1.kernel.wire.payload import Live, split_inline, total_size
@@ -70,6 +71,7 @@ class EngineCommands:
         self._overflow = Overflow()
         self._told: tuple[Key, ...] = ()
         self._streamed: set[Key] = set()
+        self._data = False
         self._watch_call: Any = None
         self.max_message = 0
         self.engine_id = -1
@@ -91,7 +93,8 @@ class EngineCommands:
         """What is left here of earlier connections; tell it when registering."""
         # In this order: a command that ends in between is told twice rather than not at all.
         self._told = self._memory.held
-        return messages.Holds(commands=_named(self._told), finished=_named(self._memory.finished))
+        finished = _named(self._memory.finished)
+        return messages.Holds(_named(self._told), finished, data=self._data)
 
     def attached(self) -> None:
         """There is a link, by which the controller knows what :meth:`holds` said."""
@@ -163,6 +166,7 @@ class EngineCommands:
     def _queue(self, command: Command) -> None:
         if not self._memory.arrived(command.key):
             return
+        self._data = leaves_data(command.method, self._data)
         if command.stream:
             self._streamed.add(command.key)
             if self._watch_call is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -36,6 +37,7 @@ from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.byhand import is_by_hand
 from ipython1.kernel.host.hosts import host_identity, user_label
 from ipython1.kernel.host.security import furl_variable, wait_for_furl
+from ipython1.kernel.host.signalwatch import SignalWatch
 from ipython1.kernel.host.stackdump import offer_stack_dump
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.host.turns import take_turns, turns_of
@@ -160,6 +162,8 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     engine.appearance = appearance
     if in_terminal:
         engine.end_with_terminal()
+    if not pipe.awaited and hasattr(os, "register_at_fork"):
+        engine.leave_on(signal.SIGTERM)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=engine.interpreter.forked)
     sockets.let_go_in_children(reactor)
@@ -252,6 +256,8 @@ class EngineProcess:
         own, other = self._side, Side(self._session)
         other.end.debug, other.end.debugged = own.end.debug, own.end.debugged
         both = (own, other)
+        own.end.beside, other.end.beside = other.end, own.end
+        other.end.leaving = own.end.leaving
 
         def before_user_code() -> None:
             for side in both:
@@ -287,6 +293,11 @@ class EngineProcess:
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
         self._gate.on_terminal = lambda: self._reactor.callFromThread(self._end.stop)
+
+    def leave_on(self, number: int) -> None:
+        """Have a signal by which the system that runs it tells of its end make it leave in good order."""
+        watch = SignalWatch(number, self._reactor, self._end.leave)
+        self._reactor.callWhenRunning(watch.begin)
 
     def _leave_at_once(self) -> None:
         self._pipe.leave()

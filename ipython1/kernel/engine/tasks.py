@@ -117,6 +117,7 @@ class EngineTasks:
         self._stopped: Key | None = None
         self._arriving = Arrivals()
         self._stop_on_arrival: set[Key] = set()
+        self._verdicts: dict[Key, bytes] = {}
         self._results = TaskResults(outbox)
         self._running_at_greeting: Key | None = None
         self._name = "the engine"
@@ -189,6 +190,8 @@ class EngineTasks:
     def _add(self, result: taskwire.Result) -> float:
         """A run of the main thread has come to this; returns the time."""
         results, note = self._results, self._runner.note
+        if self._verdicts and (verdict := self._verdicts.pop(result[:2], None)):
+            result = (*result[:2], Status.STOPPED, result[3], verdict)
         if note is not None and result[2] in (Status.OK, Status.FAILED):
             results.note((result[0], result[1]), note)
         results.add(result)
@@ -224,7 +227,7 @@ class EngineTasks:
         """Tell all results so far, and then that a run begins."""
         self._tell()
         self._reported = run
-        self._outbox.post(*_begun(run), link)
+        self._outbox.post(*taskwire.pack_begun(run), link)
         self._sync()
 
     def _stopping(self) -> bool:
@@ -315,7 +318,7 @@ class EngineTasks:
                 self._reported = run
                 self.watch(run)
                 if self._link is not None:
-                    self._link.send_packed(*_begun(run))
+                    self._link.send_packed(*taskwire.pack_begun(run))
         if (run is not None and run is not self._reported) or self._waiting:
             self._look_soon()
 
@@ -388,11 +391,14 @@ class EngineTasks:
             self._link.send(taskwire.GIVEN_BACK, 0, b"", taskwire.pack_keys(given))
 
     def _stop_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
-        self._stop((ident, taskwire.unpack_attempt(meta)))
+        run = (ident, taskwire.unpack_attempt(meta))
+        if len(payload):
+            self._verdicts[run] = bytes(payload)
+        self._stop(run)
 
     def _stop(self, run: Key) -> None:
         if self._waiting.pop(run, None) is not None:
-            self._results.add((*run, Status.STOPPED, 0.0, b""))
+            self._results.add((*run, Status.STOPPED, 0.0, self._verdicts.pop(run, b"")))
             self._tell()
         elif run == self._current:
             self._stopped = run
@@ -400,6 +406,8 @@ class EngineTasks:
                 self._reactor.callLater(STOP_AGAIN, self._stop, run)
         elif self._arriving:
             self._stop_on_arrival.add(run)
+        else:
+            self._verdicts.pop(run, None)
 
     def _safe_received(self, flags: int, ident: int, meta: Buffer, payload: Buffer) -> None:
         if self._results.safe(ident):
@@ -461,6 +469,7 @@ class EngineTasks:
             self._post_properties(link)
         self._arriving.clear()
         self._stop_on_arrival.clear()
+        self._verdicts = {run: each for run, each in self._verdicts.items() if run == self._current}
         if kept:
             runs, ended = self._named()
             self._held = {*runs, *ended}
@@ -469,7 +478,7 @@ class EngineTasks:
         self._results.resume(link)
         run = self._current
         if run is not None:
-            self._outbox.post(*_begun(run), link)
+            self._outbox.post(*taskwire.pack_begun(run), link)
         if run is not None or self._waiting:
             self._look_soon()
         self._wake()
@@ -487,8 +496,3 @@ class EngineTasks:
         current = self._current
         if current is not None:
             self._stop(current)
-
-
-def _begun(run: Key) -> tuple[list[Buffer], int]:
-    frame = frames.pack_frame(taskwire.BEGUN, run[0], taskwire.pack_attempt(run[1]))
-    return [frame], len(frame)

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 
-PROTOCOL_VERSION: Final = 8
+PROTOCOL_VERSION: Final = 9
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -93,6 +93,8 @@ WAITED: Final = 38
 WAITS_FOREVER: Final = 39
 RECALL: Final = 40
 CONFIRM: Final = 42
+LEAVING: Final = 44
+"""An engine is being ended by the system that runs it: it is to get nothing more, and to be stopped when it is idle."""
 RECLAIM: Final = 43
 
 # Kinds: a link with lanes; see :mod:`ipython1.kernel.wire.lanes`

@@ -113,6 +113,7 @@ class Holds:
     :ivar seen: the highest number of each origin's commands that ever came.
     :ivar runs: (task id, attempt) of the runs that wait or are under way.
     :ivar ended: those that are done, whose results the controller has not confirmed.
+    :ivar data: whether commands have left something there.
     """
 
     commands: tuple[tuple[str, int], ...] = ()
@@ -120,6 +121,7 @@ class Holds:
     seen: Mapping[str, int] = field(default_factory=dict)
     runs: tuple[tuple[int, int], ...] = ()
     ended: tuple[tuple[int, int], ...] = ()
+    data: bool = False
 
     @classmethod
     def read(cls, value: Any) -> Holds:
@@ -133,6 +135,7 @@ class Holds:
             {_origin(origin): int(number) for origin, number in value["seen"].items()},
             tuple((int(task_id), int(attempt)) for task_id, attempt in value["runs"]),
             tuple((int(task_id), int(attempt)) for task_id, attempt in value["ended"]),
+            bool(value["data"]),
         )
 
 

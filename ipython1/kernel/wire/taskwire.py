@@ -16,7 +16,7 @@ kind               from, to               ident            says
 ``NOTE``           controller, client     --               payload: what people who wait for tasks are to know
 ``RUN``            controller, engine     --               payload: a table of runs, their payloads
 ``RETRACT``        controller, engine     --               payload: runs to give back
-``STOP``           controller, engine     task id          meta: attempt
+``STOP``           controller, engine     task id          meta: attempt; payload: see ``verdicts``, or nothing
 ``ASK_DEPEND``     controller, engine     version          meta: digest of a function of the engine's properties
 ``RESULTS``        engine, controller     first row        meta: their age and :mod:`notes
                                                             <ipython1.kernel.wire.failurenotes>`; payload: a table of
@@ -55,7 +55,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 from ipython1.kernel.wire.failurenotes import Note, pack_notes
-from ipython1.kernel.wire.frames import HEADER, MAX_PAYLOAD, Buffer, Bytes
+from ipython1.kernel.wire.frames import HEADER, MAX_PAYLOAD, Buffer, Bytes, pack_frame
 from ipython1.kernel.wire.tasklinks import Links
 
 FUNCTION: Final = 48
@@ -639,6 +639,12 @@ ATTEMPT_SIZE: Final = _ATTEMPT.size
 def pack_attempt(attempt: int) -> bytes:
     """The meta part of ``STOP`` and ``BEGUN``."""
     return _ATTEMPT.pack(attempt)
+
+
+def pack_begun(run: tuple[int, int]) -> tuple[list[Buffer], int]:
+    """The frame ``BEGUN`` of a run, (task id, attempt), and its length."""
+    frame = pack_frame(BEGUN, run[0], pack_attempt(run[1]))
+    return [frame], len(frame)
 
 
 def unpack_attempt(meta: Buffer) -> int:

@@ -82,13 +82,24 @@ class Restored:
         self._machine.consider(older)
         return record
 
-    def hold_back(self, records: list[TaskRecord]) -> list[TaskRecord]:
-        """Keep those tasks that may have a newer run with an engine that is awaited; returns the others."""
+    def hold_back(self, records: list[TaskRecord], now: float) -> list[TaskRecord]:
+        """Keep those tasks that may have a newer run with an engine that is awaited; returns the others.
+
+        Those whose client has its result end here.
+        """
         unclear = [record for record in records if self.awaited and record.id in self.ids]
         for record in unclear:
             record.state = UNCLEAR
             self.unclear[record.id] = record
-        return [record for record in records if record.state is not UNCLEAR]
+        left: list[TaskRecord] = []
+        for record in records:
+            if record.state is UNCLEAR:
+                continue
+            if record.trouble is not None and record.trouble.told:
+                self._machine.finish(record, Status.OK, -1, now)
+            else:
+                left.append(record)
+        return left
 
     def settled(self, engine: int, now: float) -> None:
         """An engine has said what it has, or is gone."""
@@ -121,6 +132,17 @@ class Restored:
                 trouble.told, trouble.told_failed = True, failed is not None and task_id in failed
                 if record.state in (QUEUED, WAITING):
                     self._finish(record, now)
+                elif epoch_of(record.attempt) == self._machine.settings.epoch:
+                    self._call_off(record, now)
+
+    def _call_off(self, record: TaskRecord, now: float) -> None:
+        """A task that was given to an engine once more, for nothing."""
+        worker = record.worker
+        if worker is not None and record.state is ASSIGNED and record.id not in worker.arriving:
+            self._machine.say(Stop(worker.id, *record.key))
+            self._machine.detach(worker, record)
+            self._machine.consider(worker)
+            self._machine.finish(record, Status.OK, -1, now)
 
     def _finish(self, record: TaskRecord, now: float) -> None:
         self._machine.unqueue(record)
@@ -215,6 +237,7 @@ class Absence:
             if record.key not in runs:
                 continue
             if record.state is ABORTING:
-                self._machine.say(Stop(worker.id, *record.key))
+                verdict = record.trouble.verdict if record.trouble is not None else None
+                self._machine.say(Stop(worker.id, *record.key, verdict))
             elif record.trouble is not None and record.trouble.wanted_back == record.attempt:
                 self._machine.say(Retract(worker.id, (record.key,)))

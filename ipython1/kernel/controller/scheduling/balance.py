@@ -3,8 +3,8 @@
 Tasks are given ahead on the strength of an estimate.  Where it was wrong, or where the end of the queue is
 reached, one engine has tasks waiting behind a long one while another has nothing to do.  It is asked to give
 back half of what it has not begun, unless it is about to run them anyhow; an engine that is held by a direct
-command, which may itself wait for these tasks, is asked for all of them.  What it does not give back it has begun,
-and is not asked for again.
+command, which may itself wait for these tasks, is asked for all of them, and so is one that is draining.  What it
+does not give back it has begun, and is not asked for again.
 """
 
 from __future__ import annotations
@@ -56,6 +56,20 @@ def take_back(machine: MachineParts, now: float) -> None:
                 return
     if look_again:
         machine.timers.at(now + STALLED, "balance")
+
+
+def hand_back(machine: MachineParts, worker: WorkerRecord) -> None:
+    """Have an engine give back all that it has not begun."""
+    keys = tuple(
+        record.key
+        for record in worker.waiting(with_first=True)
+        if record.state is ASSIGNED
+        and record.id not in worker.kept
+        and record.key != worker.running
+    )
+    if keys:
+        worker.retracting.update(task_id for task_id, _ in keys)
+        machine.say(Retract(worker.id, keys))
 
 
 def _choose(

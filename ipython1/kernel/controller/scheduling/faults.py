@@ -29,6 +29,7 @@ from ipython1.kernel.controller.scheduling.records import (
 from ipython1.kernel.controller.scheduling.seams import MachineParts
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import Status
+from ipython1.kernel.wire.verdicts import Verdict
 
 
 def withdrawn_error(task_id: int) -> Error:
@@ -64,10 +65,14 @@ class Faults:
         elif status is Status.REJECTED:
             trouble = record.note(f"rejected engine {worker.id}")
             trouble.rejected |= {worker.id}
-            machine.put_back([record])
+            machine.put_back([record], now)
+        elif status is Status.STOPPED and (verdict := Verdict.unpack(payload)):
+            # An earlier controller had it stopped.
+            record.in_trouble().verdict = verdict
+            self._settle_verdict(record, worker.id, now, duration)
         elif status is Status.STOPPED:
             record.note(f"engine {worker.id} let go of it")
-            machine.put_back([record])
+            machine.put_back([record], now)
         else:
             record.note(f"attempt {record.attempt} failed on engine {worker.id}")
             self._failed(record, worker.id, now, status, 1, duration, payload)
@@ -89,7 +94,7 @@ class Faults:
         trouble = record.in_trouble()
         trouble.used += charge
         if retry and trouble.used <= record.options.retries:
-            machine.put_back([record], anew=True)
+            machine.put_back([record], now, anew=True)
             return
         if trouble.recovery:
             trouble.replaced.append((record.options, record.payload))
@@ -99,7 +104,7 @@ class Faults:
             trouble.suspected.clear()
             trouble.rejected = frozenset()
             record.note("its recovery task takes over")
-            machine.put_back([record], anew=True)
+            machine.put_back([record], now, anew=True)
             return
         machine.finish(record, status, engine, now, duration, payload, error)
 
@@ -119,15 +124,18 @@ class Faults:
                 self._withdrawn(record, now)
             else:
                 back.append(record)
-        self._machine.put_back(back)
+        self._machine.put_back(back, now)
 
     # -- an engine died
 
-    def died(self, worker: WorkerRecord, now: float, reason: str, other_work: bool) -> None:
+    def died(
+        self, worker: WorkerRecord, now: float, reason: str, other_work: bool, blameless: bool
+    ) -> None:
         """An engine is gone with all it had."""
         records = list(worker.outstanding.values())
         states = [record.state for record in records]
-        guilty, suspects = self._suspects(worker, records, other_work)
+        suspected = [] if blameless else records
+        guilty, suspects = self._suspects(worker, suspected, other_work)
         for record in records:
             self._machine.detach(worker, record)
         clean: list[TaskRecord] = []
@@ -143,7 +151,7 @@ class Faults:
                     )
                     trouble.suspected.append(worker.id)
                 clean.append(record)
-        self._machine.put_back(clean)
+        self._machine.put_back(clean, now)
 
     @staticmethod
     def _suspects(
@@ -223,41 +231,41 @@ class Faults:
     def abort(self, record: TaskRecord, now: float, by_force: bool = True) -> None:
         """A user wants a task to end."""
         machine = self._machine
-        verdict = ("TaskAborted", f"task {record.id} was aborted")
+        verdict = Verdict("TaskAborted", f"task {record.id} was aborted", True)
         if record.state in (QUEUED, UNCLEAR, WAITING):
             machine.unqueue(record)
-            machine.finish(record, Status.REFUSED, -1, now, error=verdict)
+            machine.finish(record, Status.REFUSED, -1, now, error=verdict[:2])
         else:
-            self._stop(record, verdict, True, now, by_force)
+            self._stop(record, verdict, now, by_force)
 
     def time_is_up(self, record: TaskRecord, now: float) -> None:
         """A run has taken as long as it may."""
         assert record.worker is not None
-        verdict = (
+        verdict = Verdict(
             "TaskTimeout",
             f"task {record.id} ran longer than its timeout of {record.options.timeout:g} s "
             f"on engine {record.worker.id}",
+            False,
         )
-        self._stop(record, verdict, False, now)
+        self._stop(record, verdict, now)
 
     def _stop(
         self,
         record: TaskRecord,
-        verdict: Error,
-        final: bool,
+        verdict: Verdict,
         now: float,
         by_force: bool = True,
     ) -> None:
         """Have its engine let go of a task."""
         worker = record.worker
         assert worker is not None
-        trouble = record.note(verdict[1])
-        trouble.verdict, trouble.final = verdict, final
+        trouble = record.note(verdict.message)
+        trouble.verdict = verdict
         if record.state is ABORTING:
             return
         record.state = ABORTING
         machine = self._machine
-        machine.say(Stop(worker.id, record.id, record.attempt))
+        machine.say(Stop(worker.id, record.id, record.attempt, verdict))
         if by_force:
             machine.timers.at(now + machine.settings.grace, "kill", record, record.attempt)
 
@@ -286,7 +294,8 @@ class Faults:
         trouble = record.trouble
         assert trouble is not None and trouble.verdict is not None
         verdict, trouble.verdict = trouble.verdict, None
-        if trouble.final:
-            self._machine.finish(record, Status.REFUSED, engine, now, duration, error=verdict)
+        error = (verdict.name, verdict.message)
+        if verdict.final:
+            self._machine.finish(record, Status.REFUSED, engine, now, duration, error=error)
         else:
-            self._failed(record, engine, now, Status.REFUSED, 1, duration, error=verdict)
+            self._failed(record, engine, now, Status.REFUSED, 1, duration, error=error)

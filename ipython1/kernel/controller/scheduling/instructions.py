@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 from ipython1.kernel.controller.scheduling.accounts import Batch, Finished
 from ipython1.kernel.controller.scheduling.records import Digest, Error, TaskRecord
+from ipython1.kernel.wire.verdicts import Verdict
 
 
 class Send(NamedTuple):
@@ -28,11 +29,15 @@ class Retract(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Have an engine drop a run, or interrupt it where it has begun."""
+    """Have an engine drop a run, or interrupt it where it has begun.
+
+    :ivar verdict: what the task is to end with, if that is why.
+    """
 
     engine: int
     task_id: int
     attempt: int
+    verdict: Verdict | None = None
 
 
 class Kill(NamedTuple):

@@ -46,7 +46,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipython1.kernel.controller.scheduling.absence import Absence, Restored
 from ipython1.kernel.controller.scheduling.accounts import Account, Finished
 from ipython1.kernel.controller.scheduling.assigners import Assigner
-from ipython1.kernel.controller.scheduling.balance import take_back
+from ipython1.kernel.controller.scheduling.balance import hand_back, take_back
 from ipython1.kernel.controller.scheduling.clients import Clients
 from ipython1.kernel.controller.scheduling.custody import Rows
 from ipython1.kernel.controller.scheduling.dependencies import Dependencies
@@ -221,16 +221,24 @@ class TaskMachine:
         lacking = self._absence.back(worker, runs, ended, now)
         self.faults.given_back(worker, lacking, now)
         worker.progress = now
+        if worker.draining:
+            hand_back(self, worker)
         self._limits.again(worker, now)
         self.consider(worker)
 
     def worker_lost(
-        self, engine: int, now: float, reason: str = "", other_work: bool = False
+        self,
+        engine: int,
+        now: float,
+        reason: str = "",
+        other_work: bool = False,
+        blameless: bool = False,
     ) -> None:
         """An engine is gone for good.
 
         :param reason: how it went, for people.
         :param other_work: it had commands besides its tasks, which may be what ended it.
+        :param blameless: somebody has ended it on purpose, so that its tasks are not to blame.
         """
         worker = self.workers.pop(engine, None)
         if worker is None:
@@ -240,12 +248,21 @@ class TaskMachine:
         if head is None or worker.running != (head.id, head.attempt):
             # It may have died of a dependency function instead of a task.
             other_work = other_work or bool(worker.asked)
-            if not worker.doomed:
+            if not worker.doomed and not blameless:
                 self.dependencies.died(worker)
-        self.faults.died(worker, now, reason, other_work)
+        self.faults.died(worker, now, reason, other_work, blameless)
         self.predecessors.engine_lost(engine, now)
         self._notes.soon(now)
         self.restored.settled(engine, now)
+
+    def drain(self, engine: int, draining: bool) -> None:
+        """An engine is to be given no more tasks, and to hand back what it has not begun; or it is used again."""
+        worker = self.workers.get(engine)
+        if worker is not None and worker.draining is not draining:
+            worker.draining = draining
+            if draining and not worker.away:
+                hand_back(self, worker)
+            self.consider(worker)
 
     def properties_changed(self, engine: int, version: int, now: float) -> None:
         """An engine's properties have changed: what was known of its dependencies is void."""
@@ -429,9 +446,9 @@ class TaskMachine:
         record.worker = None
         record.state = QUEUED
 
-    def put_back(self, records: list[TaskRecord], anew: bool = False) -> None:
+    def put_back(self, records: list[TaskRecord], now: float, anew: bool = False) -> None:
         """Tasks that no engine has any more wait again: in their old places, or ``anew`` behind all others."""
-        clear = self.predecessors.hold_back(self.restored.hold_back(records))
+        clear = self.predecessors.hold_back(self.restored.hold_back(records, now))
         (self.assigner.put_many if anew else self.assigner.put_back)(clear)
 
     def unqueue(self, record: TaskRecord) -> None:

@@ -7,7 +7,13 @@ from itertools import islice
 from typing import Final
 
 from ipython1.kernel.controller.scheduling.machine import TaskMachine
-from ipython1.kernel.controller.scheduling.records import ABORTING, ASSIGNED, WAITING, TaskRecord
+from ipython1.kernel.controller.scheduling.records import (
+    ABORTING,
+    ASSIGNED,
+    WAITING,
+    TaskRecord,
+    WorkerRecord,
+)
 from ipython1.kernel.controller.waits import NONE, Alternatives
 from ipython1.kernel.wire.waits import Run
 
@@ -27,7 +33,7 @@ class TaskOutlook:
         record = worker.outstanding.get(task_id) if worker is not None else None
         if worker is None or record is None:
             return False
-        return record.state is ASSIGNED and worker.usable and task_id not in worker.arriving
+        return record.state is ASSIGNED and _goes_on(worker) and task_id not in worker.arriving
 
     def engines(self, client: bytes, task_id: int, runs: Mapping[int, Run]) -> Alternatives:
         """The engines of which one has to go on for a task to end.
@@ -55,7 +61,7 @@ class TaskOutlook:
             return NONE
         worker = record.worker
         if worker is not None:
-            if task_id in worker.arriving or not worker.usable:
+            if task_id in worker.arriving or not _goes_on(worker):
                 return NONE
             if runs.get(worker.id) == ("", task_id):
                 return frozenset((worker.id,))
@@ -71,3 +77,8 @@ class TaskOutlook:
     def all_engines(self) -> Alternatives:
         """The usable engines."""
         return frozenset(each.id for each in self._machine.workers.values() if each.usable)
+
+
+def _goes_on(worker: WorkerRecord) -> bool:
+    """Whether an engine runs what it has, though it may be given nothing more."""
+    return worker.usable or (worker.draining and not worker.doomed and not worker.away)

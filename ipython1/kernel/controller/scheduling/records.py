@@ -26,6 +26,7 @@ from ipython1.kernel.controller.scheduling.custody import Custody
 from ipython1.kernel.controller.scheduling.prefetch import Measured
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.tasklinks import Links
+from ipython1.kernel.wire.verdicts import Verdict
 
 
 class State(IntEnum):
@@ -126,7 +127,7 @@ class Trouble:
     :ivar rejected: engines that it rejected.
     :ivar recovery: (options, payload) of the tasks to run instead, in order, when the retries are used up.
     :ivar replaced: (options, payload) of those that it was before.
-    :ivar verdict: the error that a task being aborted will end with.
+    :ivar verdict: what a task that is being stopped will end with.
     :ivar wanted_back: the attempt that is to end, unless its engine has begun it; 0 for none.
     :ivar told: its client had its result from an earlier controller, which had not written it down.
     :ivar told_failed: that was a failure.
@@ -140,8 +141,7 @@ class Trouble:
     rejected: frozenset[int] = frozenset()
     recovery: list[tuple[TaskTerms, Bytes]] = field(default_factory=list)
     replaced: list[tuple[TaskTerms, Bytes]] = field(default_factory=list)
-    verdict: Error | None = None
-    final: bool = False
+    verdict: Verdict | None = None
     wanted_back: int = 0
     told: bool = False
     told_failed: bool = False
@@ -327,6 +327,7 @@ class WorkerRecord:
     :ivar doomed: why it is being killed, or "".
     :ivar away: whether it is out of reach; it keeps its tasks, and nothing is sent to it.
     :ivar known: whether it is in the journal; before, it is given nothing, as nobody would ask it for that later.
+    :ivar draining: whether it is to be given nothing more, and nothing that it has not begun is to stay there.
     :ivar stale: whether it may still run something of before it was given up once; its tasks wait for the end of that.
     """
 
@@ -339,6 +340,7 @@ class WorkerRecord:
         "custody",
         "deadline",
         "doomed",
+        "draining",
         "given",
         "guarded",
         "id",
@@ -385,12 +387,13 @@ class WorkerRecord:
         self.doomed = ""
         self.away = False
         self.known = True
+        self.draining = False
         self.stale = False
 
     @property
     def usable(self) -> bool:
         """Whether it may be given tasks."""
-        return self.known and not self.doomed and not self.away
+        return self.known and not self.doomed and not self.away and not self.draining
 
     def progressed(self, work: float, now: float) -> None:
         """Tasks that were expected to take ``work`` seconds have ended, and are not among the outstanding any more."""

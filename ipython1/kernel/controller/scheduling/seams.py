@@ -94,7 +94,7 @@ class MachineParts(Protocol):
     def detach(self, worker: WorkerRecord, record: TaskRecord) -> None:
         """A worker does not have a task any more; it is put somewhere else at once."""
 
-    def put_back(self, records: list[TaskRecord], anew: bool = False) -> None:
+    def put_back(self, records: list[TaskRecord], now: float, anew: bool = False) -> None:
         """Tasks that no engine has any more wait again: in their old places, or ``anew`` behind all others."""
 
     def unqueue(self, record: TaskRecord) -> None:

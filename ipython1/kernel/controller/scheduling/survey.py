@@ -137,13 +137,18 @@ class Survey:
             return ["none of its targets has run a task that it follows"]
         workers = self._machine.workers
         unknown = sorted(only - workers.keys())
-        unusable = sorted(each for each in only & workers.keys() if not workers[each].usable)
+        there = [workers[each] for each in sorted(only & workers.keys())]
+        draining = [each.id for each in there if each.draining]
+        unusable = [each.id for each in there if not each.usable and not each.draining]
         reasons = []
         if unknown:
             verb = "is" if len(unknown) == 1 else "are"
             reasons.append(f"it may run on {_engines(unknown)} only, which {verb} not registered")
         if unusable:
             reasons.append(f"{_engines(unusable)} cannot be reached")
+        if draining:
+            verb = "is" if len(draining) == 1 else "are"
+            reasons.append(f"{_engines(draining)} {verb} about to end")
         return reasons
 
     def _nobody(self) -> str:

@@ -29,6 +29,7 @@ from ipython1.testing.memory import Pump, connect_in_memory
 
 GRACES = Graces(engine=10.0, restart=60.0, client=3600.0)
 OPTIONS = OptionsSpec(b"t" * 16)
+OK = Status.OK
 Key = tuple[int, int]
 
 
@@ -149,6 +150,7 @@ class WireEngine(Party):
     :ivar kept: rows that are not safe, by number.
     :ivar ever: all runs that it was given.
     :ivar ran: the tasks whose runs have ended here.
+    :ivar verdict: why it was to stop its last run.
     """
 
     role = messages.ENGINE
@@ -159,6 +161,7 @@ class WireEngine(Party):
         self.kept: dict[int, taskwire.Result] = {}
         self.row = 0
         self.stopped: list[Key] = []
+        self.verdict = b""
         self.functions: dict[bytes, bytes] = {}
         self.killed = 0
         self.ever: list[Key] = []
@@ -197,6 +200,7 @@ class WireEngine(Party):
             self.kept = {row: result for row, result in self.kept.items() if row > ident}
         elif kind == taskwire.STOP:
             self.stopped.append((ident, taskwire.unpack_attempt(meta)))
+            self.verdict = bytes(payload)
         elif kind == taskwire.RETRACT:
             keys = [key for key in taskwire.unpack_keys(payload) if key in self.runs]
             for key in keys:
@@ -377,7 +381,9 @@ class WireClient(Party):
         """It registers again, says what it lacks, and sends what had not arrived."""
         self.connect()
         missing = [each for each in sorted(self.submitted) if each not in self.results]
-        value = self.ask("resync", missing=ranges_of(missing), functions=[], failed=[])
+        failed = [each for each, (status, _) in sorted(self.results.items()) if status is not OK]
+        ranges = {"missing": ranges_of(missing), "failed": ranges_of(failed)}
+        value = self.ask("resync", functions=[], **ranges)
         answer = ResyncAnswer.unpack(value)
         arrived = [range(lease.start, lease.next) for lease in answer.leases]
         self.send_entries(

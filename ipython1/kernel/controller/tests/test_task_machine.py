@@ -224,7 +224,8 @@ class LifeTests(SynchronousTestCase):
         [task] = desk.submit()
         desk.machine.abort(task, desk.now)
         desk.settle()
-        self.assertEqual(desk.other, [Stop(0, task, 1)])
+        verdict = ("TaskAborted", f"task {task} was aborted", True)
+        self.assertEqual(desk.other, [Stop(0, task, 1, verdict)])
         # It came to an end by itself before it could be interrupted; it was aborted all the same.
         desk.end(0, OK)
         self.assertEqual(desk.error(task)[0], "TaskAborted")
@@ -264,7 +265,7 @@ class LifeTests(SynchronousTestCase):
             desk.wait(4.0)
             self.assertEqual(desk.other, [])
             desk.wait(1.1)
-            self.assertEqual(desk.other.pop(), Stop(0, task, attempt))
+            self.assertEqual(desk.other.pop()[:3], (0, task, attempt))
             desk.end(0, STOPPED)
         name, message = desk.error(task)
         self.assertEqual(name, "TaskTimeout")

@@ -546,6 +546,53 @@ class RestartTests(JournalCase):
         self.engine.come_back()
         self.assertEqual(self.engine.stopped, [run])
 
+    def test_an_aborted_task_is_not_run_again(self) -> None:
+        """Its client has the result; the controller is killed before it has written that."""
+        for engine_first in (False, True):
+            self.setUp()
+            [task] = self.submit(b"a", retries=3)
+            self.client.ask("abort", taskid=task)
+            self.engine.end(1, Status.STOPPED, self.engine.verdict)
+            self.assertEqual(self.client.results[task][1][0], "TaskAborted")
+            self.restart()
+            parties = [self.client, self.engine]
+            for party in reversed(parties) if engine_first else parties:
+                party.come_back()
+                self.write()
+            self.assertEqual(self.engine.runs, {})
+            self.assertEqual(self.desk.tasks.machine.tasks, {})
+            self.assertEqual(self.journal.disk.failed, {task})
+
+    def test_a_stop_that_was_under_way_is_not_forgotten(self) -> None:
+        [task] = self.submit(b"a", retries=3)
+        self.client.ask("abort", taskid=task)
+        self.restart()
+        self.client.come_back()
+        self.engine.end(1, Status.STOPPED, self.engine.verdict)
+        self.engine.come_back()
+        self.write()
+        status, (name, message) = self.client.results[task]
+        self.assertEqual((status, name), (REFUSED, "TaskAborted"))
+        self.assertEqual(message, f"task {task} was aborted")
+        self.assertEqual(self.engine.runs, {})
+
+    def test_a_run_for_nothing_is_called_off(self) -> None:
+        """The engine died with its result; its client tells of it when the task runs again."""
+        [task] = self.submit(b"a")
+        self.engine.end()
+        self.assertIn(task, self.client.results)
+        self.engine.cut()
+        self.restart()
+        other = WireEngine(self.desk)
+        self.write()
+        self.desk.wait(61)
+        [run] = other.runs
+        self.client.come_back()
+        self.write()
+        self.assertEqual(other.stopped, [run])
+        self.assertEqual(self.desk.tasks.machine.tasks, {})
+        self.assertEqual(self.journal.disk.succeeded, {task})
+
     def test_an_old_run_does_not_stand_for_a_newer_one_on_the_same_engine(self) -> None:
         """The engine was given up, came back, and got the task again; it still had to tell the end of the old run."""
         [task] = self.submit(b"a", retries=1)
