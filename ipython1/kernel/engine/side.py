@@ -87,6 +87,15 @@ class Side:
         """What is left of earlier connections, for the greeting."""
         return self.tasks.add_to(self.end.holds())
 
+    def attach(self, link: Link, welcome: messages.Welcome, instance: str) -> None:
+        """The controller has answered a greeting through ``link``.
+
+        :param instance: the state of the controller with which this side was registered before.
+        """
+        kept = welcome.known and welcome.instance == instance
+        self.end.attach(link, welcome, kept)
+        self.registered(welcome, kept)
+
     def registered(self, welcome: messages.Welcome, kept: bool) -> None:
         """The controller knows the engine, perhaps again."""
         self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
@@ -154,13 +163,3 @@ class WaitsOfSides:
 
     def end(self, number: int) -> None:
         self._both[number % 2].end(number // 2)
-
-
-def attach(side: Side, link: Link, welcome: messages.Welcome, instance: str) -> None:
-    """The side's controller has answered a greeting through ``link``.
-
-    :param instance: the state of the controller that the side was registered with before.
-    """
-    kept = welcome.known and welcome.instance == instance
-    side.end.attach(link, welcome, kept)
-    side.registered(welcome, kept)

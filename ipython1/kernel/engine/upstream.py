@@ -20,7 +20,7 @@ from dataclasses import replace
 from twisted.logger import Logger
 
 from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.engine.side import Side, attach
+from ipython1.kernel.engine.side import Side
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.lanes import Lane, Lanes
@@ -67,6 +67,6 @@ class Upstream:
         except KernelError as problem:
             log.warn("the controller behind the gateway refuses: {problem}", problem=problem)
             return
-        attach(side, lane, welcome, self._instance)
+        side.attach(lane, welcome, self._instance)
         self._instance = welcome.instance
         log.info("registered as engine {id} behind the gateway", id=welcome.engine_id)
