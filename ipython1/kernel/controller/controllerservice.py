@@ -50,10 +50,12 @@ class IControllerCore(Interface):
 
     engines = Attribute("A dict of the engines (``IEngineQueued``) by id.")
 
-    def register_engine(hello: messages.Hello) -> QueuedEngine:
+    def register_engine(hello: messages.Hello, has_lane: bool = False) -> QueuedEngine:
         """An engine has come, or come back; returns its ``QueuedEngine``.
 
         A new one gets the id that it asks for if that is free, else another.
+
+        :param has_lane: whether it comes through the connection of its gateway.
 
         :raises VersionMismatch: when its Python or protocol does not fit.
         :raises IdInUse: when it asks for an id that cannot be.
@@ -170,7 +172,7 @@ class ControllerService(MultiService):
 
     # -- an engine's life: it comes, its link is lost, it comes back or is gone
 
-    def register_engine(self, hello: messages.Hello) -> QueuedEngine:
+    def register_engine(self, hello: messages.Hello, has_lane: bool = False) -> QueuedEngine:
         hello.check_role(messages.ENGINE)
         hello.check_versions("the engine")
         known = self._parties.check(hello.uuid, hello.secret)
@@ -180,12 +182,14 @@ class ControllerService(MultiService):
             engine.link.abort("it has registered again")
             engine = self.engines.get(engine.id)
         if engine is None or engine.hello.uuid != hello.uuid:
-            self._check_places()
+            if not has_lane:
+                self._check_places()
             engine = self._new_engine(self._choose_id(hello), hello)
             engine.commands.hold()
             self._add(engine)
         else:
             engine.hello = hello
+        engine.has_lane = has_lane
         party = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
         engine.row = self.journal.engine_came(engine_row(engine.id, party, engine.registered))
         self.journal.when_safe(engine.row, engine.commands.release)
@@ -202,6 +206,9 @@ class ControllerService(MultiService):
         if self._places is None:
             return
         problem = self._places.refusal(len(self.engines), self.clients.connected)
+        if problem and any(engine.has_lane for engine in self.engines.values()):
+            connected = [engine for engine in self.engines.values() if not engine.has_lane]
+            problem = self._places.refusal(len(connected), self.clients.connected)
         if problem:
             if not self._full:
                 log.warn("{problem}", problem=problem)

@@ -23,14 +23,17 @@ class FCEngines:
     ) -> EngineSession | UnwantedEngineSession | GatewaySession:
         """Register the engine, or the gateway of several, that greets so."""
         if hello.role == messages.GATEWAY:
-            return GatewaySession(self._controller, self.accept_engine, hello)
-        return self.accept_engine(hello)
+            return GatewaySession(self._controller, lambda hello: self._engine(hello, True), hello)
+        return self._engine(hello, False)
 
-    def accept_engine(self, hello: messages.Hello) -> EngineSession | UnwantedEngineSession:
-        """Register the engine that greets so."""
+    def _engine(
+        self, hello: messages.Hello, has_lane: bool
+    ) -> EngineSession | UnwantedEngineSession:
         if self._controller.is_unwanted(hello):
             return UnwantedEngineSession(self._controller)
-        return EngineSession(self._controller, self._controller.register_engine(hello), hello)
+        return EngineSession(
+            self._controller, self._controller.register_engine(hello, has_lane), hello
+        )
 
 
 class UnwantedEngineSession:

@@ -106,6 +106,9 @@ class QueuedEngine:
     :ivar process: the engine's process, if this host's operating system confirms that it is at the other end.
     """
 
+    has_lane = False
+    """Whether it comes through the connection of its gateway."""
+
     def __init__(
         self,
         engine_id: int,

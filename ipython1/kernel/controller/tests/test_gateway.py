@@ -16,6 +16,7 @@ from ipython1.kernel.controller.config import Graces
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
 from ipython1.kernel.controller.gateway import ASK_AGAIN, REFUSED_PAUSE, Gateway
+from ipython1.kernel.host.openfiles import CLIENT_PLACES, OTHER_FILES, Places
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.baselink import FrameReceiver, Link
 from ipython1.kernel.wire.frames import Buffer
@@ -162,6 +163,17 @@ class ComingTests(GatewayCase):
         self.assertEqual((first.other.commands, second.other.commands), ([], [5]))
         self.assertEqual([(each.engine_id, each.status) for each in outcomes], [(1, messages.OK)])
         self.assertEqual(second.own.commands, [])
+
+    def test_they_take_no_connections_of_the_upstream(self) -> None:
+        places = Places(CLIENT_PLACES + OTHER_FILES + 2)
+        self.upper = ControllerService(self.pump, places=places)
+        self.start(4)
+        self.assertEqual(len(self.upper.engines), 4)
+        face = FCEngines(self.upper)
+        for number in (10, 11):
+            face.accept(greeting(messages.ENGINE, number))
+        problem = self.assertRaises(ClientError, face.accept, greeting(messages.ENGINE, 12))
+        self.assertIn("no place for more than these 2 engines", str(problem))
 
 
 class LossTests(GatewayCase):
