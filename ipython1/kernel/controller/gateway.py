@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ipython1.kernel.basics.error import ConnectionError, KernelError
 from ipython1.kernel.controller.controllerservice import ControllerService
@@ -204,6 +205,11 @@ class Bridge:
             target.when_room(lambda: source.tell_room(True))
 
 
+def _failed(failure: Failure) -> None:
+    if not failure.check(CancelledError):
+        log.failure("the gateway failed", failure)
+
+
 class Gateway:
     """Keeps the connection to the upstream, and a bridge for each engine.
 
@@ -245,12 +251,11 @@ class Gateway:
         controller = self._controller
         controller.on_register_engine_do(self._engine_came, True)
         controller.on_engine_back_do(self._engine_came, True)
-        controller.on_engine_away_do(self._engine_away, True)
         controller.on_unregister_engine_do(self._engine_gone, True)
         for engine_id in controller.engines:
             self._engine_came(engine_id)
         self._running = Deferred.fromCoroutine(self._stay_connected())
-        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+        self._running.addErrback(_failed)
 
     def stop(self) -> None:
         """End the connection."""
@@ -275,6 +280,11 @@ class Gateway:
                     self._refused(problem)
                     return
                 self._warn(f"the upstream controller refuses this one: {problem}")
+                await deferLater(self.clock, REFUSED_PAUSE)
+                continue
+            except Exception as problem:
+                log.failure("the connection to the upstream controller could not be made")
+                self._warn(f"the upstream controller cannot be reached: {problem!r}")
                 await deferLater(self.clock, REFUSED_PAUSE)
                 continue
             first = False
@@ -331,11 +341,6 @@ class Gateway:
             bridge = self._bridges[engine_id] = Bridge(engine, self)
         if self._lanes is not None:
             bridge.ask()
-
-    def _engine_away(self, engine_id: int) -> None:
-        bridge = self._bridges.get(engine_id)
-        if bridge is not None:
-            bridge.close(f"the gateway has lost its connection: {bridge.engine.loss_reason}")
 
     def _engine_gone(self, engine_id: int) -> None:
         bridge = self._bridges.pop(engine_id, None)

@@ -126,6 +126,11 @@ class BulkPort:
         """Whether transfers to here begin only when they are acknowledged, as somebody takes them."""
         return self._held_back or self._spool.full
 
+    @property
+    def told_to_hold(self) -> bool:
+        """Whether transfers from here are to begin only when the other side acknowledges them."""
+        return self._held is not None
+
     def hold_back(self, hold: bool) -> None:
         """Have no transfer to here begin before somebody takes it, also while there is room for what is not taken."""
         self._held_back = hold
@@ -351,6 +356,8 @@ class BulkPort:
         if not hold:
             for outgoing in held.values():
                 self._begin(outgoing)
+            for sink in [each for each in self.relays_out.values() if each.held]:
+                sink.let_go()
 
     def _ended(self, kind: int, number: int, reason: str) -> None:
         self._was_named(number)

@@ -243,6 +243,16 @@ class BulkTests(LaneCase):
         for link in (self.source, self.relaying, self.here, self.there):
             self.assertEqual(link.bulk.active, 0)
 
+    def test_nothing_comes_before_it_can_be_taken(self) -> None:
+        self.there.bulk.hold_back(True)
+        self.pump.run()
+        self.relay_to(*self.lanes)
+        self.pump.run()
+        self.assertEqual(self.received.count(frames.BULK_PIECE), 0)
+        self.there.bulk.hold_back(False)
+        self.pump.run()
+        self.assertEqual(self.received.count(frames.BULK_PIECE), 3)
+
     def test_those_who_want_it_hear_that_its_source_is_lost(self) -> None:
         self.data = bytes(30 * frames.PIECE_SIZE)
         self.relay_to(*self.lanes)
