@@ -52,6 +52,7 @@ class Party:
         directory.mkdir(exist_ok=True)
         (directory / "ipython1.kernel.ini").write_text(INI)
         self.directory = directory
+        self.is_controller = module == CONTROLLER
         self._command = [sys.executable, "-m", module, *arguments]
         self.start()
 
@@ -65,7 +66,7 @@ class Party:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        if CONTROLLER in self._command:
+        if self.is_controller:
             assert self.process.stdout is not None
             said = ""
             for line in self.process.stdout:
@@ -121,7 +122,9 @@ class Tree:
         """End all."""
         for party in reversed(self.parties):
             if party.process.poll() is None:
-                party.process.terminate()
+                # Engines would wait for gateways that end beside them.
+                stop = party.process.terminate if party.is_controller else party.process.kill
+                stop()
         for party in self.parties:
             party.end()
 

@@ -117,6 +117,9 @@ class EngineEnd:
         self.commands.link_lost()
         if not self.lost.called:
             self.lost.callback(reason)
+        other = self.beside
+        if self.leaving and other is not None and other.released and other.outbox.link is not None:
+            self.stop()
 
     def say_goodbye(self, reason: str) -> None:
         """Tell the controller that this engine ends, so that it does not wait for it."""

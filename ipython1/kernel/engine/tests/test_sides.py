@@ -190,6 +190,17 @@ class LeavingTests(SideCase):
         self.pump.run()
         self.assertTrue(self.worker.stopped)
 
+    def test_it_ends_when_the_one_that_it_waits_for_goes_away(self) -> None:
+        self.ask()
+        self.welcome()
+        self.own.end.leave()
+        self.there.send(frames.STOP, 0)
+        self.pump.run()
+        self.assertFalse(self.worker.stopped)
+        self.lane.abort("the upstream is away")
+        self.pump.run()
+        self.assertTrue(self.worker.stopped)
+
     def test_who_kills_it_does_not_wait(self) -> None:
         self.ask()
         self.welcome()
