@@ -79,6 +79,7 @@ SECONDS = {
     "tests.test_interactive_pexpect": 85,
     "tests.test_interactive_tmux": 25,
     "tests.test_ipcluster": 100,
+    "tests.test_gateways": 45,
     "tests.test_kubernetes_launcher": 12,
     "tests.test_light_engines": 10,
     "tests.test_monitor_news": 10,

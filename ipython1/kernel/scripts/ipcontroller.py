@@ -142,7 +142,9 @@ class ControllerProcess:
         beats = LoopingCall(pipe.beat)
         beats.clock = self._reactor
         beats.start(BEAT_INTERVAL)
-        running = await start_controller(self._config, self._reactor, self.request_stop)
+        running = await start_controller(
+            self._config, self._reactor, self.request_stop, self._upstream_refuses
+        )
         running.service.startService()
         note = None
         if is_by_hand(pipe.awaited):
@@ -173,6 +175,12 @@ class ControllerProcess:
         # A directory may be slow, on a server.
         directory, days = self._config.files.dirs.log, self._config.log_days
         self._reactor.callInThread(remove_old_logs, directory, days)
+
+    def _upstream_refuses(self, problem: Any) -> None:
+        """It would never become a gateway, so it is not to look like one."""
+        self.status = 1
+        print(f"ipcontroller: it cannot be a gateway: {problem}", file=sys.stderr)
+        self.request_stop()
 
     def _failed(self, failure: Any) -> None:
         from twisted.logger import Logger
