@@ -36,6 +36,18 @@ print([tc.get_task_result(id, block=True)["total"] for id in ids])
 """
 
 
+ONE_FAILS = """
+[mpi]
+fails = '''
+from mpi4py import MPI as mpi
+mpi.rank = mpi.COMM_WORLD.rank
+if mpi.rank == 1:
+    raise ValueError("bad\\nluck")
+mpi.COMM_WORLD.Barrier()
+'''
+"""
+
+
 class MpiCase(IpclusterCase):
     """One MPI.
 
@@ -62,6 +74,20 @@ class MpiCase(IpclusterCase):
             self.run_python(ALLREDUCE),
             "[0, 1, 2, 3] [0, 1, 2, 3] [10, 10, 10, 10]\n[60, 60, 60, 60]\n",
         )
+
+    def check_a_rank_that_fails(self) -> None:
+        """Its own words are told in one line, and it does not wait for the others, which wait for it."""
+        (self.directory / "ipython1.kernel.ini").write_text(ONE_FAILS)
+        mpiexec = f"--mpiexec={self.launcher}"
+        error = self.run_ipcluster("mpiexec", "-n", "3", mpiexec, "--mpi=fails", status=1).stderr
+        first, second = error.splitlines()
+        self.assertRegex(
+            first,
+            r"ipcluster: mpiexec-1 exited with status \d+: ipengine: cannot set up MPI with --mpi=fails: "
+            "ValueError: bad luck; ",
+        )
+        self.assertEqual(second, "ipcluster: no engine could be started")
+        self.nothing_is_left()
 
     def launcher_pid(self, process: subprocess.Popen[str]) -> int:
         """The process of ``mpiexec``: the child of the nanny that is not the controller."""
@@ -132,9 +158,12 @@ print(mec.get_ids(), mec.execute("print(__import__('mpi4py.MPI').MPI.COMM_WORLD.
         error = self.run_ipcluster(
             "mpiexec", "-n", "2", "--mpiexec=mpiexec --no-such", status=1
         ).stderr
-        self.assertIn("mpiexec-1 exited with status", error)
-        self.assertIn("no-such", error)
+        self.assertRegex(error, "mpiexec-1 exited with status .*option.*no-such")
+        self.assertEqual(error.count("\n"), 2)
         self.nothing_is_left()
+
+    def test_a_rank_that_fails(self) -> None:
+        self.check_a_rank_that_fails()
 
 
 class SystemMpiTests(MpiCase):
@@ -161,3 +190,6 @@ class MpichTests(MpiCase):
         self.check_allreduce()
         process.kill()
         self.nothing_is_left()
+
+    def test_a_rank_that_fails(self) -> None:
+        self.check_a_rank_that_fails()

@@ -9,6 +9,22 @@ import subprocess
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
 
+PASS_A_LIMIT = """
+from ipython1.kernel import client
+from ipython1.kernel.client import Cluster
+cluster, tc = Cluster.attach(), client.TaskClient()
+def work(number):
+    import time
+    time.sleep(1.0)
+    return number
+(job,) = cluster.status().jobs
+while cluster.status().jobs == (job,):
+    tasks = [tc.run(client.MapTask(work, (number,))) for number in range(2)]
+    results = [tc.get_task_result(task, block=True) for task in tasks]
+    assert [each.failure for each in results] == [None, None], results
+assert cluster.wait_for_engines(1, 60) == [0]
+"""
+
 
 class SgeTests(IpclusterCase):
     """One host with eight places."""
@@ -52,6 +68,26 @@ class SgeTests(IpclusterCase):
         self.assertEqual(len(self.status().jobs), 2)
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(LIMIT), 0)
+        self.nothing_is_left()
+
+    def test_what_grid_engine_holds_and_ends(self) -> None:
+        """Jobs that are held after an error are cancelled; those that reach the soft limit come back."""
+        place = self.directory / "place"
+        place.mkdir()
+        process = self.start("sge", "-n", "1", "--time=0:0:40", f"--batch-option=-wd {place}")
+        place.rmdir()
+        error = self.run_ipcluster("engines", "-n", "2", status=1).stderr
+        self.assertRegex(error, r"engine 2 is held by the batch system after an error \(job \d+")
+        self.assertIn(f"can't chdir to {place}", error)
+        until(lambda: "Eqw" not in self.qstat())
+        place.mkdir()
+        self.run_python(PASS_A_LIMIT, 4 * LIMIT)
+        process.terminate()
+        assert process.stdout is not None
+        self.assertRegex(
+            process.stdout.read(),
+            r"sge engine 0 left before the end .*; submitted again as job \d+",
+        )
         self.nothing_is_left()
 
     def test_the_end_by_kill_9(self) -> None:

@@ -11,13 +11,16 @@ import argparse
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 
 from ipython1.core.texts import expand_ids
 
 LEAVE = "ipengine: the batch system is about to end this job; its engines leave"
 """What is written into the job's output when the batch system has announced the end of the job."""
+
+ENDED = "ipengine-job: engine"
+"""The beginning of the line that tells of the end of one of several engines; its id and how it has ended follow."""
 
 FOR_ENGINES = ("SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGALRM")
 """Signals that do not end this process, because the engines get them, too."""
@@ -58,12 +61,13 @@ def run(commands: Sequence[Sequence[str]], notices: Sequence[str]) -> int:
     :param notices: names of signals (``SIGURG``) that announce the end of the job.
     """
     children: list[subprocess.Popen[bytes]] = []
-    announced: list[int] = []
+    received: set[int] = set()
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if not announced:
-            os.write(1, f"{LEAVE}\n".encode())
-        announced.append(number)
+        if number in received:  # a second SIGTERM would end them at once
+            return
+        received.add(number)
+        os.write(1, f"{LEAVE}\n".encode())
         for child in children:
             child.terminate()
 
@@ -72,18 +76,45 @@ def run(commands: Sequence[Sequence[str]], notices: Sequence[str]) -> int:
         signal.signal(signal.Signals[name], signal.SIG_IGN)
     for name in FOR_ENGINES:
         if name not in notices:
-            signal.signal(signal.Signals[name], lambda number, frame: None)
+            signal.signal(signal.Signals[name], lambda number, frame: received.add(number))
     children += map(subprocess.Popen, commands)
     for name in notices:
         signal.signal(signal.Signals[name], leave)
-    codes = [child.wait() for child in children]
-    if len(children) > 1:
-        for command, code in zip(commands, codes, strict=True):
-            if code:
-                print(f"{command[-1].removeprefix('--')}: ended with {describe(code)}", flush=True)
-    return next((code if code > 0 else 128 - code for code in codes if code), 0)
+    ends = {signal.SIGTERM, *(signal.Signals[name] for name in notices)}
+    return _wait(children, lambda: bool(ends & received))
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]], ending: Callable[[], bool]) -> int:
+    """Wait until all engines have ended; return the first status that is not 0.
+
+    :param ending: tells whether all of them are to end; before that, the end of one of several is told.
+    """
+    left = {child.pid: child for child in children}
+    worst = 0
+    while left:
+        pid, status = os.wait()
+        child = left.pop(pid, None)
+        if child is None:  # an orphan of somebody else, if this is process 1
+            continue
+        code = child.returncode = os.waitstatus_to_exitcode(status)
+        worst = worst or (code if code >= 0 else 128 - code)
+        if len(children) > 1 and not ending():
+            assert isinstance(child.args, list)
+            os.write(1, f"{ENDED} {child.args[-1].partition('=')[2]} {describe(code)}\n".encode())
+    return worst
 
 
 def describe(code: int) -> str:
     """Return how a process has ended, by what :mod:`subprocess` says."""
-    return f"signal {-code}" if code < 0 else f"status {code}"
+    return f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
+
+
+def ended_engines(lines: Iterable[str]) -> dict[int, str]:
+    """Return which of a member's several engines have ended, and how, from the lines of its output."""
+    found = {}
+    for line in lines:
+        if line.startswith(f"{ENDED} "):
+            engine_id, _, how = line.removeprefix(f"{ENDED} ").partition(" ")
+            if engine_id.isdecimal():
+                found[int(engine_id)] = how.rstrip()
+    return found

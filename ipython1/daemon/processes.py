@@ -127,6 +127,12 @@ class ProcessStatus:
         return self.state not in (State.ENDED, State.WAITING)
 
     @property
+    def lost_with_host(self) -> bool:
+        """Whether it was usable, and nothing is known of it any more because its host is out of reach."""
+        gone = self.state in (State.ENDED, State.WAITING) and not self.asked
+        return gone and self.was_ready and self.status is None and self.signal is None
+
+    @property
     def reason(self) -> str:
         """Why it ended, worded to follow its title."""
         if self.error:

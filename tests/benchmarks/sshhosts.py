@@ -147,8 +147,11 @@ def main() -> None:
         python = ""
         if not given.shared:
             python = str(stack.enter_context(FarPython(directory)).path)
-        for hosts, dead in ((given.hosts - given.dead, 0), (given.hosts, given.dead)):
-            outcome = start_hosts(directory, hosts, dead, python)
+        for dead in dict.fromkeys((0, given.dead)):
+            hosts = given.hosts - given.dead + dead
+            own = directory / f"{hosts}-hosts"
+            own.mkdir()
+            outcome = start_hosts(own, hosts, dead, python)
             print(
                 f"{hosts} hosts, {dead} of them dead: the living are usable after {outcome.usable:.1f} s, "
                 f"the start is over after {outcome.returned:.1f} s; load {os.getloadavg()[0]:.1f}"

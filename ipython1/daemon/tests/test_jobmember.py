@@ -11,19 +11,19 @@ from collections.abc import Sequence
 
 from twisted.trial import unittest
 
-from ipython1.daemon.jobmember import LEAVE, parse
+from ipython1.daemon.jobmember import LEAVE, ended_engines, parse
 from ipython1.daemon.pythoncommand import python_command
 
 LIMIT = 30.0
 
 CODE = """
 import os, signal, sys
-print('up', sys.argv[1], flush=True)
+os.write(1, ('up ' + sys.argv[1] + '\\n').encode())
 {body}
 """
 UNTIL_TERM = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-print('ready', flush=True)
+os.write(1, b'ready\\n')
 while True:
     signal.pause()
 """
@@ -69,8 +69,17 @@ class MemberTests(unittest.SynchronousTestCase):
         self.assertEqual(process.wait(LIMIT), 3)
         self.assertEqual(
             sorted(self.rest(process)),
-            ["engine-id=1: ended with status 3", "up --engine-id=0", "up --engine-id=1"],
+            [
+                "ipengine-job: engine 0 exited with status 0",
+                "ipengine-job: engine 1 exited with status 3",
+                "up --engine-id=0",
+                "up --engine-id=1",
+            ],
         )
+
+    def test_which_engines_have_ended(self) -> None:
+        lines = ["up", "ipengine-job: engine 3 was killed by signal 9", "ipengine-job: engine x y"]
+        self.assertEqual(ended_engines(lines), {3: "was killed by signal 9"})
 
     def test_the_announcement_ends_all_engines_in_good_order(self) -> None:
         process = self.member(UNTIL_TERM, "--groups=0-1", "--member=0", "--notice=SIGURG")

@@ -407,7 +407,7 @@ class Cluster(LiveCard, BaseCluster):
         if n is not None:
             check_number(n, "n", 0)
         limit = None if timeout is None else timeout + ANSWER_MARGIN
-        return list(self._call("wait", limit, count=n, until=deadline(timeout)))
+        return list(self._call("wait", limit, count=n, seconds=timeout))
 
     def signal(self, ids: int | Iterable[int] | str, sig: int | str) -> None:
         """Send a signal to the processes of engines.

@@ -21,9 +21,11 @@ not s.     an engine waits to be started again             same       :class:`Sa
 not s.     an engine waits for its host                    same       (its launcher says so once for the host; a start
                                                                       counts it as failed)
 not s.     its host is there after all                     same       (a start waits for it again)
+not s.     a usable engine is lost with its host           same       also :class:`TellEnded`
 not s.     an engine or a job has ended                    same       :class:`Say`, unless a start that is not settled
                                                                       reports it; :class:`TellEnded` if it was ended
                                                                       from outside
+not s.     some engines of a job have ended                same       :class:`Say`, as above
 not s.     a job was ended from outside, and comes back    same       :class:`TellEnded`
 any        ``unit_removed``                                same       (no start waits for it any more)
 not s.     ``controller_lost``                             same       :class:`Reconnect`; nothing is usable meanwhile
@@ -213,6 +215,12 @@ class ClusterMachine:
             self.engines.process_ended(status.key)
         if self.phase is Phase.STOPPING or status.asked:
             return []
+        if status.lost_with_host:
+            told = self._blameless(status.key, f"ended with the connection to {status.host}")
+            return [*told, *self._engine_missing(status)]
+        return self._engine_missing(status)
+
+    def _engine_missing(self, status: ProcessStatus) -> list[Instruction]:
         if status.state is State.REQUESTED:
             for progress in self.progresses:
                 progress.comes_after_all(status.key)
@@ -280,6 +288,19 @@ class ClusterMachine:
         if unit is not None and not asked:
             self.engines.remember_end(unit, reason, lines)
         return [*told, *said]
+
+    def job_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> list[Instruction]:
+        """Some engines of a unit have ended by themselves, and the rest stays."""
+        if rest.key not in self.engines.units or self.phase is Phase.STOPPING:
+            return []
+        self.engines.shrink(rest)
+        expected = [each for each in self.progresses if each.shrinks(rest, ends)]
+        said: list[Instruction] = []
+        for engine_id, reason in ends.items():
+            self.engines.remember_end(Unit(rest.key, 1, (engine_id,)), reason, ())
+            if not expected:
+                said.append(Say(f"engine {engine_id} {reason}"))
+        return said
 
     def job_comes_back(self, key: str, reason: str) -> list[Instruction]:
         """A unit that is no process of this cluster was ended from outside, and is started again."""

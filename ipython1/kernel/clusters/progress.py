@@ -2,14 +2,14 @@
 
 Pure: units are added, ids of usable engines and ends of units come in; :attr:`StartProgress.outcome` is one of
 
-============  ================================================================
+============  =========================================================
 outcome       meaning
-============  ================================================================
+============  =========================================================
 ``waiting``   some that were asked for have neither come up nor failed
 ``complete``  all are usable
 ``partial``   some are usable, all others have failed
 ``failed``    none is usable and all have failed
-============  ================================================================
+============  =========================================================
 """
 
 from __future__ import annotations
@@ -120,6 +120,17 @@ class StartProgress:
     def comes_after_all(self, key: str) -> None:
         """A unit that counted as failed because its host was away is being started."""
         self.failures.pop(key, None)
+
+    def shrinks(self, rest: Unit, ends: Mapping[int, str]) -> bool:
+        """Some engines of a unit have ended, and the rest stays; gives whether this is the failure of a start."""
+        if rest.key not in self._units or rest.key in self.failures:
+            return False
+        self._units[rest.key] = rest
+        for engine_id, reason in ends.items():
+            one = Unit(f"engine {engine_id}", 1, (engine_id,))
+            self._units[one.key] = one
+            self.failures[one.key] = UnitFailure(one, reason)
+        return True
 
     def withdraw(self, key: str) -> None:
         """A unit is not wanted any more: it was removed before all its engines were usable."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -49,7 +49,7 @@ from ipython1.kernel.clusters.stopping import Stopping, first_error
 from ipython1.kernel.clusters.waiting import Waiting
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig
-from ipython1.kernel.launchers.interfaces import Context
+from ipython1.kernel.launchers.interfaces import Context, Unit
 from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
@@ -467,6 +467,10 @@ class ClusterService:
         """A job waits in a queue, or has left it."""
         self._machine.engines.set_queued(key, reason)
         self._changed()
+
+    def unit_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> None:
+        """Some of the engines of a job have ended."""
+        self._follow(self._machine.job_shrinks(rest, ends))
 
     def unit_comes_back(self, key: str, reason: str) -> None:
         """A job was ended from outside, and is started again."""

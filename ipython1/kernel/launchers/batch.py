@@ -24,6 +24,7 @@ from ipython1.kernel.launchers.batchjobs import (
     Patience,
     PutBack,
     Queued,
+    Shrunk,
     Started,
 )
 from ipython1.kernel.launchers.batchsystem import BatchSystem, Command, End
@@ -287,6 +288,8 @@ class BatchEngines:
             case PutBack():
                 observer.unit_comes_back(key, f"was put back into the queue by {self.kind}")
                 observer.unit_queued(key, change.reason)
+            case Shrunk():
+                observer.unit_shrinks(change.unit, change.ends)
             case Ended():
                 observer.unit_ended(
                     key,

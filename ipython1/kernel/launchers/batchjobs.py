@@ -11,15 +11,17 @@ running    it waits in the queue: the batch system has   queued     :class:`PutB
            put it back there
 any        it has ended, or is not listed any more       ended      :class:`Ended`
 any        it is held after an error                     ended      :class:`Ended`, to be cancelled
+running    some of its several engines have ended        same       :class:`Shrunk`
 =========  ============================================  =========  =================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from ipython1.daemon.jobmember import ended_engines
 from ipython1.kernel.launchers.batchsystem import BatchSystem, End, TaskState
 from ipython1.kernel.launchers.interfaces import Unit
 
@@ -76,6 +78,16 @@ class Ended(Change):
     ran: float
     asked: bool = False
     held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk(Change):
+    """Some of a member's several engines have ended by themselves; the unit is what stays.
+
+    :ivar ends: how each has ended, by its id.
+    """
+
+    ends: Mapping[int, str]
 
 
 @dataclass(slots=True)
@@ -164,7 +176,17 @@ class JobArray:
             elif member.since is None or member.reason is not None:
                 member.since, member.reason = now, None
                 changes.append(Started(member.unit))
+            elif member.unit.count > 1:
+                changes += self._shrinks(member, ended_engines(lines(index)))
         return changes
+
+    def _shrinks(self, member: Member, ended: Mapping[int, str]) -> list[Change]:
+        ends = {each: ended[each] for each in member.unit.ids if each in ended}
+        stay = tuple(each for each in member.unit.ids if each not in ends)
+        if not ends or not stay:  # soon, the member has ended
+            return []
+        member.unit = replace(member.unit, ids=stay, count=len(stay))
+        return [Shrunk(member.unit, ends)]
 
     def _waits(self, member: Member, reason: str) -> list[Change]:
         if member.since is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,6 +83,13 @@ class Observer(Protocol):
         """A unit was ended from outside, and will be started again: its tasks are not to blame.
 
         :param reason: why it was ended, as the end of a sentence that begins with the name.
+        """
+
+    def unit_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> None:
+        """Some of a unit's several engines have ended by themselves.
+
+        :param rest: what stays of the unit.
+        :param ends: how each has ended, by its id, as the end of a sentence that begins with the engine.
         """
 
     def set_end_commands(self, key: str, commands: Sequence[Sequence[str]]) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ipython1.daemon.link import NannyLink
 from ipython1.kernel.basics.error import ClusterError, ConnectionError
@@ -183,7 +184,7 @@ class KeptHost:
             match instruction:
                 case LogIn():
                     work = Deferred.fromCoroutine(self._log_in(instruction.asks))
-                    work.addErrback(lambda failure: self.log.failure("a login failed", failure))
+                    work.addErrback(self._went_wrong)
                 case WakeAt():
                     self._call_at(instruction.time, self._tick)
                 case TellLate():
@@ -196,6 +197,12 @@ class KeptHost:
                 case TellUnusable():
                     self._owner.host_unusable(self.name, instruction.lost)
         self._owner.host_changed(self.name)
+
+    def _went_wrong(self, failure: Failure) -> None:
+        """A login could not even begin, as when there are too many open files."""
+        self.log.failure("a login failed", failure)
+        said = f"{self.name}: {failure.getErrorMessage()}"
+        self._follow(self.login.failed(said, Trouble.PASSING, self._reactor.seconds()))
 
     def _tick(self) -> None:
         self._follow(self.login.tick(self._reactor.seconds()))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-_RULE = re.compile(r"-{20,}|={20,}")
+_RULE = re.compile(r"-{20,}")
 _HYDRA = re.compile(r"\[(?:mpiexec|proxy)\S*@\S+\] \S+ \(.*?:\d+\): (.*)")
 _ABORT = re.compile(r"(?:Abort\(\d+\) on node|Fatal error in|application called MPI_Abort).*")
 _BANNER = re.compile(r"= +BAD TERMINATION")

@@ -83,9 +83,10 @@ class SshController(ControllerLauncher):
         """Log in; again if there were too many logins at a time."""
         context, asks = self.context, has_terminal()
         for attempt in range(BUSY_ATTEMPTS + 1):
-            if self._closing:
-                break
             slot = await self._slots.acquire()
+            if self._closing:
+                slot.release()
+                break
             listener = Listener(context.supervisor.on_event, self._lost)
             command = context.config.ssh.command
             connection = SshConnection(self._spec, command, context.reactor, listener, asks)

@@ -20,6 +20,7 @@ from ipython1.kernel.clusters.machine import (
     Reconnect,
     Say,
     SaySilent,
+    TellEnded,
 )
 from ipython1.kernel.launchers.interfaces import Unit
 
@@ -151,8 +152,19 @@ class MachineTests(unittest.SynchronousTestCase):
     def test_an_engine_that_waits_for_its_host_is_not_told_for_itself(self) -> None:
         """Its launcher tells once that the host is gone, and not for each of its engines."""
         self.world.up(0, 1)
-        told = self.world.report("engine-0", State.WAITING, host_away=True, error="waits")
-        self.assertEqual((told, self.machine.engines.fresh), ([], {1}))
+        lost = {"was_ready": True, "host": "node1"}
+        told = self.world.report("engine-0", State.WAITING, host_away=True, error="waits", **lost)
+        # Its tasks are not to blame.
+        self.assertEqual(told, [TellEnded((0,), "ended with the connection to node1")])
+        self.assertEqual(self.machine.engines.fresh, {1})
+        self.world.list(1)
+        told = self.world.report("engine-0", State.WAITING, host_away=True, error="waits longer")
+        self.assertEqual(told, [])
+
+    def test_an_engine_that_has_crashed_is_not_lost_with_its_host(self) -> None:
+        self.world.up(0, 1)
+        told = self.world.report("engine-0", State.ENDED, was_ready=True, signal=11)
+        self.assertNotIn(TellEnded, list(map(type, told)))
 
     def test_an_engine_that_registers_before_its_start_was_noted(self) -> None:
         """With MPI ranks may be there before the launcher has returned."""
@@ -412,3 +424,97 @@ class MachineTests(unittest.SynchronousTestCase):
                 case 8 if chance.random() < 0.2:
                     machine.stop()
             world.check()
+
+
+class BatchTests(unittest.SynchronousTestCase):
+    """Units that a batch system has."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.machine = self.world.machine
+        self.progress = self.machine.begin_start()
+        self.units = [Unit("job 0", 2, (0, 1)), Unit("job 1", 1, (2,))]
+        self.machine.units_started(self.progress, self.units)
+
+    def up(self) -> None:
+        for unit in self.units:
+            self.machine.engines.set_queued(unit.key, None)
+        self.machine.ids_listed([0, 1, 2])
+        self.machine.end_start(self.progress)
+        self.machine.start_settled()
+
+    def states(self) -> list[tuple[int, str, str]]:
+        self.world.check()
+        return [(each.id, each.state, each.reason) for each in self.machine.engines.infos(0.0)]
+
+    def test_the_state_of_the_queue(self) -> None:
+        self.machine.engines.set_queued("job 0", "Resources")
+        self.machine.engines.set_queued("job 1", None)
+        self.machine.engines.set_queued("job 7", "nobody knows it")
+        self.assertEqual(
+            self.states(),
+            [(0, "queued", "Resources"), (1, "queued", "Resources"), (2, "starting", "")],
+        )
+        self.assertEqual(self.machine.engines.queue_text, "2 (Resources)")
+        self.machine.ids_listed([2])
+        self.assertEqual(self.states()[2], (2, "running", ""))
+
+    def test_one_that_comes_back_keeps_its_place(self) -> None:
+        self.up()
+        todo = self.machine.job_comes_back("job 0", "was preempted")
+        self.assertEqual(todo, [TellEnded((0, 1), "was preempted")])
+        self.machine.ids_listed([2])
+        self.assertEqual(self.states()[:2], [(0, "queued", ""), (1, "queued", "")])
+        self.assertEqual(self.machine.engines.wanted, 3)
+        self.assertTrue(self.machine.more_to_come)
+        self.assertEqual(self.machine.job_comes_back("job 0", "was preempted"), [])
+
+    def test_a_start_waits_for_one_that_comes_back(self) -> None:
+        self.machine.job_comes_back("job 0", "was preempted")
+        self.machine.ids_listed([2])
+        self.assertEqual(self.progress.outcome, "waiting")
+        self.machine.ids_listed([0, 1, 2])
+        self.assertEqual(self.progress.outcome, "complete")
+
+    def test_the_controller_is_told_that_tasks_are_not_to_blame(self) -> None:
+        self.up()
+        todo = self.machine.job_ended("job 1", "lost its node", [], asked=False, by_system=True)
+        self.assertEqual(todo, [TellEnded((2,), "lost its node"), Say("job 1 lost its node")])
+        self.machine.stop()
+        self.assertEqual(self.machine.job_ended("job 0", "x", [], False, True), [])
+
+    def test_one_of_several_engines_ends(self) -> None:
+        self.up()
+        self.machine.ids_listed([0, 2])
+        rest = Unit("job 0", 1, (0,))
+        self.assertEqual(
+            self.machine.job_shrinks(rest, {1: "exited with status 3"}),
+            [Say("engine 1 exited with status 3")],
+        )
+        self.assertEqual(self.states()[1], (1, "ended", "exited with status 3"))
+        self.assertEqual(self.machine.engines.wanted, 2)
+
+    def test_one_of_several_engines_that_fails_to_start(self) -> None:
+        self.machine.ids_listed([0, 2])
+        self.machine.job_shrinks(Unit("job 0", 1, (0,)), {1: "exited with status 3"})
+        self.assertEqual(self.progress.outcome, "partial")
+        self.world.check()
+
+    def test_some_of_several_engines_are_removed(self) -> None:
+        self.up()
+        removal = self.machine.engines.begin_removal([1, 2])
+        self.assertEqual(removal, Removal((self.units[1],), (1,), (Unit("job 0", 1, (0,)),)))
+        self.machine.engines.shrink(removal.rest[0])
+        removal = self.machine.engines.begin_removal([0])
+        self.assertEqual(removal, Removal((Unit("job 0", 1, (0,)),), ()))
+
+    def test_engines_that_start_together_are_not_removed_apart(self) -> None:
+        with self.assertRaisesRegex(ClusterError, "engines of job 0 start together: 1 can be"):
+            self.machine.engines.begin_removal([1])
+        self.assertEqual(self.machine.engines.begin_removal([0, 1]).units, (self.units[0],))
+
+    def test_engines_that_share_a_job_are_signalled_together(self) -> None:
+        self.up()
+        with self.assertRaisesRegex(ClusterError, "engine 1 shares a job with 0: they are"):
+            self.machine.engines.whole_units([1, 2])
+        self.assertEqual(self.machine.engines.whole_units([1, 2, 0]), self.units)

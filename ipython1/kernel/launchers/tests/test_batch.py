@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Reports:
 
     def unit_queued(self, key: str, reason: str | None) -> None:
         self.queued.append((key, reason))
+
+    def unit_shrinks(self, rest: Unit, ends: Mapping[int, str]) -> None:
+        self.queued.append((rest.key, f"{rest.ids} {dict(ends)}"))
 
     def unit_comes_back(self, key: str, reason: str) -> None:
         self.back.append(key)
@@ -267,6 +270,18 @@ class FollowingTests(BatchCase):
         self.states(job1="0|TIMEOUT|")
         self.assertEqual(len(self.of("sbatch")), 2)
         self.assertIn(b"--groups=4,6 ", b"".join(scripts))
+
+    def test_one_of_several_engines_that_ends(self) -> None:
+        self.make(engines_per_job=3)
+        (unit,) = self.start(4, 5, 6)
+        self.states(job1="0|RUNNING|")
+        (self.log / "ipengine-slurm-1-0.out").write_text(
+            "ipengine-job: engine 5 was killed by signal 9\n"
+        )
+        self.states(job1="0|RUNNING|")
+        self.states(job1="0|RUNNING|")
+        told = (unit.key, "(4, 6) {5: 'was killed by signal 9'}")
+        self.assertEqual(self.reports.queued[1:], [told])
 
     def test_a_queue_that_cannot_be_queried_is_told(self) -> None:
         self.make()
