@@ -368,7 +368,7 @@ class Cluster(LiveCard, BaseCluster):
         :raises TypeError: if ``ids`` is something else.
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if they end only together with others (engines of one MPI job).
-        :raises ResultNotCompleted: if they are not gone after 30 s.
+        :raises ResultNotCompleted: if they are not gone after 90 s.
         """
         self._call("remove", REMOVE_LIMIT, ids=id_list(ids))
 

@@ -54,6 +54,8 @@ from ipython1.kernel.launchers.local import LocalController
 from ipython1.kernel.launchers.programs import CONTROLLER_KEY
 
 RECONNECT_DELAY = 0.5
+GONE_LIMIT = 90.0
+"""Seconds in which removed engines must be gone; Slurm gives a job 30 s between SIGTERM and SIGKILL."""
 
 
 class ClusterService:
@@ -247,7 +249,7 @@ class ClusterService:
 
     async def _wait_gone(self, ids: Iterable[int]) -> None:
         gone = set(ids)
-        await self._waiting.until(lambda: not gone & set(self._machine.engines.ids), 30.0)
+        await self._waiting.until(lambda: not gone & set(self._machine.engines.ids), GONE_LIMIT)
 
     async def restart_engine(self, engine_id: int) -> None:
         """End an engine and start it again under its id; returns when it is usable.

@@ -395,9 +395,11 @@ class BatchEngines:
     async def remove(self, unit: Unit) -> None:
         """Cancel one member of a job array, with all its engines."""
         array, index = self._member_of(unit)
-        array.members[index].removed = True
+        member = array.members[index]
+        member.removed = True
         status, text = await self._run(self.system.cancel_member(array.job_id, index))
         if status != 0:
+            member.removed = False
             raise ClusterError(f"cannot cancel {unit.key}: {one_line(text)}")
         self._poll_soon()
 
