@@ -36,7 +36,9 @@ from ipython1.kernel.host.processusage import own_usage
 from ipython1.kernel.objects.commands import EXECUTE
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.wire import frames, messages, taskwire
+from ipython1.kernel.wire.baselink import Link
 from ipython1.kernel.wire.frames import Buffer
+from ipython1.kernel.wire.lanes import Lanes
 from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 from ipython1.kernel.wire.payload import join_inline
 from ipython1.testing.processes import private_environ
@@ -52,36 +54,23 @@ TASK_SECONDS: Final = 0.002
 """What they say that a task has taken."""
 
 
-class LightEngine:
-    """Registers as an engine, and answers each command as if it had executed :data:`CODE`.
+class LightSide:
+    """What a light engine has for one controller: it answers each command as if it had executed :data:`CODE`.
 
     It ends each task at once, as if that had taken :data:`TASK_SECONDS`.
+
+    :ivar link: leads to the controller.
     """
 
-    def __init__(self, flusher: TurnFlusher) -> None:
+    link: Link
+
+    def __init__(self) -> None:
         self.id = -1
-        self._tub = tubs.make_tub()
-        self._link = FrameLink(flusher, self)
         self._answer = b""
         self._row = 0
 
-    async def register(self, furl: Furl, reactor: Any) -> None:
-        """Connect to the controller and register.
-
-        :raises KernelError: why it cannot.
-        """
-        from ipython1.kernel.tub.gate import register
-
-        gate = await tubs.connect(self._tub, furl, CONNECT_TIMEOUT, reactor)
-        hello = messages.Hello(
-            uuid=uuid.uuid4().hex,
-            pid=os.getpid(),
-            host=host_identity(),
-            role=messages.ENGINE,
-            secret=messages.new_secret(),
-            label=user_label(),
-        )
-        welcome = await register(gate, hello, self._link, CONNECT_TIMEOUT, reactor)
+    def welcomed(self, welcome: messages.Welcome) -> None:
+        """The controller has registered the engine."""
         assert welcome.engine_id is not None
         self.id = welcome.engine_id
         now = time.time()
@@ -96,22 +85,61 @@ class LightEngine:
     ) -> None:
         if kind == frames.COMMAND:
             origin = bytes(meta[: messages.ORIGIN_SIZE])
-            self._link.send(frames.OUTCOME, ident, origin + bytes((messages.OK,)), self._answer)
+            self.link.send(frames.OUTCOME, ident, origin + bytes((messages.OK,)), self._answer)
         elif kind == taskwire.RUN:
             runs = taskwire.unpack_runs(payload)
             done = [(task_id, attempt, 0, TASK_SECONDS, b"") for task_id, attempt, _, _ in runs]
             for parts, size in taskwire.pack_results(done, self._row + 1):
-                self._link.send_packed(parts, size)
+                self.link.send_packed(parts, size)
             self._row += len(done)
         elif kind == frames.STATUS:
             usage = (time.monotonic(), *own_usage())
             answer = {"running": None, "pid": os.getpid(), "usage": usage}
-            self._link.send(frames.REPLY, ident, b"", messages.pack_json(answer))
+            self.link.send(frames.REPLY, ident, b"", messages.pack_json(answer))
+        elif kind == frames.WELCOMED:
+            self.welcomed(messages.unpack_welcome(payload))
         elif kind == frames.STOP:
-            self._link.abort("it was told to stop")
+            self.link.abort("it was told to stop")
 
     def link_lost(self, reason: str) -> None:
         """It does not come back."""
+
+
+class LightEngine:
+    """Registers as an engine, also with the controller behind its gateway if that is one."""
+
+    def __init__(self, flusher: TurnFlusher) -> None:
+        self._tub = tubs.make_tub()
+        self._side = LightSide()
+        self._side.link = self._link = FrameLink(flusher, self._side)
+        self._lanes = Lanes(self._link, self._asked)
+
+    def _hello(self) -> messages.Hello:
+        return messages.Hello(
+            uuid=uuid.uuid4().hex,
+            pid=os.getpid(),
+            host=host_identity(),
+            role=messages.ENGINE,
+            secret=messages.new_secret(),
+            label=user_label(),
+        )
+
+    async def register(self, furl: Furl, reactor: Any) -> None:
+        """Connect to the controller and register.
+
+        :raises KernelError: why it cannot.
+        """
+        from ipython1.kernel.tub.gate import register
+
+        gate = await tubs.connect(self._tub, furl, CONNECT_TIMEOUT, reactor)
+        welcome = await register(gate, self._hello(), self._link, CONNECT_TIMEOUT, reactor)
+        self._side.welcomed(welcome)
+
+    def _asked(self, number: int, kind: int, payload: Buffer) -> None:
+        if kind == frames.GREET:
+            side = LightSide()
+            side.link = lane = self._lanes.add(number, side)
+            lane.open(frames.pack_frame(frames.GREET, 0, b"", self._hello().pack()))
 
 
 def main(furl_file: str, number: int) -> int:

@@ -36,7 +36,7 @@ print(hosts(mec), hosts(client.MultiEngineClient()))
 """
 
 
-class HostsTests(IpclusterCase):
+class HostsCase(IpclusterCase):
     """Four hosts; each has its own IPython directory, so FURL files must be copied to it."""
 
     def setUp(self) -> None:
@@ -78,6 +78,14 @@ class HostsTests(IpclusterCase):
         """What a program prints on a host."""
         command = self.on(host, self.python, "-c", code)
         return self.run_to_end(command, environ=self.environ_of(host)).stdout
+
+    def ip(self, host: str, command: str) -> None:
+        """Change a host's network, with iproute2."""
+        self.run_to_end(self.on(host, "ip", *command.split()))
+
+
+class HostsTests(HostsCase):
+    """Connections between these hosts."""
 
     def test_furl_files_that_are_copied(self) -> None:
         """As in the documentation: no option is needed, since the FURL contains the controller's address."""
@@ -135,10 +143,6 @@ class HostsTests(IpclusterCase):
     def place(self, address: str) -> str:
         """How iproute2 names the place of an address."""
         return f"{address}/{64 if ':' in address else 24} dev eth0"
-
-    def ip(self, host: str, command: str) -> None:
-        """Change a host's network, with iproute2."""
-        self.run_to_end(self.on(host, "ip", *command.split()))
 
     def port(self, host: str) -> int:
         """The port of the controller there."""

@@ -21,15 +21,18 @@ def until(condition):
         assert time.monotonic() < end, cluster.status()
         time.sleep(0.05)
 
-def work(number):
-    import time
-    time.sleep(1)
+def work(number, gate):
+    import os, time
+    while not os.path.exists(gate):
+        time.sleep(0.05)
     return number
 
 with Cluster.attach() as cluster:
     tc = cluster.task()
-    futures = [tc.submit(work, each) for each in range(24)]
+    gate = cluster.files.dirs.ipython_dir / "gate"
+    futures = [tc.submit(work, each, str(gate)) for each in range(24)]
     until(lambda: len(cluster.ids) == 8)
+    gate.touch()
     done = [each.result() for each in futures] == list(range(24))
     until(lambda: not cluster.ids)
     print(8, done, len(cluster.ids))

@@ -20,7 +20,7 @@ from tests.testbeds import testbed
 from tests.testbeds.lib import free_ports
 
 
-class SshTests(IpclusterCase):
+class SshCase(IpclusterCase):
     """Four host names for this machine, each with its own IPython directory, as other hosts would have."""
 
     def setUp(self) -> None:
@@ -38,7 +38,7 @@ class SshTests(IpclusterCase):
     def options(self, text: str) -> list[str]:
         return ["-f", self.cluster_file(text), "--ssh", f"ssh -F {self.config}"]
 
-    def node(self, number: int, n: int, **more: str) -> str:
+    def node(self, number: int, n: int, **more: object) -> str:
         options = {"n": n, "ipython_dir": str(self.far[f"node{number}"]), **more}
         return f"node{number}={options!r}"
 
@@ -64,6 +64,10 @@ class SshTests(IpclusterCase):
             return Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return b""
+
+
+class SshTests(SshCase):
+    """Clusters on these hosts."""
 
     def test_engines_on_several_hosts(self) -> None:
         text = f"engines = dict({self.node(1, 2)}, {self.node(2, 1, cwd=str(self.directory))})"

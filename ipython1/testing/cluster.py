@@ -109,7 +109,7 @@ class InlineWorker:
     def wake(self) -> None:
         self._pump.soon(self._work)
 
-    def set_away(self, away: bool) -> None:
+    def set_away(self, away: bool, owner: object = None) -> None:
         if self._away and not away:
             self.wake()
         self._away = away

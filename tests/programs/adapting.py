@@ -11,6 +11,7 @@ from ipython1.kernel.client import Cluster
 
 LIMIT = 50.0
 LOG = Path(sys.argv[1])
+GATES = [LOG.with_name(f"gate{number}") for number in range(2)]
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -22,38 +23,44 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def work(number: int, seconds: float, log: str) -> int:
-    """Note that it ran, and take some time."""
+def work(number: int, gate: str, log: str) -> int:
+    """Note that it ran, and wait until a file is there."""
+    import os
     import time
 
     with open(log, "a") as file:
         file.write(f"{number}\n")
-    time.sleep(seconds)
+    while not os.path.exists(gate):
+        time.sleep(0.02)
     return number
 
 
 with Cluster(n=0) as cluster:
-    cluster.adapt(0, 4, idle=1, target_duration=0.5)
+    cluster.adapt(0, 4, idle=1, target_duration=0.01)
     tc = cluster.task()
     executor = tc.executor()
-    futures = [executor.submit(work, each, 0.3, str(LOG)) for each in range(12)]
+    futures = [executor.submit(work, each, str(GATES[0]), str(LOG)) for each in range(12)]
     until(lambda: len(cluster.ids) == 4)
+    GATES[0].touch()
     print("results", [each.result() for each in futures] == list(range(12)))
     until(lambda: not cluster.ids)
     print("from 0 to 4 to 0")
 
     # What somebody pushed stays, with its engine.
-    future = executor.submit(work, 12, 0.0, str(LOG))
+    future = executor.submit(work, 12, str(GATES[0]), str(LOG))
+    cluster.adapt(1, 4, idle=1, target_duration=0.01)
     until(lambda: len(cluster.ids) == 1)
     mec = cluster.multiengine()
     (holder,) = cluster.ids
     mec.push({"a": 17}, targets=holder)
-    futures = [tc.submit(work, each, 0.5, str(LOG)) for each in range(13, 21)]
+    cluster.adapt(0, 4, idle=1, target_duration=0.01)
+    futures = [tc.submit(work, each, str(GATES[1]), str(LOG)) for each in range(13, 21)]
     until(lambda: len(cluster.ids) == 4)
 
     # Engines that are too many end their tasks first.
-    cluster.adapt(0, 2, idle=1, target_duration=0.5)
-    until(lambda: len(cluster.ids) == 2)
+    cluster.adapt(0, 2, idle=1, target_duration=0.01)
+    GATES[1].touch()
+    until(lambda: len(cluster.ids) <= 2)
     print("results", [each.result() for each in futures] == list(range(13, 21)))
     print("ran once", sorted(map(int, LOG.read_text().split())) == list(range(21)))
     until(lambda: cluster.ids == [holder])
@@ -64,6 +71,6 @@ with Cluster(n=0) as cluster:
 
     # No more changes.
     cluster.adapt(None)
-    future = tc.submit(work, 21, 0.0, str(LOG))
+    future = tc.submit(work, 21, str(GATES[0]), str(LOG))
     cluster.add_engines(1)
     print("by hand", future.result(), len(cluster.ids), cluster.status().scaling)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests import browser
+from tests import browser, cleanroot
 from tests.testbeds import htcondor, mpi, packages, supervisor
 from tests.testbeds.lib import Failed, Missing, read_hosts
 
@@ -120,6 +120,7 @@ def _install(given: argparse.Namespace) -> int:
     packages.install("htcondor", htcondor.INSTALL_NEEDS)
     htcondor.install()
     packages.install("browser", browser.NEEDS)
+    packages.install("clean root", cleanroot.NEEDS)
     return 0
 
 

@@ -13,6 +13,10 @@ On hosts of the testbed ``netns``, each host has an sshd and keeps its name::
     eval "$(scripts/testbed up ssh on=host1,host2)"
     scripts/testbed on host0 ssh -F "$SSH_CONFIG" host1 hostname
 
+If only one of the hosts can be reached from the others, name it, and users' logins go through it::
+
+    eval "$(scripts/testbed up ssh on=host1,host2 jump=host1)"
+
 Only the user who started it can log in, with a key that is created for it.  It listens only at 127.0.0.1 to
 127.0.0.4.  It does not need root.
 """
@@ -50,6 +54,8 @@ class Ssh(HostedTestbed):
     :ivar port: 0 for a free one.
     :ivar max_startups: how many logins at a time, as ``MaxStartups`` of sshd_config(5); sshd's own value is
         10:30:100.
+    :ivar forwarding: whether it forwards connections, as ``AllowTcpForwarding``.
+    :ivar jump: the host through which all others are reached, as ``ProxyJump``; empty for none.
     """
 
     name: ClassVar[str] = "ssh"
@@ -61,6 +67,8 @@ class Ssh(HostedTestbed):
 
     port: int = 0
     max_startups: str = "100:30:200"
+    forwarding: str = "yes"
+    jump: str = ""
 
     def start(self) -> dict[str, str]:
         port = self.port or free_ports(1)
@@ -107,6 +115,7 @@ UsePAM {"yes" if self._is_locked() else "no"}
 StrictModes no
 MaxStartups {self.max_startups}
 MaxSessions 100
+AllowTcpForwarding {self.forwarding}
 UseDNS no
 X11Forwarding no
 PrintMotd no
@@ -135,7 +144,11 @@ Subsystem sftp internal-sftp
         return is_root() and succeeds(shadow) and output_of(shadow).split(":")[1].startswith("!")
 
     def _client_config(self, hosts: list[Host], port: int) -> str:
-        names = "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in hosts)
+        names = "".join(
+            f"Host {host.name}\n    HostName {host.address}\n"
+            + (f"    ProxyJump {self.jump}\n" if self.jump not in ("", host.name) else "")
+            for host in hosts
+        )
         return f"""{names}Host *
     Port {port}
     User {getpass.getuser()}

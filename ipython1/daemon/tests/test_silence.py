@@ -16,8 +16,8 @@ from ipython1.daemon.silence import HELD, Silences
 class SilencesTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.child = Child("one", os.getpid(), "", "", 0, watch=20.0)
-        self.other = Child("two", os.getpid(), "", "", 0)
+        self.child = Child("one", os.getpid(), "", "", 0, 10, watch=20.0)
+        self.other = Child("two", os.getpid(), "", "", 0, 10)
         self.sent: list[Message] = []
         self.log = Path(self.mktemp())
         # What is said on standard error is not to be seen among the results of the tests.

@@ -18,6 +18,7 @@ from ipython1.checks import is_number
 from ipython1.kernel.basics.error import ConnectionError, KernelError, ResultNotCompleted
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.linkkeeper import LinkKeeper
+from ipython1.kernel.calls.sshroute import check_ssh
 from ipython1.kernel.calls.twistedutil import blockingCallFromThread, reactor_in_thread
 from ipython1.kernel.host import clientconfig
 from ipython1.kernel.host.hosts import host_identity, user_label
@@ -149,6 +150,7 @@ async def open_connection(
     interface: str,
     timeout: float,
     reconnect_timeout: float | None = None,
+    ssh: Any = None,
 ) -> Connection:
     """Connect to an interface of a controller.
 
@@ -157,13 +159,16 @@ async def open_connection(
     :param timeout: the maximum time in total, in seconds.
     :param reconnect_timeout: seconds for which a controller that is away is waited for; None for the setting
         of the ini file.
+    :param ssh: a host to log in to, where the FURL file is and from where to connect; None to connect directly.
+        See :func:`~ipython1.kernel.calls.sshroute.check_ssh`.
     :raises KernelError: if no connection can be made; the message says why.
-    :raises TypeError, ValueError: if a time is invalid.
+    :raises TypeError, ValueError: if a time or ``ssh`` is invalid.
     """
     _check_timeout(timeout)
     if reconnect_timeout is None:
         reconnect_timeout = clientconfig.reconnect_timeout()
     _check_timeout(reconnect_timeout, "reconnect_timeout")
+    login = check_ssh(ssh)
     origin = uuid.uuid4()
     end = ClientEnd(origin.bytes)
     hello = messages.Hello(
@@ -174,13 +179,17 @@ async def open_connection(
         secret=messages.new_secret(),
         label=user_label(),
     )
-    keeper = LinkKeeper(reactor, end, furl_or_file, hello, reconnect_timeout)
+    keeper = LinkKeeper(reactor, end, furl_or_file, hello, reconnect_timeout, login)
     await keeper.open(timeout)
     return Connection(reactor, keeper, end, keeper.place.description)
 
 
 def connect_blocking(
-    furl_or_file: Any, interface: str, timeout: float, reconnect_timeout: float | None = None
+    furl_or_file: Any,
+    interface: str,
+    timeout: float,
+    reconnect_timeout: float | None = None,
+    ssh: Any = None,
 ) -> Connection:
     """Connect like :func:`open_connection`, but block; starts the reactor's thread if necessary.
 
@@ -193,7 +202,7 @@ def connect_blocking(
     reactor = reactor_in_thread.start()
     try:
         connection: Connection = blockingCallFromThread(
-            open_connection, reactor, furl_or_file, interface, timeout, reconnect_timeout
+            open_connection, reactor, furl_or_file, interface, timeout, reconnect_timeout, ssh
         )
     except (KernelError, TypeError, ValueError) as problem:
         raise problem.with_traceback(None) from None

@@ -17,6 +17,7 @@ from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.calls.awaynotice import AwayNotice
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.locate import Place, locate
+from ipython1.kernel.calls.sshroute import PATIENCE, SshRoute
 from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.again import Pauses
@@ -33,7 +34,9 @@ class LinkKeeper:
     :param source: see :func:`~ipython1.kernel.calls.locate.locate`; a file is read again for each attempt.
     :param hello: the client's greeting.
     :param give_up_after: seconds without a controller after which calls fail; 0 to give up at once.
-    :ivar place: where the controller is.
+    :param login: how to log in to a host through which to connect (see
+        :func:`~ipython1.kernel.calls.sshroute.check_ssh`); None to connect directly.
+    :ivar place: where the controller is, once it was found.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class LinkKeeper:
         source: Any,
         hello: messages.Hello,
         give_up_after: float,
+        login: tuple[str, ...] | None = None,
         notice: Callable[[Any, ClientEnd], AwayNotice] = AwayNotice,
     ) -> None:
         self._reactor = reactor
@@ -55,7 +59,8 @@ class LinkKeeper:
         self._trying: Deferred[None] | None = None
         self._notice = notice(reactor, end)
         end.call_later = reactor.callLater
-        self.place: Place = locate(source, hello.role)
+        self._route = None if login is None else SshRoute(reactor, login, source, hello.role)
+        self.place: Place
 
     async def open(self, timeout: float) -> None:
         """Connect for the first time.
@@ -81,17 +86,35 @@ class LinkKeeper:
         tub, self._tub = self._tub, None
         await _close_tub(tub)
         self._end.close()
+        if self._route is not None:
+            await self._route.release()
 
     async def _connect(self, timeout: float) -> None:
+        if self._route is None:
+            self.place = locate(self._source, self._hello.role)
+            await self._connect_to(self.place, timeout)
+            return
+        begun = self._reactor.seconds()
+        self.place = await self._route.place(timeout)
+        try:
+            left = max(timeout - (self._reactor.seconds() - begun), 0.1)
+            await self._connect_to(self.place, left)
+        except KernelError as problem:
+            raise await self._route.explain(problem) from None
+        self._route.works()
+
+    async def _connect_to(self, place: Place, timeout: float) -> None:
         from ipython1.kernel.tub import tubs
         from ipython1.kernel.tub.gate import register
         from ipython1.kernel.wire.link import FrameLink, TurnFlusher
 
         reactor = self._reactor
         tub = tubs.make_tub()
+        if self._route is not None:
+            tub.connect_through(self._route.start, PATIENCE)
         try:
             begun = reactor.seconds()
-            gate = await tubs.connect(tub, str(self.place.furl), timeout, reactor)
+            gate = await tubs.connect(tub, str(place.furl), timeout, reactor)
             flusher = TurnFlusher(turns_of(reactor).call_soon, reactor)
             link = FrameLink(flusher, self._end)
             left = max(timeout - (reactor.seconds() - begun), 0.1)
@@ -134,7 +157,6 @@ class LinkKeeper:
             if self._end.away is None:
                 return
             try:
-                self.place = locate(self._source, self._hello.role)
                 await self._connect(TRY_FOR)
                 self._pauses.connected()
                 return

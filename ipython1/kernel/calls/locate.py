@@ -19,6 +19,7 @@ from ipython1.kernel.host.furl import Furl, check_host, check_port, parse_furl
 from ipython1.kernel.host.security import (
     ClusterFiles,
     IPythonDirs,
+    furl_file_of_environment,
     furl_of_environment,
     furl_variable,
     read_furl,
@@ -52,11 +53,21 @@ def furl_path(interface: str, cluster_id: str = "") -> Path:
     return files.security_file(f"ipcontroller-{interface}.furl")
 
 
+def furl_name(interface: str, cluster_id: str) -> str:
+    """Return the name of the FURL file of an interface, on whatever host."""
+    return furl_path(interface, cluster_id).name
+
+
+def is_file(text: str) -> bool:
+    """Return whether a text is the path of a file rather than a cluster id."""
+    return os.sep in text or text.startswith(("~", ".")) or text.endswith(".furl")
+
+
 def locate(furl_or_file: Any, interface: str) -> Place:
     """Find an interface.
 
     :param furl_or_file: a FURL, a FURL file, a cluster id, a tuple ``(host, port)``, or empty for the FURL in the
-        environment, or else the default FURL file.
+        environment, the file that the environment names, or else the default FURL file.
     :raises NoController: if the file is missing; the message says what to do.
     :raises SecurityError: if it is damaged or accessible to others.
     :raises ClientError: if it is a text that is none of these.
@@ -77,12 +88,11 @@ def locate(furl_or_file: Any, interface: str) -> Place:
         return Place(furl, _hosts(furl))
     if not text:
         return _default(interface)
-    looks_like_file = os.sep in text or text.startswith(("~", ".")) or text.endswith(".furl")
     path = Path(text).expanduser()
     if not path.exists():
         _refuse_address(text)
-    if looks_like_file or isinstance(furl_or_file, os.PathLike) or path.is_file():
-        return _from_file(path, "check the name, or copy the file from the controller's host")
+    if is_file(text) or isinstance(furl_or_file, os.PathLike) or path.is_file():
+        return _from_named_file(path)
     return _from_file(
         furl_path(interface, text),
         f"start that cluster with: ipcluster -n 4 --cluster-id={text}",
@@ -108,15 +118,24 @@ def _default(interface: str) -> Place:
     furl = furl_of_environment(interface)
     if furl is not None:
         return Place(furl, f"{_hosts(furl)} ({furl_variable(interface)})")
+    named = furl_file_of_environment(interface)
+    if named is not None:
+        return _from_named_file(named)
     return _from_file(
         furl_path(interface), "start a cluster with: ipcluster -n 4", "no cluster is running here: "
     )
 
 
-def _from_file(path: Path, remedy: str, problem: str = "") -> Place:
+def _from_named_file(path: Path) -> Place:
+    return _from_file(
+        path, "check the name, or copy the file from the controller's host", named=True
+    )
+
+
+def _from_file(path: Path, remedy: str, problem: str = "", *, named: bool = False) -> Place:
     if not path.exists():
         raise NoController(f"{problem}there is no FURL file {path}; {remedy}")
-    furl = read_furl(path)
+    furl = read_furl(path, named=named)
     return Place(furl, f"{_hosts(furl)} ({path})")
 
 

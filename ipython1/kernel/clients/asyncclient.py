@@ -395,13 +395,18 @@ class AsyncMultiEngineView(EngineView, AsyncMultiEngineClient):
 
 
 def get_multiengine_client(
-    furl_or_file: Any = "", timeout: float = 10.0, *, reconnect_timeout: float | None = None
+    furl_or_file: Any = "",
+    timeout: float = 10.0,
+    *,
+    reconnect_timeout: float | None = None,
+    ssh: str | Sequence[str] | None = None,
 ) -> AwaitableDeferred:
     """Connect an asynchronous client to the MultiEngine interface, in the program's reactor.
 
     :param furl_or_file: as for ``MultiEngineClient``.
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: as for ``MultiEngineClient``.
+    :param ssh: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`AsyncMultiEngineClient`.  It fails with a ``KernelError`` if it cannot connect.
     :raises ClientError: in a program of asyncio if Twisted's reactor is already one that does not use its event loop.
     """
@@ -410,20 +415,27 @@ def get_multiengine_client(
 
     async def connect() -> AsyncMultiEngineClient:
         return AsyncMultiEngineClient(
-            await open_connection(reactor, furl_or_file, "multiengine", timeout, reconnect_timeout)
+            await open_connection(
+                reactor, furl_or_file, "multiengine", timeout, reconnect_timeout, ssh
+            )
         )
 
     return awaitable(connect())
 
 
 def get_task_client(
-    furl_or_file: Any = "", timeout: float = 10.0, *, reconnect_timeout: float | None = None
+    furl_or_file: Any = "",
+    timeout: float = 10.0,
+    *,
+    reconnect_timeout: float | None = None,
+    ssh: str | Sequence[str] | None = None,
 ) -> AwaitableDeferred:
     """Connect an asynchronous client to the Task interface, in the program's reactor.
 
     :param furl_or_file: as for ``TaskClient``.
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: as for ``MultiEngineClient``.
+    :param ssh: as for ``MultiEngineClient``.
     :returns: a Deferred of an :class:`~ipython1.kernel.asynctaskclient.AsyncTaskClient`.  It fails with a
         ``KernelError`` if it cannot connect.
     :raises ClientError: in a program of asyncio if Twisted's reactor is already one that does not use its event loop.
@@ -435,7 +447,7 @@ def get_task_client(
 
     async def connect() -> AsyncTaskClient:
         client = AsyncTaskClient(
-            await open_connection(reactor, furl_or_file, "task", timeout, reconnect_timeout)
+            await open_connection(reactor, furl_or_file, "task", timeout, reconnect_timeout, ssh)
         )
         await client.begin()
         return client

@@ -26,6 +26,9 @@ class MonitorClient:
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: how long calls wait for a controller that is out of reach, in seconds; default: the
         setting of the ini file, which is 300; 0 to fail at once.
+    :param ssh: a host to log in to with ``ssh``, if the controller can be reached only from there:
+        what ``ssh`` accepts, ``[user@]host:port``, or a list with the command, its options and the host.  The FURL file
+        is read there.  Default: none.
     :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
     :raises ConnectionError: if the controller does not answer.
     """
@@ -36,8 +39,9 @@ class MonitorClient:
         timeout: float = 10.0,
         *,
         reconnect_timeout: float | None = None,
+        ssh: str | Sequence[str] | None = None,
     ) -> None:
-        self._connection = connect_blocking(furl_or_file, MONITOR, timeout, reconnect_timeout)
+        self._connection = connect_blocking(furl_or_file, MONITOR, timeout, reconnect_timeout, ssh)
         if self._connection is not furl_or_file:
             self._connection.close_when_unused()
 

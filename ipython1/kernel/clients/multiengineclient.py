@@ -48,6 +48,9 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext, DaskMethods):
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: how long calls wait for a controller that is out of reach, in seconds; default: the
         setting of the ini file, which is 300; 0 to fail at once.
+    :param ssh: a host to log in to with ``ssh``, if the controller can be reached only from there:
+        what ``ssh`` accepts, ``[user@]host:port``, or a list with the command, its options and the host.  The FURL file
+        is read there.  Default: none.
     :raises NoController: if there is no FURL file, or nothing listens at the address in it.
     :raises SecurityError: if the FURL is damaged or not private, or the controller refuses it.
     :raises ConnectionError: if the controller does not answer.
@@ -68,8 +71,9 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext, DaskMethods):
         timeout: float = 10.0,
         *,
         reconnect_timeout: float | None = None,
+        ssh: str | Sequence[str] | None = None,
     ) -> None:
-        connection = connect_blocking(furl_or_file, "multiengine", timeout, reconnect_timeout)
+        connection = connect_blocking(furl_or_file, "multiengine", timeout, reconnect_timeout, ssh)
         if connection is not furl_or_file:
             connection.close_when_unused()
         super().__init__(connection)

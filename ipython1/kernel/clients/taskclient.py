@@ -53,6 +53,9 @@ class TaskClient(TaskCalls):
     :param timeout: the maximum time to connect, in seconds; default: 10.
     :param reconnect_timeout: how long calls wait for a controller that is out of reach, in seconds; default: the
         setting of the ini file, which is 300; 0 to fail at once.
+    :param ssh: a host to log in to with ``ssh``, if the controller can be reached only from there:
+        what ``ssh`` accepts, ``[user@]host:port``, or a list with the command, its options and the host.  The FURL file
+        is read there.  Default: none.
     :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
     :raises ConnectionError: if the controller does not answer.
 
@@ -73,8 +76,9 @@ class TaskClient(TaskCalls):
         timeout: float = 10.0,
         *,
         reconnect_timeout: float | None = None,
+        ssh: str | Sequence[str] | None = None,
     ) -> None:
-        connection = connect_blocking(furl_or_file, "task", timeout, reconnect_timeout)
+        connection = connect_blocking(furl_or_file, "task", timeout, reconnect_timeout, ssh)
         super().__init__(connection)
         if connection is not furl_or_file:
             connection.close_when_unused(self._tasks.flushed)

@@ -171,7 +171,7 @@ class Cluster(LiveCard, BaseCluster):
     :param n: the number of engines, 0 for those that are added later; by default that of the ini file, else as many as
         the hosts have that are named, else one for each core.
     :param kind: ``'local'``, ``'mpiexec'``, ``'ssh'``, ``'slurm'``, ``'sge'``, ``'pbs'``, ``'torque'``, ``'lsf'``,
-        ``'htcondor'``, ``'flux'``, or one that another package adds; by default that of the ini file.
+        ``'htcondor'``, ``'flux'``, ``'kubernetes'``, or one that another package adds; by default that of the ini file.
     :param cluster_id: the name under which ``ipcluster`` and clients find it; made up when it is not given.
     :param ipython_dir: where its files are.
     :param detach: leave it running when this process ends.

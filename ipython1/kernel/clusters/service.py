@@ -278,18 +278,11 @@ class ClusterService:
         await self._waiting.until(lambda: not gone & set(self._machine.engines.ids), GONE_LIMIT)
 
     async def restart_engine(self, engine_id: int, finish: float = FINISH) -> None:
-        """End an engine and start it again under its id; returns when it is usable.
-
-        :param finish: seconds that it has to finish what it runs.
-        :raises ClusterError: when it was started in a way that cannot do this, or does not come up.
-        """
+        """See :meth:`Restarts.restart_engine`."""
         await self._restarts.restart_engine(engine_id, finish)
 
     async def restart_controller(self) -> None:
-        """End the controller in good order and start it again; returns when it listens.
-
-        :raises ClusterError: when the cluster has none, or it does not come up.
-        """
+        """See :meth:`Restarts.restart_controller`."""
         await self._restarts.restart_controller()
 
     def signal(self, ids: Sequence[int] | None, number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipython1.config import kinds
 from ipython1.config.schema import Option, Section
 from ipython1.kernel.config.adaptsettings import ADAPT, IDLE_TIMEOUT
+from ipython1.kernel.config.kubernetessettings import KUBERNETES
 from ipython1.kernel.config.logsettings import LOGGING
 from ipython1.kernel.launchers import BUILT_IN, known_kind
 
@@ -119,6 +120,12 @@ CLUSTER = Section(
                     "cluster_file", kinds.TEXT, "", "The file that says what runs on which host."
                 ),
                 Option(
+                    "tunnel",
+                    kinds.BOOLEAN,
+                    False,
+                    "Whether engines' connections to the controller go through ssh.",
+                ),
+                Option(
                     "hosts",
                     kinds.WORDS,
                     (),
@@ -175,5 +182,6 @@ CLUSTER = Section(
                 ),
             ),
         ),
+        KUBERNETES,
     ),
 )

@@ -136,6 +136,12 @@ CONTROLLER = Section(
         Option("engine_location", _LOCATION, "", "Like client_location, for engines."),
         Option("engine_cert_file", kinds.TEXT, "", "Like client_cert_file, for engines."),
         Option(
+            "upstream",
+            kinds.TEXT,
+            "",
+            "Be a gateway: the FURL file for engines of the controller that the engines of this one are to serve, too.",
+        ),
+        Option(
             "reuse_furls",
             kinds.BOOLEAN,
             True,

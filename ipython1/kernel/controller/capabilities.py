@@ -139,7 +139,8 @@ class Capabilities:
         if len(found) > 1:
             raise ClientError(f"{len(found)} clients begin with {client!r}; give more of the id")
         (uuid,) = found
-        if any(visit.hello.uuid == uuid for visit in self._visits.here(messages.ENGINE)):
+        engines = [each for each in self._visits.here() if each.hello.role == messages.ENGINE]
+        if any(visit.hello.uuid == uuid for visit in engines):
             raise ClientError(f"{client} is an engine; end it with MultiEngineClient.kill")
         reason = "it was revoked by whoever runs the controller"
         log.info("client {client} is revoked: {label}", client=uuid[:SHORT], label=known[uuid])

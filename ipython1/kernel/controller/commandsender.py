@@ -23,7 +23,7 @@ from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.bulk import unpack_reference
 from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
-from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.link import Link
 from ipython1.kernel.wire.payload import check_inline
 
 A_STRANGER: Final = "(a command of a client that has not come back)"
@@ -59,7 +59,7 @@ class CommandSender:
         self._who = who
         self._confirmations = confirmations
         self._may_claim = may_claim
-        self._link: FrameLink | None = None
+        self._link: Link | None = None
         self._queue: CommandQueue[Command] = CommandQueue(may_go, may_claim)
         self._takers: dict[Key, Callable[[Outcome], None]] = {}
         self._confirms: list[Key] = []
@@ -73,7 +73,7 @@ class CommandSender:
 
     # -- the link
 
-    def attach(self, link: FrameLink, holds: messages.Holds) -> None:
+    def attach(self, link: Link, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, and has this from before."""
         self._link = link
         self._met = True
@@ -160,18 +160,18 @@ class CommandSender:
     def _take_data(self, command: Command, relay: BulkRelay | None) -> None:
         if self._link is not None and relay is not None:
             over = partial(self._data_over, command, relay, self._link)
-            command.transfer = relay.add_sink(self._link.bulk, over)
+            command.transfer = self._link.add_sink(relay, over)
         self.go_on()
 
     def _data_over(
-        self, command: Command, relay: BulkRelay, link: FrameLink, reason: str | None
+        self, command: Command, relay: BulkRelay, link: Link, reason: str | None
     ) -> None:
         """The engine has all of a command's data, or will not have it."""
         if relay.failure is None or command.transfer is None or self._link is not link:
             return
         if not self._queue.has(command.key):
             # It stopped coming before the command was sent, and the engine waits for its name.
-            link.bulk.forget(command.transfer)
+            link.take_back(command.transfer)
             command.transfer = None
             self._hungry = True
             link.call_soon(self.go_on)
@@ -221,11 +221,7 @@ class CommandSender:
         command.data.forget(self)
         transfer, command.transfer = command.transfer, None
         if transfer is not None and self._link is not None:
-            relay = self._link.bulk.relays_out.get(transfer)
-            if relay is not None:
-                relay.dropped()
-            # The engine may have all of it already, and holds it for a command that will not come.
-            self._link.bulk.forget(transfer)
+            self._link.take_back(transfer)
 
     def take_back(self, key: Key) -> int:
         """Remove the command ``key`` if it has not begun; returns how many are removed at once.

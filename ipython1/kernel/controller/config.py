@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipython1.kernel.host.commonconfig import CommonConfig
+from ipython1.kernel.host.furl import Furl
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,19 @@ class Graces:
     client: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamAddress:
+    """Where the upstream is.
+
+    :ivar furl: its FURL for engines; None to read it from ``file`` each time.
+    :ivar source: where the FURL comes from, for messages.
+    """
+
+    furl: Furl | None
+    file: Path | None
+    source: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerConfig(CommonConfig):
     """What ``ipcontroller`` is told.
@@ -97,6 +111,7 @@ class ControllerConfig(CommonConfig):
     :ivar monitor_failures: whether those who only look are told errors and tracebacks.
     :ivar log_days: days without a line after which logs that are not in use are removed; 0 for never.
     :ivar graces: how long one waits for parties that may come back.
+    :ivar upstream: the controller that this one is a gateway to; None for none.
     """
 
     client_ip: str
@@ -118,6 +133,7 @@ class ControllerConfig(CommonConfig):
     log_days: float = 30.0
     graces: Graces
     journal: JournalConfig
+    upstream: UpstreamAddress | None = None
 
     @property
     def one_port(self) -> bool:

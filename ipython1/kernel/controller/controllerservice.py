@@ -50,10 +50,12 @@ class IControllerCore(Interface):
 
     engines = Attribute("A dict of the engines (``IEngineQueued``) by id.")
 
-    def register_engine(hello: messages.Hello) -> QueuedEngine:
+    def register_engine(hello: messages.Hello, has_lane: bool = False) -> QueuedEngine:
         """An engine has come, or come back; returns its ``QueuedEngine``.
 
         A new one gets the id that it asks for if that is free, else another.
+
+        :param has_lane: whether it comes through the connection of its gateway.
 
         :raises VersionMismatch: when its Python or protocol does not fit.
         :raises IdInUse: when it asks for an id that cannot be.
@@ -117,6 +119,7 @@ class ControllerService(MultiService):
     :ivar drains: the engines that get no more tasks.
     :ivar loads: tells how much there is to do.
     :ivar waits: finds out which waits of code on engines never end.
+    :ivar has_upstream: whether it is the gateway of its engines to another controller.
     """
 
     def __init__(
@@ -136,6 +139,8 @@ class ControllerService(MultiService):
         self.call_soon = partial(clock.callLater, 0) if call_soon is None else call_soon
         self._places = places
         self._full = ""
+        self._warnings: dict[str, str] = {}
+        self.has_upstream = False
         self.request_stop = request_stop
         self.max_message = max_message
         self.task_config = task_config
@@ -167,7 +172,7 @@ class ControllerService(MultiService):
 
     # -- an engine's life: it comes, its link is lost, it comes back or is gone
 
-    def register_engine(self, hello: messages.Hello) -> QueuedEngine:
+    def register_engine(self, hello: messages.Hello, has_lane: bool = False) -> QueuedEngine:
         hello.check_role(messages.ENGINE)
         hello.check_versions("the engine")
         known = self._parties.check(hello.uuid, hello.secret)
@@ -177,12 +182,14 @@ class ControllerService(MultiService):
             engine.link.abort("it has registered again")
             engine = self.engines.get(engine.id)
         if engine is None or engine.hello.uuid != hello.uuid:
-            self._check_places()
+            if not has_lane:
+                self._check_places()
             engine = self._new_engine(self._choose_id(hello), hello)
             engine.commands.hold()
             self._add(engine)
         else:
             engine.hello = hello
+        engine.has_lane = has_lane
         party = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
         engine.row = self.journal.engine_came(engine_row(engine.id, party, engine.registered))
         self.journal.when_safe(engine.row, engine.commands.release)
@@ -199,6 +206,9 @@ class ControllerService(MultiService):
         if self._places is None:
             return
         problem = self._places.refusal(len(self.engines), self.clients.connected)
+        if problem and any(engine.has_lane for engine in self.engines.values()):
+            connected = [engine for engine in self.engines.values() if not engine.has_lane]
+            problem = self._places.refusal(len(connected), self.clients.connected)
         if problem:
             if not self._full:
                 log.warn("{problem}", problem=problem)
@@ -422,7 +432,19 @@ class ControllerService(MultiService):
     @property
     def warnings(self) -> list[str]:
         """What is wrong, for people; one line each."""
-        return [line for line in (trouble_of(self.journal), self.journal.lost, self._full) if line]
+        lines = (trouble_of(self.journal), self.journal.lost, self._full, *self._warnings.values())
+        return [line for line in lines if line]
+
+    def set_warning(self, matter: str, text: str) -> bool:
+        """Tell the clients what is wrong in some matter, or with an empty text that all is well again.
+
+        :returns: whether that is news.
+        """
+        if self._warnings.get(matter, "") == text:
+            return False
+        self._warnings[matter] = text
+        self.clients.warn(self.warnings)
+        return True
 
     def on_end_do(self, f: Callable[[], None]) -> None:
         """Call ``f`` at the end of the process, before the journal is closed."""

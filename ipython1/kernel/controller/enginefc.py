@@ -1,14 +1,15 @@
-"""The Foolscap face of the registry of engines: engines register at its gate."""
+"""The Foolscap face of the registry of engines: engines register at its gate, and gateways for theirs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from ipython1.kernel.controller.controllerservice import ControllerService
+from ipython1.kernel.controller.gatewayfc import GatewaySession
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
-from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.link import Link
 
 
 class FCEngines:
@@ -17,11 +18,22 @@ class FCEngines:
     def __init__(self, controller: ControllerService) -> None:
         self._controller = controller
 
-    def accept(self, hello: messages.Hello) -> EngineSession | UnwantedEngineSession:
-        """Register the engine that greets so."""
+    def accept(
+        self, hello: messages.Hello
+    ) -> EngineSession | UnwantedEngineSession | GatewaySession:
+        """Register the engine, or the gateway of several, that greets so."""
+        if hello.role == messages.GATEWAY:
+            return GatewaySession(self._controller, lambda hello: self._engine(hello, True), hello)
+        return self._engine(hello, False)
+
+    def _engine(
+        self, hello: messages.Hello, has_lane: bool
+    ) -> EngineSession | UnwantedEngineSession:
         if self._controller.is_unwanted(hello):
             return UnwantedEngineSession(self._controller)
-        return EngineSession(self._controller, self._controller.register_engine(hello), hello)
+        return EngineSession(
+            self._controller, self._controller.register_engine(hello, has_lane), hello
+        )
 
 
 class UnwantedEngineSession:
@@ -30,7 +42,7 @@ class UnwantedEngineSession:
     def __init__(self, controller: ControllerService) -> None:
         self._controller = controller
 
-    def attach(self, link: FrameLink) -> messages.Welcome:
+    def attach(self, link: Link) -> messages.Welcome:
         link.send(frames.STOP, 0)
         return self._controller.welcome(False)
 
@@ -45,6 +57,9 @@ class UnwantedEngineSession:
     def link_lost(self, reason: str) -> None:
         """It has ended, or comes again."""
 
+    def gone(self, reason: str) -> None:
+        """It has ended."""
+
 
 class EngineSession:
     """One connection of an engine."""
@@ -54,11 +69,11 @@ class EngineSession:
     ) -> None:
         self._controller = controller
         self._hello = hello
-        self._link: FrameLink | None = None
+        self._link: Link | None = None
         self.engine = engine
         self.back = engine.away
 
-    def attach(self, link: FrameLink) -> messages.Welcome:
+    def attach(self, link: Link) -> messages.Welcome:
         self._link = link
         self.engine.attach(link, self._hello.holds if self.back else messages.Holds())
         return replace(self._controller.welcome(self.back), engine_id=self.engine.id)
@@ -85,3 +100,10 @@ class EngineSession:
         """The connection is lost."""
         if self.engine.link is self._link:
             self._controller.engine_link_lost(self.engine, reason)
+
+    def gone(self, reason: str) -> None:
+        """It will not come back, as its gateway knows."""
+        engine = self.engine
+        is_here = self._controller.engines.get(engine.id) is engine
+        if is_here and engine.link in (None, self._link):
+            self._controller.unregister_engine(engine.id, reason)

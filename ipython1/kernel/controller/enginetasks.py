@@ -29,7 +29,7 @@ from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.bulk import WritableBuffer, joined, unpack_reference
 from ipython1.kernel.wire.failurenotes import PlacedNote, unpack_notes
 from ipython1.kernel.wire.frames import Buffer, Bytes
-from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.link import Link
 from ipython1.kernel.wire.taskwire import Status
 
 
@@ -131,12 +131,12 @@ class EngineFace:
                 return
             self._send_some(link)
 
-    def _go_on(self, link: FrameLink) -> None:
+    def _go_on(self, link: Link) -> None:
         if link is self.engine.link:
             self._waiting = False
             self._send_runs()
 
-    def _send_some(self, link: FrameLink) -> None:
+    def _send_some(self, link: Link) -> None:
         """Send runs that are not too large together."""
         runs = self._runs
         rows: list[tuple[int, int, int, bytes]] = []
@@ -155,7 +155,7 @@ class EngineFace:
             self._send_large(link, *runs.popleft())
 
     def _send_large(
-        self, link: FrameLink, task_id: int, attempt: int, flags: int, payload: Bytes | FilePayload
+        self, link: Link, task_id: int, attempt: int, flags: int, payload: Bytes | FilePayload
     ) -> None:
         if isinstance(payload, FilePayload):
             self._read(link, task_id, attempt, flags, payload)
@@ -169,7 +169,7 @@ class EngineFace:
         link.send_large(taskwire.RUN, 0, head, [payload], ended)
 
     def _read(
-        self, link: FrameLink, task_id: int, attempt: int, flags: int, payload: FilePayload
+        self, link: Link, task_id: int, attempt: int, flags: int, payload: FilePayload
     ) -> None:
         """Read a payload, and send it before what waits behind it."""
         self._waiting = True

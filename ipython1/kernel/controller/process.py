@@ -12,16 +12,18 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 
-from ipython1.kernel.basics.error import ClientError
+from ipython1.kernel.basics.error import ClientError, KernelError
 from ipython1.kernel.controller.audit import AuditLog
 from ipython1.kernel.controller.capabilities import Capabilities
 from ipython1.kernel.controller.controllerservice import ControllerService
 from ipython1.kernel.controller.enginefc import FCEngines
+from ipython1.kernel.controller.gateway import Gateway
 from ipython1.kernel.controller.journal.interface import Journal
 from ipython1.kernel.controller.journal.journal import start_journal
 from ipython1.kernel.controller.multienginefc import IFCSessions
 from ipython1.kernel.controller.parties import Identity
 from ipython1.kernel.controller.revocations import Revocations
+from ipython1.kernel.controller.upstreamlink import UpstreamLinks
 from ipython1.kernel.controller.visits import Visits
 from ipython1.kernel.host import sharedmemory
 from ipython1.kernel.host.certificates import load_or_make_certificate
@@ -78,6 +80,7 @@ class RunningController:
     _control: ControlSocket | None = None
     _memory: FreedMemory | None = None
     _hub: MemoryHub | None = None
+    _gateway: Gateway | None = None
 
     @property
     def furl_files(self) -> dict[str, Path]:
@@ -92,6 +95,8 @@ class RunningController:
         if goodbye:
             self.service.clients.say_goodbye(goodbye)
         self.service.stop_waiting()
+        if self._gateway is not None:
+            self._gateway.stop()
         if self._control is not None:
             await self._control.close()
         for tub in self._tubs:
@@ -109,11 +114,15 @@ class RunningController:
 
 
 async def start_controller(
-    config: ControllerConfig, reactor: Any, request_stop: Any
+    config: ControllerConfig,
+    reactor: Any,
+    request_stop: Any,
+    upstream_refuses: Callable[[KernelError], None] = lambda problem: None,
 ) -> RunningController:
     """Start a controller.
 
     :param request_stop: called when a client asks the controller to end.
+    :param upstream_refuses: called if the upstream will not have this controller as a gateway.
     :raises KernelError: one clear error for whatever is in the way.
     """
     files = config.files
@@ -141,8 +150,13 @@ async def start_controller(
     running._lock = lock
     running._memory = FreedMemory(reactor)
     try:
-        await _open_gates(running, config, reactor)
+        flusher = await _open_gates(running, config, reactor)
+        if config.upstream is not None:
+            links = UpstreamLinks(config.upstream, flusher, reactor)
+            running._gateway = Gateway(running.service, links.open, upstream_refuses)
         running.service.recover()
+        if running._gateway is not None:
+            running._gateway.start()
         wanted = files.security_file(CONTROL_SOCKET)
         running._control = ControlSocket.open(reactor, wanted, running.capabilities.orders())
     except BaseException:
@@ -178,7 +192,9 @@ def _make(
     return RunningController(service, visits, capabilities, _audit=audit)
 
 
-async def _open_gates(running: RunningController, config: ControllerConfig, reactor: Any) -> None:
+async def _open_gates(
+    running: RunningController, config: ControllerConfig, reactor: Any
+) -> TurnFlusher:
     service = running.service
     spool = Spool(most=config.spool_size)
     flusher = TurnFlusher(turns_of(reactor).call_soon, reactor, spool)
@@ -210,6 +226,7 @@ async def _open_gates(running: RunningController, config: ControllerConfig, reac
         sessions = IFCSessions.providedBy(face)
         target = Gate(door(spec.name, face.accept), flusher, memory) if sessions else face
         publish(spec.name, client_tub, target, paths[spec.name], old.get(spec.name))
+    return flusher
 
 
 def _share_memory(reactor: Any) -> MemoryHub | None:

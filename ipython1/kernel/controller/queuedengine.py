@@ -27,7 +27,7 @@ from ipython1.kernel.host.processstate import ProcessName
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
-from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.link import Link
 from ipython1.kernel.wire.loads import leaves_data
 from ipython1.kernel.wire.named import pack_named
 from ipython1.kernel.wire.payload import Serialized, join_inline
@@ -109,6 +109,9 @@ class QueuedEngine:
     :ivar process: the engine's process, if this host's operating system confirms that it is at the other end.
     """
 
+    has_lane = False
+    """Whether it comes through the connection of its gateway."""
+
     def __init__(
         self,
         engine_id: int,
@@ -126,7 +129,7 @@ class QueuedEngine:
         self.properties_version = 0
         self.registered = time.time()
         self.alive = True
-        self.link: FrameLink | None = None
+        self.link: Link | None = None
         self._away_since: float | None = None
         self._clock = clock
         self._processes = processes or NoProcesses()
@@ -181,7 +184,7 @@ class QueuedEngine:
         since = self._away_since
         return 0.0 if since is None else round(self._clock.seconds() - since, 1)
 
-    def attach(self, link: FrameLink, holds: messages.Holds) -> None:
+    def attach(self, link: Link, holds: messages.Holds) -> None:
         """The engine is reached through ``link``, perhaps again; ``holds`` is what it has left from before."""
         self.link = link
         self.holds_data = self.holds_data or holds.data

@@ -16,6 +16,7 @@ class EngineConfig(CommonConfig):
     """What ``ipengine`` is told.
 
     :ivar furl_file: the controller's FURL file for engines.
+    :ivar furl_file_named: whether the user has named that file, which may be a mounted secret then.
     :ivar furl: the FURL itself, in place of the file.
     :ivar controller_ip: goes in place of the FURL's host; ``None`` leaves it.
     :ivar controller_port: goes in place of the FURL's port; ``None`` leaves it.
@@ -33,6 +34,7 @@ class EngineConfig(CommonConfig):
     """
 
     furl_file: Path
+    furl_file_named: bool = False
     furl: Furl | None = None
     controller_ip: str | None = None
     controller_port: int | None = None

@@ -19,18 +19,21 @@ from ipython1.core.livedisplays import LiveDisplays
 from ipython1.core.stacks import main_thread_stack
 from ipython1.kernel.engine.enginecommands import EngineCommands
 from ipython1.kernel.engine.liveoutput import LiveOutput, OutputSource
-from ipython1.kernel.engine.worker import Worker
+from ipython1.kernel.engine.worker import Worker, WorkSource
 from ipython1.kernel.host.processusage import own_usage
 from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import FrameHandlers
-from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.link import Link, ThreadOutbox
 
 log = Logger()
 
 Runs: TypeAlias = tuple[tuple[int, int], ...]
 """Runs of tasks, as (task id, attempt)."""
+
+TASK_OF_ANOTHER = "a task of another controller"
+"""What a controller is told that runs here, if it is the task of another one that has this engine, too."""
 
 EXIT_DELAY = 0.05
 """Seconds that user code gets to end by itself when the engine is to end."""
@@ -47,7 +50,10 @@ class EngineEnd:
     :ivar commands: takes the commands.
     :ivar debugged: returns where user code waits for a debugger; empty if it does not.
     :ivar debug: answers the questions of those who debug user code: takes a dict, and gives one or its Deferred.
+    :ivar tasks: the tasks of this controller; None for all that the worker has.
     :ivar leaving: whether it is about to end, and gets nothing more.
+    :ivar released: whether it has nothing to do for its controller any more, as that one says.
+    :ivar beside: the end of the engine's link with another controller, if there is one.
     :ivar holds_of_tasks: gives the runs that wait or are under way, and those whose results are not confirmed.
     """
 
@@ -67,16 +73,18 @@ class EngineEnd:
         self.outbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
         self.lost: Deferred[str] = Deferred()
         self.stopping = False
-        self.leaving = False
+        self.leaving = self.released = False
+        self.beside: EngineEnd | None = None
         self.debugged: Callable[[], str] = lambda: ""
         self.debug: Callable[[dict[str, Any]], Any] = lambda request: {}
         self.output = LiveOutput(output, displays or LiveDisplays())
         self.commands = EngineCommands(worker, gate, self.output, reactor, self.outbox)
         self.holds_of_tasks: Callable[[], tuple[Runs, Runs]] = lambda: ((), ())
+        self.tasks: WorkSource | None = None
         self.handlers = FrameHandlers("the controller")
         self.handlers.update(self.commands.handlers)
         self.handlers[frames.STATUS] = self._status_asked
-        self.handlers[frames.STOP] = lambda flags, ident, meta, payload: self.stop()
+        self.handlers[frames.STOP] = lambda flags, ident, meta, payload: self._stop_asked()
         self.frame_received = self.handlers.frame_received
 
     def holds(self) -> messages.Holds:
@@ -84,13 +92,14 @@ class EngineEnd:
         runs, ended = self.holds_of_tasks()
         return replace(self.commands.holds(), runs=runs, ended=ended)
 
-    def attach(self, link: FrameLink, welcome: messages.Welcome, kept: bool = False) -> None:
+    def attach(self, link: Link, welcome: messages.Welcome, kept: bool = False) -> None:
         """Answer through ``link`` from now on.
 
         :param welcome: what the controller answered; larger answers than it allows are refused here.
         :param kept: whether the controller has what it had, so that what is left here matters to it.
         """
         self.commands.max_message = welcome.max_message
+        self.commands.engine_id = -1 if welcome.engine_id is None else welcome.engine_id
         self.lost = Deferred()
         if link.lost:
             self.lost.callback("the connection was lost while it was made")
@@ -99,6 +108,7 @@ class EngineEnd:
         if not kept:
             self.commands.forget()
         self.commands.attached()
+        self.released = False
         if self.leaving:
             link.send(frames.LEAVING, 0)
 
@@ -107,6 +117,9 @@ class EngineEnd:
         self.commands.link_lost()
         if not self.lost.called:
             self.lost.callback(reason)
+        other = self.beside
+        if self.leaving and other is not None and other.released and other.outbox.link is not None:
+            self.stop()
 
     def say_goodbye(self, reason: str) -> None:
         """Tell the controller that this engine ends, so that it does not wait for it."""
@@ -125,9 +138,20 @@ class EngineEnd:
             self.say_goodbye("it was ended by what runs it")
             self.stop()
             return
-        self.leaving = True
         log.info("this engine is to end; it gets nothing more")
-        link.send(frames.LEAVING, 0)
+        for end in (self, self.beside):
+            if end is not None:
+                end.leaving = True
+                if end.outbox.link is not None:
+                    end.outbox.link.send(frames.LEAVING, 0)
+
+    def _stop_asked(self) -> None:
+        """The controller has it end; one that leaves still has to finish what it does for another one."""
+        self.released = True
+        other = self.beside
+        waits = other is not None and not other.released and other.outbox.link is not None
+        if not self.leaving or not waits:
+            self.stop()
 
     def stop(self) -> None:
         """End the process: at once if user code runs, else in good order."""
@@ -177,7 +201,8 @@ class EngineEnd:
         if request.get("usage"):
             answer["usage"] = (monotonic(), *own_usage())
         if request.get("stack"):
-            answer["stack"] = _stack() if "seconds" in answer or "task" in answer else ""
+            busy = answer["running"] is not None or "task" in answer
+            answer["stack"] = _stack() if busy else ""
         self._reply(number, answer)
 
     def _reply(self, number: int, answer: dict[str, Any]) -> None:
@@ -186,12 +211,14 @@ class EngineEnd:
             link.send_bytes(frames.REPLY, number, b"", messages.pack_json(answer))
 
     def _status_of_task(self, answer: dict[str, Any], interrupt: bool) -> None:
-        source = self._worker.source
+        source = self.tasks or self._worker.source
         if source is None:
             return
         task = source.running_key
         if task is not None:
             answer["task"] = list(task)
+        elif self._worker.source is not None and self._worker.source.running_key is not None:
+            answer["running"] = TASK_OF_ANOTHER
         if interrupt:
             source.interrupt()
 

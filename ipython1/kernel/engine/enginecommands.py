@@ -26,7 +26,7 @@ from ipython1.kernel.wire.bulk import RefusedHere, WritableBuffer, copy_of, unpa
 from ipython1.kernel.wire.failurenotes import pack_note
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import KindHandler
-from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.link import Link, ThreadOutbox
 from ipython1.kernel.wire.loads import leaves_data
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.overflow import Overflow
@@ -51,6 +51,7 @@ class EngineCommands:
 
     :ivar handlers: for the frames of commands.
     :ivar max_message: bytes; larger results are refused here.  0 for no limit.
+    :ivar engine_id: this engine's id where they come from.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class EngineCommands:
         self._data = False
         self._watch_call: Any = None
         self.max_message = 0
+        self.engine_id = -1
         self.handlers: dict[int, KindHandler] = {
             frames.COMMAND: self._command,
             frames.INTERRUPT: self._interrupt_asked,
@@ -82,7 +84,7 @@ class EngineCommands:
         }
 
     @property
-    def _link(self) -> FrameLink | None:
+    def _link(self) -> Link | None:
         return self._outbox.link
 
     # -- the link
@@ -101,11 +103,11 @@ class EngineCommands:
             outcome = self._memory.outcome(key)
             if outcome is not None:  # it ended since then
                 self._send(key, outcome)
-        self._worker.set_away(False)
+        self._worker.set_away(False, self)
 
     def link_lost(self) -> None:
         """The link is gone."""
-        self._worker.set_away(True)
+        self._worker.set_away(True, self)
         self._memory.link_lost()
 
     def forget(self) -> None:
@@ -128,7 +130,7 @@ class EngineCommands:
             if flags & frames.BULK:
                 self._receive(told, number, payload)
             else:
-                self._queue(_inline(told, number, payload))
+                self._queue(_inline(told, number, payload, self))
             return
         if flags & frames.BULK and self._link is not None:
             self._link.bulk.drop(unpack_reference(payload), "it was received before")
@@ -140,7 +142,7 @@ class EngineCommands:
             self._send(key, _overtaken())
 
     def _receive(self, told: messages.CommandMeta, number: int, payload: Buffer) -> None:
-        command = Command(told.origin, number, told.method, stream=told.stream)
+        command = Command(told.origin, number, told.method, stream=told.stream, owner=self)
         link = self._link
         assert link is not None
 
@@ -155,7 +157,7 @@ class EngineCommands:
 
         link.bulk.take(unpack_reference(payload), arrived)
 
-    def _send_unreceived(self, link: FrameLink, key: Key, reason: str) -> None:
+    def _send_unreceived(self, link: Link, key: Key, reason: str) -> None:
         origin, number = key
         error = to_wire(KernelError(f"its data did not arrive: {reason}"))
         meta = origin + bytes((messages.UNRECEIVED,)) + messages.pack_json(error)
@@ -242,7 +244,7 @@ class EngineCommands:
         if not self._streamed:
             return
         command = self._worker.running
-        if command is not None and command.stream:
+        if command is not None and command.stream and command.owner is self:
             _guarded(self._send_new_output, command)
         self._watch_call = self._reactor.callLater(STREAM_INTERVAL, self._watch)
 
@@ -283,13 +285,15 @@ def _output_frame(command: Command, stream: str, data: bytes) -> bytes:
     return frames.pack_frame(frames.OUTPUT, command.number, command.origin + stream.encode(), data)
 
 
-def _inline(told: messages.CommandMeta, number: int, payload: Buffer) -> Command:
+def _inline(
+    told: messages.CommandMeta, number: int, payload: Buffer, owner: EngineCommands
+) -> Command:
     try:
         buffers = split_inline(payload)
-        return Command(told.origin, number, told.method, buffers, told.stream)
+        return Command(told.origin, number, told.method, buffers, told.stream, owner=owner)
     except ProtocolError as problem:
         # The controller passes on what clients send; this must not end the engine's connection.
-        return Command(told.origin, number, told.method, (), told.stream, problem)
+        return Command(told.origin, number, told.method, (), told.stream, problem, owner)
 
 
 def _named(keys: tuple[Key, ...]) -> tuple[tuple[str, int], ...]:

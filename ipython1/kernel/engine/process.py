@@ -31,10 +31,8 @@ from ipython1.kernel.engine.debugging import DebugEnd
 from ipython1.kernel.engine.end import EngineEnd
 from ipython1.kernel.engine.restoring import restore
 from ipython1.kernel.engine.service import EngineService
-from ipython1.kernel.engine.taskrunner import TaskRunner
-from ipython1.kernel.engine.tasks import EngineTasks
-from ipython1.kernel.engine.taskwatch import TaskWatch
-from ipython1.kernel.engine.waits import MainThreadWaits
+from ipython1.kernel.engine.side import Session, Side, SourcesInTurn, WaitsOfSides
+from ipython1.kernel.engine.upstream import Upstream
 from ipython1.kernel.engine.worker import Command, CommandRunner, Worker
 from ipython1.kernel.host import logs, sockets
 from ipython1.kernel.host.byhand import is_by_hand
@@ -50,11 +48,10 @@ from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import register
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, TurnFlusher
-from ipython1.kernel.wire.taskwire import MOST_BYTES
-from ipython1.kernel.wire.waits import Run
 from ipython1.system import after_fork_in_child
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ipython1.kernel.engine.config import EngineConfig
@@ -65,25 +62,38 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which user code lets the reactor's thread have the interpreter."""
 
 
+ATTEMPT = 15.0
+"""Seconds after which an attempt to connect is given up and, while there is time, told and made again."""
+
 GOODBYE_DELAY = 0.01
 """Seconds that the last words have to go out."""
 
 
 async def open_engine_link(
-    config: EngineConfig, hello: messages.Hello, end: EngineEnd, reactor: Any, instance: str = ""
+    config: EngineConfig,
+    hello: messages.Hello,
+    end: EngineEnd,
+    reactor: Any,
+    instance: str = "",
+    made: Callable[[FrameLink], None] = lambda link: None,
 ) -> messages.Welcome:
     """Find the controller's FURL, connect and register.
 
     :param instance: the controller's state with which this engine was registered before.
+    :param made: called with the link before anything can come through it.
     :raises KernelError: one clear error for whatever is in the way.
     """
     source = str(config.furl_file) if config.furl is None else furl_variable(messages.ENGINE)
-    furl = config.furl or await wait_for_furl(config.furl_file, config.connect_timeout, reactor)
+    furl = config.furl or await wait_for_furl(
+        config.furl_file, config.connect_timeout, reactor, named=config.furl_file_named
+    )
     furl = furl.with_location(config.controller_ip, config.controller_port)
     tub = tubs.make_tub()
     try:
-        gate = await tubs.connect(tub, str(furl), config.connect_timeout, reactor, source=source)
+        limit = min(config.connect_timeout, ATTEMPT)
+        gate = await tubs.connect(tub, str(furl), limit, reactor, source=source)
         link = FrameLink(TurnFlusher(turns_of(reactor).call_soon, reactor), end)
+        made(link)
         welcome = await register(gate, hello, link, config.connect_timeout, reactor, reactor)
     except BaseException:
         await tubs.close(tub)
@@ -238,32 +248,48 @@ class EngineProcess:
         self._service.stop = self._worker.stop
         displays = self._worker.displays = self.interpreter.displays
         offer_comms(displays)
-        self._end = EngineEnd(
-            self._worker, self._gate, self._debugger.output, reactor, self._leave_at_once, displays
+        self._session = Session(
+            self._service,
+            self._worker,
+            self._gate,
+            self._debugger.output,
+            displays,
+            handlers,
+            reactor,
+            self._leave_at_once,
         )
+        side = self._side = Side(self._session)
+        self._end = side.end
         self._offer_debugger()
         self._worker.before_waiting = self._end.read_until
-        self._runner = TaskRunner(self._service, displays, handlers.put_aside)
-        self._tasks = EngineTasks(
-            self._runner, self._gate, self._end.outbox, reactor, self._worker.wake, handlers
-        )
-        self._watch_tasks()
         self._service.before_user_code = self._end.commands.before_user_code
-        self._worker.source = self._tasks
-        self._waits = MainThreadWaits(self._running, self._tasks.idle, self._end.outbox, reactor)
-        self._end.handlers.update(self._tasks.handlers)
-        self._end.handlers.update(self._waits.handlers)
-        self._service.properties.on_change = self._tasks.properties_changed
+        self._worker.source = side.tasks
+        self._service.properties.on_change = side.tasks.properties_changed
         self._hello = _new_hello(wanted_id)
         self._welcome = messages.Welcome()
+        self._upstream = Upstream(self._hello, self._serve_another)
 
-    def _watch_tasks(self) -> None:
-        def current() -> tuple[int, int] | None:
-            return self._tasks.running_key
+    def _serve_another(self) -> Side:
+        """A side for another controller, beside the one that this engine is connected to."""
+        own, other = self._side, Side(self._session)
+        other.end.debug, other.end.debugged = own.end.debug, own.end.debugged
+        both = (own, other)
+        own.end.beside, other.end.beside = other.end, own.end
+        other.end.leaving = own.end.leaving
 
-        end = self._end
-        watch = TaskWatch(end.output, self._runner, current, end.outbox, self._reactor)
-        self._tasks.watch, self._tasks.ended = watch.begin, watch.ended
+        def before_user_code() -> None:
+            for side in both:
+                side.end.commands.before_user_code()
+
+        def properties_changed() -> None:
+            for side in both:
+                side.tasks.properties_changed()
+
+        self._service.before_user_code = before_user_code
+        self._service.properties.on_change = properties_changed
+        enginewaits.install(WaitsOfSides(own.waits, other.waits))
+        self._worker.source = SourcesInTurn([own.tasks, other.tasks])
+        return other
 
     def _offer_debugger(self) -> None:
         debugger, reactor = self._debugger, self._reactor
@@ -279,7 +305,8 @@ class EngineProcess:
     def _command_ended(self, command: Command, outcome: messages.Outcome) -> None:
         if self._debugger.desk.is_open:
             self._debugger.command_ended()
-        self._end.commands.ended(command, outcome)
+        if command.owner is not None:
+            command.owner.ended(command, outcome)
 
     def end_with_terminal(self) -> None:
         """Have Ctrl-C in its terminal end it."""
@@ -314,7 +341,7 @@ class EngineProcess:
             target=self._in_reactor_thread, name="ipython1-reactor", daemon=True
         )
         thread.start()
-        enginewaits.install(self._waits)
+        enginewaits.install(self._side.waits)
         try:
             self._worker.loop()
         finally:
@@ -323,14 +350,6 @@ class EngineProcess:
         thread.join(1.0)
         if self._failure is not None:
             raise self._failure
-
-    def _running(self) -> Run | None:
-        """What the main thread runs; from any thread."""
-        command = self._worker.running
-        if command is not None:
-            return command.origin.hex(), command.number
-        task = self._tasks.running_key
-        return None if task is None else ("", task[0])
 
     # -- in the reactor's thread
 
@@ -363,9 +382,14 @@ class EngineProcess:
             os.write(self._capture.original_stderr, f"ipengine: {text}\n".encode())
 
     async def _open_link(self) -> messages.Welcome:
-        hello = replace(self._hello, holds=self._tasks.add_to(self._end.holds()))
+        hello = replace(self._hello, holds=self._side.holds())
         return await open_engine_link(
-            self._config, hello, self._end, self._reactor, self._welcome.instance
+            self._config,
+            hello,
+            self._end,
+            self._reactor,
+            self._welcome.instance,
+            self._upstream.offer,
         )
 
     def _registered(self, welcome: messages.Welcome) -> None:
@@ -377,9 +401,7 @@ class EngineProcess:
         self._debugger.name = f"engine {service.id}"
         self._debugger.call = f"mec.debug(targets={service.id})"
         self.appearance.registered(service.id)
-        self._runner.most_bytes = min(welcome.max_message or MOST_BYTES, MOST_BYTES)
-        self._waits.registered()
-        self._tasks.registered(kept, service.id)
+        self._side.registered(welcome, kept)
 
     def _leave(self) -> None:
         self._end.say_goodbye("it ended")

@@ -21,7 +21,7 @@ from typing import Final
 
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.failurenotes import Note, pack_notes
-from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.link import Link, ThreadOutbox
 from ipython1.kernel.wire.taskwire import Result
 
 MOST_SIZE: Final = 64 * 1024 * 1024
@@ -74,7 +74,7 @@ class TaskResults:
         self.add = self._new.append
         self.ended = 0.0
         self.full = False
-        self.link: FrameLink | None = None
+        self.link: Link | None = None
 
     def __bool__(self) -> bool:
         """Whether there are new ones."""
@@ -112,7 +112,7 @@ class TaskResults:
             self._size + PER_RESULT * self._number > MOST_SIZE or self._number >= MOST_RESULTS
         )
 
-    def _send(self, link: FrameLink, first: int, batch: _Batch) -> None:
+    def _send(self, link: Link, first: int, batch: _Batch) -> None:
         outbox, rows = self._outbox, batch.rows
         age = perf_counter() - batch.ended
         if batch.size <= taskwire.INLINE:  # so none of them is large
@@ -135,7 +135,7 @@ class TaskResults:
             outbox.post_large(taskwire.RESULTS, number, head, [payload], link)
         self._send_small(link, first + len(rows) - len(small), small, age)
 
-    def _send_small(self, link: FrameLink, first: int, rows: list[Result], age: float) -> None:
+    def _send_small(self, link: Link, first: int, rows: list[Result], age: float) -> None:
         for frame in taskwire.pack_results(rows, first, age, self._notes_of(rows)):
             self._outbox.post(*frame, link)
 
@@ -174,7 +174,7 @@ class TaskResults:
             for row in rows:
                 self._notes.pop((row[0], row[1]), None)
 
-    def resume(self, link: FrameLink) -> None:
+    def resume(self, link: Link) -> None:
         """The engine has registered again; send all that has a number through ``link``, then all that gets one."""
         with self._lock:
             self.link = link

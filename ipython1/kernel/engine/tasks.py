@@ -45,7 +45,7 @@ from ipython1.kernel.engine.taskresults import TaskResults
 from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.arrivals import Arrivals
 from ipython1.kernel.wire.frames import Buffer, Bytes
-from ipython1.kernel.wire.link import FrameLink, ThreadOutbox
+from ipython1.kernel.wire.link import Link, ThreadOutbox
 from ipython1.kernel.wire.taskwire import Status
 
 log = Logger()
@@ -223,7 +223,7 @@ class EngineTasks:
             self._gate.current = self._question = None
             self._post_answer(digest, self.properties_version, False, type(trouble).__name__)
 
-    def _tell_begin(self, run: Key, link: FrameLink) -> None:
+    def _tell_begin(self, run: Key, link: Link) -> None:
         """Tell all results so far, and then that a run begins."""
         self._tell()
         self._reported = run
@@ -287,7 +287,7 @@ class EngineTasks:
     # -- the reactor's thread
 
     @property
-    def _link(self) -> FrameLink | None:
+    def _link(self) -> Link | None:
         return self._outbox.link
 
     def _push_out(self, written: threading.Event) -> None:
@@ -424,7 +424,7 @@ class EngineTasks:
         self.properties_version += 1
         self._post_properties(None)
 
-    def _post_properties(self, link: FrameLink | None) -> None:
+    def _post_properties(self, link: Link | None) -> None:
         frame = frames.pack_frame(frames.PROPERTIES, self.properties_version)
         self._outbox.post([frame], len(frame), link)
 

@@ -34,6 +34,18 @@ from ipython1.kernel.wire.payload import Buffers, Live
 log = Logger()
 
 
+class CommandOwner(Protocol):
+    """Whom a command is from: those who gave it to the worker.
+
+    :ivar engine_id: the id of this engine there.
+    """
+
+    engine_id: int
+
+    def ended(self, command: Command, outcome: Outcome) -> None:
+        """It has ended so; from any thread."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """What this engine has to do.
@@ -44,6 +56,7 @@ class Command:
     :ivar buffers: its arguments.
     :ivar stream: send output while it runs.
     :ivar problem: why it cannot be run: its arguments did not arrive.
+    :ivar owner: is told how it ends.
     """
 
     origin: bytes
@@ -52,6 +65,7 @@ class Command:
     buffers: Buffers = ()
     stream: bool = False
     problem: Exception | None = None
+    owner: CommandOwner | None = None
 
     @property
     def key(self) -> tuple[bytes, int]:
@@ -79,6 +93,8 @@ class CommandRunner:
     def run(self, command: Command) -> Outcome:
         """Run one command; never raises."""
         service = self._service
+        if command.owner is not None:
+            service.id = command.owner.engine_id
         if command.problem is not None:
             return Outcome.refused(service.id, command.problem)
         row = self._rows.get(command.method)
@@ -172,7 +188,7 @@ class Worker:
         self._nothing_new = threading.Lock()
         self._nothing_new.acquire()
         self._stopping = False
-        self._away = False
+        self._away: set[CommandOwner | None] = set()
         self.source: WorkSource | None = None
         self.displays = LiveDisplays()
         self.running: Command | None = None
@@ -205,10 +221,12 @@ class Worker:
             except RuntimeError:
                 pass  # another thread was faster
 
-    def set_away(self, away: bool) -> None:
-        """Begin no command while the controller is out of reach; from any thread."""
-        was_away, self._away = self._away, away
-        if was_away and not away:
+    def set_away(self, away: bool, owner: CommandOwner | None = None) -> None:
+        """Begin no command of ``owner`` while its controller is out of reach; from any thread."""
+        if away:
+            self._away = self._away | {owner}
+        elif owner in self._away:
+            self._away = self._away - {owner}
             self.wake()
 
     def stop(self) -> None:
@@ -256,12 +274,19 @@ class Worker:
         return not self._nothing_new.locked()
 
     def _next_command(self) -> Command | None:
-        if self._away:
-            return None
+        away = self._away
+        if away:
+            return self._first_not_of(away)
         try:
             return self._commands.popleft()
         except IndexError:
             return None  # it has just been taken out
+
+    def _first_not_of(self, away: set[CommandOwner | None]) -> Command | None:
+        for command in list(self._commands):
+            if command.owner not in away and self.take_out(command.key) is command:
+                return command
+        return None
 
     def _run(self, command: Command) -> None:
         self._told_late = False

@@ -24,6 +24,12 @@ CLIENT: Final = Section(
             300.0,
             "How long a client waits for a controller that is out of reach; 0 means that its calls fail at once.",
         ),
+        Option(
+            "ssh_command",
+            kinds.WORDS,
+            ("ssh",),
+            "The command, with its options, by which clients log in to the host that ssh= names.",
+        ),
     ),
 )
 
@@ -48,6 +54,14 @@ def bring_size() -> int:
     :raises ConfigError: if the ini file cannot be read.
     """
     return int(_setting("bring_size"))
+
+
+def ssh_command() -> tuple[str, ...]:
+    """The command that logs in to other hosts, with its options.
+
+    :raises ConfigError: if the ini file cannot be read.
+    """
+    return tuple(_setting("ssh_command"))
 
 
 def reconnect_timeout() -> float:

@@ -51,7 +51,7 @@ class LogOptions:
 class RunningLog:
     """A log that is being written, until :meth:`close`."""
 
-    def __init__(self, observer: ILogObserver, file: IO[Any] | RotatedFile | None) -> None:
+    def __init__(self, observer: ILogObserver, file: IO[Any] | RotatedFile) -> None:
         self._observer = observer
         self._file = file
 
@@ -60,7 +60,7 @@ class RunningLog:
         from twisted.logger import globalLogPublisher
 
         globalLogPublisher.removeObserver(self._observer)
-        if self._file is not None:
+        if self._file is not sys.stderr:
             self._file.close()
 
 
@@ -72,8 +72,12 @@ def start_logging(options: LogOptions) -> RunningLog:
     global _begun
     from twisted.logger import globalLogBeginner, globalLogPublisher
 
-    file = None if options.path is None else open_log_file(options.path, options.size)
-    observer = make_observer(sys.stderr if file is None else file, options.level)
+    file: IO[Any] | RotatedFile
+    if options.path is None:
+        file = _standard_error()
+    else:
+        file = open_log_file(options.path, options.size)
+    observer = make_observer(file, options.level)
     if _begun:
         globalLogPublisher.addObserver(observer)
     else:
@@ -83,6 +87,14 @@ def start_logging(options: LogOptions) -> RunningLog:
         warnings.showwarning = showwarning
         _begun = True
     return RunningLog(observer, file)
+
+
+def _standard_error() -> IO[Any]:
+    """Return this process's standard error, which stays what it is when user code's output is captured."""
+    try:
+        return open(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="backslashreplace")
+    except (OSError, AttributeError, ValueError):
+        return sys.stderr  # something else than a file has been put there
 
 
 def make_observer(file: IO[Any] | RotatedFile, level: str) -> ILogObserver:

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from ipython1.kernel.basics.error import ClientError
-from ipython1.kernel.host.private_files import read_private, write_private
+from ipython1.kernel.basics.error import ClientError, SecurityError
+from ipython1.kernel.host.mountedfiles import read_named_if_there
+from ipython1.kernel.host.private_files import write_private
 
 RESTORE_FILE: Final = "ipcluster.restore"
 """The default cluster's name for the file."""
@@ -41,7 +42,9 @@ def read_restore(path: str | os.PathLike[str]) -> tuple[str, bytes]:
     :raises ClientError: if it is damaged.
     :raises SecurityError: if it is missing, or open to others.
     """
-    data = read_private(path, "restore file", limit=sys.maxsize)
+    data = read_named_if_there(path, "restore file", limit=sys.maxsize)
+    if data is None:
+        raise SecurityError(f"the restore file {path} does not exist")
     head, _, text = data.partition(b"\n")
     kind = head.decode(errors="replace").removeprefix(f"{_HEAD} ")
     try:

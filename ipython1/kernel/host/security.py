@@ -24,6 +24,7 @@ from ipython1.kernel.host.furl import (
     Furl,
     parse_furl,
 )
+from ipython1.kernel.host.mountedfiles import read_named_if_there
 from ipython1.kernel.host.private_files import (
     ensure_private_dir,
     ensure_unshared_dir,
@@ -221,6 +222,18 @@ def furl_of_environment(interface: str, environ: Mapping[str, str] | None = None
         raise SecurityError(f"{name} in the environment is {problem}") from None
 
 
+def furl_file_of_environment(
+    interface: str, environ: Mapping[str, str] | None = None
+) -> Path | None:
+    """Return the path of a FURL file that the environment names, for secrets that are mounted as files.
+
+    The variable is that of :func:`furl_variable` with ``_FILE`` at its end.
+    """
+    name = f"{furl_variable(interface)}_FILE"
+    text = (os.environ if environ is None else environ).get(name, "").strip()
+    return Path(os.path.abspath(text)) if text else None
+
+
 def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:
     """Write a FURL file with mode 0600, atomically; do nothing if it holds this FURL already.
 
@@ -236,13 +249,15 @@ def write_furl(path: str | os.PathLike[str], furl: Furl | str) -> Path:
     return write_private(path, data)
 
 
-def read_furl(path: str | os.PathLike[str]) -> Furl:
+def read_furl(path: str | os.PathLike[str], *, named: bool = False) -> Furl:
     """Read the FURL in a file.
 
+    :param named: whether the user has named the file, which may be a mounted secret then
+        (:mod:`ipython1.kernel.host.mountedfiles`).
     :raises SecurityError: if the file is missing, accessible to others, or does not hold a FURL;
         the message says what to do.
     """
-    furl = _read_furl_if_there(Path(path))
+    furl = _read_furl_if_there(Path(path), named)
     if furl is None:
         raise SecurityError(
             f"the FURL file {path} does not exist; start a controller (ipcluster -n 4), or copy the file from the "
@@ -251,8 +266,9 @@ def read_furl(path: str | os.PathLike[str]) -> Furl:
     return furl
 
 
-def _read_furl_if_there(path: Path) -> Furl | None:
-    data = read_private_if_there(path, "FURL file")
+def _read_furl_if_there(path: Path, named: bool) -> Furl | None:
+    read = read_named_if_there if named else read_private_if_there
+    data = read(path, "FURL file")
     if data is None:
         return None
     try:
@@ -270,11 +286,14 @@ def _bad_furl_file(path: Path, why: str) -> SecurityError:
     )
 
 
-async def wait_for_furl(path: str | os.PathLike[str], timeout: float, clock: IReactorTime) -> Furl:
+async def wait_for_furl(
+    path: str | os.PathLike[str], timeout: float, clock: IReactorTime, *, named: bool = False
+) -> Furl:
     """Wait for a file that may be missing or incomplete, and read the FURL in it.
 
     :param timeout: seconds to wait for the file.
     :param clock: a reactor, or a ``task.Clock``.
+    :param named: see :func:`read_furl`.
     :raises FileTimeoutError: if the file does not appear in time.
     :raises SecurityError: if the file stays unusable for :data:`BAD_FILE_SECONDS` or until the
         timeout.
@@ -287,7 +306,7 @@ async def wait_for_furl(path: str | os.PathLike[str], timeout: float, clock: IRe
     while True:
         now = clock.seconds()
         try:
-            furl = _read_furl_if_there(file)
+            furl = _read_furl_if_there(file, named)
             if furl is not None:
                 return furl
             bad_since = None

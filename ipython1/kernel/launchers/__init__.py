@@ -36,6 +36,7 @@ BUILT_IN = {
     "mpirun": "ipython1.kernel.launchers.mpi:MpiEngines",
     "ssh": "ipython1.kernel.launchers.ssh:SshEngines",
     **BATCH,
+    "kubernetes": "ipython1.kernel.launchers.kube.engines:KubernetesEngines",
 }
 
 BATCH_KINDS = tuple(BATCH)

@@ -71,11 +71,13 @@ class SshOptions:
     :ivar command: ``ssh`` with its options.
     :ivar cluster_file: the path of the file that says what runs on which host.
     :ivar hosts: the hosts, with the number of engines, in place of a file.
+    :ivar tunnel: whether connections to the controller go through ssh, from and to all hosts.
     """
 
     command: tuple[str, ...] = ("ssh",)
     cluster_file: str = ""
     hosts: tuple[tuple[str, int], ...] = ()
+    tunnel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,26 @@ class BatchOptions:
     notice: float = NOTICE
     resubmit: bool = True
     engines_per_job: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesOptions:
+    """How engines are started in Kubernetes.
+
+    :ivar image: the container image; empty for that of the pod template, or else of the pod that starts them.
+    :ivar namespace: empty for that of the pod that starts them, or of the kubeconfig's context.
+    :ivar context: a context of the kubeconfig; empty for its current one, or the cluster that this pod is in.
+    :ivar cpu: processors that each engine is guaranteed, as Kubernetes writes them (``2``, ``500m``).
+    :ivar memory: memory that each engine is guaranteed and limited to (``4Gi``).
+    :ivar pod_template: the path of a file with a pod that engines' pods are made from.
+    """
+
+    image: str = ""
+    namespace: str = ""
+    context: str = ""
+    cpu: str = ""
+    memory: str = ""
+    pod_template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +167,7 @@ class ClusterConfig:
     mpi: MpiOptions = field(default_factory=MpiOptions)
     ssh: SshOptions = field(default_factory=SshOptions)
     batch: BatchOptions = field(default_factory=BatchOptions)
+    kubernetes: KubernetesOptions = field(default_factory=KubernetesOptions)
     restart_controller: bool = True
     restart_stuck: float = 0.0
     reconnect_timeout: float = 600.0

@@ -47,6 +47,7 @@ class HostSpec:
     :ivar cwd: the working directory of the engines.
     :ivar env: environment variables for the engines.
     :ivar setup: shell commands to run before Python starts (``module load python``).
+    :ivar tunnel: whether connections between this host and the controller go through ssh.
     """
 
     host: str
@@ -56,6 +57,7 @@ class HostSpec:
     cwd: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
+    tunnel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +206,9 @@ def _host(name: str, value: Any, defaults: dict[str, Any]) -> HostSpec:
     setup = options.pop("setup", ())
     lines = (setup,) if isinstance(setup, str) else tuple(map(str, setup))
     variables = {str(key): str(each) for key, each in env.items()}
+    tunnel = _yes_or_no(options.pop("tunnel", False), f"engines: {name}: tunnel")
     plain = {key: "" if each is None else str(each) for key, each in options.items()}
-    return HostSpec(name, n, env=variables, setup=lines, **plain)
+    return HostSpec(name, n, env=variables, setup=lines, tunnel=tunnel, **plain)
 
 
 def _options(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
@@ -215,6 +218,13 @@ def _options(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
     if unknown:
         raise _Wrong(f"{where} has no option {unknown[0]!r}; the options are {', '.join(known)}")
     return dict(value)
+
+
+def _yes_or_no(value: Any, where: str) -> bool:
+    found = {"True": True, "False": False}.get(str(value))
+    if found is None:
+        raise _Wrong(f"{where} must be True or False, not {value!r}")
+    return found
 
 
 def _number(value: Any, where: str, most: int) -> int:

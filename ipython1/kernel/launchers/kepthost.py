@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,6 +29,7 @@ from ipython1.kernel.launchers.hostlogin import (
 from ipython1.kernel.launchers.interfaces import Context, HostInfo
 from ipython1.kernel.launchers.loginslots import LoginSlots, Slot
 from ipython1.kernel.launchers.sshhost import Listener, LoginFailed, SshConnection
+from ipython1.kernel.launchers.tunnel import HostTunnel
 
 SLOT_LIMIT = 0.5
 """Seconds without an answer after which a login does not keep others from beginning."""
@@ -64,6 +66,7 @@ class KeptHost:
     :param context: of the launcher.
     :param slots: limits the number of simultaneous logins.
     :param owner: is told what becomes of it.
+    :param tunnel: what else its connection is to carry; None for nothing.
     :ivar login: its state.
     :ivar silent: for how many seconds it has not answered, if that is long; else 0.
     """
@@ -71,11 +74,17 @@ class KeptHost:
     log = Logger()
 
     def __init__(
-        self, spec: HostSpec, context: Context, slots: LoginSlots, owner: HostsOwner
+        self,
+        spec: HostSpec,
+        context: Context,
+        slots: LoginSlots,
+        owner: HostsOwner,
+        tunnel: HostTunnel | None = None,
     ) -> None:
         self.spec = spec
         self.login = HostLogin(spec.host)
         self.silent = 0.0
+        self.tunnel = tunnel
         self._context = context
         self._reactor = context.reactor
         self._slots = slots
@@ -211,6 +220,11 @@ class KeptHost:
 
     async def _log_in(self, asks: bool) -> None:
         self._connection = None
+        command = self._context.config.ssh.command
+        if self.tunnel is not None:
+            command = await self.tunnel.command(command)
+            if self.state is not HostState.LOGGING_IN:
+                return
         self._waiting_for_slot = self._slots.acquire()
         try:
             slot = await self._waiting_for_slot
@@ -219,7 +233,7 @@ class KeptHost:
         finally:
             self._waiting_for_slot = None
         try:
-            await self._connect(asks, slot)
+            await self._connect(command, asks, slot)
         except LoginFailed as problem:
             if problem.trouble is Trouble.BUSY:
                 self._slots.refused()
@@ -229,7 +243,7 @@ class KeptHost:
         finally:
             slot.release()
 
-    async def _connect(self, asks: bool, slot: Slot) -> None:
+    async def _connect(self, command: tuple[str, ...], asks: bool, slot: Slot) -> None:
         def answered() -> None:
             self._follow(self.login.answered())
 
@@ -244,10 +258,11 @@ class KeptHost:
             slot.release()
 
         config = self._context.config
-        listener = Listener(
-            self._context.supervisor.on_event, lost, answered, authenticated, self._heard
-        )
-        connection = SshConnection(self.spec, config.ssh.command, self._reactor, listener, asks)
+        on_event = self._context.supervisor.on_event
+        listener = Listener(on_event, lost, answered, authenticated, on_silence=self._heard)
+        if self.tunnel is not None:
+            listener = replace(listener, on_words=self.tunnel.heard)
+        connection = SshConnection(self.spec, command, self._reactor, listener, asks)
         self._connection = connection
         self._follow(self.login.began(self._reactor.seconds()))
         self._call_at(

@@ -20,6 +20,7 @@ from ipython1.daemon.link import NannyLink
 from ipython1.daemon.processes import State
 from ipython1.daemon.protocol import Warm
 from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.host.sshclient import has_terminal
 from ipython1.kernel.launchers.clusterfile import HostSpec, cluster_hosts
 from ipython1.kernel.launchers.hostlogin import LATE, HostState
 from ipython1.kernel.launchers.interfaces import Context, HostInfo, IEngineLauncher, Unit
@@ -29,13 +30,18 @@ from ipython1.kernel.launchers.loginslots import LoginSlots
 from ipython1.kernel.launchers.programs import ENGINE_MODULE, engine_key, engine_spec
 from ipython1.kernel.launchers.remotefiles import RemoteFiles, send_files
 from ipython1.kernel.launchers.sshcontroller import SshController
-from ipython1.kernel.launchers.sshhost import has_terminal
+from ipython1.kernel.launchers.tunnel import ControllerPlace, HostTunnel
+from ipython1.kernel.launchers.waitnotes import WaitNotes
 
 FIRST_WORD = 5.0
 """Seconds after which the user is told which hosts are being waited for."""
 
 NEXT_WORD = 15.0
 """Seconds between two such lines."""
+
+CONNECT_LIMIT = 60.0
+CONNECT_PART = 0.75
+"""Seconds that an engine has to reach the controller, and how much of the time for the start at most."""
 
 _TRYING = (HostState.NEW, HostState.LOGGING_IN, HostState.SET_UP)
 _FAILED = (HostState.AWAY, HostState.UNUSABLE)
@@ -57,6 +63,10 @@ class SshEngines(HostedEngines):
         self._files_exist: Deferred[None] | None = Deferred()
         self._were_away: set[str] = set()
         self._word: IDelayedCall | None = None
+        self._place = ControllerPlace(context)
+        self._notes = WaitNotes(
+            context.reactor, self._log_of_engine, lambda line: context.observer.say(line)
+        )
 
     def controller_launcher(self) -> LocalController | SshController:
         """Return the launcher for the controller, according to the cluster file."""
@@ -72,7 +82,8 @@ class SshEngines(HostedEngines):
         config = replace(context.config, controller=options)
         if spec.host is None:
             return LocalController(replace(context, config=config))
-        return SshController(replace(context, config=config), spec, self._slots)
+        self._place.is_far()
+        return SshController(replace(context, config=config), spec, self._slots, self._place)
 
     def check(self) -> None:
         """Check that ``ssh`` is installed."""
@@ -104,12 +115,21 @@ class SshEngines(HostedEngines):
         """Log in to those of these hosts that are not there."""
         for name in dict.fromkeys(names):
             if name not in self._hosts:
-                host = KeptHost(self._spec_of(name), self.context, self._slots, self)
-                self._hosts[name] = host
+                spec = self._spec_of(name)
+                tunnel = self._tunnel_to(spec)
+                self._hosts[name] = KeptHost(spec, self.context, self._slots, self, tunnel)
             if self._hosts[name].state in (HostState.NEW, HostState.UNUSABLE):
                 self.context.supervisor.host_away(self._label(name), "")
             self._hosts[name].want(asks=asks)
         self._tell_later(FIRST_WORD)
+
+    def _tunnel_to(self, spec: HostSpec) -> HostTunnel | None:
+        """Return what carries the connections of a host's engines, unless they are direct."""
+        controller = self._file.controller.host
+        beside = controller is not None and controller.host == spec.host
+        if beside or not (spec.tunnel or self.context.config.ssh.tunnel):
+            return None
+        return HostTunnel(spec.host, self._place, self.context.reactor)
 
     def _label(self, name: str) -> str:
         """Return the name under which the supervisor knows a host."""
@@ -143,8 +163,17 @@ class SshEngines(HostedEngines):
             waiter: Deferred[None] = Deferred()
             self._files_exist.chainDeferred(waiter)
             await waiter
-        config = self.context.config
-        await send_files(link, self._spec_of(name), self.context.files, config.restore_file)
+        tunnel, furl = self._hosts[name].tunnel, self._place.direct_furl()
+        if tunnel is not None:
+            await tunnel.opened()
+            furl = tunnel.furl(furl)
+        remote = RemoteFiles(self.context.files, self._spec_of(name))
+        file = self._furl_file(remote, tunnel)
+        await send_files(link, remote, name, file, furl, self.context.config.restore_file)
+
+    def _furl_file(self, remote: RemoteFiles, tunnel: HostTunnel | None) -> str:
+        path = self.context.files.engine_furl
+        return remote.security(path) if tunnel is None else remote.furl_through_ssh(path)
 
     def host_there(self, name: str, link: NannyLink) -> None:
         """Start the engines that wait for a host."""
@@ -154,6 +183,8 @@ class SshEngines(HostedEngines):
             start = f"; engines start there: {compress_ids(engines)}" if engines else ""
             self.context.observer.say(f"{name} is there{start}")
         self.context.supervisor.add_host(self._label(name), link)
+        if engines:
+            self._notes.started(name, engines[0])
         self._pass_by_late_ones()
 
     def host_late(self, name: str) -> None:
@@ -172,6 +203,7 @@ class SshEngines(HostedEngines):
     def host_away(self, name: str, lost: bool) -> None:
         """Let the engines of a host wait until it is there; what ran there has ended with the connection."""
         self._were_away.add(name)
+        self._notes.forget(name)
         reason = self._hosts[name].login.reason
         if lost:
             self.context.observer.say(f"{reason}; logging in again")
@@ -271,21 +303,33 @@ class SshEngines(HostedEngines):
     def start_one(self, engine_id: int) -> None:
         """Start one engine on the host chosen for it."""
         name = self._placed[engine_id]
-        spec = self._spec_of(name)
+        spec, host = self._spec_of(name), self._hosts[name]
         remote = RemoteFiles(self.context.files, spec)
+        common = remote.common_arguments(self.context.config)
+        if host.tunnel is not None:
+            common.append(f"--furl-file={self._furl_file(remote, host.tunnel)}")
+        if self.context.config.start_timeout:
+            # It has to say why, if it cannot connect, before the start is over.
+            limit = min(CONNECT_LIMIT, CONNECT_PART * self.context.config.start_timeout)
+            common.append(f"--connect-timeout={limit:g}")
+        if host.state is HostState.THERE:
+            self._notes.started(name, engine_id)
         self.context.supervisor.add(
             engine_spec(
                 self.context.config,
                 engine_id,
                 remote.log(self.context.files.engine_log(engine_id)),
                 host=self._label(name),
-                common=remote.common_arguments(self.context.config),
+                common=common,
                 env=spec.env,
                 cwd=spec.cwd or "~",
                 python="",  # that of the nanny there
                 restore_file=self._restore_file(remote),
             )
         )
+
+    async def _log_of_engine(self, engine_id: int, lines: int) -> list[str]:
+        return await self.logs(Unit(engine_key(engine_id), 1, (engine_id,)), engine_id, lines)
 
     def _restore_file(self, remote: RemoteFiles) -> str:
         path = self.context.config.restore_file
@@ -316,6 +360,7 @@ class SshEngines(HostedEngines):
         """Stop everything on all hosts."""
         if self._word is not None and self._word.active():
             self._word.cancel()
+        self._notes.close()
         closing = [Deferred.fromCoroutine(host.close(grace)) for host in self._hosts.values()]
         await gatherResults(closing)
         self.host_changed("")

@@ -11,7 +11,9 @@ from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import Warm
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.private_files import write_private
+from ipython1.kernel.host.sshclient import has_terminal
 from ipython1.kernel.launchers.clusterfile import ControllerSpec
+from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
 from ipython1.kernel.launchers.hostlogin import BUSY_ATTEMPTS, BUSY_PAUSE, Trouble
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher
 from ipython1.kernel.launchers.local import ControllerLauncher, read_log
@@ -22,18 +24,30 @@ from ipython1.kernel.launchers.programs import (
     controller_spec,
 )
 from ipython1.kernel.launchers.remotefiles import RemoteFiles
-from ipython1.kernel.launchers.sshhost import Listener, LoginFailed, SshConnection, has_terminal
+from ipython1.kernel.launchers.sshhost import Listener, LoginFailed, SshConnection
+from ipython1.kernel.launchers.tunnel import ControllerPlace
 
 
 @implementer(IControllerLauncher)
 class SshController(ControllerLauncher):
-    """The controller on another host; its FURL files are copied to this host."""
+    """The controller on another host; its FURL files are copied to this host.
 
-    def __init__(self, context: Context, spec: ControllerSpec, slots: LoginSlots) -> None:
+    :param place: is told when they are.
+    """
+
+    def __init__(
+        self, context: Context, spec: ControllerSpec, slots: LoginSlots, place: ControllerPlace
+    ) -> None:
         assert spec.host is not None
         super().__init__(context)
         self._slots = slots
+        self._place = place
         self._spec = spec.host
+        self._tunnel: ControllerTunnel | None = None
+        if spec.host.tunnel or context.config.ssh.tunnel:
+            self._tunnel = ControllerTunnel(
+                spec.host.host, context.config.ssh.command, context.reactor, context.observer.say
+            )
         self._remote = RemoteFiles(context.files, spec.host)
         self._name = f"{CONTROLLER_HOST}{spec.host.host}"
         self._connection: SshConnection | None = None
@@ -58,9 +72,12 @@ class SshController(ControllerLauncher):
             )
         )
         await self.listens()
+        texts = {}
         for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
-            text = await link.read_file(self._remote.security(path), wait=5.0)
-            write_private(path, text.encode())
+            texts[path] = await link.read_file(self._remote.security(path), wait=5.0)
+            here = texts[path] if self._tunnel is None else await self._tunnel.furl(texts[path])
+            write_private(path, here.encode())
+        self._place.known(texts[files.engine_furl])
 
     async def _log_in(self) -> NannyLink:
         """Log in; again if there were too many logins at a time."""
@@ -102,3 +119,5 @@ class SshController(ControllerLauncher):
         self._closing = True
         if self._connection is not None:
             await self._connection.close(grace)
+        if self._tunnel is not None:
+            self._tunnel.close()

@@ -9,7 +9,6 @@ their FURL file, and their logs.  When the connection ends, the nanny ends all e
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import sys
@@ -84,6 +83,8 @@ class Listener:
     :ivar on_lost: called with the reason if the connection ends unexpectedly after the login.
     :ivar on_answer: called when the host has answered.
     :ivar on_authenticated: called when the host has accepted the user.
+    :ivar on_words: called with each line on standard error of ``ssh`` that does not tell how far it is; returns whether
+        it is no error.
     :ivar on_silence: called with the number of seconds for which the host has been silent, and with 0 when it is heard
         again.
     """
@@ -92,6 +93,7 @@ class Listener:
     on_lost: Callable[[str], None]
     on_answer: Callable[[], object] = lambda: None
     on_authenticated: Callable[[], object] = lambda: None
+    on_words: Callable[[str], bool] = lambda line: False
     on_silence: Callable[[float], object] = lambda seconds: None
 
 
@@ -140,7 +142,9 @@ class SshProcess(ProcessProtocol):
             self.stage = "authenticated"
             self._listener.on_authenticated()
         if not _PROGRESS.match(line):
-            self._errors = [*self._errors, line.decode(errors="replace")][-20:]
+            text = line.decode(errors="replace")
+            if not self._listener.on_words(text):
+                self._errors = [*self._errors, text][-20:]
 
     def processEnded(self, reason: Failure) -> None:
         self._link.connectionLost(reason)
@@ -331,12 +335,3 @@ class SshConnection:
         except DeferredTimeout:
             # When the connection ends, the nanny stops everything that is left.
             process.kill()
-
-
-def has_terminal() -> bool:
-    """Return whether ``ssh`` can ask the user for a password."""
-    try:
-        os.close(os.open(os.ctermid(), os.O_RDWR))
-    except OSError:
-        return False
-    return True

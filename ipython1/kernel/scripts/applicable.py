@@ -8,10 +8,15 @@ from dataclasses import fields
 from typing import Final
 
 from ipython1.kernel.launchers import BATCH_KINDS, BUILT_IN
-from ipython1.kernel.launchers.clusterconfig import ClusterConfig, ControllerOptions
+from ipython1.kernel.launchers.clusterconfig import (
+    ClusterConfig,
+    ControllerOptions,
+    KubernetesOptions,
+)
 from ipython1.kernel.launchers.places import MPI_KINDS
 
 SSH: Final = ("ssh",)
+KUBERNETES: Final = ("kubernetes",)
 
 KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "mpi": MPI_KINDS,
@@ -19,6 +24,7 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "cluster_file": SSH,
     "hosts": SSH,
     "ssh": SSH,
+    "tunnel": SSH,
     "batch_file": BATCH_KINDS,
     "queue": tuple(kind for kind in BATCH_KINDS if kind != "htcondor"),
     "account": BATCH_KINDS,
@@ -27,7 +33,8 @@ KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "setup": BATCH_KINDS,
     "engines_per_job": BATCH_KINDS,
     "notice": BATCH_KINDS,
-    "resubmit": BATCH_KINDS,
+    "resubmit": (*BATCH_KINDS, *KUBERNETES),
+    **{each.name: KUBERNETES for each in fields(KubernetesOptions)},
     "restart_engines": ("local", *SSH),
     "adapt": tuple(kind for kind in BUILT_IN if kind not in MPI_KINDS),
 }

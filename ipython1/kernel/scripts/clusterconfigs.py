@@ -19,12 +19,14 @@ from ipython1.kernel.launchers.clusterconfig import (
     BatchOptions,
     ClusterConfig,
     ControllerOptions,
+    KubernetesOptions,
     MpiOptions,
     SshOptions,
 )
 from ipython1.kernel.launchers.hostlist import parse_hosts
 from ipython1.kernel.launchers.places import all_here, listen_here
 from ipython1.kernel.scripts.adaptoptions import adaptation
+from ipython1.kernel.scripts.kubernetesoptions import kubernetes_options
 
 
 def new_cluster(
@@ -86,6 +88,7 @@ def changed(base: ClusterConfig, given: argparse.Namespace, kind: str | None) ->
         mpi=_mpi_options(given, base.mpi, kind),
         ssh=_ssh_options(given, base.ssh),
         batch=_batch_options(given, base.batch),
+        kubernetes=kubernetes_options(given, base.kubernetes),
         restart_engines=_chosen(given.restart_engines, base.restart_engines),
         start_timeout=_chosen(given.start_timeout, base.start_timeout),
         engine_arguments=(*base.engine_arguments, *(given.engine_argument or ())),
@@ -96,7 +99,7 @@ def changed(base: ClusterConfig, given: argparse.Namespace, kind: str | None) ->
 
 def _with_paths_of_here(config: ClusterConfig) -> ClusterConfig:
     """Return it with absolute paths, where engines see the same files as this process."""
-    if config.kind == "ssh" or config.kind not in BUILT_IN:
+    if config.kind in ("ssh", "kubernetes") or config.kind not in BUILT_IN:
         return config
     cwd = os.path.abspath(os.path.expanduser(config.cwd)) if config.cwd else ""
     python = os.path.expanduser(config.python)
@@ -122,10 +125,13 @@ def _of_settings(settings: Mapping[str, Any]) -> ClusterConfig:
         cwd=section["cwd"],
         python=section["python"],
         mpi=MpiOptions(tuple(mpi["command"]), mpi["use"], tuple(settings["mpi"].items())),
-        ssh=SshOptions(tuple(ssh["command"]), ssh["cluster_file"], parse_hosts(ssh["hosts"])),
+        ssh=SshOptions(
+            tuple(ssh["command"]), ssh["cluster_file"], parse_hosts(ssh["hosts"]), ssh["tunnel"]
+        ),
         batch=BatchOptions(
             **{**batch, "options": tuple(batch["options"]), "setup": tuple(batch["setup"])}
         ),
+        kubernetes=KubernetesOptions(**section["kubernetes"]),
         restart_controller=section["restart_controller"],
         restart_stuck=section["restart_stuck"],
         reconnect_timeout=settings["engine"]["reconnect_timeout"],
@@ -161,7 +167,8 @@ def _ssh_options(given: argparse.Namespace, base: SshOptions) -> SshOptions:
         hosts, file = (), str(given.cluster_file)
     if given.hosts:
         hosts = parse_hosts(given.hosts)
-    return replace(base, command=_chosen(given.ssh, base.command), cluster_file=file, hosts=hosts)
+    command, tunnel = _chosen(given.ssh, base.command), _chosen(given.tunnel, base.tunnel)
+    return replace(base, command=command, cluster_file=file, hosts=hosts, tunnel=tunnel)
 
 
 def _batch_options(given: argparse.Namespace, base: BatchOptions) -> BatchOptions:

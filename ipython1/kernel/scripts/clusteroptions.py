@@ -20,6 +20,7 @@ from ipython1.kernel.scripts.adaptoptions import add_adapt_options, check_not_gi
 from ipython1.kernel.scripts.applicable import check_options
 from ipython1.kernel.scripts.clusterconfigs import changed, new_cluster
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS
+from ipython1.kernel.scripts.kubernetesoptions import add_kubernetes_options
 
 ANY_NUMBER = 1000
 """Restarts in a minute, which the pauses between them do not allow."""
@@ -36,6 +37,7 @@ to start a cluster:
   ipcluster slurm -n 64 --queue=main --time=1:00:00
                                     also sge, pbs, torque, lsf, htcondor, flux, and kinds
                                     that other packages add
+  ipcluster kubernetes -n 8 --image=registry/engine:1 --memory=4Gi
 
 to see what it does:
   ipcluster status                  processes, CPU, memory, queues, progress
@@ -202,7 +204,12 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="the command, with its options ('mpirun --oversubscribe')",
     )
-    group = parser.add_argument_group("ssh")
+    _add_ssh_options(parser.add_argument_group("ssh"))
+    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+    add_kubernetes_options(parser.add_argument_group("kubernetes"))
+
+
+def _add_ssh_options(group: Any) -> None:
     group.add_argument(
         "-f",
         "--cluster-file",
@@ -221,7 +228,11 @@ def _add_kind_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ssh", type=_command, metavar="COMMAND", help="the command, with its options"
     )
-    _add_batch_options(parser.add_argument_group(", ".join(BATCH_KINDS)))
+    group.add_argument(
+        "--tunnel",
+        action=argparse.BooleanOptionalAction,
+        help="connect the engines to the controller through ssh, where no other port is open",
+    )
 
 
 def _add_batch_options(group: Any) -> None:

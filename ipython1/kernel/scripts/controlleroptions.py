@@ -8,6 +8,7 @@ absolute, so it holds in another directory and in a forked process too.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from ipython1.kernel.controller.config import (
     InterfaceSpec,
     JournalConfig,
     TaskConfig,
+    UpstreamAddress,
 )
-from ipython1.kernel.host.security import ClusterFiles
+from ipython1.kernel.host.furl import parse_furl
+from ipython1.kernel.host.security import ClusterFiles, furl_of_environment, furl_variable
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
@@ -29,6 +32,7 @@ EXAMPLES = """\
   ipcontroller                      for engines and clients on any host
   ipcontroller --client-ip=127.0.0.1
                                     for this host only
+  ipcontroller --upstream=FILE      its engines also serve another controller
   ipcontroller furl list            who can reach it; see: ipcontroller furl --help
   ipcluster status                  it, and its engines
   ipcluster stop                    end it, with its engines
@@ -55,6 +59,14 @@ def make_parser() -> arguments.OneLineParser:
     parser.words = ("furl",)
     _add_addresses(parser)
     _add_furl_files(parser)
+    parser.add_argument(
+        "--upstream",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="be a gateway: the engines also serve another controller, whose FURL file for engines this is (default: "
+        "the FURL in $IPYTHON1_ENGINE_FURL)",
+    )
     arguments.add_journal_option(parser)
     return parser
 
@@ -136,6 +148,7 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
         audit_log=section["audit_log"],
         monitor_failures=settings["monitor"]["failures"],
         graces=Graces(section["engine_grace"], section["restart_grace"], section["client_grace"]),
+        upstream=_upstream(given.upstream, section["upstream"], files),
     )
     _check_files_differ(config)
     same_place = config.engine_ip == config.client_ip and config.engine_port == config.client_port
@@ -144,6 +157,26 @@ def _controller_config(given: argparse.Namespace, settings: dict[str, Any]) -> C
             "two key files cannot share one port; choose another --engine-port"
         )
     return config
+
+
+def _upstream(given: str | None, set_up: str, files: ClusterFiles) -> UpstreamAddress | None:
+    """Where the controller is that this one is a gateway to."""
+    if given is None and not set_up:
+        return None
+    text = set_up if given is None else given
+    if not text:
+        name = furl_variable("engine")
+        furl = furl_of_environment("engine")
+        if furl is None:
+            raise arguments.UsageError(
+                f"argument --upstream: name the other controller's FURL file for engines, or put that FURL into ${name}"
+            )
+        os.environ.pop(name, None)
+        return UpstreamAddress(furl, None, name)
+    if text.startswith("pb://"):
+        return UpstreamAddress(parse_furl(text), None, "--upstream")
+    path = arguments.file(text) if given is not None else in_security(text, files)
+    return UpstreamAddress(None, path, str(path))
 
 
 def _journal_config(

@@ -16,7 +16,11 @@ from ipython1.config import ConfigError
 from ipython1.core.config import config_manager as core_config_manager
 from ipython1.kernel.config import config_manager
 from ipython1.kernel.engine.config import EngineConfig
-from ipython1.kernel.host.security import furl_of_environment, furl_variable
+from ipython1.kernel.host.security import (
+    furl_file_of_environment,
+    furl_of_environment,
+    furl_variable,
+)
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.commonoptions import common_settings, files_of, in_security
 
@@ -49,8 +53,8 @@ def make_parser() -> arguments.OneLineParser:
         "--furl-file",
         type=arguments.file,
         metavar="FILE",
-        help="the controller's FURL file for engines (default: the FURL in $IPYTHON1_ENGINE_FURL, or the file in the "
-        "directory)",
+        help="the controller's FURL file for engines (default: the FURL in $IPYTHON1_ENGINE_FURL, the file that "
+        "$IPYTHON1_ENGINE_FURL_FILE names, or the one in the directory)",
     )
     parser.add_argument(
         "--controller-ip",
@@ -101,15 +105,18 @@ def _engine_config(given: argparse.Namespace, settings: dict[str, Any]) -> Engin
             f"{config_manager.path(files.dirs.ipython_dir)}: [engine] mpi = {mpi}: {message}"
         )
     furl = None
+    named = given.furl_file
     if given.furl_file is given.ipython_dir is None and not given.cluster_id:
         # What was named on the command line is meant; so are the engines of a cluster, which name its directory.
         furl = furl_of_environment("engine")
+        named = furl_file_of_environment("engine")
         # User code, its output and its processes have no need of it.
         os.environ.pop(furl_variable("engine"), None)
     timeout = section["connect_timeout"] if given.connect_timeout is None else given.connect_timeout
     return EngineConfig(
         **common,
-        furl_file=given.furl_file or in_security(section["furl_file"], files) or files.engine_furl,
+        furl_file=named or in_security(section["furl_file"], files) or files.engine_furl,
+        furl_file_named=bool(named),
         furl=furl,
         controller_ip=given.controller_ip,
         controller_port=given.controller_port,

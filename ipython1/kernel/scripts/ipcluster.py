@@ -30,9 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ipython1.kernel.scripts.completion import complete
 
         complete("ipcluster")
+    from ipython1.daemon.firstprocess import leave_first_place
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
+    leave_first_place()
     words = sys.argv[1:] if argv is None else list(argv)
     nanny = None
     try:

@@ -31,9 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ipython1.kernel.scripts.completion import complete
 
         complete("ipcontroller")
+    from ipython1.daemon.firstprocess import leave_first_place
     from ipython1.daemon.streams import open_standard_streams
 
     open_standard_streams()
+    leave_first_place()
     from ipython1.kernel.basics.error import KernelError
     from ipython1.kernel.scripts.controlleroptions import parse_controller
 
@@ -144,7 +146,9 @@ class ControllerProcess:
         beats = LoopingCall(pipe.beat)
         beats.clock = self._reactor
         beats.start(BEAT_INTERVAL)
-        running = await start_controller(self._config, self._reactor, self.request_stop)
+        running = await start_controller(
+            self._config, self._reactor, self.request_stop, self._upstream_refuses
+        )
         running.service.startService()
         note = None
         if is_by_hand(pipe.awaited):
@@ -175,6 +179,12 @@ class ControllerProcess:
         # A directory may be slow, on a server.
         directory, days = self._config.files.dirs.log, self._config.log_days
         self._reactor.callInThread(remove_old_logs, directory, days)
+
+    def _upstream_refuses(self, problem: Any) -> None:
+        """It would never become a gateway, so it is not to look like one."""
+        self.status = 1
+        print(f"ipcontroller: it cannot be a gateway: {problem}", file=sys.stderr)
+        self.request_stop()
 
     def _failed(self, failure: Any) -> None:
         from twisted.logger import Logger

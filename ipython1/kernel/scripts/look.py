@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ipython1.kernel.basics.error import ClusterError, KernelError
 from ipython1.kernel.host.logs import shown
-from ipython1.kernel.host.security import ClusterFiles, furl_of_environment
+from ipython1.kernel.host.security import (
+    ClusterFiles,
+    furl_file_of_environment,
+    furl_of_environment,
+)
 from ipython1.kernel.launchers.clusterconfig import title_of
 from ipython1.kernel.scripts.clusterwords import files_of, option_of
 
@@ -31,6 +35,9 @@ def place_of(given: argparse.Namespace) -> str:
         furl = furl_of_environment("monitor")
         if furl is not None:
             return str(furl)
+        named = furl_file_of_environment("monitor")
+        if named is not None:
+            return str(named)
     return str(monitor_furl(files_of(given)))
 
 

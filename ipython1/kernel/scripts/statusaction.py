@@ -31,7 +31,13 @@ from ipython1.kernel.scripts.arguments import OneLineParser
 from ipython1.kernel.scripts.clusterwords import files_of, word_parser
 from ipython1.kernel.scripts.look import Looked, look
 from ipython1.kernel.scripts.tables import aligned
-from ipython1.kernel.watching.amounts import bytes_text, count_text, duration_text, rate_text
+from ipython1.kernel.watching.amounts import (
+    bytes_text,
+    count_text,
+    duration_text,
+    named_engines,
+    rate_text,
+)
 from ipython1.kernel.watching.topstate import doing_text, left_text, seconds_left
 from ipython1.kernel.wire.monitoring import EngineInfo as Watched
 from ipython1.kernel.wire.monitoring import News, WorkInfo

@@ -89,7 +89,7 @@ class KernelConnector(TubConnector):
 
     def _connectionSuccess(self, p: Any, hint: str, lp: Any) -> None:
         super()._connectionSuccess(p, hint, lp)
-        self._try_next_after(PATIENCE)
+        self._try_next_after(self.tub.patience)
 
     def _connectionFailed(self, reason: Failure, hint: str, lp: Any) -> None:
         self._failed_at(hint, reason)

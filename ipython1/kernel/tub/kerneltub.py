@@ -12,7 +12,7 @@ reports the result of each location hint and leaves nothing behind.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -23,15 +23,16 @@ from foolscap.negotiate import PLAINTEXT, Negotiation
 from foolscap.pb import Tub
 from foolscap.referenceable import TubRef
 from foolscap.tokens import BananaError
-from twisted.internet import defer, error, ssl, task
+from twisted.internet import defer, error, ssl, task, tcp
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ipython1.kernel.host import sockets
+from ipython1.kernel.host import addresses, sockets
 from ipython1.kernel.tub import tlsstream
-from ipython1.kernel.tub.connector import KernelConnector, TCPHints
+from ipython1.kernel.tub.connector import PATIENCE, KernelConnector, TCPHints
 from ipython1.kernel.tub.fastbroker import FastBroker
+from ipython1.kernel.tub.pipes import PipeHints, Starter
 from ipython1.kernel.tub.transportroom import DEAF_WATER, TransportRoom
 from ipython1.kernel.tub.wholewrites import Gathered
 
@@ -177,7 +178,9 @@ class KernelNegotiation(Negotiation):
         if self.buffer:
             # Stock code would treat it as the beginning of the encrypted data.
             raise NotFoolscap("it sent extra data before TLS")
-        self.transport.startTLS(self.tub.context_factory)
+        # An adopted socket counts as a server's.
+        switched = self.isClient and isinstance(self.transport, tcp.Server)
+        self.transport.startTLS(self.tub.context_factory, normal=not switched)
         tlsstream.write_through(self.transport)
 
     def switchToBanana(self, params: Any) -> None:
@@ -249,7 +252,10 @@ class KernelTub(Tub):
         self.setOption("expose-remote-exception-types", False)
         self.master_table = _Sequence()
         self.slave_table = _Latest()
-        self._connectionHandlers = {"tcp": TCPHints()}
+        self._connectionHandlers: dict[str, Any] = {"tcp": TCPHints()}
+        self.patience = PATIENCE
+        self.in_order: Callable[[Sequence[tuple[str, int]]], Sequence[tuple[str, int]]]
+        self.in_order = addresses.in_order
         self._open: set[object] = set()
         self._all_closed: defer.Deferred[None] | None = None
         self._reaching: Counter[TubRef] = Counter()
@@ -336,6 +342,15 @@ class KernelTub(Tub):
                 broker.abort(f"its host did not answer for {sockets.DEAD_AFTER:g} s")
 
     # Connecting
+
+    def connect_through(self, start: Starter, patience: float) -> None:
+        """Make all connections through programs, and to the places in the order of the FURL.
+
+        :param patience: seconds after which the next place is tried as well.
+        """
+        self._connectionHandlers = {"tcp": PipeHints(start)}
+        self.patience = patience
+        self.in_order = list
 
     async def reach(self, tubref: TubRef, name: str) -> Any:
         """Get the reference with this name from this Tub; cancellation and failure leave nothing behind."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ipython1.kernel.tub.kerneltub import KernelTub
 
+ONLY_SSH = "where only ssh is open, connect through it: 'ipcluster ssh --tunnel' for engines, ssh='HOST' for clients"
 START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 
@@ -211,7 +212,7 @@ async def connect(
 async def _reach(tub: KernelTub, target: Furl) -> Any:
     from foolscap.referenceable import TubRef
 
-    places = [format_hint(host, port) for host, port in addresses.in_order(target.hints)]
+    places = [format_hint(host, port) for host, port in tub.in_order(target.hints)]
     return await tub.reach(TubRef(target.tub_id, places), target.name)
 
 
@@ -221,6 +222,13 @@ def _shown(hint: str) -> str:
 
 def _where(target: Furl) -> str:
     return " or ".join(_shown(format_hint(host, port)) for host, port in target.hints)
+
+
+def _is_near(target: Furl) -> bool:
+    """Return whether the Tub would be on this host."""
+    return any(
+        addresses.is_local(host) for host, _ in target.hints if not addresses.is_loopback(host)
+    ) or all(addresses.is_loopback(host) for host, _ in target.hints)
 
 
 def _only_far(failures: dict[str, Failure]) -> dict[str, Failure]:
@@ -261,7 +269,12 @@ def _explained(target: Furl, failures: dict[str, Failure], source: str | None) -
             " package installed on both sides?"
         )
     if at := places(net_error.ConnectionRefusedError):
-        return error.NoController(f"nothing listens at {at} (connection refused): {START_ONE}")
+        far = "" if _is_near(target) else f"; {ONLY_SSH}"
+        return error.NoController(f"nothing listens at {at} (connection refused): {START_ONE}{far}")
+    if at := places(net_error.TimeoutError):
+        return error.ConnectionError(
+            f"{at} did not answer: the host is down, or a firewall closes the port; {ONLY_SSH}"
+        )
     if at := places(net_error.DNSLookupError):
         return error.ConnectionError(
             f"the host of {at} has no address: check the name, or use the controller's address"
@@ -273,7 +286,7 @@ def _explained(target: Furl, failures: dict[str, Failure], source: str | None) -
         )
     if at := places(net_error.ConnectError):
         reasons = {_network_reason(why) for why in failures.values()}
-        return error.ConnectionError(f"cannot reach {at}: {', '.join(sorted(reasons))}")
+        return error.ConnectionError(f"cannot reach {at}: {', '.join(sorted(reasons))}; {ONLY_SSH}")
     reasons = {why.getErrorMessage() for why in failures.values()}
     return error.ProtocolError(
         f"cannot connect to the controller at {_where(target)}: {', '.join(sorted(reasons)) or 'unknown reason'}"
@@ -299,7 +312,7 @@ def _late(target: Furl, status: dict[str, str], timeout: float) -> error.Connect
             " it is busy or stopped, or another program listens there"
         )
     return error.ConnectionError(
-        f"{_where(target)} did not answer {within}: is that host up, and is the port open in its firewall?"
+        f"{_where(target)} did not answer {within}: the host is down, or a firewall closes the port; {ONLY_SSH}"
     )
 
 

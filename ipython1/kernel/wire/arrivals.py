@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ipython1.kernel.wire.bulk import WritableBuffer, joined, unpack_reference
 from ipython1.kernel.wire.frames import Buffer, Bytes
-from ipython1.kernel.wire.link import FrameLink
+from ipython1.kernel.wire.link import Link
 
 
 class _Place:
@@ -41,7 +41,7 @@ class Arrivals:
 
     def transfer(
         self,
-        link: FrameLink,
+        link: Link,
         reference: Buffer,
         take: Callable[[Bytes], None],
         failed: Callable[[str], None] = lambda reason: None,

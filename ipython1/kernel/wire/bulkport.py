@@ -126,6 +126,11 @@ class BulkPort:
         """Whether transfers to here begin only when they are acknowledged, as somebody takes them."""
         return self._held_back or self._spool.full
 
+    @property
+    def told_to_hold(self) -> bool:
+        """Whether transfers from here are to begin only when the other side acknowledges them."""
+        return self._held is not None
+
     def hold_back(self, hold: bool) -> None:
         """Have no transfer to here begin before somebody takes it, also while there is room for what is not taken."""
         self._held_back = hold
@@ -224,6 +229,14 @@ class BulkPort:
     def forget(self, number: int) -> None:
         """Tell the other side that nothing will refer to transfer ``number`` from here, whether it is whole or not."""
         self.send(frames.BULK_FORGET, number)
+
+    def take_back(self, number: int) -> None:
+        """No frame will name transfer ``number``, which is relayed from here, whether all of it is there or not."""
+        sink = self.relays_out.get(number)
+        if sink is not None:
+            sink.dropped()
+        # The other side may have all of it already.
+        self.forget(number)
 
     # -- to here
 
@@ -343,6 +356,8 @@ class BulkPort:
         if not hold:
             for outgoing in held.values():
                 self._begin(outgoing)
+            for sink in [each for each in self.relays_out.values() if each.held]:
+                sink.let_go()
 
     def _ended(self, kind: int, number: int, reason: str) -> None:
         self._was_named(number)

@@ -134,23 +134,33 @@ class SinkPort(Protocol):
     def ready(self, source: PieceSource) -> None:
         """Have ``source`` send its pieces, in turn and as there is room, until it has none."""
 
+    @property
+    def told_to_hold(self) -> bool: ...
+
 
 class LinkSink:
-    """Sends what a relay brings through a link, as transfer ``number``."""
+    """Sends what a relay brings through a link, as transfer ``number``; while ``held``, it waits to be taken there."""
 
     feed: Feed
 
     def __init__(self, port: SinkPort, number: int) -> None:
         self._port = port
         self._number = number
+        self.held = False
 
     def attached(self, feed: Feed) -> None:
         self.feed = feed
+        self.held = self._port.told_to_hold
         self._port.relays_out[self._number] = self
         self._port.send(frames.BULK_OPEN, self._number, b"", feed.sizes)
 
     def offered(self) -> None:
-        self._port.ready(self)
+        if not self.held:
+            self._port.ready(self)
+
+    def let_go(self) -> None:
+        self.held = False
+        self.offered()
 
     def send_piece(self) -> bool:
         run = self.feed.next_run()
@@ -167,6 +177,8 @@ class LinkSink:
 
     def acknowledged(self, pieces: int) -> None:
         """The other side has ``pieces`` in all."""
+        if self.held:
+            self.let_go()
         self.feed.acknowledge(pieces)
         if self.feed.over:
             self._port.relays_out.pop(self._number, None)

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from ipython1.kernel.basics.error import ProtocolError
 
-PROTOCOL_VERSION: Final = 8
+PROTOCOL_VERSION: Final = 9
 """Two parties with different protocol versions refuse each other when they register."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -46,6 +46,8 @@ MAX_BATCH: Final = 2**20 + 2**16
 # Flags
 BULK: Final = 1
 """The payload is the number (u64) of a bulk transfer on the same link that carries the real payload."""
+
+MAX_KIND: Final = 0xFF
 
 # Kinds: bulk transfers, on every link
 BULK_OPEN: Final = 1
@@ -95,7 +97,22 @@ LEAVING: Final = 44
 """An engine is being ended by the system that runs it: it is to get nothing more, and to be stopped when it is idle."""
 RECLAIM: Final = 43
 
-# Kinds from 48 on belong to the task interface; see :mod:`ipython1.kernel.wire.taskwire`.
+# Kinds: a link with lanes; see :mod:`ipython1.kernel.wire.lanes`
+LANES: Final = 80
+LANE_LOST: Final = 81
+LANE_ROOM: Final = 82
+LANE_SINK: Final = 83
+LANE_FORGET: Final = 84
+
+# Kinds: an engine, its gateway and the controller behind that
+GREET: Final = 85
+"""To an engine: greet the controller behind its gateway.  From there on: a greeting."""
+WELCOMED: Final = 86
+"""The answer to a greeting; with the ident 1 it says why not."""
+ENGINE_GONE: Final = 87
+"""From a gateway: an engine will not come back; the payload is its uuid and the reason, as JSON."""
+
+# Kinds from 48 to 79 belong to the task interface; see :mod:`ipython1.kernel.wire.taskwire`.
 
 
 def pack_frame(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,9 +20,9 @@ from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.host.peerprocess import Ends
 from ipython1.kernel.host.turns import ConnectionReader
 from ipython1.kernel.wire import frames
-from ipython1.kernel.wire.bulk import OnSent, pack_reference
+from ipython1.kernel.wire.baselink import FrameReceiver as FrameReceiver
+from ipython1.kernel.wire.baselink import Link as Link
 from ipython1.kernel.wire.bulkport import BulkPort
-from ipython1.kernel.wire.bulkrelay import BulkRelay, OnSinkEnd
 from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
 from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline
 from ipython1.kernel.wire.room import Room, RoomQueue
@@ -37,18 +37,6 @@ SMALL: Final = 4096
 
 LONG: Final = 0.5
 """Seconds; a thread that waits so long does not mind some milliseconds more."""
-
-
-class FrameReceiver(Protocol):
-    """What a link calls."""
-
-    def frame_received(
-        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
-    ) -> None:
-        """A frame arrived that is not part of a bulk transfer."""
-
-    def link_lost(self, reason: str) -> None:
-        """The other side is gone; called once, and nothing is received afterwards."""
 
 
 class BatchTransport(Room, Protocol):
@@ -107,7 +95,25 @@ class TurnFlusher:
             link.flush()
 
 
-class FrameLink:
+class LaneSwitch(Protocol):
+    """The lanes of a link; see :mod:`~ipython1.kernel.wire.lanes`."""
+
+    def before_own(self, kind: int) -> None:
+        """A frame of the link itself is sent next."""
+
+    def settle(self) -> None:
+        """Hand over to the link what is sent through lanes."""
+
+    def frame_received(
+        self, kind: int, flags: int, ident: int, meta: Buffer, payload: Buffer
+    ) -> bool:
+        """Take a frame that came, unless it belongs to the link itself; return whether it was taken."""
+
+    def link_lost(self, reason: str) -> None:
+        """The link is lost, and all lanes with it."""
+
+
+class FrameLink(Link):
     """One end of a link; give it a transport with :meth:`connected`.
 
     ===========  ==================================================
@@ -120,6 +126,7 @@ class FrameLink:
 
     :ivar ends: of its network connection, if it has one.
     :ivar reader: reads that connection in a thread that waits for what comes, if any thread can.
+    :ivar lanes: its lanes, if it may have any.
     """
 
     def __init__(self, flusher: TurnFlusher, receiver: FrameReceiver) -> None:
@@ -132,6 +139,7 @@ class FrameLink:
         self.lost = False
         self.ends: Ends | None = None
         self.reader: ConnectionReader | None = None
+        self.lanes: LaneSwitch | None = None
         self._room = RoomQueue(self.call_soon)
         self.bulk = BulkPort(self, flusher.spool, flusher.clock)
 
@@ -173,6 +181,8 @@ class FrameLink:
         """Send one frame with the others of this turn; live output is dropped if there is no room for it."""
         if self.lost or (kind == frames.OUTPUT and not self.has_room):
             return
+        if self.lanes is not None:
+            self.lanes.before_own(kind)
         size = HEADER_SIZE + len(meta) + len(payload)
         if self._size + size > frames.MAX_BATCH:
             self._send_now()
@@ -187,71 +197,37 @@ class FrameLink:
         """Send whole frames that are packed already; ``size`` is their length in bytes, below ``BATCH_SIZE``."""
         if self.lost:
             return
+        if self.lanes is not None:
+            self.lanes.before_own(frames.MAX_KIND)
+        self.put(parts, size)
+
+    def put(self, parts: Sequence[Buffer], size: int) -> None:
+        """Send whole frames after those that were sent before, whosever they are."""
+        if self.lost:
+            return
         if self._size + size > frames.MAX_BATCH:
             self._send_now()
         self._parts += parts
         self._grown(size)
 
-    def send_payload(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
-        """Send a frame with any number of buffers, of any size, as its payload; without buffers it has none.
-
-        They are joined with :func:`~ipython1.kernel.payload.join_inline` where they fit into the frame, else a bulk
-        transfer brings them, and the caller leaves them unchanged until it is over.
-        """
-        if not buffers:
-            self.send(kind, ident, meta)
-        elif fits_inline(buffers):
-            self.send(kind, ident, meta, join_inline(buffers))
-        else:
-            self.send_large(kind, ident, meta, buffers)
-
-    def send_bytes(self, kind: int, ident: int, meta: Buffer, data: Buffer) -> None:
-        """Send a frame with ``data``, of any size, as its payload."""
-        if len(data) <= frames.MAX_PAYLOAD:
-            self.send(kind, ident, meta, data)
-        else:
-            self.send_large(kind, ident, meta, [data])
-
-    def send_large(
-        self, kind: int, ident: int, meta: Buffer, buffers: Buffers, on_end: OnSent | None = None
-    ) -> int:
-        """Send a frame whose payload is a bulk transfer of ``buffers``; they stay unchanged until ``on_end``.
-
-        The frame goes out before the first piece, so the other side knows where the pieces go when they come.
-
-        :returns: the transfer's number.
-        """
-        number = self.bulk.open(buffers, on_end)
-        self.send_reference(kind, ident, meta, number)
-        self.bulk.begin(number)
-        return number
-
-    def send_relayed(
-        self,
-        kind: int,
-        ident: int,
-        meta: Buffer,
-        relay: BulkRelay,
-        on_end: OnSinkEnd | None = None,
-    ) -> None:
-        """Send a frame whose payload is a bulk transfer that comes in on another link."""
-        self.send_reference(kind, ident, meta, relay.add_sink(self.bulk, on_end))
-
-    def send_reference(self, kind: int, ident: int, meta: Buffer, transfer: int) -> None:
-        """Send a frame whose payload is bulk transfer number ``transfer`` of this link, which is open already."""
-        self.send(kind, ident, meta, pack_reference(transfer), frames.BULK)
-
     def _grown(self, size: int) -> None:
         self._size += size
         if self._size >= frames.BATCH_SIZE:
             self._send_now()
-        elif not self._marked:
+        else:
+            self.mark()
+
+    def mark(self) -> None:
+        """Have what waits be sent when this turn is over."""
+        if not self._marked:
             self._marked = True
             self._flusher.mark(self)
 
     def flush(self) -> None:
         """Send what is waiting."""
         self._marked = False
+        if self.lanes is not None:
+            self.lanes.settle()
         if self._parts:
             self._send_now()
 
@@ -289,7 +265,7 @@ class FrameLink:
             return
         if kind <= frames.BULK_MEMORY:
             self.bulk.frame_received(kind, ident, meta, payload)
-        else:
+        elif self.lanes is None or not self.lanes.frame_received(kind, flags, ident, meta, payload):
             self._receiver.frame_received(kind, flags, ident, meta, payload)
 
     @property
@@ -322,17 +298,21 @@ class FrameLink:
         self._transport = None
         self.reader = None
         self._room.detach()
-        for tell in (self.bulk.connection_lost, self._receiver.link_lost):
+        for tell in (self._tell_lanes, self.bulk.connection_lost, self._receiver.link_lost):
             try:
                 tell(reason)
             except Exception:
                 # The connection itself must be closed in any case.
                 log.failure("what follows from the loss of {peer} failed", peer=self.peer)
 
+    def _tell_lanes(self, reason: str) -> None:
+        if self.lanes is not None:
+            self.lanes.link_lost(reason)
+
 
 @dataclass(frozen=True, slots=True)
 class _Large:
-    """A frame for :meth:`FrameLink.send_large`."""
+    """A frame for :meth:`Link.send_large`."""
 
     kind: int
     ident: int
@@ -354,12 +334,12 @@ class ThreadOutbox:
     ) -> None:
         self._call_from_thread = call_from_thread
         self._call = call_from_thread if call is None else call
-        self._waiting: deque[tuple[FrameLink | None, tuple[list[Buffer], int] | _Large]] = deque()
+        self._waiting: deque[tuple[Link | None, tuple[list[Buffer], int] | _Large]] = deque()
         self._awake = False
-        self._no_room_on: FrameLink | None = None
-        self.link: FrameLink | None = None
+        self._no_room_on: Link | None = None
+        self.link: Link | None = None
 
-    def post(self, parts: list[Buffer], size: int, through: FrameLink | None = None) -> None:
+    def post(self, parts: list[Buffer], size: int, through: Link | None = None) -> None:
         """Send whole frames, ``size`` bytes together; from any thread.
 
         :param through: the link; default: the present one.  What has not been sent when it is lost is dropped.
@@ -367,7 +347,7 @@ class ThreadOutbox:
         self._post((parts, size), through)
 
     def post_payload(self, kind: int, ident: int, meta: Buffer, buffers: Buffers) -> None:
-        """Do what :meth:`FrameLink.send_payload` does; from any thread, in which small buffers are joined.
+        """Do what :meth:`Link.send_payload` does; from any thread, in which small buffers are joined.
 
         If the reactor has nothing to do, this thread sends, too; it holds no lock that the reactor's thread takes.
         """
@@ -384,12 +364,12 @@ class ThreadOutbox:
         ident: int,
         meta: Buffer,
         buffers: Buffers,
-        through: FrameLink | None = None,
+        through: Link | None = None,
     ) -> None:
-        """Do what :meth:`FrameLink.send_large` does; from any thread, through a link as with :meth:`post`."""
+        """Do what :meth:`Link.send_large` does; from any thread, through a link as with :meth:`post`."""
         self._post(_Large(kind, ident, meta, buffers), through)
 
-    def _post(self, item: tuple[list[Buffer], int] | _Large, through: FrameLink | None) -> None:
+    def _post(self, item: tuple[list[Buffer], int] | _Large, through: Link | None) -> None:
         self._waiting.append((self.link if through is None else through, item))
         self._wake(self._call_from_thread)
 
@@ -417,7 +397,7 @@ class ThreadOutbox:
             else:
                 link.send_packed(*item)
 
-    def _wait_for_room(self, link: FrameLink) -> None:
+    def _wait_for_room(self, link: Link) -> None:
         if self._no_room_on is not link:
             self._no_room_on = link
             link.when_room(self._go_on)

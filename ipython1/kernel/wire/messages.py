@@ -47,17 +47,19 @@ UNRECEIVED: Final = 3
 
 
 ENGINE: Final = "engine"
+GATEWAY: Final = "gateway"
 MULTIENGINE: Final = "multiengine"
 TASK: Final = "task"
 MONITOR: Final = "monitor"
 ROLES: Final = {
     ENGINE: "engines",
+    GATEWAY: "gateways",
     MULTIENGINE: "MultiEngine clients",
     TASK: "Task clients",
     MONITOR: "those who only look",
 }
 _FILES: Final = (
-    ("ipcontroller-engine.furl", ROLES[ENGINE]),
+    ("ipcontroller-engine.furl", f"{ROLES[ENGINE]} and {ROLES[GATEWAY]}"),
     ("ipcontroller-mec.furl", ROLES[MULTIENGINE]),
     ("ipcontroller-tc.furl", ROLES[TASK]),
     ("ipcontroller-monitor.furl", ROLES[MONITOR]),

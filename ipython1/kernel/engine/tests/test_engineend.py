@@ -59,7 +59,7 @@ class Worker:
                 return command
         return None
 
-    def set_away(self, away: bool) -> None:
+    def set_away(self, away: bool, owner: object = None) -> None:
         self.away = away
 
     def stop(self) -> None:

@@ -183,6 +183,19 @@ class MpiTests(LauncherCase):
 
 
 class ClusterFileTests(LauncherCase):
+    def test_which_hosts_use_a_tunnel(self) -> None:
+        found = read_cluster_file(
+            self.write(
+                "[controller]\nhost = a\n[engines]\nb = 1\n[[c]]\ntunnel = False\n[defaults]\ntunnel = True",
+                "hosts.ini",
+            )
+        )
+        assert found.controller.host is not None
+        hosts = (found.controller.host, *found.engines)
+        self.assertEqual([each.tunnel for each in hosts], [True, True, False])
+        with self.assertRaisesRegex(ClusterError, "engines: a: tunnel must be True or False"):
+            read_cluster_file(self.write("engines = dict(a=dict(tunnel='some'))"))
+
     def test_the_form_of_the_reference(self) -> None:
         found = read_cluster_file(
             self.write(

@@ -94,6 +94,7 @@ class ClusterTests(OptionsTestCase):
             (["ssh", "-f", "x", "--setup=ls"], "--setup is for slurm, sge"),
             (["slurm", "--mpiexec=mpirun"], "--mpiexec is for mpiexec and mpirun, not for 'slurm'"),
             (["local", "--ssh=ssh -v"], "--ssh is for ssh, not for 'local'"),
+            (["local", "--tunnel"], "--tunnel is for ssh, not for 'local'"),
             (["slurm", "--restart-engines"], "--restart-engines is for local and ssh"),
             (["mpiexec", "--restart-engines=2"], "add others in their place"),
             (["local", "--hosts=a"], "--hosts is for ssh, not for 'local'"),
@@ -212,6 +213,8 @@ class ClusterTests(OptionsTestCase):
     def test_flags_from_python(self) -> None:
         self.assertEqual(command_options({"reuse_furls": True}), ["--reuse-furls"])
         self.assertEqual(command_options({"reuse_furls": False}), [])
+        [option] = command_options({"tunnel": True})
+        self.assertTrue(self.config("ssh", "-f", "hosts.py", option).ssh.tunnel)
         self.assertRaisesRegex(
             TypeError, "^reuse_furls must be True or False", command_options, {"reuse_furls": "no"}
         )

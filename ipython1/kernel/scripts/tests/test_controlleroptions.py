@@ -1,7 +1,9 @@
 """What ``ipcontroller`` makes of its command line and the ini file."""
 
+import os
 from pathlib import Path
 
+from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.controller.config import InterfaceSpec
 from ipython1.kernel.scripts.tests.optionscase import OptionsTestCase
 
@@ -47,6 +49,28 @@ class ControllerTests(OptionsTestCase):
         )
         self.assertEqual(config.task.scheduler, "ipython1.kernel.task.FIFOScheduler")
         self.assertEqual(config.task.kill_limit, 3)
+
+    def test_a_gateway_names_its_upstream(self):
+        self.assertIsNone(self.controller().upstream)
+        upstream = self.controller("--upstream=up.furl").upstream
+        self.assertEqual((upstream.furl, upstream.file), (None, Path.cwd() / "up.furl"))
+        self.ini("[controller]\nupstream = up.furl\n")
+        self.assertEqual(self.controller().upstream.file, self.security / "up.furl")
+        self.assertEqual(self.controller("--upstream=/x.furl").upstream.file, Path("/x.furl"))
+
+    def test_a_gateway_may_have_the_furl_itself(self):
+        text = f"pb://{'a' * 32}@tcp:10.0.0.1:5/{'s' * 32}"
+        self.assertEqual(str(self.controller(f"--upstream={text}").upstream.furl), text)
+        line = self.assert_ends(2, self.controller, "--upstream")
+        self.assertIn("put that FURL into $IPYTHON1_ENGINE_FURL", line)
+        self.patch(os, "environ", {**os.environ, "IPYTHON1_ENGINE_FURL": text})
+        self.assertIsNone(self.controller().upstream)
+        config = self.controller("--upstream")
+        self.assertEqual(str(config.upstream.furl), text)
+        self.assertNotIn("s" * 32, repr(config))
+        self.assertNotIn("IPYTHON1_ENGINE_FURL", os.environ)
+        problem = self.assertRaises(SecurityError, self.controller, "--upstream=pb://secret")
+        self.assertNotIn("secret", str(problem))
 
     def test_the_journal(self):
         journal = self.controller().journal

@@ -1,0 +1,1 @@
+"""Engines as the pods of Kubernetes Jobs."""
