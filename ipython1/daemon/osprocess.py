@@ -7,6 +7,7 @@ function falls back to ``psutil``, or does nothing and says so by its return val
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -241,6 +242,16 @@ def send_signal(pid: int, number: int, *, group: bool = False) -> bool:
             os.kill(pid, number)
         return True
     return False
+
+
+def signal_myself(number: int) -> None:
+    """Do in this process, from any of its threads, what a signal would do."""
+    if os.name != "nt":
+        os.kill(os.getpid(), number)
+    elif number in signal.valid_signals() and callable(signal.getsignal(number)):
+        _thread.interrupt_main(number)  # type: ignore[arg-type]
+    else:
+        os._exit(128 + number)
 
 
 def let_go_on(pid: int) -> None:

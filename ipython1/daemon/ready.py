@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 
 from ipython1 import system
+from ipython1.daemon import osprocess
 from ipython1.daemon.handover import connect_with_token
 
 READY_VARIABLE = "IPYTHON1_READY_FD"
@@ -100,7 +101,7 @@ class NannyConnection(NannyPipe):
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._descriptor = connection.fileno()
-        self._call: Callable[[int], object] = lambda number: os._exit(128 + number)
+        self._call: Callable[[int], object] = osprocess.signal_myself
         threading.Thread(target=self._take_orders, name="ipython1-nanny", daemon=True).start()
 
     def on_order(self, call: Callable[[int], object]) -> None:
