@@ -24,6 +24,7 @@ from ipython1.kernel.watching.topcontrols import Controls
 from ipython1.kernel.watching.topstate import TopState
 from ipython1.kernel.watching.topview import Screen, render, share_rows
 from ipython1.kernel.wire.monitoring import News
+from ipython1.system import termios
 
 SILENCE: Final = 5.0
 """Seconds without an answer after which that is shown."""
@@ -213,9 +214,7 @@ def _ended_by_signals() -> Iterator[None]:
 @contextlib.contextmanager
 def _keys_at_once(descriptor: int) -> Iterator[None]:
     """Have the terminal pass on each key, without showing it; Ctrl-Z is a key, too."""
-    try:
-        import termios
-    except ImportError:
+    if termios is None:
         yield
         return
     before: list[Any] = termios.tcgetattr(descriptor)
