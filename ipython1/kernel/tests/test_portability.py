@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,8 @@ NAMES = {
 }
 MODULES = {"fcntl", "termios", "resource", "pwd", "grp", "pty", "tty", "curses", "syslog", "msvcrt"}
 ARGUMENTS = {"pass_fds", "start_new_session", "preexec_fn", "process_group"}
+
+MENTIONED = re.compile(rf"\b({'|'.join(sorted({*MODULES, *ARGUMENTS}.union(*NAMES.values())))})\b")
 
 HOUSE = "system.py"
 """The module that may use all of it."""
@@ -114,7 +117,10 @@ class PortabilityTests(unittest.SynchronousTestCase):
 
 def unguarded(path: Path) -> Iterator[tuple[int, str]]:
     """What a module uses without asking whether it exists: lines and names."""
-    tree = ast.parse(path.read_text())
+    text = path.read_text()
+    if not MENTIONED.search(text):
+        return
+    tree = ast.parse(text)
     asked = {
         node.args[1].value
         for node in ast.walk(tree)
