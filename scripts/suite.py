@@ -101,10 +101,11 @@ SECONDS = {
 """What slow modules take, about; a wrong number makes a run longer, and nothing else."""
 
 PORTABLE = [
-    "ipython1.daemon.tests.test_nanny",
     "ipython1.daemon.tests.test_settings",
     "ipython1.kernel.clusters.tests.test_clustercontrol",
-    "tests.test_cluster.LifeTests",
+    "tests.test_cluster.LifeTests.test_clients_and_tasks",
+    "tests.test_cluster.LifeTests.test_detached_and_attached",
+    "tests.test_cluster.LifeTests.test_nothing_is_left_when_the_program_is_killed",
     "tests.test_ipcluster.EndTests",
     "tests.test_task_session",
 ]
