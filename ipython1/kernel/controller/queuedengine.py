@@ -103,6 +103,9 @@ class QueuedEngine:
     :param rules: which commands may be sent, as far as their clients are concerned.
     :param confirmations: those of all engines; None for its own.
     :ivar commands: its queue of commands.
+    :ivar blameless: whether somebody ends it on purpose, so that what it runs is not to blame.
+    :ivar holds_data: whether somebody has left something there.
+    :ivar turned: when it was last seen to begin or end a command, in seconds of the clock.
     :ivar process: the engine's process, if this host's operating system confirms that it is at the other end.
     """
 
@@ -155,11 +158,8 @@ class QueuedEngine:
         self.lost_command = False
         """Whether it had a command when it went."""
         self.blameless = False
-        """Whether somebody ends it on purpose, so that what it runs is not to blame."""
         self.holds_data = hello.holds.data
-        """Whether somebody has left something there."""
         self.turned = clock.seconds()
-        """When it was last seen to begin or end a command, in seconds of the clock."""
 
     def _name(self) -> str:
         return f"engine {self.id} (process {self.hello.pid})"
