@@ -368,6 +368,34 @@ class AsyncTests(ClusterCase):
         self.assertIn("use ipython1.kernel.asyncclient there", refused)
         self.assertEqual(self.processes(), [])
 
+    def test_a_second_loop_is_refused_and_does_not_wait(self) -> None:
+        printed = self.program(
+            """
+import asyncio
+from ipython1.kernel.asynccluster import AsyncCluster
+from ipython1.kernel.client import ClientError
+
+cluster = AsyncCluster(n=0)
+
+async def call(method):
+    await getattr(cluster, method)()
+
+async def block():
+    async with AsyncCluster(n=0):
+        print("not reached")
+
+asyncio.run(call("start"))
+for work in (call("ids"), call("monitor"), call("stop"), block()):
+    try:
+        asyncio.run(work)
+    except ClientError as problem:
+        print(str(problem).split(",")[0])
+"""
+        ).stdout
+        refusal = "Twisted's reactor is on an event loop that has ended\n"
+        self.assertEqual(printed, 4 * refusal)
+        until(lambda: not self.processes())  # the cluster ends with its program
+
     def test_a_start_that_is_cancelled_leaves_nothing(self) -> None:
         printed = self.under_asyncio(
             """

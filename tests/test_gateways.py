@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from twisted.trial import unittest
@@ -29,7 +29,7 @@ class GatewayTests(unittest.SynchronousTestCase):
 
     def end(self, program: subprocess.Popen[str]) -> None:
         """Leave nothing behind, whatever it has started."""
-        with suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGKILL)
         program.wait()
 

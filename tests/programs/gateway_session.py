@@ -150,7 +150,7 @@ TASK = """\
 import time
 time.sleep(0.002)
 with open({path!r}, "a") as file:
-    file.write("{number}\n")
+    print({number}, file=file)
 answer = {number} * 3
 """
 

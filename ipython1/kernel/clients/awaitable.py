@@ -40,7 +40,7 @@ def use_running_loop() -> None:
 
     In IPython's prompts and notebooks the loop is left alone, as blocking clients there need a reactor of their own.
 
-    :raises ClientError: if Twisted has a reactor already, and it is another one.
+    :raises ClientError: if Twisted has a reactor already, and it is another one, or on a loop that has ended.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -52,12 +52,19 @@ def use_running_loop() -> None:
         asyncioreactor.install(loop)
     from twisted.internet import reactor
 
-    if event_loop_of(reactor) is not loop:
+    own = event_loop_of(reactor)
+    if own is loop:
+        return
+    if own is not None and own.is_closed():
         raise ClientError(
-            "asynchronous clients need Twisted's reactor on this event loop, and it is another one: call "
-            "twisted.internet.asyncioreactor.install(asyncio.get_running_loop()) before anything imports the reactor, "
-            "or await what a blocking client's calls with block=False return"
+            "Twisted's reactor is on an event loop that has ended, and a program has one reactor: do everything "
+            "asynchronous with clusters and clients within one asyncio.run()"
         )
+    raise ClientError(
+        "asynchronous clients need Twisted's reactor on this event loop, and it is another one: call "
+        "twisted.internet.asyncioreactor.install(asyncio.get_running_loop()) before anything imports the reactor, "
+        "or await what a blocking client's calls with block=False return"
+    )
 
 
 def _for_loop(failure: Failure) -> Failure:

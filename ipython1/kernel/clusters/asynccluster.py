@@ -172,6 +172,7 @@ class AsyncCluster(BaseCluster):
         :returns: a Deferred that fires with None when that is gone; it fails with
             :class:`~ipython1.kernel.error.ResultNotCompleted` if its processes do not end within 60 s.
         """
+        use_running_loop()
         return awaitable(self._stop(check_bool("force", force)))
 
     async def _stop(self, force: bool = False) -> None:
@@ -193,8 +194,9 @@ class AsyncCluster(BaseCluster):
 
     async def __aenter__(self) -> AsyncCluster:
         if self._control is None:
+            starting = self.start()
             try:
-                await self.start()
+                await starting
             except BaseException:
                 # Who was cancelled does not wait for the start any more, but it went on.
                 await self.stop()
@@ -275,6 +277,7 @@ class AsyncCluster(BaseCluster):
         """
         if self._control is None:
             return self._not_started()
+        use_running_loop()
         return awaitable(in_own_thread(self._open_monitor))
 
     def status(self) -> AwaitableDeferred:
@@ -376,6 +379,7 @@ class AsyncCluster(BaseCluster):
     ) -> AwaitableDeferred:
         if self._control is None:
             return self._not_started()
+        use_running_loop()
         answer = self._limited(self._control.call(do, **arguments), do, timeout)
         return awaitable(answer.addCallback(finish))
 

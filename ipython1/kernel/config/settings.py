@@ -9,6 +9,7 @@ from ipython1.config.schema import Option, Section
 from ipython1.kernel.config.clustersettings import CLUSTER
 from ipython1.kernel.config.logsettings import LOGGING
 from ipython1.kernel.config.monitorsettings import MONITOR
+from ipython1.kernel.config.partysettings import GRACES, UPSTREAM
 from ipython1.kernel.host.clientconfig import CLIENT
 from ipython1.kernel.host.furl import check_host, check_location
 
@@ -135,12 +136,7 @@ CONTROLLER = Section(
         Option("engine_port", _PORT, 0, "Like client_port, for engines."),
         Option("engine_location", _LOCATION, "", "Like client_location, for engines."),
         Option("engine_cert_file", kinds.TEXT, "", "Like client_cert_file, for engines."),
-        Option(
-            "upstream",
-            kinds.TEXT,
-            "",
-            "Be a gateway: the FURL file for engines of the controller that the engines of this one are to serve, too.",
-        ),
+        UPSTREAM,
         Option(
             "reuse_furls",
             kinds.BOOLEAN,
@@ -148,26 +144,7 @@ CONTROLLER = Section(
             "Keep the FURLs and the port of the last run, so that engines and clients find a controller that is "
             "started again, and copies of the FURL files on other hosts stay valid.",
         ),
-        Option(
-            "engine_grace",
-            _SECONDS,
-            10.0,
-            "How long an engine whose connection is lost may take to come back. Its commands and tasks fail or go to "
-            "others after that, or as soon as its process is known to be dead.",
-        ),
-        Option(
-            "restart_grace",
-            _SECONDS,
-            60.0,
-            "The same, after the controller itself was started again.",
-        ),
-        Option(
-            "client_grace",
-            _SECONDS,
-            86400.0,
-            "How long a client whose connection is lost may take to come back and find its calls going on. Its "
-            "tasks and their results do not depend on that.",
-        ),
+        *GRACES,
         *LOGGING,
         Option(
             "log_days",

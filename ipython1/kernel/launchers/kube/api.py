@@ -55,7 +55,7 @@ class KubernetesApi:
                 default = _namespace_of(config, file, context)
         except (config.ConfigException, OSError) as problem:
             raise ClusterError(
-                f"there is no usable Kubernetes configuration: {_one_line(str(problem))}; "
+                f"there is no usable Kubernetes configuration: {_one_line(str(problem)).rstrip('.')}; "
                 "run this in a pod, or set KUBECONFIG to a kubeconfig file"
             ) from None
         settings.retries = 1
