@@ -106,7 +106,10 @@ PORTABLE = [
     "tests.test_cluster.LifeTests.test_clients_and_tasks",
     "tests.test_cluster.LifeTests.test_detached_and_attached",
     "tests.test_cluster.LifeTests.test_nothing_is_left_when_the_program_is_killed",
-    "tests.test_ipcluster.EndTests",
+    "tests.test_ipcluster.EndTests.test_ctrl_c",
+    "tests.test_ipcluster.EndTests.test_ipcluster_stop",
+    "tests.test_ipcluster.EndTests.test_kill_9",
+    "tests.test_ipcluster.EndTests.test_kill_of_all_by_a_client",
     "tests.test_task_session",
 ]
 """The part of the suite that is run once more with the fallbacks for other systems forced."""
@@ -174,7 +177,6 @@ def parts() -> list[list[str]]:
             taken, names = 0.0, []
     if names:
         found.append((taken, names))
-    found.append((60, PORTABLE))
     return [names for _, names in sorted(found, key=lambda part: -part[0])]
 
 
@@ -375,7 +377,7 @@ def main() -> int:
     compile_modules()
     directory = Path(tempfile.mkdtemp(prefix="ipython1-suite-"))
     try:
-        counts = run_tests([given.names] if given.names else parts(), directory)
+        counts = run_tests([given.names] if given.names else [PORTABLE, *parts()], directory)
         if given.checks:
             print(f"tests: {counts}", flush=True)
             for name, command in checks().items():

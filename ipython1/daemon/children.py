@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -352,3 +352,24 @@ def collect_started(
 def end_code(code: int) -> tuple[int | None, int | None]:
     """Return ``(exit status, signal)`` for an exit code of :mod:`subprocess`; one of them is None."""
     return (None, -code) if code < 0 else (code, None)
+
+
+def below(adopts: bool, table: Mapping[int, osprocess.ProcessEntry] | None = None) -> list[int]:
+    """Return all descendants of this process, as far as the system can tell.
+
+    :param adopts: whether orphans below this process have become its children.
+    :param table: the process table, if it is known already.
+    """
+    known = osprocess.process_table() if table is None else table
+    found = osprocess.descendants(os.getpid(), known)
+    if not adopts:
+        # Orphans have another parent; the environment that they inherited shows where they come from.
+        mark = f"{os.getpid()}/"
+        found += [
+            pid
+            for pid, entry in known.items()
+            if pid not in found
+            and entry.state != "Z"
+            and osprocess.environment_of(pid).get(OWNER_VARIABLE, "").startswith(mark)
+        ]
+    return found

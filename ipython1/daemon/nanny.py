@@ -25,7 +25,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ipython1 import system
 from ipython1.daemon import osprocess
@@ -35,6 +35,7 @@ from ipython1.daemon.children import (
     BecomeProgram,
     Child,
     SpawnError,
+    below,
     collect_forked,
     collect_started,
     end_code,
@@ -67,6 +68,7 @@ from ipython1.daemon.protocol import (
 from ipython1.daemon.readyends import ReadyDoor, ReadyEnd
 from ipython1.daemon.settings import Settings, receive_settings
 from ipython1.daemon.silence import Silences
+from ipython1.daemon.streams import private_stdio
 from ipython1.daemon.titles import NANNY, preload_titles, set_title
 from ipython1.version import __version__
 
@@ -386,7 +388,7 @@ class Nanny:
             table = osprocess.process_table()
             left = [
                 pid
-                for pid in self._below(table)
+                for pid in below(self._adopts, table)
                 if table[pid].session == child.pid
                 or osprocess.environment_of(pid).get(OWNER_VARIABLE) == child.owner
             ]
@@ -395,21 +397,6 @@ class Nanny:
             for pid in left:
                 self._killed += osprocess.send_signal(pid, system.KILL)
             time.sleep(0.002)
-
-    def _below(self, table: dict[int, osprocess.ProcessEntry]) -> list[int]:
-        """Return all descendants of this process, as far as the system can tell."""
-        below = osprocess.descendants(os.getpid(), table)
-        if not self._adopts:
-            # Orphans have another parent; the environment that they inherited shows where they come from.
-            mark = f"{os.getpid()}/"
-            below += [
-                pid
-                for pid, entry in table.items()
-                if pid not in below
-                and entry.state != "Z"
-                and osprocess.environment_of(pid).get(OWNER_VARIABLE, "").startswith(mark)
-            ]
-        return below
 
     # -- the end of everything
 
@@ -441,7 +428,7 @@ class Nanny:
         if self._children and now < self._deadline:
             return
         self._killing = True
-        below = self._below(osprocess.process_table())
+        below = below(self._adopts)
         if now > self._enders_deadline:
             self._enders.clear()
         spared = {pid for ender in self._enders for pid in (ender, *osprocess.descendants(ender))}
@@ -455,22 +442,8 @@ class Nanny:
 
     def kill_everything(self) -> None:
         """Kill all descendants immediately: for when the loop itself has failed."""
-        for pid in self._below(osprocess.process_table()):
+        for pid in below(self._adopts):
             osprocess.send_signal(pid, system.KILL)
-
-
-def _private_stdio() -> tuple[int, int]:
-    """Move the connection from stdin and stdout to other descriptors, so that no code writes to it by accident."""
-    reader, writer = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(2, 1)
-    os.close(null)
-    return reader, writer
-
-
-def _settings_by_pipes(options: Mapping[str, str]) -> Settings:
-    return Settings(silence=float(options.get("--silence", 0)))
 
 
 def _settings_by_socket(connection: socket.socket, program: str) -> Settings | None:
@@ -499,8 +472,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     reader: Wire
     writer: Wire
     if over_pipes:
-        reader, writer = _private_stdio()
-        settings = _settings_by_pipes(options)
+        reader, writer = private_stdio()
+        settings = Settings(silence=float(options.get("--silence", 0)))
     else:
         reader = writer = connection = take(int(options["--fd"]))
         settings = _settings_by_socket(connection, options.get("--program", ""))
