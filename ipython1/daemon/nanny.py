@@ -428,11 +428,11 @@ class Nanny:
         if self._children and now < self._deadline:
             return
         self._killing = True
-        below = below(self._adopts)
+        found = below(self._adopts)
         if now > self._enders_deadline:
             self._enders.clear()
         spared = {pid for ender in self._enders for pid in (ender, *osprocess.descendants(ender))}
-        left = [pid for pid in below if pid not in spared]
+        left = [pid for pid in found if pid not in spared]
         for pid in left:
             self._killed += osprocess.send_signal(pid, system.KILL)
         stuck = now > max(self._deadline, self._enders_deadline) + KILL_LIMIT
