@@ -110,7 +110,8 @@ PORTABLE = [
     "tests.test_ipcluster.EndTests.test_ipcluster_stop",
     "tests.test_ipcluster.EndTests.test_kill_9",
     "tests.test_ipcluster.EndTests.test_kill_of_all_by_a_client",
-    "tests.test_task_session",
+    "tests.test_task_session.TaskSessionTests.test_a_users_scheduler",
+    "tests.test_task_session.TaskSessionTests.test_asynchronous_client",
 ]
 """The part of the suite that is run once more with the fallbacks for other systems forced."""
 
