@@ -88,7 +88,8 @@ class ControllerPlace:
     def __init__(self, context: Context) -> None:
         self._files = context.files
         self._far = False
-        self._known = not context.config.with_controller
+        self._beside = context.config.with_controller
+        self._known = not self._beside
         self._far_furl = ""
         self._waiting: list[Deferred[None]] = []
         context.supervisor.on_report(self._on_report)
@@ -125,7 +126,9 @@ class ControllerPlace:
             waiting: Deferred[None] = Deferred()
             self._waiting.append(waiting)
             await waiting
-        return reached_at(read_furl(self._files.engine_furl))
+        furl = read_furl(self._files.engine_furl)
+        # What others are told to use may lead nowhere from its own host, as the outer address of a NAT.
+        return reached_from_its_host(furl) if self._beside else reached_at(furl)
 
     def direct_furl(self) -> str:
         """Return the FURL for engines that connect directly."""
