@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
+from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -40,7 +41,6 @@ TELL_LIMIT: Final = 10.0
 
 _ALLOCATED: Final = re.compile(r"Allocated port (\d+) for remote forward to ")
 _REFUSED: Final = "remote port forwarding failed"
-_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9]+")
 
 
 def reached_at(furl: Furl) -> tuple[str, int]:
@@ -79,7 +79,7 @@ def furl_file_name(name: str, host: str) -> str:
 
     :param name: the name of the cluster's FURL file.
     """
-    return f"{name.removesuffix('.furl')}-for-{_NOT_IN_NAMES.sub('-', host).strip('-')}.furl"
+    return f"{name.removesuffix('.furl')}-for-{quote(host, safe='@')}.furl"
 
 
 class ControllerPlace:
