@@ -8,8 +8,8 @@ import shlex
 import stat
 from pathlib import Path
 
-POSIX = hasattr(os, "geteuid")
-"""Whether files have POSIX owners and modes on this platform."""
+from ipython1 import system
+from ipython1.system import HAS_OWNERS, user_id
 
 
 def others_can_write(found: os.stat_result) -> bool:
@@ -18,18 +18,15 @@ def others_can_write(found: os.stat_result) -> bool:
     A group of the same name as this user, with no other member, counts as the user: many systems give each user one,
     and make everything writable by it.
     """
-    if not POSIX or not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not HAS_OWNERS or not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return False
     return bool(found.st_mode & stat.S_IWOTH) or not _is_own_group(found.st_gid)
 
 
 def _is_own_group(gid: int) -> bool:
-    import grp
-    import pwd
-
     try:
-        user = pwd.getpwuid(os.geteuid())
-        group = grp.getgrgid(gid)
+        user = system.pwd.getpwuid(user_id())
+        group = system.grp.getgrgid(gid)
     except KeyError:
         return False
     return (group.gr_gid, group.gr_name) == (user.pw_gid, user.pw_name) and set(group.gr_mem) <= {
@@ -46,10 +43,10 @@ def directory_problem(path: str | os.PathLike[str]) -> str:
     """
     found = os.stat(path)
     name = shlex.quote(str(Path(path)))
-    if POSIX and found.st_uid not in (os.geteuid(), 0):
+    if HAS_OWNERS and found.st_uid not in (user_id(), 0):
         return (
-            f"{path} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}), who could replace the "
-            f"files in it; use your own, or if you trust this one, run: sudo chown {os.geteuid()} {name}"
+            f"{path} belongs to another user (uid {found.st_uid}, you are {user_id()}), who could replace the "
+            f"files in it; use your own, or if you trust this one, run: sudo chown {user_id()} {name}"
         )
     if others_can_write(found) and not found.st_mode & stat.S_ISVTX:
         return (
@@ -70,13 +67,13 @@ def open_to_read(path: str | os.PathLike[str]) -> int:
     :raises NotOwnFile: if it is not a regular file, or another user's.
     :raises OSError: if it cannot be opened, or is a symbolic link.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    flags = os.O_RDONLY | system.O_NOFOLLOW | system.O_NONBLOCK
+    descriptor = os.open(path, flags | system.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise NotOwnFile(f"{Path(path).name} is not a regular file")
-        if POSIX and found.st_uid != os.geteuid():
+        if HAS_OWNERS and found.st_uid != user_id():
             raise NotOwnFile(f"{Path(path).name} belongs to another user")
     except BaseException:
         os.close(descriptor)
@@ -114,11 +111,11 @@ def remove_unused(path: str | os.PathLike[str]) -> bool:
     try:
         if not _lock(descriptor, shared=False):
             return False
-        if POSIX:
+        if HAS_OWNERS:
             os.unlink(path)
     finally:
         os.close(descriptor)
-    if not POSIX:
+    if not HAS_OWNERS:
         # Here a file that is open cannot be removed at all.
         os.unlink(path)
     return True
@@ -129,9 +126,8 @@ def _lock(descriptor: int, shared: bool) -> bool:
 
     Where there are no such locks, all is as if it was locked.
     """
-    try:
-        import fcntl
-    except ImportError:
+    fcntl = system.fcntl
+    if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,9 +140,9 @@ def _lock(descriptor: int, shared: bool) -> bool:
 
 
 def _open_to_append(path: str | os.PathLike[str]) -> int:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | system.O_CLOEXEC
     # Do not wait for the reader of a named pipe.
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= system.O_NOFOLLOW | system.O_NONBLOCK
     if os.path.islink(path):
         raise _refused("it is a symbolic link, which another user may control; remove it")
     try:
@@ -159,7 +155,7 @@ def _open_to_append(path: str | os.PathLike[str]) -> int:
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode):
             _check_own(found, path)
-        os.set_blocking(descriptor, True)
+        system.set_blocking(descriptor, True)
     except BaseException:
         os.close(descriptor)
         raise
@@ -167,10 +163,10 @@ def _open_to_append(path: str | os.PathLike[str]) -> int:
 
 
 def _check_own(found: os.stat_result, path: str | os.PathLike[str]) -> None:
-    if not POSIX:
+    if not HAS_OWNERS:
         return
     name = shlex.quote(str(Path(path)))
-    if found.st_uid != os.geteuid():
+    if found.st_uid != user_id():
         raise _refused(f"it belongs to another user (uid {found.st_uid}); run: sudo rm {name}")
     parent = Path(path).parent
     if found.st_nlink > 1 and others_can_write(os.stat(parent)):

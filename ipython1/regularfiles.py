@@ -11,6 +11,8 @@ import os
 import stat
 from pathlib import Path
 
+from ipython1.system import O_BINARY, O_NONBLOCK
+
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
     (stat.S_ISSOCK, "a socket"),
@@ -18,7 +20,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 
-_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_FLAGS = os.O_RDONLY | O_BINARY | O_NONBLOCK
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

@@ -89,6 +89,7 @@ SECONDS = {
     "tests.test_natural_calls": 15,
     "tests.test_netns_only_ssh": 45,
     "tests.test_notebook": 20,
+    "tests.test_other_systems": 60,
     "tests.test_right_answers": 45,
     "tests.test_sessions": 20,
     "tests.test_ssh_clients": 40,
@@ -98,6 +99,22 @@ SECONDS = {
     "tests.test_testbeds": 25,
 }
 """What slow modules take, about; a wrong number makes a run longer, and nothing else."""
+
+PORTABLE = [
+    "ipython1.daemon.tests.test_settings",
+    "ipython1.kernel.clusters.tests.test_clustercontrol",
+    "tests.test_cluster.LifeTests.test_clients_and_tasks",
+    "tests.test_cluster.LifeTests.test_detached_and_attached",
+    "tests.test_cluster.LifeTests.test_nothing_is_left_when_the_program_is_killed",
+    "tests.test_ipcluster.EndTests.test_ctrl_c",
+    "tests.test_ipcluster.EndTests.test_ipcluster_stop",
+    "tests.test_ipcluster.EndTests.test_kill_9",
+    "tests.test_ipcluster.EndTests.test_kill_of_all_by_a_client",
+    "tests.test_task_session",
+]
+"""The part of the suite that is run once more with the fallbacks for other systems forced."""
+
+PORTABLE_VARIABLE = "IPYTHON1_PORTABLE"
 
 TIME_LIMIT = 1800.0
 """Seconds after which a part of the suite is considered to hang."""
@@ -216,10 +233,14 @@ class Run:
 
     :param names: of the tests.
     :param directory: for its files; it is made.
+    :param portable: whether the fallbacks for other systems are forced.
     """
 
-    def __init__(self, names: Sequence[str], directory: Path, screen: Screen) -> None:
+    def __init__(
+        self, names: Sequence[str], directory: Path, screen: Screen, portable: bool = False
+    ) -> None:
         self._names = names
+        self._environ = {PORTABLE_VARIABLE: "1"} if portable else {}
         self._directory = directory
         self._screen = screen
         self._lock = threading.Lock()
@@ -256,7 +277,12 @@ class Run:
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "IPYTHONDIR": ipython_dir, "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                **self._environ,
+                "IPYTHONDIR": ipython_dir,
+                "PYTHONUNBUFFERED": "1",
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -266,7 +292,8 @@ class Run:
     def _read(self, process: subprocess.Popen[bytes]) -> bytes:
         """Return all that it prints, when it has ended."""
         assert process.stdout is not None
-        output = bytearray(f"{' '.join(['$ trial', *self._names])}\n".encode())
+        words = [*(f"{name}={value}" for name, value in self._environ.items()), "trial"]
+        output = bytearray(f"{' '.join(['$', *words, *self._names])}\n".encode())
         self._screen.begin(self, bytes(output))
         with process.stdout as pipe:
             # Do not wait for whole lines, so that you can see which test hangs.
@@ -289,7 +316,10 @@ def compile_modules() -> None:
 def run_tests(parts: Sequence[Sequence[str]], directory: Path) -> Counts:
     """Run tests with trial; a part begins when one of the lanes is free."""
     screen = Screen()
-    runs = [Run(names, directory / str(number), screen) for number, names in enumerate(parts)]
+    runs = [
+        Run(names, directory / str(number), screen, portable=names is PORTABLE)
+        for number, names in enumerate(parts)
+    ]
     with ThreadPoolExecutor(LANES) as lanes:
         waiting = [lanes.submit(run.run) for run in runs]
         try:
@@ -347,7 +377,7 @@ def main() -> int:
     compile_modules()
     directory = Path(tempfile.mkdtemp(prefix="ipython1-suite-"))
     try:
-        counts = run_tests([given.names] if given.names else parts(), directory)
+        counts = run_tests([given.names] if given.names else [PORTABLE, *parts()], directory)
         if given.checks:
             print(f"tests: {counts}", flush=True)
             for name, command in checks().items():

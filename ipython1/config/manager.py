@@ -19,8 +19,9 @@ from ipython1.config.error import ConfigError
 from ipython1.config.kinds import TEXT, format_value
 from ipython1.config.paths import find_ipython_dir
 from ipython1.config.schema import Option, Section, root_section
-from ipython1.ownfiles import POSIX, directory_problem
+from ipython1.ownfiles import directory_problem
 from ipython1.regularfiles import read_regular_text
+from ipython1.system import HAS_OWNERS, O_NONBLOCK, user_id
 
 _WIDTH = 92
 
@@ -85,7 +86,7 @@ class ConfigManager:
         path = self.path(ipython_dir)
         data = self.default_text().encode("utf-8")
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
-        flags |= getattr(os, "O_NONBLOCK", 0)  # do not wait for the reader of a named pipe
+        flags |= O_NONBLOCK  # do not wait for the reader of a named pipe
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(os.open(path, flags, 0o600), "wb") as file:
@@ -124,12 +125,12 @@ def _merge(values: dict[str, Any], given: dict[str, Any], section: Section) -> N
 def _check_not_writable_by_others(path: Path) -> None:
     """Refuse a file that others can write: settings name code that runs as the user."""
     found = path.stat()
-    if not POSIX:
+    if not HAS_OWNERS:
         return
-    if found.st_uid not in (os.geteuid(), 0):
+    if found.st_uid not in (user_id(), 0):
         raise ConfigError(
-            f"{path} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}); use your own file, "
-            f"or if you trust this one, run: sudo chown {os.geteuid()} {shlex.quote(str(path))}"
+            f"{path} belongs to another user (uid {found.st_uid}, you are {user_id()}); use your own file, "
+            f"or if you trust this one, run: sudo chown {user_id()} {shlex.quote(str(path))}"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError(

@@ -16,6 +16,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from ipython1 import system
+from ipython1.system import fcntl
+
 _FALLOC_FL_KEEP_SIZE: Final = 0x01
 _FALLOC_FL_PUNCH_HOLE: Final = 0x02
 _PAGE: Final = 4096
@@ -48,11 +51,11 @@ _releasing_lock = _load(ctypes.CDLL)
 
 def set_high(fd: int) -> int:
     """Duplicate ``fd`` to a high number, not inherited by started programs, and close ``fd``; return the copy."""
+    if fcntl is None:
+        return fd
     try:
-        import fcntl
-
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_KEPT_DESCRIPTOR)
-    except (ImportError, OSError):
+        high: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_KEPT_DESCRIPTOR)
+    except OSError:
         return fd
     os.close(fd)
     return high
@@ -65,7 +68,7 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
     :returns: the file descriptor.
     :raises OSError: if neither can be created.
     """
-    if use_memfd and hasattr(os, "memfd_create"):
+    if use_memfd and not system.PORTABLE and fcntl is not None and hasattr(os, "memfd_create"):
         try:
             fd = os.memfd_create(name, os.MFD_CLOEXEC)
         except OSError:
@@ -78,7 +81,7 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
     fd, path = tempfile.mkstemp(prefix=f"{name}-")
     try:
         os.close(fd)
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | system.O_BINARY)
     finally:
         try:
             os.unlink(path)
@@ -88,8 +91,6 @@ def open_memory_file(name: str, *, use_memfd: bool = True) -> int:
 
 
 def _append_mode(fd: int) -> None:
-    import fcntl
-
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
 
 
@@ -159,12 +160,9 @@ def punch_hole(fd: int, start: int, stop: int) -> bool:
 
 def read_at(fd: int, length: int, offset: int) -> bytes:
     """Read up to ``length`` bytes of a file at ``offset``, without moving its position if the system supports it."""
-    if not hasattr(os, "pread"):
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.read(fd, length)
     pieces = []
     while length > 0:
-        piece = os.pread(fd, length, offset)
+        piece = system.read_at(fd, length, offset)
         if not piece:
             break
         pieces.append(piece)

@@ -18,6 +18,7 @@ from ipython1.core.tracebacks import (
     is_cell,
     stack_places,
 )
+from ipython1.system import STACKS
 
 IDLE: Final = "no user code is running"
 BUILTIN: Final = "in a built-in function called as a task"
@@ -84,19 +85,18 @@ def enable_c_dump(path: str | os.PathLike[str]) -> Callable[[], None]:
     :raises OSError: if the file cannot be opened.
     """
     import faulthandler
-    import signal
 
-    if not hasattr(signal, "SIGUSR1") or not hasattr(faulthandler, "register"):
+    if STACKS is None or not hasattr(faulthandler, "register"):
         return lambda: None
     fd = set_high(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    faulthandler.register(signal.SIGUSR1, file=fd, all_threads=True, chain=False)
+    faulthandler.register(STACKS, file=fd, all_threads=True, chain=False)
     active = True
 
     def disable() -> None:
         nonlocal active
         if active:
             active = False
-            faulthandler.unregister(signal.SIGUSR1)
+            faulthandler.unregister(STACKS)
             os.close(fd)
 
     return disable

@@ -5,18 +5,43 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import socket
 from collections.abc import Callable
+from typing import TypeAlias
 
+from ipython1 import system
 from ipython1.daemon.protocol import Failed, LineBuffer, Message, decode, encode
 from ipython1.kernel.basics.error import ProtocolError
+
+Wire: TypeAlias = int | socket.socket
+"""A descriptor or a socket; they are different things on Windows."""
+
+
+def _number(end: Wire) -> int:
+    return end if isinstance(end, int) else end.fileno()
+
+
+def _set_blocking(end: Wire, blocking: bool) -> None:
+    if isinstance(end, int):
+        system.set_blocking(end, blocking)
+    else:
+        end.setblocking(blocking)
+
+
+def _read(end: Wire) -> bytes:
+    return os.read(end, 1 << 16) if isinstance(end, int) else end.recv(1 << 16)
+
+
+def _write(end: Wire, data: bytearray) -> int:
+    return os.write(end, data) if isinstance(end, int) else end.send(data)
 
 
 class Channel:
     """Reads requests and writes events, without ever waiting.
 
     :param selector: what the nanny waits with.
-    :param reader: the descriptor for requests.
-    :param writer: the descriptor for events (the same one for a socket).
+    :param reader: the descriptor for requests, or a socket.
+    :param writer: the descriptor for events (the same for a socket).
     :param on_request: takes each request.
     :param on_end: called once when the supervisor is gone.
     """
@@ -24,13 +49,13 @@ class Channel:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        reader: int,
-        writer: int,
+        reader: Wire,
+        writer: Wire,
         on_request: Callable[[Message], object],
         on_end: Callable[[], object],
     ) -> None:
         self._selector = selector
-        self.descriptors = (reader, writer)
+        self.descriptors = tuple(map(_number, (reader, writer)))
         self._reader = reader
         self._writer = writer
         self._on_request = on_request
@@ -41,8 +66,8 @@ class Channel:
 
     def open(self) -> None:
         """Begin to read."""
-        for descriptor in self.descriptors:
-            os.set_blocking(descriptor, False)
+        for end in (self._reader, self._writer):
+            _set_blocking(end, False)
         self._selector.register(self._reader, selectors.EVENT_READ, self._on_readable)
 
     def send(self, message: Message) -> None:
@@ -57,13 +82,13 @@ class Channel:
     def flush(self) -> None:
         """Wait until everything is sent."""
         with contextlib.suppress(OSError):
-            os.set_blocking(self._writer, True)
+            _set_blocking(self._writer, True)
             while self._outbox and not self._lost:
-                del self._outbox[: os.write(self._writer, self._outbox)]
+                del self._outbox[: _write(self._writer, self._outbox)]
 
     def _on_readable(self) -> None:
         try:
-            data = os.read(self._reader, 1 << 16)
+            data = _read(self._reader)
         except BlockingIOError:
             return
         except OSError:
@@ -80,7 +105,7 @@ class Channel:
 
     def _on_writable(self) -> None:
         try:
-            del self._outbox[: os.write(self._writer, self._outbox)]
+            del self._outbox[: _write(self._writer, self._outbox)]
         except BlockingIOError:
             pass
         except OSError:

@@ -12,16 +12,19 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from ipython1 import system
 from ipython1.daemon import osprocess
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.pythoncommand import python_command
 from ipython1.daemon.ready import LEAVE, READY, READY_VARIABLE
+from ipython1.daemon.readyends import PipeEnd, ReadyEnd
 from ipython1.daemon.renew import (
     renew_main_module,
     renew_random,
@@ -63,7 +66,9 @@ class Child:
     """A started process.
 
     :ivar tail: the number of last lines of its output that are told when it ends.
-    :ivar ready: the read end of its ready pipe, or -1.
+    :ivar ready: through which it reports, if it can.
+    :ivar token: by which it is recognised when it connects; empty if it has a pipe.
+    :ivar process: the process, if it was not forked.
     :ivar log_start: the length of its log file before it started.
     :ivar watch: the seconds of silence after which to say so; 0 for never.
     :ivar heard: when it last gave a sign of life.
@@ -76,8 +81,10 @@ class Child:
     owner: str
     log: str
     log_start: int
-    tail: int
-    ready: int = -1
+    tail: int = 20
+    ready: ReadyEnd | None = None
+    token: str = ""
+    process: subprocess.Popen[bytes] | None = None
     stopping: bool = False
     watch: float = 0.0
     heard: float = 0.0
@@ -159,22 +166,26 @@ def _environment(request: Spawn, owner: str) -> dict[str, str]:
     return environment
 
 
-def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
-    """Start a process in its own session, which the operating system kills if this process dies.
+@dataclass(slots=True)
+class _Command:
+    """What is started, and with what."""
 
-    :param warm: fork a module's program instead of starting a new Python, unless it needs one.
-    :param close: descriptors of this process that the child must close.
-    :raises SpawnError: if the process cannot be started.
-    :raises BecomeProgram: in the child, if the program is forked.
+    argv: list[str]
+    environment: dict[str, str]
+    cwd: str
+    owner: str
+
+
+def _command(request: Spawn, warm: bool) -> _Command:
+    """Return how to start a process.
+
+    :param warm: whether a module's program is forked.
+    :raises SpawnError: if it cannot be started.
     """
-    warm = warm and not request.python and not any(map(_is_read_at_start, request.env))
-    if warm and request.module:
-        import_program(request.module)
     argv = list(request.argv)
     if request.module and not warm:
         argv = python_command(request.module, argv, python=os.path.expanduser(request.python))
-    parent = os.getpid()
-    owner = f"{parent}/{request.key}"
+    owner = f"{os.getpid()}/{request.key}"
     environment = _environment(request, owner)
     cwd = os.path.expanduser(request.cwd or ".")
     if not os.path.isdir(cwd):
@@ -185,6 +196,56 @@ def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
             raise SpawnError(
                 f"could not be started: program {argv[0]!r} not found on this host (in PATH)"
             )
+    # Another program would pass the variable on to processes that do not have the pipe.
+    environment.pop(READY_VARIABLE, None)
+    return _Command(argv, environment, cwd, owner)
+
+
+def start_process(request: Spawn, place: Callable[[str], str]) -> Child:
+    """Start a process without forking this one.
+
+    :param place: gives for a token what the process needs to know to connect.
+    :raises SpawnError: if the process cannot be started.
+    """
+    command = _command(request, warm=False)
+    log_path = os.path.expanduser(request.log)
+    log, log_start = _open_log(log_path)
+    token = ""
+    if request.module:
+        token = system.new_token()
+        command.environment[READY_VARIABLE] = place(token)
+    try:
+        process = subprocess.Popen(
+            command.argv,
+            env=command.environment,
+            cwd=command.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            **system.apart(),
+        )
+    except OSError as problem:
+        raise SpawnError(f"cannot run {command.argv[0]}: {problem.strerror}") from problem
+    finally:
+        os.close(log)
+    child = Child(request.key, process.pid, command.owner, log_path, log_start, request.tail)
+    child.token, child.process = token, process
+    return child
+
+
+def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
+    """Fork a process in its own session, which the operating system kills if this process dies.
+
+    :param warm: continue with a module's program in the child instead of starting a new Python, unless it needs one.
+    :param close: descriptors of this process that the child must close.
+    :raises SpawnError: if the process cannot be started.
+    :raises BecomeProgram: in the child, if the program is forked.
+    """
+    warm = warm and not request.python and not any(map(_is_read_at_start, request.env))
+    if warm and request.module:
+        import_program(request.module)
+    command = _command(request, warm)
+    parent = os.getpid()
     log_path = os.path.expanduser(request.log)
     log, log_start = _open_log(log_path)
     reader, writer = os.pipe()
@@ -204,23 +265,22 @@ def start_child(request: Spawn, *, warm: bool, close: Iterable[int]) -> Child:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(log)
         os.close(writer)
-        os.set_blocking(reader, False)
-        return Child(request.key, pid, owner, log_path, log_start, request.tail, ready=reader)
-    _in_child(request, argv, environment, cwd, parent, log, writer, (*close, reader), warm)
+        ready = PipeEnd(reader)
+        return Child(request.key, pid, command.owner, log_path, log_start, request.tail, ready)
+    _in_child(request, command, parent, log, writer, (*close, reader), warm)
     raise AssertionError("not reached")
 
 
 def _in_child(
     request: Spawn,
-    argv: list[str],
-    environment: dict[str, str],
-    cwd: str,
+    command: _Command,
     parent: int,
     log: int,
     ready: int,
     close: Iterable[int],
     warm: bool,
 ) -> None:
+    argv, environment = command.argv, command.environment
     try:
         renew_signals()
         os.setsid()
@@ -232,9 +292,7 @@ def _in_child(
             if descriptor > 2:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
-        os.chdir(cwd)
-        # Another program would pass the variable on to processes that do not have the pipe.
-        environment.pop(READY_VARIABLE, None)
+        os.chdir(command.cwd)
         if request.module:
             environment[READY_VARIABLE] = str(ready)
         if warm and request.module:
@@ -269,7 +327,49 @@ def run_program(task: BecomeProgram) -> int:
     return 0 if status is None else int(status)
 
 
-def end_code(status: int) -> tuple[int | None, int | None]:
-    """Return ``(exit status, signal)`` for a status from ``waitpid``; one of them is None."""
-    code = os.waitstatus_to_exitcode(status)
+def collect_forked() -> Iterator[tuple[int, int]]:
+    """Collect processes below this one that have ended; give their pids and exit codes."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def collect_started(
+    processes: Iterable[subprocess.Popen[bytes] | None],
+) -> Iterator[tuple[int, int]]:
+    """Collect those of some processes that have ended; give their pids and exit codes."""
+    for process in processes:
+        code = None if process is None else process.poll()
+        if process is not None and code is not None:
+            yield process.pid, code
+
+
+def end_code(code: int) -> tuple[int | None, int | None]:
+    """Return ``(exit status, signal)`` for an exit code of :mod:`subprocess`; one of them is None."""
     return (None, -code) if code < 0 else (code, None)
+
+
+def below(adopts: bool, table: Mapping[int, osprocess.ProcessEntry] | None = None) -> list[int]:
+    """Return all descendants of this process, as far as the system can tell.
+
+    :param adopts: whether orphans below this process have become its children.
+    :param table: the process table, if it is known already.
+    """
+    known = osprocess.process_table() if table is None else table
+    found = osprocess.descendants(os.getpid(), known)
+    if not adopts:
+        # Orphans have another parent; the environment that they inherited shows where they come from.
+        mark = f"{os.getpid()}/"
+        found += [
+            pid
+            for pid, entry in known.items()
+            if pid not in found
+            and entry.state != "Z"
+            and osprocess.environment_of(pid).get(OWNER_VARIABLE, "").startswith(mark)
+        ]
+    return found

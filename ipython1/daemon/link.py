@@ -134,7 +134,7 @@ class NannyLink(Protocol):
 
 
 def adopt_connection(reactor: Any, connection: socket.socket, protocol: P) -> P:
-    """Let the reactor take over a connected Unix socket.
+    """Let the reactor take over a connected socket.
 
     :param protocol: takes what arrives.
     :returns: the protocol, connected.
@@ -142,6 +142,6 @@ def adopt_connection(reactor: Any, connection: socket.socket, protocol: P) -> P:
     factory = Factory.forProtocol(lambda: protocol)
     factory.noisy = False
     connection.setblocking(False)
-    reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, factory)
+    reactor.adoptStreamConnection(connection.fileno(), connection.family, factory)
     connection.close()  # the reactor has a duplicate descriptor
     return protocol

@@ -25,21 +25,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from ipython1 import system
 from ipython1.daemon import osprocess
-from ipython1.daemon.channel import Channel
+from ipython1.daemon.channel import Channel, Wire
 from ipython1.daemon.children import (
     OWNER_VARIABLE,
     BecomeProgram,
     Child,
     SpawnError,
+    below,
+    collect_forked,
+    collect_started,
     end_code,
     import_program,
     run_program,
     start_child,
+    start_process,
 )
 from ipython1.daemon.files import read_text, write_text
+from ipython1.daemon.handover import take
 from ipython1.daemon.protocol import (
     Alive,
     AtEnd,
@@ -59,15 +65,17 @@ from ipython1.daemon.protocol import (
     WriteFile,
     Written,
 )
+from ipython1.daemon.readyends import ReadyDoor, ReadyEnd
 from ipython1.daemon.settings import Settings, receive_settings
 from ipython1.daemon.silence import Silences
+from ipython1.daemon.streams import private_stdio
 from ipython1.daemon.titles import NANNY, preload_titles, set_title
 from ipython1.version import __version__
 
 GRACE_AFTER_LOSS = 1.0
 """Seconds that processes have to end by themselves when the supervisor is gone."""
 
-ENDING = (signal.SIGTERM, getattr(signal, "SIGUSR2", signal.SIGTERM))
+ENDING = (int(signal.SIGTERM), system.PAUSE)
 """The signals that ask a process to end, which it cannot do while it is stopped."""
 
 END_COMMANDS_LIMIT = 20.0
@@ -77,11 +85,15 @@ KILL_LIMIT = 10.0
 """Seconds after which the nanny gives up on a process that survives SIGKILL (in a system call)."""
 
 
+LOOK_EVERY = 0.05
+"""Seconds between looks for processes that have ended, where no signal tells of it."""
+
+
 class Nanny:
     """The loop; see the module's docstring.
 
-    :param reader: the descriptor for requests; end of file ends everything.
-    :param writer: the descriptor for events (the same one for a socket).
+    :param reader: the descriptor for requests, or a socket; end of file ends everything.
+    :param writer: the descriptor for events (the same for a socket).
     :param silence: end everything if nothing arrives for this many seconds; 0 for never.
     :param watch: say so if nothing arrives for this many seconds; 0 for never.
     :param log: the file where to say it, besides standard error; empty for none.
@@ -91,8 +103,8 @@ class Nanny:
 
     def __init__(
         self,
-        reader: int,
-        writer: int,
+        reader: Wire,
+        writer: Wire,
         *,
         silence: float = 0.0,
         watch: float = 0.0,
@@ -106,7 +118,7 @@ class Nanny:
         self._silence = silence
         self._clock = clock
         self._children: dict[int, Child] = {}
-        self._enders: set[int] = set()
+        self._enders: dict[int, subprocess.Popen[bytes]] = {}
         self._reads: list[tuple[float, ReadFile]] = []
         self._warm: list[str] = []
         self._were_ready: set[str] = set()
@@ -118,8 +130,7 @@ class Nanny:
         self._killed = 0
         self._finished = False
         self._adopts = False
-        selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
-        self._selector: selectors.BaseSelector = selector()
+        self._selector: selectors.BaseSelector = system.SELECTOR()
         self._channel = Channel(
             self._selector,
             reader,
@@ -131,7 +142,8 @@ class Nanny:
         self._silences = Silences(
             clock, lambda: self._children.values(), self._send, watch=watch, log=log
         )
-        self._wake_reader, self._wake_writer = os.pipe()
+        self._wake_reader, self._wake_writer = system.connected_pair()
+        self._door: ReadyDoor | None = None
 
     # -- the loop
 
@@ -154,12 +166,15 @@ class Nanny:
     def _set_up(self) -> None:
         self._adopts = osprocess.adopt_orphans()
         set_title(self._title)
-        for descriptor in (self._wake_reader, self._wake_writer):
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for end in (self._wake_reader, self._wake_writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        if system.LINUX:
+            signal.signal(signal.SIGCHLD, lambda *_: None)
+        else:
+            self._door = ReadyDoor(self._selector, self._tokens, self._on_connected)
         signal.signal(signal.SIGTERM, lambda *_: self._begin_end(GRACE_AFTER_LOSS))
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        for number in system.OF_TERMINALS:
             signal.signal(number, signal.SIG_IGN)
         self._channel.open()
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
@@ -180,6 +195,8 @@ class Nanny:
         if self._finished or (self._warm and self._deadline is None):
             return 0.0
         moments = [0.02] if self._reads or self._killing else []
+        if not system.LINUX and (self._children or self._enders):
+            moments.append(LOOK_EVERY)
         if self._deadline is not None:
             moments.append(max(0.0, min(self._deadline - self._clock(), 0.2)))
         if self._deadline is None:
@@ -203,7 +220,7 @@ class Nanny:
 
     def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_reader, 4096)
+            self._wake_reader.recv(4096)
 
     # -- talking
 
@@ -221,9 +238,7 @@ class Nanny:
                 for child in self._children.values():
                     if child.key == message.key:
                         child.stopping = True
-                        osprocess.send_signal(child.pid, message.number, group=message.group)
-                        if message.number in ENDING:
-                            _let_go_on(child.pid)
+                        self._tell(child, message.number, group=message.group)
             case Warm():
                 if osprocess.can_fork_warm():
                     self._warm.extend(message.modules)
@@ -239,6 +254,16 @@ class Nanny:
                 self._held_back.clear()
                 self._begin_end(message.grace)
 
+    def _tell(self, child: Child, number: int, *, group: bool = False) -> None:
+        """Send a signal to a process, or what stands for it."""
+        # What a process is asked to do it is told by the connection, if it has one; where there is one, signals may
+        # not exist.
+        asked = number in ENDING and child.ready is not None and child.ready.order(number)
+        if not asked:
+            osprocess.send_signal(child.pid, number, group=group)
+        if number in ENDING:
+            osprocess.let_go_on(child.pid)
+
     def _spawn(self, request: Spawn) -> None:
         if self._deadline is not None:
             self._send(Failed(request.key, "the cluster is being stopped"))
@@ -251,28 +276,46 @@ class Nanny:
             return
         if request.module in self._warm:
             self._warm.remove(request.module)
-        mine = [*self._channel.descriptors, self._wake_reader, self._wake_writer, *self._keep]
-        mine += [child.ready for child in self._children.values() if child.ready >= 0]
         try:
-            child = start_child(request, warm=osprocess.can_fork_warm(), close=mine)
+            child = self._start(request)
         except (SpawnError, OSError) as problem:
             self._send(Failed(request.key, str(problem)))
             return
         child.watch, child.heard = request.watch, self._clock()
         self._children[child.pid] = child
-        self._selector.register(child.ready, selectors.EVENT_READ, lambda: self._on_ready(child))
+        self._listen_to(child)
         entry = osprocess.process_entry(child.pid)
         self._send(Started(request.key, child.pid, entry.started if entry else 0.0))
 
+    def _start(self, request: Spawn) -> Child:
+        if self._door is not None:
+            return start_process(request, self._door.place)
+        mine = [*self._channel.descriptors, *self._keep]
+        mine += [self._wake_reader.fileno(), self._wake_writer.fileno()]
+        mine += [each.ready.fileno() for each in self._children.values() if each.ready is not None]
+        return start_child(request, warm=osprocess.can_fork_warm(), close=mine)
+
+    def _listen_to(self, child: Child) -> None:
+        if child.ready is not None:
+            events = selectors.EVENT_READ
+            self._selector.register(child.ready, events, lambda: self._on_ready(child))
+
+    def _tokens(self) -> list[str]:
+        return [child.token for child in self._children.values() if child.token]
+
+    def _on_connected(self, token: str, end: ReadyEnd) -> None:
+        for child in self._children.values():
+            if child.token == token:
+                child.token, child.ready = "", end
+                self._listen_to(child)
+
     def _on_ready(self, child: Child) -> None:
-        if child.ready < 0:
+        if child.ready is None:
             return
         try:
-            data = os.read(child.ready, 4096)
+            data = child.ready.read()
         except BlockingIOError:
             return
-        except OSError:
-            data = b""
         if not data:
             self._forget_ready(child)
             self._release_held_back(child.key)
@@ -290,10 +333,10 @@ class Nanny:
             self._spawn(request)
 
     def _forget_ready(self, child: Child) -> None:
-        if child.ready >= 0:
+        if child.ready is not None:
             self._selector.unregister(child.ready)
-            os.close(child.ready)
-            child.ready = -1
+            child.ready.close()
+            child.ready = None
 
     def _write_file(self, request: WriteFile) -> None:
         try:
@@ -320,18 +363,17 @@ class Nanny:
     # -- ends of processes
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            self._enders.discard(pid)
+        if system.LINUX:
+            ended = collect_forked()
+        else:
+            started = [child.process for child in self._children.values()]
+            ended = collect_started([*started, *self._enders.values()])
+        for pid, status in ended:
+            self._enders.pop(pid, None)
             child = self._children.pop(pid, None)
             if child is None:
                 continue  # an adopted orphan
-            if child.ready >= 0:
+            if child.ready is not None:
                 self._on_ready(child)
                 self._forget_ready(child)
             self._were_ready.discard(child.key)
@@ -346,30 +388,15 @@ class Nanny:
             table = osprocess.process_table()
             left = [
                 pid
-                for pid in self._below(table)
+                for pid in below(self._adopts, table)
                 if table[pid].session == child.pid
                 or osprocess.environment_of(pid).get(OWNER_VARIABLE) == child.owner
             ]
             if not left:
                 return
             for pid in left:
-                self._killed += osprocess.send_signal(pid, signal.SIGKILL)
+                self._killed += osprocess.send_signal(pid, system.KILL)
             time.sleep(0.002)
-
-    def _below(self, table: dict[int, osprocess.ProcessEntry]) -> list[int]:
-        """Return all descendants of this process, as far as the system can tell."""
-        below = osprocess.descendants(os.getpid(), table)
-        if not self._adopts:
-            # Orphans have another parent; the environment that they inherited shows where they come from.
-            mark = f"{os.getpid()}/"
-            below += [
-                pid
-                for pid, entry in table.items()
-                if pid not in below
-                and entry.state != "Z"
-                and osprocess.environment_of(pid).get(OWNER_VARIABLE, "").startswith(mark)
-            ]
-        return below
 
     # -- the end of everything
 
@@ -387,27 +414,27 @@ class Nanny:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,
+                    **system.apart(),
                 )
-                process.returncode = 0  # reaped by our own loop
-                self._enders.add(process.pid)
+                if system.LINUX:
+                    process.returncode = 0  # collected with all others
+                self._enders[process.pid] = process
         for child in list(self._children.values()):
             child.stopping = True
-            osprocess.send_signal(child.pid, signal.SIGTERM)
-            _let_go_on(child.pid)
+            self._tell(child, signal.SIGTERM)
 
     def _go_on_ending(self, now: float) -> None:
         assert self._deadline is not None
         if self._children and now < self._deadline:
             return
         self._killing = True
-        below = self._below(osprocess.process_table())
+        below = below(self._adopts)
         if now > self._enders_deadline:
             self._enders.clear()
         spared = {pid for ender in self._enders for pid in (ender, *osprocess.descendants(ender))}
         left = [pid for pid in below if pid not in spared]
         for pid in left:
-            self._killed += osprocess.send_signal(pid, signal.SIGKILL)
+            self._killed += osprocess.send_signal(pid, system.KILL)
         stuck = now > max(self._deadline, self._enders_deadline) + KILL_LIMIT
         if stuck or not (left or self._enders or self._children):
             self._send(Goodbye(self._killed))
@@ -415,36 +442,17 @@ class Nanny:
 
     def kill_everything(self) -> None:
         """Kill all descendants immediately: for when the loop itself has failed."""
-        for pid in self._below(osprocess.process_table()):
-            osprocess.send_signal(pid, signal.SIGKILL)
+        for pid in below(self._adopts):
+            osprocess.send_signal(pid, system.KILL)
 
 
-def _let_go_on(pid: int) -> None:
-    """A stopped process cannot handle SIGTERM."""
-    osprocess.send_signal(pid, signal.SIGCONT)
-
-
-def _private_stdio() -> tuple[int, int]:
-    """Move the connection from stdin and stdout to other descriptors, so that no code writes to it by accident."""
-    reader, writer = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(2, 1)
-    os.close(null)
-    return reader, writer
-
-
-def _settings_by_pipes(options: Mapping[str, str]) -> Settings:
-    return Settings(silence=float(options.get("--silence", 0)))
-
-
-def _settings_by_socket(descriptor: int, program: str) -> Settings | None:
+def _settings_by_socket(connection: socket.socket, program: str) -> Settings | None:
     """Wait for the settings; what there is to import is imported first."""
     if program and osprocess.can_fork_warm():
         with contextlib.suppress(SpawnError):  # reported when the program is to be started
             import_program(program)
     preload_titles()
-    return receive_settings(descriptor)
+    return receive_settings(connection)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -461,15 +469,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.remove("--stdio")
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     settings: Settings | None
+    reader: Wire
+    writer: Wire
     if over_pipes:
-        reader, writer = _private_stdio()
-        settings = _settings_by_pipes(options)
+        reader, writer = private_stdio()
+        settings = Settings(silence=float(options.get("--silence", 0)))
     else:
-        reader = writer = int(options["--fd"])
-        settings = _settings_by_socket(reader, options.get("--program", ""))
+        reader = writer = connection = take(int(options["--fd"]))
+        settings = _settings_by_socket(connection, options.get("--program", ""))
     if settings is None:
         return 0
-    for descriptor in (reader, writer, *settings.keep):
+    for descriptor in settings.keep:
         os.set_inheritable(descriptor, False)
     nanny = Nanny(reader, writer, **settings._asdict())
     try:

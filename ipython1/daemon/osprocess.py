@@ -2,40 +2,38 @@
 
 Linux provides all of it: a process can adopt the orphans below it (``PR_SET_CHILD_SUBREAPER``), the kernel can kill a
 process when its parent dies (``PR_SET_PDEATHSIG``), and ``/proc`` shows who descends from whom.  On other systems each
-function falls back to ``psutil``, or does nothing and says so by its return value; ``IPYTHON1_PORTABLE=1`` in the
-environment forces the fallbacks, to test them.
+function falls back to ``psutil``, or does nothing and says so by its return value; :mod:`ipython1.system` decides that.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ipython1 import system
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-PORTABLE_VARIABLE = "IPYTHON1_PORTABLE"
 NO_FORK_VARIABLE = "IPYTHON1_NO_FORK"
 
 
 def is_linux() -> bool:
     """Return whether the Linux calls may be used."""
-    return sys.platform.startswith("linux") and os.environ.get(PORTABLE_VARIABLE) != "1"
+    return system.LINUX
 
 
 def can_fork_warm() -> bool:
     """Return whether a process that has imported Python libraries may be forked and continue in the child.
 
-    It may not on Windows (no fork) and macOS (its system libraries do not survive a fork).
+    It may not on Windows (no fork) and macOS (its system libraries do not survive a fork); only Linux is tried.
     """
-    if os.environ.get(NO_FORK_VARIABLE) == "1" or not hasattr(os, "fork"):
-        return False
-    return sys.platform != "darwin"
+    return system.LINUX and os.environ.get(NO_FORK_VARIABLE) != "1"
 
 
 def _prctl(option: int, argument: int) -> bool:
@@ -59,7 +57,7 @@ def end_with_parent(parent_pid: int) -> bool:
 
     Call this in the child.  ``parent_pid`` serves to detect that the parent is already gone.
     """
-    if not is_linux() or not _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL)):
+    if not is_linux() or not _prctl(_PR_SET_PDEATHSIG, system.KILL):
         return False
     if os.getppid() != parent_pid:
         os._exit(1)
@@ -113,7 +111,7 @@ class ProcessEntry(NamedTuple):
 def _read_stat(pid: int) -> ProcessEntry | None:
     try:
         # A file object would take several system calls more.
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | system.O_CLOEXEC)
         try:
             data = os.read(descriptor, 4096)
         finally:
@@ -199,7 +197,7 @@ def kill_descendants() -> int:
         if not left:
             break
         for pid in left:
-            killed += send_signal(pid, signal.SIGKILL)
+            killed += send_signal(pid, system.KILL)
         time.sleep(0.005)
     return killed
 
@@ -239,14 +237,35 @@ def environment_of(pid: int) -> Mapping[str, str]:
 
 
 def send_signal(pid: int, number: int, *, group: bool = False) -> bool:
-    """Send a signal to a process, or with ``group`` to its whole process group; return False if it is gone."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    """Send a signal to a process, or with ``group`` to its whole process group; return False if it is gone.
+
+    Windows knows only the end of a process, at once, whether it is asked by ``SIGTERM`` or ``SIGKILL``.
+    """
+    if os.name == "nt" and number not in (signal.SIGTERM, system.KILL):
+        return False
+    with contextlib.suppress(OSError):
         if group and hasattr(os, "killpg"):
             os.killpg(pid, number)
         else:
             os.kill(pid, number)
         return True
     return False
+
+
+def signal_myself(number: int) -> None:
+    """Do in this process, from any of its threads, what a signal would do."""
+    if os.name != "nt":
+        os.kill(os.getpid(), number)
+    elif number in signal.valid_signals() and callable(signal.getsignal(number)):
+        _thread.interrupt_main(number)  # type: ignore[arg-type]
+    else:
+        os._exit(128 + number)
+
+
+def let_go_on(pid: int) -> None:
+    """Continue a process if a signal has stopped it; as long as it is stopped it cannot handle ``SIGTERM``."""
+    if system.CONTINUE is not None:
+        send_signal(pid, system.CONTINUE)
 
 
 def disk_is_full(path: str) -> bool:

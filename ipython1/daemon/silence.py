@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from ipython1.daemon import osprocess
 from ipython1.daemon.children import Child
 from ipython1.daemon.protocol import Heard, Message, Silent
+from ipython1.system import O_NOFOLLOW
 
 HELD = 5.0
 """Seconds by which a turn of the nanny's loop is late if it was stopped itself, or its whole machine was."""
@@ -105,7 +106,7 @@ class Silences:
             os.write(2, f"ipcluster: {text}\n".encode())
         if self._log:
             moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | O_NOFOLLOW
             with contextlib.suppress(OSError):
                 descriptor = os.open(self._log, flags, 0o600)
                 with open(descriptor, "w") as file:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 
+from ipython1.daemon.handover import Handover
 from ipython1.daemon.pythoncommand import python_command
 from ipython1.daemon.settings import send_settings
 
@@ -19,23 +20,22 @@ class NewNanny:
     It waits for :meth:`set_up`; meanwhile it imports what it is going to need.
 
     :param program: the module of a program that it certainly will have to start; empty for none.
-    :ivar connection: to it.
     :ivar process: its process.
     :ivar waits: whether it was not set up yet.
     """
 
     def __init__(self, program: str = "") -> None:
         self.waits = True
-        self.connection, theirs = socket.socketpair()
-        with theirs:
-            options = ["--fd", str(theirs.fileno()), *(["--program", program] if program else [])]
-            self.process = subprocess.Popen(
-                python_command(MODULE, ["nanny", *options]),
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        self._handover = Handover()
+        number = str(self._handover.number)
+        options = ["--fd", number, *(["--program", program] if program else [])]
+        command = python_command(MODULE, ["nanny", *options])
+        self.process = self._handover.start(command, stdout=subprocess.DEVNULL)
+
+    @property
+    def connection(self) -> socket.socket:
+        """The connection to it, which may have to be waited for."""
+        return self._handover.connection(self.process)
 
     def set_up(
         self, *, keep: Sequence[int] = (), watch: float = 0.0, log: str = "", title: str = ""
@@ -53,6 +53,6 @@ class NewNanny:
 
     def give_up(self) -> None:
         """End it before :meth:`set_up`; it has started nothing."""
-        self.connection.close()
+        self._handover.close()
         self.process.kill()
         self.process.wait()

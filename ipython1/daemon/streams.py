@@ -47,3 +47,13 @@ def open_stream(descriptor: int) -> None:
     )
     setattr(sys, NAMES[descriptor], stream)
     setattr(sys, f"__{NAMES[descriptor]}__", stream)
+
+
+def private_stdio() -> tuple[int, int]:
+    """Move the connection from stdin and stdout to other descriptors, so that no code writes to it by accident."""
+    reader, writer = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    return reader, writer

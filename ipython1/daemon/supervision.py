@@ -56,6 +56,7 @@ from ipython1.daemon.processes import (
     State,
     WakeAt,
 )
+from ipython1.system import KILL
 
 HOLD_LIMIT = 90.0
 """Seconds for which a restart may be held, at most."""
@@ -298,11 +299,11 @@ class Supervision:
                     instructions.append(WakeAt(record.due))
                     continue
                 record.due = 0.0
-                number = int(signal.SIGKILL)
+                number = KILL
                 instructions.append(Deliver(record.spec.host, record.spec.key, number, group=True))
             elif self._is_stuck(record, now):
                 record.killed_silent = True
-                number = int(signal.SIGKILL)
+                number = KILL
                 instructions.append(Deliver(record.spec.host, record.spec.key, number, group=True))
             elif state in (State.WAITING, State.STOPPING) and record.due:
                 instructions.append(WakeAt(record.due))

@@ -123,7 +123,7 @@ class OthersTests(OwnFilesCase):
 
     def test_where_files_have_no_owners(self):
         self.directory.chmod(0o777)
-        self.patch(ownfiles, "POSIX", False)
+        self.patch(ownfiles, "HAS_OWNERS", False)
         self.assertEqual(directory_problem(self.directory), "")
         self.append()
 

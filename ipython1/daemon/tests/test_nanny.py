@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from unittest import mock
 
 from twisted.trial import unittest
 
+from ipython1 import system
 from ipython1.daemon import osprocess
 from ipython1.daemon.protocol import (
     Alive,
@@ -374,8 +376,8 @@ class PortableTests(EndingTests):
     """The same without Linux-specific features."""
 
     def setUp(self) -> None:
-        os.environ[osprocess.PORTABLE_VARIABLE] = "1"
-        self.addCleanup(os.environ.pop, osprocess.PORTABLE_VARIABLE, None)
+        os.environ[system.PORTABLE_VARIABLE] = "1"
+        self.addCleanup(os.environ.pop, system.PORTABLE_VARIABLE, None)
         super().setUp()
 
     def test_a_killed_nanny_takes_its_processes_with_it(self) -> None:
@@ -386,12 +388,9 @@ class OsProcessTests(unittest.SynchronousTestCase):
     """Both ways to read the process table give the same result."""
 
     def both(self) -> Iterator[None]:
-        for value in ("0", "1"):
-            os.environ[osprocess.PORTABLE_VARIABLE] = value
-            try:
+        for linux in (system.LINUX, False):
+            with mock.patch.object(system, "LINUX", linux):
                 yield
-            finally:
-                del os.environ[osprocess.PORTABLE_VARIABLE]
 
     def test_a_family(self) -> None:
         environ = {**os.environ, "FAMILY": "yes"}

@@ -22,16 +22,14 @@ class SettingsTests(unittest.SynchronousTestCase):
     def test_they_come_as_they_were_sent_and_nothing_else_is_taken(self) -> None:
         send_settings(self.ours, watch=2.5, log="/tmp/é log", keep=())
         self.ours.sendall(b"the first request")
-        self.assertEqual(
-            receive_settings(self.theirs.fileno()), Settings(watch=2.5, log="/tmp/é log")
-        )
+        self.assertEqual(receive_settings(self.theirs), Settings(watch=2.5, log="/tmp/é log"))
         self.assertEqual(self.theirs.recv(100), b"the first request")
 
     def test_descriptors_to_keep_are_those_of_the_same_files(self) -> None:
         with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as other:
             send_settings(self.ours, watch=0.0, log="", keep=[file.fileno(), other.fileno()])
             self.ours.sendall(b"the first request")
-            settings = receive_settings(self.theirs.fileno())
+            settings = receive_settings(self.theirs)
             assert settings is not None
             for descriptor in settings.keep:
                 self.addCleanup(os.close, descriptor)
@@ -47,7 +45,7 @@ class SettingsTests(unittest.SynchronousTestCase):
             with theirs:
                 with ours:
                     ours.sendall(sent)
-                self.assertIsNone(receive_settings(theirs.fileno()), sent)
+                self.assertIsNone(receive_settings(theirs), sent)
 
 
 class NewNannyTests(unittest.SynchronousTestCase):

@@ -27,6 +27,7 @@ from ipython1.kernel.calls.answer import Answer
 from ipython1.kernel.host.sockets import let_go_in_children
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.host.turns import take_turns, turns_of
+from ipython1.system import after_fork_in_child
 
 T = TypeVar("T")
 
@@ -94,8 +95,7 @@ class ReactorInThread:
                 thread.start()
                 self._pid, self._thread = os.getpid(), thread
                 let_go_in_children(reactor)
-                if hasattr(os, "register_at_fork"):
-                    os.register_at_fork(after_in_child=self._end)
+                after_fork_in_child(self._end)
                 atexit.register(self.stop)
                 while not started.wait(0.05):
                     self.check()

@@ -14,6 +14,7 @@ from ipython1.kernel.host.byhand import CONTROLLER, ByHand, notes, notes_of
 from ipython1.kernel.host.processstate import ProcessState
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.system import KILL
 
 KIND: Final = "by hand"
 """The kind of such a cluster."""
@@ -101,7 +102,7 @@ def stop_by_hand(
             pass
         else:
             _wait(here, END_LIMIT / 4)
-    for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGKILL):
+    for number in (KILL,) if force else (signal.SIGTERM, KILL):
         left = [note for note in here if note.state.alive]
         for note in left:
             osprocess.send_signal(note.pid, number)

@@ -60,6 +60,7 @@ from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.restorefile import RESTORE_FILE
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.system import after_fork_in_child
 
 if TYPE_CHECKING:
     from ipython1.kernel.clients.multiengineclient import MultiEngineClient
@@ -471,8 +472,7 @@ def _disown_in_child() -> None:
     _running.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_in_child)
+after_fork_in_child(_disown_in_child)
 
 
 @atexit.register

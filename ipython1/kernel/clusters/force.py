@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from ipython1 import system
 from ipython1.daemon import osprocess
 from ipython1.daemon.children import OWNER_VARIABLE
 from ipython1.daemon.osprocess import ProcessEntry
@@ -48,7 +48,7 @@ def end_by_force(files: ClusterFiles, state: ClusterStatus) -> int:
                 f"processes of {title_of(files.cluster_id)} do not end: {', '.join(map(str, found))}"
             )
         for pid in found:
-            if osprocess.send_signal(pid, signal.SIGKILL):
+            if osprocess.send_signal(pid, system.KILL):
                 killed.add(pid)
         time.sleep(0.01)
     tidy_up(files, state)

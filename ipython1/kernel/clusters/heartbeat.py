@@ -6,7 +6,6 @@ the nanny gives any.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +59,7 @@ class Heartbeat:
     def let_go_on(self) -> None:
         """Continue the nanny if it is stopped, so that it can end everything."""
         if self._hello is not None and osprocess.is_alive(self._hello.pid, self._hello.started):
-            osprocess.send_signal(self._hello.pid, signal.SIGCONT)
+            osprocess.let_go_on(self._hello.pid)
 
     def _start(self, hello: Hello) -> Hello:
         self._hello = hello

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ipython1.checks import check_bool
-from ipython1.core.lowlevel import set_high
 from ipython1.core.texts import did_you_mean
+from ipython1.daemon.handover import Handover
 from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.launchers.clusterconfig import VARIABLE
 from ipython1.kernel.launchers.hostlist import host_words
+from ipython1.system import after_fork_in_child
 
 _ARGUMENTS = ("n", "kind", "cluster_id", "ipython_dir", "detach", "restore")
 """What a cluster takes besides its options."""
@@ -174,8 +175,7 @@ def _close_in_child() -> None:
             os.close(connection.detach())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
+after_fork_in_child(_close_in_child)
 
 
 class OwnedProcess:
@@ -186,25 +186,21 @@ class OwnedProcess:
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        self.connection, theirs = socket.socketpair()
-        _connections.add(self.connection)
+        handover = Handover(spare_low=True)
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        with theirs:
-            # In a program without standard streams it may have one of their numbers, and be redirected.
-            passed = set_high(os.dup(theirs.fileno()))
+        options = [*arguments, f"--owner-fd={handover.number}"]
         try:
-            options = [*arguments, f"--owner-fd={passed}"]
-            self.process = subprocess.Popen(
+            # A Ctrl-C is for the program that uses the cluster; it decides what ends.
+            self.process = handover.start(
                 python_command(MODULE, ["ipcluster", *options]),
-                pass_fds=[passed],
-                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                # A Ctrl-C is for the program that uses the cluster; it decides what ends.
-                start_new_session=True,
             )
-        finally:
-            os.close(passed)
+            self.connection = handover.connection(self.process)
+        except BaseException:
+            handover.close()
+            raise
+        _connections.add(self.connection)
 
     def error(self) -> ClusterError:
         """Why it ended: what it said last."""

@@ -32,6 +32,7 @@ from ipython1.kernel.host.controlserver import ControlServer
 from ipython1.kernel.host.security import ClusterFiles
 from ipython1.kernel.host.steadyclock import keep_steady
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, title_of
+from ipython1.system import termios
 
 STATE_DELAY = 0.1
 """Seconds for which changes are collected before the state file is written."""
@@ -65,8 +66,6 @@ class Screen:
         """Leave the terminal as it was found, unless it belongs to another program now."""
         self._write(self._out, "")
         if self._settings is not None:
-            import termios
-
             with contextlib.suppress(termios.error, OSError):
                 terminal = sys.stdin.fileno()
                 # In the background, a shell's job that changes its terminal is stopped.
@@ -85,11 +84,11 @@ class Screen:
 
     @staticmethod
     def _save_terminal() -> Any:
+        if termios is None:
+            return None
         try:
-            import termios
-
             return termios.tcgetattr(sys.stdin.fileno()) if sys.stdin.isatty() else None
-        except (ImportError, OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, termios.error):
             return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -159,7 +158,7 @@ class ClusterStatus:
     @property
     def is_here(self) -> bool:
         """Whether its ``ipcluster`` was started on this host."""
-        return self.host == os.uname().nodename if hasattr(os, "uname") else True
+        return self.host == socket.gethostname()
 
     @property
     def is_alive(self) -> bool:

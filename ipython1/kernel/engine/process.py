@@ -48,6 +48,7 @@ from ipython1.kernel.tub import tubs
 from ipython1.kernel.tub.gate import register
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, TurnFlusher
+from ipython1.system import after_fork_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,10 +167,9 @@ def run_engine(config: EngineConfig, pipe: NannyPipe) -> None:
     engine.appearance = appearance
     if in_terminal:
         engine.end_with_terminal()
-    if not pipe.awaited and hasattr(os, "register_at_fork"):
+    if not pipe.awaited:
         engine.leave_on(signal.SIGTERM)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=engine.interpreter.forked)
+    after_fork_in_child(engine.interpreter.forked)
     sockets.let_go_in_children(reactor)
     offer_stack_dump()
     offer_nested_backend()

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Note:
 
     def __init__(self, files: ClusterFiles, program: str, log: Path | None) -> None:
         me = this_process()
-        node = os.uname().nodename if hasattr(os, "uname") else "localhost"
+        node = socket.gethostname()
         self._path = _note_path(files, program, node, me.pid)
         self._content = ByHand(
             program,

@@ -8,6 +8,7 @@ A request is ``{"id": 1, "do": "add", "count": 2}``; its answer ``{"id": 1, "val
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -30,6 +31,7 @@ from ipython1.kernel.basics.error import (
     ResultNotCompleted,
 )
 from ipython1.kernel.host.private_files import read_private_if_there, write_private
+from ipython1.system import LOOPBACK, SELECTOR, UNIX_SOCKETS
 
 LINE_LIMIT = 8 << 20
 """The longest message, in bytes: a status with the last words of thousands of engines."""
@@ -86,7 +88,7 @@ def error_from_wire(content: Any) -> Exception:
 
 def choose_socket_path(wanted: Path) -> Path:
     """Where to listen: ``wanted``, or a new private directory where that path is too long for the system."""
-    if len(os.fsencode(wanted)) <= _PATH_LIMIT:
+    if not UNIX_SOCKETS or len(os.fsencode(wanted)) <= _PATH_LIMIT:
         return wanted
     return Path(tempfile.mkdtemp(prefix="ipython1-")) / wanted.name
 
@@ -116,7 +118,8 @@ def _note_of(wanted: Path) -> Path:
 def remove_socket(path: Path, wanted: Path) -> None:
     """Remove a socket, and the directory and the note that were made for it."""
     with contextlib.suppress(OSError):
-        if stat.S_ISSOCK(path.lstat().st_mode):
+        mode = path.lstat().st_mode
+        if stat.S_ISSOCK(mode) if UNIX_SOCKETS else stat.S_ISREG(mode):
             path.unlink()
     if path != wanted and path.name == wanted.name:
         with contextlib.suppress(OSError):
@@ -131,14 +134,52 @@ def connect_control(path: str, timeout: float = 5.0, who: str = CLUSTER) -> sock
     :param who: takes orders there, for messages.
     :raises ConnectionError: when nobody answers there.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        return _connect(path, timeout)
+    except OSError as problem:
+        why = problem.strerror or "no answer"
+        raise ConnectionError(f"{who} does not answer at {path}: {why}") from None
+
+
+def _connect(path: str, timeout: float) -> socket.socket:
+    family = socket.AF_UNIX if UNIX_SOCKETS else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
     connection.settimeout(timeout)
     try:
-        connection.connect(path)
-    except OSError as problem:
+        if UNIX_SOCKETS:
+            connection.connect(path)
+        else:
+            port, secret = read_place(Path(path))
+            connection.connect((LOOPBACK, port))
+            connection.sendall(f"{secret}\n".encode())
+    except BaseException:
         connection.close()
-        raise ConnectionError(f"{who} does not answer at {path}: {problem.strerror}") from None
+        raise
     return connection
+
+
+# -- where sockets cannot be files: a private file with a port of loopback, and what those must show who connect
+
+
+def write_place(path: Path, port: int, secret: str) -> None:
+    """Write down where orders are taken, and what those must show who give some.
+
+    :raises SecurityError: if that cannot be written.
+    """
+    write_private(path, f"{port} {secret}\n".encode())
+
+
+def read_place(path: Path) -> tuple[int, str]:
+    """Return the port and the secret that :func:`write_place` wrote.
+
+    :raises FileNotFoundError: if there is nothing.
+    :raises SecurityError: if others can have a hand in it.
+    """
+    text = read_private_if_there(path, "address of a control connection")
+    if text is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    port, _, secret = text.decode().strip().partition(" ")
+    return int(port), secret
 
 
 def no_answer(what: str, who: str = CLUSTER) -> ResultNotCompleted:
@@ -233,7 +274,7 @@ class BlockingControl:
     def _wait(self, event: int, until: float | None, what: str) -> None:
         left = None if until is None else max(0.0, until - time.monotonic())
         # Not select(), which knows no descriptors from 1024 on.
-        with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
+        with SELECTOR() as selector:
             try:
                 selector.register(self._connection, event)
             except ValueError:  # it was closed here

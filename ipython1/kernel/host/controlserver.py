@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import hmac
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorUNIX
+from twisted.internet.interfaces import IReactorTCP, IReactorUNIX
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ipython1.daemon.handover import take
 from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import KernelError, ProtocolError
 from ipython1.kernel.host.control import (
@@ -25,7 +25,9 @@ from ipython1.kernel.host.control import (
     line_buffer,
     note_socket_path,
     remove_socket,
+    write_place,
 )
+from ipython1.system import LOOPBACK, UNIX_SOCKETS, new_token
 
 Order: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -34,17 +36,35 @@ class ControlConnection(Protocol):
     """One connection that gives orders.
 
     :param on_end: called when it closes.
+    :param secret: what must be shown first; empty if nothing must.
     """
 
     log = Logger()
 
-    def __init__(self, server: ControlServer, on_end: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        server: ControlServer,
+        on_end: Callable[[], object] = lambda: None,
+        secret: str = "",
+    ) -> None:
         self._server = server
+        self._secret = f"{secret}\n".encode() if secret else b""
+        self._shown = b""
         self._on_end = on_end
         self._lines = line_buffer()
         self.watching = False
 
     def dataReceived(self, data: bytes) -> None:
+        if self._secret:
+            self._shown += data
+            shown, data = self._shown[: len(self._secret)], self._shown[len(self._secret) :]
+            if len(shown) < len(self._secret):
+                return
+            if not hmac.compare_digest(shown, self._secret):
+                if self.transport is not None:
+                    self.transport.loseConnection()
+                return
+            self._secret = self._shown = b""
         try:
             for line in self._lines.feed(data):
                 self._take(decode(line))
@@ -110,20 +130,28 @@ class ControlServer(Factory):
         self.orders = orders
         self.connections: set[ControlConnection] = set()
         self._port: Any = None
+        self._secret = ""
 
     def buildProtocol(self, addr: object) -> ControlConnection:
-        return ControlConnection(self)
+        return ControlConnection(self, secret=self._secret)
 
     def listen(self, reactor: Any, path: Path) -> None:
         """Take orders at a socket of that name, which is replaced."""
         path.unlink(missing_ok=True)
+        if not UNIX_SOCKETS:
+            self._secret = new_token()
+            self._port = reactor.listenTCP(0, self, interface=LOOPBACK)
+            write_place(path, self._port.getHost().port, self._secret)
+            return
         # The directory is private; the mode of the socket itself says the same to those who look.
         self._port = reactor.listenUNIX(str(path), self, mode=0o600)
 
-    def adopt_owner(self, reactor: Any, descriptor: int, on_end: Callable[[], object]) -> None:
-        """Take orders over an inherited socket; ``on_end`` is called when its other side ends."""
-        os.set_inheritable(descriptor, False)
-        connection = socket.socket(fileno=descriptor)
+    def adopt_owner(self, reactor: Any, number: int, on_end: Callable[[], object]) -> None:
+        """Take orders from the process that has started this one; ``on_end`` is called when its side ends.
+
+        :param number: see :func:`ipython1.daemon.handover.take`.
+        """
+        connection = take(number)
         adopt_connection(reactor, connection, ControlConnection(self, on_end))
 
     def tell(self, content: dict[str, Any]) -> None:
@@ -160,7 +188,7 @@ class ControlSocket:
     @classmethod
     def open(cls, reactor: Any, wanted: Path, orders: Mapping[str, Order]) -> ControlSocket | None:
         """Take orders at ``wanted``, or near it; None where that is impossible, which the log says."""
-        if not IReactorUNIX.providedBy(reactor):
+        if not (IReactorUNIX if UNIX_SOCKETS else IReactorTCP).providedBy(reactor):
             return None
         server = ControlServer(orders)
         try:

@@ -7,10 +7,12 @@ import os
 import platform
 from functools import lru_cache
 
+from ipython1.system import user_id
+
 
 def host_identity() -> str:
     """Return a string that is equal for two processes only if they share a machine, a PID namespace and a user."""
-    return _identity_of(os.getpid(), os.getuid() if hasattr(os, "getuid") else None)
+    return _identity_of(os.getpid(), user_id())
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ipython1.kernel.basics.error import ClientError
+from ipython1.system import O_CLOEXEC, O_NOFOLLOW, try_lock
 
 
 class LockFile:
@@ -21,11 +22,11 @@ class LockFile:
         :returns: False if another process holds it.
         :raises ClientError: if its file cannot be written.
         """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_CLOEXEC
         fd = None
         try:
             fd = os.open(self._path, flags, 0o600)
-            if not _try_lock(fd):
+            if not try_lock(fd):
                 os.close(fd)
                 return False
             _write_holder(fd)
@@ -62,21 +63,3 @@ def _write_holder(fd: int) -> None:
     line = f"{os.getpid()}\n".encode()
     os.write(fd, line)
     os.ftruncate(fd, len(line))
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

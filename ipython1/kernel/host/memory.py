@@ -7,13 +7,14 @@ party would keep its size for ever.
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
+
+from ipython1.system import PAGE_SIZE
 
 INTERVAL: Final = 10.0
 """Seconds between looks."""
@@ -34,7 +35,7 @@ def resident_size() -> int:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, IndexError, ValueError):
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return pages * PAGE_SIZE
 
 
 def available_memory() -> int:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.host.private_files import MAX_PRIVATE_FILE, read_private_if_there
-from ipython1.ownfiles import POSIX, others_can_write
+from ipython1.ownfiles import others_can_write
+from ipython1.system import HAS_OWNERS, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, user_id
 
 MOST_LINKS = 40
 """Links on the way to a file; the kernel follows as many."""
@@ -65,18 +66,18 @@ def _is_there(target: Path) -> bool:
 
 def _is_put_there(target: Path) -> bool:
     """Whether a file may be one that another user has put there: it is a link, another user's, or cannot be changed."""
-    if not POSIX:
+    if not HAS_OWNERS:
         return False
     found = os.lstat(target)
-    return stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid() or _is_read_only(target)
+    return stat.S_ISLNK(found.st_mode) or found.st_uid != user_id() or _is_read_only(target)
 
 
 def _is_read_only(target: Path) -> bool:
-    return bool(os.statvfs(target).f_flag & os.ST_RDONLY)
+    return HAS_OWNERS and bool(os.statvfs(target).f_flag & os.ST_RDONLY)
 
 
 def _is_trusted(found: os.stat_result) -> bool:
-    return found.st_uid in (0, os.geteuid())
+    return found.st_uid in (0, user_id())
 
 
 class _Way:
@@ -137,7 +138,7 @@ class _Way:
 
 
 def _read(place: Path, target: Path, what: str, limit: int) -> bytes:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
     with open(os.open(place, flags), "rb") as file:
         found = os.fstat(file.fileno())
         problem = _problem(found, place)
@@ -160,6 +161,6 @@ def _problem(found: os.stat_result, place: Path) -> str:
     if others_can_write(found):
         return f"can be changed by other users ({mode})"
     others = found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    if found.st_uid == os.geteuid() and others and not _is_read_only(place):
+    if found.st_uid == user_id() and others and not _is_read_only(place):
         return f"is accessible to other users ({mode}); run: chmod 600 {place}"
     return ""

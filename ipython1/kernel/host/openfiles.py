@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from ipython1.system import resource
+
 CLIENT_PLACES: Final = 64
 """Connections that are kept for clients."""
 
@@ -21,9 +23,7 @@ def raise_limit() -> None:
 
     It must not start programs that use ``select``, as these inherit the limit.
     """
-    try:
-        import resource
-    except ImportError:
+    if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_USEFUL if hard == resource.RLIM_INFINITY else min(hard, MOST_USEFUL)
@@ -34,9 +34,7 @@ def raise_limit() -> None:
 
 def file_limit(default: int = 256) -> int:
     """Return how many files and sockets this process may open; ``default`` if unknown or unlimited."""
-    try:
-        import resource
-    except ImportError:
+    if resource is None:
         return default
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return default if limit == resource.RLIM_INFINITY else int(limit)

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple, Protocol
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.host.processstate import ProcessName, ProcessState, name_process
+from ipython1.system import KILL
 
 MOST_SEEN = 16
 """Processes of which is remembered where their sockets were seen."""
 
-_SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 _NETLINK_SOCK_DIAG = 4
@@ -118,8 +118,8 @@ class HostProcesses:
             return False
         try:
             # From here on the signal can only reach the process that has this pid now.
-            handle = os.pidfd_open(process.pid)
-        except (AttributeError, OSError):
+            handle = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
+        except OSError:
             handle = None
         try:
             if not process.state.alive or (
@@ -127,8 +127,8 @@ class HostProcesses:
             ):
                 return False
             if handle is None:
-                return osprocess.send_signal(process.pid, _SIGKILL)
-            signal.pidfd_send_signal(handle, _SIGKILL)
+                return osprocess.send_signal(process.pid, KILL)
+            signal.pidfd_send_signal(handle, KILL)
         except OSError:
             return False
         finally:

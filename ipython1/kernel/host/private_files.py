@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ipython1.kernel.basics.error import SecurityError
-from ipython1.ownfiles import POSIX, directory_problem
+from ipython1.ownfiles import directory_problem
+from ipython1.system import HAS_OWNERS, O_BINARY, O_NOFOLLOW, O_NONBLOCK, set_mode, user_id
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -78,7 +79,7 @@ def ensure_private_dir(path: str | os.PathLike[str]) -> Path:
     if not stat.S_ISDIR(found.st_mode):
         raise SecurityError(f"{directory} is not a directory; move it away: mv {name} {name}.old")
     _check_owner(found, directory, "directory")
-    if POSIX and found.st_mode & _OTHERS:
+    if HAS_OWNERS and found.st_mode & _OTHERS:
         raise SecurityError(
             f"the directory {directory} is accessible to other users (mode {stat.S_IMODE(found.st_mode):04o}); "
             f"run: chmod 700 {name}"
@@ -100,17 +101,11 @@ def write_private(path: str | os.PathLike[str], data: bytes, replace: bool = Tru
     temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     try:
         with _removed_on_failure(temporary):
-            flags = (
-                os.O_WRONLY
-                | os.O_CREAT
-                | os.O_EXCL
-                | getattr(os, "O_NOFOLLOW", 0)
-                | getattr(os, "O_BINARY", 0)
-            )
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_BINARY
             with open(os.open(temporary, flags, FILE_MODE), "wb") as file:
-                if POSIX:
+                if HAS_OWNERS:
                     # Set the mode explicitly: a umask can remove even the owner's access.
-                    os.fchmod(file.fileno(), FILE_MODE)
+                    set_mode(file.fileno(), FILE_MODE)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -145,9 +140,9 @@ def read_private_if_there(
 ) -> bytes | None:
     """Like :func:`read_private`, but return ``None`` if the file does not exist."""
     target = Path(path)
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDONLY | O_BINARY
     # Do not block if the file is a named pipe.
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= O_NOFOLLOW | O_NONBLOCK
     try:
         if target.is_symlink():
             raise SecurityError(_link_message(target, what))
@@ -191,7 +186,7 @@ def _check_file(found: os.stat_result, target: Path, what: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise SecurityError(f"the {what} {target} is not a regular file")
     _check_owner(found, target, what)
-    if POSIX and found.st_mode & _OTHERS:
+    if HAS_OWNERS and found.st_mode & _OTHERS:
         raise SecurityError(
             f"the {what} {target} is accessible to other users (mode {stat.S_IMODE(found.st_mode):04o}); "
             f"run: chmod 600 {_quoted(target)}"
@@ -199,7 +194,7 @@ def _check_file(found: os.stat_result, target: Path, what: str) -> None:
 
 
 def _check_parent(target: Path, what: str) -> None:
-    if not POSIX:
+    if not HAS_OWNERS:
         return
     found = os.stat(target.parent)
     if found.st_uid not in (0, os.geteuid()):
@@ -216,17 +211,17 @@ def _check_parent(target: Path, what: str) -> None:
 
 
 def _check_owner(found: os.stat_result, target: Path, what: str) -> None:
-    if POSIX and found.st_uid != os.geteuid():
+    if HAS_OWNERS and found.st_uid != user_id():
         raise SecurityError(
-            f"the {what} {target} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}); "
-            f"use your own, or if you trust this one, run: sudo chown {os.geteuid()} {_quoted(target)}"
+            f"the {what} {target} belongs to another user (uid {found.st_uid}, you are {user_id()}); "
+            f"use your own, or if you trust this one, run: sudo chown {user_id()} {_quoted(target)}"
         )
 
 
 def _put_in_place(temporary: Path, target: Path, replace: bool) -> None:
     if replace:
         os.replace(temporary, target)
-    elif POSIX:
+    elif HAS_OWNERS:
         os.link(temporary, target)
         os.unlink(temporary)
     else:
@@ -238,7 +233,7 @@ def sync_directory(directory: Path) -> None:
 
     :raises OSError: when that fails.
     """
-    if not POSIX:
+    if not HAS_OWNERS:
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:

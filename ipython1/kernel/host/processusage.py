@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.processstate import ProcessName
+from ipython1.system import O_CLOEXEC, PAGE_SIZE
 
 _UTIME: Final = 11
 _STIME: Final = 12
@@ -49,12 +50,12 @@ def _usage_of(pid: int) -> tuple[float, ProcessUsage] | None:
 @cache
 def _units() -> tuple[int, int]:
     """Ticks of processor time in a second, bytes of a page."""
-    return os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    return os.sysconf("SC_CLK_TCK"), PAGE_SIZE
 
 
 def _from_proc(pid: int) -> tuple[float, ProcessUsage] | None:
     try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | O_CLOEXEC)
         try:
             data = os.read(descriptor, 4096)
         finally:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from ipython1 import system
 from ipython1.kernel.host.processstate import process_state
 
 LOOK_EVERY: Final = 0.25
@@ -74,10 +75,10 @@ class ProcessWatch:
 def _watch(
     reactor: Any, pid: int, started: float, on_dead: Callable[[], None]
 ) -> Callable[[], None]:
+    if not system.LINUX or not hasattr(os, "pidfd_open"):
+        return _look_again_and_again(reactor, pid, started, on_dead)
     try:
         descriptor = os.pidfd_open(pid)
-    except AttributeError:
-        return _look_again_and_again(reactor, pid, started, on_dead)
     except ProcessLookupError:
         on_dead()
         return lambda: None

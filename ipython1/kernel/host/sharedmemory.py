@@ -17,6 +17,7 @@ import weakref
 from typing import Any, Final
 
 from ipython1.kernel.host.memory import available_memory
+from ipython1.system import O_CLOEXEC, UNIX_SOCKETS, after_fork_in_child, fcntl, user_id
 
 SWITCH: Final = "IPYTHON1_SHARED_MEMORY"
 """The environment variable that turns shared memory off for a process, if it is ``0``."""
@@ -46,6 +47,7 @@ def is_available() -> bool:
     """Whether this system has all that is needed, and it was not turned off."""
     return (
         os.environ.get(SWITCH, "1") != "0"
+        and UNIX_SOCKETS
         and hasattr(os, "memfd_create")
         and hasattr(socket, "SO_PEERCRED")
         and hasattr(socket, "MSG_CMSG_CLOEXEC")
@@ -93,9 +95,7 @@ def map_readable(fd: int) -> memoryview:
 
 
 def _fcntl(fd: int, command: int, argument: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, command, argument)
+    return int(fcntl.fcntl(fd, command, argument))
 
 
 _NO_DESCRIPTOR: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
@@ -116,14 +116,14 @@ _mappings: weakref.WeakValueDictionary[int, mmap.mmap] = weakref.WeakValueDictio
 @functools.cache
 def _let_go_in_children() -> None:
     """Have forked children let go of memory to which they inherit a descriptor."""
-    os.register_at_fork(after_in_child=_let_go)
+    after_fork_in_child(_let_go)
 
 
 def _let_go() -> None:
     for mapped in list(_mappings.values()):
         # A child does not have the memory, and something else may be at its place when it would be unmapped.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(mapped))
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    nothing = os.open(os.devnull, os.O_RDONLY | O_CLOEXEC)
     for name in os.listdir("/proc/self/fd"):
         try:
             if os.readlink(f"/proc/self/fd/{name}").startswith(SHOWN):
@@ -160,7 +160,7 @@ def connect(name: bytes) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         connection.connect(b"\0" + name)
-        if peer_user(connection) != os.geteuid():
+        if peer_user(connection) != user_id():
             raise PermissionError("another user listens there")
     except BaseException:
         connection.close()

@@ -7,7 +7,6 @@ comes by both counts once.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -15,6 +14,8 @@ from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
+
+from ipython1.system import after_fork_in_child, connected_pair
 
 
 @implementer(IReadDescriptor)
@@ -30,12 +31,12 @@ class SignalWatch:
         self._reactor = reactor
         self._call = call
         self._written = self._handled = self._told = 0
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
+        self._reader, self._writer = connected_pair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
         signal.signal(number, self._handle)
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        os.register_at_fork(after_in_child=self._forked)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        after_fork_in_child(self._forked)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._handled += 1
@@ -52,14 +53,14 @@ class SignalWatch:
         self._reactor.addReader(self)
 
     def fileno(self) -> int:
-        return self._reader
+        return self._reader.fileno()
 
     def logPrefix(self) -> str:
         return "signals"
 
     def doRead(self) -> None:
         try:
-            data = os.read(self._reader, 4096)
+            data = self._reader.recv(4096)
         except BlockingIOError:
             return
         self._written += data.count(self._number)

@@ -21,6 +21,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from ipython1.system import O_CLOEXEC, after_fork_in_child
+
 DEAD_AFTER = 30.0
 """Seconds without an answer from a host after which its connections are closed."""
 
@@ -138,16 +140,14 @@ def let_go_in_children(reactor: Any) -> None:
 
     Otherwise the other side would not notice the end of this process until all children have ended.
     """
-    if not hasattr(os, "register_at_fork"):
-        return
 
     def let_go() -> None:
         with suppress(OSError):
-            nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            nothing = os.open(os.devnull, os.O_RDWR | O_CLOEXEC)
             for each in {*reactor.getReaders(), *reactor.getWriters()}:
                 if hasattr(each, "getPeer"):
                     # Keep the descriptor number in use, as live objects still refer to it.
                     os.dup2(nothing, each.fileno(), inheritable=False)
             os.close(nothing)
 
-    os.register_at_fork(after_in_child=let_go)
+    after_fork_in_child(let_go)

@@ -8,12 +8,13 @@ On other platforms neither does anything.
 from __future__ import annotations
 
 import os
-import signal
 from contextlib import suppress
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+
+from ipython1.system import STACKS
 
 _FILE: Final = "ipython1-stacks"
 _LOOKS: Final = 15
@@ -46,11 +47,13 @@ def _dump_file(pid: int) -> str | None:
 
 def _catches_the_signal(pid: int) -> bool:
     """Return whether the process handles SIGUSR1, which would end it otherwise."""
+    if STACKS is None:
+        return False
     try:
         with open(f"/proc/{pid}/status") as file:
             for line in file:
                 if line.startswith("SigCgt:"):
-                    return bool(int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1)
+                    return bool(int(line.split()[1], 16) >> (STACKS - 1) & 1)
     except (OSError, ValueError, AttributeError):
         pass
     return False
@@ -59,11 +62,11 @@ def _catches_the_signal(pid: int) -> bool:
 async def stack_dump(pid: int, clock: IReactorTime) -> str:
     """Return all stacks of process ``pid`` on this host, as ``faulthandler`` writes them; empty if unavailable."""
     path = _dump_file(pid)
-    if path is None or not _catches_the_signal(pid):
+    if path is None or STACKS is None or not _catches_the_signal(pid):
         return ""
     try:
         before = os.stat(path).st_size
-        os.kill(pid, signal.SIGUSR1)
+        os.kill(pid, STACKS)
         size = before
         for _ in range(_LOOKS):
             await deferLater(clock, _BETWEEN_LOOKS)

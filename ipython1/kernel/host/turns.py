@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from twisted.logger import Logger
 from twisted.python import threadable
 
+from ipython1 import system
 from ipython1.core.interrupt import has_other_handlers, interrupts_deferred
 
 log = Logger()
@@ -40,7 +41,7 @@ PATIENCE: Final = 0.01
 DEPTH: Final = 200
 """Calls within each other for which a turn has room, at least."""
 
-_EPOLL: Final = getattr(select, "epoll", ())
+_EPOLL: Final = getattr(select, "epoll", ()) if system.LINUX else ()
 _READABLE: Final = getattr(select, "EPOLLIN", 1)
 _WRITABLE: Final = getattr(select, "EPOLLOUT", 4)
 _USED: Final = (

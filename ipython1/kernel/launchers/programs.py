@@ -5,11 +5,11 @@ Light on imports: the controller starts before the slow ones.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
+from ipython1 import system
 from ipython1.daemon.processes import Instruction, ProcessSpec, RestartPolicy
 from ipython1.daemon.protocol import Spawn
 from ipython1.daemon.ready import SILENCE
@@ -24,7 +24,7 @@ CONTROLLER_HOST = "controller of "
 
 ENGINE_MODULE = "ipython1.kernel.scripts.ipengine"
 
-LEAVE_FOR_A_WHILE = int(getattr(signal, "SIGUSR2", signal.SIGTERM))
+LEAVE_FOR_A_WHILE = system.PAUSE
 """The signal at which a controller ends without telling anybody not to wait for it."""
 
 LEAST_PATIENCE = 60.0

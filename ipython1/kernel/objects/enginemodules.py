@@ -29,6 +29,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from ipython1.system import HAS_OWNERS, user_id
+
 _PREFIX: Final = "ipython1-modules-"
 _DIRECTORY: Final = re.compile(rf"{_PREFIX}(\d+)-\w+")
 
@@ -250,10 +252,7 @@ def _remove_abandoned() -> None:
             if match is None or psutil.pid_exists(int(match[1])):
                 continue
             with suppress(OSError):
-                mine = (
-                    not hasattr(os, "geteuid")
-                    or entry.stat(follow_symlinks=False).st_uid == os.geteuid()
-                )
+                mine = not HAS_OWNERS or entry.stat(follow_symlinks=False).st_uid == user_id()
                 if mine and entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
 

@@ -25,6 +25,7 @@ from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.arguments import OneLineParser
 from ipython1.kernel.scripts.tables import aligned
 from ipython1.kernel.watching.amounts import bytes_text
+from ipython1.system import resource
 from ipython1.version import __version__
 
 REQUIRED: Final = (
@@ -199,9 +200,7 @@ def _shared_memory() -> Finding:
 
 
 def _open_files() -> Finding:
-    try:
-        import resource
-    except ImportError:
+    if resource is None:
         return Finding("this machine", "open files", "ok", "no limit")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipython1 import system
+
 if TYPE_CHECKING:
     from ipython1.daemon.starting import NewNanny
     from ipython1.kernel.host.lockfile import LockFile
@@ -134,7 +136,8 @@ def starts_controller_here(config: ClusterConfig) -> bool:
 
 def wait_for_nanny(process: Any) -> None:
     """End the nanny, unless that is done, and wait until nothing is left; another Ctrl-C does not wait."""
-    if process.poll() is None:
+    # Elsewhere it might not be able to end anything, and the end of the connection tells it the same.
+    if system.LINUX and process.poll() is None:
         process.terminate()
     with contextlib.suppress(KeyboardInterrupt):
         process.wait()

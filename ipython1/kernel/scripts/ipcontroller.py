@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ipython1.kernel.scripts.clusterwords import COMPLETION
+from ipython1.system import PAUSE
 
 YOUNG: Final = 50_000
 """Objects that are made before the garbage collector looks at them.  A controller makes some for each task and result,
@@ -88,11 +89,9 @@ def run(config: Any) -> int:
     set_title(process_title("ipcontroller", config.cluster_id))
     process = ControllerProcess(config, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: reactor.callFromThread(process.request_stop))
-    if hasattr(signal, "SIGUSR2"):
-        signal.signal(
-            signal.SIGUSR2, lambda *_: reactor.callFromThread(process.request_stop, goodbye=False)
-        )
+        signal.signal(number, lambda number, _: process.ordered(number))
+    if PAUSE in signal.valid_signals():
+        signal.signal(PAUSE, lambda *_: process.ordered(PAUSE))
     reactor.callWhenRunning(process.begin)
     reactor.run(installSignalHandlers=False)
     return process.status
@@ -131,6 +130,10 @@ class ControllerProcess:
             self._goodbye = "the controller was stopped" if goodbye else ""
             self._reactor.callLater(0.05, self._stop.callback, None)
 
+    def ordered(self, number: int) -> None:
+        """End the controller at a signal, or at what stands for it; call it from any thread."""
+        self._reactor.callFromThread(self.request_stop, goodbye=number != PAUSE)
+
     async def _live(self) -> None:
         from twisted.internet.task import LoopingCall
 
@@ -139,6 +142,7 @@ class ControllerProcess:
         from ipython1.kernel.host.byhand import CONTROLLER, Note, is_by_hand
 
         pipe = take_pipe()
+        pipe.on_order(self.ordered)
         beats = LoopingCall(pipe.beat)
         beats.clock = self._reactor
         beats.start(BEAT_INTERVAL)

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import secrets
-import socket
 import sys
 import threading
 from typing import Any
@@ -16,6 +15,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from ipython1.daemon.handover import take
 from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import KernelError
 from ipython1.kernel.host import logs
@@ -128,7 +128,7 @@ class MonitorProcess:
 
     def _begin(self) -> None:
         if self._owner is not None:
-            adopt_connection(self._reactor, socket.socket(fileno=self._given.owner_fd), self._owner)
+            adopt_connection(self._reactor, take(self._given.owner_fd), self._owner)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 

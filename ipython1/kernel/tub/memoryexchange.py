@@ -27,6 +27,7 @@ from ipython1.kernel.host import sharedmemory
 from ipython1.kernel.host.sharedmemory import SharedMemory, map_readable
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.sharing import OwnMemory
+from ipython1.system import user_id
 
 log = Logger()
 
@@ -149,7 +150,7 @@ class MemoryHub:
         except OSError:
             return
         connection.setblocking(False)
-        if sharedmemory.peer_user(connection) != os.geteuid():
+        if sharedmemory.peer_user(connection) != user_id():
             connection.close()
             return
         waiting = _Waiting(self._reactor, connection, lambda: self._requested(waiting))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from ipython1.kernel.watching.topcontrols import Controls
 from ipython1.kernel.watching.topstate import TopState
 from ipython1.kernel.watching.topview import Screen, render, share_rows
 from ipython1.kernel.wire.monitoring import News
+from ipython1.system import connected_pair, termios
 
 SILENCE: Final = 5.0
 """Seconds without an answer after which that is shown."""
@@ -136,12 +138,12 @@ def show_live(client: LooksAtController, interval: float) -> None:
     :raises KernelError: if the controller cannot be asked any more.
     """
     console = Console()
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    reader, writer = connected_pair()
+    writer.setblocking(False)
 
     def wake(*_: object) -> None:
         with contextlib.suppress(OSError):  # full: it is awake
-            os.write(writer, b".")
+            writer.send(b".")
 
     before = signal.signal(signal.SIGWINCH, wake) if hasattr(signal, "SIGWINCH") else None
     looking = Looking(client, interval, wake)
@@ -156,13 +158,15 @@ def show_live(client: LooksAtController, interval: float) -> None:
         return
     finally:
         looking.end()
+        reader.close()
+        writer.close()
         if before is not None:
             signal.signal(signal.SIGWINCH, before)
     if looking.failure is not None:
         raise looking.failure
 
 
-def _follow(looking: Looking, live: Live, console: Console, reader: int) -> None:
+def _follow(looking: Looking, live: Live, console: Console, reader: socket.socket) -> None:
     controls = Controls()
     with selectors.DefaultSelector() as selector:
         for descriptor in (reader, sys.stdin.fileno()):
@@ -175,8 +179,8 @@ def _follow(looking: Looking, live: Live, console: Console, reader: int) -> None
                 view = render(looking.state, controls, screen)
             live.update(view, refresh=True)
             ready = {key.fd for key, _ in selector.select(1.0)}
-            if reader in ready:
-                os.read(reader, 4096)
+            if reader.fileno() in ready:
+                reader.recv(4096)
             if sys.stdin.fileno() in ready:
                 data = os.read(sys.stdin.fileno(), 4096)
                 for key in keys_of(data.decode(errors="replace")):
@@ -213,9 +217,7 @@ def _ended_by_signals() -> Iterator[None]:
 @contextlib.contextmanager
 def _keys_at_once(descriptor: int) -> Iterator[None]:
     """Have the terminal pass on each key, without showing it; Ctrl-Z is a key, too."""
-    try:
-        import termios
-    except ImportError:
+    if termios is None:
         yield
         return
     before: list[Any] = termios.tcgetattr(descriptor)

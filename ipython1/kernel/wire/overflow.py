@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from ipython1.kernel.wire.frames import Buffer
+from ipython1.system import write_at
 
 log = Logger()
 
@@ -65,7 +65,7 @@ class Overflow:
         def write(data: Buffer, place: int) -> None:
             view = memoryview(data).cast("B") if len(data) else memoryview(b"")
             while view:
-                written = os.pwrite(file.fileno(), view, place)
+                written = write_at(file.fileno(), view, place)
                 view, place = view[written:], place + written
 
         self._write = write

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, Final
 from twisted.logger import Logger
 
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
+from ipython1.system import read_at, write_at
 
 log = Logger()
 
@@ -115,7 +115,7 @@ class Spool:
         if slot.data is not None:
             return slot.data
         assert self._file is not None
-        data = os.pread(self._file.fileno(), slot.size, slot.place * PIECE_SIZE)
+        data = read_at(self._file.fileno(), slot.size, slot.place * PIECE_SIZE)
         if len(data) != slot.size:
             raise OSError("the controller's temporary file was cut short")
         return data
@@ -150,7 +150,7 @@ class Spool:
             view = memoryview(data)
             position = place * PIECE_SIZE
             while view:
-                written = os.pwrite(self._file.fileno(), view, position)
+                written = write_at(self._file.fileno(), view, position)
                 view, position = view[written:], position + written
         except OSError as problem:
             self.problem = problem.strerror or str(problem)

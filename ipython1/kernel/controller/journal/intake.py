@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 from ipython1.kernel.controller.journal.rows import INLINE, CommandRow, Given, SubmissionRow
 from ipython1.kernel.controller.journal.tables import Damaged
 from ipython1.kernel.host.private_files import write_private
+from ipython1.system import O_BINARY, O_NOFOLLOW, read_at, write_at
 
 LIMIT: Final = 1024 * 1024
 """Bytes that the file may have; when it has half of them, and all of it is in the database, it is begun anew."""
@@ -48,14 +49,14 @@ class Intake:
     """The file; one thread at a time uses it.
 
     :param instance: of the journal.
-    :param write: writes at a position, as ``os.pwrite`` does.
+    :param write: writes at a position, as :data:`~ipython1.system.write_at` does.
     :ivar ticket: the highest that was noted.
     """
 
     def __init__(
-        self, path: Path, instance: bytes, write: Callable[[int, bytes, int], int] = os.pwrite
+        self, path: Path, instance: bytes, write: Callable[[int, bytes, int], int] = write_at
     ) -> None:
-        self._fd = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        self._fd = os.open(path, os.O_RDWR | O_NOFOLLOW | O_BINARY)
         self._instance = instance
         self._write = write
         self._end = _START
@@ -66,7 +67,7 @@ class Intake:
 
         :raises Damaged: at the end at the latest, when not all of it is there.
         """
-        data = os.pread(self._fd, LIMIT, 0)
+        data = read_at(self._fd, LIMIT, 0)
         if len(data) < _START or not _is_whole(data[:_START]):
             raise Damaged("the head of its intake is damaged")
         magic, instance, ticket, end = _HEAD.unpack_from(data)

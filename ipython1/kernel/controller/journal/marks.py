@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ipython1.kernel.controller.journal.tables import Damaged
+from ipython1.system import O_BINARY, O_NOFOLLOW, read_at, write_at
 
 _MARKS: Final = struct.Struct("<8s16s16sQQQQBBQQQQd")
 _CRC: Final = struct.Struct("<I")
@@ -117,8 +118,8 @@ class MarksFile:
     :param write: writes at a position, as ``os.pwrite`` does.
     """
 
-    def __init__(self, path: Path, write: Callable[[int, bytes, int], int] = os.pwrite) -> None:
-        self._fd = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    def __init__(self, path: Path, write: Callable[[int, bytes, int], int] = write_at) -> None:
+        self._fd = os.open(path, os.O_RDWR | O_NOFOLLOW | O_BINARY)
         self._write = write
         self._turn = 0
 
@@ -127,7 +128,7 @@ class MarksFile:
 
         :raises Damaged: when there are none.
         """
-        places = [Marks.unpack(os.pread(self._fd, _SIZE, place)) for place in (0, _PLACE)]
+        places = [Marks.unpack(read_at(self._fd, _SIZE, place)) for place in (0, _PLACE)]
         found = [(marks.commits, place) for place, marks in enumerate(places) if marks is not None]
         if not found:
             raise Damaged("its marks are damaged")

@@ -22,6 +22,7 @@ from ipython1.kernel.basics.error import JournalError
 from ipython1.kernel.controller.journal.rows import PayloadFile
 from ipython1.kernel.host.private_files import FILE_MODE, ensure_private_dir, sync_directory
 from ipython1.kernel.wire.frames import Buffer
+from ipython1.system import read_at, write_at
 
 BLOCK: Final = 256 * 1024
 """Bytes that share a checksum."""
@@ -70,7 +71,7 @@ def trailer_size(size: int) -> int:
 def _write_at(fd: int, data: Buffer, offset: int) -> None:
     view = memoryview(data)
     while view:
-        written = os.pwrite(fd, view, offset)
+        written = write_at(fd, view, offset)
         offset += written
         view = view[written:]
 
@@ -194,8 +195,8 @@ class PayloadFiles:
         try:
             fd = os.open(self.directory / file.name, _READ)
             try:
-                data = os.pread(fd, min(len(blocks) * BLOCK, file.size - begin), begin)
-                end = os.pread(fd, trailer_size(file.size), file.size)
+                data = read_at(fd, min(len(blocks) * BLOCK, file.size - begin), begin)
+                end = read_at(fd, trailer_size(file.size), file.size)
             finally:
                 os.close(fd)
         except OSError as problem:

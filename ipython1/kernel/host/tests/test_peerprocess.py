@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.trial import unittest
 
+from ipython1 import system
 from ipython1.daemon import osprocess
 from ipython1.kernel.host import peerprocess
 from ipython1.kernel.host.hosts import host_identity
@@ -82,7 +83,7 @@ class PeerProcessTests(unittest.SynchronousTestCase):
         self.check(*self.caller())
 
     def test_without_the_calls_of_linux(self) -> None:
-        self.patch(os, "environ", {**os.environ, osprocess.PORTABLE_VARIABLE: "1"})
+        self.patch(system, "LINUX", False)
         self.assertFalse(osprocess.is_linux())
         if hasattr(os, "pidfd_open"):
             self.patch(os, "pidfd_open", None)

@@ -213,7 +213,7 @@ class FallbackTests(PrivateTestCase):
 
     def setUp(self):
         super().setUp()
-        self.patch(private_files, "POSIX", False)
+        self.patch(private_files, "HAS_OWNERS", False)
 
     def test_files_are_written_read_and_kept(self):
         security = ensure_private_dir(self.directory / "security")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from twisted.trial import unittest
 
+from ipython1 import system
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.processstate import (
     ProcessName,
@@ -77,5 +78,5 @@ class PortableProcessStateTests(ProcessStateTests):
     """The same without what only Linux has."""
 
     def setUp(self) -> None:
-        self.patch(os, "environ", {**os.environ, osprocess.PORTABLE_VARIABLE: "1"})
+        self.patch(system, "LINUX", False)
         self.assertFalse(osprocess.is_linux())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.daemon.osprocess import PORTABLE_VARIABLE
+from ipython1 import system
 from ipython1.kernel.host.processstate import ProcessName, name_process
 from ipython1.kernel.host.processusage import own_usage, usage_of
 
@@ -39,5 +38,5 @@ class UsageTests(SynchronousTestCase):
         self.check()
 
     def test_elsewhere(self) -> None:
-        self.patch(os, "environ", os.environ | {PORTABLE_VARIABLE: "1"})
+        self.patch(system, "LINUX", False)
         self.check()
