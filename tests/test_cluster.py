@@ -259,7 +259,7 @@ class LifeTests(ClusterCase):
 
 class FailureTests(ClusterCase):
     def test_bad_arguments(self) -> None:
-        self.assertRaises(ValueError, Cluster, 0)
+        self.assertRaises(ValueError, Cluster, -1)
         self.assertRaises(ValueError, Cluster, True)
         with self.assertRaisesRegex(TypeError, "no option 'colour'.*queue"):
             Cluster(2, colour="red")
@@ -269,7 +269,9 @@ class FailureTests(ClusterCase):
             Cluster(1, start_timeout="soon").start()
 
     def test_engines_that_do_not_start_raise_with_their_last_words(self) -> None:
-        with self.assertRaisesRegex(ClusterError, "no engine.*\n.*\n.*arguments: --nonsense"):
+        with self.assertRaisesRegex(
+            ClusterError, "no engine.*\nengines 0-1 .*arguments: --nonsense"
+        ):
             Cluster(2, engine_arguments=["--nonsense"]).start()
         self.assertEqual(self.processes(), [])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from pathlib import Path
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.furl import Furl
@@ -37,6 +38,11 @@ class TunnelTests(SshCase):
             if entry.parent == parent and f"\0{node}\0".encode() in self.command_line(entry.pid)
         ]
 
+    def rotate(self, directory: Path, name: str = "engine") -> None:
+        """Give a controller another FURL."""
+        words = ["furl", "rotate", name, f"--ipython-dir={directory}"]
+        self.run_to_end([self.python, "-P", "-m", "ipython1.kernel.scripts.ipcontroller", *words])
+
     def test_it_carries_the_connections(self) -> None:
         text = f"engines = dict({self.node(1, 1)}, {self.node(2, 1)})"
         process = self.start(*self.options(text), "--tunnel")
@@ -66,6 +72,11 @@ class TunnelTests(SshCase):
             "Cluster.attach().restart_engine(1)\n" + ASK.format(count=2)
         )
         self.assertEqual(self.furl_at(1), before[0])
+
+        # Engines come back with the new FURL, which is copied to their hosts.
+        self.rotate(self.directory)
+        self.assertEqual(self.run_python(ASK.format(count=2)), "[2, 1]\n")
+        self.assertNotEqual(self.furl_at(1).name, own.name)
         process.terminate()
         self.assertEqual(process.wait(LIMIT), 0)
         until(lambda: not self.processes())
@@ -93,6 +104,15 @@ class TunnelTests(SshCase):
         ]
         os.kill(tunnel, signal.SIGKILL)
         self.assertEqual(self.run_python(ASK.format(count=2)), "[2, 1]\n")
+
+        # What the controller's FURL files say is copied to this host and to those of engines.
+        self.rotate(self.far["node4"])
+        self.rotate(self.far["node4"], "multiengine")
+        mine = self.directory / "security" / "ipcontroller-mec.furl"
+        until(lambda: read_furl(mine).name != here.name)
+        self.assertEqual(self.run_python(ASK.format(count=2)), "[2, 1]\n")
+        look = "from ipython1.kernel import client; print(client.MonitorClient().get_ids())"
+        self.assertEqual(self.run_python(look), "[0, 1]\n")
         process.kill()
         until(lambda: not self.processes())
 

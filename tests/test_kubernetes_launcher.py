@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, write_furl
+from ipython1.kernel.launchers import polling
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, KubernetesOptions
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher
 from ipython1.kernel.launchers.kube import engines
@@ -85,13 +86,13 @@ class LauncherCase(TestCase):
             "ipengine", 'echo "engine $*"; trap "exit 0" TERM; sleep 1000 & wait'
         )
         self.patch(os, "environ", {**os.environ, "KUBECONFIG": str(self.kubernetes.kubeconfig)})
-        for name, value in (
-            ("FIRST_POLL", 0.02),
-            ("LAST_POLL", 0.02),
-            ("SAY_WAITING_AFTER", 0.0),
-            ("PULL_PATIENCE", 0.0),
+        for module, name, value in (
+            (polling, "FIRST_PAUSE", 0.02),
+            (engines, "LONGEST_PAUSE", 0.02),
+            (engines, "SAY_WAITING_AFTER", 0.0),
+            (engines, "PULL_PATIENCE", 0.0),
         ):
-            self.patch(engines, name, value)
+            self.patch(module, name, value)
         directory = Path(temporary_path(self))
         self.files = ClusterFiles(IPythonDirs(directory).prepare(), "my_work")
         write_furl(self.files.engine_furl, FURL)

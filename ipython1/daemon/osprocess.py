@@ -202,6 +202,14 @@ def kill_descendants() -> int:
     return killed
 
 
+def kill_below(pid: int) -> None:
+    """Kill all descendants of a process, which is stopped first, so that it starts no others."""
+    if hasattr(signal, "SIGSTOP"):
+        send_signal(pid, signal.SIGSTOP)
+    for each in descendants(pid):
+        send_signal(each, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
 def is_alive(pid: int, started: float | None = None) -> bool:
     """Return whether a process is alive and not a zombie; with ``started``, whether it is still the same one."""
     entry = process_entry(pid)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from ipython1.daemon import osprocess
 from ipython1.daemon.companion import companion_command
 from ipython1.daemon.pythoncommand import package_root
 
@@ -57,10 +58,11 @@ class SshChild:
         threading.Thread(target=self._run, args=(pipe,), name="ipython1-ssh", daemon=True).start()
 
     def kill(self) -> None:
-        """Kill it."""
+        """Kill it, and what it has started to reach the host, such as the login to a jump host."""
         with self._lock:
             self._unwanted = True
-            if self._process is not None:
+            if self._process is not None and self._process.returncode is None:
+                osprocess.kill_below(self._process.pid)
                 self._process.kill()
 
     def end_within(self, seconds: float) -> None:

@@ -205,16 +205,16 @@ class _Lives:
         self._since: dict[str, tuple[_Unit, float]] = {}
         self._died_at = 0.0
 
-    def observed(self, now: float, units: Mapping[str, _Unit], asked: Container[str]) -> list[int]:
+    def observed(self, now: float, units: Mapping[str, _Unit], lost: Container[int]) -> list[int]:
         """Take which units there are; return the ids of engines that have died young.
 
-        :param asked: those that are being ended.
+        :param lost: engines that have ended though nobody asked for it.
         """
         died: list[int] = []
         for key in [key for key in self._since if key not in units]:
             unit, since = self._since.pop(key)
-            if key not in asked and now - since < YOUNG:
-                died += unit.seen.ids
+            if now - since < YOUNG:
+                died += [each for each in unit.seen.ids if each in lost]
         for key, unit in units.items():
             if unit.usable:
                 _, since = self._since.setdefault(key, (unit, now))
@@ -223,10 +223,6 @@ class _Lives:
         if died:
             self._died_at = now
         return died
-
-    def forget(self, key: str) -> None:
-        """A unit was ended."""
-        self._since.pop(key, None)
 
 
 class AdaptiveMachine:
@@ -283,7 +279,6 @@ class AdaptiveMachine:
         self._removal.over()
         for key in keys:
             self._ending.pop(key, None)
-            self._lives.forget(key)
 
     def removal_failed(self, now: float, keys: Iterable[str], reason: str) -> list[Instruction]:
         """Units could not be ended."""
@@ -293,14 +288,19 @@ class AdaptiveMachine:
         return [Undrain(ids), Say(f"{what}; the next try is in {duration_text(pause)}")]
 
     def observed(
-        self, now: float, load: ClusterLoad, seen: Sequence[UnitSeen]
+        self,
+        now: float,
+        load: ClusterLoad,
+        seen: Sequence[UnitSeen],
+        lost: Container[int] = (),
     ) -> list[Instruction]:
         """The cluster is looked at.
 
         :param now: seconds of any clock that does not jump.
         :param seen: the units that can be ended; engines of no unit count, and stay.
+        :param lost: engines that have ended though nobody asked for it.
         """
-        died = self._take(now, load, seen)
+        died = self._take(now, load, seen, lost)
         self._demand.observed(now, load)
         needed = self._demand.engines(now, load, self.want.target_duration)
         todo = [*died, *self._keep(load), *self._finish()]
@@ -310,12 +310,14 @@ class AdaptiveMachine:
             return todo + self._grow(now, wanted - present, load)
         return todo + self._shrink(now, present, load)
 
-    def _take(self, now: float, load: ClusterLoad, seen: Sequence[UnitSeen]) -> list[Instruction]:
+    def _take(
+        self, now: float, load: ClusterLoad, seen: Sequence[UnitSeen], lost: Container[int]
+    ) -> list[Instruction]:
         loads = {each.id: each for each in load.engines}
         self._units = {
             each.key: _Unit(each, tuple(loads[i] for i in each.ids if i in loads)) for each in seen
         }
-        died = self._lives.observed(now, self._units, self._ending)
+        died = self._lives.observed(now, self._units, lost)
         for keys in (self._retiring, self._ending):
             for key in [key for key in keys if key not in self._units]:
                 del keys[key]

@@ -289,6 +289,13 @@ class Engines:
             if key not in processes or processes[key].state is not State.ENDED
         ]
 
+    @property
+    def lost_ids(self) -> set[int]:
+        """The engines that have ended for good though nobody asked for it, and were not started again."""
+        living = {unit.key for unit in self.living_units}
+        ended = [unit for key, unit in self.units.items() if key not in living | self._removing]
+        return {*self._ends, *(each for unit in ended for each in unit.ids)}
+
     def may_be_queued(self, unit: Unit) -> bool:
         """Whether a batch system has a unit, and is not known to have begun it."""
         return unit.key not in self._processes() and self._queued.get(unit.key, "") is not None

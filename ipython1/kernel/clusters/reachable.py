@@ -6,7 +6,10 @@ from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.addresses import is_loopback
 from ipython1.kernel.host.security import ClusterFiles, read_furl
 from ipython1.kernel.launchers.clusterconfig import ClusterConfig, option_of, title_of
+from ipython1.kernel.launchers.clusterfile import cluster_hosts
 from ipython1.kernel.launchers.places import all_here
+
+_OR_SSH = "; or have ssh carry the connections of the new engines (tunnel)"
 
 
 def start_again(config: ClusterConfig, n: int) -> str:
@@ -30,7 +33,7 @@ def check_reachable(config: ClusterConfig, files: ClusterFiles, again: str) -> N
     :param again: how to start the controller again so that they can.
     :raises ClusterError: if they cannot; with what to do.
     """
-    if all_here(config):
+    if all_here(config) or _through_ssh(config):
         return
     hosts = [host for host, _ in read_furl(files.engine_furl).hints]
     if not all(map(is_loopback, hosts)):
@@ -38,5 +41,12 @@ def check_reachable(config: ClusterConfig, files: ClusterFiles, again: str) -> N
     raise ClusterError(
         f"engines of kind {config.kind!r} may run on other hosts, but the controller of {title_of(files.cluster_id)} "
         f"listens at {hosts[0]}, for this host only; stop it, and start it again for other hosts, too: "
-        f"{again}"
+        f"{again}{_OR_SSH if config.kind == 'ssh' else ''}"
     )
+
+
+def _through_ssh(config: ClusterConfig) -> bool:
+    """Return whether ssh carries the connections of all engines, to an address of this host."""
+    if config.kind != "ssh":
+        return False
+    return config.ssh.tunnel or all(host.tunnel for host in cluster_hosts(config).engines)

@@ -205,7 +205,8 @@ class Scaling:
             limit = duration_text(self._unused.limit)
             self._cluster.give_up(f"nobody has used the cluster for {limit}, so it ends", 0)
         elif self._want is not None and self._machine is not None:
-            self._follow(self._machine.observed(now, load, units_seen(self._engines)))
+            seen, lost = units_seen(self._engines), self._engines.lost_ids
+            self._follow(self._machine.observed(now, load, seen, lost))
 
     # -- doing
 

@@ -40,7 +40,7 @@ def read_named_if_there(
     :raises SecurityError: if it is this user's own but not private, or somebody else could replace it; and if it is
         empty, too large or unreadable.
     """
-    target = Path(os.path.abspath(path))
+    target = Path(path).absolute()
     for _ in range(ATTEMPTS):
         try:
             if not _is_put_there(target):
@@ -96,7 +96,7 @@ class _Way:
         """
         place, links = Path("/"), 0
         waiting = list(reversed(self._target.parts[1:]))
-        self._check_directory(place)
+        self._check_directory(os.lstat(place), place)
         while waiting:
             part = waiting.pop()
             if part == "..":
@@ -116,11 +116,10 @@ class _Way:
             else:
                 place = entry
                 if waiting:
-                    self._check_directory(place)
+                    self._check_directory(found, place)
         return place
 
-    def _check_directory(self, directory: Path) -> None:
-        found = os.stat(directory)
+    def _check_directory(self, found: os.stat_result, directory: Path) -> None:
         self._check_owner(found, directory, "the directory")
         if others_can_write(found) and not found.st_mode & stat.S_ISVTX:
             raise self._refused(

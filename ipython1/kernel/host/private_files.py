@@ -197,6 +197,11 @@ def _check_parent(target: Path, what: str) -> None:
     if not HAS_OWNERS:
         return
     found = os.stat(target.parent)
+    if found.st_uid not in (0, os.geteuid()):
+        raise SecurityError(
+            f"the directory of the {what} {target} belongs to another user (uid {found.st_uid}), who could replace "
+            "it; use a copy in a directory of your own"
+        )
     # In a sticky directory such as /tmp users cannot replace each other's files.
     if found.st_mode & _WRITABLE_BY_OTHERS and not found.st_mode & stat.S_ISVTX:
         raise SecurityError(

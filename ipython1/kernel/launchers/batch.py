@@ -6,10 +6,10 @@ import secrets
 import shlex
 import shutil
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ipython1.core.texts import compress_ids
@@ -32,12 +32,11 @@ from ipython1.kernel.launchers.batchsystem import BatchSystem, Command, End
 from ipython1.kernel.launchers.batchsystems import Sge, Slurm
 from ipython1.kernel.launchers.interfaces import Context, IEngineLauncher, Unit
 from ipython1.kernel.launchers.jobscripts import job_script, read_template
+from ipython1.kernel.launchers.polling import Polling
 from ipython1.kernel.launchers.queuetexts import reasons_text
 
-FIRST_POLL = 0.5
-LAST_POLL = 10.0
-POLL_FACTOR = 1.3
-"""Seconds between queries of the batch system; the interval grows."""
+LONGEST_PAUSE = 10.0
+"""The longest pause, in seconds, between queries of the batch system."""
 
 LIST_DELAY = 2.0
 """Seconds that a batch system may take to list an accepted job."""
@@ -70,12 +69,15 @@ class BatchEngines:
         self._patience = Patience()
         self._submitting = DeferredLock()
         self._most: int | None = None
-        self._call: Any = None
-        self._pause = FIRST_POLL
-        self._asking = False
+        self._polling = Polling(
+            context.reactor,
+            LONGEST_PAUSE,
+            look=self._ask,
+            failed=self._failed,
+            follows=lambda: bool(self._arrays),
+        )
         self._closed = False
         self._waiting_said = ""
-        self._begun = 0.0
         self._trouble: float | None = None
         self._trouble_said = False
 
@@ -143,7 +145,7 @@ class BatchEngines:
             self._submitting.release()
         self._arrays += accepted
         self.context.observer.jobs_changed()
-        self._poll_soon()
+        self._polling.changed()
 
     async def _submit_array(self, units: Sequence[Unit]) -> JobArray:
         if self._closed:
@@ -211,29 +213,8 @@ class BatchEngines:
 
     # -- following
 
-    def _poll_soon(self) -> None:
-        self._pause = FIRST_POLL
-        self._begun = self.context.reactor.seconds()
-        if not self._asking:
-            if self._call is not None and self._call.active():
-                self._call.cancel()
-            self._call = self.context.reactor.callLater(self._pause, self._poll)
-
-    def _poll(self) -> None:
-        if self._closed:
-            return
-        self._asking = True
-
-        def again(_: Any) -> None:
-            self._asking = False
-            self._pause = min(self._pause * POLL_FACTOR, LAST_POLL)
-            if not self._closed and self._arrays:
-                self._call = self.context.reactor.callLater(self._pause, self._poll)
-
-        def failed(failure: Any) -> None:
-            self.log.failure("cannot query the batch system", failure)
-
-        Deferred.fromCoroutine(self._ask()).addErrback(failed).addBoth(again)
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("cannot query the batch system", failure)
 
     async def _ask(self) -> None:
         again: list[Ended] = []
@@ -264,7 +245,7 @@ class BatchEngines:
             states,
             now,
             lambda index: self._output(array, index, OUTPUT_LINES),
-            young=now - self._begun < LIST_DELAY,
+            young=self._polling.age < LIST_DELAY,
             why_held=why_held,
         )
         for change in changes:
@@ -372,7 +353,7 @@ class BatchEngines:
         self._trouble, self._trouble_said = None, False
 
     def _say_waiting(self) -> None:
-        if self.context.reactor.seconds() - self._begun < SAY_WAITING_AFTER:
+        if self._polling.age < SAY_WAITING_AFTER:
             return
         text = reasons_text(each for array in self._arrays for each in array.waiting)
         if text and text != self._waiting_said:
@@ -401,7 +382,7 @@ class BatchEngines:
         if status != 0:
             member.removed = False
             raise ClusterError(f"cannot cancel {unit.key}: {one_line(text)}")
-        self._poll_soon()
+        self._polling.changed()
 
     def shrink(self, rest: Unit) -> None:
         """Some engines of a member are ended by the controller; the others stay."""
@@ -442,8 +423,7 @@ class BatchEngines:
         What is just being submitted is waited for, and cancelled.
         """
         self._closed = True
-        if self._call is not None and self._call.active():
-            self._call.cancel()
+        self._polling.end()
         await self._submitting.acquire()
         self._submitting.release()
 

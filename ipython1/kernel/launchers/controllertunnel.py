@@ -29,6 +29,7 @@ from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from ipython1.daemon import osprocess
 from ipython1.daemon.companion import companion_command
 from ipython1.daemon.pythoncommand import package_root
 from ipython1.kernel.basics.error import ClusterError
@@ -78,8 +79,9 @@ class _Login(ProcessProtocol):
         return any(words in line for line in self.errors)
 
     def kill(self) -> None:
-        """Kill it."""
-        if self.transport is not None:
+        """Kill it, and what it has started to reach the host."""
+        if self.transport is not None and self.transport.pid is not None:
+            osprocess.kill_below(self.transport.pid)
             with contextlib.suppress(ProcessExitedAlready):
                 self.transport.signalProcess("KILL")
 

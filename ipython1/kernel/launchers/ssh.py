@@ -22,6 +22,7 @@ from ipython1.daemon.protocol import Warm
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.host.sshclient import has_terminal
 from ipython1.kernel.launchers.clusterfile import HostSpec, cluster_hosts
+from ipython1.kernel.launchers.furlcopies import FurlCopies
 from ipython1.kernel.launchers.hostlogin import LATE, HostState
 from ipython1.kernel.launchers.interfaces import Context, HostInfo, IEngineLauncher, Unit
 from ipython1.kernel.launchers.kepthost import KeptHost
@@ -64,6 +65,7 @@ class SshEngines(HostedEngines):
         self._were_away: set[str] = set()
         self._word: IDelayedCall | None = None
         self._place = ControllerPlace(context)
+        self._copies = FurlCopies(context.reactor, self._place.direct_furl, self._copy)
         self._notes = WaitNotes(
             context.reactor, self._log_of_engine, lambda line: context.observer.say(line)
         )
@@ -166,10 +168,19 @@ class SshEngines(HostedEngines):
         tunnel, furl = self._hosts[name].tunnel, self._place.direct_furl()
         if tunnel is not None:
             await tunnel.opened()
-            furl = tunnel.furl(furl)
+        await self._send(name, link, furl)
+        self._copies.made(name, furl)
+
+    async def _copy(self, name: str, furl: str) -> None:
+        """Copy the files again, with another FURL."""
+        await self._send(name, self._hosts[name].link, furl)
+
+    async def _send(self, name: str, link: NannyLink, furl: str) -> None:
+        tunnel = self._hosts[name].tunnel
+        here = furl if tunnel is None else tunnel.furl(furl)
         remote = RemoteFiles(self.context.files, self._spec_of(name))
         file = self._furl_file(remote, tunnel)
-        await send_files(link, remote, name, file, furl, self.context.config.restore_file)
+        await send_files(link, remote, name, file, here, self.context.config.restore_file)
 
     def _furl_file(self, remote: RemoteFiles, tunnel: HostTunnel | None) -> str:
         path = self.context.files.engine_furl
@@ -204,6 +215,7 @@ class SshEngines(HostedEngines):
         """Let the engines of a host wait until it is there; what ran there has ended with the connection."""
         self._were_away.add(name)
         self._notes.forget(name)
+        self._copies.host_gone(name)
         reason = self._hosts[name].login.reason
         if lost:
             self.context.observer.say(f"{reason}; logging in again")
@@ -213,6 +225,7 @@ class SshEngines(HostedEngines):
     def host_unusable(self, name: str, lost: bool) -> None:
         """The engines of a host cannot be started."""
         self._were_away.add(name)
+        self._copies.host_gone(name)
         reason = self._hosts[name].login.reason
         self.context.supervisor.host_lost(self._label(name), f"could not be started: {reason}")
 
@@ -361,6 +374,7 @@ class SshEngines(HostedEngines):
         if self._word is not None and self._word.active():
             self._word.cancel()
         self._notes.close()
+        self._copies.close()
         closing = [Deferred.fromCoroutine(host.close(grace)) for host in self._hosts.values()]
         await gatherResults(closing)
         self.host_changed("")

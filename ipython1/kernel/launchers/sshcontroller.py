@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
+from pathlib import Path
 
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
 from zope.interface import implementer
 
-from ipython1.daemon.link import NannyLink
+from ipython1.daemon.link import NannyError, NannyLink
 from ipython1.daemon.protocol import Warm
-from ipython1.kernel.basics.error import ClusterError
+from ipython1.kernel.basics.error import ClusterError, KernelError
 from ipython1.kernel.host.private_files import write_private
 from ipython1.kernel.host.sshclient import has_terminal
 from ipython1.kernel.launchers.clusterfile import ControllerSpec
 from ipython1.kernel.launchers.controllertunnel import ControllerTunnel
+from ipython1.kernel.launchers.furlcopies import INTERVAL
 from ipython1.kernel.launchers.hostlogin import BUSY_ATTEMPTS, BUSY_PAUSE, Trouble
 from ipython1.kernel.launchers.interfaces import Context, IControllerLauncher
 from ipython1.kernel.launchers.local import ControllerLauncher, read_log
@@ -51,6 +55,8 @@ class SshController(ControllerLauncher):
         self._remote = RemoteFiles(context.files, spec.host)
         self._name = f"{CONTROLLER_HOST}{spec.host.host}"
         self._connection: SshConnection | None = None
+        self._furls: dict[Path, str] = {}
+        self._following: LoopingCall | None = None
         self._closing = False
 
     async def start(self) -> None:
@@ -72,12 +78,30 @@ class SshController(ControllerLauncher):
             )
         )
         await self.listens()
-        texts = {}
+        await self._copy_furls(link)
+        self._following = LoopingCall(lambda: Deferred.fromCoroutine(self._follow_furls(link)))
+        self._following.clock = self.context.reactor
+        self._following.start(INTERVAL, now=False)
+
+    async def _copy_furls(self, link: NannyLink) -> None:
+        """Copy those of its FURL files to this host that are not here yet, or have changed."""
+        files = self.context.files
         for path in (files.engine_furl, files.multiengine_furl, files.task_furl):
-            texts[path] = await link.read_file(self._remote.security(path), wait=5.0)
-            here = texts[path] if self._tunnel is None else await self._tunnel.furl(texts[path])
+            await self._copy_furl(link, path)
+        with contextlib.suppress(NannyError):  # the monitor may be switched off
+            await self._copy_furl(link, files.security_file("ipcontroller-monitor.furl"), 0.0)
+        self._place.known(self._furls[files.engine_furl])
+
+    async def _copy_furl(self, link: NannyLink, path: Path, wait: float = 5.0) -> None:
+        text = await link.read_file(self._remote.security(path), wait=wait)
+        if self._furls.get(path) != text:
+            here = text if self._tunnel is None else await self._tunnel.furl(text)
             write_private(path, here.encode())
-        self._place.known(texts[files.engine_furl])
+            self._furls[path] = text
+
+    async def _follow_furls(self, link: NannyLink) -> None:
+        with contextlib.suppress(KernelError):  # the next look may succeed
+            await self._copy_furls(link)
 
     async def _log_in(self) -> NannyLink:
         """Log in; again if there were too many logins at a time."""
@@ -117,6 +141,8 @@ class SshController(ControllerLauncher):
     async def close(self, grace: float) -> None:
         """Stop it."""
         self._closing = True
+        if self._following is not None and self._following.running:
+            self._following.stop()
         if self._connection is not None:
             await self._connection.close(grace)
         if self._tunnel is not None:

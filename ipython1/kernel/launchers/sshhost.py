@@ -25,6 +25,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ipython1.daemon import osprocess
 from ipython1.daemon.companion import companion_command
 from ipython1.daemon.link import NannyLink
 from ipython1.daemon.protocol import End, Hello, Message
@@ -54,6 +55,9 @@ ANSWER_LIMIT = 15.0
 
 HURRIED_LIMIT = 2.0
 """The same if there is no grace period."""
+
+PIPES_LIMIT = 0.5
+"""Seconds for which what ``ssh`` has left in its pipes is read after its end."""
 
 OPTIONS = ("-v", "-T", "-x", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=5")
 
@@ -100,19 +104,25 @@ class Listener:
 class SshProcess(ProcessProtocol):
     """The ``ssh`` process that carries a link.
 
+    The connection is over when this process has ended.  What it leaves behind may have its pipes for longer: the
+    process that ``ControlPersist`` keeps for other logins.
+
     :ivar stage: how far it is: ``connecting``, ``answered`` or ``authenticated``.
     """
 
-    def __init__(self, link: NannyLink, listener: Listener) -> None:
+    def __init__(self, link: NannyLink, listener: Listener, reactor: Any) -> None:
         self.stage = "connecting"
+        self._reactor = reactor
+        self._pipes: IDelayedCall | None = None
         self._link = link
         self._listener = listener
         self._errors: list[str] = []
         self._rest = b""
 
     def kill(self) -> None:
-        """Kill it."""
-        if self.transport is not None:
+        """Kill it, and what it has started to reach the host, such as the login to a jump host."""
+        if self.transport is not None and self.transport.pid is not None:
+            osprocess.kill_below(self.transport.pid)
             with contextlib.suppress(ProcessExitedAlready):
                 self.transport.signalProcess("KILL")
 
@@ -146,7 +156,13 @@ class SshProcess(ProcessProtocol):
             if not self._listener.on_words(text):
                 self._errors = [*self._errors, text][-20:]
 
+    def processExited(self, reason: Failure) -> None:
+        assert self.transport is not None
+        self._pipes = self._reactor.callLater(PIPES_LIMIT, self.transport.loseConnection)
+
     def processEnded(self, reason: Failure) -> None:
+        if self._pipes is not None and self._pipes.active():
+            self._pipes.cancel()
         self._link.connectionLost(reason)
 
 
@@ -191,7 +207,7 @@ class SshConnection:
         self._reactor = reactor
         self._listener = listener
         self._asks = asks
-        self._process = SshProcess(self.link, listener)
+        self._process = SshProcess(self.link, listener, reactor)
         self._alive = LoopingCall(self._beat)
         self._closing = False
         self._over = ""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
+from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -40,7 +41,6 @@ TELL_LIMIT: Final = 10.0
 
 _ALLOCATED: Final = re.compile(r"Allocated port (\d+) for remote forward to ")
 _REFUSED: Final = "remote port forwarding failed"
-_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9]+")
 
 
 def reached_at(furl: Furl) -> tuple[str, int]:
@@ -79,7 +79,7 @@ def furl_file_name(name: str, host: str) -> str:
 
     :param name: the name of the cluster's FURL file.
     """
-    return f"{name.removesuffix('.furl')}-for-{_NOT_IN_NAMES.sub('-', host).strip('-')}.furl"
+    return f"{name.removesuffix('.furl')}-for-{quote(host, safe='@')}.furl"
 
 
 class ControllerPlace:
@@ -88,7 +88,8 @@ class ControllerPlace:
     def __init__(self, context: Context) -> None:
         self._files = context.files
         self._far = False
-        self._known = not context.config.with_controller
+        self._beside = context.config.with_controller
+        self._known = not self._beside
         self._far_furl = ""
         self._waiting: list[Deferred[None]] = []
         context.supervisor.on_report(self._on_report)
@@ -125,7 +126,9 @@ class ControllerPlace:
             waiting: Deferred[None] = Deferred()
             self._waiting.append(waiting)
             await waiting
-        return reached_at(read_furl(self._files.engine_furl))
+        furl = read_furl(self._files.engine_furl)
+        # What others are told to use may lead nowhere from its own host, as the outer address of a NAT.
+        return reached_from_its_host(furl) if self._beside else reached_at(furl)
 
     def direct_furl(self) -> str:
         """Return the FURL for engines that connect directly."""

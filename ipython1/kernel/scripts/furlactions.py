@@ -242,7 +242,7 @@ def rotate(place: Place, name: str) -> int:
                 f"the FURL of {name} is replaced in {path}; connections ended: {count} "
                 "(those that read this file come back)"
             )
-    print("replace the copies of the file on other hosts, too")
+    print("replace the copies that you made on other hosts, too; ipcluster replaces its own")
     return 0
 
 

@@ -46,9 +46,10 @@ class AdaptiveCase(unittest.SynchronousTestCase):
         load: ClusterLoad,
         seen: Sequence[UnitSeen] = (),
         after: float = 1.0,
+        lost: Sequence[int] = (),
     ) -> list[Instruction]:
         self.now += after
-        return self.machine.observed(self.now, load, seen)
+        return self.machine.observed(self.now, load, seen, lost)
 
     def grown(self, load: ClusterLoad, seen: Sequence[UnitSeen] = ()) -> int:
         """How many engines are asked for."""
@@ -128,7 +129,7 @@ class GrowthTests(AdaptiveCase):
             self.machine.start_settled(self.now, 0, "")
             alive = cluster_load(engines=engines(number))
             self.assertEqual(self.look(alive, units(number)), [])
-            (said,) = self.look(cluster_load())
+            (said,) = self.look(cluster_load(), lost=[number])
             assert isinstance(said, Say)
             self.assertIn(f"engine {number} ended within 10 s of the start; others", said.text)
             self.assertEqual(self.look(cluster_load(), after=pause - 0.5), [])

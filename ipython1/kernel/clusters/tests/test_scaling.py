@@ -95,6 +95,27 @@ class AdaptTests(ScalingCase):
         self.pass_time(5)
         self.assertEqual(len(self.said), 2)
 
+    def test_only_engines_that_end_by_themselves_delay_others(self) -> None:
+        service = self.up()
+        service.scaling.adapt(Adaptation(2, 4))
+        self.pass_time(1)
+        removed = Deferred.fromCoroutine(service.remove_engines([1], 0))
+        self.ended("engine-1", None, 15)
+        self.controller.set_ids(0)
+        self.sent()
+        self.pass_time(1)
+        self.successResultOf(removed)
+        self.assertEqual(self.spawned(), ["engine-1"])
+        self.come(1)
+        self.pass_time(1)
+        self.ended("engine-1", None, 9)
+        self.controller.set_ids(0)
+        self.pass_time(1)
+        self.assertEqual(self.spawned(), [])
+        self.assertIn("engine 1 ended within 10 s of the start", self.said[-1])
+        self.pass_time(5)
+        self.assertEqual(self.spawned(), ["engine-1"])
+
     def test_it_is_told_in_the_status(self) -> None:
         service = self.up(idle_timeout=7200.0)
         service.scaling.adapt(Adaptation(0, 3, keep_data=False))

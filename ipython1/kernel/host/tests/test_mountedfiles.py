@@ -92,6 +92,15 @@ class ReadingTests(MountedCase):
         clock.pump([0.05] * 10)
         self.assertEqual(str(self.successResultOf(waiting)), FURL)
 
+    def test_two_dots_lead_where_the_system_says(self):
+        inner = self.top / "inner"
+        inner.mkdir(mode=0o755)
+        elsewhere = self.top / "elsewhere"
+        elsewhere.mkdir(mode=0o755)
+        (elsewhere / "link").symlink_to(inner)
+        path = elsewhere / "link" / ".." / "volume" / "engine.furl"
+        self.assertEqual(read_named_if_there(path), path.read_bytes())
+
     def test_links_that_lead_nowhere_and_in_circles(self):
         (self.volume / "..data").unlink()
         self.assertIsNone(read_named_if_there(self.path))
@@ -145,8 +154,17 @@ class RefusalTests(MountedCase):
             os.chown(path, 0, -1, follow_symlinks=False)
         self.assertEqual(read_named_if_there(self.path), FURL.encode() + b"\n")
 
+    def test_an_own_file_in_a_directory_of_a_stranger(self):
+        own = self.top / "own.furl"
+        own.write_text(FURL)
+        own.chmod(0o600)
+        self.assertEqual(read_named_if_there(own), FURL.encode())
+        os.chown(self.top, STRANGER, -1)
+        self.assertIn(f"belongs to another user (uid {STRANGER}), who could", self.refusal(own))
+
     if not ROOT:
         test_a_link_or_directory_or_file_of_a_stranger.skip = "only root can give files away"
+        test_an_own_file_in_a_directory_of_a_stranger.skip = "only root can give files away"
 
 
 @skipUnless(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ipython1.daemon.pythoncommand import python_command
@@ -26,14 +27,13 @@ from ipython1.kernel.launchers.kube import end, objects
 from ipython1.kernel.launchers.kube.api import KubernetesApi
 from ipython1.kernel.launchers.kube.objects import Json
 from ipython1.kernel.launchers.kube.podjobs import PULL_PATIENCE, PodJob, by_job_and_index
+from ipython1.kernel.launchers.polling import Polling
 from ipython1.kernel.launchers.programs import ENGINE_MODULE
 from ipython1.kernel.launchers.queuetexts import reasons_text
 from ipython1.regularfiles import read_regular_text
 
-FIRST_POLL = 0.5
-LAST_POLL = 5.0
-POLL_FACTOR = 1.3
-"""Seconds between looks at the pods; the interval grows."""
+LONGEST_PAUSE = 5.0
+"""The longest pause, in seconds, between looks at the pods."""
 
 SAY_WAITING_AFTER = 3.0
 MOST_SECRET = 1_000_000
@@ -74,11 +74,14 @@ class KubernetesEngines:
         self._patience = Patience()
         self._submitting = DeferredLock()
         self._submitted = 0
-        self._call: Any = None
-        self._pause = FIRST_POLL
-        self._asking = False
+        self._polling = Polling(
+            context.reactor,
+            LONGEST_PAUSE,
+            look=self._look,
+            failed=self._failed,
+            follows=lambda: bool(self._jobs),
+        )
         self._closed = False
-        self._begun = 0.0
         self._waiting_said = ""
         self._problem_said = ""
 
@@ -195,7 +198,7 @@ class KubernetesEngines:
         )
         self._jobs.append(PodJob(created, units, PULL_PATIENCE))
         self.context.observer.jobs_changed()
-        self._poll_soon()
+        self._polling.changed()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -234,33 +237,12 @@ class KubernetesEngines:
 
     # -- following
 
-    def _poll_soon(self) -> None:
-        self._pause = FIRST_POLL
-        self._begun = self.context.reactor.seconds()
-        if not self._asking and not self._closed:
-            if self._call is not None and self._call.active():
-                self._call.cancel()
-            self._call = self.context.reactor.callLater(self._pause, self._poll)
-
-    def _poll(self) -> None:
-        if self._closed:
-            return
-        self._asking = True
-
-        def again(_: Any) -> None:
-            self._asking = False
-            self._pause = min(self._pause * POLL_FACTOR, LAST_POLL)
-            if not self._closed and self._jobs:
-                self._call = self.context.reactor.callLater(self._pause, self._poll)
-
-        def failed(failure: Any) -> None:
-            if failure.check(KernelError) is None:
-                self.log.failure("cannot follow the pods", failure)
-            elif not self._closed and str(failure.value) != self._problem_said:
-                self._problem_said = str(failure.value)
-                self.context.observer.say(self._problem_said)
-
-        Deferred.fromCoroutine(self._look()).addErrback(failed).addBoth(again)
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(KernelError) is None:
+            self.log.failure("cannot follow the pods", failure)
+        elif not self._closed and str(failure.value) != self._problem_said:
+            self._problem_said = str(failure.value)
+            self.context.observer.say(self._problem_said)
 
     async def _look(self) -> None:
         if not self._submitting.locked:
@@ -342,7 +324,7 @@ class KubernetesEngines:
 
     async def _why_no_pod(self, job: PodJob) -> str:
         """Return why Kubernetes has not created a pod, such as a quota."""
-        if self._age() < SAY_WAITING_AFTER:
+        if self._polling.age < SAY_WAITING_AFTER:
             return ""
         events = await self._in_thread(self._api.warnings_of, job.uid)
         found = max(events, key=lambda each: each.get("lastTimestamp") or "", default=None)
@@ -357,12 +339,8 @@ class KubernetesEngines:
         except ClusterError:
             return []  # it has not started, or is gone
 
-    def _age(self) -> float:
-        """Return the seconds since engines were last started or removed."""
-        return float(self.context.reactor.seconds() - self._begun)
-
     def _say_waiting(self) -> None:
-        if self._age() < SAY_WAITING_AFTER:
+        if self._polling.age < SAY_WAITING_AFTER:
             return
         text = reasons_text(each for job in self._jobs for each in job.waiting)
         if text and text != self._waiting_said:
@@ -390,7 +368,7 @@ class KubernetesEngines:
             await self._in_thread(self._api.delete_pod, engine.pod_name)
         else:
             job.forget(index)
-        self._poll_soon()
+        self._polling.changed()
 
     async def restart(self, unit: Unit) -> None:
         """Raise an error: a pod cannot be restarted."""
@@ -421,8 +399,7 @@ class KubernetesEngines:
         What is just being created is waited for, and deleted.
         """
         self._closed = True
-        if self._call is not None and self._call.active():
-            self._call.cancel()
+        self._polling.end()
         await self._submitting.acquire()
         self._submitting.release()
 

@@ -13,7 +13,12 @@ from twisted.trial import unittest
 from ipython1.daemon.jobmember import LEAVE
 from ipython1.daemon.supervisor import ProcessSupervisor
 from ipython1.kernel.basics.error import ClusterError
-from ipython1.kernel.launchers.batch import LAST_POLL, SAY_TROUBLE_AFTER, SgeEngines, SlurmEngines
+from ipython1.kernel.launchers.batch import (
+    LONGEST_PAUSE,
+    SAY_TROUBLE_AFTER,
+    SgeEngines,
+    SlurmEngines,
+)
 from ipython1.kernel.launchers.batchcommands import NoAnswer
 from ipython1.kernel.launchers.batchjobs import MOST_QUICK, QUICK
 from ipython1.kernel.launchers.clusterconfig import BatchOptions, ClusterConfig
@@ -114,7 +119,7 @@ class BatchCase(unittest.SynchronousTestCase):
             return (0, table)
 
         self.answers["squeue"] = answer
-        self.clock.advance(LAST_POLL)
+        self.clock.advance(LONGEST_PAUSE)
 
 
 class SubmissionTests(BatchCase):
@@ -314,7 +319,7 @@ class HeldTests(BatchCase):
             else (0, line.format("qw", 1) + line.format("Eqw", 2))
         )
         units = self.start(0, 1)
-        self.clock.advance(LAST_POLL)
+        self.clock.advance(LONGEST_PAUSE)
         self.assertEqual(self.of("qdel"), ["qdel 7.2"])
         self.assertEqual([each[0] for each in self.reports.ended], [units[1].key])
         self.assertEqual(self.reports.cancelled_at_the_end, ["qdel 7"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import stat
 from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.trial import unittest
 
+from ipython1.daemon import osprocess
 from ipython1.daemon.protocol import Hello, Message, encode
 from ipython1.kernel.launchers import sshhost
 from ipython1.kernel.launchers.clusterfile import HostSpec
@@ -20,6 +24,8 @@ from ipython1.testing.folders import temporary_path
 
 
 class LoginTests(unittest.TestCase):
+    timeout = 60
+
     def program(self, text: str) -> tuple[str, ...]:
         path = Path(temporary_path(self)).absolute()
         path.write_text(f"#!/bin/sh\n{text}\n")
@@ -55,6 +61,21 @@ class LoginTests(unittest.TestCase):
         problem = await self.fails('[ "$1" = -G ] || exec sleep 300')
         self.assertRegex(str(problem), "^node1 has not answered for 0.2 s; it may be down")
         self.assertIs(problem.trouble, Trouble.PASSING)
+
+    async def test_what_ssh_leaves_behind_does_not_hold_up_the_end(self) -> None:
+        """As the process that ``ControlPersist`` keeps."""
+        note = Path(temporary_path(self)).absolute()
+        problem = await self.fails(f"sleep 300 >/dev/null & echo $! >{note}; echo no >&2; exit 1")
+        self.assertEqual(str(problem), "node1: no")
+        os.kill(int(note.read_text()), signal.SIGKILL)
+
+    async def test_the_login_to_a_jump_host_ends_too(self) -> None:
+        self.patch(sshhost, "PATIENCE", 0.2)
+        note = Path(temporary_path(self)).absolute()
+        await self.fails(f'[ "$1" = -G ] || {{ sleep 300 & echo $! >{note}; wait; }}')
+        pid = int(note.read_text())
+        gone = LoopingCall(lambda: osprocess.is_alive(pid) or gone.stop())
+        await gone.start(0.01)
 
     async def test_the_user_is_more_patient(self) -> None:
         self.patch(sshhost, "PATIENCE", 0.1)

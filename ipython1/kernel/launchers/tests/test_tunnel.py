@@ -76,11 +76,17 @@ class FurlTests(unittest.SynchronousTestCase):
 
     def test_hosts_that_share_a_directory_have_their_own_files(self) -> None:
         names = [
-            furl_file_name("ipcontroller-x-engine.furl", host) for host in ("me@a.org", "a.org")
+            furl_file_name("ipcontroller-x-engine.furl", host)
+            for host in ("me@a.org", "a.org", "a-org", "ssh://a.org:22")
         ]
         self.assertEqual(
             names,
-            ["ipcontroller-x-engine-for-me-a-org.furl", "ipcontroller-x-engine-for-a-org.furl"],
+            [
+                "ipcontroller-x-engine-for-me@a.org.furl",
+                "ipcontroller-x-engine-for-a.org.furl",
+                "ipcontroller-x-engine-for-a-org.furl",
+                "ipcontroller-x-engine-for-ssh%3A%2F%2Fa.org%3A22.furl",
+            ],
         )
 
 
