@@ -197,7 +197,7 @@ def _check_parent(target: Path, what: str) -> None:
     if not HAS_OWNERS:
         return
     found = os.stat(target.parent)
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in (0, user_id()):
         raise SecurityError(
             f"the directory of the {what} {target} belongs to another user (uid {found.st_uid}), who could replace "
             "it; use a copy in a directory of your own"
