@@ -156,6 +156,7 @@ class MagicTests(OnSharedCluster):
         self.assertIn("execute is still running on engine 1", session.interrupt())
         session.type("mec.debug()")
         session.type("c")
+        session.type("mec.pull('x', targets=1)")  # its turn comes after the end of the command
         session.type("mec.pending")
         session.type("mec.activate()")
         self.assertIn(
