@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial import unittest
 
+from ipython1 import system
 from ipython1.kernel.basics.error import (
     ClusterError,
     ConnectionError,
@@ -252,6 +253,8 @@ class ClientTests(unittest.SynchronousTestCase):
         self.assertEqual([type(each) for each in found], [ConnectionError, ConnectionError])
 
     def test_a_program_with_many_open_files(self) -> None:
+        if system.PORTABLE:
+            raise unittest.SkipTest("select, which other systems have without this limit")
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if hard != resource.RLIM_INFINITY and hard < 2048:
             raise unittest.SkipTest("this system does not allow that many")
@@ -273,6 +276,8 @@ class ClientTests(unittest.SynchronousTestCase):
 
 class SocketPathTests(unittest.SynchronousTestCase):
     def test_a_long_path_gets_a_private_directory_elsewhere(self) -> None:
+        if system.PORTABLE:
+            raise unittest.SkipTest("there are no Unix sockets")
         short = Path("/tmp/x/ipcluster.sock")
         self.assertEqual(choose_socket_path(short), short)
         wanted = Path("/tmp") / ("x" * 120) / "ipcluster.sock"
