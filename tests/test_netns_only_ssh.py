@@ -55,11 +55,15 @@ class OnlySshTests(HostsCase):
         self.let_in("host0", f"sport {self.port}")
         options = ["-f", self.hosts("engines = dict(host1=1, host2=1)"), "--ssh", ssh]
         process = self.script("host0", "ipcluster", *options, "--start-timeout=10")
-        line = "-"
-        while line and "did not answer" not in line:
-            line = process.stdout.readline()  # type: ignore[union-attr]
-        self.assertRegex(line, r"; where only ssh is open, .*'ipcluster ssh --tunnel' for engines")
-        self.end(process)
+        told = r"did not answer.*; where only ssh is open, .*'ipcluster ssh --tunnel' for engines"
+        said = ""
+        for line in process.stdout:  # type: ignore[union-attr]
+            said += line
+            if line == "ipcluster: no engine could be started\n":
+                break
+        self.assertRegex(said, told)
+        self.assertEqual(process.wait(LIMIT), 1)
+        until(lambda: not self.processes())
 
         process = self.script("host0", "ipcluster", *options, "--tunnel")
         self.wait_until_up(process)

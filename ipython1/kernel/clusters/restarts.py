@@ -64,6 +64,8 @@ class Restarts:
         before = known.restarts
         await self._retirement.begin(unit.ids, finish)
         self._machine.engines.check_stays(unit)
+        if self._machine.engines.units.get(unit.key) is not unit:
+            raise ClusterError(f"engine {engine_id} was removed before it was restarted")
         self._machine.engines.forget_end(engine_id)
         await self._launchers.of(unit).restart(unit)
 

@@ -257,6 +257,8 @@ class ClusterService:
         try:
             await self._retirement.begin(chosen, finish)
             for unit in removal.units:
+                if self._machine.engines.units.get(unit.key) is not unit:
+                    continue  # somebody else has removed it meanwhile
                 await self._launchers.of(unit).remove(unit)
                 self._machine.unit_removed(unit.key)
         except BaseException:

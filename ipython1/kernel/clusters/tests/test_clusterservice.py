@@ -315,6 +315,20 @@ class ChangeTests(ServiceCase):
         self.controller.set_ids(0)
         self.successResultOf(restarting)
 
+    def test_engines_that_others_remove_meanwhile(self) -> None:
+        service = self.up()
+        self.controller.is_busy = True
+        first = self.run_it(service.remove_engines([0], 5.0))
+        second = self.run_it(service.remove_engines([0, 1], 5.0))
+        self.controller.busy[0].callback(None)
+        self.ended("engine-0", None, 15)
+        self.controller.set_ids(1)
+        self.successResultOf(first)
+        self.controller.busy[1].callback(None)
+        self.ended("engine-1", None, 15)
+        self.controller.set_ids()
+        self.successResultOf(second)
+
     def test_engines_that_cannot_be_ended_are_used_again(self) -> None:
         service = self.up()
         service._launchers.first.remove = lambda unit: fail(ClusterError("no"))
