@@ -154,11 +154,6 @@ def files_of(given: argparse.Namespace) -> ClusterFiles:
     return ClusterFiles(IPythonDirs.resolve(given.ipython_dir), given.cluster_id)
 
 
-def option_of(files: ClusterFiles) -> str:
-    """Return the option that names a cluster, with a space before it; empty for the default cluster."""
-    return f" --cluster-id={files.cluster_id}" if files.cluster_id else ""
-
-
 def add_finish(parser: argparse.ArgumentParser) -> None:
     """Add the options that limit how long engines have to finish what they run."""
     from ipython1.kernel.clusters.arguments import FINISH

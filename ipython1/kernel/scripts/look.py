@@ -14,8 +14,8 @@ from ipython1.kernel.host.security import (
     furl_file_of_environment,
     furl_of_environment,
 )
-from ipython1.kernel.launchers.clusterconfig import title_of
-from ipython1.kernel.scripts.clusterwords import files_of, option_of
+from ipython1.kernel.launchers.clusterconfig import option_of, title_of
+from ipython1.kernel.scripts.clusterwords import files_of
 
 if TYPE_CHECKING:
     from ipython1.kernel.clients.monitorclient import MonitorClient
@@ -50,7 +50,7 @@ def monitor_furl(files: ClusterFiles) -> os.PathLike[str]:
     if not path.exists():
         raise ClusterError(
             f"there is no {title_there(files)} ({path.name} is missing); "
-            f"start one with: ipcluster -n 4{option_of(files)}"
+            f"start one with: ipcluster -n 4{option_of(files.cluster_id)}"
         )
     return path
 

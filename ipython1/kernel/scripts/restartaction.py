@@ -12,9 +12,9 @@ from ipython1.kernel.clusters.byhand import status_by_hand
 from ipython1.kernel.clusters.status import ClusterStatus, connect_to, read_state
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
-from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.clusterconfig import option_of, title_of
 from ipython1.kernel.scripts.arguments import OneLineParser, engine_ids
-from ipython1.kernel.scripts.clusterwords import add_finish, files_of, option_of, word_parser
+from ipython1.kernel.scripts.clusterwords import add_finish, files_of, word_parser
 from ipython1.kernel.watching.amounts import named_engines
 
 TEXT = """\
@@ -67,7 +67,7 @@ def run(given: argparse.Namespace) -> int:
     if read_state(files.state) is None and status_by_hand(files) is not None:
         raise ClusterError(
             f"{title_of(files.cluster_id)} was started by hand, so ipcluster cannot restart it: end it with "
-            f"'ipcluster stop{option_of(files)}', and start it again, as before or with 'ipcluster -n 4'"
+            f"'ipcluster stop{option_of(files.cluster_id)}', and start it again, as before or with 'ipcluster -n 4'"
         )
     control = BlockingControl(connect_to(files))
     try:
@@ -101,7 +101,7 @@ def _chosen(
     if not lost:
         raise ClusterError(
             "no engine has ended; to restart engines that run, say which: "
-            f"ipcluster restart engines {compress_ids(known) or 'all'}{option_of(files)}"
+            f"ipcluster restart engines {compress_ids(known) or 'all'}{option_of(files.cluster_id)}"
         )
     return lost
 

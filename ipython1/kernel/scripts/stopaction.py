@@ -11,9 +11,9 @@ from ipython1.kernel.clusters.presence import ipcluster_is_silent
 from ipython1.kernel.clusters.status import ClusterStatus, connect_to, read_state, wait_until_gone
 from ipython1.kernel.host.control import BlockingControl
 from ipython1.kernel.host.security import ClusterFiles
-from ipython1.kernel.launchers.clusterconfig import title_of
+from ipython1.kernel.launchers.clusterconfig import option_of, title_of
 from ipython1.kernel.scripts.arguments import OneLineParser
-from ipython1.kernel.scripts.clusterwords import files_of, option_of, word_parser
+from ipython1.kernel.scripts.clusterwords import files_of, word_parser
 from ipython1.kernel.scripts.look import title_there
 
 STOP_LIMIT = 90.0
@@ -52,7 +52,7 @@ def run(given: argparse.Namespace) -> int:
         return _stop_by_hand(files, name, given.force)
     if not state.is_here:
         raise ClusterError(
-            f"{name} runs on {state.host}; stop it there: ssh {state.host} ipcluster stop{option_of(files)}"
+            f"{name} runs on {state.host}; stop it there: ssh {state.host} ipcluster stop{option_of(files.cluster_id)}"
         )
     if given.force:
         killed = end_by_force(files, state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -65,8 +64,3 @@ class PipeHints:
 
     def describe(self) -> str:
         return "pipe"
-
-
-def are_there() -> bool:
-    """Return whether this system has such pairs of sockets."""
-    return os.name == "posix"
