@@ -197,8 +197,13 @@ def connect_blocking(
 
     :raises KernelError, TypeError, ValueError: as for :func:`open_connection`, without a traceback through the reactor.
     """
+    from ipython1.kernel.tub import tubs
+
     if isinstance(furl_or_file, Connection):
         return furl_or_file
+    # Not left to the reactor's thread: Python up to 3.13 ends by SIGABRT if the program ends while another thread
+    # loads a module that is written in Rust or C++.
+    tubs.preload()
     reactor = reactor_in_thread.start()
     try:
         connection: Connection = blockingCallFromThread(

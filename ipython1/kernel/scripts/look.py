@@ -16,6 +16,7 @@ from ipython1.kernel.host.security import (
 )
 from ipython1.kernel.launchers.clusterconfig import option_of, title_of
 from ipython1.kernel.scripts.clusterwords import files_of
+from ipython1.kernel.tub import tubs
 
 if TYPE_CHECKING:
     from ipython1.kernel.clients.monitorclient import MonitorClient
@@ -88,7 +89,8 @@ def look(files: ClusterFiles, limit: float) -> Looked:
         except KernelError as problem:
             found = Looked(None, shown(str(problem)))
 
-    # The answer, too, may take too long.
+    # The answer, too, may take too long.  Modules are not left to the thread; see connect_blocking.
+    tubs.preload()
     thread = threading.Thread(target=ask, name="ipython1-look", daemon=True)
     thread.start()
     thread.join(2 * limit)

@@ -28,6 +28,19 @@ CONTROLLER = (
     "ipython1.kernel.scripts.controlleroptions",
 )
 UNPICKLERS = ("pickle", "_pickle", "cloudpickle", "marshal", "dill", "shelve", "jsonpickle")
+CONNECTING = """
+import sys, threading
+from ipython1.kernel import client
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            print(name)
+sys.meta_path.insert(0, Finder())
+try:
+    client.MultiEngineClient("pb://" + 32 * "a" + "@tcp:127.0.0.1:1/multiengine")
+except client.ConnectionError:
+    print("was refused")
+"""
 RUNNERS = frozenset({"eval", "exec", "__import__"})
 DISPLAY = ("ipython1", "ipython1.kernel.basics.errordisplay", "ipython1.notebook.html")
 """Modules used only for display in an IPython session, which a controller does not have."""
@@ -144,6 +157,13 @@ class ClientTest(SynchronousTestCase):
             assert not [name for name in ("IPython", "numpy", "matplotlib", "pandas") if name in sys.modules]
             """
         )
+
+    def test_the_reactors_thread_loads_no_compiled_module(self):
+        """A program that ends while another thread loads one that is written in Rust is aborted, up to Python 3.13."""
+        *loaded, end = run_program(CONNECTING).splitlines()
+        self.assertEqual(end, "was refused")
+        foreign = ("cryptography", "OpenSSL", "_cffi_backend", "foolscap", "numpy")
+        self.assertEqual([each for each in loaded if each.startswith(foreign)], [])
 
     def test_each_module_can_be_imported_alone(self):
         """No module requires another of our modules to be imported first."""
