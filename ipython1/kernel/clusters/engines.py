@@ -69,6 +69,7 @@ class Engines:
         self._ends: dict[int, EngineInfo] = {}
         self._removing: set[str] = set()
         self._queued: dict[str, str | None] = {}
+        self._came_up: set[str] = set()
 
     # -- coming and going
 
@@ -151,6 +152,7 @@ class Engines:
         self.units.pop(key, None)
         self._removing.discard(key)
         self._queued.pop(key, None)
+        self._came_up.discard(key)
 
     def set_queued(self, key: str, reason: str | None) -> None:
         """A unit waits in a batch system's queue.
@@ -159,6 +161,12 @@ class Engines:
         """
         if key in self.units:
             self._queued[key] = reason
+            if reason is not None:
+                self._came_up.discard(key)
+
+    def came_up(self, units: Iterable[Unit]) -> None:
+        """Units are usable."""
+        self._came_up.update(unit.key for unit in units)
 
     def remember_end(self, unit: Unit, reason: str, lines: Sequence[str]) -> None:
         """Why the engines of a unit have ended that is no process of this cluster."""
@@ -299,6 +307,13 @@ class Engines:
     def may_be_queued(self, unit: Unit) -> bool:
         """Whether a batch system has a unit, and is not known to have begun it."""
         return unit.key not in self._processes() and self._queued.get(unit.key, "") is not None
+
+    def is_starting(self, unit: Unit) -> bool:
+        """Whether a unit is known to run, and has not been usable since it was started."""
+        status = self._processes().get(unit.key)
+        if status is not None:
+            return status.state is State.STARTING
+        return self._queued.get(unit.key, "") is None and unit.key not in self._came_up
 
     @property
     def wanted(self) -> int:
