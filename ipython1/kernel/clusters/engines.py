@@ -159,14 +159,18 @@ class Engines:
 
         :param reason: why; None if it has left the queue.
         """
-        if key in self.units:
-            self._queued[key] = reason
-            if reason is not None:
-                self._came_up.discard(key)
+        unit = self.units.get(key)
+        if unit is None:
+            return
+        self._queued[key] = reason
+        if reason is not None:
+            self._came_up.discard(key)
+        elif self._is_usable(unit, self.fresh):
+            self._came_up.add(key)
 
     def came_up(self, units: Iterable[Unit]) -> None:
-        """Units are usable."""
-        self._came_up.update(unit.key for unit in units)
+        """Units are usable; of those in a queue, the engines that were there before are still listed."""
+        self._came_up.update(unit.key for unit in units if not self.may_be_queued(unit))
 
     def remember_end(self, unit: Unit, reason: str, lines: Sequence[str]) -> None:
         """Why the engines of a unit have ended that is no process of this cluster."""
