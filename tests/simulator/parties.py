@@ -491,8 +491,9 @@ class SimClient:
         self.tasks_end.ask("clear", taskids=task_ids).addErrback(lambda failure: None)
 
     def abort(self, task_id: int) -> None:
-        """End a task, if the controller has it."""
-        self.tasks_end.ask("abort_many", taskids=[task_id]).addErrback(lambda failure: None)
+        """End a task, whether it was sent already or not."""
+        if not self.tasks.abort_unsent([task_id]):
+            self.tasks_end.ask("abort_many", taskids=[task_id]).addErrback(lambda failure: None)
 
     def flush(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was submitted so far is acknowledged."""

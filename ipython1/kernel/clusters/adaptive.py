@@ -8,6 +8,9 @@ state      event                                                 next state     
 =========  ====================================================  ==========================================  ==========
 (none)     tasks wait, or there are fewer than the minimum       coming, once its start was asked for        Grow
 coming     all its engines are usable                            usable
+coming     it runs, and has not come up within the time for      ending                                      Remove
+           a start; none of its engines has
+coming     the same, and some of its engines have                usable, without the others                  Say
 coming     nothing has waited for ``idle`` seconds, and the      ending                                      Remove
            batch system has not begun it
 usable     nothing waits, it has had no work for ``idle``        retiring                                    Drain
@@ -21,6 +24,7 @@ ending     it could not be ended                                 usable         
 =========  ====================================================  ==========================================  ==========
 
 A unit that is coming counts as an engine, so nothing is asked for twice.  All that is missing is asked for at once.
+After engines that could not be started, did not come up, or ended at once, the next ones wait, longer and longer.
 
 How many engines are needed follows from the tasks that wait and run, and their mean duration: as many as are done
 with them in ``target_duration``.  While the duration is not known, that is one for each task.  When no task ends for
@@ -30,32 +34,20 @@ some time, those that run take at least so long.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from ipython1.kernel.clusters.adaptiveunits import (
+    YOUNG,
+    Arrivals,
+    Lives,
+    Pause,
+    UnitSeen,
+    UnitState,
+)
 from ipython1.kernel.launchers.adaptation import Adaptation
 from ipython1.kernel.watching.amounts import count_text, duration_text, named_engines
-from ipython1.kernel.wire.loads import ClusterLoad, EngineLoad
-
-FIRST_PAUSE: Final = 5.0
-LAST_PAUSE: Final = 300.0
-"""Seconds until the next try after engines could not be started; the pause doubles each time."""
-
-YOUNG: Final = 10.0
-"""Seconds after which an engine that ends is no failed start."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnitSeen:
-    """Engines that start and end together, and have not ended.
-
-    :ivar queued: whether a batch system has it and may not have begun it.
-    """
-
-    key: str
-    ids: tuple[int, ...]
-    queued: bool = False
+from ipython1.kernel.wire.loads import ClusterLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,42 +99,6 @@ class Say(Instruction):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """A unit, with what the controller says of its engines; ``loads`` is empty while it is coming."""
-
-    seen: UnitSeen
-    loads: tuple[EngineLoad, ...]
-
-    @property
-    def key(self) -> str:
-        return self.seen.key
-
-    @property
-    def size(self) -> int:
-        return len(self.seen.ids)
-
-    @property
-    def usable(self) -> bool:
-        return len(self.loads) == self.size
-
-    @property
-    def busy(self) -> int:
-        return sum(each.tasks + each.commands for each in self.loads)
-
-    @property
-    def idle(self) -> float:
-        return 0.0 if self.busy else min(each.idle for each in self.loads)
-
-    @property
-    def holds(self) -> bool:
-        return any(each.holds for each in self.loads)
-
-    @property
-    def draining(self) -> bool:
-        return all(each.draining for each in self.loads)
-
-
 class _Demand:
     """How many engines the tasks need."""
 
@@ -178,69 +134,25 @@ class _Demand:
         return 0.0 if self._quiet_since is None else now - self._quiet_since
 
 
-class _Pause:
-    """Pauses after failures, longer and longer."""
-
-    def __init__(self) -> None:
-        self.until = 0.0
-        self._next = FIRST_PAUSE
-
-    def failed(self, now: float) -> float:
-        """Engines could not be started; return for how many seconds no others are."""
-        length, self._next = self._next, min(2 * self._next, LAST_PAUSE)
-        self.until = now + length
-        return length
-
-    def over(self) -> None:
-        """Engines could be started."""
-        self.until = 0.0
-        self._next = FIRST_PAUSE
-
-
-class _Lives:
-    """How long units live, to notice those that end as soon as they are usable, again and again."""
-
-    def __init__(self) -> None:
-        self.pause = _Pause()
-        self._since: dict[str, tuple[_Unit, float]] = {}
-        self._died_at = 0.0
-
-    def observed(self, now: float, units: Mapping[str, _Unit], lost: Container[int]) -> list[int]:
-        """Take which units there are; return the ids of engines that have died young.
-
-        :param lost: engines that have ended though nobody asked for it.
-        """
-        died: list[int] = []
-        for key in [key for key in self._since if key not in units]:
-            unit, since = self._since.pop(key)
-            if now - since < YOUNG:
-                died += [each for each in unit.seen.ids if each in lost]
-        for key, unit in units.items():
-            if unit.usable:
-                _, since = self._since.setdefault(key, (unit, now))
-                if since > self._died_at and now - since >= YOUNG:
-                    self.pause.over()
-        if died:
-            self._died_at = now
-        return died
-
-
 class AdaptiveMachine:
     """See the module's text.
 
+    :param patience: seconds that engines may take to come up once they run; 0 for any time.
     :ivar want: what the user asks for.
     """
 
-    def __init__(self, want: Adaptation) -> None:
+    def __init__(self, want: Adaptation, patience: float = 0.0) -> None:
         self.want = want
         self._demand = _Demand()
-        self._growth = _Pause()
-        self._removal = _Pause()
-        self._lives = _Lives()
+        self._growth = Pause()
+        self._removal = Pause()
+        self._lives = Lives()
+        self._arrivals = Arrivals(patience)
+        self._partial: set[str] = set()
         self._starting = False
         self._retiring: dict[str, bool] = {}  # whether because there are too many
         self._ending: dict[str, tuple[int, ...]] = {}
-        self._units: dict[str, _Unit] = {}
+        self._units: dict[str, UnitState] = {}
 
     # -- what happens
 
@@ -251,9 +163,11 @@ class AdaptiveMachine:
         self._growth.over()
         self._removal.over()
         self._lives.pause.over()
+        self._arrivals.pause.over()
 
     def stop(self) -> list[Instruction]:
         """The user wants no more changes."""
+        self._arrivals.interrupted()
         return self._undrain(list(self._retiring))
 
     def start_requested(self) -> None:
@@ -273,6 +187,10 @@ class AdaptiveMachine:
         pause = self._growth.failed(now)
         what = f"{count_text(failed, 'engine')} could not be started: {reason}"
         return [Say(f"{what}; the next try is in {duration_text(pause)}")]
+
+    def interrupted(self) -> None:
+        """The cluster cannot be looked at, because the controller is away."""
+        self._arrivals.interrupted()
 
     def removed(self, keys: Iterable[str]) -> None:
         """Units are gone."""
@@ -300,10 +218,10 @@ class AdaptiveMachine:
         :param seen: the units that can be ended; engines of no unit count, and stay.
         :param lost: engines that have ended though nobody asked for it.
         """
-        died = self._take(now, load, seen, lost)
+        changed = self._take(now, load, seen, lost)
         self._demand.observed(now, load)
         needed = self._demand.engines(now, load, self.want.target_duration)
-        todo = [*died, *self._keep(load), *self._finish()]
+        todo = [*changed, *self._keep(load), *self._finish()]
         present = self._present(load)
         wanted = max(min(needed, self.want.maximum) if load.waiting else 0, self.want.minimum)
         if present < wanted:
@@ -314,18 +232,44 @@ class AdaptiveMachine:
         self, now: float, load: ClusterLoad, seen: Sequence[UnitSeen], lost: Container[int]
     ) -> list[Instruction]:
         loads = {each.id: each for each in load.engines}
-        self._units = {
-            each.key: _Unit(each, tuple(loads[i] for i in each.ids if i in loads)) for each in seen
+        units = {
+            each.key: UnitState(each, tuple(loads[i] for i in each.ids if i in loads))
+            for each in seen
         }
+        self._units, late = self._arrivals.observed(now, units)
         died = self._lives.observed(now, self._units, lost)
         for keys in (self._retiring, self._ending):
             for key in [key for key in keys if key not in self._units]:
                 del keys[key]
-        if not died:
+        todo = self._go_without() + self._give_up(now, late)
+        if died:
+            pause = duration_text(self._lives.pause.failed(now))
+            what = f"{named_engines(died)} ended within {duration_text(YOUNG)} of the start"
+            todo.append(Say(f"{what}; others start in {pause} at the earliest"))
+        return todo
+
+    # -- what does not come up
+
+    def _give_up(self, now: float, late: Iterable[str]) -> list[Instruction]:
+        """End units that run and have not come up."""
+        late = [key for key in late if key not in self._ending]
+        if not late or now < self._removal.until:
             return []
-        pause = duration_text(self._lives.pause.failed(now))
-        what = f"{named_engines(died)} ended within {duration_text(YOUNG)} of the start"
-        return [Say(f"{what}; others start in {pause} at the earliest")]
+        pause = duration_text(self._arrivals.pause.failed(now))
+        limit = duration_text(self._arrivals.patience)
+        why = f"running, but not usable within {limit} (start_timeout); others start in {pause} at the earliest"
+        return self._end(late, "ending", why)
+
+    def _go_without(self) -> list[Instruction]:
+        """Say of which units only some engines have come up; the others are not waited for any more."""
+        partial = {key for key, unit in self._units.items() if unit.partial}
+        new, self._partial = partial - self._partial, partial
+        missing = sorted(each for key in new for each in self._units[key].missing)
+        if not missing:
+            return []
+        limit = duration_text(self._arrivals.patience)
+        what = f"running, but not usable within {limit} (start_timeout)"
+        return [Say(f"no longer waiting for {named_engines(missing)}: {what}")]
 
     def _present(self, load: ClusterLoad) -> int:
         """How many engines there are, with those that are coming and without those that go."""
@@ -350,11 +294,11 @@ class AdaptiveMachine:
                 missing -= unit.size
         return self._undrain(kept)
 
-    def _may_go(self, unit: _Unit) -> bool:
+    def _may_go(self, unit: UnitState) -> bool:
         return unit.usable and not (unit.holds and self.want.keep_data)
 
     def _undrain(self, keys: Iterable[str]) -> list[Instruction]:
-        ids = [each for key in keys for each in self._units[key].seen.ids]
+        ids = [each for key in keys for each in self._units[key].ids]
         for key in keys:
             del self._retiring[key]
         return [Undrain(tuple(ids))] if ids else []
@@ -362,7 +306,7 @@ class AdaptiveMachine:
     def _finish(self) -> list[Instruction]:
         """End units that are drained, and drain those again of which a new controller does not know that."""
         forgotten = [key for key in self._retiring if not self._units[key].draining]
-        ids = tuple(each for key in forgotten for each in self._units[key].seen.ids)
+        ids = tuple(each for key in forgotten for each in self._units[key].ids)
         todo: list[Instruction] = [Drain(ids)] if ids else []
         for surplus in (True, False):
             ready = [k for k, s in self._retiring.items() if s is surplus and self._may_end(k)]
@@ -391,7 +335,8 @@ class AdaptiveMachine:
     # -- more, and fewer
 
     def _grow(self, now: float, count: int, load: ClusterLoad) -> list[Instruction]:
-        if self._starting or now < max(self._growth.until, self._lives.pause.until):
+        pauses = self._growth, self._lives.pause, self._arrivals.pause
+        if self._starting or now < max(pause.until for pause in pauses):
             return []
         self._starting = True
         why = (
@@ -455,5 +400,5 @@ class AdaptiveMachine:
 
     def _drain(self, keys: Sequence[str], surplus: bool) -> list[Instruction]:
         self._retiring.update(dict.fromkeys(keys, surplus))
-        ids = tuple(each for key in keys for each in self._units[key].seen.ids)
+        ids = tuple(each for key in keys for each in self._units[key].ids)
         return [Drain(ids)] if ids else []

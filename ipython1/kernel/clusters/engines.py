@@ -69,6 +69,7 @@ class Engines:
         self._ends: dict[int, EngineInfo] = {}
         self._removing: set[str] = set()
         self._queued: dict[str, str | None] = {}
+        self._came_up: set[str] = set()
 
     # -- coming and going
 
@@ -151,14 +152,25 @@ class Engines:
         self.units.pop(key, None)
         self._removing.discard(key)
         self._queued.pop(key, None)
+        self._came_up.discard(key)
 
     def set_queued(self, key: str, reason: str | None) -> None:
         """A unit waits in a batch system's queue.
 
         :param reason: why; None if it has left the queue.
         """
-        if key in self.units:
-            self._queued[key] = reason
+        unit = self.units.get(key)
+        if unit is None:
+            return
+        self._queued[key] = reason
+        if reason is not None:
+            self._came_up.discard(key)
+        elif self._is_usable(unit, self.fresh):
+            self._came_up.add(key)
+
+    def came_up(self, units: Iterable[Unit]) -> None:
+        """Units are usable; of those in a queue, the engines that were there before are still listed."""
+        self._came_up.update(unit.key for unit in units if not self.may_be_queued(unit))
 
     def remember_end(self, unit: Unit, reason: str, lines: Sequence[str]) -> None:
         """Why the engines of a unit have ended that is no process of this cluster."""
@@ -299,6 +311,13 @@ class Engines:
     def may_be_queued(self, unit: Unit) -> bool:
         """Whether a batch system has a unit, and is not known to have begun it."""
         return unit.key not in self._processes() and self._queued.get(unit.key, "") is not None
+
+    def is_starting(self, unit: Unit) -> bool:
+        """Whether a unit is known to run, and has not been usable since it was started."""
+        status = self._processes().get(unit.key)
+        if status is not None:
+            return status.state is State.STARTING
+        return self._queued.get(unit.key, "") is None and unit.key not in self._came_up
 
     @property
     def wanted(self) -> int:

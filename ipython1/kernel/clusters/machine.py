@@ -251,7 +251,9 @@ class ClusterMachine:
         return self._usable_units()
 
     def _usable_units(self) -> list[Instruction]:
-        return [MarkUsable(unit.key) for unit in self.engines.usable_units]
+        usable = self.engines.usable_units
+        self.engines.came_up(usable)
+        return [MarkUsable(unit.key) for unit in usable]
 
     def warned(self, lines: Sequence[str]) -> list[Instruction]:
         """The controller tells what is wrong with it now."""

@@ -20,8 +20,8 @@ from ipython1.kernel.clusters.adaptive import (
     Remove,
     Say,
     Undrain,
-    UnitSeen,
 )
+from ipython1.kernel.clusters.adaptiveunits import UnitSeen
 from ipython1.kernel.clusters.engines import Engines
 from ipython1.kernel.clusters.engineview import EnginesView
 from ipython1.kernel.clusters.progress import StartProgress
@@ -76,6 +76,7 @@ class Scaling:
     :param engines: what is known of the cluster's engines.
     :param launcher: the one that starts more of them.
     :param idle_timeout: seconds without use after which the cluster ends; 0 for never.
+    :param start_timeout: seconds that engines may take to come up once they run; 0 for any time.
     """
 
     log = Logger()
@@ -87,12 +88,14 @@ class Scaling:
         engines: Engines,
         launcher: Any,
         idle_timeout: float = 0.0,
+        start_timeout: float = 0.0,
     ) -> None:
         self._reactor = reactor
         self._cluster = cluster
         self._engines = engines
         self._launcher = launcher
         self._unused = Unused(idle_timeout)
+        self._start_timeout = start_timeout
         self._machine: AdaptiveMachine | None = None
         self._want: Adaptation | None = None
         self._call: Any = None
@@ -126,7 +129,7 @@ class Scaling:
             if self._machine is not None:
                 self._follow(self._machine.stop())
         elif self._machine is None:
-            self._machine = AdaptiveMachine(want)
+            self._machine = AdaptiveMachine(want, self._start_timeout)
         else:
             self._machine.change(want)
         self._last = ""
@@ -181,11 +184,13 @@ class Scaling:
     def _look(self) -> None:
         view = self._cluster.view
         if view is None:
+            self._interrupted()
             self._look_in(self._interval)
             return
         self._looking = True
 
         def failed(failure: Any) -> None:
+            self._interrupted()
             if not failure.check(KernelError):  # else the controller is away
                 self.log.failure("cannot look at the cluster", failure)
 
@@ -195,6 +200,10 @@ class Scaling:
             self._look_in(0.0 if again else self._interval)
 
         Deferred.fromCoroutine(self._look_once(view)).addErrback(failed).addBoth(done)
+
+    def _interrupted(self) -> None:
+        if self._machine is not None:
+            self._machine.interrupted()
 
     async def _look_once(self, view: EnginesView) -> None:
         load = await view.load()
@@ -292,7 +301,7 @@ class Scaling:
 def units_seen(engines: Engines) -> list[UnitSeen]:
     """The units that can be ended and have not ended."""
     return [
-        UnitSeen(unit.key, unit.ids, engines.may_be_queued(unit))
+        UnitSeen(unit.key, unit.ids, engines.may_be_queued(unit), engines.is_starting(unit))
         for unit in engines.living_units
         if unit.ids
     ]

@@ -111,9 +111,9 @@ class ClusterService:
         )
         self._end = Stopping(reactor, supervisor, nanny, self._elsewhere, say)
         self._heartbeat = Heartbeat(reactor, nanny, self._say)
-        self.scaling = Scaling(
-            reactor, self, self._machine.engines, self._launchers.first, config.idle_timeout
-        )
+        limits = config.idle_timeout, config.start_timeout
+        first = self._launchers.first
+        self.scaling = Scaling(reactor, self, self._machine.engines, first, *limits)
         supervisor.on_report(self._on_report)
         nanny.lost.addCallback(lambda _: self._nanny_lost())
 

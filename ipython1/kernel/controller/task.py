@@ -283,6 +283,7 @@ class TaskController:
             packed,
             frozenset(spec.targets) if spec.targets else None,
             spec.by_properties,
+            spec.aborted,
         )
 
     def submit(

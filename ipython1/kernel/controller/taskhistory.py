@@ -221,6 +221,11 @@ class TaskHistory:
                 "and not when only one client reads the result or when it is restarted; make the task again and run it"
             )
         chain = task.chain
+        if chain[0][0].aborted:
+            raise ClientError(
+                f"task {task_id} was aborted before its client had sent it, so it cannot be submitted again; make the "
+                "task again and run it"
+            )
         parts: list[tuple[bytes, Bytes]] = [
             (terms.packed, await self._bytes(payload)) for terms, payload in chain
         ]

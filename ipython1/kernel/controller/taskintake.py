@@ -1,7 +1,8 @@
 """Tasks come in: from clients by way of the journal, and from the journal after a restart.
 
 A task is given to an engine only when it is in the journal.  So whatever an engine runs is known to whoever comes after
-this controller, and a client that sends a task again never has it run again.
+this controller, and a client that sends a task again never has it run again.  Of a task that its client aborted before
+it was sent, only that comes, in the task's place and by the same way; then it is aborted here, for all who wait for it.
 """
 
 from __future__ import annotations
@@ -111,7 +112,14 @@ class TaskIntake:
 
     def _accept(self, records: list[TaskRecord], parcel: Parcel | None) -> None:
         self._machine.accept(records, parcel, self._now())
+        self._abort(records)
         self._changed()
+
+    def _abort(self, records: Iterable[TaskRecord]) -> None:
+        """End those tasks that their clients aborted before they were sent."""
+        for record in records:
+            if record.options.aborted:
+                self._machine.abort(record.id, self._now())
 
     def after(self, uuid: bytes, call: Callable[[], None]) -> None:
         """Call ``call`` when all that a client has submitted so far is known to the machine."""
@@ -150,6 +158,7 @@ class TaskIntake:
         for task_id, why in lost.items():
             problem = JournalError(f"task {task_id} is lost: {why}")
             self._fail(machine.tasks[task_id], problem)
+        self._abort(records)
         living = {client.uuid for client in recovered.clients}
         for uuid in [uuid for uuid in clients.accounts if uuid not in living]:
             clients.gone(uuid, self._now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 import shlex
 from abc import ABC, abstractmethod
@@ -76,6 +77,9 @@ class BatchSystem(ABC):
     name_limit: ClassVar[int] = 60
     """How many characters a job's name may have."""
 
+    notice_step: ClassVar[int] = 1
+    """Seconds to a multiple of which a notice is rounded up."""
+
     notices: ClassVar[Command] = ()
     """The signals by which :meth:`submit` has a job told that it will be ended soon."""
 
@@ -85,9 +89,22 @@ class BatchSystem(ABC):
     def check(self, options: BatchOptions) -> None:
         """Check what the user asked for, as far as that is possible before the submission.
 
-        :raises ClusterError: if this batch system has no such thing.
+        :raises ClusterError: if this batch system has no such thing, or jobs would be told to end as they begin.
         """
-        return
+        limit = self.limit_seconds(options.time)
+        notice = math.ceil(options.notice / self.notice_step) * self.notice_step
+        if notice and 0 < limit <= notice:
+            raise ClusterError(
+                f"with a time limit of {options.time} ({limit:g} s), engines would leave as soon as they start, as "
+                f"they do so {notice} s before it: give a longer time, or a shorter notice (0 for none)"
+            )
+
+    def limit_seconds(self, time: str) -> float:
+        """Return the seconds of a time limit; 0 if it is none, is not understood, or no notice can be too long for it.
+
+        :param time: the limit in this batch system's format; may be empty.
+        """
+        return 0.0
 
     @abstractmethod
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:

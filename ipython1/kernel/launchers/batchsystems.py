@@ -51,6 +51,16 @@ class Slurm(BatchSystem):
             *option_words(options.options),
         )
 
+    def limit_seconds(self, time: str) -> float:
+        # Minutes, or M:S, H:M:S, D-H, D-H:M, D-H:M:S; the words for no limit are none of these.
+        match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time.strip())
+        if match is None:
+            return 0.0
+        days, first, second, third = (int(each or 0) for each in match.groups())
+        if match.group(1) is None and match.group(4) is None:  # it begins with minutes
+            return first * 60.0 + second
+        return ((days * 24 + first) * 60 + second) * 60.0 + third
+
     def job_id(self, output: str) -> str:
         return found_id(r"^(\d+)(?:;.*)?$", output, "sbatch")
 

@@ -68,6 +68,13 @@ class Flux(BatchSystem):
             return ()
         return (f"--signal=URG@{math.ceil(options.notice)}s",)
 
+    def limit_seconds(self, time: str) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|d)?", time.strip())
+        if match is None:
+            return 0.0
+        units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+        return float(match.group(1)) * units[match.group(2) or "s"]
+
     def submission(
         self, job: str, count: int, output: str, options: BatchOptions, script: str, path: str
     ) -> tuple[Command, str]:

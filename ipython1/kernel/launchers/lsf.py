@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 from ipython1.kernel.launchers.batch import BatchEngines
@@ -36,6 +37,7 @@ class Lsf(BatchSystem):
     programs = ("bsub", "bjobs", "bkill")
     index = "$LSB_JOBINDEX"
     notices = ("SIGURG",)
+    notice_step = 60
     signs = _SYSTEM_ENDS
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
@@ -48,12 +50,19 @@ class Lsf(BatchSystem):
             *option_words(options.options),
         )
 
-    @staticmethod
-    def _warning(options: BatchOptions) -> Command:
+    def _warning(self, options: BatchOptions) -> Command:
         """Have SIGURG sent some minutes before the time limit; at the limit, LSF would begin with SIGUSR2."""
         if not options.time or not options.notice:
             return ()
-        return ("-wa", "URG", "-wt", str(math.ceil(options.notice / 60)))
+        return ("-wa", "URG", "-wt", str(math.ceil(options.notice / self.notice_step)))
+
+    def limit_seconds(self, time: str) -> float:
+        # [H:]M, and perhaps the host by whose speed that is meant.
+        match = re.fullmatch(r"(?:(\d+):)?(\d+)(?:/.*)?", time.strip())
+        if match is None:
+            return 0.0
+        hours, minutes = (int(each or 0) for each in match.groups())
+        return (hours * 60 + minutes) * 60.0
 
     def job_id(self, output: str) -> str:
         return found_id(r"Job <(\d+)>", output, "bsub")

@@ -308,7 +308,7 @@ class ClientTasks:
             self._reactor.callFromThread(call)
 
     def take_back(self, task_ids: Iterable[int]) -> set[int]:
-        """Remove unsent tasks, which will never have a result, and return their ids."""
+        """Abort unsent tasks, whose results nobody here waits for, and return their ids."""
         taken = self._outbox.take_back(task_ids)
         if taken:
             with self._lock:
@@ -316,7 +316,7 @@ class ClientTasks:
         return taken
 
     def abort_unsent(self, task_ids: Iterable[int]) -> set[int]:
-        """Abort unsent tasks, and return their ids."""
+        """Abort unsent tasks, which fail at once, and return their ids."""
         taken = self._outbox.take_back(task_ids)
         if taken:
             now = time.time()

@@ -333,8 +333,9 @@ class MapRun:
         """
         task_ids = list(self._groups)
         self._fail(problem or TaskAborted("the map was aborted"))
+        unsent = self._tasks.take_back(task_ids)
         for task_id in task_ids:
-            if not self._tasks.take_back([task_id]) and self._connection.end.usable:
+            if task_id not in unsent and self._connection.end.usable:
                 self._connection.end.ask("abort", taskid=task_id).addErrback(lambda failure: None)
 
     def collect(self) -> list[Any]:

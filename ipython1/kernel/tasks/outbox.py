@@ -7,14 +7,15 @@ a task that is  on                                                      becomes
 =============  =======================================================  =============================================
 (new)          :meth:`~Outbox.submit`                                   unsent
 unsent         :meth:`~Outbox.send`, with credit                        sent
-unsent         :meth:`~Outbox.take_back`                                (gone)
+unsent         :meth:`~Outbox.take_back`                                unsent: only that it was aborted
 sent           :meth:`~Outbox.credit`: so many are accepted             (gone): the controller has it for certain
 sent           :meth:`~Outbox.resync`: it has arrived                   sent
 sent           ``resync``: it has not                                   unsent; (gone), if its result is here
 sent, unsent   :meth:`~Outbox.fail`: the controller is gone for good    (gone)
 =============  =======================================================  =============================================
 
-Ids rise in the order in which tasks are submitted, and tasks are sent in that order.
+Ids rise in the order in which tasks are submitted, and tasks are sent in that order.  What was taken back keeps its
+place: another client's task may wait for it, and is to learn that it will not be run.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ipython1.kernel.tasks.sentfunctions import SentFunctions
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.tasksync import ResyncAnswer
-from ipython1.kernel.wire.taskwire import Entry
+from ipython1.kernel.wire.taskwire import Entry, OptionsSpec
 
 OUTBOX_TASKS: Final = 65536
 """The maximum number of unsent tasks; submitting more waits for room."""
@@ -252,31 +253,36 @@ class Outbox:
         return self._next_id
 
     def take_back(self, task_ids: Iterable[int]) -> set[int]:
-        """Remove unsent tasks, and return the ids of those that were."""
+        """Abort unsent tasks, of which only that will be sent; return the ids of those that were."""
         wanted = set(task_ids)
         with self._lock:
             unsent = self._first_unsent()
             if unsent is None or all(task_id < unsent for task_id in wanted):
                 return set()
-            found = [
-                item for item in self._items if isinstance(item, Entry) and item.task_id in wanted
-            ]
-            if not found:
-                return set()
-            taken = {item.task_id for item in found}
-            self._items = deque(
-                item
-                for item in self._items
-                if not isinstance(item, Entry) or item.task_id not in taken
-            )
-            self._tasks -= len(taken)
-            self._size -= sum(item.size for item in found)
+            taken: set[int] = set()
+            aborted: dict[bytes, bytes] = {}
+            items: deque[Item] = deque()
+            for item in self._items:
+                if isinstance(item, Entry) and item.task_id in wanted and not item.is_aborted:
+                    taken.add(item.task_id)
+                    self._size -= item.size
+                    options = aborted.get(item.options)
+                    if options is None:
+                        options = OptionsSpec.unpack(item.options).as_aborted().pack()
+                        aborted[item.options] = options
+                    item = Entry(item.task_id, options, b"")
+                items.append(item)
+            self._items = items
             return taken
 
     def unsent(self) -> list[int]:
-        """Return the ids of unsent tasks."""
+        """Return the ids of unsent tasks, without those that are aborted."""
         with self._lock:
-            return [item.task_id for item in self._items if isinstance(item, Entry)]
+            return [
+                item.task_id
+                for item in self._items
+                if isinstance(item, Entry) and not item.is_aborted
+            ]
 
     # -- sending, in the reactor's thread
 
@@ -404,7 +410,7 @@ class Outbox:
             arrived, again = self._sort_kept(nexts)
             self._sent = self._accepted + len(arrived)
             self._sent_size -= sum(entry.size for entry in again)
-            again = [entry for entry in again if is_open(entry.task_id)]
+            again = [entry for entry in again if entry.is_aborted or is_open(entry.task_id)]
             self._kept = deque([arrived] if arrived else [])
             self._kept_from = 0
             self._shift = (answer.arrived - self._sent, answer.arrived_size - self._sent_size)

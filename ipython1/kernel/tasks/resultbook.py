@@ -8,7 +8,7 @@ themselves instead of a million objects.
 a task is   on                                                  becomes
 ==========  ==================================================  ==========================================
 open        :meth:`~ResultBook.add`                             here
-open        :meth:`~ResultBook.never`: it will not be sent      never
+open        :meth:`~ResultBook.never`: it was not sent          never
 here        :meth:`~ResultBook.discard`: it has been read       read
 here, read  :meth:`~ResultBook.cleared`: the user wants it gone cleared
 read        :meth:`~ResultBook.want`: it is asked for again     wanted
@@ -157,7 +157,7 @@ class ResultBook:
                     yield first + index
 
     def never(self, task_ids: Iterable[int]) -> None:
-        """Note that tasks will not be sent."""
+        """Note that tasks were aborted before they were sent, and nobody here waits for them."""
         for task_id in task_ids:
             if not self._place(task_id):
                 self._set(task_id, _NEVER)

@@ -128,6 +128,8 @@ _OPTIONS: Final = struct.Struct("<IidI16s16sBBB")
 _PRIVATE: Final = 1
 _TARGETED: Final = 2
 _BY_PROPERTIES: Final = 4
+_ABORTED: Final = 8
+_FLAGS_AT: Final = _OPTIONS.size - 2
 _TARGETS: Final = struct.Struct("<H")
 _TARGET_SIZE: Final = 4
 
@@ -147,6 +149,7 @@ class OptionsSpec:
     :ivar what: what it does in a few words, for people who look at queues; cut if it is long.
     :ivar targets: the ids of the engines that may run it; none for any engine.
     :ivar by_properties: whether ``depend`` is, or begins with, the properties that the user has named as targets.
+    :ivar aborted: its client aborted it before it was sent: nothing is to be done but to say so to all who wait for it.
     """
 
     template: bytes
@@ -160,6 +163,7 @@ class OptionsSpec:
     what: str = ""
     targets: tuple[int, ...] = ()
     by_properties: bool = False
+    aborted: bool = False
 
     def pack(self) -> bytes:
         what = self.what.encode(errors="replace")[:LONGEST_WHAT]
@@ -174,7 +178,8 @@ class OptionsSpec:
             len(self.functions),
             (_PRIVATE if self.private else 0)
             | (_TARGETED if targets else 0)
-            | (_BY_PROPERTIES if self.by_properties else 0),
+            | (_BY_PROPERTIES if self.by_properties else 0)
+            | (_ABORTED if self.aborted else 0),
             len(what),
         ) + b"".join(
             (*self.functions, struct.pack(f"<H{len(targets)}I", len(targets), *targets), what)
@@ -210,6 +215,7 @@ class OptionsSpec:
             what,
             targets,
             bool(flags & _BY_PROPERTIES),
+            bool(flags & _ABORTED),
         )
 
     @staticmethod
@@ -221,6 +227,10 @@ class OptionsSpec:
         if not 0 < count <= MOST_TARGETS or len(data) < end:
             raise ProtocolError("the targets of a task are malformed")
         return struct.unpack_from(f"<{count}I", data, begin), end
+
+    def as_aborted(self) -> OptionsSpec:
+        """Those of the same task when its client has aborted it before it was sent."""
+        return OptionsSpec(self.template, private=self.private, what=self.what, aborted=True)
 
 
 # -- submissions ---------------------------------------------------------------------------------------------------
@@ -253,6 +263,11 @@ class Entry(NamedTuple):
     def size(self) -> int:
         """Bytes of all payloads."""
         return len(self.payload) + sum(len(payload) for _, payload in self.recovery)
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether it says only that a task was aborted before it was sent."""
+        return bool(self.options[_FLAGS_AT] & _ABORTED)
 
 
 class Submitted(NamedTuple):

@@ -14,11 +14,17 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from ipython1.kernel.basics.error import ClientError, ConnectionError
+from ipython1.kernel.basics.error import (
+    ClientError,
+    ConnectionError,
+    DependencyFailed,
+    TaskAborted,
+)
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.connect import Connection
 from ipython1.kernel.clients.asynctaskclient import AsyncTaskClient
 from ipython1.kernel.clients.tests.commandworld import World, WorldClient, outcome_of
+from ipython1.kernel.objects.after import After
 from ipython1.kernel.objects.taskobjects import MapTask, StringTask
 from ipython1.kernel.tasks.history import TaskHistory
 from ipython1.kernel.wire import messages, taskwire
@@ -186,6 +192,90 @@ class EngineLinkTests(EachMoment, TaskWorldCase):
 class ControllerTests(EachMoment, TaskWorldCase):
     def fault(self) -> None:
         self.world.kill_controller()
+
+
+class AbortedTests(TaskWorldCase):
+    """A client aborts tasks before they are sent, and another client's tasks wait for these."""
+
+    def submit(self) -> tuple[int, Deferred[Any]]:
+        """The client comes back to the controller after it aborted a task that others wait for.
+
+        :returns: the aborted task, and a Deferred of how the others came out.
+        """
+        other = TaskWorldClient(self.world).tc
+        self.client.break_link()
+        self.world.pump.run()
+        aborted = self.result(self.tc.run(MapTask(note, ("aborted",))))
+        self.result(self.tc.abort(aborted))
+        waiting = [
+            self.result(other.run(MapTask(note, (name,), after=after)))
+            for name, after in (
+                ("success", aborted),
+                ("both", After(aborted, failure=True)),
+                ("failure", After(aborted, success=False, failure=True)),
+            )
+        ]
+        self.result(other.flush())
+        self.client.connect()
+
+        async def outcomes() -> Any:
+            return [await other.get_task_result(each, block=True) for each in waiting]
+
+        return aborted, Deferred.fromCoroutine(outcomes())
+
+    def check(self, aborted: int, results: Any) -> None:
+        self.assertIn(f"TaskAborted: task {aborted} was aborted", str(results[0].failure))
+        self.assertIsInstance(results[0].failure, DependencyFailed)
+        self.assertEqual([each.result for each in results[1:]], ["both", "failure"])
+        self.assertEqual(RAN, {"both": 1, "failure": 1})
+
+    def test_whoever_waits_for_it_is_told(self) -> None:
+        self.begin()
+        aborted, waiting = self.submit()
+        self.check(aborted, self.result(waiting))
+        self.assertIsInstance(self.result(self.tc.get_task_result(aborted)).failure, TaskAborted)
+        self.assertRaises(IndexError, self.result, self.tc.abort(aborted))
+        other = TaskWorldClient(self.world).tc
+        told = self.result(other.get_task_result(aborted, block=True))
+        self.assertIsInstance(told.failure, TaskAborted)
+        [entry] = self.result(self.tc.history(own=True))
+        self.assertEqual((entry.taskid, entry.state, entry.what), (aborted, "failed", "note"))
+        problem = self.assertRaises(ClientError, self.result, self.tc.resubmit(aborted))
+        self.assertIn(f"task {aborted} was aborted before its client had sent it", str(problem))
+
+    def whatever_breaks(self, fault: Callable[[], None]) -> None:
+        aborted = 0
+
+        def begin() -> Deferred[Any]:
+            nonlocal aborted
+            aborted, waiting = self.submit()
+            return waiting
+
+        def check(results: Any) -> None:
+            self.check(aborted, results)
+
+        self.each_moment(begin, fault, check)
+
+    def test_its_link_breaks_meanwhile(self) -> None:
+        self.whatever_breaks(lambda: self.client.break_link())
+
+    def test_the_controller_dies_meanwhile(self) -> None:
+        self.whatever_breaks(lambda: self.world.kill_controller())
+
+    def test_a_map_that_is_aborted(self) -> None:
+        """Nobody waits for ever for a part of it, though only its client knows the parts."""
+        self.begin()
+        other = TaskWorldClient(self.world).tc
+        mapping = self.tc.map(note, range(4), block=False)
+        while not self.tc._tasks.unsent():
+            self.assertTrue(self.world.pump.step())
+        first, *_ = self.tc._tasks.unsent()
+        outcome_of(mapping).abort()
+        waiting = other.run(MapTask(note, ("after",), after=first), block=True)
+        problem = self.result(waiting).failure
+        self.assertIsInstance(problem, DependencyFailed)
+        self.assertIn(f"task {first} was aborted", str(problem))
+        self.assertEqual(RAN, {})
 
 
 class HistoryTests(TaskWorldCase):

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from twisted.trial import unittest
 
 from ipython1.kernel.clusters.adaptive import (
-    FIRST_PAUSE,
-    LAST_PAUSE,
     AdaptiveMachine,
     Drain,
     Grow,
@@ -18,15 +16,18 @@ from ipython1.kernel.clusters.adaptive import (
     Remove,
     Say,
     Undrain,
-    UnitSeen,
 )
+from ipython1.kernel.clusters.adaptiveunits import FIRST_PAUSE, LAST_PAUSE, UnitSeen
 from ipython1.kernel.clusters.tests.loads import cluster_load, engine_load
 from ipython1.kernel.launchers.adaptation import Adaptation
 from ipython1.kernel.wire.loads import ClusterLoad, EngineLoad
 
+PATIENCE = 60.0
+"""Seconds that engines may take to come up."""
 
-def units(*ids: int, queued: bool = False) -> list[UnitSeen]:
-    return [UnitSeen(f"engine {each}", (each,), queued) for each in ids]
+
+def units(*ids: int, queued: bool = False, starting: bool = False) -> list[UnitSeen]:
+    return [UnitSeen(f"engine {each}", (each,), queued, starting) for each in ids]
 
 
 def engines(*ids: int, **values: object) -> tuple[EngineLoad, ...]:
@@ -36,7 +37,7 @@ def engines(*ids: int, **values: object) -> tuple[EngineLoad, ...]:
 class AdaptiveCase(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000.0
-        self.machine = AdaptiveMachine(Adaptation(0, 8))
+        self.machine = AdaptiveMachine(Adaptation(0, 8), PATIENCE)
 
     def want(self, minimum: int, maximum: int, **values: object) -> None:
         self.machine.change(Adaptation(minimum, maximum, **values))  # type: ignore[arg-type]
@@ -252,6 +253,111 @@ class ShrinkingTests(AdaptiveCase):
         self.assertEqual(self.look(load, units(0)), [Drain((0,))])
 
 
+class ArrivalTests(AdaptiveCase):
+    """Engines that run and do not come up."""
+
+    def ended(self, todo: list[Instruction]) -> tuple[int, ...]:
+        (remove,) = todo
+        assert isinstance(remove, Remove)
+        self.machine.removed(remove.keys)
+        return remove.ids
+
+    def test_they_are_ended_and_replaced_more_and_more_slowly(self) -> None:
+        load, pause = cluster_load(waiting=2), FIRST_PAUSE
+        for number in (0, 2, 4):
+            self.assertEqual(self.grown(load), 2)
+            self.machine.start_requested()
+            hung = units(number, number + 1, starting=True)
+            self.assertEqual(self.look(load, hung), [])
+            self.assertEqual(self.look(load, hung, after=PATIENCE - 1), [])
+            # That the start is over says nothing: it waits no longer either.
+            self.assertEqual(self.machine.start_settled(self.now, 0, ""), [])
+            (remove,) = self.look(load, hung)
+            assert isinstance(remove, Remove)
+            self.assertEqual(remove.ids, (number, number + 1))
+            self.assertEqual(
+                remove.why,
+                f"ending engines {number}-{number + 1}: running, but not usable within 60 s (start_timeout); "
+                f"others start in {pause:g} s at the earliest",
+            )
+            self.assertEqual(self.look(load, hung), [], "they are being ended")
+            self.machine.removed(remove.keys)
+            self.assertEqual(self.look(load, after=pause - 1.5), [])
+            pause *= 2
+        self.assertEqual(self.grown(load), 2)
+        self.machine.start_requested()
+        self.assertEqual(self.look(load, units(6, 7, starting=True)), [])
+        one = replace(load, engines=engines(6, tasks=1))
+        self.assertEqual(self.look(one, [*units(6), *units(7, starting=True)], after=5.0), [])
+        (remove,) = self.look(one, [*units(6), *units(7, starting=True)], after=PATIENCE)
+        self.assertIn("others start in 5 s at the earliest", str(remove), "one has come up")
+
+    def test_nothing_replaces_them_when_nothing_waits(self) -> None:
+        self.assertEqual(self.look(cluster_load(), units(0, starting=True)), [])
+        todo = self.look(cluster_load(), units(0, starting=True), after=PATIENCE)
+        self.assertEqual(self.ended(todo), (0,))
+        self.assertEqual(self.look(cluster_load(), after=LAST_PAUSE), [])
+
+    def test_time_in_a_queue_does_not_count(self) -> None:
+        load = cluster_load(waiting=1)
+        self.assertEqual(self.grown(load, units(0, queued=True)), 0)
+        self.assertEqual(self.look(load, units(0, queued=True), after=600.0), [])
+        self.assertEqual(self.look(load, units(0, starting=True), after=PATIENCE), [])
+        self.assertEqual(self.look(load, units(0, queued=True), after=PATIENCE / 2), [])
+        self.assertEqual(self.look(load, units(0, starting=True), after=PATIENCE), [])
+        self.assertEqual(self.look(load, units(0, starting=True), after=PATIENCE - 1), [])
+        self.assertEqual(self.ended(self.look(load, units(0, starting=True))), (0,))
+
+    def test_time_without_a_controller_does_not_count(self) -> None:
+        load, hung = cluster_load(waiting=1), units(0, starting=True)
+        self.assertEqual(self.look(load, hung), [])
+        self.machine.interrupted()
+        self.assertEqual(self.look(load, hung, after=10 * PATIENCE), [])
+        self.assertEqual(self.look(load, hung, after=PATIENCE - 1), [])
+        self.assertEqual(self.ended(self.look(load, hung)), (0,))
+
+    def test_time_in_which_the_user_wants_no_changes_does_not_count(self) -> None:
+        hung = units(0, starting=True)
+        self.assertEqual(self.look(cluster_load(), hung), [])
+        self.machine.stop()
+        self.want(1, 8)
+        self.assertEqual(self.look(cluster_load(), hung, after=10 * PATIENCE), [])
+
+    def test_without_a_limit_they_are_waited_for(self) -> None:
+        self.machine = AdaptiveMachine(Adaptation(0, 8), 0.0)
+        load = cluster_load(waiting=1)
+        self.assertEqual(self.look(load, units(0, starting=True)), [])
+        self.assertEqual(self.look(load, units(0, starting=True), after=10 * PATIENCE), [])
+
+    def test_one_that_cannot_be_ended_is_tried_again(self) -> None:
+        load, hung = cluster_load(waiting=1), units(0, starting=True)
+        self.look(load, hung)
+        (remove,) = self.look(load, hung, after=PATIENCE)
+        assert isinstance(remove, Remove)
+        self.machine.removal_failed(self.now, remove.keys, "scancel failed")
+        self.assertEqual(self.look(load, hung), [])
+        self.assertEqual(self.ended(self.look(load, hung, after=FIRST_PAUSE)), (0,))
+
+    def test_engines_of_a_job_are_used_without_those_that_do_not_come_up(self) -> None:
+        self.want(0, 4, idle=60.0)
+        job = [UnitSeen("job", (0, 1, 2), starting=True)]
+        load = cluster_load(waiting=9, engines=engines(0, 1, tasks=1))
+        self.assertEqual(self.grown(load, job), 1, "three of four are coming")
+        self.machine.start_requested()
+        more = [*job, *units(3)]
+        load = replace(load, engines=engines(0, 1, 3, tasks=1))
+        self.assertEqual(self.look(load, more, after=PATIENCE - 1), [])
+        said, grow = self.look(load, more)
+        what = "no longer waiting for engine 2: running, but not usable within 60 s (start_timeout)"
+        self.assertEqual(said, Say(what))
+        self.assertEqual(grow, Grow(1, "starting 1 engine: 9 tasks wait"))
+        self.assertEqual(self.look(load, more), [], "it is said once")
+        idle = engines(0, 1, idle=61.0) + engines(3, idle=1.0)
+        self.assertEqual(self.look(cluster_load(engines=idle), more), [Drain((0, 1))])
+        idle = engines(0, 1, idle=61.0, draining=True) + engines(3, idle=1.0)
+        self.assertEqual(self.ended(self.look(cluster_load(engines=idle), more)), (0, 1, 2))
+
+
 class QueueTests(AdaptiveCase):
     def test_what_waits_in_a_batch_queue_is_cancelled_when_nothing_needs_it(self) -> None:
         queued = units(0, 1, 2, queued=True)
@@ -295,7 +401,8 @@ class QueueTests(AdaptiveCase):
 class World:
     """A cluster of simulated engines, whose tasks take some time.
 
-    :ivar engines: those that run; of each, when it was last busy.
+    :ivar hanging: the engines that will never be usable.
+    :ivar hung: those of them that run; of each, since when.
     """
 
     chance: random.Random
@@ -304,6 +411,8 @@ class World:
     waiting: int = 0
     ended: int = 0
     coming: dict[int, float] = field(default_factory=dict)
+    hanging: set[int] = field(default_factory=set)
+    hung: dict[int, float] = field(default_factory=dict)
     idle_since: dict[int, float] = field(default_factory=dict)
     done_at: dict[int, float] = field(default_factory=dict)
     draining: set[int] = field(default_factory=set)
@@ -332,7 +441,8 @@ class World:
     def seen(self) -> list[UnitSeen]:
         return [
             *units(*self.idle_since),
-            *(unit for each in self.coming for unit in units(each, queued=True)),
+            *units(*self.coming, queued=True),
+            *units(*self.hung, starting=True),
         ]
 
     def step(self, seconds: float) -> None:
@@ -341,7 +451,7 @@ class World:
         for each, due in list(self.coming.items()):
             if due <= self.now:
                 del self.coming[each]
-                self.idle_since[each] = self.now
+                (self.hung if each in self.hanging else self.idle_since)[each] = self.now
         for each, due in list(self.done_at.items()):
             if due <= self.now:
                 del self.done_at[each]
@@ -373,6 +483,8 @@ class World:
             return
         for _ in range(count):
             self.coming[self.next_id] = self.now + self.chance.choice((1.0, 20.0, 500.0))
+            if self.chance.random() < 0.2:
+                self.hanging.add(self.next_id)
             self.next_id += 1
         machine.start_requested()
         machine.start_settled(self.now, 0, "")
@@ -383,13 +495,14 @@ class World:
             return
         for each in remove.ids:
             self.coming.pop(each, None)
+            self.hung.pop(each, None)
             self.idle_since.pop(each, None)
             self.draining.discard(each)
         machine.removed(remove.keys)
 
     @property
     def size(self) -> int:
-        return len(self.coming) + len(self.idle_since)
+        return len(self.coming) + len(self.hung) + len(self.idle_since)
 
 
 class HistoryTests(unittest.SynchronousTestCase):
@@ -400,6 +513,9 @@ class HistoryTests(unittest.SynchronousTestCase):
             if isinstance(each, Grow):
                 self.assertGreater(each.count, 0)
                 self.assertLessEqual(world.size + each.count, world.want.maximum)
+            elif isinstance(each, Remove) and set(each.ids) <= world.hung.keys():
+                for one in each.ids:
+                    self.assertGreaterEqual(world.now - world.hung[one], PATIENCE)
             elif isinstance(each, Remove):
                 self.assertFalse(set(each.ids) & set(world.done_at), "a task was cut off")
                 self.assertFalse(set(each.ids) & world.holding, "somebody's data were lost")
@@ -411,7 +527,7 @@ class HistoryTests(unittest.SynchronousTestCase):
     def live(self, chance: random.Random) -> None:
         minimum = chance.choice((0, 0, 1, 3))
         want = Adaptation(minimum, minimum + chance.choice((1, 5, 20)), 10.0, 30.0)
-        world, machine = World(chance, want), AdaptiveMachine(want)
+        world, machine = World(chance, want), AdaptiveMachine(want, PATIENCE)
         given = 0
         for _ in range(300):
             if chance.random() < 0.05:

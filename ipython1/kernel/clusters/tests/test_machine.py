@@ -469,6 +469,30 @@ class BatchTests(unittest.SynchronousTestCase):
         self.assertTrue(self.machine.more_to_come)
         self.assertEqual(self.machine.job_comes_back("job 0", "was preempted"), [])
 
+    def test_what_runs_and_is_not_usable_yet(self) -> None:
+        def starting() -> list[str]:
+            engines = self.machine.engines
+            return [unit.key for unit in self.units if engines.is_starting(unit)]
+
+        engines = self.machine.engines
+        self.assertEqual(starting(), [])
+        engines.set_queued("job 0", "Resources")
+        self.machine.ids_listed([2])
+        engines.set_queued("job 1", None)  # it is told late
+        engines.set_queued("job 0", None)
+        self.assertEqual(starting(), ["job 0"])
+        self.machine.ids_listed([0, 2])
+        self.assertEqual(starting(), ["job 0"])
+        self.machine.ids_listed([0, 1, 2])
+        self.machine.ids_listed([0])
+        self.assertEqual(starting(), [], "they were usable")
+        self.machine.job_comes_back("job 0", "was preempted")
+        self.machine.ids_listed([0, 1])  # the controller does not know yet
+        self.machine.ids_listed([])
+        self.assertEqual(starting(), [])
+        engines.set_queued("job 0", None)
+        self.assertEqual(starting(), ["job 0"])
+
     def test_a_start_waits_for_one_that_comes_back(self) -> None:
         self.machine.job_comes_back("job 0", "was preempted")
         self.machine.ids_listed([2])

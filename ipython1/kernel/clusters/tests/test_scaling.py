@@ -116,6 +116,37 @@ class AdaptTests(ScalingCase):
         self.pass_time(5)
         self.assertEqual(self.spawned(), ["engine-1"])
 
+    def test_an_engine_that_hangs_before_it_is_usable_is_replaced(self) -> None:
+        service = self.up()
+        service.scaling.adapt(Adaptation(0, 3))
+        self.controller.now = cluster_load(waiting=7, clients=1)
+        self.pass_time(1)
+        self.assertEqual(self.spawned(), ["engine-2"])
+        self.started("engine-2")
+        self.pass_time(50)
+        self.controller.away = True
+        self.pass_time(100)
+        self.controller.away = False
+        self.pass_time(60)
+        self.assertEqual(self.sent(), [])
+        self.pass_time(2)
+        self.assertEqual(self.sent(), [Signal("engine-2", 15)])
+        self.assertEqual(
+            self.said[1:],
+            [
+                "ending engine 2: running, but not usable within 60 s (start_timeout); others start in 5 s at the "
+                "earliest"
+            ],
+        )
+        self.ended("engine-2", None, 15)
+        self.pass_time(2)
+        self.assertEqual(self.spawned(), [])
+        self.pass_time(4)
+        self.assertEqual(self.spawned(), ["engine-2"])
+        self.come(2)
+        self.pass_time(70)
+        self.assertEqual((self.sent(), service.status().ids), ([], (0, 1, 2)))
+
     def test_it_is_told_in_the_status(self) -> None:
         service = self.up(idle_timeout=7200.0)
         service.scaling.adapt(Adaptation(0, 3, keep_data=False))

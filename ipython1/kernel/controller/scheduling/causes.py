@@ -15,8 +15,8 @@ SUCCEEDED = ", which succeeded, and it was to run only if that failed"
 FAILED = ", which failed"
 NO_SUCH_TASK = ", and there is no such task"
 NEVER_CAME = (
-    ", and there is no such task: it was aborted before it was sent, or its client ended before the "
-    "controller had it, or it was cleared so long ago that nobody knows how it came out"
+    ", and there is no such task: its client ended before the controller had it, or it was cleared so long ago that "
+    "nobody knows how it came out"
 )
 ITSELF = ", which is itself"
 CIRCLE = ", which waits for it in turn, perhaps through others"

@@ -69,6 +69,7 @@ class TaskTerms:
     :ivar packed: they as they came.
     :ivar targets: the ids of the engines that may run the task; None for any engine.
     :ivar by_properties: whether ``depend`` is what the user has named as targets, or that and more.
+    :ivar aborted: whether its client aborted the task before sending it, so that it is not to be run.
     :ivar choosy: whether not just any engine may run it.
     """
 
@@ -83,6 +84,7 @@ class TaskTerms:
     packed: bytes = b""
     targets: frozenset[int] | None = None
     by_properties: bool = False
+    aborted: bool = False
     choosy: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -104,6 +104,40 @@ scheduling info:            Job is in error state
 """
 
 
+class NoticeTests(unittest.SynchronousTestCase):
+    """Time limits that leave engines no time to work before they are told to leave."""
+
+    def test_they_are_refused(self) -> None:
+        for system, time, notice in (
+            (Slurm(), "1", 60.0),
+            (Slurm(), "1:30", 90.0),
+            (Slurm(), "0:10:00", 600.0),
+            (Slurm(), "1-0", 86400.0),
+            (Lsf(), "1", 1.0),
+            (Lsf(), "1:00/host", 3600.0),
+            (Flux(), "60", 60.0),
+            (Flux(), "1.5m", 90.0),
+        ):
+            text = rf"a time limit of {time} \(.* s\), engines would leave as soon as they start"
+            with self.assertRaisesRegex(ClusterError, text):
+                system.check(BatchOptions(time=time, notice=notice))
+
+    def test_longer_ones_and_those_without_a_notice_are_not(self) -> None:
+        for system, time, notice in (
+            (Slurm(), "2", 60.0),
+            (Slurm(), "1:31", 90.0),
+            (Slurm(), "2:00:00", 60.0),
+            (Slurm(), "1-0:0:1", 86400.0),
+            (Slurm(), "UNLIMITED", 60.0),
+            (Slurm(), "", 60.0),
+            (Slurm(), "1", 0.0),
+            (Lsf(), "2", 60.0),
+            (Flux(), "1h", 60.0),
+            (Sge(), "60", 60.0),  # it is told at half the time
+        ):
+            system.check(BatchOptions(time=time, notice=notice))
+
+
 class SgeTests(unittest.SynchronousTestCase):
     system = Sge()
 

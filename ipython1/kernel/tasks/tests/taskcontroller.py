@@ -44,6 +44,7 @@ class ModelController:
 
     :param make_result: makes the payload of a task's result.
     :param is_open: returns whether the client has no result of a task.
+    :ivar aborted: the tasks of which the client has told that it aborted them before it sent them.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ModelController:
         self._make_result = make_result
         self.known = Knowledge()
         self.safe = Knowledge()
+        self.aborted: set[int] = set()
         self.link: FrameLink | None = None
         self._arrivals = Arrivals()
         self._batches: dict[int, list[int]] = {}
@@ -119,7 +121,11 @@ class ModelController:
         if task.task_id < lease[2]:
             self.seen += 1
             return
-        assert self._is_open(task.task_id), "a task that is over is sent again"
+        if options.aborted:
+            assert not task.payload, "what is not to be run is sent"
+            self.aborted.add(task.task_id)
+        else:
+            assert self._is_open(task.task_id), "a task that is over is sent again"
         lease[2] = task.task_id + 1
         size = len(task.payload) + sum(len(payload) for _, payload in task.recovery)
         self.known.tasks[task.task_id] = size
