@@ -133,9 +133,7 @@ class NannyCase(unittest.SynchronousTestCase):
             self.process.wait()
             raise
 
-    def spawn(
-        self, key: str, *arguments: str, module: str = SAMPLE, **options: object
-    ) -> None:
+    def spawn(self, key: str, *arguments: str, module: str = SAMPLE, **options: object) -> None:
         request = Spawn(
             key,
             ("sample", *arguments),
