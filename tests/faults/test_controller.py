@@ -14,6 +14,7 @@ from tests.faults.common import (
     SOON,
     Cluster,
     FaultCase,
+    Gate,
     Witness,
     baseline,
     engine_pids,
@@ -33,7 +34,7 @@ class ControllerDeaths(FaultCase):
         """Waits of every kind go on across two deaths of the controller; nothing is new but its process."""
         from ipython1.kernel import client
 
-        with Cluster(2) as cluster:
+        with Cluster(2) as cluster, Gate() as gate:
             mec, tc = cluster.mec(), cluster.tc()
             mec.push({"kept": 42})
             pids = engine_pids(mec)
@@ -44,7 +45,7 @@ class ControllerDeaths(FaultCase):
                 time.sleep(0.01)
                 return x + y
 
-            slow = mec.execute("import time; time.sleep(4); slow = 1", targets=0, block=False)
+            slow = mec.execute(f"{gate.waits}; slow = 1", targets=0, block=False)
             ids = tc.run_many(
                 [client.Task("import time; time.sleep(0.02); n = 1", pull="n") for _ in range(200)]
             )
@@ -59,6 +60,8 @@ class ControllerDeaths(FaultCase):
                 say(f"a new call after the death took {took:.2f} s")
                 self.assertEqual(told, [0, 1])
                 self.assertNotEqual(cluster.controller, old)
+            self.assertFalse(slow.ready)
+            gate.let_go()
             self.assertTrue(slow.get_result(timeout=SOON))
             self.assertEqual(future.result(SOON), 3)
             self.assertEqual(mapped.get_result(timeout=SOON), [2 * n for n in range(100)])

@@ -27,7 +27,7 @@ def warm_up(mec: Any) -> None:
 class SharedMemory(FaultCase):
     @limit(240)
     def test_senders_and_receivers_are_killed(self) -> None:
-        print(soak(60, self.random.randrange(10**6), pause=0.8))
+        print(soak(40, self.random.randrange(10**6), pause=0.8))
 
     def test_all_who_live_use_it_and_give_it_back(self) -> None:
         """A stopped engine keeps nobody waiting; tasks and maps use it too; what is not used is given back."""
