@@ -214,13 +214,13 @@ class ControllerStarts(FaultCase):
             self.assertEqual(engine_pids(self.whole_again(cluster)), pids)
 
 
-SPINNING = """
+HANGING = """
+import threading
 from ipython1.kernel.task import FIFOScheduler
 
-class Spinning(FIFOScheduler):
+class Hanging(FIFOScheduler):
     def add_task(self, task):
-        while True:
-            pass
+        threading.Event().wait()
 """
 
 
@@ -282,15 +282,15 @@ class StuckParties(FaultCase):
 
     @limit(180.0)
     def test_05_stuck_parties_are_told_and_ended(self) -> None:
-        """A controller that spins is restarted if that is wanted; a stopped ``ipcluster`` is ended by force."""
+        """A controller that hangs is restarted if that is wanted; a stopped ``ipcluster`` is ended by force."""
         folder = Path(os.environ["TMPDIR"]) / "modules"
         folder.mkdir()
-        (folder / "spinning.py").write_text(SPINNING)
+        (folder / "hanging.py").write_text(HANGING)
         os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}"
         sys.path.insert(0, str(folder))
         cluster = Cluster(2, ["--restart-stuck=22"])
         (cluster.ipython_dir / "ipython1.kernel.ini").write_text(
-            "[task]\nscheduler = spinning.Spinning\n"
+            "[task]\nscheduler = hanging.Hanging\n"
         )
         with cluster:
             from ipython1.kernel import client
