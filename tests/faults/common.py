@@ -277,6 +277,38 @@ def stopped(*pids: int) -> Iterator[None]:
             osprocess.send_signal(pid, signal.SIGCONT)
 
 
+class Gate:
+    """Holds code on engines until it is let go, or this test ends.
+
+    :ivar waits: code that waits at the gate, as a read of a file does.
+    :ivar holds: the same in a C call that keeps the interpreter.
+    """
+
+    def __init__(self) -> None:
+        path = os.path.join(tempfile.mkdtemp(prefix="gate-"), "gate")
+        os.mkfifo(path)
+        # Open for reading too, so that nobody waits for the other side when he opens it.
+        self._gate = os.open(path, os.O_RDWR)
+        opened = f"os.open({path!r}, os.O_RDONLY)"
+        self.waits = f"import os; os.read({opened}, 1)"
+        self.holds = (
+            "import ctypes, os; "
+            f"ctypes.PyDLL(None).read({opened}, ctypes.create_string_buffer(1), 1)"
+        )
+
+    def let_go(self) -> None:
+        """Have all of it go on."""
+        if self._gate >= 0:
+            os.close(self._gate)
+            self._gate = -1
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.let_go()
+
+
 def rss(pid: int) -> float:
     """Resident memory in MB; -1 for a process that is gone."""
     with contextlib.suppress(OSError):
@@ -284,6 +316,16 @@ def rss(pid: int) -> float:
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
     return -1.0
+
+
+def more_memory(most: int) -> str:
+    """Code after which its process can have so many MB more than it has, and no others."""
+    return f"""
+import resource
+with open("/proc/self/statm") as file:
+    most = int(file.read().split()[0]) * resource.getpagesize() + ({most} << 20)
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+"""
 
 
 def open_files(pid: int) -> int:

@@ -113,20 +113,17 @@ class Objects(FaultCase):
         """It works, or it is refused by its size; the link survives."""
         from ipython1.kernel import client
 
-        size = (2 << 30) if LONG else (160 << 20)
-        ini = "[controller]\nmax_message_size = 64M\n"
-        with Cluster(1, ini=ini) as small:
-            mec = small.mec()
-            with Witness(small, 0), baseline(small.controller):
-                _, problem = timed(mec.push, {"a": bytes(80 << 20)})
-                self.assertIsInstance(problem, client.MessageSizeError)
-                self.assertEqual(mec.push({"a": 1}), [None])
-                mec.execute("b = bytes(80 << 20)")
-                _, problem = timed(mec.pull, "b")
-                self.assertIn("MessageSizeError", repr(problem) + str(problem))
-        with Cluster(1) as cluster:
+        most = (2048 if LONG else 48) << 20
+        size, refused = most * 5 // 6, most * 7 // 6
+        with Cluster(1, ini=f"[controller]\nmax_message_size = {most}\n") as cluster:
             mec = cluster.mec()
             with Witness(cluster, 0, patience=60), baseline(cluster.controller, memory=100):
+                _, problem = timed(mec.push, {"a": bytes(refused)})
+                self.assertIsInstance(problem, client.MessageSizeError)
+                self.assertEqual(mec.push({"a": 1}), [None])
+                mec.execute(f"b = bytes({refused})")
+                _, problem = timed(mec.pull, "b")
+                self.assertIn("MessageSizeError", repr(problem) + str(problem))
                 took, _ = timed(mec.push, {"a": bytes(size)})
                 self.assertEqual(mec.execute("print(len(a))")[0]["stdout"], f"{size}\n")
                 back, value = timed(mec.pull, "a")

@@ -129,6 +129,10 @@ def soak(transfers: int, seed: int, pause: float = 0.5) -> str:
             while users.count()[0] < transfers:
                 users.fill()
                 time.sleep(rng.uniform(0.2, 1.8) * pause)
+                if rng.random() < 0.7:
+                    # On a slow machine all would be killed before they have made a transfer.
+                    made = users.count()[0]
+                    until(lambda made=made: users.count()[0] > made, "transfers go on", 60)
                 victim = rng.choices(list(kills), (6, 3, 1))[0]
                 if _kill(victim, rng, cluster, users):
                     kills[victim] += 1

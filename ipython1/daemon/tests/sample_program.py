@@ -30,8 +30,6 @@ def main(argv: Sequence[str]) -> int:
     if what == "main-module":
         pipe.ready(repr(sorted(name for name in vars(sys.modules["__main__"]) if name[0] != "_")))
         return 0
-    if what == "reactor":
-        return _run_reactor(pipe)
     if what == "parents":
         _make_grandchildren(pipe)
     if what == "beats":
@@ -64,46 +62,3 @@ def _make_grandchildren(pipe: NannyPipe) -> None:
     )
     pids.append(int(shell.stdout))
     pipe.ready(" ".join(map(str, [os.getpid(), *pids])))
-
-
-def _run_reactor(pipe: NannyPipe) -> int:
-    """Use the reactor's timers, threads and sockets in this process."""
-    from twisted.internet import protocol, reactor, threads  # type: ignore[attr-defined]
-    from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
-
-    outcome: list[str] = []
-
-    class Echo(protocol.Protocol):
-        def dataReceived(self, data: bytes) -> None:
-            assert self.transport is not None
-            self.transport.write(data)
-
-    class Ask(protocol.Protocol):
-        def connectionMade(self) -> None:
-            assert self.transport is not None
-            self.transport.write(b"hello")
-
-        def dataReceived(self, data: bytes) -> None:
-            outcome.append(data.decode())
-            threads.deferToThread(lambda: outcome.append("thread")).addCallback(
-                lambda _: reactor.stop()
-            )
-
-    factory = protocol.Factory.forProtocol(Echo)
-
-    def listening(port: object) -> object:
-        address = port.getHost()  # type: ignore[attr-defined]
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", address.port)
-        return connectProtocol(endpoint, Ask())
-
-    endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-    reactor.callLater(0.01, lambda: endpoint.listen(factory).addCallback(listening))
-    reactor.callLater(20, reactor.stop)
-    reactor.run()
-    pipe.ready(" ".join(outcome))
-    return 0
-
-
-def preload() -> None:
-    """Import what this program needs; called by the warm template."""
-    import twisted.internet.reactor  # noqa: F401

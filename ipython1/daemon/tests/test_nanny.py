@@ -46,6 +46,7 @@ from ipython1.daemon.pythoncommand import python_command
 from ipython1.daemon.starting import MODULE, NewNanny
 
 SAMPLE = "ipython1.daemon.tests.sample_program"
+WITH_REACTOR = "ipython1.daemon.tests.sample_reactor"
 LIMIT = 20.0
 
 M = TypeVar("M", bound=Message)
@@ -132,11 +133,11 @@ class NannyCase(unittest.SynchronousTestCase):
             self.process.wait()
             raise
 
-    def spawn(self, key: str, *arguments: str, **options: object) -> None:
+    def spawn(self, key: str, *arguments: str, module: str = SAMPLE, **options: object) -> None:
         request = Spawn(
             key,
             ("sample", *arguments),
-            module=SAMPLE,
+            module=module,
             log=str(self.directory / f"{key}.log"),
             **options,  # type: ignore[arg-type]
         )
@@ -243,7 +244,7 @@ class StartingTests(NannyCase):
 
     def test_siblings_each_have_a_working_reactor(self) -> None:
         for key in ("one", "two"):
-            self.spawn(key, "reactor")
+            self.spawn(key, module=WITH_REACTOR)
         for key in ("one", "two"):
             self.assertEqual(self.talk.expect(Ready, key).text, "hello thread")
             self.assertEqual(self.talk.expect(Ended, key).status, 0)
@@ -360,7 +361,7 @@ class EndingTests(NannyCase):
         self.assertEqual(path.read_text(), "17\n")
 
     def test_a_signal_right_after_the_fork_is_the_child_s(self) -> None:
-        for _ in range(20):
+        for _ in range(10):
             self.spawn("one", "sleep")
             self.talk.send(Signal("one", signal.SIGTERM))
             self.assertEqual(self.talk.expect(Ended, "one").signal, signal.SIGTERM)

@@ -20,8 +20,8 @@ from ipython1.kernel.controller import commandkeeper, commandstore
 from ipython1.kernel.wire import bulk, bulkrelay, frames, payload, spool
 from ipython1.testing.memory import MemoryTransport
 
-ARRAY = numpy.arange(400.0)
-"""Large, as pieces are small here."""
+ARRAY = numpy.arange(160.0)
+"""Large, as pieces are small here: more of them than are under way at once."""
 
 COUNT = "count = globals().get('count', 0) + 1"
 
