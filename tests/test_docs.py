@@ -77,7 +77,7 @@ class SessionTests(unittest.SynchronousTestCase):
         if ini is not None:
             write_ini(cluster.ipython_dir, "ipython1.kernel.ini", ini.read_text())
         cluster.start()
-        cluster.run_program(RUNNER, *map(str, paths), timeout=240.0)
+        cluster.run_program(RUNNER, *map(str, paths), timeout=600.0)
         for path in paths:
             for block in find_blocks(path.read_text("utf-8")):
                 if shown := output_of(block, "ipcluster -n 4"):
