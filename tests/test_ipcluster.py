@@ -164,7 +164,7 @@ class EndTests(IpclusterCase):
     def up(self, program: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         process = self.start("-n", "2", program=program)
         self.run_python(LEAVE_GRANDCHILDREN)
-        self.assertEqual(len(self.processes()), 1 + 1 + 1 + 2 + 4)
+        until(lambda: len(self.processes()) == 1 + 1 + 1 + 2 + 4)
         return process
 
     def check_gone(self) -> None:
@@ -191,12 +191,9 @@ class EndTests(IpclusterCase):
 
     def test_kill_9_of_the_nanny(self) -> None:
         process = self.up()
-        (nanny,) = [
-            entry.pid
-            for entry in osprocess.process_table().values()
-            if entry.parent == process.pid and entry.state != "Z"
-        ]
-        os.kill(nanny, signal.SIGKILL)
+        nanny = self.status().nanny
+        assert nanny is not None
+        os.kill(nanny.pid, signal.SIGKILL)
         self.assertEqual(process.wait(LIMIT), 1)
         self.assertIn("was killed", process.stdout.read())  # type: ignore[union-attr]
         self.check_gone()
@@ -269,6 +266,10 @@ class TerminalTests(IpclusterCase):
         self.assertEqual(self.processes(), [])
 
     def test_a_second_ctrl_c_does_not_wait(self) -> None:
+        # Who waited would wait for longer than this test.
+        ini = self.directory / "ipython1.kernel.ini"
+        ini.touch(mode=0o600)
+        ini.write_text(f"[cluster]\nstop_timeout = {10 * LIMIT}\n")
         terminal = self.spawn("-n", "1")
         terminal.expect_exact("Ctrl-C ends it.")
         self.run_python(
@@ -276,12 +277,10 @@ class TerminalTests(IpclusterCase):
             "mec = client.MultiEngineClient()\n"
             "mec.execute('import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)')\n"
         )
-        begin = time.monotonic()
         terminal.sendintr()
         terminal.expect_exact("Ctrl-C again")
         terminal.sendintr()
         terminal.expect(pexpect.EOF)
-        self.assertLess(time.monotonic() - begin, 5.0)  # the grace is 10 s
         self.nothing_is_left()
 
     def test_a_job_in_the_background_of_a_shell(self) -> None:
@@ -355,12 +354,18 @@ class UseTests(IpclusterCase):
     def test_engines_for_a_controller_that_was_started_by_itself(self) -> None:
         controller = self.start_controller()
         engines = self.start("engines", "-n", "2")
-        code = "from ipython1.kernel import client; print(client.MultiEngineClient().get_ids())"
-        self.assertEqual(self.run_python(code), "[0, 1]\n")
+        code = (
+            "import time\n"
+            "from ipython1.kernel import client\n"
+            "mec = client.MultiEngineClient()\n"
+            "while mec.get_ids() != {}: time.sleep(0.02)"
+        )
+        self.run_python(code.format([0, 1]))
         engines.send_signal(signal.SIGINT)
         self.assertEqual(engines.wait(LIMIT), 0)
         self.assertIsNone(controller.poll())
-        self.assertEqual(self.run_python(code), "[]\n")
+        # The controller may hear of their end a moment later.
+        self.run_python(code.format([]))
         controller.kill()
         controller.wait()
         error = self.run_ipcluster("engines", "-n", "2", status=1).stderr
