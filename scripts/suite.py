@@ -107,9 +107,7 @@ PORTABLE = [
     "tests.test_cluster.LifeTests.test_detached_and_attached",
     "tests.test_cluster.LifeTests.test_nothing_is_left_when_the_program_is_killed",
     "tests.test_ipcluster.EndTests.test_ctrl_c",
-    "tests.test_ipcluster.EndTests.test_ipcluster_stop",
     "tests.test_ipcluster.EndTests.test_kill_9",
-    "tests.test_ipcluster.EndTests.test_kill_of_all_by_a_client",
     "tests.test_task_session.TaskSessionTests.test_a_users_scheduler",
     "tests.test_task_session.TaskSessionTests.test_asynchronous_client",
 ]

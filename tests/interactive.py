@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from twisted.trial import unittest
 from ipython1.testing import RealCluster
 
 TRANSCRIPTS = Path(__file__).resolve().parent.parent / "docs" / "transcripts"
-PROGRAMS = Path(__file__).resolve().parent / "programs"
+ALIGN = Path(__file__).resolve().parent / "programs" / "align_engines.py"
 REWRITE = "IPYTHON1_WRITE_TRANSCRIPTS"
 """If the environment has this variable, transcripts are written instead of compared."""
 
@@ -73,21 +74,20 @@ class OnSharedCluster(unittest.SynchronousTestCase):
         assert self.cluster is not None
         return {**self.cluster.environ, "TERM": "dumb", "NO_COLOR": "1", "PYTHONSAFEPATH": "1"}
 
-    def prompt(self) -> PromptSession:
+    def prompt(self, *options: str) -> PromptSession:
         """A new IPython session, ended when the test ends."""
-        session = PromptSession(self.environ)
+        session = PromptSession(self.environ, options)
         self.addCleanup(session.close)
         return session
 
     def recorded_prompt(self) -> PromptSession:
         """The same for a transcript, which must not show what earlier tests did to the engines."""
-        self.align_engines()
-        return self.prompt()
+        return self.prompt(f"--InteractiveShellApp.exec_files={ALIGN}")
 
     def align_engines(self) -> None:
         """Reset the engines, and give their next command the same number."""
         assert self.cluster is not None
-        self.cluster.run_program(PROGRAMS / "align_engines.py")
+        self.cluster.run_program(ALIGN)
 
     def check_transcript(self, name: str, title: str, seen: str) -> None:
         """Check that the session looks as in ``transcripts/NAME.txt`` of the documentation."""
@@ -121,10 +121,11 @@ def transcript_page(title: str, text: str) -> str:
 class PromptSession:
     """IPython with its simple prompt, used as a person would.
 
+    :param options: more options of IPython.
     :ivar seen: everything that the terminal has shown so far, including the first prompt.
     """
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], options: Sequence[str] = ()) -> None:
         self._folder = tempfile.mkdtemp(prefix="ipython1-prompt-")
         colors = "nocolor" if IPython.version_info[0] >= 9 else "NoColor"
         self.child = pexpect.spawn(
@@ -137,6 +138,7 @@ class PromptSession:
                 "--no-confirm-exit",
                 f"--colors={colors}",
                 "--HistoryManager.enabled=False",
+                *options,
             ],
             env=environ,
             cwd=self._folder,

@@ -127,9 +127,12 @@ class ResultsTests(unittest.SynchronousTestCase):
         path = self.place / "other.json"
         for text in ("", "[]", '{"format": 1}', '{"format": 99}'):
             path.write_text(text)
-            done = benchmark("--from", str(path))
-            self.assertEqual((done.returncode, done.stdout.count("\n")), (2, 1), done.stdout)
-            self.assertIn(str(path), done.stdout)
+            problem = self.assertRaises(ValueError, results.read, path)
+            self.assertIn(str(path), str(problem))
+            self.assertNotIn("\n", str(problem))
+        done = benchmark("--from", str(path))
+        self.assertEqual((done.returncode, done.stdout.count("\n")), (2, 1), done.stdout)
+        self.assertIn(str(path), done.stdout)
 
     def test_the_text_tells_peers_apart(self) -> None:
         """Each contestant has a line with its median and quartiles."""

@@ -1,6 +1,6 @@
 """Run pages of the documentation: run every example in order, and compare its output with the page.
 
-Usage: ``run_doc_page.py PAGE ...``, with a running default cluster.
+Usage: ``run_doc_page.py PAGE ...``, with a running default cluster; each page gets engines that have run nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import os
 import sys
 import traceback
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 # Python looks for modules in this program's own directory first.
 from doc_examples import Example, find_examples
+
+from ipython1.kernel.client import Cluster
 
 USUAL_DIRECTORY = "~/.ipython"
 MOST_MISTAKES = 5
@@ -83,6 +86,7 @@ class Session:
             config = Config()
             config.HistoryManager.enabled = False
             config.InteractiveShell.colors = "nocolor"
+            InteractiveShell.clear_instance()
             self._shell = InteractiveShell.instance(config=config, user_module=self.module)
         return self._shell
 
@@ -120,9 +124,21 @@ def run(page: Path) -> bool:
     return bool(examples) and not wrong
 
 
+def renew_engines() -> None:
+    """Start the engines again, each under its id."""
+    cluster = Cluster.attach()
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(cluster.restart_engine, cluster.ids))
+    cluster.close()
+
+
 def main() -> int:
     """Run the named pages in order; the exit status says whether everything is as they say."""
-    good = [run(Path(name)) for name in sys.argv[1:]]
+    good = []
+    for number, name in enumerate(sys.argv[1:]):
+        if number:
+            renew_engines()
+        good.append(run(Path(name)))
     return 0 if all(good) else 1
 
 

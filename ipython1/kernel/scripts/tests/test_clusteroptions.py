@@ -100,6 +100,7 @@ class ClusterTests(OptionsTestCase):
             (["local", "--hosts=a"], "--hosts is for ssh, not for 'local'"),
             (["--hosts=a", "-f", "x"], "--cluster-file and --hosts both name the hosts"),
             (["ssh"], "ssh needs to know the hosts: give --hosts=HOST,... or -f FILE"),
+            (["slurm", "--mpi=mpi4py"], "--mpi is for mpiexec and mpirun, not for 'slurm'"),
             (["engines", "-n", "2", "--restore=setup.cfg"], "cannot read"),
         ):
             self.assertIn(words, self.assert_ends(2, self.config, *arguments))
