@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -21,7 +20,8 @@ from twisted.trial import unittest
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.clusters.status import ClusterStatus
-from ipython1.kernel.host.security import read_furl
+from ipython1.kernel.host.security import ClusterFiles, IPythonDirs, read_furl
+from ipython1.kernel.scripts.statusaction import find_status
 from ipython1.testing.processes import private_environ, start_program
 
 LIMIT = 60.0
@@ -116,10 +116,11 @@ class IpclusterCase(unittest.SynchronousTestCase):
         self.assertIn("listening", process.stdout.readline())  # type: ignore[union-attr]
         return process
 
-    def status(self, *arguments: str) -> ClusterStatus:
-        return ClusterStatus.from_json(
-            json.loads(self.run_ipcluster("status", "--json", *arguments).stdout)
-        )
+    def status(self) -> ClusterStatus:
+        """What ``ipcluster status --json`` tells, without a process of its own."""
+        found, silent = find_status(ClusterFiles(IPythonDirs.resolve(self.directory), ""))
+        self.assertEqual(silent, "")
+        return found
 
     def processes(self) -> list[int]:
         """All that live and were started by this test, in whatever way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -50,7 +51,8 @@ class WindowsTests(IpclusterCase):
         self.run_ipcluster("engines", "-n", "1")
         self.run_ipcluster("restart", "engines", "2")
         self.run_ipcluster("remove", "2")
-        self.assertEqual(self.status().ids, (0, 1))
+        status = self.run_ipcluster("status", "--json").stdout
+        self.assertEqual(json.loads(status)["ids"], [0, 1])
         self.run_ipcluster("stop")
         self.assertEqual(process.wait(LIMIT), 0)
         self.nothing_is_left()
