@@ -117,8 +117,8 @@ class IpclusterCase(unittest.SynchronousTestCase):
         return process
 
     def status(self) -> ClusterStatus:
-        """What ``ipcluster status --json`` tells, without a process of its own."""
-        found, silent = find_status(ClusterFiles(IPythonDirs.resolve(self.directory), ""))
+        """What the default cluster tells of itself."""
+        found, silent = find_status(ClusterFiles(IPythonDirs(self.directory)))
         self.assertEqual(silent, "")
         return found
 

@@ -51,8 +51,7 @@ class WindowsTests(IpclusterCase):
         self.run_ipcluster("engines", "-n", "1")
         self.run_ipcluster("restart", "engines", "2")
         self.run_ipcluster("remove", "2")
-        status = self.run_ipcluster("status", "--json").stdout
-        self.assertEqual(json.loads(status)["ids"], [0, 1])
+        self.assertEqual(json.loads(self.run_ipcluster("status", "--json").stdout)["ids"], [0, 1])
         self.run_ipcluster("stop")
         self.assertEqual(process.wait(LIMIT), 0)
         self.nothing_is_left()
