@@ -124,20 +124,29 @@ STOP_TIME = 60.0
 """Seconds that the tests have to clean up after an interrupt."""
 
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[^()\n]*)\))?\s*$", re.MULTILINE)
+_REPORT = re.compile(r"^={79}\n\[(?:FAIL|ERROR|SUCCESS!\?!)\]\n.*?(?=^={79}$|^-{79}$)", re.M | re.S)
+_REPORT_LINES = 30
 _TAIL = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many passed, failed and were skipped."""
+    """How many passed, failed and were skipped.
+
+    :ivar reports: what trial told of those that failed.
+    """
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    reports: tuple[str, ...] = ()
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
-            self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+            self.reports + other.reports,
         )
 
     def __str__(self) -> str:
@@ -151,15 +160,21 @@ def read_summary(output: str, status: int) -> Counts:
     If a run broke off, its summary is missing or contradicts the status; that counts as one failure.
     """
     counts: dict[str, int] = {}
-    for match in _SUMMARY.finditer(output):
+    for match in _SUMMARY.finditer(output[-_TAIL:]):
         pairs = (pair.split("=") for pair in (match["counts"] or "").split(", ") if "=" in pair)
         counts = {name: int(number) for name, number in pairs}
     failed = sum(counts.get(name, 0) for name in ("failures", "errors", "unexpectedSuccesses"))
     passed = counts.get("successes", 0) + counts.get("expectedFailures", 0)
     skipped = counts.get("skips", 0)
+    reports = [match[0] for match in _REPORT.finditer(output)]
     if (status != 0 or not (passed or skipped)) and not failed:
         failed = 1
-    return Counts(passed, failed, skipped)
+        reports = reports or [output]
+    return Counts(passed, failed, skipped, tuple(map(_end_of, reports)))
+
+
+def _end_of(report: str) -> str:
+    return "\n".join(report.rstrip().splitlines()[-_REPORT_LINES:])
 
 
 def parts() -> list[list[str]]:
@@ -261,7 +276,7 @@ class Run:
         watch.start()
         output = self._read(process)
         watch.cancel()
-        return read_summary(output[-_TAIL:].decode("utf-8", "replace"), process.returncode)
+        return read_summary(output.decode("utf-8", "replace"), process.returncode)
 
     def stop(self) -> None:
         """End the tests, after giving them some time to end what they started, or do not begin them."""
@@ -385,6 +400,8 @@ def main() -> int:
                 counts += run_check(name, command, directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    for report in counts.reports:
+        print(f"{'=' * 79}\nonce more, what failed:\n{report}\n")
     print(counts)
     return 1 if counts.failed else 0
 

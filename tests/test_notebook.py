@@ -262,7 +262,7 @@ class ExecutedTests(InNotebook):
             "tc = client.TaskClient()\nmec",
             "tc",
             "pr = mec.execute('import time; time.sleep(60)', targets=[1, 2], block=False)\npr",
-            "stacks = mec.stacks(); pr.abort()\nstacks",
+            "while str(stacks := mec.stacks()).count('--> 1 import time') < 2: pass\npr.abort()\nstacks",
             "tc.run(client.StringTask('a = 1; print(\"<script>\")', pull='a'), block=True)",
             "tc.run(client.StringTask('1/0'), block=True)",
             "tc.queue_status()",

@@ -67,6 +67,31 @@ class SuiteTests(unittest.SynchronousTestCase):
         self.assertEqual(self.counts("PASSED (successes=3)\n", 1), "3 passed, 1 failed")
         self.assertEqual(self.counts("Ran 0 tests in 0.0s\n\nPASSED\n", 0), "0 passed, 1 failed")
 
+    def test_failures_are_shown_again_at_the_end(self) -> None:
+        """Whoever sees only the last lines of a run learns what failed, and not what passed or was skipped."""
+        directory = self.mktemp_directory()
+        (directory / "test_sad.py").write_text(
+            "import unittest\n"
+            "class Sad(unittest.TestCase):\n"
+            "    def test_a(self): self.assertEqual('apples', 'pears')\n"
+            "    def test_b(self): raise KeyError('plums')\n"
+            "    def test_c(self): self.skipTest('cherries')\n"
+        )
+        result = subprocess.run(
+            [sys.executable, ROOT / "scripts" / "suite.py", "test_sad"],
+            env={**os.environ, "PYTHONPATH": str(directory)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        _, first, second = result.stdout.split("once more, what failed:\n")
+        for shown, words in ((first, ("pears", "Sad.test_a")), (second, ("plums", "Sad.test_b"))):
+            for word in words:
+                self.assertIn(word, shown)
+            self.assertNotIn("cherries", shown)
+        self.assertEqual(second.splitlines()[-1], "0 passed, 2 failed, 1 skipped")
+
     def test_named_tests_are_run_and_counted(self) -> None:
         """It runs from another directory, with the count on the last line."""
         result = subprocess.run(
