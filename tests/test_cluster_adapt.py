@@ -57,8 +57,8 @@ class AdaptTests(IpclusterCase):
         status = self.run_ipcluster("status", "--json").stdout
         self.assertEqual(json.loads(status)["ids"], [0, 1])
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=LIMIT)
-        self.assertEqual(process.returncode, 0)
+        self.assertEqual(process.wait(LIMIT), 0)
+        out = process.stdout.read()  # type: ignore[union-attr]
         self.assertIn("ipcluster: starting 1 engine: at least 2 engines\n", out)
         self.nothing_is_left()
 

@@ -237,8 +237,8 @@ class SlurmTests(IpclusterCase):
         self.assertEqual(self.run_python(COME_AND_GO), "4 True 0\n")
         until(lambda: not self.squeue())
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=LIMIT)
-        self.assertEqual(process.returncode, 0)
+        self.assertEqual(process.wait(LIMIT), 0)
+        out = process.stdout.read()  # type: ignore[union-attr]
         started = map(int, re.findall(r"ipcluster: starting (\d+) engines?: \d+ tasks? wait", out))
         self.assertEqual(sum(started), 6, out)
         self.assertRegex(out, "ipcluster: cancelling engines 4-5: no task waits for them\n")
