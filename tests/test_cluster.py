@@ -95,22 +95,6 @@ class EnginesTests(ClusterCase):
         with self.assertRaisesRegex(ClusterError, "is not started"):
             cluster.status()
 
-    def test_a_stopped_engine_is_waited_for_no_longer_than_asked(self) -> None:
-        cluster = self.started(1)
-        (engine,) = cluster.status().engines
-        cluster.files.engine_furl.unlink()
-        adding = subprocess.Popen(
-            self.command("engines", "-n", "1", f"--cluster-id={cluster.cluster_id}"),
-            env=self.environ,
-            stdout=subprocess.DEVNULL,
-        )
-        self.addCleanup(adding.wait)
-        self.addCleanup(adding.kill)
-        until(lambda: len(cluster.status().engines) == 2)
-        with self.assertRaisesRegex(ResultNotCompleted, "1 engines were usable after 0.3 s"):
-            cluster.wait_for_engines(2, timeout=0.3)
-        self.assertEqual(cluster.ids, [engine.id])
-
 
 class RestoreTests(ClusterCase):
     def restarted(self, cluster: Cluster, engine: int) -> None:
@@ -181,8 +165,17 @@ class LifeTests(ClusterCase):
         self.assertEqual(printed, "[0, 1] [0, 1, 4, 9]\n")
         self.assertEqual(self.processes(), [])
 
-    def test_nothing_is_left_when_the_program_ends_without_stopping(self) -> None:
-        self.program("from ipython1.kernel.client import Cluster; cluster = Cluster(n=1).start()")
+    def test_nothing_is_left_when_the_program_ends_without_stopping_or_by_an_error(self) -> None:
+        error = self.program(
+            """
+            from ipython1.kernel.client import Cluster
+            cluster = Cluster(n=1).start()
+            with Cluster(n=1):
+                1 / 0
+            """,
+            status=1,
+        ).stderr
+        self.assertIn("ZeroDivisionError", error)
         self.assertEqual(self.processes(), [])
 
     def test_nothing_is_left_when_the_program_is_killed(self) -> None:
@@ -215,18 +208,6 @@ class LifeTests(ClusterCase):
         ).stdout
         self.assertEqual(printed, "0 True [0] [0]\n")
 
-    def test_an_error_in_the_with_block_ends_it(self) -> None:
-        error = self.program(
-            """
-            from ipython1.kernel.client import Cluster
-            with Cluster(n=1) as cluster:
-                1 / 0
-            """,
-            status=1,
-        ).stderr
-        self.assertIn("ZeroDivisionError", error)
-        self.assertEqual(self.processes(), [])
-
     def test_detached_and_attached(self) -> None:
         """A detached cluster outlives its program; another program attaches to it, uses it and stops it."""
         self.program(
@@ -246,15 +227,11 @@ class LifeTests(ClusterCase):
         with self.assertRaisesRegex(ClusterError, "there is no cluster 'far'"):
             Cluster.attach("far")
 
-    def test_two_at_the_same_time(self) -> None:
-        with Cluster(n=1) as one, Cluster(n=1) as two:
-            self.assertNotEqual(one.cluster_id, two.cluster_id)
-            self.assertEqual((one.ids, two.ids), ([0], [0]))
-
-    def test_the_ini_file_says_what_is_not_said(self) -> None:
+    def test_two_at_the_same_time_and_the_ini_file_says_what_is_not_said(self) -> None:
         (self.directory / "ipython1.kernel.ini").write_text("[cluster]\nn = 2\n")
-        with Cluster() as cluster:
-            self.assertEqual(cluster.ids, [0, 1])
+        with Cluster(n=1) as one, Cluster() as two:
+            self.assertNotEqual(one.cluster_id, two.cluster_id)
+            self.assertEqual((one.ids, two.ids), ([0], [0, 1]))
 
 
 class FailureTests(ClusterCase):
@@ -275,24 +252,45 @@ class FailureTests(ClusterCase):
             Cluster(2, engine_arguments=["--nonsense"]).start()
         self.assertEqual(self.processes(), [])
 
-    def test_engines_that_fail_later_are_warned_of(self) -> None:
+    def test_what_fails_later_is_told(self) -> None:
         cluster = self.started(1)
-        # An added engine cannot open its log file.
-        cluster.files.log_file("ipengine-1.log").mkdir()
+        self.check_an_engine_that_fails(cluster)
+        self.check_an_engine_that_does_not_come(cluster)
+        osprocess.send_signal(cluster.status().pid, signal.SIGKILL)
+        with self.assertRaisesRegex(ConnectionError, "the cluster is gone"):
+            cluster.wait_for_engines(3)
+        cluster.stop()
+        self.assertEqual(self.processes(), [])
+
+    def check_an_engine_that_fails(self, cluster: Cluster) -> None:
+        """It raises, without a warning beside."""
+        place = cluster.files.log_file("ipengine-1.log")
+        place.mkdir()  # so it cannot open its log file
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             with self.assertRaisesRegex(ClusterError, "cannot open the log file"):
                 cluster.add_engines(1)
         self.assertEqual(caught, [])
         self.assertEqual(cluster.ids, [0])
+        place.rmdir()
 
-    def test_the_end_of_ipcluster_is_told(self) -> None:
-        cluster = self.started(1)
-        osprocess.send_signal(cluster.status().pid, signal.SIGKILL)
-        with self.assertRaisesRegex(ConnectionError, "the cluster is gone"):
-            cluster.wait_for_engines(3)
-        cluster.stop()
-        self.assertEqual(self.processes(), [])
+    def check_an_engine_that_does_not_come(self, cluster: Cluster) -> None:
+        """It is waited for no longer than asked."""
+        cluster.files.engine_furl.unlink()
+        adding = subprocess.Popen(
+            self.command("engines", "-n", "1", f"--cluster-id={cluster.cluster_id}"),
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(adding.wait)
+        self.addCleanup(adding.kill)
+        until(lambda: any(each.id and each.state != "ended" for each in cluster.status().engines))
+        with self.assertRaisesRegex(ResultNotCompleted, "1 engines were usable after 0.3 s"):
+            cluster.wait_for_engines(2, timeout=0.3)
+        self.assertEqual(cluster.ids, [0])
+        adding.kill()
+        adding.wait()
 
 
 UNDER_ASYNCIO = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class AdaptTests(IpclusterCase):
             done.stdout.splitlines(),
             [
                 "results True",
-                "from 0 to 4 to 0",
+                "from 0 to 3 to 0",
                 "results True",
                 "ran once True",
                 "the data [17]",
@@ -53,9 +54,11 @@ class AdaptTests(IpclusterCase):
         )
         self.assertEqual(self.run_ipcluster("adapt", "2:3").stdout, "adapts: 2 to 3 engines\n")
         until(lambda: self.status().ids == (0, 1))
+        status = self.run_ipcluster("status", "--json").stdout
+        self.assertEqual(json.loads(status)["ids"], [0, 1])
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=LIMIT)
-        self.assertEqual(process.returncode, 0)
+        self.assertEqual(process.wait(LIMIT), 0)
+        out = process.stdout.read()  # type: ignore[union-attr]
         self.assertIn("ipcluster: starting 1 engine: at least 2 engines\n", out)
         self.nothing_is_left()
 

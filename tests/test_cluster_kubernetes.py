@@ -121,7 +121,7 @@ class ClusterTests(KubernetesCase):
 import os, sys, warnings
 warnings.simplefilter("ignore")
 from ipython1.kernel.client import Cluster
-cluster = Cluster(2, "kubernetes", image={IMAGE!r}, cpu=1, start_timeout=5, cluster_id="work").start()
+cluster = Cluster(2, "kubernetes", image={IMAGE!r}, cpu=1, start_timeout=3, cluster_id="work").start()
 print(cluster.ids, *[each.reason for each in cluster.status().engines if each.state == "queued"])
 print(cluster.status().pid, flush=True)
 sys.stdin.read()

@@ -10,6 +10,7 @@ from tests.test_ipcluster import LIMIT, IpclusterCase, until
 from tests.testbeds import testbed
 
 PASS_A_LIMIT = """
+import time
 from ipython1.kernel import client
 from ipython1.kernel.client import Cluster
 cluster, tc = Cluster.attach(), client.TaskClient()
@@ -17,9 +18,8 @@ def work(number):
     import time
     time.sleep(1.0)
     return number
-jobs = cluster.status().jobs
-while len(jobs) != 1:  # what was cancelled is still listed for a moment
-    jobs = cluster.status().jobs
+while len(jobs := cluster.status().jobs) != 1:
+    time.sleep(0.05)  # what was cancelled is still listed for a moment
 while cluster.status().jobs == jobs:
     tasks = [tc.run(client.MapTask(work, (number,))) for number in range(2)]
     results = [tc.get_task_result(task, block=True) for task in tasks]
@@ -73,29 +73,26 @@ class SgeTests(IpclusterCase):
         self.nothing_is_left()
 
     def test_what_grid_engine_holds_and_ends(self) -> None:
-        """Jobs that are held after an error are cancelled; those that reach the soft limit come back."""
-        place = self.directory / "place"
-        place.mkdir()
-        process = self.start("sge", "-n", "1", "--time=0:0:40", f"--batch-option=-wd {place}")
-        place.rmdir()
-        error = self.run_ipcluster("engines", "-n", "2", status=1).stderr
-        self.assertRegex(error, r"engine 2 is held by the batch system after an error \(job \d+")
+        """Jobs that are held after an error are cancelled; those that reach the soft limit come back.
+
+        The end by kill -9 leaves nothing.
+        """
+        process = self.start("sge", "-n", "0")
+        place = self.directory / "no-such-place"
+        error = self.run_ipcluster(
+            *("engines", "sge", "-n", "2", f"--batch-option=-wd {place}"), status=1
+        ).stderr
+        self.assertRegex(error, r"engine 1 is held by the batch system after an error \(job \d+")
         self.assertIn(f"can't chdir to {place}", error)
         until(lambda: "Eqw" not in self.qstat())
-        place.mkdir()
+        self.run_ipcluster("engines", "sge", "-n", "1", "--time=0:0:30")
         self.run_python(PASS_A_LIMIT, 4 * LIMIT)
-        process.terminate()
+        process.kill()
         assert process.stdout is not None
         self.assertRegex(
             process.stdout.read(),
             r"sge engine 0 is submitted again as job \d+: it left before the end",
         )
-        self.nothing_is_left()
-
-    def test_the_end_by_kill_9(self) -> None:
-        process = self.start("sge", "-n", "2")
-        process.kill()
-        process.wait()
         self.nothing_is_left()
 
     def test_errors(self) -> None:

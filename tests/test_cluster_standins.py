@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
 
 from tests import standins
 from tests.test_ipcluster import LIMIT, IpclusterCase, until
@@ -21,58 +24,65 @@ with Cluster(kind=sys.argv[1], n=2, queue='main') as cluster:
 """
 
 
-class StandinTests(IpclusterCase):
-    """One cluster for each; its first engines wait in the queue until they are let go."""
+class _Begun(NamedTuple):
+    state: Path
+    process: subprocess.Popen[str]
 
-    def install(self, kind: str) -> None:
+
+class StandinTests(IpclusterCase):
+    """One cluster for each; its first engines wait in the queue until they are let go.
+
+    Two are there at a time, as most of what happens is waiting.
+    """
+
+    def begin(self, kind: str, variable: str) -> _Begun:
+        """Start a program with a cluster; no job leaves the queue.
+
+        :param variable: the system's variable with the index of a member.
+        """
         state = self.directory / kind
         state.mkdir()
         programs = standins.install(kind, state)
-        self.jobs = standins.Jobs(state)
-        self.closed = state / "closed"
-        self.closed.touch()
-        self.environ["STANDINS"] = str(state)
-        self.environ["PATH"] = f"{programs}{os.pathsep}{self.environ['PATH']}"
+        (state / "closed").touch()
+        environ = {
+            **self.environ,
+            "STANDINS": str(state),
+            "PATH": f"{programs}{os.pathsep}{self.environ['PATH']}",
+        }
+        command = [self.python, "-c", PROGRAM, kind, variable]
+        return _Begun(state, self.start_program(command, environ))
 
-    def living(self) -> list[tuple[int, int]]:
-        return [
-            (each["job"], each["index"]) for each in self.jobs.all() if each["state"] != "ended"
-        ]
-
-    def nothing_is_left(self) -> None:
-        until(lambda: not self.living())
-        super().nothing_is_left()
-
-    def check(self, kind: str, variable: str, members: list[str | None], reason: str) -> None:
+    def check(self, begun: _Begun, members: list[str | None], reason: str) -> None:
         """A cluster of two engines, to which one is added, and of which one is cancelled.
 
-        :param variable: the system's variable with the index of a member.
-        :param members: the values that it must have.
+        :param members: the values that the variable must have.
         :param reason: why engines wait in the queue.
         """
-        self.install(kind)
-        process = self.start_program([self.python, "-c", PROGRAM, kind, variable])
+        process = begun.process
         assert process.stdout is not None
         self.assertIn(reason, next(line for line in process.stdout if "waiting" in line))
-        self.closed.unlink()
+        (begun.state / "closed").unlink()
         printed = process.stdout.readlines()
         self.assertEqual(process.wait(LIMIT), 0, "".join(printed))
         found = next(json.loads(line) for line in printed if line.startswith("["))
         self.assertEqual(found, [[2], members, [0, 2], 2])
-        self.nothing_is_left()
+        jobs = standins.Jobs(begun.state)
+        until(lambda: all(each["state"] == "ended" for each in jobs.all()))
 
-    def test_pbs(self) -> None:
+    def test_pbs_and_torque(self) -> None:
+        pbs = self.begin("pbs", "PBS_ARRAY_INDEX")
+        torque = self.begin("torque", "PBS_ARRAYID")
         # A single engine is a plain job, which has no index.
         self.check(
-            *("pbs", "PBS_ARRAY_INDEX", ["0", "1", None]),
+            *(pbs, ["0", "1", None]),
             "Not Running: Insufficient amount of resource: ncpus (R: 1 A: 0)",
         )
+        self.check(torque, ["0", "1", "0"], "Not Running: Insufficient")
+        self.nothing_is_left()
 
-    def test_torque(self) -> None:
-        self.check("torque", "PBS_ARRAYID", ["0", "1", "0"], "Not Running: Insufficient")
-
-    def test_lsf(self) -> None:
-        self.check("lsf", "LSB_JOBINDEX", ["1", "2", "1"], "Job slot limit reached")
-
-    def test_flux(self) -> None:
-        self.check("flux", "FLUX_JOB_CC", ["0", "1", "0"], "Waiting for 1 core")
+    def test_lsf_and_flux(self) -> None:
+        lsf = self.begin("lsf", "LSB_JOBINDEX")
+        flux = self.begin("flux", "FLUX_JOB_CC")
+        self.check(lsf, ["1", "2", "1"], "Job slot limit reached")
+        self.check(flux, ["0", "1", "0"], "Waiting for 1 core")
+        self.nothing_is_left()

@@ -60,7 +60,7 @@ class TunnelTests(SshCase):
         controller = self.status().controller
         assert controller is not None
         os.kill(controller.pid, signal.SIGKILL)
-        until(lambda: self.status().controller.pid not in (None, controller.pid))  # type: ignore[union-attr]
+        until(lambda: self.status().controller.pid not in (0, controller.pid))  # type: ignore[union-attr]
         self.assertEqual(self.run_python(ASK.format(count=2)), "[2, 1]\n")
 
         # A new login has another port.

@@ -54,7 +54,9 @@ class OnlySshTests(HostsCase):
         ssh = self.log_in()
         self.let_in("host0", f"sport {self.port}")
         options = ["-f", self.hosts("engines = dict(host1=1, host2=1)"), "--ssh", ssh]
-        process = self.script("host0", "ipcluster", *options, "--start-timeout=10")
+        # Engines give up long before the start is over, also where they take long to come to that.
+        patience = ("--engine-argument=--connect-timeout=5", "--start-timeout=50")
+        process = self.script("host0", "ipcluster", *options, *patience)
         told = r"did not answer.*; where only ssh is open, .*'ipcluster ssh --tunnel' for engines"
         said = ""
         for line in process.stdout:  # type: ignore[union-attr]

@@ -95,13 +95,16 @@ class SshClientTests(IpclusterCase):
     def setUp(self) -> None:
         self.config = testbed("ssh").environ["SSH_CONFIG"]
         super().setUp()
-        self.start("-n", "1")
         security = str(self.directory / "security")
-        # The clients are somewhere else: they have none of the cluster's files.
-        self.environ["IPYTHONDIR"] = str(self.directory / "elsewhere")
         self.begin = BEGIN.format(config=self.config, security=security)
 
+    def go_elsewhere(self) -> None:
+        """The clients have none of the cluster's files."""
+        self.environ["IPYTHONDIR"] = str(self.directory / "elsewhere")
+
     def test_they_go_on_and_leave_nothing(self) -> None:
+        self.start("-n", "1")
+        self.go_elsewhere()
         before = self.processes()
         self.assertEqual(self.run_python(self.begin + ASYNCIO), "[1, 2] [3]\n[]\n")
         printed = self.run_python(self.begin + GOES_ON)
@@ -116,10 +119,15 @@ class SshClientTests(IpclusterCase):
 
     @staticmethod
     def is_ssh(pid: int) -> bool:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ssh\0")
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ssh\0")
+        except OSError:  # it has ended meanwhile
+            return False
 
     def test_errors(self) -> None:
         """Each is one sentence, of what the user can do something about."""
+        self.start_controller()
+        self.go_elsewhere()
         refusing = testbed("ssh", forwarding="no").environ["SSH_CONFIG"]
         words = Path(self.config).read_text().split()
         port = words[words.index("Port") + 1]

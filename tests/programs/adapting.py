@@ -36,26 +36,26 @@ def work(number: int, gate: str, log: str) -> int:
 
 
 with Cluster(n=0) as cluster:
-    cluster.adapt(0, 4, idle=1, target_duration=0.01)
+    cluster.adapt(0, 3, idle=1, target_duration=0.01)
     tc = cluster.task()
     executor = tc.executor()
     futures = [executor.submit(work, each, str(GATES[0]), str(LOG)) for each in range(12)]
-    until(lambda: len(cluster.ids) == 4)
+    until(lambda: len(cluster.ids) == 3)
     GATES[0].touch()
     print("results", [each.result() for each in futures] == list(range(12)))
     until(lambda: not cluster.ids)
-    print("from 0 to 4 to 0")
+    print("from 0 to 3 to 0")
 
     # What somebody pushed stays, with its engine.
     future = executor.submit(work, 12, str(GATES[0]), str(LOG))
-    cluster.adapt(1, 4, idle=1, target_duration=0.01)
+    cluster.adapt(1, 3, idle=1, target_duration=0.01)
     until(lambda: len(cluster.ids) == 1)
     mec = cluster.multiengine()
     (holder,) = cluster.ids
     mec.push({"a": 17}, targets=holder)
-    cluster.adapt(0, 4, idle=1, target_duration=0.01)
+    cluster.adapt(0, 3, idle=1, target_duration=0.01)
     futures = [tc.submit(work, each, str(GATES[1]), str(LOG)) for each in range(13, 21)]
-    until(lambda: len(cluster.ids) == 4)
+    until(lambda: len(cluster.ids) == 3)
 
     # Engines that are too many end their tasks first.
     cluster.adapt(0, 2, idle=1, target_duration=0.01)

@@ -150,7 +150,7 @@ SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
 # A batch job would wait for up to three seconds.
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
-KillWait=5
+KillWait=2
 SlurmdTimeout=20
 SlurmctldTimeout=20
 {"".join(lines)}PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
