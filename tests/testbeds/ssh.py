@@ -132,11 +132,11 @@ Subsystem sftp internal-sftp
         wait_for("sshd", pid_file.exists, [daemon], 10.0)
         return daemon
 
-    @staticmethod
-    def _environment() -> str:
-        """Have what runs there import the same packages as what runs here."""
+    def _environment(self) -> str:
+        """Have what runs there import the same packages as what runs here, and leave the user's own files alone."""
         path = os.environ.get("PYTHONPATH", "")
-        return f"SetEnv PYTHONPATH={path}" if path else ""
+        packages = f" PYTHONPATH={path}" if path else ""
+        return f"SetEnv IPYTHONDIR={self.directory}/ipython{packages}"
 
     def _is_locked(self) -> bool:
         """Whether the account has no password, which also prevents logging in with a key, unless PAM is used."""
