@@ -1,4 +1,4 @@
-"""Engines as the members of a job array, in a private Slurm of two nodes."""
+"""Engines as the members of a job array, in a private Slurm of four nodes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def work(number, gate):
 with Cluster.attach() as cluster:
     tc = cluster.task()
     gate = cluster.files.dirs.ipython_dir / "gate"
-    futures = [tc.submit(work, each, str(gate)) for each in range(12)]
-    until(lambda: len(cluster.ids) == 4)
+    futures = [tc.submit(work, each, str(gate)) for each in range(24)]
+    until(lambda: len(cluster.ids) == 8)
     gate.touch()
-    done = [each.result() for each in futures] == list(range(12))
+    done = [each.result() for each in futures] == list(range(24))
     until(lambda: not cluster.ids)
-    print(4, done, len(cluster.ids))
+    print(8, done, len(cluster.ids))
 """
 
 PASS_A_LIMIT = """
@@ -126,7 +126,7 @@ class SlurmTests(IpclusterCase):
     """Each node has two places."""
 
     def setUp(self) -> None:
-        slurm = testbed("slurm", nodes=2)
+        slurm = testbed("slurm")
         super().setUp()
         self.environ.update(slurm.environ)
 
@@ -215,33 +215,33 @@ class SlurmTests(IpclusterCase):
         self.nothing_is_left()
 
     def test_a_partial_start_by_a_users_script_and_the_end_by_kill_9(self) -> None:
-        """Six do not fit on four places: the cluster is usable with four, and the others are reported."""
+        """Ten do not fit on eight places: the cluster is usable with eight, and the others are reported."""
         script = Path(__file__).resolve().parents[1] / "docs" / "examples" / "job.sh"
         setup = f"USER={self.directory.name}"  # part of the example's scratch directory
         process = self.start(
-            *("slurm", "-n", "6", "--start-timeout=4"),
+            *("slurm", "-n", "10", "--start-timeout=4"),
             *(f"--batch-file={script}", f"--setup={setup}"),
         )
         text = "".join(self.printed)
         self.assertRegex(text, r"ipcluster: engines waiting in the queue: 2 \(Resources\)")
-        self.assertIn("the cluster is up: 4 engines of 6", text)
+        self.assertIn("the cluster is up: 8 engines of 10", text)
         scratch = f"'/tmp/{self.directory.name}-ip-engines-\\w+'"
-        self.assertRegex(self.run_python(SCRATCH), rf"^\[{scratch}\] \[True, True, True, True\]\n$")
+        self.assertRegex(self.run_python(SCRATCH), rf"^\[{scratch}\] \[True(, True){{7}}\]\n$")
         process.kill()
         process.wait()
         self.nothing_is_left()
 
     def test_engines_come_and_go_with_the_tasks(self) -> None:
-        """From none to four, and back to none; two that do not fit are cancelled when no task needs them any more."""
-        process = self.start("slurm", "--adapt=0:6", "--adapt-idle=2", "--queue=main", "--time=5")
-        self.assertEqual(self.run_python(COME_AND_GO), "4 True 0\n")
+        """From none to eight, and back to none; two that do not fit are cancelled when no task needs them any more."""
+        process = self.start("slurm", "--adapt=0:10", "--adapt-idle=2", "--queue=main", "--time=5")
+        self.assertEqual(self.run_python(COME_AND_GO), "8 True 0\n")
         until(lambda: not self.squeue())
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(LIMIT), 0)
         out = process.stdout.read()  # type: ignore[union-attr]
         started = map(int, re.findall(r"ipcluster: starting (\d+) engines?: \d+ tasks? wait", out))
-        self.assertEqual(sum(started), 6, out)
-        self.assertRegex(out, "ipcluster: cancelling engines 4-5: no task waits for them\n")
+        self.assertEqual(sum(started), 10, out)
+        self.assertRegex(out, "ipcluster: cancelling engines 8-9: no task waits for them\n")
         self.assertRegex(out, r"ipcluster: ending engines? [\d,-]+: without work for 2 s\n")
         self.nothing_is_left()
 
