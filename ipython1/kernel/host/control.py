@@ -18,7 +18,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +215,8 @@ class BlockingControl:
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._reading = False
+        self._users = 0
+        self._closed = False
         self._waiting: set[int] = set()
         self._answers: dict[int, dict[str, Any]] = {}
 
@@ -251,7 +253,27 @@ class BlockingControl:
         """End the connection; who waits for an answer is told that the cluster is gone."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+        with self._changed:
+            self._closed = True
+            self._close_if_unused()
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        """Keep the descriptor, which could belong to something else once it is closed, while a thread waits for it."""
+        with self._changed:
+            if self._closed:
+                raise ConnectionError(f"{self._who} is gone")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closed and not self._users:
+            self._connection.close()
 
     def _read_until(self, condition: Callable[[], bool], until: float | None, what: str) -> None:
         while True:
@@ -275,16 +297,13 @@ class BlockingControl:
         left = None if until is None else max(0.0, until - time.monotonic())
         # Not select(), which knows no descriptors from 1024 on.
         with SELECTOR() as selector:
-            try:
-                selector.register(self._connection, event)
-            except ValueError:  # it was closed here
-                raise ConnectionError(f"{self._who} is gone") from None
+            selector.register(self._connection, event)
             if not selector.select(left):
                 raise self._no_answer(what)
 
     def _send(self, data: bytes, until: float | None) -> None:
         view = memoryview(data)
-        with self._sending:
+        with self._sending, self._use():
             while view:
                 self._wait(selectors.EVENT_WRITE, until, "sending")
                 try:
@@ -293,13 +312,14 @@ class BlockingControl:
                     raise ConnectionError(f"{self._who} is gone") from None
 
     def _receive(self, until: float | None, what: str) -> None:
-        self._wait(selectors.EVENT_READ, until, what)
-        try:
-            data = self._connection.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+        with self._use():
+            self._wait(selectors.EVENT_READ, until, what)
+            try:
+                data = self._connection.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
         if not data:
             raise ConnectionError(f"{self._who} is gone")
         for line in self._lines.feed(data):

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import resource
+import selectors
 import socket
 import stat
 import threading
@@ -30,6 +31,7 @@ from ipython1.kernel.basics.error import (
 from ipython1.kernel.clusters.outcomes import check_started
 from ipython1.kernel.clusters.progress import StartProgress
 from ipython1.kernel.clusters.server import Orders
+from ipython1.kernel.host import control
 from ipython1.kernel.host.control import (
     LINE_LIMIT,
     BlockingControl,
@@ -251,6 +253,21 @@ class ClientTests(unittest.SynchronousTestCase):
         for thread in threads:
             thread.join(30.0)
         self.assertEqual([type(each) for each in found], [ConnectionError, ConnectionError])
+
+    def test_closing_while_a_thread_is_about_to_wait(self) -> None:
+        """It does not wait for what is opened next, which may get the same descriptor."""
+        case = self
+
+        class Late(control.SELECTOR):  # type: ignore[misc, name-defined, valid-type]
+            def select(self, timeout: float | None = None) -> Any:
+                if any(key.events == selectors.EVENT_READ for key in self.get_map().values()):
+                    case.control.close()
+                    for end in socket.socketpair():
+                        case.addCleanup(end.close)
+                return super().select(timeout)
+
+        self.patch(control, "SELECTOR", Late)
+        self.assertRaises(ConnectionError, self.control.call, "wait", 20.0)
 
     def test_a_program_with_many_open_files(self) -> None:
         if system.PORTABLE:
