@@ -117,7 +117,7 @@ class OpenMpiTests(MpiCase):
         line = process.stdout.readline()  # type: ignore[union-attr]
         self.assertRegex(line, "mpiexec-1 was killed by signal SIGKILL")
         until(lambda: len(self.processes()) == 3)  # ipcluster, its nanny, the controller
-        self.assertEqual(self.status().ids, ())
+        until(lambda: self.status().ids == ())
 
     def test_mpirun_by_hand(self) -> None:
         """As the reference has it: a controller, and ``mpirun -n 2 ipengine --mpi=mpi4py``."""
