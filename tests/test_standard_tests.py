@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 
 from twisted.trial import unittest
 
-from tests.interactive import PROGRAMS, OnSharedCluster
+from tests.interactive import OnSharedCluster
+
+PROGRAMS = Path(__file__).resolve().parent / "programs"
 
 
 def is_installed(module: str) -> bool:
