@@ -6,6 +6,7 @@ reactor's thread.  Their messages and logs never contain a FURL, because anyone 
 
 from __future__ import annotations
 
+import functools
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ ONLY_SSH = "where only ssh is open, connect through it: 'ipcluster ssh --tunnel'
 START_ONE = "is the controller running? (ipcluster or ipcontroller starts one)"
 
 
+@functools.cache
 def preload() -> None:
     """Import what the other functions need, where that is better done before they are called."""
     import ipython1.kernel.tub.kerneltub  # noqa: F401
