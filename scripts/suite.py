@@ -363,8 +363,8 @@ def checks() -> Mapping[str, list[str]]:
         "format": [python, "-m", "ruff", "format", "--check", "."],
         "types": [python, "-m", "mypy"],
     }
-    if (ROOT / "docs" / "conf.py").exists():
-        found["docs"] = [python, "-m", "sphinx", "-q", "-W", "--keep-going", "docs", "{out}"]
+    if (ROOT / "docs" / "source" / "conf.py").exists():
+        found["docs"] = [python, "-m", "sphinx", "-q", "-W", "-n", "--keep-going", "docs/source", "{out}"]
     return found
 
 

@@ -18,7 +18,7 @@ from twisted.trial import unittest
 
 from ipython1.testing import RealCluster
 
-TRANSCRIPTS = Path(__file__).resolve().parent.parent / "docs" / "transcripts"
+TRANSCRIPTS = Path(__file__).resolve().parent.parent / "docs" / "source" / "transcripts"
 ALIGN = Path(__file__).resolve().parent / "programs" / "align_engines.py"
 REWRITE = "IPYTHON1_WRITE_TRANSCRIPTS"
 """If the environment has this variable, transcripts are written instead of compared."""

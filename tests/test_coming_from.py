@@ -10,7 +10,7 @@ from twisted.trial import unittest
 from ipython1.testing import RealCluster
 
 TESTS = Path(__file__).parent
-PAGE = TESTS.parent / "docs" / "coming_from.txt"
+PAGE = TESTS.parent / "docs" / "source" / "coming_from.txt"
 
 
 class ComingFromTests(unittest.SynchronousTestCase):

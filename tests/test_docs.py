@@ -32,8 +32,8 @@ from tests.programs.doc_examples import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
-EXAMPLES = DOCS / "examples"
+DOCS = ROOT / "docs" / "source"
+EXAMPLES = ROOT / "docs" / "examples"
 RUNNER = ROOT / "tests" / "programs" / "run_doc_page.py"
 
 INI_OF_PAGE = {"extending.txt": EXAMPLES / "race.ini"}

@@ -1,6 +1,6 @@
 """Interactive sessions as a person uses them: a real IPython in a pseudo-terminal, on a real cluster.
 
-The tests compare them with the transcripts in the documentation (``docs/transcripts``).
+The tests compare them with the transcripts in the documentation (``docs/source/transcripts``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The monitor's page in a browser, on a real cluster: it shows what the cluster does.
 
-The pictures in ``docs/pictures`` are made by::
+The pictures in ``docs/source/pictures`` are made by::
 
-    IPYTHON1_MONITOR_PICTURES=docs/pictures trial tests.test_monitor_page
+    IPYTHON1_MONITOR_PICTURES=docs/source/pictures trial tests.test_monitor_page
 """
 
 from __future__ import annotations

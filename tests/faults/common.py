@@ -4,7 +4,7 @@ After every fault: nothing that was acknowledged is missing, nothing appears twi
 rows are back where they were (:class:`Baseline`), a second client was served throughout (:class:`Witness`), and the
 controller's process is the same unless the test killed it.
 
-The tests have the numbers of the list of faults in the documentation (``docs/reliability.txt``).  Each is
+The tests have the numbers of the list of faults in the documentation (``docs/source/reliability.txt``).  Each is
 deterministic but for the timing of the processes, and bounded in time.  ``IPYTHON1_TEST_LONG=1`` adds the long forms.
 """
 

@@ -234,5 +234,5 @@ def pages(docs: Path) -> list[Path]:
     return sorted(
         path
         for path in docs.rglob("*.txt")
-        if not {"_build", "examples"} & set(path.relative_to(docs).parts)
+        if "_build" not in path.relative_to(docs).parts
     )

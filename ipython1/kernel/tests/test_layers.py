@@ -103,7 +103,7 @@ class LayerTests(unittest.SynchronousTestCase):
                 self.assertIn(name, placed)
 
     def test_the_documentation_has_all_rooms_in_their_order(self) -> None:
-        page = ROOT / "docs" / "development.txt"
+        page = ROOT / "docs" / "source" / "development.txt"
         if not page.exists():
             raise unittest.SkipTest("the documentation is not installed")
         rows = re.findall(

@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``sphinx-build -W -n docs docs/_build``."""
+"""How Sphinx builds the documentation: ``sphinx-build -W -n docs/source docs/_build``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parents[1])]
 
 import ipython1  # noqa: E402
 
@@ -14,13 +14,12 @@ project = "ipython1"
 copyright = "the ipython1 developers"
 version = release = ipython1.__version__
 
-extensions = ["sphinx.ext.autodoc", "from_the_code"]
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "from_the_code"]
 source_suffix = {".txt": "restructuredtext"}
 root_doc = "index"
-exclude_patterns = ["_build", "benchmarks", "examples"]
+exclude_patterns = ["benchmarks"]
 
-html_theme = "classic"
-html_theme_options = {"collapsiblesidebar": True, "body_max_width": "60em"}
+html_theme = "furo"
 html_copy_source = False
 html_use_index = True
 
