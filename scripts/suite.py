@@ -364,7 +364,17 @@ def checks() -> Mapping[str, list[str]]:
         "types": [python, "-m", "mypy"],
     }
     if (ROOT / "docs" / "source" / "conf.py").exists():
-        found["docs"] = [python, "-m", "sphinx", "-q", "-W", "-n", "--keep-going", "docs/source", "{out}"]
+        found["docs"] = [
+            python,
+            "-m",
+            "sphinx",
+            "-q",
+            "-W",
+            "-n",
+            "--keep-going",
+            "docs/source",
+            "{out}",
+        ]
     return found
 
 

@@ -232,7 +232,5 @@ def find_commands(block: Block) -> list[tuple[int, str]]:
 def pages(docs: Path) -> list[Path]:
     """All pages of the documentation."""
     return sorted(
-        path
-        for path in docs.rglob("*.txt")
-        if "_build" not in path.relative_to(docs).parts
+        path for path in docs.rglob("*.txt") if "_build" not in path.relative_to(docs).parts
     )
