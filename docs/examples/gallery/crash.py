@@ -31,7 +31,8 @@ def work(item, diary):
 
 
 def kill_9(process):
-    """End a process so that it can neither save anything nor say goodbye."""
+    """End a process in the middle of its work; it can neither save anything nor say goodbye."""
+    time.sleep(SECONDS / 2)
     os.kill(process.pid, signal.SIGKILL)
     return time.time()
 
@@ -76,7 +77,7 @@ def plot(rows, kills, figure):
             color = "tab:blue" if end else "crimson"
             axes.barh(engine, stop - begin, left=begin - zero, color=color, edgecolor="white")
             middle = (begin + stop) / 2 - zero
-            axes.text(middle, engine, item, ha="center", va="center", color="white", fontsize=6)
+            axes.text(middle, engine, item, ha="center", va="center", color="white", fontsize=7)
     for (name, when), style in zip(kills.items(), ("--", ":"), strict=True):
         axes.axvline(when - zero, color="black", ls=style, label=f"kill -9 of {name}")
     axes.barh("engine 1", 0, color="crimson", label="attempt cut short")

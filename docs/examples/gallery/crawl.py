@@ -97,7 +97,9 @@ def plot_site(axes, links, origins, depths):
         placed[depth] += 1
         places[url] = depth * math.cos(angle), depth * math.sin(angle)
     lines = [(places[origin], places[url]) for url, origin in origins.items()]
-    axes.add_collection(LineCollection(lines, colors="lightgray", linewidths=0.8))
+    axes.add_collection(
+        LineCollection(lines, colors="lightgray", linewidths=0.8, zorder=0, antialiaseds=False)
+    )
     axes.scatter(*zip(*places.values(), strict=True), c=list(depths.values()), s=12)
     dead = [places[url] for url, found in links.items() if found is None]
     axes.scatter(*zip(*dead, strict=True), marker="x", c="crimson", label="dead link")

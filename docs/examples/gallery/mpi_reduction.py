@@ -58,12 +58,12 @@ def main(figure="mpi_reduction.png"):
     print("histogram as by numpy:", np.array_equal(counts, np.histogram(everything, EDGES)[0]))
 
     fig, axes = plt.subplots(figsize=(7, 4), dpi=120, layout="constrained")
-    axes.stairs(counts / 1000, EDGES, fill=True, alpha=0.5, label="sum of the ranks' histograms")
+    axes.stairs(counts / 1000, EDGES, fill=True, alpha=0.7, label="sum of the ranks' histograms")
     middles = (EDGES[1:] + EDGES[:-1]) / 2
     exact = count * (EDGES[1] - EDGES[0]) * middles**2 * np.exp(-middles) / 2
     axes.plot(middles, exact / 1000, "k--", lw=1, label=r"expected: $x^2 e^{-x} / 2$")
     axes.axvline(mean, color="crimson", label=f"mean: {mean:.2f}")
-    axes.axvspan(mean - variance**0.5, mean + variance**0.5, color="crimson", alpha=0.1)
+    axes.axvspan(mean - variance**0.5, mean + variance**0.5, color="mistyrose", zorder=0)
     axes.set(xlabel="value", ylabel="numbers (thousands)", xlim=(0, 12))
     axes.set_title(f"{count:,} numbers on {len(ranks)} ranks, with one standard deviation")
     axes.legend()

@@ -85,10 +85,15 @@ async def main(figure="service.png"):
     numbers = [rng.randrange(10**8, 10**10) for _ in range(REQUESTS)]
     tc = await asyncclient.get_task_client()
     service = Service(tc)
-    async with await asyncio.start_server(service.serve, "127.0.0.1", 0, backlog=REQUESTS) as server:
+    async with await asyncio.start_server(
+        service.serve, "127.0.0.1", 0, backlog=REQUESTS
+    ) as server:
         port = server.sockets[0].getsockname()[1]
         asked = await asyncio.gather(*(ask(port, {"factorize": n}) for n in numbers))
-        right = [math.prod(answer["factors"]) == n for n, (answer, *_) in zip(numbers, asked, strict=True)]
+        right = [
+            math.prod(answer["factors"]) == n
+            for n, (answer, *_) in zip(numbers, asked, strict=True)
+        ]
         print(f"{len(asked)} answers, {sum(right)} right")
         print("several requests waited at a time:", service.most_waiting > 1)
         for request in ({"factorize": 5040}, {"factorize": 1}, {"solve": "x = x"}):
