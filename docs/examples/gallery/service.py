@@ -75,7 +75,8 @@ def plot(times, figure):
     left.set(xlabel="latency (ms)", ylabel="requests", title="From request to answer")
     left.legend()
     right.step(ends, counts, where="post", color="tab:orange")
-    right.set(xlabel="time since the first request (s)", ylabel="answers", ylim=(0, None))
+    right.set(xlabel="time since the first request (s)", ylabel="answers")
+    right.set(xlim=(0, None), ylim=(0, None))
     right.set_title(f"{len(times) / ends[-1]:.0f} answers per second")
     fig.savefig(figure)
 
