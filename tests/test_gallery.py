@@ -189,7 +189,9 @@ class OnTheRunningClusterTests(GalleryCase, SharedClusterCase):
         skip_without({"nbclient", "ipykernel", *imported("\n".join(map(source_of, cells)))})
         assert self.cluster is not None
         executed = kept if KEEP_IN else self.directory / kept.name
-        jupyter = {f"JUPYTER_{kind}_DIR": str(self.directory) for kind in ("CONFIG", "DATA", "RUNTIME")}
+        jupyter = {
+            f"JUPYTER_{kind}_DIR": str(self.directory) for kind in ("CONFIG", "DATA", "RUNTIME")
+        }
         self.cluster.environ.update(jupyter, JUPYTER_PREFER_ENV_PATH="1")
         self.cluster.run_program(NOTEBOOK_RUNNER, str(kept), str(executed), timeout=TIMEOUT)
         seen = code_cells(executed)

@@ -33,7 +33,7 @@ def draw(found):
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(scores, origin="lower", aspect="auto", vmin=0)
-    axes.set(title="Score of a support vector machine that reads digits", xlabel="gamma", ylabel="C")
+    axes.set(title="A support vector machine that reads digits", xlabel="gamma", ylabel="C")
     axes.set_xticks(range(len(GRID["gamma"])), [f"{gamma:g}" for gamma in GRID["gamma"]])
     axes.set_yticks(range(len(GRID["C"])), [f"{c:g}" for c in GRID["C"]])
     for (row, column), score in np.ndenumerate(scores):
