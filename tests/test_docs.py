@@ -39,7 +39,7 @@ RUNNER = ROOT / "tests" / "programs" / "run_doc_page.py"
 INI_OF_PAGE = {"extending.txt": EXAMPLES / "race.ini"}
 """The pages whose cluster has a configuration file."""
 
-OWN_CLUSTER = (*INI_OF_PAGE, "run_code.txt", "troubleshooting.txt")
+OWN_CLUSTER = (*INI_OF_PAGE, "recovering.txt", "sharing.txt")
 """Pages whose cluster is another one afterwards, or begins as another one."""
 
 MADE_BY_TESTS = "transcripts"

@@ -16,10 +16,7 @@ from docutils.parsers.rst import directives
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from sphinx.application import Sphinx
-from sphinx.config import Config
 from sphinx.util.docutils import SphinxDirective
-
-STYLE = Path(__file__).with_name("notebooks.css")
 
 _MADE_OF = {
     "blockquote_open": nodes.block_quote,
@@ -138,13 +135,8 @@ def _literal(text: str, language: str, *classes: str) -> nodes.literal_block:
     return nodes.literal_block(text, text, language=language, classes=list(classes))
 
 
-def _add_style(app: Sphinx, config: Config) -> None:
-    config.html_static_path.append(str(STYLE))
-    app.add_css_file(STYLE.name)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("notebook", Notebook)
-    app.connect("config-inited", _add_style)
+    app.add_css_file("notebooks.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
