@@ -170,6 +170,22 @@ class OnTheRunningClusterTests(GalleryCase, SharedClusterCase):
         """The prices differ from those of Black and Scholes by a few standard errors at most, as printed."""
         self.show("option_pricing")
 
+    def test_word_frequencies(self) -> None:
+        """The counts are those of one process, and near those that the theory expects, as printed."""
+        self.show("word_frequencies")
+
+    def test_eigenvalue_statistics(self) -> None:
+        """The spacings are close to Wigner's law, as printed."""
+        self.show("eigenvalue_statistics")
+
+    def test_parallel_plotting(self) -> None:
+        """The area of the set is right, as printed."""
+        self.show("parallel_plotting")
+
+    def test_image_processing(self) -> None:
+        """Sharp photos are found, and broken files are told and do not stop the rest, as printed."""
+        self.show("image_processing")
+
     def test_grid_search(self) -> None:
         """The engines find the parameters that a serial search finds, with the same scores."""
         self.show("grid_search")
