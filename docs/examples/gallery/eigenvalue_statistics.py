@@ -54,7 +54,7 @@ for name, law in (
     print(f"largest distance from the law for {name}: {np.abs(steps - law).max():.3f}")
 
 matplotlib.rcParams["font.size"] = 12
-figure = Figure(figsize=(7.5, 4), dpi=120, layout="constrained")
+figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
 left, right = figure.subplots(1, 2)
 x = np.linspace(-1, 1, 400)
 left.hist(levels.ravel(), bins=50, density=True, color="C0", alpha=0.4)

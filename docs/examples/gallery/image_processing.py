@@ -16,7 +16,7 @@ from ipython1.kernel import client
 
 PHOTOS = 500
 SIZE = 96  # pixels of a photo, each way
-COLUMNS, ROWS = 10, 5  # of the contact sheet
+COLUMNS, ROWS = 10, 6  # of the contact sheet
 SMALL, GAP = 80, 4  # pixels in it
 
 
@@ -49,7 +49,9 @@ def process(path):
         photo.load()
     grey = np.asarray(photo.convert("L"), float)
     edges = np.diff(grey, axis=0)[:, 1:] ** 2 + np.diff(grey, axis=1)[1:] ** 2
-    return edges.mean() / grey.var(), ImageOps.autocontrast(photo).resize((SMALL, SMALL))
+    return edges.mean() / grey.var(), ImageOps.autocontrast(photo, preserve_tone=True).resize(
+        (SMALL, SMALL)
+    )
 
 
 with tempfile.TemporaryDirectory() as folder, client.TaskClient() as tc:
@@ -76,4 +78,4 @@ for place in range(COLUMNS * ROWS):
     path = sharp[place * len(sharp) // (COLUMNS * ROWS)]
     y, x = divmod(place, COLUMNS)
     sheet.paste(good[path][1], (x * (SMALL + GAP), y * (SMALL + GAP)))
-sheet.quantize(48).save(sys.argv[1] if len(sys.argv) > 1 else "image_processing.png")
+sheet.quantize(96).save(sys.argv[1] if len(sys.argv) > 1 else "image_processing.png")

@@ -63,7 +63,7 @@ worst = np.abs((european - exact) / european_error).max()
 print(f"the worst of {len(STRIKES)} prices is {worst:.1f} standard errors away")
 
 matplotlib.rcParams["font.size"] = 12
-figure = Figure(figsize=(7.5, 4), dpi=120, layout="constrained")
+figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
 left, right = figure.subplots(1, 2)
 left.plot(STRIKES, exact, label="Black-Scholes")
 left.plot(STRIKES, european, "o", label="Monte Carlo")

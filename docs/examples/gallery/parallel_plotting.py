@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw
 
 from ipython1.kernel import client
 
-WIDTH, HEIGHT = 840, 600
+WIDTH, HEIGHT = 840, 480
 TILE = 120  # pixels
 STEPS = 400
-WEST, EAST, MIDDLE = -2.3, 0.9, 0.0  # the part of the plane
+WEST, EAST, MIDDLE = -2.7, 1.4, 0.0  # the part of the plane
 PIXEL = (EAST - WEST) / WIDTH
 
 

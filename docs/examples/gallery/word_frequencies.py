@@ -71,7 +71,7 @@ while high - low > 1e-6:
 print(f"exponent of the theory: {s:.3f}")
 
 matplotlib.rcParams["font.size"] = 12
-figure = Figure(figsize=(7.5, 4), dpi=120, layout="constrained")
+figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
 left, right = figure.subplots(1, 2)
 counts = np.array(sorted(words.values(), reverse=True))
 ranks = np.arange(1, len(counts) + 1)
