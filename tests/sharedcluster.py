@@ -26,8 +26,16 @@ class SharedClusterCase(unittest.SynchronousTestCase):
             cls._left = {name for name in dir(cls) if name.startswith("test")}
             atexit.register(cls.stop_cluster)
         if cls.cluster is None:
-            cls.cluster = RealCluster(cls.engines).start()
+            cls.cluster = cls.new_cluster().start()
         self.addCleanup(self._one_less)
+
+    @classmethod
+    def new_cluster(cls) -> RealCluster:
+        """The cluster, not started; for classes that need a special one.
+
+        :raises SkipTest: if it cannot be had here.
+        """
+        return RealCluster(cls.engines)
 
     def run(self, result: Any) -> None:
         """Stop the cluster after a failed test, so that whatever still runs there cannot disturb other tests."""

