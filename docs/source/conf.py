@@ -14,7 +14,14 @@ project = "ipython1"
 copyright = "the ipython1 developers"
 version = release = ipython1.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "drawings", "from_the_code", "notebooks"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "drawings",
+    "from_the_code",
+    "links",
+    "notebooks",
+]
 source_suffix = {".txt": "restructuredtext"}
 root_doc = "index"
 exclude_patterns = ["benchmarks"]

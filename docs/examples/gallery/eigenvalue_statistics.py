@@ -1,6 +1,7 @@
 """Distances between the eigenvalues of random matrices, against Wigner's laws.
 
-Start engines in a terminal with ``ipcluster -n 4``, then run ``python eigenvalue_statistics.py``.
+Start engines in a terminal with ``ipcluster -n 4``, then run
+``python eigenvalue_statistics.py``.
 """
 
 import sys
@@ -23,14 +24,15 @@ def eigenvalues(seed):
     return np.linalg.eigvalsh(matrix + matrix.T) / np.sqrt(8 * ORDER)
 
 
-# Each engine gets its share of the seeds, and keeps the eigenvalues that it has computed.
+# Each engine gets its share of the seeds, and keeps what it has computed.
 mec.scatter("seeds", range(MATRICES))
 mec.push({"eigenvalues": eigenvalues})
-mec.execute("import numpy as np; levels = np.array([eigenvalues(seed) for seed in seeds])")
+mec.execute("import numpy as np")
+mec.execute("levels = np.array([eigenvalues(seed) for seed in seeds])")
 
 # Look at a part of the result before fetching the whole.
 mec.execute("largest = levels.max(initial=-1)")
-print(f"largest eigenvalue: {max(mec['largest']):.3f}, the semicircle ends at 1")
+print(f"largest eigenvalue: {max(mec['largest']):.3f}; the semicircle ends at 1")
 levels = mec.gather("levels")
 print(f"{levels.size:,} eigenvalues of {MATRICES} matrices")
 
@@ -51,7 +53,8 @@ for name, law in (
     ("Wigner", 1 - np.exp(-np.pi / 4 * spacings**2)),
     ("independent levels", 1 - np.exp(-spacings)),
 ):
-    print(f"largest distance from the law for {name}: {np.abs(steps - law).max():.3f}")
+    distance = np.abs(steps - law).max()
+    print(f"largest distance from the law for {name}: {distance:.3f}")
 
 matplotlib.rcParams["font.size"] = 12
 figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
@@ -59,12 +62,14 @@ left, right = figure.subplots(1, 2)
 x = np.linspace(-1, 1, 400)
 left.hist(levels.ravel(), bins=50, density=True, color="C0", alpha=0.4)
 left.plot(x, 2 / np.pi * np.sqrt(1 - x**2), label="semicircle")
-left.set(xlabel="eigenvalue", ylabel="density", title="All eigenvalues", ylim=(0, 0.8))
+left.set(xlabel="eigenvalue", ylabel="density", title="All eigenvalues")
 left.legend(loc="lower center")
 s = np.linspace(0, 4, 400)
 right.hist(spacings, bins=50, range=(0, 4), density=True, color="C0", alpha=0.4)
-right.plot(s, np.pi / 2 * s * np.exp(-np.pi / 4 * s**2), label="Wigner's surmise")
+surmise = np.pi / 2 * s * np.exp(-np.pi / 4 * s**2)
+right.plot(s, surmise, label="Wigner's surmise")
 right.plot(s, np.exp(-s), "--", color="C3", label="independent levels")
-right.set(xlabel="spacing / mean spacing", ylabel="density", title="Their spacings")
+right.set(xlabel="spacing / mean spacing", title="Their spacings")
 right.legend()
-figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "eigenvalue_statistics.png")
+path = sys.argv[1] if len(sys.argv) > 1 else "eigenvalue_statistics.png"
+figure.savefig(path)

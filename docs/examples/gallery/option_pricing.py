@@ -1,6 +1,7 @@
 """Price options by Monte Carlo, and see how good the prices are.
 
-Start engines in a terminal with ``ipcluster -n 4``, then run ``python option_pricing.py``.
+Start engines in a terminal with ``ipcluster -n 4``, then run
+``python option_pricing.py``.
 """
 
 import sys
@@ -15,19 +16,18 @@ from ipython1.kernel import client
 TASKS = 128
 PATHS = 10_000  # of each task
 MONTHS = 12
-SPOT, RATE, VOLATILITY = 100.0, 0.03, 0.25  # today's price, interest and volatility of a year
+SPOT, RATE, VOLATILITY = 100.0, 0.03, 0.25  # today's price; per year
 STRIKES = np.arange(70, 131, 5)
 
 
 def simulate(seed):
-    """Sums of pay-offs and of their squares, for each strike: of the European and the Asian call."""
+    """Sums of pay-offs and of their squares, of both options at each strike."""
     step = 1 / MONTHS
     random = np.random.default_rng(seed)
-    moves = random.normal(
-        (RATE - VOLATILITY**2 / 2) * step, VOLATILITY * step**0.5, size=(MONTHS, PATHS)
-    )
+    drift, spread = (RATE - VOLATILITY**2 / 2) * step, VOLATILITY * step**0.5
+    moves = random.normal(drift, spread, size=(MONTHS, PATHS))
     prices = SPOT * np.exp(np.cumsum(moves, axis=0))
-    # The European call looks at the last price, the Asian call at the average of all months.
+    # The European call looks at the last price, the Asian call at the average.
     ends = np.stack([prices[-1], prices.mean(axis=0)])
     payoffs = np.exp(-RATE) * np.maximum(ends[:, None, :] - STRIKES[:, None], 0)
     return payoffs.sum(axis=-1), (payoffs**2).sum(axis=-1)
@@ -56,8 +56,8 @@ print(f"{TASKS * PATHS:,} paths")
 print("strike  Monte Carlo       Black-Scholes  Asian call")
 for k in range(0, len(STRIKES), 2):
     print(
-        f"{STRIKES[k]:6}  {european[k]:6.3f} +- {european_error[k]:.3f}  {exact[k]:13.3f}"
-        f"  {asian[k]:6.3f} +- {asian_error[k]:.3f}"
+        f"{STRIKES[k]:6}  {european[k]:6.3f} +- {european_error[k]:.3f}"
+        f"  {exact[k]:13.3f}  {asian[k]:6.3f} +- {asian_error[k]:.3f}"
     )
 worst = np.abs((european - exact) / european_error).max()
 print(f"the worst of {len(STRIKES)} prices is {worst:.1f} standard errors away")
@@ -68,13 +68,13 @@ left, right = figure.subplots(1, 2)
 left.plot(STRIKES, exact, label="Black-Scholes")
 left.plot(STRIKES, european, "o", label="Monte Carlo")
 left.plot(STRIKES, asian, "s--", color="C2", label="Asian call", markersize=5)
-left.set(xlabel="strike ($)", ylabel="price of the call ($)", title="Prices over strikes")
+left.set(xlabel="strike ($)", ylabel="price ($)", title="Prices over strikes")
 left.legend()
 k = int(np.flatnonzero(STRIKES == SPOT)[0])
 right.loglog(paths[:, 0, 0], errors[:, 0, k], label="standard error")
-right.loglog(paths[:, 0, 0], np.abs(means[:, 0, k] - exact[k]), ".", label="true error")
-right.set(
-    xlabel="paths", ylabel="error of the price ($)", title="Error, strike 100", ylim=(2e-4, None)
-)
+true_errors = np.abs(means[:, 0, k] - exact[k])
+right.loglog(paths[:, 0, 0], true_errors, ".", label="true error")
+right.set(xlabel="paths", ylabel="error ($)", title="Error, strike 100")
+right.set_ylim(bottom=2e-4)
 right.legend(loc="lower left")
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "option_pricing.png")

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from ipython1.kernel import client
 
 SIZE = 96  # of each lattice, in spins
-CHANGE, END = 200, 1000  # the sweep after which the temperature changes, and the last one
+CHANGE, END = 200, 1000  # the sweep at which the temperature changes, and the last one
 HOT, COLD = 4.0, 2.0
 
 
 class Magnet(threading.Thread):
-    """The Ising model, which sweeps over its lattice as far as it has been told to, and waits there."""
+    """The Ising model. It sweeps over its lattice as far as it has been told to."""
 
     def __init__(self, seed):
         super().__init__(daemon=True)
@@ -47,7 +47,7 @@ class Magnet(threading.Thread):
         return sum(np.roll(self.spins, step, axis) for step in (-1, 1) for axis in (0, 1))
 
 
-# These run on the engines. Each has one magnet, whose thread leaves the engine free to answer.
+# These run on the engines. The thread of the magnet leaves its engine free to answer.
 def create(seed):
     global magnet
     magnet = Magnet(seed)
@@ -91,8 +91,9 @@ def draw(before, after):
         label = "exact (Onsager)" if temperature == COLD else None
         plot.plot(span, [exact_energy(temperature)] * 2, "k--", linewidth=1, label=label)
     plot.axvline(CHANGE, color="tab:purple")
-    plot.annotate(f"cooled from {HOT:g} to {COLD:g}", (CHANGE + 15, -0.6), color="tab:purple")
-    plot.set(title="Energy of the magnets", xlabel="sweep", ylabel="energy per spin (units of J)")
+    cooled = f"cooled from {HOT:g} to {COLD:g}"
+    plot.annotate(cooled, (CHANGE + 15, -0.6), color="tab:purple")
+    plot.set(title="Energy of the magnets", xlabel="sweep", ylabel="energy per spin (J)")
     plot.legend(loc="center right")
     last = max(range(len(after)), key=lambda engine: after[engine][0][-1])
     for picture, looks in zip(pictures, (before, after), strict=True):

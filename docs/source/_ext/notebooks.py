@@ -109,7 +109,8 @@ class Notebook(SphinxDirective):
     def _displayed(self, data: dict[str, Any]) -> nodes.Node:
         """The richest form of an object that the page can show."""
         if "image/png" in data:
-            uri = f"data:image/png;base64,{''.join(data['image/png'].split())}"
+            png = "".join("".join(data["image/png"]).split())
+            uri = f"data:image/png;base64,{png}"
             return nodes.image(uri=uri, alt=self.options.get("alt", ""))
         if "text/html" in data:
             html = nodes.raw("", "".join(data["text/html"]), format="html")
