@@ -21,6 +21,7 @@ extensions = [
     "from_the_code",
     "links",
     "literals",
+    "notebooks",
 ]
 source_suffix = {".txt": "restructuredtext"}
 root_doc = "index"
