@@ -20,6 +20,7 @@ extensions = [
     "drawings",
     "from_the_code",
     "links",
+    "literals",
     "notebooks",
 ]
 source_suffix = {".txt": "restructuredtext"}
@@ -33,11 +34,15 @@ html_css_files = ["ipython1.css"]
 html_copy_source = False
 html_use_index = True
 
+toc_object_entries_show_parents = "hide"
+
 default_role = None
 highlight_language = "none"
 
 # Keep signatures short; the docstrings describe parameters and results.
 autodoc_typehints = "none"
+# What the pages describe and need not have.
+autodoc_mock_imports = ["joblib"]
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 # Names in docstrings that are not part of the public reference.
