@@ -74,6 +74,7 @@ SECONDS = {
     "tests.test_containerfile": 75,
     "tests.test_containers": 10,
     "tests.test_docs": 95,
+    "tests.test_docs_pages": 3,
     "tests.test_ends": 12,
     "tests.test_executors_processes": 60,
     "tests.test_faults": 25,
