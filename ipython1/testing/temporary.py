@@ -189,6 +189,7 @@ class TemporaryCluster(Cluster):
             with contextlib.suppress(IndexError):  # it is done
                 tc.abort(task_id)
         tc.barrier(unfinished, RESET_LIMIT)
+        tc.clear([*unfinished, *status["succeeded"], *status["failed"]])
         self._restore_number(set(range(self._n)) if fresh else set())
         self._put_back()
 
