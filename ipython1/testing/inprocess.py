@@ -115,7 +115,8 @@ class InProcessCluster:
         self._clients.clear()
         engines = list(self._engines.values())
         self._engines.clear()
-        blockingCallFromThread(lambda: [engine.die() for engine in engines] and None)
+        for engine in engines:
+            blockingCallFromThread(engine.die)
         for engine in engines:
             engine.wait_ended()
         blockingCallFromThread(self._pump.end)
@@ -188,7 +189,7 @@ class InProcessCluster:
         :raises ClusterError: if the cluster is not started.
         """
         face = self._started().engines
-        engine = blockingCallFromThread(lambda: ThreadEngine(face, self._pump, self._pump))
+        engine = blockingCallFromThread(lambda: ThreadEngine(face, self._pump))
         self._engines[engine.id] = engine
         return int(engine.id)
 

@@ -1,13 +1,13 @@
 """A cluster of processes for tests, in an IPython directory of its own that goes with it.
 
-    >>> from ipython1.testing import TemporaryCluster
-    >>> with TemporaryCluster(2) as cluster:
-    ...     mec = cluster.multiengine()
-    ...     mec.push({'a': 1})
-    ...     cluster.reset()
-    ...     print(cluster.multiengine().keys())
-    [None, None]
-    [[], []]
+>>> from ipython1.testing import TemporaryCluster
+>>> with TemporaryCluster(2) as cluster:
+...     mec = cluster.multiengine()
+...     mec.push({'a': 1})
+...     cluster.reset()
+...     print(cluster.multiengine().keys())
+[None, None]
+[[], []]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An engine that runs in a thread of this process, for clusters in the test's own process.
 
-Its worker, its tasks and its end of the link are those of any engine.  It has no IPython, captures only what Python code
-prints, and can be interrupted only between two instructions of Python.
+Its worker, its tasks and its end of the link are those of any engine.  It has no IPython, captures only what Python
+code prints, and can be interrupted only between two instructions of Python.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 END_LIMIT: Final = 1.0
 """Seconds that a thread gets to end; one that waits in a call of the system goes on until that returns."""
 
+AGAIN: Final = 0.01
+"""Seconds between interrupts of an engine that is to end."""
+
 _raise_in: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -50,7 +53,7 @@ class ThreadGate(InterruptGate):
         self._depth = 0
 
     @contextmanager
-    def running(self, run_id: Hashable) -> Iterator[None]:  # type: ignore[override]
+    def running(self, run_id: Hashable) -> Iterator[None]:
         self.current = run_id
         try:
             yield
@@ -121,13 +124,11 @@ class ThreadEngine:
     """An engine of an :class:`~ipython1.testing.InProcessCluster`; made in the reactor's thread.
 
     :param engines_face: what engines register with.
-    :param wanted_id: the id to ask for; by default the controller chooses.
+    :param pump: makes all calls in the reactor's thread.
     :ivar id: its id.
     """
 
-    def __init__(
-        self, engines_face: FCEngines, pump: Pump, reactor: Any, wanted_id: int | None = None
-    ) -> None:
+    def __init__(self, engines_face: FCEngines, pump: Pump) -> None:
         self._pump = pump
         gate = ThreadGate()
         self.interpreter = ThreadInterpreter(gate)
@@ -143,27 +144,26 @@ class ThreadEngine:
                 self.interpreter.output,
                 self._worker.displays,
                 handlers,
-                reactor,
-                self._exit_now,
+                pump,
+                self.die,
             )
         )
         self._gate, self._side = gate, side
         self._service.before_user_code = side.end.commands.before_user_code
         self._worker.source = side.tasks
         self._service.properties.on_change = side.tasks.properties_changed
-        self._register(engines_face, wanted_id)
+        self._register(engines_face)
         self._thread = threading.Thread(
             target=self._run, name=f"ipython1-engine-{self.id}", daemon=True
         )
         self._thread.start()
 
-    def _register(self, engines_face: FCEngines, wanted_id: int | None) -> None:
+    def _register(self, engines_face: FCEngines) -> None:
         hello = messages.Hello(
             uuid=uuid.uuid4().hex,
             pid=os.getpid(),
             host=host_identity(),
             role=messages.ENGINE,
-            wanted_id=wanted_id,
             secret=messages.new_secret(),
             holds=self._side.holds(),
         )
@@ -184,19 +184,21 @@ class ThreadEngine:
         if command.owner is not None:
             command.owner.ended(command, outcome)
 
-    def _exit_now(self) -> None:
-        self.die()
-
     def die(self) -> None:
-        """End as a killed process does, in the reactor's thread: its connection is lost, and nothing more comes from it.
+        """End as a killed process does: its connection is lost, and nothing more comes from it; in the reactor's thread.
 
         What it runs is interrupted; code that waits in a call of the system goes on until that returns, unnoticed.
         """
         self._link.abort("it was killed")
         self._worker.stop()
-        self._gate.request(self._gate.current)
+        self._insist()
 
-    def wait_ended(self) -> bool:
-        """Wait until the thread has ended, for a moment; False if it goes on."""
+    def _insist(self) -> None:
+        """Interrupt what runs, again and again until the thread ends."""
+        if self._thread.is_alive():
+            self._gate.request(self._gate.current)
+            self._pump.callLater(AGAIN, self._insist)
+
+    def wait_ended(self) -> None:
+        """Wait until the thread has ended, but only for a moment."""
         self._thread.join(END_LIMIT)
-        return not self._thread.is_alive()
