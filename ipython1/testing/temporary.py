@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +65,8 @@ class TemporaryCluster(Cluster):
     def __init__(self, n: int = 2, **options: Any) -> None:
         self._n = check_engines(n, "n")
         self._directory = Path(tempfile.mkdtemp(prefix="ipython1-test-"))
+        # Where Ctrl-C comes before anybody can stop it, and once more where something was written while it ended.
+        weakref.finalize(self, _remove, self._directory, os.getpid())
         self._admin: tuple[MultiEngineClient, TaskClient] | None = None
         self._made: list[MultiEngineClient | TaskClient] = []
         super().__init__(n, cluster_id="", ipython_dir=self._directory, **options)
@@ -80,8 +83,8 @@ class TemporaryCluster(Cluster):
 
     def start(self, timeout: float | None = None) -> TemporaryCluster:
         """Start it; see ``Cluster.start``."""
-        super().start(timeout)
         try:
+            super().start(timeout)
             self._put_back()
         except BaseException:
             self.stop()
@@ -101,7 +104,7 @@ class TemporaryCluster(Cluster):
             try:
                 super().stop(force)
             finally:
-                shutil.rmtree(self._directory, ignore_errors=True)
+                _remove(self._directory, os.getpid())
 
     # -- clients
 
@@ -262,6 +265,12 @@ class TemporaryCluster(Cluster):
 
     def _log_files(self) -> list[Path]:
         return sorted((self._directory / "log").glob("*.log"))
+
+
+def _remove(directory: Path, pid: int) -> None:
+    """Remove a directory of this process; a forked child leaves it alone."""
+    if os.getpid() == pid:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _search_path() -> list[str]:

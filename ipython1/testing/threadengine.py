@@ -185,7 +185,7 @@ class ThreadEngine:
             command.owner.ended(command, outcome)
 
     def die(self) -> None:
-        """End as a killed process does: its connection is lost, and nothing more comes from it; in the reactor's thread.
+        """End as a killed process does, in the reactor's thread: the connection is lost, and nothing more comes from it.
 
         What it runs is interrupted; code that waits in a call of the system goes on until that returns, unnoticed.
         """
