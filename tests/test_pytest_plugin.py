@@ -1,4 +1,4 @@
-"""The pytest plugin, as those use it who know pytest and nothing else; each test runs pytest in a process of its own."""
+"""The pytest plugin, for users who know pytest and nothing else; each test runs pytest in a process of its own."""
 
 from __future__ import annotations
 

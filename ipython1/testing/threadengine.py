@@ -185,7 +185,7 @@ class ThreadEngine:
             command.owner.ended(command, outcome)
 
     def die(self) -> None:
-        """End as a killed process does, in the reactor's thread: the connection is lost, and nothing more comes from it.
+        """End as a killed process does, in the reactor's thread: its connection is lost, and it says nothing more.
 
         What it runs is interrupted; code that waits in a call of the system goes on until that returns, unnoticed.
         """

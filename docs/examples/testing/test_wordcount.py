@@ -10,7 +10,6 @@ import wordcount
 from ipython1.kernel.client import MapTask, MultiEngineClient
 from ipython1.kernel.error import CompositeError, EngineDied
 
-
 # -- in the test's process
 
 
