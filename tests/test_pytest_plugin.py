@@ -110,19 +110,23 @@ _OUTCOME = re.compile(r"(\d+) (passed|failed|error|errors|skipped|warnings?)\b")
 
 class FixtureTest(PluginCase):
     def test_the_examples_of_the_guide(self) -> None:
+        """With pytest, unittest and trial."""
         self.pytest("-q", str(EXAMPLES), where=EXAMPLES, passed=14)
-        result = subprocess.run(
-            [sys.executable, "-m", "unittest", "-v", "test_wordcount_unittest"],
-            cwd=EXAMPLES,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        self.assertIn("Ran 4 tests", result.stderr)
-        self.assertEqual(result.returncode, 0, result.stderr)
-        self.nothing_is_left()
+        for runner, tests in (("unittest", "test_wordcount_unittest"), ("twisted.trial", "trial_wordcount")):
+            options = [] if runner == "unittest" else [f"--temp-directory={self.folder / 'trial'}"]
+            result = subprocess.run(
+                [sys.executable, "-m", runner, *options, tests],
+                cwd=EXAMPLES,
+                env=self.environ,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
+                check=False,
+            )
+            output = result.stdout + result.stderr
+            self.assertIn("Ran 4 tests", output)
+            self.assertEqual(result.returncode, 0, output)
+            self.nothing_is_left()
 
     def test_a_test_sees_nothing_of_the_ones_before(self) -> None:
         """Not even when they failed, left tasks and commands behind, or lost engines."""

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ipython1.testing.memory import ReactorPump as ReactorPump
     from ipython1.testing.processes import RealCluster as RealCluster
     from ipython1.testing.temporary import TemporaryCluster as TemporaryCluster
+    from ipython1.testing.trialcase import AsyncClusterTestCase as AsyncClusterTestCase
 
 _MODULES = {
+    "AsyncClusterTestCase": "trialcase",
     "ClusterLender": "lending",
     "ClusterTestCase": "cases",
     "InMemoryCluster": "cluster",
@@ -34,6 +36,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "AsyncClusterTestCase",
     "ClusterLender",
     "ClusterTestCase",
     "InMemoryCluster",

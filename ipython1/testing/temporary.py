@@ -99,7 +99,7 @@ class TemporaryCluster(Cluster):
         """End it and everything that it started, and remove its directory."""
         try:
             self._close_made()
-            self._close_admin()
+            self.disconnect()
         finally:
             try:
                 super().stop(force)
@@ -227,7 +227,8 @@ class TemporaryCluster(Cluster):
             self._admin[0].block = False
         return self._admin
 
-    def _close_admin(self) -> None:
+    def disconnect(self) -> None:
+        """Close the connections over which it is reset; they are made again when they are needed."""
         admin, self._admin = self._admin, None
         for client in admin or ():
             with contextlib.suppress(KernelError):
