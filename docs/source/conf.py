@@ -50,7 +50,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(builtins\.)?[a-z]+"),
     (
         r"py:.*",
-        r"(twisted|foolscap|zope|concurrent|collections|asyncio|numpy|IPython|configobj)\..*",
+        r"(twisted|foolscap|zope|concurrent|collections|asyncio|numpy|IPython|configobj|unittest)\..*",
     ),
 ]
 nitpicky = True

@@ -36,6 +36,7 @@ HOSTS = {
     "numpy.org",
     "prometheus.io",
     "pypi.org",
+    "pytest-xdist.readthedocs.io",
     "scikit-learn.org",
     "www.dask.org",
     "www.mpi-forum.org",

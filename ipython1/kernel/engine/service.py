@@ -5,6 +5,7 @@ Which command runs which method is said in :mod:`ipython1.kernel.objects.command
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -74,14 +75,24 @@ class Properties(dict[str, Any]):
 _current: EngineService | None = None
 
 
+class _OfThread(threading.local):
+    """The engine that runs in a thread, where a process has several."""
+
+    service: EngineService | None = None
+
+
+_of_thread = _OfThread()
+
+
 def properties() -> Properties:
     """The properties of the engine that runs this code.
 
     :raises RuntimeError: outside an engine.
     """
-    if _current is None:
+    service = _of_thread.service or _current
+    if service is None:
         raise RuntimeError("properties() works only in code that runs on an engine")
-    return _current.properties
+    return service.properties
 
 
 class _Calling:
@@ -121,6 +132,10 @@ class EngineService:
         self.debugger: Callable[[], None] = lambda: None
         self.before_user_code: Callable[[], None] = lambda: None
         _current = self
+
+    def is_of_this_thread(self) -> None:
+        """This is the engine that runs in the calling thread; other engines may run in other threads."""
+        _of_thread.service = self
 
     def calling(self) -> AbstractContextManager[None]:
         """A command or a task runs; what its functions bring along is theirs, and what they write is the engine's."""
