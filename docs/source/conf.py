@@ -14,12 +14,15 @@ project = "ipython1"
 copyright = "the ipython1 developers"
 version = release = ipython1.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "from_the_code"]
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "drawings", "from_the_code", "links"]
 source_suffix = {".txt": "restructuredtext"}
 root_doc = "index"
 exclude_patterns = ["benchmarks"]
 
 html_theme = "furo"
+html_title = f"{project} {version}"
+html_static_path = ["_static"]
+html_css_files = ["ipython1.css"]
 html_copy_source = False
 html_use_index = True
 

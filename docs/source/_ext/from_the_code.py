@@ -1,7 +1,8 @@
 """Directives that generate their text from the code, so that the two cannot differ.
 
 ``.. settings:: ipython1.kernel`` lists every setting of a subpackage's ini file, ``.. options:: ipcontroller``
-every option of a command, and ``.. zopeinterface:: package.module.IName`` the methods of an interface.
+every option of a command, ``.. zopeinterface:: package.module.IName`` the methods of an interface, and
+``.. modules:: ipython1.kernel`` the modules of a package with their purposes.
 
 Names in docstrings are looked up in the reference, also by their last part.  A name that exists only in the code is
 shown as text.  A name that exists in neither is a mistake and causes a warning.
@@ -182,6 +183,23 @@ class ZopeInterface(FromTheCode):
         yield ""
 
 
+class Modules(FromTheCode):
+    """The modules directly in a package, each with the first sentence of its docstring."""
+
+    def lines(self, name: str) -> Iterator[str]:
+        for module in modules(name):
+            purpose = (importlib.import_module(module).__doc__ or "").strip().split("\n\n")[0]
+            yield f"``{module}``"
+            yield from (f"    {line.strip()}" for line in purpose.split("\n"))
+            yield ""
+
+
+def modules(package: str) -> list[str]:
+    """The names of the modules directly in a package."""
+    folder = Path(importlib.import_module(package).__path__[0])
+    return sorted(f"{package}.{path.stem}" for path in folder.glob("*.py") if path.stem[0] != "_")
+
+
 def _doc(described: Any) -> list[str]:
     return inspect.cleandoc(described.__doc__ or "").split("\n")
 
@@ -233,4 +251,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings", Settings)
     app.add_directive("options", Options)
     app.add_directive("zopeinterface", ZopeInterface)
+    app.add_directive("modules", Modules)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
