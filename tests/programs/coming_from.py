@@ -8,6 +8,7 @@ that gives, if it gives anything. Commands for a shell are rows, too; they are n
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import linecache
@@ -52,7 +53,6 @@ def read_page(text: str) -> tuple[str, list[Row]]:
     rows = [
         Row(match["theirs"], match["plain"] or match["here"], match["gives"] or "")
         for match in _ROW.finditer(text)
-        if "``" in match["theirs"] or match["plain"] or match["here"]
     ]
     if len(_BEGINNING.findall(text)) != len(rows) + len(_HEADING.findall(text)):
         raise ValueError("a row of a table has another form than the others")
@@ -73,29 +73,28 @@ class Session:
 
     def run(self, source: str) -> str:
         """Run statements, and return the ``repr`` of the last one if that is an expression that is not None."""
-        if source.startswith("%"):
-            self._run_magic(source)
+        if source.startswith("%") or "activate()" in source:
+            self._run_in_ipython(source)
             return ""
-        *before, last = source.split("; ")
-        name = f"<{source}>"
-        lines = f"{source}\n"
-        linecache.cache[name] = (len(lines), None, [lines], name)
-        for statement in before:
-            exec(compile(statement, name, "exec"), self.namespace)
-        try:
-            code = compile(last, name, "eval")
-        except SyntaxError:
-            exec(compile(last, name, "exec"), self.namespace)
+        name, line = f"<{source}>", f"{source}\n"
+        linecache.cache[name] = (len(line), None, [line], name)
+        statements = ast.parse(source).body
+        last = statements.pop() if isinstance(statements[-1], ast.Expr) else None
+        exec(compile(ast.Module(statements, []), name, "exec"), self.namespace)
+        if last is None:
             return ""
-        value = eval(code, self.namespace)
+        value = eval(compile(ast.Expression(last.value), name, "eval"), self.namespace)
         return "" if value is None else repr(value)
 
-    def _run_magic(self, source: str) -> None:
+    def _run_in_ipython(self, source: str) -> None:
         if self._shell is None:
             from IPython.core.interactiveshell import InteractiveShell
+            from traitlets.config import Config
 
-            self._shell = InteractiveShell.instance(user_module=self.module)
-            self.namespace["mec"].activate()
+            config = Config()
+            config.HistoryManager.enabled = False
+            InteractiveShell.clear_instance()
+            self._shell = InteractiveShell.instance(config=config, user_module=self.module)
         self._shell.run_cell(source).raise_error()
 
 
