@@ -39,9 +39,7 @@ class RowTests(unittest.SynchronousTestCase):
     """What the tables say is typed here."""
 
     def test_each_row_gives_what_it_says(self) -> None:
-        pages = {
-            name: path for name, path in PAGES.items() if not missing(NEEDED.get(name))
-        }
+        pages = {name: path for name, path in PAGES.items() if not missing(NEEDED.get(name))}
         with RealCluster(4) as cluster:
             result = cluster.run_program(
                 TESTS / "programs" / "coming_from.py", *map(str, pages.values()), timeout=300

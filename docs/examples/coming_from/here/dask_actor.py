@@ -14,5 +14,5 @@ class Counter:
 with Cluster(n=2) as cluster:
     home = cluster.multiengine()[0]
     home["counter"] = Counter()
-    print([home.apply(lambda by: counter.add(by), by) for by in (1, 2, 3)])  # noqa: F821
-    print(home.apply(lambda: counter.n))  # noqa: F821
+    print([home.apply(lambda by: counter.add(by), by) for by in (1, 2, 3)])
+    print(home.apply(lambda: counter.n))

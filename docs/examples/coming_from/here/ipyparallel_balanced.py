@@ -17,4 +17,5 @@ with Cluster(n=4) as cluster:
     try:
         tc.map(lambda x: 12 // x, [1, 0, 4])
     except CompositeError as error:
-        print(error.results)
+        # Besides, error.results has the values of the other items.
+        print("failed:", type(error.exceptions[0]).__name__)

@@ -10,7 +10,7 @@ with Cluster(n=4) as cluster:
         table = [2, 3, 5]
 
     first = tc.submit(load)
-    total = tc.with_options(follow=first.taskid).submit(lambda: sum(table))  # noqa: F821
+    total = tc.with_options(follow=first.taskid).submit(lambda: sum(table))
     print(total.result())
     ran = [tc.get_task_result(call.taskid).engineid for call in (first, total)]
     print(ran[0] == ran[1])

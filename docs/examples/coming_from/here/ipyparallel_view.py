@@ -7,4 +7,4 @@ with Cluster(n=4) as cluster:
     mec.scatter("numbers", range(16))
     mec.execute("squares = [n * n for n in numbers]")
     print(mec.gather("squares"))
-    print(mec.apply(lambda: sum(squares)))  # noqa: F821
+    print(mec.apply(lambda: sum(squares)))

@@ -17,5 +17,5 @@ with Cluster(n=2) as cluster:
     accounts["account"] = Account()
     accounts.block = False
     for amount in (10, 20, 30):
-        waiting = accounts.apply(lambda amount: account.deposit(amount), amount)  # noqa: F821
+        waiting = accounts.apply(lambda amount: account.deposit(amount), amount)
     print(waiting.get())

@@ -6,7 +6,7 @@ from ipython1.kernel.client import Cluster
 
 
 def column_sum(column):
-    return float(matrix[:, column].sum())  # noqa: F821
+    return float(matrix[:, column].sum())
 
 
 with Cluster(n=4) as cluster:

@@ -18,5 +18,5 @@ with ipp.Cluster(n=4, log_level=40) as rc:
         print(seconds)
     try:
         lview.map_sync(lambda x: 12 // x, [1, 0, 4])
-    except Exception:
-        print("one item failed; the values of the others are gone")
+    except ipp.CompositeError as error:
+        print("failed:", error.elist[0][0])

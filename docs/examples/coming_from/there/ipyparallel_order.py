@@ -12,6 +12,6 @@ with ipp.Cluster(n=4, log_level=40) as rc:
 
     first = lview.apply(load)
     with lview.temp_flags(follow=first, after=first):
-        total = lview.apply(lambda: sum(table))  # noqa: F821
+        total = lview.apply(lambda: sum(table))
     print(total.get())
     print(total.engine_id == first.engine_id)

@@ -9,4 +9,4 @@ with ipp.Cluster(n=4, log_level=40) as rc:
     view.scatter("numbers", range(16))
     view.execute("squares = [n * n for n in numbers]")
     print(view.gather("squares"))
-    print(view.apply(lambda: sum(squares)))  # noqa: F821
+    print(view.apply(lambda: sum(squares)))
