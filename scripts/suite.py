@@ -77,6 +77,7 @@ SECONDS = {
     "tests.test_ends": 12,
     "tests.test_executors_processes": 60,
     "tests.test_faults": 25,
+    "tests.test_gallery": 60,
     "tests.test_gateways": 30,
     "tests.test_half_open": 15,
     "tests.test_interactive_pexpect": 65,

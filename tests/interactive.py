@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import shutil
@@ -10,13 +9,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
 
 import IPython
 import pexpect
-from twisted.trial import unittest
 
-from ipython1.testing import RealCluster
+from tests.sharedcluster import SharedClusterCase
 
 TRANSCRIPTS = Path(__file__).resolve().parent.parent / "docs" / "source" / "transcripts"
 ALIGN = Path(__file__).resolve().parent / "programs" / "align_engines.py"
@@ -27,46 +24,11 @@ TIMEOUT = 60.0
 """Seconds to wait for the next prompt on a busy machine."""
 
 
-class OnSharedCluster(unittest.SynchronousTestCase):
-    """Tests of one class on one cluster.  The first test starts it; it ends after the last test, or with the process.
-
-    (Trial does not run ``setUpClass`` and ``setUpModule``.)
-    """
+class OnSharedCluster(SharedClusterCase):
+    """Sessions of users of one cluster."""
 
     if not sys.platform.startswith("linux"):
         skip = "these sessions are driven and looked at by means of Linux"
-
-    engines: ClassVar[int] = 4
-    cluster: ClassVar[RealCluster | None] = None
-    _left: ClassVar[set[str]] = set()
-
-    def setUp(self) -> None:
-        cls = type(self)
-        if not cls._left:
-            cls._left = {name for name in dir(cls) if name.startswith("test")}
-            atexit.register(cls.stop_cluster)
-        if cls.cluster is None:
-            cls.cluster = RealCluster(cls.engines).start()
-        self.addCleanup(self._one_less)
-
-    def run(self, result: Any) -> None:
-        """Stop the cluster after a failed test, so that whatever still runs there cannot disturb other tests."""
-        before = _failures(result)
-        super().run(result)
-        if _failures(result) > before:
-            self.stop_cluster()
-
-    def _one_less(self) -> None:
-        cls = type(self)
-        cls._left.discard(self._testMethodName)
-        if not cls._left:
-            cls.stop_cluster()
-
-    @classmethod
-    def stop_cluster(cls) -> None:
-        cluster, cls.cluster = cls.cluster, None
-        if cluster is not None:
-            cluster.stop()
 
     @property
     def environ(self) -> dict[str, str]:
@@ -105,10 +67,6 @@ class OnSharedCluster(unittest.SynchronousTestCase):
             page,
             f"{path.name} is not what a person sees now; set {REWRITE}=1 to write it anew",
         )
-
-
-def _failures(result: Any) -> int:
-    return len(getattr(result, "errors", ())) + len(getattr(result, "failures", ()))
 
 
 def transcript_page(title: str, text: str) -> str:

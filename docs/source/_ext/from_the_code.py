@@ -11,6 +11,7 @@ shown as text.  A name that exists in neither is a mistake and causes a warning.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import re
@@ -188,10 +189,17 @@ class Modules(FromTheCode):
 
     def lines(self, name: str) -> Iterator[str]:
         for module in modules(name):
-            purpose = (importlib.import_module(module).__doc__ or "").strip().split("\n\n")[0]
+            purpose = (ast.get_docstring(ast.parse(source_of(module))) or "").split("\n\n")[0]
             yield f"``{module}``"
             yield from (f"    {line.strip()}" for line in purpose.split("\n"))
             yield ""
+
+
+def source_of(module: str) -> str:
+    """The source code of a module, which is not imported, as it may need what is not installed."""
+    package, _, name = module.rpartition(".")
+    folder = Path(importlib.import_module(package).__path__[0])
+    return (folder / f"{name}.py").read_text(encoding="utf-8")
 
 
 def modules(package: str) -> list[str]:
@@ -240,7 +248,7 @@ class Pages(TocTree):
         ]
         order = {pattern: number for number, pattern in enumerate(self.content)}
         there.sort(key=lambda name: (order.get(name, len(order)), name))
-        self.content = StringList(there, source="pages")
+        self.content = StringList([f"/{name}" for name in there], source="pages")
         return super().run() if there else []
 
 
