@@ -96,9 +96,11 @@ class ProgramTests(unittest.SynchronousTestCase):
             raise unittest.SkipTest(f"{NEEDED[tool]} is not installed")
         with tempfile.TemporaryDirectory() as directory:
             path = os.pathsep.join([str(TESTS.parent), *filter(None, sys.path)])
+            # The other tools leave files in these, too.
+            temporary = dict.fromkeys(("IPYTHONDIR", "TMPDIR", "RAY_TMPDIR"), directory)
             done = subprocess.run(
                 [sys.executable, str(program)],
-                env={**os.environ, "IPYTHONDIR": directory, "PYTHONPATH": path},
+                env={**os.environ, **temporary, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
