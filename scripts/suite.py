@@ -72,6 +72,7 @@ SECONDS = {
     "tests.test_cluster_ssh": 40,
     "tests.test_cluster_standins": 30,
     "tests.test_cluster_tunnel": 48,
+    "tests.test_coming_from": 110,
     "tests.test_containerfile": 75,
     "tests.test_containers": 10,
     "tests.test_docs": 95,

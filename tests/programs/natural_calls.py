@@ -320,6 +320,8 @@ raises(client.ClientClosed, "the client was closed by its close()", lambda: view
 raises(client.ClientClosed, "the client was closed by its close()", lambda: mec.wait_for_engines(4))
 assert list(pending) == pending.r
 tc = client.TaskClient()
+raises(AttributeError, "push(namespace) of a MultiEngineClient", lambda: tc.put)
+raises(AttributeError, "use abort(taskids)", lambda: tc.terminate)
 raises(AttributeError, "use submit(f, ...)", lambda: tc.apply_async)
 tc.close()
 raises(client.ClientClosed, "closed by its close()", lambda: tc.run(client.Task("a = 1")))

@@ -107,6 +107,13 @@ def check_cancelling() -> None:
     assert waiting[-1].cancel() and waiting[-1].cancelled()
     assert not running[0].cancel()
     fails(client.TaskAborted, running[0].result)
+    for _ in range(5):
+        # Most of these are cancelled before they are sent; the methods that take ids know them all the same.
+        at_once = tc.submit(time.sleep, 60)
+        at_once.cancel()
+        tc.barrier(at_once.taskid, timeout=60)
+        failure = tc.get_task_result(at_once.taskid, block=True).failure
+        assert isinstance(failure, client.TaskAborted), failure
     message = str(interrupted(running[1].result))
     assert message == "KeyboardInterrupt: the call continues; abort() of its future ends it"
     for each in running:

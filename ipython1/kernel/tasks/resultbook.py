@@ -11,7 +11,7 @@ open        :meth:`~ResultBook.add`                             here
 open        :meth:`~ResultBook.never`: it was not sent          never
 here        :meth:`~ResultBook.discard`: it has been read       read
 here, read  :meth:`~ResultBook.cleared`: the user wants it gone cleared
-read        :meth:`~ResultBook.want`: it is asked for again     wanted
+read, never :meth:`~ResultBook.want`: it is asked for           wanted
 wanted      ``add``                                             here
 ==========  ==================================================  ==========================================
 
@@ -131,7 +131,7 @@ class ResultBook:
         return {task_id for task_id in task_ids if self._place(task_id) < _HERE}
 
     def want(self, task_ids: Iterable[int]) -> set[int]:
-        """Have results that were read stored again when they come.
+        """Have results stored that were read, or that nobody here waited for, when they come.
 
         :returns: the ids of those of which only the controller can tell more.
         """
@@ -140,7 +140,7 @@ class ResultBook:
             place = self._place(task_id)
             if _OPEN < place < _HERE:
                 found.add(task_id)
-                if place == _READ:
+                if place in (_READ, _NEVER):
                     self._set(task_id, _WANTED)
         return found
 
