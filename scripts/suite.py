@@ -48,6 +48,7 @@ SECONDS = {
     "ipython1.kernel.tub.tests.test_tlsstream": 12,
     "ipython1.kernel.wire.tests.test_bulkflow": 15,
     "ipython1.testing.tests.test_inprocess": 3,
+    "ipython1.testing.tests.test_lending": 15,
     "tests.benchmarks.test_benchmarks": 70,
     "tests.faults.test_controller": 20,
     "tests.faults.test_flow": 95,

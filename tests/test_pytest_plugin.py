@@ -18,8 +18,11 @@ from pathlib import Path
 import psutil
 from twisted.trial import unittest
 
+from tests.programs.doc_examples import find_blocks
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "docs" / "examples" / "testing"
+GUIDE = ROOT / "docs" / "source" / "guide" / "testing.txt"
 PLUGIN = "ipython1.testing.pytestplugin"
 MARK = "IPYTHON1_TEST_RUN"
 """An environment variable by which the processes of a run are found."""
@@ -112,7 +115,10 @@ class FixtureTest(PluginCase):
     def test_the_examples_of_the_guide(self) -> None:
         """With pytest, unittest and trial."""
         self.pytest("-q", str(EXAMPLES), where=EXAMPLES, passed=14)
-        for runner, tests in (("unittest", "test_wordcount_unittest"), ("twisted.trial", "trial_wordcount")):
+        for runner, tests in (
+            ("unittest", "test_wordcount_unittest"),
+            ("twisted.trial", "trial_wordcount"),
+        ):
             options = [] if runner == "unittest" else [f"--temp-directory={self.folder / 'trial'}"]
             result = subprocess.run(
                 [sys.executable, "-m", runner, *options, tests],
@@ -127,6 +133,13 @@ class FixtureTest(PluginCase):
             self.assertIn("Ran 4 tests", output)
             self.assertEqual(result.returncode, 0, output)
             self.nothing_is_left()
+
+    def test_the_short_examples_of_the_guide(self) -> None:
+        blocks = [each for each in find_blocks(GUIDE.read_text()) if each.language == "python"]
+        own = [each.text for each in blocks if not each.argument]
+        self.assertTrue(own)
+        self.write("\n\n".join(own))
+        self.pytest("-q", passed=4)
 
     def test_a_test_sees_nothing_of_the_ones_before(self) -> None:
         """Not even when they failed, left tasks and commands behind, or lost engines."""

@@ -19,6 +19,7 @@ from unittest import TestCase
 from ipython1.kernel.clients.multiengineclient import MultiEngineClient
 from ipython1.testing.inprocess import InProcessCluster
 from ipython1.testing.lending import lender
+from ipython1.testing.numbers import check_engines
 from ipython1.testing.temporary import TemporaryCluster
 
 
@@ -38,7 +39,8 @@ class InProcessTestCase(TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.cluster = self.enterContext(InProcessCluster(self.engines))
+        engines = check_engines(self.engines, "engines")
+        self.cluster = self.enterContext(InProcessCluster(engines))
         self.mec = self.cluster.multiengine()
 
 

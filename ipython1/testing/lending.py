@@ -41,7 +41,7 @@ class ClusterLender:
         :raises ValueError: if ``n`` is not a whole number of 1 or more.
         :raises RuntimeError: if another test has a cluster of that size now.
         """
-        check_engines(n, "n")
+        check_engines(n, "engines")
         if n in self._lent:
             raise RuntimeError(
                 f"the cluster of {n} engines is lent already; a test that needs two makes a TemporaryCluster"

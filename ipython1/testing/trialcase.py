@@ -1,7 +1,6 @@
-"""The base class for tests of Twisted's trial that use the reactor: each has a cluster of processes and asynchronous
-clients.
+"""The base class of trial's tests that use the reactor: a cluster of processes, and asynchronous clients.
 
-A blocking client would wait for the reactor, which these tests have in their own thread; so what blocks runs in another.
+A blocking client would wait for the reactor, which these tests have in their own thread; what blocks runs in another.
 """
 
 from __future__ import annotations
