@@ -36,7 +36,7 @@ class ConfigManager:
 
     def __init__(self, package: str, sections: tuple[Section, ...], partly: bool = False) -> None:
         self.package = package
-        self.root = root_section(sections)
+        self.root: Section = root_section(sections)
         self._partly = partly
 
     def path(self, ipython_dir: str | os.PathLike[str] | None = None) -> Path:

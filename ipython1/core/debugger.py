@@ -72,9 +72,9 @@ class Desk:
     def __init__(self) -> None:
         self.changed: Callable[[], None] = lambda: None
         self.attended = False
-        self.where = ""
-        self.post_mortem = False
-        self.stops = 0
+        self.where: str = ""
+        self.post_mortem: bool = False
+        self.stops: int = 0
         self._open = False
         self._waits = False
         self._lines: list[str] = []
@@ -281,8 +281,8 @@ class EngineDebugger:
     """
 
     def __init__(self, source: OutputSource, attended: Callable[[], bool]) -> None:
-        self.desk = Desk()
-        self.output = SharedOutput(source, self.desk)
+        self.desk: Desk = Desk()
+        self.output: SharedOutput = SharedOutput(source, self.desk)
         self._attended = attended
         self._debugger: EnginePdb | None = None
         self._pid = os.getpid()

@@ -14,7 +14,7 @@ from ipython1.kernel.calls.livesteps import read_items, read_steps
 from ipython1.kernel.calls.runningcall import engine_of
 from ipython1.kernel.calls.twistedutil import call_own
 
-log = Logger()
+log: Logger = Logger()
 
 MOST_STEPS: Final = 2000
 """Displayed objects and updates that are kept for who waits; the last ones."""

@@ -41,7 +41,7 @@ from ipython1.kernel.wire.messages import OK, Outcome
 from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
-log = Logger()
+log: Logger = Logger()
 
 
 class Finish(Protocol):

@@ -142,7 +142,7 @@ class AdaptiveMachine:
     """
 
     def __init__(self, want: Adaptation, patience: float = 0.0) -> None:
-        self.want = want
+        self.want: Adaptation = want
         self._demand = _Demand()
         self._growth = Pause()
         self._removal = Pause()

@@ -119,8 +119,8 @@ class ClusterMachine:
     def __init__(
         self, processes: Callable[[], Mapping[str, ProcessStatus]], own_controller: bool = True
     ) -> None:
-        self.phase = Phase.STARTING
-        self.engines = Engines(processes)
+        self.phase: Phase = Phase.STARTING
+        self.engines: Engines = Engines(processes)
         self.warnings: tuple[str, ...] = ()
         self.progresses: list[StartProgress] = []
         self._processes = processes

@@ -15,7 +15,7 @@ from ipython1.kernel.controller.partyrows import STARTED_AGAIN, client_party, cl
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.link import FrameLink
 
-log = Logger()
+log: Logger = Logger()
 
 
 class ClientRegistry:

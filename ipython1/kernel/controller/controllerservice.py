@@ -36,7 +36,7 @@ from ipython1.kernel.host.openfiles import Places
 from ipython1.kernel.host.peerprocess import PeerProcesses
 from ipython1.kernel.wire import frames, messages
 
-log = Logger()
+log: Logger = Logger()
 
 Hook: TypeAlias = tuple[Callable[..., Any], bool, Any, Any]
 """A function, whether it gets the engine's id first, and its other arguments."""
@@ -48,7 +48,7 @@ MAX_ID = 2**30
 class IControllerCore(Interface):
     """The registry of engines."""
 
-    engines = Attribute("A dict of the engines (``IEngineQueued``) by id.")
+    engines: dict[int, Any] = Attribute("A dict of the engines (``IEngineQueued``) by id.")
 
     def register_engine(hello: messages.Hello, has_lane: bool = False) -> QueuedEngine:
         """An engine has come, or come back; returns its ``QueuedEngine``.
@@ -136,7 +136,9 @@ class ControllerService(MultiService):
         call_soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         super().__init__()
-        self.call_soon = partial(clock.callLater, 0) if call_soon is None else call_soon
+        self.call_soon: Callable[[Callable[[], None]], object] = (
+            partial(clock.callLater, 0) if call_soon is None else call_soon
+        )
         self._places = places
         self._full = ""
         self._warnings: dict[str, str] = {}
@@ -145,24 +147,28 @@ class ControllerService(MultiService):
         self.max_message = max_message
         self.task_config = task_config
         self.engines: dict[int, QueuedEngine] = {}
-        self.drains = Drains(self.engines)
+        self.drains: Drains = Drains(self.engines)
         self.clock = clock
         self._confirmations = Confirmations(clock)
-        self.waits = WaitWatch(self.engines, clock)
+        self.waits: WaitWatch = WaitWatch(self.engines, clock)
         self._processes = processes
-        self.graces = graces or Graces()
+        self.graces: Graces = graces or Graces()
         self.journal: Journal = NoJournal() if journal is None else journal
         self.interfaces: dict[str, Any] = {}
         self._next_id = 0
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._unwanted: OrderedDict[str, None] = OrderedDict()
         self._parties = Parties("engine", clock, self._engine_gone, watched)
-        self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
-        self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
+        self.clients: ClientRegistry = ClientRegistry(
+            clock, self.graces.client, watched, self.journal
+        )
+        self.commands: CommandBook = CommandBook(
+            self.journal, clock, self.engines, self.clients.is_living
+        )
         self.clients.on_client_gone_do(self.commands.client_gone)
-        self.observer = Observer(clock, self._label_of, lambda: self.clients.connected)
+        self.observer: Observer = Observer(clock, self._label_of, lambda: self.clients.connected)
         self.journal.on_trouble_do(lambda text: self.clients.warn(self.warnings))
-        self.loads = Loads(self.engines, self.clients, self.drains, clock)
+        self.loads: Loads = Loads(self.engines, self.clients, self.drains, clock)
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []

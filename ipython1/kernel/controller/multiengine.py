@@ -48,7 +48,7 @@ class IEngineMultiplexer(Interface):
 class IMultiEngine(IEngineMultiplexer):
     """The MultiEngine interface of a controller."""
 
-    controller = Attribute("The adapted controller.")
+    controller: Any = Attribute("The adapted controller.")
 
     def get_ids() -> list[int]:
         """The ids of all engines, sorted."""

@@ -32,7 +32,7 @@ from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.overflow import Overflow
 from ipython1.kernel.wire.payload import Live, split_inline, total_size
 
-log = Logger()
+log: Logger = Logger()
 
 MOST_HELD: Final = 64 * 2**20
 """Bytes of outcomes that were not confirmed and are held in memory; what comes beyond goes into temporary files."""

@@ -108,7 +108,7 @@ class TaskRunner:
         self.most_bytes = MOST_BYTES
         self.note: Note | None = None
         self._displays = displays or LiveDisplays()
-        self.live = False
+        self.live: bool = False
 
     def add_function(self, digest: bytes, data: bytes) -> None:
         """Get to know a function; from any thread."""

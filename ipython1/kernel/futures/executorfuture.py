@@ -26,7 +26,7 @@ from ipython1.notebook.frontend import person_waits
 if TYPE_CHECKING:
     from ipython1.kernel.futures.dispatch import Item
 
-log = logging.getLogger("concurrent.futures")
+log: logging.Logger = logging.getLogger("concurrent.futures")
 """The logger to which the standard library's executors log errors in callbacks."""
 
 Callback: TypeAlias = Callable[[Any], object]
@@ -100,11 +100,11 @@ class Answer:
         stdout: str = "",
         stderr: str = "",
     ) -> None:
-        self.engine = engine
-        self.value = value
-        self.problem = problem
-        self.stdout = stdout
-        self.stderr = stderr
+        self.engine: int | None = engine
+        self.value: Any = value
+        self.problem: BaseException | None = problem
+        self.stdout: str = stdout
+        self.stderr: str = stderr
 
 
 _OVER: Final = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)

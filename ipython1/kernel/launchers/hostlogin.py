@@ -135,11 +135,11 @@ class HostLogin:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.state = HostState.NEW
-        self.reason = ""
+        self.state: HostState = HostState.NEW
+        self.reason: str = ""
         self.due = 0.0
-        self.late = False
-        self.attempts = 0
+        self.late: bool = False
+        self.attempts: int = 0
         self._answered = False
         self._begun = 0.0
         self._there_since = 0.0

@@ -79,7 +79,7 @@ class Home:
         self._stack: list[list[CallGlobals]] = []
         self._of_call: dict[str, CallGlobals] = {}
         self._others = _Active()
-        self.missed = False
+        self.missed: bool = False
 
     def owns(self, name: str) -> bool:
         """Whether the user has defined ``name`` here."""

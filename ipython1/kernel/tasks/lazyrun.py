@@ -187,9 +187,9 @@ class LazyRun:
         self._waiter = Waiter(self._told)
         self._room_awaited = False
         self._released = False
-        self.given = 0
+        self.given: int = 0
         self.failure: Exception | None = None
-        self.closed = False
+        self.closed: bool = False
         self.broken: Exception | None = None
         tasks.borrow(self._common.function)
 

@@ -143,7 +143,7 @@ class MapRun:
         self._connection = connection
         self._common = encoder.prepare(function, options)
         self._grouping = not options.for_single_calls
-        self.total = min(len(column) for column in columns)
+        self.total: int = min(len(column) for column in columns)
         if not waits:
             freezer = Freezer()
             columns = [freezer.column(column[: self.total]) for column in columns]
@@ -154,8 +154,8 @@ class MapRun:
         self._written: list[tuple[int, int, dict[str, str]]] = []
         self._plan = MapPlan(0, 1, False)
         self._groups: dict[int, _Group] = {}
-        self.values = MapValues(self.total, self._grouping, self._show)
-        self.seconds = 0.0
+        self.values: MapValues = MapValues(self.total, self._grouping, self._show)
+        self.seconds: Any = 0.0
         self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False

@@ -64,7 +64,7 @@ from ipython1.kernel.tub.transportroom import TransportRoom
 from ipython1.kernel.tub.wholewrites import Gathered
 from ipython1.kernel.wire.frames import MAX_BATCH
 
-log = Logger()
+log: Logger = Logger()
 
 CLOSE_GRACE = 2.0
 """Seconds that a peer has to close its side of a connection."""
@@ -95,7 +95,7 @@ class FastBroker(Broker):
     transport: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.lost_reason = ""
+        self.lost_reason: str = ""
         self._targets: dict[bytes, Target] = {}
         self._extent = Extent()
         self._at_top_level = True
@@ -105,7 +105,7 @@ class FastBroker(Broker):
         self._unread: list[bytes] = []
         self._aborting: Any = None
         self._stream: TLSStream | None = None
-        self.room = TransportRoom()
+        self.room: TransportRoom = TransportRoom()
         super().__init__(*args, **kwargs)
         self._outgoing_changed()
         self._incoming_changed()
@@ -178,7 +178,7 @@ class FastBroker(Broker):
             reference.callRemoteOnly(DELIVER, b"".join(batch))
             return True
         number = self.openCount
-        self.openCount = number + 2
+        self.openCount: int = number + 2
         first, second = b128(number), b128(number + 1)
         head = (first, to, second, self._arguments, b128(size), STRING)
         message = (*head, *batch, second, CLOSE, first, CLOSE)

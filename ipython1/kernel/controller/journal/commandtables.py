@@ -47,8 +47,8 @@ class CommandTables:
 
     def __init__(self) -> None:
         self.open: dict[CommandKey, int] = {}
-        self.outcomes = 0
-        self.size = 0
+        self.outcomes: int = 0
+        self.size: Any = 0
         self.oldest: float | None = None
         self._over = 0
 

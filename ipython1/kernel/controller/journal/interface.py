@@ -197,8 +197,8 @@ class NoJournal:
     lost = ""
 
     def __init__(self, instance: str = "") -> None:
-        self.instance = instance or os.urandom(16).hex()
-        self.recovered = Recovered()
+        self.instance: str = instance or os.urandom(16).hex()
+        self.recovered: Recovered = Recovered()
         self._ticket = 0
 
     def _next(self) -> int:
