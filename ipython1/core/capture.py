@@ -220,7 +220,8 @@ class OutputCapture:
             raise ValueError(f"max_bytes must be at least 1024, not {max_bytes}")
         self._lock = threading.Lock()
         self._closed = False
-        self.ended = self.peeked_in = 0
+        self.ended: int = 0
+        self.peeked_in: int = 0
         self._saved = (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
         for stream in (sys.stdout, sys.stderr):
             try:

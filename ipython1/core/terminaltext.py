@@ -263,7 +263,8 @@ class TerminalText:
         self.row: int = 0
         self.column: int = 0
         self.style: str = style
-        self.hidden = self.went_up = False
+        self.hidden: bool = False
+        self.went_up: bool = False
         self._held = ""
         self._saved = (0, 0)
 

@@ -79,7 +79,7 @@ class ClientEnd:
     def __init__(self, origin: bytes) -> None:
         self.origin = origin
         self.reconnects: bool = False
-        self.welcome = messages.Welcome()
+        self.welcome: messages.Welcome = messages.Welcome()
         self._link: FrameLink | None = None
         self._numbers = count(1)
         self._commands = SentCommands()

@@ -30,8 +30,8 @@ class ControllerQuestions(CheckedAttributes):
 
     _elsewhere = MULTIENGINE
 
-    targets: Setting[Targets] = Setting[Targets]("all", check_targets)
-    block: Setting[bool] = Setting[bool](True, yes_or_no)
+    targets: Setting[Targets] = Setting("all", check_targets)
+    block: Setting[bool] = Setting(True, yes_or_no)
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

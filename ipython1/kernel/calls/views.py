@@ -28,6 +28,9 @@ class Selection:
     :raises TypeError, InvalidEngineID, NoEnginesRegistered: if it names no engines.
     """
 
+    single: bool
+    ids: list[int]
+
     def __init__(self, which: Any, ids: Callable[[bool], Sequence[int]], whose: str = "") -> None:
         self.whole: bool = which == slice(None) if isinstance(which, slice) else False
         if isinstance(which, slice):

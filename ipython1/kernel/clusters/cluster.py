@@ -72,7 +72,7 @@ _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 class BaseCluster(ClusterForms, CanAdapt, HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
-    detach = Setting[bool](False, yes_or_no)
+    detach: Setting[bool] = Setting(False, yes_or_no)
 
     def __init__(
         self,

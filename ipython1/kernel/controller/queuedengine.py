@@ -159,7 +159,7 @@ class QueuedEngine:
         """Whether it had a command when it went."""
         self.blameless = False
         self.holds_data: bool = hello.holds.data
-        self.turned = clock.seconds()
+        self.turned: float = clock.seconds()
 
     def _name(self) -> str:
         return f"engine {self.id} (process {self.hello.pid})"

@@ -94,8 +94,10 @@ class Header:
             units += [number % most, *(re.escape(bytes([byte])) for byte in piece)]
         beginning = b"".join(b"(?:" + unit for unit in units) + b")?" * len(units)
         self.longest: int = sum(digits) + sum(map(len, pieces))
-        self.match = re.compile(whole).match
-        self.match_beginning = re.compile(beginning).fullmatch
+        self.match: Callable[..., re.Match[bytes] | None] = re.compile(whole).match
+        self.match_beginning: Callable[..., re.Match[bytes] | None] = re.compile(
+            beginning
+        ).fullmatch
 
 
 class Incoming:

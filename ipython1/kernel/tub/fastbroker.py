@@ -73,7 +73,7 @@ CLOSE_GRACE = 2.0
 class _RootUnslicer(PBRootUnslicer):
     """Rejects references to third parties, because Foolscap would connect to their FURLs or log them."""
 
-    openRegistries = [
+    openRegistries: list[Any] = [
         UnslicerRegistry,
         {name: kind for name, kind in PBOpenRegistry.items() if name != ("their-reference",)},
     ]

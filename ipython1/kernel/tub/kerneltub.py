@@ -73,7 +73,7 @@ class StrangerBroker(FastBroker):
     :param leave: called once, when it has done so or is gone.
     """
 
-    message_limit = STRANGER_LIMIT
+    message_limit: int = STRANGER_LIMIT
 
     def __init__(self, *args: Any, leave: Callable[[], object], **kwargs: Any) -> None:
         self._leave = leave

@@ -66,7 +66,7 @@ class Lane(Link):
     def __init__(self, lanes: Lanes, number: int, receiver: FrameReceiver) -> None:
         self.number = number
         self.lost: bool = False
-        self.ends = None
+        self.ends: None = None
         self.bulk: BulkPort = lanes.link.bulk
         self._lanes = lanes
         self._receiver = receiver

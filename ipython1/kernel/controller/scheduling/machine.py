@@ -120,14 +120,16 @@ class TaskMachine:
         self.status: Callable[[], dict[str, list[int]]] = self.survey.status
         self.counts: Callable[[], dict[str, int]] = self.survey.counts
         requests = Requests(self, self.clients, self.faults)
-        self.abort, self.withdraw = requests.abort, requests.withdraw
+        self.abort: Callable[..., None] = requests.abort
+        self.withdraw: Callable[[int, float], bool | None] = requests.withdraw
         self.has_begun: Callable[[int], bool] = requests.has_begun
-        self.told_before = self.restored.told
+        self.told_before: Callable[..., None] = self.restored.told
         self._absence = Absence(self, self.restored)
         self._limits = TimeLimits(self)
         reports = Reports(self, self.faults, self._limits)
-        self.arriving, self.running = reports.arriving, reports.running
-        self.retracted = reports.retracted
+        self.arriving: Callable[..., None] = reports.arriving
+        self.running: Callable[[int, int, int, float], None] = reports.running
+        self.retracted: Callable[[int, Iterable[tuple[int, int]], float], None] = reports.retracted
         self._unrunnable = Unrunnable(self, self.survey)
         self._notes = Notes(self, self.survey)
 
