@@ -236,7 +236,8 @@ class NotAPendingResult(KernelError, TypeError):
 class InvalidProperty(KernelError, KeyError):
     """An engine has no property with this name."""
 
-    __str__ = Exception.__str__
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
 
 class NotDefined(KernelError, NameError):

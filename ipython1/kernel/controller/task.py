@@ -36,7 +36,8 @@ from ipython1.kernel.basics.taskinterfaces import (
 )
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.enginetasks import EngineFace
-from ipython1.kernel.controller.journal.interface import trouble_of
+from ipython1.kernel.controller.journal.interface import Journal, trouble_of
+from ipython1.kernel.controller.observing import observer as observing
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.resultgate import ResultGate
 from ipython1.kernel.controller.resultkeeper import ResultKeeper
@@ -104,10 +105,10 @@ class TaskController:
         self.machine: TaskMachine = TaskMachine(
             assigner_for(scheduler, settings.prefetch), settings, self._is_held
         )
-        self.journal = controller.journal
+        self.journal: Journal = controller.journal
         self.now: Callable[[], float] = controller.clock.seconds
         self.soon: Callable[[Callable[[], None]], object] = controller.call_soon
-        self.observer = controller.observer
+        self.observer: observing.Observer = controller.observer
         self.rows: TaskRows = TaskRows(self._time)
         self.functions: TaskFunctions = TaskFunctions(self.journal, self._function_forgotten)
         self.intake: TaskIntake = TaskIntake(

@@ -128,7 +128,7 @@ class ItemOwner(Protocol):
     def call_back(self, callback: Callback, future: EngineFuture) -> None: ...
 
 
-class EngineFuture(Future):
+class EngineFuture(Future[Any]):
     """The future of a call on an engine; a ``concurrent.futures.Future``.
 
     The result is unpickled once, in the first thread that reads it.  Callbacks run in a thread of the executor.  A

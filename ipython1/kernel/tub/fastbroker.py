@@ -127,7 +127,7 @@ class FastBroker(Broker):
         self._outgoing_changed()
 
     def outgoingVocabTableWasAmended(self, index: int, value: bytes) -> None:
-        self.outgoingVocabulary = dict(self.outgoingVocabulary)
+        self.outgoingVocabulary: dict[bytes, int] = dict(self.outgoingVocabulary)
         super().outgoingVocabTableWasAmended(index, value)
         self._outgoing_changed()
 
@@ -136,7 +136,7 @@ class FastBroker(Broker):
         self._incoming_changed()
 
     def addIncomingVocabulary(self, key: int, value: bytes) -> None:
-        self.incomingVocabulary = dict(self.incomingVocabulary)
+        self.incomingVocabulary: dict[int, bytes] = dict(self.incomingVocabulary)
         super().addIncomingVocabulary(key, value)
         self._incoming_changed()
 

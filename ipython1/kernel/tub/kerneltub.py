@@ -201,7 +201,7 @@ class KernelNegotiation(Negotiation):
 
             self.connectionLost = connection_lost  # type: ignore[method-assign]
             # It lives as long as the connection, and is done.
-            self.theirCertificate = None
+            self.theirCertificate: Any = None
             self.negotiationOffer: dict[str, str] = {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -246,7 +246,7 @@ class KernelTub(Tub):
     # No keepalive messages: a process that is busy in C code cannot answer them, but its operating system can
     # (sockets.tune).
     keepaliveTimeout: Any = None
-    disconnectTimeout = None
+    disconnectTimeout: Any = None
 
     def setup(self, _test_options: dict[str, Any]) -> None:
         super().setup(_test_options)
