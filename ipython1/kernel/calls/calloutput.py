@@ -47,10 +47,6 @@ class CallOutput:
         """
         self._output_listeners.append(listener)
 
-    def remove_output_listener(self, listener: Callable[[int, str, str], None]) -> None:
-        """Remove a listener that was added with :meth:`on_output`."""
-        self._output_listeners.remove(listener)
-
     def streams(self) -> list[Key]:
         """Return the pairs of engine id and stream with streamed output so far."""
         return sorted(self._output_texts, key=lambda key: (key[0], key[1] != "stdout"))

@@ -235,6 +235,7 @@ class ControllerService(MultiService):
         for engine in recovered.engines:
             self._expect_engine(engine)
         self.commands.recover(recovered)
+        self.journal.release_recovered()
 
     def _expect_engine(self, row: EngineRow) -> None:
         hello = messages.Hello(row.uuid.hex(), row.pid, row.host, messages.ENGINE)

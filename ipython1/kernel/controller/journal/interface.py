@@ -157,9 +157,6 @@ class Journal(Protocol):
     def outcome_taken(self, note: OutcomeNote) -> int:
         """The client has this outcome, written here or not: keep no more than the note."""
 
-    def outcomes_cleared(self, origin: bytes) -> int:
-        """Forget all outcomes of commands of this client."""
-
     def fetch_outcome(
         self, origin: bytes, number: int, engine_id: int
     ) -> Deferred[OutcomeRow | None]:
@@ -276,9 +273,6 @@ class NoJournal:
         return self._next()
 
     def outcome_taken(self, note: OutcomeNote) -> int:
-        return self._next()
-
-    def outcomes_cleared(self, origin: bytes) -> int:
         return self._next()
 
     def fetch_outcome(

@@ -311,10 +311,6 @@ class WritingJournal:
         ticket = self._ticket + 1
         return self._put(lambda plan: plan.taken.append((ticket, note)))
 
-    def outcomes_cleared(self, origin: bytes) -> int:
-        ticket = self._ticket + 1
-        return self._put(lambda plan: plan.forgotten.append((ticket, origin)))
-
     def fetch_outcome(
         self, origin: bytes, number: int, engine_id: int
     ) -> Deferred[OutcomeRow | None]:
