@@ -205,7 +205,6 @@ class InMemoryEngine:
             secret=messages.new_secret(),
         )
         self._instance = ""
-        self.id: int = -1
         self.register()
 
     def register(self) -> None:
@@ -214,7 +213,7 @@ class InMemoryEngine:
         session: Session = self._cluster.engines_face.accept(hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
-        self.id = welcome.engine_id if welcome.engine_id is not None else -1
+        self.id: int = welcome.engine_id if welcome.engine_id is not None else -1
         self._service.id = self.id
         kept = welcome.known and welcome.instance == self._instance
         self._instance = welcome.instance

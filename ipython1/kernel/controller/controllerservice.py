@@ -122,6 +122,10 @@ class ControllerService(MultiService):
     :ivar has_upstream: whether it is the gateway of its engines to another controller.
     """
 
+    call_soon: Callable[[Callable[[], None]], object]
+    clients: ClientRegistry
+    commands: CommandBook
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -136,9 +140,7 @@ class ControllerService(MultiService):
         call_soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         super().__init__()
-        self.call_soon: Callable[[Callable[[], None]], object] = (
-            partial(clock.callLater, 0) if call_soon is None else call_soon
-        )
+        self.call_soon = partial(clock.callLater, 0) if call_soon is None else call_soon
         self._places = places
         self._full = ""
         self._warnings: dict[str, str] = {}
@@ -159,12 +161,8 @@ class ControllerService(MultiService):
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._unwanted: OrderedDict[str, None] = OrderedDict()
         self._parties = Parties("engine", clock, self._engine_gone, watched)
-        self.clients: ClientRegistry = ClientRegistry(
-            clock, self.graces.client, watched, self.journal
-        )
-        self.commands: CommandBook = CommandBook(
-            self.journal, clock, self.engines, self.clients.is_living
-        )
+        self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
+        self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
         self.clients.on_client_gone_do(self.commands.client_gone)
         self.observer: Observer = Observer(clock, self._label_of, lambda: self.clients.connected)
         self.journal.on_trouble_do(lambda text: self.clients.warn(self.warnings))

@@ -11,7 +11,6 @@ from twisted.trial.unittest import TestCase
 
 from ipython1.kernel.basics.error import SecurityError
 from ipython1.kernel.controller.journal.interface import NoJournal
-from ipython1.kernel.controller.journal.rows import Recovered
 from ipython1.kernel.controller.journal.tests.support import CLIENT, client
 from ipython1.kernel.controller.process import RunningController, start_controller
 from ipython1.kernel.scripts.controlleroptions import parse_controller
@@ -34,7 +33,7 @@ class ControllerTests(TestCase):
             journal = running.service.journal
             found.append((journal.instance, journal.epoch, len(running.service.clients.living())))
             # What was taken over is not kept a second time, as it may be large.
-            self.assertEqual(journal.recovered, Recovered())
+            self.assertEqual(journal.recovered.clients, ())
             journal.client_came(client(CLIENT))
             await running.stop()
         (instance, *first), (again, *second) = found
