@@ -97,6 +97,7 @@ SECONDS = {
     "tests.test_task_calls": 15,
     "tests.test_task_session": 15,
     "tests.test_testbeds": 25,
+    "tests.test_typed_surface": 25,
 }
 """What slow modules take, about; a wrong number makes a run longer, and nothing else."""
 

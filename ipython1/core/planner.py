@@ -78,7 +78,7 @@ class Planner:
         self.task_sources: SourceRegister = SourceRegister(TASK_PREFIX, _KEPT_TASKS)
         self._tasks: OrderedDict[str, CodeType] = OrderedDict()
         self._usual_transforms = self._count_transforms()
-        self.logging = False
+        self.logging: bool = False
 
     def command(self, source: str, number: int) -> Plan | None:
         """Compile a command; return None if IPython should run it.

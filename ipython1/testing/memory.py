@@ -93,7 +93,7 @@ class MemoryTransport:
         self.other = other
         self._unread: deque[bytes] = deque()
         self._when_room: list[Callable[[], None]] = []
-        self.cut_off = False
+        self.cut_off: bool = False
         self.reading: bool = True
         self.unsent: int = 0
         self.has_room: bool = True

@@ -100,7 +100,7 @@ class PendingResult(PendingCard, CallOutput, Future[Any], Elements):
         self._finish = finish
         self._outputs = {} if outputs is None else outputs
         self.prints = prints
-        self.streams_output = True
+        self.streams_output: bool = True
         self.view: LiveView | None = None
         self.name = name
         self.client = client

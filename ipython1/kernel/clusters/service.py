@@ -89,7 +89,7 @@ class ClusterService:
         self.config = config
         self.files = files
         self.finished: Deferred[int] = Deferred()
-        self.socket_path = ""
+        self.socket_path: str = ""
         self._reactor = reactor
         self._supervisor = supervisor
         self._nanny = nanny

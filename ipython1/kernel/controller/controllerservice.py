@@ -144,7 +144,7 @@ class ControllerService(MultiService):
         self._places = places
         self._full = ""
         self._warnings: dict[str, str] = {}
-        self.has_upstream = False
+        self.has_upstream: bool = False
         self.request_stop = request_stop
         self.max_message = max_message
         self.task_config = task_config

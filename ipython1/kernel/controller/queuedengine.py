@@ -151,13 +151,13 @@ class QueuedEngine:
         """Called when a command is sent, and when the engine is done with one."""
         self.on_killed: Callable[[], None] = lambda: None
         """Called when it was to be killed and has not gone by itself; it must be given up."""
-        self.row = 0
+        self.row: int = 0
         """The journal's ticket of its registration."""
         self.loss_reason: str = ""
         """How it went, once it is gone."""
         self.lost_command: bool = False
         """Whether it had a command when it went."""
-        self.blameless = False
+        self.blameless: bool = False
         self.holds_data: bool = hello.holds.data
         self.turned: float = clock.seconds()
 

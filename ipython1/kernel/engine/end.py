@@ -73,7 +73,8 @@ class EngineEnd:
         self.outbox: ThreadOutbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
         self.lost: Deferred[str] = Deferred()
         self.stopping: bool = False
-        self.leaving = self.released = False
+        self.leaving: bool = False
+        self.released: bool = False
         self.beside: EngineEnd | None = None
         self.debugged: Callable[[], str] = lambda: ""
         self.debug: Callable[[dict[str, Any]], Any] = lambda request: {}

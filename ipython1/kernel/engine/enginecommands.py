@@ -73,8 +73,8 @@ class EngineCommands:
         self._streamed: set[Key] = set()
         self._data = False
         self._watch_call: Any = None
-        self.max_message = 0
-        self.engine_id = -1
+        self.max_message: int = 0
+        self.engine_id: int = -1
         self.handlers: dict[int, KindHandler] = {
             frames.COMMAND: self._command,
             frames.INTERRUPT: self._interrupt_asked,

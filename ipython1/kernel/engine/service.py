@@ -112,7 +112,7 @@ class EngineService:
 
     def __init__(self, interpreter: Interpreter) -> None:
         global _current
-        self.id = -1
+        self.id: int = -1
         self.interpreter = interpreter
         self.home: Home = Home(interpreter.user_ns, interpreter.hidden_names)
         self.parts: Parts = Parts(interpreter)

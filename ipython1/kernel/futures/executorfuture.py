@@ -150,7 +150,7 @@ class EngineFuture(Future[Any]):
         self._reading = threading.Lock()
         self._answer: Answer | None = None
         self._shown = False
-        self.calls = 1
+        self.calls: int = 1
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "not finished"

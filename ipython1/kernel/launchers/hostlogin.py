@@ -137,7 +137,7 @@ class HostLogin:
         self.name = name
         self.state: HostState = HostState.NEW
         self.reason: str = ""
-        self.due = 0.0
+        self.due: float = 0.0
         self.late: bool = False
         self.attempts: int = 0
         self._answered = False

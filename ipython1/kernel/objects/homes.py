@@ -228,7 +228,7 @@ class CallGlobals:
     def __init__(self, home: Home, origin: str = "", set_again: bool = False) -> None:
         self._home = home
         self.origin = origin
-        self.open = True
+        self.open: bool = True
         self._writes = False
         self._set_again: set[str] = set()
         self._lock = threading.RLock()

@@ -78,7 +78,7 @@ class LazyPlan:
         self._items = 0.0
         self._seconds = 0.0
         self._largest = 1
-        self.held = 0
+        self.held: int = 0
 
     def next_size(self, engines: int) -> int:
         """Return the size of the group to read next, and 0 if there is no room for it."""

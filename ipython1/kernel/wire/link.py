@@ -79,7 +79,8 @@ class TurnFlusher:
         self.call_soon = call_soon
         self.clock = clock
         self.spool: Spool = Spool() if spool is None else spool
-        self.received = self.sent = 0
+        self.received: int = 0
+        self.sent: int = 0
         self._dirty: list[FrameLink] = []
 
     def mark(self, link: FrameLink) -> None:

@@ -63,7 +63,7 @@ class EngineWatch:
         self._whole = whole
         self.engine = engine
         self.usage: Usage = Usage(engine, self.turn)
-        self.gone = False
+        self.gone: bool = False
         self._last: SpanRecord | None = None
 
     # -- events

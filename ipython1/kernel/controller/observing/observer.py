@@ -117,7 +117,7 @@ class Observer:
         self._wall = wall
         self._offset = wall() - clock.seconds()
         self.started: float = self.epoch(clock.seconds())
-        self.name = ""
+        self.name: str = ""
         self.on: bool = False
         self._changes: Changes[Item] = Changes()
         self._timeline: Changes[SpanRecord] = Changes()
