@@ -97,8 +97,7 @@ def _attributes(target: ast.expr) -> Iterator[str]:
         for each in target.elts:
             yield from _attributes(each)
     elif isinstance(target, ast.Attribute) and _name(target.value) == "self":
-        if not target.attr.startswith("_"):
-            yield target.attr
+        yield from () if target.attr.startswith("_") else (target.attr,)
 
 
 def is_parameter(value: ast.expr, method: ast.AST) -> bool:

@@ -1,5 +1,4 @@
-"""The configuration file of one subpackage: its defaults, the user's changes, and a file to start
-from.
+"""One subpackage's configuration file: its defaults, the user's changes, and a file to start from.
 
 ``<ipython dir>/<package>.ini`` is read by ConfigObj and validated. If there is no such file, nothing
 is parsed and ConfigObj is not imported.

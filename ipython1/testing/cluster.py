@@ -1,5 +1,4 @@
-"""A whole cluster in one process and thread, for tests: a real controller, real wire format and real clients, but no
-network.
+"""A whole cluster in one process and thread, for tests: everything is real but the network and the engines' IPython.
 
     >>> from ipython1.testing import InMemoryCluster
     >>> cluster = InMemoryCluster(2)

@@ -1,4 +1,4 @@
-"""How the units of an adaptive cluster come up, and how long they live.  No input and output."""
+"""How the units of an adaptive cluster come up, and how long they live; no input and output."""
 
 from __future__ import annotations
 

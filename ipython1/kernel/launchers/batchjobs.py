@@ -1,4 +1,4 @@
-"""What follows from what a batch system says of a job array.  No input and output.
+"""What follows from what a batch system says of a job array; no input and output.
 
 =========  ============================================  =========  =================================================
 member     event                                         next       change

@@ -1,4 +1,4 @@
-"""The dialects of Slurm and Grid Engine: how to submit, query and cancel a job array.  Pure text, no processes.
+"""The dialects of Slurm and Grid Engine: how to submit, query and cancel a job array, as pure text.
 
 The job script itself is passed on standard input; options of the array go on the command line, where they override the
 directives in a user's own script.

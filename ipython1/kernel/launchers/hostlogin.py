@@ -1,4 +1,4 @@
-"""When to log in to a host, and what follows from how that goes.  No input and output.
+"""When to log in to a host, and what follows from how that goes; no input and output.
 
 Events are method calls with the time; each returns a list of instructions.
 

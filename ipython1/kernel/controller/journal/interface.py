@@ -1,4 +1,4 @@
-"""What a journal does, and :class:`NoJournal`, which keeps nothing.  Its rows are in ``rows``.
+"""What a journal does, and :class:`NoJournal`, which keeps nothing; its rows are in ``rows``.
 
 **Writing.**  Each call that writes returns at once, with a *ticket*.  Tickets rise, also from one start of the
 controller to the next.  A row is *safe* when it would be there after a kill -9 of this process (or after the power

@@ -1,4 +1,4 @@
-"""Requests to a Kubernetes API server.  They block, so the launcher makes them in threads.
+"""Requests to a Kubernetes API server, which block, so that the launcher makes them in threads.
 
 The package ``kubernetes`` is an optional dependency and takes long to import; it is imported by the first object.
 """

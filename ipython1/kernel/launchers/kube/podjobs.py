@@ -1,4 +1,4 @@
-"""What follows from what Kubernetes says of a Job and its pods.  No input and output.
+"""What follows from what Kubernetes says of a Job and its pods; no input and output.
 
 ==========  =====================================================  =========  ==========================================
 engine      event                                                  next       change
