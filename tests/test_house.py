@@ -39,8 +39,8 @@ def dependencies() -> set[str]:
     """Return the names of all that ``pyproject.toml`` requires, with every extra."""
     settings: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = settings["project"]
-    found = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    names = (re.match(r"[\w.-]+", each) for each in found)
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = (re.match(r"[\w.-]+", each) for found in lists for each in found)
     return {normal(name[0]) for name in names if name and name[0] != "ipython1"}
 
 
