@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
 
-from ipython1.checks import check_timeout, is_number
+from ipython1.checks import check_seconds, check_timeout
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.core.terminaltext import rendered
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
@@ -282,8 +282,7 @@ class PendingResult(PendingCard, CallOutput, Future[Any], Elements):
         :raises ClientError: in the reactor's thread.
         """
         refuse_in_reactor_thread()
-        if not is_number(interval):
-            raise TypeError(f"interval must be a number of seconds, not {interval!r}")
+        interval = check_seconds("interval", interval)
         return watch_progress(self, check_timeout("timeout", timeout), interval)
 
     def abort(self) -> None:
