@@ -40,9 +40,6 @@ class UnnamedTransfers:
         self._bytes = 0
         self._timer: Any = None
 
-    def __len__(self) -> int:
-        return len(self._opened)
-
     def opened(self, number: int) -> bool:
         """A transfer was opened; False if it is one too many."""
         if len(self._opened) >= MOST:

@@ -257,9 +257,6 @@ class Lanes:
         self._sinks: dict[int, _SharedSink] = {}
         link.lanes = self
 
-    def __len__(self) -> int:
-        return len(self._lanes)
-
     def add(self, number: int, receiver: FrameReceiver) -> Lane:
         """A new lane; nothing is sent before its :meth:`Lane.open`."""
         lane = self._lanes[number] = Lane(self, number, receiver)
