@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,20 @@ BROUGHT = {"dask", "scipy", "service-identity"}
 """Packages in the tables that are no dependencies: others bring them, or they are used if users have them."""
 
 _ROW = re.compile(r"^([A-Za-z][\w.-]*(?:, [A-Za-z][\w.-]*)*) {2,}\S", re.MULTILINE)
+_REFERENCE = re.compile(r":(?:mod|class|func|meth|data|exc|attr):`(?:[^`<]*<)?[~!.]*([\w.]+)>?`")
 _RULE = re.compile(r"^={3,} +={3,}$", re.MULTILINE)
 
 
-def modules() -> Iterator[tuple[str, str]]:
-    """Yield the path and text of every module; packages may be empty."""
+@cache
+def modules() -> tuple[tuple[str, str, ast.Module], ...]:
+    """The path, text and syntax of every module; packages may be empty."""
+    found: list[tuple[str, str, ast.Module]] = []
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             text = path.read_text(encoding="utf-8")
             if text.strip() or path.name != "__init__.py":
-                yield path.relative_to(ROOT).as_posix(), text
+                found.append((path.relative_to(ROOT).as_posix(), text, ast.parse(text)))
+    return tuple(found)
 
 
 def normal(name: str) -> str:
@@ -65,8 +69,8 @@ class ModuleTests(unittest.SynchronousTestCase):
     def test_the_first_line_of_each_module_says_what_it_is_for(self) -> None:
         """In one sentence, which is not the module's name in other words."""
         wrong: list[str] = []
-        for name, text in modules():
-            docstring = ast.get_docstring(ast.parse(text)) or ""
+        for name, _, tree in modules():
+            docstring = ast.get_docstring(tree) or ""
             first, *rest = docstring.splitlines() or [""]
             words = re.sub(r"\W+", "", first.lower())
             if (
@@ -80,6 +84,52 @@ class ModuleTests(unittest.SynchronousTestCase):
             ):
                 wrong.append(f"{name}: {first}")
         self.assertEqual(wrong, [])
+
+
+class DocstringTests(unittest.SynchronousTestCase):
+    def test_they_describe_parameters_that_there_are(self) -> None:
+        wrong: list[str] = []
+        for name, _, tree in modules():
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    unknown = _described(node) - _parameters(node)
+                elif isinstance(node, ast.ClassDef):
+                    makers = (each for each in node.body if isinstance(each, ast.FunctionDef))
+                    found = [_parameters(each) for each in makers if each.name == "__init__"]
+                    unknown = _described(node) - found[0] if found else set[str]()
+                else:
+                    continue
+                wrong += [f"{name}: {node.name} has no {each}" for each in unknown]
+        self.assertEqual(wrong, [])
+
+    def test_they_refer_to_names_that_there_are(self) -> None:
+        """Each part of a reference is the name of something, somewhere."""
+        known: set[str] = set()
+        references: list[tuple[str, str]] = []
+        for path, text, tree in modules():
+            known.update(Path(path).with_suffix("").parts)
+            references += [(path, found) for found in _REFERENCE.findall(text)]
+            for node in ast.walk(tree):
+                for field in ("name", "id", "attr", "arg"):
+                    known.add(str(getattr(node, field, "")))
+        missing = [
+            f"{path}: {reference}"
+            for path, reference in references
+            if not set(reference.split(".")) <= known
+        ]
+        self.assertEqual(missing, [])
+        self.assertGreater(len(references), 300)
+
+
+def _described(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[str]:
+    """The parameters in a docstring."""
+    lists = re.findall(r":param ([\w, *]+):", ast.get_docstring(node) or "")
+    return {each.strip("*") for found in lists for each in re.split(r"[, ]+", found) if each}
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    found = (each for each in ast.walk(node.args) if isinstance(each, ast.arg))
+    return {each.arg for each in found}
 
 
 class DependencyTests(unittest.SynchronousTestCase):

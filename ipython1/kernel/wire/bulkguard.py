@@ -25,7 +25,7 @@ class UnnamedTransfers:
     ========  =========================================================  ==========
     --        :meth:`opened`, when there are fewer than ``MOST``         unnamed
     --        :meth:`opened`, else                                       refused
-    unnamed   :meth:`named`, :meth:`forget`                              --
+    unnamed   :meth:`named`, :meth:`clear`                               --
     unnamed   :meth:`piece`, when ``MOST_BYTES`` are exceeded            refused
     unnamed   ``PATIENCE`` seconds pass                                  refused
     ========  =========================================================  ==========
