@@ -79,7 +79,7 @@ SECONDS = {
     "tests.test_faults": 25,
     "tests.test_gateways": 30,
     "tests.test_half_open": 15,
-    "tests.test_house": 5,
+    "tests.test_house": 8,
     "tests.test_interactive_pexpect": 65,
     "tests.test_interactive_tmux": 25,
     "tests.test_ipcluster": 90,
